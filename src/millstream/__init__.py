@@ -1,0 +1,42 @@
+"""Millstream turns raw events into models that are trained, served, experimented on, watched and explained.
+
+`import millstream as ms` shows nine nouns (`stream`, `source`, `table`, `features`, `training_set`, `model`, `experiment`,
+`endpoint`, `monitor`), the types they are written with, and four vocabularies: `agg`, `read`, `assign`, `expect`.
+"""
+
+from millstream.declare.endpoint import decisions, endpoint
+from millstream.declare.event import ArrivalTime, Change, Event, EventTime, field
+from millstream.declare.experiment import assign, experiment
+from millstream.declare.features import agg, features
+from millstream.declare.model import Train, model
+from millstream.declare.monitor import expect, monitor
+from millstream.declare.outcome import outcome
+from millstream.declare.source import read, source
+from millstream.declare.stream import stream
+from millstream.declare.table import table
+from millstream.declare.training_set import by_time, training_set
+
+__all__ = [
+    "ArrivalTime",
+    "Change",
+    "Event",
+    "EventTime",
+    "Train",
+    "agg",
+    "assign",
+    "by_time",
+    "decisions",
+    "endpoint",
+    "expect",
+    "experiment",
+    "features",
+    "field",
+    "model",
+    "monitor",
+    "outcome",
+    "read",
+    "source",
+    "stream",
+    "table",
+    "training_set",
+]

@@ -1,0 +1,198 @@
+"""The class of a stream's events, and the schema read off it.
+
+class Departure(ms.Event):
+    '''A flight has left the gate.'''
+    flight_id: str
+    delay: float = ms.field(doc="minutes, negative if early")
+    ts: ms.EventTime
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, ClassVar, Literal, dataclass_transform, get_args, get_origin
+
+import pyarrow as pa
+
+from millstream.declare.errors import DefinitionError, Place
+from millstream.declare.place import here
+
+EventTime = Annotated[datetime, "event_time"]
+"""The field at which the fact became known. Exactly one an event; zone-aware."""
+ArrivalTime = Annotated[datetime, "arrival_time"]
+"""A field that replaces the log's stamp when history is loaded."""
+
+Kind = Literal["string", "int64", "float64", "bool", "binary", "timestamp", "date", "enum", "list"]
+_KINDS: dict[Any, Kind] = {str: "string", int: "int64", float: "float64", bool: "bool", bytes: "binary", datetime: "timestamp", date: "date"}
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+_ARROW = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(), "binary": pa.binary(),
+          "timestamp": TIMESTAMP, "date": pa.date32(), "enum": pa.string()}  # fmt: skip
+
+# The envelope: columns of every stored row that no class declares.
+EVENT_ID, ARRIVED_AT, PARTITION, OFFSET, LATE = "_event_id", "_arrived_at", "_partition", "_offset", "_late"
+ENVELOPE = {EVENT_ID: pa.string(), ARRIVED_AT: TIMESTAMP, PARTITION: pa.int32(), OFFSET: pa.int64(), LATE: pa.bool_()}
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "required"
+
+
+REQUIRED = _Required()
+"""The default of a field that has none."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of an event.
+
+    Attributes:
+        kind: The logical type; `timestamp` is microseconds since 1970 UTC.
+        item: The type of a list's items, else None.
+        symbols: The values of an enum (`Literal["a", "b"]`), else empty.
+        role: "event_time", "arrival_time" or "".
+        default: What an older record without the field reads as; REQUIRED when it has none.
+    """
+
+    name: str
+    kind: Kind
+    nullable: bool = False
+    item: Kind | None = None
+    symbols: tuple[str, ...] = ()
+    role: str = ""
+    doc: str = ""
+    default: Any = REQUIRED
+    place: Place | None = dataclasses.field(default=None, compare=False, repr=False)
+
+    @property
+    def arrow(self) -> pa.DataType:
+        return pa.list_(_ARROW[self.item]) if self.item else _ARROW[self.kind]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The fields of an event class, in order of declaration (inherited first)."""
+
+    name: str
+    doc: str
+    fields: tuple[Field, ...]
+
+    @property
+    def event_time(self) -> str:
+        return next(f.name for f in self.fields if f.role == "event_time")
+
+    @property
+    def arrival_time(self) -> str | None:
+        return next((f.name for f in self.fields if f.role == "arrival_time"), None)
+
+    def arrow(self) -> pa.Schema:
+        """The payload's columns, without the envelope."""
+        return pa.schema([pa.field(f.name, f.arrow, f.nullable) for f in self.fields])
+
+    def __getitem__(self, name: str) -> Field:
+        return next(f for f in self.fields if f.name == name)
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(f.name for f in self.fields)
+
+
+def field(*, doc: str = "", default: Any = dataclasses.MISSING) -> Any:
+    """A field with a description; it shows in the schema, the console and the client."""
+    return dataclasses.field(default=default, metadata={"doc": doc})
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field, dataclasses.field))
+class Event:
+    """Subclass it to say what an event holds. Instances are frozen, keyword-only dataclasses; naive datetimes are refused."""
+
+    __schema__: ClassVar[Schema]
+    __place__: ClassVar[Place | None]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.__place__ = here()
+        doc = cls.__dict__.get("__doc__")
+        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        cls.__doc__ = doc  # the generated signature is no description
+        cls.__schema__ = _read(cls)
+
+    def __post_init__(self) -> None:
+        for item in self.__schema__.fields:
+            value = getattr(self, item.name)
+            if isinstance(value, datetime):
+                if value.tzinfo is None:
+                    raise ValueError(f"{type(self).__name__}.{item.name} needs a time zone, e.g. {value.isoformat()}+00:00; it is {value!r}")
+                object.__setattr__(self, item.name, value.astimezone(UTC))
+
+
+def _read(cls: type[Event]) -> Schema:
+    try:
+        hints = typing.get_type_hints(cls, None, {cls.__name__: cls}, include_extras=True)
+    except NameError as error:
+        raise DefinitionError(
+            f"{cls.__name__} has a field of an unknown type", place=cls.__place__, found=str(error), mend="import the type", code="E121"
+        ) from None
+    fields = tuple(_field(cls, item, hints[item.name]) for item in dataclasses.fields(cls))  # type: ignore[arg-type]
+    return Schema(cls.__name__, (cls.__doc__ or "").strip(), fields)
+
+
+def _field(cls: type[Event], item: dataclasses.Field[Any], hint: Any) -> Field:
+    role, nullable, doc = "", False, item.metadata.get("doc", "")
+    if get_origin(hint) in (typing.Union, types.UnionType):
+        options = [option for option in get_args(hint) if option is not type(None)]
+        nullable, hint = len(options) < len(get_args(hint)), options[0] if len(options) == 1 else hint
+    if get_origin(hint) is Annotated:
+        hint, role = get_args(hint)[0], str(get_args(hint)[1])
+    common: dict[str, Any] = {
+        "name": item.name,
+        "nullable": nullable,
+        "role": role,
+        "doc": doc,
+        "default": REQUIRED if item.default is dataclasses.MISSING else item.default,
+        "place": cls.__place__,
+    }
+    if get_origin(hint) is Literal and all(isinstance(value, str) for value in get_args(hint)):
+        return Field(kind="enum", symbols=get_args(hint), **common)
+    if get_origin(hint) is list and get_args(hint)[0] in _KINDS:
+        return Field(kind="list", item=_KINDS[get_args(hint)[0]], **common)
+    if hint not in _KINDS:
+        raise DefinitionError(f'field "{item.name}" of {cls.__name__} has a type that no event can hold', place=cls.__place__, found=str(hint),
+                              mend="use str, int, float, bool, bytes, datetime, date, Literal[...], list[...] of these, or one of them | None", code="E122")  # fmt: skip
+    return Field(kind=_KINDS[hint], **common)
+
+
+def rows_to_arrow(rows: typing.Sequence[Event], schema: Schema) -> pa.RecordBatch:
+    """Objects as columns, one pass a field."""
+    columns = [pa.array([getattr(row, f.name) for row in rows], f.arrow) for f in schema.fields]
+    return pa.record_batch(columns, schema=schema.arrow())
+
+
+class Change(Event):
+    """A change captured from a database: subclass it with the table's columns."""
+
+    op: Literal["insert", "update", "delete", "snapshot"]
+    committed_at: EventTime
+
+
+__all__ = [
+    "ARRIVED_AT",
+    "ENVELOPE",
+    "EVENT_ID",
+    "LATE",
+    "OFFSET",
+    "PARTITION",
+    "REQUIRED",
+    "TIMESTAMP",
+    "ArrivalTime",
+    "Change",
+    "Event",
+    "EventTime",
+    "Field",
+    "Schema",
+    "field",
+    "rows_to_arrow",
+]

@@ -1,0 +1,162 @@
+"""`monitor`: expectations on a stream, table, features, model or endpoint (`ms.expect`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from millstream.declare.duration import Duration, micros
+from millstream.declare.endpoint import Endpoint
+from millstream.declare.features import Features
+from millstream.declare.model import Model
+from millstream.declare.noun import Noun, Term
+from millstream.declare.outcome import Outcome
+from millstream.declare.stream import Stream
+from millstream.declare.table import Table
+from millstream.declare.training_set import TrainingSet
+
+Severity = Literal["info", "warn", "page"]
+Target = Stream[Any] | Table | Features | Model[Any] | Endpoint[Any, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check(Term):
+    """One expectation; `watches` names the kinds of noun it makes sense for."""
+
+    check: ClassVar[str]
+    watches: ClassVar[tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fresh(Check):
+    check: ClassVar[str] = "fresh"
+    watches: ClassVar[tuple[str, ...]] = ("features", "stream", "table")
+    within_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Volume(Check):
+    check: ClassVar[str] = "volume"
+    watches: ClassVar[tuple[str, ...]] = ("stream", "table")
+    at_least: int
+    at_most: int | None
+    every_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContractKept(Check):
+    check: ClassVar[str] = "contract"
+    watches: ClassVar[tuple[str, ...]] = ("stream",)
+    tolerance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotNull(Check):
+    check: ClassVar[str] = "not_null"
+    watches: ClassVar[tuple[str, ...]] = ("stream", "table")
+    columns: tuple[str, ...]
+    tolerance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows(Check):
+    check: ClassVar[str] = "rows"
+    watches: ClassVar[tuple[str, ...]] = ("stream", "table")
+    expression: str
+    tolerance: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift(Check):
+    check: ClassVar[str] = "drift"
+    watches: ClassVar[tuple[str, ...]] = ("endpoint", "stream", "table")
+    against: TrainingSet[Any]
+    tolerance: float
+    window_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Performance(Check):
+    check: ClassVar[str] = "performance"
+    watches: ClassVar[tuple[str, ...]] = ("endpoint", "model")
+    outcome: Outcome
+    expression: str
+    window_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skew(Check):
+    check: ClassVar[str] = "skew"
+    watches: ClassVar[tuple[str, ...]] = ("endpoint", "features")
+    window_us: int | None
+
+
+class expect:
+    """The expectations. Windows end at the newest event time of what is watched. `tolerance` is a share of rows, 0 to 1."""
+
+    @staticmethod
+    def fresh(within: Duration) -> Fresh:
+        """The newest event is at most this old, by the project's clock (the newest event time of all streams while history is replayed)."""
+        return Fresh(within_us=micros(within))
+
+    @staticmethod
+    def volume(at_least: int, at_most: int | None = None, *, every: Duration = "1d") -> Volume:
+        """Every whole interval of event time holds this many rows."""
+        return Volume(at_least=at_least, at_most=at_most, every_us=micros(every))
+
+    @staticmethod
+    def contract(tolerance: float = 0.0) -> ContractKept:
+        """No more than this share of the records is dead-lettered."""
+        return ContractKept(tolerance=tolerance)
+
+    @staticmethod
+    def not_null(*columns: str, tolerance: float = 0.0) -> NotNull:
+        """No more than this share of the rows is NULL, in each of the columns."""
+        return NotNull(columns=columns, tolerance=tolerance)
+
+    @staticmethod
+    def rows(expression: str, tolerance: float = 0.0) -> Rows:
+        """No more than this share of the rows fails the expression (NULL passes)."""
+        return Rows(expression=expression, tolerance=tolerance)
+
+    @staticmethod
+    def drift(against: TrainingSet[Any], *, tolerance: float = 0.1, window: Duration = "7d") -> Drift:
+        """No column's distribution is further than `tolerance` from the training set's (0 to 1; Kolmogorov-Smirnov or total variation)."""
+        return Drift(against=against, tolerance=tolerance, window_us=micros(window))
+
+    @staticmethod
+    def performance(outcome: Outcome, expression: str, *, window: Duration = "7d") -> Performance:
+        """A metric of ripe decisions, e.g. "auc >= 0.6"."""
+        return Performance(outcome=outcome, expression=expression, window_us=micros(window))
+
+    @staticmethod
+    def skew(window: Duration | None = None) -> Skew:
+        """Every logged look-up equals the offline reader's answer, in bits."""
+        return Skew(window_us=None if window is None else micros(window))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Monitor(Noun):
+    """See `monitor`."""
+
+    kind: ClassVar[str] = "monitor"
+    target: Noun
+    checks: tuple[Check, ...]
+    every_us: int
+    severity: Severity
+
+    def upstream(self) -> tuple[Noun, ...]:
+        return (self.target,)
+
+
+def monitor(target: Target, *checks: Check, every: Duration = "5m", severity: Severity = "warn", name: str | None = None) -> Monitor:
+    """Declare what must stay true of a target.
+
+    Args:
+        checks: Of `ms.expect`.
+        every: How often `up` looks.
+        severity: What an alert is marked with.
+        name: Defaults to `<target>_<checks>`.
+    """
+    return Monitor(name=name or "_".join([target.name, *dict.fromkeys(c.check for c in checks)]), target=target, checks=checks,
+                   every_us=micros(every), severity=severity, doc="")  # fmt: skip

@@ -1,0 +1,59 @@
+"""`outcome`: what became of it. One truth with four readers: label, reward, experiment metric, performance monitor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from millstream.declare.duration import Duration, micros
+from millstream.declare.event import Event
+from millstream.declare.features import Aggregate
+from millstream.declare.noun import Term
+from millstream.declare.stream import Stream
+
+Credit = Literal["all", "last", "first"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome(Term):
+    """See `outcome`. `value` is an expression taken from the first event, or an aggregate over all."""
+
+    stream: Stream[Any]
+    on: tuple[str, ...]
+    within_us: int
+    where: str | None
+    value: str | Aggregate
+    otherwise: bool | int | float | str | None
+    credit: Credit
+
+    def score(self, expression: str) -> Reward:
+        """A reward in SQL over `outcome`, `prediction`, `arm` and the request's fields; higher is better, always."""
+        return Reward(outcome=self, expression=expression)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reward(Term):
+    """What a decision was worth, once its outcome is ripe."""
+
+    outcome: Outcome
+    expression: str
+
+
+def outcome(
+    stream: Stream[Event], *, on: str | tuple[str, ...] | list[str], within: Duration, where: str | None = None, value: str | Aggregate = "true",
+    otherwise: bool | int | float | str | None = None, credit: Credit = "all",
+) -> Outcome:  # fmt: skip
+    """What the events after a moment say about it.
+
+    Counts the events with equal `on` columns (and `where`) strictly after the row's moment and no later than `within`.
+    Ripe only when the stream's watermark has passed moment + `within`, for early answers too.
+
+    Args:
+        on: The join columns, of the same names in the spine (or `decision_id`).
+        within: The horizon.
+        value: SQL over the event, taken from the first one; or an aggregate over all.
+        otherwise: What no event means; None: no label.
+        credit: Which rows share one event when several could: all of them, the last or the first before it.
+    """
+    return Outcome(stream=stream, on=(on,) if isinstance(on, str) else tuple(on), within_us=micros(within), where=where, value=value,
+                   otherwise=otherwise, credit=credit)  # fmt: skip

@@ -1,0 +1,40 @@
+"""From a URL to an engine: `kafka://...` is looked up among the entry points `millstream.<port>`, on first use."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Any
+
+from millstream.declare.errors import ConfigError, EngineMissing
+
+# Schemes of engines that come as an extra of the same name but are not always installed.
+_SCHEMELESS = {"files": "file", "sql": "duckdb", "log": "sqlite", "schemas": "sqlite", "online": "sqlite", "state": "sqlite", "tracking": "mlflow"}
+
+
+def scheme(port: str, url: str) -> str:
+    """The engine's name in a URL; a bare path or word names the embedded engine, or the engine itself.
+
+    >>> scheme("log", "kafka://broker:9092"), scheme("files", ".millstream/lake"), scheme("sql", "duckdb")
+    ('kafka', 'file', 'duckdb')
+    """
+    head, colon, _ = url.partition(":")
+    if colon and len(head) > 1 and "/" not in head:
+        return {"http": "mlflow", "https": "mlflow"}.get(head, head) if port == "tracking" else head
+    return url if port == "sql" else _SCHEMELESS[port]
+
+
+def engine(port: str, url: str) -> Any:
+    """The class that serves `port` for this URL; it is constructed as the port's docstring says.
+
+    Raises:
+        ConfigError: No engine of that scheme is known to this port.
+        EngineMissing: It is known, but its driver is not installed.
+    """
+    name = scheme(port, url)
+    known = {point.name: point for point in entry_points(group=f"millstream.{port}")}
+    if name not in known:
+        raise ConfigError(f'no engine "{name}" serves {port} ({url}); known: {", ".join(sorted(known)) or "none"}')
+    try:
+        return known[name].load()
+    except ImportError as error:
+        raise EngineMissing(f'the engine "{name}" needs {error.name}: pip install "millstream[{name}]"') from error

@@ -1,0 +1,84 @@
+"""`source`: what fills a stream, and the readers it may read with (`ms.read`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from millstream.declare.event import Event
+from millstream.declare.noun import Noun, Term
+from millstream.declare.stream import Stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader(Term):
+    """Where records come from; the engine of `kind` reads them."""
+
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileReader(Reader):
+    """Files below the project, by a glob; `watch` looks for new ones while `up` runs."""
+
+    kind: ClassVar[str] = "files"
+    glob: str
+    format: Literal["csv", "jsonl", "parquet", "avro"] | None
+    compression: Literal["gzip", "zstd", "bz2"] | None
+    watch: bool
+    zone: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpReader(Reader):
+    """The collector's `POST /v1/events/{stream}`. A stream without it takes no POST."""
+
+    kind: ClassVar[str] = "http"
+
+
+class read:
+    """The readers of a source."""
+
+    @staticmethod
+    def files(
+        glob: str, *, format: Literal["csv", "jsonl", "parquet", "avro"] | None = None,
+        compression: Literal["gzip", "zstd", "bz2"] | None = None, watch: bool = False, zone: str = "UTC",
+    ) -> FileReader:  # fmt: skip
+        """Files by a glob relative to the project, in name order.
+
+        Args:
+            glob: E.g. "data/*.csv.gz".
+            format: By the file's ending when None.
+            compression: By the file's ending when None.
+            watch: Look for new files while `up` runs.
+            zone: Of times that carry none.
+        """
+        return FileReader(glob=glob, format=format, compression=compression, watch=watch, zone=zone)
+
+    @staticmethod
+    def http() -> HttpReader:
+        """Events posted to the collector."""
+        return HttpReader()
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Source(Noun):
+    """See `source`."""
+
+    kind: ClassVar[str] = "source"
+    into: Stream[Any]
+    reader: Reader
+
+    def upstream(self) -> tuple[Noun, ...]:
+        return ()
+
+
+def source(into: Stream[Event], reader: Reader, *, name: str | None = None) -> Source:
+    """Declare what fills a stream; a stream may have several sources.
+
+    Args:
+        into: The stream.
+        reader: One of `ms.read`.
+        name: Defaults to `<stream>_<reader>`; it names the positions kept, so it must be stable.
+    """
+    return Source(name=name or f"{into.name}_{reader.kind}", into=into, reader=reader, doc=f"{reader.kind} into {into.name}")

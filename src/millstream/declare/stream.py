@@ -1,0 +1,85 @@
+"""`stream`: a topic of one typed event, and the lake table of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Literal, TypeVar
+
+from millstream.declare.duration import Duration, micros
+from millstream.declare.event import Event, Schema
+from millstream.declare.noun import Noun, Term
+
+E = TypeVar("E", bound=Event)
+E_co = TypeVar("E_co", bound=Event, covariant=True)
+Contract = Literal["none", "backward", "forward", "full", "backward_transitive", "forward_transitive", "full_transitive"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Stream(Noun, Generic[E_co]):
+    """See `stream`. Lengths are microseconds."""
+
+    kind: ClassVar[str] = "stream"
+    event: type[E_co]
+    key: tuple[str, ...]
+    dedupe: str | None
+    dedupe_within_us: int
+    lateness_us: int
+    partitions: int
+    retention_us: int | None
+    contract: Contract
+
+    @property
+    def schema(self) -> Schema:
+        return self.event.__schema__
+
+    def fields(self, *names: str) -> Payload[E_co]:
+        """These payload fields, as features of a training set whose spine is this stream."""
+        return Payload(stream=self, names=names)
+
+    def latest(self) -> Contents:
+        """The last row of each key; a key whose last change is a delete is absent."""
+        return Contents(stream=self, form="latest")
+
+    def history(self) -> Contents:
+        """Every version of each key, with `valid_from` (inclusive) and `valid_to` (exclusive, NULL while it holds)."""
+        return Contents(stream=self, form="history")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payload(Term, Generic[E_co]):
+    """Fields of the request itself, used as features."""
+
+    stream: Stream[E_co]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contents(Term):
+    """A table's contents derived from a stream of changes."""
+
+    stream: Stream[Event]
+    form: Literal["latest", "history"]
+
+
+def stream(
+    name: str, event: type[E], *, key: str | Sequence[str], dedupe: str | None = "event_id", dedupe_within: Duration = "24h",
+    lateness: Duration = "0s", partitions: int = 4, retention: Duration | None = None, contract: Contract = "backward", doc: str = "",
+) -> Stream[E]:  # fmt: skip
+    """Declare a topic of one typed event and the lake table of the same name.
+
+    Args:
+        name: Lower case, unique in the project.
+        event: The class of its events.
+        key: The field or fields that decide the partition, and so the order.
+        dedupe: What makes two records the same: a field, "event_id" (the envelope's id), or None to keep all.
+        dedupe_within: How long after a record its double is recognised, by arrival time.
+        lateness: How far the watermark stays behind the newest event time seen.
+        partitions: Of the topic. More can be added to a drained stream; fewer is a new topic.
+        retention: How long the log keeps records; None keeps them until the disk's floor is near.
+        contract: What a changed event class must stay compatible with.
+    """
+    keys = (key,) if isinstance(key, str) else tuple(key)
+    return Stream(name=name, event=event, key=keys, dedupe=dedupe, dedupe_within_us=micros(dedupe_within), lateness_us=micros(lateness),
+                  partitions=partitions, retention_us=None if retention is None else micros(retention), contract=contract,
+                  doc=doc or (event.__doc__ or ""))  # fmt: skip

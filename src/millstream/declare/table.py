@@ -1,0 +1,83 @@
+"""`table`: a Delta table of the lake, made by SQL, by a function over Arrow batches, or by batch scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, overload
+
+import pyarrow as pa
+
+from millstream.declare.noun import Noun
+from millstream.declare.stream import Contents, Stream
+
+if TYPE_CHECKING:
+    from millstream.declare.model import Scoring
+
+ArrowFunction = Callable[[pa.RecordBatch], pa.RecordBatch | Iterable[pa.RecordBatch]]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Table(Noun):
+    """See `table`.
+
+    Attributes:
+        sql: The query's text; None while `tables/<name>.sql` has not been read, and for the other bodies.
+        function: An Arrow batch function over `reads`.
+        incremental: None (rebuilt whole), "append", or "1d lookback 2d".
+    """
+
+    kind: ClassVar[str] = "table"
+    sql: str | None = None
+    contents: Contents | None = None
+    scoring: Scoring | None = None
+    function: ArrowFunction | None = None
+    reads: Noun | None = None
+    time: str | None = None
+    key: tuple[str, ...] = ()
+    incremental: str | None = None
+    schedule: str | None = None
+    file: str | None = None
+
+    def upstream(self) -> tuple[Noun, ...]:
+        named: list[Noun | None] = [self.reads]
+        if self.contents:
+            named.append(self.contents.stream)
+        if self.scoring:
+            named += [self.scoring.spine, self.scoring.ref.model]
+        return tuple(noun for noun in named if noun is not None)
+
+
+@overload
+def table(name: str, body: str | Contents | Scoring | None = None, *, time: str | None = None, key: str | Sequence[str] = (),
+          incremental: str | None = None, schedule: str | None = None, doc: str = "") -> Table: ...  # fmt: skip
+@overload
+def table(name: Stream[Any] | Table, *, time: str | None = None, key: str | Sequence[str] = (), incremental: str | None = None,
+          schedule: str | None = None) -> Callable[[ArrowFunction], Table]: ...  # fmt: skip
+def table(
+    name: str | Stream[Any] | Table, body: str | Contents | Scoring | None = None, *, time: str | None = None, key: str | Sequence[str] = (),
+    incremental: str | None = None, schedule: str | None = None, doc: str = "",
+) -> Table | Callable[[ArrowFunction], Table]:  # fmt: skip
+    """Declare a table of the lake.
+
+    `table("carrier_days", "select ...")` holds SQL; without a body the SQL is `tables/carrier_days.sql`.
+    `@table(departures)` above a function makes one table of the function's name, batch by batch.
+
+    Args:
+        name: The table's name; or, as a decorator, what the function reads.
+        body: SQL in DuckDB's dialect, `stream.latest()`, `stream.history()`, or `model["champion"].over(spine)`.
+        time: The column of event time, needed by features and by intervals.
+        key: The columns that identify a row.
+        incremental: "append" (row-wise over one stream's new rows) or "1d lookback 2d" (whole intervals of `time`).
+        schedule: A cron line or "@daily", for `up`.
+    """
+    keys = (key,) if isinstance(key, str) else tuple(key)
+    if isinstance(name, Noun):
+
+        def declare(function: ArrowFunction) -> Table:
+            return Table(name=function.__name__, function=function, reads=name, time=time, key=keys, incremental=incremental,
+                         schedule=schedule, doc=function.__doc__ or "")  # fmt: skip
+
+        return declare
+    made: dict[str, Any] = {"sql": body} if isinstance(body, str) or body is None else {"contents": body} if isinstance(body, Contents) else {"scoring": body}
+    return Table(name=name, time=time, key=keys, incremental=incremental, schedule=schedule, doc=doc, **made)

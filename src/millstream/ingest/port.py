@@ -1,0 +1,46 @@
+"""The source port: the world, read in splits with exact positions. `contract.py` is the suite every source passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Records of one split, and where it stands after them.
+
+    Attributes:
+        rows: Columns of the event's schema plus `_event_id`; cast and checked. History carries `_arrived_at`.
+        bad: `millstream.log.port.RAW` columns: what could not be read as the event, kept as found.
+        position: Opaque, versioned text: reading again from it yields exactly what follows.
+    """
+
+    rows: pa.RecordBatch
+    bad: pa.RecordBatch
+    position: str
+
+
+class SourceEngine(Protocol):
+    """One declared source. Engine: `Engine(source: declare.source.Source, root: pathlib.Path)`, root being the project's folder."""
+
+    def splits(self) -> Sequence[str]:
+        """Names of the units that own a position (a file, a slot, a shard), in the order they should be read.
+        Stable: a split keeps its name for ever. Cheap; called again to find new ones."""
+        ...
+
+    def read(self, split: str, position: str | None, max_rows: int = 50_000) -> Iterator[Batch]:
+        """Batches of the split from a position (None: its beginning) to what is its end now. Deterministic: the same
+        position gives the same records, in the same order, with the same `_event_id`."""
+        ...
+
+    def size(self, split: str, position: str | None) -> tuple[int, int] | None:
+        """(bytes done, bytes in all) for a progress bar; None when unknown."""
+        ...
+
+    def locate(self, split: str, event_id: str) -> str | None:
+        """Where a person finds the record of this id (`data/arrivals.csv:1234`), or None when the split cannot say."""
+        ...

@@ -1,0 +1,38 @@
+"""The sql port: compute over versions of lake tables. Engine: `Engine(url: str, folder: pathlib.Path)`; folder holds its scratch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+import pyarrow as pa
+
+from millstream.lake.port import Snapshot
+
+Relation: TypeAlias = Snapshot | pa.Table | pa.RecordBatchReader  # type: ignore[valid-type,unused-ignore]
+
+
+class Sql(Protocol):
+    """Runs DuckDB's dialect, whatever the engine is."""
+
+    def query(self, sql: str, tables: Mapping[str, Relation], params: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
+        """Stream the result. `$name` in the text is bound to `params[name]`, typed, never pasted.
+
+        Sees only the named tables: no file, no network, no setting is reachable from `sql`. Large work spills to the
+        engine's scratch folder. Closing the reader ends the query.
+
+        Raises:
+            WorkFailed: The engine refused the query; its message is kept.
+        """
+        ...
+
+    def script(self, statements: Iterable[str], result: str, tables: Mapping[str, Relation], params: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
+        """Run statements in order in a scratch database of their own (temporary tables live there, on disk), then stream `result`.
+        The scratch database goes when the reader is closed or exhausted."""
+        ...
+
+    def describe(self, sql: str, tables: Mapping[str, pa.Schema], params: Mapping[str, Any] | None = None) -> pa.Schema:
+        """The result's columns, without running it. Raises WorkFailed with the engine's own words."""
+        ...
+
+    def close(self) -> None: ...
