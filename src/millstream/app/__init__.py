@@ -1,0 +1,10 @@
+"""The only room that wires: it reads settings, builds engines and drives the other rooms.
+
+workspace.py   a project with its settings and its engines, each built on first use
+settings.py    files, environment and flags into settings
+run/           plan, steps, runner: assets brought up to date
+cli/           one file a group of verbs
+supervise.py   `up`: every continuous part as a watched process
+demo/          the main job, by the public commands and the client only
+console/       pages for a browser
+"""

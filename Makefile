@@ -1,0 +1,45 @@
+# `make` alone lists what there is.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test check bench docs clean test-cluster
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## a virtual environment with Millstream, its template's libraries and the tools of development
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Millstream needs Python 3.11 or newer; set PYTHON=python3.11"'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+demo: setup ## the main job: raw events to a watched, experimented-on model, on the embedded default (DIR=demo)
+	$(BIN)/millstream demo --force $(or $(DIR),demo)
+
+test: setup ## all tests that need no service beside them
+	$(BIN)/pytest
+
+check: setup ## format, lint, types, import contracts, doctests
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest --doctest-modules src/millstream -p no:randomly --ignore=src/millstream/templates
+
+test-cluster: setup ## the contract suites against real engines (none yet: they come with the next issue)
+	@echo "no cluster engine is in this version"
+
+bench: setup ## speed, each figure beside its raw limit in the same run (medians of 5)
+	@for script in bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+docs: setup ## the generated references below docs/
+	$(BIN)/python scripts/reference.py
+
+clean: ## what setup and the demo made
+	rm -rf $(VENV) demo build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,86 @@
+"""What every verb is given, and how it speaks: results on stdout, progress and errors on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from millstream.app.workspace import Workspace
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+@dataclass
+class Context:
+    """The global options, and the project they lead to."""
+
+    folder: str | None
+    profile: str | None
+    sets: tuple[str, ...]
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """The project with its engines; loading it reports every mistake at once."""
+        from millstream.app.workspace import Workspace
+
+        workspace = Workspace.open(self.folder, self.profile, self.overrides)
+        current = click.get_current_context(silent=True)
+        if current is not None:
+            current.find_root().call_on_close(workspace.close)
+        return workspace
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        pairs = [item.partition("=") for item in self.sets]
+        for key, equals, _ in pairs:
+            if not equals:
+                raise click.UsageError(f'--set wants KEY=VALUE, found "{key}"')
+        return {key.strip(): value for key, _, value in pairs}
+
+    @cached_property
+    def err(self) -> Console:
+        from rich.console import Console
+
+        return Console(stderr=True)
+
+    @cached_property
+    def out(self) -> Console:
+        from rich.console import Console
+
+        return Console()
+
+    def json(self, value: Any) -> None:
+        """One JSON document on stdout."""
+        import msgspec
+
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode() + "\n")
+
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+        """A table for people."""
+        from rich.table import Table
+
+        shown = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", border_style="dim", pad_edge=False)
+        for column in columns:
+            shown.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        for row in rows:
+            shown.add_row(*("" if cell is None else str(cell) for cell in row))
+        self.out.print(shown)
+
+    def progress(self) -> Progress:
+        """A progress bar on stderr, silent when it is no terminal."""
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        return Progress(SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn(bar_width=28), MofNCompleteColumn(),
+                        TextColumn("{task.fields[note]}"), TimeElapsedColumn(), console=self.err, transient=False, disable=not self.err.is_terminal)  # fmt: skip
+
+
+pass_context: Callable[[Any], Any] = click.pass_obj

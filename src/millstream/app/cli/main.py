@@ -1,0 +1,101 @@
+"""`millstream`: the verbs. Each lives in a file of its own that is imported only when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from millstream.app.cli.context import Context
+from millstream.declare.errors import MillstreamError
+
+VERBS = {
+    "init": ("project", "Create a project from a template."),
+    "check": ("project", "Validate the project's definitions; runs nothing."),
+    "doctor": ("project", "Look for what is missing or damaged, and mend what can be mended."),
+    "config": ("project", "Show every setting, and where it comes from."),
+    "plan": ("work", "Say what a run would do, why, and what it would cost."),
+    "run": ("work", "Bring assets up to date; what is unchanged is skipped."),
+    "ingest": ("work", "Read the project's file sources into the log and the lake."),
+    "up": ("work", "Run everything continuously, under a supervisor."),
+    "sql": ("look", "Query the lake with SQL, read-only."),
+    "explore": ("look", "Profile a table: types, nulls, quantiles, histograms, top values."),
+    "show": ("look", "Show runs, models, tables, streams, or the page of an error code."),
+    "verify": ("look", "Prove that tables have no gap, no overlap, no double."),
+    "trace": ("look", "Follow a prediction back to the rows, offsets and files it came from."),
+    "serve": ("live", "Serve the endpoints and the collector over HTTP."),
+    "experiment": ("live", "Start, stop, ship and analyse experiments."),
+    "monitor": ("live", "Run the monitors once and say what they found."),
+    "console": ("live", "Serve the console for a browser."),
+    "demo": ("demo", "The main job on real data, from nothing to a traced prediction."),
+    "completion": ("project", "Print the shell's completion script."),
+}
+HIDDEN = {"part": ("work", "One part of `up`.")}
+
+
+class Verbs(click.Group):
+    """Commands whose module is imported on use, so that help stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        place = VERBS.get(name) or HIDDEN.get(name)
+        if place is None:
+            return None
+        return getattr(import_module(f"millstream.app.cli.{place[0]}"), name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], VERBS, 1)
+            raise click.UsageError(f'no verb "{args[0]}"' + (f'; did you mean "{near[0]}"?' if near else "")) from error
+
+
+@click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--project", "folder", metavar="DIR", help="The project's folder; found by searching upward when not given.")
+@click.option("--profile", metavar="NAME", help="The profile of millstream.toml; laptop by default.")
+@click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override one setting.")
+@click.version_option(package_name="millstream", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, folder: str | None, profile: str | None, sets: tuple[str, ...]) -> None:
+    """Raw events into models that are trained, served, experimented on, watched and explained.
+
+    Exit codes: 0 ok, 1 failed work, 2 usage or definition error, 3 environment or service error, 4 monitor violated.
+    """
+    ctx.obj = Context(folder=folder, profile=profile, sets=sets)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line and exit with its code; errors are sentences on stderr, never a traceback unless MILLSTREAM_DEBUG is set."""
+    try:
+        code = cli.main(args, prog_name="millstream", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.UsageError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except MillstreamError as error:
+        if os.environ.get("MILLSTREAM_DEBUG"):
+            raise
+        click.echo(f"{type(error).__name__}: {error}" if error.exit_code != 2 else str(error), err=True)
+        sys.exit(error.exit_code)

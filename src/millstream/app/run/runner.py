@@ -1,0 +1,143 @@
+"""The embedded orchestrator: dependency order, in parallel where safe, retries, history, resume after a kill."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from millstream.app.run.plan import reasons
+from millstream.app.run.steps import Made, Report, Step
+from millstream.declare.errors import Busy, MillstreamError, Transient, WorkFailed
+from millstream.declare.port import State
+
+RETRIES = 3
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of one asset in a run. `status`: "made", "skipped", "failed", "blocked" (something before it failed)."""
+
+    name: str
+    kind: str
+    status: str
+    seconds: float
+    made: Made | None = None
+    error: str = ""
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Only one run of a project at a time on a machine; the lock goes with the process, however it ends.
+
+    Raises:
+        Busy: Another process is running this project.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "run.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise Busy(f"another run of this project is under way ({lock.read().strip() or 'unknown process'}); wait for it, or stop it") from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} since {datetime.now(UTC):%H:%M:%S} UTC")
+        lock.flush()
+        yield
+        lock.truncate(0)
+
+
+def run(steps: Sequence[Step], state: State, *, force: bool = False, workers: int = 2, report: Callable[[str], Report] | None = None,
+        told: Callable[[Done], None] = lambda done: None) -> list[Done]:  # fmt: skip
+    """Make what is stale, in order; what is up to date costs a look.
+
+    A step that raises Transient is tried again; what depends on a failed step is blocked, the rest goes on. Every step
+    is idempotent, so a run that was killed is resumed by running again.
+
+    Args:
+        steps: In order of dependency; only what is among them is waited for.
+        state: Keeps the record of each asset and the history of runs.
+        force: Make everything, stale or not.
+        workers: Steps at a time.
+        report: Gives each step something to report its progress to.
+        told: Called with each step's end.
+    """
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    _close_killed(state)
+    started = datetime.now(UTC)
+    history: dict[str, Any] = {"started_at": started.isoformat(), "status": "running", "steps": [s.name for s in steps], "pid": os.getpid()}
+    state.put("run", run_id, history)
+    results: dict[str, Done] = {}
+    waiting, running = list(steps), dict[Future[Done], Step]()
+    names = {step.name for step in steps}
+    try:
+        with ThreadPoolExecutor(workers, thread_name_prefix="step") as pool:
+            while waiting or running:
+                for step in [s for s in waiting if all(u in results for u in s.upstream if u in names)]:
+                    waiting.remove(step)
+                    bad = [u for u in step.upstream if u in results and results[u].status in ("failed", "blocked")]
+                    if bad:
+                        results[step.name] = Done(step.name, step.kind, "blocked", 0.0, error=f"{bad[0]} failed")
+                        told(results[step.name])
+                    else:
+                        running[pool.submit(_one, step, state, run_id, force, report)] = step
+                if running:
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        step = running.pop(future)
+                        results[step.name] = future.result()
+                        told(results[step.name])
+    finally:
+        done = [results[s.name] for s in steps if s.name in results]
+        failed = len(done) < len(steps) or any(d.status in ("failed", "blocked") for d in done)
+        state.put("run", run_id, history | {"status": "failed" if failed else "finished", "ended_at": datetime.now(UTC).isoformat(),
+                                            "results": [_row(d) for d in done]})  # fmt: skip
+    return done
+
+
+def _one(step: Step, state: State, run_id: str, force: bool, report: Callable[[str], Report] | None) -> Done:
+    begun = time.perf_counter()
+    for attempt in range(1, RETRIES + 1):
+        try:
+            doc = state.get("asset", step.name)
+            if not force and not reasons(step, doc.value if doc else None):
+                return Done(step.name, step.kind, "skipped", time.perf_counter() - begun)
+            inputs = step.inputs()
+            made = step.make(report(step.name) if report else Report())
+            seconds = time.perf_counter() - begun
+            if step.recorded:
+                state.put("asset", step.name, {"definition": step.definition, "inputs": inputs, "version": made.version, "rows": made.rows,
+                                               "rows_read": made.rows_read, "bytes": made.bytes, "seconds": seconds, "note": made.note,
+                                               "run": run_id, "at": datetime.now(UTC).isoformat()})  # fmt: skip
+            return Done(step.name, step.kind, "made", seconds, made)
+        except Transient as error:
+            if attempt == RETRIES:
+                return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(error))
+            time.sleep(0.2 * 4**attempt)
+        except MillstreamError as error:
+            return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(error))
+        except Exception as error:  # a user's function, or a fault of ours: the run goes on with what does not need it
+            text = traceback.format_exc() if os.environ.get("MILLSTREAM_DEBUG") else f"{type(error).__name__}: {error}"
+            return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(WorkFailed(f"{step.kind} {step.name}: {text}")))
+    raise AssertionError("a step ends in one of the branches above")
+
+
+def _close_killed(state: State) -> None:
+    """Runs that still say "running" were killed: the caller holds the lock, so nobody is."""
+    for doc in state.list("run", limit=5, newest=True):
+        if doc.value["status"] == "running":
+            state.put("run", doc.key, dict(doc.value) | {"status": "killed"})
+
+
+def _row(done: Done) -> dict[str, Any]:
+    made = done.made
+    return {"name": done.name, "kind": done.kind, "status": done.status, "seconds": round(done.seconds, 3), "error": done.error,
+            "rows": made.rows if made else None, "note": made.note if made else ""}  # fmt: skip

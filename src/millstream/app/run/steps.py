@@ -1,0 +1,318 @@
+"""One class a kind of asset: what its definition is, what it is made from, what that costs, and the making.
+
+A step is idempotent: made twice, it is as if made once; killed in the middle, it is made by making it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from millstream.declare.features import Features
+from millstream.declare.model import Model
+from millstream.declare.source import FileReader, Source
+from millstream.declare.stream import Stream
+from millstream.declare.table import Table
+from millstream.declare.training_set import TrainingSet
+
+if TYPE_CHECKING:
+    from millstream.app.workspace import Workspace
+
+
+class Report:
+    """Where a step tells how far it is; this one listens to nobody."""
+
+    def __call__(self, done: int, total: int | None = None, note: str = "") -> None:
+        """`done` of `total` units, and a word about them."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a step would read: rows and bytes, as far as they are known."""
+
+    rows: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a step made: its version's name, rows and bytes written, and a remark for people."""
+
+    version: str
+    rows: int = 0
+    bytes: int = 0
+    rows_read: int = 0
+    note: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Step(Protocol):
+    """One asset, as the planner and the runner see it."""
+
+    name: str
+    kind: str
+    upstream: tuple[str, ...]
+    recorded: bool  # False: it keeps its own position, and `pending` alone says whether there is work
+
+    @property
+    def definition(self) -> str:
+        """Fingerprint of how it is made."""
+        ...
+
+    def inputs(self) -> dict[str, str]:
+        """Asset -> its version now."""
+        ...
+
+    def pending(self) -> str:
+        """Work that is there whatever the record says ("1.2 MB to read"), or ""."""
+        ...
+
+    def cost(self) -> Cost: ...
+
+    def make(self, report: Report) -> Made: ...
+
+
+def digest(*parts: object) -> str:
+    """A short fingerprint of JSON-able parts."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+class SourceStep:
+    """All file sources of a project: they are read together, merged by event time, so they are one step."""
+
+    kind, recorded, upstream, definition = "source", False, (), ""
+
+    def __init__(self, ws: Workspace, sources: Sequence[Source], until_us: int | None = None) -> None:
+        self.ws, self.sources, self.until_us = ws, sources, until_us
+        self.name = "sources"
+
+    def inputs(self) -> dict[str, str]:
+        return {}
+
+    def cost(self) -> Cost:
+        return Cost(bytes=self._left())
+
+    def pending(self) -> str:
+        left = self._left()
+        return f"{size(left)} of files to read" if left else ""
+
+    def _left(self) -> int:
+        left = 0
+        for source, engine in self.ws.source_engines(self.sources):
+            for split in engine.splits():
+                known = engine.size(split, self.ws.log.position(split_name(source, split)))
+                left += known[1] - known[0] if known else 0
+        return left
+
+    def make(self, report: Report) -> Made:
+        from millstream.ingest.pump import pump
+
+        counts = pump(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report)
+        return Made("", rows=counts.rows, note=f"{counts.bad:,} bad" if counts.bad else "", details={"rows": counts.rows, "bad": counts.bad})
+
+
+def split_name(source: Source, split: str) -> str:
+    """The name under which the log keeps a split's position."""
+    return f"{source.name}/{split}"
+
+
+class StreamStep:
+    """A stream's records from the log into its lake table."""
+
+    kind, recorded, definition = "stream", False, ""
+
+    def __init__(self, ws: Workspace, stream: Stream[Any], upstream: tuple[str, ...]) -> None:
+        self.ws, self.stream, self.name, self.upstream = ws, stream, stream.name, upstream
+
+    def inputs(self) -> dict[str, str]:
+        return {}
+
+    def cost(self) -> Cost:
+        return Cost(rows=self._behind())
+
+    def pending(self) -> str:
+        behind = self._behind()
+        return f"{behind:,} records to land" if behind or not self.ws.lake.exists(self.name) else ""
+
+    def _behind(self) -> int:
+        topic = self.ws.log.topic(self.name)
+        if topic is None:
+            return 0
+        txns = self.ws.lake.table(self.name).txns() if self.ws.lake.exists(self.name) else {}
+        ends = self.ws.log.ends(self.name)
+        return sum(max(0, end.high - max(end.low, txns.get(f"millstream/{topic.uuid}/{partition}", 0))) for partition, end in ends.items())
+
+    def make(self, report: Report) -> Made:
+        sink = self.ws.sink(self.stream)
+        try:
+            progress = sink.drain(report)
+        finally:
+            sink.close()
+        notes = [f"{n:,} {word}" for n, word in ((progress.dead, "dead"), (progress.duplicates, "duplicates"), (progress.late, "late")) if n]
+        return Made(stream_version(self.ws, self.name), rows=progress.rows, note=", ".join(notes))
+
+
+def stream_version(ws: Workspace, name: str) -> str:
+    """How far a stream's table reaches, whatever compaction did to its files."""
+    return digest(ws.lake.table(name).txns()) if ws.lake.exists(name) else ""
+
+
+class _Recorded:
+    """Steps whose last making is remembered; inputs are compared by the versions recorded then."""
+
+    recorded = True
+    ws: Workspace
+    name: str
+    upstream: tuple[str, ...]
+
+    def inputs(self) -> dict[str, str]:
+        return {name: self.ws.version_of(name) for name in self.upstream}
+
+    def pending(self) -> str:
+        return ""
+
+    def cost(self) -> Cost:
+        tables = [self.ws.lake.table(n) for n in self.upstream if self.ws.lake.exists(n)]
+        return Cost(sum(t.rows() for t in tables), sum(t.bytes() for t in tables))
+
+
+class TableStep(_Recorded):
+    """A table in SQL, by a function, from a stream's contents, or by batch scoring."""
+
+    kind = "table"
+
+    def __init__(self, ws: Workspace, table: Table, upstream: tuple[str, ...]) -> None:
+        self.ws, self.table, self.name, self.upstream = ws, table, table.name, upstream
+
+    @property
+    def definition(self) -> str:
+        from millstream.transform.build import fingerprint
+
+        return fingerprint(self.table, {}, self.ws.project.params)
+
+    def cost(self) -> Cost:
+        from millstream.transform.estimate import estimate
+
+        found = estimate(self.table, self.ws.lake, self.ws.project.params)
+        return Cost(found.rows, found.bytes)
+
+    def make(self, report: Report) -> Made:
+        from millstream.transform.build import build
+
+        doc = self.ws.state.get("asset", self.name)
+        changed = doc is not None and doc.value["definition"] != self.definition
+        built = build(self.table, self.ws.lake, self.ws.sql, self.ws.project.params, full=changed, scorer=self.ws.scorer)
+        return Made(str(built.version), built.rows, built.bytes, rows_read=built.rows, note=built.kind)
+
+
+class FeaturesStep(_Recorded):
+    """A definition's online state: filled from the lake once, then moved on by the updater."""
+
+    kind = "features"
+
+    def __init__(self, ws: Workspace, features: Features, upstream: tuple[str, ...]) -> None:
+        self.ws, self.features, self.name, self.upstream = ws, features, features.name, upstream
+
+    @property
+    def definition(self) -> str:
+        return self.ws.definition(self.features).generation
+
+    def make(self, report: Report) -> Made:
+        from millstream.features.fill import fill
+
+        definition = self.ws.definition(self.features)
+        applied = self.ws.online.applied(definition.generation)
+        if applied is not None and applied.active:
+            return Made(definition.generation, note="live")
+        source = self.features.source
+        rows = fill(self.ws.sql, self.ws.lake, self.ws.online, definition, source)
+        return Made(definition.generation, rows=rows, rows_read=rows, note="filled")
+
+
+class SetStep(_Recorded):
+    """A training set: one ripe row a moment, with what was known then."""
+
+    kind = "training_set"
+
+    def __init__(self, ws: Workspace, training_set: TrainingSet[Any], upstream: tuple[str, ...]) -> None:
+        self.ws, self.set, self.name, self.upstream = ws, training_set, training_set.name, upstream
+
+    @property
+    def definition(self) -> str:
+        from millstream.train.dataset import definition_of
+
+        return definition_of(self.set, self.ws.project.params)
+
+    def make(self, report: Report) -> Made:
+        from millstream.train.dataset import build
+
+        made = build(self.set, self.ws.lake, self.ws.sql, self.ws.project.params)
+        return Made(str(made.version), sum(made.rows.values()), rows_read=sum(made.rows.values()),
+                    note=", ".join(f"{rows:,} {part}" for part, rows in made.rows.items()))  # fmt: skip
+
+
+class ModelStep(_Recorded):
+    """A model: trained, tracked, registered, promoted or not."""
+
+    kind = "model"
+
+    def __init__(self, ws: Workspace, model: Model[Any], upstream: tuple[str, ...], params: Mapping[str, Any] | None = None) -> None:
+        self.ws, self.model, self.name, self.upstream = ws, model, model.name, upstream
+        self.params = dict(params or {})
+
+    @property
+    def definition(self) -> str:
+        from millstream.train.run import code_of
+
+        return digest(code_of(self.model), {**self.model.params, **self.params}, self.model.metrics, self.model.promote_if)
+
+    def make(self, report: Report) -> Made:
+        from millstream.train.dataset import build
+        from millstream.train.run import train
+
+        dataset = build(self.model.on, self.ws.lake, self.ws.sql, self.ws.project.params)
+        version = train(self.model, dataset, self.ws.tracking, self.ws.lake, self.ws.sql, self.params or None)
+        metrics = self.ws.tracking.run(version.run_id).metrics
+        shown = " ".join(f"{name} {metrics[name]:.3f}" for name in self.model.metrics if name in metrics)
+        return Made(str(version.number), rows_read=dataset.rows.get("train", 0), note=f"version {version.number} {shown} {' '.join(version.aliases)}".strip(),
+                    details={"metrics": dict(metrics)})  # fmt: skip
+
+
+def size(count: float) -> str:
+    """Bytes for people.
+
+    >>> size(1_500_000)
+    '1.5 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def steps(ws: Workspace, *, until_us: int | None = None, model_params: Mapping[str, Mapping[str, Any]] | None = None) -> list[Step]:
+    """Every asset of the project, in order of dependency."""
+    project, graph = ws.project, ws.project.graph
+    files = [s for s in project.sources.values() if isinstance(s.reader, FileReader)]
+    made: list[Step] = [SourceStep(ws, files, until_us)] if files else []
+    fed = {s.into.name for s in files}
+    made += [StreamStep(ws, s, ("sources",) if s.name in fed else ()) for s in ws.all_streams().values()]
+    known = {step.name for step in made} | set(project.tables) | set(project.training_sets) | set(project.features)
+    for name in graph.order():
+        noun = project.by_name.get(name)
+        before = tuple(u for u in graph.upstream(name) if u in known)
+        if isinstance(noun, Table):
+            made.append(TableStep(ws, noun, before))
+        elif isinstance(noun, Features):
+            made.append(FeaturesStep(ws, noun, before))
+        elif isinstance(noun, TrainingSet):
+            # The set reads the sources of its features from the lake; the online state is no input of it.
+            sources = [noun.at.name, *(f.source.name for f in noun.upstream() if isinstance(f, Features)), *(o.stream.name for o in noun.labels.values())]
+            made.append(SetStep(ws, noun, tuple(dict.fromkeys(sources))))
+        elif isinstance(noun, Model):
+            made.append(ModelStep(ws, noun, (noun.on.name,), (model_params or {}).get(name)))
+    return made

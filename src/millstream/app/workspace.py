@@ -1,0 +1,146 @@
+"""A project with its settings and its engines, each built on first use."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from millstream.declare.features import Features
+from millstream.declare.registry import engine
+from millstream.declare.source import FileReader, Source
+from millstream.declare.stream import Stream
+
+if TYPE_CHECKING:
+    from millstream.app.settings import Settings
+    from millstream.declare.port import State
+    from millstream.declare.project import Project
+    from millstream.features.definition import Definition
+    from millstream.features.port import OnlineStore
+    from millstream.ingest.port import SourceEngine
+    from millstream.lake.lake import Lake
+    from millstream.lake.port import Files
+    from millstream.lake.sink import Sink
+    from millstream.log.port import Log, Schemas
+    from millstream.train.port import Tracking
+    from millstream.transform.port import Sql
+
+
+class Workspace:
+    """Where verbs get what they work with. Close it, or use it as a context manager."""
+
+    def __init__(self, project: Project, settings: Settings) -> None:
+        self.project, self.settings = project, settings
+        self._close: list[Callable[[], None]] = []
+        self._lock = threading.RLock()
+
+    @classmethod
+    def open(cls, folder: str | None, profile: str | None = None, overrides: Mapping[str, str] | None = None) -> Workspace:
+        """The project at or above a folder.
+
+        Raises:
+            DefinitionErrors: Every mistake of the project, together.
+            ConfigError: A setting is wrong.
+        """
+        from millstream.app.settings import read
+        from millstream.declare.load import load
+
+        project = load(folder or ".")
+        return cls(project, read(project.root, profile=profile, flags=overrides or {}, environment=os.environ))
+
+    @property
+    def folder(self) -> Path:
+        """Where the project keeps what is not declared."""
+        return self.project.root / ".millstream"
+
+    def _engine(self, port: str, url: str, *more: Any) -> Any:
+        with self._lock:
+            made = engine(port, url)(url, *more)
+            if hasattr(made, "close"):
+                self._close.append(made.close)
+            return made
+
+    @cached_property
+    def schemas(self) -> Schemas:
+        return self._engine("schemas", self.settings.registry or self.settings.log)
+
+    @cached_property
+    def log(self) -> Log:
+        return self._engine("log", self.settings.log, self.schemas)
+
+    @cached_property
+    def files(self) -> Files:
+        return self._engine("files", self.settings.lake)
+
+    @cached_property
+    def lake(self) -> Lake:
+        from millstream.lake.lake import Lake
+
+        return Lake(self.files)
+
+    @cached_property
+    def sql(self) -> Sql:
+        return self._engine("sql", self.settings.compute, self.folder / "scratch")
+
+    @cached_property
+    def online(self) -> OnlineStore:
+        return self._engine("online", self.settings.online)
+
+    @cached_property
+    def state(self) -> State:
+        return self._engine("state", self.settings.state)
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        return self._engine("tracking", self.settings.tracking, self.folder / "models")
+
+    def source_engines(self, sources: Iterable[Source] | None = None) -> list[tuple[Source, SourceEngine]]:
+        """The project's pulled sources, each with the engine that reads it."""
+        chosen = self.project.sources.values() if sources is None else sources
+        return [(s, engine("source", f"{s.reader.kind}:")(s, self.project.root)) for s in chosen if isinstance(s.reader, FileReader)]
+
+    def all_streams(self) -> dict[str, Stream[Any]]:
+        """Declared streams, then the decisions of each endpoint."""
+        from millstream.serve.record import decisions_stream
+
+        made = dict(self.project.streams)
+        for endpoint in self.project.endpoints.values():
+            made[endpoint.decisions] = decisions_stream(endpoint)
+        return made
+
+    def sink(self, stream: Stream[Any]) -> Sink:
+        from millstream.lake.sink import Sink
+        from millstream.log.envelope import topic_of
+
+        topic_of(self.log, self.schemas, stream)
+        return Sink(self.log, self.schemas, self.lake, stream)
+
+    def definition(self, features: Features) -> Definition:
+        from millstream.features.define import define
+
+        return define(features.base or features, self.project.params)
+
+    def version_of(self, name: str) -> str:
+        """What identifies an asset's contents now; "" when it was never made."""
+        from millstream.app.run.steps import stream_version
+
+        if name in self.all_streams():
+            return stream_version(self, name)
+        doc = self.state.get("asset", name)
+        return str(doc.value["version"]) if doc else ""
+
+    def close(self) -> None:
+        """Close every engine that was built, last first."""
+        while self._close:
+            self._close.pop()()
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
