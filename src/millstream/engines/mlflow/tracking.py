@@ -1,0 +1,277 @@
+"""MLflow, as tracking: runs and versions in MLflow's own tables, so that any MLflow UI or client reads them too.
+
+URLs: `mlflow:PATH` or a bare path is a SQLite file (made on first use, a few seconds once); `sqlite:///`, `postgresql://` and
+`http(s)://` behind `mlflow:` go to MLflow as they are. A model is one MLflow experiment and one registered model of its name.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from millstream.declare.errors import Busy, ConfigError, Conflict, MillstreamError, NotFound, Unreachable, UsageError, WorkFailed
+from millstream.train.port import Run, Version
+
+_STATUS = {"RUNNING": "running", "SCHEDULED": "running", "FINISHED": "finished", "FAILED": "failed", "KILLED": "killed"}
+_FINAL = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
+# MLflow reserves the alias "latest" (and "v1", "v2", ...) for its own URIs, so ours is kept under another name.
+_KEPT = {"latest": "millstream-latest"}
+_TOLD = {kept: told for told, kept in _KEPT.items()}
+_MODEL = "millstream.model"
+_PARAM_CHARS, _TAG_CHARS, _BATCH = 6000, 8000, 100
+
+
+class MlflowTracking:
+    """See `train.port.Tracking`. MLflow is imported on the first call, not on construction (0.8 s)."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url, self.folder = url, folder
+        self._uri = _uri(url)
+        self._lock = threading.Lock()
+        self._known: Any = None
+
+    @property
+    def _client(self) -> Any:
+        with self._lock:
+            if self._known is None:
+                with _mapped(f"tracking at {self.url}"):
+                    self._known = _open(self._uri)
+            return self._known
+
+    def start(self, model: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+        client = self._client  # before any import of MLflow's: it is what makes MLflow quiet
+        from mlflow.entities import Param, RunTag
+
+        with _mapped(f'a run of model "{model}"'):
+            run = client.create_run(self._experiment(model), run_name=model, tags={_MODEL: model})
+            told = [RunTag(k, str(v)[:_TAG_CHARS]) for k, v in tags.items()]
+            given = [Param(k, str(v)[:_PARAM_CHARS]) for k, v in params.items()]
+            for i in range(0, max(len(told), len(given)), _BATCH):
+                client.log_batch(run.info.run_id, params=given[i : i + _BATCH], tags=told[i : i + _BATCH])
+            return str(run.info.run_id)
+
+    def log(self, run_id: str, metrics: Mapping[str, float], *, step: int | None = None) -> None:
+        client = self._client
+        from mlflow.entities import Metric
+
+        now_ms = int(time.time() * 1000)
+        with _mapped(f"run {run_id}"):
+            client.log_batch(run_id, metrics=[Metric(k, float(v), now_ms, step or 0) for k, v in metrics.items()])
+
+    def store(self, run_id: str, folder: Path) -> None:
+        with _mapped(f"run {run_id}"):
+            self._client.log_artifacts(run_id, str(folder))
+
+    def finish(self, run_id: str, status: str = "finished") -> None:
+        if status not in _FINAL:
+            raise UsageError(f'a run cannot finish as "{status}"; it finishes as one of {", ".join(_FINAL)}')
+        with _mapped(f"run {run_id}"):
+            self._client.set_terminated(run_id, _FINAL[status])
+
+    def run(self, run_id: str) -> Run:
+        with _mapped(f"run {run_id}"):
+            return _run(self._client.get_run(run_id))
+
+    def runs(self, model: str | None = None, *, limit: int = 100) -> list[Run]:
+        with _mapped("runs"):
+            if model is None:
+                folders = [e.experiment_id for e in self._client.search_experiments()]
+            else:
+                found = self._client.get_experiment_by_name(model)
+                folders = [found.experiment_id] if found else []
+            if not folders:
+                return []
+            page = self._client.search_runs(folders, max_results=limit, order_by=["attributes.start_time DESC"])
+            return [_run(run) for run in page if _MODEL in run.data.tags]
+
+    def register(self, model: str, run_id: str, tags: Mapping[str, str]) -> Version:
+        run = self.run(run_id)
+        from mlflow.exceptions import MlflowException
+
+        if run.status != "finished":
+            raise UsageError(f'run {run_id} of "{run.model}" is {run.status}; only a finished run becomes a version')
+        with _mapped(f'model "{model}"'):
+            try:
+                self._client.create_registered_model(model)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            source = self._client.get_run(run_id).info.artifact_uri
+            made = self._client.create_model_version(model, source, run_id, tags={k: str(v)[:_TAG_CHARS] for k, v in tags.items()})
+            return _version(made)
+
+    def versions(self, model: str) -> list[Version]:
+        client = self._client
+        from mlflow.exceptions import MlflowException
+
+        with _mapped(f'versions of model "{model}"'):
+            found: list[Any] = []
+            token = None
+            while True:
+                page = client.search_model_versions(f"name = '{model}'", max_results=1000, page_token=token)
+                found += page
+                token = page.token
+                if not token:
+                    break
+            # The search leaves the aliases out; the model has them.
+            try:
+                aliases = client.get_registered_model(model).aliases
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return []
+                raise
+        versions = [_version(v, aliases) for v in found]
+        return sorted(versions, key=lambda version: version.number)
+
+    def version(self, model: str, name: str) -> Version:
+        with _mapped(f'version "{name}" of model "{model}"'):
+            if name.isdigit():
+                return _version(self._client.get_model_version(model, name))
+            return _version(self._client.get_model_version_by_alias(model, _KEPT.get(name, name)))
+
+    def alias(self, model: str, alias: str, number: int) -> None:
+        with _mapped(f'version {number} of model "{model}"'):
+            self._client.set_registered_model_alias(model, _KEPT.get(alias, alias), str(number))
+
+    def artifacts(self, model: str, number: int) -> Path:
+        with _mapped(f'version {number} of model "{model}"'):
+            version = self._client.get_model_version(model, str(number))
+            if version.source.startswith("file:"):
+                from urllib.parse import unquote, urlparse
+
+                return Path(unquote(urlparse(version.source).path))
+            return self._fetched(model, number, version.run_id)
+
+    def _fetched(self, model: str, number: int, run_id: str) -> Path:
+        """A server's files, copied once; whole or not there at all, whoever is killed on the way."""
+        kept = self.folder / "fetched" / model / str(number)
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            half = Path(tempfile.mkdtemp(dir=kept.parent, prefix=".half-"))
+            self._client.download_artifacts(run_id, "", str(half))
+            try:
+                half.rename(kept)
+            except OSError:
+                if not kept.exists():
+                    raise
+                shutil.rmtree(half)
+        return kept
+
+    def close(self) -> None:
+        with self._lock:
+            if self._known is not None:
+                for part in (self._known._tracking_client.store, self._known._get_registry_client().store):
+                    engine = getattr(part, "engine", None)
+                    if engine is not None:
+                        engine.dispose()
+                self._known = None
+
+    def _experiment(self, model: str) -> str:
+        found = self._client.get_experiment_by_name(model)
+        from mlflow.exceptions import MlflowException
+
+        if found is None:
+            # A server decides by itself where files go; beside a database that is our folder.
+            place = None if self._uri.startswith("http") else (self.folder.absolute() / model).as_uri()
+            try:
+                return str(self._client.create_experiment(model, artifact_location=place))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                found = self._client.get_experiment_by_name(model)
+        return str(found.experiment_id)
+
+
+def _uri(url: str) -> str:
+    """MLflow's spelling of ours.
+
+    >>> _uri("mlflow:/data/t.db"), _uri("http://mlflow:5000")
+    ('sqlite:////data/t.db', 'http://mlflow:5000')
+    """
+    rest = url.removeprefix("mlflow:")
+    if "://" in rest:
+        return rest
+    if not rest or rest == "mlflow":
+        raise ConfigError(f'tracking is "{url}", which names no place; write tracking = "mlflow:.millstream/tracking.db" or "http://host:5000"')
+    path = Path(rest).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{path}"
+
+
+def _open(uri: str) -> Any:
+    """A client that says nothing, sends nothing home and touches no other global of MLflow's."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    import mlflow.telemetry.client
+    from mlflow.tracking import MlflowClient
+
+    mlflow.telemetry.client.set_telemetry_client()  # a user may have imported MLflow before us: look at the setting again
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    client = MlflowClient(uri, uri)
+    client.search_experiments(max_results=1)  # makes the database now, so that what goes wrong is said here
+    return client
+
+
+def _run(run: Any) -> Run:
+    tags = run.data.tags
+    ended = run.info.end_time
+    return Run(
+        id=run.info.run_id,
+        model=tags.get(_MODEL, ""),
+        status=_STATUS.get(run.info.status, "failed"),
+        started_at=_moment(run.info.start_time),
+        ended_at=_moment(ended) if ended else None,
+        params=dict(run.data.params),
+        metrics=dict(run.data.metrics),
+        tags={k: v for k, v in tags.items() if not k.startswith("mlflow.") and k != _MODEL},
+    )
+
+
+def _version(version: Any, aliases: Mapping[str, Any] | None = None) -> Version:
+    named = version.aliases if aliases is None else [a for a, number in aliases.items() if int(number) == int(version.version)]
+    return Version(
+        model=version.name,
+        number=int(version.version),
+        run_id=version.run_id,
+        created_at=_moment(version.creation_timestamp),
+        aliases=tuple(sorted(_TOLD.get(a, a) for a in named)),
+        tags=dict(version.tags),
+    )
+
+
+def _moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+@contextmanager
+def _mapped(what: str) -> Iterator[None]:
+    """MLflow's and SQLAlchemy's errors as ours; the only place that knows theirs."""
+    try:
+        yield
+    except (MillstreamError, OSError):
+        raise
+    except Exception as error:
+        code, text = getattr(error, "error_code", ""), str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if code == "RESOURCE_DOES_NOT_EXIST" or (code == "INVALID_PARAMETER_VALUE" and "not found" in text):
+            raise NotFound(f"tracking has no {what}: {text}") from error
+        if code == "RESOURCE_ALREADY_EXISTS":
+            raise Conflict(f"{what}: {text}") from error
+        if code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE"):
+            raise UsageError(f"tracking refuses {what}: {text}") from error
+        if "database is locked" in text:
+            raise Busy(f"the tracking database is locked ({what}); try again") from error
+        if code in ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED") or type(error).__module__.startswith(("requests", "urllib3")):
+            raise Unreachable(f"tracking does not answer ({what}): {text}") from error
+        if "API request to" in text or "Max retries" in text:
+            raise Unreachable(f"tracking does not answer ({what}): {text}") from error
+        raise WorkFailed(f"tracking failed on {what}: {text}") from error
