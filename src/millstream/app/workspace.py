@@ -142,5 +142,3 @@ class Workspace:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-

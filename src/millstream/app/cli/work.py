@@ -1,0 +1,190 @@
+"""Verbs that do work: plan, run, ingest, up and its parts."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from millstream.app.cli.context import Context, as_json, pass_context
+from millstream.declare.errors import UsageError
+
+
+@click.command()
+@click.argument("selectors", nargs=-1)
+@as_json
+@click.option("--all", "everything", is_flag=True, help="Show what is up to date too.")
+@pass_context
+def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything: bool) -> None:
+    """Say what a run of SELECTORS would do, why, and what it would read.
+
+    Selectors: NAME, +NAME (and what it is made from), NAME+ (and what is made from it), kind:KIND, state:changed.
+    """
+    from millstream.app.run.steps import size
+
+    made = _plan(context, selectors)
+    if as_json:
+        context.json({"assets": [{"name": a.name, "kind": a.kind, "stale": a.stale, "reasons": a.reasons, "rows": a.cost.rows, "bytes": a.cost.bytes,
+                                  "seconds": a.seconds} for a in made.assets], "endpoints": made.endpoints})  # fmt: skip
+        return
+    shown = [a for a in made.assets if a.stale or everything]
+    if shown:
+        context.table("", ["asset", "kind", "why", "rows", "bytes", "seconds"], [
+            (f"[yellow]{a.name}[/]" if a.stale else f"[dim]{a.name}[/]", a.kind, "\n".join(a.reasons) or "[dim]up to date[/]",
+             f"{a.cost.rows:,}" if a.stale else "", size(a.cost.bytes) if a.stale else "", "" if a.seconds is None else f"{a.seconds:.1f}")
+            for a in shown], right=["rows", "bytes", "seconds"])  # fmt: skip
+    if not made.stale:
+        context.err.print(f"[green]nothing to do[/]: {len(made.assets)} assets are up to date")
+        return
+    rows, count = sum(a.cost.rows for a in made.stale), sum(a.cost.bytes for a in made.stale)
+    known = [a.seconds for a in made.stale if a.seconds is not None]
+    price = f"{rows:,} rows, {size(count)} to read" + (f", about {sum(known):.0f} s by the last run" if known else "")
+    context.err.print(f"{len(made.stale)} of {len(made.assets)} assets would be made: {price}")
+    if made.endpoints:
+        context.err.print(f"models of {', '.join(made.endpoints)} would change")
+
+
+def _plan(context: Context, selectors: tuple[str, ...]) -> Any:
+    from millstream.app.run import plan as planning
+    from millstream.app.run.steps import steps
+
+    ws = context.workspace
+    every = steps(ws)
+    endpoints = {e.name: [r.model.name for r in e.refs()] for e in ws.project.endpoints.values()}
+
+    def changed() -> list[str]:
+        return [a.name for a in planning.plan(every, [s.name for s in every], ws.state, endpoints).stale]
+
+    return planning.plan(every, _selected(every, selectors, changed), ws.state, endpoints)
+
+
+def _selected(every: list[Any], selectors: tuple[str, ...], changed: Any) -> list[str]:
+    from millstream.app.run.select import select
+
+    return select(selectors, {s.name: s.upstream for s in every}, {s.name: s.kind for s in every}, changed)
+
+
+@click.command()
+@click.argument("selectors", nargs=-1)
+@as_json
+@click.option("--force", is_flag=True, help="Make the selected assets even when they are up to date.")
+@click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the selected models.")
+@click.option("--workers", default=2, show_default=True, help="Assets at a time.")
+@pass_context
+def run(context: Context, selectors: tuple[str, ...], as_json: bool, force: bool, params: tuple[str, ...], workers: int) -> None:
+    """Bring assets up to date, in order of dependency. What is unchanged is skipped; a killed run is resumed by running again."""
+    from millstream.app.run import runner
+    from millstream.app.run.steps import steps
+
+    ws = context.workspace
+    given = {name: value for name, _, value in (p.partition("=") for p in params)}
+    models = {name: _typed(model.params, given) for name, model in ws.project.models.items()} if given else {}
+    every = steps(ws, model_params=models)
+    names = set(_selected(every, selectors, lambda: [a.name for a in _plan(context, ()).stale]))
+    with runner.alone(ws.folder), _bars(context) as (report, told):
+        done = runner.run([s for s in every if s.name in names], ws.state, force=force or bool(given and selectors), workers=workers, report=report, told=told)
+    failed = [d for d in done if d.status in ("failed", "blocked")]
+    if as_json:
+        context.json([runner._row(d) for d in done])
+    else:
+        made = [d for d in done if d.status == "made"]
+        context.err.print(f"{'[red]failed[/]' if failed else '[green]done[/]'}: {len(made)} made, {len(done) - len(made) - len(failed)} up to date"
+                          + (f", {len(failed)} failed or blocked" if failed else ""))  # fmt: skip
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _typed(defaults: dict[str, Any], given: dict[str, str]) -> dict[str, Any]:
+    unknown = set(given) - set(defaults)
+    if unknown:
+        raise UsageError(f"no parameter {', '.join(sorted(unknown))}; there are {', '.join(defaults) or 'none'}")
+    return {name: type(defaults[name])(value) if defaults[name] is not None else value for name, value in given.items()}
+
+
+@contextmanager
+def _bars(context: Context) -> Iterator[tuple[Any, Any]]:
+    """A bar for each step that reports, and a line for each that ends."""
+    from millstream.app.run.steps import Report
+
+    progress, lock = context.progress(), threading.Lock()
+    bars: dict[str, Any] = {}
+
+    class Bar(Report):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def __call__(self, done: int, total: int | None = None, note: str = "") -> None:
+            with lock:
+                if self.name not in bars:
+                    bars[self.name] = progress.add_task(self.name, total=total, note=note)
+                progress.update(bars[self.name], completed=done, total=total, note=note)
+
+    def told(done: Any) -> None:
+        with lock:
+            if done.name in bars:
+                progress.remove_task(bars.pop(done.name))
+            if done.status == "skipped":
+                return
+            note = done.error or ((f"{done.made.rows:,} rows " if done.made.rows else "") + done.made.note)
+            mark = {"made": "[green]✓[/]", "failed": "[red]✗[/]", "blocked": "[yellow]–[/]"}[done.status]
+            progress.console.print(f"{mark} {done.name:<28} {done.kind:<13} {done.seconds:7.2f} s  {note}")
+
+    with progress:
+        yield Bar, told
+
+
+@click.command()
+@as_json
+@click.option("--until", metavar="TIME", help="Stop before the first event at or after TIME (event time; UTC without a zone).")
+@click.option("--no-sink", is_flag=True, help="Into the log only; the lake follows with the next run.")
+@pass_context
+def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool) -> None:
+    """Read the file sources, merged by event time, into the log; then land the streams in the lake."""
+    from millstream.app.run import runner
+    from millstream.app.run.steps import SourceStep, StreamStep, steps
+
+    ws = context.workspace
+    until_us = None
+    if until:
+        try:
+            moment = datetime.fromisoformat(until)
+        except ValueError:
+            raise UsageError(f'--until "{until}" is no time; write e.g. 2013-11-01 or 2013-11-01T12:00Z') from None
+        until_us = int((moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp() * 1_000_000)
+    chosen = [s for s in steps(ws, until_us=until_us) if isinstance(s, SourceStep) or (isinstance(s, StreamStep) and not no_sink)]
+    with runner.alone(ws.folder), _bars(context) as (report, told):
+        done = runner.run(chosen, ws.state, report=report, told=told)
+    if as_json:
+        context.json([runner._row(d) for d in done])
+    if any(d.status in ("failed", "blocked") for d in done):
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.option("--no-console", is_flag=True, help="Without the pages for a browser.")
+@pass_context
+def up(context: Context, no_console: bool) -> None:
+    """Run everything: collector, endpoints, feature updaters, sinks, sources that watch, schedules, monitors, console.
+
+    Each part is a process of its own; one that dies is started again. Ctrl-C stops all gracefully.
+    """
+    from millstream.app.supervise import supervise
+
+    ws = context.workspace
+    supervise(ws, console=not no_console, say=context.err.print)
+
+
+@click.command(hidden=True)
+@click.argument("name")
+@pass_context
+def part(context: Context, name: str) -> None:
+    """Run one part of `up` until it is told to stop."""
+    from millstream.app.parts import PARTS
+
+    if name not in PARTS:
+        raise UsageError(f"no part {name}; there are {', '.join(PARTS)}")
+    PARTS[name](context.workspace)

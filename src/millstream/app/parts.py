@@ -1,0 +1,121 @@
+"""The continuous parts of `up`, each the body of one process."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import FrameType
+from typing import Any
+
+from millstream.app.workspace import Workspace
+from millstream.declare.errors import MillstreamError, Transient
+from millstream.declare.source import FileReader
+
+log = logging.getLogger("millstream")
+
+
+def until_told() -> threading.Event:
+    """Set by SIGTERM and Ctrl-C."""
+    stop = threading.Event()
+
+    def tell(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, tell)
+    return stop
+
+
+def owner() -> str:
+    """Who this process is, for leases."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def persist(name: str, work: Callable[[], None], stop: threading.Event) -> None:
+    """Do the work again after a transient error; any other ends the process, so that the supervisor and the person see it."""
+    pause = 0.5
+    while not stop.is_set():
+        try:
+            work()
+            return
+        except Transient as error:
+            log.warning("%s: %s; again in %.1f s", name, error, pause)
+            stop.wait(pause)
+            pause = min(30.0, pause * 2)
+
+
+def serve(ws: Workspace) -> None:
+    """The collector and the endpoints with their feature updaters."""
+    from millstream.app.serving import run
+
+    run(ws)
+
+
+def sinks(ws: Workspace) -> None:
+    """Every stream from the log into the lake; and the log's and the tables' upkeep, under leases."""
+    from millstream.lake.maintain import maintain
+
+    stop, failed = until_told(), list[BaseException]()
+
+    def land(stream: Any) -> None:
+        try:
+            persist(stream.name, lambda: ws.sink(stream).run(stop), stop)
+        except BaseException as error:
+            failed.append(error)
+            stop.set()
+
+    threads = [threading.Thread(target=land, args=(s,), name=f"sink-{s.name}") for s in ws.all_streams().values()]
+    for thread in threads:
+        thread.start()
+    while not stop.wait(5.0):
+        persist("upkeep", ws.log.maintain, stop)
+        for name in ws.lake.names():
+            if stop.is_set():
+                break
+            try:
+                maintain(ws.lake, name, ws.state, owner())
+            except MillstreamError as error:  # upkeep saves work, safety never rests on it
+                log.warning("upkeep of %s: %s", name, error)
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+def sources(ws: Workspace) -> None:
+    """Folders watched for new files."""
+    from millstream.ingest.pump import follow
+
+    stop = until_told()
+    watched = [s for s in ws.project.sources.values() if isinstance(s.reader, FileReader) and s.reader.watch]
+    persist("sources", lambda: follow(ws.log, ws.schemas, ws.source_engines(watched), stop), stop)
+
+
+def schedule(ws: Workspace) -> None:
+    """Outcomes, rewards and posteriors as labels ripen; scheduled assets; monitors when they are due."""
+    from millstream.app.run.feedback import feedback
+    from millstream.app.run.schedule import Schedule
+
+    stop, due = until_told(), Schedule(ws)
+    while not stop.is_set():
+        begun = time.monotonic()
+        persist("feedback", lambda: feedback(ws), stop)
+        due.tick(datetime.now(UTC), stop)
+        stop.wait(max(0.1, 1.0 - (time.monotonic() - begun)))
+
+
+def console(ws: Workspace) -> None:
+    """Pages for a browser."""
+    from millstream.app.console.server import run
+
+    run(ws)
+
+
+PARTS: dict[str, Callable[[Workspace], None]] = {"serve": serve, "sinks": sinks, "sources": sources, "schedule": schedule, "console": console}
+

@@ -1,0 +1,76 @@
+"""The embedded scheduler: cron lines of assets, and monitors when they are due."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from millstream.declare.errors import Busy, MillstreamError
+
+if TYPE_CHECKING:
+    from millstream.app.workspace import Workspace
+
+log = logging.getLogger("millstream")
+NAMED = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *"}
+
+
+def next_after(line: str, moment: datetime) -> datetime:
+    """The first time a cron line names after a moment (UTC).
+
+    >>> next_after("@daily", datetime(2026, 1, 1, 12, tzinfo=UTC)).isoformat()
+    '2026-01-02T00:00:00+00:00'
+    """
+    from cronsim import CronSim
+
+    return next(CronSim(NAMED.get(line, line), moment))
+
+
+class Schedule:
+    """What is due. The last time of each is kept in the state, so a restart neither repeats nor forgets."""
+
+    def __init__(self, ws: Workspace) -> None:
+        self.ws = ws
+
+    def tick(self, now: datetime, stop: threading.Event) -> None:
+        """Run what has become due; the errors of one do not keep the others from running."""
+        for name, line in self._cron().items():
+            if not stop.is_set() and now >= next_after(line, self._last(name, now)):
+                self._mark(name, now)
+                self._make(name)
+        for monitor in self.ws.project.monitors.values():
+            if not stop.is_set() and now - self._last(monitor.name, now - timedelta(days=365)) >= timedelta(microseconds=monitor.every_us):
+                self._mark(monitor.name, now)
+                try:
+                    self.ws.watch(monitor)
+                except MillstreamError as error:
+                    log.warning("monitor %s: %s", monitor.name, error)
+
+    def _cron(self) -> dict[str, str]:
+        project = self.ws.project
+        scheduled = {**{t.name: t.schedule for t in project.tables.values()}, **{m.name: m.schedule for m in project.models.values()}}
+        return {name: line for name, line in scheduled.items() if line}
+
+    def _last(self, name: str, otherwise: datetime) -> datetime:
+        doc = self.ws.state.get("schedule", name)
+        if doc is None:
+            self._mark(name, otherwise)
+            return otherwise
+        return datetime.fromisoformat(doc.value["at"])
+
+    def _mark(self, name: str, at: datetime) -> None:
+        self.ws.state.put("schedule", name, {"at": at.astimezone(UTC).isoformat()})
+
+    def _make(self, name: str) -> None:
+        from millstream.app.run import runner
+        from millstream.app.run.select import select
+        from millstream.app.run.steps import steps
+
+        every = [s for s in steps(self.ws) if s.kind not in ("source", "stream")]
+        names = set(select([f"+{name}"], {s.name: tuple(u for u in s.upstream if any(u == e.name for e in every)) for s in every}, {}, list))
+        try:
+            with runner.alone(self.ws.folder):
+                runner.run([s for s in every if s.name in names], self.ws.state)
+        except Busy as error:
+            log.warning("%s is due, but %s", name, error)

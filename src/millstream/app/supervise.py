@@ -1,0 +1,107 @@
+"""`up`: every continuous part as a process of its own, watched and started again.
+
+A part that dies is started again after a pause that doubles up to 30 s and falls back once it has lived for a minute.
+SIGTERM and Ctrl-C are passed on; parts get 20 s to finish what they hold.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType
+
+from millstream.app.run.runner import alone
+from millstream.app.workspace import Workspace
+
+GRACE_S = 20.0
+
+
+@dataclass
+class Part:
+    """A child process and how often it had to be started."""
+
+    name: str
+    command: list[str]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    pause: float = 0.5
+    due: float = 0.0
+    starts: int = field(default=0)
+
+    def start(self) -> None:
+        log = open(os.devnull, "rb")  # noqa: SIM115  children read nothing
+        self.process = subprocess.Popen(self.command, stdin=log, start_new_session=True)
+        log.close()
+        self.started, self.starts = time.monotonic(), self.starts + 1
+
+
+def parts_of(ws: Workspace, console: bool) -> list[str]:
+    """The parts this project needs."""
+    from millstream.declare.source import FileReader
+
+    project = ws.project
+    names = ["sinks", "schedule"]
+    if any(isinstance(s.reader, FileReader) and s.reader.watch for s in project.sources.values()):
+        names.insert(0, "sources")
+    if project.endpoints or any(s.reader.kind == "http" for s in project.sources.values()):
+        names.insert(0, "serve")
+    return [*names, "console"] if console else names
+
+
+def supervise(ws: Workspace, *, console: bool, say: Callable[[str], None]) -> None:
+    """Run until told to stop.
+
+    Raises:
+        Busy: Another `up` or `run` of this project is under way.
+    """
+    base = [sys.executable, "-m", "millstream", "--project", str(ws.project.root), "--profile", ws.settings.profile]
+    base += [word for key, value in ws.settings.flags.items() for word in ("--set", f"{key}={value}")]
+    parts = [Part(name, [*base, "part", name]) for name in parts_of(ws, console)]
+    stopping = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    with alone(ws.folder / "up"):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+        try:
+            for part in parts:
+                part.start()
+                say(f"[green]started[/] {part.name} (process {part.process.pid if part.process else '?'})")
+            while not stopping:
+                _watch(parts, say)
+                time.sleep(0.1)
+        finally:
+            _stop(parts)
+            say("stopped")
+
+
+def _watch(parts: list[Part], say: Callable[[str], None]) -> None:
+    now = time.monotonic()
+    for part in parts:
+        if part.process is not None and part.process.poll() is not None:
+            code = part.process.returncode
+            part.pause = 0.5 if now - part.started > 60 else min(30.0, part.pause * 2)
+            part.process, part.due = None, now + part.pause
+            say(f"[red]{part.name} ended with {code}[/]; starting it again in {part.pause:.1f} s")
+        elif part.process is None and now >= part.due:
+            part.start()
+
+
+def _stop(parts: list[Part]) -> None:
+    alive = [p.process for p in parts if p.process is not None and p.process.poll() is None]
+    for process in alive:
+        process.terminate()
+    deadline = time.monotonic() + GRACE_S
+    for process in alive:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()

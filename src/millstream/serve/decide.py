@@ -1,0 +1,162 @@
+"""One endpoint as it stands: which arm, which features, which prediction. Immutable, so it is swapped as a whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import msgspec
+
+from millstream.declare.errors import MillstreamError, WorkFailed
+from millstream.serve.lookup import Looked, Reads
+from millstream.serve.record import decision_id
+from millstream.serve.request import RequestForm, moment_of, moment_us
+
+_json = msgspec.json.Encoder().encode
+
+
+class NotReady(MillstreamError):
+    """The endpoint has nothing to answer with yet: a model has no version, or a feature is still being filled."""
+
+
+class Predicts(Protocol):
+    """What is needed of a model version (see `train.predictor.Predictor`)."""
+
+    def predict_row(self, row: Mapping[str, Any]) -> Any:
+        """One row: the request's fields, the features and the derived columns."""
+        ...
+
+
+class Routes(Protocol):
+    """What is needed of a router (see `experiment.route.Router`): `None` when no experiment takes the unit."""
+
+    def route(self, unit: Any, request: Mapping[str, Any]) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What answers: a model's version with its look-ups, or a value.
+
+    Attributes:
+        derive: Column -> closure over the request and the features, in order.
+        missing: Why it cannot answer yet, "" when it can.
+    """
+
+    model: str | None = None
+    version: int | None = None
+    predictor: Predicts | None = None
+    reads: Reads | None = None
+    derive: Mapping[str, Callable[[Mapping[str, Any]], Any]] = field(default_factory=dict)
+    value: Any = None
+    missing: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.model}@{self.version}" if self.model else ""
+
+
+@dataclass(frozen=True)
+class Decider:
+    """An endpoint at one moment of its life.
+
+    Attributes:
+        unit: The request's field that experiments randomise, None without experiments.
+        arms: (experiment, phase, arm) -> what answers.
+        columns: Names of the feature columns that a decision keeps.
+    """
+
+    endpoint: str
+    form: RequestForm
+    unit: str | None
+    router: Routes | None
+    arms: Mapping[tuple[str, Any, str], Arm]
+    default: Arm
+
+    def decide(self, requests: Sequence[dict[str, Any]], began: float | None = None) -> list[dict[str, Any]]:
+        """One decision a request: a row for the log, whose `value` and `as_of` are JSON texts.
+
+        Args:
+            requests: As `RequestForm.decode` gives them; a missing event time becomes now.
+            began: `time.perf_counter()` when the request came.
+
+        Raises:
+            NotReady: An arm that the router chose cannot answer yet.
+            WorkFailed: A model or a derived column raised.
+        """
+        began = time.perf_counter() if began is None else began
+        moments = [self._moment(request) for request in requests]
+        routed = [self._route(request) for request in requests]
+        chosen: dict[int, list[int]] = {}
+        for i, (_, arm) in enumerate(routed):
+            chosen.setdefault(id(arm), []).append(i)
+        rows: list[dict[str, Any]] = [{}] * len(requests)
+        for indexes in chosen.values():
+            arm = routed[indexes[0]][1]
+            if arm.missing:
+                raise NotReady(f'endpoint "{self.endpoint}": {arm.missing}')
+            found = arm.reads([requests[i] for i in indexes], [moments[i] for i in indexes]) if arm.reads else [Looked() for _ in indexes]
+            for i, looked in zip(indexes, found, strict=True):
+                rows[i] = self._row(requests[i], moments[i], routed[i][0], arm, looked, began)
+        return rows
+
+    def _moment(self, request: dict[str, Any]) -> int:
+        given = request[self.form.time]
+        if given is not None:
+            return moment_us(given)
+        now = time.time_ns() // 1000
+        request[self.form.time] = moment_of(now)
+        return now
+
+    def _route(self, request: Mapping[str, Any]) -> tuple[Any, Arm]:
+        if self.router is None or self.unit is None:
+            return None, self.default
+        routed = self.router.route(request[self.unit], request)
+        if routed is None or routed.experiment is None:
+            return None, self.default
+        return routed, self.arms[routed.experiment, routed.phase, routed.arm]
+
+    def _row(self, request: Mapping[str, Any], moment: int, routed: Any, arm: Arm, looked: Looked, began: float) -> dict[str, Any]:
+        row = {**request, **looked.values}
+        predicted = _predict(arm, row) if arm.predictor is not None else None
+        several = isinstance(predicted, Mapping)
+        value = dict(predicted) if several else arm.value
+        row |= {
+            "decision_id": decision_id(), "unit": None if self.unit is None else str(request[self.unit]),
+            "reasons": _json(looked.reasons).decode() if looked.reasons else None,
+            "experiment": None, "phase": None, "arm": None, "propensity": None, "model": arm.model, "version": arm.version,
+            "prediction": None if several else predicted, "value": None if arm.model and not several else _json(value).decode(),
+            "as_of": _json(looked.as_of).decode(), "ts": moment_of(moment),
+        }  # fmt: skip
+        if routed is not None:
+            row |= {"experiment": routed.experiment, "phase": routed.phase, "arm": routed.arm, "propensity": routed.propensity}
+        row["latency_us"] = int((time.perf_counter() - began) * 1e6)
+        return row
+
+
+def _predict(arm: Arm, row: dict[str, Any]) -> Any:
+    assert arm.predictor is not None
+    try:
+        for name, evaluate in arm.derive.items():
+            row[name] = evaluate(row)
+        predicted = arm.predictor.predict_row(row)
+    except Exception as error:
+        raise WorkFailed(f"model {arm.label} raised {type(error).__name__}: {error}") from error
+    if isinstance(predicted, float) and predicted != predicted:
+        raise WorkFailed(f"model {arm.label} predicted NaN")
+    return predicted
+
+
+ANSWER = ("decision_id", "prediction", "experiment", "phase", "arm", "propensity", "model", "version")
+
+
+def answer(row: Mapping[str, Any], explain: Sequence[str] = ()) -> dict[str, Any]:
+    """A decision as the caller gets it. `explain` names the feature columns to add, with the reasons."""
+    said = {name: row[name] for name in ANSWER}
+    said["value"] = None if row["value"] is None else msgspec.Raw(row["value"].encode())
+    said["as_of"] = msgspec.Raw(row["as_of"].encode())
+    if explain:
+        said["features"] = {name: row[name] for name in explain if name in row}
+        said["reasons"] = {} if row["reasons"] is None else msgspec.Raw(row["reasons"].encode())
+    return said

@@ -1,0 +1,236 @@
+"""The stream of an endpoint's decisions, and the recorder that makes them durable before they are answered."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from millstream.declare import event as events
+from millstream.declare.endpoint import Endpoint
+from millstream.declare.errors import DefinitionError, Full, Transient
+from millstream.declare.event import Event, EventTime, Field, Kind, Schema
+from millstream.declare.expression import compile as compile_expression
+from millstream.declare.features import Feature, Features
+from millstream.declare.stream import Payload, Stream, stream
+from millstream.declare.training_set import TrainingSet
+from millstream.log.envelope import Binding, publish
+from millstream.log.port import Log
+
+_TYPES: dict[Kind, Any] = {"string": str, "int64": int, "float64": float, "bool": bool, "binary": bytes, "timestamp": datetime, "date": date}
+
+# What a decision says besides the request and the features, in the order stored.
+DECIDED: dict[str, tuple[Any, str]] = {
+    "reasons": (str, "JSON: feature column -> why it is NULL (never_seen, outside_window, null_key)"),
+    "experiment": (str, "NULL when no experiment took the unit"),
+    "phase": (int, "of the experiment"),
+    "arm": (str, "of the experiment"),
+    "propensity": (float, "probability with which this arm was chosen, as of the decision"),
+    "model": (str, "NULL for a value arm"),
+    "version": (int, "of the model"),
+    "prediction": (float, "NULL for value arms and for models of several labels"),
+    "value": (str, "JSON: the arm's value, or label -> prediction"),
+    "as_of": (str, "JSON: stream -> partition -> next offset that the features had not seen"),
+    "latency_us": (int, "from the request's arrival to the decision, without the durable append"),
+}
+
+
+def feature_columns(endpoint: Endpoint[Any, Any], params: Mapping[str, Any] | None = None) -> dict[str, Kind]:
+    """Columns that the endpoint's models look up or derive, in order of first use: `origin_left__delay_3h` -> float64.
+
+    Raises:
+        DefinitionError: Two of its models derive a column of one name with different types.
+    """
+    columns: dict[str, Kind] = {}
+    for on in dict.fromkeys(ref.model.on for ref in endpoint.refs()):
+        looked_up = _looked_up(on)
+        for name, kind in {**looked_up, **_derived(endpoint, on, looked_up, params or {})}.items():
+            if columns.setdefault(name, kind) != kind:
+                raise DefinitionError(f'endpoint "{endpoint.name}": its models disagree about the type of "{name}"', place=endpoint.place,
+                                      found=f"{columns[name]} and {kind}", mend="give one of the derived columns another name", code="E172")  # fmt: skip
+    return columns
+
+
+def _looked_up(on: TrainingSet[Any]) -> dict[str, Kind]:
+    columns: dict[str, Kind] = {}
+    for used in on.inputs:
+        if isinstance(used, Payload):
+            continue
+        whole = used.features if isinstance(used, Feature) else used
+        chosen = [used.column] if isinstance(used, Feature) else list(whole.columns())
+        columns.update((column, _kind(whole, column)) for column in chosen)
+    return columns
+
+
+def _kind(features: Features, column: str) -> Kind:
+    aggregate, _ = features.columns()[column]
+    return "int64" if features.aggregates[aggregate].operation == "count" else "float64"
+
+
+def _derived(endpoint: Endpoint[Any, Any], on: TrainingSet[Any], looked_up: Mapping[str, Kind], params: Mapping[str, Any]) -> dict[str, Kind]:
+    if not on.derive:
+        return {}
+    request = {f.name: f.kind for f in request_schema(endpoint).fields}
+    return {name: compile_expression(text, {**request, **looked_up}, params, place=on.place, what=name).kind for name, text in on.derive.items()}
+
+
+def request_schema(endpoint: Endpoint[Any, Any]) -> Schema:
+    """The fields of a request.
+
+    Raises:
+        DefinitionError: The endpoint's spine is a table, so nothing says what a request holds.
+    """
+    event = endpoint.event
+    if event is None:
+        raise DefinitionError(f'endpoint "{endpoint.name}" has no class of a request', place=endpoint.place,
+                              found="models over a table, or values without request=", mend="say request=YourEvent", code="E173")  # fmt: skip
+    return event.__schema__
+
+
+def decisions_stream(endpoint: Endpoint[Any, Any], params: Mapping[str, Any] | None = None) -> Stream[Any]:
+    """The stream `<endpoint>_decisions`: one event a decision, typed, features as columns.
+
+    All but `decision_id` and `ts` may be NULL, so that a feature added tomorrow keeps the contract with what is stored.
+    `ts` is the event time of the request, or the moment it came.
+
+    Raises:
+        DefinitionError: A field of the request has the name of something a decision says.
+    """
+    request = request_schema(endpoint)
+    features = feature_columns(endpoint, params)
+    taken = {"decision_id", "unit", *DECIDED, *features}
+    clash = [f.name for f in request.fields if f.name in taken or (f.name == "ts" and f.role != "event_time")]
+    if clash:
+        raise DefinitionError(f'endpoint "{endpoint.name}": {request.name} has a field that its decisions need for themselves',
+                              place=endpoint.place, found=", ".join(clash), mend=f"rename it, e.g. {clash[0]}_given", code="E174")  # fmt: skip
+    columns: dict[str, tuple[Any, str]] = {"unit": (str, "the value that experiments randomise; NULL for an endpoint without one")}
+    columns |= {f.name: (_annotation(f), f.doc) for f in request.fields if f.name != "ts"}
+    columns |= {name: (_TYPES[kind if kind in _TYPES else "string"], "") for name, kind in features.items()}
+    columns |= DECIDED
+    made = _event_class(f"{endpoint.name}_decision", f"A decision of the endpoint {endpoint.name}.", columns)
+    return stream(endpoint.decisions, made, key="decision_id", dedupe="decision_id", doc=made.__doc__ or "")
+
+
+def _event_class(name: str, doc: str, columns: Mapping[str, tuple[Any, str]]) -> type[Event]:
+    annotations: dict[str, Any] = {"decision_id": str} | {c: hint | None for c, (hint, _) in columns.items()} | {"ts": EventTime}
+    defaults = {c: events.field(doc=text, default=None) for c, (_, text) in columns.items()}
+    return type("".join(word.title() for word in name.split("_")), (Event,), {"__doc__": doc, "__annotations__": annotations, "__module__": __name__} | defaults)
+
+
+def _annotation(field: Field) -> Any:
+    if field.kind == "enum":
+        return Literal[field.symbols]
+    return list[_TYPES[field.item]] if field.item else _TYPES[field.kind]  # type: ignore[misc]
+
+
+def decision_id() -> str:
+    """32 hex digits, the first 14 the microsecond: ids sort by time, so a file's minimum and maximum find a decision."""
+    return f"{time.time_ns() // 1000:014x}{os.urandom(9).hex()}"
+
+
+@dataclass
+class _Group:
+    """Rows that will be one append, and the future that all their requests wait on."""
+
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    done: asyncio.Future[None] | None = None
+
+
+class Recorder:
+    """Appends decisions to the log in groups: while one append is under way, the next rows gather.
+
+    Belongs to one event loop. `durable=False` answers before the append; rows still waiting are then lost in a crash.
+
+    Args:
+        binding: The topic and schema of the decisions.
+        limit: Rows that may wait; more are refused with Full.
+        retry_s: How long an append that the log refuses for the moment is tried again.
+    """
+
+    def __init__(self, log: Log, binding: Binding, *, durable: bool = True, limit: int = 10_000, retry_s: float = 2.0,
+                 report: Callable[[int, float], None] | None = None) -> None:  # fmt: skip
+        self.names = tuple(binding.stream.schema.names())
+        self.written = self.lost = 0
+        self._log, self._binding, self._durable, self._limit, self._retry_s = log, binding, durable, limit, retry_s
+        self._schema = binding.stream.schema.arrow()
+        self._report = report
+        self._open, self._busy, self._waiting = _Group(), False, 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"record-{binding.stream.name}")
+        self._idle: asyncio.Event | None = None
+
+    async def put(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """These decisions; returns when they are durable (at once, when not `durable`).
+
+        Raises:
+            Full: Too many rows wait, or the log is below its floor.
+            Transient: The log refused them for `retry_s`; none of them may be answered.
+        """
+        if self._waiting + len(rows) > self._limit:
+            raise Full(f"{self._waiting} decisions of {self._binding.stream.name} wait for the log")
+        self._waiting += len(rows)
+        group, names = self._open, self.names
+        group.rows.extend(tuple(map(row.get, names)) for row in rows)
+        if group.done is None:
+            group.done = asyncio.get_running_loop().create_future()
+        if not self._busy:
+            self._send()
+        if self._durable:
+            await asyncio.shield(group.done)  # a client that hangs up must not cancel its neighbours' group
+
+    def _send(self) -> None:
+        group, self._open = self._open, _Group()
+        self._busy = True
+        loop = asyncio.get_running_loop()
+        append = loop.run_in_executor(self._thread, self.write, group.rows)
+        append.add_done_callback(lambda done: self._sent(group, done))
+
+    def _sent(self, group: _Group, append: asyncio.Future[None]) -> None:
+        error = append.exception()
+        self._waiting -= len(group.rows)
+        self._busy = False
+        assert group.done is not None
+        if error is not None:
+            self.lost += len(group.rows)
+            group.done.set_exception(error)
+            group.done.exception()  # retrieved: nobody may be waiting any more
+        else:
+            self.written += len(group.rows)
+            group.done.set_result(None)
+        if self._open.rows:
+            self._send()
+        elif self._idle is not None:
+            self._idle.set()
+
+    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Append rows (values in the order of `names`) now, in this thread; durable on return."""
+        began = time.perf_counter()
+        columns = [pa.array(values, kind.type) for values, kind in zip(zip(*rows, strict=True), self._schema, strict=True)]
+        batch = pa.record_batch(columns, schema=self._schema)
+        while True:
+            try:
+                publish(self._log, self._binding, batch)
+                break
+            except Transient:
+                if time.perf_counter() - began > self._retry_s:
+                    raise
+                time.sleep(0.02)
+        if self._report:
+            self._report(len(rows), time.perf_counter() - began)
+
+    async def flush(self) -> None:
+        """Wait until nothing waits."""
+        while self._busy or self._open.rows:
+            self._idle = asyncio.Event()
+            await self._idle.wait()
+
+    async def close(self) -> None:
+        """Flush, and let the thread go."""
+        await self.flush()
+        self._thread.shutdown()

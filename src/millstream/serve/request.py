@@ -1,0 +1,98 @@
+"""The class of a request as a strict decoder: bytes in, a mapping out, or one sentence about the field that is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from millstream.declare.event import REQUIRED, Field, Schema
+
+_INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_MOMENT = Annotated[datetime, msgspec.Meta(tz=True)]
+_TYPES: dict[str, Any] = {"string": str, "int64": _INT64, "float64": float, "bool": bool, "binary": bytes, "timestamp": _MOMENT, "date": date}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PATH = re.compile(r" - at `\$(?:\[\d+\])*\.?([^`]*)`$")
+_NAMED = re.compile(r"field `([^`]*)`")
+
+
+class BadRequest(Exception):
+    """What is wrong with a body.
+
+    Attributes:
+        field: The field at fault, "" when it is the body as a whole.
+        mend: What to send instead.
+    """
+
+    def __init__(self, message: str, field: str, mend: str) -> None:
+        super().__init__(message)
+        self.field, self.mend = field, mend
+
+
+class RequestForm:
+    """Decodes bodies of one request class. Unknown fields are refused (a misspelt optional field would be a silent NULL);
+    the event time may be left out; an absent nullable field is None.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema, self.time = schema, schema.event_time
+        ordered = sorted(schema.fields, key=lambda f: f.nullable or f.default is not REQUIRED or f.role == "event_time")
+        struct = msgspec.defstruct(schema.name, [_spec(f) for f in ordered], forbid_unknown_fields=True)
+        self._one, self._many = msgspec.json.Decoder(struct), msgspec.json.Decoder(list[struct])  # type: ignore[valid-type]
+
+    def decode(self, body: bytes) -> tuple[list[dict[str, Any]], bool]:
+        """The requests of a body, and whether it was an array. A missing event time is None.
+
+        Raises:
+            BadRequest: It is no JSON, or not of this class.
+        """
+        array = body[:1] == b"[" or body.lstrip()[:1] == b"["
+        try:
+            found = self._many.decode(body) if array else [self._one.decode(body)]
+        except msgspec.ValidationError as error:
+            raise self._explained(str(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadRequest(f"the body is not JSON: {error}", "", f"send one {self.schema.name} as a JSON object, or an array of them") from None
+        asdict = msgspec.structs.asdict
+        return [asdict(one) for one in found], array
+
+    def _explained(self, text: str) -> BadRequest:
+        named, path = _NAMED.search(text), _PATH.search(text)
+        name = named[1] if named else path[1] if path else ""
+        names = self.schema.names()
+        if "unknown field" in text:
+            close = difflib.get_close_matches(name, names, 1)
+            return BadRequest(f'{self.schema.name} has no field "{name}"', name, f'did you mean "{close[0]}"?' if close else f"its fields are {', '.join(names)}")
+        if "missing required" in text:
+            return BadRequest(f'{self.schema.name} needs the field "{name}"', name, f"send {name} as {_wanted(self.schema[name])}")
+        if name in names:
+            return BadRequest(f'field "{name}" of {self.schema.name}: {_PATH.sub("", text)}', name, f"send {name} as {_wanted(self.schema[name])}")
+        return BadRequest(f"{self.schema.name}: {text}", name, f"send one {self.schema.name} as a JSON object, or an array of them")
+
+
+def moment_us(moment: datetime) -> int:
+    """Microseconds since 1970 UTC, exact."""
+    passed = moment - _EPOCH
+    return (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
+
+
+def moment_of(us: int) -> datetime:
+    """The other way."""
+    return datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
+
+
+def _spec(field: Field) -> Any:
+    hint = Literal[field.symbols] if field.kind == "enum" else list[_TYPES[field.item]] if field.item else _TYPES[field.kind]  # type: ignore[misc]
+    if field.role == "event_time" or field.nullable:
+        return (field.name, hint | None, None if field.default is REQUIRED else field.default)
+    return (field.name, hint) if field.default is REQUIRED else (field.name, hint, field.default)
+
+
+def _wanted(field: Field) -> str:
+    kinds = {"string": "a string", "int64": "a whole number", "float64": "a number", "bool": "true or false", "binary": "a base64 string",
+             "timestamp": "an ISO 8601 time with a zone, e.g. 2013-11-01T12:00:00Z", "date": "a date, e.g. 2013-11-01",
+             "enum": "one of " + ", ".join(field.symbols), "list": "an array"}  # fmt: skip
+    return kinds[field.kind] + (" or null" if field.nullable else "")

@@ -1,0 +1,94 @@
+"""What goes over HTTP: JSON replies, the one shape of an error, bodies with a bound."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any
+
+import msgspec
+
+from millstream.declare.errors import Full, NotFound, Transient, WorkFailed
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+JSON: Header = (b"content-type", b"application/json")
+TEXT: Header = (b"content-type", b"text/plain; version=0.0.4; charset=utf-8")
+encode = msgspec.json.Encoder().encode
+
+
+class Refused(Exception):
+    """A request that gets an error for its answer.
+
+    Args:
+        code: A word that programs test for.
+        mend: What the caller can do, one sentence.
+    """
+
+    def __init__(self, status: int, code: str, message: str, mend: str, *, retry_after_s: int | None = None, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.mend, self.retry_after_s, self.details = status, code, mend, retry_after_s, dict(details or {})
+
+
+def refusal(error: BaseException) -> Refused:
+    """Any error as an answer; what nobody foresaw is a 500 that names its class and no more."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, Full):
+        return Refused(429, "full", str(error), "send more slowly, or free disk space", retry_after_s=1)
+    if isinstance(error, Transient):
+        return Refused(503, "busy", str(error), "send the same request again", retry_after_s=1)
+    if isinstance(error, NotFound):
+        return Refused(404, "not_found", str(error), "check the name")
+    if isinstance(error, WorkFailed):
+        return Refused(500, "model_failed", str(error), "the server's log has the traceback; the model or its features must be mended")
+    return Refused(500, "internal", f"{type(error).__name__} while answering", "the server's log has the traceback")
+
+
+async def reply(send: Send, status: int, body: bytes, headers: Iterable[Header] = (JSON,)) -> None:
+    """One whole answer."""
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def refuse(send: Send, error: Refused) -> None:
+    """An error in the one shape: `{"error": {"code", "message", "mend"}}`."""
+    headers = [JSON] if error.retry_after_s is None else [JSON, (b"retry-after", b"%d" % error.retry_after_s)]
+    if error.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await reply(send, error.status, encode({"error": {"code": error.code, "message": str(error), "mend": error.mend, **error.details}}), headers)
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """The request's body.
+
+    Raises:
+        Refused: It is longer than `limit` bytes, or the client hung up.
+    """
+    message = await receive()
+    body = message.get("body", b"")
+    if not message.get("more_body") and len(body) <= limit and message["type"] == "http.request":
+        return body
+    parts, size = [body], len(body)
+    while message.get("more_body") or message["type"] != "http.request":
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "hung_up", "the client closed the connection before its body had come", "send the whole body")
+        if size > limit:
+            break
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+    if size > limit:
+        raise Refused(413, "too_large", f"the body is longer than {limit:,} bytes", "send fewer requests at once")
+    return b"".join(parts)
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """A header by its lower-case name."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return value.decode("latin-1")  # type: ignore[no-any-return]
+    return None
