@@ -1,0 +1,213 @@
+"""DuckDB instances that reach nothing but what they were given: one a query, thrown away after it.
+
+Making one costs 9 ms, most of it the catalogue of built-in functions, so a spare is made in the background while the last one works.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import duckdb
+
+from millstream.declare.duration import micros
+from millstream.declare.errors import ConfigError, Full, WorkFailed
+from millstream.engines.duckdb.relations import text
+
+_NUMBERS = itertools.count()
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of the URL `duckdb:?memory_limit=4GB&threads=2&timeout=30s`.
+
+    Attributes:
+        memory_limit: Of one query; beyond it the query spills. Half of the machine's memory when not said.
+        threads: Of one query; None is every core.
+        timeout_s: Seconds after which a query is stopped; None never.
+    """
+
+    memory_limit: str
+    threads: int | None = None
+    timeout_s: float | None = None
+
+    @classmethod
+    def read(cls, url: str) -> Options:
+        """Raises ConfigError, naming the options there are."""
+        given = dict(parse_qsl(url.partition("?")[2]))
+        unknown = set(given) - {"memory_limit", "threads", "timeout"}
+        if unknown:
+            raise ConfigError(f'compute = "{url}": no option "{min(unknown)}"; known: memory_limit, threads, timeout')
+        try:
+            threads = int(given["threads"]) if "threads" in given else None
+            timeout = micros(given["timeout"]) / 1e6 if "timeout" in given else None
+        except ValueError as error:
+            raise ConfigError(f'compute = "{url}": {error}') from None
+        return cls(given.get("memory_limit") or _half_of_memory(), threads, timeout)
+
+    def config(self, scratch: Path) -> dict[str, str | bool | int | float | list[str]]:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": self.memory_limit,
+            "temp_directory": str(scratch / "spill"),
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "python_enable_replacements": False,
+        }
+        if self.threads:
+            config["threads"] = self.threads
+        return config
+
+
+def _half_of_memory() -> str:
+    return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') // 2**21}MiB"
+
+
+@dataclass(eq=False)
+class Instance:
+    """One database with its scratch folder. `stop` may be called from any thread; the rest belongs to one at a time."""
+
+    connection: duckdb.DuckDBPyConnection
+    scratch: Path
+    stopped: str = ""
+    timer: threading.Timer | None = field(default=None, repr=False)
+    bench: Bench | None = field(default=None, repr=False)
+
+    def lock(self, files: Sequence[str]) -> None:
+        """From here on: these files, the scratch folder, and no other; no extension, no setting."""
+        run = self.connection.execute
+        if files:
+            run(f"SET allowed_paths = [{', '.join(map(text, files))}]")
+        run("SET enable_external_access = false")
+        run("SET lock_configuration = true")
+
+    def stop(self, why: str) -> None:
+        """Interrupt whatever runs; the one who waits for it gets WorkFailed with this reason."""
+        self.stopped = self.stopped or why
+        with contextlib.suppress(duckdb.Error):  # closed in the meantime
+            self.connection.interrupt()
+
+    def close(self) -> None:
+        """Let go of the database and of what it spilled; twice is fine."""
+        if self.timer:
+            self.timer.cancel()
+        if self.bench:
+            self.bench.forget(self)
+        self.connection.close()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """The engine's errors as ours; the one place where they are told apart."""
+        try:
+            yield
+        except duckdb.Error as error:
+            raise self._ours(error) from error
+        except (OSError, RuntimeError, ValueError) as error:  # what a stream's far side threw, its type lost on the way through Arrow's C interface
+            if isinstance(error, WorkFailed):
+                raise
+            raise self._ours(error) from error
+
+    def _ours(self, error: BaseException) -> WorkFailed | Full:
+        if self.stopped:
+            return WorkFailed(f"the query was stopped: {self.stopped}")
+        said = str(error)
+        if "No space left" in said or "max_temp_directory_size" in said:
+            return Full(f"no room to spill in {self.scratch.parent}: {said}")
+        return WorkFailed(said)
+
+
+class Bench:
+    """Hands instances out, keeps one spare, and knows those at work. Safe for threads, and after a fork."""
+
+    def __init__(self, options: Options, folder: Path) -> None:
+        self.options, self.folder = options, folder
+        self._lock = threading.Lock()
+        self._working: set[Instance] = set()
+        self._spare: Instance | None = None
+        self._maker: threading.Thread | None = None
+        self._process = os.getpid()
+        self._closed = False
+        self._sweep()
+
+    def take(self, *, on_disk: bool = False) -> Instance:
+        """A fresh, still open instance, in memory or in a file of its scratch folder; the caller locks it and closes it."""
+        with self._lock:
+            if self._closed:
+                raise WorkFailed("the compute engine is closed")
+            if self._process != os.getpid():  # the threads of the spare did not survive the fork
+                self._process, self._spare, self._maker = os.getpid(), None, None
+                self._working = set()
+            instance, self._spare = (None, self._spare) if on_disk else (self._spare, None)
+        instance = instance or self._make(on_disk)
+        instance.bench = self
+        with self._lock:
+            self._working.add(instance)
+            if self._spare is None and (self._maker is None or not self._maker.is_alive()):
+                self._maker = threading.Thread(target=self._make_spare, name="duckdb-spare", daemon=True)
+                self._maker.start()
+        if self.options.timeout_s is not None:
+            timer = threading.Timer(self.options.timeout_s, instance.stop, [f"it took longer than {self.options.timeout_s:g} s"])
+            timer.daemon = True
+            instance.timer = timer
+            timer.start()
+        return instance
+
+    def forget(self, instance: Instance) -> None:
+        with self._lock:
+            self._working.discard(instance)
+
+    def close(self) -> None:
+        """Stop every query and make no more."""
+        with self._lock:
+            self._closed = True
+            working, spare, maker, self._spare = list(self._working), self._spare, self._maker, None
+        for instance in working:
+            instance.stop("the compute engine was closed")
+        if maker and maker.is_alive():
+            maker.join()
+        if spare:
+            spare.close()
+
+    def _make(self, on_disk: bool) -> Instance:
+        scratch = self.folder / f"query-{os.getpid()}-{next(_NUMBERS)}"
+        if on_disk:
+            scratch.mkdir(parents=True)
+        connection = duckdb.connect(str(scratch / "scratch.db") if on_disk else ":memory:", config=self.options.config(scratch))
+        connection.execute("SET TimeZone = 'UTC'")
+        if on_disk:  # nobody reads the file again
+            connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+            connection.execute("SET preserve_insertion_order = false")
+        return Instance(connection, scratch)
+
+    def _make_spare(self) -> None:
+        spare = self._make(False)
+        with self._lock:
+            if not self._closed and self._spare is None:
+                self._spare = spare
+                return
+        spare.close()
+
+    def _sweep(self) -> None:
+        """Clear away what killed processes of this machine have left in the scratch folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.glob("query-*-*"):
+            process = left.name.split("-")[1]
+            if process.isdigit() and not _alive(int(process)):
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
