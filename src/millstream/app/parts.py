@@ -118,4 +118,3 @@ def console(ws: Workspace) -> None:
 
 
 PARTS: dict[str, Callable[[Workspace], None]] = {"serve": serve, "sinks": sinks, "sources": sources, "schedule": schedule, "console": console}
-

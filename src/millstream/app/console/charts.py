@@ -44,7 +44,9 @@ def lines(series: Mapping[str, Sequence[tuple[float, float]]], *, label: str, lo
     return _frame(body, label, list(series))
 
 
-def bars(values: Sequence[tuple[str, float]], *, label: str, high: float | None = None, second: Sequence[float] | None = None, names: Sequence[str] = ()) -> str:
+def bars(
+    values: Sequence[tuple[str, float]], *, label: str, high: float | None = None, second: Sequence[float] | None = None, names: Sequence[str] = ()
+) -> str:
     """Vertical bars, one or two a name; labels are thinned when there are many."""
     if not values:
         return '<p class="quiet">Nothing to draw yet.</p>'
@@ -57,7 +59,9 @@ def bars(values: Sequence[tuple[str, float]], *, label: str, high: float | None 
         x = LEFT + i * step + step * 0.12
         for k, v in enumerate([value] + ([second[i]] if second else [])):
             tall = v / top * (H - BOTTOM - TOP)
-            body.append(f'<rect x="{x + k * width:.1f}" y="{H - BOTTOM - tall:.1f}" width="{width:.1f}" height="{max(tall, 0):.1f}" rx="1.5" class="bar s{k}"><title>{escape(name)}: {v:.4g}</title></rect>')
+            body.append(
+                f'<rect x="{x + k * width:.1f}" y="{H - BOTTOM - tall:.1f}" width="{width:.1f}" height="{max(tall, 0):.1f}" rx="1.5" class="bar s{k}"><title>{escape(name)}: {v:.4g}</title></rect>'
+            )
         if i % every == 0:
             body.append(f'<text x="{x + step * 0.38:.1f}" y="{H - 6}" class="tick" text-anchor="middle">{escape(name)}</text>')
     return _frame(body, label, list(names))
@@ -67,7 +71,9 @@ def _axis(y0: float, y1: float) -> str:
     marks = []
     for k in range(5):
         y = H - BOTTOM - k / 4 * (H - BOTTOM - TOP)
-        marks.append(f'<line x1="{LEFT}" y1="{y:.1f}" x2="{W - 10}" y2="{y:.1f}" class="grid"/><text x="{LEFT - 6}" y="{y + 3.5:.1f}" class="tick" text-anchor="end">{_short(y0 + (y1 - y0) * k / 4)}</text>')
+        marks.append(
+            f'<line x1="{LEFT}" y1="{y:.1f}" x2="{W - 10}" y2="{y:.1f}" class="grid"/><text x="{LEFT - 6}" y="{y + 3.5:.1f}" class="tick" text-anchor="end">{_short(y0 + (y1 - y0) * k / 4)}</text>'
+        )
     return "".join(marks)
 
 

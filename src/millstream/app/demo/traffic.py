@@ -1,0 +1,101 @@
+"""November and December as live traffic: events keep coming in event time, and every scheduled flight asks for a prediction."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from millstream.client import Client
+from millstream.declare.endpoint import Endpoint
+from millstream.declare.event import Event
+from millstream.declare.stream import Stream
+
+STEP = timedelta(minutes=30)
+ASKERS = 4
+
+
+@dataclass
+class Traffic:
+    """What was sent and answered; `latencies` are seconds a request, as the asker saw them."""
+
+    events: int = 0
+    requests: int = 0
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    arms: dict[str, int] = field(default_factory=dict)
+    last: Any = None
+
+    def quantile(self, share: float) -> float:
+        """Milliseconds."""
+        ordered = sorted(self.latencies)
+        return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+def replay(url: str, folder: Path, streams: dict[str, Stream[Any]], endpoint: Endpoint[Any, Any], start: datetime, end: datetime,
+           progress: Callable[[datetime, Traffic], None]) -> Traffic:  # fmt: skip
+    """Send what became known in each half hour, then ask for each flight that was scheduled in it.
+
+    A look-up counts only what was known before its own moment, so events of the same half hour may be sent first. Each
+    request carries the receipts of what was sent before it, and is answered when the features have applied them.
+    """
+    spine = endpoint.spine
+    assert spine is not None, "the endpoint is over models"
+    rows = {name: _Rows(folder / f"{name}.csv", stream.event, start, end) for name, stream in streams.items()}
+    done, begun, moment = Traffic(), time.perf_counter(), start
+    clients = [Client(url, replay=True) for _ in range(ASKERS)]
+    with ThreadPoolExecutor(ASKERS) as pool:
+        while moment < end:
+            moment += STEP
+            due = {name: rows[name].before(moment) for name in rows}
+            receipts = [clients[0].send(streams[name], events) for name, events in due.items() if events]
+            done.events += sum(map(len, due.values()))
+            asks = due[spine.name]
+            parts = [asks[i::ASKERS] for i in range(ASKERS)]
+            for answers in pool.map(lambda client, part: _ask(client, endpoint, part, receipts), clients, parts):
+                for seconds, decision in answers:
+                    done.latencies.append(seconds)
+                    done.arms[decision.arm or "default"] = done.arms.get(decision.arm or "default", 0) + 1
+                    done.last = decision
+            done.requests += len(asks)
+            done.seconds = time.perf_counter() - begun
+            progress(moment, done)
+    return done
+
+
+def _ask(client: Client, endpoint: Endpoint[Any, Any], events: list[Event], receipts: list[Any]) -> list[tuple[float, Any]]:
+    answers = []
+    for event in events:
+        begun = time.perf_counter()
+        decision = client.predict(endpoint, event, after=receipts)
+        answers.append((time.perf_counter() - begun, decision))
+    return answers
+
+
+class _Rows:
+    """A file's events from `start` to `end`, as objects of the stream's class, in order of event time."""
+
+    def __init__(self, path: Path, event: type[Event], start: datetime, end: datetime) -> None:
+        self.event, self.rows = event, self._read(path, start, end)
+        self.waiting = next(self.rows, None)
+
+    def before(self, moment: datetime) -> list[Event]:
+        found = []
+        while self.waiting is not None and self.waiting.ts < moment:  # type: ignore[attr-defined]
+            found.append(self.waiting)
+            self.waiting = next(self.rows, None)
+        return found
+
+    def _read(self, path: Path, start: datetime, end: datetime) -> Iterator[Event]:
+        casts = {f.name: {"int64": int, "float64": float}.get(f.kind, str) for f in self.event.__schema__.fields}
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                moment = datetime.fromisoformat(row["ts"]).astimezone(UTC)
+                if start <= moment < end:
+                    values: dict[str, Any] = {name: cast(row[name]) if row[name] != "" else None for name, cast in casts.items() if name != "ts"}
+                    yield self.event(**values, ts=moment)
