@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def replay(url: str, folder: Path, streams: dict[str, Stream[Any]], endpoint: En
             done.events += sum(map(len, due.values()))
             asks = due[spine.name]
             parts = [asks[i::ASKERS] for i in range(ASKERS)]
-            for answers in pool.map(lambda client, part: _ask(client, endpoint, part, receipts), clients, parts):
+            for answers in pool.map(_ask, clients, repeat(endpoint), parts, repeat(receipts)):
                 for seconds, decision in answers:
                     done.latencies.append(seconds)
                     done.arms[decision.arm or "default"] = done.arms.get(decision.arm or "default", 0) + 1

@@ -1,0 +1,92 @@
+"""Verbs about what is live: serve, experiment, monitor, console."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from millstream.app.cli.context import Context, as_json, pass_context
+from millstream.declare.errors import NotFound, UsageError
+
+
+def _listen(context: Context, section: str, host: str | None, port: int | None) -> None:
+    """Flags of a server are settings like any other."""
+    given = {f"{section}.host": host, f"{section}.port": None if port is None else str(port)}
+    context.sets += tuple(f"{key}={value}" for key, value in given.items() if value is not None)
+
+
+@click.command()
+@click.option("--host", help="Loopback by default; beyond it a token is needed (serve.token).")
+@click.option("--port", type=int)
+@pass_context
+def serve(context: Context, host: str | None, port: int | None) -> None:
+    """Serve the endpoints and the collector over HTTP; their features are kept up to date in the same process."""
+    from millstream.app.serving import run
+
+    _listen(context, "serve", host, port)
+    run(context.workspace)
+
+
+@click.command()
+@click.option("--host", help="Loopback by default; beyond it a token is needed (console.token).")
+@click.option("--port", type=int)
+@pass_context
+def console(context: Context, host: str | None, port: int | None) -> None:
+    """Serve pages for a browser: graph, runs, tables, models, experiments, monitors, traces."""
+    from millstream.app.console.server import run
+
+    _listen(context, "console", host, port)
+    run(context.workspace)
+
+
+@click.command()
+@click.argument("action", type=click.Choice(["show", "start", "stop", "ship"]), default="show")
+@click.argument("name", required=False)
+@click.argument("arm", required=False)
+@as_json
+@pass_context
+def experiment(context: Context, action: str, name: str | None, arm: str | None, as_json: bool) -> None:
+    """Show (all, or NAME), start NAME, stop NAME, or ship NAME ARM.
+
+    start begins a new phase with the arms' aliases pinned to versions; ship gives all of its traffic to one arm.
+    """
+    from millstream.app import experiments
+
+    ws = context.workspace
+    if name is not None and name not in ws.project.experiments:
+        raise NotFound(f'no experiment "{name}"; there are {", ".join(ws.project.experiments) or "none"}')
+    if action != "show":
+        if name is None:
+            raise UsageError(f"experiment {action} wants the experiment's name")
+        context.err.print(experiments.change(ws, action, name, arm))
+        return
+    found = [experiments.analyse(ws, e) for e in ([ws.project.experiments[name]] if name else ws.project.experiments.values())]
+    if as_json:
+        context.json(found)
+        return
+    for one in found:
+        experiments.render(context, one)
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@as_json
+@click.option("--history", is_flag=True, help="What was found before, newest first, instead of looking now.")
+@pass_context
+def monitor(context: Context, names: tuple[str, ...], as_json: bool, history: bool) -> None:
+    """Run monitors NAMES (all by default) once. Exit code 4 when one is violated."""
+    ws = context.workspace
+    unknown = [n for n in names if n not in ws.project.monitors]
+    if unknown:
+        raise NotFound(f'no monitor "{unknown[0]}"; there are {", ".join(ws.project.monitors)}')
+    rows: list[dict[str, Any]] = []
+    for name in names or ws.project.monitors:
+        rows += ws.verdicts(name) if history else [v.to_dict() for v in ws.watch(ws.project.monitors[name])]
+    if as_json:
+        context.json(rows)
+    else:
+        marks = {"ok": "[green]ok[/]", "violated": "[red]violated[/]", "drifted": "[yellow]drifted[/]", "unknown": "[dim]unknown[/]"}
+        context.table("", ["monitor", "check", "", "found"], [(r["monitor"], r["check"], marks.get(r["status"], r["status"]), r["message"]) for r in rows])
+    if not history and any(r["status"] in ("violated", "drifted") for r in rows):
+        raise click.exceptions.Exit(4)

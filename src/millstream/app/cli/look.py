@@ -1,0 +1,154 @@
+"""Verbs that only look: sql, explore, show, verify, trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from millstream.app.cli.context import Context, as_json, pass_context
+from millstream.declare.errors import NotFound, UsageError
+
+KINDS = ("runs", "run", "streams", "tables", "models", "model", "experiments", "endpoint", "endpoints", "graph")
+
+
+@click.command()
+@click.argument("query")
+@as_json
+@click.option("--limit", default=100, show_default=True, help="Rows to print; 0 prints all.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@pass_context
+def sql(context: Context, query: str, as_json: bool, limit: int, as_csv: bool) -> None:
+    """Query the lake with one read-only statement in DuckDB's dialect; "-" reads it from standard input."""
+    from millstream.app.lookup import ask
+
+    text = click.get_text_stream("stdin").read() if query == "-" else query
+    found = ask(context.workspace, text, None if limit == 0 else limit + 1)
+    more = limit and found.num_rows > limit
+    found = found.slice(0, limit) if more else found
+    if as_json:
+        context.json(found.to_pylist())
+    elif as_csv:
+        import pyarrow.csv
+
+        pyarrow.csv.write_csv(found, click.get_binary_stream("stdout"))
+    else:
+        numeric = [f.name for f in found.schema if str(f.type).startswith(("int", "uint", "double", "float", "decimal"))]
+        context.table("", found.column_names, [[_cell(v) for v in row.values()] for row in found.to_pylist()], right=numeric)
+        if more:
+            context.err.print(f"[dim]the first {limit} rows; --limit 0 prints all[/]")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "[dim]NULL[/]"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value.strftime("%Y-%m-%d %H:%M:%S") if isinstance(value, datetime) else str(value)
+
+
+@click.command()
+@click.argument("table")
+@as_json
+@click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write a page that opens without a network.")
+@click.option("--columns", help="Only these, separated by commas.")
+@click.option("--version", type=int, help="The table's version; the newest by default.")
+@pass_context
+def explore(context: Context, table: str, as_json: bool, page: Path | None, columns: str | None, version: int | None) -> None:
+    """Profile TABLE: per column its type, nulls, distinct values, quantiles, histogram and top values."""
+    from millstream.transform.explore import html, terminal
+    from millstream.transform.profile import profile
+
+    ws = context.workspace
+    found = profile(ws.sql, ws.lake.table(table).snapshot(version), columns.split(",") if columns else None)
+    if page is not None:
+        page.write_text(html(found, title=table), encoding="utf-8")
+        context.err.print(f"[green]written[/] {page}")
+    if as_json:
+        context.json(found.to_dict())
+    elif page is None:
+        context.out.print(terminal(found))
+
+
+@click.command()
+@click.argument("what", default="graph")
+@click.argument("name", required=False)
+@as_json
+@click.option("--limit", default=20, show_default=True)
+@pass_context
+def show(context: Context, what: str, name: str | None, as_json: bool, limit: int) -> None:
+    """Show one of: runs, run ID, streams, tables, models, model NAME@VERSION, experiments, endpoints, endpoint NAME, graph; or an error code such as E141."""
+    from millstream.app import lookup
+
+    if what[:1] in "eE" and what[1:].isdigit():
+        click.echo(lookup.page(what.upper()))
+        return
+    if what not in KINDS:
+        raise UsageError(f'nothing is called "{what}" here; there are {", ".join(KINDS)}, and error codes')
+    ws = context.workspace
+    if what in ("run", "model", "endpoint") and not name:
+        raise UsageError(f"show {what} wants a name")
+    found: Any = getattr(lookup, what)(ws, name) if what in ("run", "model", "endpoint") else getattr(lookup, what)(ws, limit)
+    if as_json:
+        context.json(found)
+        return
+    rows = found if isinstance(found, list) else [{"": key, " ": _line(value)} for key, value in found.items()]
+    if not rows:
+        context.err.print(f"no {what} yet")
+        return
+    columns = list(rows[0])
+    context.table("", columns, [[_line(row[c]) for c in columns] for row in rows], right=[c for c in columns if isinstance(rows[0][c], int | float)])
+
+
+def _line(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, dict):
+        return "\n".join(f"{k}: {_line(v)}" for k, v in value.items())
+    return ", ".join(_line(v) for v in value) if isinstance(value, list | tuple) else str(value)
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@as_json
+@pass_context
+def verify(context: Context, names: Sequence[str], as_json: bool) -> None:
+    """Prove for the tables of streams NAMES (all by default): every record of the log once, no gap, no overlap, no double."""
+    from millstream.lake.verify import verify as prove
+
+    ws = context.workspace
+    streams = ws.all_streams()
+    for name in names:
+        if name not in streams:
+            raise NotFound(f'no stream "{name}"; there are {", ".join(streams)}')
+    chosen = [streams[n] for n in (names or streams) if ws.log.topic(n) is not None]
+    reports = [(s.name, prove(ws.lake, ws.log, s)) for s in chosen]
+    if as_json:
+        context.json([{"stream": name, "ok": r.ok, "rows": r.rows, "dead": r.dead, "duplicates": r.duplicates, "gaps": r.gaps, "overlaps": r.overlaps,
+                       "doubles": r.doubles} for name, r in reports])  # fmt: skip
+    else:
+        context.table("", ["stream", "", "rows", "dead", "duplicates", "gaps", "overlaps", "doubles"],
+                      [(name, "[green]proven[/]" if r.ok else "[red]broken[/]", f"{r.rows:,}", f"{r.dead:,}", f"{r.duplicates:,}", len(r.gaps), len(r.overlaps), len(r.doubles))
+                       for name, r in reports], right=["rows", "dead", "duplicates", "gaps", "overlaps", "doubles"])  # fmt: skip
+    if not all(r.ok for _, r in reports):
+        raise click.exceptions.Exit(1)
+
+
+@click.command()
+@click.argument("decision_id")
+@as_json
+@pass_context
+def trace(context: Context, decision_id: str, as_json: bool) -> None:
+    """Follow the prediction DECISION_ID back: model version, features, rows, table versions, log offsets, source files."""
+    from millstream.app.lookup import trace as follow
+
+    found = follow(context.workspace, decision_id)
+    if as_json:
+        context.json(found.to_dict())
+    else:
+        context.out.print(found.tree())
