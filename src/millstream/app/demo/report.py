@@ -90,7 +90,7 @@ def _hours(told: Told) -> str:
 
 
 def _months(told: Told) -> str:
-    names = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+    names = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
     return charts.bars([(names[r["month"] - 1], r["late"]) for r in _ask(told, MONTHS)], label="Share of late flights by month")
 
 

@@ -1,0 +1,159 @@
+"""What there is to see, as plain values: one reading for the command line, `--json` and the console."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from millstream.declare.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from millstream.app.workspace import Workspace
+
+
+def ask(ws: Workspace, query: str, limit: int | None = None) -> pa.Table:
+    """A checked, read-only query over the lake; at most `limit` rows are fetched.
+
+    Raises:
+        UsageError: It is not one query, or it reaches outside the lake.
+        WorkFailed: The engine refused it.
+    """
+    import pyarrow as pa
+
+    from millstream.transform.guard import read_only
+    from millstream.transform.parse import dependencies
+
+    names = ws.lake.names()
+    text = read_only(query, names)
+    used = [n for n in dependencies(text) if n in set(names)]
+    reader = ws.sql.query(text, {n: ws.lake.table(n).snapshot() for n in used}, ws.project.params)
+    batches, rows = [], 0
+    try:
+        for batch in reader:
+            batches.append(batch)
+            rows += batch.num_rows
+            if limit is not None and rows >= limit:
+                break
+    finally:
+        reader.close()
+    found = pa.Table.from_batches(batches, reader.schema)
+    return found if limit is None else found.slice(0, limit)
+
+
+def runs(ws: Workspace, limit: int = 20) -> list[dict[str, Any]]:
+    """The latest runs of the project."""
+    rows = []
+    for doc in ws.state.list("run", newest=True, limit=limit):
+        value = doc.value
+        results = value.get("results", [])
+        ended = value.get("ended_at")
+        seconds = (datetime.fromisoformat(ended) - datetime.fromisoformat(value["started_at"])).total_seconds() if ended else None
+        rows.append({"run": doc.key, "status": value["status"], "made": sum(r["status"] == "made" for r in results), "up to date": sum(r["status"] == "skipped" for r in results),
+                     "failed": sum(r["status"] in ("failed", "blocked") for r in results), "seconds": "" if seconds is None else round(seconds, 1), "started": value["started_at"][:19]})  # fmt: skip
+    return rows
+
+
+def run(ws: Workspace, name: str) -> dict[str, Any]:
+    """One run with the end of each of its steps."""
+    doc = ws.state.get("run", name)
+    if doc is None:
+        raise NotFound(f'no run "{name}"; see millstream show runs')
+    return {"run": name, **doc.value}
+
+
+def streams(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
+    """Each stream: what the log holds, what has landed, how far the table is behind, its newest event time."""
+    rows = []
+    for stream in ws.all_streams().values():
+        topic = ws.log.topic(stream.name)
+        ends = ws.log.ends(stream.name) if topic else {}
+        table = ws.lake.table(stream.name) if ws.lake.exists(stream.name) else None
+        txns = table.txns() if table else {}
+        behind = sum(max(0, end.high - txns.get(f"millstream/{topic.uuid}/{p}", 0)) for p, end in ends.items()) if topic else 0
+        mark = ws.lake.watermark(stream) if table else None
+        newest = None if mark is None else datetime.fromtimestamp((mark + stream.lateness_us) / 1e6, UTC)
+        rows.append({"stream": stream.name, "in the log": sum(e.high - e.low for e in ends.values()), "in the lake": table.rows() if table else 0,
+                     "behind": behind, "end": sum(e.high for e in ends.values()), "newest event": newest.isoformat(" ", "seconds")[:19] if newest else ""})  # fmt: skip
+    return rows
+
+
+def tables(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
+    """Each table of the lake: version, rows, bytes, columns."""
+    found = [(name, ws.lake.table(name)) for name in ws.lake.names()]
+    return [{"table": name, "version": t.version, "rows": t.rows(), "bytes": t.bytes(), "columns": len(t.schema)} for name, t in found]
+
+
+def models(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
+    """Each version of each model, newest first."""
+    rows = []
+    for model in ws.project.models.values():
+        for version in reversed(ws.tracking.versions(model.name)):
+            metrics = ws.tracking.run(version.run_id).metrics
+            rows.append({"model": f"{model.name}@{version.number}", "aliases": " ".join(version.aliases), **{m: metrics.get(m) for m in model.metrics},
+                         "made": version.created_at.isoformat(" ", "seconds")[:19]})  # fmt: skip
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    return [{key: row.get(key, "") for key in columns} for row in rows]
+
+
+def model(ws: Workspace, name: str) -> dict[str, Any]:
+    """`trees@champion`: what the version is made from."""
+    from millstream.train.describe import describe
+
+    base, _, version = name.partition("@")
+    if base not in ws.project.models:
+        raise NotFound(f'no model "{base}"; there are {", ".join(ws.project.models) or "none"}')
+    return dict(describe(ws.tracking, base, version or "champion"))
+
+
+def experiments(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
+    """Each experiment: method, layer, traffic, status, phase."""
+    from millstream.app.experiments import status
+
+    return [{"experiment": e.name, "method": e.assign.method, "arms": " ".join(e.arms), "unit": e.unit, "layer": e.layer,
+             "traffic": f"{e.traffic[0]:g} to {e.traffic[1]:g}", **status(ws, e)} for e in ws.project.experiments.values()]  # fmt: skip
+
+
+def endpoints(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
+    """Each endpoint with its decisions."""
+    return [endpoint(ws, name) for name in ws.project.endpoints]
+
+
+def endpoint(ws: Workspace, name: str) -> dict[str, Any]:
+    """An endpoint: its decisions in the log and in the lake, how many are judged, how many will be but are not yet."""
+    if name not in ws.project.endpoints:
+        raise NotFound(f'no endpoint "{name}"; there are {", ".join(ws.project.endpoints) or "none"}')
+    from millstream.app.run.feedback import unjudged
+
+    noun = ws.project.endpoints[name]
+    landed = ws.lake.table(noun.decisions).rows() if ws.lake.exists(noun.decisions) else 0
+    judged = ws.lake.table(noun.outcomes).rows() if ws.lake.exists(noun.outcomes) else 0
+    return {"endpoint": name, "models": " ".join(dict.fromkeys(f"{r.model.name}@{r.version}" for r in noun.refs())),
+            "experiments": " ".join(e.name for e in noun.experiments), "decisions": landed, "outcomes": judged, "unjudged": unjudged(ws, noun)}  # fmt: skip
+
+
+def graph(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
+    """Every noun, what it is made from, and what is made from it."""
+    g = ws.project.graph
+    return [
+        {"name": name, "kind": ws.project.by_name[name].kind, "from": " ".join(g.upstream(name)), "to": " ".join(g.downstream(name))}
+        for name in g.order()
+        if name in ws.project.by_name
+    ]
+
+
+def page(code: str) -> str:
+    """The page of an error code."""
+    from millstream.declare.pages import PAGES
+
+    if code not in PAGES:
+        raise UsageError(f"no page {code}; there are {', '.join(sorted(PAGES))}")
+    return PAGES[code]
+
+
+def trace(ws: Workspace, decision_id: str) -> Any:
+    """A decision followed back to its rows and files."""
+    from millstream.watch.trace import trace as follow
+
+    return follow(decision_id, ws.project, ws.lake, ws.sql, ws.tracking, ws.source_engines())
