@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from millstream.declare.stream import Stream
 
 if TYPE_CHECKING:
     from millstream.app.settings import Settings
+    from millstream.declare.monitor import Monitor
     from millstream.declare.port import State
     from millstream.declare.project import Project
     from millstream.features.definition import Definition
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from millstream.log.port import Log, Schemas
     from millstream.train.port import Tracking
     from millstream.transform.port import Sql
+    from millstream.watch.scene import Scene
+    from millstream.watch.verdict import Verdict
 
 
 class Workspace:
@@ -108,7 +112,7 @@ class Workspace:
 
         made = dict(self.project.streams)
         for endpoint in self.project.endpoints.values():
-            made[endpoint.decisions] = decisions_stream(endpoint)
+            made[endpoint.decisions] = decisions_stream(endpoint, self.project.params)
         return made
 
     def sink(self, stream: Stream[Any]) -> Sink:
@@ -132,6 +136,30 @@ class Workspace:
         doc = self.state.get("asset", name)
         return str(doc.value["version"]) if doc else ""
 
+    @cached_property
+    def scene(self) -> Scene:
+        """What monitors look at."""
+        from millstream.watch.scene import Scene
+
+        project = self.project
+        return Scene(lake=self.lake, sql=self.sql, state=self.state, streams=project.streams, endpoints=project.endpoints, params=project.params,
+                     store=self.online, tracking=self.tracking, define=self.definition)  # fmt: skip
+
+    def watch(self, monitor: Monitor) -> list[dict[str, Any]]:
+        """Run a monitor now: a verdict a check, kept, and told when it turns bad or well again."""
+        from millstream.watch.monitor import labelled, run
+
+        verdicts = run(monitor, self.scene, webhook=self.settings.webhook, project=self.project.name)
+        return [_told(monitor, label, v) for (label, _), v in zip(labelled(monitor), verdicts, strict=True)]
+
+    def verdicts(self, name: str, *, latest: bool = False) -> list[dict[str, Any]]:
+        """What a monitor found before, newest first; only the last of each check when `latest`."""
+        from millstream.watch.monitor import history, labelled
+
+        monitor = self.project.monitors[name]
+        found = [_told(monitor, label, v) for label, _ in labelled(monitor) for v in history(monitor, self.scene, label, 1 if latest else 100)]
+        return found if latest else sorted(found, key=lambda v: v["at"], reverse=True)
+
     def close(self) -> None:
         """Close every engine that was built, last first."""
         while self._close:
@@ -142,3 +170,8 @@ class Workspace:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _told(monitor: Monitor, label: str, verdict: Verdict) -> dict[str, Any]:
+    at = datetime.fromtimestamp(verdict.at_us / 1e6, UTC).isoformat(" ", "seconds")
+    return {"monitor": monitor.name, "target": monitor.target.name, "severity": monitor.severity, **verdict.json(), "check": label, "at": at}

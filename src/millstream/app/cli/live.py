@@ -82,7 +82,7 @@ def monitor(context: Context, names: tuple[str, ...], as_json: bool, history: bo
         raise NotFound(f'no monitor "{unknown[0]}"; there are {", ".join(ws.project.monitors)}')
     rows: list[dict[str, Any]] = []
     for name in names or ws.project.monitors:
-        rows += ws.verdicts(name) if history else [v.to_dict() for v in ws.watch(ws.project.monitors[name])]
+        rows += ws.verdicts(name) if history else ws.watch(ws.project.monitors[name])
     if as_json:
         context.json(rows)
     else:

@@ -204,7 +204,7 @@ class TableStep(_Recorded):
 
         doc = self.ws.state.get("asset", self.name)
         changed = doc is not None and doc.value["definition"] != self.definition
-        built = build(self.table, self.ws.lake, self.ws.sql, self.ws.project.params, full=changed, scorer=self.ws.scorer)
+        built = build(self.table, self.ws.lake, self.ws.sql, self.ws.project.params, full=changed)
         return Made(str(built.version), built.rows, built.bytes, rows_read=built.rows, note=built.kind)
 
 
