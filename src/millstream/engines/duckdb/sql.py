@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from millstream.declare.errors import WorkFailed
@@ -56,7 +55,9 @@ class DuckDbSql:
         """Stop every query; those who wait for one get WorkFailed."""
         self._bench.close()
 
-    def _run(self, statements: tuple[str, ...], result: str, tables: Mapping[str, Relation], params: Mapping[str, Any], *, on_disk: bool) -> pa.RecordBatchReader:
+    def _run(
+        self, statements: tuple[str, ...], result: str, tables: Mapping[str, Relation], params: Mapping[str, Any], *, on_disk: bool
+    ) -> pa.RecordBatchReader:
         instance = self._bench.take(on_disk=on_disk)
         try:
             with instance.errors():

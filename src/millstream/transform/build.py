@@ -1,0 +1,291 @@
+"""Make a table: whole, interval by interval, or row by row over what one stream has new.
+
+What a table was made from is part of its own commits, as Delta `txn`s that live through clean-up and are compared on the handle
+that commits (PROTOCOL 22): `millstream/table/<source uuid>` -> source version done, `millstream/code` -> the fingerprint of the SQL.
+So a build that is killed after its commit and run again adds nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal
+
+import pyarrow as pa
+
+from millstream.declare.errors import NotFound, Truncated, WorkFailed
+from millstream.declare.table import Table
+from millstream.lake.port import Snapshot
+from millstream.transform.fit import fit, fitted
+from millstream.transform.increments import Span, drivers, spans, touched
+from millstream.transform.port import Sql
+from millstream.transform.recipe import Recipe
+
+if TYPE_CHECKING:
+    from millstream.lake.lake import Lake
+    from millstream.lake.table import LakeTable
+
+CODE, DONE = "millstream/code", "millstream/table/"
+How = Literal["full", "intervals", "append", "nothing"]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Where an interval table's first build starts and ends when its time cannot be traced to a column of a source.
+_ALWAYS = (datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC))
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build did.
+
+    Attributes:
+        version: Of the table, after it.
+        rows: Written.
+        bytes: Of the files that hold them.
+        kind: "full", "intervals", "append", or "nothing" when no input had anything new.
+        spans: The intervals replaced, in microseconds, half-open; empty for the other kinds.
+        inputs: Version read of each input.
+        seconds: It took.
+    """
+
+    version: int
+    rows: int
+    bytes: int
+    kind: How
+    spans: tuple[Span, ...] = ()
+    inputs: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def build(table: Table, lake: Lake, sql: Sql, params: Mapping[str, Any], *, full: bool = False, now_us: int | None = None) -> Built:
+    """Bring the table up to date with what its inputs hold now, in one commit (one for each stretch of intervals).
+
+    A table that is whole, or whose SQL, parameters or sources changed, is rebuilt; an incremental one does what its inputs have new.
+    Rows of an interval table whose time is NULL belong to no interval and are left out.
+
+    Args:
+        params: Of the project; each query is given those it names.
+        full: Rebuild, whatever is there.
+        now_us: When this happens, for the commit's metadata.
+
+    Raises:
+        NotFound: An input is not in the lake yet.
+        WorkFailed: The query or the function failed; nothing was changed.
+        Conflict: Someone else built the table meanwhile.
+    """
+    started = time.monotonic()
+    recipe = Recipe.of(table, params)
+    work = _Work.open(recipe, lake, sql, now_us or time.time_ns() // 1000)
+    how = "full" if full else work.how()
+    built = {"full": work.full, "intervals": work.intervals, "append": work.append, "nothing": work.nothing}[how]()
+    return replace(built, inputs={name: snapshot.version for name, snapshot in work.inputs.items()}, seconds=time.monotonic() - started)
+
+
+@dataclass
+class _Work:
+    """One build: versions are chosen once, at the start."""
+
+    recipe: Recipe
+    lake: Lake
+    sql: Sql
+    now_us: int
+    sources: dict[str, LakeTable]
+    inputs: dict[str, Snapshot]
+    target: LakeTable | None
+    txns: Mapping[str, int]
+
+    @classmethod
+    def open(cls, recipe: Recipe, lake: Lake, sql: Sql, now_us: int) -> _Work:
+        for name in recipe.inputs:
+            if not lake.exists(name):
+                raise NotFound(f'table "{recipe.table}" reads "{name}", which is not in the lake yet: fill or build it first')
+        sources = {name: lake.table(name) for name in recipe.inputs}
+        target = lake.table(recipe.table) if lake.exists(recipe.table) else None
+        snapshots = {name: source.snapshot() for name, source in sources.items()}
+        return cls(recipe, lake, sql, now_us, sources, snapshots, target, dict(target.txns()) if target else {})
+
+    def how(self) -> How:
+        done = [self.txns.get(self.done(name)) for name in self.inputs]
+        if self.target is None or self.txns.get(CODE) != self.recipe.code or None in done:
+            return "full"
+        if done == [snapshot.version for snapshot in self.inputs.values()]:
+            return "nothing"
+        if self.recipe.step is None:
+            return "full"
+        return "append" if self.recipe.step.length_us is None else "intervals"
+
+    def done(self, name: str) -> str:
+        return DONE + str(self.sources[name].uuid)
+
+    def nothing(self) -> Built:
+        assert self.target is not None
+        return Built(self.target.version, 0, 0, "nothing")
+
+    def full(self) -> Built:
+        rows = self.rows(*_ALWAYS)
+        target = self.target or self.lake.create(self.recipe.table, rows.schema)
+        version = target.replace(rows.reader(), txns=self.moved(), metadata=self.metadata("full"))
+        return self.built(target, version, rows, "full")
+
+    def append(self) -> Built:
+        assert self.target is not None
+        (name,) = self.inputs
+        added = self.added(name)
+        if added is None:
+            return self.full()
+        self.inputs[name] = added
+        rows = self.rows(*_ALWAYS)
+        if not _same(rows.schema, self.target.schema):
+            return self.again()
+        version = self.target.append(rows, txns=self.moved(), metadata=self.metadata("append"))
+        return self.built(self.target, version, rows, "append")
+
+    def intervals(self) -> Built:
+        assert self.target is not None
+        assert self.recipe.step is not None
+        assert self.recipe.time is not None
+        found, newest = self.reopened(), self.newest()
+        if found is None or newest is None:
+            return self.again()
+        plan = spans(found, newest, self.recipe.step)
+        total: Built | None = None
+        for low, high in plan:
+            rows = self.rows(_moment(low), _moment(high))
+            if not _same(rows.schema, self.target.schema):
+                return self.again()
+            last = (low, high) == plan[-1]
+            version = self.target.replace(
+                rows.reader(), where=(self.recipe.time, low, high), txns=self.moved() if last else {}, metadata=self.metadata("intervals", (low, high))
+            )
+            one = self.built(self.target, version, rows, "intervals")
+            total = one if total is None else replace(one, rows=total.rows + one.rows, bytes=total.bytes + one.bytes)
+        assert total is not None
+        return replace(total, spans=plan)
+
+    def again(self) -> Built:
+        """What was to be incremental is rebuilt: its columns changed, or a source no longer says what is new."""
+        self.inputs = {name: source.snapshot() for name, source in self.sources.items()}
+        return self.full()
+
+    def reopened(self) -> list[Span] | None:
+        """Intervals that new rows of the driving sources fall into; None when that cannot be known."""
+        step, moment = self.recipe.step, self.recipe.time
+        assert step is not None
+        assert moment is not None
+        found: list[Span] = []
+        driving = drivers(self.recipe.text, moment, self.inputs)
+        wide = self.bound(*_ALWAYS)
+        for driver in driving:
+            added = self.added(driver.table)
+            if added is None:
+                return None
+            found += touched(self.sql, self.recipe.text, moment, driver, added, self.inputs, wide, step)
+        return found if driving else None
+
+    def newest(self) -> int | None:
+        """The latest moment in the table so far, in microseconds; None when it is empty."""
+        assert self.target is not None
+        (found,) = (
+            self.sql.query(f'select epoch_us(max("{self.recipe.time}")) as t from target', {"target": self.target.snapshot()}).read_all()["t"].to_pylist()
+        )
+        return found
+
+    def added(self, name: str) -> Snapshot | None:
+        """The source as of this build, holding only the files that came after the version done; None when its history is gone."""
+        since = self.txns[self.done(name)]
+        return _added(self.sources[name], since, self.inputs[name])
+
+    def rows(self, start: datetime, end: datetime) -> Rows:
+        """What the query gives for [start, end), not read yet."""
+        reader = self.sql.query(self.text(), self.inputs, self.bound(start, end))
+        if self.recipe.function is not None:
+            return Rows.called(self.recipe, reader)
+        return Rows(fit(reader.schema, self.recipe.table), reader, self.recipe.table)
+
+    def text(self) -> str:
+        """The query, its output held to the interval as well: a row outside would be doubled when its own interval is built."""
+        step, moment = self.recipe.step, self.recipe.time
+        if step is None or step.length_us is None:
+            return self.recipe.text
+        return f'select * from (\n{self.recipe.text}\n) where "{moment}" >= $start and "{moment}" < $end'
+
+    def bound(self, start: datetime, end: datetime) -> dict[str, Any]:
+        return {**self.recipe.params, "start": start, "end": end}
+
+    def moved(self) -> dict[str, tuple[int | None, int]]:
+        """The txns of the commit that ends this build: (what they must be now, what they become)."""
+        after = {self.done(name): snapshot.version for name, snapshot in self.inputs.items()} | {CODE: self.recipe.code}
+        return {app: (self.txns.get(app), version) for app, version in after.items()}
+
+    def metadata(self, how: How, span: Span | None = None) -> dict[str, Any]:
+        made: dict[str, Any] = {"by": "build", "kind": how, "inputs": {name: snapshot.version for name, snapshot in self.inputs.items()},
+                                "code": f"{self.recipe.code:015x}", "at_us": self.now_us}  # fmt: skip
+        return made | {"span": list(span)} if span else made
+
+    def built(self, target: LakeTable, version: int, rows: Rows, how: How) -> Built:
+        return Built(version, rows.count, rows.bytes, how)
+
+
+class Rows:
+    """The batches of a build on their way into the table, counted."""
+
+    def __init__(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch], table: str) -> None:
+        self.schema, self.count, self.bytes = schema, 0, 0
+        self._batches = fitted(batches, schema, table)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._batches:
+            self.count += batch.num_rows
+            self.bytes += batch.nbytes
+            if batch.num_rows:
+                yield batch
+
+    def reader(self) -> pa.RecordBatchReader:
+        return pa.RecordBatchReader.from_batches(self.schema, self)
+
+    @classmethod
+    def called(cls, recipe: Recipe, reader: pa.RecordBatchReader) -> Rows:
+        """What the user's function makes of the batches; a source without rows still shows its columns."""
+        batches = _call(recipe, reader)
+        first = next(batches, None)
+        if first is None:
+            first = next(_call(recipe, [_empty(reader.schema)]), None)
+        if first is None:
+            raise WorkFailed(f'table "{recipe.table}": its function gave no batch, so its columns are unknown; yield an empty one')
+        return cls(fit(first.schema, recipe.table), chain([first], batches), recipe.table)
+
+
+def _call(recipe: Recipe, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    assert recipe.function is not None
+    for batch in batches:
+        try:
+            made = recipe.function(batch)
+            yield from [made] if isinstance(made, pa.RecordBatch) else made.to_batches() if isinstance(made, pa.Table) else made
+        except Exception as error:
+            raise WorkFailed(f'table "{recipe.table}": its function raised {type(error).__name__}: {error}') from error
+
+
+def _empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+
+
+def _same(one: pa.Schema, other: pa.Schema) -> bool:
+    """Whether rows of the one fit a table of the other as they are: names and types, whatever is nullable."""
+    return one.names == other.names and [str(field.type) for field in one] == [str(field.type) for field in other]
+
+
+def _moment(at_us: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=at_us)
+
+
+def _added(source: LakeTable, since: int, whole: Snapshot) -> Snapshot | None:
+    """The snapshot cut to the files that came after `since`; None when the table no longer tells."""
+    try:
+        files = tuple(str(file) for file in source.added(since))
+    except (NotFound, Truncated):
+        return None
+    values = dict(zip(whole.files, whole.partitions, strict=True)) if whole.partitions else {}
+    if any(file not in values for file in files) and values:
+        return None  # compacted away meanwhile: its partition is not known any more
+    return replace(whole, files=files, partitions=tuple(values[file] for file in files) if values else ())

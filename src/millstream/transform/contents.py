@@ -1,0 +1,33 @@
+"""The SQL of `stream.latest()` and `stream.history()`: a table's contents from a stream of changes.
+
+Changes of one key are ordered by (event time, partition, offset), the order that features use. A row whose `op` is "delete"
+closes its key; a class without a field `op` knows no deletes.
+"""
+
+from __future__ import annotations
+
+from millstream.declare.event import OFFSET, PARTITION
+from millstream.declare.stream import Contents
+
+
+def sql(contents: Contents) -> str:
+    """A query over the stream's table."""
+    stream = contents.stream
+    time, fields = stream.schema.event_time, stream.schema.names()
+    key = ", ".join(map(_name, stream.key))
+    order = f"{_name(time)}, {_name(PARTITION)}, {_name(OFFSET)}"
+    columns = ", ".join(map(_name, fields))
+    lives = f"{_name('op')} is distinct from 'delete'" if "op" in fields else "true"
+    if contents.form == "latest":
+        down = ", ".join(f"{part} desc" for part in order.split(", "))
+        return f"""select {columns} from (
+  select *, row_number() over (partition by {key} order by {down}) as "_nth" from {_name(stream.name)}
+) where "_nth" = 1 and {lives}"""
+    # A version that another one replaced in the same instant was never seen by anyone.
+    return f"""select {columns}, "valid_from", "valid_to" from (
+  select *, {_name(time)} as "valid_from", lead({_name(time)}) over (partition by {key} order by {order}) as "valid_to" from {_name(stream.name)}
+) where {lives} and ("valid_to" is null or "valid_to" > "valid_from")"""
+
+
+def _name(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"'
