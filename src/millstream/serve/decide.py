@@ -9,16 +9,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from millstream.declare.errors import MillstreamError, WorkFailed
+from millstream.declare.errors import Transient, WorkFailed
 from millstream.serve.lookup import Looked, Reads
 from millstream.serve.record import decision_id
 from millstream.serve.request import RequestForm, moment_of, moment_us
 
 _json = msgspec.json.Encoder().encode
-
-
-class NotReady(MillstreamError):
-    """The endpoint has nothing to answer with yet: a model has no version, or a feature is still being filled."""
 
 
 class Predicts(Protocol):
@@ -62,16 +58,16 @@ class Decider:
     """An endpoint at one moment of its life.
 
     Attributes:
-        unit: The request's field that experiments randomise, None without experiments.
+        units: Experiment -> the request's field that it randomises; empty without experiments.
         arms: (experiment, phase, arm) -> what answers.
-        columns: Names of the feature columns that a decision keeps.
+        default: What answers when no experiment takes the unit.
     """
 
     endpoint: str
     form: RequestForm
-    unit: str | None
+    units: Mapping[str, str]
     router: Routes | None
-    arms: Mapping[tuple[str, Any, str], Arm]
+    arms: Mapping[tuple[str, int, str], Arm]
     default: Arm
 
     def decide(self, requests: Sequence[dict[str, Any]], began: float | None = None) -> list[dict[str, Any]]:
@@ -82,7 +78,7 @@ class Decider:
             began: `time.perf_counter()` when the request came.
 
         Raises:
-            NotReady: An arm that the router chose cannot answer yet.
+            Transient: An arm that the router chose cannot answer yet.
             WorkFailed: A model or a derived column raised.
         """
         began = time.perf_counter() if began is None else began
@@ -95,7 +91,7 @@ class Decider:
         for indexes in chosen.values():
             arm = routed[indexes[0]][1]
             if arm.missing:
-                raise NotReady(f'endpoint "{self.endpoint}": {arm.missing}')
+                raise Transient(f'endpoint "{self.endpoint}": {arm.missing}')
             found = arm.reads([requests[i] for i in indexes], [moments[i] for i in indexes]) if arm.reads else [Looked() for _ in indexes]
             for i, looked in zip(indexes, found, strict=True):
                 rows[i] = self._row(requests[i], moments[i], routed[i][0], arm, looked, began)
@@ -110,12 +106,13 @@ class Decider:
         return now
 
     def _route(self, request: Mapping[str, Any]) -> tuple[Any, Arm]:
-        if self.router is None or self.unit is None:
-            return None, self.default
-        routed = self.router.route(request[self.unit], request)
-        if routed is None or routed.experiment is None:
-            return None, self.default
-        return routed, self.arms[routed.experiment, routed.phase, routed.arm]
+        routed = None if self.router is None else self.router.route(None, request)
+        return routed, self.default if routed is None else self.arms[routed.experiment, routed.phase, routed.arm]
+
+    def _unit(self, request: Mapping[str, Any], experiment: str | None) -> str | None:
+        field = self.units.get(experiment or "") or next(iter(self.units.values()), None)
+        value = None if field is None else request[field]
+        return None if value is None else str(value)
 
     def _row(self, request: Mapping[str, Any], moment: int, routed: Any, arm: Arm, looked: Looked, began: float) -> dict[str, Any]:
         row = {**request, **looked.values}
@@ -123,7 +120,7 @@ class Decider:
         several = isinstance(predicted, Mapping)
         value = dict(predicted) if several else arm.value
         row |= {
-            "decision_id": decision_id(), "unit": None if self.unit is None else str(request[self.unit]),
+            "decision_id": decision_id(), "unit": self._unit(request, routed.experiment if routed else None),
             "reasons": _json(looked.reasons).decode() if looked.reasons else None,
             "experiment": None, "phase": None, "arm": None, "propensity": None, "model": arm.model, "version": arm.version,
             "prediction": None if several else predicted, "value": None if arm.model and not several else _json(value).decode(),

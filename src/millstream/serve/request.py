@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from millstream.declare.errors import UsageError
 from millstream.declare.event import REQUIRED, Field, Schema
 
 _INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -19,7 +20,7 @@ _PATH = re.compile(r" - at `\$(?:\[\d+\])*\.?([^`]*)`$")
 _NAMED = re.compile(r"field `([^`]*)`")
 
 
-class BadRequest(Exception):
+class BadRequest(UsageError):
     """What is wrong with a body.
 
     Attributes:

@@ -40,7 +40,7 @@ def refusal(error: BaseException) -> Refused:
     if isinstance(error, Full):
         return Refused(429, "full", str(error), "send more slowly, or free disk space", retry_after_s=1)
     if isinstance(error, Transient):
-        return Refused(503, "busy", str(error), "send the same request again", retry_after_s=1)
+        return Refused(503, "unavailable", str(error), "send the same request again", retry_after_s=1)
     if isinstance(error, NotFound):
         return Refused(404, "not_found", str(error), "check the name")
     if isinstance(error, WorkFailed):

@@ -1,0 +1,235 @@
+"""What stands behind the endpoints: model versions, look-ups, routers and feature updaters, swapped while they serve.
+
+A refresh builds the next `Decider` of an endpoint beside the one that answers, and then puts it in its place: a request sees
+the one or the other, never a half. What cannot be built (a version whose files are gone) leaves what answers in place.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from millstream.declare.endpoint import Endpoint
+from millstream.declare.errors import Conflict, MillstreamError, NotFound
+from millstream.declare.model import Model, ModelRef
+from millstream.declare.stream import Stream
+from millstream.experiment import learn, phases
+from millstream.experiment.route import Router
+from millstream.features.definition import Definition
+from millstream.log.envelope import Binding, topic_of
+from millstream.serve.decide import Arm, Decider
+from millstream.serve.lookup import Reads, Use
+from millstream.serve.meter import Labels
+from millstream.serve.record import decisions_stream, feature_columns, request_schema
+from millstream.serve.request import RequestForm
+from millstream.serve.updates import Updates
+
+if TYPE_CHECKING:
+    from millstream.declare.port import State
+    from millstream.features.port import OnlineStore
+    from millstream.lake.lake import Lake
+    from millstream.log.port import Log, Schemas
+    from millstream.train.port import Tracking
+    from millstream.transform.port import Sql
+
+log = logging.getLogger("millstream.serve")
+
+
+@dataclass(frozen=True)
+class Behind:
+    """The project's pieces that endpoints need."""
+
+    endpoints: Mapping[str, Endpoint[Any, Any]]
+    streams: Mapping[str, Stream[Any]]
+    log: Log
+    schemas: Schemas
+    lake: Lake
+    sql: Sql
+    store: OnlineStore
+    tracking: Tracking
+    state: State
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Live:
+    """Everything an endpoint needs, kept fresh.
+
+    Args:
+        definitions: Features kept alive beside those that the served versions pin (the project's own, as declared now).
+        update: Run the feature updaters in threads of this process; False when another process runs them.
+        refresh_s: How often versions, phases and posteriors are looked at again.
+        predictor: (model, version) -> a predictor; by default the registered version's own. Tests give stubs.
+    """
+
+    def __init__(self, behind: Behind, *, definitions: Mapping[str, Definition] | None = None, update: bool = True, refresh_s: float = 1.0,
+                 predictor: Callable[[Model[Any], int], Any] | None = None) -> None:  # fmt: skip
+        self._behind, self._refresh_s = behind, refresh_s
+        self._load = predictor or self._registered
+        self._forms = {name: RequestForm(request_schema(e)) for name, e in behind.endpoints.items()}
+        self._bindings: dict[str, Binding] = {}
+        self._deciders: dict[str, Decider] = {}
+        self._marks: dict[str, Any] = {}
+        self._arms: dict[tuple[str, int], Arm] = {}
+        self._troubles: dict[str, str] = {}
+        self._stop, self._thread = threading.Event(), threading.Thread(target=self._keep_fresh, name="refresh", daemon=True)
+        self.updates = Updates(behind, run=update)
+        for definition in (definitions or {}).values():
+            self.updates.want(definition)
+
+    def start(self) -> None:
+        """Topics, deciders and updaters, then keep them fresh. An endpoint without a model's version yet is no error."""
+        for name, endpoint in self._behind.endpoints.items():
+            self._bindings[name] = topic_of(self._behind.log, self._behind.schemas, decisions_stream(endpoint, self._behind.params))
+        self.refresh()
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop refreshing and updating; the engines stay open."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self.updates.close()
+
+    def names(self) -> list[str]:
+        return sorted(self._behind.endpoints)
+
+    def binding(self, endpoint: str) -> Binding:
+        return self._bindings[endpoint]
+
+    def features(self, endpoint: str) -> list[str]:
+        return list(feature_columns(self._behind.endpoints[endpoint], self._behind.params))
+
+    def decider(self, endpoint: str) -> Decider:
+        """The endpoint as it stands; keep it for one request only.
+
+        Raises:
+            NotFound: No such endpoint.
+        """
+        try:
+            return self._deciders[endpoint]
+        except KeyError:
+            known = ", ".join(self.names()) or "none"
+            raise NotFound(f'no endpoint "{endpoint}"; there are: {known}') from None
+
+    def problems(self) -> list[str]:
+        """Why it is not ready; empty when it is."""
+        found = [f'endpoint "{name}": {arm.missing}' for name, decider in self._deciders.items()
+                 for arm in (*decider.arms.values(), decider.default) if arm.missing]  # fmt: skip
+        return [*dict.fromkeys([*found, *self._troubles.values(), *self.updates.problems()])]
+
+    def behind(self, after: Mapping[str, Mapping[int, int]]) -> str:
+        return self.updates.behind(after)
+
+    def gauges(self) -> dict[str, tuple[str, dict[Labels, float]]]:
+        """What /metrics tells of the state behind."""
+        versions: dict[Labels, float] = {}
+        for name, decider in self._deciders.items():
+            for arm in (*decider.arms.values(), decider.default):
+                if arm.model and arm.version is not None:
+                    versions[(("endpoint", name), ("model", arm.model), ("version", str(arm.version)))] = 1.0
+        lag: dict[Labels, float] = {(("stream", stream),): float(records) for stream, records in self.updates.lag().items()}
+        return {"millstream_model_version": ("Versions that answer now.", versions),
+                "millstream_updater_lag": ("Records in the log that the features have not applied.", lag)}  # fmt: skip
+
+    def refresh(self) -> None:
+        """Look at versions, phases and posteriors again, and swap in what changed."""
+        for name, endpoint in self._behind.endpoints.items():
+            try:
+                self._refresh(name, endpoint)
+                self._troubles.pop(name, None)
+            except MillstreamError as error:
+                if self._troubles.get(name) != str(error):
+                    log.warning('endpoint "%s" stays as it is: %s', name, error)
+                self._troubles[name] = str(error)
+        self.updates.refresh()
+        self._forget()
+
+    def _keep_fresh(self) -> None:
+        while not self._stop.wait(self._refresh_s):
+            try:
+                self.refresh()
+            except Exception:
+                log.exception("a refresh failed; what answers stays as it is")
+
+    def _refresh(self, name: str, endpoint: Endpoint[Any, Any]) -> None:
+        known = {e.name: phase for e in endpoint.experiments if (phase := self._phase(e)) is not None}
+        snapshots = {n: s for n in known if (s := learn.snapshot_of(self._behind.state, n)) is not None}
+        default = self._default(endpoint)
+        arms = {(n, p.number, arm): self._arm_of(endpoint, n, arm, p) for n, p in known.items() for arm in p.arms}
+        mark = (id(default), [(k, id(a)) for k, a in arms.items()], [(p.number, p.status, p.winner) for p in known.values()],
+                [(n, s.phase, s.draw) for n, s in snapshots.items()])  # fmt: skip
+        if mark == self._marks.get(name):
+            return
+        router = Router(endpoint.experiments, known, snapshots) if endpoint.experiments else None
+        units = {n: p.unit for n, p in known.items()}
+        self._deciders[name], self._marks[name] = Decider(name, self._forms[name], units, router, arms, default), mark
+
+    def _phase(self, experiment: Any) -> phases.Phase | None:
+        """The phase now, begun when it should be; None while an arm's model has no version (all units get the default)."""
+        try:
+            return phases.ensure(experiment, self._behind.state, lambda ref: self._behind.tracking.version(ref.model.name, ref.version).number)
+        except Conflict:  # another process began it just now
+            return phases.current(self._behind.state, experiment.name)
+        except NotFound:
+            return phases.current(self._behind.state, experiment.name)
+
+    def _default(self, endpoint: Endpoint[Any, Any]) -> Arm:
+        default = endpoint.default
+        if not isinstance(default, ModelRef):
+            return self._kept(("", hash((endpoint.name, repr(default)))), lambda: Arm(value=default))
+        try:
+            number = self._behind.tracking.version(default.model.name, default.version).number
+        except NotFound:
+            missing = f'model "{default.model.name}" has no version "{default.version}" yet; millstream run {default.model.name}'
+            return self._kept(("missing " + missing, 0), lambda: Arm(model=default.model.name, missing=missing))
+        return self._model_arm(default.model, number)
+
+    def _arm_of(self, endpoint: Endpoint[Any, Any], experiment: str, name: str, phase: phases.Phase) -> Arm:
+        pinned = phase.arms[name]
+        if pinned.model is None or pinned.version is None:
+            return self._kept((f"value {experiment} {name}", phase.number), lambda: Arm(value=pinned.value))
+        model = next((ref.model for ref in endpoint.refs() if ref.model.name == pinned.model), None)
+        if model is None:
+            raise NotFound(f'experiment "{experiment}" is in a phase with the model "{pinned.model}", which the endpoint no longer names')
+        return self._model_arm(model, pinned.version)
+
+    def _model_arm(self, model: Model[Any], version: int) -> Arm:
+        return self._kept((model.name, version), lambda: self._built(model, version))
+
+    def _kept(self, key: tuple[str, int], build: Callable[[], Arm]) -> Arm:
+        if key not in self._arms:
+            self._arms[key] = build()
+        return self._arms[key]
+
+    def _built(self, model: Model[Any], version: int) -> Arm:
+        began = time.perf_counter()
+        predictor = self._load(model, version)
+        uses = [Use(definition, tuple(columns), prefix, key_of(definition, columns)) for definition, columns, prefix in predictor.definitions]
+        for use in uses:
+            self.updates.want(use.definition)
+        self.updates.ready({use.definition.generation: use.definition for use in uses})
+        log.info("%s@%d is ready after %.2f s", model.name, version, time.perf_counter() - began)
+        return Arm(model=model.name, version=version, predictor=predictor, reads=Reads(uses, self._behind.store), derive=dict(predictor.derive))
+
+    def _registered(self, model: Model[Any], version: int) -> Any:
+        from millstream.train.predictor import load
+
+        return load(self._behind.tracking, model.name, str(version))
+
+    def _forget(self) -> None:
+        """Arms that nobody uses any more go, and with them the features that only they needed."""
+        used = {id(arm) for d in self._deciders.values() for arm in (*d.arms.values(), d.default)}
+        for key in [key for key, arm in self._arms.items() if id(arm) not in used]:
+            del self._arms[key]
+
+
+def key_of(definition: Definition, columns: Any) -> Callable[[Mapping[str, Any]], str | None]:
+    """A request -> the encoded key of its columns."""
+    from millstream.features.keys import encode_one
+
+    return partial(encode_one, tuple(columns))

@@ -1,0 +1,286 @@
+"""The HTTP face: predictions, health, metrics, and whatever else is mounted (the collector of events).
+
+    POST /v1/predict/{endpoint}     one request, or an array of them; ?explain=1 adds features and reasons
+    GET  /healthz /readyz /metrics
+    *    /v1/events/...             the collector, when it is mounted
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from millstream.declare.errors import ConfigError, NotFound
+from millstream.log.envelope import Binding
+from millstream.log.port import Log
+from millstream.serve.decide import Decider, answer
+from millstream.serve.meter import Labels, Meter
+from millstream.serve.record import Recorder
+from millstream.serve.request import BadRequest
+from millstream.serve.wire import JSON, TEXT, App, Receive, Refused, Scope, Send, encode, header, read_body, refusal, refuse, reply
+
+log = logging.getLogger("millstream.serve")
+PREDICT, AFTER = "/v1/predict/", b"millstream-after"
+LOOK_AGAIN_S = 0.002
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of the server; beyond them a request is refused, never queued without end."""
+
+    body_bytes: int = 1_000_000
+    requests: int = 1_000
+    in_flight: int = 1_000
+    answer_s: float = 10.0
+    wait_s: float = 5.0
+    drain_s: int = 20
+
+
+class Serves(Protocol):
+    """What the face needs behind it (see `live.Live`)."""
+
+    def start(self) -> None: ...
+    def close(self) -> None: ...
+    def names(self) -> list[str]: ...
+
+    def decider(self, endpoint: str) -> Decider:
+        """Raises NotFound."""
+        ...
+
+    def binding(self, endpoint: str) -> Binding: ...
+
+    def features(self, endpoint: str) -> list[str]:
+        """Names of the feature columns an explanation shows."""
+        ...
+
+    def problems(self) -> list[str]:
+        """Why it is not ready; empty when it is."""
+        ...
+
+    def behind(self, after: Mapping[str, Mapping[int, int]]) -> str:
+        """Which of these positions the features have not applied yet, in words; "" when all are."""
+        ...
+
+    def gauges(self) -> dict[str, tuple[str, dict[Labels, float]]]: ...
+
+
+@dataclass
+class Server:
+    """An ASGI application. Uvicorn runs it; so can any other server."""
+
+    live: Serves
+    log: Log
+    token: str | None = None
+    mounts: Mapping[str, App] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    durable: bool = True
+    meter: Meter = field(default_factory=Meter)
+    recorders: dict[str, Recorder] = field(default_factory=dict)
+    draining: bool = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            path = scope["path"]
+            if path.startswith(PREDICT):
+                await self._answer(scope, receive, send, path[len(PREDICT) :])
+            else:
+                await self._other(scope, receive, send, path)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.start()
+                except Exception as error:
+                    log.exception("the server cannot start")
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def start(self) -> None:
+        """Build what is behind, and one recorder an endpoint."""
+        await asyncio.to_thread(self.live.start)
+        for name in self.live.names():
+            self.recorder(name)
+
+    async def stop(self) -> None:
+        """Flush the decisions still waiting, then let everything go."""
+        self.draining = True
+        for recorder in self.recorders.values():
+            await recorder.close()
+        await asyncio.to_thread(self.live.close)
+
+    def recorder(self, endpoint: str) -> Recorder:
+        if endpoint not in self.recorders:
+            self.recorders[endpoint] = Recorder(self.log, self.live.binding(endpoint), durable=self.durable,
+                                                report=lambda rows, seconds: self.meter.appended(endpoint, seconds))  # fmt: skip
+        return self.recorders[endpoint]
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
+        began, status, meter = time.perf_counter(), 500, self.meter
+        meter.in_flight += 1
+        try:
+            body = await self._predict(scope, receive, name, began)
+            status = 200
+            await reply(send, 200, body)
+        except Exception as error:
+            refused = _refusal(error)
+            status = refused.status
+            if status >= 500 and not isinstance(error, Refused):
+                log.error("%s: %s", name, refused, exc_info=error)
+            await refuse(send, refused)
+        finally:
+            meter.in_flight -= 1
+            meter.answered(name if name in self.recorders else "", status, time.perf_counter() - began)
+
+    async def _predict(self, scope: Scope, receive: Receive, name: str, began: float) -> bytes:
+        self._admit(scope)
+        decider = self.live.decider(name)
+        recorder = self.recorder(name)
+        requests, array = decider.form.decode(await self._body(receive))
+        if len(requests) > self.limits.requests:
+            raise Refused(413, "too_many", f"{len(requests)} requests in one body; at most {self.limits.requests}", "send them in several bodies")
+        after = header(scope, AFTER)
+        if after:
+            await self._until(parse_after(after))
+        rows = decider.decide(requests, began)
+        async with asyncio.timeout(self.limits.answer_s):
+            await recorder.put(rows)
+        for row in rows:
+            self.meter.decided(name, row["arm"] or "", f"{row['model']}@{row['version']}" if row["model"] else "")
+        explain = self.live.features(name) if b"explain=1" in scope["query_string"] else ()
+        answers = [answer(row, explain) for row in rows]
+        return encode(answers if array else answers[0])
+
+    def _admit(self, scope: Scope) -> None:
+        if scope["method"] != "POST":
+            raise Refused(405, "method", f"{scope['method']} {scope['path']} means nothing", "POST a request as JSON")
+        self._authorise(scope)
+        if self.draining:
+            raise Refused(503, "stopping", "the server is stopping", "send the request again, to another server", retry_after_s=1)
+        if self.meter.in_flight > self.limits.in_flight:
+            raise Refused(503, "overloaded", f"{self.meter.in_flight} requests are being answered", "send the request again a little later", retry_after_s=1)
+
+    def _authorise(self, scope: Scope) -> None:
+        if self.token is not None and not hmac.compare_digest((header(scope, b"authorization") or "").encode(), b"Bearer " + self.token.encode()):
+            raise Refused(401, "token", "this server wants a token", "send the header  Authorization: Bearer TOKEN")
+
+    async def _body(self, receive: Receive) -> bytes:
+        async with asyncio.timeout(self.limits.answer_s):
+            return await read_body(receive, self.limits.body_bytes)
+
+    async def _until(self, after: Mapping[str, Mapping[int, int]]) -> None:
+        """Wait until the features have applied these positions."""
+        deadline, pause = time.perf_counter() + self.limits.wait_s, LOOK_AGAIN_S / 4
+        while behind := self.live.behind(after):
+            if time.perf_counter() > deadline:
+                raise Refused(503, "behind", f"the features have not applied what was sent before within {self.limits.wait_s:g} s: {behind}",
+                              "send the request again; if it stays so, see millstream_updater_lag on /metrics", retry_after_s=1)  # fmt: skip
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 10 * LOOK_AGAIN_S)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send, path: str) -> None:
+        try:
+            for prefix, mounted in self.mounts.items():
+                if path.startswith(prefix):
+                    await mounted(scope, receive, send)
+                    return
+            if path not in ("/healthz", "/readyz", "/metrics"):
+                raise Refused(404, "not_found", f"nothing is at {path}", f"POST {PREDICT}NAME with one of: {', '.join(self.live.names()) or 'no endpoint'}")
+            if scope["method"] not in ("GET", "HEAD"):
+                raise Refused(405, "method", f"{scope['method']} {path} means nothing", f"GET {path}")
+            if path == "/metrics":
+                self._authorise(scope)
+                await reply(send, 200, self.meter.text(self.live.gauges()).encode(), [TEXT])
+            elif path == "/healthz":
+                await reply(send, 200, encode({"status": "ok"}))
+            else:
+                await self._ready(send)
+        except Refused as error:
+            await refuse(send, error)
+
+    async def _ready(self, send: Send) -> None:
+        problems = ["the server is stopping"] if self.draining else self.live.problems()
+        if problems:
+            raise Refused(503, "not_ready", "; ".join(problems), "wait, or mend what is named", retry_after_s=1)
+        await reply(send, 200, encode({"status": "ready", "endpoints": self.live.names()}), [JSON])
+
+
+def _refusal(error: Exception) -> Refused:
+    if isinstance(error, BadRequest):
+        return Refused(422 if error.field or "is not JSON" not in str(error) else 400, "invalid_request", str(error), error.mend,
+                       details={"field": error.field} if error.field else None)  # fmt: skip
+    if isinstance(error, NotFound):
+        return Refused(404, "no_endpoint", str(error), "check the endpoint's name")
+    if isinstance(error, TimeoutError):
+        return Refused(503, "timeout", "the answer took too long; nothing was answered, the decision may have been recorded", "send the same request again",
+                       retry_after_s=1)  # fmt: skip
+    return refusal(error)
+
+
+def parse_after(text: str) -> dict[str, dict[int, int]]:
+    """`stream:partition=end,...;stream2:...` -> stream -> partition -> end.
+
+    >>> parse_after("departures:0=12,3=40;arrivals:1=7")
+    {'departures': {0: 12, 3: 40}, 'arrivals': {1: 7}}
+    """
+    try:
+        parts = (one.split(":", 1) for one in text.split(";") if one.strip())
+        return {name.strip(): {int(p): int(end) for p, end in (pair.split("=") for pair in ends.split(",") if pair)} for name, ends in parts}
+    except ValueError:
+        raise Refused(400, "after", f"the header Millstream-After says {text[:80]!r}",
+                      "write stream:partition=end,...;stream2:... as a receipt gives it") from None  # fmt: skip
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def guard(host: str, token: str | None) -> None:
+    """Raises ConfigError when others could reach a server that asks for no token."""
+    if not is_loopback(host) and not token:
+        raise ConfigError(f"the server would listen on {host}, which others can reach, without a token; set serve.token (e.g. env:MILLSTREAM_TOKEN) or listen on 127.0.0.1")
+
+
+def run(app: Server, *, host: str = "127.0.0.1", port: int = 8600, started: Callable[[str], None] | None = None) -> None:
+    """Serve until SIGTERM or Ctrl-C: stop listening, answer what is in flight, flush the decisions, return.
+
+    Args:
+        port: 0 takes a free one.
+        started: Called with the address once it accepts connections.
+
+    Raises:
+        ConfigError: The host is reachable by others and there is no token.
+    """
+    guard(host, app.token)
+    import uvicorn
+
+    class Announcing(uvicorn.Server):
+        async def startup(self, sockets: list[Any] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started and started is not None:
+                bound = self.servers[0].sockets[0].getsockname()
+                started(f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}")
+
+    config = uvicorn.Config(app, host=host, port=port, loop="uvloop", http="httptools", ws="none", lifespan="on", log_config=None, access_log=False,
+                            server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=app.limits.drain_s)  # fmt: skip
+    Announcing(config).run()

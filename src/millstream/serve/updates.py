@@ -1,0 +1,161 @@
+"""The feature updaters of a serving process: every wanted definition filled once, then moved on, one thread a stream."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from millstream.declare.errors import MillstreamError, Transient
+from millstream.features.definition import Definition
+from millstream.log.envelope import topic_of
+
+if TYPE_CHECKING:
+    from millstream.serve.live import Behind
+
+log = logging.getLogger("millstream.serve")
+PAUSE_S = 0.5
+
+
+@dataclass
+class _Worker:
+    """The thread of one stream, and the definitions it moves on."""
+
+    generations: frozenset[str]
+    thread: threading.Thread
+    stop: threading.Event = field(default_factory=threading.Event)
+    trouble: str = ""
+
+
+class Updates:
+    """Keeps the online store up with the log.
+
+    Args:
+        run: False when another process runs the updaters; then nothing is filled or moved here, only looked at.
+    """
+
+    def __init__(self, behind: Behind, *, run: bool = True) -> None:
+        self._behind, self._run = behind, run
+        self._wanted: dict[str, Definition] = {}
+        self._workers: dict[str, _Worker] = {}
+        self._lock = threading.Lock()
+
+    def want(self, definition: Definition) -> None:
+        """Keep this definition alive from now on."""
+        self._wanted.setdefault(definition.generation, definition)
+
+    def ready(self, definitions: Mapping[str, Definition]) -> None:
+        """Fill what was never filled. Blocks for as long as that takes.
+
+        Raises:
+            Transient: It is another process's work, and not done yet.
+        """
+        for generation, definition in definitions.items():
+            if self._is_active(generation):
+                continue
+            if not self._run:
+                raise Transient(f'features "{definition.name}" are not filled yet')
+            self._fill(definition)
+
+    def _is_active(self, generation: str) -> bool:
+        applied = self._behind.store.applied(generation)
+        return applied is not None and applied.active
+
+    def _fill(self, definition: Definition) -> None:
+        from millstream.features.fill import fill
+
+        stream = self._behind.streams[definition.stream]
+        topic_of(self._behind.log, self._behind.schemas, stream)
+        log.info("filling features %s from the lake", definition.name)
+        fill(self._behind.sql, self._behind.lake, self._behind.store, definition, stream)
+
+    def refresh(self) -> None:
+        """Start a thread for each stream whose wanted definitions changed."""
+        if not self._run:
+            return
+        for stream, definitions in self._by_stream().items():
+            wanted = frozenset(d.generation for d in definitions)
+            worker = self._workers.get(stream)
+            if worker is not None and worker.generations == wanted and worker.thread.is_alive():
+                continue
+            try:
+                self.ready({d.generation: d for d in definitions})
+            except MillstreamError as error:
+                log.warning("features of %s: %s", stream, error)
+                continue
+            self._halt(worker)
+            self._workers[stream] = self._started(stream, definitions, wanted)
+
+    def _by_stream(self) -> dict[str, list[Definition]]:
+        found: dict[str, list[Definition]] = {}
+        for definition in list(self._wanted.values()):
+            if definition.stream in self._behind.streams:
+                found.setdefault(definition.stream, []).append(definition)
+        return found
+
+    def _started(self, stream: str, definitions: list[Definition], wanted: frozenset[str]) -> _Worker:
+        worker = _Worker(wanted, threading.Thread(name=f"update-{stream}", daemon=True))
+        worker.thread = threading.Thread(target=self._move, args=(stream, definitions, worker), name=f"update-{stream}", daemon=True)
+        worker.thread.start()
+        return worker
+
+    def _move(self, stream: str, definitions: list[Definition], worker: _Worker) -> None:
+        """Run an updater; when it fails, begin again at the stored positions."""
+        from millstream.features.updater import Updater
+
+        while not worker.stop.is_set():
+            try:
+                updater = Updater(self._behind.log, self._behind.schemas, self._behind.store, definitions, self._behind.streams[stream])
+                worker.trouble = ""
+                updater.run(worker.stop)
+            except Exception as error:
+                if worker.trouble != str(error):
+                    log.warning("the feature updater of %s begins again: %s", stream, error, exc_info=not isinstance(error, MillstreamError))
+                worker.trouble = str(error)
+                worker.stop.wait(PAUSE_S)
+
+    def _halt(self, worker: _Worker | None) -> None:
+        if worker is not None:
+            worker.stop.set()
+            worker.thread.join()
+
+    def problems(self) -> list[str]:
+        """Updaters that are in trouble now."""
+        return [f"features of {stream}: {worker.trouble}" for stream, worker in self._workers.items() if worker.trouble]
+
+    def behind(self, after: Mapping[str, Mapping[int, int]]) -> str:
+        """Which of these positions are not applied, in words; streams that no feature reads are never waited for."""
+        for definition in list(self._wanted.values()):
+            ends = after.get(definition.stream)
+            if not ends:
+                continue
+            applied = self._behind.store.applied(definition.generation)
+            if applied is None or not applied.active:
+                return f"{definition.name} is being filled"
+            for partition, end in ends.items():
+                if applied.offsets.get(partition, 0) < end:
+                    return f"{definition.name} stands at {applied.offsets.get(partition, 0)} of {end} of {definition.stream}/{partition}"
+        return ""
+
+    def lag(self) -> dict[str, int]:
+        """Stream -> records that the definition furthest behind has not applied."""
+        found: dict[str, int] = {}
+        for stream, definitions in self._by_stream().items():
+            if self._behind.log.topic(stream) is None:
+                continue
+            ends: Any = self._behind.log.ends(stream)
+            for definition in definitions:
+                applied = self._behind.store.applied(definition.generation)
+                offsets = applied.offsets if applied else {}
+                behind = sum(max(0, end.high - max(end.low, offsets.get(p, 0))) for p, end in ends.items())
+                found[stream] = max(found.get(stream, 0), behind)
+        return found
+
+    def close(self) -> None:
+        """Stop every thread."""
+        for worker in self._workers.values():
+            worker.stop.set()
+        for worker in self._workers.values():
+            worker.thread.join()

@@ -1,0 +1,96 @@
+"""Drift: a stored profile of the training set against one of the window, each made by one scan.
+
+Numbers: Kolmogorov-Smirnov distance. Categories: total variation distance. NULLs and unseen categories: on their own, as
+shares. Each distance is held against the tolerance plus an allowance for the samples' sizes, never against a p-value, which
+at a million rows fires on everything:
+
+- a distribution function from n rows is within sqrt(ln(2 / a) / 2n) of the truth with probability 1 - a (Dvoretzky, Kiefer,
+  Wolfowitz; the constant is Massart's, 1990); a share likewise (Hoeffding 1963);
+- k category shares from n rows are within sqrt((k ln 2 + ln(1 / a)) / 2n) in total variation (Weissman et al. 2003).
+
+Both samples are allowed for, and what the profile itself rounds away (its quantiles' step). `a` is 0.01 over all columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+ALPHA = 0.01
+
+
+class Distance(NamedTuple):
+    """How far one column has moved.
+
+    Attributes:
+        column: Its name.
+        kind: "ks", "tv", "nulls" or "unseen".
+        value: The distance, 0 to 1.
+        allowance: What chance and the profile's rounding can make of no change at all.
+        status: "drifted" when value > tolerance + allowance; "unknown" when it is not and the allowance is larger than
+            the tolerance (not enough data); else "ok".
+    """
+
+    column: str
+    kind: str
+    value: float
+    allowance: float
+    status: str
+
+
+def dkw(rows: int, alpha: float = ALPHA) -> float:
+    """The greatest distance between a distribution function and the one of `rows` drawn from it, with probability 1 - alpha.
+
+    >>> round(dkw(10_000, 0.05), 4)
+    0.0136
+    """
+    return 1.0 if rows <= 0 else min(1.0, math.sqrt(math.log(2 / alpha) / (2 * rows)))
+
+
+def weissman(categories: int, rows: int, alpha: float = ALPHA) -> float:
+    """The same for total variation over so many categories."""
+    return 1.0 if rows <= 0 else min(1.0, math.sqrt((categories * math.log(2) + math.log(1 / alpha)) / (2 * rows)))
+
+
+def ks(reference: Sequence[float], window: Sequence[float]) -> float:
+    """The greatest distance between two distribution functions, each given by its quantiles at even steps from 0 to 1.
+
+    Both functions are looked at on and just before every quantile, so masses at one value count whole. The result is within
+    one step of each of the two of the exact distance.
+    """
+    first, second = np.asarray(reference, float), np.asarray(window, float)
+    if not len(first) or not len(second):
+        return 0.0
+    points = np.union1d(first, second)
+    return max(float(np.abs(_below(first, points, side) - _below(second, points, side)).max()) for side in ("right", "left"))
+
+
+def _below(quantiles: np.ndarray[Any, Any], points: np.ndarray[Any, Any], side: Any) -> np.ndarray[Any, Any]:
+    """Share of the rows <= (right) or < (left) each point. Between two quantiles it lies on the line through them."""
+    steps = max(len(quantiles) - 1, 1)
+    on = np.searchsorted(quantiles, points, side=side)
+    exact = np.isin(points, quantiles)
+    before, after = np.clip(on - 1, 0, steps), np.clip(on, 0, steps)
+    width = quantiles[after] - quantiles[before]
+    inside = np.where(width > 0, (points - quantiles[before]) / np.where(width > 0, width, 1.0), 0.0)
+    at_value = np.where(side == "right", on - 1, on) / steps
+    share = np.where(exact, at_value, (on - 1 + inside) / steps)
+    return np.asarray(np.where(on <= 0, 0.0, np.where((on > steps) & (points > quantiles[-1]), 1.0, np.clip(share, 0.0, 1.0))))
+
+
+def total_variation(reference: Mapping[str, float], window: Mapping[str, float]) -> float:
+    """Half the sum of the differences of the shares.
+
+    >>> total_variation({"a": 0.5, "b": 0.5}, {"a": 0.5, "c": 0.5})
+    0.5
+    """
+    return 0.5 * math.fsum(abs(reference.get(name, 0.0) - window.get(name, 0.0)) for name in {*reference, *window})
+
+
+def judged(column: str, kind: str, value: float, allowance: float, tolerance: float) -> Distance:
+    """A distance with its verdict."""
+    status = "drifted" if value > tolerance + allowance else "unknown" if allowance > tolerance else "ok"
+    return Distance(column, kind, value, allowance, status)

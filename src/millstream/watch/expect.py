@@ -1,0 +1,142 @@
+"""The checks that one query answers: freshness, volume, contract, nulls, rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from millstream.declare.duration import spell
+from millstream.declare.expression import compile as compile_expression
+from millstream.declare.features import Features
+from millstream.declare.monitor import ContractKept, Fresh, NotNull, Rows, Volume
+from millstream.declare.noun import Noun
+from millstream.declare.stream import Stream
+from millstream.watch.scene import Scene, kinds, quoted, table_of, time_of
+from millstream.watch.verdict import Verdict, unknown
+
+
+def fresh(check: Fresh, target: Noun, scene: Scene) -> Verdict:
+    """How old the newest event is by the project's clock, in seconds. Of features: how far the live reader has come."""
+    clock, bound = scene.clock_us(), check.within_us / 1e6
+    if isinstance(target, Features):
+        applied = None if scene.store is None or scene.define is None else scene.store.applied(scene.define(target).generation)
+        newest = applied.clock_us if applied and applied.active else None
+    else:
+        time = time_of(target)
+        if time is None:
+            return unknown("fresh", f"{target} has no column of event time, so nothing says how old it is", bound)
+        newest = scene.newest_us(target.name, time)
+    if newest is None:
+        return unknown("fresh", f"{target} holds nothing yet", bound)
+    age = max(0, clock - newest)
+    old = age > check.within_us
+    text = f"the newest event is {_span(age)} old by {_moment(clock)}; at most {spell(check.within_us)}"
+    return Verdict("fresh", "violated" if old else "ok", age / 1e6, bound, text, {"newest_us": newest, "clock_us": clock})
+
+
+def volume(check: Volume, target: Noun, scene: Scene, since_us: int | None = None) -> Verdict:
+    """Rows in each whole interval of event time.
+
+    Args:
+        since_us: Only intervals that end after this moment (what an earlier verdict did not see).
+    """
+    table, time = scene.table(target.name), time_of(target)
+    if table is None or time is None:
+        return unknown("volume", f"{target} holds nothing yet" if time else f"{target} has no column of event time", check.at_least)
+    counts = scene.rows(f"select epoch_us({quoted(time)}) // {check.every_us} as slot, count(*) as n, min(epoch_us({quoted(time)})) as first from t "
+                        f"where {quoted(time)} is not null group by 1 order by 1", table)  # fmt: skip
+    if not counts:
+        return unknown("volume", f"{target} holds nothing yet", check.at_least)
+    late = target.lateness_us if isinstance(target, Stream) else 0
+    begin = counts[0]["slot"] + (counts[0]["first"] % check.every_us > 0)
+    end = ((scene.newest_us(target.name, time) or 0) - late) // check.every_us
+    if since_us is not None:
+        begin = max(begin, since_us // check.every_us)
+    if end <= begin:
+        return unknown("volume", f"no whole interval of {spell(check.every_us)} has passed" + (" since the last look" if since_us else ""), check.at_least,
+                       through_us=since_us)  # fmt: skip
+    rows = np.zeros(end - begin, np.int64)
+    for found in counts:
+        if begin <= found["slot"] < end:
+            rows[found["slot"] - begin] = found["n"]
+    return _volume(check, rows, begin, end)
+
+
+def _volume(check: Volume, rows: np.ndarray[Any, Any], begin: int, end: int) -> Verdict:
+    wrong = (rows < check.at_least) | ((rows > check.at_most) if check.at_most is not None else False)
+    every = spell(check.every_us)
+    wanted = f"at least {check.at_least:,}" + (f" and at most {check.at_most:,}" if check.at_most is not None else "")
+    worst = int(np.argmax(np.where(wrong, np.maximum(check.at_least - rows, rows - (check.at_most or rows)), -1))) if wrong.any() else int(rows.argmin())
+    where = [{"start_us": int(begin + i) * check.every_us, "rows": int(rows[i])} for i in np.flatnonzero(wrong)[:100]]
+    details = {"intervals": len(rows), "wrong": int(wrong.sum()), "through_us": int(end) * check.every_us, "where": where}
+    if not wrong.any():
+        text = f"{len(rows):,} intervals of {every} hold {int(rows.min()):,} to {int(rows.max()):,} rows; {wanted}"
+        return Verdict("volume", "ok", float(rows.min()), check.at_least, text, details)
+    text = f"{int(wrong.sum()):,} of {len(rows):,} intervals of {every} are wrong, the worst from {_moment((begin + worst) * check.every_us)} with {int(rows[worst]):,} rows; {wanted}"
+    return Verdict("volume", "violated", float(rows[worst]), check.at_least, text, details)
+
+
+def contract(check: ContractKept, target: Noun, scene: Scene) -> Verdict:
+    """The share of records that could not be read as the stream's event."""
+    table, dead = scene.table(target.name), scene.table(f"{target.name}__dead")
+    rows = scene.row("select count(*) as n from t", table)["n"] if table else 0
+    letters = scene.row("select count(*) as n from t", dead)["n"] if dead else 0
+    if rows + letters == 0:
+        return unknown("contract", f"{target} holds nothing yet", check.tolerance)
+    share = letters / (rows + letters)
+    broken = share > check.tolerance
+    text = f"{letters:,} of {rows + letters:,} records are dead-lettered ({share:.2%}); at most {check.tolerance:.2%}"
+    why = {} if not dead or not letters else {r["error"]: r["n"] for r in scene.rows("select error, count(*) as n from t group by 1 order by 2 desc, 1 limit 10", dead)}
+    return Verdict("contract", "violated" if broken else "ok", share, check.tolerance, text, {"dead": letters, "rows": rows, "errors": why})
+
+
+def not_null(check: NotNull, target: Noun, scene: Scene) -> Verdict:
+    """The share of NULLs of each column; the worst is the verdict's value."""
+    table = scene.table(table_of(target))
+    if table is None:
+        return unknown("not_null", f"{target} holds nothing yet", check.tolerance)
+    counted = ", ".join(f"count({quoted(c)}) as c{i}" for i, c in enumerate(check.columns))
+    found = scene.row(f"select count(*) as n, {counted} from t", table)
+    if not found["n"]:
+        return unknown("not_null", f"{target} holds nothing yet", check.tolerance)
+    shares = {column: 1 - found[f"c{i}"] / found["n"] for i, column in enumerate(check.columns)}
+    column, share = max(shares.items(), key=lambda item: item[1])
+    text = f"{column} is NULL in {share:.2%} of {found['n']:,} rows; at most {check.tolerance:.2%}"
+    return Verdict("not_null", "violated" if share > check.tolerance else "ok", share, check.tolerance, text, {"rows": found["n"], "shares": shares})
+
+
+def rows(check: Rows, target: Noun, scene: Scene) -> Verdict:
+    """The share of rows that fail the expression; NULL passes."""
+    table = scene.table(table_of(target))
+    if table is None:
+        return unknown("rows", f"{target} holds nothing yet", check.tolerance)
+    expression = compile_expression(check.expression, kinds(table.schema), scene.params, place=check.place, what=f"expect.rows of {target}")
+    found = scene.row(f"select count(*) as n, count(*) filter (not ({expression.sql})) as bad from t", table)
+    if not found["n"]:
+        return unknown("rows", f"{target} holds nothing yet", check.tolerance)
+    share = found["bad"] / found["n"]
+    samples = _samples(scene, table, expression.sql, expression.columns) if found["bad"] else []
+    text = f'{found["bad"]:,} of {found["n"]:,} rows fail "{check.expression}" ({share:.2%}); at most {check.tolerance:.2%}'
+    details = {"rows": found["n"], "bad": found["bad"], "examples": samples}
+    return Verdict("rows", "violated" if share > check.tolerance else "ok", share, check.tolerance, text, details)
+
+
+def _samples(scene: Scene, table: Any, condition: str, columns: tuple[str, ...]) -> list[Mapping[str, Any]]:
+    names = [*columns, *(c for c in ("_partition", "_offset") if c in table.schema.names)]
+    found = scene.rows(f"select {', '.join(map(quoted, names))} from t where not ({condition}) limit 5", table)
+    return [{k: v.isoformat() if isinstance(v, datetime) else v for k, v in row.items()} for row in found]
+
+
+def _moment(us: int) -> str:
+    return datetime.fromtimestamp(us / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _span(us: int) -> str:
+    seconds = us / 1e6
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.0f} s"

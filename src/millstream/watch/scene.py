@@ -1,0 +1,128 @@
+"""What checks look at."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from millstream.declare.endpoint import Endpoint
+from millstream.declare.errors import UsageError
+from millstream.declare.event import Kind
+from millstream.declare.features import Features
+from millstream.declare.noun import Noun
+from millstream.declare.stream import Stream
+from millstream.declare.table import Table
+from millstream.features.definition import Definition
+from millstream.features.port import OnlineStore
+
+if TYPE_CHECKING:
+    from millstream.declare.port import State
+    from millstream.lake.lake import Lake
+    from millstream.lake.port import Snapshot
+    from millstream.train.port import Tracking
+    from millstream.transform.port import Sql
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The project's pieces that monitors read.
+
+    Attributes:
+        streams: The declared streams (not the decisions): they set the project's clock.
+        endpoints: By name.
+        define: A features noun -> its definition as declared now.
+        wall_us: The wall clock.
+    """
+
+    lake: Lake
+    sql: Sql
+    state: State
+    streams: Mapping[str, Stream[Any]]
+    endpoints: Mapping[str, Endpoint[Any, Any]] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    store: OnlineStore | None = None
+    tracking: Tracking | None = None
+    define: Callable[[Features], Definition] | None = None
+    wall_us: Callable[[], int] = _now_us
+
+    def table(self, name: str) -> Snapshot | None:
+        """The table as of now, None when nothing has made it."""
+        return self.lake.table(name).snapshot() if self.lake.exists(name) else None
+
+    def row(self, text: str, table: Snapshot, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The single row of a query over `t`."""
+        return self.rows(text, table, params)[0]
+
+    def rows(self, text: str, table: Snapshot, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """The rows of a query over `t`."""
+        return self.sql.query(text, {"t": table}, params or {}).read_all().to_pylist()  # type: ignore[no-any-return]
+
+    def newest_us(self, name: str, time: str) -> int | None:
+        """The newest event time of a table."""
+        table = self.table(name)
+        return None if table is None else self.row(f"select max(epoch_us({quoted(time)})) as newest from t", table)["newest"]
+
+    def clock_us(self) -> int:
+        """The project's clock: now, unless all it has is history.
+
+        History is stamped with its own time of arrival. While the newest record of every stream arrived, by its stamp, no
+        later than it happened, history is being replayed, and the clock is the newest event time.
+        """
+        newest: list[int] = []
+        for stream in self.streams.values():
+            table = self.table(stream.name)
+            if table is None:
+                continue
+            ts = quoted(stream.schema.event_time)
+            found = self.row(f"select max(epoch_us({ts})) as newest, arg_max(_arrived_at <= {ts}, {ts}) as history from t", table)
+            if found["newest"] is not None:
+                if not found["history"]:
+                    return self.wall_us()
+                newest.append(found["newest"])
+        return min(max(newest), self.wall_us()) if newest else self.wall_us()
+
+
+def time_of(target: Noun) -> str | None:
+    """The column of event time of a stream or table."""
+    return target.schema.event_time if isinstance(target, Stream) else target.time if isinstance(target, Table) else None
+
+
+def table_of(target: Noun) -> str:
+    """The lake table that a check on this target reads."""
+    if isinstance(target, Stream | Table):
+        return target.name
+    if isinstance(target, Endpoint):
+        return target.decisions
+    raise UsageError(f"{target} has no table to look at")
+
+
+def quoted(name: str) -> str:
+    """An identifier of SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def kinds(schema: pa.Schema) -> dict[str, Kind]:
+    """Columns that an expression may name."""
+    found: dict[str, Kind] = {}
+    for column in schema:
+        kind = _kind(column.type)
+        if kind:
+            found[column.name] = kind
+    return found
+
+
+def _kind(type_: pa.DataType) -> Kind | None:
+    tests: list[tuple[Callable[[pa.DataType], bool], Kind]] = [
+        (pa.types.is_boolean, "bool"), (pa.types.is_integer, "int64"), (pa.types.is_floating, "float64"), (pa.types.is_decimal, "float64"),
+        (pa.types.is_timestamp, "timestamp"), (pa.types.is_date, "date"), (pa.types.is_string, "string"), (pa.types.is_large_string, "string"),
+        (pa.types.is_binary, "binary"),
+    ]  # fmt: skip
+    return next((kind for test, kind in tests if test(type_)), None)

@@ -1,0 +1,270 @@
+"""The HTTP face by its own: every reply, every refusal, in the one shape."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from serve_fakes import FakeLive, FakeLog, FakeStore, Fixed, definition, live
+
+from millstream.declare.errors import ConfigError, Full
+from millstream.serve.decide import Arm, Decider
+from millstream.serve.lookup import Reads, Use
+from millstream.serve.server import Limits, Server, guard
+
+ASK = {"flight_id": "f1", "carrier": "UA", "distance": 100.0, "ts": "2013-11-01T12:00:00Z"}
+
+
+class Reply:
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status, self.headers, self.body = status, headers, body
+        self.json: Any = json.loads(body) if headers.get("content-type") == "application/json" else None
+
+
+async def call(app: Server, path: str, body: Any = None, method: str | None = None, headers: dict[str, str] | None = None, chunks: list[bytes] | None = None) -> Reply:
+    raw = chunks or [b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()]
+    parts, got = list(raw), list[Any]()
+
+    async def receive() -> dict[str, Any]:
+        part = parts.pop(0)
+        return {"type": "http.request", "body": part, "more_body": bool(parts)}
+
+    async def send(message: Any) -> None:
+        got.append(message)
+
+    name, _, query = path.partition("?")
+    scope = {"type": "http", "method": method or ("GET" if body is None and chunks is None else "POST"), "path": name, "query_string": query.encode(),
+             "headers": [(k.encode(), v.encode()) for k, v in (headers or {}).items()]}  # fmt: skip
+    await app(scope, receive, send)
+    sent = {k.decode(): v.decode() for k, v in got[0]["headers"]}
+    assert int(sent["content-length"]) == len(got[1]["body"])
+    return Reply(got[0]["status"], sent, got[1]["body"])
+
+
+def story(test: Callable[[Server, FakeLog, FakeLive], Awaitable[None]], behind: FakeLive | None = None, **options: Any) -> None:
+    async def run() -> None:
+        log, made = FakeLog(), behind or live()
+        app = Server(made, log, **options)  # type: ignore[arg-type]
+        await app.start()
+        await test(app, log, made)
+        await app.stop()
+        assert made.closed
+
+    asyncio.run(run())
+
+
+def test_an_answer_is_a_recorded_decision() -> None:
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        reply = await call(app, "/v1/predict/late", ASK)
+        assert reply.status == 200
+        assert {k: reply.json[k] for k in ("prediction", "model", "version", "arm", "value")} == {
+            "prediction": 0.5, "model": "trees", "version": 3, "arm": None, "value": None}  # fmt: skip
+        (row,) = log.rows()
+        assert row["decision_id"] == reply.json["decision_id"] and row["flight_id"] == "f1" and row["ts"].isoformat() == "2013-11-01T12:00:00+00:00"
+        assert row["latency_us"] > 0
+
+    story(test)
+
+
+def test_an_array_is_answered_in_its_order() -> None:
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        reply = await call(app, "/v1/predict/late", [{**ASK, "distance": float(n)} for n in range(50)])
+        assert [a["prediction"] for a in reply.json] == [float(n) for n in range(50)]
+        assert {r["decision_id"]: r["distance"] for r in log.rows()} == {a["decision_id"]: a["prediction"] for a in reply.json}
+
+    story(test, live(Fixed(lambda row: row["distance"])))
+
+
+def test_features_are_looked_up_derived_and_explained() -> None:
+    store = FakeStore({"UA": 12.5})
+    use = Use(definition("left"), ("carrier",), "left", lambda r: r["carrier"])
+    arm = Arm(model="trees", version=1, predictor=Fixed(lambda row: row["half"]), reads=Reads([use], store), derive={"half": lambda r: (r["left__delay_3h"] or 0) / 2})
+    made = live()
+    made.deciders["late"] = Decider("late", made.deciders["late"].form, {}, None, {}, arm)
+
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        known = await call(app, "/v1/predict/late?explain=1", ASK)
+        assert known.json["prediction"] == 6.25 and known.json["features"] == {"left__delay_3h": 12.5, "left__flights_3h": 1}
+        assert known.json["as_of"] == {"departures": {"0": 0}}
+        unseen = await call(app, "/v1/predict/late?explain=1", {**ASK, "carrier": "??"})
+        assert unseen.status == 200 and unseen.json["reasons"] == {"left__delay_3h": "never_seen"}
+        store.exact = False
+        old = await call(app, "/v1/predict/late?explain=1", ASK)
+        assert old.json["reasons"] == {"left": "inexact"}
+
+    story(test, made)
+
+
+def test_all_uses_of_a_stream_are_as_of_the_same_positions() -> None:
+    store = FakeStore({"UA": 1.0})
+    store.offsets = {"g-a": {0: 5}, "g-b": {0: 5}}
+
+    def moved(a: int, b: int) -> Callable[[], None]:
+        return lambda: store.offsets.update({"g-a": {0: a}, "g-b": {0: b}})
+
+    uses = [Use(definition(n), ("carrier",), n, lambda r: r["carrier"]) for n in ("a", "b")]
+    store.script = [moved(5, 5), moved(6, 6)]  # an updater moves between the two look-ups, once
+    (looked,) = Reads(uses, store)([{"carrier": "UA"}], [0])  # type: ignore[arg-type]
+    assert looked.as_of == {"departures": {0: 6}}
+    store.script = [moved(n // 2, n // 2 + 1) for n in range(100)]  # never at one: each says where it stood
+    (looked,) = Reads(uses, store)([{"carrier": "UA"}], [0])  # type: ignore[arg-type]
+    assert set(looked.as_of) == {"departures", "departures/b"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "method", "status", "code"),
+    [
+        ("/v1/predict/late", {"flight_id": "f"}, None, 422, "invalid_request"),
+        ("/v1/predict/late", b"{", None, 400, "invalid_request"),
+        ("/v1/predict/nobody", ASK, None, 404, "no_endpoint"),
+        ("/v1/predict/late", None, "GET", 405, "method"),
+        ("/elsewhere", None, None, 404, "not_found"),
+        ("/healthz", ASK, "POST", 405, "method"),
+        ("/v1/predict/late", b" " * 2_000, None, 413, "too_large"),
+        ("/v1/predict/late", [ASK] * 9, None, 413, "too_many"),
+    ],
+)
+def test_every_refusal_has_one_shape(path: str, body: Any, method: str | None, status: int, code: str) -> None:
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        reply = await call(app, path, body, method)
+        assert reply.status == status and reply.json["error"]["code"] == code
+        assert reply.json["error"]["message"] and reply.json["error"]["mend"] and set(reply.json) == {"error"}
+        assert not log.rows()
+
+    story(test, limits=Limits(body_bytes=1_500, requests=8))
+
+
+def test_a_body_in_pieces_and_one_too_long_in_pieces() -> None:
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        whole = json.dumps(ASK).encode()
+        assert (await call(app, "/v1/predict/late", chunks=[whole[:10], whole[10:]], method="POST")).status == 200
+        assert (await call(app, "/v1/predict/late", chunks=[b"x" * 400] * 9, method="POST")).status == 413
+
+    story(test, limits=Limits(body_bytes=1_000))
+
+
+def test_a_model_that_raises_is_a_500_and_the_server_lives(caplog: pytest.LogCaptureFixture) -> None:
+    def predict(row: Any) -> float:
+        if row["carrier"] == "bad":
+            raise ValueError("no such leaf")
+        return 0.25
+
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        reply = await call(app, "/v1/predict/late", {**ASK, "carrier": "bad"})
+        assert reply.status == 500 and reply.json["error"]["code"] == "model_failed"
+        assert "trees@3 raised ValueError: no such leaf" in reply.json["error"]["message"]
+        assert "no such leaf" in caplog.text and not log.rows()
+        assert (await call(app, "/v1/predict/late", ASK)).json["prediction"] == 0.25
+
+    story(test, live(Fixed(predict)))
+
+
+def test_no_answer_when_the_decision_cannot_be_recorded() -> None:
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        log.refuse = lambda: Full("below the floor")
+        app.recorder("late")._retry_s = 0.05
+        reply = await call(app, "/v1/predict/late", ASK)
+        assert reply.status == 429 and reply.headers["retry-after"] == "1" and not log.rows()
+
+    story(test)
+
+
+def test_a_model_without_a_version_is_not_ready() -> None:
+    made = live()
+    made.deciders["late"] = Decider("late", made.deciders["late"].form, {}, None, {}, Arm(missing='model "trees" has no version'))
+    made.trouble = ['model "trees" has no version']
+
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        assert (await call(app, "/v1/predict/late", ASK)).status == 503
+        ready = await call(app, "/readyz")
+        assert ready.status == 503 and "trees" in ready.json["error"]["message"]
+        assert (await call(app, "/healthz")).json == {"status": "ok"}
+
+    story(test, made)
+
+
+def test_a_request_waits_for_what_was_sent_before_it() -> None:
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        after = {"millstream-after": "departures:0=3,1=4;arrivals:0=1"}
+        late = await call(app, "/v1/predict/late", ASK, headers=after)
+        assert late.status == 503 and late.json["error"]["code"] == "behind" and late.headers["retry-after"]
+        asked = asyncio.create_task(call(app, "/v1/predict/late", ASK, headers=after))
+        await asyncio.sleep(0.02)
+        assert not asked.done()
+        behind.applied |= {"departures": {0: 3, 1: 9}, "arrivals": {0: 1}}
+        assert (await asked).status == 200
+        wrong = await call(app, "/v1/predict/late", ASK, headers={"millstream-after": "departures"})
+        assert wrong.status == 400 and wrong.json["error"]["code"] == "after"
+
+    story(test, limits=Limits(wait_s=0.1))
+
+
+def test_a_token_is_asked_for() -> None:
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "s3cret"}):
+            assert (await call(app, "/v1/predict/late", ASK, headers=headers)).status == 401
+        assert (await call(app, "/metrics")).status == 401 and (await call(app, "/healthz")).status == 200
+        assert (await call(app, "/v1/predict/late", ASK, headers={"authorization": "Bearer s3cret"})).status == 200
+
+    story(test, token="s3cret")
+
+
+def test_beyond_loopback_only_with_a_token() -> None:
+    for host in ("0.0.0.0", "::", "192.168.1.7", "example.org"):
+        with pytest.raises(ConfigError, match="token"):
+            guard(host, None)
+        guard(host, "s3cret")
+    for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
+        guard(host, None)
+
+
+def test_metrics_in_prometheus_text() -> None:
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        await call(app, "/v1/predict/late", ASK)
+        await call(app, "/v1/predict/late", {})
+        await call(app, "/v1/predict/none", ASK)
+        text = (await call(app, "/metrics")).body.decode()
+        assert 'millstream_requests_total{endpoint="late",status="200"} 1' in text
+        assert 'millstream_requests_total{endpoint="late",status="422"} 1' in text
+        assert 'millstream_requests_total{endpoint="",status="404"} 1' in text  # a name that callers invent is no label
+        assert 'millstream_request_seconds_bucket{endpoint="late",le="+Inf"} 2' in text and "millstream_in_flight 0" in text
+        assert r'millstream_updater_lag{stream="a \"b\""} 3' in text
+        assert 'millstream_decisions_total{endpoint="late",arm="",model="trees@3"} 1' in text
+
+    story(test)
+
+
+def test_more_at_once_than_the_limit_are_turned_away() -> None:
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        log.pause_s = 0.05
+        statuses = [r.status for r in await asyncio.gather(*(call(app, "/v1/predict/late", ASK) for _ in range(10)))]
+        assert sorted(set(statuses)) == [200, 503] and statuses.count(200) == 4 == len(log.rows())
+
+    story(test, limits=Limits(in_flight=4))
+
+
+def test_stopping_answers_what_is_in_flight() -> None:
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        log.pause_s = 0.05
+        asked = [asyncio.create_task(call(app, "/v1/predict/late", ASK)) for _ in range(5)]
+        await asyncio.sleep(0.01)
+        await app.stop()
+        assert [(await a).status for a in asked] == [200] * 5 and len(log.rows()) == 5
+        assert (await call(app, "/v1/predict/late", ASK)).status == 503
+
+    story(test)
+
+
+def test_what_is_mounted_gets_its_own_paths() -> None:
+    async def collector(scope: Any, receive: Any, send: Any) -> None:
+        from millstream.serve.wire import reply
+
+        await reply(send, 202, b"{}")
+
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        assert (await call(app, "/v1/events/departures", b"[]")).status == 202
+
+    story(test, mounts={"/v1/events": collector})

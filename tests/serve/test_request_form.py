@@ -1,0 +1,64 @@
+"""What a client is told about a wrong request."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from typing import Any, Literal
+
+import pytest
+
+import millstream as ms
+from millstream.serve.request import BadRequest, RequestForm, moment_of, moment_us
+
+
+class Visit(ms.Event):
+    user: str
+    score: float
+    count: int | None = None
+    device: Literal["phone", "desk"] = "desk"
+    tags: list[str] | None = None
+    ts: ms.EventTime
+
+
+FORM = RequestForm(Visit.__schema__)
+
+
+def test_one_request_without_time_and_without_optional_fields() -> None:
+    (request,), array = FORM.decode(b'{"user": "u", "score": 1}')
+    assert request == {"user": "u", "score": 1.0, "count": None, "device": "desk", "tags": None, "ts": None} and not array
+
+
+def test_many_requests() -> None:
+    requests, array = FORM.decode(b'  [{"user":"u","score":1,"ts":"2013-11-01T13:00:00+01:00"},{"user":"v","score":2}]')
+    assert array and [r["user"] for r in requests] == ["u", "v"]
+    assert requests[0]["ts"] == dt.datetime(2013, 11, 1, 12, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "words", "mend"),
+    [
+        ({"score": 1}, "user", 'needs the field "user"', "send user as a string"),
+        ({"user": "u", "score": "x"}, "score", "Expected `float`, got `str`", "send score as a number"),
+        ({"user": "u", "score": 1, "device": "tv"}, "device", "Invalid enum value", "one of phone, desk"),
+        ({"user": "u", "score": 1, "ts": "2013-11-01T12:00:00"}, "ts", "timezone", "with a zone"),
+        ({"user": "u", "score": 1, "scor": 1}, "scor", 'no field "scor"', 'did you mean "score"?'),
+        ({"user": "u", "score": 1, "count": 2**63}, "count", "count", "whole number or null"),
+    ],
+)
+def test_a_wrong_field_is_named_with_its_mend(body: dict[str, Any], field: str, words: str, mend: str) -> None:
+    for sent in (body, [{"user": "ok", "score": 0}, body]):
+        with pytest.raises(BadRequest) as caught:
+            FORM.decode(json.dumps(sent).encode())
+        assert caught.value.field == field and words in str(caught.value) and mend in caught.value.mend
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"nope", b'{"user":"\xff","score":1}', b'{"user":"u","score":NaN}'])
+def test_what_is_no_json_is_said_so(body: bytes) -> None:
+    with pytest.raises(BadRequest, match="not JSON"):
+        FORM.decode(body)
+
+
+def test_moments_are_exact_to_the_microsecond() -> None:
+    for us in (0, 1, 1_385_294_400_123_457, 4_102_444_800_999_999):
+        assert moment_us(moment_of(us)) == us
