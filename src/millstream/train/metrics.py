@@ -1,0 +1,89 @@
+"""What a model is judged by, computed here so that no statistics package is needed to train or to watch.
+
+References:
+    auc: Mann and Whitney (1947), ties counted half; it equals the area under the ROC curve (Hanley and McNeil 1982).
+    brier: Brier (1950), for probabilities of a boolean label. log_loss: probabilities are kept 1e-15 away from 0 and 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from millstream.declare.errors import UsageError
+
+Floats: TypeAlias = NDArray[np.float64]
+
+
+def auc(y: Floats, p: Floats) -> float:
+    """Probability that a true row is scored above a false one; NaN when one of them is missing.
+
+    >>> auc(np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.1, 0.4, 0.4, 0.8]))
+    0.875
+    """
+    positives = int(np.sum(y > 0.5))
+    negatives = len(y) - positives
+    if positives == 0 or negatives == 0:
+        return math.nan
+    _, place, counts = np.unique(p, return_inverse=True, return_counts=True)
+    middle = np.cumsum(counts) - (counts - 1) / 2.0  # mean rank of equal scores
+    return float((np.sum(middle[place][y > 0.5]) - positives * (positives + 1) / 2.0) / (positives * negatives))
+
+
+def brier(y: Floats, p: Floats) -> float:
+    """Mean squared distance of the probability from what happened; 0 is perfect."""
+    return float(np.mean((p - y) ** 2))
+
+
+def log_loss(y: Floats, p: Floats) -> float:
+    """Mean negative log likelihood, in nats."""
+    kept = np.clip(p, 1e-15, 1 - 1e-15)
+    return float(-np.mean(y * np.log(kept) + (1 - y) * np.log1p(-kept)))
+
+
+def accuracy(y: Floats, p: Floats) -> float:
+    """Share of rows where the probability is on the right side of a half (0.5 itself says true)."""
+    return float(np.mean((p >= 0.5) == (y > 0.5)))
+
+
+def rmse(y: Floats, p: Floats) -> float:
+    """Root of the mean squared error, in the label's unit."""
+    return float(np.sqrt(np.mean((p - y) ** 2)))
+
+
+def mae(y: Floats, p: Floats) -> float:
+    """Mean absolute error, in the label's unit."""
+    return float(np.mean(np.abs(p - y)))
+
+
+def r2(y: Floats, p: Floats) -> float:
+    """Share of the label's variance that is explained; NaN when it has none."""
+    whole = float(np.sum((y - np.mean(y)) ** 2))
+    return 1.0 - float(np.sum((y - p) ** 2)) / whole if whole > 0 else math.nan
+
+
+METRICS: dict[str, Callable[[Floats, Floats], float]] = {
+    "auc": auc, "brier": brier, "log_loss": log_loss, "accuracy": accuracy, "rmse": rmse, "mae": mae, "r2": r2,
+}  # fmt: skip
+
+
+def measure(names: Sequence[str], y: Floats, p: Floats, labels: Sequence[str] = ("label",)) -> dict[str, float]:
+    """Each metric; with several labels `<label>.<metric>`. Rows without a label (NaN) do not count.
+
+    Raises:
+        UsageError: There is no such metric.
+    """
+    told: dict[str, float] = {}
+    for name in names:
+        if name not in METRICS:
+            raise UsageError(f'there is no metric "{name}"; there are {", ".join(METRICS)}')
+        for i, label in enumerate(labels):
+            truth, said = (y, p) if len(labels) == 1 else (y[:, i], p[:, i])
+            known = ~np.isnan(truth)
+            value = METRICS[name](truth[known], said[known]) if known.any() else math.nan
+            told[name if len(labels) == 1 else f"{label}.{name}"] = value
+    return told

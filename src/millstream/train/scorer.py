@@ -1,0 +1,130 @@
+"""A fitted model as a function: of a matrix for evaluation, of one row for serving; stored natively where that is faster or safer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from millstream.declare.errors import UsageError, WorkFailed
+from millstream.train.compiled import BoosterScorer, LinearScorer
+
+Floats: TypeAlias = NDArray[np.float64]
+PICKLE, BOOSTER = "model.pkl", "model.lgb.txt"
+
+
+class Scorer(Protocol):
+    """`form` names the way: "lightgbm", "linear", "sklearn", "frame"."""
+
+    form: str
+
+    def matrix(self, X: Any) -> Floats:
+        """[rows], or [rows, labels]."""
+        ...
+
+    def row(self, x: Any) -> Any:
+        """Of one row [columns]: a float, or an array of one a label."""
+        ...
+
+
+class PlainScorer:
+    """Any object with `predict` (and `predict_proba`), called as it is."""
+
+    form = "sklearn"
+
+    def __init__(self, fitted: Any, probability: bool) -> None:
+        self.fitted, self.probability = fitted, probability
+
+    def matrix(self, X: Any) -> Floats:
+        told = self.fitted.predict_proba(X) if self.probability else self.fitted.predict(X)
+        if isinstance(told, list):  # sklearn's multi-output classifiers: one array a label
+            return np.stack([np.asarray(one, dtype=np.float64)[:, 1] for one in told], axis=1)
+        told = np.asarray(told, dtype=np.float64)
+        return told[:, 1] if self.probability and told.ndim == 2 else told
+
+    def row(self, x: Any) -> Any:
+        told = self.matrix(x if hasattr(x, "columns") else x.reshape(1, -1))[0]
+        return float(told) if np.ndim(told) == 0 else told
+
+
+def scorer(fitted: object, *, output: str, boolean: bool, place: str = "the model") -> PlainScorer:
+    """How this object answers.
+
+    Args:
+        output: The model's `output`: "auto" asks for P(true) when the label is boolean.
+        boolean: Whether the label is.
+
+    Raises:
+        WorkFailed: It has neither `predict` nor `predict_proba`.
+        UsageError: "probability" was asked for, and it has none.
+    """
+    if not hasattr(fitted, "predict"):
+        raise WorkFailed(f"{place} returned {type(fitted).__name__}, which has no predict(); return the fitted model")
+    proba = hasattr(fitted, "predict_proba")
+    if output == "probability" and not proba:
+        raise UsageError(f'{place} says output="probability", and {type(fitted).__name__} has no predict_proba()')
+    return PlainScorer(fitted, proba and output != "predict" and (boolean or output == "probability"))
+
+
+def save(fitted: object, folder: Path, module: str | None = None) -> str:
+    """Write it: LightGBM as its own text (read by any version of it), all else by cloudpickle. Returns the file's name.
+
+    Args:
+        module: The user's module: classes defined there are stored by value, so a version outlives a change of the file.
+    """
+    import cloudpickle  # type: ignore[import-untyped,unused-ignore]
+
+    booster = _booster(fitted)
+    if booster is not None:
+        best = getattr(fitted, "best_iteration_", None) or booster.best_iteration
+        (folder / BOOSTER).write_text(booster.model_to_string(num_iteration=best if best and best > 0 else None))
+        return BOOSTER
+    held = sys.modules.get(module) if module else None
+    if held is not None:
+        cloudpickle.register_pickle_by_value(held)
+    try:
+        (folder / PICKLE).write_bytes(cloudpickle.dumps(fitted))
+    finally:
+        if held is not None:
+            cloudpickle.unregister_pickle_by_value(held)
+    return PICKLE
+
+
+def load(folder: Path, file: str, *, probability: bool, check: tuple[Floats, Floats] | None = None, frame: bool = False) -> Scorer:
+    """The stored model, in its fastest form that gives the stored predictions.
+
+    Args:
+        check: Test rows [n, columns] and what the model said of them when it was trained.
+
+    Raises:
+        WorkFailed: It cannot be read, e.g. because a library is missing.
+    """
+    if file == BOOSTER:
+        return BoosterScorer((folder / file).read_text(), check)
+    import cloudpickle  # type: ignore[import-untyped,unused-ignore]
+
+    try:
+        fitted = cloudpickle.loads((folder / file).read_bytes())
+    except Exception as error:
+        raise WorkFailed(f"the stored model {folder / file} cannot be read: {type(error).__name__}: {error}") from error
+    plain = PlainScorer(fitted, probability)
+    if frame:
+        plain.form = "frame"
+        return plain
+    return LinearScorer.of(fitted, probability=probability, check=check, else_=plain) or plain
+
+
+def _booster(fitted: Any) -> Any:
+    """The LightGBM booster inside, when its raw prediction is what the wrapper says: binary P(true), or a plain regression."""
+    known = sys.modules.get("lightgbm")
+    if known is None:
+        return None
+    booster = fitted if isinstance(fitted, known.Booster) else getattr(fitted, "booster_", None) if isinstance(fitted, known.LGBMModel) else None
+    if booster is None or booster.num_model_per_iteration() != 1:
+        return None
+    classes: Sequence[Any] | None = getattr(fitted, "classes_", None)
+    return booster if classes is None or (len(classes) == 2 and [float(c) for c in classes] == [0.0, 1.0]) else None
