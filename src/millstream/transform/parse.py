@@ -165,9 +165,15 @@ def body(sql: str) -> str:
 
 def _tokens(sql: str) -> list[Any]:
     import sqlglot
+    from sqlglot.errors import TokenError
     from sqlglot.tokens import TokenType
 
-    found = list(sqlglot.tokenize(sql, read="duckdb"))
+    try:
+        found = list(sqlglot.tokenize(sql, read="duckdb"))
+    except TokenError as error:
+        raise DefinitionError(
+            f"the SQL does not parse: {error}", found=" ".join(sql.split())[:100], mend="close what is open: quotes, comments", code="E132"
+        ) from None
     while found and found[-1].token_type == TokenType.SEMICOLON:
         found.pop()
     return found

@@ -53,10 +53,10 @@ class Options:
             raise ConfigError(f'compute = "{url}": {error}') from None
         return cls(given.get("memory_limit") or _half_of_memory(), threads, timeout)
 
-    def config(self, scratch: Path) -> dict[str, str | bool | int | float | list[str]]:
+    def config(self, spill: Path) -> dict[str, str | bool | int | float | list[str]]:
         config: dict[str, str | bool | int | float | list[str]] = {
             "memory_limit": self.memory_limit,
-            "temp_directory": str(scratch / "spill"),
+            "temp_directory": str(spill),
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
             "python_enable_replacements": False,
@@ -208,7 +208,9 @@ class Bench:
         scratch = self.folder / f"query-{os.getpid()}-{next(_NUMBERS)}"
         if on_disk:
             scratch.mkdir(parents=True)
-        connection = duckdb.connect(str(scratch / "scratch.db") if on_disk else ":memory:", config=self.options.config(scratch))
+        connection = duckdb.connect(
+            str(scratch / "scratch.db") if on_disk else ":memory:", config=self.options.config(scratch / "spill" if on_disk else scratch)
+        )  # DuckDB makes one folder, not two
         connection.execute("SET TimeZone = 'UTC'")
         if on_disk:  # nobody reads the file again
             connection.execute("PRAGMA disable_checkpoint_on_shutdown")

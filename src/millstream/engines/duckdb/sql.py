@@ -17,6 +17,7 @@ from millstream.declare.errors import WorkFailed
 from millstream.engines.duckdb.instance import Bench, Instance, Options
 from millstream.engines.duckdb.relations import attach, paths
 from millstream.engines.duckdb.values import bind
+from millstream.transform.parse import body
 from millstream.transform.port import Relation
 
 _BATCH = 131_072
@@ -42,7 +43,7 @@ class DuckDbSql:
         instance = self._bench.take()
         try:
             with instance.errors():
-                statement = _one(instance, sql)
+                statement = _one(instance, body(sql))  # a closing semicolon would stand before the limit
                 for table, schema in _used(tables, sql).items():
                     attach(instance.connection, table, schema.empty_table())
                 instance.lock(())
