@@ -24,7 +24,9 @@ class Reply:
         self.json: Any = json.loads(body) if headers.get("content-type") == "application/json" else None
 
 
-async def call(app: Server, path: str, body: Any = None, method: str | None = None, headers: dict[str, str] | None = None, chunks: list[bytes] | None = None) -> Reply:
+async def call(
+    app: Server, path: str, body: Any = None, method: str | None = None, headers: dict[str, str] | None = None, chunks: list[bytes] | None = None
+) -> Reply:
     raw = chunks or [b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()]
     parts, got = list(raw), list[Any]()
 
@@ -81,7 +83,9 @@ def test_an_array_is_answered_in_its_order() -> None:
 def test_features_are_looked_up_derived_and_explained() -> None:
     store = FakeStore({"UA": 12.5})
     use = Use(definition("left"), ("carrier",), "left", lambda r: r["carrier"])
-    arm = Arm(model="trees", version=1, predictor=Fixed(lambda row: row["half"]), reads=Reads([use], store), derive={"half": lambda r: (r["left__delay_3h"] or 0) / 2})
+    arm = Arm(
+        model="trees", version=1, predictor=Fixed(lambda row: row["half"]), reads=Reads([use], store), derive={"half": lambda r: (r["left__delay_3h"] or 0) / 2}
+    )
     made = live()
     made.deciders["late"] = Decider("late", made.deciders["late"].form, {}, None, {}, arm)
 

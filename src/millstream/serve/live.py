@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from millstream.declare.endpoint import Endpoint
@@ -21,6 +20,7 @@ from millstream.declare.stream import Stream
 from millstream.experiment import learn, phases
 from millstream.experiment.route import Router
 from millstream.features.definition import Definition
+from millstream.features.keys import encoder
 from millstream.log.envelope import Binding, topic_of
 from millstream.serve.decide import Arm, Decider
 from millstream.serve.lookup import Reads, Use
@@ -209,7 +209,7 @@ class Live:
     def _built(self, model: Model[Any], version: int) -> Arm:
         began = time.perf_counter()
         predictor = self._load(model, version)
-        uses = [Use(definition, tuple(columns), prefix, key_of(definition, columns)) for definition, columns, prefix in predictor.definitions]
+        uses = [Use(definition, tuple(columns), prefix, encoder(columns)) for definition, columns, prefix in predictor.definitions]
         for use in uses:
             self.updates.want(use.definition)
         self.updates.ready({use.definition.generation: use.definition for use in uses})
@@ -226,10 +226,3 @@ class Live:
         used = {id(arm) for d in self._deciders.values() for arm in (*d.arms.values(), d.default)}
         for key in [key for key, arm in self._arms.items() if id(arm) not in used]:
             del self._arms[key]
-
-
-def key_of(definition: Definition, columns: Any) -> Callable[[Mapping[str, Any]], str | None]:
-    """A request -> the encoded key of its columns."""
-    from millstream.features.keys import encode_one
-
-    return partial(encode_one, tuple(columns))

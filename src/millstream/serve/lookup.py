@@ -50,7 +50,7 @@ class Reads:
 
     def __init__(self, uses: Sequence[Use], store: OnlineStore) -> None:
         self.uses, self._store = tuple(uses), store
-        self._columns = [{output: f"{use.prefix}__{output}" for output in _outputs(use.definition)} for use in uses]
+        self._columns = [{output: f"{use.prefix}__{output}" for output in use.definition.columns} for use in uses]
 
     def __call__(self, requests: Sequence[Mapping[str, Any]], moments_us: Sequence[int]) -> list[Looked]:
         """One answer a request, each as of its moment."""
@@ -82,9 +82,3 @@ class Reads:
             if looked.as_of.setdefault(stream, answer.offsets) != answer.offsets:
                 looked.as_of[f"{stream}/{use.prefix}"] = answer.offsets
         return looked
-
-
-def _outputs(definition: Definition) -> list[str]:
-    from millstream.declare.duration import spell
-
-    return [o.name if w is None else f"{o.name}_{spell(w)}" for o in definition.outputs for w in definition.windows_us]

@@ -121,7 +121,9 @@ def decisions_stream(endpoint: Endpoint[Any, Any], params: Mapping[str, Any] | N
 def _event_class(name: str, doc: str, columns: Mapping[str, tuple[Any, str]]) -> type[Event]:
     annotations: dict[str, Any] = {"decision_id": str} | {c: hint | None for c, (hint, _) in columns.items()} | {"ts": EventTime}
     defaults = {c: events.field(doc=text, default=None) for c, (_, text) in columns.items()}
-    return type("".join(word.title() for word in name.split("_")), (Event,), {"__doc__": doc, "__annotations__": annotations, "__module__": __name__} | defaults)
+    return type(
+        "".join(word.title() for word in name.split("_")), (Event,), {"__doc__": doc, "__annotations__": annotations, "__module__": __name__} | defaults
+    )
 
 
 def _annotation(field: Field) -> Any:

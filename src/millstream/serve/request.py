@@ -66,7 +66,9 @@ class RequestForm:
         names = self.schema.names()
         if "unknown field" in text:
             close = difflib.get_close_matches(name, names, 1)
-            return BadRequest(f'{self.schema.name} has no field "{name}"', name, f'did you mean "{close[0]}"?' if close else f"its fields are {', '.join(names)}")
+            return BadRequest(
+                f'{self.schema.name} has no field "{name}"', name, f'did you mean "{close[0]}"?' if close else f"its fields are {', '.join(names)}"
+            )
         if "missing required" in text:
             return BadRequest(f'{self.schema.name} needs the field "{name}"', name, f"send {name} as {_wanted(self.schema[name])}")
         if name in names:

@@ -1,8 +1,8 @@
 """The HTTP face: predictions, health, metrics, and whatever else is mounted (the collector of events).
 
-    POST /v1/predict/{endpoint}     one request, or an array of them; ?explain=1 adds features and reasons
-    GET  /healthz /readyz /metrics
-    *    /v1/events/...             the collector, when it is mounted
+POST /v1/predict/{endpoint}     one request, or an array of them; ?explain=1 adds features and reasons
+GET  /healthz /readyz /metrics
+*    /v1/events/...             the collector, when it is mounted
 """
 
 from __future__ import annotations
@@ -258,7 +258,9 @@ def is_loopback(host: str) -> bool:
 def guard(host: str, token: str | None) -> None:
     """Raises ConfigError when others could reach a server that asks for no token."""
     if not is_loopback(host) and not token:
-        raise ConfigError(f"the server would listen on {host}, which others can reach, without a token; set serve.token (e.g. env:MILLSTREAM_TOKEN) or listen on 127.0.0.1")
+        raise ConfigError(
+            f"the server would listen on {host}, which others can reach, without a token; set serve.token (e.g. env:MILLSTREAM_TOKEN) or listen on 127.0.0.1"
+        )
 
 
 def run(app: Server, *, host: str = "127.0.0.1", port: int = 8600, started: Callable[[str], None] | None = None) -> None:

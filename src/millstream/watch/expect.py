@@ -89,7 +89,11 @@ def contract(check: ContractKept, target: Noun, scene: Scene) -> Verdict:
     share = letters / (rows + letters)
     broken = share > check.tolerance
     text = f"{letters:,} of {rows + letters:,} records are dead-lettered ({share:.2%}); at most {check.tolerance:.2%}"
-    why = {} if not dead or not letters else {r["error"]: r["n"] for r in scene.rows("select error, count(*) as n from t group by 1 order by 2 desc, 1 limit 10", dead)}
+    why = (
+        {}
+        if not dead or not letters
+        else {r["error"]: r["n"] for r in scene.rows("select error, count(*) as n from t group by 1 order by 2 desc, 1 limit 10", dead)}
+    )
     return Verdict("contract", "violated" if broken else "ok", share, check.tolerance, text, {"dead": letters, "rows": rows, "errors": why})
 
 

@@ -1,0 +1,254 @@
+"""One decision followed back: its model, its features, the very rows they were made of, and where those came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from millstream.declare.duration import spell
+from millstream.declare.endpoint import Endpoint
+from millstream.declare.errors import NotFound
+from millstream.features.definition import Definition, Output
+from millstream.features.window import SLOT_US, start_slot
+from millstream.serve.record import decisions_stream, feature_columns, request_schema
+from millstream.serve.request import moment_of, moment_us
+from millstream.watch.scene import quoted
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+    from millstream.declare.project import Project
+    from millstream.declare.source import Source
+    from millstream.ingest.port import SourceEngine
+    from millstream.lake.lake import Lake
+    from millstream.train.port import Tracking
+    from millstream.transform.port import Sql
+
+ROWS = 20
+
+
+@dataclass(frozen=True)
+class ModelTrace:
+    """The version that predicted, and what it was trained from."""
+
+    model: str
+    version: int
+    run_id: str
+    trained_at: datetime
+    training_set: str
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RowTrace:
+    """One event that a feature was made of.
+
+    Attributes:
+        commit: Version of the lake table whose commit brought it, and the offsets [start, end) of that commit; None when
+            the history of commits does not say.
+        source: File and line, or the id it was sent with.
+    """
+
+    time: datetime
+    values: Mapping[str, Any]
+    partition: int
+    offset: int
+    event_id: str | None
+    arrived_at: datetime
+    commit: Mapping[str, int] | None
+    source: str | None
+
+
+@dataclass(frozen=True)
+class FeatureTrace:
+    """One feature of the decision.
+
+    Attributes:
+        what: In words: operation, expression, source, key, window.
+        definition: Fingerprint of the generation that answered; "" for a derived column.
+        start, end: The window [start, end); start is None when it reaches back to the beginning.
+        as_of: Partition -> offset: only events below it had been applied.
+        table_version: Of the lake table the rows were read from, just now.
+        count: Rows it was made of.
+        rows: The newest of them.
+    """
+
+    column: str
+    value: Any
+    reason: str | None
+    what: str
+    definition: str = ""
+    stream: str = ""
+    key: Mapping[str, Any] = field(default_factory=dict)
+    start: datetime | None = None
+    end: datetime | None = None
+    as_of: Mapping[int, int] = field(default_factory=dict)
+    table_version: int | None = None
+    count: int = 0
+    rows: Sequence[RowTrace] = ()
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A decision and all it came from."""
+
+    endpoint: str
+    decision: Mapping[str, Any]
+    request: Mapping[str, Any]
+    place: Mapping[str, Any]
+    model: ModelTrace | None
+    features: Sequence[FeatureTrace]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able; times are ISO 8601. A feature's rows are flat: time, values, partition, offset, source."""
+        told: dict[str, Any] = plain(asdict(self))
+        for feature in told["features"]:
+            feature["rows"] = [{"time": r["time"], **r["values"], "partition": r["partition"], "offset": r["offset"], "source": r["source"],
+                                "commit": (r["commit"] or {}).get("version"), "arrived_at": r["arrived_at"]} for r in feature["rows"]]  # fmt: skip
+        return told
+
+    def tree(self) -> Tree:
+        """For the terminal."""
+        from millstream.watch.render import tree
+
+        return tree(self)
+
+
+def trace(decision_id: str, project: Project, lake: Lake, sql: Sql, tracking: Tracking, sources: Sequence[tuple[Source, SourceEngine]] = (), *,
+          limit: int | None = ROWS) -> Trace:  # fmt: skip
+    """Follow a decision back.
+
+    Args:
+        sources: The project's pulled sources with their engines; they know the file and line of an event.
+        limit: How many of a feature's rows are shown, newest first; None shows all.
+
+    Raises:
+        NotFound: No endpoint has landed a decision of this id.
+    """
+    endpoint, row = _decision(decision_id, project, lake, sql)
+    stream = decisions_stream(endpoint, project.params)
+    request = {name: row[name] for name in request_schema(endpoint).names()}
+    said = {name: row[name] for name in stream.schema.names() if name not in request and name not in feature_columns(endpoint, project.params)}
+    place = {"table": endpoint.decisions, "version": lake.table(endpoint.decisions).version, "partition": row["_partition"], "offset": row["_offset"]}
+    finder = _Finder(lake, sql, sources, limit)
+    return Trace(endpoint.name, said, request, place, _model(row, project, tracking), _features(endpoint, row, project, tracking, finder))
+
+
+def _decision(decision_id: str, project: Project, lake: Lake, sql: Sql) -> tuple[Endpoint[Any, Any], dict[str, Any]]:
+    for endpoint in project.endpoints.values():
+        if lake.exists(endpoint.decisions):
+            found = sql.query("select * from t where decision_id = $id", {"t": lake.table(endpoint.decisions).snapshot()}, {"id": decision_id}).read_all()
+            if found.num_rows:
+                return endpoint, found.to_pylist()[0]
+    known = ", ".join(project.endpoints) or "none"
+    raise NotFound(
+        f'no decision "{decision_id}" has landed in the lake; looked at the endpoints {known}. A fresh one lands with `millstream up` or `millstream run`'
+    )
+
+
+def _model(row: Mapping[str, Any], project: Project, tracking: Tracking) -> ModelTrace | None:
+    if row["model"] is None:
+        return None
+    version = tracking.version(row["model"], str(row["version"]))
+    noun = project.models.get(row["model"])
+    return ModelTrace(row["model"], version.number, version.run_id, version.created_at, noun.on.name if noun else "", dict(version.tags))
+
+
+def _features(endpoint: Endpoint[Any, Any], row: Mapping[str, Any], project: Project, tracking: Tracking, finder: _Finder) -> list[FeatureTrace]:
+    if row["model"] is None:
+        return []
+    from millstream.train.predictor import load
+
+    predictor = load(tracking, row["model"], str(row["version"]))
+    reasons = msgspec.json.decode(row["reasons"]) if row["reasons"] else {}
+    as_of = {stream: {int(p): end for p, end in ends.items()} for stream, ends in msgspec.json.decode(row["as_of"] or "{}").items()}
+    found: list[FeatureTrace] = []
+    for definition, columns, prefix in predictor.definitions:
+        stood = as_of.get(f"{definition.stream}/{prefix}", as_of.get(definition.stream, {}))
+        found += finder.features(definition, prefix, {k: row[c] for k, c in zip(definition.key, columns, strict=True)}, row, reasons, stood)
+    derive = next((ref.model.on.derive for ref in endpoint.refs() if ref.model.name == row["model"]), {})
+    return found + [FeatureTrace(name, row.get(name), reasons.get(name), f"derived: {text}") for name, text in derive.items()]
+
+
+class _Finder:
+    """Finds the rows of windows, each window once however many outputs it has."""
+
+    def __init__(self, lake: Lake, sql: Sql, sources: Sequence[tuple[Source, SourceEngine]], limit: int | None) -> None:
+        self._lake, self._sql, self._sources, self._limit = lake, sql, sources, limit
+        self._commits: dict[str, Any] = {}
+
+    def features(self, definition: Definition, prefix: str, key: Mapping[str, Any], row: Mapping[str, Any], reasons: Mapping[str, str],
+                 as_of: Mapping[int, int]) -> Iterable[FeatureTrace]:  # fmt: skip
+        end_us = moment_us(row["ts"])
+        for window in definition.windows_us:
+            start_us = None if window is None else start_slot(end_us // SLOT_US, window) * SLOT_US
+            version, count, rows = self._rows(definition, key, start_us, end_us, as_of)
+            for output in definition.outputs:
+                column = f"{prefix}__{output.column(window)}"
+                yield FeatureTrace(column, row.get(column), reasons.get(column), _words(definition, output, key, window), definition.generation,
+                                   definition.stream, key, None if start_us is None else moment_of(start_us), moment_of(end_us), as_of, version,
+                                   count, rows)  # fmt: skip
+
+    def _rows(self, definition: Definition, key: Mapping[str, Any], start_us: int | None, end_us: int,
+              as_of: Mapping[int, int]) -> tuple[int | None, int, list[RowTrace]]:  # fmt: skip
+        if not self._lake.exists(definition.stream) or not as_of or any(value is None for value in key.values()):
+            return None, 0, []
+        table = self._lake.table(definition.stream).snapshot()
+        time = quoted(definition.time or "_arrived_at")
+        held = " or ".join(f"(_partition = {p} and _offset < {end})" for p, end in as_of.items())
+        conditions = [f"{quoted(name)} = $k{i}" for i, name in enumerate(key)] + [f"epoch_us({time}) < {end_us}", f"({held})"]
+        conditions += [f"epoch_us({time}) >= {start_us}"] if start_us is not None else []
+        conditions += [f"({definition.where.sql})"] if definition.where else []
+        values = [f"({expression.sql}) as v{i}" for i, (expression, _) in enumerate(definition.values)]
+        text = f"""select {", ".join([f"{time} as t", "_partition", "_offset", "_event_id", "_arrived_at", *values])}, count(*) over () as n
+                   from t where {" and ".join(conditions)} order by {time} desc, _partition desc, _offset desc""" + (
+            f" limit {self._limit}" if self._limit else ""
+        )
+        found = self._sql.query(text, {"t": table}, {f"k{i}": value for i, value in enumerate(key.values())}).read_all().to_pylist()
+        return table.version, found[0]["n"] if found else 0, [self._row(definition, one) for one in found]
+
+    def _row(self, definition: Definition, one: Mapping[str, Any]) -> RowTrace:
+        values = {expression.text: one[f"v{i}"] for i, (expression, _) in enumerate(definition.values)}
+        return RowTrace(one["t"], values, one["_partition"], one["_offset"], one["_event_id"], one["_arrived_at"],
+                        self._commit(definition.stream, one["_partition"], one["_offset"]), self._source(definition.stream, one["_event_id"]))  # fmt: skip
+
+    def _commit(self, table: str, partition: int, offset: int) -> dict[str, int] | None:
+        from millstream.lake.lineage import ranges
+
+        if table not in self._commits:
+            self._commits[table] = ranges(self._lake.table(table))
+        for held in self._commits[table]:
+            if held.partition == partition and held.start <= offset < held.end:
+                return {"version": held.version, "start": held.start, "end": held.end}
+        return None
+
+    def _source(self, stream: str, event_id: str | None) -> str | None:
+        if event_id is None:
+            return None
+        for source, engine in self._sources:
+            if source.into.name == stream:
+                for split in engine.splits():
+                    where = engine.locate(split, event_id)
+                    if where:
+                        return where
+        return f"sent as {event_id}"
+
+
+def _words(definition: Definition, output: Output, key: Mapping[str, Any], window: int | None) -> str:
+    of = "" if output.value is None else f" of {definition.values[output.value][0].text}"
+    where = f" where {definition.where.text}" if definition.where else ""
+    span = f"the last {spell(window)}" if window is not None else "all time"
+    return f"{output.operation}{of} over {span} of {definition.stream}{where}, {', '.join(f'{k} = {v}' for k, v in key.items())}"
+
+
+def plain(value: Any) -> Any:
+    """JSON-able: times as ISO 8601, keys as strings."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value.isoformat() if isinstance(value, datetime) else value
