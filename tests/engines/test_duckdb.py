@@ -43,7 +43,7 @@ def test_options_are_checked(url: str, tmp_path: Path) -> None:
 def test_a_query_past_its_time_is_stopped(tmp_path: Path) -> None:
     engine = DuckDbSql("duckdb:?timeout=200ms", tmp_path)
     started = time.monotonic()
-    with pytest.raises(WorkFailed, match="longer than 0.2 s"):
+    with pytest.raises(WorkFailed, match=r"longer than 0\.2 s"):
         engine.query("select count(*) from range(1000000) a, range(1000000) b where (a.range * b.range) % 7 = 3", {}).read_all()
     assert time.monotonic() - started < 10
     assert rows(engine.query("select 1 as a", {})) == [{"a": 1}]

@@ -10,6 +10,7 @@ select ...
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from sqlglot import exp
 
+# What sqlglot cannot parse is an error here, so its own warning beside it says nothing new.
+logging.getLogger("sqlglot").setLevel(logging.ERROR)
 WORDS = ("time", "key", "incremental", "schedule")
 _INTERVAL = re.compile(r"(\S+?)(?:\s+lookback\s+(\S+))?")
 
