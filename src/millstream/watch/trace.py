@@ -189,6 +189,8 @@ class _Finder:
             version, count, rows = self._rows(definition, key, start_us, end_us, as_of)
             for output in definition.outputs:
                 column = f"{prefix}__{output.column(window)}"
+                if column not in row:
+                    continue  # looked up, and not taken by the model
                 yield FeatureTrace(column, row.get(column), reasons.get(column), _words(definition, output, key, window), definition.generation,
                                    definition.stream, key, None if start_us is None else moment_of(start_us), moment_of(end_us), as_of, version,
                                    count, rows)  # fmt: skip
