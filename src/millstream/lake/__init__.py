@@ -1,0 +1,11 @@
+"""Tables that remember every version, and the sink that fills them exactly once.
+
+port.py      the files port: `Files`, `Snapshot`                 contract.py  the suites of its engines and of sinks
+lake.py      `Lake`: tables by name; watermarks                  table.py     `LakeTable`: append, replace, history, pins
+replace.py   rows in the place of others, in one commit          parquet.py   durable data files with statistics
+deltalog.py  a table's own log, read                             pins.py      versions that something names
+sink.py      `Sink`: log -> lake, exactly once                   judge.py     which records are good, and in what form they land
+dead.py      the quarantine of those that are not                points.py    named moments at which a process may die
+lineage.py   which offsets each commit brought, for ever         verify.py    no gap, no overlap, no double: proven
+maintain.py  checkpoints, compaction, clean-up, vacuum           repair.py    torn tails cut off
+"""

@@ -1,0 +1,4 @@
+"""The local disk.
+
+files.py     as the lake's files: a folder whose files survive a power cut once they are synced
+"""

@@ -1,0 +1,88 @@
+"""The lake: tables by name, below one root."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from millstream.declare.errors import Conflict, NotFound, UsageError
+from millstream.declare.stream import Stream
+from millstream.lake import deltalog, parquet, pins
+from millstream.lake.port import Files
+from millstream.lake.table import HOOKS_OFF, LakeTable
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
+TIME = "millstream-time/"
+"""App id prefix under which a sink keeps the newest event time (microseconds) of a topic's partition: `millstream-time/<uuid>/<partition>`."""
+
+
+class Lake:
+    """Tables in a tree of files. Holds nothing but the files, so it is cheap and safe for several threads."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+
+    def names(self) -> list[str]:
+        """Tables there are, sorted; those of dead letters and lineage (`x__dead`, `x__lineage`) too."""
+        return [name for name in self.files.list("") if _NAME.fullmatch(name) and self.exists(name)]
+
+    def exists(self, name: str) -> bool:
+        return any(entry.endswith((".json", ".checkpoint.parquet")) for entry in self.files.list(f"{_named(name)}/{deltalog.LOG}"))
+
+    def table(self, name: str) -> LakeTable:
+        """The newest version of a table. Raises NotFound; Corrupt when its log cannot be read."""
+        if not self.exists(name):
+            raise NotFound(f'table "{name}" is not in the lake; there are {", ".join(self.names()) or "none"}')
+        return LakeTable.open(self.files, name)
+
+    def create(self, name: str, schema: pa.Schema, partition_by: tuple[str, ...] = ()) -> LakeTable:
+        """An empty table; one that someone else made a moment ago is returned as it is (PROTOCOL 1: two creators are one).
+
+        Raises:
+            Conflict: It exists with other columns.
+        """
+        wanted = parquet.plain_schema(schema)
+        if not self.exists(name):
+            try:
+                made = DeltaTable.create(
+                    f"{self.files.root}/{name}", wanted, mode="error", partition_by=list(partition_by) or None, storage_options=dict(self.files.options) or None,
+                    post_commithook_properties=HOOKS_OFF,
+                )  # fmt: skip
+            except (CommitFailedError, DeltaError):
+                if not self.exists(name):
+                    raise
+            else:
+                self.files.sync(deltalog.commit_path(name, 0))
+                return LakeTable(self.files, name, made)
+        table = self.table(name)
+        have = {field.name: field.type for field in table.schema}
+        differs = next((f for f in wanted if have.get(f.name) != f.type), None)
+        if differs is not None or table.partition_by != tuple(partition_by):
+            found = f'"{differs.name}" {have.get(differs.name)} and not {differs.type}' if differs is not None else f"partitioned by {table.partition_by}"
+            raise Conflict(f'table "{name}" exists with other columns: {found}')
+        return table
+
+    def drop(self, name: str) -> None:
+        """Remove the table, its versions and its pins; absent is fine."""
+        self.files.remove_tree(_named(name))
+        self.files.remove_tree(f"{pins.FOLDER}/{name}")
+
+    def watermark(self, stream: Stream[Any]) -> int | None:
+        """Newest event time that landed, less the stream's lateness, in microseconds; None before the first row.
+
+        Labels and windows up to it are ripe. It needs no scan: each commit of the sink carries it.
+        """
+        if not self.exists(stream.name):
+            return None
+        newest = [at for app, at in self.table(stream.name).txns().items() if app.startswith(TIME)]
+        return max(newest) - stream.lateness_us if newest else None
+
+
+def _named(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f'"{name}" is no name of a table: letters, digits, "_", "-" and "."')
+    return name

@@ -1,0 +1,315 @@
+"""A table of the lake: rows that are there whole or not at all, at versions that can be read again.
+
+A `LakeTable` is a handle on one version. What it commits, it commits from there: positions (`txns`) are compared on the very handle that
+delta-rs then commits from, and delta-rs refuses the commit if another one with the same app id came in between (PROTOCOL 1). The handle
+moves on by its own commits and by `refresh`, never by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake import Schema as DeltaSchema
+from deltalake.exceptions import CommitFailedError, DeltaError, SchemaMismatchError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
+
+from millstream.declare.errors import Conflict, Corrupt, Full, Incompatible, NotFound, Truncated
+from millstream.lake import deltalog, parquet, pins
+from millstream.lake.points import reach
+from millstream.lake.port import Files, Snapshot
+
+Txns: TypeAlias = Mapping[str, tuple[int | None, int]]
+"""App id -> (where it must stand now, None: nowhere; where it stands after the commit)."""
+Rows: TypeAlias = Iterable[pa.RecordBatch] | pa.Table | pa.RecordBatchReader  # type: ignore[valid-type,unused-ignore]
+HOOKS_OFF = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+
+
+class LakeTable:
+    """See the module. Made by `Lake.table` and `Lake.create`.
+
+    Attributes:
+        name: Its folder below the lake's root.
+        uuid: Of the table; another one when it was dropped and made again.
+    """
+
+    def __init__(self, files: Files, name: str, delta: DeltaTable) -> None:
+        self.files, self.name, self.delta = files, name, delta
+        self.uuid = str(delta.metadata().id)
+        self._txns: tuple[int, dict[str, int]] | None = None
+
+    @classmethod
+    def open(cls, files: Files, name: str, version: int | None = None) -> LakeTable:
+        """The newest version, or a given one.
+
+        Raises:
+            NotFound: There is no such table, or the version is not kept any more.
+            Corrupt: Its log cannot be read; `repair` mends a torn tail.
+        """
+        what = f'table "{name}"' + ("" if version is None else f" at version {version}")
+        try:
+            return cls(files, name, DeltaTable(f"{files.root}/{name}", version=version, storage_options=dict(files.options) or None))
+        except TableNotFoundError as error:
+            raise NotFound(f"{what} is not in the lake {files.root}") from error
+        except DeltaError as error:
+            if version is not None and version not in deltalog.versions(files, name):
+                raise NotFound(f"{what} is not kept any more, or not yet made; the lake has {_span(files, name)}") from error
+            raise Corrupt(f"{what} cannot be opened: {error}; millstream doctor mends a torn tail") from error
+
+    @property
+    def version(self) -> int:
+        return int(self.delta.version())
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns in order, partition columns included."""
+        return pa.schema(self.delta.schema().to_arrow())
+
+    @property
+    def partition_by(self) -> tuple[str, ...]:
+        return tuple(self.delta.metadata().partition_columns)
+
+    @property
+    def configuration(self) -> Mapping[str, str]:
+        """The table's Delta properties."""
+        return dict(self.delta.metadata().configuration)
+
+    def refresh(self) -> LakeTable:
+        """The newest version, on a new handle; what was checked on this one must be checked again."""
+        return LakeTable.open(self.files, self.name)
+
+    def at(self, version: int) -> LakeTable:
+        """The table as it was at a version, to read. Raises NotFound."""
+        return LakeTable.open(self.files, self.name, version)
+
+    # -- reading ---------------------------------------------------------------------------------------------------------
+
+    def actions(self) -> pa.Table:
+        """One row a file: `path`, `size_bytes`, `num_records`, `min.*`, `max.*`, `null_count.*`, `partition.*`; in order of writing."""
+        found = pa.table(self.delta.get_add_actions(flatten=True))
+        return found.sort_by("path")
+
+    def snapshot(self, version: int | None = None) -> Snapshot:
+        """The files of this version, or of another, for a compute engine. Raises NotFound."""
+        if version is not None and version != self.version:
+            return self.at(version).snapshot()
+        actions, columns = self.actions(), self.partition_by
+        paths = tuple(f"{self.files.root}/{self.name}/{path}" for path in actions["path"].to_pylist())
+        values = [actions[f"partition.{c}"].to_pylist() for c in columns]
+        partitions = tuple(dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)) if columns else ()
+        return Snapshot(self.name, self.version, self.schema, paths, partitions)
+
+    def rows(self) -> int:
+        """Rows of this version, from the log alone."""
+        return sum(n or 0 for n in self.actions()["num_records"].to_pylist())
+
+    def bytes(self) -> int:
+        """Bytes of this version's files."""
+        return sum(self.actions()["size_bytes"].to_pylist())
+
+    def position(self, app: str) -> int | None:
+        """Where an app id stands on this handle; None when it never committed."""
+        found = self.delta.transaction_version(app)
+        return None if found is None else int(found)
+
+    def txns(self) -> dict[str, int]:
+        """Every app id of this version, with where it stands."""
+        if self._txns is None or self._txns[0] != self.version:
+            self._txns = (self.version, deltalog.txns(self.files, self.name, self.version))
+        return dict(self._txns[1])
+
+    def metadata(self, version: int) -> Mapping[str, Any]:
+        """What the commit of a version said about itself; empty when it said nothing.
+
+        Raises:
+            NotFound: The commit has been cleaned away, or is not made yet.
+        """
+        try:
+            return deltalog.read(self.files, self.name, version).user
+        except FileNotFoundError as error:
+            raise NotFound(f'commit {version} of table "{self.name}" is not kept; the lake has {_span(self.files, self.name)}') from error
+
+    def history(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """Commits still kept, newest first: version, operation, at (UTC, ISO), rows added, files added and removed, metadata."""
+        kept = [v for v in deltalog.versions(self.files, self.name) if v <= self.version][::-1]
+        return [_entry(deltalog.read(self.files, self.name, v)) for v in kept[:limit]]
+
+    def added(self, since: int) -> list[str]:
+        """Files that bring rows which version `since` did not have, as `snapshot().files` names them, in order of writing.
+
+        Files that only hold old rows in another form (compaction) are left out, and so are new ones whose rows have been replaced since.
+
+        Raises:
+            Truncated: The log no longer reaches back that far, or such a file has been vacuumed; read the table whole.
+        """
+        paths: dict[str, None] = {}
+        for commit in deltalog.commits(self.files, self.name, since, self.version):
+            for path in (path for path, with_rows in commit.removed.items() if with_rows):
+                paths.pop(path, None)
+            paths.update((file.path, None) for file in commit.added if file.data_change)
+        gone = next((path for path in paths if self.files.size(f"{self.name}/{path}") is None), None)
+        if gone:
+            raise Truncated(f'table "{self.name}": file {gone}, added after version {since}, has been vacuumed; read the table whole')
+        return [f"{self.files.root}/{self.name}/{path}" for path in paths]
+
+    # -- writing ---------------------------------------------------------------------------------------------------------
+
+    def append(self, batches: Rows, *, txns: Txns | None = None, metadata: Mapping[str, Any] | None = None) -> int:
+        """Add rows, and move positions, in one commit that survives a power cut on return. No rows: the positions alone.
+
+        Args:
+            batches: Fitted to the table by name; a column that they lack is null.
+            txns: Checked on this handle before anything is written, and by delta-rs against every commit since.
+            metadata: JSON-able; `metadata(version)` gives it back.
+
+        Returns:
+            The version that holds the rows.
+
+        Raises:
+            Conflict: A position is not where the caller believed, or the table's columns changed meanwhile. Nothing was committed:
+                open the table again and look.
+        """
+        self.check(txns)
+        written = self.write(batches)
+        reach("append.files")
+        return self.commit([file.action() for file in written], txns=txns, metadata=metadata)
+
+    def replace(
+        self, batches: Rows, *, where: tuple[str, Any, Any] | None = None, txns: Txns | None = None, metadata: Mapping[str, Any] | None = None, tries: int = 5
+    ) -> int:
+        """Put these rows in the place of all rows, or of those with `low <= column < high`, in one commit.
+
+        Args:
+            where: (column, low, high); bounds are values of the column's type, or microseconds for a time. Rows outside stay, NULL too.
+            tries: Other commits come in between at most so often before Conflict.
+
+        Returns:
+            The version that holds the rows.
+
+        Raises:
+            Conflict: As for `append`; or other writers never left a gap.
+        """
+        from millstream.lake.replace import replace
+
+        return replace(self, batches, where, txns or {}, metadata or {}, tries)
+
+    def add_columns(self, fields: Iterable[pa.Field]) -> LakeTable:
+        """The table with these columns as well, null in every old row: a commit of its own (PROTOCOL 21).
+
+        A race is no loss: whoever comes second finds the column there.
+
+        Raises:
+            Incompatible: The table has a column of that name with another type.
+        """
+        table: LakeTable = self
+        for _ in range(10):
+            table = table.refresh()
+            known = {f.name: f.type for f in table.schema}
+            wanted = parquet.plain_schema(pa.schema(list(fields)))
+            wrong = next((f for f in wanted if f.name in known and known[f.name] != f.type), None)
+            if wrong is not None:
+                raise Incompatible(f'table "{self.name}": column "{wrong.name}" is {known[wrong.name]}, and {wrong.type} now; only new columns can be added')
+            missing = [f.with_nullable(True) for f in wanted if f.name not in known]
+            if not missing:
+                return table
+            before = table.version
+            try:
+                table.delta.alter.add_columns(list(DeltaSchema.from_arrow(pa.schema(missing)).fields), post_commithook_properties=HOOKS_OFF)
+            except CommitFailedError:
+                continue
+            table = table.refresh()
+            table._sync(before)
+            return table
+        raise Conflict(f'table "{self.name}": other commits never left a gap to add a column in')
+
+    def pin(self, version: int, by: str) -> None:
+        """Keep the version readable until `unpin(by)`: neither its files nor the log up to it are cleaned away. Raises NotFound."""
+        if version != self.version:
+            self.at(version)
+        pins.pin(self.files, self.name, version, by)
+
+    def unpin(self, by: str) -> None:
+        """Let go what `by` pinned; nothing pinned is fine."""
+        pins.unpin(self.files, self.name, by)
+
+    def check(self, txns: Txns | None) -> None:
+        """Raises Conflict when a position on this handle is not where the caller believes."""
+        for app, (expected, _) in (txns or {}).items():
+            found = self.position(app)
+            if found != expected:
+                raise Conflict(f'table "{self.name}": {app} stands at {found}, not at {expected}; somebody else committed')
+
+    def write(self, batches: Rows) -> list[parquet.Written]:
+        """The rows in new, synced files that no commit names yet."""
+        return parquet.write(self.files, self.name, self.schema, rows_of(batches), self.partition_by)
+
+    def commit(
+        self, actions: list[AddAction | RemoveAction], *, txns: Txns | None = None, metadata: Mapping[str, Any] | None = None,
+        alone: bool = False, schema: pa.Schema | None = None,
+    ) -> int:  # fmt: skip
+        """Commit these files and positions from this handle, durably; the handle moves on. For rooms' own writers: see `append`.
+
+        Args:
+            alone: Refuse when any other commit came in between.
+            schema: New columns of the table; only for a commit that takes every old file away (mode overwrite).
+        """
+        self.check(txns)
+        before, tag = self.version, uuid.uuid4().hex
+        properties = CommitProperties(
+            custom_metadata={"userMetadata": json.dumps(dict(metadata or {})), "commitTag": tag},
+            app_transactions=[Transaction(app, after) for app, (_, after) in (txns or {}).items()],
+            max_commit_retries=0 if alone else None,
+        )
+        with mapped(self.name):
+            self.delta.create_write_transaction(
+                actions,
+                "append" if schema is None else "overwrite",
+                self.delta.schema() if schema is None else DeltaSchema.from_arrow(schema),
+                partition_by=list(self.partition_by) or None,
+                commit_properties=properties,
+                post_commithook_properties=HOOKS_OFF,
+            )
+        reach("commit.linked")
+        self.delta.update_incremental()
+        self._sync(before)
+        if self.version == before + 1:
+            return self.version
+        return next(v for v in range(before + 1, self.version + 1) if deltalog.read(self.files, self.name, v).info.get("commitTag") == tag)
+
+    def _sync(self, before: int) -> None:
+        """Every commit after `before` survives a power cut: ours, and those it stands on."""
+        self.files.sync(*(deltalog.commit_path(self.name, v) for v in range(before + 1, self.version + 1)))
+
+
+@contextmanager
+def mapped(name: str) -> Iterator[None]:
+    """delta-rs' refusals as ours. Any other error leaves the outcome unknown, and comes through as it is."""
+    try:
+        yield
+    except (CommitFailedError, SchemaMismatchError) as error:
+        raise Conflict(f'table "{name}": another commit came first ({error}); open it again') from error
+    except OSError as error:
+        if error.errno == 28 or "No space left" in str(error):
+            raise Full(f'no space left to commit to table "{name}"') from error
+        raise
+
+
+def rows_of(batches: Rows) -> Iterator[pa.RecordBatch]:
+    """Batches of whatever holds rows."""
+    return iter(batches.to_batches() if isinstance(batches, pa.Table) else [batches] if isinstance(batches, pa.RecordBatch) else batches)
+
+
+def _entry(commit: deltalog.Commit) -> dict[str, Any]:
+    return {"version": commit.version, "operation": commit.operation, "at": datetime.fromtimestamp(commit.at_ms / 1e3, UTC).isoformat(timespec="milliseconds"),
+            "rows": commit.rows, "files_added": len(commit.added), "files_removed": len(commit.removed), "metadata": dict(commit.user)}  # fmt: skip
+
+
+def _span(files: Files, name: str) -> str:
+    kept = deltalog.versions(files, name)
+    return f"versions {kept[0]} to {kept[-1]}" if kept else "none"
