@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
+from millstream.declare.duration import spell
 from millstream.declare.expression import Expression
 from millstream.declare.features import Operation
+
+
+class Value(NamedTuple):
+    """An expression that is aggregated.
+
+    Attributes:
+        scale: Decimal places kept by sums, means and variances, whose addends are integers of value * 10**scale. None: the raw
+            double, for what is only counted or compared, and so has no limit of size. One expression used in both ways is two values.
+    """
+
+    expression: Expression
+    scale: int | None
 
 
 @dataclass(frozen=True)
@@ -17,6 +33,10 @@ class Output:
     value: int | None
     default: float | int | None = None
 
+    def column(self, window_us: int | None) -> str:
+        """`delay_3h`; without a window `delay`."""
+        return self.name if window_us is None else f"{self.name}_{spell(window_us)}"
+
 
 @dataclass(frozen=True)
 class Definition:
@@ -25,20 +45,32 @@ class Definition:
     Attributes:
         generation: Fingerprint (hex) of all below and of the layout of the state; it names the data kept for it.
         name: Of the noun, for messages.
-        stream: The stream (or row-wise table over one stream) it reads.
-        time: Its column of event time.
+        stream: The stream or table it reads.
+        time: Its column of event time; None for a timeless table, whose rows have always been true.
         key: The key's columns.
-        values: The distinct expressions aggregated, and each one's scale (decimal places kept in sums).
+        values: The distinct expressions aggregated.
         where: Which events count.
         windows_us: Lengths; None reaches back to the beginning.
+        live: The source is a stream, whose rows have a partition, an offset and an arrival time.
     """
 
     generation: str
     name: str
     stream: str
-    time: str
+    time: str | None
     key: tuple[str, ...]
-    values: tuple[tuple[Expression, int], ...]
+    values: tuple[Value, ...]
     where: Expression | None
     outputs: tuple[Output, ...]
     windows_us: tuple[int | None, ...]
+    live: bool = True
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the answers, output by output and then window by window: `delay_3h`, `delay_7d`, ..."""
+        return tuple(output.column(window) for output, window in self.answers())
+
+    def answers(self) -> Iterator[tuple[Output, int | None]]:
+        for output in self.outputs:
+            for window in self.windows_us:
+                yield output, window
