@@ -70,15 +70,16 @@ def scorer(fitted: object, *, output: str, boolean: bool, place: str = "the mode
     return PlainScorer(fitted, proba and output != "predict" and (boolean or output == "probability"))
 
 
-def save(fitted: object, folder: Path, module: str | None = None) -> str:
+def save(fitted: object, folder: Path, module: str | None = None, *, native: bool = True) -> str:
     """Write it: LightGBM as its own text (read by any version of it), all else by cloudpickle. Returns the file's name.
 
     Args:
+        native: Whether LightGBM's own text will do (a model of frames keeps its frame).
         module: The user's module: classes defined there are stored by value, so a version outlives a change of the file.
     """
     import cloudpickle  # type: ignore[import-untyped,unused-ignore]
 
-    booster = _booster(fitted)
+    booster = _booster(fitted) if native else None
     if booster is not None:
         best = getattr(fitted, "best_iteration_", None) or booster.best_iteration
         (folder / BOOSTER).write_text(booster.model_to_string(num_iteration=best if best and best > 0 else None))

@@ -1,0 +1,122 @@
+"""What came after a moment: the mirror image of a feature, and the same SQL for labels, rewards and performance.
+
+An event counts for a row when the `on` columns are equal, `where` holds, and row moment < event time <= moment + within. The join is on
+the keys and the slot of length `within`, so that a row meets at most two slots of events and a hot key costs no cross product
+of its whole history; there is no range join, so the text runs on any engine of the sql port.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from millstream.declare.event import OFFSET, PARTITION, Kind
+from millstream.declare.expression import compile as compile_expression
+from millstream.declare.features import Aggregate
+from millstream.declare.outcome import Outcome
+from millstream.declare.stream import Stream
+
+SCALE = 6
+"""Decimal places kept of a float that is summed: sums are exact integers, so no order of rows changes a label (FEATURES.md, rule 9)."""
+
+
+@dataclass(frozen=True)
+class OutcomeSql:
+    """A query for the outcome of each row of a spine.
+
+    Attributes:
+        sql: Selects `_row` and `outcome` from the relations `spine` (`_row`, `_t` and the `on` columns) and the stream's; one row for each of
+            the spine, NULL where there is no label. The spine must hold ripe rows only.
+        kind: Of the outcome.
+        stream: Name of the relation of events.
+    """
+
+    sql: str
+    kind: Kind
+    stream: str
+
+
+def fields_of(stream: Stream[Any]) -> dict[str, Kind]:
+    """Names and kinds of a stream's payload, as expressions over it are checked against."""
+    return {field.name: field.kind for field in stream.schema.fields}
+
+
+def outcome_sql(outcome: Outcome, params: Mapping[str, Any], *, spine: str = "spine") -> OutcomeSql:
+    """The query for this outcome.
+
+    Raises:
+        DefinitionError: Its value or `where` does not fit the stream.
+    """
+    stream, fields = outcome.stream, fields_of(outcome.stream)
+    value, kind = _value(outcome, fields, params)
+    time = stream.schema.event_time
+    chosen = ""
+    if outcome.where is not None:
+        chosen = f" where {compile_expression(outcome.where, fields, params, place=outcome.place, what=f'the outcome over {stream.name}').sql}"
+    keys = [f'"{name}"' for name in outcome.on]
+    told = ", ".join(f"{key} as k{i}" for i, key in enumerate(keys))
+    same = " and ".join(f"s.k{i} = e.k{i}" for i in range(len(keys)))
+    w = outcome.within_us
+    pairs = f"""select s.r, s.t as st, e.t, e.p, e.o, e.v
+  from (select r, t, {", ".join(f"k{i}" for i in range(len(keys)))}, unnest([t // {w}, t // {w} + 1]) as slot
+        from (select _row as r, epoch_us(_t) as t, {told} from {spine})) s
+  join (select *, t // {w} as slot from (select {told}, epoch_us("{time}") as t, {PARTITION} as p, {OFFSET} as o, {value} as v
+        from "{stream.name}"{chosen})) e
+  on {same} and s.slot = e.slot where e.t > s.t and e.t <= s.t + {w}"""
+    if outcome.credit != "all":
+        order = "st desc, r desc" if outcome.credit == "last" else "st, r"
+        pairs = f"select * from (select *, row_number() over (partition by p, o order by {order}) as place from ({pairs})) where place = 1"
+    answer = _answer(outcome, kind)
+    sql = f"""select s._row, case when a.n > 0 then a.answer else {_literal(outcome.otherwise)} end as outcome
+from {spine} s left join (
+  select r, count(*) as n, {answer} as answer from ({pairs}) group by r
+) a on s._row = a.r"""
+    return OutcomeSql(sql, kind, stream.name)
+
+
+def _value(outcome: Outcome, fields: Mapping[str, Kind], params: Mapping[str, Any]) -> tuple[str, Kind]:
+    of = outcome.value
+    text = of if isinstance(of, str) else of.expression
+    if text is None:
+        return "1", "int64"
+    made = compile_expression(text, fields, params, place=outcome.place if isinstance(of, str) else of.place, what=f"the outcome over {outcome.stream.name}")
+    if isinstance(of, Aggregate) and made.kind == "bool":
+        return f"cast({made.sql} as bigint)", "int64"
+    if isinstance(of, Aggregate) and of.operation != "count":
+        kind = "float64" if of.operation in ("mean", "variance") else made.kind
+        return made.sql, kind
+    return made.sql, "int64" if isinstance(of, Aggregate) else made.kind
+
+
+def _answer(outcome: Outcome, kind: Kind) -> str:
+    of = outcome.value
+    if isinstance(of, str):
+        return "arg_min_null(v, {'t': t, 'p': p, 'o': o})"
+    order = "{'t': t, 'p': p, 'o': o}"
+    if of.operation == "count":
+        return "count(v)"
+    if of.operation in ("min", "max"):
+        return f"{of.operation}(v)"
+    if of.operation in ("first", "last"):
+        return f"arg_{'min' if of.operation == 'first' else 'max'}(v, {order}) filter (where v is not null)"
+    if of.operation == "sum" and kind == "int64":
+        return "cast(sum(cast(v as hugeint)) as bigint)"
+    scale = 10 ** (SCALE if of.scale is None else of.scale)
+    whole = f"cast(floor(v * {scale}::double + 0.5) as hugeint)"
+    if of.operation == "sum":
+        return f"cast(sum({whole}) as double) / {scale}::double"
+    if of.operation == "mean":
+        return f"cast(sum({whole}) as double) / (nullif(count(v), 0)::double * {scale}::double)"
+    top = f"cast(count(v)::hugeint * sum({whole} * {whole}) - sum({whole}) * sum({whole}) as double)"
+    return f"case when count(v) > 1 then {top} / (count(v)::double * (count(v) - 1)::double) / ({scale}::double * {scale}::double) end"
+
+
+def _literal(value: bool | int | float | str | None) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return f"{value!r}::double" if isinstance(value, float) else str(value)

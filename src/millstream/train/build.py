@@ -1,0 +1,196 @@
+"""How a training set is made: spine, labels, split, features, derived columns; then one commit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from millstream.declare.errors import DefinitionError, WorkFailed
+from millstream.declare.event import ENVELOPE, OFFSET, PARTITION, Kind
+from millstream.declare.expression import compile as compile_expression
+from millstream.declare.stream import Stream
+from millstream.declare.training_set import TrainingSet
+from millstream.features.outcome import OutcomeSql, fields_of, outcome_sql
+from millstream.train import dataset as sets
+from millstream.train.matrix import kind_of
+from millstream.train.pinned import to_json
+
+if TYPE_CHECKING:
+    from millstream.lake.lake import Lake
+    from millstream.lake.table import LakeTable
+    from millstream.transform.port import Sql
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_STEPS = 4
+
+
+class Builder:
+    """One building of one set."""
+
+    def __init__(self, training_set: TrainingSet[Any], lake: Lake, sql: Sql, params: Mapping[str, Any], mode: sets.Mode, report: Callable[..., None]) -> None:
+        self.set, self.lake, self.sql, self.params, self.mode, self.report = training_set, lake, sql, params, mode, report
+        self.name = training_set.name
+        self.labels = dict(training_set.labels)
+        self.uses = sets.uses_of(training_set, params)
+        self.within_us = max(o.within_us for o in self.labels.values())
+
+    def build(self) -> sets.Dataset:
+        ripe_us = self._ripe()
+        names = dict.fromkeys([self.set.at.name, *(o.stream.name for o in self.labels.values()), *(u.definition.stream for u in self.uses)])
+        pinned = {name: self.lake.table(name) for name in names}  # handles on one version each, whoever appends meanwhile
+        inputs = {name: {"version": table.version, "uuid": table.uuid} for name, table in pinned.items()}
+        fingerprint = self._fingerprint(inputs, ripe_us)
+        stored = sets.latest(self.name, self.lake)
+        if stored is not None and stored.fingerprint == fingerprint:
+            return stored
+        self.fields = self._fields(pinned)
+        self._check_names()
+        self.report(0, _STEPS, "moments")
+        spine = self._spine(pinned, ripe_us)
+        self.report(1, _STEPS, "labels")
+        spine, counts = self._labelled(spine, pinned, ripe_us)
+        self.report(2, _STEPS, f"features of {spine.num_rows:,} rows")
+        rows = self._featured(spine, pinned)
+        made = self._dataset(fingerprint, inputs, counts)
+        version = self._store(rows, made)
+        self.report(_STEPS, _STEPS, "stored")
+        return sets.read(sets.plain(made), version, reused=False)
+
+    def _ripe(self) -> int:
+        """Moments before this are ripe: every label's stream has passed them and the horizon. Read before any version is
+        pinned, so it never promises more than the pinned versions hold."""
+        bounds = []
+        for name, outcome in self.labels.items():
+            mark = self.lake.watermark(outcome.stream)
+            if mark is None:
+                raise WorkFailed(f'training_set "{self.name}": the stream "{outcome.stream.name}" of its label "{name}" holds no event yet; ingest some first')
+            bounds.append(mark - outcome.within_us)
+        return min(bounds)
+
+    def _until_us(self) -> int | None:
+        return None if self.set.until is None else (self.set.until - _EPOCH) // timedelta(microseconds=1)
+
+    def _fingerprint(self, inputs: Mapping[str, Any], ripe_us: int) -> str:
+        until = self._until_us()
+        told = [sets.FORMAT, sets.definition_of(self.set, self.params, self.mode), inputs, None if until is not None and until <= ripe_us else ripe_us]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _fields(self, pinned: Mapping[str, LakeTable]) -> dict[str, Kind]:
+        at = self.set.at
+        if isinstance(at, Stream):
+            return fields_of(at)
+        schema = pinned[at.name].schema
+        return {f.name: kind for f in schema if f.name not in ENVELOPE and (kind := kind_of(f.type)) is not None}
+
+    def _check_names(self) -> None:
+        made = [*self.labels, *self.set.derive, *(c for use in self.uses for c in use.taken())]
+        twice = {name for name in made if made.count(name) > 1 or name in self.fields or name in (sets.ROW, sets.MOMENT, sets.SPLIT)}
+        if twice:
+            raise DefinitionError(f'training_set "{self.name}" would have two columns of one name', place=self.set.place, found=", ".join(sorted(twice)),
+                                  mend="rename the label (label={...}), the derived column or the features (.on(..., name=))", code="E144")  # fmt: skip
+        keys = {use.prefix: [c for c in use.columns if c not in self.fields] for use in self.uses}
+        for prefix, missing in keys.items():
+            if missing:
+                raise DefinitionError(f'training_set "{self.name}": features "{prefix}" are keyed by "{missing[0]}", and "{self.set.at.name}" has no "{missing[0]}"',
+                                      place=self.set.place, found=", ".join(self.fields), mend='say .on("...") with the field that holds it', code="E141")  # fmt: skip
+
+    def _spine(self, pinned: Mapping[str, LakeTable], ripe_us: int) -> pa.Table:
+        at, until = self.set.at, self._until_us()
+        time = at.schema.event_time if isinstance(at, Stream) else at.time
+        if time is None:
+            raise DefinitionError(f'training_set "{self.name}": the table "{at.name}" has no time, so its rows have no moment', place=self.set.place,
+                                  found="no @time header and no time=", mend='say which column is the moment: ms.table(..., time="...")', code="E145")  # fmt: skip
+        bound = min(ripe_us, until) if until is not None else ripe_us
+        chosen = ""
+        if self.set.where is not None:
+            chosen = f" and ({compile_expression(self.set.where, self.fields, self.params, place=self.set.place, what=str(self.set)).sql})"
+        order = [time, PARTITION, OFFSET] if isinstance(at, Stream) else [time, *at.key, *(c for c in self.fields if c not in (time, *at.key))]
+        columns = ", ".join(f'"{name}"' for name in self.fields)
+        text = f"""select row_number() over (order by {", ".join(f'"{c}"' for c in order)}) - 1 as {sets.ROW}, "{time}" as {sets.MOMENT}, {columns}
+            from "{at.name}" where "{time}" < $bound{chosen}"""
+        return self.sql.query(text, {at.name: pinned[at.name].snapshot()}, {"bound": _EPOCH + timedelta(microseconds=bound)}).read_all()
+
+    def _labelled(self, spine: pa.Table, pinned: Mapping[str, LakeTable], ripe_us: int) -> tuple[pa.Table, dict[str, int]]:
+        """Rows that have a label, with their part of the split; the others counted."""
+        tables: dict[str, Any] = {"spine": spine}
+        kinds: dict[str, Kind] = {}
+        for i, (name, outcome) in enumerate(self.labels.items()):
+            made: OutcomeSql = outcome_sql(outcome, self.params)
+            kinds[name] = made.kind
+            # One query a label: two labels may come from one stream.
+            tables[f"l{i}"] = self.sql.query(made.sql, {"spine": spine, made.stream: pinned[made.stream].snapshot()}).read_all()
+        self.kinds = kinds
+        joins = " ".join(f"left join l{i} using ({sets.ROW})" for i in range(len(self.labels)))
+        labels = ", ".join(f'l{i}.outcome as "{name}"' for i, name in enumerate(self.labels))
+        some = " or ".join(f"l{i}.outcome is not null" for i in range(len(self.labels)))
+        text = f"""select spine.*, {labels}, {self._split(ripe_us)} as {sets.SPLIT}, ({some}) as _some from spine {joins} order by {sets.ROW}"""
+        joined = self.sql.query(text, tables).read_all()
+        some_label = joined.column("_some")
+        part = joined.column(sets.SPLIT)
+        import pyarrow.compute as pc
+
+        keep = pc.and_(some_label, pc.is_valid(part))
+        kept = joined.filter(keep).drop_columns(["_some"])
+        if kept.num_rows == 0:
+            raise WorkFailed(f'training_set "{self.name}" has no ripe row with a label: {spine.num_rows:,} moments before '
+                             f"{_EPOCH + timedelta(microseconds=min(ripe_us, self._until_us() or ripe_us)):%Y-%m-%d %H:%M} UTC")  # fmt: skip
+        told = pc.value_counts(kept.column(sets.SPLIT))
+        counts = {c["values"].as_py(): c["counts"].as_py() for c in told}
+        counts["purged"] = pc.sum(pc.and_(some_label, pc.is_null(part))).as_py() or 0
+        counts["unlabelled"] = joined.num_rows - (pc.sum(some_label).as_py() or 0)
+        return kept, counts
+
+    def _split(self, ripe_us: int) -> str:
+        """SQL of the part; NULL is purged: the horizon of a row before an edge reaches over it, so its label is of the other side."""
+        split = self.set.split
+        if split is None:
+            return "'train'"
+        end = self._until_us() or ripe_us
+        test, valid = end - split.test_us, end - split.test_us - split.valid_us
+        reach = f"epoch_us({sets.MOMENT}) + {self.within_us}"
+        cases = [f"when epoch_us({sets.MOMENT}) >= {test} then 'test'"] if split.test_us else []
+        if split.valid_us:
+            cases.append(f"when epoch_us({sets.MOMENT}) >= {valid} then case when {reach} < {test} or {split.test_us} = 0 then 'valid' end")
+        edge = valid if split.valid_us else test
+        return f"case {' '.join(cases)} when {reach} < {edge} then 'train' end" if cases else "'train'"
+
+    def _featured(self, spine: pa.Table, pinned: Mapping[str, LakeTable]) -> pa.RecordBatchReader:
+        tables: dict[str, Any] = {"spine": spine}
+        join, looked_up = "", ""
+        if self.uses:
+            from millstream.features.offline import offline
+
+            keys = [sets.ROW, sets.MOMENT, *dict.fromkeys(c for use in self.uses for c in use.columns)]
+            narrow = spine.select(keys)
+            uses = [(u.definition, u.columns, u.prefix) for u in self.uses]
+            versions = {name: table.version for name, table in pinned.items()}
+            tables["looked"] = offline(self.sql, self.lake, narrow, uses, mode=self.mode, versions=versions)
+            looked_up = "".join(f', looked."{c}"' for use in self.uses for c in use.taken())
+            join = f"join looked using ({sets.ROW})"
+        base = ", ".join(f'spine."{c}"' for c in [sets.ROW, sets.MOMENT, *self.fields])
+        fields = {**self.fields, **sets.feature_kinds(self.set)}
+        derived = "".join(
+            f', {compile_expression(text, fields, self.params, place=self.set.place, what=name).sql} as "{name}"' for name, text in self.set.derive.items()
+        )
+        labels = ", ".join(f'spine."{c}"' for c in [*self.labels, sets.SPLIT])
+        text = f"""select * exclude ({", ".join(f'"{c}"' for c in [*self.labels, sets.SPLIT])}){derived}, {", ".join(f'"{c}"' for c in [*self.labels, sets.SPLIT])}
+            from (select {base}{looked_up}, {labels} from spine {join}) order by {sets.ROW}"""
+        return self.sql.query(text, tables)
+
+    def _dataset(self, fingerprint: str, inputs: Mapping[str, Any], counts: dict[str, int]) -> sets.Dataset:
+        purged, unlabelled = counts.pop("purged"), counts.pop("unlabelled")
+        return sets.Dataset(
+            name=self.name, version=-1, fingerprint=fingerprint, rows={p: counts[p] for p in sets.PARTS if p in counts}, purged=purged,
+            unlabelled=unlabelled, columns=tuple(sets.columns_of(self.set)), labels=self.kinds, inputs=inputs,
+            uses=tuple(to_json(u, self.params) for u in self.uses), derive=dict(self.set.derive), fields=self.fields, params=dict(self.params),
+            mode=self.mode, until_us=self._until_us() or -1, within_us=self.within_us,
+        )  # fmt: skip
+
+    def _store(self, rows: pa.RecordBatchReader, made: sets.Dataset) -> int:
+        table = self.lake.table(self.name) if self.lake.exists(self.name) else self.lake.create(self.name, rows.schema)
+        return table.replace(rows, metadata={sets.META: sets.plain(made)})

@@ -1,0 +1,64 @@
+"""The features of a version, as text: enough to look them up for as long as the version serves, whatever the project says by then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from millstream.declare.event import Kind
+from millstream.declare.expression import Expression
+from millstream.declare.expression import compile as compile_expression
+from millstream.features.definition import Definition, Output, Value
+
+FORMAT = 1
+
+
+@dataclass
+class Use:
+    """One definition used by a training set.
+
+    Attributes:
+        columns: The spine's columns in the key's order.
+        outputs: Which are taken (`delay_3h`).
+        fields: Of its stream, as its expressions were checked against.
+    """
+
+    name: str
+    definition: Definition
+    columns: tuple[str, ...]
+    prefix: str
+    outputs: set[str]
+    fields: Mapping[str, Kind]
+
+    def taken(self) -> list[str]:
+        """`<prefix>__<output>`, in the definition's order."""
+        return [f"{self.prefix}__{o}" for o in self.definition.columns if o in self.outputs]
+
+
+def to_json(use: Use, params: Mapping[str, Any]) -> dict[str, Any]:
+    """What `from_json` reads. Of the project's parameters only those its expressions name are kept."""
+    definition = use.definition
+    texts = [e.text for e, _ in definition.values] + ([definition.where.text] if definition.where else [])
+    named = {k: v for k, v in params.items() if any(f"${k}" in text for text in texts)}
+    return {
+        "format": FORMAT, "features": use.name, "generation": definition.generation, "stream": definition.stream, "time": definition.time,
+        "key": list(definition.key), "values": [[e.text, scale] for e, scale in definition.values],
+        "where": definition.where.text if definition.where else None,
+        "outputs": [[o.name, o.operation, o.value, o.default] for o in definition.outputs], "windows_us": list(definition.windows_us),
+        "columns": list(use.columns), "prefix": use.prefix, "taken": use.taken(), "fields": dict(use.fields), "params": named,
+    }  # fmt: skip
+
+
+def from_json(told: Mapping[str, Any]) -> tuple[Definition, tuple[str, ...], str]:
+    """The definition, the request's key columns and the prefix."""
+
+    def compiled(text: str) -> Expression:
+        return compile_expression(text, told["fields"], told["params"], what=f'features "{told["features"]}"')
+
+    definition = Definition(
+        generation=told["generation"], name=told["features"], stream=told["stream"], time=told["time"], key=tuple(told["key"]),
+        values=tuple(Value(compiled(text), scale) for text, scale in told["values"]), where=compiled(told["where"]) if told["where"] is not None else None,
+        outputs=tuple(Output(*o) for o in told["outputs"]), windows_us=tuple(told["windows_us"]),
+    )  # fmt: skip
+    return definition, tuple(told["columns"]), told["prefix"]

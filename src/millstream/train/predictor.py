@@ -1,0 +1,148 @@
+"""A version of a model, loaded for use: one row in a few microseconds, or a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from millstream.declare.errors import Corrupt
+from millstream.declare.event import Kind
+from millstream.declare.expression import Expression
+from millstream.declare.expression import compile as compile_expression
+from millstream.features.definition import Definition
+from millstream.train import scorer
+from millstream.train.matrix import Encoder
+from millstream.train.pinned import from_json
+from millstream.train.port import Tracking, Version
+
+Floats: TypeAlias = NDArray[np.float64]
+FORMAT = 1
+MANIFEST, ENCODER, CHECK, PREDICTIONS = "manifest.json", "encoder.json", "check.npz", "predictions.parquet"
+
+
+class Predictor:
+    """One version, safe for several threads.
+
+    Attributes:
+        columns: What a row must hold: the payload fields, features and derived columns of the matrix, in order.
+        definitions: The features it was trained with, pinned: (definition, the request's key columns, prefix).
+        derive: Derived column -> closure over the request and the features.
+        labels: Label -> kind; with several, a prediction is a mapping.
+        manifest: All that made it.
+    """
+
+    def __init__(self, version: Version, folder: Path) -> None:
+        self.version, self.folder = version, folder
+        self.manifest: dict[str, Any] = json.loads(_text(folder / MANIFEST))
+        if self.manifest.get("format") != FORMAT:
+            raise Corrupt(f"{version.model}@{version.number} was written in format {self.manifest.get('format')!r}; this Millstream reads {FORMAT}")
+        self.columns: list[str] = self.manifest["columns"]
+        self.labels: dict[str, Kind] = self.manifest["labels"]
+        self.definitions: list[tuple[Definition, tuple[str, ...], str]] = [from_json(told) for told in self.manifest["features"]]
+        self._derived = self._compile()
+        self.derive: dict[str, Callable[[Mapping[str, Any]], Any]] = {name: e.evaluate for name, e in self._derived.items()}
+        self.encoder = Encoder.from_json(_text(folder / ENCODER))
+        frame = self.manifest["input"] == "frame"
+        self.scorer = scorer.load(folder, self.manifest["file"], probability=self.manifest["output"] == "probability", check=self._check(), frame=frame)
+        self._given = inputs(self.manifest["input"], self.encoder)
+        self._several = list(self.labels) if len(self.labels) > 1 else None
+        self._encode, self._score = self.encoder.row, self.scorer.row
+        if self._several is None and not frame:
+            self.predict_row: Callable[[Mapping[str, Any]], Any] = self._one
+        else:
+            self.predict_row = self._slow
+
+    def _one(self, row: Mapping[str, Any]) -> float:
+        """The prediction for one row: request, features and derived columns by name (None is NULL)."""
+        return self._score(self._encode(row))
+
+    def _slow(self, row: Mapping[str, Any]) -> Any:
+        if self.manifest["input"] == "frame":
+            kinds = {c.name: _ARROW[c.kind] for c in self.encoder.columns}
+            told = self.scorer.row(self._given(pa.table({name: pa.array([row[name]], kinds[name]) for name in self.columns})))
+        else:
+            told = self._score(self._encode(row))
+        return dict(zip(self._several, map(float, told), strict=True)) if self._several else float(told)
+
+    def predict(self, rows: pa.Table) -> Floats:
+        """[rows], or [rows, labels], of a table that has `columns` (a derived one that is absent is computed).
+
+        Raises:
+            UsageError: A column is missing.
+        """
+        for name, expression in self._derived.items():
+            if name not in rows.column_names and all(c in rows.column_names for c in expression.columns):
+                values = rows.select(list(expression.columns)).to_pylist()
+                rows = rows.append_column(name, pa.array([expression.evaluate(v) for v in values], _KINDS.get(expression.kind, pa.float64())))
+        return self.scorer.matrix(self._given(rows))
+
+    def describe(self) -> dict[str, Any]:
+        """The manifest, with the version's number, aliases and the form it predicts in."""
+        return {"version": self.version.number, "aliases": list(self.version.aliases), "form": self.scorer.form, **self.manifest}
+
+    def _compile(self) -> dict[str, Expression]:
+        if not self.manifest["derive"]:
+            return {}
+        kinds: dict[str, Kind] = dict(self.manifest["fields"])
+        for told, (definition, _, prefix) in zip(self.manifest["features"], self.definitions, strict=True):
+            for output, window in definition.answers():
+                column = f"{prefix}__{output.column(window)}"
+                if column in told["taken"]:
+                    kinds[column] = "int64" if output.operation == "count" else "float64"
+        return {name: compile_expression(text, kinds, self.manifest["project_params"], what=name) for name, text in self.manifest["derive"].items()}
+
+    def _check(self) -> tuple[Floats, Floats] | None:
+        if not (self.folder / CHECK).exists():
+            return None
+        with np.load(self.folder / CHECK) as kept:
+            return kept["X"], kept["said"]
+
+
+_ARROW = {"number": pa.float64(), "bool": pa.bool_(), "category": pa.string(), "timestamp": pa.timestamp("us", tz="UTC"), "date": pa.date32()}
+_KINDS: dict[Kind, pa.DataType] = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(), "enum": pa.string()}
+
+
+def load(tracking: Tracking, model: str, version: str = "champion") -> Predictor:
+    """A registered version, by number or alias.
+
+    Raises:
+        NotFound: No such version, or its files are gone.
+        Corrupt: Its files are of another format.
+        WorkFailed: The model cannot be read, e.g. because a library is missing.
+    """
+    held = tracking.version(model, version)
+    return Predictor(held, tracking.artifacts(model, held.number))
+
+
+def inputs(form: str, encoder: Encoder) -> Callable[[pa.Table], Any]:
+    """From rows to what the model is given: a float64 matrix, or a pandas frame whose strings are categories of the vocabulary."""
+    if form == "matrix":
+        return encoder.matrix
+
+    def frame(rows: pa.Table) -> Any:
+        import pandas as pd
+
+        made = rows.select(list(encoder.names)).to_pandas()
+        for column in encoder.columns:
+            if column.kind == "category":
+                made[column.name] = pd.Categorical(made[column.name], categories=list(column.vocabulary))
+            elif column.kind == "number":
+                made[column.name] = made[column.name].astype("float64")
+        return made
+
+    return frame
+
+
+def _text(path: Path) -> str:
+    from millstream.declare.errors import NotFound
+
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        raise NotFound(f"{path.name} of the version is gone ({path.parent}); train it again") from None
