@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from millstream.declare.errors import Conflict
+from millstream.declare.event import ARRIVED_AT, ENVELOPE, OFFSET, PARTITION
 from millstream.declare.port import Doc
+from millstream.declare.registry import engine
+from millstream.declare.stream import Stream
+from millstream.lake.lake import Lake
+from millstream.watch.scene import Scene
 
 
 class MemoryState:
@@ -68,3 +76,21 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]], list[int]]]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def scene_in(folder: Path, streams: Iterable[Stream[Any]] = (), **more: Any) -> Scene:
+    """A scene on a real lake with the embedded compute engine, and a state in memory."""
+    lake = Lake(engine("files", "file")(str(folder / "lake")))
+    sql = engine("sql", "duckdb")("duckdb", folder / "scratch")
+    return Scene(lake=lake, sql=sql, state=MemoryState(), streams={s.name: s for s in streams}, **more)
+
+
+def land(scene: Scene, stream: Stream[Any], rows: Sequence[Mapping[str, Any]], *, arrived_us: Callable[[int], int] = lambda ts: ts) -> None:
+    """Rows of a stream as its sink lands them; `ts` in microseconds, and when each arrived."""
+    plain = stream.schema.arrow()
+    schema = pa.schema([*plain, *(pa.field(n, t) for n, t in ENVELOPE.items())])
+    time = stream.schema.event_time
+    table = scene.lake.create(stream.name, schema)
+    first = table.rows()
+    full = [{**{n: None for n in schema.names}, **row, ARRIVED_AT: arrived_us(row[time]), PARTITION: 0, OFFSET: first + i} for i, row in enumerate(rows)]
+    scene.lake.table(stream.name).append([pa.RecordBatch.from_pylist(full, schema)])

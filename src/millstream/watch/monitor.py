@@ -63,8 +63,6 @@ def episodes(scene: Scene, monitor: Monitor | None = None) -> list[dict[str, Any
 
 def judge(check: Check, monitor: Monitor, scene: Scene, since_us: int | None = None) -> Verdict:
     """The verdict of one check, as of now; nothing is kept."""
-    from millstream.watch import drift, performance, skew
-
     target = monitor.target
     match check:
         case Fresh():
@@ -78,10 +76,16 @@ def judge(check: Check, monitor: Monitor, scene: Scene, since_us: int | None = N
         case Rows():
             return expect.rows(check, target, scene)
         case Drift():
+            from millstream.watch import drift
+
             return drift.drift(check, target, scene)
         case Performance():
+            from millstream.watch import performance
+
             return performance.performance(check, target, scene)
         case Skew():
+            from millstream.watch import skew
+
             return skew.skew(check, target, scene)
     return unknown(check.check, f"nothing here judges {check.check}")
 
