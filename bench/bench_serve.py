@@ -140,7 +140,14 @@ def prepare(folder: Path, rows: int) -> None:
         at = np.sort(rng.integers(0, 7 * 86_400_000_000, rows))
         ts = pa.array(int((NOON - timedelta(days=7)).timestamp() * 1e6) + at, pa.timestamp("us", tz="UTC"))
         names = {k: pa.array([f"{k[0]}{n}" for n in rng.integers(0, m, rows)]) for k, m in (("carrier", 16), ("origin", 3), ("dest", 100))}
-        columns_ = {"flight_id": pa.array([f"f{n}" for n in range(rows)]), **names, "delay": pa.array(rng.normal(10, 30, rows).round()), "ts": ts, "_event_id": pa.array([f"{stream}{n}" for n in range(rows)]), "_arrived_at": ts}
+        columns_ = {
+            "flight_id": pa.array([f"f{n}" for n in range(rows)]),
+            **names,
+            "delay": pa.array(rng.normal(10, 30, rows).round()),
+            "ts": ts,
+            "_event_id": pa.array([f"{stream}{n}" for n in range(rows)]),
+            "_arrived_at": ts,
+        }
         publish(behind["log"], binding, pa.RecordBatch.from_pydict(columns_))
 
 
@@ -252,7 +259,9 @@ def measure(given: argparse.Namespace) -> None:
     if given.json:
         print(json.dumps(told))
         return
-    print(f"{'server':12} {'requests/s':>11} {'p50 ms':>8} {'p99 ms':>8}   one core, {given.connections} connections, medians of {given.runs} x {given.seconds:g} s")
+    print(
+        f"{'server':12} {'requests/s':>11} {'p50 ms':>8} {'p99 ms':>8}   one core, {given.connections} connections, medians of {given.runs} x {given.seconds:g} s"
+    )
     for name, of in medians.items():
         print(f"{name:12} {of['rps']:11,.0f} {of['p50_ms']:8.2f} {of['p99_ms']:8.2f}")
     print(f"millstream (6 look-ups of 8 values, decision durable) / bare: {ratio:.2f}")

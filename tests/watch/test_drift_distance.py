@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.watch.drift import dkw, judged, ks, total_variation, weissman
+from millstream.watch.drift import Shape, compare, dkw, judged, ks, total_variation, weissman
 
 STEPS = 200
 numbers = st.lists(st.one_of(st.integers(-5, 5).map(float), st.floats(-1e6, 1e6)), min_size=1, max_size=300)
@@ -74,3 +76,49 @@ def test_total_variation() -> None:
     assert total_variation({"a": 1.0}, {"a": 1.0}) == 0.0
     assert total_variation({"a": 1.0}, {"b": 1.0}) == 1.0
     assert total_variation({}, {}) == 0.0
+
+
+def shape(values: Any, nulls: int = 0) -> Shape:
+    values = np.asarray(values)
+    if values.dtype.kind in "US":
+        names, counts = np.unique(values, return_counts=True)
+        return Shape(len(values) + nulls, nulls, shares={str(n): c / len(values) for n, c in zip(names, counts, strict=True)})
+    return Shape(len(values) + nulls, nulls, tuple(quantiles(values.astype(float))))
+
+
+def found(old: Shape, new: Shape, tolerance: float = 0.1) -> dict[str, str]:
+    return {d.kind: d.status for d in compare({"x": old}, {"x": new}, tolerance)}
+
+
+def test_numbers_categories_nulls_and_unseen_each_drift_alone() -> None:
+    rng = np.random.default_rng(5)
+    same = rng.normal(size=20_000)
+    assert found(shape(same), shape(rng.normal(size=20_000))) == {"nulls": "ok", "ks": "ok"}
+    assert found(shape(same), shape(rng.normal(0.5, 1, 20_000))) == {"nulls": "ok", "ks": "drifted"}
+    assert found(shape(same), shape(same, nulls=8_000)) == {"nulls": "drifted", "ks": "ok"}
+    names = rng.choice(["a", "b", "c"], 20_000)
+    assert found(shape(names), shape(rng.choice(["a", "b", "c"], 20_000))) == {"nulls": "ok", "tv": "ok", "unseen": "ok"}
+    assert found(shape(names), shape(rng.choice(["a", "b", "c"], 20_000, p=[0.6, 0.2, 0.2]))) == {"nulls": "ok", "tv": "drifted", "unseen": "ok"}
+    assert found(shape(names), shape(rng.choice(["a", "b", "d"], 20_000)))["unseen"] == "drifted"
+
+
+def test_few_rows_are_not_enough_to_say() -> None:
+    rng = np.random.default_rng(6)
+    assert set(found(shape(rng.normal(size=20_000)), shape(rng.normal(size=30))).values()) == {"unknown"}
+    assert found(shape(rng.normal(size=20_000)), shape(rng.normal(10, 1, 200)))["ks"] == "drifted", "so far apart that 200 rows are enough"
+
+
+def test_a_cut_list_of_categories_is_compared_by_what_both_list() -> None:
+    whole = Shape(100_000, 0, shares={f"c{i}": 0.01 for i in range(100)})
+    cut = Shape(100_000, 0, shares={f"c{i}": 0.01 for i in range(20)}, complete=False)
+    assert found(whole, cut) == {"nulls": "ok", "tv": "ok", "unseen": "ok"}
+    assert "unseen" not in found(cut, whole), "what training saw is not fully listed, so nothing can be called unseen"
+
+
+def test_the_furthest_comes_first_and_a_column_of_nulls_is_no_error() -> None:
+    rng = np.random.default_rng(8)
+    old = {"a": shape(rng.normal(size=9_000)), "b": shape(rng.normal(size=9_000)), "gone": shape(np.zeros(9)), "empty": Shape(9_000, 0, (0.0, 1.0))}
+    new = {"a": shape(rng.normal(size=9_000)), "b": shape(rng.normal(3, 1, 9_000)), "empty": Shape(9_000, 9_000)}
+    told = compare(old, new, 0.1)
+    assert told[0].column in ("b", "empty") and {(d.column, d.kind) for d in told if d.status == "drifted"} == {("b", "ks"), ("empty", "nulls")}
+    assert "gone" not in {d.column for d in told}

@@ -92,5 +92,5 @@ def land(scene: Scene, stream: Stream[Any], rows: Sequence[Mapping[str, Any]], *
     time = stream.schema.event_time
     table = scene.lake.create(stream.name, schema)
     first = table.rows()
-    full = [{**{n: None for n in schema.names}, **row, ARRIVED_AT: arrived_us(row[time]), PARTITION: 0, OFFSET: first + i} for i, row in enumerate(rows)]
+    full = [{**dict.fromkeys(schema.names), **row, ARRIVED_AT: arrived_us(row[time]), PARTITION: 0, OFFSET: first + i} for i, row in enumerate(rows)]
     scene.lake.table(stream.name).append([pa.RecordBatch.from_pylist(full, schema)])

@@ -14,7 +14,8 @@ Both samples are allowed for, and what the profile itself rounds away (its quant
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,3 +95,64 @@ def judged(column: str, kind: str, value: float, allowance: float, tolerance: fl
     """A distance with its verdict."""
     status = "drifted" if value > tolerance + allowance else "unknown" if allowance > tolerance else "ok"
     return Distance(column, kind, value, allowance, status)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One column's distribution, as drift compares it.
+
+    Attributes:
+        quantiles: Of a number, at even steps from 0 to 1; empty for categories, and for a column without a value.
+        shares: Of categories that are listed, among the values that are not NULL.
+        complete: Whether every category is listed.
+    """
+
+    rows: int
+    nulls: int
+    quantiles: tuple[float, ...] = ()
+    shares: Mapping[str, float] = field(default_factory=dict)
+    complete: bool = True
+
+    @property
+    def known(self) -> int:
+        """Rows that are not NULL."""
+        return self.rows - self.nulls
+
+
+def compare(reference: Mapping[str, Shape], window: Mapping[str, Shape], tolerance: float) -> list[Distance]:
+    """Every distance of every column that both have, the furthest beyond its allowance first."""
+    columns = [c for c in reference if c in window]
+    alpha = ALPHA / max(1, 2 * len(columns))
+    found = [d for c in columns for d in _column(c, reference[c], window[c], tolerance, alpha)]
+    return sorted(found, key=lambda d: d.allowance - d.value)
+
+
+def _column(name: str, old: Shape, new: Shape, tolerance: float, alpha: float) -> Iterable[Distance]:
+    share = abs(_share(old.nulls, old.rows) - _share(new.nulls, new.rows))
+    yield judged(name, "nulls", share, dkw(old.rows, alpha) + dkw(new.rows, alpha), tolerance)
+    if not old.known or not new.known:
+        return
+    if old.quantiles and new.quantiles:
+        rounding = 1 / max(len(old.quantiles) - 1, 1) + 1 / max(len(new.quantiles) - 1, 1)
+        yield judged(name, "ks", ks(old.quantiles, new.quantiles), dkw(old.known, alpha) + dkw(new.known, alpha) + rounding, tolerance)
+    elif old.shares and new.shares:
+        before, after = _listed(old, new), _listed(new, old)
+        categories = len({*before, *after})
+        yield judged(name, "tv", total_variation(before, after), weissman(categories, old.known, alpha) + weissman(categories, new.known, alpha), tolerance)
+        if old.complete:
+            unseen = 1.0 - math.fsum(s for category, s in new.shares.items() if category in old.shares)
+            if not new.complete:
+                unseen = math.fsum(s for category, s in new.shares.items() if category not in old.shares)
+            yield judged(name, "unseen", max(0.0, unseen), dkw(new.known, alpha), tolerance)
+
+
+def _listed(shape: Shape, other: Shape) -> dict[str, float]:
+    """Shares of what both list; when one lists only its most frequent, all else is one category."""
+    if shape.complete and other.complete:
+        return dict(shape.shares)
+    common = {c: s for c, s in shape.shares.items() if c in other.shares}
+    return common | {"": max(0.0, 1.0 - math.fsum(common.values()))}
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0

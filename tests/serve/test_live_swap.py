@@ -1,0 +1,107 @@
+"""Versions, phases and values behind an endpoint, swapped while it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_server import ASKED, SPENT, Ask, behind, ranking
+
+import millstream as ms
+from millstream.declare.errors import NotFound, Transient
+from millstream.experiment import phases
+from millstream.experiment.assign import bucket
+from millstream.serve.live import Live
+
+
+class Says:
+    """A predictor without features."""
+
+    definitions: tuple[Any, ...] = ()
+    derive: dict[str, Any] = {}  # noqa: RUF012
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def predict_row(self, row: Any) -> float:
+        return self.value
+
+
+def asks(n: int) -> list[dict[str, Any]]:
+    return [{"visit_id": f"v{i}", "device": "desk", "weight": 0.0, "ts": None} for i in range(n)]
+
+
+@pytest.fixture
+def values(tmp_path: Path) -> Iterator[Live]:
+    made = Live(behind(tmp_path, ranking()), refresh_s=60)
+    made.start()
+    yield made
+    made.close()
+
+
+def test_value_arms_by_their_weights_and_default_when_stopped(values: Live) -> None:
+    rows = values.decider("rank").decide(asks(400))
+    shares = {arm: sum(r["arm"] == arm for r in rows) / 400 for arm in ("cheap", "new")}
+    assert shares["cheap"] == pytest.approx(0.25, abs=0.07) and sum(shares.values()) == 1
+    assert {r["arm"]: (r["value"], r["propensity"]) for r in rows} == {"cheap": ('"cheap"', 0.25), "new": ('{"order":["n","m"]}', 0.75)}
+    assert all(r["experiment"] == "ranking" and r["phase"] == 1 and r["unit"] == r["visit_id"] and r["prediction"] is None for r in rows)
+    phases.stop("ranking", values._behind.state)
+    values.refresh()
+    (row,) = values.decider("rank").decide(asks(1))
+    assert (row["arm"], row["value"], row["model"], row["unit"]) == (None, '"popular"', None, "v0")
+    phases.ship("ranking", "new", values._behind.state)
+    values.refresh()
+    assert {r["arm"] for r in values.decider("rank").decide(asks(50))} == {"new"}
+
+
+def test_units_outside_the_traffic_get_the_default(tmp_path: Path) -> None:
+    made = Live(behind(tmp_path, ranking(layer="pages", traffic=(0.0, 0.5))), refresh_s=60)
+    made.start()
+    rows = made.decider("rank").decide(asks(300))
+    from millstream.experiment.assign import layer_salt
+
+    assert all((row["arm"] is not None) == (bucket(layer_salt("pages"), row["visit_id"]) < 0.5) for row in rows)
+    made.close()
+
+
+def test_a_new_champion_is_swapped_in_and_a_broken_one_is_not(tmp_path: Path) -> None:
+    on = ms.training_set("visits_set", at=ASKED, label=SPENT, features=[ASKED.fields("device")])
+    model = ms.model(on)(_plain)
+    made = behind(tmp_path, ms.endpoint("price", model["champion"]))
+    tracking = made.tracking
+
+    def load(model: Any, version: int) -> Says:
+        if version == 3:
+            raise NotFound("its files are gone")
+        return Says(version / 10)
+
+    live = Live(made, refresh_s=60, predictor=load)
+    live.start()
+    assert "no version" in live.problems()[0]
+    with pytest.raises(Transient, match="millstream run"):
+        live.decider("price").decide(asks(1))
+    for number in (1, 2, 3):
+        run = tracking.start(model.name, {}, {})
+        tracking.finish(run)
+        tracking.register(model.name, run, {})
+        tracking.alias(model.name, "champion", number)
+        held = live._deciders["price"]
+        live.refresh()
+        (row,) = live.decider("price").decide(asks(1))
+        assert (row["model"], row["version"], row["prediction"]) == (model.name, min(number, 2), min(number, 2) / 10)
+        if number == 2:
+            assert held.decide(asks(1))[0]["version"] == 1, "a request that began with the old one ends with it"
+    assert live.problems() == ["its files are gone"] and live.gauges()["millstream_model_version"][1]
+    live.close()
+
+
+def _plain(train: ms.Train) -> object:
+    raise AssertionError("not trained here")
+
+
+def test_an_unknown_endpoint_names_the_known(values: Live) -> None:
+    with pytest.raises(NotFound, match="rank"):
+        values.decider("nope")
+    assert Ask.__schema__.event_time == "ts"
