@@ -18,9 +18,10 @@ import pyarrow as pa
 
 from millstream.declare.errors import NotFound, Truncated, WorkFailed
 from millstream.declare.table import Table
+from millstream.lake import deltalog
 from millstream.lake.port import Snapshot
 from millstream.transform.fit import fit, fitted
-from millstream.transform.increments import Span, drivers, spans, touched
+from millstream.transform.increments import News, Span, drivers, news, spans, touched
 from millstream.transform.port import Sql
 from millstream.transform.recipe import Recipe
 
@@ -97,10 +98,12 @@ class _Work:
 
     @classmethod
     def open(cls, recipe: Recipe, lake: Lake, sql: Sql, now_us: int) -> _Work:
+        sources = {}
         for name in recipe.inputs:
-            if not lake.exists(name):
-                raise NotFound(f'table "{recipe.table}" reads "{name}", which is not in the lake yet: fill or build it first')
-        sources = {name: lake.table(name) for name in recipe.inputs}
+            try:
+                sources[name] = lake.table(name)
+            except NotFound:
+                raise NotFound(f'table "{recipe.table}" reads "{name}", which is not in the lake yet: fill or build it first') from None
         target = lake.table(recipe.table) if lake.exists(recipe.table) else None
         snapshots = {name: source.snapshot() for name, source in sources.items()}
         return cls(recipe, lake, sql, now_us, sources, snapshots, target, dict(target.txns()) if target else {})
@@ -131,13 +134,14 @@ class _Work:
     def append(self) -> Built:
         assert self.target is not None
         (name,) = self.inputs
-        added = self.added(name)
-        if added is None:
-            return self.full()
-        self.inputs[name] = added
+        news = self.news(name)
+        if news is None or news.rewritten:
+            return self.full()  # what was there has changed, so adding to it would be wrong
+        whole, self.inputs[name] = self.inputs[name], news.added
         rows = self.rows(*_ALWAYS)
         if not _same(rows.schema, self.target.schema):
-            return self.again()
+            self.inputs[name] = whole
+            return self.full()
         version = self.target.append(rows, txns=self.moved(), metadata=self.metadata("append"))
         return self.built(self.target, version, rows, "append")
 
@@ -147,13 +151,13 @@ class _Work:
         assert self.recipe.time is not None
         found, newest = self.reopened(), self.newest()
         if found is None or newest is None:
-            return self.again()
+            return self.full()
         plan = spans(found, newest, self.recipe.step)
         total: Built | None = None
         for low, high in plan:
             rows = self.rows(_moment(low), _moment(high))
             if not _same(rows.schema, self.target.schema):
-                return self.again()
+                return self.full()
             last = (low, high) == plan[-1]
             version = self.target.replace(
                 rows.reader(), where=(self.recipe.time, low, high), txns=self.moved() if last else {}, metadata=self.metadata("intervals", (low, high))
@@ -163,11 +167,6 @@ class _Work:
         assert total is not None
         return replace(total, spans=plan)
 
-    def again(self) -> Built:
-        """What was to be incremental is rebuilt: its columns changed, or a source no longer says what is new."""
-        self.inputs = {name: source.snapshot() for name, source in self.sources.items()}
-        return self.full()
-
     def reopened(self) -> list[Span] | None:
         """Intervals that new rows of the driving sources fall into; None when that cannot be known."""
         step, moment = self.recipe.step, self.recipe.time
@@ -175,13 +174,20 @@ class _Work:
         assert moment is not None
         found: list[Span] = []
         driving = drivers(self.recipe.text, moment, self.inputs)
-        wide = self.bound(*_ALWAYS)
         for driver in driving:
-            added = self.added(driver.table)
-            if added is None:
+            news = self.news(driver.table)
+            if news is None or (news.rewritten and (driver.column is None or news.time != driver.column)):
                 return None
-            found += touched(self.sql, self.recipe.text, moment, driver, added, self.inputs, wide, step)
+            found += [(step.floor(low), step.ceil(high)) for low, high in news.spans]
+            found += touched(self.sql, self.recipe.text, moment, driver, news.added, self.inputs, self.bound(*_ALWAYS), step)
         return found if driving else None
+
+    def news(self, name: str) -> News | None:
+        """What the source has that it had not at the version done; None when its history no longer reaches back there."""
+        try:
+            return news(self.sources[name], self.txns[self.done(name)], self.inputs[name])
+        except Truncated:
+            return None
 
     def newest(self) -> int | None:
         """The latest moment in the table so far, in microseconds; None when it is empty."""
@@ -190,11 +196,6 @@ class _Work:
             self.sql.query(f'select epoch_us(max("{self.recipe.time}")) as t from target', {"target": self.target.snapshot()}).read_all()["t"].to_pylist()
         )
         return found
-
-    def added(self, name: str) -> Snapshot | None:
-        """The source as of this build, holding only the files that came after the version done; None when its history is gone."""
-        since = self.txns[self.done(name)]
-        return _added(self.sources[name], since, self.inputs[name])
 
     def rows(self, start: datetime, end: datetime) -> Rows:
         """What the query gives for [start, end), not read yet."""
@@ -221,23 +222,23 @@ class _Work:
     def metadata(self, how: How, span: Span | None = None) -> dict[str, Any]:
         made: dict[str, Any] = {"by": "build", "kind": how, "inputs": {name: snapshot.version for name, snapshot in self.inputs.items()},
                                 "code": f"{self.recipe.code:015x}", "at_us": self.now_us}  # fmt: skip
-        return made | {"span": list(span)} if span else made
+        return made | {"span": list(span), "time": self.recipe.time} if span else made
 
     def built(self, target: LakeTable, version: int, rows: Rows, how: How) -> Built:
-        return Built(version, rows.count, rows.bytes, how)
+        files = deltalog.read(target.files, target.name, version).added
+        return Built(version, rows.count, sum(file.size for file in files if file.data_change), how)
 
 
 class Rows:
     """The batches of a build on their way into the table, counted."""
 
     def __init__(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch], table: str) -> None:
-        self.schema, self.count, self.bytes = schema, 0, 0
+        self.schema, self.count = schema, 0
         self._batches = fitted(batches, schema, table)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         for batch in self._batches:
             self.count += batch.num_rows
-            self.bytes += batch.nbytes
             if batch.num_rows:
                 yield batch
 
@@ -277,15 +278,3 @@ def _same(one: pa.Schema, other: pa.Schema) -> bool:
 
 def _moment(at_us: int) -> datetime:
     return _EPOCH + timedelta(microseconds=at_us)
-
-
-def _added(source: LakeTable, since: int, whole: Snapshot) -> Snapshot | None:
-    """The snapshot cut to the files that came after `since`; None when the table no longer tells."""
-    try:
-        files = tuple(str(file) for file in source.added(since))
-    except (NotFound, Truncated):
-        return None
-    values = dict(zip(whole.files, whole.partitions, strict=True)) if whole.partitions else {}
-    if any(file not in values for file in files) and values:
-        return None  # compacted away meanwhile: its partition is not known any more
-    return replace(whole, files=files, partitions=tuple(values[file] for file in files) if values else ())

@@ -109,7 +109,6 @@ def _without_strings(text: str) -> str:
 
 
 def _tables(statement: exp.Expression, known: Collection[str]) -> tuple[str, ...]:
-    from sqlglot import exp
 
     names = {name.lower(): name for name in known}
     used: dict[str, None] = {}

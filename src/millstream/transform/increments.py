@@ -8,13 +8,17 @@ which its rows fall, however late they are; other sources reach back as far as t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from millstream.declare.errors import DefinitionError
+from millstream.declare.errors import DefinitionError, Truncated
+from millstream.lake import deltalog
 from millstream.lake.port import Snapshot
 from millstream.transform.parse import Increment, lineage, tree
 from millstream.transform.port import Sql
+
+if TYPE_CHECKING:
+    from millstream.lake.table import LakeTable
 
 Span: TypeAlias = tuple[int, int]
 _MOST = 8  # spans a run; nearer ones are joined, so that one very scattered batch is not a hundred commits
@@ -26,6 +30,50 @@ class Driver:
 
     table: str
     column: str | None
+
+
+@dataclass(frozen=True)
+class News:
+    """What changed in a source since a version.
+
+    Attributes:
+        added: The source, holding its new files only.
+        rewritten: Rows that were there have gone as well.
+        spans: When they went by intervals of a column, those intervals; and `time`, that column.
+    """
+
+    added: Snapshot
+    rewritten: bool = False
+    spans: tuple[Span, ...] = ()
+    time: str | None = None
+
+
+def news(source: LakeTable, since: int, whole: Snapshot) -> News:
+    """What the source holds at `whole.version` that it did not at `since`.
+
+    Raises:
+        Truncated: Its log no longer reaches back that far.
+    """
+    files: dict[str, Mapping[str, Any]] = {}
+    found: list[tuple[str | None, Span]] = []
+    rewritten = False
+    for commit in deltalog.commits(source.files, source.name, since, whole.version):
+        gone = any(commit.removed.values())
+        if gone and commit.user.get("span"):
+            low, high = commit.user["span"]
+            found.append((commit.user.get("time"), (low, high)))
+        elif gone:
+            found.append((None, (0, 0)))
+        rewritten = rewritten or gone
+    values = dict(zip(whole.files, whole.partitions or ({},) * len(whole.files), strict=True))
+    for path in source.added(since):
+        if path not in values and whole.partitions:
+            raise Truncated(f'table "{source.name}": the partition of {path} is not known any more')
+        files[path] = values.get(path, {})
+    added = replace(whole, files=tuple(files), partitions=tuple(files.values()) if whole.partitions else ())
+    columns = {column for column, _ in found}
+    time = columns.pop() if len(columns) == 1 else None
+    return News(added, rewritten, tuple(span for _, span in found) if time else (), time)
 
 
 def drivers(sql: str, time: str, inputs: Mapping[str, Snapshot]) -> tuple[Driver, ...]:
@@ -73,10 +121,11 @@ def touched(
     return [(low, low + length) for batch in reader for low in batch.column(0).to_pylist()]
 
 
-def spans(found: Iterable[Span], until_us: int, step: Increment) -> tuple[Span, ...]:
-    """What to rebuild, in order and without overlap: the intervals found, the newest one done and the lookback before it."""
+def spans(found: Iterable[Span], newest_us: int, step: Increment) -> tuple[Span, ...]:
+    """What to rebuild, in order and without overlap: the intervals found, the one of the newest row so far and the lookback before it."""
     assert step.length_us
-    again = (step.floor(until_us - step.length_us - step.lookback_us), until_us)
+    start = step.floor(newest_us)
+    again = (step.floor(start - step.lookback_us), start + step.length_us)
     merged: list[Span] = []
     for low, high in sorted([*found, again]):
         if merged and low <= merged[-1][1]:

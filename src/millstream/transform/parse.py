@@ -58,6 +58,11 @@ class Increment:
         assert self.length_us
         return at_us // self.length_us * self.length_us
 
+    def ceil(self, at_us: int) -> int:
+        """End of the last interval that has a moment before this one."""
+        assert self.length_us
+        return -(-at_us // self.length_us) * self.length_us
+
     def __str__(self) -> str:
         if self.length_us is None:
             return "append"
@@ -151,8 +156,21 @@ def _near(error: Mapping[str, Any]) -> str:
 
 @lru_cache(maxsize=4096)
 def tokens(sql: str) -> tuple[str, ...]:
-    """The words of the text without comments, layout and closing semicolons: equal for texts that differ in nothing else."""
-    return tuple(f"{token.token_type.name} {token.text}" for token in _tokens(sql))
+    """The words of the text without comments, layout, closing semicolons and the case of keywords: equal for texts that differ in nothing else."""
+    kept = {
+        "VAR",
+        "STRING",
+        "IDENTIFIER",
+        "NUMBER",
+        "RAW_STRING",
+        "HEREDOC_STRING",
+        "NATIONAL_STRING",
+        "BYTE_STRING",
+        "HEX_STRING",
+        "BIT_STRING",
+        "UNICODE_STRING",
+    }
+    return tuple(f"{token.token_type.name} {token.text if token.token_type.name in kept else token.text.upper()}" for token in _tokens(sql))
 
 
 @lru_cache(maxsize=4096)
