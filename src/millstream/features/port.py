@@ -1,27 +1,47 @@
 """The online store port: tiles of features, each with one writer, and the positions they stand at.
 
-A generation is one definition's data (its fingerprint). State is kept per (key, partition, level, slot), so that each log
-partition has one writer, and merged over partitions at look-up. Engine: `Engine(url: str)`.
+A generation is one definition's data (its fingerprint). State merges by adding, least and greatest (state.py), so a store may
+keep it per partition or merge partitions as they come, as long as each partition's position moves in the transaction that
+brings its events. `contract.py` proves what is promised here. Engine: `Engine(url: str)`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
 from millstream.features.definition import Definition
+from millstream.features.online import Found, Use
 
 
 @dataclass(frozen=True)
 class Applied:
-    """Where a generation stands: next offset and largest arrival time (us) per partition; `active` once its filling is whole."""
+    """Where a generation stands: next offset per partition, largest arrival time (us); `active` once its filling is whole."""
 
     offsets: Mapping[int, int]
     clock_us: int
     active: bool
+
+
+@dataclass(frozen=True)
+class Apply:
+    """Events of one partition, [start, end), for one definition.
+
+    Attributes:
+        clock_us: The largest arrival time among the records of [start, end), whether or not they count; 0 when there is none.
+        events: Columns of `lift.schema`: key (`features.keys`, never NULL), t (event time us, never negative), tie, one a value; duplicates
+            and rows that fail `where` are gone.
+    """
+
+    definition: Definition
+    partition: int
+    start: int
+    end: int
+    clock_us: int
+    events: pa.RecordBatch
 
 
 @dataclass(frozen=True)
@@ -30,15 +50,33 @@ class Lookup:
 
     Attributes:
         values: Output name (`delay_3h`) -> value, None where there is none.
-        reasons: Output -> why it is None: "never_seen", "outside_window", "null_key".
+        reasons: Output -> why it is None: "never_seen", "outside_window" (the key has no event there), "no_value" (events, but too few
+            values that count), "null_key".
         offsets: The positions the answer is as of.
-        exact: False when the moment lies before what the store still keeps apart (see FEATURES: horizon).
+        exact: False when the moment lies before what the store still keeps apart: its slot began before the newest arrival - 10 min.
     """
 
     values: Mapping[str, float | int | None]
     reasons: Mapping[str, str]
     offsets: Mapping[int, int]
     exact: bool
+
+
+class Reader(Protocol):
+    """Uses bound once, looked up for many requests. Safe for several threads."""
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """`<prefix>__<output>` of each use, in order."""
+        ...
+
+    def __call__(self, request: Mapping[str, Any], at_us: int) -> Found:
+        """The features of one request, all from one snapshot.
+
+        Raises:
+            NotFound: A use's generation is unknown to the store.
+        """
+        ...
 
 
 class OnlineStore(Protocol):
@@ -55,33 +93,43 @@ class OnlineStore(Protocol):
     def generations(self) -> list[str]: ...
 
     def load(self, definition: Definition, tiles: pa.RecordBatchReader, heads: pa.RecordBatchReader) -> None:
-        """Fill a generation that is not active; replaces what an earlier, killed fill left."""
+        """Fill a generation that is not active; replaces what an earlier, killed fill left.
+
+        Args:
+            tiles: Columns of `lift.tile_schema`, each tile once, levels 0 to 2.
+            heads: Columns of `lift.schema`: the events from the horizon on, which are in the tiles too.
+
+        Raises:
+            Conflict: The generation is active.
+        """
         ...
 
     def activate(self, generation: str, offsets: Mapping[int, int], clock_us: int) -> None:
-        """The filling is whole, and stands at these positions: one transaction."""
+        """The filling is whole, and stands at these positions: one transaction. Raises Conflict when it is active already."""
         ...
 
-    def apply(self, definition: Definition, partition: int, start: int, end: int, clock_us: int, events: pa.RecordBatch) -> None:
-        """Merge events of one partition, [start, end), and move the position: one transaction.
-
-        Args:
-            events: `key` (string, encoded by `features.keys`), `t` (event time us), `known` (us), `offset`, and one column
-                a value of the definition; duplicates and rows that fail `where` are gone.
+    def apply(self, applies: Sequence[Apply]) -> None:
+        """Merge events and move positions: all of it in one transaction.
 
         Raises:
-            Conflict: The stored position is not `start`; nothing was written.
+            Conflict: A stored position is not `start`, or a generation is not active; nothing was written.
         """
         ...
 
     def lookup(self, definition: Definition, keys: Sequence[str | None], at_us: Sequence[int]) -> list[Lookup]:
-        """One answer for each key and moment, all from one snapshot of the store."""
+        """One answer for each key and moment, all from one snapshot of the store. Raises NotFound for an unknown generation."""
+        ...
+
+    def reader(self, uses: Sequence[Use]) -> Reader:
+        """Bind what one model needs, for look-ups request by request."""
         ...
 
     def expire(self, definition: Definition) -> int:
         """Drop what no window can reach any more; rows dropped."""
         ...
 
-    def drop(self, generation: str) -> None: ...
+    def drop(self, generation: str) -> None:
+        """Forget the generation and its state; absent is fine."""
+        ...
 
     def close(self) -> None: ...

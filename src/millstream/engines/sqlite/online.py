@@ -1,0 +1,359 @@
+"""SQLite, as the online store. `SqliteOnline("sqlite:PATH")` or a path.
+
+A generation has two tables: `tile_<generation>` (key, level, slot, states) with every event, and `head_<generation>` (key, time,
+tie, states) with a copy of the events since the horizon, one row each. A look-up sums the tiles of the cover and the head's rows before
+the moment in one statement. SQLite has one writer at a time, and the position is compared in its transaction, so the partitions
+of a topic share a tile: that reads a fourth of the rows that one tile a partition would.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from millstream.declare.errors import Busy, ConfigError, Conflict, Full, NotFound
+from millstream.features.definition import Definition
+from millstream.features.lift import Lifted
+from millstream.features.online import HEAD_US, Answers, Bound, Found, Plan, Row, Use, offsets_of
+from millstream.features.port import Applied, Apply, Lookup
+from millstream.features.state import stored
+from millstream.features.window import horizon_us, reach
+
+_STEP_US = 3_600_000_000
+"""How far the horizon moves between two expiries: each scans the tables."""
+_ROWS = 20_000
+_TABLES = """
+create table if not exists generation (generation text primary key, name text not null, active integer not null, clock integer not null, expired integer not null) strict;
+create table if not exists position (generation text, partition integer, next integer not null, primary key (generation, partition)) strict, without rowid;
+"""
+
+
+class SqliteOnline:
+    """The online store on SQLite, in WAL mode: one writer at a time, readers on snapshots.
+
+    `synchronous=normal`: a power cut may take the last commits back, state and position together, and the log brings them again.
+    """
+
+    def __init__(self, url: str, *, wait_s: float = 10.0) -> None:
+        path = url.partition(":")[2] if url.startswith("sqlite:") else url
+        if not path:
+            raise ConfigError(f'online = "{url}" names no file; say online = "sqlite:.millstream/online.db"')
+        self.path = str(Path(path).absolute())
+        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        self._wait_s = wait_s
+        self._local = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        self._guard = threading.Lock()
+        self._write = threading.Lock()
+        self._writer = self._connect()
+        with self._errors():
+            self._writer.execute("pragma journal_mode=wal")
+            self._writer.executescript(_TABLES)
+
+    # -- generations
+
+    def create(self, definition: Definition) -> None:
+        g, columns = definition.generation, stored(definition)
+        states = ", ".join(f"{name} {'real' if kind == pa.float64() else 'integer' if kind == pa.int64() else 'blob'}" for name, _, kind in columns)
+        with self._transaction() as run:
+            run(f"create table if not exists tile_{g} (k text, level integer, b integer, {states}, primary key (k, level, b)) strict, without rowid")
+            run(f"create table if not exists head_{g} (k text, t integer, tie integer, {states}, primary key (k, t, tie)) strict, without rowid")
+            run("insert or ignore into generation values (?, ?, 0, 0, 0)", (g, definition.name))
+
+    def applied(self, generation: str) -> Applied | None:
+        with self._snapshot() as run:
+            return _applied(run, generation)
+
+    def generations(self) -> list[str]:
+        with self._snapshot() as run:
+            return [g for (g,) in run("select generation from generation order by 1")]
+
+    def drop(self, generation: str) -> None:
+        with self._transaction() as run:
+            run("delete from generation where generation = ?", (generation,))
+            run("delete from position where generation = ?", (generation,))
+            for kind in ("tile", "head"):
+                run(f'drop table if exists "{kind}_{generation}"')
+
+    # -- filling
+
+    def load(self, definition: Definition, tiles: pa.RecordBatchReader, heads: pa.RecordBatchReader) -> None:
+        self.create(definition)
+        g, names = definition.generation, [name for name, _, _ in stored(definition)]
+        with self._transaction() as run:
+            self._inactive(run, g)
+            run(f"delete from tile_{g}")
+            run(f"delete from head_{g}")
+        for batch in tiles:
+            for i in range(0, batch.num_rows, _ROWS):  # short transactions: others write meanwhile
+                part = batch.slice(i, _ROWS)
+                rows = zip(*(part.column(c).to_pylist() for c in ("key", "level", "b", *names)), strict=True)
+                with self._transaction() as run:
+                    self._inactive(run, g)
+                    self._writer.executemany(_insert(f"tile_{g}", ("k", "level", "b", *names), "insert"), rows)
+        for batch in heads:
+            with self._transaction() as run:
+                self._inactive(run, g)
+                self._writer.executemany(_insert(f"head_{g}", ("k", "t", "tie", *names), "insert or replace"), Lifted(definition, batch).heads(0))
+
+    def activate(self, generation: str, offsets: Mapping[int, int], clock_us: int) -> None:
+        with self._transaction() as run:
+            self._inactive(run, generation)
+            run("update generation set active = 1, clock = ? where generation = ?", (clock_us, generation))
+            self._writer.executemany("insert into position values (?, ?, ?)", [(generation, p, n) for p, n in offsets.items()])
+
+    def _inactive(self, run: _Run, generation: str) -> None:
+        found = run("select active from generation where generation = ?", (generation,)).fetchone()
+        if found is None:
+            raise NotFound(f"the online store has no generation {generation}; create it first")
+        if found[0]:
+            raise Conflict(f"generation {generation} is filled already; drop it to fill it again")
+
+    # -- updating
+
+    def apply(self, applies: Sequence[Apply]) -> None:
+        lifted = [(one, Lifted(one.definition, one.events)) for one in applies]
+        grouped = [(one, list(states.tiles()) if one.events.num_rows else [], states) for one, states in lifted]
+        with self._transaction() as run:
+            for one, levels, states in grouped:
+                self._apply(run, one, levels, states)
+
+    def _apply(self, run: _Run, one: Apply, levels: list[tuple[int, list[tuple[Any, ...]]]], states: Lifted) -> None:
+        g = one.definition.generation
+        stands = _applied(run, g)
+        if stands is None or not stands.active:
+            raise Conflict(f'features "{one.definition.name}": generation {g} is not filled yet')
+        at = stands.offsets.get(one.partition, 0)
+        if at != one.start:
+            raise Conflict(f'features "{one.definition.name}", partition {one.partition}: the store stands at {at}, the update begins at {one.start}')
+        clock = max(stands.clock_us, one.clock_us)
+        for level, rows in levels:
+            self._writer.executemany(_upsert(one.definition, level), rows)
+        if levels:
+            names = [name for name, _, _ in stored(one.definition)]
+            self._writer.executemany(_insert(f"head_{g}", ("k", "t", "tie", *names), "insert or replace"), states.heads(horizon_us(clock, HEAD_US)))
+        if clock != stands.clock_us:
+            run("update generation set clock = ? where generation = ?", (clock, g))
+        run("insert into position values (?, ?, ?) on conflict do update set next = excluded.next", (g, one.partition, one.end))
+
+    def expire(self, definition: Definition) -> int:
+        g = definition.generation
+        with self._transaction() as run:
+            found = run("select clock, expired from generation where generation = ?", (g,)).fetchone()
+            horizon = 0 if found is None else horizon_us(found[0], HEAD_US)
+            if found is None or horizon - found[1] < _STEP_US:
+                return 0
+            dropped = run(f"delete from head_{g} where t < ?", (horizon,)).rowcount
+            for level, first in enumerate(reach(horizon, definition.windows_us)):
+                if first:
+                    dropped += run(f"delete from tile_{g} where level = ? and b < ?", (level, first)).rowcount
+            run("update generation set expired = ? where generation = ?", (horizon, g))
+        return int(dropped)
+
+    # -- reading
+
+    def lookup(self, definition: Definition, keys: Sequence[str | None], at_us: Sequence[int]) -> list[Lookup]:
+        answers = Answers(definition)
+        query = _Query(definition)
+        with self._snapshot() as run:
+            stands = _applied(run, definition.generation)
+            if stands is None:
+                raise _unknown(definition)
+            horizon, made = horizon_us(stands.clock_us, HEAD_US), []
+            for key, at in zip(keys, at_us, strict=True):
+                values: dict[str, Any] = {}
+                reasons: dict[str, str] = {}
+                _look_up(run, answers, query, key, at, values, reasons)
+                made.append(Lookup(values, reasons, stands.offsets, at >= horizon))
+        return made
+
+    def reader(self, uses: Sequence[Use]) -> SqliteReader:
+        return SqliteReader(self, [Bound(*use) for use in uses])
+
+    # -- connections
+
+    def _connect(self) -> sqlite3.Connection:
+        with self._errors():
+            made = sqlite3.connect(self.path, timeout=self._wait_s, isolation_level=None, check_same_thread=False, cached_statements=1024)
+            made.execute("pragma synchronous=normal")
+            made.execute("pragma cache_size=-65536")
+            made.execute("pragma mmap_size=1073741824")
+        with self._guard:
+            self._all.append(made)
+        return made
+
+    def connection(self) -> sqlite3.Connection:
+        """This thread's, for reading."""
+        try:
+            return self._local.connection  # type: ignore[no-any-return]
+        except AttributeError:
+            made = self._local.connection = self._connect()
+            return made
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[_Run]:
+        connection = self.connection()
+        with self._errors():
+            connection.execute("begin")
+            try:
+                yield connection.execute
+            finally:
+                connection.execute("commit")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[_Run]:
+        if not self._write.acquire(timeout=self._wait_s):
+            raise Busy(f"the online store {self.path} is being written by another thread for more than {self._wait_s:g} s")
+        try:
+            with self._errors():
+                self._writer.execute("begin immediate")
+                try:
+                    yield self._writer.execute
+                except BaseException:
+                    self._writer.execute("rollback")
+                    raise
+                self._writer.execute("commit")
+        finally:
+            self._write.release()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """The driver's errors as ours; the one place where they are told apart."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            said = str(error)
+            if "locked" in said or "busy" in said:
+                raise Busy(f"the online store {self.path} is locked by another process: {said}") from error
+            if "full" in said:
+                raise Full(f"no room for the online store {self.path}: {said}") from error
+            raise
+
+    def close(self) -> None:
+        with self._guard:
+            for connection in self._all:
+                connection.close()
+            self._all.clear()
+
+
+class SqliteReader:
+    """Uses bound once: one statement a use, all in one read transaction."""
+
+    def __init__(self, store: SqliteOnline, bounds: Sequence[Bound]) -> None:
+        self._store, self._bounds = store, list(bounds)
+        self._queries = [_Query(bound.definition) for bound in bounds]
+        self.columns = tuple(name for bound in bounds for name in bound.answers.names)
+        self._local = threading.local()
+
+    def __call__(self, request: Mapping[str, Any], at_us: int) -> Found:
+        connection = self._store.connection()
+        run = connection.execute
+        values: dict[str, Any] = {}
+        reasons: dict[str, str] = {}
+        run("begin")
+        try:
+            offsets, horizons = self._stands(connection)
+            for bound, query in zip(self._bounds, self._queries, strict=True):
+                _look_up(run, bound.answers, query, bound.key(request), at_us, values, reasons)
+        finally:
+            run("commit")
+        late = [prefix for prefix, horizon in horizons if at_us < horizon]
+        return Found(values, reasons, offsets, tuple(late))
+
+    def _stands(self, connection: sqlite3.Connection) -> tuple[Mapping[str, Mapping[int, int]], list[tuple[str, int]]]:
+        """Positions and horizons as of the snapshot; read again only when somebody has written since."""
+        (version,) = connection.execute("pragma data_version").fetchone()
+        kept = getattr(self._local, "kept", None)
+        if kept is not None and kept[0] == version and kept[1] is connection:
+            return kept[2]  # type: ignore[no-any-return]
+        stood = {}
+        for bound in self._bounds:
+            found = _applied(connection.execute, bound.definition.generation)
+            if found is None:
+                raise _unknown(bound.definition)
+            stood[bound.definition.generation] = found
+        horizons = [(bound.prefix, horizon_us(stood[bound.definition.generation].clock_us, HEAD_US)) for bound in self._bounds]
+        made = offsets_of(self._bounds, {g: found.offsets for g, found in stood.items()}), horizons
+        self._local.kept = version, connection, made
+        return made
+
+
+class _Query:
+    """The statements of one definition: one text for each shape of a cover."""
+
+    def __init__(self, definition: Definition) -> None:
+        self._columns = stored(definition)
+        self._generation = definition.generation
+        self._texts: dict[tuple[tuple[int, ...], ...], str] = {}
+        self.ever = f"select 1 from tile_{self._generation} where k = ? limit 1"
+
+    def text(self, shape: tuple[tuple[int, ...], ...]) -> str:
+        found = self._texts.get(shape)
+        if found is None:
+            found = self._texts[shape] = self._compose(shape)
+        return found
+
+    def _compose(self, shape: tuple[tuple[int, ...], ...]) -> str:
+        """One row a window; parameters: key, bounds of the stretches, start of the slot, moment."""
+        names = ", ".join(name for name, _, _ in self._columns)
+        merged = ", ".join({"add": "sum", "least": "min", "greatest": "max"}[merge] + f"({name})" for name, merge, _ in self._columns)
+        place, head = 2, 2 + 2 * sum(map(len, shape))
+        windows = []
+        for i, levels in enumerate(shape):
+            stretches = []
+            for level in levels:
+                stretches.append(f"select {names} from tile_{self._generation} where k = ?1 and level = {level} and b >= ?{place} and b < ?{place + 1}")
+                place += 2
+            if i == 0:
+                stretches.append(f"select {names} from head_{self._generation} where k = ?1 and t >= ?{head} and t < ?{head + 1}")
+            windows.append(f"select {merged} from ({' union all '.join(stretches)})" if stretches else f"select {', '.join('null' for _ in self._columns)}")
+        return " union all ".join(windows)
+
+
+_Run = Any  # Connection.execute, whose overloads mypy cannot name shortly
+
+
+def _look_up(run: _Run, answers: Answers, query: _Query, key: str | None, at_us: int, values: dict[str, Any], reasons: dict[str, str]) -> None:
+    if key is None:
+        answers.nothing("null_key", values, reasons)
+        return
+    plan: Plan = answers.plan(at_us)
+    found: list[Row] = run(query.text(plan.shape), (key, *plan.bounds, at_us)).fetchall()
+    answers.answer(found, lambda: run(query.ever, (key,)).fetchone() is not None, values, reasons)
+
+
+def _applied(run: _Run, generation: str) -> Applied | None:
+    found = run("select active, clock from generation where generation = ?", (generation,)).fetchone()
+    if found is None:
+        return None
+    return Applied(dict(run("select partition, next from position where generation = ?", (generation,)).fetchall()), found[1], bool(found[0]))
+
+
+def _unknown(definition: Definition) -> NotFound:
+    return NotFound(f'features "{definition.name}": the online store has no generation {definition.generation}; `millstream run {definition.name}` fills it')
+
+
+def _insert(table: str, columns: Sequence[str], verb: str) -> str:
+    return f"{verb} into {table} ({', '.join(columns)}) values ({', '.join('?' * len(columns))})"
+
+
+def _upsert(definition: Definition, level: int) -> str:
+    columns, sets = stored(definition), []
+    for name, merge, _ in columns:
+        if merge == "add":
+            sets.append(f"{name} = {name} + excluded.{name}")
+        else:  # least and greatest of two, where either may be NULL
+            call = "min" if merge == "least" else "max"
+            sets.append(f"{name} = {call}(ifnull({name}, excluded.{name}), ifnull(excluded.{name}, {name}))")
+    names = ["k", "b", *(name for name, _, _ in columns)]
+    places = ", ".join("?" * len(names))
+    return f"insert into tile_{definition.generation} (level, {', '.join(names)}) values ({level}, {places}) on conflict do update set {', '.join(sets)}"
+
+
+__all__ = ["SqliteOnline", "SqliteReader"]
