@@ -1,0 +1,11 @@
+"""Events in order, kept, read again.
+
+port.py       what a log and a schema store promise
+contract.py   the suites that prove it
+envelope.py   a stream bound to its topic and schema; rows into appends
+partition.py  which partition a key belongs to
+hashing.py    columns into 64-bit hashes
+dedupe.py     which records repeat an earlier one: a pure function of the log's order
+avro.py       Avro schemas and bodies
+schemas.py    which schemas may follow which
+"""

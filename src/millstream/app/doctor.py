@@ -1,0 +1,85 @@
+"""`doctor`: is what a project stands on there, and is what it wrote whole?"""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from millstream.declare.errors import MillstreamError
+
+if TYPE_CHECKING:
+    from millstream.app.workspace import Workspace
+
+FLOOR_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. `status`: "ok", "mended", "bad"; `mend` says what to do about a bad one."""
+
+    what: str
+    status: str
+    found: str
+    mend: str = ""
+
+
+def examine(ws: Workspace, *, mend: bool = False) -> list[Finding]:
+    """Look at the machine, the engines and the tails of the lake's tables.
+
+    Args:
+        mend: Cut torn tails off; positions fall with them, and the log fills the tables again.
+    """
+    return [*_machine(ws), *_engines(ws), *_tables(ws, mend)]
+
+
+def _machine(ws: Workspace) -> Iterator[Finding]:
+    yield Finding(
+        "python", "ok" if sys.version_info >= (3, 11) else "bad", platform.python_version(), "" if sys.version_info >= (3, 11) else "use Python 3.11 or newer"
+    )
+    free = shutil.disk_usage(ws.project.root).free
+    yield Finding(
+        "disk",
+        "ok" if free > FLOOR_BYTES else "bad",
+        f"{free / 1e9:.1f} GB free",
+        "" if free > FLOOR_BYTES else "free some space: appends are refused on a full disk",
+    )
+    wanted = {"lightgbm": "flights", "sklearn": "flights"}
+    text = "\n".join(path.read_text(encoding="utf-8") for path in ws.project.root.glob("*.py"))
+    for module, extra in wanted.items():
+        if f"import {module}" in text or f"from {module}" in text:
+            there = importlib.util.find_spec(module) is not None
+            yield Finding(module, "ok" if there else "bad", "installed" if there else "not installed", "" if there else f'pip install "millstream[{extra}]"')
+
+
+def _engines(ws: Workspace) -> Iterator[Finding]:
+    looks: dict[str, Callable[[], str]] = {
+        "log": lambda: f"{len(ws.log.topics())} topics",
+        "lake": lambda: f"{len(ws.lake.names())} tables",
+        "state": lambda: f"{len(ws.state.list('run'))} runs",
+        "online": lambda: f"{len(ws.online.generations())} generations of features",
+    }
+    for name, look in looks.items():
+        try:
+            yield Finding(name, "ok", look())
+        except (MillstreamError, OSError) as error:
+            yield Finding(name, "bad", str(error), f"look at the setting {name}: millstream config --show-origin")
+
+
+def _tables(ws: Workspace, mend: bool) -> Iterator[Finding]:
+    from millstream.lake.repair import examine as torn
+    from millstream.lake.repair import repair
+
+    for name in ws.lake.names():
+        damage = torn(ws.files, name)
+        if not damage:
+            continue
+        if mend:
+            repair(ws.files, name)
+            yield Finding(f"table {name}", "mended", f"{damage}; cut off, the log fills it again with the next run")
+        else:
+            yield Finding(f"table {name}", "bad", str(damage), "millstream doctor --mend")

@@ -1,0 +1,76 @@
+"""Followers of a log file are woken by a datagram that a writer sends after its COMMIT.
+
+Not inotify: it fires before the commit is visible. A reader binds its socket first, then reads, then waits; a full queue is
+harmless, and a socket nobody listens on any more is removed by the next writer. A lost datagram costs `FALLBACK_S`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import uuid
+from pathlib import Path
+
+FALLBACK_S = 0.25
+_LONGEST = 100  # of a unix socket's path
+
+
+class Bell:
+    """Rings at the readers of a log. One for each writing object."""
+
+    def __init__(self, log: Path) -> None:
+        self._folder = log.with_name(log.name + ".readers")
+        self._folder.mkdir(exist_ok=True)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+
+    def ring(self) -> None:
+        """Wake everyone who listens; never blocks, never fails."""
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self._folder):
+                target = str(self._folder / name)
+                try:
+                    self._socket.sendto(b"!", target)
+                except (ConnectionRefusedError, FileNotFoundError):
+                    with contextlib.suppress(OSError):
+                        os.unlink(target)
+                except OSError:
+                    pass  # its queue is full: it will read anyway
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Ear:
+    """Waits for the bell."""
+
+    def __init__(self, log: Path) -> None:
+        path = log.with_name(log.name + ".readers") / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._socket: socket.socket | None = None
+        self._path = str(path)
+        if len(self._path) < _LONGEST:
+            path.parent.mkdir(exist_ok=True)
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.bind(self._path)
+            self._socket.setblocking(False)
+
+    def wait(self, seconds: float) -> None:
+        """Until the bell rings, or as long as a lost datagram may cost, or `seconds`."""
+        seconds = min(seconds, FALLBACK_S)
+        if self._socket is None:
+            select.select([], [], [], min(seconds, 0.02))
+            return
+        ready, _, _ = select.select([self._socket], [], [], seconds)
+        if ready:
+            with contextlib.suppress(OSError):
+                while self._socket.recv(16):
+                    pass
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)

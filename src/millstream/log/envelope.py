@@ -1,0 +1,70 @@
+"""A stream bound to its topic and schema, and rows made into appends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID
+from millstream.declare.stream import Stream
+from millstream.log.avro import avro_schema
+from millstream.log.partition import partition
+from millstream.log.port import RAW, RAW_SCHEMA_ID, Append, Log, Range, Schemas, Topic
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A stream, the topic that holds it, and the id its events are written under."""
+
+    topic: Topic
+    schema_id: int
+    stream: Stream[Any]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of its rows: the payload, then `_event_id` and `_arrived_at`, which may be absent."""
+        return self.stream.schema.arrow()
+
+
+def topic_of(log: Log, schemas: Schemas, stream: Stream[Any]) -> Binding:
+    """The stream's topic, made when it is not there, and its event class registered under its contract.
+
+    Raises:
+        Incompatible: The class breaks the stream's contract with what is in the log.
+        Conflict: The topic has another number of partitions.
+    """
+    kept = None if stream.retention_us is None else timedelta(microseconds=stream.retention_us)
+    schema_id = schemas.register(stream.name, avro_schema(stream.schema), stream.contract)
+    return Binding(log.create(stream.name, partitions=stream.partitions, retention=kept), schema_id, stream)
+
+
+def split_appends(binding: Binding, rows: pa.RecordBatch) -> list[Append]:
+    """Rows as appends, one a partition, by the stream's key; without a key, by `_event_id`."""
+    key = binding.stream.key or (EVENT_ID,)
+    parts = partition(rows, key, binding.topic.partitions)
+    return [Append(binding.topic.name, p, binding.schema_id, part) for p, part in enumerate(parts) if part is not None]
+
+
+def raw_appends(binding: Binding, bad: pa.RecordBatch) -> list[Append]:
+    """Records that could not be read, as found; they end in the dead-letter table."""
+    rows = bad.select(RAW.names)
+    parts = partition(rows, ("origin",), binding.topic.partitions) if rows.num_rows else []
+    return [Append(binding.topic.name, p, RAW_SCHEMA_ID, part) for p, part in enumerate(parts) if part is not None]
+
+
+def publish(log: Log, binding: Binding, rows: pa.RecordBatch) -> list[Range]:
+    """Partition and append, durably; at least once under the caller's retry."""
+    return log.append(split_appends(binding, rows))
+
+
+def payload(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """The columns that an event class declares, without the envelope."""
+    return rows.select([name for name in rows.schema.names if name not in ENVELOPE])
+
+
+def arrived_us(rows: pa.RecordBatch) -> pa.Array:
+    """Arrival times in microseconds."""
+    return rows.column(ARRIVED_AT).cast(pa.int64())
