@@ -13,11 +13,10 @@ from millstream.declare.errors import Conflict, NotFound, UsageError
 from millstream.declare.stream import Stream
 from millstream.lake import deltalog, parquet, pins
 from millstream.lake.port import Files
+from millstream.lake.positions import TIME
 from millstream.lake.table import HOOKS_OFF, LakeTable
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
-TIME = "millstream-time/"
-"""App id prefix under which a sink keeps the newest event time (microseconds) of a topic's partition: `millstream-time/<uuid>/<partition>`."""
 
 
 class Lake:

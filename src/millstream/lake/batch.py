@@ -1,0 +1,256 @@
+"""From buffered slices of a partition to rows that land: judged, without doubles, marked when late."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millstream.declare.errors import Conflict
+from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID, LATE, OFFSET, PARTITION
+from millstream.declare.stream import Stream
+from millstream.lake import scan
+from millstream.lake.dead import DEAD, Quarantine
+from millstream.lake.judge import Judged, extra_fields, judge, table_schema
+from millstream.lake.positions import app_id, time_id
+from millstream.lake.table import LakeTable
+from millstream.log.dedupe import Deduper
+from millstream.log.port import Slice, Topic
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What has landed. rows + dead + duplicates = records.
+
+    Attributes:
+        late: Rows among `rows` that came behind their partition's watermark.
+        dropped: Records that were read and turned out to be somebody else's by now.
+    """
+
+    records: int = 0
+    rows: int = 0
+    dead: int = 0
+    duplicates: int = 0
+    late: int = 0
+    dropped: int = 0
+    commits: int = 0
+
+    def __add__(self, other: Progress) -> Progress:
+        return Progress(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+class Positions(Protocol):
+    """What a batcher asks its sink."""
+
+    topic: Topic
+    table: LakeTable
+
+
+@dataclass
+class Batch:
+    """One partition's part of a commit: offsets [start, end).
+
+    Attributes:
+        newest_us: Newest event time of the partition so far; None when nothing ever landed.
+        judged_to: Where the quarantine stood when its verdicts were read.
+    """
+
+    partition: int
+    start: int
+    end: int
+    rows: list[pa.RecordBatch] = field(default_factory=list)
+    letters: list[pa.RecordBatch] = field(default_factory=list)
+    schema_ids: set[int] = field(default_factory=set)
+    judged_to: int | None = None
+    records: int = 0
+    dead: int = 0
+    duplicates: int = 0
+    late: int = 0
+    least_us: int | None = None
+    most_us: int | None = None
+    newest_us: int | None = None
+    checksum: int = 0
+
+    @property
+    def landed(self) -> int:
+        return sum(rows.num_rows for rows in self.rows)
+
+    def progress(self) -> Progress:
+        return Progress(self.records, self.landed, self.dead, self.duplicates, self.late)
+
+    def range(self, gap: tuple[int, int] | None) -> dict[str, Any]:
+        """What the commit says about it; `checksum` is CRC-32 over the landed offsets, ascending, as little-endian 64-bit integers."""
+        said: dict[str, Any] = {"start": self.start, "end": self.end, "rows": self.landed, "dead": self.dead, "duplicates": self.duplicates, "late": self.late,
+                                "min_us": self.least_us, "max_us": self.most_us, "schema_ids": sorted(self.schema_ids), "checksum": self.checksum}  # fmt: skip
+        return said | ({"gap": list(gap)} if gap else {})
+
+
+class Batcher:
+    """Makes batches for one sink and remembers, per partition, what it needs of earlier ones."""
+
+    def __init__(self, stream: Stream[Any], dead: Quarantine, positions: Positions) -> None:
+        self.stream, self.dead, self.positions = stream, dead, positions
+        self.deduper = Deduper(stream.dedupe_within_us) if stream.dedupe else None
+        self.ready: dict[int, Batch] = {}
+        self.warm: set[int] = set()
+
+    def forget(self, partition: int) -> None:
+        """The next batch of this partition begins elsewhere: what is remembered of it is void."""
+        self.ready.pop(partition, None)
+        self.warm.discard(partition)
+        if self.deduper:
+            self.deduper.forget(partition)
+
+    def landed(self, partition: int) -> None:
+        """The batch made last is in the table."""
+        self.ready.pop(partition, None)
+
+    def extra(self, buffer: Mapping[int, Sequence[Slice]], table: LakeTable) -> list[pa.Field]:
+        """Columns that the table still lacks: of the class, or of a newer writer."""
+        have = {f.name: f.type for f in table.schema}
+        seen: dict[int, pa.RecordBatch] = {piece.schema_id: piece.rows for pieces in buffer.values() for piece in pieces if piece.rows.num_rows}
+        wanted = [*table_schema(self.stream), *(f for schema_id, rows in seen.items() for f in extra_fields(self.stream, rows, schema_id))]
+        return list({f.name: f for f in wanted if have.get(f.name) != f.type}.values())
+
+    def batch(self, partition: int, start: int, pieces: Sequence[Slice], table: LakeTable) -> Batch:
+        """The partition's batch; the one made before when nothing came in between (a commit is tried again)."""
+        made = self.ready.get(partition)
+        if made is None or made.end != pieces[-1].end or any(rows.schema.names != table.schema.names for rows in made.rows[:1]):
+            if made is not None:
+                self.forget(partition)
+            made = self.ready[partition] = self._make(partition, start, pieces, table)
+        return made
+
+    def quarantine(self, batches: Mapping[int, Batch]) -> None:
+        """Land what is dead and not yet recorded.
+
+        Raises:
+            Conflict: Someone else quarantined since verdicts were read; the batches concerned are made anew.
+        """
+        topic = self.positions.topic
+        if self.dead.exists:
+            self.dead.refresh()
+            stale = [p for p, b in batches.items() if self.dead.position(app_id(topic, p)) != b.judged_to]
+            if stale:
+                self._void(stale)
+                raise Conflict(f'dead letters of "{self.stream.name}", partitions {stale}: another worker recorded verdicts')
+        moved = {p: b for p, b in batches.items() if b.letters}
+        if not moved:
+            return
+        letters = [letter for batch in moved.values() for letter in batch.letters]
+        moves = {app_id(topic, p): (b.judged_to, b.end) for p, b in moved.items()}
+        said = {str(p): {"start": b.start, "end": b.end, "dead": sum(letter.num_rows for letter in b.letters)} for p, b in moved.items()}
+        try:
+            self.dead.land(letters, moves, {"by": "sink", "topic": topic.uuid, "ranges": said})
+        except BaseException:
+            self._void(moved)  # landed or not: verdicts are read again
+            raise
+        for partition, batch in moved.items():
+            batch.letters, batch.judged_to = [], self.dead.position(app_id(topic, partition))
+
+    def _void(self, partitions: Iterable[int]) -> None:
+        self.dead.refresh()
+        for partition in list(partitions):
+            self.forget(partition)
+
+    def _make(self, partition: int, start: int, pieces: Sequence[Slice], table: LakeTable) -> Batch:
+        topic = self.positions.topic
+        app = app_id(topic, partition)
+        batch = Batch(partition, start, pieces[-1].end, judged_to=self.dead.position(app), newest_us=table.position(time_id(topic, partition)))
+        if self.deduper and partition not in self.warm:
+            self._preload(partition, start, table)
+            self.warm.add(partition)
+        recorded = self.dead.recorded(app, partition, start, batch.end)
+        known = {*table_schema(self.stream).names}
+        extra = [f for f in table.schema if f.name not in known]
+        for piece in pieces:
+            if piece.rows.num_rows:
+                batch.schema_ids.add(piece.schema_id)
+                self._take(batch, piece, judge(self.stream, piece.rows, piece.schema_id, extra), recorded, table.schema)
+        return batch
+
+    def _take(self, batch: Batch, piece: Slice, judged: Judged, recorded: Ints, schema: pa.Schema) -> None:
+        offsets = judged.rows.column(OFFSET).to_numpy()
+        known = np.isin(offsets, recorded, assume_unique=True) if len(recorded) else np.zeros(len(offsets), bool)
+        fresh = [at for at in sorted(judged.errors) if not known[at]]
+        if fresh:
+            batch.letters.append(self._letters(batch.partition, judged, fresh))
+        good = judged.good & ~known
+        batch.records += len(offsets)
+        batch.dead += len(offsets) - int(good.sum())
+        rows = judged.rows if good.all() else judged.rows.filter(pa.array(good))
+        if self.deduper and rows.num_rows:
+            keep = self.deduper.keep(batch.partition, self._ids(rows), _micros(rows.column(ARRIVED_AT)), rows.column(OFFSET).to_numpy())
+            if not keep.all():
+                batch.duplicates += len(keep) - int(keep.sum())
+                rows = rows.filter(pa.array(keep))
+        if rows.num_rows:
+            batch.rows.append(self._finish(batch, rows, schema))
+
+    def _finish(self, batch: Batch, rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+        """Mark what is late, against the partition's watermark in the order of the log, and put columns in the table's order."""
+        times = _micros(rows.column(self.stream.schema.event_time))
+        before = np.maximum.accumulate(np.concatenate(([_NEVER if batch.newest_us is None else batch.newest_us], times)))
+        late = times < before[:-1] - self.stream.lateness_us
+        batch.late += int(late.sum())
+        batch.newest_us = int(before[-1])
+        low, high = int(times.min()), int(times.max())
+        batch.least_us = low if batch.least_us is None else min(low, batch.least_us)
+        batch.most_us = high if batch.most_us is None else max(high, batch.most_us)
+        batch.checksum = zlib.crc32(rows.column(OFFSET).to_numpy().astype("<i8").tobytes(), batch.checksum)
+        made = {**dict(zip(rows.schema.names, rows.columns, strict=True)), LATE: pa.array(late),
+                PARTITION: pa.repeat(pa.scalar(batch.partition, ENVELOPE[PARTITION]), rows.num_rows)}  # fmt: skip
+        return pa.RecordBatch.from_arrays([_as(made[field.name], field.type) for field in schema], schema=schema)
+
+    def _letters(self, partition: int, judged: Judged, at: list[int]) -> pa.RecordBatch:
+        found = [judged.raw(i) for i in at]
+        rows = judged.rows.take(pa.array(at))
+        columns = {"error": pa.array([judged.errors[i] for i in at], pa.string()), "raw": pa.array([raw for raw, _ in found], pa.binary()),
+                   "origin": pa.array([origin for _, origin in found], pa.string()), "topic": pa.array([self.positions.topic.uuid] * len(at), pa.string()),
+                   EVENT_ID: rows.column(EVENT_ID), ARRIVED_AT: rows.column(ARRIVED_AT), PARTITION: pa.array([partition] * len(at), ENVELOPE[PARTITION]),
+                   OFFSET: rows.column(OFFSET)}  # fmt: skip
+        return pa.RecordBatch.from_arrays([columns[name] for name in DEAD.names], schema=DEAD)
+
+    def _ids(self, rows: pa.RecordBatch) -> pa.Array:
+        return rows.column(EVENT_ID if self.stream.dedupe == "event_id" else str(self.stream.dedupe))
+
+    def _preload(self, partition: int, start: int, table: LakeTable) -> None:
+        """What the predecessor had kept within the window: the partition's rows, by arrival (PROTOCOL 14)."""
+        assert self.deduper is not None
+        preload(self.deduper, self.stream, table, partition, start)
+
+
+_NEVER = -(1 << 61)
+
+
+def preload(deduper: Deduper, stream: Stream[Any], table: LakeTable, partition: int, start: int) -> None:
+    """Teach a deduper the ids that a table holds of a partition below `start`, as far back as its window reaches."""
+    files = scan.candidates(table, {PARTITION: (partition, partition)})
+    newest = max((row[f"max.{ARRIVED_AT}"] for row in files if row.get(f"max.{ARRIVED_AT}")), default=None)
+    if newest is None:
+        return
+    cutoff = newest - timedelta(microseconds=stream.dedupe_within_us)
+    columns = [EVENT_ID if stream.dedupe == "event_id" else str(stream.dedupe), ARRIVED_AT, OFFSET]
+    where = (pc.field(PARTITION) == partition) & (pc.field(ARRIVED_AT) >= cutoff) & (pc.field(OFFSET) < start)
+    bounds = {PARTITION: (partition, partition), ARRIVED_AT: (cutoff, None), OFFSET: (None, start - 1)}
+    held = list(scan.scan(table, columns, bounds, where))
+    if held:
+        ids, arrived, offsets = pa.Table.from_batches(held).sort_by(OFFSET).combine_chunks().to_batches()[0].columns
+        deduper.preload(partition, ids, _micros(arrived), offsets.to_numpy())
+
+
+def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    return column if column.type.equals(kind) else column.cast(kind)
+
+
+def _micros(column: pa.Array) -> Ints:
+    values: Ints = column.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return values

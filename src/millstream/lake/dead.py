@@ -1,0 +1,82 @@
+"""The quarantine: `<stream>__dead` keeps each record that did not land, with why, so that nothing is dropped on the way.
+
+Order of a batch: quarantine first, then the main table. So after a crash the quarantine may be ahead of the main table, and in that
+stretch recorded verdicts stand: an offset in quarantine is not judged again and never goes to main; any other offset that fails now is
+quarantined first (PROTOCOL 5). So each record is in exactly one of the two, whatever the batch bounds and the code's version.
+Readers look only below the main table's position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from millstream.declare.errors import NotFound
+from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, PARTITION
+from millstream.lake.lake import Lake
+from millstream.lake.points import reach
+from millstream.lake.scan import scan
+from millstream.lake.table import LakeTable
+
+DEAD = pa.schema(
+    [pa.field("error", pa.string()), pa.field("raw", pa.binary()), pa.field("origin", pa.string()), pa.field("topic", pa.string()),
+     *(pa.field(name, ENVELOPE[name]) for name in (EVENT_ID, ARRIVED_AT, PARTITION, OFFSET))]
+)  # fmt: skip
+"""`raw` is the record as found, or as JSON when it could be read and was refused; `topic` is the topic's uuid."""
+
+
+def dead_name(stream: str) -> str:
+    """The table of a stream's dead letters."""
+    return f"{stream}__dead"
+
+
+class Quarantine:
+    """One topic's dead letters, as one sink sees them. Touches no file while nothing is dead."""
+
+    def __init__(self, lake: Lake, stream: str, topic: str) -> None:
+        self._lake, self._name, self._topic = lake, dead_name(stream), topic
+        self._table: LakeTable | None = None
+        self.refresh()
+
+    @property
+    def exists(self) -> bool:
+        return self._table is not None
+
+    def refresh(self) -> None:
+        """See what others have quarantined."""
+        try:
+            self._table = self._lake.table(self._name)
+        except NotFound:
+            self._table = None
+
+    def position(self, app: str) -> int | None:
+        """How far a partition has been judged with a dead letter in it."""
+        return None if self._table is None else self._table.position(app)
+
+    def recorded(self, app: str, partition: int, start: int, end: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Offsets of [start, end) that are dead already, ascending."""
+        stands = self.position(app)
+        if self._table is None or stands is None or stands <= start:
+            return np.empty(0, np.int64)
+        where = (pc.field("topic") == self._topic) & (pc.field(PARTITION) == partition) & (pc.field(OFFSET) >= start) & (pc.field(OFFSET) < end)
+        found = [batch.column(0).to_numpy() for batch in scan(self._table, [OFFSET], {PARTITION: (partition, partition), OFFSET: (start, end - 1)}, where)]
+        return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+
+    def land(self, letters: list[pa.RecordBatch], moves: Mapping[str, tuple[int | None, int]], metadata: Mapping[str, Any]) -> None:
+        """Keep these letters: one commit, with the positions checked.
+
+        Args:
+            moves: App id -> (where it stood when verdicts were read, end of the batch).
+
+        Raises:
+            Conflict: Someone else quarantined meanwhile: read the verdicts again.
+        """
+        if self._table is None:
+            self._table = self._lake.create(self._name, DEAD)
+        txns = {app: (stood, max(stood or 0, end)) for app, (stood, end) in moves.items()}
+        self._table.append(letters, txns=txns, metadata=metadata)
+        reach("sink.quarantined")
