@@ -1,6 +1,6 @@
 """A load generator for one HTTP server: keep-alive connections, each with one request in flight.
 
-    python bench/load.py URL BODY_FILE --connections 16 --seconds 3     prints one line of JSON
+python bench/load.py URL BODY_FILE --connections 16 --seconds 3     prints one line of JSON
 """
 
 from __future__ import annotations

@@ -12,8 +12,7 @@ import pyarrow as pa
 
 import millstream as ms
 from millstream.declare.endpoint import Endpoint
-from millstream.features.definition import Definition, Output
-from millstream.features.port import Lookup
+from millstream.features.online import Found
 from millstream.log.envelope import Binding
 from millstream.log.port import Append, Range, Topic
 from millstream.serve.decide import Arm, Decider
@@ -66,29 +65,18 @@ def binding_of(endpoint: Endpoint[Any, Any]) -> Binding:
     return Binding(topic=Topic(stream.name, "0" * 32, stream.partitions), schema_id=1, stream=stream)
 
 
-def definition(name: str, stream: str = "departures") -> Definition:
-    return Definition(generation=f"g-{name}", name=name, stream=stream, time="ts", key=("carrier",), values=(), where=None,
-                      outputs=(Output("flights", "count", None), Output("delay", "mean", None)), windows_us=(10_800_000_000,))  # fmt: skip
+class FakeReader:
+    """Look-ups of one feature by the request's carrier."""
 
-
-class FakeStore:
-    """Look-ups by key; the positions of each generation can be moved between two look-ups."""
+    columns = ("left__flights_3h", "left__delay_3h")
 
     def __init__(self, known: Mapping[str, float]) -> None:
-        self.known, self.offsets = dict(known), {}  # type: ignore[var-annotated]
-        self.script: list[Callable[[], None]] = []
-        self.exact = True
+        self.known, self.inexact = dict(known), ()  # type: ignore[var-annotated]
 
-    def lookup(self, definition: Definition, keys: Sequence[str | None], at_us: Sequence[int]) -> list[Lookup]:
-        if self.script:
-            self.script.pop(0)()
-        offsets = dict(self.offsets.get(definition.generation, {0: 0}))
-        return [self._one(key, offsets) for key in keys]
-
-    def _one(self, key: str | None, offsets: Mapping[int, int]) -> Lookup:
-        if key is None or key not in self.known:
-            return Lookup({"flights_3h": 0, "delay_3h": None}, {"delay_3h": "null_key" if key is None else "never_seen"}, offsets, self.exact)
-        return Lookup({"flights_3h": 1, "delay_3h": self.known[key]}, {}, offsets, self.exact)
+    def __call__(self, request: Mapping[str, Any], at_us: int) -> Found:
+        delay = self.known.get(request["carrier"])
+        reasons = {} if delay is not None else {"left__delay_3h": "never_seen"}
+        return Found({"left__flights_3h": int(delay is not None), "left__delay_3h": delay}, reasons, {"departures": {0: 0}}, self.inexact)
 
 
 class Fixed:

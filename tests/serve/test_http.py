@@ -8,11 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from serve_fakes import FakeLive, FakeLog, FakeStore, Fixed, definition, live
+from serve_fakes import FakeLive, FakeLog, FakeReader, Fixed, live
 
 from millstream.declare.errors import ConfigError, Full
 from millstream.serve.decide import Arm, Decider
-from millstream.serve.lookup import Reads, Use
 from millstream.serve.server import Limits, Server, guard
 
 ASK = {"flight_id": "f1", "carrier": "UA", "distance": 100.0, "ts": "2013-11-01T12:00:00Z"}
@@ -81,11 +80,8 @@ def test_an_array_is_answered_in_its_order() -> None:
 
 
 def test_features_are_looked_up_derived_and_explained() -> None:
-    store = FakeStore({"UA": 12.5})
-    use = Use(definition("left"), ("carrier",), "left", lambda r: r["carrier"])
-    arm = Arm(
-        model="trees", version=1, predictor=Fixed(lambda row: row["half"]), reads=Reads([use], store), derive={"half": lambda r: (r["left__delay_3h"] or 0) / 2}
-    )
+    reads = FakeReader({"UA": 12.5})
+    arm = Arm(model="trees", version=1, predictor=Fixed(lambda row: row["half"]), reads=reads, derive={"half": lambda r: (r["left__delay_3h"] or 0) / 2})
     made = live()
     made.deciders["late"] = Decider("late", made.deciders["late"].form, {}, None, {}, arm)
 
@@ -95,27 +91,11 @@ def test_features_are_looked_up_derived_and_explained() -> None:
         assert known.json["as_of"] == {"departures": {"0": 0}}
         unseen = await call(app, "/v1/predict/late?explain=1", {**ASK, "carrier": "??"})
         assert unseen.status == 200 and unseen.json["reasons"] == {"left__delay_3h": "never_seen"}
-        store.exact = False
+        reads.inexact = ("left",)
         old = await call(app, "/v1/predict/late?explain=1", ASK)
         assert old.json["reasons"] == {"left": "inexact"}
 
     story(test, made)
-
-
-def test_all_uses_of_a_stream_are_as_of_the_same_positions() -> None:
-    store = FakeStore({"UA": 1.0})
-    store.offsets = {"g-a": {0: 5}, "g-b": {0: 5}}
-
-    def moved(a: int, b: int) -> Callable[[], None]:
-        return lambda: store.offsets.update({"g-a": {0: a}, "g-b": {0: b}})
-
-    uses = [Use(definition(n), ("carrier",), n, lambda r: r["carrier"]) for n in ("a", "b")]
-    store.script = [moved(5, 5), moved(6, 6)]  # an updater moves between the two look-ups, once
-    (looked,) = Reads(uses, store)([{"carrier": "UA"}], [0])  # type: ignore[arg-type]
-    assert looked.as_of == {"departures": {0: 6}}
-    store.script = [moved(n // 2, n // 2 + 1) for n in range(100)]  # never at one: each says where it stood
-    (looked,) = Reads(uses, store)([{"carrier": "UA"}], [0])  # type: ignore[arg-type]
-    assert set(looked.as_of) == {"departures", "departures/b"}
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def ask_on(url: str, answered: list[str], broken: list[str], worker: int) -> Non
 def recorded(folder: Path) -> list[str]:
     """Decision ids in the log, in all partitions."""
     log = engines(folder)["log"]
-    reader = log.reader("rank_decisions", {p: 0 for p in log.ends("rank_decisions")})
+    reader = log.reader("rank_decisions", dict.fromkeys(log.ends("rank_decisions"), 0))
     ids: list[str] = []
     while slices := reader.poll(50_000, timedelta(0)):
         ids += [i for s in slices for i in s.rows["decision_id"].to_pylist()]

@@ -1,10 +1,10 @@
 """A model behind HTTP: its decisions are one more source of the log.
 
 request.py   the class of a request -> a decoder, and its complaints in words
-lookup.py    the features of one request, all of a stream as of the same positions
 decide.py    one endpoint as it stands: route, look up, derive, predict
 record.py    the stream of decisions, and the recorder that answers only when they are durable
-live.py      versions, features, experiments and updaters behind it, swapped while it serves
+live.py      versions and experiments behind it, swapped while it serves
+updates.py   the feature updaters of the process: filled once, then moved on
 server.py    the HTTP face: `app(...)` and `run(...)`
 meter.py     counters and histograms in Prometheus' text
 wire.py      JSON replies, the one shape of an error, bodies with a bound

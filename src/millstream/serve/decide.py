@@ -10,11 +10,13 @@ from typing import Any, Protocol
 import msgspec
 
 from millstream.declare.errors import Transient, WorkFailed
-from millstream.serve.lookup import Looked, Reads
+from millstream.features.online import Found
+from millstream.features.port import Reader
 from millstream.serve.record import decision_id
 from millstream.serve.request import RequestForm, moment_of, moment_us
 
 _json = msgspec.json.Encoder().encode
+_NOTHING = Found({}, {}, {})
 
 
 class Predicts(Protocol):
@@ -43,7 +45,7 @@ class Arm:
     model: str | None = None
     version: int | None = None
     predictor: Predicts | None = None
-    reads: Reads | None = None
+    reads: Reader | None = None
     derive: Mapping[str, Callable[[Mapping[str, Any]], Any]] = field(default_factory=dict)
     value: Any = None
     missing: str = ""
@@ -82,20 +84,14 @@ class Decider:
             WorkFailed: A model or a derived column raised.
         """
         began = time.perf_counter() if began is None else began
-        moments = [self._moment(request) for request in requests]
-        routed = [self._route(request) for request in requests]
-        chosen: dict[int, list[int]] = {}
-        for i, (_, arm) in enumerate(routed):
-            chosen.setdefault(id(arm), []).append(i)
-        rows: list[dict[str, Any]] = [{}] * len(requests)
-        for indexes in chosen.values():
-            arm = routed[indexes[0]][1]
-            if arm.missing:
-                raise Transient(f'endpoint "{self.endpoint}": {arm.missing}')
-            found = arm.reads([requests[i] for i in indexes], [moments[i] for i in indexes]) if arm.reads else [Looked() for _ in indexes]
-            for i, looked in zip(indexes, found, strict=True):
-                rows[i] = self._row(requests[i], moments[i], routed[i][0], arm, looked, began)
-        return rows
+        return [self._decide(request, began) for request in requests]
+
+    def _decide(self, request: dict[str, Any], began: float) -> dict[str, Any]:
+        moment = self._moment(request)
+        routed, arm = self._route(request)
+        if arm.missing:
+            raise Transient(f'endpoint "{self.endpoint}": {arm.missing}')
+        return self._row(request, moment, routed, arm, _NOTHING if arm.reads is None else arm.reads(request, moment), began)
 
     def _moment(self, request: dict[str, Any]) -> int:
         given = request[self.form.time]
@@ -114,17 +110,18 @@ class Decider:
         value = None if field is None else request[field]
         return None if value is None else str(value)
 
-    def _row(self, request: Mapping[str, Any], moment: int, routed: Any, arm: Arm, looked: Looked, began: float) -> dict[str, Any]:
-        row = {**request, **looked.values}
+    def _row(self, request: Mapping[str, Any], moment: int, routed: Any, arm: Arm, found: Found, began: float) -> dict[str, Any]:
+        row = {**request, **found.values}
         predicted = _predict(arm, row) if arm.predictor is not None else None
-        several = isinstance(predicted, Mapping)
-        value = dict(predicted) if several else arm.value
+        several = dict(predicted) if isinstance(predicted, Mapping) else None
+        value = arm.value if several is None else several
+        reasons = {**found.reasons, **dict.fromkeys(found.inexact, "inexact")} if found.inexact else found.reasons
         row |= {
             "decision_id": decision_id(), "unit": self._unit(request, routed.experiment if routed else None),
-            "reasons": _json(looked.reasons).decode() if looked.reasons else None,
+            "reasons": _json(reasons).decode() if reasons else None,
             "experiment": None, "phase": None, "arm": None, "propensity": None, "model": arm.model, "version": arm.version,
-            "prediction": None if several else predicted, "value": None if arm.model and not several else _json(value).decode(),
-            "as_of": _json(looked.as_of).decode(), "ts": moment_of(moment),
+            "prediction": None if several else predicted, "value": None if arm.model and several is None else _json(value).decode(),
+            "as_of": _json(found.offsets).decode(), "ts": moment_of(moment),
         }  # fmt: skip
         if routed is not None:
             row |= {"experiment": routed.experiment, "phase": routed.phase, "arm": routed.arm, "propensity": routed.propensity}

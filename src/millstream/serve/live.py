@@ -20,10 +20,8 @@ from millstream.declare.stream import Stream
 from millstream.experiment import learn, phases
 from millstream.experiment.route import Router
 from millstream.features.definition import Definition
-from millstream.features.keys import encoder
 from millstream.log.envelope import Binding, topic_of
 from millstream.serve.decide import Arm, Decider
-from millstream.serve.lookup import Reads, Use
 from millstream.serve.meter import Labels
 from millstream.serve.record import decisions_stream, feature_columns, request_schema
 from millstream.serve.request import RequestForm
@@ -209,12 +207,12 @@ class Live:
     def _built(self, model: Model[Any], version: int) -> Arm:
         began = time.perf_counter()
         predictor = self._load(model, version)
-        uses = [Use(definition, tuple(columns), prefix, encoder(columns)) for definition, columns, prefix in predictor.definitions]
-        for use in uses:
-            self.updates.want(use.definition)
-        self.updates.ready({use.definition.generation: use.definition for use in uses})
+        for definition, _, _ in predictor.definitions:
+            self.updates.want(definition)
+        self.updates.ready([definition for definition, _, _ in predictor.definitions])
+        reads = self._behind.store.reader(predictor.definitions) if predictor.definitions else None
         log.info("%s@%d is ready after %.2f s", model.name, version, time.perf_counter() - began)
-        return Arm(model=model.name, version=version, predictor=predictor, reads=Reads(uses, self._behind.store), derive=dict(predictor.derive))
+        return Arm(model=model.name, version=version, predictor=predictor, reads=reads, derive=dict(predictor.derive))
 
     def _registered(self, model: Model[Any], version: int) -> Any:
         from millstream.train.predictor import load

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from types import GenericAlias
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -98,6 +99,7 @@ def decisions_stream(endpoint: Endpoint[Any, Any], params: Mapping[str, Any] | N
     """The stream `<endpoint>_decisions`: one event a decision, typed, features as columns.
 
     All but `decision_id` and `ts` may be NULL, so that a feature added tomorrow keeps the contract with what is stored.
+    One partition: a group of decisions is then one batch of the log, and a partition takes more of them than endpoints make.
     `ts` is the event time of the request, or the moment it came.
 
     Raises:
@@ -115,7 +117,7 @@ def decisions_stream(endpoint: Endpoint[Any, Any], params: Mapping[str, Any] | N
     columns |= {name: (_TYPES[kind if kind in _TYPES else "string"], "") for name, kind in features.items()}
     columns |= DECIDED
     made = _event_class(f"{endpoint.name}_decision", f"A decision of the endpoint {endpoint.name}.", columns)
-    return stream(endpoint.decisions, made, key="decision_id", dedupe="decision_id", doc=made.__doc__ or "")
+    return stream(endpoint.decisions, made, key="decision_id", dedupe="decision_id", partitions=1, doc=made.__doc__ or "")
 
 
 def _event_class(name: str, doc: str, columns: Mapping[str, tuple[Any, str]]) -> type[Event]:
@@ -129,7 +131,7 @@ def _event_class(name: str, doc: str, columns: Mapping[str, tuple[Any, str]]) ->
 def _annotation(field: Field) -> Any:
     if field.kind == "enum":
         return Literal[field.symbols]
-    return list[_TYPES[field.item]] if field.item else _TYPES[field.kind]  # type: ignore[misc]
+    return GenericAlias(list, (_TYPES[field.item],)) if field.item else _TYPES[field.kind]
 
 
 def decision_id() -> str:

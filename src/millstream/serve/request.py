@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from datetime import UTC, date, datetime
+from types import GenericAlias
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -88,7 +89,7 @@ def moment_of(us: int) -> datetime:
 
 
 def _spec(field: Field) -> Any:
-    hint = Literal[field.symbols] if field.kind == "enum" else list[_TYPES[field.item]] if field.item else _TYPES[field.kind]  # type: ignore[misc]
+    hint = Literal[field.symbols] if field.kind == "enum" else GenericAlias(list, (_TYPES[field.item],)) if field.item else _TYPES[field.kind]
     if field.role == "event_time" or field.nullable:
         return (field.name, hint | None, None if field.default is REQUIRED else field.default)
     return (field.name, hint) if field.default is REQUIRED else (field.name, hint, field.default)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -46,14 +46,14 @@ class Updates:
         """Keep this definition alive from now on."""
         self._wanted.setdefault(definition.generation, definition)
 
-    def ready(self, definitions: Mapping[str, Definition]) -> None:
+    def ready(self, definitions: Iterable[Definition]) -> None:
         """Fill what was never filled. Blocks for as long as that takes.
 
         Raises:
             Transient: It is another process's work, and not done yet.
         """
-        for generation, definition in definitions.items():
-            if self._is_active(generation):
+        for definition in definitions:
+            if self._is_active(definition.generation):
                 continue
             if not self._run:
                 raise Transient(f'features "{definition.name}" are not filled yet')
@@ -81,7 +81,7 @@ class Updates:
             if worker is not None and worker.generations == wanted and worker.thread.is_alive():
                 continue
             try:
-                self.ready({d.generation: d for d in definitions})
+                self.ready(definitions)
             except MillstreamError as error:
                 log.warning("features of %s: %s", stream, error)
                 continue

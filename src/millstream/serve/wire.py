@@ -90,5 +90,5 @@ def header(scope: Scope, name: bytes) -> str | None:
     """A header by its lower-case name."""
     for key, value in scope["headers"]:
         if key == name:
-            return value.decode("latin-1")  # type: ignore[no-any-return]
+            return str(value, "latin-1")
     return None

@@ -63,7 +63,7 @@ class Scene:
 
     def rows(self, text: str, table: Snapshot, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """The rows of a query over `t`."""
-        return self.sql.query(text, {"t": table}, params or {}).read_all().to_pylist()  # type: ignore[no-any-return]
+        return self.sql.query(text, {"t": table}, params or {}).read_all().to_pylist()
 
     def newest_us(self, name: str, time: str) -> int | None:
         """The newest event time of a table."""
