@@ -90,7 +90,7 @@ DEPARTURES = pa.table({"carrier": ["UA"], "delay": [5.0], "ts": pa.array([0], pa
 @pytest.mark.parametrize("text", ALLOWED)
 def test_what_is_let_through_runs(text: str, sql: Sql) -> None:
     query = read_only(text, KNOWN)
-    sql.query(query.sql, dict.fromkeys(query.tables, DEPARTURES)).read_all()
+    sql.query(query, dict.fromkeys(query.tables, DEPARTURES)).read_all()
 
 
 # Reading the engine's own catalogue, and a crash that only a process may see, are the guard's alone; the rest the engine refuses too.

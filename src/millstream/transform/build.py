@@ -23,11 +23,13 @@ from millstream.lake.port import Snapshot
 from millstream.transform.fit import fit, fitted
 from millstream.transform.increments import News, Span, drivers, news, spans, touched
 from millstream.transform.port import Sql
-from millstream.transform.recipe import Recipe
+from millstream.transform.recipe import Recipe, fingerprint, inputs
 
 if TYPE_CHECKING:
     from millstream.lake.lake import Lake
     from millstream.lake.table import LakeTable
+
+__all__ = ["Built", "build", "fingerprint", "inputs"]
 
 CODE, DONE = "millstream/code", "millstream/table/"
 How = Literal["full", "intervals", "append", "nothing"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from millstream.declare.errors import DefinitionError, UsageError
@@ -31,16 +30,14 @@ _WORD = re.compile(r'"?(\w+)"?\s*\(')
 _LONGEST = 100_000
 
 
-@dataclass(frozen=True)
-class Query:
-    """A text that may be run.
+class Query(str):
+    """A text that may be run: the statement, without a closing semicolon and what follows it.
 
     Attributes:
-        sql: The statement, without a closing semicolon and what follows it.
         tables: The lake's tables that it reads; give the engine these and no others.
     """
 
-    sql: str
+    __slots__ = ("tables",)
     tables: tuple[str, ...]
 
 
@@ -59,7 +56,9 @@ def read_only(text: str, known: Collection[str]) -> Query:
         raise UsageError('the text has characters that no query needs: a zero byte, or U&"..."')
     statement = _one(text)
     _functions(statement, text)
-    return Query(body(text), _tables(statement, known))
+    query = Query(body(text))
+    query.tables = _tables(statement, known)
+    return query
 
 
 def _one(text: str) -> exp.Expression:
