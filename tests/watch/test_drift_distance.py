@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.watch.drift import Shape, compare, dkw, judged, ks, total_variation, weissman
+from millstream.transform.profile import Column
+from millstream.watch.drift import compare, dkw, judged, ks, total_variation, weissman
 
 STEPS = 200
 numbers = st.lists(st.one_of(st.integers(-5, 5).map(float), st.floats(-1e6, 1e6)), min_size=1, max_size=300)
@@ -78,15 +79,19 @@ def test_total_variation() -> None:
     assert total_variation({}, {}) == 0.0
 
 
-def shape(values: Any, nulls: int = 0) -> Shape:
+def shape(values: Any, nulls: int = 0) -> Column:
     values = np.asarray(values)
     if values.dtype.kind in "US":
         names, counts = np.unique(values, return_counts=True)
-        return Shape(len(values) + nulls, nulls, shares={str(n): c / len(values) for n, c in zip(names, counts, strict=True)})
-    return Shape(len(values) + nulls, nulls, tuple(quantiles(values.astype(float))))
+        return category(len(values) + nulls, {str(n): int(c) for n, c in zip(names, counts, strict=True)}, nulls=nulls)
+    return Column("x", "double", "number", len(values) + nulls, nulls, quantiles=tuple(quantiles(values.astype(float))))
 
 
-def found(old: Shape, new: Shape, tolerance: float = 0.1) -> dict[str, str]:
+def category(rows: int, counts: dict[str, int], *, nulls: int = 0, complete: bool = True) -> Column:
+    return Column("x", "string", "category", rows, nulls, top=tuple(counts.items()), complete=complete)
+
+
+def found(old: Column, new: Column, tolerance: float = 0.1) -> dict[str, str]:
     return {d.kind: d.status for d in compare({"x": old}, {"x": new}, tolerance)}
 
 
@@ -109,16 +114,16 @@ def test_few_rows_are_not_enough_to_say() -> None:
 
 
 def test_a_cut_list_of_categories_is_compared_by_what_both_list() -> None:
-    whole = Shape(100_000, 0, shares={f"c{i}": 0.01 for i in range(100)})
-    cut = Shape(100_000, 0, shares={f"c{i}": 0.01 for i in range(20)}, complete=False)
+    whole = category(100_000, {f"c{i}": 1_000 for i in range(100)})
+    cut = category(100_000, {f"c{i}": 1_000 for i in range(20)}, complete=False)
     assert found(whole, cut) == {"nulls": "ok", "tv": "ok", "unseen": "ok"}
     assert "unseen" not in found(cut, whole), "what training saw is not fully listed, so nothing can be called unseen"
 
 
 def test_the_furthest_comes_first_and_a_column_of_nulls_is_no_error() -> None:
     rng = np.random.default_rng(8)
-    old = {"a": shape(rng.normal(size=9_000)), "b": shape(rng.normal(size=9_000)), "gone": shape(np.zeros(9)), "empty": Shape(9_000, 0, (0.0, 1.0))}
-    new = {"a": shape(rng.normal(size=9_000)), "b": shape(rng.normal(3, 1, 9_000)), "empty": Shape(9_000, 9_000)}
+    old = {"a": shape(rng.normal(size=9_000)), "b": shape(rng.normal(size=9_000)), "gone": shape(np.zeros(9)), "empty": shape(rng.normal(size=9_000))}
+    new = {"a": shape(rng.normal(size=9_000)), "b": shape(rng.normal(3, 1, 9_000)), "empty": Column("x", "double", "number", 9_000, 9_000)}
     told = compare(old, new, 0.1)
     assert told[0].column in ("b", "empty") and {(d.column, d.kind) for d in told if d.status == "drifted"} == {("b", "ks"), ("empty", "nulls")}
     assert "gone" not in {d.column for d in told}

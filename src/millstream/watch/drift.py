@@ -15,10 +15,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from millstream.declare.endpoint import Endpoint
+from millstream.declare.errors import Incompatible
+from millstream.declare.monitor import Drift
+from millstream.declare.noun import Noun
+from millstream.train.dataset import Dataset, latest
+from millstream.transform.profile import Column, Profile, profile
+from millstream.watch.scene import Scene, quoted, table_of, time_of
+from millstream.watch.verdict import Verdict, unknown
 
 ALPHA = 0.01
 
@@ -97,45 +106,81 @@ def judged(column: str, kind: str, value: float, allowance: float, tolerance: fl
     return Distance(column, kind, value, allowance, status)
 
 
-@dataclass(frozen=True)
-class Shape:
-    """One column's distribution, as drift compares it.
+def drift(check: Drift, target: Noun, scene: Scene) -> Verdict:
+    """The columns of a training set as they come in now, against the set as it was stored; the verdict's value is the distance
+    that is furthest beyond its allowance.
 
-    Attributes:
-        quantiles: Of a number, at even steps from 0 to 1; empty for categories, and for a column without a value.
-        shares: Of categories that are listed, among the values that are not NULL.
-        complete: Whether every category is listed.
+    The set's profile is made once for each version and kept in the state; the window's ends at the newest event.
     """
+    stored = latest(check.against.name, scene.lake)
+    name, time = table_of(target), "ts" if isinstance(target, Endpoint) else time_of(target)
+    table = scene.table(name)
+    if stored is None or table is None or time is None:
+        lacks = (
+            f'the training set "{check.against.name}" was never made' if stored is None else f"{target} holds nothing yet" if time else f"{target} has no time"
+        )
+        return unknown("drift", lacks, check.tolerance)
+    columns = [c for c in stored.columns if c in table.schema.names]
+    if not columns:
+        return unknown("drift", f'{target} and "{stored.name}" have no column in common', check.tolerance)
+    text = f"select {', '.join(map(quoted, columns))} from t where epoch_us({quoted(time)}) > (select max(epoch_us({quoted(time)})) from t) - {check.window_us}"
+    window = profile(scene.sql, scene.sql.query(text, {"t": table}).read_all(), columns)
+    if not window.rows:
+        return unknown("drift", f"{target} holds nothing yet", check.tolerance)
+    reference = _reference(stored, scene)
+    found = compare({c.name: c for c in reference.columns}, {c.name: c for c in window.columns}, check.tolerance)
+    return _verdict(found, reference.rows, window.rows, check)
 
-    rows: int
-    nulls: int
-    quantiles: tuple[float, ...] = ()
-    shares: Mapping[str, float] = field(default_factory=dict)
-    complete: bool = True
 
-    @property
-    def known(self) -> int:
-        """Rows that are not NULL."""
-        return self.rows - self.nulls
+def _reference(stored: Dataset, scene: Scene) -> Profile:
+    """The profile of a version of the set, as kept; made when it is first needed."""
+    key = f"{stored.name}@{stored.fingerprint}"
+    kept = scene.state.get("profile", key)
+    if kept is not None:
+        with suppress(Incompatible):  # written in another form: made again
+            return Profile.from_dict(kept.value)
+    made = profile(scene.sql, scene.lake.table(stored.name).snapshot(stored.version), list(stored.columns))
+    scene.state.put("profile", key, made.to_dict())
+    return made
 
 
-def compare(reference: Mapping[str, Shape], window: Mapping[str, Shape], tolerance: float) -> list[Distance]:
+def _verdict(found: list[Distance], before: int, now: int, check: Drift) -> Verdict:
+    drifted, unsure = [d for d in found if d.status == "drifted"], [d for d in found if d.status == "unknown"]
+    columns = list(dict.fromkeys(d.column for d in found))
+    details = {"reference_rows": before, "window_rows": now, "distances": [d._asdict() for d in found]}
+    rows = f"{now:,} rows against {before:,}"
+    if drifted:
+        far = list(dict.fromkeys(d.column for d in drifted))
+        first = max(drifted, key=lambda d: d.value - d.allowance)
+        text = (f"{len(far)} of {len(columns)} columns have drifted by more than {check.tolerance:g}, furthest {first.column} "
+                f"({first.kind} {first.value:.3f}, chance explains {first.allowance:.3f}); {rows}")  # fmt: skip
+        return Verdict("drift", "drifted", first.value, check.tolerance, text, details)
+    first = max(found, key=lambda d: d.value, default=None)
+    value = first.value if first else 0.0
+    if unsure and len(unsure) == len(found):
+        return Verdict("drift", "unknown", value, check.tolerance, f"not enough data to tell a distance of {check.tolerance:g}: {rows}", details)
+    few = f"; {len(unsure)} distances have too few rows to tell" if unsure else ""
+    return Verdict("drift", "ok", value, check.tolerance, f"{len(columns)} columns are within {check.tolerance:g}, furthest "
+                   f"{first.column if first else 'none'} ({value:.3f}); {rows}{few}", details)  # fmt: skip
+
+
+def compare(reference: Mapping[str, Column], window: Mapping[str, Column], tolerance: float) -> list[Distance]:
     """Every distance of every column that both have, the furthest beyond its allowance first."""
-    columns = [c for c in reference if c in window]
+    columns = [c for c in reference if c in window and reference[c].kind != "time"]  # time moves on, and that is no drift
     alpha = ALPHA / max(1, 2 * len(columns))
     found = [d for c in columns for d in _column(c, reference[c], window[c], tolerance, alpha)]
     return sorted(found, key=lambda d: d.allowance - d.value)
 
 
-def _column(name: str, old: Shape, new: Shape, tolerance: float, alpha: float) -> Iterable[Distance]:
+def _column(name: str, old: Column, new: Column, tolerance: float, alpha: float) -> Iterable[Distance]:
     share = abs(_share(old.nulls, old.rows) - _share(new.nulls, new.rows))
     yield judged(name, "nulls", share, dkw(old.rows, alpha) + dkw(new.rows, alpha), tolerance)
     if not old.known or not new.known:
         return
-    if old.quantiles and new.quantiles:
+    if old.kind == new.kind == "number":
         rounding = 1 / max(len(old.quantiles) - 1, 1) + 1 / max(len(new.quantiles) - 1, 1)
         yield judged(name, "ks", ks(old.quantiles, new.quantiles), dkw(old.known, alpha) + dkw(new.known, alpha) + rounding, tolerance)
-    elif old.shares and new.shares:
+    elif old.kind == new.kind == "category":
         before, after = _listed(old, new), _listed(new, old)
         categories = len({*before, *after})
         yield judged(name, "tv", total_variation(before, after), weissman(categories, old.known, alpha) + weissman(categories, new.known, alpha), tolerance)
@@ -146,11 +191,11 @@ def _column(name: str, old: Shape, new: Shape, tolerance: float, alpha: float) -
             yield judged(name, "unseen", max(0.0, unseen), dkw(new.known, alpha), tolerance)
 
 
-def _listed(shape: Shape, other: Shape) -> dict[str, float]:
+def _listed(column: Column, other: Column) -> dict[str, float]:
     """Shares of what both list; when one lists only its most frequent, all else is one category."""
-    if shape.complete and other.complete:
-        return dict(shape.shares)
-    common = {c: s for c, s in shape.shares.items() if c in other.shares}
+    if column.complete and other.complete:
+        return column.shares
+    common = {c: s for c, s in column.shares.items() if c in other.shares}
     return common | {"": max(0.0, 1.0 - math.fsum(common.values()))}
 
 
