@@ -1,0 +1,66 @@
+"""SQLite passes the state suite, also between processes and under kills."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from millstream.declare.contract import StateContract
+from millstream.declare.errors import Corrupt
+from millstream.declare.port import State
+from millstream.declare.registry import engine
+from millstream.engines.sqlite.state import SqliteState
+
+
+class TestSqliteState(StateContract):
+    @pytest.fixture
+    def state(self, tmp_path: Path) -> Iterator[State]:  # type: ignore[override]
+        made = SqliteState(f"sqlite:{tmp_path}/deep/state.db")
+        yield made
+        made.close()
+
+    def again(self, state: State) -> State:
+        assert isinstance(state, SqliteState)
+        return SqliteState(str(state.path))
+
+
+def test_found_by_url() -> None:
+    assert engine("state", "sqlite:.millstream/state.db") is SqliteState
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"this is no database, and it is long enough to be looked at" * 100)
+    with pytest.raises(Corrupt, match=r"state\.db"):
+        SqliteState(str(tmp_path / "state.db"))
+
+
+@pytest.mark.fault
+def test_a_killed_writer_leaves_whole_documents_and_no_lock(tmp_path: Path) -> None:
+    """What `put` returned from is there after SIGKILL; the killed writer's lock is free."""
+    code = (
+        "import sys; from millstream.engines.sqlite.state import SqliteState as S\n"
+        "s = S(sys.argv[1]); n = 0\n"
+        "while True:\n"
+        "    n += 1; s.put('run', 'a', {'n': n, 'same': n}); print(n, flush=True)\n"
+    )
+    url, told = str(tmp_path / "state.db"), 0
+    for _ in range(5):
+        child = subprocess.Popen([sys.executable, "-c", code, url], stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        for _ in range(20):
+            told = int(child.stdout.readline())
+        child.send_signal(signal.SIGKILL)
+        rest = child.stdout.read().split("\n")
+        told = max([told, *(int(line) for line in rest[:-1] if line)])
+        child.wait()
+        child.stdout.close()
+        state = SqliteState(url)
+        doc = state.get("run", "a")
+        assert doc is not None and doc.value["n"] >= told and doc.value["n"] == doc.value["same"]
+        state.put("run", "after", {})
+        state.close()
