@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,11 +17,14 @@ class Batch:
         rows: Columns of the event's schema plus `_event_id`; cast and checked. History carries `_arrived_at`.
         bad: `millstream.log.port.RAW` columns: what could not be read as the event, kept as found.
         position: Opaque, versioned text: reading again from it yields exactly what follows.
+        after: Where the split stands when only the first n of `rows` are taken: how many of `bad` come with them, and the
+            position. So a merge by event time may stop inside a batch. `after(rows.num_rows)` is all of it.
     """
 
     rows: pa.RecordBatch
     bad: pa.RecordBatch
     position: str
+    after: Callable[[int], tuple[int, str]]
 
 
 class SourceEngine(Protocol):
@@ -34,7 +37,13 @@ class SourceEngine(Protocol):
 
     def read(self, split: str, position: str | None, max_rows: int = 50_000) -> Iterator[Batch]:
         """Batches of the split from a position (None: its beginning) to what is its end now. Deterministic: the same
-        position gives the same records, in the same order, with the same `_event_id`."""
+        position gives the same records, in the same order, with the same `_event_id`. A batch has at most `max_rows`
+        records, good and bad together.
+
+        Raises:
+            Recreated: The split is not the one that was read up to `position`.
+            Corrupt: The rest cannot be read (a truncated archive); the batches before were whole.
+        """
         ...
 
     def size(self, split: str, position: str | None) -> tuple[int, int] | None:

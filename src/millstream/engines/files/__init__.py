@@ -1,0 +1,8 @@
+"""Files as a source: CSV, JSON Lines, Parquet and Avro, compressed or not, a folder watched for new ones.
+
+source.py     the port: splits are files
+position.py   where a file stands, and whether it is still the same file
+records.py    bytes cut into records: lines, and quoted fields that span them
+text.py       CSV and JSON Lines as batches
+columnar.py   Parquet and Avro as batches
+"""

@@ -1,0 +1,116 @@
+"""Bytes cut into records: vectorised where quotes are as they should be, line by line where they are not.
+
+A record is a line, or in CSV the lines that a quoted field spans. A line whose quotes are malformed, or that opens a quote
+which does not close within the limit, is a record by itself, and bad; so one stray quote costs one line, not the file.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Ints = np.ndarray[Any, np.dtype[np.int64]]
+NEWLINE, QUOTE, COMMA, RETURN = 10, 34, 44, 13
+_FIELD = rb'(?:[^",\r\n][^",\n]*|"(?:[^"]|"")*"|)'
+_WHOLE = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*\r?")
+UNCLOSED = "a quoted field is opened and not closed; close it, or double the quote"
+STRAY = "a quote stands inside an unquoted field, or text after a closing one; quote the whole field, and double the quotes in it"
+_OPEN = re.compile(rb"(?:" + _FIELD + rb",)*\"(?:[^\"]|\"\")*")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Records of a buffer.
+
+    Attributes:
+        starts, ends: Of each record; `ends` lies before its line end.
+        nexts: Where the record after it starts.
+        lines: Lines of the buffer before the record (0 for the first).
+        lines_after: Lines of the buffer up to its end.
+        wrong: Record -> why it cannot be one.
+    """
+
+    starts: Ints
+    ends: Ints
+    nexts: Ints
+    lines: Ints
+    lines_after: Ints
+    wrong: dict[int, str]
+
+
+def cut_lines(buffer: bytes, final: bool) -> Cut:
+    """Each line a record; the last, without a line end, only when the buffer is `final`."""
+    ends = np.flatnonzero(np.frombuffer(buffer, np.uint8) == NEWLINE)
+    return _made(ends, ends, buffer, final, {})
+
+
+def cut_csv(buffer: bytes, final: bool, limit: int) -> Cut:
+    """Records of CSV."""
+    if b'"' not in buffer:
+        return cut_lines(buffer, final)
+    codes = np.frombuffer(buffer, np.uint8)
+    quotes, newlines = np.flatnonzero(codes == QUOTE), np.flatnonzero(codes == NEWLINE)
+    ends = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
+    longest = np.diff(ends, prepend=-1).max(initial=0)
+    complete = len(quotes) % 2 == 0
+    if _well_formed(codes, quotes) and longest <= limit and (complete or not final) and (len(buffer) - (ends[-1] + 1 if len(ends) else 0) <= limit):
+        return _made(ends, newlines, buffer, final, {})
+    return _cut_slowly(buffer, newlines, final, limit)
+
+
+def _well_formed(codes: Any, quotes: Ints) -> bool:
+    opens, closes = quotes[0::2], quotes[1::2]
+    before = codes[opens[opens > 0] - 1]
+    after = codes[closes[closes < len(codes) - 1] + 1]
+    good_before = (before == COMMA) | (before == NEWLINE) | (before == QUOTE)
+    good_after = (after == COMMA) | (after == NEWLINE) | (after == QUOTE) | (after == RETURN)
+    return bool(good_before.all() and good_after.all())
+
+
+def _cut_slowly(buffer: bytes, newlines: Ints, final: bool, limit: int) -> Cut:
+    ends: list[int] = []
+    wrong: dict[int, str] = {}
+    starts = [0, *(newlines + 1).tolist()]
+    stops = newlines.tolist() + ([len(buffer)] if final and starts[-1] < len(buffer) else [])
+    quotes = np.flatnonzero(np.frombuffer(buffer, np.uint8) == QUOTE)
+    quoted = np.unique(np.searchsorted(newlines, quotes))  # only a line with a quote can close one
+    at = 0
+    while at < len(stops):
+        last, why = _last_line(buffer, starts[at], at, stops, quoted, final, limit)
+        if last is None:
+            return _made(np.array(ends, np.int64), newlines, buffer, False, wrong)
+        if why:
+            wrong[len(ends)] = why
+        ends.append(stops[last])
+        at = last + 1
+    return _made(np.array(ends, np.int64), newlines, buffer, final, wrong)
+
+
+def _last_line(buffer: bytes, start: int, at: int, stops: list[int], quoted: Ints, final: bool, limit: int) -> tuple[int | None, str]:
+    """The last line of the record that begins with line `at` (None: more must be read to say), and why it is wrong."""
+    last = at
+    while True:
+        text = buffer[start : stops[last]]
+        if last > at and len(text) > limit:
+            return at, UNCLOSED
+        if b'"' not in text or _WHOLE.fullmatch(text):
+            return last, ""
+        if not _OPEN.fullmatch(text):
+            return at, STRAY
+        later = quoted[np.searchsorted(quoted, last, side="right") :]
+        if len(later) == 0 or later[0] >= len(stops):
+            return (at, UNCLOSED) if final or len(buffer) - start > limit else (None, "")
+        last = int(later[0])
+
+
+def _made(ends: Ints, newlines: Ints, buffer: bytes, final: bool, wrong: dict[int, str]) -> Cut:
+    ends = ends.astype(np.int64)
+    done = int(ends[-1]) + 1 if len(ends) else 0
+    if final and done < len(buffer):
+        ends = np.append(ends, len(buffer))
+    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1]) if len(ends) else ends
+    nexts = np.minimum(ends + 1, len(buffer))
+    return Cut(starts, ends, nexts, np.searchsorted(newlines, starts), np.searchsorted(newlines, ends) + 1, wrong)

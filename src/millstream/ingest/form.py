@@ -1,0 +1,133 @@
+"""An event class as a strict JSON decoder: bytes in, columns out, or one sentence about the field that is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from datetime import date, datetime
+from types import GenericAlias
+from typing import Annotated, Any, Literal
+
+import msgspec
+import pyarrow as pa
+
+from millstream.declare.errors import UsageError
+from millstream.declare.event import EVENT_ID, REQUIRED, Field, Schema
+from millstream.ingest.cast import shown, wanted
+
+_INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_ZONED = Annotated[datetime, msgspec.Meta(tz=True)]
+_TYPES: dict[str, Any] = {"string": str, "int64": _INT64, "float64": float, "bool": bool, "binary": bytes, "date": date}
+_PATH, _NAMED = re.compile(r" - at `\$\.?([^`\[]*)[^`]*`$"), re.compile(r"field `([^`]*)`")
+
+
+class BadEvent(UsageError):
+    """An item that is no event of its class: what is wrong with it, and `mend`, what to send instead."""
+
+    def __init__(self, message: str, mend: str, field: str = "") -> None:
+        super().__init__(message)
+        self.mend, self.field = mend, field
+
+
+class EventForm:
+    """Decodes the JSON objects of one event class.
+
+    Args:
+        zoned: Times must carry a zone; else they may be naive.
+        ids: Objects may carry `event_id` beside their fields.
+        closed: A field that the class does not have is refused; else it is ignored.
+    """
+
+    def __init__(self, schema: Schema, *, zoned: bool, ids: bool, closed: bool) -> None:
+        self.schema, self.zoned = schema, zoned
+        ordered = sorted(schema.fields, key=lambda f: f.nullable or f.default is not REQUIRED)
+        self._own_id = "event_id" in schema.names()
+        specs = [_spec(f, zoned) for f in ordered]
+        renamed = {}
+        if ids and not self._own_id:
+            specs.append((EVENT_ID, str | None, None))
+            renamed = {EVENT_ID: "event_id"}
+        struct = msgspec.defstruct(schema.name, specs, forbid_unknown_fields=closed, rename=renamed or None, gc=False)
+        self._order = {name: at for at, (name, *_) in enumerate(specs)}
+        self._one, self._many = msgspec.json.Decoder(struct), msgspec.json.Decoder(list[struct])  # type: ignore[valid-type]
+        self._raw = msgspec.json.Decoder(list[msgspec.Raw])
+        self.lines = self._one.decode_lines
+        """Every line of a body as an event; raises msgspec.DecodeError (and ValidationError) or UnicodeDecodeError."""
+        self.array = self._many.decode
+        """A JSON array of events; raises likewise."""
+
+    def items(self, body: bytes) -> list[bytes]:
+        """The items of an array, undecoded, so that each can be judged by itself.
+
+        Raises:
+            BadEvent: The body is no JSON array.
+        """
+        try:
+            return [bytes(item) for item in self._raw.decode(body)]
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise BadEvent(f"the body is no JSON: {error}", "send a JSON array of events, or one event a line") from None
+
+    def one(self, raw: bytes) -> Any:
+        """One event.
+
+        Raises:
+            BadEvent: What is wrong with it.
+        """
+        try:
+            return self._one.decode(raw)
+        except msgspec.ValidationError as error:
+            raise self._explained(str(error), raw) from None
+        except msgspec.DecodeError as error:
+            raise BadEvent(f"it is no JSON: {error}", f"write one {self.schema.name} as a JSON object") from None
+        except UnicodeDecodeError:
+            raise BadEvent(not_utf8(raw), "write it in UTF-8") from None
+
+    def columns(self, events: Sequence[Any]) -> pa.RecordBatch:
+        """Decoded events as columns of the class, and `_event_id` when ids are decoded.
+
+        Raises:
+            pa.ArrowInvalid, UnicodeEncodeError, OverflowError: A value that JSON has and a column has not.
+        """
+        astuple = msgspec.structs.astuple
+        values = list(zip(*map(astuple, events), strict=True)) if events else [()] * len(self._order)
+        made = [pa.array(values[self._order[f.name]], pa.timestamp("us") if f.kind == "timestamp" and not self.zoned else f.arrow) for f in self.schema.fields]
+        fields = [pa.field(f.name, column.type) for f, column in zip(self.schema.fields, made, strict=True)]
+        if EVENT_ID in self._order or self._own_id:
+            made.append(pa.array(values[self._order[EVENT_ID if EVENT_ID in self._order else "event_id"]], pa.string()))
+            fields.append(pa.field(EVENT_ID, pa.string()))
+        return pa.RecordBatch.from_arrays(made, schema=pa.schema(fields))
+
+    def _explained(self, text: str, raw: bytes) -> BadEvent:
+        named, path = _NAMED.search(text), _PATH.search(text)
+        name = named[1] if named else path[1] if path else ""
+        schema = self.schema
+        if "unknown field" in text:
+            close = difflib.get_close_matches(name, schema.names(), 1)
+            return BadEvent(
+                f'{schema.name} has no field "{name}"', f'did you mean "{close[0]}"?' if close else f"its fields are {', '.join(schema.names())}", name
+            )
+        if "missing required" in text:
+            return BadEvent(f'{schema.name} needs the field "{name}"', f"send {name} as {wanted(schema[name])}", name)
+        if name in schema.names():
+            value = msgspec.json.decode(raw).get(name)
+            return BadEvent(f'field "{name}" of {schema.name} is {shown(value)}', f"send {name} as {wanted(schema[name])}", name)
+        return BadEvent(f"{schema.name}: {text}", f"send one {schema.name} as a JSON object", name)
+
+
+def not_utf8(raw: bytes) -> str:
+    """Where bytes stop being UTF-8, in words; "" when they do not."""
+    try:
+        raw.decode()
+        return ""
+    except UnicodeDecodeError as error:
+        return f"it is no UTF-8: byte {error.start} is 0x{raw[error.start]:02x}"
+
+
+def _spec(field: Field, zoned: bool) -> Any:
+    moment = _ZONED if zoned else datetime
+    types = {**_TYPES, "timestamp": moment}
+    hint = Literal[field.symbols] if field.kind == "enum" else GenericAlias(list, (types[field.item],)) if field.item else types[field.kind]
+    if field.nullable:
+        return (field.name, hint | None, None if field.default is REQUIRED else field.default)
+    return (field.name, hint) if field.default is REQUIRED else (field.name, hint, field.default)

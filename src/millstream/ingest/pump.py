@@ -1,0 +1,258 @@
+"""From sources to the log: splits merged by event time, each batch committed by its split's fenced writer with its position.
+
+A kill at any point loses nothing and doubles nothing: data and position are one transaction. The merge goes in steps: every
+open split has a batch in hand, and a step takes from each what lies up to the earliest end among them. So no stream is ahead
+of another by more than a batch; files that are not sorted by time keep their own order.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from millstream.declare.errors import Corrupt, MillstreamError, NotFound, Recreated
+from millstream.declare.source import Source
+from millstream.ingest.port import Batch, SourceEngine
+from millstream.log.envelope import Binding, raw_appends, split_appends, topic_of
+from millstream.log.port import Log, Schemas, Writer
+
+BATCH_ROWS = 50_000
+IN_HAND_ROWS = 1_000_000
+POLL_S = 1.0
+Told = Callable[..., None]
+log = logging.getLogger("millstream.ingest")
+_ABOUT_ONE_SPLIT = (Corrupt, Recreated, NotFound)
+
+
+@dataclass
+class Counts:
+    """What a pump did.
+
+    Attributes:
+        rows, bad: Records committed: events, and what could not be read as one.
+        by_stream: Rows by stream.
+        commits: Transactions.
+        failed: Split -> why the rest of it could not be read.
+        held: Splits that stopped at `until_us`.
+    """
+
+    rows: int = 0
+    bad: int = 0
+    commits: int = 0
+    by_stream: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, MillstreamError] = field(default_factory=dict)
+    held: int = 0
+
+
+def split_name(source: Source, split: str) -> str:
+    """The name under which the log keeps a split's position."""
+    return f"{source.name}/{split}"
+
+
+def pump(log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], *, until_us: int | None = None, report: Told | None = None,
+         stop: threading.Event | None = None) -> Counts:  # fmt: skip
+    """Bring everything that the sources hold now into the log.
+
+    Args:
+        until_us: Stop each split before its first event at or after this event time; the next call goes on there.
+        report: Called as `report(bytes done, bytes in all, note)` after each step.
+        stop: Ends it after the step under way.
+
+    Raises:
+        Corrupt, Recreated, NotFound: Splits whose rest cannot be read; all others were pumped first. Raised after the last step.
+        Fenced: Another process pumps the same split now.
+        Full, Busy: The log takes nothing at the moment; calling again goes on where it stopped.
+    """
+    counts = _Pump(log, schemas, sources, until_us, report, stop).run()
+    if counts.failed:
+        errors = list(counts.failed.values())
+        if len(errors) == 1:
+            raise errors[0]
+        raise type(errors[0])(f"{len(errors)} files could not be read to their end, all others were; " + "; ".join(map(str, errors)))
+    return counts
+
+
+def follow(logs: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], stop: threading.Event, *, poll_s: float = POLL_S) -> None:
+    """Pump until told to stop, looking for new splits and more of old ones every `poll_s` seconds.
+
+    A split that cannot be read is said once in the log, and tried again at each look: the others go on.
+
+    Raises:
+        Fenced, Full, Busy: As `pump`.
+    """
+    said: dict[str, str] = {}
+    while not stop.is_set():
+        counts = _Pump(logs, schemas, sources, None, None, stop).run()
+        for name, error in counts.failed.items():
+            if said.get(name) != str(error):
+                log.error("%s", error)
+        said = {name: str(error) for name, error in counts.failed.items()}
+        stop.wait(poll_s)
+
+
+class _Split:
+    """One split being read: the batch in hand, and how many of its rows are committed."""
+
+    def __init__(self, name: str, split: str, source: Source, engine: SourceEngine, binding: Binding) -> None:
+        self.name, self.split, self.source, self.engine, self.binding = name, split, source, engine, binding
+        self.writer: Writer | None = None
+        self.batches: Iterator[Batch] = iter(())
+        self.batch: Batch | None = None
+        self.times = np.empty(0, np.int64)
+        self.taken = self.bad_taken = 0
+        self.first_us = 0
+        self.done_bytes = 0
+
+    def peek(self, position: str | None) -> bool:
+        """Whether there is anything to read, and the time of the first event."""
+        for batch in self.engine.read(self.split, position, 1):
+            if batch.rows.num_rows:
+                self.first_us = int(self._times(batch)[0])
+                return True
+            if batch.bad.num_rows:
+                self.first_us = -(2**62)  # no time: at once
+                return True
+        return False
+
+    def open(self, log: Log, max_rows: int) -> None:
+        """Take the split over: fences an earlier writer, then reads its position, then the data."""
+        self.writer = log.writer(self.name)
+        self.batches = self.engine.read(self.split, self.writer.position, max_rows)
+
+    def fill(self) -> bool:
+        """Have a batch in hand; False at the split's end."""
+        while self.batch is None:
+            batch = next(self.batches, None)
+            if batch is None:
+                return False
+            self.batch, self.times, self.taken, self.bad_taken = batch, self._times(batch), 0, 0
+        return True
+
+    @property
+    def last_us(self) -> int:
+        """The latest event time of the batch in hand; one without rows goes at once."""
+        return int(self.times.max()) if len(self.times) else -(2**62)
+
+    def upto(self, horizon_us: int) -> int:
+        """Rows of the batch before the first that lies after the horizon."""
+        later = np.flatnonzero(self.times[self.taken :] > horizon_us)
+        return self.taken + int(later[0]) if len(later) else len(self.times)
+
+    def take(self, rows: int) -> tuple[pa.RecordBatch, pa.RecordBatch, str]:
+        """Rows and bad records up to `rows` that were not taken yet, and the position after them."""
+        assert self.batch is not None
+        bad, position = self.batch.after(rows)
+        part = self.batch.rows.slice(self.taken, rows - self.taken), self.batch.bad.slice(self.bad_taken, bad - self.bad_taken), position
+        self.taken, self.bad_taken = rows, bad
+        if rows == len(self.times):
+            self.batch = None
+        return part
+
+    def _times(self, batch: Batch) -> Any:
+        return batch.rows.column(self.source.into.schema.event_time).cast(pa.int64()).to_numpy()
+
+    def close(self) -> None:
+        if self.writer is not None:
+            self.writer.close()
+
+
+class _Pump:
+    def __init__(self, log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], until_us: int | None, report: Told | None,
+                 stop: threading.Event | None) -> None:  # fmt: skip
+        self.log, self.until_us, self.report, self.stop = log, until_us, report, stop
+        self.counts = Counts()
+        self.bytes_done = self.bytes_all = 0
+        self.waiting: list[_Split] = []
+        bindings = {source.into.name: topic_of(log, schemas, source.into) for source, _ in sources}
+        positions = log.positions()
+        for source, engine in sources:
+            for split in engine.splits():
+                self._look(_Split(split_name(source, split), split, source, engine, bindings[source.into.name]), positions)
+        # Splits are opened when the merge comes to their first event, so a folder of a thousand days is read a few files at a time.
+        self.waiting.sort(key=lambda s: s.first_us)
+        self.open: list[_Split] = []
+
+    def _look(self, split: _Split, positions: Any) -> None:
+        position = positions.get(split.name)
+        size = split.engine.size(split.split, position)
+        try:
+            if split.peek(position):
+                self.waiting.append(split)
+        except _ABOUT_ONE_SPLIT as error:
+            self.counts.failed[split.name] = error
+        if size:
+            split.done_bytes = size[0]
+            self.bytes_done, self.bytes_all = self.bytes_done + size[0], self.bytes_all + size[1]
+
+    def run(self) -> Counts:
+        try:
+            while (self.open or self.waiting) and not (self.stop and self.stop.is_set()):
+                self._step()
+        finally:
+            for split in self.open:
+                split.close()
+        return self.counts
+
+    def _step(self) -> None:
+        """Open what is due, then commit from each open split what lies up to the earliest end."""
+        if not self.open:
+            self._open_next()
+        self._fill()
+        horizon = min((split.last_us for split in self.open), default=None)
+        while self.waiting and (horizon is None or self.waiting[0].first_us <= horizon):
+            self._open_next()
+            self._fill()
+            horizon = min((split.last_us for split in self.open), default=None)
+        if horizon is None:
+            return
+        for split in sorted(self.open, key=lambda s: int(s.times[s.taken]) if s.taken < len(s.times) else -(2**62)):
+            self._commit(split, horizon)
+        if self.report:
+            self.report(self.bytes_done, self.bytes_all, "" if horizon < 0 else str(np.datetime64(horizon, "us"))[:16].replace("T", " "))
+
+    def _open_next(self) -> None:
+        split = self.waiting.pop(0)
+        split.open(self.log, max(1_000, min(BATCH_ROWS, IN_HAND_ROWS // (len(self.open) + 1))))
+        self.open.append(split)
+
+    def _fill(self) -> None:
+        for split in list(self.open):
+            try:
+                if split.fill():
+                    continue
+            except _ABOUT_ONE_SPLIT as error:
+                self.counts.failed[split.name] = error
+            self._leave(split)
+
+    def _leave(self, split: _Split) -> None:
+        split.close()
+        self.open.remove(split)
+
+    def _commit(self, split: _Split, horizon_us: int) -> None:
+        rows = split.upto(horizon_us)
+        held = self.until_us is not None and rows > split.upto(self.until_us - 1)
+        if self.until_us is not None:
+            rows = min(rows, split.upto(self.until_us - 1))
+        if rows > split.taken or (not held and rows == len(split.times)):
+            taken, bad, position = split.take(rows)
+            assert split.writer is not None
+            split.writer.commit([*split_appends(split.binding, taken), *raw_appends(split.binding, bad)], position)
+            self._counted(split, taken.num_rows, bad.num_rows, position)
+        if held:
+            self.counts.held += 1
+            self._leave(split)
+
+    def _counted(self, split: _Split, rows: int, bad: int, position: str) -> None:
+        counts, stream = self.counts, split.source.into.name
+        counts.rows, counts.bad, counts.commits = counts.rows + rows, counts.bad + bad, counts.commits + 1
+        counts.by_stream[stream] = counts.by_stream.get(stream, 0) + rows
+        size = split.engine.size(split.split, position)
+        if size:
+            self.bytes_done += size[0] - split.done_bytes
+            split.done_bytes = size[0]
