@@ -66,8 +66,8 @@ class Slice:
     Attributes:
         start: The reader's position before it.
         end: The reader's position after it (passes holes; never last offset + 1 by rule).
-        rows: Payload columns of the writer's schema, then `_event_id`, `_arrived_at`, `_offset`; RAW's columns
-            with `_arrived_at` and `_offset` for schema id 0. May have no rows where only holes were passed.
+        rows: Payload columns as they were written, then `_event_id` (NULL where none was given), `_arrived_at`, `_offset`;
+            RAW's columns with `_arrived_at` and `_offset` for schema id 0. May have no rows where only holes were passed.
     """
 
     topic: str
@@ -144,7 +144,7 @@ class Log(Protocol):
     """Topics of one cluster or file. Safe for several threads and processes."""
 
     def create(self, name: str, *, partitions: int, retention: timedelta | None = None) -> Topic:
-        """The topic, made when it is not there. One that exists is returned as it is when its partitions agree.
+        """The topic, made when it is not there. One that exists, with as many partitions, keeps its records and takes the retention said last.
 
         Raises:
             Conflict: It exists with another number of partitions.
@@ -192,15 +192,23 @@ class Log(Protocol):
         ...
 
     def ends(self, topic: str) -> dict[int, Ends]:
-        """Each partition's readable range now."""
+        """Each partition's readable range now.
+
+        Raises:
+            NotFound: There is no such topic.
+        """
         ...
 
     def share(self, topic: str, group: str, member: str) -> Share:
         """Join a group of readers of a topic."""
         ...
 
-    def retain(self, topic: str, *, before: Mapping[int, int]) -> None:
-        """Records below these offsets are landed elsewhere and may be removed when retention wants them to be."""
+    def retain(self, topic: str, *, before: Mapping[int, int], reader: str = "lake") -> None:
+        """This reader no longer needs the records below these offsets: they may be removed when retention wants them to be.
+
+        Where several readers say so, the slowest decides (an engine whose retention knows no readers ignores all of it). A mark
+        never moves back. An empty mapping forgets the reader.
+        """
         ...
 
     def maintain(self) -> None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from millstream.declare.errors import Busy, Corrupt, Full, MillstreamError
+from millstream.declare.errors import Busy, ConfigError, Corrupt, Full, MillstreamError, UsageError
 
 WAIT_S = 30.0
+_NO_SPACE = 4 << 20
 
 
 def path_of(url: str) -> Path:
@@ -37,6 +39,7 @@ def connect(path: Path, *, durable: bool = True, read_only: bool = False) -> sql
         con.execute("pragma journal_mode=wal")
         con.execute(f"pragma synchronous={'full' if durable else 'normal'}")
         con.execute("pragma temp_store=memory")
+        con.execute("pragma journal_size_limit=67108864")
         if read_only:
             con.execute("pragma query_only=on")
         return con
@@ -46,12 +49,16 @@ def connect(path: Path, *, durable: bool = True, read_only: bool = False) -> sql
 
 def told(error: sqlite3.Error, path: Path) -> MillstreamError:
     """The one place where SQLite's errors become ours."""
-    text = str(error)
-    if "full" in text or "disk I/O" in text:
+    name, text = getattr(error, "sqlite_errorname", None) or "", str(error)
+    if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and shutil.disk_usage(path.parent).free < _NO_SPACE):
         return Full(f"{path}: {text}; free some space on its disk")
-    if "locked" in text or "busy" in text:
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return Busy(f"{path} is locked by another process: {text}")
-    return Corrupt(f"{path}: {text}")
+    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
+        return ConfigError(f"{path} cannot be opened for writing: {text}; does its folder exist, and is it yours?")
+    if isinstance(error, sqlite3.ProgrammingError):
+        return UsageError(f"{path} is closed: {text}")
+    return Corrupt(f"{path}: {text}; restore the file, or move it away to begin anew")
 
 
 class WriteLock:

@@ -3,84 +3,130 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from typing import NamedTuple
 
 import pyarrow as pa
 
-from millstream.engines.sqlite.records import Layouts, pack, unpack
+from millstream.declare.event import OFFSET
+from millstream.engines.sqlite.records import Layouts, checksum, finished, pack, plain, unpack
+from millstream.engines.sqlite.writing import INSERT, Write
 
 STEP_BYTES = 5_000_000
-SMALL_ROWS, JOINED_ROWS = 1_000, 10_000
-Write = Callable[[], AbstractContextManager[sqlite3.Connection]]
+SMALL_ROWS, JOINED_ROWS, FEW = 1_000, 10_000, 8
+_AT_ONCE = 500
 
 
-def retire(write: Write, now_us: int) -> int:
-    """Delete batches older than their topic's retention, never past what its readers have landed; batches deleted.
+class _Meta(NamedTuple):
+    """A stored batch, without its bytes."""
+
+    id: int
+    start: int
+    end: int
+    schema_id: int
+    appended_us: int
+    size: int
+
+
+METAS = "select id, start, end, schema, appended_us, length(data) from batch where topic = ? and partition = ? and end > ? order by end limit ?"
+
+
+def retire(write: Write, now_us: int, tight: Callable[[], bool]) -> int:
+    """Delete what retention no longer wants, never past what a registered reader still needs; batches deleted.
 
     At most 5 MB a transaction: 400 MB at once held the writers for 1.8 s and grew the WAL by as much.
+
+    Args:
+        tight: Whether the disk is nearly full; then topics without a retention give up what their readers have landed.
     """
+    with write() as con:
+        parts = con.execute(
+            """select p.topic, p.partition, t.retention_us, min(m.before) from part p join topic t on t.id = p.topic
+               left join mark m on m.topic = p.topic and m.partition = p.partition
+               where p.low < p.high group by p.topic, p.partition"""
+        ).fetchall()
     deleted = 0
-    while True:
-        with write() as con:
-            due = con.execute(
-                """select b.id, b.topic, b.partition, b.end, length(b.data) from batch b join topic t on t.id = b.topic
-                   left join mark m on m.topic = b.topic and m.partition = b.partition
-                   where t.retention_us is not null and b.appended_us < ? - t.retention_us and (m.before is null or b.end <= m.before) order by b.id limit 500""",
-                (now_us,),
-            ).fetchall()
-            size = 0
-            for number, topic, partition, end, length in due:
-                con.execute("delete from batch where id = ?", (number,))
-                con.execute("update part set low = max(low, ?) where topic = ? and partition = ?", (end, topic, partition))
-                deleted, size = deleted + 1, size + length
-                if size > STEP_BYTES:
-                    break
-        if not due or (size <= STEP_BYTES and len(due) < 500):
-            return deleted
+    for topic, partition, retention_us, landed in parts:
+        while True:
+            if retention_us is not None:
+                horizon, limit = now_us - retention_us, landed
+            elif landed is not None and tight():
+                horizon, limit = now_us, landed
+            else:
+                break
+            with write() as con:
+                done, more = _step(con, topic, partition, horizon, limit)
+            deleted += done
+            if not more:
+                break
+    return deleted
+
+
+def _step(con: sqlite3.Connection, topic: int, partition: int, horizon: int, limit: int | None) -> tuple[int, bool]:
+    """Delete from the partition's beginning, so that what is left has no hole; how many, and whether there may be more."""
+    due: list[_Meta] = []
+    size = 0
+    for row in con.execute(METAS, (topic, partition, 0, _AT_ONCE)):
+        batch = _Meta(*row)
+        if batch.appended_us >= horizon or (limit is not None and batch.end > limit):
+            break
+        due.append(batch)
+        size += batch.size
+        if size >= STEP_BYTES:
+            break
+    if due:
+        con.executemany("delete from batch where id = ?", [(b.id,) for b in due])
+        con.execute("update part set low = ? where topic = ? and partition = ?", (due[-1].end, topic, partition))
+    return len(due), size >= STEP_BYTES or len(due) == _AT_ONCE
 
 
 def join_small(write: Write, layouts: Layouts) -> int:
     """Join runs of neighbouring small batches of one schema; offsets and arrival times stay. Batches joined."""
+    with write() as con:
+        parts = con.execute(f"select topic, partition, min(start) from batch where end - start < {SMALL_ROWS} group by topic, partition").fetchall()
     joined = 0
-    while True:
-        with write() as con:
-            run = _run(con)
-            if len(run) < 2:
-                return joined
-            batches = [
-                unpack(data, layouts.schema(con, layout), start, appended, 0, end - start).drop_columns(["_offset"])
-                for _, _, _, start, end, _, layout, appended, data in run
-            ]
-            whole = pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
-            first, last = run[0], run[-1]
-            con.executemany("delete from batch where id = ?", [(row[0],) for row in run])
-            con.execute("insert into batch(topic, partition, start, end, schema, layout, appended_us, data) values (?, ?, ?, ?, ?, ?, ?, ?)",
-                        (first[1], first[2], first[3], last[4], first[5], layouts.number(con, whole.schema), last[7], pack(whole)))  # fmt: skip
-            joined += len(run)
+    for topic, partition, start in parts:
+        at: int | None = start
+        while at is not None:
+            with write() as con:
+                metas = [_Meta(*row) for row in con.execute(METAS, (topic, partition, at, _AT_ONCE))]
+                for run in _runs(metas):
+                    joined += _join(con, layouts, topic, partition, run)
+            at = metas[-1].end if len(metas) == _AT_ONCE else None
+    return joined
 
 
-def _run(con: sqlite3.Connection) -> list[tuple[int, int, int, int, int, int, int, int, bytes]]:
-    """The first run worth joining: neighbours of one partition, schema and layout, small, and not the newest of their partition."""
-    heads = con.execute(
-        f"""select topic, partition, schema, layout, min(start), count(*) from batch where end - start < {SMALL_ROWS}
-            group by topic, partition, schema, layout having count(*) >= 32 limit 1"""
-    ).fetchone()
-    if heads is None:
-        return []
-    topic, partition, schema, layout, start, _ = heads
-    run: list[tuple[int, int, int, int, int, int, int, int, bytes]] = []
-    rows = 0
-    for row in con.execute(
-        "select id, topic, partition, start, end, schema, layout, appended_us, data from batch where topic = ? and partition = ? and end > ? order by end",
-        (topic, partition, start),
-    ):
-        same = row[5] == schema and row[6] == layout and row[4] - row[3] < SMALL_ROWS
-        if same and rows < JOINED_ROWS and (not run or run[-1][4] == row[3]):
-            run.append(row)
-            rows += row[4] - row[3]
-        elif len(run) >= 2:
-            break
-        else:
-            run, rows = ([row], row[4] - row[3]) if same else ([], 0)
-    return run if len(run) >= 2 else []
+def _runs(metas: list[_Meta]) -> Iterator[list[_Meta]]:
+    """Neighbours worth joining: small, of one schema, and several."""
+    run: list[_Meta] = []
+    for batch in metas:
+        small = batch.end - batch.start < SMALL_ROWS
+        fits = bool(run) and run[-1].end == batch.start and run[0].schema_id == batch.schema_id and batch.end - run[0].start <= JOINED_ROWS
+        if run and not (small and fits):
+            if len(run) >= FEW:
+                yield run
+            run = []
+        if small:
+            run.append(batch)
+    if len(run) >= FEW:
+        yield run
+
+
+def _join(con: sqlite3.Connection, layouts: Layouts, topic: int, partition: int, run: list[_Meta]) -> int:
+    batches = []
+    for b in run:
+        layout, crc, data = con.execute("select layout, crc, data from batch where id = ?", (b.id,)).fetchone()
+        rows = unpack(data, crc, layouts.schema(con, layout), b.end - b.start, f"batch {b.id}")
+        batches.append(finished([rows], [b.appended_us], b.start, b.schema_id).drop_columns([OFFSET]))
+    con.executemany("delete from batch where id = ?", [(b.id,) for b in run])
+    at = run[0].start
+    # A newer writer under the same schema may order or type a column otherwise: such neighbours stay apart.
+    for _, same in groupby(batches, lambda rows: str(rows.schema)):
+        whole = plain(pa.concat_batches(list(same)))
+        for rows, data in pack(whole):
+            con.execute(
+                INSERT, (topic, partition, at, at + rows, run[0].schema_id, layouts.number(con, whole.schema), run[-1].appended_us, checksum(data), data)
+            )
+            at += rows
+    return len(run)

@@ -1,0 +1,147 @@
+"""How records get out of the log's file: short read transactions on a connection of the reader's own."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from millstream.declare.errors import NotFound, Recreated, Truncated
+from millstream.engines.sqlite.database import connect, told
+from millstream.engines.sqlite.records import Layouts, finished, unpack
+from millstream.engines.sqlite.wake import Ear
+from millstream.log.port import Slice, Topic
+
+SMALL_ROWS = 4_000  # batches below it are handed out joined
+
+
+class _Stored(NamedTuple):
+    """A stored batch, of which rows up to offset `upto` are wanted."""
+
+    partition: int
+    start: int
+    end: int
+    upto: int
+    schema_id: int
+    layout: pa.Schema
+    appended_us: int
+    crc: int
+    data: bytes
+
+
+class SqliteReader:
+    """Reads partitions of one topic. No transaction stays open while rows are decoded or waited for: a held one makes the WAL grow."""
+
+    def __init__(self, path: Path, layouts: Layouts, topic: Topic, positions: Mapping[int, int]) -> None:
+        self._path, self._layouts, self._topic = path, layouts, topic
+        self._at: dict[int, int] = {}
+        for partition, offset in positions.items():
+            self.seek(partition, offset)
+        self._turn = 0
+        self._ear = Ear(path)  # before the first read, so that no commit falls between
+        self._con = connect(path, read_only=True)
+
+    def poll(self, max_rows: int, timeout: timedelta) -> list[Slice]:
+        deadline = time.monotonic() + timeout.total_seconds()
+        while True:
+            found = self._fetch(max(1, max_rows))
+            left = deadline - time.monotonic()
+            if found or left <= 0:
+                return found
+            self._ear.wait(left)
+
+    def _fetch(self, max_rows: int) -> list[Slice]:
+        try:
+            self._con.execute("begin")
+            try:
+                stored = list(self._stored(max_rows))
+            finally:
+                self._con.execute("rollback")
+        except sqlite3.Error as error:
+            raise told(error, self._path) from error
+        slices = [self._slice(list(batches)) for _, batches in groupby(stored, _Together())]
+        for piece in slices:  # only now, so that a damaged batch moves nobody
+            self._at[piece.partition] = piece.end
+        return slices
+
+    def _stored(self, max_rows: int) -> Iterator[_Stored]:
+        topic = self._known()
+        partitions, left = sorted(self._at), max_rows
+        self._turn = (self._turn + 1) % max(1, len(partitions))
+        ends = {p: (low, high) for p, low, high in self._con.execute("select partition, low, high from part where topic = ?", (topic,))}
+        for partition in partitions:
+            self._check(partition, *ends[partition])
+        for partition in partitions[self._turn :] + partitions[: self._turn]:
+            at = self._at[partition]
+            if at == ends[partition][1] or left <= 0:
+                continue
+            rows = self._con.execute(
+                "select start, end, schema, layout, appended_us, crc, data from batch where topic = ? and partition = ? and end > ? order by end",
+                (topic, partition, at),
+            )
+            for start, end, schema_id, layout, appended_us, crc, data in rows:
+                begin = max(start, at)
+                upto = min(end, begin + left)
+                yield _Stored(partition, start, end, upto, schema_id, self._layouts.schema(self._con, layout), appended_us, crc, data)
+                left -= upto - begin
+                if left <= 0:
+                    break
+
+    def _check(self, partition: int, low: int, high: int) -> None:
+        at = self._at[partition]
+        if not low <= at <= high:
+            raise Truncated(f'topic "{self._topic.name}", partition {partition}: offset {at} is asked for, and the log holds [{low}, {high}); records are gone, going on needs to be said (--accept-loss)')  # fmt: skip
+
+    def _slice(self, batches: list[_Stored]) -> Slice:
+        first, last = batches[0], batches[-1]
+        at = max(first.start, self._at[first.partition])
+        what = f'{self._path}, topic "{self._topic.name}", partition {first.partition}'
+        pieces = []
+        for b in batches:
+            rows = unpack(b.data, b.crc, b.layout, b.end - b.start, f"{what}, offsets [{b.start}, {b.end})")
+            begin = max(b.start, at)
+            pieces.append(rows.slice(begin - b.start, b.upto - begin))
+        made = finished(pieces, [b.appended_us for b in batches], at, first.schema_id)
+        return Slice(self._topic.name, first.partition, at, last.upto, first.schema_id, made)
+
+    def _known(self) -> int:
+        row = self._con.execute("select id, uuid from topic where name = ?", (self._topic.name,)).fetchone()
+        if row is None or row[1] != self._topic.uuid:
+            raise Recreated(f'topic "{self._topic.name}" was deleted{"" if row is None else " and created again"}; its positions mean nothing any more')
+        return int(row[0])
+
+    def seek(self, partition: int, offset: int) -> None:
+        if not 0 <= partition < self._topic.partitions:
+            raise NotFound(f'topic "{self._topic.name}" has partitions 0 to {self._topic.partitions - 1}, and no {partition}')
+        self._at[partition] = offset
+
+    def drop(self, partition: int) -> None:
+        self._at.pop(partition, None)
+
+    def position(self, partition: int) -> int:
+        return self._at[partition]
+
+    def close(self) -> None:
+        self._ear.close()
+        self._con.close()
+
+
+class _Together:
+    """A key for `groupby`: the same for neighbours that can be one slice, small batches of one partition, schema and layout."""
+
+    def __init__(self) -> None:
+        self._before: _Stored | None = None
+        self._group = 0
+
+    def __call__(self, b: _Stored) -> int:
+        a, self._before = self._before, b
+        small = a is not None and a.end - a.start < SMALL_ROWS and b.end - b.start < SMALL_ROWS
+        if not (small and a is not None and (a.partition, a.schema_id, a.upto, a.layout) == (b.partition, b.schema_id, b.start, b.layout)):
+            self._group += 1
+        return self._group
