@@ -1,0 +1,318 @@
+"""The client of a Millstream server: send events, ask for decisions, have features wait for what was sent before.
+
+    client = Client("http://127.0.0.1:8600")
+    receipt = client.send(arrivals, [Arrival(...)])
+    decision = client.predict(late, Scheduled(...), after=receipt)
+
+Calls block. Connections are kept open and shared by threads. What may succeed later (429, 503, a broken connection) is tried
+again with the same event ids until `retry_for` has passed, so a retried event counts once.
+"""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import os
+import random
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+from millstream.declare.endpoint import Endpoint
+from millstream.declare.errors import Conflict, Full, MillstreamError, NotFound, Terminal, Transient, Unreachable, UsageError, WorkFailed
+from millstream.declare.event import Event
+from millstream.declare.stream import Stream
+
+E = TypeVar("E", bound=Event)
+V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
+EVENTS_A_REQUEST = 5_000
+BYTES_A_REQUEST = 8_000_000
+REQUESTS_A_BODY = 500
+_GZIP_FROM = 64_000
+_IDLE_S = 30.0
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Where events went.
+
+    Attributes:
+        offsets: Partition -> end: the events sent lie below these.
+        accepted: Events that are durable, those answered from memory among them.
+        repeated: Events whose id was durable before.
+    """
+
+    stream: str
+    offsets: Mapping[int, int]
+    accepted: int = 0
+    repeated: int = 0
+
+
+@dataclass(frozen=True)
+class Decision(Generic[V_co]):
+    """An endpoint's answer.
+
+    Attributes:
+        prediction: Of the model; a mapping by label for several; None where the arm is a value.
+        value: The arm's value, or the prediction of a model's endpoint.
+        propensity: Probability with which this arm was chosen; None outside experiments.
+        as_of: Stream -> partition -> the first offset that the features had not seen.
+        features, reasons: The columns looked up and why some are NULL, when asked for with `explain=True`.
+    """
+
+    decision_id: str
+    prediction: Any
+    value: V_co
+    experiment: str | None
+    phase: int | None
+    arm: str | None
+    propensity: float | None
+    model: str | None
+    version: int | None = None
+    as_of: Mapping[str, Any] = field(default_factory=dict)
+    features: Mapping[str, Any] | None = None
+    reasons: Mapping[str, str] | None = None
+
+
+class Client:
+    """See the module.
+
+    Args:
+        url: Of the server, e.g. "http://127.0.0.1:8600".
+        token: What it asks for; never shown.
+        replay: What is sent is history: each event arrived at its own time.
+        timeout: Of one answer.
+        retry_for: How long a call is tried again while the server cannot answer it; zero for never.
+    """
+
+    def __init__(self, url: str, token: str | None = None, *, replay: bool = False, timeout: timedelta = timedelta(seconds=30),
+                 retry_for: timedelta = timedelta(seconds=30)) -> None:  # fmt: skip
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(f'"{url}" is no address of a server; write e.g. http://127.0.0.1:8600')
+        self.url, self.replay = url.rstrip("/"), replay
+        self._pool = _Pool(parts.scheme, parts.hostname, parts.port, timeout.total_seconds())
+        self._base, self._retry_s = parts.path.rstrip("/"), retry_for.total_seconds()
+        self._pack = parts.hostname not in ("localhost", "127.0.0.1", "::1")  # a loopback is faster than gzip
+        self._headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
+
+    def __repr__(self) -> str:
+        return f"Client({self.url!r})"
+
+    def send(self, stream: Stream[E], events: Sequence[E], *, ids: Sequence[str] | None = None) -> Receipt:
+        """Make events durable in the log; all of them, or an error says which are not.
+
+        Args:
+            ids: One a event: sent again under the same id, an event counts once. Made here when left out, so that this
+                call's own retries count once too.
+
+        Raises:
+            UsageError: The server refused some for what they are; the others are durable.
+            NotFound: No such stream takes events over HTTP.
+            Transient: The server could not take them for `retry_for`; sending again is safe under the same ids.
+        """
+        own = "event_id" in stream.schema.names()
+        named: Sequence[str | None]
+        if ids is not None:
+            named = ids
+        else:
+            head = f"{time.time_ns() // 1_000_000:012x}7{os.urandom(6).hex()}"
+            named = [None] * len(events) if own else [f"{head}{number:07x}" for number in range(len(events))]
+        offsets: dict[int, int] = {}
+        accepted = repeated = 0
+        headers = {"millstream-replay": "true"} if self.replay else {}
+        for body in _bodies(events, named):
+            told = self._post(f"/v1/events/{stream.name}", body, headers)
+            if told.get("errors"):
+                first = told["errors"][0]
+                raise UsageError(f'{len(told["errors"])} events for "{stream.name}" were refused, {told["accepted"]} of their request are durable; '
+                                 f'the first, number {first["index"]}: {first["error"]["message"]}; {first["error"]["mend"]}')  # fmt: skip
+            accepted, repeated = accepted + told["accepted"], repeated + told["repeated"]
+            offsets.update({int(p): max(end, offsets.get(int(p), 0)) for p, end in told["offsets"].items()})
+        return Receipt(stream.name, offsets, accepted, repeated)
+
+    def predict(self, endpoint: Endpoint[E, V], request: E, *, after: Receipt | Sequence[Receipt] | None = None, explain: bool = False) -> Decision[V]:
+        """Ask for one decision.
+
+        Args:
+            after: Answer when the features have applied these.
+            explain: Bring the features too.
+
+        Raises:
+            UsageError: The request is refused for what it holds.
+            NotFound: No such endpoint.
+            WorkFailed: The model raised.
+            Transient: The server could not answer for `retry_for`. Asked again, it makes another decision.
+        """
+        told = self._post(_path(endpoint, explain), _encode(request), _after(after))
+        return _decision(endpoint, told)
+
+    def predict_many(self, endpoint: Endpoint[E, V], requests: Sequence[E], *, after: Receipt | Sequence[Receipt] | None = None,
+                     explain: bool = False) -> list[Decision[V]]:  # fmt: skip
+        """Ask for decisions in their order, many in a request; raises as `predict`."""
+        found: list[Decision[V]] = []
+        for start in range(0, len(requests), REQUESTS_A_BODY):
+            told = self._post(_path(endpoint, explain), _encode(list(requests[start : start + REQUESTS_A_BODY])), _after(after))
+            found += [_decision(endpoint, one) for one in told]
+        return found
+
+    def close(self) -> None:
+        """Close idle connections; the client may be used again."""
+        self._pool.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Any:
+        headers = {**self._headers, **headers}
+        if self._pack and len(body) > _GZIP_FROM and path.startswith("/v1/events/"):
+            body, headers["content-encoding"] = gzip.compress(body, 1), "gzip"
+        deadline, pause = time.monotonic() + self._retry_s, 0.05
+        while True:
+            try:
+                return self._once(path, body, headers)
+            except Transient as error:
+                wait = max(pause * (0.5 + random.random()), float(getattr(error, "retry_after_s", 0.0)))
+                if time.monotonic() + wait > deadline:
+                    raise
+                time.sleep(wait)
+                pause = min(pause * 2, 2.0)
+
+    def _once(self, path: str, body: bytes, headers: Mapping[str, str]) -> Any:
+        status, told, data = self._pool.exchange("POST", self._base + path, body, headers)
+        try:
+            found = msgspec.json.decode(data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            found = None
+        if status in (200, 207) and found is not None:
+            return found
+        raise _error(status, told, found, f"{self.url}{path}")
+
+
+class _Pool:
+    """Connections to one server, kept open between calls and shared by threads."""
+
+    def __init__(self, scheme: str, host: str, port: int | None, timeout_s: float) -> None:
+        self._lock, self._idle = threading.Lock(), list[tuple[float, http.client.HTTPConnection]]()
+        self._where = f"{host}:{port or (443 if scheme == 'https' else 80)}"
+        self._connect: Callable[[], http.client.HTTPConnection]
+        if scheme == "https":
+            context = ssl.create_default_context()
+            self._connect = lambda: http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
+        else:
+            self._connect = lambda: http.client.HTTPConnection(host, port, timeout=timeout_s)
+
+    def exchange(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of the answer.
+
+        Raises:
+            Unreachable: There is no answer.
+        """
+        connection = self._take()
+        try:
+            if connection.sock is None:
+                connection.connect()
+                connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # type: ignore[attr-defined]
+            connection.request(method, path, body, dict(headers))
+            answer = connection.getresponse()
+            data = answer.read()
+            told = answer.headers
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise Unreachable(f"{self._where} gives no answer: {error or type(error).__name__}; is the server running (millstream up)?") from error
+        if answer.will_close:
+            connection.close()
+        else:
+            with self._lock:
+                self._idle.append((time.monotonic(), connection))
+        return answer.status, dict(told.items()), data
+
+    def _take(self) -> http.client.HTTPConnection:
+        with self._lock:
+            while self._idle:
+                since, connection = self._idle.pop()
+                if time.monotonic() - since < _IDLE_S:  # one idle for longer may be closed at the other end
+                    return connection
+                connection.close()
+        return self._connect()
+
+    def close(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for _, connection in idle:
+            connection.close()
+
+
+def _bodies(events: Sequence[Event], ids: Sequence[str | None]) -> list[bytes]:
+    """Events one a line, in bodies of a size that servers take."""
+    bodies: list[bytes] = []
+    lines: list[bytes] = []
+    size = 0
+    for event, name in zip(events, ids, strict=True):
+        line = _encode(event)
+        if name is not None:
+            line = b'%b,"event_id":%b}' % (line[:-1], _encode(name))
+        if lines and (len(lines) == EVENTS_A_REQUEST or size + len(line) > BYTES_A_REQUEST):
+            bodies.append(b"\n".join(lines))
+            lines, size = [], 0
+        lines.append(line)
+        size += len(line)
+    return [*bodies, b"\n".join(lines)] if lines else bodies
+
+
+def _path(endpoint: Endpoint[Any, Any], explain: bool) -> str:
+    return f"/v1/predict/{endpoint.name}" + ("?explain=1" if explain else "")
+
+
+def _after(after: Receipt | Sequence[Receipt] | None) -> dict[str, str]:
+    """Receipts as a header: `stream:partition=end,...;stream2:...`; of several of one stream the furthest."""
+    ends: dict[str, dict[int, int]] = {}
+    for receipt in (after,) if isinstance(after, Receipt) else after or ():
+        known = ends.setdefault(receipt.stream, {})
+        known.update({p: max(end, known.get(p, 0)) for p, end in receipt.offsets.items()})
+    text = ";".join(f"{name}:" + ",".join(f"{p}={end}" for p, end in sorted(offsets.items())) for name, offsets in ends.items() if offsets)
+    return {"millstream-after": text} if text else {}
+
+
+_DECIDED = {f.name for f in Decision.__dataclass_fields__.values()}
+
+
+def _decision(endpoint: Endpoint[Any, V], told: Mapping[str, Any]) -> Decision[V]:
+    known = {name: told.get(name) for name in _DECIDED}
+    if known["prediction"] is None and known["model"] is not None and known["value"] is not None:
+        known["prediction"] = known["value"]  # a model of several labels
+    if known["value"] is None:
+        known["value"] = known["prediction"]
+    return Decision(**known)  # type: ignore[arg-type]
+
+
+def _error(status: int, headers: Mapping[str, str], found: Any, where: str) -> MillstreamError:
+    said = found.get("error", {}) if isinstance(found, dict) else {}
+    text = f"{where} answered {status}: {said.get('message', 'no reason given')}" + (f"; {said['mend']}" if said.get("mend") else "")
+    kinds: dict[int, type[MillstreamError]] = {
+        400: UsageError, 401: UsageError, 404: NotFound, 405: UsageError, 409: Conflict, 413: UsageError, 415: UsageError, 422: UsageError,
+        429: Full, 502: Unreachable, 503: Transient, 504: Unreachable,
+    }  # fmt: skip
+    if said.get("code") == "model_failed":
+        return WorkFailed(text)
+    error = kinds.get(status, Terminal)(text)
+    wait = next((value for name, value in headers.items() if name.lower() == "retry-after"), "")
+    if wait.isdigit() and isinstance(error, Transient):
+        error.retry_after_s = int(wait)  # type: ignore[attr-defined]
+    return error
+
+
+__all__ = ["Client", "Decision", "Receipt"]
