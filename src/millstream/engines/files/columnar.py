@@ -107,7 +107,7 @@ class ColumnFile:
             left, held, rows = skip, list[bytes](), 0
             with _opened(self.path, self.compression) as file:
                 for at, (count, start, size) in enumerate(blocks):
-                    if left >= count:
+                    if left >= count and not held:
                         left -= count
                         continue
                     file.seek(start)

@@ -14,7 +14,7 @@ import numpy as np
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 NEWLINE, QUOTE, COMMA, RETURN = 10, 34, 44, 13
-_FIELD = rb'(?:[^",\r\n][^",\n]*|"(?:[^"]|"")*"|)'
+_FIELD = rb'(?:[^",\n]+|"(?:[^"]|"")*"|)'
 _WHOLE = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*\r?")
 UNCLOSED = "a quoted field is opened and not closed; close it, or double the quote"
 STRAY = "a quote stands inside an unquoted field, or text after a closing one; quote the whole field, and double the quotes in it"
@@ -66,7 +66,10 @@ def _well_formed(codes: Any, quotes: Ints) -> bool:
     before = codes[opens[opens > 0] - 1]
     after = codes[closes[closes < len(codes) - 1] + 1]
     good_before = (before == COMMA) | (before == NEWLINE) | (before == QUOTE)
+    returned = closes[closes < len(codes) - 2][after[: int((closes < len(codes) - 2).sum())] == RETURN]
     good_after = (after == COMMA) | (after == NEWLINE) | (after == QUOTE) | (after == RETURN)
+    if (codes[returned + 2] != NEWLINE).any():
+        return False
     return bool(good_before.all() and good_after.all())
 
 

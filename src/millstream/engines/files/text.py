@@ -200,12 +200,13 @@ class _Csv(Maker):
 
     def look(self, buffer: bytes, cut: Cut, wrong: dict[int, str]) -> None:
         codes = np.frombuffer(buffer, np.uint8)
-        commas = np.flatnonzero(codes == COMMA)
         quotes = np.flatnonzero(codes == QUOTE)
-        if len(quotes) and len(commas) and len(cut.starts):
-            record = np.clip(np.searchsorted(cut.starts, commas, side="right") - 1, 0, None)
-            inside = (np.searchsorted(quotes, commas) - np.searchsorted(quotes, cut.starts)[record]) % 2 == 1
-            commas = commas[~inside]
+        commas = self._unquoted(np.flatnonzero(codes == COMMA), quotes, cut)
+        returns = self._unquoted(np.flatnonzero(codes == RETURN), quotes, cut) if b"\r" in buffer else commas[:0]
+        if len(returns) and len(cut.ends):
+            record = np.searchsorted(cut.starts, returns, side="right") - 1
+            for at in np.unique(record[returns < cut.ends[record] - 1]).tolist():
+                wrong.setdefault(at, "a carriage return stands inside an unquoted field; quote the field, or end lines with a line feed")
         fields = np.searchsorted(commas, cut.ends) - np.searchsorted(commas, cut.starts) + 1
         for at in np.flatnonzero(fields != len(self.header)).tolist():
             if cut.ends[at] > cut.starts[at]:
@@ -213,6 +214,14 @@ class _Csv(Maker):
                 wrong.setdefault(at, f"the line has {fields[at]} fields and the header {len(self.header)}; " + ("it was cut off, or a column is missing" if few else "quote fields that hold a comma"))  # fmt: skip
         if self.refused:
             wrong.update({at: self.refused for at in range(len(cut.ends)) if cut.ends[at] > cut.starts[at]})
+
+    @staticmethod
+    def _unquoted(found: Ints, quotes: Ints, cut: Cut) -> Ints:
+        """Those with an even number of quotes between them and the start of their record."""
+        if not len(quotes) or not len(found) or not len(cut.starts):
+            return found
+        record = np.clip(np.searchsorted(cut.starts, found, side="right") - 1, 0, None)
+        return found[(np.searchsorted(quotes, found) - np.searchsorted(quotes, cut.starts)[record]) % 2 == 0]
 
     def columns(self, parts: Sequence[bytes], count: int, record: Callable[[int], bytes]) -> tuple[pa.RecordBatch, Errors]:
         errors = Errors(count)
