@@ -1,12 +1,21 @@
-"""The one expression language: SQL scalars, checked against a schema, compiled to DuckDB and to a Python closure."""
+"""The one expression language: SQL scalars, checked against a schema, compiled to DuckDB and to a Python closure.
+
+declare/scalar.py has the subset node by node; declare/kernel.py what the closures call.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
+from millstream.declare.errors import DefinitionError, Place
 from millstream.declare.event import Kind
+
+if TYPE_CHECKING:
+    from sqlglot import exp
 
 
 @dataclass(frozen=True)
@@ -26,3 +35,74 @@ class Expression:
     kind: Kind
     columns: tuple[str, ...]
     evaluate: Callable[[Mapping[str, Any]], Any] = field(compare=False, repr=False)
+
+
+def compile(text: str, fields: Mapping[str, Kind], params: Mapping[str, Any] | None = None, *, place: Place | None = None, what: str = "") -> Expression:
+    """Check an expression and compile it for both readers.
+
+    Args:
+        text: SQL in DuckDB's dialect; `$name` is taken from `params`.
+        fields: What it may read.
+        params: `[params]` of the project.
+        place: Where the user wrote it, for the error.
+        what: Whose expression it is, for the error: 'features "x", late'.
+
+    >>> made = compile("delay / flights > $limit", {"delay": "float64", "flights": "int64"}, {"limit": 15})
+    >>> made.kind, made.columns, made.evaluate({"delay": 40.0, "flights": 2}), made.evaluate({"delay": 40.0, "flights": 0})
+    ('bool', ('delay', 'flights'), True, None)
+
+    Raises:
+        DefinitionError: It does not parse, reads what is not there, mixes types or leaves the subset.
+    """
+    from millstream.declare import kernel
+    from millstream.declare.scalar import Compiler, Refused
+
+    told = f"{what}: " if what else ""
+    if not isinstance(text, str) or not text.strip():
+        raise DefinitionError(f"{told}an expression is wanted", place=place, found=repr(text), mend='write SQL, e.g. "delay > 15"', code="E116")
+    compiler = Compiler(fields, params or {})
+    try:
+        code = compiler.compile(parse(text))
+    except Refused as refused:
+        raise _error(refused, text, fields, told, place) from None
+    except RecursionError:
+        raise DefinitionError(f"{told}the expression is nested too deeply", place=place, found=text[:100], mend="split it", code="E116") from None
+    source = f"lambda r: {code.python}"
+    try:
+        evaluate = eval(source, dict(kernel.NAMES))  # made of checked nodes only: names are ours, texts are quoted by repr
+    except (SyntaxError, MemoryError, RecursionError):
+        raise DefinitionError(f"{told}the expression is too long", place=place, found=text[:100], mend="split it", code="E116") from None
+    return Expression(text, code.sql, code.kind or "string", tuple(compiler.used), evaluate)
+
+
+@lru_cache(maxsize=8192)
+def parse(text: str) -> exp.Expression:
+    """sqlglot's tree of a scalar. Treat it as read-only: it is shared."""
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+
+    from millstream.declare.scalar import Refused
+
+    try:
+        return sqlglot.parse_one(text, into=exp.Condition, dialect="duckdb")
+    except SqlglotError as error:
+        said: Mapping[str, Any] = next(iter(getattr(error, "errors", ())), {})
+        near = f"{said.get('start_context', '')}{said.get('highlight', '')}"[-40:].strip()
+        raise Refused(f"it does not parse: {said.get('description') or str(error).splitlines()[0]}" + (f" near {near}" if near else ""),
+                      "write one scalar expression of SQL (DuckDB's dialect)", code="E116") from None  # fmt: skip
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """`did you mean "delay"?`, or nothing when no name is near."""
+    near = difflib.get_close_matches(word, list(names), 1)
+    return f'did you mean "{near[0]}"?' if near else ""
+
+
+def _error(refused: Any, text: str, fields: Mapping[str, Kind], told: str, place: Place | None) -> DefinitionError:
+    found, mend = f'"{text}"', refused.mend
+    if refused.missing:
+        names = sorted(fields)
+        found = f'"{text}" over {", ".join(names) or "nothing"}'
+        mend = nearest(refused.missing, names) or (f"it may read {', '.join(names)}" if names else "it may read no field here")
+    return DefinitionError(f"{told}{refused.found}", place=place, found=found, mend=mend, code=refused.code)
