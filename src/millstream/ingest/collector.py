@@ -43,6 +43,7 @@ from millstream.log.port import Log, Schemas
 log = logging.getLogger("millstream.collector")
 PREFIX = "/v1/events/"
 _SPACE = b" \t\r\n"
+_FIRST = datetime(1, 1, 2, tzinfo=UTC)  # a day's room for zones
 
 
 @dataclass(frozen=True)
@@ -185,14 +186,21 @@ class Collector:
             taken = self._each(intake.form, body)
         if len(body) > self.limits.event_bytes:
             self._refuse_large(taken, self._items(intake.form, body))
-        latest = datetime.now(UTC) + self.limits.ahead
-        if taken.events and max(map(intake.time, taken.events)) > latest:
-            why = f"lies more than {self.limits.ahead} ahead of the server's clock"
-            schema = intake.form.schema
-            self._drop(taken, lambda at, event: intake.time(event) > latest, lambda event: BadEvent(f'event time "{schema.event_time}" is {intake.time(event).isoformat()}, which {why}', "mend the sender's clock", schema.event_time))  # fmt: skip
+        self._refuse_wrong_clocks(intake, taken)
         if intake.id is not None and intake.seen:
             self._skip_repeated(intake, taken)
         return taken
+
+    def _refuse_wrong_clocks(self, intake: _Intake, taken: _Taken) -> None:
+        latest, time, name = datetime.now(UTC) + self.limits.ahead, intake.time, intake.form.schema.event_time
+        if not taken.events or (max(map(time, taken.events)) <= latest and min(map(time, taken.events)) >= _FIRST):
+            return
+
+        def why(event: Any) -> BadEvent:
+            how = f"more than {self.limits.ahead} ahead of the server's clock" if time(event) > latest else "before the year 1"
+            return BadEvent(f'event time "{name}" is {time(event).isoformat()}, {how}', "mend the sender's clock", name)
+
+        self._drop(taken, lambda at, event: not _FIRST <= time(event) <= latest, why)
 
     @staticmethod
     def _whole(form: EventForm, body: bytes) -> list[Any]:

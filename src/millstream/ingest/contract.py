@@ -13,7 +13,9 @@ from millstream.ingest.port import Batch, SourceEngine
 from millstream.log.port import RAW
 
 
-def read_all(engine: SourceEngine, split: str, position: str | None = None, max_rows: int = 50_000) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str | None]:
+def read_all(
+    engine: SourceEngine, split: str, position: str | None = None, max_rows: int = 50_000
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str | None]:
     """Rows, bad records, and the position after them."""
     rows, bad = list[dict[str, Any]](), list[dict[str, Any]]()
     for batch in engine.read(split, position, max_rows):

@@ -1,0 +1,366 @@
+"""The collector as an ASGI application on a real log: what is answered is durable, what is wrong is named item by item."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import threading
+import time
+from collections.abc import Coroutine, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import millstream as ms
+from millstream.declare.errors import Busy, Full
+from millstream.declare.registry import engine
+from millstream.ingest.collector import Collector, Limits
+
+
+class Sold(ms.Event):
+    """Something was sold."""
+
+    item: str
+    price: float
+    count: int = 1
+    note: str | None = None
+    ts: ms.EventTime
+
+
+class Clicked(ms.Event):
+    event_id: str
+    ts: ms.EventTime
+
+
+SOLD, CLICKED = ms.stream("sold", Sold, key="item"), ms.stream("clicked", Clicked, key="event_id")
+KEPT = ms.stream("kept", Sold, key="item", dedupe=None)
+NOW = datetime.now(UTC).isoformat()
+
+
+class Flaky:
+    """A log that refuses when told to, and counts its appends."""
+
+    def __init__(self, log: Any) -> None:
+        self._log, self.errors, self.appends, self.gate = log, list[Exception](), 0, threading.Event()
+        self.gate.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    def append(self, appends: Any) -> Any:
+        self.gate.wait(20)
+        if self.errors:
+            raise self.errors.pop(0)
+        self.appends += 1
+        return self._log.append(appends)
+
+
+class Served:
+    """A collector, asked without a socket between."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        url = f"sqlite:{folder / 'log.db'}"
+        self.schemas = engine("schemas", url)(url)
+        self.log = Flaky(engine("log", url)(url, self.schemas))
+        self.app = Collector(self.log, self.schemas, {s.name: s for s in (SOLD, CLICKED, KEPT)}, **options)
+        self.app.start()
+
+    async def ask(
+        self, body: bytes, path: str = "/v1/events/sold", method: str = "POST", chunk: int = 65_536, **headers: str
+    ) -> tuple[int, Any, dict[bytes, bytes]]:
+        scope = {"type": "http", "method": method, "path": path, "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()]}
+        parts = [body[at : at + chunk] for at in range(0, len(body), chunk)] or [b""]
+        sent: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self.app(scope, receive, send)
+        told = dict(sent[0]["headers"])
+        assert told[b"content-length"] == b"%d" % len(sent[1]["body"])
+        found = json.loads(sent[1]["body"])
+        if sent[0]["status"] not in (200, 207):
+            assert set(found) == {"error"} and {"code", "message", "mend"} <= set(found["error"]), "every error has one shape"
+            assert all(found["error"][name] for name in ("code", "message", "mend"))
+        return sent[0]["status"], found, told
+
+    def post(self, body: Any, path: str = "/v1/events/sold", **options: Any) -> tuple[int, Any]:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return asyncio.run(self.ask(data, path, **options))[:2]
+
+    def rows(self, topic: str = "sold") -> list[dict[str, Any]]:
+        ends = self.log.ends(topic)
+        reader = self.log.reader(topic, {p: end.low for p, end in ends.items()})
+        found: list[dict[str, Any]] = []
+        while any(reader.position(p) < end.high for p, end in ends.items()):
+            found += [{**row, "p": piece.partition} for piece in reader.poll(100_000, timedelta(0)) for row in piece.rows.to_pylist()]
+        reader.close()
+        return found
+
+    def close(self) -> None:
+        self.log.gate.set()
+        self.app.close()
+        self.log.close()
+        self.schemas.close()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    made = Served(tmp_path)
+    yield made
+    made.close()
+
+
+def sold(number: int, **more: Any) -> dict[str, Any]:
+    return {"item": f"i{number}", "price": 1.5, "ts": NOW, **more}
+
+
+@pytest.mark.parametrize("form", ["array", "lines", "lines with blanks", "one object", "gzip"])
+def test_events_are_durable_when_answered(served: Served, form: str) -> None:
+    events = [sold(0)] if form == "one object" else [sold(i) for i in range(20)]
+    lines = [json.dumps(e).encode() for e in events]
+    body = {"array": json.dumps(events).encode(), "lines": b"\n".join(lines), "lines with blanks": b"\r\n\n".join(lines) + b"\n", "one object": json.dumps(events[0], indent=2).encode(),
+            "gzip": gzip.compress(json.dumps(events[:9]).encode()[:-1] + b",") + gzip.compress(json.dumps(events[9:]).encode()[1:])}[form]  # fmt: skip
+    status, told = served.post(body, **({"content_encoding": "gzip", "chunk": 50} if form == "gzip" else {}))
+    assert (status, told["stream"], told["accepted"], told["repeated"]) == (200, "sold", len(events), 0)
+    rows = served.rows()
+    assert sorted(r["item"] for r in rows) == sorted(e["item"] for e in events)
+    assert all(r["_offset"] < told["offsets"][str(r["p"])] for r in rows), "they lie below what the receipt says"
+    assert len({r["_event_id"] for r in rows}) == len(events) and all(r["count"] == 1 for r in rows)
+    assert abs((rows[0]["_arrived_at"] - datetime.now(UTC)).total_seconds()) < 20
+
+
+def test_history_arrives_at_its_own_time(served: Served) -> None:
+    served.post([sold(1, ts="2013-01-01T00:00:00+02:00")], millstream_replay="true")
+    served.post([sold(2, ts="2013-01-01T00:00:00Z")])
+    one, two = sorted(served.rows(), key=lambda r: r["item"])
+    assert one["_arrived_at"] == one["ts"] == datetime(2012, 12, 31, 22, tzinfo=UTC) and two["_arrived_at"].year >= 2024
+
+
+def test_each_item_has_its_result(served: Served) -> None:
+    good = [sold(0), sold(5, note="x")]
+    wrong = [
+        (sold(1, price="1"), 'field "price" of Sold is "1" (text)', "send price as a number"),
+        ({"item": "i2", "ts": NOW}, 'Sold needs the field "price"', "send price as"),
+        (sold(3, prise=1), 'Sold has no field "prise"', 'did you mean "price"?'),
+        (sold(4, ts="2013-01-01T00:00:00"), 'field "ts" of Sold is "2013-01-01T00:00:00" (text)', "a time in ISO 8601"),
+        (sold(6, count=2**63), 'field "count" of Sold is 9223372036854775808', "a whole number"),
+        (sold(7, ts=(datetime.now(UTC) + timedelta(days=2)).isoformat()), "ahead of the server's clock", "clock"),
+        (sold(8, ts="0001-01-01T00:00:00+14:00"), "before the year 1", "clock"),
+        ([], "Expected `object`, got `array`", "JSON object"),
+    ]
+    for lines in (False, True):
+        items = [good[0], *(w[0] for w in wrong), good[1]]
+        status, told = served.post("\n".join(map(json.dumps, items)).encode() if lines else items)
+        assert (status, told["accepted"]) == (207, 2)
+        errors = {e["index"]: e["error"] for e in told["errors"]}
+        assert sorted(errors) == list(range(1, len(wrong) + 1))
+        for at, (_, says, mend) in enumerate(wrong, 1):
+            assert says in errors[at]["message"] and mend in errors[at]["mend"] and errors[at]["code"] == "invalid_event"
+    assert sorted(r["item"] for r in served.rows()) == ["i0", "i0", "i5", "i5"]
+
+
+def test_none_of_them(served: Served) -> None:
+    status, told = served.post([{"item": 1}, {}])
+    assert status == 422 and [e["index"] for e in told["error"]["errors"]] == [0, 1] and told["error"]["code"] == "invalid_events"
+    assert served.rows() == []
+
+
+@pytest.mark.parametrize("body", [b'[{"item": "a"', b"[1,", b'[{"item": "\xff", "price": 1}]'])
+def test_a_body_that_is_no_json(served: Served, body: bytes) -> None:
+    status, told = served.post(body)
+    assert status in (400, 422) and ("JSON" in told["error"]["message"] or "UTF-8" in told["error"]["message"])
+
+
+def test_invalid_utf8_costs_one_line(served: Served) -> None:
+    good = json.dumps(sold(1)).encode()
+    status, told = served.post(good + b"\n" + good.replace(b"i1", b"i\xff") + b"\n" + good)
+    assert (status, told["accepted"], told["errors"][0]["index"]) == (207, 2, 1)
+    assert "it is no UTF-8: byte 11 is 0xff" in told["errors"][0]["error"]["message"]
+
+
+def test_nothing_at_all(served: Served) -> None:
+    assert served.post(b"")[1] == served.post([])[1] == {"stream": "sold", "offsets": {}, "accepted": 0, "repeated": 0}
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "code"),
+    [
+        ({"path": "/v1/events/nothing"}, 404, "no_stream"),
+        ({"path": "/v1/events/"}, 404, "no_stream"),
+        ({"method": "GET"}, 405, "method"),
+        ({"content_encoding": "br"}, 415, "encoding"),
+        ({"content_encoding": "gzip"}, 400, "gzip"),
+        ({"content_length": "99000000"}, 413, "too_large"),
+    ],
+)
+def test_a_request_that_is_wrong_as_a_whole(served: Served, options: dict[str, Any], status: int, code: str) -> None:
+    found, told = served.post([sold(1)], **options)
+    assert (found, told["error"]["code"]) == (status, code) and served.rows() == []
+
+
+def test_bodies_have_a_bound_packed_or_not(tmp_path: Path) -> None:
+    served = Served(tmp_path, limits=Limits(body_bytes=10_000))
+    body = json.dumps([sold(1, note="n" * 20_000)]).encode()
+    assert served.post(body, chunk=1_000)[0] == 413
+    assert served.post(gzip.compress(body), content_encoding="gzip")[0] == 413, "a small body that unpacks to a large one"
+    assert served.post(gzip.compress(b"[]")[:-4], content_encoding="gzip")[1]["error"]["message"] == "the gzip body is cut off"
+    served.close()
+
+
+def test_events_of_ten_megabytes(served: Served) -> None:
+    status, told = served.post([sold(1, note="n" * 9_900_000), sold(2, note="n" * 10_100_000), sold(3)])
+    assert (status, told["accepted"], [e["index"] for e in told["errors"]]) == (207, 2, [1])
+    assert "more than 10,000,000 bytes" in told["errors"][0]["error"]["message"]
+    assert sorted((r["item"], len(r["note"] or "")) for r in served.rows()) == [("i1", 9_900_000), ("i3", 0)]
+
+
+def test_tokens(tmp_path: Path) -> None:
+    served = Served(tmp_path, token="secret")
+    for headers in ({}, {"authorization": "Bearer secre"}, {"authorization": "secret"}, {"authorization": "Bearer sécret"}):
+        status, told = served.post([sold(1)], **headers)
+        assert status == 401 and "secret" not in json.dumps(told)
+    assert served.post([sold(1)], path="/v1/events/nothing")[0] == 401, "without a token nobody learns the streams' names"
+    assert served.post([sold(1)], authorization="Bearer secret")[0] == 200
+    served.close()
+
+
+def test_a_repeated_id_is_answered_from_memory(served: Served) -> None:
+    first = served.post([sold(i, event_id=f"e{i}") for i in range(5)])[1]
+    status, again = served.post([sold(i, event_id=f"e{i}") for i in range(8)])
+    assert (status, again["accepted"], again["repeated"]) == (200, 8, 5)
+    assert all(again["offsets"][p] >= end for p, end in first["offsets"].items())
+    whole = served.post([sold(i, event_id=f"e{i}") for i in range(5)])[1]
+    assert (whole["repeated"], whole["offsets"]) == (5, first["offsets"])
+    rows = served.rows()
+    assert sorted(r["_event_id"] for r in rows) == [f"e{i}" for i in range(8)]
+
+
+def test_a_field_called_event_id_is_the_id(served: Served) -> None:
+    for _ in range(2):
+        assert served.post([{"event_id": "c1", "ts": NOW}], path="/v1/events/clicked")[0] == 200
+    assert [(r["_event_id"], r["event_id"]) for r in served.rows("clicked")] == [("c1", "c1")]
+
+
+def test_a_stream_that_keeps_all_keeps_repeats(served: Served) -> None:
+    for _ in range(2):
+        assert served.post([sold(1, event_id="e1")], path="/v1/events/kept")[1]["repeated"] == 0
+    assert len(served.rows("kept")) == 2
+
+
+def test_memory_of_ids_is_bounded(tmp_path: Path) -> None:
+    served = Served(tmp_path, limits=Limits(ids=10))
+    for start in range(0, 100, 5):
+        served.post([sold(i, event_id=f"e{i}") for i in range(start, start + 5)])
+    assert served.post([sold(99, event_id="e99")])[1]["repeated"] == 1 and served.post([sold(0, event_id="e0")])[1]["repeated"] == 0
+    served.close()
+
+
+def test_requests_share_a_commit(served: Served) -> None:
+    """While one append is under way the next gather."""
+
+    async def all_at_once() -> list[Any]:
+        served.log.gate.clear()
+        waiting = [asyncio.create_task(served.ask(json.dumps([sold(i)]).encode())) for i in range(50)]
+        await asyncio.sleep(0.1)
+        assert not any(task.done() for task in waiting), "nothing is answered before it is durable"
+        served.log.gate.set()
+        return await asyncio.gather(*waiting)
+
+    assert [status for status, _, _ in asyncio.run(all_at_once())] == [200] * 50
+    assert served.log.appends <= 2 and len(served.rows()) == 50
+
+
+def test_a_client_that_hangs_up_harms_nobody(served: Served) -> None:
+    async def asked() -> int:
+        served.log.gate.clear()
+        gone, stays = (asyncio.create_task(served.ask(json.dumps([sold(i)]).encode())) for i in range(2))
+        await asyncio.sleep(0.05)
+        gone.cancel()
+        await asyncio.sleep(0.01)
+        served.log.gate.set()
+        return (await stays)[0]
+
+    assert asyncio.run(asked()) == 200 and {r["item"] for r in served.rows()} >= {"i1"}
+
+
+def test_behind(tmp_path: Path) -> None:
+    """More than may wait is refused with a time to come back."""
+    served = Served(tmp_path, limits=Limits(waiting_rows=10))
+
+    async def asked() -> tuple[int, Any, dict[bytes, bytes]]:
+        served.log.gate.clear()
+        first = asyncio.create_task(served.ask(json.dumps([sold(i) for i in range(10)]).encode()))
+        await asyncio.sleep(0.05)
+        refused = await served.ask(json.dumps([sold(11)]).encode())
+        served.log.gate.set()
+        assert (await first)[0] == 200
+        assert (await served.ask(json.dumps([sold(12)]).encode()))[0] == 200
+        return refused
+
+    status, told, headers = asyncio.run(asked())
+    assert (status, told["error"]["code"], headers[b"retry-after"]) == (429, "behind", b"1")
+    assert len(served.rows()) == 11
+    served.close()
+
+
+def test_a_full_or_busy_log(tmp_path: Path) -> None:
+    served = Served(tmp_path, limits=Limits(retry_s=0.1))
+    served.log.errors = [Busy("locked")]
+    assert served.post([sold(1)])[0] == 200, "tried again for a while"
+    served.log.errors = [Full("no room")] * 50
+    status, told = served.post([sold(2)])
+    assert (status, told["error"]["code"]) == (429, "full") and "no room" in told["error"]["message"]
+    served.log.errors = [Busy("locked")] * 50
+    assert served.post([sold(3)])[0] == 503
+    served.log.errors = [ValueError("never seen")]
+    status, told = served.post([sold(4)])
+    assert status == 500 and "ValueError" in told["error"]["message"] and "never seen" not in json.dumps(told)
+    served.log.errors = []
+    assert served.post([sold(5)])[0] == 200, "the appender lives on"
+    assert sorted(r["item"] for r in served.rows()) == ["i1", "i5"]
+    served.close()
+
+
+def test_close_flushes_and_then_refuses(tmp_path: Path) -> None:
+    served = Served(tmp_path)
+
+    async def asked() -> list[int]:
+        served.log.gate.clear()
+        waiting = asyncio.create_task(served.ask(json.dumps([sold(1)]).encode()))
+        await asyncio.sleep(0.05)
+        closing: Coroutine[Any, Any, None] = asyncio.to_thread(served.app.close)
+        task = asyncio.create_task(closing)
+        await asyncio.sleep(0.05)
+        served.log.gate.set()
+        await task
+        late = await served.ask(json.dumps([sold(2)]).encode())
+        return [(await waiting)[0], late[0]]
+
+    assert asyncio.run(asked()) == [200, 503]
+    assert [r["item"] for r in served.rows()] == ["i1"]
+    served.close()
+
+
+def test_two_collectors_on_one_log(tmp_path: Path) -> None:
+    one, two = Served(tmp_path), Served(tmp_path)
+
+    def send(served: Served, start: int) -> None:
+        for i in range(start, start + 20):
+            assert served.post([sold(i)])[0] == 200
+
+    threads = [threading.Thread(target=send, args=(served, start)) for served, start in ((one, 0), (two, 100))]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({r["item"] for r in one.rows()}) == 40 and time.monotonic() - began < 30
+    one.close()
+    two.close()
