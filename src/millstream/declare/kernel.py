@@ -63,9 +63,11 @@ def exponential(x: float) -> float | None:
 
 
 def each(text: str, change: Callable[[str], str]) -> str:
-    """Change case one character at a time; what would become several stays, as in DuckDB."""
+    """Change case one character at a time, as DuckDB does; what would become several letters stays, but sharp s."""
     if text.isascii():
         return change(text)
+    if change is str.upper:
+        text = text.replace("ß", "ẞ")
     return "".join(made if len(made := change(c)) == 1 else c for c in text)
 
 

@@ -42,6 +42,8 @@ COMPARED: dict[type[exp.Expression], tuple[str, str]] = {
     exp.EQ: ("=", "=="), exp.NEQ: ("<>", "!="), exp.LT: ("<", "<"), exp.LTE: ("<=", "<="), exp.GT: (">", ">"), exp.GTE: (">=", ">="),
 }  # fmt: skip
 ARITHMETIC: dict[type[exp.Expression], str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*"}
+CASTS: dict[str, Kind] = {"int": "int64", "integer": "int64", "bigint": "int64", "double": "float64", "float": "float64", "boolean": "bool",
+                          "text": "string", "varchar": "string"}  # fmt: skip
 PARTS = {"year": "{}.year", "month": "{}.month", "day": "{}.day", "hour": "{}.hour", "minute": "{}.minute", "second": "{}.second",
          "dayofweek": "{}.isoweekday() % 7", "dow": "{}.isoweekday() % 7", "isodow": "{}.isoweekday()", "dayofyear": "_day({})"}  # fmt: skip
 PART_NODES: dict[str, str] = {"Year": "year", "Month": "month", "Day": "day", "DayOfMonth": "day", "Hour": "hour", "Minute": "minute", "Second": "second",
@@ -352,16 +354,7 @@ class Compiler:
 
     def _cast(self, node: exp.Cast) -> Code:
         of, to = self.compile(node.this), node.to.sql("duckdb").lower()
-        kind = {
-            "int": "int64",
-            "integer": "int64",
-            "bigint": "int64",
-            "double": "float64",
-            "float": "float64",
-            "boolean": "bool",
-            "text": "string",
-            "varchar": "string",
-        }.get(to)
+        kind = CASTS.get(to)
         if kind and of.kind is None:
             return Code(f"NULL::{to}", "None", kind)
         if kind == of.kind and kind:
