@@ -14,23 +14,26 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from millstream.log.hashing import hashes
+from millstream.log.hashing import U64, hashes
 
 _RUNS = 6
+NEVER = -(1 << 62)
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass
 class _Run:
     """Ids kept, sorted by their first hash; the second tells apart what the first does not."""
 
-    first: npt.NDArray[np.uint64]
-    second: npt.NDArray[np.uint64]
-    clock: npt.NDArray[np.int64]
+    first: U64
+    second: U64
+    clock: Ints
 
 
 @dataclass
 class _Memory:
-    clock: int = -(1 << 62)
+    clock: int = NEVER
     runs: list[_Run] = field(default_factory=list)
 
 
@@ -41,7 +44,7 @@ class Deduper:
         self._within = within_us
         self._memory: dict[int, _Memory] = {}
 
-    def keep(self, partition: int, ids: pa.Array, arrived_us: Any, offsets: Any = None) -> npt.NDArray[np.bool_]:
+    def keep(self, partition: int, ids: pa.Array, arrived_us: Any, offsets: Any = None) -> Bools:
         """Which rows are no duplicates, in log order; remembers those kept.
 
         Args:
@@ -61,8 +64,8 @@ class Deduper:
         self._within_batch(first, second, clock, real, kept_at, keep)
         memory.clock = int(clock[-1])
         chosen = np.flatnonzero(keep & real)
-        order = chosen[np.argsort(first[chosen], kind="stable")]
-        memory.runs.append(_Run(first[order], second[order], clock[order]))
+        if len(chosen):
+            memory.runs.append(_run(first[chosen], second[chosen], clock[chosen]))
         if len(memory.runs) > _RUNS:
             memory.runs = _merged(memory.runs, memory.clock - self._within)
         return keep
@@ -80,32 +83,49 @@ class Deduper:
         """Memory of all ids remembered."""
         return sum(24 * len(run.first) for memory in self._memory.values() for run in memory.runs)
 
-    def _within_batch(self, first: Any, second: Any, clock: Any, real: Any, kept_at: Any, keep: Any) -> None:
-        """Rows of one batch that repeat one another; few, so each group is walked in order."""
+    def _within_batch(self, first: U64, second: U64, clock: Ints, real: Bools, kept_at: Ints, keep: Bools) -> None:
+        """Rows of one batch that repeat one another."""
         order = np.argsort(first, kind="stable")
         same = (first[order][1:] == first[order][:-1]) & real[order][1:] & real[order][:-1]
         if not same.any():
             return
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
-        for begin, end in zip(edges[::2], edges[1::2], strict=True):
-            last: dict[int, int] = {}
-            for row in order[begin : end + 1]:
-                id_ = int(second[row])
-                before = max(last.get(id_, -(1 << 62)), int(kept_at[row]))
-                keep[row] = clock[row] - self._within > before
-                if keep[row]:
-                    last[id_] = int(clock[row])
+        member = np.concatenate([[False], same]) | np.concatenate([same, [False]])
+        if clock[-1] - clock[0] <= self._within:
+            # Within one window the first fresh row of an id makes doubles of all after it; those before it are doubles already.
+            rows = order[member]
+            rows = rows[keep[rows]]
+            rows = rows[np.lexsort((rows, second[rows], first[rows]))]
+            again = (first[rows][1:] == first[rows][:-1]) & (second[rows][1:] == second[rows][:-1])
+            keep[rows[1:][again]] = False
+            return
+        last: dict[tuple[int, int], int] = {}
+        for row in np.sort(order[member]):  # a batch longer than the window: each row in its turn
+            id_ = (int(first[row]), int(second[row]))
+            before = max(last.get(id_, NEVER), int(kept_at[row]))
+            keep[row] = clock[row] - self._within > before
+            if keep[row]:
+                last[id_] = int(clock[row])
 
 
-def _latest(runs: list[_Run], first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+def _run(first: U64, second: U64, clock: Ints) -> _Run:
+    """Ids as a run, each once: of one kept several times only the latest matters."""
+    order = np.argsort(first, kind="stable")
+    if (first[order][1:] == first[order][:-1]).any():
+        order = np.lexsort((-clock, second, first))
+        one = np.concatenate([[True], (first[order][1:] != first[order][:-1]) | (second[order][1:] != second[order][:-1])])
+        order = order[one]
+    return _Run(first[order], second[order], clock[order])
+
+
+def _latest(runs: list[_Run], first: U64, second: U64) -> Ints:
     """The clock at which each id was last kept; long ago for one never seen."""
-    found = np.full(len(first), -(1 << 62), np.int64)
+    found = np.full(len(first), NEVER, np.int64)
     for run in runs:
         if not len(run.first):
             continue
         left = np.searchsorted(run.first, first, side="left")
         hit = np.flatnonzero(run.first[np.minimum(left, len(run.first) - 1)] == first)
-        for step in range(4):  # a stretch of equal first hashes is one id kept again, or (hardly ever) another id
+        for step in range(4):  # an id is in a run once; several of one first hash are different ids, which hardly ever happens
             at = left[hit] + step
             ok = at < len(run.first)
             hit, at = hit[ok], at[ok]
@@ -119,13 +139,11 @@ def _latest(runs: list[_Run], first: npt.NDArray[np.uint64], second: npt.NDArray
 
 
 def _merged(runs: list[_Run], oldest: int) -> list[_Run]:
-    """The runs as one, without what no later record can repeat; the largest is kept apart while it dwarfs the others."""
+    """The runs as one, without what no later record can repeat. The largest is kept apart while it dwarfs the others and most of it counts."""
     runs = sorted(runs, key=lambda r: len(r.first))
-    big = [runs.pop()] if len(runs[-1].first) > 4 * sum(len(r.first) for r in runs[:-1]) and runs[-1].clock.min(initial=oldest) >= oldest else []
+    largest, rest = runs[-1], sum(len(r.first) for r in runs[:-1])
+    apart = len(largest.first) > 4 * rest and np.count_nonzero(largest.clock < oldest) < len(largest.clock) / 4
+    big = [runs.pop()] if apart else []
     first, second, clock = (np.concatenate([getattr(r, name) for r in runs]) for name in ("first", "second", "clock"))
-    alive = np.flatnonzero(clock >= oldest)
-    # Of one id kept several times only the latest matters; sorted so that it comes first.
-    order = alive[np.lexsort((-clock[alive], second[alive], first[alive]))]
-    one = np.concatenate([[True], (first[order][1:] != first[order][:-1]) | (second[order][1:] != second[order][:-1])]) if len(order) else np.zeros(0, np.bool_)
-    order = order[one]
-    return [*big, _Run(first[order], second[order], clock[order])]
+    alive = clock >= oldest
+    return [*big, _run(first[alive], second[alive], clock[alive])]

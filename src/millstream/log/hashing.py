@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 U64 = npt.NDArray[np.uint64]
 _BASES = (0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93)  # odd, so that their powers can be undone
 _NULL = np.uint64(0x6E756C6C)
-_CHUNK = 1 << 22
+_CHUNK = 1 << 18
 _powers: dict[int, tuple[U64, U64]] = {}
 
 
@@ -63,8 +63,12 @@ def _text(column: Any, seed: int) -> U64:
     start = 0
     while start < len(column):  # in pieces that fit the processor's cache better than all bytes at once
         stop = int(np.searchsorted(offsets, offsets[start] + _CHUNK, side="right")) - 1
-        stop = min(max(stop, start + 1), len(column))
-        found[start:stop] = _piece(body, offsets[start : stop + 1], seed)
+        stop = min(stop, len(column))
+        if stop > start:
+            found[start:stop] = _piece(body, offsets[start : stop + 1], seed)
+        else:
+            stop = start + 1
+            found[start] = _long(body[offsets[start] : offsets[stop]], seed)
         start = stop
     return found
 
@@ -77,6 +81,17 @@ def _piece(body: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64], seed: in
     at = offsets - first
     raw = (sums[at[1:]] - sums[at[:-1]]) * inverse[at[:-1]]
     return _mix(raw + np.diff(at).astype(np.uint64))
+
+
+def _long(body: npt.NDArray[np.uint8], seed: int) -> np.uint64:
+    """A value longer than a piece; powers of its whole length would be kept for ever."""
+    power, _ = _power(_CHUNK + 1, seed)
+    step, factor, raw = pow(_BASES[seed], _CHUNK, 1 << 64), 1, 0
+    for begin in range(0, len(body), _CHUNK):
+        part = body[begin : begin + _CHUNK]
+        raw += factor * int(np.sum((part.astype(np.uint64) + np.uint64(1)) * power[: len(part)], dtype=np.uint64))
+        factor = factor * step % (1 << 64)
+    return _mix(np.asarray([(raw + len(body)) % (1 << 64)], np.uint64))[0]
 
 
 def _power(count: int, seed: int) -> tuple[U64, U64]:
