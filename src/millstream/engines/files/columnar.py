@@ -16,8 +16,8 @@ import pyarrow.types as is_
 
 from millstream.declare.errors import Corrupt
 from millstream.declare.event import EVENT_ID, Schema
+from millstream.engines.files.letters import dead, ids
 from millstream.engines.files.position import Position, begin, replaced
-from millstream.engines.files.text import _bad, ids
 from millstream.ingest.cast import Errors, cast, with_arrival
 from millstream.ingest.port import Batch
 
@@ -64,7 +64,7 @@ class ColumnFile:
         kept, order = np.flatnonzero(errors.good), np.flatnonzero(~errors.good)
         if len(order):
             made = made.filter(pa.array(errors.good))
-        bad = _bad(self.split, [(_row(found, int(i)), errors.texts[int(i)], int(numbers[i])) for i in order])
+        bad = dead(self.split, [(_row(found, int(i)), errors.texts[int(i)], int(numbers[i])) for i in order])
 
         def stand(taken: int) -> str:
             line = at.line + taken

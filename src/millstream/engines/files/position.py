@@ -75,12 +75,8 @@ def begin(path: Path, position: Position) -> Position:
 
 def replaced(path: Path, how: str) -> Recreated:
     return Recreated(
-        f"{path.name} was replaced after {how_far(path)} had been read: {how}; give the new contents another file name, so that each line keeps its id"
+        f"the file {path.parent.name}/{path.name} was replaced after it had been read: {how}; give the new contents another file name, so that each line keeps its id"
     )
-
-
-def how_far(path: Path) -> str:
-    return f"a part of {path.parent.name}/{path.name}"
 
 
 def _digest(data: bytes) -> str:
