@@ -50,9 +50,9 @@ class Room:
             return True
         return free >= self.floor_bytes // 4 and free + self._freed() >= least  # pages freed are used again, but the WAL needs real space
 
-    def release(self) -> None:
-        """Give the reserve up when there is less than the floor."""
-        if self._free() < self.floor_bytes:
+    def release(self, *, needed: bool = False) -> None:
+        """Give the reserve up when there is less than the floor, or `needed` anyway."""
+        if needed or self._free() < self.floor_bytes:
             self._reserve.unlink(missing_ok=True)
 
     def restore(self) -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from millstream.declare.errors import ConfigError, Conflict, NotFound, UsageError
+from millstream.declare.errors import ConfigError, Conflict, Full, NotFound, UsageError
 from millstream.engines.sqlite.database import WAIT_S, WriteLock, connect, path_of, told, transaction
 from millstream.engines.sqlite.disk import Room, freed_bytes
 from millstream.engines.sqlite.reading import SqliteReader
@@ -138,6 +138,13 @@ class SqliteLog:
 
     def retain(self, topic: str, *, before: Mapping[int, int], reader: str = "lake") -> None:
         self._topic(topic)
+        try:
+            self._mark(topic, before, reader)
+        except Full:  # retention waits for this very mark
+            self.room.release(needed=True)
+            self._mark(topic, before, reader)
+
+    def _mark(self, topic: str, before: Mapping[int, int], reader: str) -> None:
         with self._write() as con:
             (number,) = con.execute("select id from topic where name = ?", (topic,)).fetchone() or (None,)
             if not before:
