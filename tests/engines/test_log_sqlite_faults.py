@@ -15,6 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import log_actors
+import pyarrow as pa
 import pytest
 from log_actors import PAIRS, open_log, rows
 
@@ -222,7 +223,7 @@ def test_full(tmp_path: Path, floor: int) -> None:
         noise, count = random.Random(1), 0
         with pytest.raises(Full):
             for count in range(10_000):
-                log.append([Append("left", 0, 1, log_actors.pa.record_batch({"n": [count], "text": [noise.randbytes(50_000).hex()]}))])
+                log.append([Append("left", 0, 1, pa.record_batch({"n": [count], "text": [noise.randbytes(50_000).hex()]}))])
         assert count > 50 and log.ends("left")[0].high == count
         with pytest.raises(Full):
             log.writer("s").commit([Append("left", 0, 1, rows(0, 400_000))], "1")
@@ -234,7 +235,7 @@ def test_full(tmp_path: Path, floor: int) -> None:
         log.maintain()
         assert 0 < log.ends("left")[0].low <= landed
         for more in range(count, count + 40):
-            log.append([Append("left", 0, 1, log_actors.pa.record_batch({"n": [more], "text": ["y" * 50_000]}))])
+            log.append([Append("left", 0, 1, pa.record_batch({"n": [more], "text": ["y" * 50_000]}))])
         reader = log.reader("left", {0: landed})
         assert numbers(read(reader, 45)) == list(range(landed, count + 40))
         assert log._look.execute("pragma quick_check").fetchone() == ("ok",)
