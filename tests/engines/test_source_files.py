@@ -513,3 +513,21 @@ def test_no_byte_is_lost_whatever_the_quotes(tmp_path_factory: pytest.TempPathFa
     assert len(starts) == len(set(starts))
     covered = sum(b["raw"].count(b"a") for b in whole[1]) + sum(((r["a"] or "") + (r["b"] or "")).count("a") for r in whole[0])
     assert covered == data[4:].count(b"a")
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_a_last_line_without_an_end_beyond_the_limit(tmp_path: Path, form: str) -> None:
+    """It is bad; what is added to it later is bad too, under the same line, and the next line is read."""
+    start = HEADER.encode() if form == "csv" else b""
+    good = lines_of(1) if form == "csv" else b'{"flight_id": "f", "carrier": "UA", "delay": 1, "ts": "2013-01-01T00:00:00Z"}\n'
+    path = tmp_path / f"x.{form}"
+    path.write_bytes(start + good + b"x" * 5_000)
+    engine = source(tmp_path, path.name, limit=1_000)
+    rows, bad, position = read_all(engine, path.name)
+    number = 3 if form == "csv" else 2
+    assert len(rows) == 1 and [(b["origin"], len(b["raw"])) for b in bad] == [(f"{path.name}:{number}", 1_000)]
+    assert list(engine.read(path.name, position)) == []
+    with path.open("ab") as file:
+        file.write(b"yy\n" + good)
+    rows, bad, _ = read_all(engine, path.name, position)
+    assert [r["_event_id"] for r in rows] == [f"{path.name}:{number + 1}"] and [b["raw"] for b in bad] == [b"yy"]

@@ -45,7 +45,7 @@ class ColumnFile:
         if position.whole == size:
             return
         try:
-            groups, rows = self._parquet(at.line, max_rows) if self.form == "parquet" else self._avro(at.line)
+            groups, rows = self._parquet(at.line, max_rows) if self.form == "parquet" else self._avro(at.line, max_rows)
             for group in groups:
                 for start in range(0, group.num_rows, max_rows):
                     part = group.slice(start, max_rows)
@@ -99,12 +99,12 @@ class ColumnFile:
 
         return groups(), int(file.metadata.num_rows)
 
-    def _avro(self, skip: int) -> tuple[Iterator[pa.RecordBatch], int | None]:
+    def _avro(self, skip: int, max_rows: int) -> tuple[Iterator[pa.RecordBatch], int | None]:
         header, blocks = _blocks(self.path, self.compression)
         sizes = [count for count, _, _ in blocks]
 
         def groups() -> Iterator[pa.RecordBatch]:
-            left, held, rows = skip, list[bytes](), 0
+            left, held, rows, enough = skip, list[bytes](), 0, min(GROUP_BYTES, max_rows * 256)
             with _opened(self.path, self.compression) as file:
                 for at, (count, start, size) in enumerate(blocks):
                     if left >= count and not held:
@@ -113,7 +113,7 @@ class ColumnFile:
                     file.seek(start)
                     held.append(file.read(size))
                     rows += count
-                    if sum(map(len, held)) >= GROUP_BYTES or at + 1 == len(blocks):
+                    if sum(map(len, held)) >= enough or at + 1 == len(blocks):
                         yield from (batch.slice(left) if left else batch for batch in [_decoded(header, held, rows)])
                         left, held, rows = 0, [], 0
 

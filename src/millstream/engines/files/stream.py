@@ -33,12 +33,12 @@ class Blocks:
                 yield held, cut, ended
                 held = held[int(cut.nexts[-1]) :]
             elif len(held) > self.limit and b"\n" not in held:
-                line, cut, held = self._endless(held)
+                line, cut, held, over = self._endless(held)
                 if line:
-                    yield line, cut, False
+                    yield line, cut, over
 
-    def _endless(self, held: bytes) -> tuple[bytes, Cut, bytes]:
-        """A line that is too long: as much of it as a record may have, and what follows it."""
+    def _endless(self, held: bytes) -> tuple[bytes, Cut, bytes, bool]:
+        """A line that is too long: as much of it as a record may have, what follows it, and whether the file ended in it."""
         size, chunk, tail = len(held), b"", held[-TAIL:]
         while b"\n" not in chunk:
             chunk = self.stream.read(self.chunk)
@@ -47,13 +47,13 @@ class Blocks:
             upto = chunk.index(b"\n") + 1 if b"\n" in chunk else len(chunk)
             size, tail = size + upto, (tail + chunk[:upto])[-TAIL:]
         if not chunk and not self.take_open:
-            return b"", cut_lines(b"", False), b""
+            return b"", cut_lines(b"", False), b"", True
         rest = chunk[chunk.index(b"\n") + 1 :] if chunk else b""
         one, none = np.ones(1, np.int64), np.zeros(1, np.int64)
         line = held[: self.limit]
         self.stream.last = tail
         why = f"the line has {size:,} bytes and {self.limit:,} are allowed, which are kept here; raise the limit, or split it"
-        return line, Cut(none, one * len(line), one * size, none, one, {0: why}), rest
+        return line, Cut(none, one * len(line), one * size, none, one, {0: why}), rest, not chunk
 
 
 class Stream:
