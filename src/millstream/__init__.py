@@ -8,6 +8,7 @@ from millstream.declare.endpoint import decisions, endpoint
 from millstream.declare.event import ArrivalTime, Change, Event, EventTime, field
 from millstream.declare.experiment import assign, experiment
 from millstream.declare.features import agg, features
+from millstream.declare.front import keep_nouns as _keep_nouns
 from millstream.declare.model import Train, model
 from millstream.declare.monitor import expect, monitor
 from millstream.declare.outcome import outcome
@@ -40,3 +41,5 @@ __all__ = [
     "table",
     "training_set",
 ]
+
+_keep_nouns(__name__)
