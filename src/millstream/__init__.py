@@ -4,6 +4,8 @@
 `endpoint`, `monitor`), the types they are written with, and four vocabularies: `agg`, `read`, `assign`, `expect`.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from millstream.declare.endpoint import decisions, endpoint
 from millstream.declare.event import ArrivalTime, Change, Event, EventTime, field
 from millstream.declare.experiment import assign, experiment
@@ -16,6 +18,9 @@ from millstream.declare.source import read, source
 from millstream.declare.stream import stream
 from millstream.declare.table import table
 from millstream.declare.training_set import by_time, training_set
+
+if TYPE_CHECKING:
+    from millstream.declare.load import load
 
 __all__ = [
     "ArrivalTime",
@@ -32,6 +37,7 @@ __all__ = [
     "experiment",
     "features",
     "field",
+    "load",
     "model",
     "monitor",
     "outcome",
@@ -43,3 +49,12 @@ __all__ = [
 ]
 
 _keep_nouns(__name__)
+
+
+def __getattr__(name: str) -> Any:
+    """`load` is imported when it is asked for: declaring needs none of it."""
+    if name == "load":
+        from millstream.declare.load import load
+
+        return load
+    raise AttributeError(f"module 'millstream' has no attribute {name!r}")

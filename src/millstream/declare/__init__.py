@@ -1,0 +1,14 @@
+"""What a user says: the nouns, the graph between them, what is wrong with them, and the settings they run under.
+
+The nouns, one a file:
+event.py stream.py source.py table.py features.py outcome.py training_set.py model.py experiment.py endpoint.py monitor.py
+
+noun.py         what all nouns share          place.py  where one was written        collect.py  who listens while a project loads
+load.py         a folder becomes a Project    modules.py  its Python, imported       project.py  the nouns by name and kind
+graph.py        what is made from what        query.py  what SQL says about itself
+validate.py     all mistakes of a load        validate_data.py validate_model.py     words.py  names that are refused
+facts.py        texts judged once             cache.py  and remembered by their hash
+expression.py   the one expression language   scalar.py  its subset, node by node    kernel.py  what its closures call
+settings.py     layered settings, pure        errors.py  the error tree              pages.py  a page for each code
+registry.py     from a URL to an engine       port.py  the state port                contract.py  the suite its engines pass
+"""

@@ -1,0 +1,150 @@
+"""`load`: a folder becomes a Project, or every mistake in it is told together."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from millstream.declare.collect import collecting
+from millstream.declare.errors import DefinitionError, DefinitionErrors, NotFound, Place
+from millstream.declare.expression import nearest
+from millstream.declare.modules import run
+from millstream.declare.noun import Noun
+from millstream.declare.place import shorten
+from millstream.declare.project import Project
+from millstream.declare.query import header
+from millstream.declare.table import Table
+
+FILE = "millstream.toml"
+SECTIONS = ("project", "params", "profile", "serve", "console", "collector", "alerts")
+
+
+def find(path: str | Path = ".") -> Path:
+    """The folder with `millstream.toml`, at the path or above it.
+
+    Raises:
+        NotFound: There is none.
+    """
+    start = Path(path).resolve()
+    for folder in (start, *start.parents):
+        if (folder / FILE).is_file():
+            return folder
+    raise NotFound(f"no {FILE} in {start} or above it; begin with: millstream init")
+
+
+def load(path: str | Path = ".", *, cache: Path | None = None) -> Project:
+    """Load the project at or above a folder: its modules in name order, its `tables/*.sql`, and check all of it.
+
+    Loading again is safe: what an earlier load imported is forgotten first.
+
+    Args:
+        cache: A folder in which the checks remember texts already judged; None judges all anew.
+
+    Raises:
+        NotFound: No project there.
+        DefinitionErrors: Every mistake, in order of file and line.
+    """
+    from millstream.declare.cache import Cache
+    from millstream.declare.validate import validate
+
+    project, errors, whole = read(find(path))
+    with Cache(cache) as known:
+        errors = errors + validate(project, whole, known)
+    if errors:
+        raise DefinitionErrors(sorted({str(error): error for error in errors}.values(), key=_place))
+    return project
+
+
+def read(root: Path) -> tuple[Project, list[DefinitionError], bool]:
+    """The project as far as it can be read, the mistakes on the way, and whether all of it was read."""
+    settings, errors = _settings(root)
+    told = settings.get("project", {})
+    name = told.get("name", "") if isinstance(told, dict) else ""
+    if not name and not errors:
+        errors.append(
+            DefinitionError(
+                "the project has no name", place=Place(shorten(str(root / FILE)), 1), found=FILE, mend='[project]\n         name = "..."', code="E109"
+            )
+        )
+    with collecting() as nouns:
+        wrong, whole = run(root)
+    errors += wrong
+    with collecting() as more:
+        errors += _tables(root, nouns)
+    return Project(root, name or root.name, settings.get("params", {}), [*nouns, *more]), errors, whole
+
+
+def _settings(root: Path) -> tuple[Mapping[str, Any], list[DefinitionError]]:
+    file = root / FILE
+    place = Place(shorten(str(file)), 1)
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return {}, [DefinitionError(f"{FILE} is no TOML", place=place, found=str(error), mend="mend the syntax", code="E109")]
+    errors = [
+        DefinitionError(f'{FILE} has a section "{key}" that nothing reads', place=_line(file, key), found=key,
+                        mend=nearest(key, SECTIONS) or f"there are {', '.join(SECTIONS)}", code="E109")
+        for key in found if key not in SECTIONS
+    ]  # fmt: skip
+    for key, value in found.get("params", {}).items():
+        if isinstance(value, list | dict):
+            errors.append(DefinitionError(f'the parameter "{key}" is no single value', place=_line(file, key), found=repr(value),
+                                          mend="a parameter is a number, a string, a boolean or a time", code="E109"))  # fmt: skip
+    return found, errors
+
+
+def _line(file: Path, key: str) -> Place:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return Place(shorten(str(file)), next((i for i, line in enumerate(lines, 1) if line.lstrip(" [").startswith(key)), 1))
+
+
+def _tables(root: Path, nouns: list[Noun]) -> list[DefinitionError]:
+    """Give tables without a body their file's text, and make a table of every other file."""
+    errors: list[DefinitionError] = []
+    declared = {noun.name: noun for noun in reversed(nouns) if isinstance(noun, Table)}
+    there = set()
+    for file in sorted((root / "tables").glob("*.sql")):
+        told, text = shorten(str(file)), file.read_text(encoding="utf-8")
+        there.add(file.stem)
+        try:
+            said = header(text, told)
+        except DefinitionError as error:
+            errors.append(error)
+            continue
+        noun = declared.get(file.stem)
+        if noun is None:
+            Table(name=file.stem, sql=text, file=told, time=said.time, key=said.key or (), incremental=said.incremental, schedule=said.schedule,
+                  doc=said.doc, place=Place(told, 1))  # fmt: skip
+            continue
+        errors += _merge(noun, text, told, file)
+    for noun in declared.values():
+        if noun.name not in there and noun.sql is None and noun.function is None and noun.contents is None and noun.scoring is None:
+            errors.append(DefinitionError(f'table "{noun.name}" has no body', place=noun.place, found=f"no tables/{noun.name}.sql",
+                                          mend=f"write tables/{noun.name}.sql, or give the SQL: ms.table(name, \"select ...\")", code="E134"))  # fmt: skip
+    return errors
+
+
+def _merge(noun: Table, text: str, told: str, file: Path) -> list[DefinitionError]:
+    """A table that both Python and a file speak of: the text is the file's; a word may be said in one of them only."""
+    if noun.sql is not None or noun.function is not None or noun.contents is not None or noun.scoring is not None:
+        return [
+            DefinitionError(f'table "{noun.name}" has two bodies', place=noun.place, found=f"{noun.place} and {told}", mend="keep one of them", code="E134")
+        ]
+    said, errors = header(text, told), []
+    values: dict[str, Any] = {"sql": text, "file": told, "doc": noun.doc or said.doc}
+    for word in ("time", "key", "incremental", "schedule"):
+        in_python, in_file = getattr(noun, word) or None, getattr(said, word)
+        if in_python is not None and in_file is not None:
+            errors.append(DefinitionError(f'table "{noun.name}": {word} is said twice', place=noun.place, found=f"here and in {told}",
+                                          mend="keep one of them", code="E134"))  # fmt: skip
+        values[word] = in_python or in_file or (() if word == "key" else None)
+    for name, value in values.items():
+        # The noun stays the object that other nouns refer to; this is the one moment at which it is completed.
+        object.__setattr__(noun, name, value)
+    return errors
+
+
+def _place(error: DefinitionError) -> tuple[str, int]:
+    return (error.place.file, error.place.line) if error.place else ("", 0)

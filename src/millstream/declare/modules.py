@@ -1,0 +1,169 @@
+"""A project's Python modules: imported in name order, each at most once a load, and every failure told as the user's own mistake.
+
+Never `importlib.reload`: a load forgets what earlier loads imported from the folder and imports it anew, so that no
+half of an old module lives on in a new one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import CodeType, ModuleType
+
+from millstream.declare.errors import DefinitionError, DefinitionErrors, Place
+from millstream.declare.place import shorten
+
+_loaded: dict[str, set[str]] = {}
+"""Root -> the names of its modules, of the loads of this process."""
+
+
+class _Failed(ImportError):
+    """A module that has failed already was asked for again; its error is known."""
+
+
+def files_of(root: Path) -> list[Path]:
+    """The modules that declare: root-level, without `_x.py`, tests and pytest's own."""
+    return sorted(p for p in root.glob("*.py") if not p.name.startswith(("_", "test_")) and p.name not in ("conftest.py", "setup.py"))
+
+
+def run(root: Path) -> tuple[list[DefinitionError], bool]:
+    """Import the modules of the folder; their nouns go to whoever collects.
+
+    Returns:
+        Every mistake, and whether all modules were run to their end.
+    """
+    files = files_of(root)
+    errors = [_hides(f) for f in files if _hides_something(f.stem)]
+    names = [f.stem for f in files if not _hides_something(f.stem)]
+    _forget(root, names)
+    finder = _Finder(root, errors)
+    with _importing(root, finder):
+        for name in names:
+            with suppress(_Failed):
+                importlib.import_module(name)
+    _loaded[str(root)] = set(names) | finder.seen
+    return errors, not finder.failed and len(names) == len(files)
+
+
+def _hides_something(name: str) -> bool:
+    return name in sys.stdlib_module_names or name in ("millstream", "pytest")
+
+
+def _hides(file: Path) -> DefinitionError:
+    of = "the standard library" if file.stem in sys.stdlib_module_names else "a package"
+    return DefinitionError(f'the module "{file.stem}" hides one of {of}', place=Place(shorten(str(file)), 1), found=file.name,
+                           mend=f"rename it, e.g. {file.stem}s.py: the project's folder is first on the path", code="E106")  # fmt: skip
+
+
+def _forget(root: Path, names: Sequence[str]) -> None:
+    """Drop what this and other projects have imported, so that `import streams` means this folder's."""
+    for other, known in _loaded.items():
+        for name in known:
+            sys.modules.pop(name, None)
+        if other != str(root) and other in sys.path:
+            sys.path.remove(other)
+    _loaded.clear()
+    for name in names:
+        sys.modules.pop(name, None)
+    if str(root) in sys.path:
+        sys.path.remove(str(root))
+    sys.path.insert(0, str(root))
+    importlib.invalidate_caches()
+
+
+@contextmanager
+def _importing(root: Path, finder: _Finder) -> Iterator[None]:
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _Finder(MetaPathFinder):
+    """Finds root-level modules of the folder (helpers `_x.py` too), before all other finders."""
+
+    def __init__(self, root: Path, errors: list[DefinitionError]) -> None:
+        self.root, self.errors = root, errors
+        self.failed: set[str] = set()
+        self.seen: set[str] = set()
+
+    def find_spec(self, name: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        file = self.root / f"{name}.py"
+        if path is not None or "." in name or name in sys.stdlib_module_names or not file.is_file():
+            return None
+        if name in self.failed:
+            raise _Failed(name)
+        self.seen.add(name)
+        return spec_from_file_location(name, file, loader=_Loader(name, str(file), self))
+
+
+class _Loader(SourceFileLoader):
+    """Runs a module from its source: a cached bytecode file is trusted by second and size, which a quick edit can keep."""
+
+    def __init__(self, name: str, path: str, finder: _Finder) -> None:
+        super().__init__(name, path)
+        self.finder = finder
+
+    def get_code(self, fullname: str) -> CodeType | None:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+    def exec_module(self, module: ModuleType) -> None:
+        try:
+            super().exec_module(module)
+        except _Failed:
+            self.finder.failed.add(self.name)
+            raise
+        except Exception as error:
+            self.finder.failed.add(self.name)
+            self.finder.errors += _told(error, self.finder.root)
+            raise _Failed(self.name) from None
+
+
+def _told(error: Exception, root: Path) -> list[DefinitionError]:
+    """The user's mistake in an exception that a module's run ended with."""
+    if isinstance(error, DefinitionErrors):
+        return list(error.errors)
+    lines = [(f.filename, f.lineno or 1) for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent == root]
+    place = Place(shorten(lines[-1][0]), lines[-1][1]) if lines else None
+    if isinstance(error, DefinitionError):
+        return [error if error.place else DefinitionError(error.message, place=place, found=error.found, mend=error.mend, code=error.code)]
+    if isinstance(error, SyntaxError):
+        where = Place(shorten(error.filename), error.lineno or 1) if error.filename else place
+        return [DefinitionError(f"this is no Python: {error.msg}", place=where, found=(error.text or "").strip(), mend="mend the syntax", code="E107")]
+    if isinstance(error, ImportError | AttributeError) and "partially initialized module" in str(error):
+        return [_circle(error, root, place)]
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, ModuleNotFoundError):
+        return [
+            DefinitionError(f'the module "{error.name}" is not there', place=place, found=said, mend="install it, or import what the project has", code="E108")
+        ]
+    return [DefinitionError("the module ends with an error", place=place, found=said, mend="run it by itself to see more: python -c 'import ...'", code="E108")]
+
+
+def _circle(error: Exception, root: Path, place: Place | None) -> DefinitionError:
+    """Python's "partially initialized module", with the modules of the circle named."""
+    walk: list[tuple[str, int]] = []
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and Path(frame.f_code.co_filename).parent == root:
+            walk.append((frame.f_code.co_filename, frame.f_lineno))
+        frame = frame.f_back  # type: ignore[assignment]
+    walk.reverse()
+    inner = [(f.filename, f.lineno or 1) for f in traceback.extract_tb(error.__traceback__) if f.name == "<module>" and Path(f.filename).parent == root]
+    walk += [step for step in inner if step not in walk]
+    back = getattr(error, "name", None)
+    start = next((i for i, (file, _) in enumerate(walk) if Path(file).stem == back), 0)
+    chain = [f"{shorten(file)}:{line}" for file, line in walk[start:]]
+    if walk:
+        chain.append(shorten(walk[start][0]))
+    return DefinitionError("modules import one another in a circle", place=place, found=" -> ".join(chain),
+                           mend='imports go the way of the event: streams < features < models < live; for feedback: ms.decisions("late")', code="E105")  # fmt: skip

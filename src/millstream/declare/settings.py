@@ -1,0 +1,181 @@
+"""Which infrastructure a project runs on: layered mappings in, one frozen `Settings` out. Reads no file and no environment.
+
+Later layers win: base (sections of millstream.toml), profile, environment, flags. Each value remembers where it came from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from millstream.declare.errors import ConfigError
+from millstream.declare.expression import nearest
+
+DEFAULTS: dict[str, str | int] = {
+    "log": "sqlite:.millstream/log.db",
+    "registry": "",
+    "lake": ".millstream/lake",
+    "compute": "duckdb",
+    "online": "sqlite:.millstream/online.db",
+    "orchestrator": "local",
+    "tracking": "mlflow:.millstream/mlflow.db",
+    "state": "sqlite:.millstream/state.db",
+    "serve.host": "127.0.0.1",
+    "serve.port": 8600,
+    "serve.token": "",
+    "console.host": "127.0.0.1",
+    "console.port": 8601,
+    "console.token": "",
+    "alerts.webhook": "",
+}
+"""Every key with its embedded default; `a.b` is `b` of the section `[a]`."""
+SECRETS = ("serve.token", "console.token", "alerts.webhook")
+"""Keys whose value is never shown, and in files and flags is given by reference only: `env:NAME` or `file:PATH`."""
+_PATHS = ("log", "registry", "lake", "online", "tracking", "state")
+_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Values by key, and where each was written: "millstream.toml [serve]", "MILLSTREAM_LOG", "--set log".
+
+    Attributes:
+        literal_secrets: Whether a secret may stand here as it is (the environment).
+    """
+
+    name: str
+    values: Mapping[str, Any]
+    origin: Callable[[str], str]
+    literal_secrets: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """URLs of the engines and addresses of the servers; paths are absolute. Secrets are in no repr.
+
+    Attributes:
+        flags: What the command line gave, to hand on to child processes; never a secret.
+        origins: Key -> where its value was said.
+        shown: Key -> the value as it may be shown.
+    """
+
+    profile: str
+    log: str
+    registry: str
+    lake: str
+    compute: str
+    online: str
+    orchestrator: str
+    tracking: str
+    state: str
+    serve_host: str
+    serve_port: int
+    serve_token: str | None = field(repr=False)
+    console_host: str
+    console_port: int
+    console_token: str | None = field(repr=False)
+    webhook: str | None = field(repr=False)
+    flags: Mapping[str, str]
+    origins: Mapping[str, str] = field(repr=False)
+    shown: Mapping[str, str] = field(repr=False)
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """(key, value as it may be shown, origin) of every setting."""
+        return [("profile", self.profile, self.origins["profile"]), *((key, self.shown[key], self.origins[key]) for key in DEFAULTS)]
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{key}={value!r}' for key, value, _ in self.rows())})"
+
+
+def settle(
+    root: Path, layers: Sequence[Layer], *, profile: str, profile_origin: str = "default", flags: Mapping[str, str] | None = None,
+    secret: Callable[[str], str | None],
+) -> Settings:  # fmt: skip
+    """The settings that the layers say together; the last that names a key wins.
+
+    Args:
+        secret: What a reference (`env:NAME`, `file:PATH`) stands for, None when it is not there.
+
+    Raises:
+        ConfigError: Unknown keys, values of the wrong type, secrets that are no references or not there; all of them together.
+    """
+    wrong = [_unknown(layer, key) for layer in layers for key in layer.values if key not in DEFAULTS]
+    values: dict[str, Any] = dict(DEFAULTS)
+    origins = dict.fromkeys(DEFAULTS, "default")
+    shown: dict[str, str] = {}
+    for layer in layers:
+        for key, value in layer.values.items():
+            if key not in DEFAULTS:
+                continue
+            values[key], origins[key] = value, layer.origin(key)
+            if key in SECRETS and value and not layer.literal_secrets and not _is_reference(key, value):
+                wrong.append(f"{layer.origin(key)}: {key} is a secret and stands here as it is; write env:NAME or file:PATH")
+    for key, value in values.items():
+        shown[key] = _shown(key, value)
+        try:
+            values[key] = _settled(key, value, root, secret)
+        except ConfigError as error:
+            wrong.append(f"{origins[key]}: {error}")
+    if wrong:
+        raise ConfigError("\n".join(wrong))
+    fields = {key.replace(".", "_"): value for key, value in values.items() if key != "alerts.webhook"}
+    for key in ("serve_token", "console_token"):
+        fields[key] = fields[key] or None
+    return Settings(profile=profile, webhook=values["alerts.webhook"] or None, flags=dict(flags or {}),
+                    origins={**origins, "profile": profile_origin}, shown=shown, **fields)  # fmt: skip
+
+
+def flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted keys.
+
+    >>> flatten({"log": "x", "serve": {"port": 1}})
+    {'log': 'x', 'serve.port': 1}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in section.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _unknown(layer: Layer, key: str) -> str:
+    return f'{layer.origin(key)}: there is no setting "{key}"; {nearest(key, DEFAULTS) or "there are " + ", ".join(DEFAULTS)}'
+
+
+def _is_reference(key: str, value: Any) -> bool:
+    return isinstance(value, str) and (value.startswith("env:") or (key != "lake" and value.startswith("file:")))
+
+
+def _shown(key: str, value: Any) -> str:
+    if key in SECRETS and value and not _is_reference(key, value):
+        return "(hidden)"
+    return _PASSWORD.sub(r"\1:(hidden)@", str(value))
+
+
+def _settled(key: str, value: Any, root: Path, secret: Callable[[str], str | None]) -> str | int:
+    if _is_reference(key, value):
+        found = secret(value)
+        if not found:
+            raise ConfigError(f"{key} = {value}: nothing is there")
+        value = found
+    if isinstance(DEFAULTS[key], int):
+        if isinstance(value, bool) or not re.fullmatch(r"\d{1,5}", str(value)) or int(value) > 65535:
+            raise ConfigError(f"{key} is a port, 0 to 65535; it is {value!r}")
+        return int(value)
+    if not isinstance(value, str):
+        raise ConfigError(f"{key} is a text; it is {type(value).__name__}")
+    return _absolute(value, root) if key in _PATHS else value
+
+
+def _absolute(url: str, root: Path) -> str:
+    """`sqlite:PATH`, `mlflow:PATH`, `file:PATH` and `PATH` made absolute; other URLs as they are.
+
+    >>> _absolute("sqlite:.millstream/log.db", Path("/p")), _absolute("kafka://broker:9092", Path("/p")), _absolute("lake", Path("/p"))
+    ('sqlite:/p/.millstream/log.db', 'kafka://broker:9092', '/p/lake')
+    """
+    if not url or "://" in url:
+        return url
+    scheme, colon, path = url.rpartition(":")
+    return f"{scheme}{colon}{root / path}"

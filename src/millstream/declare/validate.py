@@ -1,0 +1,88 @@
+"""All checks of a loaded project. Each yields what is wrong and goes on, so that one load tells every mistake.
+
+validate_data.py   streams, sources, tables, features
+validate_model.py  training sets, models, experiments, endpoints, monitors
+words.py           names that are refused         facts.py, cache.py  texts judged before are not judged again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from millstream.declare.cache import Cache
+from millstream.declare.endpoint import Endpoint
+from millstream.declare.errors import DefinitionError
+from millstream.declare.experiment import Experiment
+from millstream.declare.features import Features
+from millstream.declare.graph import build, made
+from millstream.declare.model import Model
+from millstream.declare.monitor import Monitor
+from millstream.declare.noun import Noun
+from millstream.declare.project import Project
+from millstream.declare.stream import Stream
+from millstream.declare.table import Table
+from millstream.declare.training_set import TrainingSet
+from millstream.declare.validate_data import check_features, check_stream, check_table
+from millstream.declare.validate_model import check_endpoint, check_experiment, check_model, check_monitor, check_training_set
+from millstream.declare.words import NAME
+
+_CHECKS: tuple[tuple[type[Noun], Callable[[Any, Project, Cache], Iterator[DefinitionError]]], ...] = (
+    (Stream, check_stream),
+    (Table, check_table),
+    (Features, check_features),
+    (TrainingSet, check_training_set),
+    (Model, check_model),
+    (Experiment, check_experiment),
+    (Endpoint, check_endpoint),
+    (Monitor, check_monitor),
+)
+
+
+def validate(project: Project, whole: bool = True, cache: Cache | None = None) -> list[DefinitionError]:
+    """Every mistake of the project.
+
+    Args:
+        whole: All modules ran to their end; if not, names that are missing are no mistake of those who use them.
+        cache: Verdicts of earlier checks.
+    """
+    cache = cache or Cache(None)
+    errors = list(_names(project))
+    for noun in project.nouns:
+        for kind, check in _CHECKS:
+            if isinstance(noun, kind):
+                errors += _safely(check, noun, project, cache)
+    errors += _cycles(project, cache)
+    return [error for error in errors if whole or error.code != "E103"]
+
+
+def _safely(check: Callable[[Any, Project, Cache], Iterator[DefinitionError]], noun: Noun, project: Project, cache: Cache) -> Iterator[DefinitionError]:
+    """What a check yields, and what it could not go on after."""
+    try:
+        yield from check(noun, project, cache)
+    except DefinitionError as error:
+        yield error if error.place else DefinitionError(f"{noun}: {error.message}", place=noun.place, found=error.found, mend=error.mend, code=error.code)
+
+
+def _names(project: Project) -> Iterator[DefinitionError]:
+    first: dict[str, str] = {}
+    for name in made(project.nouns):
+        first[name] = "made by an endpoint: its decisions or outcomes"
+    for noun in project.nouns:
+        if not NAME.fullmatch(noun.name):
+            yield DefinitionError(f'"{noun.name}" is no name for a {noun.kind}', place=noun.place, found=noun.name,
+                                  mend="lower case letters, digits and _, beginning with a letter", code="E101")  # fmt: skip
+        if noun.name in first:
+            mend = "names are unique in a project, over all kinds"
+            if noun.kind in ("source", "monitor"):
+                mend += f'; give this one its own:  ms.{noun.kind}(..., name="...")'
+            yield DefinitionError(f'the name "{noun.name}" is taken', place=noun.place, found=first[noun.name], mend=mend, code="E102")
+        first.setdefault(noun.name, f"{noun.kind} at {noun.place}" if noun.place else noun.kind)
+
+
+def _cycles(project: Project, cache: Cache) -> Iterator[DefinitionError]:
+    project.graph = build(project.nouns, cache)
+    for walk in project.graph.cycles():
+        noun = project.by_name.get(walk[0])
+        yield DefinitionError(f'"{walk[0]}" is made from itself', place=noun.place if noun else None, found=" -> ".join(walk),
+                              mend='break the circle; what comes back through the log is no circle: ms.decisions("...")', code="E104")  # fmt: skip

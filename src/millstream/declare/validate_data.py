@@ -1,0 +1,215 @@
+"""Checks of what holds data: streams, tables, features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from millstream.declare.cache import Cache
+from millstream.declare.duration import spell
+from millstream.declare.errors import DefinitionError
+from millstream.declare.event import Kind
+from millstream.declare.expression import nearest
+from millstream.declare.facts import Anything, kind_of, query
+from millstream.declare.features import Features
+from millstream.declare.graph import READABLE, made
+from millstream.declare.query import increment
+from millstream.declare.stream import Stream
+from millstream.declare.table import Table
+from millstream.declare.words import NAME, dialect
+
+if TYPE_CHECKING:
+    from millstream.declare.noun import Noun
+    from millstream.declare.project import Project
+
+Errors = Iterator[DefinitionError]
+KEYS = ("string", "enum", "int64", "bool", "date", "timestamp", "binary")
+"""Kinds whose equality is exact."""
+MINUTE, HOUR, DAY = 60_000_000, 3_600_000_000, 86_400_000_000
+
+
+def fields_of(stream: Stream[Any]) -> dict[str, Kind]:
+    """Names and kinds of a stream's payload."""
+    return {field.name: field.kind for field in stream.schema.fields}
+
+
+def columns_of(source: Noun, cache: Cache) -> Mapping[str, Kind]:
+    """What expressions over a stream or table may read; a table's columns have no known type, and a star hides their names."""
+    if isinstance(source, Stream):
+        return fields_of(source)
+    if isinstance(source, Table) and source.sql is not None:
+        columns = query(source.sql, source.file or "", cache).columns
+        if columns is not None:
+            return dict.fromkeys(columns, "float64")
+    if isinstance(source, Table) and source.contents is not None:
+        return fields_of(source.contents.stream) | ({"valid_from": "timestamp", "valid_to": "timestamp"} if source.contents.form == "history" else {})
+    return Anything()
+
+
+def check_stream(stream: Stream[Any], project: Project, cache: Cache) -> Errors:
+    """Its event class, and the fields that key and dedupe name."""
+    schema, fields = stream.schema, fields_of(stream)
+    for name in fields:
+        spoken = dialect(name)
+        if spoken:
+            mend = "rename it, e.g. ts" if schema[name].role == "event_time" else f"rename it, e.g. {name}_value"
+            yield DefinitionError(f'{stream}: the field "{name}" of {schema.name} is a word of SQL', place=stream.place,
+                                  found=f"select {name} from {stream.name}  does not parse in {spoken}", mend=mend, code="E112")  # fmt: skip
+        elif name.startswith("_"):
+            yield DefinitionError(f'{stream}: the field "{name}" of {schema.name} begins with _', place=stream.place, found=name,
+                                  mend=f"rename it, e.g. {name.strip('_') or 'value'}: such names are the envelope's", code="E112")  # fmt: skip
+    times = [f.name for f in schema.fields if f.role == "event_time"]
+    if len(times) != 1:
+        yield DefinitionError(f"{stream}: {schema.name} needs exactly one field of type ms.EventTime", place=stream.place, found=", ".join(times) or "none",
+                              mend="mark the field at which the fact became known:  ts: ms.EventTime", code="E120")  # fmt: skip
+    if len([f for f in schema.fields if f.role == "arrival_time"]) > 1:
+        yield DefinitionError(f"{stream}: {schema.name} has several fields of type ms.ArrivalTime", place=stream.place, found="two arrivals of one event",
+                              mend="keep one", code="E120")  # fmt: skip
+    for name in stream.key:
+        if name not in fields:
+            yield _missing(f'{stream}: its key "{name}" is no field of {schema.name}', stream, name, fields)
+        elif fields[name] not in KEYS:
+            yield _inexact(stream, name, fields[name])
+    if stream.dedupe not in (None, "event_id") and stream.dedupe not in fields:
+        yield _missing(f'{stream}: dedupe="{stream.dedupe}" is no field of {schema.name}', stream, str(stream.dedupe), fields)
+    if not 1 <= stream.partitions <= 10_000:
+        yield DefinitionError(f"{stream} needs a number of partitions", place=stream.place, found=str(stream.partitions), mend="1 to 10000", code="E124")
+    for word, length in (("lateness", stream.lateness_us), ("dedupe_within", stream.dedupe_within_us), ("retention", stream.retention_us)):
+        if length is not None and (length < 0 or (word == "retention" and length == 0)):
+            yield DefinitionError(f"{stream}: {word} is no length", place=stream.place, found=spell(length), mend='write "10m", "7d"', code="E110")
+
+
+def _missing(message: str, noun: Noun, name: str, fields: Mapping[str, Kind]) -> DefinitionError:
+    return DefinitionError(message, place=noun.place, found=", ".join(sorted(fields)), mend=nearest(name, fields) or "name one of them", code="E111")
+
+
+def _inexact(noun: Noun, name: str, kind: Kind) -> DefinitionError:
+    return DefinitionError(f'{noun}: "{name}" cannot be a key, its values have no exact equality', place=noun.place, found=kind,
+                           mend="use a string, an integer, a boolean, a date or a time", code="E145")  # fmt: skip
+
+
+def check_table(table: Table, project: Project, cache: Cache) -> Errors:
+    """Its SQL parses and reads what is there; its header makes sense."""
+    step = increment(table.incremental) if table.incremental else None
+    if step and step.length_us and table.time is None:
+        yield DefinitionError(f"{table} is rebuilt by intervals of nothing", place=table.place, found=f"incremental {table.incremental}",
+                              mend="name its column of time:  -- @time ts", code="E131")  # fmt: skip
+    if table.scoring is not None and table.scoring.ref.model.on.at is not table.scoring.spine and not _same_event(table):
+        yield DefinitionError(f"{table} scores rows of another kind", place=table.place, found=f"{table.scoring.spine} and {table.scoring.ref.model.on.at}",
+                              mend="score a spine with the columns of the training set's", code="E146")  # fmt: skip
+    if table.sql is None:
+        return
+    facts = query(table.sql, table.file or "", cache)
+    yield from _read(table, facts.reads, project)
+    if step and step.length_us is None and len(facts.reads) != 1:
+        yield DefinitionError(f"{table} appends, so it reads one stream, row by row", place=table.place, found=", ".join(facts.reads) or "no table",
+                              mend='rebuild it by intervals: "1d lookback 2d"', code="E131")  # fmt: skip
+    by_interval = bool(step and step.length_us)
+    for name in facts.params:
+        if name in project.params or (by_interval and name in ("start", "end")):
+            continue
+        mend = nearest(name, project.params) or f"[params] of millstream.toml has {', '.join(project.params) or 'nothing'}"
+        if name in ("start", "end"):
+            mend = "$start and $end are bounds of an interval; say  -- @incremental 1d"
+        yield DefinitionError(f"{table}: there is no parameter ${name}", place=table.place, found=f"${name}", mend=mend, code="E135")
+    for word, names in (("time", (table.time,) if table.time else ()), ("key", table.key)):
+        for name in names:
+            if facts.columns is not None and name.lower() not in facts.columns:
+                yield DefinitionError(f'{table}: its {word} "{name}" is no column of it', place=table.place, found=", ".join(facts.columns),
+                                      mend=nearest(name, facts.columns) or "select it", code="E136")  # fmt: skip
+
+
+def _same_event(table: Table) -> bool:
+    assert table.scoring is not None
+    trained = table.scoring.ref.model.on.at
+    return not (isinstance(table.scoring.spine, Stream) and isinstance(trained, Stream))
+
+
+def _read(table: Table, reads: tuple[str, ...], project: Project) -> Errors:
+    lake = {name for name, noun in project.by_name.items() if noun.kind in READABLE} | set(made(project.nouns))
+    lake |= {f"{name}__dead" for name in project.streams}
+    for name in reads:
+        if name in lake:
+            continue
+        place, found = _line(table, name), name
+        other = project.by_name.get(name)
+        if other is not None:
+            yield DefinitionError(f'{table} reads "{name}", which is no table', place=place, found=str(other),
+                                  mend=f"SQL reads {', '.join(k.replace('_', ' ') + 's' for k in READABLE)}", code="E103")  # fmt: skip
+        else:
+            yield DefinitionError(f'{table} reads "{name}", which nothing declares', place=place, found=found,
+                                  mend=nearest(name, lake) or f"there are {', '.join(sorted(lake)) or 'none'}", code="E103")  # fmt: skip
+
+
+def _line(table: Table, name: str) -> Any:
+    """Where the SQL names it: a line of the file, or of the text below the noun's line."""
+    from millstream.declare.errors import Place
+    from millstream.declare.query import line_of
+
+    return Place(table.file, line_of(table.sql or "", name)) if table.file else table.place
+
+
+def check_features(features: Features, project: Project, cache: Cache) -> Errors:
+    """Key, windows and aggregates over the source."""
+    source, fields = features.source, columns_of(features.source, cache)
+    if isinstance(source, Table) and source.time is None and not features.timeless:
+        yield DefinitionError(f'{features}: the table "{source.name}" has no time, so today\'s values would leak into the past', place=features.place,
+                              found="a table without time=", mend="give the table its column of event time, or say timeless=True", code="E143")  # fmt: skip
+    for window in features.windows_us:
+        if window is not None and (window <= 0 or window % hop_us(window)):
+            nearest_one = max(hop_us(max(window, 1)), round(window / hop_us(max(window, 1))) * hop_us(max(window, 1)))
+            yield DefinitionError(f"{features}: the window {spell(window)} is no multiple of {spell(hop_us(max(window, 1)))}", place=features.place,
+                                  found=spell(window), mend=f'say "{spell(nearest_one)}" (multiples of 5m below 12h, of 1h below 12d, of 1d above)', code="E144")  # fmt: skip
+    for name in features.key:
+        if name not in fields:
+            yield DefinitionError(f'{features}: {source} has no field "{name}"', place=features.place, found=", ".join(sorted(fields)),
+                                  mend=nearest(name, fields) or "name the key's columns as the source does", code="E111")  # fmt: skip
+        elif isinstance(source, Stream) and fields[name] not in KEYS:
+            yield _inexact(features, name, fields[name])
+    if not features.aggregates:
+        yield DefinitionError(f"{features} has no aggregate", place=features.place, found="aggregates={}", mend='e.g. {"n": agg.count()}', code="E114")
+    for name, aggregate in features.aggregates.items():
+        if not NAME.fullmatch(name):
+            yield DefinitionError(f'{features}: "{name}" is no name for an aggregate', place=aggregate.place or features.place, found=name,
+                                  mend="lower case letters, digits and _, beginning with a letter", code="E101")  # fmt: skip
+        if aggregate.expression is not None:
+            yield from _aggregate(features, name, fields, project, cache)
+        elif aggregate.operation != "count":
+            yield DefinitionError(
+                f"{features}, {name}: {aggregate.operation} of nothing", place=aggregate.place, found="no expression", mend='agg.mean("delay")', code="E114"
+            )
+    if features.where is not None and not isinstance(fields, Anything) and isinstance(source, Stream):
+        yield from condition(features.where, fields, project, cache, features, f"{features}, where")
+
+
+def _aggregate(features: Features, name: str, fields: Mapping[str, Kind], project: Project, cache: Cache) -> Errors:
+    aggregate = features.aggregates[name]
+    place, text = aggregate.place or features.place, aggregate.expression or ""
+    try:
+        kind = kind_of(text, fields, project.params, cache, place=place, what=f"{features}, {name}")
+    except DefinitionError as error:
+        if isinstance(features.source, Stream) or error.code not in ("E117",):  # a table's columns have no known type yet
+            yield error
+        return
+    if kind not in ("float64", "int64", "bool") and aggregate.operation != "count":
+        yield DefinitionError(f"{features}, {name}: {aggregate.operation} needs a number", place=place, found=f"{text} is {kind}",
+                              mend="count it, or compare it: a boolean is 0 or 1", code="E114")  # fmt: skip
+    if aggregate.scale is not None and not 0 <= aggregate.scale <= 11:
+        yield DefinitionError(f"{features}, {name}: scale is the number of decimal places that sums keep", place=place, found=f"scale={aggregate.scale}",
+                              mend="0 to 11", code="E115")  # fmt: skip
+
+
+def condition(text: str, fields: Mapping[str, Kind], project: Project, cache: Cache, noun: Any, what: str) -> Errors:
+    """That a text is a condition over the fields."""
+    try:
+        kind = kind_of(text, fields, project.params, cache, place=noun.place, what=what)
+    except DefinitionError as error:
+        yield error
+        return
+    if kind != "bool":
+        yield DefinitionError(f"{what} is no condition", place=noun.place, found=f"{text} is {kind}", mend="write a comparison", code="E113")
+
+
+def hop_us(window_us: int) -> int:
+    """How often a window of this length moves (FEATURES.md, rule 3)."""
+    return 5 * MINUTE if window_us < 12 * HOUR else HOUR if window_us < 12 * DAY else DAY

@@ -1,0 +1,373 @@
+"""Checks of what learns and decides: training sets, models, experiments, endpoints, monitors."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from millstream.declare.cache import Cache
+from millstream.declare.duration import spell
+from millstream.declare.endpoint import Endpoint
+from millstream.declare.errors import DefinitionError
+from millstream.declare.event import Kind
+from millstream.declare.experiment import AB, EpsilonGreedy, Experiment, Thompson
+from millstream.declare.expression import nearest
+from millstream.declare.facts import Anything, kind_of, query
+from millstream.declare.features import Aggregate, Feature, Features
+from millstream.declare.model import Model
+from millstream.declare.monitor import Monitor, NotNull, Performance, Rows
+from millstream.declare.outcome import Outcome, Reward
+from millstream.declare.query import increment
+from millstream.declare.stream import Payload, Stream
+from millstream.declare.table import Table
+from millstream.declare.training_set import TrainingSet
+from millstream.declare.validate_data import Errors, columns_of, condition, fields_of
+from millstream.declare.words import NAME
+
+if TYPE_CHECKING:
+    from millstream.declare.project import Project
+
+METRICS = ("auc", "brier", "log_loss", "accuracy", "rmse", "mae", "r2")
+_WORD = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_WORDS_OF_SQL = (
+    "and",
+    "or",
+    "not",
+    "is",
+    "null",
+    "true",
+    "false",
+    "between",
+    "in",
+    "case",
+    "when",
+    "then",
+    "else",
+    "end",
+    "abs",
+    "least",
+    "greatest",
+    "coalesce",
+)
+
+
+def check_training_set(of: TrainingSet[Any], project: Project, cache: Cache) -> Errors:
+    """Its spine has a moment, its features find their keys there, its labels come after it."""
+    fields = columns_of(of.at, cache)
+    if isinstance(of.at, Table) and of.at.time is None:
+        yield DefinitionError(f'{of}: the table "{of.at.name}" has no time, so its rows have no moment', place=of.place, found="no @time header and no time=",
+                              mend='say which column is the moment: ms.table(..., time="...")', code="E148")  # fmt: skip
+    if not of.labels:
+        yield DefinitionError(f"{of} has no label", place=of.place, found="label={}", mend="give an outcome: ms.outcome(...)", code="E148")
+    made: dict[str, Kind] = {}
+    for item in of.inputs:
+        yield from _input(of, item, fields, made)
+    for name, outcome in of.labels.items():
+        yield from _outcome(of, outcome, fields, project, cache)
+        if name in fields and not isinstance(fields, Anything):
+            yield DefinitionError(
+                f'{of}: the label "{name}" has the name of a column of "{of.at.name}"',
+                place=of.place,
+                found=name,
+                mend="name it otherwise: label={...}",
+                code="E149",
+            )
+    for name, text in of.derive.items():
+        if name in made or (name in fields and not isinstance(fields, Anything)) or not NAME.fullmatch(name):
+            yield DefinitionError(
+                f'{of}: derive "{name}" is {"taken" if NAME.fullmatch(name) else "no name"}', place=of.place, found=name, mend="name it otherwise", code="E149"
+            )
+        yield from _expression(text, _also(fields, made), project, cache, of, f"{of}, {name}", loose=isinstance(of.at, Table))
+    if of.where is not None and isinstance(of.at, Stream):
+        yield from condition(of.where, fields, project, cache, of, f"{of}, where")
+    if of.split is not None and of.until is None:
+        yield DefinitionError(f"{of}: the split counts back from a moment that is not said", place=of.place, found="until=None",
+                              mend='say until="2013-11-01"', code="E149")  # fmt: skip
+    elif of.split is not None and min(of.split.valid_us, of.split.test_us) < 0:
+        yield DefinitionError(f"{of}: a part of the split is negative", place=of.place, found=f"valid={spell(of.split.valid_us)}, test={spell(of.split.test_us)}",
+                              mend='ms.by_time(valid="30d", test="31d")', code="E149")  # fmt: skip
+
+
+def _also(fields: Mapping[str, Kind], more: Mapping[str, Kind]) -> Mapping[str, Kind]:
+    return fields if isinstance(fields, Anything) else {**fields, **more}
+
+
+def _input(of: TrainingSet[Any], item: Features | Feature | Payload[Any], fields: Mapping[str, Kind], made: dict[str, Kind]) -> Errors:
+    if isinstance(item, Payload):
+        if item.stream is not of.at:
+            yield DefinitionError(f'{of}: .fields(...) is of "{item.stream.name}", and the request is "{of.at.name}"', place=item.place or of.place,
+                                  found=", ".join(item.names), mend=f"say {of.at.name}.fields(...), or make features of {item.stream.name}", code="E141")  # fmt: skip
+            return
+        for name in item.names:
+            if name not in fields:
+                yield DefinitionError(f'{of}: "{of.at.name}" has no field "{name}"', place=item.place or of.place, found=", ".join(sorted(fields)),
+                                      mend=nearest(name, fields) or "name one of them", code="E111")  # fmt: skip
+        return
+    features = item if isinstance(item, Features) else item.features
+    outputs = features.outputs()
+    wanted = list(outputs) if isinstance(item, Features) else [item.output]
+    for output in wanted:
+        if output not in outputs:
+            yield DefinitionError(f'{of}: features "{features.name}" have no "{output}"', place=item.place or of.place, found=", ".join(outputs),
+                                  mend=nearest(output, outputs) or "name one of them", code="E111")  # fmt: skip
+            continue
+        column = f"{features.prefix or features.name}__{output}"
+        if column in made:
+            yield DefinitionError(f'{of} uses features "{features.name}" twice under one name', place=of.place, found=column,
+                                  mend=f'say {features.name}.on("...", name="...")', code="E149")  # fmt: skip
+        made[column] = "int64" if features.aggregates[outputs[output][0]].operation == "count" else "float64"
+    yield from _key(of, features, fields)
+
+
+def _key(of: TrainingSet[Any], features: Features, fields: Mapping[str, Kind]) -> Errors:
+    on = features.on_columns or features.key
+    if len(on) != len(features.key):
+        yield DefinitionError(f'{of}: features "{features.name}" have {len(features.key)} key columns, and .on(...) names {len(on)}', place=of.place,
+                              found=f"key {', '.join(features.key)}; on {', '.join(on)}", mend="name one column of the request for each, in the key's order", code="E141")  # fmt: skip
+        return
+    for key, column in zip(features.key, on, strict=True):
+        if column not in fields:
+            said = (
+                f'features "{features.name}" are keyed by "{key}"' if features.on_columns is None else f'features "{features.name}" are looked up by "{column}"'
+            )
+            yield DefinitionError(f'{of}: {said}, and "{of.at.name}" has no "{column}"', place=of.place, found=", ".join(sorted(fields)),
+                                  mend=f'say {features.name}.on("...") with the field of {of.at.name} that holds a {key}', code="E141")  # fmt: skip
+        elif isinstance(features.source, Stream) and isinstance(of.at, Stream):
+            theirs, ours = _plain(fields_of(features.source).get(key)), _plain(fields[column])
+            if theirs and theirs != ours:
+                yield DefinitionError(f'{of}: "{column}" is {ours} in "{of.at.name}" and {theirs} in "{features.source.name}"', place=of.place,
+                                      found=f"features {features.name}, key {key}", mend="give both fields one type: a key of another type is another key", code="E146")  # fmt: skip
+
+
+def _plain(kind: Kind | None) -> Kind | None:
+    return "string" if kind == "enum" else kind
+
+
+def _outcome(of: TrainingSet[Any], outcome: Outcome, fields: Mapping[str, Kind], project: Project, cache: Cache) -> Errors:
+    place = outcome.place or of.place
+    if outcome.stream is of.at:
+        yield DefinitionError(f'{of}: the label comes from "{outcome.stream.name}", the stream of the predictions itself', place=of.place,
+                              found=f"outcome({outcome.stream.name}, ...) and at={of.at.name}", mend="the label must be an event after the prediction's moment", code="E142")  # fmt: skip
+    theirs = fields_of(outcome.stream)
+    for name in outcome.on:
+        for where, there in ((outcome.stream, theirs), (of.at, fields)):
+            if name not in there:
+                yield DefinitionError(f'{of}: the label joins on "{name}", and "{where.name}" has no "{name}"', place=place, found=", ".join(sorted(there)),
+                                      mend=nearest(name, there) or "join on fields that both have", code="E141")  # fmt: skip
+        if isinstance(of.at, Stream) and name in theirs and name in fields and _plain(theirs[name]) != _plain(fields[name]):
+            yield DefinitionError(f'{of}: "{name}" is {fields[name]} in "{of.at.name}" and {theirs[name]} in "{outcome.stream.name}"', place=place,
+                                  found=f"outcome(..., on={name})", mend="give both fields one type", code="E146")  # fmt: skip
+    if isinstance(of.at, Table) and of.at.incremental and of.at.sql:
+        step = increment(of.at.incremental)
+        if step.length_us and step.lookback_us < outcome.within_us and outcome.stream.name in query(of.at.sql, of.at.file or "", cache).reads:
+            yield DefinitionError(f'{of}: "{of.at.name}" looks back {spell(step.lookback_us)}, and its label may come {spell(outcome.within_us)} later', place=of.place,
+                                  found=f"incremental {step}", mend=f"-- @incremental {spell(step.length_us)} lookback {spell(outcome.within_us)}", code="E147")  # fmt: skip
+    yield from check_outcome(outcome, project, cache)
+
+
+def check_outcome(outcome: Outcome, project: Project, cache: Cache) -> Errors:
+    """Its value and its condition over the stream; a mistake is the outcome's own, however many use it."""
+    fields, what = fields_of(outcome.stream), f'the outcome of "{outcome.stream.name}"'
+    if outcome.within_us <= 0:
+        yield DefinitionError(f"{what} has no horizon", place=outcome.place, found=f"within={spell(outcome.within_us)}", mend='say within="36h"', code="E110")
+    if outcome.where is not None:
+        yield from condition(outcome.where, fields, project, cache, outcome, f"{what}, where")
+    text = outcome.value.expression if isinstance(outcome.value, Aggregate) else outcome.value
+    if text is not None:
+        yield from _expression(text, fields, project, cache, outcome, f"{what}, value")
+
+
+def outcome_kind(outcome: Outcome, project: Project, cache: Cache) -> Kind:
+    """The type of what an outcome says."""
+    of = outcome.value
+    if isinstance(of, Aggregate) and (of.expression is None or of.operation == "count"):
+        return "int64"
+    kind = kind_of(
+        of.expression or "" if isinstance(of, Aggregate) else of, fields_of(outcome.stream), project.params, cache, place=outcome.place, what="the outcome"
+    )
+    return (
+        "float64" if isinstance(of, Aggregate) and of.operation in ("mean", "variance") else "int64" if isinstance(of, Aggregate) and kind == "bool" else kind
+    )
+
+
+def _expression(text: str, fields: Mapping[str, Kind], project: Project, cache: Cache, noun: Any, what: str, *, loose: bool = False) -> Errors:
+    try:
+        kind_of(text, fields, project.params, cache, place=noun.place, what=what)
+    except DefinitionError as error:
+        if not (loose and error.code == "E117"):  # a table's columns have no known type yet
+            yield error
+
+
+def check_model(model: Model[Any], project: Project, cache: Cache) -> Errors:
+    """Its metrics, its rule, its parameters."""
+    for name in model.metrics:
+        if name not in METRICS:
+            yield _metric(f'{model}: there is no metric "{name}"', model, name, "E150")
+    parameters = list(inspect.signature(model.function).parameters.values())
+    if not parameters:
+        yield DefinitionError(
+            f"{model} takes nothing", place=model.place, found=f"def {model.name}()", mend=f"def {model.name}(train: ms.Train) -> object", code="E151"
+        )
+    for parameter in parameters[1:]:
+        if parameter.default is parameter.empty or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            yield DefinitionError(f'{model}: its parameter "{parameter.name}" has no default', place=model.place, found=str(parameter),
+                                  mend=f"{parameter.name}=...: parameters are versioned with the model", code="E151")  # fmt: skip
+    if model.promote_if is not None:
+        yield from _rule(model, project, cache)
+
+
+def _metric(message: str, model: Model[Any], name: str, code: str) -> DefinitionError:
+    return DefinitionError(message, place=model.place, found=name, mend=nearest(name, METRICS) or f"there are {', '.join(METRICS)}", code=code)
+
+
+def _rule(model: Model[Any], project: Project, cache: Cache) -> Errors:
+    rule, labels = model.promote_if or "", model.on.labels
+    known: dict[str, Kind] = {}
+    wrong = False
+    for word in dict.fromkeys(_WORD.findall(rule)):
+        parts = word.split(".")
+        last, before = parts[-1], [p for p in parts[:-1] if p != "champion"]
+        if len(parts) == 1 and word.lower() in _WORDS_OF_SQL:
+            continue
+        if last not in METRICS or any(label not in labels for label in before):
+            wrong = True
+            yield _metric(f'{model}: promote_if names "{word}", which is no metric', model, last if last not in METRICS else before[0], "E150")
+        known[word.replace(".", "__")] = "float64"
+    if not wrong:
+        yield from condition(_WORD.sub(lambda m: m[0].replace(".", "__"), rule), known, project, cache, model, f"{model}, promote_if")
+
+
+def check_experiment(experiment: Experiment[Any], project: Project, cache: Cache) -> Errors:
+    """Its arms and weights, its traffic, its rewards."""
+    how, arms = experiment.assign, len(experiment.arms)
+    if arms < 2:
+        yield DefinitionError(f"{experiment} compares nothing", place=experiment.place, found=f"{arms} arm", mend="name two arms or more", code="E160")
+    for name in experiment.arms:
+        if not NAME.fullmatch(name):
+            yield DefinitionError(f'{experiment}: "{name}" is no name for an arm', place=experiment.place, found=name,
+                                  mend="lower case letters, digits and _, beginning with a letter", code="E101")  # fmt: skip
+    if isinstance(how, AB) and how.weights:
+        if len(how.weights) != arms:
+            yield DefinitionError(f"{experiment} has {arms} arms and {len(how.weights)} weights", place=how.place or experiment.place, found=str(how.weights),
+                                  mend="one weight an arm, in their order", code="E160")  # fmt: skip
+        if abs(sum(how.weights) - 1) > 1e-9 or min(how.weights) < 0:
+            yield DefinitionError(f"{experiment}: the weights do not sum to 1", place=how.place or experiment.place, found=f"{how.weights} sum to {sum(how.weights):g}",
+                                  mend="e.g. assign.ab(0.5, 0.5)", code="E160")  # fmt: skip
+    if isinstance(how, EpsilonGreedy) and not 0 < how.epsilon <= 1:
+        yield DefinitionError(
+            f"{experiment}: epsilon is a share", place=how.place or experiment.place, found=f"{how.epsilon:g}", mend="above 0, at most 1", code="E160"
+        )
+    if isinstance(how, Thompson) and not 0 <= how.floor * arms <= 1:
+        yield DefinitionError(f"{experiment}: the floors leave nothing to learn with", place=how.place or experiment.place,
+                              found=f"{arms} arms with at least {how.floor:g} each", mend=f"at most {1 / max(arms, 1):.2g} each", code="E160")  # fmt: skip
+    low, high = experiment.traffic
+    if not 0 <= low < high <= 1:
+        yield DefinitionError(
+            f"{experiment}: traffic is a part of [0, 1)", place=experiment.place, found=str(experiment.traffic), mend="e.g. (0.0, 0.5)", code="E162"
+        )
+    for reward in (experiment.reward, *experiment.guardrails.values()):
+        yield from check_outcome(reward.outcome, project, cache)
+
+
+def check_endpoint(endpoint: Endpoint[Any, Any], project: Project, cache: Cache) -> Errors:
+    """One request for all arms; experiments of one layer, side by side; rewards over what a decision says."""
+    spines = {ref.model.on.at: ref for ref in endpoint.refs()}
+    if len(spines) > 1:
+        yield DefinitionError(f"{endpoint}: its models have different requests", place=endpoint.place, found=", ".join(f"{ref.model.name} at {at.name}" for at, ref in spines.items()),
+                              mend="all arms of an endpoint must share one spine", code="E175")  # fmt: skip
+    if endpoint.event is None:
+        yield DefinitionError(f"{endpoint} has no class of a request", place=endpoint.place, found="models over a table, or values without request=",
+                              mend="say request=YourEvent", code="E173")  # fmt: skip
+        return
+    layers: dict[str, list[Experiment[Any]]] = {}
+    for experiment in endpoint.experiments:
+        layers.setdefault(experiment.layer, []).append(experiment)
+    if len(layers) > 1:
+        yield DefinitionError(f"{endpoint}: two layers choose one thing", place=endpoint.place, found=", ".join(f"{e.name} in {e.layer}" for e in endpoint.experiments),
+                              mend="put its experiments into one layer, with disjoint traffic", code="E172")  # fmt: skip
+    for layer, members in layers.items():
+        for i, one in enumerate(members):
+            for other in members[i + 1 :]:
+                if one.traffic[0] < other.traffic[1] and other.traffic[0] < one.traffic[1]:
+                    yield _overlap(endpoint, layer, one, other)
+    request: dict[str, Kind] = {field.name: field.kind for field in endpoint.event.__schema__.fields}
+    for experiment in endpoint.experiments:
+        yield from _decided(experiment, endpoint, request, project, cache)
+
+
+def _overlap(endpoint: Endpoint[Any, Any], layer: str, one: Experiment[Any], other: Experiment[Any]) -> DefinitionError:
+    return DefinitionError(f'{endpoint}: "{one.name}" ({one.place}) and "{other.name}" ({other.place}) overlap in layer "{layer}"', place=endpoint.place,
+                           found=f"traffic {one.traffic} and {other.traffic}", mend="make the ranges disjoint, e.g. (0.0, 0.5) and (0.5, 1.0)", code="E171")  # fmt: skip
+
+
+def _decided(experiment: Experiment[Any], endpoint: Endpoint[Any, Any], request: Mapping[str, Kind], project: Project, cache: Cache) -> Errors:
+    by = getattr(experiment.assign, "by", ())
+    for what, name in (("unit", experiment.unit), *(("by", name) for name in by)):
+        if name not in request:
+            yield DefinitionError(f'{experiment}: its {what} "{name}" is not in the request of {endpoint}', place=experiment.place, found=", ".join(sorted(request)),
+                                  mend=nearest(name, request) or "name a field of the request", code="E161")  # fmt: skip
+    for reward in (experiment.reward, *experiment.guardrails.values()):
+        yield from _reward(reward, experiment, request, project, cache)
+
+
+def _reward(reward: Reward, experiment: Experiment[Any], request: Mapping[str, Kind], project: Project, cache: Cache) -> Errors:
+    for name in reward.outcome.on:
+        if name != "decision_id" and name not in request:
+            yield DefinitionError(f'{experiment}: its outcome joins on "{name}", which the request does not have', place=reward.outcome.place or experiment.place,
+                                  found=", ".join(sorted(request)), mend=nearest(name, request) or 'join on="decision_id"', code="E141")  # fmt: skip
+    try:
+        kind = outcome_kind(reward.outcome, project, cache)
+    except DefinitionError:
+        return  # told by the outcome's own check
+    fields: dict[str, Kind] = {**request, "outcome": kind, "prediction": "float64", "arm": "string"}
+    try:
+        made = kind_of(reward.expression, fields, project.params, cache, place=reward.place, what=f"the reward of {experiment}")
+    except DefinitionError as error:
+        yield error
+        return
+    if made not in ("float64", "int64", "bool"):
+        yield DefinitionError(f"the reward of {experiment} is no number", place=reward.place or experiment.place, found=f"{reward.expression} is {made}",
+                              mend="higher is better: a number or a boolean", code="E163")  # fmt: skip
+
+
+def check_monitor(monitor: Monitor, project: Project, cache: Cache) -> Errors:
+    """Each check can watch the target, and what it names is there."""
+    if not monitor.checks:
+        yield DefinitionError(f"{monitor} expects nothing", place=monitor.place, found="no check", mend='e.g. ms.expect.fresh("3h")', code="E180")
+    target = monitor.target
+    for check in monitor.checks:
+        if target.kind not in check.watches:
+            an = "an" if target.kind[0] in "aeiou" else "a"
+            yield DefinitionError(f"monitor on {target}: {check.check} cannot watch {an} {target.kind.replace('_', ' ')}", place=check.place or monitor.place,
+                                  found=target.kind, mend=f"{check.check} watches {_or(check.watches)}", code="E180")  # fmt: skip
+            continue
+        tolerance = getattr(check, "tolerance", 0.0)
+        if not 0 <= tolerance <= 1:
+            yield DefinitionError(f"monitor on {target}: tolerance is a share", place=check.place, found=f"{tolerance:g}", mend="0 to 1", code="E182")
+        fields = columns_of(target, cache) if isinstance(target, Stream | Table) else {}
+        if isinstance(check, Rows):
+            found = list(condition(check.expression, fields, project, cache, check, f"expect.rows of {target}"))
+            yield from (e for e in found if isinstance(target, Stream) or e.code == "E111")
+        elif isinstance(check, NotNull):
+            for name in check.columns:
+                if name not in fields:
+                    yield DefinitionError(f'expect.not_null: {target} has no field "{name}"', place=check.place, found=", ".join(sorted(fields)),
+                                          mend=nearest(name, fields) or "name one of them", code="E111")  # fmt: skip
+        elif isinstance(check, Performance):
+            yield from _performance(check, target, project, cache)
+
+
+def _performance(check: Performance, target: Any, project: Project, cache: Cache) -> Iterator[DefinitionError]:
+    yield from check_outcome(check.outcome, project, cache)
+    named = [word for word in _WORD.findall(check.expression) if word in METRICS]
+    if not named:
+        yield DefinitionError(f'expect.performance of {target}: "{check.expression}" names no metric', place=check.place, found=check.expression,
+                              mend=f"one of {', '.join(METRICS)}, e.g. auc >= 0.6", code="E181")  # fmt: skip
+        return
+    yield from condition(check.expression, dict.fromkeys(METRICS, "float64"), project, cache, check, f"expect.performance of {target}")
+
+
+def _or(words: tuple[str, ...]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
