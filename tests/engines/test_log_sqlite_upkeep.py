@@ -168,6 +168,19 @@ def test_rows_are_kept_without_what_the_log_makes_itself(log: SqliteLog) -> None
         log.append([Append("t", 0, 1, pa.RecordBatch.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]))])
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only where /proc names open folders are long paths woken; elsewhere readers look every 20 ms")
+def test_readers_in_deep_folders_are_woken_too(tmp_path: Path) -> None:
+    folder = tmp_path / ("deep" * 20) / ("deeper" * 20)
+    log = open_log(folder)
+    log.create("t", partitions=1)
+    reader = log.reader("t", {0: 0})
+    log.append([Append("t", 0, 1, rows(1))])
+    assert reader._ear._socket is not None and reader._ear._socket.recv(16) == b"!"
+    reader.close()
+    assert not list((folder / "log.db.readers").iterdir())
+    log.close()
+
+
 def test_a_closed_log_says_so(log: SqliteLog, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     closed = open_log(tmp_path / "other")

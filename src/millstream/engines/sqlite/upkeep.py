@@ -15,7 +15,7 @@ from millstream.engines.sqlite.writing import INSERT, Write
 
 STEP_BYTES = 5_000_000
 SMALL_ROWS, JOINED_ROWS, FEW = 1_000, 10_000, 8
-_AT_ONCE = 500
+_AT_ONCE, _JOIN_AT_ONCE = 500, 100
 
 
 class _Meta(NamedTuple):
@@ -90,10 +90,10 @@ def join_small(write: Write, layouts: Layouts) -> int:
         at: int | None = start
         while at is not None:
             with write() as con:
-                metas = [_Meta(*row) for row in con.execute(METAS, (topic, partition, at, _AT_ONCE))]
+                metas = [_Meta(*row) for row in con.execute(METAS, (topic, partition, at, _JOIN_AT_ONCE))]
                 for run in _runs(metas):
                     joined += _join(con, layouts, topic, partition, run)
-            at = metas[-1].end if len(metas) == _AT_ONCE else None
+            at = metas[-1].end if len(metas) == _JOIN_AT_ONCE else None
     return joined
 
 

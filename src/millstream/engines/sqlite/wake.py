@@ -14,23 +14,44 @@ import uuid
 from pathlib import Path
 
 FALLBACK_S = 0.25
-_LONGEST = 100  # of a unix socket's path
+_LONGEST, _NAME = 100, 24  # bytes of a unix socket's path, and of the name in it
+
+
+class _Folder:
+    """The sockets' folder. A socket's path may have about 100 bytes; a longer one is named by way of an open folder where the system can."""
+
+    def __init__(self, log: Path) -> None:
+        self.path = log.with_name(log.name + ".readers")
+        self.path.mkdir(exist_ok=True)
+        self._fd: int | None = None
+        self.short = str(self.path)
+        if len(self.short) + _NAME > _LONGEST:
+            self._fd = os.open(self.path, os.O_RDONLY)
+            self.short = f"/proc/self/fd/{self._fd}"
+
+    @property
+    def usable(self) -> bool:
+        return self._fd is None or os.path.isdir(self.short)
+
+    def close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
 
 
 class Bell:
     """Rings at the readers of a log. One for each writing object."""
 
     def __init__(self, log: Path) -> None:
-        self._folder = log.with_name(log.name + ".readers")
-        self._folder.mkdir(exist_ok=True)
+        self._folder = _Folder(log)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
 
     def ring(self) -> None:
         """Wake everyone who listens; never blocks, never fails."""
         with contextlib.suppress(FileNotFoundError):
-            for name in os.listdir(self._folder):
-                target = str(self._folder / name)
+            for name in os.listdir(self._folder.path):
+                target = f"{self._folder.short}/{name}"
                 try:
                     self._socket.sendto(b"!", target)
                 except (ConnectionRefusedError, FileNotFoundError):
@@ -41,17 +62,17 @@ class Bell:
 
     def close(self) -> None:
         self._socket.close()
+        self._folder.close()
 
 
 class Ear:
     """Waits for the bell."""
 
     def __init__(self, log: Path) -> None:
-        path = log.with_name(log.name + ".readers") / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._folder = _Folder(log)
+        self._path = f"{self._folder.short}/{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._socket: socket.socket | None = None
-        self._path = str(path)
-        if len(self._path) < _LONGEST:
-            path.parent.mkdir(exist_ok=True)
+        if self._folder.usable:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.bind(self._path)
             self._socket.setblocking(False)
@@ -74,3 +95,4 @@ class Ear:
             self._socket = None
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
+        self._folder.close()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from millstream.declare.errors import Fenced, NotFound, Transient
+from millstream.declare.errors import Busy, Fenced, NotFound, Transient
 from millstream.engines.sqlite.records import Layouts, checksum, pack, plain
 from millstream.log.port import Append, Range
 
@@ -111,17 +111,20 @@ class GroupCommit:
     def _commit(self, tickets: list[_Ticket]) -> None:
         try:
             self._together(tickets)
-        except Transient as error:
-            for ticket in tickets:
-                ticket.error = error
-        except BaseException as error:
-            if len(tickets) == 1:
-                tickets[0].error = error
-            else:
+        except Exception as error:
+            if len(tickets) == 1 or isinstance(error, Transient):
+                for ticket in tickets:
+                    ticket.error = error
+            else:  # one of them is wrong, and only that one may fail
                 for ticket in tickets:
                     self._commit([ticket])
-        for ticket in tickets:
-            ticket.done = True
+        except BaseException:  # this thread is told to stop; the others' calls may be tried again
+            for ticket in tickets:
+                ticket.error = Busy("the write was interrupted, and whether it is durable is not known; try again")
+            raise
+        finally:
+            for ticket in tickets:
+                ticket.done = True
 
     def _together(self, tickets: list[_Ticket]) -> None:
         self._room()
