@@ -48,8 +48,7 @@ T0 = datetime(2013, 1, 1, tzinfo=UTC)
 
 
 def source(root: Path, glob: str, stream: Any = LANDINGS, **options: Any) -> FileSource:
-    limit = options.pop("limit", 10_000_000)
-    return FileSource(ms.source(stream, ms.read.files(glob, **options)), root, limit=limit)
+    return FileSource(ms.source(stream, ms.read.files(glob, **options)), root)
 
 
 def packed(data: bytes, how: str) -> bytes:
@@ -502,7 +501,7 @@ def test_no_byte_is_lost_whatever_the_quotes(tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("quotes")
     data = ("a,b\n" + "\n".join(lines)).encode()
     (folder / "x.csv").write_bytes(data)
-    engine = source(folder, "x.csv", ms.stream("pairs", Pair, key="a"), limit=200)
+    engine = source(folder, "x.csv", ms.stream("pairs", Pair, key="a"), record_bytes=200)
     whole = read_all(engine, "x.csv")[:2]
     before, text.CHUNK = text.CHUNK, chunk
     try:
@@ -522,7 +521,7 @@ def test_a_last_line_without_an_end_beyond_the_limit(tmp_path: Path, form: str) 
     good = lines_of(1) if form == "csv" else b'{"flight_id": "f", "carrier": "UA", "delay": 1, "ts": "2013-01-01T00:00:00Z"}\n'
     path = tmp_path / f"x.{form}"
     path.write_bytes(start + good + b"x" * 5_000)
-    engine = source(tmp_path, path.name, limit=1_000)
+    engine = source(tmp_path, path.name, record_bytes=1_000)
     rows, bad, position = read_all(engine, path.name)
     number = 3 if form == "csv" else 2
     assert len(rows) == 1 and [(b["origin"], len(b["raw"])) for b in bad] == [(f"{path.name}:{number}", 1_000)]

@@ -18,6 +18,7 @@ import millstream as ms
 from millstream.declare.errors import Busy, Full
 from millstream.declare.registry import engine
 from millstream.ingest.collector import Collector, Limits
+from millstream.ingest.form import EventForm
 
 
 class Sold(ms.Event):
@@ -288,6 +289,32 @@ def test_a_client_that_hangs_up_harms_nobody(served: Served) -> None:
         return (await stays)[0]
 
     assert asyncio.run(asked()) == 200 and {r["item"] for r in served.rows()} >= {"i1"}
+
+
+def test_one_poisoned_event_harms_no_other(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests share columns; a value that none can hold costs its own event only."""
+    real = EventForm.columns
+
+    def columns(form: EventForm, events: Any) -> Any:
+        if any(event.item == "i7" for event in events):
+            raise OverflowError("never seen")
+        return real(form, events)
+
+    async def asked() -> list[Any]:
+        served.log.gate.clear()
+        first = asyncio.create_task(served.ask(json.dumps([sold(0)]).encode()))
+        await asyncio.sleep(0.05)
+        rest = [asyncio.create_task(served.ask(json.dumps([sold(i), sold(i + 1)]).encode())) for i in (2, 6)]
+        await asyncio.sleep(0.05)
+        served.log.gate.set()
+        return await asyncio.gather(first, *rest)
+
+    monkeypatch.setattr(EventForm, "columns", columns)
+    whole, fine, part = (told[:2] for told in asyncio.run(asked()))
+    assert (whole[0], fine[0], part[0]) == (200, 200, 207)
+    assert [e["index"] for e in part[1]["errors"]] == [1] and part[1]["accepted"] == 1
+    assert sorted(r["item"] for r in served.rows()) == ["i0", "i2", "i3", "i6"]
+    assert served.post([sold(7)])[0] == 422
 
 
 def test_behind(tmp_path: Path) -> None:

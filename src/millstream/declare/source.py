@@ -27,6 +27,7 @@ class FileReader(Reader):
     compression: Literal["gzip", "zstd", "bz2"] | None
     watch: bool
     zone: str
+    record_bytes: int = 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class read:
     def files(
         glob: str, *, format: Literal["csv", "jsonl", "parquet", "avro"] | None = None,
         compression: Literal["gzip", "zstd", "bz2"] | None = None, watch: bool = False, zone: str = "UTC",
+        record_bytes: int = 10_000_000,
     ) -> FileReader:  # fmt: skip
         """Files by a glob relative to the project, in name order.
 
@@ -52,8 +54,9 @@ class read:
             compression: By the file's ending when None.
             watch: Look for new files while `up` runs.
             zone: Of times that carry none.
+            record_bytes: A longer line is a dead letter.
         """
-        return FileReader(glob=glob, format=format, compression=compression, watch=watch, zone=zone)
+        return FileReader(glob=glob, format=format, compression=compression, watch=watch, zone=zone, record_bytes=record_bytes)
 
     @staticmethod
     def http() -> HttpReader:

@@ -13,8 +13,6 @@ from millstream.engines.files.position import Position
 from millstream.engines.files.text import TextFile
 from millstream.ingest.port import Batch
 
-LIMIT = 10_000_000
-"""Bytes a record may have."""
 _COMPRESSION = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2"}
 _FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet", ".pq": "parquet", ".avro": "avro"}
 
@@ -22,10 +20,10 @@ _FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json
 class FileSource:
     """The files of one declared source, in name order. An empty or header-only file is no error; it may still grow."""
 
-    def __init__(self, source: Source, root: Path, *, limit: int = LIMIT) -> None:
+    def __init__(self, source: Source, root: Path) -> None:
         if not isinstance(source.reader, FileReader):
             raise UsageError(f'source "{source.name}" reads {source.reader.kind}, not files')
-        self.source, self.reader, self.root, self.limit = source, source.reader, root, limit
+        self.source, self.reader, self.root = source, source.reader, root
 
     def splits(self) -> Sequence[str]:
         """Hidden files are left out: what is still being written may be called `.name` until it is whole."""
@@ -56,7 +54,7 @@ class FileSource:
             if form == "parquet" and compression:
                 raise UsageError(f"{split}: a Parquet file is compressed inside; unpack it")
             return ColumnFile(path, split, form, compression, schema, zone)
-        return TextFile(path, split, form, compression, schema, zone, self.limit, self.reader.watch)
+        return TextFile(path, split, form, compression, schema, zone, self.reader.record_bytes, self.reader.watch)
 
     def _kind(self, path: Path) -> tuple[str, str | None]:
         endings = [ending.lower() for ending in path.suffixes]
