@@ -124,6 +124,10 @@ class Client:
         own = "event_id" in stream.schema.names()
         named: Sequence[str | None]
         if ids is not None:
+            if len(ids) != len(events):
+                raise UsageError(f"{len(events)} events and {len(ids)} ids; give one id an event")
+            if own:
+                raise UsageError(f'the events of "{stream.name}" have a field event_id, which is their id; leave ids out')
             named = ids
         else:
             head = f"{time.time_ns() // 1_000_000:012x}7{os.urandom(6).hex()}"

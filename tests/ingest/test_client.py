@@ -261,6 +261,21 @@ def test_part_of_a_request_refused() -> None:
         client.send(LANDED, [landed(1), landed(2)])
 
 
+def test_ids_are_one_an_event() -> None:
+    class Own(ms.Event):
+        event_id: str
+        ts: ms.EventTime
+
+    with answering(receipt_of) as (url, asked), Client(url) as client:
+        with pytest.raises(UsageError, match="2 events and 1 ids"):
+            client.send(LANDED, [landed(1), landed(2)], ids=["a"])
+        own = ms.stream("landed", Own, key="event_id")
+        with pytest.raises(UsageError, match="have a field event_id"):
+            client.send(own, [Own(event_id="a", ts=NOW)], ids=["b"])
+        client.send(own, [Own(event_id="a", ts=NOW)])
+    assert [json.loads(body)["event_id"] for _, _, body in asked] == ["a"]
+
+
 def test_large_sends_are_split_by_bytes() -> None:
     with answering(receipt_of) as (url, asked), Client(url) as client:
         client.send(LANDED, [landed(i, "x" * 3_000_000) for i in range(5)])
