@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import log_actors
 import pyarrow as pa
@@ -168,8 +169,10 @@ def test_lock_holder_stopped(log: SqliteLog, start: Start) -> None:
 def test_wake_lost(log: SqliteLog, start: Start) -> None:
     """The writer dies between COMMIT and its datagram: a waiting reader sees the record within the fallback."""
     reader, actor = log.reader("left", {0: 0}), start("silent")
+    assert line(actor) == "ready"
     told(actor)
-    assert numbers(reader.poll(10, timedelta(seconds=20))) == [0]
+    begun = time.monotonic()
+    assert numbers(reader.poll(10, timedelta(seconds=20))) == [0] and time.monotonic() - begun < 3
     assert actor.wait() == -signal.SIGKILL
     reader.close()
     assert log._bell is not None and not list(log.path.with_name("log.db.readers").glob(f"{os.getpid()}-*"))
@@ -195,6 +198,25 @@ def test_three_writing_processes_and_a_reader(log: SqliteLog, start: Start) -> N
         for base in range(3):
             mine = [n for n in numbers(pieces, partition) if n // 1_000_000 == base]
             assert mine == sorted(mine)
+
+
+def test_a_mark_may_use_the_reserve(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When there is no room even for the mark that retention waits for, the reserve goes first."""
+    log.maintain()
+    reserve, mark = log.path.with_name("log.db.reserve"), log._mark
+    assert reserve.exists()
+
+    def full(*args: Any) -> None:
+        if reserve.exists():
+            raise Full("no room")
+        mark(*args)
+
+    monkeypatch.setattr(log, "_mark", full)
+    log.append([Append("left", 0, 1, rows(0, 3))])
+    log.retain("left", before={0: 2})
+    assert log._rows("select partition, before from mark") == [(0, 2)] and not reserve.exists()
+    log.maintain()
+    assert reserve.stat().st_size == log.room.reserve_bytes
 
 
 @contextmanager

@@ -174,3 +174,14 @@ def test_a_union_that_no_table_can_hold_is_refused() -> None:
 def test_slices_and_dictionaries_are_written_right() -> None:
     rows = pa.record_batch({"s": pa.array(["a", "bb", None, "dddd"]).fill_null("ccc").dictionary_encode(), "e": pa.array(["A"] * 4)}).slice(1, 2)
     assert decode(encode(rows, FLAT), FLAT).rows.column("s").to_pylist() == ["bb", "ccc"]
+
+
+@pytest.mark.parametrize(
+    ("body", "good"), [(b"\x02\x02\x00\x01", True), (b"\x04\x02\x00\x01", False), (b"\x02\x02\x04\x01", False), (b"\x82\x00\x02\x00\x01", True)]
+)
+def test_a_branch_that_no_union_has(body: bytes, good: bool) -> None:
+    """Polars takes any branch that is not null for the value. A number written longer than need be is sound."""
+    text = json.dumps({"type": "record", "name": "R", "fields": [{"name": "a", "type": ["null", "long"]}, {"name": "b", "type": ["boolean", "null"]}]})
+    found = decode([b"\x02\x06\x00\x00", body, b"\x00\x02"], text)
+    expected = [{"a": 3, "b": False}, *([{"a": 1, "b": True}] if good else []), {"a": None, "b": None}]
+    assert found.rows.to_pylist() == expected and list(found.bad) == ([] if good else [1])

@@ -56,6 +56,13 @@ def test_a_reader_that_takes_over_decides_the_same(records: list[Record], at: in
     assert run(records[at:], [], within, successor) == naive(records, within)[at:]
 
 
+@pytest.mark.parametrize("within", [2, 10])
+def test_a_window_that_ends_inside_a_batch(within: int) -> None:
+    """Kept at 0; in one batch a double at the window's edge, then a fresh one, then a double of that."""
+    records: list[Record] = [("a", 0), ("a", within), ("a", within + 1), ("a", within + 2)]
+    assert run(records, [1], within) == naive(records, within) == [True, False, True, False]
+
+
 def test_partitions_know_nothing_of_one_another() -> None:
     deduper, ids, at = Deduper(10), pa.array(["a", "b"]), np.array([0, 0])
     assert deduper.keep(0, ids, at).all() and deduper.keep(1, ids, at).all() and not deduper.keep(0, ids, at).any()
