@@ -1,0 +1,95 @@
+"""Settings: precedence, origins, unknown keys, secrets that are never shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from millstream.app.settings import read
+from millstream.declare.errors import ConfigError
+
+TOML = """
+[project]
+name = "p"
+
+[serve]
+port = 9000
+host = "127.0.0.2"
+
+[profile.laptop]
+log = "sqlite:.millstream/log.db"
+
+[profile.cluster]
+log = "kafka://broker-1:9092,broker-2:9092"
+state = "postgresql://me:secret@db/millstream"
+
+[profile.cluster.serve]
+port = 9100
+token = "env:THE_TOKEN"
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "millstream.toml").write_text(TOML)
+    return tmp_path
+
+
+def origins(made: object) -> dict[str, tuple[str, str]]:
+    return {key: (value, origin) for key, value, origin in made.rows()}  # type: ignore[attr-defined]
+
+
+def test_defaults_are_embedded_and_absolute(root: Path) -> None:
+    made = read(root)
+    assert (made.profile, made.compute, made.registry, made.serve_token) == ("laptop", "duckdb", "", None)
+    assert (
+        made.log == f"sqlite:{root}/.millstream/log.db" and made.lake == f"{root}/.millstream/lake" and made.tracking == f"mlflow:{root}/.millstream/mlflow.db"
+    )
+    assert origins(made)["online"] == ("sqlite:.millstream/online.db", "default")
+
+
+def test_flag_over_environment_over_profile_over_base(root: Path) -> None:
+    environment = {"MILLSTREAM_PROFILE": "cluster", "THE_TOKEN": "tell-no-one"}
+    assert (read(root).serve_port, origins(read(root))["serve.port"][1]) == (9000, "millstream.toml [serve]")
+    made = read(root, environment=environment)
+    assert (made.serve_port, origins(made)["serve.port"][1]) == (9100, "millstream.toml [profile.cluster]")
+    assert origins(made)["profile"] == ("cluster", "MILLSTREAM_PROFILE") and made.serve_host == "127.0.0.2"
+    made = read(root, environment={**environment, "MILLSTREAM_SERVE_PORT": "9200"})
+    assert (made.serve_port, origins(made)["serve.port"][1]) == (9200, "MILLSTREAM_SERVE_PORT")
+    made = read(root, environment={**environment, "MILLSTREAM_SERVE_PORT": "9200"}, flags={"serve.port": "9300"})
+    assert (made.serve_port, origins(made)["serve.port"][1], made.flags) == (9300, "--set serve.port", {"serve.port": "9300"})
+    assert read(root, profile="laptop", environment=environment).profile == "laptop"
+
+
+def test_secrets_are_read_and_never_shown(root: Path) -> None:
+    made = read(root, profile="cluster", environment={"THE_TOKEN": "tell-no-one", "MILLSTREAM_ALERTS_WEBHOOK": "https://hook/tell-no-one"})
+    assert made.serve_token == "tell-no-one" and made.webhook == "https://hook/tell-no-one"
+    (root / "token").write_text("tell-no-one-either\n")
+    assert read(root, flags={"serve.token": "file:token"}).serve_token == "tell-no-one-either"
+    shown = repr(made) + str(made) + str(made.rows())
+    assert "tell-no-one" not in shown and "secret" not in shown
+    assert origins(made)["serve.token"][0] == "env:THE_TOKEN" and origins(made)["state"][0] == "postgresql://me:(hidden)@db/millstream"
+    assert made.state == "postgresql://me:secret@db/millstream"
+
+
+@pytest.mark.parametrize(("flags", "environment", "profile", "words"), [
+    ({"serve.prt": "1"}, {}, None, ["serve.prt", 'did you mean "serve.port"?', "--set"]),
+    ({"serve.port": "http"}, {}, None, ["serve.port", "http", "--set"]),
+    ({"serve.port": "99999"}, {}, None, ["99999"]),
+    ({}, {"MILLSTREAM_SERVE_PROT": "1"}, None, ["MILLSTREAM_SERVE_PROT", "MILLSTREAM_SERVE_PORT"]),
+    ({}, {}, "clustre", ["clustre", "cluster", "millstream.toml"]),
+    ({}, {}, "cluster", ["serve.token", "env:THE_TOKEN", "nothing is there"]),
+    ({"serve.prt": "1", "lgo": "x"}, {}, None, ["serve.prt", "lgo"]),
+])  # fmt: skip
+def test_what_is_wrong_is_named_with_its_place(root: Path, flags: dict[str, str], environment: dict[str, str], profile: str | None, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(root, profile=profile, flags=flags, environment=environment)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.parametrize("flags", [{"serve.token": "tell-no-one"}, {"alerts.webhook": "https://hook/tell-no-one"}])
+def test_secrets_as_they_are_are_refused_and_not_repeated(root: Path, flags: dict[str, str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(root, flags=flags)
+    assert "env:NAME" in str(caught.value) and "tell-no-one" not in str(caught.value)
