@@ -14,14 +14,13 @@ from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 
 E = TypeVar("E", bound=Event)
-E_co = TypeVar("E_co", bound=Event, covariant=True)
 V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Endpoint(Noun, Generic[E_co, V_co]):
-    """See `endpoint`.
+class Endpoint(Noun, Generic[E, V_co]):
+    """See `endpoint`. Invariant in its request, so that a client cannot ask with another class.
 
     Attributes:
         model: The one model decided by, when there is no experiment.
@@ -32,7 +31,7 @@ class Endpoint(Noun, Generic[E_co, V_co]):
     model: ModelRef[Any] | None
     experiments: tuple[Experiment[Any], ...]
     default: Any
-    request: type[E_co] | None
+    request: type[E] | None
 
     @property
     def spine(self) -> Stream[Any] | Table | None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from millstream.declare.duration import Duration, micros, spell
-from millstream.declare.event import Event
 from millstream.declare.noun import Noun, Term
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
@@ -137,7 +136,7 @@ def _quietly(base: Features, changes: Mapping[str, Any]) -> Features:
 
 
 def features(
-    name: str, source: Stream[Event] | Table, *, key: str | Sequence[str], aggregates: Mapping[str, Aggregate],
+    name: str, source: Stream[Any] | Table, *, key: str | Sequence[str], aggregates: Mapping[str, Aggregate],
     windows: Sequence[Duration] = (), where: str | None = None, timeless: bool = False, doc: str = "",
 ) -> Features:  # fmt: skip
     """Declare aggregates of a stream or table by key, over sliding windows.

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from millstream.declare.duration import Duration, micros
-from millstream.declare.event import Event
 from millstream.declare.features import Aggregate
 from millstream.declare.noun import Term
 from millstream.declare.stream import Stream
@@ -40,7 +39,7 @@ class Reward(Term):
 
 
 def outcome(
-    stream: Stream[Event], *, on: str | tuple[str, ...] | list[str], within: Duration, where: str | None = None, value: str | Aggregate = "true",
+    stream: Stream[Any], *, on: str | tuple[str, ...] | list[str], within: Duration, where: str | None = None, value: str | Aggregate = "true",
     otherwise: bool | int | float | str | None = None, credit: Credit = "all",
 ) -> Outcome:  # fmt: skip
     """What the events after a moment say about it.

