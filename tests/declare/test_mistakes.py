@@ -189,6 +189,7 @@ def test_circle_of_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ("E134", {"zzlive": 'import millstream as ms\na = ms.table("a")\n'}),
     ("E135", {"tables__a.sql": "select $limt as x from landed"}),
     ("E136", {"tables__a.sql": "-- @key x\nselect delay from landed"}),
+    ("E137", {"zzlive": 'import millstream as ms\nfrom millstream import agg\nf = ms.features("f", ms.decisions("point"), key="arm", aggregates={"n": agg.count()})\n'}),
     ("E143", {"zzlive": 'import millstream as ms\nfrom millstream import agg\nt = ms.table("t", "select carrier, delay from landed")\nf = ms.features("f", t, key="carrier", aggregates={"n": agg.count()})\n'}),
     ("E144", {"zmodels": MODELS.replace('windows=["3h"]', 'windows=["3h", "61m"]')}),
     ("E146", {"streams": STREAMS.replace("carrier: str\n    number", "carrier: int\n    number")}),

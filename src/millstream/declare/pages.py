@@ -115,6 +115,10 @@ Mend: correct the name, or add the parameter.
 E136: a time or key that the table does not select
 Mend: select the column, or correct the header.
 
+E137: decisions read without a table
+The columns of <endpoint>_decisions follow from its models, which may follow from the reader. A table in between has a text of its own.
+Mend: tables/seen.sql with  -- @time ts  and  select ... from late_decisions, and use that table.
+
 E141: a key that the request lacks
 Features find their values by columns of the spine, by name. When the spine calls them otherwise, say which they are:
 origin_left.on("dest"). A label joins on columns that both the spine and its stream have.

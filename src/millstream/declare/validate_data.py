@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.declare.cache import Cache
 from millstream.declare.duration import spell
+from millstream.declare.endpoint import Decisions
 from millstream.declare.errors import DefinitionError
 from millstream.declare.event import Kind
 from millstream.declare.expression import nearest
@@ -149,8 +150,17 @@ def _line(table: Table, name: str) -> Any:
     return Place(table.file, line_of(table.sql or "", name)) if table.file else table.place
 
 
+def through_a_table(noun: Noun, decisions: Decisions) -> DefinitionError:
+    """Decisions get their columns from the endpoint when it serves, so what needs types at declaration reads them through a table."""
+    return DefinitionError(f'{noun} reads the decisions of "{decisions.endpoint}" themselves', place=noun.place, found=f'ms.decisions("{decisions.endpoint}")',
+                           mend=f"make a table of them:  -- @time ts  /  select ... from {decisions.name}", code="E137")  # fmt: skip
+
+
 def check_features(features: Features, project: Project, cache: Cache) -> Errors:
     """Key, windows and aggregates over the source."""
+    if isinstance(features.source, Decisions):
+        yield through_a_table(features, features.source)
+        return
     source, fields = features.source, columns_of(features.source, cache)
     if isinstance(source, Table) and source.time is None and not features.timeless:
         yield DefinitionError(f'{features}: the table "{source.name}" has no time, so today\'s values would leak into the past', place=features.place,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.declare.cache import Cache
 from millstream.declare.duration import spell
-from millstream.declare.endpoint import Endpoint
+from millstream.declare.endpoint import Decisions, Endpoint
 from millstream.declare.errors import DefinitionError
 from millstream.declare.event import Kind
 from millstream.declare.experiment import AB, EpsilonGreedy, Experiment, Thompson
@@ -23,7 +23,7 @@ from millstream.declare.query import increment
 from millstream.declare.stream import Payload, Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
-from millstream.declare.validate_data import Errors, columns_of, condition, fields_of
+from millstream.declare.validate_data import Errors, columns_of, condition, fields_of, through_a_table
 from millstream.declare.words import NAME
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ _WORDS_OF_SQL = (
 
 def check_training_set(of: TrainingSet[Any], project: Project, cache: Cache) -> Errors:
     """Its spine has a moment, its features find their keys there, its labels come after it."""
+    if isinstance(of.at, Decisions):
+        yield through_a_table(of, of.at)
+        return
     fields = columns_of(of.at, cache)
     if isinstance(of.at, Table) and of.at.time is None:
         yield DefinitionError(f'{of}: the table "{of.at.name}" has no time, so its rows have no moment', place=of.place, found="no @time header and no time=",
