@@ -336,7 +336,7 @@ def test_a_function_that_raises_is_named(lake: Lake, sql: Sql) -> None:
     def broken(batch: pa.RecordBatch) -> pa.RecordBatch:
         raise ZeroDivisionError("oh")
 
-    with pytest.raises(WorkFailed, match='"broken".*ZeroDivisionError: oh'):
+    with pytest.raises(WorkFailed, match=r'"broken".*ZeroDivisionError: oh'):
         build(broken, lake, sql, {})
     assert not lake.exists("broken")
 

@@ -64,7 +64,7 @@ def test_only_the_window_counts_and_its_columns_are_told_apart(scene: Scene) -> 
     moved = drifts.drift(check, ASKED, scene)
     assert moved.status == "drifted" and moved.details["window_rows"] == 20_000, "the calm days are outside the window"
     drifted = {(d["column"], d["kind"]) for d in moved.details["distances"] if d["status"] == "drifted"}
-    assert drifted == {("distance", "ks"), ("carrier", "tv"), ("carrier", "unseen")} and "distance" in moved.message or "carrier" in moved.message
+    assert (drifted == {("distance", "ks"), ("carrier", "tv"), ("carrier", "unseen")} and "distance" in moved.message) or "carrier" in moved.message
 
 
 def test_few_rows_say_nothing(scene: Scene) -> None:

@@ -3,7 +3,7 @@
 References:
     DLMF 8.17.22 (continued fraction of the incomplete beta), 8.7.1 and 8.9.2 (series and continued fraction of the incomplete
     gamma); evaluated by the modified Lentz method (Press et al., Numerical Recipes, 3rd ed., 5.2, 6.2 and 6.4).
-    Acklam's rational approximation is not used: `normal_quantile` is `statistics.NormalDist`, Wichura's AS 241.
+    `normal_quantile` is `statistics.NormalDist`, Wichura's AS 241.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats: TypeAlias = NDArray[np.float64]
-_TINY, _STEPS, _CLOSE = 1e-300, 400, 1e-15
+_TINY, _STEPS, _CLOSE = 1e-300, 400, 3e-15
 _erf = np.frompyfunc(math.erf, 1, 1)
 _NORMAL = NormalDist()
 
@@ -33,11 +33,16 @@ def beta_cdf(x: ArrayLike, a: float, b: float) -> Floats:
 
 def _beta(x: Floats, y: Floats, a: float, b: float) -> Floats:
     """The same with y = 1 - x given, which near 1 has digits that x has lost."""
-    swap = x > (a + 1.0) / (a + b + 2.0)  # the fraction converges fast on one side only
+    value = np.where(y <= 0.0, 1.0, 0.0)
+    inside = (x > 0.0) & (y > 0.0)
+    u, v = x[inside], y[inside]
+    swap = u > (a + 1.0) / (a + b + 2.0)  # the fraction converges fast on one side only
     first, second = np.where(swap, b, a), np.where(swap, a, b)
-    value = _front(x, y, a, b) / first * _beta_fraction(np.where(swap, y, x), first, second)
-    value = np.where((x <= 0.0) | (y <= 0.0), 0.0, value)
-    return np.asarray(np.clip(np.where(swap, 1.0 - value, value), 0.0, 1.0))
+    part = _front(u, v, a, b) / first
+    done = part < 1e-17  # too small to matter, and the slowest to converge
+    part[~done] *= _beta_fraction(np.where(swap, v, u)[~done], first[~done], second[~done])
+    value[inside] = np.where(swap, 1.0 - part, part)
+    return np.asarray(np.clip(value, 0.0, 1.0))
 
 
 def _front(x: Floats, y: Floats, a: float, b: float) -> Floats:
@@ -98,18 +103,24 @@ def t_tails(t: float, df: float) -> float:
 
 
 def t_quantile(p: float, df: float) -> float:
-    """The t with P(T <= t) = p, by bisection; 0 < p < 1."""
+    """The t with P(T <= t) = p, by Newton's steps inside a bracket; 0 < p < 1."""
     if p < 0.5:
         return -t_quantile(1.0 - p, df)
     low, high = 0.0, 2.0
     while float(t_cdf(high, df)) < p and high < 1e12:
         low, high = high, high * 2.0
-    for _ in range(200):
-        middle = 0.5 * (low + high)
-        if middle in (low, high):
-            break
-        low, high = (middle, high) if float(t_cdf(middle, df)) < p else (low, middle)
-    return 0.5 * (low + high)
+    log_scale = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - 0.5 * math.log(df * math.pi)
+    t = min(max(low, normal_quantile(p)), high)
+    for _ in range(100):
+        off = float(t_cdf(t, df)) - p
+        low, high = (low, t) if off > 0 else (t, high)
+        density = math.exp(log_scale - (df + 1) / 2 * math.log1p(t * t / df))
+        step = t - off / density if density > 0 else low
+        then = step if low < step < high else 0.5 * (low + high)
+        if abs(then - t) <= 1e-13 * max(1.0, t):
+            return then
+        t = then
+    return t
 
 
 def normal_cdf(z: ArrayLike) -> Floats:

@@ -158,4 +158,4 @@ def _int64(column: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, Any]:
     return column.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
 
 
-__all__ = ["Lifted", "Part", "pack", "schema", "tile_schema", "ties"]
+__all__ = ["Lifted", "Part", "pack", "schema", "ties", "tile_schema"]

@@ -79,19 +79,19 @@ def build(table: Table, lake: Lake, sql: Sql, params: Mapping[str, Any], *, full
     """
     started = time.monotonic()
     recipe = Recipe.of(table, params)
-    work = _Work.open(recipe, lake, sql, now_us or time.time_ns() // 1000)
+    work = Work.open(recipe, lake, sql, now_us or time.time_ns() // 1000)
     how = "full" if full else work.how()
     built = {"full": work.full, "intervals": work.intervals, "append": work.append, "nothing": work.nothing}[how]()
     return replace(built, inputs={name: snapshot.version for name, snapshot in work.inputs.items()}, seconds=time.monotonic() - started)
 
 
 @dataclass
-class _Work:
-    """One build: versions are chosen once, at the start."""
+class Work:
+    """One build: versions are chosen once, at the start. An estimate has no engine: it asks nothing that needs one."""
 
     recipe: Recipe
     lake: Lake
-    sql: Sql
+    engine: Sql | None
     now_us: int
     sources: dict[str, LakeTable]
     inputs: dict[str, Snapshot]
@@ -99,7 +99,7 @@ class _Work:
     txns: Mapping[str, int]
 
     @classmethod
-    def open(cls, recipe: Recipe, lake: Lake, sql: Sql, now_us: int) -> _Work:
+    def open(cls, recipe: Recipe, lake: Lake, sql: Sql | None, now_us: int) -> Work:
         sources = {}
         for name in recipe.inputs:
             try:
@@ -109,6 +109,11 @@ class _Work:
         target = lake.table(recipe.table) if lake.exists(recipe.table) else None
         snapshots = {name: source.snapshot() for name, source in sources.items()}
         return cls(recipe, lake, sql, now_us, sources, snapshots, target, dict(target.txns()) if target else {})
+
+    @property
+    def sql(self) -> Sql:
+        assert self.engine is not None
+        return self.engine
 
     def how(self) -> How:
         done = [self.txns.get(self.done(name)) for name in self.inputs]

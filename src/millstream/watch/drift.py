@@ -155,13 +155,13 @@ def _verdict(found: list[Distance], before: int, now: int, check: Drift) -> Verd
         text = (f"{len(far)} of {len(columns)} columns have drifted by more than {check.tolerance:g}, furthest {first.column} "
                 f"({first.kind} {first.value:.3f}, chance explains {first.allowance:.3f}); {rows}")  # fmt: skip
         return Verdict("drift", "drifted", first.value, check.tolerance, text, details)
-    first = max(found, key=lambda d: d.value, default=None)
-    value = first.value if first else 0.0
+    furthest = max(found, key=lambda d: d.value, default=None)
+    value = furthest.value if furthest else 0.0
     if unsure and len(unsure) == len(found):
         return Verdict("drift", "unknown", value, check.tolerance, f"not enough data to tell a distance of {check.tolerance:g}: {rows}", details)
     few = f"; {len(unsure)} distances have too few rows to tell" if unsure else ""
     return Verdict("drift", "ok", value, check.tolerance, f"{len(columns)} columns are within {check.tolerance:g}, furthest "
-                   f"{first.column if first else 'none'} ({value:.3f}); {rows}{few}", details)  # fmt: skip
+                   f"{furthest.column if furthest else 'none'} ({value:.3f}); {rows}{few}", details)  # fmt: skip
 
 
 def compare(reference: Mapping[str, Column], window: Mapping[str, Column], tolerance: float) -> list[Distance]:

@@ -99,4 +99,4 @@ class _Rows:
                 moment = datetime.fromisoformat(row["ts"]).astimezone(UTC)
                 if start <= moment < end:
                     values: dict[str, Any] = {name: cast(row[name]) if row[name] != "" else None for name, cast in casts.items() if name != "ts"}
-                    yield self.event(**values, ts=moment)
+                    yield self.event(**values | {"ts": moment})

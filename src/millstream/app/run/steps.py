@@ -83,7 +83,8 @@ def digest(*parts: object) -> str:
 class SourceStep:
     """All file sources of a project: they are read together, merged by event time, so they are one step."""
 
-    kind, recorded, upstream, definition = "source", False, (), ""
+    kind, recorded, definition = "source", False, ""
+    upstream: tuple[str, ...] = ()
 
     def __init__(self, ws: Workspace, sources: Sequence[Source], until_us: int | None = None) -> None:
         self.ws, self.sources, self.until_us = ws, sources, until_us

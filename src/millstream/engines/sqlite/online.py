@@ -191,7 +191,7 @@ class SqliteOnline:
     def connection(self) -> sqlite3.Connection:
         """This thread's, for reading."""
         try:
-            return self._local.connection  # type: ignore[no-any-return]
+            return self._local.connection
         except AttributeError:
             made = self._local.connection = self._connect()
             return made
@@ -271,7 +271,7 @@ class SqliteReader:
         (version,) = connection.execute("pragma data_version").fetchone()
         kept = getattr(self._local, "kept", None)
         if kept is not None and kept[0] == version and kept[1] is connection:
-            return kept[2]  # type: ignore[no-any-return]
+            return kept[2]
         stood = {}
         for bound in self._bounds:
             found = _applied(connection.execute, bound.definition.generation)

@@ -1,6 +1,7 @@
+from streams import arrivals, departures, weather
+
 import millstream as ms
 from millstream import agg
-from streams import arrivals, departures, weather
 
 recent = ["3h", "7d"]
 delays = {"flights": agg.count(), "delay": agg.mean("delay"), "worst": agg.max("delay"), "late": agg.mean("delay > $late_minutes")}
@@ -10,5 +11,6 @@ carrier_landed = ms.features("carrier_landed", arrivals, key="carrier", windows=
 route_landed = ms.features("route_landed", arrivals, key=["origin", "dest"], windows=["7d"], aggregates=delays)
 origin_left = ms.features("origin_left", departures, key="origin", windows=recent, aggregates=delays)
 dest_landed = ms.features("dest_landed", arrivals, key="dest", windows=recent, aggregates=delays)
-sky = ms.features("sky", weather, key="origin", windows=["6h"],
-                  aggregates={"visib": agg.min("visib"), "wind": agg.last("wind_speed"), "temp": agg.last("temp")})
+sky = ms.features(
+    "sky", weather, key="origin", windows=["6h"], aggregates={"visib": agg.min("visib"), "wind": agg.last("wind_speed"), "temp": agg.last("temp")}
+)

@@ -1,21 +1,24 @@
 """Events. `ts` is the moment at which the fact became known, never earlier."""
+
 import millstream as ms
 
 
 class Scheduled(ms.Event):
     """A flight will leave in an hour: the moment at which we predict, and the body of a request."""
-    flight_id: str                    # 2013-01-01-UA-1545-EWR
+
+    flight_id: str  # 2013-01-01-UA-1545-EWR
     carrier: str
     origin: str
     dest: str
     tailnum: str | None = None
     distance: float
-    local_hour: int                   # scheduled departure, origin's clock
+    local_hour: int  # scheduled departure, origin's clock
     ts: ms.EventTime
 
 
 class Departure(ms.Event):
     """A flight has left the gate."""
+
     flight_id: str
     carrier: str
     origin: str
@@ -30,6 +33,7 @@ class Arrival(Departure):
 
 class Weather(ms.Event):
     """An hour's observation, known when the hour has ended."""
+
     origin: str
     temp: float | None = None
     wind_speed: float | None = None

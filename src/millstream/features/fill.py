@@ -1,0 +1,145 @@
+"""A new definition from what has landed: tiles of one version of the stream's table, whose positions are where the updater goes on.
+
+The table at a version is exactly the log below its positions, without duplicates and dead letters, as the updater would have it. So
+nothing is counted twice or missed, whatever comes meanwhile. A fill that is killed leaves a generation that is not active; the next
+one replaces it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from millstream.declare.errors import Recreated
+from millstream.declare.event import ARRIVED_AT
+from millstream.declare.stream import Stream
+from millstream.declare.table import Table
+from millstream.features import keys
+from millstream.features.definition import Definition
+from millstream.features.lift import pack, schema, tile_schema
+from millstream.features.offline import CHUNK_ROWS
+from millstream.features.online import HEAD_US
+from millstream.features.port import OnlineStore
+from millstream.features.state import PARTITION_BITS, Part
+from millstream.features.tiles import Tiling, quoted
+from millstream.features.window import SLOT_US, horizon_us, reach
+from millstream.lake.positions import APP
+from millstream.transform.port import Sql
+
+if TYPE_CHECKING:
+    from millstream.lake.lake import Lake
+    from millstream.lake.table import LakeTable
+
+
+def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, source: Stream[Any] | Table, *, chunk_rows: int = CHUNK_ROWS) -> int:
+    """Fill and activate the definition's generation; the rows of the table it came from.
+
+    Raises:
+        Conflict: It is active already.
+        Recreated: The table was filled from more than one topic.
+    """
+    store.create(definition)
+    if not lake.exists(source.name):  # nothing has landed: the updater begins at the beginning
+        store.activate(definition.generation, {}, 0)
+        return 0
+    table = lake.table(source.name)
+    tables = {"source": table.snapshot()}
+    offsets = _offsets(table) if definition.live else {0: table.version}
+    clock = _clock(sql, definition, tables)
+    horizon = horizon_us(clock, HEAD_US)
+    rows = table.rows()
+    chunks = max(1, -(-rows // chunk_rows))
+    plan = _Fill(definition, table.schema, horizon)
+    tiles = plan.packed(sql.script([s for chunk in range(chunks) for s in plan.statements(chunk, chunks)], plan.result(), tables))
+    heads = sql.query(plan.heads(), tables)
+    store.load(definition, tiles, heads.cast(schema(definition)))
+    store.activate(definition.generation, offsets, clock)
+    return rows
+
+
+def _offsets(table: LakeTable) -> dict[int, int]:
+    found = {tuple(app.removeprefix(APP).split("/")): at for app, at in table.txns().items() if app.startswith(APP)}
+    if len({uuid for uuid, _ in found}) > 1:
+        raise Recreated(f'table "{table.name}" holds records of more than one topic; rebuild it before features are filled from it')
+    return {int(partition): at for (_, partition), at in found.items()}
+
+
+def _clock(sql: Sql, definition: Definition, tables: dict[str, Any]) -> int:
+    """The largest arrival time; for a table, the largest event time."""
+    if definition.time is None:
+        return 0
+    column = ARRIVED_AT if definition.live else definition.time
+    found = sql.query(f"select max(epoch_us({quoted(column)})) as clock from source", tables).read_all()["clock"][0].as_py()
+    return max(0, found or 0)
+
+
+class _Fill:
+    """The SQL of a fill."""
+
+    def __init__(self, definition: Definition, columns: pa.Schema, horizon: int) -> None:
+        self.definition, self.horizon = definition, horizon
+        self.tiling = Tiling(definition, late=False)
+        self.key = keys.sql([f"k{i}" for i in range(len(definition.key))], [columns.field(column).type for column in definition.key])
+        self.position = ["_partition", "_offset"] if definition.live else []
+
+    def statements(self, chunk: int, chunks: int) -> Iterator[str]:
+        part = f" where hash(k) % {chunks} = {chunk}" if chunks > 1 else ""
+        orders = "".join(f", {order}" for order in self.tiling.orders())
+        events = self.tiling.events("source", "0", self.position)
+        yield f"create table e as select *, t // {SLOT_US} as b, t // {SLOT_US} as z{orders} from (select *, {self.key} as k from ({events})){part}"
+        yield from self.tiling.tiles()
+        for level, first in enumerate(reach(self.horizon, self.definition.windows_us)):
+            verb = "insert into tiles" if chunk or level else "create table tiles as"
+            kept = f" where b >= {first}" if first else ""
+            yield f"{verb} select k as key, {level}::bigint as level, b, {', '.join(self._columns())} from t{level}{kept}"
+        for name in ("e", "t0", "t1", "t2"):
+            yield f"drop table {name}"
+
+    def result(self) -> str:
+        return "select * from tiles order by key, level, b"  # the order of the store's tables: no page is touched twice
+
+    def heads(self) -> str:
+        tie = f"_partition::bigint * {1 << PARTITION_BITS} + _offset" if self.definition.live else "row_number() over (order by t)"
+        values = [
+            f"cast({'v' if value.scale is None else 'q'}{i} as bigint) as v{i}" if value.expression.kind in ("int64", "bool") else f"r{i} as v{i}"
+            for i, value in enumerate(self.definition.values)
+        ]
+        events = self.tiling.events("source", "0", self.position, raw=True)
+        return f"select {', '.join([f'{self.key} as key', 't', f'{tie} as tie', *values])} from ({events}) where t >= {self.horizon}"
+
+    def _columns(self) -> list[str]:
+        return [column for part in self.tiling.parts for column in _stored(part)]
+
+    def packed(self, found: pa.RecordBatchReader) -> pa.RecordBatchReader:
+        """Firsts and lasts as the store keeps them: DuckDB has no way to pack bytes."""
+        wanted = tile_schema(self.definition)
+        pairs = [part.name for part in self.tiling.parts if part.kind in ("f", "l")]
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch in found:
+                columns = {name: batch.column(name) for name in batch.schema.names}
+                for name in pairs:
+                    value = columns[name]
+                    times, tied = (np.asarray(columns[f"{name}_{of}"].fill_null(0)) for of in ("t", "tie"))
+                    columns[name] = pack(times, tied, np.asarray(value.fill_null(0.0)), np.asarray(value.is_null()))
+                yield pa.RecordBatch.from_arrays([columns[field.name].cast(field.type) for field in wanted], schema=wanted)
+
+        return pa.RecordBatchReader.from_batches(wanted, batches())
+
+
+def _stored(part: Part) -> list[str]:
+    """A state as stored columns: sums in limbs, since 128 bits leave no engine."""
+    if part.kind in ("s", "x"):
+        bits = 32 if part.kind == "s" else 36
+        limbs = [f"({part.name} >> {bits * i})" for i in range(len(part.columns))]
+        return [f"cast({limb if i == len(limbs) - 1 else f'{limb} & {(1 << bits) - 1}'} as bigint) as {part.columns[i]}" for i, limb in enumerate(limbs)]
+    if part.kind in ("f", "l"):
+        o = f"{part.name}o"
+        return [part.name, f"cast({o} >> 64 as bigint) as {part.name}_t", f"cast({o} & 18446744073709551615 as bigint) as {part.name}_tie"]
+    return [part.name]
+
+
+__all__ = ["fill"]

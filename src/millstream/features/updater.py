@@ -1,0 +1,267 @@
+"""Log -> online store, exactly once: events and the position that they move in one transaction of the store.
+
+The same rules as the sink's decide which records count: the same judgement (lake/judge.py) and the same duplicates (log/dedupe.py), so
+what a look-up has seen is what the stream's table holds below the same offsets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from millstream.declare.errors import Conflict
+from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET
+from millstream.declare.stream import Stream
+from millstream.features.definition import Definition
+from millstream.features.events import events_of
+from millstream.features.port import Apply, OnlineStore
+from millstream.lake.batch import preload
+from millstream.lake.judge import judge
+from millstream.lake.lake import Lake
+from millstream.log.dedupe import Deduper
+from millstream.log.envelope import topic_of
+from millstream.log.port import Log, Schemas, Slice
+
+_POLL_ROWS = 65_536
+_EXPIRE_S = 60.0
+_WARM_WAIT = timedelta(milliseconds=200)
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a step has done.
+
+    Attributes:
+        records: Read from the log.
+        events: Counted in at least one definition's state, once for each definition.
+        dead: Dead letters, which count nowhere.
+        conflicts: Batches that another updater had applied already.
+    """
+
+    records: int = 0
+    events: int = 0
+    duplicates: int = 0
+    dead: int = 0
+    conflicts: int = 0
+
+    def __add__(self, other: Applied) -> Applied:
+        return Applied(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+class Updater:
+    """Moves the definitions of one stream on. Two on one partition do no harm: the loser writes nothing and goes on from the winner.
+
+    A definition that the store does not know begins at the log's beginning, when the log still has it; one that is being filled is left
+    alone until it is active.
+
+    Args:
+        partitions: To read; None: all.
+        lake: Where the ids of earlier records are read from on take-over, when the stream drops duplicates; without it (or before
+            the stream has a table) they are read again from the log's beginning.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(
+        self, log: Log, schemas: Schemas, store: OnlineStore, definitions: Sequence[Definition], stream: Stream[Any], partitions: Sequence[int] | None = None,
+        *, lake: Lake | None = None, max_rows: int = _POLL_ROWS, clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self.log, self.store, self.stream, self.lake = log, store, stream, lake
+        self.definitions, self.max_rows, self.clock = list(definitions), max_rows, clock
+        self.topic = topic_of(log, schemas, stream).topic
+        self.partitions = list(range(self.topic.partitions) if partitions is None else partitions)
+        self._stands: dict[str, dict[int, int]] = {}
+        self._expired = clock()
+        self._begin()
+        self._reader = log.reader(stream.name, self.positions())
+        self._deduper = Deduper(stream.dedupe_within_us) if stream.dedupe else None
+        self._warm: set[int] = set()
+
+    # -- what callers use
+
+    def step(self, timeout: timedelta = timedelta(0)) -> Applied:
+        """Read once, waiting up to `timeout`, and apply it.
+
+        Raises:
+            Truncated: The log no longer holds a definition's position; it must be filled again.
+            Recreated, Incompatible: The stream must stop.
+        """
+        self._adopt()
+        found: dict[int, list[Slice]] = {}
+        for piece in self._reader.poll(self.max_rows, timeout):
+            found.setdefault(piece.partition, []).append(piece)
+        done, applies, ends = Applied(), list[Apply](), dict[int, int]()
+        for partition, pieces in found.items():
+            part, read = self._read(partition, pieces)
+            done += read
+            applies += part
+            ends[partition] = pieces[-1].end
+        if applies:
+            done += self._apply(applies)
+        if self.clock() - self._expired >= _EXPIRE_S:
+            self._expired = self.clock()
+            for definition in self._active():
+                self.store.expire(definition)
+        return done
+
+    def drain(self) -> Applied:
+        """Apply everything up to the log's ends as of this call."""
+        ends = {p: end.high for p, end in self.log.ends(self.topic.name).items() if p in self.partitions}
+        done = Applied()
+        while self._active() and any(self._reader.position(p) < end for p, end in ends.items()):
+            done += self.step(timedelta(milliseconds=100))
+        return done
+
+    def run(self, stop: threading.Event) -> None:
+        """Apply what comes until `stop`."""
+        while not stop.is_set():
+            if self._active():
+                self.step(timedelta(milliseconds=250))
+            else:
+                stop.wait(0.25)
+                self._adopt()
+
+    def positions(self) -> dict[int, int]:
+        """Next offset of each partition below which every active definition has everything."""
+        stands = [self._stands[d.generation] for d in self._active()]
+        return {p: min((at.get(p, 0) for at in stands), default=0) for p in self.partitions}
+
+    def close(self) -> None:
+        self._reader.close()
+
+    # -- where the definitions stand
+
+    def _active(self) -> list[Definition]:
+        return [d for d in self.definitions if d.generation in self._stands]
+
+    def _begin(self) -> None:
+        whole = all(end.low == 0 for end in self.log.ends(self.topic.name).values())
+        for definition in self.definitions:
+            if whole and self.store.applied(definition.generation) is None:
+                self.store.create(definition)
+                with contextlib.suppress(Conflict):  # another updater was faster
+                    self.store.activate(definition.generation, {}, 0)
+        self._reload()
+
+    def _reload(self) -> None:
+        self._checked = self.clock()
+        for definition in self.definitions:
+            found = self.store.applied(definition.generation)
+            if found is not None and found.active:
+                self._stands[definition.generation] = dict(found.offsets)
+
+    def _adopt(self) -> None:
+        """Look now and then whether a filling has become whole; then read from where it stands."""
+        if len(self._stands) < len(self.definitions) and self.clock() - self._checked >= 1.0:
+            before = len(self._stands)
+            self._reload()
+            if len(self._stands) > before:
+                self._seek()
+
+    def _seek(self) -> None:
+        for partition, position in self.positions().items():
+            if self._reader.position(partition) != position:
+                self._reader.seek(partition, position)
+                self._warm.discard(partition)
+                if self._deduper:
+                    self._deduper.forget(partition)
+
+    # -- from records to events
+
+    def _read(self, partition: int, pieces: Sequence[Slice]) -> tuple[list[Apply], Applied]:
+        if self._deduper and partition not in self._warm:
+            self._preload(self._deduper, partition, pieces[0].start)
+            self._warm.add(partition)
+        done, good, clock = Applied(), list[pa.RecordBatch](), 0
+        for piece in pieces:
+            if piece.rows.num_rows:
+                rows, seen = self._good(piece)
+                done += seen
+                clock = max(clock, _latest(piece.rows))
+                if rows.num_rows:
+                    good.append(rows)
+        start, end = pieces[0].start, pieces[-1].end
+        together = pa.Table.from_batches(good).combine_chunks().to_batches()[0] if good else None
+        applies = []
+        for definition in self._active():
+            at = self._stands[definition.generation].get(partition, 0)
+            if at >= end or at < start:
+                continue
+            rows = together if together is None or at == start else together.filter(pa.compute.greater_equal(together.column(OFFSET), at))
+            events = _none(definition) if rows is None else events_of(definition, rows, partition)
+            applies.append(Apply(definition, partition, at, end, clock, events))
+        return applies, done
+
+    def _good(self, piece: Slice) -> tuple[pa.RecordBatch, Applied]:
+        """The records that count: well-formed, and seen for the first time."""
+        judged = judge(self.stream, piece.rows, piece.schema_id)
+        rows = judged.rows if judged.good.all() else judged.rows.filter(pa.array(judged.good))
+        good, doubles = rows.num_rows, 0
+        if self._deduper and good:
+            keep = self._deduper.keep(piece.partition, rows.column(self._id), _micros(rows.column(ARRIVED_AT)), rows.column(OFFSET).to_numpy())
+            if not keep.all():
+                rows = rows.filter(pa.array(keep))
+                doubles = good - rows.num_rows
+        return rows, Applied(piece.rows.num_rows, 0, doubles, piece.rows.num_rows - good)
+
+    @property
+    def _id(self) -> str:
+        return EVENT_ID if self.stream.dedupe == "event_id" else str(self.stream.dedupe)
+
+    def _preload(self, deduper: Deduper, partition: int, start: int) -> None:
+        """Learn the ids of the records before `start`: those that landed from the stream's table, the rest from the log."""
+        at = self.log.ends(self.topic.name)[partition].low
+        if self.lake is not None and self.lake.exists(self.stream.name):
+            from millstream.lake.positions import app_id
+
+            table = self.lake.table(self.stream.name)
+            landed = min(table.position(app_id(self.topic, partition)) or 0, start)
+            if landed > at:
+                preload(deduper, self.stream, table, partition, landed)
+                at = landed
+        if at >= start:
+            return
+        reader = self.log.reader(self.topic.name, {partition: at})
+        try:
+            while reader.position(partition) < start:
+                for piece in reader.poll(min(self.max_rows, start - reader.position(partition)), _WARM_WAIT):
+                    rows = piece.rows.filter(pa.compute.less(piece.rows.column(OFFSET), start))
+                    if rows.num_rows:
+                        self._good(Slice(piece.topic, partition, piece.start, min(piece.end, start), piece.schema_id, rows))
+        finally:
+            reader.close()
+
+    # -- from events to the store
+
+    def _apply(self, applies: list[Apply]) -> Applied:
+        try:
+            self.store.apply(applies)
+        except Conflict:  # somebody else's transaction came first, or a generation was dropped
+            self._stands.clear()
+            self._reload()
+            self._seek()
+            return Applied(conflicts=1)
+        for one in applies:
+            self._stands[one.definition.generation][one.partition] = one.end
+        return Applied(events=sum(one.events.num_rows for one in applies))
+
+
+def _none(definition: Definition) -> pa.RecordBatch:
+    from millstream.features.lift import schema
+
+    return pa.RecordBatch.from_pylist([], schema=schema(definition))
+
+
+def _latest(rows: pa.RecordBatch) -> int:
+    found = pa.compute.max(rows.column(ARRIVED_AT).cast(pa.int64())).as_py()
+    return max(0, found or 0)
+
+
+def _micros(column: pa.Array) -> Any:
+    return column.cast(pa.int64()).to_numpy(zero_copy_only=False)
