@@ -37,7 +37,7 @@ def owner() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def persist(name: str, work: Callable[[], None], stop: threading.Event) -> None:
+def persist(name: str, work: Callable[[], object], stop: threading.Event) -> None:
     """Do the work again after a transient error; any other ends the process, so that the supervisor and the person see it."""
     pause = 0.5
     while not stop.is_set():

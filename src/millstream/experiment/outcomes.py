@@ -123,6 +123,17 @@ def refresh(endpoint: Endpoint[Any, Any], lake: Lake, sql: Sql, params: Mapping[
     return Refreshed(version, counted.rows, low, high)
 
 
+def due(endpoint: Endpoint[Any, Any], lake: Lake, sql: Sql) -> int:
+    """How many landed decisions are ripe by now: the rows that a refresh would leave in the outcomes table."""
+    judged = groups(endpoint)
+    if not lake.exists(endpoint.decisions):
+        return 0
+    bounds = {g: b for g in range(len(judged)) if (b := _ripe(judged[g], lake)) is not None}
+    picked = " or ".join(f"(epoch_us(ts) < {bound} and ({judged[g].chosen()}))" for g, bound in bounds.items())
+    found = sql.query(f"select count(*) as n from d where {picked or 'false'}", {"d": lake.table(endpoint.decisions).snapshot()}).read_all()
+    return int(found["n"][0].as_py())
+
+
 class _Counted:
     """Batches, counted as they pass."""
 
@@ -279,4 +290,4 @@ def _fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-__all__ = ["META", "REWARD", "TIMESTAMP", "Group", "Refreshed", "groups", "metrics_of", "refresh", "reward_kind"]
+__all__ = ["META", "REWARD", "TIMESTAMP", "Group", "Refreshed", "due", "groups", "metrics_of", "refresh", "reward_kind"]

@@ -1,0 +1,172 @@
+"""Experiments as people and scripts see them: one reading for the command line, `--json` and the console."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from millstream.declare.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from millstream.app.cli.context import Context
+    from millstream.app.workspace import Workspace
+    from millstream.declare.endpoint import Endpoint
+    from millstream.declare.experiment import Experiment
+    from millstream.experiment.ab import Effect
+    from millstream.experiment.analyse import Report
+    from millstream.experiment.phases import Phase
+
+DAY_US = 86_400_000_000
+
+
+def status(ws: Workspace, experiment: Experiment[Any]) -> dict[str, Any]:
+    """Its status and phase: "not started" and 0 before the first."""
+    from millstream.experiment import phases
+
+    phase = phases.current(ws.state, experiment.name)
+    return {"status": phase.status if phase else "not started", "phase": phase.number if phase else 0}
+
+
+def change(ws: Workspace, action: str, name: str, arm: str | None) -> str:
+    """Start, stop or ship; what became of it, in a sentence.
+
+    Raises:
+        UsageError: What is asked makes no sense now.
+        NotFound: A model of an arm has no such version yet.
+    """
+    from millstream.experiment import phases
+
+    experiment = ws.project.experiments[name]
+    if action == "start":
+        phase = phases.start(experiment, ws.state, lambda ref: ws.tracking.version(ref.model.name, ref.version).number)
+        return f"{name}: phase {phase.number} runs with {_pinned(phase)}"
+    if action == "stop":
+        phase = phases.stop(name, ws.state)
+        return f"{name}: phase {phase.number} is stopped; its units get the default, and late rewards still count"
+    if arm is None:
+        raise UsageError(f"experiment ship {name} wants the arm that wins: {', '.join(experiment.arms)}")
+    phase = phases.ship(name, arm, ws.state)
+    return f"{name}: phase {phase.number} gives all of its traffic to {arm}"
+
+
+def _pinned(phase: Phase) -> str:
+    return ", ".join(f"{name} = {arm.model}@{arm.version}" if arm.model else f"{name} = {arm.value!r}" for name, arm in phase.arms.items())
+
+
+def analyse(ws: Workspace, experiment: Experiment[Any]) -> dict[str, Any]:
+    """The report of the present phase, JSON-able; an experiment that was never started has no arms to tell of."""
+    from millstream.experiment.analyse import analyse as report
+
+    base = {"name": experiment.name, "method": experiment.assign.method, "unit": experiment.unit, "layer": experiment.layer,
+            "traffic": list(experiment.traffic), **status(ws, experiment)}  # fmt: skip
+    try:
+        found = report(experiment, _endpoint(ws, experiment), ws.lake, ws.sql, ws.state, ws.project.params)
+    except NotFound as error:
+        return base | {"arms": [], "effects": [], "guardrails": {}, "ratio": "", "srm": None, "shares": {}, "rewards": {}, "days": [], "verdict": str(error)}
+    shares, rewards = _series(found)
+    return base | {"arms": _arms(found), "effects": [_effect(e) for e in found.result.effects], "guardrails": dict(found.result.guards),
+                   "ratio": _ratio(found), "srm": _srm(found), "shares": shares, "rewards": rewards, "days": sorted({s.at_us // DAY_US for s in found.shares}),
+                   "verdict": _verdict(experiment, found)}  # fmt: skip
+
+
+def _endpoint(ws: Workspace, experiment: Experiment[Any]) -> Endpoint[Any, Any]:
+    found = next((e for e in ws.project.endpoints.values() if experiment in e.experiments), None)
+    if found is None:
+        raise NotFound(f'no endpoint decides by experiment "{experiment.name}"')
+    return found
+
+
+def _arms(found: Report) -> list[dict[str, Any]]:
+    """One row an arm; the first is the control. `mean` is that of ripe rewards, a unit's first decision each."""
+    whole = sum(arm.units for arm in found.arms)
+    effects = {e.treatment: e for e in found.result.effects if e.metric == "reward"}
+    rows = []
+    for place, arm in enumerate(found.arms):
+        effect = effects.get(arm.arm)
+        pinned = found.phase.arms[arm.arm]
+        rows.append({"arm": arm.arm, "model": f"{pinned.model}@{pinned.version}" if pinned.model else None, "value": pinned.value, "control": place == 0,
+                     "decisions": arm.decisions, "units": arm.units, "share": arm.units / whole if whole else 0.0, "judged": arm.judged, "missing": arm.missing,
+                     "mean": _number(arm.stat.mean), "probability": arm.probability, "believed_mean": _number(arm.believed_mean),
+                     "believed_sd": _number(arm.believed_sd), "effect": _number(effect.difference) if effect else None,
+                     "low": _number(effect.low) if effect else None, "high": _number(effect.high) if effect else None,
+                     "p": _number(effect.p) if effect else None})  # fmt: skip
+    return rows
+
+
+def _effect(effect: Effect) -> dict[str, Any]:
+    told = {key: _number(value) if isinstance(value, float) else value for key, value in effect._asdict().items()}
+    return told | {"verdict": effect.verdict}
+
+
+def _srm(found: Report) -> dict[str, Any] | None:
+    return None if found.result.srm is None else found.result.srm._asdict()
+
+
+def _ratio(found: Report) -> str:
+    srm = found.result.srm
+    if srm is None:
+        return "moves on purpose"
+    return f"as weighed (p = {srm.p:.2g})" if srm.ok else f"not as weighed (p = {srm.p:.1g}): do not believe the effect"
+
+
+def _verdict(experiment: Experiment[Any], found: Report) -> str:
+    """What to make of it, in a sentence or two."""
+    srm = found.result.srm
+    if srm is not None and not srm.ok:
+        return f"The arms' shares are {_ratio(found)}."
+    if found.phase.status == "shipped":
+        return f"Shipped: all of its traffic gets {found.phase.winner}."
+    if found.result.srm is None:
+        leader = max(found.arms, key=lambda a: a.probability)
+        chance = f"{leader.arm} is chosen with probability {leader.probability:.1%} now"
+        return f"{chance}, learnt from {sum(a.judged for a in found.arms):,} ripe units." if any(a.judged for a in found.arms) else "No reward is ripe yet."
+    told = [_sentence(e) for e in found.result.effects if e.metric == "reward"]
+    bad = [name for name, kept in found.result.guards.items() if not kept]
+    return " ".join([*told, f"Shares are {_ratio(found)}.", *([f"Guardrail {', '.join(bad)} is hurt."] if bad else [])])
+
+
+def _sentence(effect: Effect) -> str:
+    if not effect.enough:
+        return f"Not enough ripe rewards to compare {effect.treatment} with {effect.control}."
+    return f"{effect.treatment} beside {effect.control}: {effect.verdict} ({effect.difference:+.4f}, p = {effect.p:.2g})."
+
+
+def _series(found: Report) -> tuple[dict[str, list[tuple[float, float]]], dict[str, list[tuple[float, float]]]]:
+    """Arm -> (day of the phase, share), and arm -> (day, mean reward)."""
+    shares: dict[str, list[tuple[float, float]]] = {}
+    rewards: dict[str, list[tuple[float, float]]] = {}
+    first = min((s.at_us for s in found.shares), default=0)
+    for share in found.shares:
+        day = (share.at_us - first) / DAY_US
+        shares.setdefault(share.arm, []).append((day, share.share))
+        if not math.isnan(share.reward):
+            rewards.setdefault(share.arm, []).append((day, share.reward))
+    return shares, rewards
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value
+
+
+def render(context: Context, found: dict[str, Any]) -> None:
+    """For the terminal."""
+    title = f"{found['name']}: {found['method']}, {found['status']}" + (f", phase {found['phase']}" if found["phase"] else "")
+    bandit = found["srm"] is None
+    columns = ["arm", "model", "decisions", "units", "share", "reward", "missing", *(["chosen with", "believed"] if bandit else ["effect", "95 % interval"])]
+    rows = [_cells(arm, bandit) for arm in found["arms"]]
+    if rows:
+        context.table(title, columns, rows, right=[c for c in columns if c not in ("arm", "model", "95 % interval", "believed")])
+    else:
+        context.out.print(f"[bold]{title}[/]")
+    context.out.print(found["verdict"], end="\n\n")
+
+
+def _cells(arm: dict[str, Any], bandit: bool) -> list[str]:
+    shown = [arm["arm"], arm["model"] or str(arm["value"]), f"{arm['decisions']:,}", f"{arm['units']:,}", f"{arm['share']:.1%}",
+             "" if arm["mean"] is None else f"{arm['mean']:.4f}", f"{arm['missing']:,}"]  # fmt: skip
+    if bandit:
+        believed = "" if arm["believed_mean"] is None else f"{arm['believed_mean']:.4f}" + (f" ± {arm['believed_sd']:.4f}" if arm["believed_sd"] else "")
+        return [*shown, f"{arm['probability']:.1%}", believed]
+    effect = "control" if arm["control"] else "" if arm["effect"] is None else f"{arm['effect']:+.4f}"
+    return [*shown, effect, "" if arm["low"] is None else f"{arm['low']:+.4f} to {arm['high']:+.4f}"]
