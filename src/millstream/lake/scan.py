@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from millstream.lake import parquet
@@ -24,6 +25,11 @@ def scan(table: LakeTable, columns: Sequence[str], bounds: Mapping[str, tuple[An
     """
     for row in candidates(table, bounds or {}):
         yield from _file(table, row, columns, where)
+
+
+def holds(table: LakeTable, column: str, value: Any) -> bool:
+    """Whether any row has this value: statistics only say where it may be, since a file's range has gaps."""
+    return any(batch.num_rows for batch in scan(table, [column], {column: (value, value)}, pc.field(column) == value))
 
 
 def candidates(table: LakeTable, bounds: Mapping[str, tuple[Any, Any]]) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ from millstream.lake.judge import table_schema
 from millstream.lake.lake import Lake
 from millstream.lake.points import reach
 from millstream.lake.positions import app_id, time_id, topics_of
-from millstream.lake.scan import candidates
+from millstream.lake.scan import holds
 from millstream.lake.table import LakeTable
 from millstream.log.port import Log, Schemas, Slice
 
@@ -209,7 +209,7 @@ class Sink:
         """Where the partition's next batch must begin: the stored position, or the log's beginning for one that never landed."""
         stored = self.table.position(app_id(self.topic, partition))
         if stored is None:
-            if candidates(self.table, {PARTITION: (partition, partition)}):
+            if holds(self.table, PARTITION, partition):
                 raise Corrupt(f'table "{self.table.name}" has rows of partition {partition} and no position for it; landing from the start would double them')
             return 0
         return stored
