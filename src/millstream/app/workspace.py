@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from millstream.lake.lake import Lake
     from millstream.lake.port import Files
     from millstream.lake.sink import Sink
+    from millstream.lake.table import LakeTable
     from millstream.log.port import Log, Schemas
     from millstream.train.port import Tracking
     from millstream.transform.port import Sql
@@ -83,7 +85,24 @@ class Workspace:
     def lake(self) -> Lake:
         from millstream.lake.lake import Lake
 
-        return Lake(self.files)
+        return Lake(self.files, self._complete)
+
+    def _complete(self, table: LakeTable) -> int | None:
+        """Now, when all that is in the log has landed and the stream is live: its newest record came after it happened. History has no clock."""
+        import pyarrow.compute as pc
+
+        from millstream.declare.event import ARRIVED_AT
+        from millstream.lake.positions import app_id
+
+        now_us = time.time_ns() // 1000
+        noun, topic = self.project.streams.get(table.name), self.log.topic(table.name)
+        if noun is None or topic is None:
+            return None
+        if any(end.high > (table.position(app_id(topic, p)) or 0) for p, end in self.log.ends(table.name).items()):
+            return None
+        bounds = table.actions()
+        arrived, happened = (pc.max(bounds[f"max.{column}"]).as_py() for column in (ARRIVED_AT, noun.schema.event_time))
+        return now_us if arrived is not None and happened is not None and arrived > happened else None
 
     @cached_property
     def sql(self) -> Sql:

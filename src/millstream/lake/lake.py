@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -20,10 +21,14 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
 
 
 class Lake:
-    """Tables in a tree of files. Holds nothing but the files, so it is cheap and safe for several threads."""
+    """Tables in a tree of files. Holds nothing but the files, so it is cheap and safe for several threads.
 
-    def __init__(self, files: Files) -> None:
-        self.files = files
+    Args:
+        complete: Gives the moment (us) up to which all of a stream has landed, by the log's own clock; None where only its events tell.
+    """
+
+    def __init__(self, files: Files, complete: Callable[[LakeTable], int | None] = lambda table: None) -> None:
+        self.files, self._complete = files, complete
 
     def names(self) -> list[str]:
         """Tables there are, sorted; those of dead letters and lineage (`x__dead`, `x__lineage`) too."""
@@ -73,12 +78,14 @@ class Lake:
     def watermark(self, stream: Stream[Any]) -> int | None:
         """Newest event time that landed, less the stream's lateness, in microseconds; None before the first row.
 
-        Labels and windows up to it are ripe. It needs no scan: each commit of the sink carries it.
+        Labels and windows up to it are ripe. It needs no scan: each commit of the sink carries it. A stream that has caught up moves it
+        by the clock, or the labels of a quiet stream would never ripen.
         """
         if not self.exists(stream.name):
             return None
-        newest = [at for app, at in self.table(stream.name).txns().items() if app.startswith(TIME)]
-        return max(newest) - stream.lateness_us if newest else None
+        table = self.table(stream.name)
+        newest = [at for app, at in table.txns().items() if app.startswith(TIME)]
+        return max([*newest, self._complete(table) or 0]) - stream.lateness_us if newest else None
 
 
 def _named(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ def sql(context: Context, query: str, as_json: bool, limit: int, as_csv: bool) -
     """Query the lake with one read-only statement in DuckDB's dialect; "-" reads it from standard input."""
     from millstream.app.lookup import ask
 
-    text = click.get_text_stream("stdin").read() if query == "-" else query
+    text = sys.stdin.read() if query == "-" else query
     found = ask(context.workspace, text, None if limit == 0 else limit + 1)
     more = limit and found.num_rows > limit
     found = found.slice(0, limit) if more else found
@@ -34,7 +35,7 @@ def sql(context: Context, query: str, as_json: bool, limit: int, as_csv: bool) -
     elif as_csv:
         import pyarrow.csv
 
-        pyarrow.csv.write_csv(found, click.get_binary_stream("stdout"))
+        pyarrow.csv.write_csv(found, sys.stdout.buffer)
     else:
         numeric = [f.name for f in found.schema if str(f.type).startswith(("int", "uint", "double", "float", "decimal"))]
         context.table("", found.column_names, [[_cell(v) for v in row.values()] for row in found.to_pylist()], right=numeric)

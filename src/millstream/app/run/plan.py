@@ -67,7 +67,11 @@ def plan(steps: Sequence[Step], selected: Iterable[str], state: State, endpoints
             continue
         doc = state.get("asset", step.name)
         last = doc.value if doc else None
-        why = reasons(step, last) + [f"{name} will be made again" for name in step.upstream if name in stale]
+        why = reasons(step, last)
+        if last is not None or not step.recorded:  # what was never made needs no further reason
+            why += [f"{name} will be made again" for name in step.upstream if name in stale]
+        elif not why:
+            why = ["never made"]
         if why:
             stale.add(step.name)
             cost = step.cost()
