@@ -29,6 +29,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STEPS = 4
 
 
+class NoRows(WorkFailed):
+    """No moment of the spine is ripe and has a label."""
+
+
 class Builder:
     """One building of one set."""
 
@@ -68,7 +72,7 @@ class Builder:
         for name, outcome in self.labels.items():
             mark = self.lake.watermark(outcome.stream)
             if mark is None:
-                raise WorkFailed(f'training_set "{self.name}": the stream "{outcome.stream.name}" of its label "{name}" holds no event yet; ingest some first')
+                raise NoRows(f'training_set "{self.name}": the stream "{outcome.stream.name}" of its label "{name}" holds no event yet; ingest some first')
             bounds.append(mark - outcome.within_us)
         return min(bounds)
 
@@ -137,8 +141,8 @@ class Builder:
         keep = pc.and_(some_label, pc.is_valid(part))
         kept = joined.filter(keep).drop_columns(["_some"])
         if kept.num_rows == 0:
-            raise WorkFailed(f'training_set "{self.name}" has no ripe row with a label: {spine.num_rows:,} moments before '
-                             f"{_EPOCH + timedelta(microseconds=min(ripe_us, self._until_us() or ripe_us)):%Y-%m-%d %H:%M} UTC")  # fmt: skip
+            raise NoRows(f'training_set "{self.name}" has no ripe row with a label: {spine.num_rows:,} moments before '
+                         f"{_EPOCH + timedelta(microseconds=min(ripe_us, self._until_us() or ripe_us)):%Y-%m-%d %H:%M} UTC")  # fmt: skip
         told = pc.value_counts(kept.column(sets.SPLIT))
         counts = {c["values"].as_py(): c["counts"].as_py() for c in told}
         counts["purged"] = pc.sum(pc.and_(some_label, pc.is_null(part))).as_py() or 0
