@@ -13,11 +13,10 @@ from millstream.declare.event import Kind
 from millstream.declare.expression import Expression
 from millstream.declare.features import Aggregate, Features
 from millstream.declare.stream import Stream
-from millstream.features.definition import Definition, Output, Value
+from millstream.features.definition import NUMBERS, Definition, Output, Value
 from millstream.features.state import VERSION
 from millstream.features.window import hop_us
 
-_NUMBERS = ("float64", "int64", "bool")
 _KEYS = ("string", "enum", "int64", "bool", "date", "timestamp", "binary")
 _ON_GRID = ("sum", "mean", "variance")
 DEFAULT_SCALE = 6
@@ -88,7 +87,7 @@ def _output(features: Features, name: str, aggregate: Aggregate, fields: Mapping
         return Output(name, aggregate.operation, None, aggregate.default)
     place = aggregate.place or features.place
     expression = _compile(features, aggregate.expression, fields, params, name, place)
-    if expression.kind not in _NUMBERS and not (aggregate.operation == "count" and expression.kind != "list"):
+    if expression.kind not in NUMBERS and not (aggregate.operation == "count" and expression.kind != "list"):
         raise DefinitionError(f'features "{features.name}", {name}: {aggregate.operation} needs a number', place=place,
                               found=f"{aggregate.expression} is {expression.kind}", mend="count it, or compare it: a boolean is 0 or 1", code="E114")  # fmt: skip
     scale = None

@@ -11,6 +11,9 @@ from millstream.declare.duration import spell
 from millstream.declare.expression import Expression
 from millstream.declare.features import Operation
 
+NUMBERS = ("float64", "int64", "bool")
+"""Kinds of values; any other is only counted."""
+
 
 class Value(NamedTuple):
     """An expression that is aggregated.

@@ -7,7 +7,7 @@ one replaces it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from millstream.features.port import OnlineStore
 from millstream.features.state import PARTITION_BITS, Part
 from millstream.features.tiles import Tiling, quoted
 from millstream.features.window import SLOT_US, horizon_us, reach
-from millstream.lake.positions import APP
+from millstream.lake.positions import topics_of
 from millstream.transform.port import Sql
 
 if TYPE_CHECKING:
@@ -41,13 +41,13 @@ def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, sourc
         Conflict: It is active already.
         Recreated: The table was filled from more than one topic.
     """
-    store.create(definition)
     if not lake.exists(source.name):  # nothing has landed: the updater begins at the beginning
+        store.load(definition, _nothing(tile_schema(definition)), _nothing(schema(definition)))
         store.activate(definition.generation, {}, 0)
         return 0
     table = lake.table(source.name)
     tables = {"source": table.snapshot()}
-    offsets = _offsets(table) if definition.live else {0: table.version}
+    offsets = landed(table) if definition.live else {0: table.version}
     clock = _clock(sql, definition, tables)
     horizon = horizon_us(clock, HEAD_US)
     rows = table.rows()
@@ -60,11 +60,20 @@ def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, sourc
     return rows
 
 
-def _offsets(table: LakeTable) -> dict[int, int]:
-    found = {tuple(app.removeprefix(APP).split("/")): at for app, at in table.txns().items() if app.startswith(APP)}
-    if len({uuid for uuid, _ in found}) > 1:
-        raise Recreated(f'table "{table.name}" holds records of more than one topic; rebuild it before features are filled from it')
-    return {int(partition): at for (_, partition), at in found.items()}
+def landed(table: LakeTable) -> dict[int, int]:
+    """Partition -> the offset below which the stream's table has everything.
+
+    Raises:
+        Recreated: It was filled from more than one topic.
+    """
+    txns = table.txns()
+    if len(topics_of(txns)) > 1:
+        raise Recreated(f'table "{table.name}" holds records of more than one topic; rebuild it before features are made from it')
+    return {int(app.rpartition("/")[2]): at for app, at in txns.items() if topics_of([app])}
+
+
+def _nothing(columns: pa.Schema) -> pa.RecordBatchReader:
+    return pa.RecordBatchReader.from_batches(columns, [])
 
 
 def _clock(sql: Sql, definition: Definition, tables: dict[str, Any]) -> int:
@@ -102,16 +111,24 @@ class _Fill:
         return "select * from tiles order by key, level, b"  # the order of the store's tables: no page is touched twice
 
     def heads(self) -> str:
-        tie = f"_partition::bigint * {1 << PARTITION_BITS} + _offset" if self.definition.live else "row_number() over (order by t)"
-        values = [
-            f"cast({'v' if value.scale is None else 'q'}{i} as bigint) as v{i}" if value.expression.kind in ("int64", "bool") else f"r{i} as v{i}"
-            for i, value in enumerate(self.definition.values)
-        ]
-        events = self.tiling.events("source", "0", self.position, raw=True)
-        return f"select {', '.join([f'{self.key} as key', 't', f'{tie} as tie', *values])} from ({events}) where t >= {self.horizon}"
+        """The events from the horizon on, one row each."""
+        events = self._raw(self.position)
+        if self.definition.live:
+            tie = f"_partition::bigint * {1 << PARTITION_BITS} + _offset"
+            return f"select key, t, {tie} as tie{self._values('r{0} as v{0}')} from ({events})"
+        # A table has no positions: events of one key and microsecond are ordered by value, each column for itself, as offline orders them.
+        return f"select key, t, unnest(range(count(*))) as tie{self._values('unnest(list_sort(list(r{0} + 0))) as v{0}')} from ({events}) group by key, t"
+
+    def _raw(self, extra: Sequence[str]) -> str:
+        events = self.tiling.events("source", "0", extra, raw=True)
+        recent = "false" if self.definition.time is None else f"t >= {self.horizon}"  # what is timeless lies in 1970, long before any look-up
+        return f"select {', '.join([f'{self.key} as key', 't', *extra])}{self._values('r{0}')} from ({events}) where {recent}"
+
+    def _values(self, text: str) -> str:
+        return "".join(f", {text.format(i)}" for i in range(len(self.definition.values)))
 
     def _columns(self) -> list[str]:
-        return [column for part in self.tiling.parts for column in _stored(part)]
+        return [column for part in self.tiling.parts for column in _stored(part, self.definition.live)]
 
     def packed(self, found: pa.RecordBatchReader) -> pa.RecordBatchReader:
         """Firsts and lasts as the store keeps them: DuckDB has no way to pack bytes."""
@@ -130,7 +147,7 @@ class _Fill:
         return pa.RecordBatchReader.from_batches(wanted, batches())
 
 
-def _stored(part: Part) -> list[str]:
+def _stored(part: Part, live: bool) -> list[str]:
     """A state as stored columns: sums in limbs, since 128 bits leave no engine."""
     if part.kind in ("s", "x"):
         bits = 32 if part.kind == "s" else 36
@@ -138,6 +155,8 @@ def _stored(part: Part) -> list[str]:
         return [f"cast({limb if i == len(limbs) - 1 else f'{limb} & {(1 << bits) - 1}'} as bigint) as {part.columns[i]}" for i, limb in enumerate(limbs)]
     if part.kind in ("f", "l"):
         o = f"{part.name}o"
+        if not live:  # ordered by time and value (tiles.NO_ORDER); no two tiles share a time, so the tie decides nothing
+            return [part.name, f"{o}[1] as {part.name}_t", f"0::bigint as {part.name}_tie"]
         return [part.name, f"cast({o} >> 64 as bigint) as {part.name}_t", f"cast({o} & 18446744073709551615 as bigint) as {part.name}_tie"]
     return [part.name]
 

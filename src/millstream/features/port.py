@@ -93,19 +93,25 @@ class OnlineStore(Protocol):
     def generations(self) -> list[str]: ...
 
     def load(self, definition: Definition, tiles: pa.RecordBatchReader, heads: pa.RecordBatchReader) -> None:
-        """Fill a generation that is not active; replaces what an earlier, killed fill left.
+        """Fill a generation that is not active, made when it is unknown; replaces what an earlier, killed fill left.
+
+        Of two that fill one generation, at most one can go on to `activate`: what it activates is all its own.
 
         Args:
             tiles: Columns of `lift.tile_schema`, each tile once, levels 0 to 2.
             heads: Columns of `lift.schema`: the events from the horizon on, which are in the tiles too.
 
         Raises:
-            Conflict: The generation is active.
+            Conflict: The generation is active, or another fills it.
         """
         ...
 
     def activate(self, generation: str, offsets: Mapping[int, int], clock_us: int) -> None:
-        """The filling is whole, and stands at these positions: one transaction. Raises Conflict when it is active already."""
+        """The filling is whole, and stands at these positions: one transaction.
+
+        Raises:
+            Conflict: It is active already, or another has begun to fill it since.
+        """
         ...
 
     def apply(self, applies: Sequence[Apply]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from millstream.features.definition import Definition, Value
+from millstream.features.definition import NUMBERS, Definition, Value
 from millstream.features.state import LIMIT, PARTITION_BITS, Part, grid_limit, parts
 from millstream.features.window import SLOT_US, hop_us
 
@@ -43,12 +43,13 @@ class Tiling:
     def _pairs(self) -> set[int]:
         return {part.value for part in self.parts if part.kind in ("f", "l")}
 
-    def events(self, source: str, known: str, extra: Sequence[str] = ()) -> str:
-        """A select of k0.., t, known, values that count as v<i> and q<i>; rows of `where` with a whole key only.
+    def events(self, source: str, known: str, extra: Sequence[str] = (), *, raw: bool = False) -> str:
+        """A select of k0.., t, known, values that count as v<i> or q<i>; rows of `where` with a whole key only.
 
         Args:
             known: Expression of the arrival time (us) over the source's columns.
             extra: More columns of the source to carry.
+            raw: The values as they are instead, as r<i>: int64 or double; 0.0 for what is only counted.
         """
         d = self.definition
         time = "0" if d.time is None else f"epoch_us({quoted(d.time)})"
@@ -58,7 +59,7 @@ class Tiling:
         if d.where:
             conditions.append(f"({d.where.sql})")
         inner = f"select {', '.join([*keys, f'{time} as t', f'{known} as known', *values, *extra])} from {source} where {' and '.join(conditions)}"
-        lifted = [column for i, value in enumerate(d.values) for column in _lifted(i, value)]
+        lifted = [_raw(i, value) if raw else _lifted(i, value) for i, value in enumerate(d.values)]
         kept = [f"k{i}" for i in range(len(d.key))] + ["t", "greatest(known, t) as known", *extra]
         return f"select {', '.join(kept + lifted)} from ({inner})"
 
@@ -185,17 +186,23 @@ def _seen(step: str) -> str:
     return f"case when {step} <= floors.least then 0 else {step} end"
 
 
-def _lifted(i: int, value: Value) -> list[str]:
-    whole = value.expression.kind in ("int64", "bool")
+def _lifted(i: int, value: Value) -> str:
     raw = f"cast(r{i} as double)"
+    if value.expression.kind not in NUMBERS:
+        return f"case when r{i} is not null then 0.0::double end as v{i}"
     if value.scale is None:
-        return [f"case when isfinite({raw}) then {raw} + 0.0::double end as v{i}"]
-    if whole:
-        return [f"case when abs(cast(r{i} as hugeint)) < {int(LIMIT)} then cast(r{i} as bigint) end as q{i}"]
-    unit = repr(10.0**value.scale)
-    return [
-        f"case when isfinite({raw}) and abs({raw}) < {grid_limit(value.scale)!r}::double then cast(floor({raw} * {unit}::double + 0.5::double) as bigint) end as q{i}"
-    ]
+        return f"case when isfinite({raw}) then {raw} + 0.0::double end as v{i}"
+    if value.expression.kind != "float64":
+        return f"case when abs(cast(r{i} as hugeint)) < {int(LIMIT)} then cast(r{i} as bigint) end as q{i}"
+    unit, limit = repr(10.0**value.scale), repr(grid_limit(value.scale))
+    return f"case when isfinite({raw}) and abs({raw}) < {limit}::double then cast(floor({raw} * {unit}::double + 0.5::double) as bigint) end as q{i}"
+
+
+def _raw(i: int, value: Value) -> str:
+    """As `features.events` hands a value to the store."""
+    if value.expression.kind not in NUMBERS:
+        return f"case when r{i} is not null then 0.0::double end as r{i}"
+    return f"cast(r{i} as {'double' if value.expression.kind == 'float64' else 'bigint'}) as r{i}"
 
 
 def _side(part: Part) -> str:

@@ -86,29 +86,36 @@ class Updater:
     # -- what callers use
 
     def step(self, timeout: timedelta = timedelta(0)) -> Applied:
-        """Read once, waiting up to `timeout`, and apply it.
+        """Read once, waiting up to `timeout`, and apply it; nothing while no definition is active. When it raises, the next step reads the same again.
 
         Raises:
             Truncated: The log no longer holds a definition's position; it must be filled again.
             Recreated, Incompatible: The stream must stop.
         """
         self._adopt()
-        found: dict[int, list[Slice]] = {}
-        for piece in self._reader.poll(self.max_rows, timeout):
-            found.setdefault(piece.partition, []).append(piece)
-        done, applies, ends = Applied(), list[Apply](), dict[int, int]()
-        for partition, pieces in found.items():
-            part, read = self._read(partition, pieces)
-            done += read
-            applies += part
-            ends[partition] = pieces[-1].end
-        if applies:
-            done += self._apply(applies)
+        done = Applied()
+        if self._active():
+            try:
+                done = self._step(timeout)
+            except BaseException:
+                self._again()
+                raise
         if self.clock() - self._expired >= _EXPIRE_S:
             self._expired = self.clock()
             for definition in self._active():
                 self.store.expire(definition)
         return done
+
+    def _step(self, timeout: timedelta) -> Applied:
+        found: dict[int, list[Slice]] = {}
+        for piece in self._reader.poll(self.max_rows, timeout):
+            found.setdefault(piece.partition, []).append(piece)
+        done, applies = Applied(), list[Apply]()
+        for partition, pieces in found.items():
+            part, read = self._read(partition, pieces)
+            done += read
+            applies += part
+        return done + self._apply(applies) if applies else done
 
     def drain(self) -> Applied:
         """Apply everything up to the log's ends as of this call."""
@@ -165,12 +172,21 @@ class Updater:
                 self._seek()
 
     def _seek(self) -> None:
+        """Read on from where the definitions stand."""
         for partition, position in self.positions().items():
             if self._reader.position(partition) != position:
-                self._reader.seek(partition, position)
-                self._warm.discard(partition)
-                if self._deduper:
-                    self._deduper.forget(partition)
+                self._move(partition, position)
+
+    def _again(self) -> None:
+        """What was read may not have been applied: read it again, and learn ids again."""
+        for partition, position in self.positions().items():
+            self._move(partition, position)
+
+    def _move(self, partition: int, position: int) -> None:
+        self._reader.seek(partition, position)
+        self._warm.discard(partition)
+        if self._deduper:
+            self._deduper.forget(partition)
 
     # -- from records to events
 

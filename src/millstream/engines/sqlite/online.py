@@ -8,6 +8,8 @@ of a topic share a tile: that reads a fourth of the rows that one tile a partiti
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +31,8 @@ _STEP_US = 3_600_000_000
 """How far the horizon moves between two expiries: each scans the tables."""
 _ROWS = 20_000
 _TABLES = """
-create table if not exists generation (generation text primary key, name text not null, active integer not null, clock integer not null, expired integer not null) strict;
+create table if not exists generation (generation text primary key, name text not null, active integer not null, clock integer not null, expired integer not null,
+                                       filling integer not null) strict;
 create table if not exists position (generation text, partition integer, next integer not null, primary key (generation, partition)) strict, without rowid;
 """
 
@@ -51,6 +54,7 @@ class SqliteOnline:
         self._all: list[sqlite3.Connection] = []
         self._guard = threading.Lock()
         self._write = threading.Lock()
+        self._fills: dict[str, int] = {}
         self._writer = self._connect()
         with self._errors():
             self._writer.execute("pragma journal_mode=wal")
@@ -64,7 +68,7 @@ class SqliteOnline:
         with self._transaction() as run:
             run(f"create table if not exists tile_{g} (k text, level integer, b integer, {states}, primary key (k, level, b)) strict, without rowid")
             run(f"create table if not exists head_{g} (k text, t integer, tie integer, {states}, primary key (k, t, tie)) strict, without rowid")
-            run("insert or ignore into generation values (?, ?, 0, 0, 0)", (g, definition.name))
+            run("insert or ignore into generation values (?, ?, 0, 0, 0, 0)", (g, definition.name))
 
     def applied(self, generation: str) -> Applied | None:
         with self._snapshot() as run:
@@ -80,40 +84,71 @@ class SqliteOnline:
             run("delete from position where generation = ?", (generation,))
             for kind in ("tile", "head"):
                 run(f'drop table if exists "{kind}_{generation}"')
+        self._release(generation)
 
     # -- filling
 
     def load(self, definition: Definition, tiles: pa.RecordBatchReader, heads: pa.RecordBatchReader) -> None:
         self.create(definition)
         g, names = definition.generation, [name for name, _, _ in stored(definition)]
-        with self._transaction() as run:
-            self._inactive(run, g)
-            run(f"delete from tile_{g}")
-            run(f"delete from head_{g}")
-        for batch in tiles:
-            for i in range(0, batch.num_rows, _ROWS):  # short transactions: others write meanwhile
-                part = batch.slice(i, _ROWS)
-                rows = zip(*(part.column(c).to_pylist() for c in ("key", "level", "b", *names)), strict=True)
-                with self._transaction() as run:
-                    self._inactive(run, g)
-                    self._writer.executemany(_insert(f"tile_{g}", ("k", "level", "b", *names), "insert"), rows)
-        for batch in heads:
+        with self._filling(g):
             with self._transaction() as run:
                 self._inactive(run, g)
-                self._writer.executemany(_insert(f"head_{g}", ("k", "t", "tie", *names), "insert or replace"), Lifted(definition, batch).heads(0))
+                run("update generation set filling = 1 where generation = ?", (g,))
+                run(f"delete from tile_{g}")
+                run(f"delete from head_{g}")
+            for batch in tiles:
+                for i in range(0, batch.num_rows, _ROWS):  # short transactions: others write meanwhile
+                    part = batch.slice(i, _ROWS)
+                    rows = zip(*(part.column(c).to_pylist() for c in ("key", "level", "b", *names)), strict=True)
+                    with self._transaction():
+                        self._writer.executemany(_insert(f"tile_{g}", ("k", "level", "b", *names), "insert"), rows)
+            for batch in heads:
+                with self._transaction():
+                    self._writer.executemany(_insert(f"head_{g}", ("k", "t", "tie", *names), "insert or replace"), Lifted(definition, batch).heads(0))
 
     def activate(self, generation: str, offsets: Mapping[int, int], clock_us: int) -> None:
         with self._transaction() as run:
-            self._inactive(run, generation)
-            run("update generation set active = 1, clock = ? where generation = ?", (clock_us, generation))
+            if self._inactive(run, generation) and generation not in self._fills:
+                raise Conflict(f"generation {generation} is being filled by another")
+            run("update generation set active = 1, clock = ?, filling = 0 where generation = ?", (clock_us, generation))
             self._writer.executemany("insert into position values (?, ?, ?)", [(generation, p, n) for p, n in offsets.items()])
+        self._release(generation)
 
-    def _inactive(self, run: _Run, generation: str) -> None:
-        found = run("select active from generation where generation = ?", (generation,)).fetchone()
+    def _inactive(self, run: _Run, generation: str) -> bool:
+        """Whether a fill of it has begun."""
+        found = run("select active, filling from generation where generation = ?", (generation,)).fetchone()
         if found is None:
             raise NotFound(f"the online store has no generation {generation}; create it first")
         if found[0]:
             raise Conflict(f"generation {generation} is filled already; drop it to fill it again")
+        return bool(found[1])
+
+    @contextmanager
+    def _filling(self, generation: str) -> Iterator[None]:
+        """One filler a generation, from here until it is active: the lock goes with the process that holds it."""
+        if generation not in self._fills:
+            held = os.open(self._lock_file(generation), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(held)
+                raise Conflict(f"generation {generation} is being filled by another") from None
+            self._fills[generation] = held
+        try:
+            yield
+        except BaseException:
+            os.close(self._fills.pop(generation))
+            raise
+
+    def _release(self, generation: str) -> None:
+        held = self._fills.pop(generation, None)
+        if held is not None:
+            self._lock_file(generation).unlink(missing_ok=True)
+            os.close(held)
+
+    def _lock_file(self, generation: str) -> Path:
+        return Path(f"{self.path}.fill-{generation}")
 
     # -- updating
 
@@ -231,6 +266,8 @@ class SqliteOnline:
             said = str(error)
             if "locked" in said or "busy" in said:
                 raise Busy(f"the online store {self.path} is locked by another process: {said}") from error
+            if "no such table" in said:
+                raise NotFound(f"the generation was dropped from the online store {self.path} meanwhile: {said}") from error
             if "full" in said:
                 raise Full(f"no room for the online store {self.path}: {said}") from error
             raise
@@ -240,6 +277,8 @@ class SqliteOnline:
             for connection in self._all:
                 connection.close()
             self._all.clear()
+            while self._fills:
+                os.close(self._fills.popitem()[1])
 
 
 class SqliteReader:
