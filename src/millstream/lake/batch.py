@@ -88,7 +88,7 @@ class Batch:
 
     def range(self, gap: tuple[int, int] | None) -> dict[str, Any]:
         """What the commit says about it; `checksum` is CRC-32 over the landed offsets, ascending, as little-endian 64-bit integers."""
-        said: dict[str, Any] = {"start": self.start, "end": self.end, "rows": self.landed, "dead": self.dead, "duplicates": self.duplicates, "late": self.late,
+        said: dict[str, Any] = {"start": self.start, "end": self.end, "records": self.records, "rows": self.landed, "dead": self.dead, "duplicates": self.duplicates, "late": self.late,
                                 "min_us": self.least_us, "max_us": self.most_us, "schema_ids": sorted(self.schema_ids), "checksum": self.checksum}  # fmt: skip
         return said | ({"gap": list(gap)} if gap else {})
 
