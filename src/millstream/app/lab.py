@@ -153,7 +153,7 @@ class Lab:
         definition = self.world.definition(noun)
         online = self._online(noun, definition, values, now)
         offline = self._offline(noun, definition, values, now)
-        differ = [name for name in definition.columns if _bits(online[name]) != _bits(offline[name])]
+        differ = [name for name in definition.columns if bits(online[name]) != bits(offline[name])]
         assert not differ, (
             f'features "{noun.name}" of {key} at {_said(now)}: the two readers differ\n'
             + "\n".join(f"  {name}: online {online[name]!r}, offline {offline[name]!r}" for name in differ)
@@ -181,7 +181,7 @@ class Lab:
 
         Every stream has caught up with the clock, so a quiet one does not hold its labels back.
         """
-        return self._training_rows(self._of(of, TrainingSet))
+        return self.training_rows_of(self._of(of, TrainingSet))
 
     def predict(self, endpoint: Endpoint[E, V], request: E) -> Decision[V]:
         """A decision of the endpoint, as a server would make it: routed, looked up, predicted and recorded in its stream of decisions.
@@ -199,7 +199,9 @@ class Lab:
         noun = self._of(endpoint, Endpoint)
         missing = [ref.model.name for ref in noun.refs() if ref.model.name not in self.world.stubs.made]
         if missing:
-            raise UsageError(f'endpoint "{noun.name}" may use the model "{missing[0]}", which has no version in this lab; say lab.stub({missing[0]}, 0.5) first')
+            raise UsageError(
+                f'endpoint "{noun.name}" may use the model "{missing[0]}", which has no version in this lab; say lab.stub({missing[0]}, 0.5) first'
+            )
         if noun.event is not None:
             _same(noun.event.__schema__, request, f'endpoint "{noun.name}"')
             asked = moment_us(getattr(request, noun.event.__schema__.event_time))
@@ -254,10 +256,13 @@ class Lab:
         for at, name, event in sorted(arrived, key=lambda item: item[0]):
             streams.setdefault(name, []).append((at, event))
         for name, items in streams.items():
-            self._append(self.project.streams[name], items)
+            self.deliver(self.project.streams[name], items)
         return now
 
-    def _append(self, stream: Stream[Any], items: list[tuple[int, Event]]) -> None:
+    def deliver(self, stream: Stream[Any], items: list[tuple[int, Event]]) -> None:
+        """Events into the log now, in this order, as if each had arrived when it is said (microseconds)."""
+        if not items:
+            return
         rows = stamped(rows_to_arrow([event for _, event in items], stream.schema), [at for at, _ in items])
         publish(self.world.log, topic_of(self.world.log, self.world.schemas, stream), rows)
         self._fresh.add(stream.name)
@@ -289,7 +294,8 @@ class Lab:
                 sink.close()
             self._fresh.discard(stream.name)
 
-    def _training_rows(self, noun: TrainingSet[Any]) -> list[dict[str, Any]]:
+    def training_rows_of(self, noun: TrainingSet[Any]) -> list[dict[str, Any]]:
+        """`training_rows` of a set that the project need not have."""
         from millstream.train.build import NoRows
         from millstream.train.dataset import ROW, build
 
@@ -405,7 +411,7 @@ def _key(of: Features, noun: Features, given: Mapping[str, Any]) -> list[Any]:
     return [given[column] for column in columns]
 
 
-def _bits(value: Any) -> Any:
+def bits(value: Any) -> Any:
     """What tells two answers apart: 1 and 1.0, and 0.0 and -0.0, are different."""
     return struct.pack("<d", value) if isinstance(value, float) else (type(value), value)
 
