@@ -69,10 +69,10 @@ def _fields(features: Features) -> Mapping[str, Kind]:
         raise DefinitionError(f'features "{features.name}": the table "{source.name}" has no time, so today\'s values would leak into the past',
                               place=features.place, found="a table without time=", mend="give the table its column of event time, or say timeless=True",
                               code="E143")  # fmt: skip
-    return _Anything()
+    return AnyColumn()
 
 
-class _Anything(dict[str, Kind]):
+class AnyColumn(dict[str, Kind]):
     """Fields of a table that may not have been built yet: every column is taken for a number, and the engine checks it."""
 
     def __missing__(self, name: str) -> Kind:
@@ -118,7 +118,7 @@ def _check_window(features: Features, window: int | None) -> None:
 
 
 def _check_key(features: Features, column: str, fields: Mapping[str, Kind]) -> None:
-    if isinstance(fields, _Anything):
+    if isinstance(fields, AnyColumn):
         return
     if column not in fields:
         raise DefinitionError(f'features "{features.name}": {features.source} has no field "{column}"', place=features.place, found=", ".join(sorted(fields)),

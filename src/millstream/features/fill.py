@@ -151,7 +151,8 @@ def _stored(part: Part, live: bool) -> list[str]:
     """A state as stored columns: sums in limbs, since 128 bits leave no engine."""
     if part.kind in ("s", "x"):
         bits = 32 if part.kind == "s" else 36
-        limbs = [f"({part.name} >> {bits * i})" for i in range(len(part.columns))]
+        whole = f"coalesce({part.name}, 0::hugeint)"  # a tile of events without a value that counts: SQL's sum is NULL, ours 0
+        limbs = [f"({whole} >> {bits * i})" for i in range(len(part.columns))]
         return [f"cast({limb if i == len(limbs) - 1 else f'{limb} & {(1 << bits) - 1}'} as bigint) as {part.columns[i]}" for i, limb in enumerate(limbs)]
     if part.kind in ("f", "l"):
         o = f"{part.name}o"

@@ -25,10 +25,9 @@ def schema(definition: Definition) -> pa.Schema:
 
 
 def tile_schema(definition: Definition) -> pa.Schema:
-    """Columns of tiles as `OnlineStore.load` takes them."""
-    return pa.schema(
-        [pa.field("key", pa.string()), pa.field("level", pa.int64()), pa.field("b", pa.int64()), *(pa.field(n, t) for n, _, t in stored(definition))]
-    )
+    """Columns of tiles as `OnlineStore.load` takes them. What merges by adding is never NULL."""
+    states = [pa.field(name, kind, nullable=merge != "add") for name, merge, kind in stored(definition)]
+    return pa.schema([pa.field("key", pa.string()), pa.field("level", pa.int64()), pa.field("b", pa.int64()), *states])
 
 
 def ties(partition: int, offsets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -43,6 +43,7 @@ def offline(
         mode: "known": only what had arrived before the moment. "event": as if nothing were ever late.
         as_of: A column of the spine with logged positions as JSON, {stream: {partition: next offset}}: an event counts if its offset lies
             below, whatever its arrival. An entry "<stream>/<prefix>" goes before the stream's own. The spine must be readable twice.
+            A table has no offsets: all of its version counts.
         versions: Table -> version to read; the newest where absent.
         chunk_rows: Rows of a source worked on at once.
 
@@ -91,7 +92,8 @@ class _Plan:
     def _use(self, number: int, definition: Definition, key: Sequence[str], prefix: str) -> Iterator[str]:
         snapshot = self.lake.table(definition.stream).snapshot(self.versions.get(definition.stream))
         arrives = ARRIVED_AT in snapshot.schema.names and definition.time is not None
-        tiling = Tiling(definition, clock=self.as_of is None, late=self.mode == "known" and arrives)
+        clock = self.as_of is None or not definition.live  # a table has no positions: it is as of its version
+        tiling = Tiling(definition, clock=clock, late=self.mode == "known" and arrives and clock == (self.as_of is None))
         self.tables[f"source{number}"] = snapshot
         keys = ", ".join(f"{column} as k{i}" for i, column in enumerate(key))
         whole = " and ".join(f"{column} is not null" for column in key)
@@ -103,7 +105,7 @@ class _Plan:
         for chunk in range(chunks):
             part = f" and ks.k % {chunks} = {chunk}" if chunks > 1 else ""
             same = " and ".join(f"sp.{column} = ks.k{i}" for i, column in enumerate(key))
-            if self.as_of is None:
+            if clock:
                 yield f"create table l as select sp.id, sp.t, sp.t // {SLOT_US} as b, sp.t // {SLOT_US} as z, ks.k from sp join ks on {same}{part}"
                 yield from self._chunk(number, tiling, f"source{number}", "", part, arrives)
                 continue

@@ -64,7 +64,8 @@ class SqliteOnline:
 
     def create(self, definition: Definition) -> None:
         g, columns = definition.generation, stored(definition)
-        states = ", ".join(f"{name} {'real' if kind == pa.float64() else 'integer' if kind == pa.int64() else 'blob'}" for name, _, kind in columns)
+        types = {pa.float64(): "real", pa.int64(): "integer"}
+        states = ", ".join(f"{name} {types.get(kind, 'blob')}{' not null' if merge == 'add' else ''}" for name, merge, kind in columns)  # NULL + 1 is NULL
         with self._transaction() as run:
             run(f"create table if not exists tile_{g} (k text, level integer, b integer, {states}, primary key (k, level, b)) strict, without rowid")
             run(f"create table if not exists head_{g} (k text, t integer, tie integer, {states}, primary key (k, t, tie)) strict, without rowid")
