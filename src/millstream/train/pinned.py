@@ -9,6 +9,7 @@ from typing import Any
 from millstream.declare.event import Kind
 from millstream.declare.expression import Expression
 from millstream.declare.expression import compile as compile_expression
+from millstream.features.define import AnyColumn
 from millstream.features.definition import Definition, Output, Value
 
 FORMAT = 1
@@ -46,19 +47,23 @@ def to_json(use: Use, params: Mapping[str, Any]) -> dict[str, Any]:
         "key": list(definition.key), "values": [[e.text, scale] for e, scale in definition.values],
         "where": definition.where.text if definition.where else None,
         "outputs": [[o.name, o.operation, o.value, o.default] for o in definition.outputs], "windows_us": list(definition.windows_us),
-        "columns": list(use.columns), "prefix": use.prefix, "taken": use.taken(), "fields": dict(use.fields), "params": named,
+        "live": definition.live, "columns": list(use.columns), "prefix": use.prefix, "taken": use.taken(), "fields": dict(use.fields), "params": named,
     }  # fmt: skip
 
 
 def from_json(told: Mapping[str, Any]) -> tuple[Definition, tuple[str, ...], str]:
     """The definition, the request's key columns and the prefix."""
 
+    live = told.get("live", True)
+    fields = told["fields"] if live else AnyColumn()
+
     def compiled(text: str) -> Expression:
-        return compile_expression(text, told["fields"], told["params"], what=f'features "{told["features"]}"')
+        return compile_expression(text, fields, told["params"], what=f'features "{told["features"]}"')
 
     definition = Definition(
         generation=told["generation"], name=told["features"], stream=told["stream"], time=told["time"], key=tuple(told["key"]),
         values=tuple(Value(compiled(text), scale) for text, scale in told["values"]), where=compiled(told["where"]) if told["where"] is not None else None,
         outputs=tuple(Output(*o) for o in told["outputs"]), windows_us=tuple(told["windows_us"]),
+        live=live,
     )  # fmt: skip
     return definition, tuple(told["columns"]), told["prefix"]
