@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _LISTED, _BLOCKS, _CELLS = 8, "▁▂▃▄▅▆▇█", 20
-_MARKS = ((0.0, "least"), (0.01, "1 %"), (0.25, "25 %"), (0.5, "median"), (0.75, "75 %"), (0.99, "99 %"), (1.0, "greatest"))
+_MARKS = ((0.0, "min"), (0.01, "1 %"), (0.25, "25 %"), (0.5, "50 %"), (0.75, "75 %"), (0.99, "99 %"), (1.0, "max"))
 _W, _H = 320, 84
 # The console's colours, by the same names, for a page that stands alone.
 _PAGE = """:root { --paper: #f7f6f2; --card: #fff; --ink: #1d2430; --quiet: #667085; --line: #e3e1d9; --accent: #0f6e84; --accent-soft: #e2f1f4;
@@ -117,9 +117,7 @@ def _lead(profile: Profile) -> str:
 def _row(i: int, column: Column) -> str:
     drawn = _small(column.histogram) if column.histogram else ""
     if column.kind == "category" and column.known:
-        drawn = ", ".join(
-            f"<bdi>{escape(_cut(value, 18))}</bdi> <span class=pf-quiet>{_percent(share)}</span>" for value, share in list(column.shares.items())[:3]
-        )
+        drawn = ", ".join(f"<bdi>{escape(_cut(value, 18))}</bdi> <span class=pf-quiet>{_percent(share)}</span>" for value, share in _often(column)[:3])
     return (
         f'<tr><td><a href="#pf-{i}"><bdi>{escape(_cut(column.name, 48))}</bdi></a></td><td class="pf-type">{escape(_cut(column.type, 32))}</td>'
         f'<td class="n">{_percent(_share(column.nulls, column.rows))}</td><td class="n">{_distinct(column)}</td><td>{drawn}</td></tr>'
@@ -134,6 +132,8 @@ def _card(i: int, column: Column) -> str:
         facts += [("mean", _number(column.mean)), ("deviation", _number(column.std) if column.std is not None and math.isfinite(column.std) else "none")]
     if column.kind == "time" and column.mean is not None:
         facts.append(("mean", _value(column, column.mean)))
+    if column.kind == "category" and column.known and not column.complete:
+        facts += [("first", _cut(str(column.low), 24)), ("last", _cut(str(column.high), 24))]
     listed = "".join(f"<li><span>{name}</span> <b>{escape(text)}</b></li>" for name, text in facts)
     tags = "".join(f'<span class="pf-remark">{escape(text)}</span>' for text in remarks(column))
     body = f'<ul class="pf-facts">{listed}</ul>'
@@ -181,7 +181,8 @@ def _quantiles(column: Column) -> str:
     if column.kind == "category":
         return ""
     told = [(name, _value(column, column.low if p == 0 else column.high if p == 1 else column.quantile(p))) for p, name in _MARKS]
-    long = " pf-long" if max(len(text) for _, text in told) > 10 else ""
+    longest = max(len(text) for _, text in told)
+    long = " pf-long" if longest > 10 else " pf-wide" if longest > 7 else ""
     return f'<dl class="pf-quantiles{long}">' + "".join(f"<div><dt>{name}</dt><dd>{escape(text)}</dd></div>" for name, text in told) + "</dl>"
 
 
@@ -219,7 +220,9 @@ def _value(column: Column, value: float | str | None) -> str:
     if isinstance(value, str):
         return _printed(value)
     if column.kind == "time":
-        return spelled(value)
+        # What lies between two moments that are there is told to the second, unless they are close.
+        between = value not in (column.low, column.high) and float(column.high or 0) - float(column.low or 0) > 6e7
+        return spelled(round(value / 1e6) * 1e6 if between else value)
     return f"{value:,.0f}" if column.type.startswith(("int", "uint")) and abs(value) < 1e15 else _number(value)
 
 
