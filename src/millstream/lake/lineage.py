@@ -113,7 +113,9 @@ def fold(lake: Lake, table: LakeTable) -> int:
         found = gone.rest
     table.files.sync(*(deltalog.commit_path(table.name, v) for v in deltalog.versions(table.files, table.name) if done < v <= table.version))
     try:
-        kept.append(_rows(table, found), txns={app: (stands, table.version)}, metadata={"by": "lineage", "table": table.uuid, "from": done + 1, "to": table.version})
+        kept.append(
+            _rows(table, found), txns={app: (stands, table.version)}, metadata={"by": "lineage", "table": table.uuid, "from": done + 1, "to": table.version}
+        )
     except Conflict:
         return 0
     reach("fold.appended")
@@ -179,7 +181,10 @@ def _folded(lake: Lake, table: LakeTable) -> tuple[list[Range], int]:
 
 
 def _range(row: Mapping[str, Any]) -> Range:
-    said = {name: row[name] for name in ("version", "start", "end", "topic", "at_ms", "records", "rows", "dead", "duplicates", "late", "min_us", "max_us", "checksum")}
+    said = {
+        name: row[name]
+        for name in ("version", "start", "end", "topic", "at_ms", "records", "rows", "dead", "duplicates", "late", "min_us", "max_us", "checksum")
+    }
     gap = None if row["gap_start"] is None else (row["gap_start"], row["gap_end"])
     return Range(partition=row[PARTITION], gap=gap, schema_ids=tuple(row["schema_ids"] or ()), **said)
 
