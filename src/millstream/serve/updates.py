@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -107,9 +108,10 @@ class Updates:
 
         while not worker.stop.is_set():
             try:
-                updater = Updater(self._behind.log, self._behind.schemas, self._behind.store, definitions, self._behind.streams[stream])
-                worker.trouble = ""
-                updater.run(worker.stop)
+                behind = self._behind
+                with closing(Updater(behind.log, behind.schemas, behind.store, definitions, behind.streams[stream], lake=behind.lake)) as updater:
+                    worker.trouble = ""
+                    updater.run(worker.stop)
             except Exception as error:
                 if worker.trouble != str(error):
                     log.warning("the feature updater of %s begins again: %s", stream, error, exc_info=not isinstance(error, MillstreamError))
