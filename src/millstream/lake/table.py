@@ -54,13 +54,16 @@ class LakeTable:
         """
         what = f'table "{name}"' + ("" if version is None else f" at version {version}")
         try:
-            return cls(files, name, DeltaTable(f"{files.root}/{name}", version=version, storage_options=dict(files.options) or None))
+            table = cls(files, name, DeltaTable(f"{files.root}/{name}", version=version, storage_options=dict(files.options) or None))
         except TableNotFoundError as error:
             raise NotFound(f"{what} is not in the lake {files.root}") from error
         except DeltaError as error:
             if version is not None and version not in deltalog.versions(files, name):
                 raise NotFound(f"{what} is not kept any more, or not yet made; the lake has {_span(files, name)}") from error
             raise Corrupt(f"{what} cannot be opened: {error}; millstream doctor mends a torn tail") from error
+        if files.size(deltalog.commit_path(name, table.version)) == 0:  # delta-rs takes it for a commit that says nothing, and would build on it
+            raise Corrupt(f'commit {table.version} of table "{name}" is empty: a power cut tore it; millstream doctor mends it')
+        return table
 
     @property
     def version(self) -> int:
