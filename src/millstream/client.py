@@ -85,7 +85,7 @@ class Decision(Generic[V_co]):
 
 
 class Client:
-    """See the module.
+    """Sends events to a server and asks it for decisions. One client may be shared by threads.
 
     Args:
         url: Of the server, e.g. "http://127.0.0.1:8600".

@@ -32,6 +32,24 @@ DEFAULTS: dict[str, str | int] = {
     "alerts.webhook": "",
 }
 """Every key with its embedded default; `a.b` is `b` of the section `[a]`."""
+MEANINGS: dict[str, str] = {
+    "log": "The log of events.",
+    "registry": "The schema registry; empty means beside the log.",
+    "lake": "The folder or object store of the lake's Delta tables.",
+    "compute": "What runs SQL.",
+    "online": "Where features stand for serving.",
+    "orchestrator": "What runs the assets. Only `local`, the runner of this process, is in this version.",
+    "tracking": "Runs and registered versions of models: a file, or the address of an MLflow server.",
+    "state": "Runs, phases of experiments, verdicts of monitors, leases.",
+    "serve.host": "The address of the endpoints and the collector. Beyond loopback a token is needed.",
+    "serve.port": "Their port.",
+    "serve.token": "What a client must send as `Authorization: Bearer TOKEN`; empty asks for nothing.",
+    "console.host": "The address of the console. Beyond loopback a token is needed.",
+    "console.port": "Its port.",
+    "console.token": "What a browser must send; empty asks for nothing.",
+    "alerts.webhook": "Where alerts of monitors are posted as JSON; empty posts nothing.",
+}
+"""What each key is for, as the generated reference says it."""
 SECRETS = ("serve.token", "console.token", "alerts.webhook")
 """Keys whose value is never shown, and in files and flags is given by reference only: `env:NAME` or `file:PATH`."""
 _PATHS = ("log", "registry", "lake", "online", "tracking", "state")

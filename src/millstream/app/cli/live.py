@@ -18,7 +18,7 @@ def _listen(context: Context, section: str, host: str | None, port: int | None) 
 
 @click.command()
 @click.option("--host", help="Loopback by default; beyond it a token is needed (serve.token).")
-@click.option("--port", type=int)
+@click.option("--port", type=int, help="8600 by default (serve.port).")
 @pass_context
 def serve(context: Context, host: str | None, port: int | None) -> None:
     """Serve the endpoints and the collector over HTTP; their features are kept up to date in the same process."""
@@ -30,7 +30,7 @@ def serve(context: Context, host: str | None, port: int | None) -> None:
 
 @click.command()
 @click.option("--host", help="Loopback by default; beyond it a token is needed (console.token).")
-@click.option("--port", type=int)
+@click.option("--port", type=int, help="8601 by default (console.port).")
 @pass_context
 def console(context: Context, host: str | None, port: int | None) -> None:
     """Serve pages for a browser: graph, runs, tables, models, experiments, monitors, traces."""

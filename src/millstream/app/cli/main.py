@@ -62,7 +62,7 @@ class Verbs(click.Group):
 
 
 @click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--project", "folder", metavar="DIR", help="The project's folder; found by searching upward when not given.")
+@click.option("--project", "folder", metavar="DIR", envvar="MILLSTREAM_PROJECT", help="The project's folder; found by searching upward when not given.")
 @click.option("--profile", metavar="NAME", help="The profile of millstream.toml; laptop by default.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override one setting.")
 @click.version_option(package_name="millstream", message="%(prog)s %(version)s")
