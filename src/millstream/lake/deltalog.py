@@ -70,6 +70,11 @@ def versions(files: Files, table: str) -> list[int]:
     return [int(match[1]) for name in files.list(f"{table}/{LOG}") if (match := _COMMIT.fullmatch(name))]
 
 
+def newest(files: Files, table: str) -> int:
+    """The newest version by the names in the log alone; -1 for no table."""
+    return next((int(match[1]) for name in files.list(f"{table}/{LOG}")[::-1] if (match := _COMMIT.fullmatch(name) or _CHECKPOINT.fullmatch(name))), -1)
+
+
 def checkpoints(files: Files, table: str) -> list[int]:
     """Versions that have a checkpoint file, ascending; whole or not."""
     return [int(match[1]) for name in files.list(f"{table}/{LOG}") if (match := _CHECKPOINT.fullmatch(name))]

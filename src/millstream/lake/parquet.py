@@ -6,6 +6,7 @@ delta-rs writes files that no power cut has to leave whole; these are synced thr
 from __future__ import annotations
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,6 +27,7 @@ from millstream.lake.port import Files
 GROUP_ROWS = 131_072
 """Rows of a row group: what a reader skips or reads, and what is held before it is written."""
 FILE_BYTES = 128 << 20
+_NAME = re.compile(r"(\d{20})-[0-9a-f]{12}(?:-(\d{20}))?\.parquet")
 _STATS_TEXT = 64  # longer strings make commits heavy and prune nothing
 
 
@@ -67,11 +69,14 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
     return pa.schema([pa.field(field.name, plain(field.type), field.nullable) for field in schema])
 
 
-def write(files: Files, table: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], partition_by: tuple[str, ...] = ()) -> list[Written]:
+def write(
+    files: Files, table: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], partition_by: tuple[str, ...] = (), place: str | None = None
+) -> list[Written]:
     """Write the rows into new files of the table, and sync them.
 
     Args:
         schema: Of the table, partition columns included; the batches must fit it by name.
+        place: A file of the table whose place in the order the new ones take; None: after all there are.
 
     Returns:
         The files, in order of their rows; none when there are no rows. Nothing is left behind when it fails.
@@ -80,7 +85,7 @@ def write(files: Files, table: str, schema: pa.Schema, batches: Iterable[pa.Reco
     made: list[Written] = []
     try:
         for partition, group in _groups(_batches(batches, schema), partition_by):
-            _file_into(made, files, table, stored, group, partition)
+            _file_into(made, files, table, stored, group, partition, place)
     except BaseException:
         for file in made:
             files.remove(f"{table}/{file.path}")
@@ -135,7 +140,7 @@ def _groups(batches: Iterator[pa.RecordBatch], partition_by: tuple[str, ...]) ->
 
 
 def _file_into(
-    made: list[Written], files: Files, table: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch], partition: Mapping[str, str | None]
+    made: list[Written], files: Files, table: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch], partition: Mapping[str, str | None], place: str | None
 ) -> None:
     held: list[pa.RecordBatch] = []
     rows = 0
@@ -145,14 +150,14 @@ def _file_into(
             held.append(batch)
             rows += batch.num_rows
             if rows >= GROUP_ROWS:
-                open_ = open_ or _Open(files, table, schema, partition)
+                open_ = open_ or _Open(files, table, schema, partition, _name(place, len(made)))
                 open_.write(held)
                 held, rows = [], 0
                 if open_.size >= FILE_BYTES:
                     made.append(open_.close())
                     open_ = None
         if held:
-            open_ = open_ or _Open(files, table, schema, partition)
+            open_ = open_ or _Open(files, table, schema, partition, _name(place, len(made)))
             open_.write(held)
         if open_:
             made.append(open_.close())
@@ -162,12 +167,24 @@ def _file_into(
         raise
 
 
+def _name(place: str | None, step: int) -> str:
+    """A name that sorts in the order of writing, so that a snapshot reads in the order of the log; with a place, it says when it was written too."""
+    now, unique = time.time_ns(), uuid.uuid4().hex[:12]
+    held = _NAME.fullmatch(place) if place else None
+    return f"{now:020d}-{unique}.parquet" if held is None else f"{int(held[1]) + step:020d}-{unique}-{now:020d}.parquet"
+
+
+def written_ns(name: str) -> int | None:
+    """When a data file was begun, in nanoseconds since 1970; None for a file that somebody else named."""
+    held = _NAME.fullmatch(name)
+    return None if held is None else int(held[2] or held[1])
+
+
 class _Open:
     """A file that is being written."""
 
-    def __init__(self, files: Files, table: str, schema: pa.Schema, partition: Mapping[str, str | None]) -> None:
-        # Names sort in the order of writing, so that a snapshot reads in the order of the log.
-        self.name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.parquet"
+    def __init__(self, files: Files, table: str, schema: pa.Schema, partition: Mapping[str, str | None], name: str) -> None:
+        self.name = name
         self.files, self.table, self.schema, self.partition = files, table, schema, partition
         self.rows, self.nan = 0, set[str]()
         self.footers: list[pq.FileMetaData] = []

@@ -105,7 +105,7 @@ def _base(files: Files, name: str) -> tuple[int, list[str]]:
     base = -1
     for version in reversed(deltalog.checkpoints(files, name)):
         path = deltalog.checkpoint_path(name, version)
-        if _whole(files, path):
+        if whole(files, path):
             base = version
             break
         torn.append(path.rpartition("/")[2])
@@ -122,10 +122,11 @@ def _points(files: Files, name: str, pointer: str) -> bool:
             version = int(json.loads(file.read())["version"])
     except (ValueError, KeyError, TypeError):
         return False
-    return _whole(files, deltalog.checkpoint_path(name, version))
+    return whole(files, deltalog.checkpoint_path(name, version))
 
 
-def _whole(files: Files, path: str) -> bool:
+def whole(files: Files, path: str) -> bool:
+    """Whether it is a checkpoint that can be read."""
     try:
         with files.open(path) as file:
             pq.read_table(file, columns=["txn"])

@@ -152,9 +152,14 @@ class LakeTable:
             Truncated: The log no longer reaches back that far, or such a file has been vacuumed; read the table whole.
         """
         paths: dict[str, None] = {}
+        within: dict[str, list[str]] = {}  # a compacted file -> the files whose rows it holds
         for commit in deltalog.commits(self.files, self.name, since, self.version):
+            for old in commit.user.get("compacted", ()):
+                held = [path for one in old["from"] for path in within.pop(one, [one])]
+                within.update(dict.fromkeys(old["into"], held))
             for path in (path for path, with_rows in commit.removed.items() if with_rows):
-                paths.pop(path, None)
+                for one in within.pop(path, [path]):
+                    paths.pop(one, None)
             paths.update((file.path, None) for file in commit.added if file.data_change)
         gone = next((path for path in paths if self.files.size(f"{self.name}/{path}") is None), None)
         if gone:
@@ -263,6 +268,9 @@ class LakeTable:
             schema: New columns of the table; only for a commit that takes every old file away (mode overwrite).
         """
         self.check(txns)
+        gone = next((a.path for a in actions if isinstance(a, AddAction) and self.files.size(f"{self.name}/{a.path}") is None), None)
+        if gone is not None:  # a machine that slept for a week in between: see clean.vacuum
+            raise Conflict(f'table "{self.name}": file {gone} was removed before it was committed; write it again')
         before, tag = self.version, uuid.uuid4().hex
         properties = CommitProperties(
             custom_metadata={"userMetadata": json.dumps(dict(metadata or {})), "commitTag": tag},
