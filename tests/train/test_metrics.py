@@ -1,0 +1,65 @@
+"""Metrics beside scikit-learn's, and at their edges."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from millstream.declare.errors import UsageError
+from millstream.train.metrics import METRICS, auc, measure
+
+theirs = pytest.importorskip("sklearn.metrics")
+shares = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.5000001, 0.9, 1.0]) | st.floats(0, 1)), min_size=2, max_size=80)
+numbers = st.lists(st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3)), min_size=2, max_size=80)
+
+
+@settings(max_examples=80, deadline=None)
+@given(shares)
+def test_probabilities_are_judged_as_sklearn_does(pairs: list[tuple[bool, float]]) -> None:
+    y, p = np.array([float(a) for a, _ in pairs]), np.array([b for _, b in pairs])
+    told = measure(["auc", "brier", "log_loss", "accuracy"], y, p)
+    assert told["brier"] == pytest.approx(theirs.brier_score_loss(y, p), abs=1e-12)
+    assert told["log_loss"] == pytest.approx(theirs.log_loss(y, np.clip(p, 1e-15, 1 - 1e-15), labels=[0.0, 1.0]), rel=1e-9, abs=1e-12)
+    assert told["accuracy"] == pytest.approx(theirs.accuracy_score(y, (p >= 0.5).astype(float)))
+    if 0 < y.sum() < len(y):
+        assert told["auc"] == pytest.approx(theirs.roc_auc_score(y, p), abs=1e-12)
+    else:
+        assert math.isnan(told["auc"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(numbers)
+def test_numbers_are_judged_as_sklearn_does(pairs: list[tuple[float, float]]) -> None:
+    y, p = np.array(pairs).T
+    told = measure(["rmse", "mae", "r2"], y, p)
+    assert told["rmse"] == pytest.approx(math.sqrt(theirs.mean_squared_error(y, p))) and told["mae"] == pytest.approx(theirs.mean_absolute_error(y, p))
+    if np.ptp(y) > 1e-6:
+        assert told["r2"] == pytest.approx(theirs.r2_score(y, p), rel=1e-6, abs=1e-9)
+
+
+def test_auc_of_many_ties_by_hand() -> None:
+    """Of 2 x 3 pairs two are right, three tie, one is wrong: (2 + 1.5) / 6."""
+    assert auc(np.array([1.0, 1.0, 0.0, 0.0, 0.0]), np.array([0.5, 0.4, 0.5, 0.4, 0.4])) == pytest.approx((2 + 1.5) / 6)
+
+
+def test_rows_without_a_label_do_not_count() -> None:
+    y, p = np.array([1.0, math.nan, 0.0]), np.array([0.9, 0.1, 0.2])
+    assert measure(["brier"], y, p) == {"brier": pytest.approx((0.01 + 0.04) / 2)}
+    assert all(math.isnan(v) for v in measure(list(METRICS), np.array([math.nan]), np.array([0.5])).values())
+    assert math.isnan(measure(["r2"], np.array([2.0, 2.0]), np.array([1.0, 3.0]))["r2"])
+
+
+def test_several_labels_are_named() -> None:
+    y, p = np.array([[1.0, 4.0], [0.0, 6.0]]), np.array([[0.8, 5.0], [0.2, 5.0]])
+    assert measure(["mae", "brier"], y, p, ["late", "minutes"]) == pytest.approx(
+        {"late.mae": 0.2, "minutes.mae": 1.0, "late.brier": 0.04, "minutes.brier": 1.0}
+    )
+
+
+def test_an_unknown_metric_is_named_with_those_there_are() -> None:
+    with pytest.raises(UsageError, match='no metric "gini"; there are auc, brier'):
+        measure(["gini"], np.zeros(2), np.zeros(2))
