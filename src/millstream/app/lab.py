@@ -56,6 +56,7 @@ class Lab:
         self._told: int | None = None
         self._fresh: set[str] = set()
         self._updaters: dict[str, Updater] = {}
+        self._filled: dict[str, int] = {}
         self._live: Live | None = None
         self._recorders: dict[str, Recorder] = {}
 
@@ -329,12 +330,15 @@ class Lab:
         return {name: row[f"f__{name}"] for name in definition.columns}
 
     def _fill(self, definition: Definition, source: Table) -> None:
-        """Features over a table are as of its version: filled anew."""
+        """Features over a table are as of its version: filled anew when there is a new one."""
         from millstream.features.fill import fill
 
         self._make([source.name])
-        self.world.online.drop(definition.generation)
-        fill(self.world.sql, self.world.lake, self.world.online, definition, source)
+        version = self.world.lake.table(source.name).version
+        if self._filled.get(definition.generation) != version:
+            self.world.online.drop(definition.generation)
+            fill(self.world.sql, self.world.lake, self.world.online, definition, source)
+            self._filled[definition.generation] = version
 
     def _update(self) -> None:
         """The project's features of streams, moved on to the end of the log."""
