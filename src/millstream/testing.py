@@ -26,8 +26,13 @@ def __getattr__(name: str) -> object:
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
     """A fresh world for the project that the test file belongs to; nothing of the project's own data is touched."""
     from millstream.app.lab import Lab
+    from millstream.declare.errors import DefinitionError
 
-    with Lab.of(Path(request.path), tmp_path) as made:
+    try:
+        made = Lab.of(Path(request.path), tmp_path)
+    except DefinitionError as error:  # mistakes of the project, as `check` tells them
+        pytest.fail(str(error), pytrace=False)
+    with made:
         yield made
 
 

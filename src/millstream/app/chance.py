@@ -135,10 +135,10 @@ class Vocabulary:
             return moment_of(moment_us + rng.choice([-1, 1]) * rng.randrange(10**12))
         if kind == "date":
             return _DAY_ZERO + timedelta(days=moment_us // 86_400_000_000 + rng.randrange(-3, 4))
-        edge = rng.choice(self.numbers) if self.numbers and rng.random() < 0.3 else None
+        edge = rng.choice(self.numbers) if self.numbers and rng.random() < 0.5 else None
         if kind == "int64":
             return rng.randrange(_KEYS) if edge is None else int(edge) + rng.randrange(-1, 2)
-        return round(rng.gauss(0, 50), 1) if edge is None else edge + rng.choice([-0.5, 0.0, 0.5])
+        return round(rng.gauss(0, 50), 1) if edge is None else edge + rng.choice([-9.5, -0.5, 0.0, 0.5, 9.5])
 
     def identity(self, of: Field, number: int) -> Any:
         """The value that tells event `number` apart; the same number gives the same in every stream, so that their events meet."""

@@ -48,7 +48,7 @@ class Proof(NamedTuple):
     Attributes:
         rows: Compared.
         changes: Events changed, taken out or added in the worlds beside.
-        unfilled: Features that had no value in any row, so that nothing is proven of them.
+        unfilled: Features that were NULL or zero in every row, so that nothing is proven of them.
     """
 
     rows: int
@@ -77,7 +77,7 @@ def prove(project: Project, on: TrainingSet[Any], folder: Path, *, tries: int, s
             for column in world.columns:
                 if bits(before[key][column]) != bits(after[key][column]):
                     raise AssertionError(world.blame(key, column, altered, before[key][column]))
-        empty -= {column for column in empty if any(before[key][column] not in (None, 0) for key in shared)}
+        empty -= {column for column in empty if any(before[key][column] for key in shared)}
         shutil.rmtree(world.folder, ignore_errors=True)
     if rows < tries // 2:
         raise AssertionError(f'training_set "{on.name}": of {tries} random moments only {rows} gave rows, so nothing is proven; does its where= leave any?')

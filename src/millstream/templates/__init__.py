@@ -1,4 +1,4 @@
-"""Projects to begin with: `quickstart` (one stream, one table) and `flights` (real data, two models, an experiment)."""
+"""Projects to begin with: `quickstart` (made-up visits and orders, a model, an endpoint; ready in a minute) and `flights` (real data, two models, an experiment)."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def _bars(context: Context) -> Iterator[tuple[Any, Any]]:
                 return
             note = done.error or ((f"{done.made.rows:,} rows " if done.made.rows else "") + done.made.note)
             mark = {"made": "[green]✓[/]", "failed": "[red]✗[/]", "blocked": "[yellow]–[/]"}[done.status]
-            progress.console.print(f"{mark} {done.name:<28} {done.kind:<13} {done.seconds:7.2f} s  {note}")
+            progress.console.print(f"{mark} {done.name:<28} {done.kind:<13} {done.seconds:7.2f} s  {note}", soft_wrap=True)
 
     with progress:
         yield Bar, told
