@@ -78,6 +78,39 @@ class TrackingContract:
                 call()
         assert tracking.versions("c_nobody") == []
 
+    def test_a_run_that_nobody_began(self, tracking: Tracking, tmp_path: Path) -> None:
+        nobody = "0" * 32
+        for call in (lambda: tracking.log(nobody, {"auc": 1.0}), lambda: tracking.store(nobody, tmp_path), lambda: tracking.finish(nobody),
+                     lambda: tracking.register("c_nobody", nobody, {})):  # fmt: skip
+            with pytest.raises(NotFound):
+                call()
+
+    def test_texts_come_back_whole(self, tracking: Tracking, tmp_path: Path) -> None:
+        """Verdicts are sentences, parameters may be lists: long, of any script, with line ends and quotes."""
+        text = "łódź 東京 \"quoted\" 'once' 100 %\nnext line; -- no comment" * 60
+        run = tracking.start("c_texts", {"p": text, "sizes": [1, 2], "none": None}, {"reason": text, "empty": ""})
+        told = tracking.run(run)
+        assert told.params == {"p": text, "sizes": "[1, 2]", "none": "None"} and told.tags == {"reason": text, "empty": ""}
+        tracking.finish(run)
+        assert self.again(tracking).version("c_texts", str(tracking.register("c_texts", run, {"reason": text}).number)).tags == {"reason": text}
+
+    def test_what_is_stored_twice_is_added(self, tracking: Tracking, tmp_path: Path) -> None:
+        run = tracking.start("c_files", {}, {})
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / f"{name}.bin").write_bytes(bytes(range(256)) * 1000)
+            tracking.store(run, tmp_path / name)
+        tracking.finish(run)
+        folder = tracking.artifacts("c_files", tracking.register("c_files", run, {}).number)
+        assert {p.name: p.stat().st_size for p in folder.iterdir()} == {"one.bin": 256_000, "two.bin": 256_000}
+
+    def test_two_models_keep_apart(self, tracking: Tracking, tmp_path: Path) -> None:
+        for model in ("c_apart", "c_apart_too", "c_apart_too"):
+            version = tracking.register(model, self.finished(tracking, model, tmp_path), {})
+            tracking.alias(model, "champion", version.number)
+        assert (tracking.version("c_apart", "champion").number, tracking.version("c_apart_too", "champion").number) == (1, 2)
+        assert [len(tracking.versions(m)) for m in ("c_apart", "c_apart_too")] == [1, 2]
+
     def test_versions_count_from_one_and_keep_their_files(self, tracking: Tracking, tmp_path: Path) -> None:
         for number in (1, 2, 3):
             run = self.finished(tracking, "c_versions", tmp_path / str(number), text=f"files of {number}")
