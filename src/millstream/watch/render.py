@@ -19,7 +19,7 @@ def tree(trace: Trace) -> Tree:
     said = trace.decision
     chosen = f" · arm [bold]{said['arm']}[/] of {said['experiment']} (propensity {said['propensity']:.3f})" if said.get("arm") else ""
     root = Tree(f"[bold]{trace.endpoint}[/] decided [bold cyan]{_show(said.get('prediction') if said.get('prediction') is not None else said.get('value'))}[/] "
-                f"at {_show(said.get('ts'))}{chosen}\n[dim]{said['decision_id']} in {trace.place['table']} version {trace.place['version']}, "
+                f"at {_show(trace.request.get('ts', said.get('ts')))}{chosen}\n[dim]{said['decision_id']} in {trace.place['table']} version {trace.place['version']}, "
                 f"partition {trace.place['partition']}, offset {trace.place['offset']}[/]")  # fmt: skip
     root.add("request  " + "  ".join(f"{k} [bold]{escape(_show(v))}[/]" for k, v in trace.request.items() if k != "ts"))
     if trace.model is not None:
