@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -28,6 +28,9 @@ from millstream.lake.port import Files, Snapshot
 Txns: TypeAlias = Mapping[str, tuple[int | None, int]]
 """App id -> (where it must stand now, None: nowhere; where it stands after the commit)."""
 Rows: TypeAlias = Iterable[pa.RecordBatch] | pa.Table | pa.RecordBatchReader  # type: ignore[valid-type,unused-ignore]
+REWRITE = "millstream-rewrite"
+"""The app id that every commit which takes files away moves on. delta-rs accepts a commit that removes a file which an earlier one removed already
+(tried: rows of two compactions side by side, doubled); that two of one app id exclude one another, it does check."""
 HOOKS_OFF = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
@@ -118,14 +121,24 @@ class LakeTable:
 
     def position(self, app: str) -> int | None:
         """Where an app id stands on this handle; None when it never committed."""
-        found = self.delta.transaction_version(app)
-        return None if found is None else int(found)
+        return self._positions().get(app)
 
     def txns(self) -> dict[str, int]:
-        """Every app id of this version, with where it stands."""
+        """Every app id of this version, with where it stands; who took how many files away is nobody's position."""
+        return {app: at for app, at in self._positions().items() if app != REWRITE}
+
+    def _positions(self) -> dict[str, int]:
+        """Those of the handle's version. Kept, since the log behind an old handle may be cleaned away; then its commit is refused, not its question."""
         if self._txns is None or self._txns[0] != self.version:
+            if self._txns is not None and self._txns[0] < self.version:
+                with suppress(Truncated):
+                    found = dict(self._txns[1])
+                    for commit in deltalog.commits(self.files, self.name, self._txns[0], self.version):
+                        found.update(commit.txns)
+                    self._txns = (self.version, found)
+                    return found
             self._txns = (self.version, deltalog.txns(self.files, self.name, self.version))
-        return dict(self._txns[1])
+        return self._txns[1]
 
     def metadata(self, version: int) -> Mapping[str, Any]:
         """What the commit of a version said about itself; empty when it said nothing.
@@ -271,13 +284,16 @@ class LakeTable:
         gone = next((a.path for a in actions if isinstance(a, AddAction) and self.files.size(f"{self.name}/{a.path}") is None), None)
         if gone is not None:  # a machine that slept for a week in between: see clean.vacuum
             raise Conflict(f'table "{self.name}": file {gone} was removed before it was committed; write it again')
+        moves = {app: after for app, (_, after) in (txns or {}).items()}
+        if schema is not None or any(isinstance(a, RemoveAction) for a in actions):
+            moves[REWRITE] = (self.position(REWRITE) or 0) + 1
         before, tag = self.version, uuid.uuid4().hex
         properties = CommitProperties(
             custom_metadata={"userMetadata": json.dumps(dict(metadata or {})), "commitTag": tag},
-            app_transactions=[Transaction(app, after) for app, (_, after) in (txns or {}).items()],
+            app_transactions=[Transaction(app, after) for app, after in moves.items()],
             max_commit_retries=0 if alone else None,
         )
-        with mapped(self.name):
+        with mapped(self):
             self.delta.create_write_transaction(
                 actions,
                 "append" if schema is None else "overwrite",
@@ -288,6 +304,7 @@ class LakeTable:
             )
         reach("commit.linked")
         self.delta.update_incremental()
+        self._positions()
         self._sync(before)
         if self.version == before + 1:
             return self.version
@@ -299,15 +316,19 @@ class LakeTable:
 
 
 @contextmanager
-def mapped(name: str) -> Iterator[None]:
+def mapped(table: LakeTable) -> Iterator[None]:
     """delta-rs' refusals as ours. Any other error leaves the outcome unknown, and comes through as it is."""
     try:
         yield
     except (CommitFailedError, SchemaMismatchError) as error:
-        raise Conflict(f'table "{name}": another commit came first ({error}); open it again') from error
+        raise Conflict(f'table "{table.name}": another commit came first ({error}); open it again') from error
+    except DeltaError as error:
+        if deltalog.newest(table.files, table.name) > table.version and table.files.size(deltalog.commit_path(table.name, table.version + 1)) is None:
+            raise Conflict(f'table "{table.name}": the log behind version {table.version} has been cleaned away; open it again') from error
+        raise
     except OSError as error:
         if error.errno == 28 or "No space left" in str(error):
-            raise Full(f'no space left to commit to table "{name}"') from error
+            raise Full(f'no space left to commit to table "{table.name}"') from error
         raise
 
 
