@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
+from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader
 from starlette.applications import Starlette
@@ -17,8 +18,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from millstream.app.console import views
+from millstream.app.console import deciding, making, overview, tables
+from millstream.app.console.rates import Rates
+from millstream.app.console.show import Bar, Link, Tag, Values, code
 from millstream.app.workspace import Workspace
 from millstream.declare.errors import ConfigError, MillstreamError, NotFound
 
@@ -26,70 +30,102 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 NAV = (("Overview", "/"), ("Tables", "/tables"), ("SQL", "/sql"), ("Runs", "/runs"), ("Models", "/models"), ("Experiments", "/experiments"),
        ("Endpoints", "/endpoints"), ("Monitors", "/monitors"), ("Trace", "/trace"))  # fmt: skip
 POLICY = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src data:; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+HEADERS = [(b"content-security-policy", POLICY.encode()), (b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"),
+           (b"x-frame-options", b"DENY"), (b"cross-origin-resource-policy", b"same-origin")]  # fmt: skip
+View = Callable[[Workspace, Request], Values]
 
 
-def app(ws: Workspace, *, token: str | None = None, hosts: tuple[str, ...] = LOOPBACK) -> Starlette:
+def app(ws: Workspace, *, token: str | None = None, hosts: tuple[str, ...] = LOOPBACK) -> ASGIApp:
     """The pages of a project.
 
     Args:
         token: Asked for on every page when given: `Authorization: Bearer`, or once as `?token=`, then a cookie.
         hosts: Names it answers to; others are refused, so that a page elsewhere cannot reach it by a name of its own.
     """
-    pages = Environment(loader=PackageLoader("millstream.app.console", "pages"), autoescape=True, trim_blocks=True)
+    pages = Environment(loader=PackageLoader("millstream.app.console", "pages"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    pages.filters["code"] = code
+    pages.tests |= {"link": lambda cell: isinstance(cell, Link), "tag": lambda cell: isinstance(cell, Tag), "bar": lambda cell: isinstance(cell, Bar)}
 
-    def page(template: str, view: Callable[[Workspace, Request], dict[str, Any]]) -> Callable[[Request], Awaitable[Response]]:
+    def render(request: Request, template: str, values: Values, status: int = 200) -> Response:
+        here = "/" + request.url.path.split("/")[1]
+        text = pages.get_template(template).render(project=ws.project.name, profile=ws.settings.profile, nav=NAV, here=here,
+                                                   now=datetime.now(UTC).strftime("%H:%M:%S"), **values)  # fmt: skip
+        return HTMLResponse(text, status, {"cache-control": "no-store"})
+
+    def page(template: str, view: View) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            status = 200
             try:
-                values = await run_in_threadpool(view, ws, request)
+                return render(request, template, await run_in_threadpool(view, ws, request))
             except NotFound as error:
-                status, values = 404, {"title": "Not found", "kind": "", "lead": str(error), "sections": [], "template": "thing.html"}
+                return render(request, "thing.html", {"title": "Not found", "lead": str(error), "sections": []}, 404)
             except MillstreamError as error:
-                status, values = 503, {"title": "Not now", "kind": "", "lead": str(error), "sections": [], "template": "thing.html"}
-            here = "/" + request.url.path.split("/")[1]
-            text = pages.get_template(values.pop("template", template)).render(
-                project=ws.project.name, profile=ws.settings.profile, nav=NAV, here=here, now=datetime.now(UTC).strftime("%H:%M:%S"), **values)  # fmt: skip
-            return HTMLResponse(text, status)
+                return render(request, "thing.html", {"title": "Not now", "lead": str(error), "sections": []}, 503)
 
         return answer
 
+    async def lost(request: Request, error: Exception) -> Response:
+        return render(request, "thing.html", {"title": "Not found", "lead": f"Nothing is at `{request.url.path}`.", "sections": []}, 404)
+
+    async def failed(request: Request, error: Exception) -> Response:
+        lead = f"{type(error).__name__}: {error}. That is a fault of Millstream; the console's output says where."
+        return render(request, "thing.html", {"title": "This page failed", "lead": lead, "sections": []}, 500)
+
     routes = [
-        Route("/", page("home.html", views.home)), Route("/tables", page("list.html", views.tables)), Route("/tables/{name}", page("thing.html", views.table)),
-        Route("/sql", page("sql.html", views.sql)), Route("/runs", page("list.html", views.runs)), Route("/runs/{name}", page("thing.html", views.run)),
-        Route("/models", page("list.html", views.models)), Route("/models/{name}", page("thing.html", views.model)),
-        Route("/experiments", page("list.html", views.experiments)), Route("/experiments/{name}", page("thing.html", views.experiment)),
-        Route("/endpoints", page("list.html", views.endpoints)), Route("/endpoints/{name}", page("thing.html", views.endpoint)),
-        Route("/monitors", page("list.html", views.monitors)), Route("/monitors/{name}", page("thing.html", views.monitor)),
-        Route("/trace", page("trace.html", views.trace)), Route("/{kind}/{name}", page("thing.html", views.noun)),
         Mount("/static", StaticFiles(directory=str(files("millstream.app.console").joinpath("static")))),
+        Route("/", page("home.html", overview.home)), Route("/sql", page("sql.html", tables.sql)), Route("/trace", page("trace.html", deciding.trace)),
+        Route("/tables", page("list.html", tables.tables)), Route("/tables/{name}", page("thing.html", tables.table)),
+        Route("/runs", page("list.html", making.runs)), Route("/runs/{name}", page("thing.html", making.run)),
+        Route("/models", page("list.html", making.models)), Route("/models/{name}", page("thing.html", making.model)),
+        Route("/experiments", page("list.html", deciding.experiments)), Route("/experiments/{name}", page("thing.html", deciding.experiment)),
+        Route("/endpoints", page("list.html", deciding.endpoints)), Route("/endpoints/{name}", page("thing.html", deciding.endpoint)),
+        Route("/monitors", page("list.html", deciding.monitors)), Route("/monitors/{name}", page("thing.html", deciding.monitor)),
+        Route("/{kind}/{name}", page("thing.html", tables.noun)),
     ]  # fmt: skip
-    made = Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))])
+    made = Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
+                     exception_handlers={404: lost, Exception: failed})  # fmt: skip
+    made.state.rates = Rates()
+    return _with_headers(made if token is None else _with_token(made, token))
 
-    async def guarded(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and token is not None:
-            request = Request(scope)
-            given = request.headers.get("authorization", "").removeprefix("Bearer ") or request.cookies.get("millstream", "")
-            asked = request.query_params.get("token", "")
-            if not hmac.compare_digest(given.encode(), token.encode()):
-                right = hmac.compare_digest(asked.encode(), token.encode())
-                answer: Response = RedirectResponse(request.url.path, 303) if right else PlainTextResponse("a token is needed: open /?token=…\n", 401)
-                if right:
-                    answer.set_cookie("millstream", token, httponly=True, samesite="strict")
-                await answer(scope, receive, send)
-                return
 
-        async def with_headers(message: Any) -> None:
+def _with_token(inner: ASGIApp, token: str) -> ASGIApp:
+    """Asks for the token before anything else is looked at."""
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await inner(scope, receive, send)
+            return
+        request = Request(scope)
+        given = request.headers.get("authorization", "").removeprefix("Bearer ") or request.cookies.get("millstream", "")
+        if _same(given, token):
+            await inner(scope, receive, send)
+            return
+        answer: Response = PlainTextResponse("a token is needed: open /?token=… once, or send Authorization: Bearer …\n", 401, {"www-authenticate": "Bearer"})
+        if _same(request.query_params.get("token", ""), token):
+            rest = urlencode([(k, v) for k, v in request.query_params.multi_items() if k != "token"])
+            # One slash in front, whatever was asked for: two of them would lead to another host.
+            answer = RedirectResponse("/" + request.url.path.lstrip("/\\") + (f"?{rest}" if rest else ""), 303)
+            answer.set_cookie("millstream", token, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+        await answer(scope, receive, send)
+
+    return guarded
+
+
+def _same(given: str, token: str) -> bool:
+    return hmac.compare_digest(given.encode(), token.encode())
+
+
+def _with_headers(inner: ASGIApp) -> ASGIApp:
+    """Every reply, refusals too, says what a page may load: only what comes from here."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] += [
-                    (b"content-security-policy", POLICY.encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                    (b"referrer-policy", b"no-referrer"),
-                ]
+                message["headers"] = [*message["headers"], *HEADERS]
             await send(message)
 
-        await made(scope, receive, with_headers)
+        await inner(scope, receive, told)
 
-    return guarded  # type: ignore[return-value]
+    return answer
 
 
 def run(ws: Workspace) -> None:
@@ -98,11 +134,23 @@ def run(ws: Workspace) -> None:
     Raises:
         ConfigError: The address is beyond loopback and there is no token.
     """
-    import uvicorn
+    from millstream.serve.server import is_loopback
 
     host, port, token = ws.settings.console_host, ws.settings.console_port, ws.settings.console_token
-    if host not in LOOPBACK and not token:
+    if not is_loopback(host) and not token:
         raise ConfigError(f"console.host is {host}, beyond loopback, and there is no console.token; set one (env:NAME or file:PATH), or bind 127.0.0.1")
-    print(f"console: http://{host}:{port}", flush=True)
-    hosts = LOOPBACK if host in LOOPBACK else ("*",)
-    uvicorn.run(app(ws, token=token, hosts=hosts), host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+    hosts = (*LOOPBACK, host) if is_loopback(host) else ("*",)
+    _listen(app(ws, token=token, hosts=hosts), host, port)
+
+
+def _listen(made: Any, host: str, port: int) -> None:
+    import uvicorn
+
+    class Announcing(uvicorn.Server):
+        async def startup(self, sockets: list[Any] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                bound = self.servers[0].sockets[0].getsockname()
+                print(f"console: http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}", flush=True)
+
+    Announcing(uvicorn.Config(made, host=host, port=port, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5)).run()

@@ -21,6 +21,7 @@ SHARES = (
 )
 HOURS = """select s.local_hour as hour, avg(f.late::int) as late, avg(f.arr_delay) as delay from flight_days f join scheduled s using (flight_id)
   where f.late is not null group by all order by all"""
+KINDS = {"ks": "distribution", "tv": "shares of categories", "nulls": "share of NULL", "unseen": "share unseen before"}
 MONTHS = "select month(ts) as month, avg(late::int) as late from flight_days where late is not null group by all order by all"
 
 
@@ -30,11 +31,14 @@ def write(told: Told, path: Path) -> None:
         ("Calibration on November and December", "Predicted against actual share of late flights, by tenths of the prediction; on the dashed line a model means what it says.", _calibration(told)),
         ("Shares of the arms, day by day", "The A/B test keeps its halves; the bandit moves its traffic to the arm that has earned more.", _shares(told)),
         ("Delay by hour of departure", "Share of flights that arrive more than 15 minutes late; delays add up over a day.", _hours(told)),
-        ("Drift against the training set", "Distance of November and December from January to October, 0 to 1; above the tolerance a column has drifted.", _drift(told)),
         ("Share of late flights, month by month", "What the drift monitor is about: December is another season.", _months(told)),
+        ("Drift against the training set", "Distance of November and December from January to October, 0 to 1; beyond the mark (tolerance and what chance allows) a column has drifted.", _drift(told)),
     ]  # fmt: skip
     style = files("millstream.app.console").joinpath("static/console.css").read_text(encoding="utf-8")
-    body = "".join(f"<section><h2>{escape(t)}</h2><p class='quiet'>{escape(text)}</p><div class='card'>{drawn}</div></section>" for t, text, drawn in sections)
+    body = "".join(
+        f"<section class='{'half' if 'figure' in drawn else ''}'><h2>{escape(t)}</h2><p class='quiet'>{escape(text)}</p><div class='card'>{drawn}</div></section>"
+        for t, text, drawn in sections
+    )
     figures = "".join(
         f"<div class='card'><div class='name'>{escape(name)}</div><div class='figure'>{escape(value)} <small>{escape(unit)}</small></div></div>"
         for name, value, unit in _figures(told)
@@ -43,7 +47,7 @@ def write(told: Told, path: Path) -> None:
         f"<!doctype html><html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>Flights · Millstream</title><style>{style}</style></head><body><main><h1>The flights that left New York in 2013</h1>"
         f"<p class='lead'>Will it arrive more than 15 minutes late? Two models, one A/B test, one bandit, two months of live requests.</p>"
-        f"<div class='grid'>{figures}</div>{body}</main></body></html>",
+        f"<div class='figures'>{figures}</div><div class='sections'>{body}</div></main></body></html>",
         encoding="utf-8",
     )
 
@@ -67,8 +71,9 @@ def _calibration(told: Told) -> str:
     for row in _ask(told, CALIBRATION):
         series[row["model"]].append((row["predicted"], row["happened"]))
     return charts.lines(
-        series, label="Calibration of each model", low=0.0, high=1.0, diagonal=True, x_labels=[(x / 10, f"{x / 10:.1f}") for x in range(1, 10, 2)]
-    )
+        series, label="Calibration of each model", low=0.0, high=1.0, diagonal=True, x_labels=[(x / 10, f"{x / 10:.1f}") for x in range(11)],
+        x_name="predicted", y_name="share that was late",
+    )  # fmt: skip
 
 
 def _shares(told: Told) -> str:
@@ -80,26 +85,40 @@ def _shares(told: Told) -> str:
     for (experiment, day), arms in sorted(counts.items()):
         series[f"{experiment}: trees"].append((days.index(day), arms.get("trees", 0) / sum(arms.values())))
     return charts.lines(
-        series, label="Share of the arm trees in each experiment", low=0.0, high=1.0, x_labels=[(i, day[5:]) for i, day in enumerate(days) if i % 10 == 0]
-    )
+        series, label="Share of the arm trees in each experiment", low=0.0, high=1.0, x_labels=[(i, day[5:]) for i, day in enumerate(days) if i % 10 == 0],
+        x_name="day", y_name="share of trees",
+    )  # fmt: skip
 
 
 def _hours(told: Told) -> str:
     rows = _ask(told, HOURS)
-    return charts.bars([(str(r["hour"]), r["late"]) for r in rows], label="Share of late flights by scheduled hour")
+    return charts.bars(
+        [(str(r["hour"]), r["late"]) for r in rows], label="Share of late flights by scheduled hour", x_name="scheduled hour, local", y_name="share late"
+    )
 
 
 def _months(told: Told) -> str:
     names = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-    return charts.bars([(names[r["month"] - 1], r["late"]) for r in _ask(told, MONTHS)], label="Share of late flights by month")
+    return charts.bars(
+        [(names[r["month"] - 1], r["late"]) for r in _ask(told, MONTHS)], label="Share of late flights by month", x_name="month of 2013", y_name="share late"
+    )
 
 
 def _drift(told: Told) -> str:
-    columns: dict[str, float] = {}
+    """The distances furthest beyond what chance allows, each with a mark where it would count as drift."""
+    rows = []
     for verdict in told.found["monitors"]:
-        if verdict["check"] == "drift":
-            columns = {name: c["distance"] for name, c in verdict["details"].get("columns", {}).items() if c.get("distance") is not None}
-    worst = sorted(columns.items(), key=lambda item: -item[1])[:12]
-    rows = "".join(f"<tr><td>{escape(name)}</td><td style='width:60%'><svg viewBox='0 0 100 6' width='100%' height='12' preserveAspectRatio='none' class='chart' role='img' "
-                   f"aria-label='{value:.3f}'><rect class='bar s0' width='{min(100.0, value * 100):.1f}' height='6'/></svg></td><td class='n'>{value:.3f}</td></tr>" for name, value in worst)  # fmt: skip
-    return f"<div class='chart'><table><tbody>{rows}</tbody></table></div>" if rows else "<p class='quiet'>Nothing has been compared.</p>"
+        bound = verdict.get("bound") or 0.0
+        for d in verdict["details"].get("distances", [])[:14] if verdict["check"].startswith("drift") else []:
+            mark = min(1.0, bound + d["allowance"])
+            rows.append(
+                f"<tr><td>{escape(d['column'])}</td><td><span class='bar'><span class='track'><span class='fill{' bad' if d['status'] == 'drifted' else ''}' "
+                f"style='width:{100 * min(1.0, d['value']):.1f}%'></span><span class='mark' style='left:{100 * mark:.1f}%'></span></span></span></td>"
+                f"<td class='n'>{d['value']:.3f}</td><td>{KINDS.get(d['kind'], d['kind'])}</td><td><span class='tag{' warn' if d['status'] == 'drifted' else ' plain'}'>{escape(d['status'])}</span></td></tr>"
+            )
+    head = "<tr><th>column</th><th>distance</th><th class='n'></th><th>compared</th><th>status</th></tr>"
+    return (
+        f"<div class='scroll'><table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table></div>"
+        if rows
+        else "<p class='empty'>Nothing has been compared.</p>"
+    )

@@ -1,0 +1,93 @@
+"""Pages of what was made: runs and versions of models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.requests import Request
+
+from millstream.app import lookup
+from millstream.app.console.show import Figure, Grid, Link, Section, Tag, Values, grid, moment, number, seconds, text
+from millstream.app.console.tables import around
+from millstream.app.workspace import Workspace
+
+PLAIN = (
+    "model",
+    "version",
+    "aliases",
+    "created",
+    "run",
+    "seconds",
+    "promoted",
+    "verdict",
+    "promote_if",
+    "judged_by",
+    "code",
+    "seed",
+    "input",
+    "output",
+    "file",
+)
+TITLES = {"training_set": "Training set", "tables": "Versions of the lake's tables", "features": "Definitions of features", "libraries": "Libraries",
+          "parameters": "Parameters", "derive": "Derived columns", "labels": "Labels", "metrics": "Metrics"}  # fmt: skip
+
+
+def runs(ws: Workspace, request: Request) -> Values:
+    rows = [{"run": Link(r["run"], f"/runs/{r['run']}", mono=True), "status": Tag(r["status"]), "started": moment(r["started"]), "took": seconds(r["seconds"]),
+             "made": r["made"], "up to date": r["up to date"], "failed": r["failed"]} for r in lookup.runs(ws, 100)]  # fmt: skip
+    return {"title": "Runs", "lead": "What was brought up to date, newest first.",
+            "grid": grid(rows, name="list", empty="No run yet: `millstream run` makes everything that is declared.")}  # fmt: skip
+
+
+def run(ws: Workspace, request: Request) -> Values:
+    found = lookup.run(ws, request.path_params["name"])
+    results = found.get("results", [])
+    waiting = [{"name": n, "kind": "", "status": "waiting" if found["status"] == "running" else found["status"]} for n in found["steps"] if not results]
+    rows = [[_asset(ws, r["name"]), r["kind"].replace("_", " "), Tag(r["status"]), seconds(r.get("seconds")), f"{r['rows']:,}" if r.get("rows") else "",
+             r.get("error") or r.get("note", "")] for r in [*results, *waiting]]  # fmt: skip
+    steps = Grid(["asset", "kind", "status", "took", "rows", "found"], rows, "steps", ("took", "rows"), ("found",), "Nothing was selected.")
+    counts = {word: sum(r["status"] == word for r in results) for word in ("made", "skipped", "failed", "blocked")}
+    figures = [Figure("Made", f"{counts['made']:,}"), Figure("Up to date", f"{counts['skipped']:,}"),
+               Figure("Failed or blocked", f"{counts['failed'] + counts['blocked']:,}", tone="bad" if counts["failed"] else "")]  # fmt: skip
+    return {"title": found["run"], "kind": "run", "tag": Tag(found["status"]), "lead": f"Started {moment(found['started_at'])} UTC", "figures": figures,
+            "sections": [Section("Steps", grid=steps)]}  # fmt: skip
+
+
+def _asset(ws: Workspace, name: str) -> object:
+    from millstream.app.console.show import link
+
+    return Link(name, link(ws.project.by_name[name])) if name in ws.project.by_name else name
+
+
+def models(ws: Workspace, request: Request) -> Values:
+    rows = [{k: Link(v, f"/models/{v}") if k == "model" else v for k, v in r.items()} for r in lookup.models(ws)]
+    declared = ", ".join(ws.project.models)
+    empty = f"No version yet of {declared}: `millstream run` trains them." if declared else "No model is declared: `@ms.model` over a training set makes one."
+    return {"title": "Models", "lead": "Every version, newest first. The champion serves; a challenger has missed its promotion.",
+            "grid": grid(rows, name="list", empty=empty)}  # fmt: skip
+
+
+def model(ws: Workspace, request: Request) -> Values:
+    name = request.path_params["name"]
+    found = lookup.model(ws, name)
+    noun = ws.project.by_name[name.partition("@")[0]]
+    figures = [Figure(m, number(v)) for m, v in found["metrics"].items() if m in noun.metrics]  # type: ignore[attr-defined]
+    figures += [Figure("Aliases", ", ".join(found["aliases"]) or "none")]
+    facts = [(k.replace("_", " "), moment(found[k]) if k == "created" else seconds(found[k]) if k == "seconds" else text(found[k])) for k in PLAIN
+             if found.get(k) not in (None, "", {}, []) and k not in ("model", "aliases")]  # fmt: skip
+    shown = {figure.name for figure in figures}
+    parts = [_part(key, found[key]) for key in TITLES if found.get(key) and not (key == "metrics" and shown >= set(found[key]))]
+    sections = [Section("Version", facts=facts), *parts]
+    if found.get("columns"):
+        sections.append(Section(f"Columns ({len(found['columns'])})", chips=[str(c) for c in found["columns"]]))
+    return {"title": f"{found['model']}@{found['version']}", "kind": "model", "lead": noun.doc, "figures": figures, "sections": [*sections, *around(ws, noun)]}
+
+
+def _part(key: str, value: Any) -> Section:
+    if isinstance(value, Mapping):
+        facts = [(str(k).replace("_", " ") if key == "training_set" else str(k), moment(v) if k == "until" else str(v) if key == "libraries" else text(v))
+                 for k, v in value.items()]  # fmt: skip
+    else:
+        facts = [(str(i + 1), text(v)) for i, v in enumerate(value if isinstance(value, list | tuple) else [value])]
+    return Section(TITLES[key], facts=facts, half=True)

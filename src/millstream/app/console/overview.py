@@ -1,0 +1,123 @@
+"""The first page: how much, how fast, how far behind, the graph with the same at each of its boxes, the last runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+
+from millstream.app import lookup
+from millstream.app.console.graph import Drawing, Node, layout
+from millstream.app.console.rates import Rates
+from millstream.app.console.show import Figure, Grid, Link, Tag, Values, link, moment, rate, seconds
+from millstream.app.workspace import Workspace
+
+if TYPE_CHECKING:
+    from millstream.declare.features import Features
+
+Row = Mapping[str, Any]
+
+
+def home(ws: Workspace, request: Request) -> Values:
+    streams = lookup.streams(ws)
+    seen: Rates = request.app.state.rates
+    rates = {s["stream"]: seen.see(s["stream"], s["end"]) for s in streams}
+    verdicts = [v for name in ws.project.monitors for v in ws.verdicts(name, latest=True)]
+    runs = [[Link(moment(r["started"]), f"/runs/{r['run']}"), Tag(r["status"]), f"{r['made']:,}", seconds(r["seconds"])] for r in lookup.runs(ws, 8)]
+    rows = [[Link(s["stream"], f"/tables/{s['stream']}"), f"{s['in the log']:,}", f"{s['in the lake']:,}", f"{s['behind']:,}", rate(rates[s["stream"]]),
+             s["newest event"] or None] for s in streams]  # fmt: skip
+    return {
+        "title": "Overview", "lead": _lead(ws), "figures": _figures(streams, rates, verdicts),
+        "drawing": draw(ws), "notes": _notes(ws, streams, rates), "marks": _marks(ws, verdicts),
+        "streams": Grid(["stream", "in the log", "in the lake", "behind", "events/s", "newest event"], rows, "streams",
+                        ("in the log", "in the lake", "behind", "events/s"), empty="No stream is declared: add one to `streams.py`."),
+        "runs": Grid(["started", "status", "made", "took"], runs, "runs", ("made", "took"), empty="No run yet: `millstream run` makes everything that is declared."),
+    }  # fmt: skip
+
+
+def _lead(ws: Workspace) -> str:
+    kinds: dict[str, int] = {}
+    for noun in ws.project.nouns:
+        kinds[noun.kind] = kinds.get(noun.kind, 0) + 1
+    return ", ".join(f"{n} {kind.replace('_', ' ')}{'s' if n > 1 and kind != 'features' else ''}" for kind, n in kinds.items())
+
+
+def _figures(streams: Sequence[Row], rates: Mapping[str, float | None], verdicts: Sequence[Row]) -> list[Figure]:
+    known = [r for r in rates.values() if r is not None]
+    behind = sum(s["behind"] for s in streams)
+    wrong = sum(v["status"] in ("violated", "drifted") for v in verdicts)
+    unsure = sum(v["status"] == "unknown" for v in verdicts)
+    well = f"{len(verdicts) - wrong - unsure} of {len(verdicts)}" if verdicts else "–"
+    note = f"ok, {wrong} not" if wrong else "ok" if verdicts else "never looked: millstream monitor"
+    return [
+        Figure("Events in the lake", f"{sum(s['in the lake'] for s in streams):,}"),
+        Figure("Coming in", rate(sum(known) if known else None), "events/s"),
+        Figure("Behind", f"{behind:,}", "records to land"),
+        Figure("Checks of monitors", well, note, "bad" if wrong else ""),
+    ]
+
+
+def draw(ws: Workspace) -> Drawing:
+    """Boxes for what events become; an endpoint's decisions stand after it, as one more stream."""
+    project, graph = ws.project, ws.project.graph
+    names = [n for n in graph.order() if n in project.by_name and project.by_name[n].kind not in ("source", "monitor")]
+    nodes = [Node(n, project.by_name[n].kind, link(project.by_name[n])) for n in names]
+    edges = [(u, n) for n in names for u in graph.upstream(n)]
+    for endpoint in project.endpoints.values():
+        nodes.append(Node(endpoint.decisions, "stream", f"/tables/{endpoint.decisions}"))
+        edges.append((endpoint.name, endpoint.decisions))
+    direct = {s for s, t in edges for e in project.experiments if t == e}
+    # An endpoint reaches its models through its experiments: the second way to the same box only crosses lines.
+    kept = [(s, t) for s, t in edges if not (t in project.endpoints and s in direct and project.endpoints[t].experiments)]
+    return layout(nodes, kept)
+
+
+def _notes(ws: Workspace, streams: Sequence[Row], rates: Mapping[str, float | None]) -> dict[str, str]:
+    """What stands below each name: rates and lags of what is live, size or state of the rest."""
+    notes = {s["stream"]: f"{rate(rates[s['stream']])}/s · {s['behind']:,} behind" for s in streams}
+    for noun in ws.project.nouns:
+        if noun.kind in ("table", "training_set", "model"):
+            doc = ws.state.get("asset", noun.name)
+            if doc is None:
+                notes[noun.name] = f"{noun.kind.replace('_', ' ')}, not made"
+            else:
+                notes[noun.name] = _trained(doc.value) if noun.kind == "model" else f"{doc.value['rows']:,} rows"
+    for features in ws.project.features.values():
+        lag = behind(ws, features)
+        notes[features.name] = "not filled yet" if lag is None else f"live · {lag:,} behind"
+    for row in lookup.experiments(ws):
+        notes[row["experiment"]] = f"{row['status']}, phase {row['phase']}" if row["phase"] else "not started"
+    for endpoint in ws.project.endpoints.values():
+        landed = next(s["end"] for s in streams if s["stream"] == endpoint.decisions)
+        notes[endpoint.name] = f"{landed:,} decisions"
+    return notes
+
+
+def _trained(value: Row) -> str:
+    """`v3 · auc 0.723`, from the record of its making."""
+    words = str(value.get("note", "")).split()
+    return f"v{value['version']}" + (f" · {words[2]} {words[3]}" if len(words) > 3 and words[0] == "version" else "")
+
+
+def behind(ws: Workspace, features: Features) -> int | None:
+    """Records of the log that the online store has not applied; None when it was never filled, or is not of a stream."""
+    from millstream.declare.stream import Stream
+
+    source = features.source
+    if not isinstance(source, Stream) or ws.log.topic(source.name) is None:
+        return None
+    applied = ws.online.applied(ws.definition(features).generation)
+    if applied is None or not applied.active:
+        return None
+    return sum(max(0, end.high - applied.offsets.get(p, 0)) for p, end in ws.log.ends(source.name).items())
+
+
+def _marks(ws: Workspace, verdicts: Sequence[Row]) -> dict[str, str]:
+    """Noun -> the worst that its monitors say of it."""
+    ranks = ("violated", "drifted", "unknown", "ok")
+    marks: dict[str, str] = {}
+    for v in verdicts:
+        if v["status"] in ranks:
+            marks[v["target"]] = min(marks.get(v["target"], "ok"), v["status"], key=ranks.index)
+    return marks
