@@ -23,12 +23,9 @@ def ask(ws: Workspace, query: str, limit: int | None = None) -> pa.Table:
     import pyarrow as pa
 
     from millstream.transform.guard import read_only
-    from millstream.transform.parse import dependencies
 
-    names = ws.lake.names()
-    text = read_only(query, names)
-    used = [n for n in dependencies(text) if n in set(names)]
-    reader = ws.sql.query(text, {n: ws.lake.table(n).snapshot() for n in used}, ws.project.params)
+    text = read_only(query, ws.lake.names())
+    reader = ws.sql.query(text, {name: ws.lake.table(name).snapshot() for name in text.tables}, ws.project.params)
     batches, rows = [], 0
     try:
         for batch in reader:

@@ -96,10 +96,17 @@ def show(context: Context, what: str, name: str | None, as_json: bool, limit: in
     if as_json:
         context.json(found)
         return
+    steps = found.pop("results", None) if what == "run" else None
     rows = found if isinstance(found, list) else [{"": key, " ": _line(value)} for key, value in found.items()]
     if not rows:
         context.err.print(f"no {what} yet")
         return
+    _rows(context, rows)
+    if steps:
+        _rows(context, [{"asset": s["name"], **{k: s[k] for k in ("kind", "status", "seconds", "rows", "error")}} for s in steps])
+
+
+def _rows(context: Context, rows: list[dict[str, Any]]) -> None:
     columns = list(rows[0])
     context.table("", columns, [[_line(row[c]) for c in columns] for row in rows], right=[c for c in columns if isinstance(rows[0][c], int | float)])
 
@@ -111,7 +118,7 @@ def _line(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, dict):
         return "\n".join(f"{k}: {_line(v)}" for k, v in value.items())
-    return ", ".join(_line(v) for v in value) if isinstance(value, list | tuple) else str(value)
+    return ", ".join(_line(v) for v in value) if isinstance(value, list | tuple) else "" if value is None else str(value)
 
 
 @click.command()

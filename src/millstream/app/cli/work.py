@@ -81,28 +81,48 @@ def run(context: Context, selectors: tuple[str, ...], as_json: bool, force: bool
     from millstream.app.run.steps import steps
 
     ws = context.workspace
-    given = {name: value for name, _, value in (p.partition("=") for p in params)}
-    models = {name: _typed(model.params, given) for name, model in ws.project.models.items()} if given else {}
-    every = steps(ws, model_params=models)
-    names = set(_selected(every, selectors, lambda: [a.name for a in _plan(context, ()).stale]))
+    names = set(_selected(steps(ws), selectors, lambda: [a.name for a in _plan(context, ()).stale]))
+    given = _params(ws, params, names)
+    every = steps(ws, model_params=given)
     with runner.alone(ws.folder), _bars(context) as (report, told):
         done = runner.run([s for s in every if s.name in names], ws.state, force=force or bool(given and selectors), workers=workers, report=report, told=told)
+    _end(context, done, as_json)
+
+
+def _end(context: Context, done: list[Any], as_json: bool) -> None:
+    """What became of the steps, and the exit code."""
+    from millstream.app.run import runner
+
     failed = [d for d in done if d.status in ("failed", "blocked")]
     if as_json:
         context.json([runner._row(d) for d in done])
     else:
-        made = [d for d in done if d.status == "made"]
-        context.err.print(f"{'[red]failed[/]' if failed else '[green]done[/]'}: {len(made)} made, {len(done) - len(made) - len(failed)} up to date"
+        made = sum(d.status == "made" for d in done)
+        context.err.print(f"{'[red]failed[/]' if failed else '[green]done[/]'}: {made} made, {len(done) - made - len(failed)} up to date"
                           + (f", {len(failed)} failed or blocked" if failed else ""))  # fmt: skip
     if failed:
         raise click.exceptions.Exit(1)
 
 
-def _typed(defaults: dict[str, Any], given: dict[str, str]) -> dict[str, Any]:
-    unknown = set(given) - set(defaults)
-    if unknown:
-        raise UsageError(f"no parameter {', '.join(sorted(unknown))}; there are {', '.join(defaults) or 'none'}")
-    return {name: type(defaults[name])(value) if defaults[name] is not None else value for name, value in given.items()}
+def _params(ws: Any, words: tuple[str, ...], selected: set[str]) -> dict[str, dict[str, Any]]:
+    """Model -> the parameters that are said for it: each goes to every selected model that has one of its name."""
+    if not words:
+        return {}
+    from millstream.train.run import parameters
+
+    models = {name: model for name, model in ws.project.models.items() if name in selected}
+    given: dict[str, dict[str, Any]] = {name: {} for name in models}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise UsageError(f'--param wants NAME=VALUE, found "{word}"')
+        takers = [model for model in models.values() if name in model.params]
+        if not takers:
+            known = dict.fromkeys(p for model in models.values() for p in model.params)
+            raise UsageError(f'no selected model has a parameter "{name}"; there are {", ".join(known) or "none"}')
+        for model in takers:
+            given[model.name][name] = parameters(model, {name: value})[name]
+    return given
 
 
 @contextmanager
@@ -158,10 +178,7 @@ def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool) ->
     chosen = [s for s in steps(ws, until_us=until_us) if isinstance(s, SourceStep) or (isinstance(s, StreamStep) and not no_sink)]
     with runner.alone(ws.folder), _bars(context) as (report, told):
         done = runner.run(chosen, ws.state, report=report, told=told)
-    if as_json:
-        context.json([runner._row(d) for d in done])
-    if any(d.status in ("failed", "blocked") for d in done):
-        raise click.exceptions.Exit(1)
+    _end(context, done, as_json)
 
 
 @click.command()
