@@ -297,6 +297,16 @@ def test_a_wrong_line_of_json(tmp_path: Path, line: str, says: str) -> None:
     assert raw == [line.encode()] and errors[0].startswith("x.jsonl:2: ") and says in errors[0]
 
 
+@pytest.mark.parametrize("line", ["null", "null null", "nullx", '"{"', "7", "[{}]"])
+def test_a_first_line_that_is_no_object_kills_nobody(tmp_path: Path, line: str) -> None:
+    good = '{"flight_id": "f", "carrier": "UA", "delay": 1, "ts": "2013-01-01T00:00:00Z"}'
+    rows, errors, raw = bad_of(tmp_path, f"{line}\n{good}\n{line}\n".encode(), "x.jsonl")
+    assert [r["_event_id"] for r in rows] == ["x.jsonl:2"] and raw == [line.encode()] * 2
+    assert [e.partition(": ")[0] for e in errors] == ["x.jsonl:1", "x.jsonl:3"]
+    rows, errors, raw = bad_of(tmp_path, f"{line}\n".encode(), "x.jsonl")
+    assert (rows, raw, len(errors)) == ([], [line.encode()], 1)
+
+
 # files change
 
 

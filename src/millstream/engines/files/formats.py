@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -94,6 +95,9 @@ class Csv:
         return {name: pa.array([row[at] if row[at] != "" else None for row in rows], pa.string()) for at, name in enumerate(self.header) if name in self.wanted}
 
 
+_OBJECT = re.compile(rb"\s*\{")
+
+
 class JsonLines:
     """One object a line."""
 
@@ -118,6 +122,8 @@ class JsonLines:
     def _parsed(self, data: bytes, count: int) -> dict[str, pa.Array]:
         if not count:
             return {field.name: pa.array([], field.type) for field in self.layout}
+        if not _OBJECT.match(data):  # Arrow's reader of JSON is killed (SIGSEGV) by a first value of null
+            raise pa.ArrowInvalid("no object comes first")
         options = pa_json.ReadOptions(use_threads=False, block_size=len(data) + 1)
         table = pa_json.read_json(io.BytesIO(data), options, pa_json.ParseOptions(explicit_schema=self.layout, unexpected_field_behavior="ignore"))
         if table.num_rows != count:
