@@ -14,12 +14,19 @@ from millstream.experiment.special import beta_cdf, chi2_tail, normal_cdf, norma
 stats = pytest.importorskip("scipy.stats")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.floats(0.3, 1e5), st.floats(0.3, 1e5))
 def test_beta(a: float, b: float) -> None:
     middle, spread = a / (a + b), math.sqrt(a * b / (a + b + 1)) / (a + b)
     x = np.clip(middle + spread * np.linspace(-6, 6, 41), 0, 1)
     assert beta_cdf(x, a, b) == pytest.approx(stats.beta.cdf(x, a, b), abs=1e-10)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(0.3, 1e5), st.floats(0.3, 1e5), st.floats(-6, 6))
+def test_one_number_is_as_one_of_many(a: float, b: float, off: float) -> None:
+    x = min(1.0, max(0.0, a / (a + b) + off * math.sqrt(a * b / (a + b + 1)) / (a + b)))
+    assert float(beta_cdf(x, a, b)) == pytest.approx(float(beta_cdf([0.5, x], a, b)[1]), rel=1e-12, abs=1e-300)
 
 
 def test_beta_of_a_million_rewards() -> None:

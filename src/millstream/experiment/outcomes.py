@@ -10,7 +10,9 @@ commit whose metadata names the versions it was made from: killed or run twice, 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -24,14 +26,14 @@ from millstream.declare.experiment import Experiment
 from millstream.declare.expression import Expression
 from millstream.declare.expression import compile as compile_expression
 from millstream.declare.outcome import Outcome, Reward
-from millstream.features.outcome import outcome_sql
+from millstream.features.outcome import outcome_sql, told
 
 if TYPE_CHECKING:
     from millstream.lake.lake import Lake
     from millstream.lake.table import LakeTable
     from millstream.transform.port import Relation, Sql
 
-FORMAT = 1
+FORMAT = 2
 META = "millstream.outcomes"
 REWARD = "reward"
 
@@ -117,7 +119,14 @@ def refresh(endpoint: Endpoint[Any, Any], lake: Lake, sql: Sql, params: Mapping[
     if first is None and low > 0 and last is not None:
         return Refreshed(table.version, 0, low, high)
     counted = _Counted(first, batches)
-    note = {META: {"format": FORMAT, "versions": {name: [t.uuid, t.version] for name, t in tables.items()}, "ripe": work.told_bounds()}}
+    note = {
+        META: {
+            "format": FORMAT,
+            "definition": work.definition(),
+            "versions": {name: [t.uuid, t.version] for name, t in tables.items()},
+            "ripe": work.told_bounds(),
+        }
+    }
     where = ("ts", low, max(high, low)) if low > 0 else None
     version = table.replace(pa.RecordBatchReader.from_batches(schema, counted), where=where, metadata=note)
     return Refreshed(version, counted.rows, low, high)
@@ -166,12 +175,20 @@ class _Work:
         extra = dict.fromkeys(["outcome", *(m for g in self.groups for m in g.metrics)])
         return pa.schema([*decided, *(pa.field(name, pa.float64()) for name in extra)])
 
+    def definition(self) -> str:
+        """Fingerprint of how decisions are judged: by another reward, horizon or parameter all are judged anew."""
+        said = json.dumps([[g.experiment, [[name, r.expression, told(r.outcome)] for name, r in g.metrics.items()]] for g in self.groups])
+        used = {name: self.params.get(name) for name in sorted(set(re.findall(r"\$(\w+)", said)))}
+        return hashlib.sha256(f"{said}{json.dumps(used, default=str)}".encode()).hexdigest()[:16]
+
     def told_bounds(self) -> dict[str, int]:
         return {self.groups[g].experiment or "": bound for g, bound in self.bounds.items()}
 
     def low(self, last: Mapping[str, Any] | None) -> int:
         """The least decision time whose row may differ from what is stored; 0 is all."""
-        if last is None or last.get("format") != FORMAT or any(r.outcome.credit != "all" for g in self.groups for r in g.metrics.values()):
+        if last is None or last.get("format") != FORMAT or last["definition"] != self.definition():
+            return 0
+        if any(r.outcome.credit != "all" for g in self.groups for r in g.metrics.values()):
             return 0
         if {name: uuid for name, (uuid, _) in last["versions"].items()} != {name: t.uuid for name, t in self.tables.items()}:
             return 0
@@ -209,7 +226,6 @@ class _Work:
         decisions = self.endpoint.decisions
         relations: dict[str, Relation] = {decisions: self.tables[decisions].snapshot()}
         keys = dict.fromkeys(k for r in group.metrics.values() for k in r.outcome.on)
-        told = ", ".join(f'"{k}"' for k in keys)
         picked = f"epoch_us(ts) < {bound} and ({group.chosen()})"
         # `credit` looks at neighbours before the interval, so only its whole history is right; low is 0 then.
         spine = self.sql.query(f'select row_number() over (order by ts, decision_id) - 1 as _row, ts as _t, * from "{decisions}" where {picked} and epoch_us(ts) >= {low}',
@@ -231,7 +247,6 @@ class _Work:
         decided = [f.name for f in schema if f.name in spine.schema.names]
         inner = ", ".join(f's."{c}"' for c in decided)
         text = f"""select {inner}, {_number("o0.outcome", tables["o0"])} as "outcome"{columns} from spine s {joins} order by s._row"""
-        assert told is not None
         found = self.sql.query(text, tables)
         for batch in found:
             yield _fitted(batch, schema)

@@ -42,6 +42,14 @@ def fields_of(stream: Stream[Any]) -> dict[str, Kind]:
     return {field.name: field.kind for field in stream.schema.fields}
 
 
+def told(outcome: Outcome) -> dict[str, Any]:
+    """All that decides an outcome besides the data, as plain JSON: equal ones judge alike."""
+    of = outcome.value
+    value = [of.operation, of.expression, of.default, of.scale] if isinstance(of, Aggregate) else of
+    return {"stream": outcome.stream.name, "on": list(outcome.on), "within_us": outcome.within_us, "where": outcome.where, "value": value,
+            "otherwise": outcome.otherwise, "credit": outcome.credit}  # fmt: skip
+
+
 def outcome_sql(outcome: Outcome, params: Mapping[str, Any], *, spine: str = "spine") -> OutcomeSql:
     """The query for this outcome.
 
