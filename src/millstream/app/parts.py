@@ -125,7 +125,8 @@ def schedule(ws: Workspace) -> None:
         begun = time.monotonic()
         persist("feedback", lambda: feedback(ws), stop)
         due.tick(datetime.now(UTC), stop)
-        stop.wait(max(0.1, 1.0 - (time.monotonic() - begun)))
+        took = time.monotonic() - begun
+        stop.wait(max(1.0 - took, 3.0 * took))  # never more than a quarter of a core, however much there is to judge
 
 
 def console(ws: Workspace) -> None:

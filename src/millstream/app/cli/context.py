@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -48,15 +49,11 @@ class Context:
 
     @cached_property
     def err(self) -> Console:
-        from rich.console import Console
-
-        return Console(stderr=True)
+        return _console(stderr=True)
 
     @cached_property
     def out(self) -> Console:
-        from rich.console import Console
-
-        return Console()
+        return _console()
 
     def json(self, value: Any) -> None:
         """One JSON document on stdout."""
@@ -81,6 +78,14 @@ class Context:
 
         return Progress(SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn(bar_width=28), MofNCompleteColumn(),
                         TextColumn("{task.fields[note]}"), TimeElapsedColumn(), console=self.err, transient=False, disable=not self.err.is_terminal)  # fmt: skip
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """As wide as the terminal; a file or a pipe has no width, and tables folded to 80 columns are hard to read there."""
+    from rich.console import Console
+
+    made = Console(stderr=stderr)
+    return made if made.is_terminal or "COLUMNS" in os.environ else Console(stderr=stderr, width=140)
 
 
 pass_context: Callable[[Any], Any] = click.pass_obj

@@ -24,7 +24,7 @@ from millstream.app.demo.traffic import Traffic, replay
 from millstream.declare.errors import UsageError, WorkFailed
 
 CUT = "2013-11-01"
-END = "2014-01-01"
+END = "2014-01-02"
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Story:
         self._chapter("Up to date again: what the new labels made stale", lambda: self._verb("run"))
         self._chapter("The experiment", lambda: self._keep("experiments", "experiment", "show"))
         self._chapter("The monitors", lambda: self._keep("monitors", "monitor", allowed=(0, 4)))
-        self._chapter("One prediction, traced to its source", lambda: self._keep("trace", "trace", self.told.traffic.last.decision_id))
+        self._chapter("One prediction, traced to its source", lambda: self._keep("trace", "trace", self.told.traffic.traced))
         self._chapter("Proof: no gap, no overlap, no double", lambda: self._keep("verify", "verify"))
         return self.told
 

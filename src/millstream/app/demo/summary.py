@@ -27,7 +27,7 @@ def show(told: Told, console: Console) -> None:
         f"  millstream sql 'select carrier, avg(delay) from arrivals group by all order by 2 desc'\n"
         f"  millstream explore departures\n"
         f"  millstream show model trees@champion\n"
-        f"  millstream trace {told.traffic.last.decision_id}\n"
+        f"  millstream trace {told.traffic.traced}\n"
         f"  edit tables/carrier_days.sql, then: millstream plan\n"
         f"  millstream up                   [dim]# everything, continuously, with a console[/]", title="What to try next", border_style="cyan"))  # fmt: skip
 

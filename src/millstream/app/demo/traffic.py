@@ -17,20 +17,27 @@ from millstream.declare.endpoint import Endpoint
 from millstream.declare.event import Event
 from millstream.declare.stream import Stream
 
-STEP = timedelta(minutes=30)
+STEP = timedelta(minutes=10)
+"""No longer than the online store keeps a moment exact behind the newest event (features.online.HEAD_US)."""
 ASKERS = 4
+TRACED_AFTER = timedelta(hours=12)
 
 
 @dataclass
 class Traffic:
-    """What was sent and answered; `latencies` are seconds a request, as the asker saw them."""
+    """What was sent and answered.
+
+    Attributes:
+        latencies: Seconds a request, as the asker saw them.
+        traced: A decision of the first day: its short windows hold what came live, its long ones what came from files.
+    """
 
     events: int = 0
     requests: int = 0
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
     arms: dict[str, int] = field(default_factory=dict)
-    last: Any = None
+    traced: str = ""
 
     def quantile(self, share: float) -> float:
         """Milliseconds."""
@@ -40,29 +47,29 @@ class Traffic:
 
 def replay(url: str, folder: Path, streams: dict[str, Stream[Any]], endpoint: Endpoint[Any, Any], start: datetime, end: datetime,
            progress: Callable[[datetime, Traffic], None]) -> Traffic:  # fmt: skip
-    """Send what became known in each half hour, then ask for each flight that was scheduled in it.
+    """Send what became known in each ten minutes, then ask for each flight that was scheduled in them.
 
-    A look-up counts only what was known before its own moment, so events of the same half hour may be sent first. Each
+    A look-up counts only what was known before its own moment, so events of the same ten minutes may be sent first. Each
     request carries the receipts of what was sent before it, and is answered when the features have applied them.
     """
     spine = endpoint.spine
     assert spine is not None, "the endpoint is over models"
     rows = {name: _Rows(folder / f"{name}.csv", stream.event, start, end) for name, stream in streams.items()}
     done, begun, moment = Traffic(), time.perf_counter(), start
-    clients = [Client(url, replay=True) for _ in range(ASKERS)]
-    with ThreadPoolExecutor(ASKERS) as pool:
+    with Client(url, replay=True) as client, ThreadPoolExecutor(ASKERS) as pool:
         while moment < end:
             moment += STEP
-            due = {name: rows[name].before(moment) for name in rows}
-            receipts = [clients[0].send(streams[name], events) for name, events in due.items() if events]
+            due = {name: events for name in rows if (events := rows[name].before(moment))}
+            receipts = list(pool.map(client.send, [streams[name] for name in due], due.values()))
             done.events += sum(map(len, due.values()))
-            asks = due[spine.name]
+            asks = due.get(spine.name, [])
             parts = [asks[i::ASKERS] for i in range(ASKERS)]
-            for answers in pool.map(_ask, clients, repeat(endpoint), parts, repeat(receipts)):
+            for answers in pool.map(_ask, repeat(client), repeat(endpoint), parts, repeat(receipts)):
                 for seconds, decision in answers:
                     done.latencies.append(seconds)
                     done.arms[decision.arm or "default"] = done.arms.get(decision.arm or "default", 0) + 1
-                    done.last = decision
+                    if not done.traced and moment - start > TRACED_AFTER:
+                        done.traced = decision.decision_id
             done.requests += len(asks)
             done.seconds = time.perf_counter() - begun
             progress(moment, done)
