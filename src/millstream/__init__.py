@@ -6,21 +6,21 @@
 
 from typing import TYPE_CHECKING, Any
 
-from millstream.declare.endpoint import decisions, endpoint
-from millstream.declare.event import ArrivalTime, Change, Event, EventTime, field
-from millstream.declare.experiment import assign, experiment
-from millstream.declare.features import agg, features
 from millstream.declare.front import keep_nouns as _keep_nouns
-from millstream.declare.model import Train, model
-from millstream.declare.monitor import expect, monitor
-from millstream.declare.outcome import outcome
-from millstream.declare.source import read, source
-from millstream.declare.stream import stream
-from millstream.declare.table import table
-from millstream.declare.training_set import by_time, training_set
 
 if TYPE_CHECKING:
+    from millstream.declare.endpoint import decisions, endpoint
+    from millstream.declare.event import ArrivalTime, Change, Event, EventTime, field
+    from millstream.declare.experiment import assign, experiment
+    from millstream.declare.features import agg, features
     from millstream.declare.load import load
+    from millstream.declare.model import Train, model
+    from millstream.declare.monitor import expect, monitor
+    from millstream.declare.outcome import outcome
+    from millstream.declare.source import read, source
+    from millstream.declare.stream import stream
+    from millstream.declare.table import table
+    from millstream.declare.training_set import by_time, training_set
 
 __all__ = [
     "ArrivalTime",
@@ -48,13 +48,44 @@ __all__ = [
     "training_set",
 ]
 
+# Where each name is found. It is imported when it is asked for: the command line's help needs none of them, nor Arrow behind them.
+_DOORS = {
+    "ArrivalTime": "event",
+    "Change": "event",
+    "Event": "event",
+    "EventTime": "event",
+    "Train": "model",
+    "agg": "features",
+    "assign": "experiment",
+    "by_time": "training_set",
+    "decisions": "endpoint",
+    "endpoint": "endpoint",
+    "expect": "monitor",
+    "experiment": "experiment",
+    "features": "features",
+    "field": "event",
+    "load": "load",
+    "model": "model",
+    "monitor": "monitor",
+    "outcome": "outcome",
+    "read": "source",
+    "source": "source",
+    "stream": "stream",
+    "table": "table",
+    "training_set": "training_set",
+}
+
 _keep_nouns(__name__)
 
 
 def __getattr__(name: str) -> Any:
-    """`load` is imported when it is asked for: declaring needs none of it."""
-    if name == "load":
-        from millstream.declare.load import load
+    if name not in _DOORS:
+        raise AttributeError(f"module 'millstream' has no attribute {name!r}")
+    from importlib import import_module
 
-        return load
-    raise AttributeError(f"module 'millstream' has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"millstream.declare.{_DOORS[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

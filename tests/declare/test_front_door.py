@@ -16,3 +16,16 @@ def test_nouns_outlive_the_import_of_rooms() -> None:
     )
     done = subprocess.run([sys.executable, "-c", "import sys\n" + code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_name_is_loaded_when_it_is_asked_for_and_all_are_there() -> None:
+    code = (
+        "import sys\nimport millstream as ms\n"
+        "assert 'pyarrow' not in sys.modules and 'millstream.declare.stream' not in sys.modules\n"
+        "assert set(ms.__all__) <= set(dir(ms)) and set(ms.__all__) == set(ms._DOORS)\n"
+        "from millstream import *\n"
+        "assert all(globals()[name] is getattr(ms, name) for name in ms.__all__)\n"
+        "try: ms.strem\nexcept AttributeError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "module 'millstream' has no attribute 'strem'", "")

@@ -15,10 +15,10 @@ class Front(ModuleType):
     """
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not (isinstance(value, ModuleType) and name in self.__dict__.get("__all__", ()) and name in self.__dict__):
+        if not (isinstance(value, ModuleType) and name in self.__dict__.get("__all__", ())):
             super().__setattr__(name, value)
 
 
 def keep_nouns(package: str) -> None:
-    """Make the package a `Front`; the last line of its `__init__`."""
+    """Make the package a `Front`, once it has said `__all__`."""
     sys.modules[package].__class__ = Front
