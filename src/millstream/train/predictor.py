@@ -120,6 +120,16 @@ def load(tracking: Tracking, model: str, version: str = "champion") -> Predictor
     return Predictor(held, tracking.artifacts(model, held.number))
 
 
+def manifest(tracking: Tracking, model: str, version: str) -> dict[str, Any]:
+    """All that made a registered version, without the model itself and its libraries.
+
+    Raises:
+        NotFound: No such version, or its files are gone.
+    """
+    held = tracking.version(model, version)
+    return dict(json.loads(_text(tracking.artifacts(model, held.number) / MANIFEST)))
+
+
 def inputs(form: str, encoder: Encoder) -> Callable[[pa.Table], Any]:
     """From rows to what the model is given: a float64 matrix, or a pandas frame whose strings are categories of the vocabulary."""
     if form == "matrix":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from millstream.declare.noun import Noun
 from millstream.features.offline import Use
 from millstream.features.skew import Compared, compare
 from millstream.train.pinned import from_json
-from millstream.train.predictor import MANIFEST
+from millstream.train.predictor import manifest
 from millstream.watch.scene import Scene, quoted
 from millstream.watch.verdict import Verdict, unknown
 
@@ -101,10 +100,11 @@ def _answered(scene: Scene, table: Snapshot, since: str) -> list[tuple[str, int,
 
 
 def _pinned(tracking: Tracking, model: str, version: int, target: Noun) -> _Pinned:
-    path = tracking.artifacts(model, version) / MANIFEST
-    if not path.exists():
-        raise NotFound(f"{path.name} of {model}@{version} is gone")
-    told = [use for use in json.loads(path.read_text())["features"] if not isinstance(target, Features) or use["features"] == (target.base or target).name]
+    told = [
+        use
+        for use in manifest(tracking, model, str(version))["features"]
+        if not isinstance(target, Features) or use["features"] == (target.base or target).name
+    ]
     return _Pinned(model, version, [from_json(use) for use in told], [column for use in told for column in use["taken"]])
 
 

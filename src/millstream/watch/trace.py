@@ -161,13 +161,14 @@ def _model(row: Mapping[str, Any], project: Project, tracking: Tracking) -> Mode
 def _features(endpoint: Endpoint[Any, Any], row: Mapping[str, Any], project: Project, tracking: Tracking, finder: _Finder) -> list[FeatureTrace]:
     if row["model"] is None:
         return []
-    from millstream.train.predictor import load
+    from millstream.train.pinned import from_json
+    from millstream.train.predictor import manifest
 
-    predictor = load(tracking, row["model"], str(row["version"]))
+    uses = manifest(tracking, row["model"], str(row["version"]))["features"]
     reasons = msgspec.json.decode(row["reasons"]) if row["reasons"] else {}
     as_of = {stream: {int(p): end for p, end in ends.items()} for stream, ends in msgspec.json.decode(row["as_of"] or "{}").items()}
     found: list[FeatureTrace] = []
-    for definition, columns, prefix in predictor.definitions:
+    for definition, columns, prefix in map(from_json, uses):
         stood = as_of.get(f"{definition.stream}/{prefix}", as_of.get(definition.stream, {}))
         found += finder.features(definition, prefix, {k: row[c] for k, c in zip(definition.key, columns, strict=True)}, row, reasons, stood)
     derive = next((ref.model.on.derive for ref in endpoint.refs() if ref.model.name == row["model"]), {})
