@@ -19,6 +19,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from millstream.declare.stream import stream
 from millstream.engines.local.files import LocalFiles
 from millstream.engines.sqlite.log import SqliteLog
@@ -133,6 +136,10 @@ def become(role: str, folder: str, lake: str | None, point: list[Any] | None, ar
 
 
 def serve() -> None:
+    """Fork actors as asked. What an actor would import at its first batch is imported here, once (Arrow looks for pandas at its first NumPy array)."""
+    import pyarrow.dataset  # noqa: F401
+
+    pa.array(np.zeros(1))
     woken, wake = os.pipe()
     for end in (woken, wake):
         os.set_blocking(end, False)

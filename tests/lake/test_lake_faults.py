@@ -277,31 +277,31 @@ def test_random_kills(world: World, stage: Stage) -> None:
         """An actor, and whether it will die by itself, at the so-manieth point that it comes to."""
         doomed = dice.random() < 0.5
         role, arguments = kinds[kind]
-        return stage.spawn(role, **arguments, point=("any", dice.randint(1, 25 if kind < 3 else 4), "kill") if doomed else None), doomed
+        return stage.spawn(role, **arguments, point=("any", dice.randint(1, 16 if kind < 3 else 3), "kill") if doomed else None), doomed
 
     def ready() -> list[int]:
         """Who is dead, or may be killed."""
         return [i for i, (actor, doomed) in enumerate(actors) if actor.pid in stage.gone or (actor.pid in stage.arrived and not doomed)]
 
-    sow(world, 30, bad=True)
+    sow(world, 30, bad=True)  # turn 0 sends it again
     actors = [start(kind) for kind in range(4)]
-    for _ in range(200):
+    for turn in range(200):
         for _ in range(2 if dice.random() < 0.3 else 1):  # now and then a client that got no answer sends it all again
-            sow(world, 30, begin=sent, bad=True)
+            sow(world, 30, begin=sent, bad=turn % 4 == 0)
         sent += 30
         stage.until(lambda: bool(ready()))
         at = dice.choice(ready())
         actor, doomed = actors[at]
         if not doomed:
-            time.sleep(dice.random() * 0.05)
+            time.sleep(dice.random() * 0.03)
             actor.kill()
         assert actor.wait() == -signal.SIGKILL, stage.told()
         actors[at] = start(at)
     for actor, _ in actors:
         actor.kill()
     world.drain()
-    assert ids(world.lake) == ids_of(*(n for n in range(sent) if n % 10 != 3))
+    assert ids(world.lake) == ids_of(*(n for n in range(sent) if n % 120 not in (3, 13, 23)))
     report = proven(world.lake, world.log)
-    assert report.duplicates > 0 and report.dead >= sent // 10
-    assert len({r.version for r in ranges(world.lake.table("readings"))}) > 100, "workers landed between the kills"
+    assert report.duplicates > 0 and report.dead >= sent // 40
+    assert len({r.version for r in ranges(world.lake.table("readings"))}) > 50, "workers landed between the kills"
     assert set(places(world).values()) == {1}
