@@ -57,8 +57,10 @@ def supervise(ws: Workspace, *, console: bool, say: Callable[[str], None]) -> No
     """Run until told to stop.
 
     Raises:
-        Busy: Another `up` or `run` of this project is under way.
+        Busy: Another `up` of this project is under way.
+        ConfigError: A server would listen beyond loopback without a token; better said now than by a part, again and again.
     """
+    _guard(ws, console)
     base = [sys.executable, "-m", "millstream", "--project", str(ws.project.root), "--profile", ws.settings.profile]
     base += [word for key, value in ws.settings.flags.items() for word in ("--set", f"{key}={value}")]
     parts = [Part(name, [*base, "part", name]) for name in parts_of(ws, console)]
@@ -81,6 +83,16 @@ def supervise(ws: Workspace, *, console: bool, say: Callable[[str], None]) -> No
         finally:
             _stop(parts)
             say("stopped")
+
+
+def _guard(ws: Workspace, console: bool) -> None:
+    from millstream.serve.server import guard
+
+    guard(ws.settings.serve_host, ws.settings.serve_token)
+    if console:
+        from millstream.app.console import server
+
+        server.guard(ws.settings)
 
 
 def _watch(parts: list[Part], say: Callable[[str], None]) -> None:

@@ -25,6 +25,7 @@ from millstream.app.console.rates import Rates
 from millstream.app.console.show import Bar, Link, Tag, Values, code
 from millstream.app.workspace import Workspace
 from millstream.declare.errors import ConfigError, MillstreamError, NotFound
+from millstream.declare.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 NAV = (("Overview", "/"), ("Tables", "/tables"), ("SQL", "/sql"), ("Runs", "/runs"), ("Models", "/models"), ("Experiments", "/experiments"),
@@ -128,6 +129,15 @@ def _with_headers(inner: ASGIApp) -> ASGIApp:
     return answer
 
 
+def guard(settings: Settings) -> None:
+    """Raises ConfigError when others could reach a console that asks for no token."""
+    from millstream.serve.server import is_loopback
+
+    host = settings.console_host
+    if not is_loopback(host) and not settings.console_token:
+        raise ConfigError(f"console.host is {host}, beyond loopback, and there is no console.token; set one (env:NAME or file:PATH), or bind 127.0.0.1")
+
+
 def run(ws: Workspace) -> None:
     """Serve until told to stop.
 
@@ -136,9 +146,8 @@ def run(ws: Workspace) -> None:
     """
     from millstream.serve.server import is_loopback
 
+    guard(ws.settings)
     host, port, token = ws.settings.console_host, ws.settings.console_port, ws.settings.console_token
-    if not is_loopback(host) and not token:
-        raise ConfigError(f"console.host is {host}, beyond loopback, and there is no console.token; set one (env:NAME or file:PATH), or bind 127.0.0.1")
     hosts = (*LOOPBACK, host) if is_loopback(host) else ("*",)
     _listen(app(ws, token=token, hosts=hosts), host, port)
 
