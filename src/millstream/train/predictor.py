@@ -120,14 +120,13 @@ def load(tracking: Tracking, model: str, version: str = "champion") -> Predictor
     return Predictor(held, tracking.artifacts(model, held.number))
 
 
-def manifest(tracking: Tracking, model: str, version: str) -> dict[str, Any]:
+def manifest(tracking: Tracking, model: str, number: int) -> dict[str, Any]:
     """All that made a registered version, without the model itself and its libraries.
 
     Raises:
         NotFound: No such version, or its files are gone.
     """
-    held = tracking.version(model, version)
-    return dict(json.loads(_text(tracking.artifacts(model, held.number) / MANIFEST)))
+    return dict(json.loads(_text(tracking.artifacts(model, number) / MANIFEST)))
 
 
 def inputs(form: str, encoder: Encoder) -> Callable[[pa.Table], Any]:

@@ -164,7 +164,7 @@ def _features(endpoint: Endpoint[Any, Any], row: Mapping[str, Any], project: Pro
     from millstream.train.pinned import from_json
     from millstream.train.predictor import manifest
 
-    uses = manifest(tracking, row["model"], str(row["version"]))["features"]
+    uses = manifest(tracking, row["model"], row["version"])["features"]
     reasons = msgspec.json.decode(row["reasons"]) if row["reasons"] else {}
     as_of = {stream: {int(p): end for p, end in ends.items()} for stream, ends in msgspec.json.decode(row["as_of"] or "{}").items()}
     found: list[FeatureTrace] = []
