@@ -1,7 +1,8 @@
 """`up`: every continuous part as a process of its own, watched and started again.
 
 A part that dies is started again after a pause that doubles up to 30 s and falls back once it has lived for a minute.
-SIGTERM and Ctrl-C are passed on; parts get 20 s to finish what they hold.
+SIGTERM and Ctrl-C are passed on; parts get 20 s to finish what they hold. Should the supervisor be killed, its parts see
+the end of their standard input and stop by themselves: nothing is left behind that nobody watches.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,9 +36,7 @@ class Part:
     starts: int = field(default=0)
 
     def start(self) -> None:
-        log = open(os.devnull, "rb")  # noqa: SIM115  children read nothing
-        self.process = subprocess.Popen(self.command, stdin=log, start_new_session=True)
-        log.close()
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, start_new_session=True)  # a Ctrl-C reaches the supervisor alone
         self.started, self.starts = time.monotonic(), self.starts + 1
 
 
@@ -63,7 +63,7 @@ def supervise(ws: Workspace, *, console: bool, say: Callable[[str], None]) -> No
     _guard(ws, console)
     base = [sys.executable, "-m", "millstream", "--project", str(ws.project.root), "--profile", ws.settings.profile]
     base += [word for key, value in ws.settings.flags.items() for word in ("--set", f"{key}={value}")]
-    parts = [Part(name, [*base, "part", name]) for name in parts_of(ws, console)]
+    parts = [Part(name, [*base, "part", "--watched", name]) for name in parts_of(ws, console)]
     stopping = False
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -101,10 +101,16 @@ def _watch(parts: list[Part], say: Callable[[str], None]) -> None:
         if part.process is not None and part.process.poll() is not None:
             code = part.process.returncode
             part.pause = 0.5 if now - part.started > 60 else min(30.0, part.pause * 2)
+            _close(part.process)
             part.process, part.due = None, now + part.pause
             say(f"[red]{part.name} ended with {code}[/]; starting it again in {part.pause:.1f} s")
         elif part.process is None and now >= part.due:
             part.start()
+
+
+def _close(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
 
 
 def _stop(parts: list[Part]) -> None:
@@ -117,3 +123,17 @@ def _stop(parts: list[Part]) -> None:
             process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
+    for process in alive:
+        _close(process)
+
+
+def stop_with_supervisor() -> None:
+    """SIGTERM to this process when its standard input ends, which is when the supervisor is gone, however it ended."""
+
+    def wait() -> None:
+        while os.read(0, 1024):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="supervisor", daemon=True).start()

@@ -197,11 +197,15 @@ def up(context: Context, no_console: bool) -> None:
 
 @click.command(hidden=True)
 @click.argument("name")
+@click.option("--watched", is_flag=True, help="Stop when standard input ends: `up`, which holds the other end, is gone.")
 @pass_context
-def part(context: Context, name: str) -> None:
+def part(context: Context, name: str, watched: bool) -> None:
     """Run one part of `up` until it is told to stop."""
     from millstream.app.parts import PARTS
+    from millstream.app.supervise import stop_with_supervisor
 
     if name not in PARTS:
         raise UsageError(f"no part {name}; there are {', '.join(PARTS)}")
+    if watched:
+        stop_with_supervisor()
     PARTS[name](context.workspace)
