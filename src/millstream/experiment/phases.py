@@ -84,22 +84,21 @@ def ensure(experiment: Experiment[Any], state: State, resolve: Resolve, now: dat
         NotFound: An arm's model has no such version yet.
         Conflict: Another process changed it just now; call again.
     """
-    phase = current(state, experiment.name)
+    doc = state.get(KIND, experiment.name)
+    phase = _read(doc.value["phases"][-1]) if doc else None
     if phase is None or (phase.status == "running" and phase.definition != definition(experiment)):
-        return start(experiment, state, resolve, now)
+        return _started(experiment, state, doc, resolve, now)
     return phase
 
 
 def start(experiment: Experiment[Any], state: State, resolve: Resolve, now: datetime | None = None) -> Phase:
-    """Begin a new phase, with the versions that the arms' aliases name now. Ends the running one."""
-    moment = now or datetime.now(UTC)
-    arms = {name: _pin(arm, resolve) for name, arm in experiment.arms.items()}
+    """Begin a new phase, with the versions that the arms' aliases name now. Ends the running one.
 
-    def begin(last: Phase | None) -> Phase:
-        return Phase(experiment.name, last.number + 1 if last else 1, "running", experiment.assign.method, arms, weights(experiment),
-                     experiment.layer, experiment.traffic, experiment.unit, definition(experiment), moment)  # fmt: skip
-
-    return _change(state, experiment.name, begin, moment)
+    Raises:
+        NotFound: An arm's model has no such version yet.
+        Conflict: Another process changed it just now.
+    """
+    return _started(experiment, state, state.get(KIND, experiment.name), resolve, now)
 
 
 def stop(name: str, state: State, now: datetime | None = None) -> Phase:
@@ -108,6 +107,7 @@ def stop(name: str, state: State, now: datetime | None = None) -> Phase:
     Raises:
         NotFound: It was never started.
         UsageError: It does not run.
+        Conflict: Another process changed it just now.
     """
     doc, last = _known(state, name)
     if last.status != "running":
@@ -123,19 +123,15 @@ def ship(name: str, winner: str, state: State, now: datetime | None = None) -> P
     Raises:
         NotFound: It was never started.
         UsageError: It has no such arm, or was shipped already.
+        Conflict: Another process changed it just now.
     """
-    _, last = _known(state, name)
+    doc, last = _known(state, name)
     if winner not in last.arms:
         raise UsageError(f'experiment "{name}" has no arm "{winner}"; its arms are {", ".join(last.arms)}')
     if last.status == "shipped":
         raise UsageError(f'experiment "{name}" was shipped with "{last.winner}" in phase {last.number}; start begins a new phase')
     moment = now or datetime.now(UTC)
-
-    def begin(last: Phase | None) -> Phase:
-        assert last is not None
-        return replace(last, number=last.number + 1, status="shipped", winner=winner, started_at=moment, ended_at=None)
-
-    return _change(state, name, begin, moment)
+    return _follow(state, doc, replace(last, number=last.number + 1, status="shipped", winner=winner, started_at=moment, ended_at=None), moment)
 
 
 def definition(experiment: Experiment[Any]) -> str:
@@ -167,14 +163,22 @@ def _known(state: State, name: str) -> tuple[Doc, Phase]:
     return doc, _read(doc.value["phases"][-1])
 
 
-def _change(state: State, name: str, begin: Callable[[Phase | None], Phase], now: datetime) -> Phase:
-    doc = state.get(KIND, name)
+def _started(experiment: Experiment[Any], state: State, doc: Doc | None, resolve: Resolve, now: datetime | None) -> Phase:
+    moment = now or datetime.now(UTC)
+    arms = {name: _pin(arm, resolve) for name, arm in experiment.arms.items()}
+    number = doc.value["phases"][-1]["number"] + 1 if doc else 1
+    made = Phase(experiment.name, number, "running", experiment.assign.method, arms, weights(experiment),
+                 experiment.layer, experiment.traffic, experiment.unit, definition(experiment), moment)  # fmt: skip
+    return _follow(state, doc, made, moment)
+
+
+def _follow(state: State, doc: Doc | None, made: Phase, now: datetime) -> Phase:
+    """Write `made` after the phases of `doc`, which is what was looked at: whoever changed them since makes this a Conflict."""
     phases = list(doc.value["phases"]) if doc else []
     last = _read(phases[-1]) if phases else None
     if last is not None and last.ended_at is None:
         phases[-1] = _plain(replace(last, status="stopped" if last.status == "running" else last.status, ended_at=now))
-    made = begin(last)
-    _write(state, name, [*phases, _plain(made)], doc.revision if doc else 0)
+    _write(state, made.experiment, [*phases, _plain(made)], doc.revision if doc else 0)
     return made
 
 
