@@ -48,9 +48,9 @@ def log(lake: Lake, table: LakeTable, now: float) -> int:
         return 0  # ranges are folded first
     pinned = [version for version in pins.pinned(files, name) if version < begin]
     for version in pinned:
-        if not whole(files, deltalog.checkpoint_path(name, version)):
+        if not whole(files, name, version):
             checkpoint.make(table.at(version))
-    if not whole(files, deltalog.checkpoint_path(name, begin)) or not _agrees(table.at(begin)):
+    if not whole(files, name, begin) or not _agrees(table.at(begin)):
         raise Corrupt(f'checkpoint {begin} of table "{name}" is not whole; its log is left as it is')
     doomed = [deltalog.commit_path(name, v) for v in deltalog.versions(files, name) if v < begin]
     doomed += [deltalog.checkpoint_path(name, v) for v in deltalog.checkpoints(files, name) if v < begin and v not in pinned]

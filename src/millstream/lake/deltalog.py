@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from millstream.declare.errors import Corrupt, Truncated
@@ -137,13 +138,20 @@ def txns(files: Files, table: str, version: int) -> dict[str, int]:
     base = max((v for v in checkpoints(files, table) if v <= version), default=-1)
     found: dict[str, int] = {}
     if base >= 0:
-        with files.open(checkpoint_path(table, base)) as file:
-            for row in pq.read_table(file, columns=["txn"]).column("txn").drop_null().to_pylist():
-                if row["appId"] is not None:
-                    found[row["appId"]] = int(row["version"])
+        found = checkpointed(files, table, base)
     for commit in commits(files, table, base, version):
         found.update(commit.txns)
     return found
+
+
+def checkpointed(files: Files, table: str, version: int) -> dict[str, int]:
+    """Every app id that a checkpoint holds, with its position; raises Corrupt when it is not whole."""
+    try:
+        with files.open(checkpoint_path(table, version)) as file:
+            rows = pq.ParquetFile(file).read(columns=["txn"]).column("txn").drop_null().to_pylist()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise Corrupt(f'checkpoint {version} of table "{table}" is cut or damaged ({error}); millstream doctor mends it') from error
+    return {row["appId"]: int(row["version"]) for row in rows if row["appId"] is not None}
 
 
 def _file(action: Mapping[str, Any]) -> File:

@@ -13,9 +13,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from millstream.declare.errors import Corrupt
 from millstream.lake import deltalog
 from millstream.lake.port import Files
@@ -104,11 +101,10 @@ def _base(files: Files, name: str) -> tuple[int, list[str]]:
     torn: list[str] = []
     base = -1
     for version in reversed(deltalog.checkpoints(files, name)):
-        path = deltalog.checkpoint_path(name, version)
-        if whole(files, path):
+        if whole(files, name, version):
             base = version
             break
-        torn.append(path.rpartition("/")[2])
+        torn.append(deltalog.checkpoint_path(name, version).rpartition("/")[2])
     pointer = f"{name}/{deltalog.LOG}/{_LAST}"
     if files.size(pointer) is not None and not _points(files, name, pointer):
         torn.append(_LAST)
@@ -122,15 +118,14 @@ def _points(files: Files, name: str, pointer: str) -> bool:
             version = int(json.loads(file.read())["version"])
     except (ValueError, KeyError, TypeError):
         return False
-    return whole(files, deltalog.checkpoint_path(name, version))
+    return whole(files, name, version)
 
 
-def whole(files: Files, path: str) -> bool:
-    """Whether it is a checkpoint that can be read."""
+def whole(files: Files, name: str, version: int) -> bool:
+    """Whether the version has a checkpoint that can be read."""
     try:
-        with files.open(path) as file:
-            pq.read_table(file, columns=["txn"])
-    except (OSError, ValueError, pa.ArrowException):
+        deltalog.checkpointed(files, name, version)
+    except Corrupt:
         return False
     return True
 
