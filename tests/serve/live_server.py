@@ -48,7 +48,7 @@ def engines(folder: Path) -> dict[str, Any]:
     return {
         "schemas": schemas, "log": engine("log", url)(url, schemas), "lake": Lake(engine("files", "file")(str(folder / "lake"))),
         "sql": engine("sql", "duckdb")("duckdb", folder / "scratch"), "store": engine("online", "sqlite")(f"sqlite:{folder / 'online.db'}"),
-        "state": engine("state", "sqlite")(f"sqlite:{folder / 'state.db'}"), "tracking": engine("tracking", "mlflow")(f"sqlite:{folder / 'mlflow.db'}", folder / "models"),
+        "state": engine("state", "sqlite")(f"sqlite:{folder / 'state.db'}"), "tracking": engine("tracking", "mlflow")(f"mlflow:{folder / 'mlflow.db'}", folder / "models"),
     }  # fmt: skip
 
 
