@@ -31,7 +31,7 @@ class Apply:
     """Events of one partition, [start, end), for one definition.
 
     Attributes:
-        clock_us: The largest arrival time among the records of [start, end), whether or not they count; 0 when there is none.
+        clock_us: The largest arrival time among the good records of [start, end), whether or not `where` takes them; 0 when there is none.
         events: Columns of `lift.schema`: key (`features.keys`, never NULL), t (event time us, never negative), tie, one a value; duplicates
             and rows that fail `where` are gone.
     """

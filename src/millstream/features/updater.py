@@ -119,6 +119,7 @@ class Updater:
 
     def drain(self) -> Applied:
         """Apply everything up to the log's ends as of this call."""
+        self._adopt(wait_s=0.0)
         ends = {p: end.high for p, end in self.log.ends(self.topic.name).items() if p in self.partitions}
         done = Applied()
         while self._active() and any(self._reader.position(p) < end for p, end in ends.items()):
@@ -163,9 +164,9 @@ class Updater:
             if found is not None and found.active:
                 self._stands[definition.generation] = dict(found.offsets)
 
-    def _adopt(self) -> None:
+    def _adopt(self, wait_s: float = 1.0) -> None:
         """Look now and then whether a filling has become whole; then read from where it stands."""
-        if len(self._stands) < len(self.definitions) and self.clock() - self._checked >= 1.0:
+        if len(self._stands) < len(self.definitions) and self.clock() - self._checked >= wait_s:
             before = len(self._stands)
             self._reload()
             if len(self._stands) > before:
@@ -199,8 +200,9 @@ class Updater:
             if piece.rows.num_rows:
                 rows, seen = self._good(piece)
                 done += seen
-                clock = max(clock, _latest(piece.rows))
                 if rows.num_rows:
+                    # What is dead has no time of its own: a bad line of a history that is replayed came now, and now is years too late.
+                    clock = max(clock, _latest(rows))
                     good.append(rows)
         start, end = pieces[0].start, pieces[-1].end
         together = pa.Table.from_batches(good).combine_chunks().to_batches()[0] if good else None

@@ -1,0 +1,210 @@
+"""The updater: what it has counted is what the stream's table holds, whatever dies, repeats, comes late or races."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from updater_world import World, one
+
+from millstream.declare.errors import Busy, Conflict, Recreated
+from millstream.features.updater import Applied
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.close()
+
+
+def test_it_counts_what_the_table_holds_across_restarts(world: World) -> None:
+    """Duplicates within the window, dead letters, late events, NaN and null keys; updater and sink begin anew at different places."""
+    d, strict = one(), one("strict", where="v > 0")
+    done, sunk = Applied(), None
+    updater = world.updater(d, strict)
+    for turn in range(9):
+        world.send(30)
+        if turn % 3 == 1:
+            progress = world.land()
+            sunk = progress if sunk is None else sunk + progress
+        done += updater.drain() if turn % 3 else updater.step()
+        if turn % 4 == 3:  # another process takes over; it learns ids from the lake, or from the log alone
+            updater.close()
+            updater = world.updater(d, strict, lake=world.lake if turn > 4 else None)
+    done += updater.drain()
+    updater.close()
+    sunk = sunk + world.land() if sunk else world.land()
+    assert world.differences(d, strict) == []
+    assert sunk.duplicates > 15 and sunk.dead > 0, "the fixture must have something to leave out"
+    assert done.conflicts == 0 and done.dead == sunk.dead and done.records == sunk.records and done.duplicates == sunk.duplicates
+
+
+def test_filled_then_moved_on(world: World) -> None:
+    d = one()
+    for _ in range(6):
+        world.send(40)
+    world.land()
+    for _ in range(3):
+        world.send(30)
+    assert world.fill(d) == len(world.rows())
+    with pytest.raises(Conflict):
+        world.fill(d)
+    updater = world.updater(d)
+    updater.drain()
+    updater.close()
+    world.land()
+    assert world.differences(d) == []
+
+
+def test_a_definition_filled_meanwhile_is_taken_up_and_does_not_disturb_the_others(world: World) -> None:
+    d, new, clock = one(), one("new", where="n is not null"), [0.0]
+    for _ in range(4):
+        world.send(30)
+    world.land()
+    world.store.create(new)  # somebody has begun to fill it, so the updater leaves it alone
+    updater = world.updater(d, new, clock=lambda: clock[0])
+    for _ in range(3):
+        world.send(30)
+    assert updater.drain().events and world.store.applied(new.generation).active is False  # type: ignore[union-attr]
+    world.fill(new)
+    world.send(30)
+    updater.step()
+    assert world.store.applied(new.generation).offsets != world.store.applied(d.generation).offsets, "looked at once a second"  # type: ignore[union-attr]
+    clock[0] += 2
+    updater.drain()
+    world.land()
+    assert world.differences(d, new) == []
+    world.store.drop(d.generation)
+    world.send(30)
+    done = updater.drain()
+    assert done.conflicts == 1 and world.store.generations() == [new.generation]
+    world.land()
+    assert world.differences(new) == []
+    updater.close()
+
+
+def test_two_updaters_on_one_partition_the_loser_writes_nothing(world: World) -> None:
+    """updater.two: in turns, then at once from threads."""
+    d = one()
+    for _ in range(5):
+        world.send(40)
+    first, second = world.updater(d), world.updater(d, max_rows=25)
+    done = first.step()
+    lost = second.step()
+    assert lost.conflicts == 1 and lost.events == 0
+    assert done.events
+    for _ in range(5):
+        world.send(40)
+    found: list[Applied] = []
+    threads = [threading.Thread(target=lambda u=u: found.append(u.drain())) for u in (first, second)]  # type: ignore[misc]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first.close()
+    second.close()
+    world.land()
+    assert len(found) == 2 and world.differences(d) == []
+
+
+def test_what_could_not_be_written_is_read_again_with_its_ids(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    d = one()
+    updater = world.updater(d, max_rows=1_000)
+    world.send(50)
+    updater.drain()
+    world.send(50)
+    apply = world.store.apply
+    monkeypatch.setattr(world.store, "apply", lambda applies: (_ for _ in ()).throw(Busy("not now")))
+    with pytest.raises(Busy):
+        updater.drain()
+    monkeypatch.setattr(world.store, "apply", apply)
+    updater.drain()
+    updater.close()
+    world.land()
+    assert world.differences(d) == []
+
+
+def test_a_table_of_two_topics_fills_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.send(20)
+    world.land()
+    table = world.lake.table("readings")
+    table.append([], txns={f"millstream/{'f' * 32}/0": (None, 5)})
+    with pytest.raises(Recreated, match="more than one topic"):
+        world.fill(one())
+
+
+def test_it_runs_until_it_is_told_to_stop_and_expires_what_is_old(world: World) -> None:
+    d, clock = one(), [0.0]
+    updater = world.updater(d, clock=lambda: clock[0])
+    for _ in range(3):
+        world.send(30)
+    stop = threading.Event()
+    thread = threading.Thread(target=updater.run, args=(stop,))
+    thread.start()
+    ends = {p: end.high for p, end in world.log.ends("readings").items() if end.high}
+    while dict(world.store.applied(d.generation).offsets) != ends:  # type: ignore[union-attr]
+        assert thread.is_alive()
+        stop.wait(0.005)
+    stop.set()
+    thread.join()
+    heads = lambda: world.store._writer.execute(f"select count(*) from head_{d.generation}").fetchone()[0]  # noqa: E731
+    before = heads()
+    world.now += 6 * 3_600_000_000
+    world.send(1)
+    updater.drain()
+    clock[0] += 61
+    updater.step()
+    assert heads() < before
+    world.land()
+    assert world.differences(d) == []
+    updater.close()
+
+
+def died(folder: Path, what: str, after: int | str) -> Any:
+    return subprocess.run([sys.executable, str(Path(__file__).parent / "updater_world.py"), str(folder), what, str(after)],
+                          stdout=subprocess.PIPE, text=True, timeout=60, check=False)  # fmt: skip
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("after", [4, -4])
+def test_killed_in_and_after_a_commit_it_counts_once(world: World, after: int) -> None:
+    """updater.committed: state and position are one; the next updater goes on from there."""
+    d = one()
+    for _ in range(6):
+        world.send(40)
+    world.land()
+    assert died(world.folder, "update", after).returncode == -9
+    stands = world.store.applied(d.generation)
+    assert stands is not None and stands.active and sum(stands.offsets.values()) > 0
+    world.send(20)
+    updater = world.updater(d)
+    updater.drain()
+    updater.close()
+    world.land()
+    assert world.differences(d) == []
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("after", [2, 5, -7])
+def test_a_killed_fill_leaves_nothing_that_answers(world: World, after: int) -> None:
+    d = one()
+    for _ in range(4):
+        world.send(40)
+    world.land()
+    assert died(world.folder, "fill", after).returncode == -9
+    stands = world.store.applied(d.generation)
+    assert stands is not None and not stands.active
+    updater = world.updater(d)
+    assert updater.step() == Applied(), "what is being filled is left alone"
+    world.fill(d)
+    updater.close()
+    updater = world.updater(d)
+    updater.drain()
+    updater.close()
+    assert world.differences(d) == []
