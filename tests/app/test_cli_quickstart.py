@@ -75,6 +75,25 @@ def test_check_tells_all_mistakes_together(mine: Path) -> None:
         assert millstream(mine, verb).code == 2, f"{verb} of a project with mistakes"
 
 
+def test_check_binds_every_table_to_what_it_reads_and_remembers_what_it_has_bound(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = mine / "tables"
+    (tables / "b.sql").write_text("select customer, nope from customer_days")
+    (tables / "c.sql").write_text("select x from b")  # what reads a wrong table is not blamed for it
+    (tables / "d.sql").write_text("select day > $big as y from customer_days")
+    (tables / "e.sql").write_text("select origin, error from orders__dead")
+    said = millstream(mine, "check")
+    assert said.code == 2 and said.err.count("E138") == 2, said.err
+    assert 'tables/b.sql:1  table "b": its SQL does not fit what it reads' in said.err and '"nope" not found' in said.err and "tables/d.sql:1" in said.err
+    (tables / "b.sql").write_text("select customer from customer_days")
+    (tables / "c.sql").write_text("select upper(customer) as x from b")
+    (tables / "d.sql").write_text("select spend > $big as y from customer_days")
+    assert millstream(mine, "check").code == 0
+    monkeypatch.setattr("millstream.engines.duckdb.sql.DuckDbSql.describe", lambda *given: pytest.fail("bound again"))
+    assert millstream(mine, "check").code == 0
+    (tables / "c.sql").unlink()
+    assert millstream(mine, "check").code == 0
+
+
 def test_a_second_run_skips_everything(made: Path) -> None:
     before = [t["version"] for t in millstream(made, "show", "tables", "--json").json]
     said = millstream(made, "run", "--json")

@@ -52,9 +52,10 @@ class Workspace:
             ConfigError: A setting is wrong.
         """
         from millstream.app.settings import read
-        from millstream.declare.load import load
+        from millstream.declare.load import find, load
 
-        project = load(folder or ".")
+        root = find(folder or ".")
+        project = load(root, cache=root / ".millstream")
         return cls(project, read(project.root, profile=profile, flags=overrides or {}, environment=os.environ))
 
     @property

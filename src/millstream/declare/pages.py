@@ -119,6 +119,11 @@ E137: decisions read without a table
 The columns of <endpoint>_decisions follow from its models, which may follow from the reader. A table in between has a text of its own.
 Mend: tables/seen.sql with  -- @time ts  and  select ... from late_decisions, and use that table.
 
+E138: SQL that does not fit what it reads
+The compute engine binds each table's SQL to the columns of the streams and tables that it reads, without running it. What is made by a
+function or a model has columns that only a run knows, and is left out.
+Mend: correct the column or the type that is named.
+
 E141: a key that the request lacks
 Features find their values by columns of the spine, by name. When the spine calls them otherwise, say which they are:
 origin_left.on("dest"). A label joins on columns that both the spine and its stream have.

@@ -33,8 +33,14 @@ def init(context: Context, folder: str, template: str) -> None:
 @pass_context
 def check(context: Context, as_json: bool) -> None:
     """Validate the definitions and run nothing. All mistakes are shown together; tests of the project are plain pytest."""
+    from millstream.app.binding import unbound
+    from millstream.declare.errors import DefinitionErrors
+
     begun = time.perf_counter()
     project = context.workspace.project
+    wrong = unbound(context.workspace)
+    if wrong:
+        raise DefinitionErrors(wrong)
     counts: dict[str, int] = {}
     for noun in project.nouns:
         counts[noun.kind] = counts.get(noun.kind, 0) + 1

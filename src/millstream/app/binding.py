@@ -1,0 +1,78 @@
+"""Every table's SQL as the compute engine takes it, bound and not run: a column that is not there is found by `check`, not by the run.
+
+What was bound before is remembered by its text and the columns of what it reads, so a check of an unchanged project asks no engine.
+"""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from millstream.declare.cache import Cache, digest
+from millstream.declare.errors import DefinitionError, MillstreamError, Place, WorkFailed
+from millstream.declare.table import Table
+
+if TYPE_CHECKING:
+    from millstream.app.workspace import Workspace
+
+_SOME = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def unbound(ws: Workspace) -> list[DefinitionError]:
+    """The tables whose SQL does not fit what it reads. What reads a table of unknown columns (a function's, say) is not judged."""
+    from millstream.lake.dead import DEAD, dead_name
+    from millstream.lake.judge import table_schema
+
+    errors: list[DefinitionError] = []
+    known: dict[str, pa.Schema] = {}
+    for name, stream in ws.all_streams().items():
+        known |= {name: table_schema(stream), dead_name(name): DEAD}
+    with Cache(ws.folder / "bound") as cache:
+        for name in ws.project.graph.order():
+            table = ws.project.by_name.get(name)
+            if isinstance(table, Table):
+                try:
+                    schema = _bound(ws, table, known, cache)
+                except WorkFailed as error:
+                    errors.append(_told(table, str(error)))
+                    continue
+                if schema is not None:
+                    known[name] = schema
+    return errors
+
+
+def _bound(ws: Workspace, table: Table, known: dict[str, pa.Schema], cache: Cache) -> pa.Schema | None:
+    """The table's columns; None when nothing can be said about them.
+
+    Raises:
+        WorkFailed: The engine refuses the SQL.
+    """
+    from millstream.transform.recipe import Recipe
+
+    if table.scoring is not None or table.function is not None:
+        return None
+    try:
+        recipe = Recipe.of(table, ws.project.params)
+    except MillstreamError:  # the declaration's own checks say it
+        return None
+    reads = {name: known[name] for name in recipe.inputs if name in known}
+    if len(reads) < len(recipe.inputs):
+        return None
+    params: dict[str, Any] = {**recipe.params, "start": _SOME, "end": _SOME}
+    key = digest(ws.settings.compute, recipe.text, sorted(recipe.params.items()), [(name, str(schema)) for name, schema in sorted(reads.items())])
+    kept = cache.get(key)
+    if kept is not None:
+        return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(kept)))
+    found = ws.sql.describe(recipe.text, reads, params)
+    cache.put(key, base64.b64encode(found.serialize().to_pybytes()).decode())
+    return found
+
+
+def _told(table: Table, text: str) -> DefinitionError:
+    first, *more = [line for line in text.splitlines() if line.strip()]
+    mend = more[0] if more else "correct the SQL; millstream sql tries a query on what has landed"
+    place = Place(table.file, 1) if table.file else table.place
+    return DefinitionError(f'table "{table.name}": its SQL does not fit what it reads', place=place, found=first, mend=mend, code="E138")
