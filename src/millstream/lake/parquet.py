@@ -213,7 +213,7 @@ class _Open:
     def abandon(self) -> None:
         try:
             self.writer.close()
-        except (OSError, ValueError, pa.ArrowException):
+        except (OSError, ValueError, RuntimeError, pa.ArrowException):
             pass  # the disk is full, or the file is gone: there is nothing to finish
         finally:
             self.file.close()

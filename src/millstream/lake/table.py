@@ -7,6 +7,7 @@ moves on by its own commits and by `refresh`, never by itself.
 
 from __future__ import annotations
 
+import errno
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -267,8 +268,9 @@ class LakeTable:
                 raise Conflict(f'table "{self.name}": {app} stands at {found}, not at {expected}; somebody else committed')
 
     def write(self, batches: Rows) -> list[parquet.Written]:
-        """The rows in new, synced files that no commit names yet."""
-        return parquet.write(self.files, self.name, self.schema, rows_of(batches), self.partition_by)
+        """The rows in new, synced files that no commit names yet. Raises Full, with nothing left behind."""
+        with room(self.name):
+            return parquet.write(self.files, self.name, self.schema, rows_of(batches), self.partition_by)
 
     def commit(
         self, actions: list[AddAction | RemoveAction], *, txns: Txns | None = None, metadata: Mapping[str, Any] | None = None,
@@ -319,16 +321,26 @@ class LakeTable:
 def mapped(table: LakeTable) -> Iterator[None]:
     """delta-rs' refusals as ours. Any other error leaves the outcome unknown, and comes through as it is."""
     try:
-        yield
+        with room(table.name):
+            yield
     except (CommitFailedError, SchemaMismatchError) as error:
         raise Conflict(f'table "{table.name}": another commit came first ({error}); open it again') from error
     except DeltaError as error:
+        if "No space left" in str(error):
+            raise Full(f'no space left to commit to table "{table.name}"') from error
         if deltalog.newest(table.files, table.name) > table.version and table.files.size(deltalog.commit_path(table.name, table.version + 1)) is None:
             raise Conflict(f'table "{table.name}": the log behind version {table.version} has been cleaned away; open it again') from error
         raise
+
+
+@contextmanager
+def room(name: str) -> Iterator[None]:
+    """A full disk is something to wait for."""
+    try:
+        yield
     except OSError as error:
-        if error.errno == 28 or "No space left" in str(error):
-            raise Full(f'no space left to commit to table "{table.name}"') from error
+        if error.errno == errno.ENOSPC or "No space left" in str(error):
+            raise Full(f'no space left for table "{name}"') from error
         raise
 
 
