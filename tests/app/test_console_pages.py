@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from console_project import NASTY, made, send, serving
 
 from millstream.app.console.overview import draw
 from millstream.app.workspace import Workspace
+from millstream.templates import create
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -84,6 +86,12 @@ def test_every_link_leads_to_a_page(url: str, pages: dict[str, httpx.Response]) 
     with httpx.Client(base_url=url) as client:  # one decision's link is like another's
         for link in sorted(links - set(pages) - set(traces[2:])):
             assert client.get(link).status_code == 200, link
+
+
+def test_many_may_look_at_once(url: str, paths: list[str]) -> None:
+    with ThreadPoolExecutor(8) as pool, httpx.Client(base_url=url, timeout=60) as client:
+        answers = list(pool.map(client.get, [path for path in paths if not path.startswith("/tables/")] * 2))
+    assert {answer.status_code for answer in answers} == {200}
 
 
 def test_unknown_names_are_not_found_and_said_so(url: str) -> None:
@@ -203,6 +211,25 @@ def _points(path: str) -> list[tuple[float, float]]:
                 found.append((sum(w * q[0] for w, q in zip(weights, p, strict=True)), sum(w * q[1] for w, q in zip(weights, p, strict=True))))
             here = p[3]
     return found
+
+
+@pytest.mark.parametrize("template", ["", "quickstart"])
+def test_what_is_empty_says_what_fills_it_and_looking_makes_nothing(tmp_path: Path, template: str) -> None:
+    folder = tmp_path / "new"
+    if template:
+        create(template, folder)
+    else:
+        folder.mkdir()
+        (folder / "millstream.toml").write_text('[project]\nname = "new"\n')
+    with Workspace.open(str(folder)) as fresh, serving(fresh) as address:
+        names = ["/", "/tables", "/sql", "/runs", "/models", "/experiments", "/endpoints", "/monitors", "/trace"]
+        for path in [*names, "/tables/orders", "/models/buyer", "/endpoints/offer", "/features/spend"] if template else names:
+            page = httpx.get(address + path)
+            assert page.status_code == 200, path
+            assert template or re.search("<code>(millstream|ms[.]|@ms[.])", page.text), f"{path} does not say what fills it"
+        assert "No run yet: <code>millstream run</code>" in httpx.get(address).text
+        assert httpx.get(f"{address}/models/buyer@7").status_code == (200 if template else 404)
+    assert not (folder / ".millstream" / "mlflow.db").exists(), "looking at models that were never trained makes no registry"
 
 
 @pytest.fixture(scope="module")

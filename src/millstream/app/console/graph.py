@@ -53,11 +53,16 @@ class _Slot:
 
 
 def layout(nodes: Sequence[Node], edges: Sequence[tuple[str, str]]) -> Drawing:
-    """Place the nodes. An edge that would close a cycle (feedback) is drawn below the boxes, and moves nothing."""
+    """Place the nodes.
+
+    Args:
+        nodes: What is made from others after them. An edge against this order is feedback: drawn below the boxes, it moves nothing.
+    """
     known = {node.name for node in nodes}
     pairs = [(s, t) for s, t in dict.fromkeys(edges) if s in known and t in known and s != t]
-    depth = _depths([node.name for node in nodes], pairs)
-    forth = [(s, t) for s, t in pairs if depth[s] < depth[t]]
+    order = {node.name: i for i, node in enumerate(nodes)}
+    depth = _depths(list(order), pairs)
+    forth = [(s, t) for s, t in pairs if order[s] < order[t]]
     columns = [[_Slot(node.name, depth[node.name]) for node in nodes if depth[node.name] == k] for k in range(max(depth.values(), default=0) + 1)]
     farthest = {s: max(depth[t] for u, t in forth if u == s) for s, _ in forth}
     for source, end in farthest.items():
@@ -72,7 +77,7 @@ def layout(nodes: Sequence[Node], edges: Sequence[tuple[str, str]]) -> Drawing:
     top = min((middle[s] - s.tall / 2 for s in middle), default=0.0) - PAD
     middle = {slot: y - top for slot, y in middle.items()}
     bottom = max((middle[s] + s.tall / 2 for s in middle), default=HEIGHT) + PAD
-    back = [(s, t) for s, t in pairs if depth[s] >= depth[t]]
+    back = [(s, t) for s, t in pairs if order[s] > order[t]]
     place = {n.name: _Slot(n.name, depth[n.name]) for n in nodes}
     placed = [replace(n, x=at[place[n.name]], y=middle[place[n.name]] - HEIGHT / 2) for n in nodes]
     paths = [(s, t, _path([place[s], *(_Slot(s, k, True) for k in range(depth[s] + 1, depth[t])), place[t]], at, middle, box)) for s, t in forth]
@@ -82,18 +87,13 @@ def layout(nodes: Sequence[Node], edges: Sequence[tuple[str, str]]) -> Drawing:
 
 
 def _depths(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
+    """The longest way to each name, along edges that go forth in the order of the names."""
     before: dict[str, list[str]] = {name: [] for name in names}
     for source, target in edges:
         before[target].append(source)
     depth: dict[str, int] = {}
-
-    def visit(name: str, path: frozenset[str]) -> int:
-        if name not in depth:
-            depth[name] = max((visit(s, path | {name}) + 1 for s in before[name] if s not in path), default=0)
-        return depth[name]
-
-    for name in before:
-        visit(name, frozenset())
+    for name in names:
+        depth[name] = max((depth[source] + 1 for source in before[name] if source in depth), default=0)
     return depth
 
 

@@ -61,7 +61,8 @@ def _asset(ws: Workspace, name: str) -> object:
 
 
 def models(ws: Workspace, request: Request) -> Values:
-    rows = [{k: Link(v, f"/models/{v}") if k == "model" else v for k, v in r.items()} for r in lookup.models(ws)]
+    ever = any(_trained(ws, name) for name in ws.project.models)
+    rows = [{k: Link(v, f"/models/{v}") if k == "model" else v for k, v in r.items()} for r in (lookup.models(ws) if ever else [])]
     declared = ", ".join(ws.project.models)
     empty = f"No version yet of {declared}: `millstream run` trains them." if declared else "No model is declared: `@ms.model` over a training set makes one."
     return {"title": "Models", "lead": "Every version, newest first. The champion serves; a challenger has missed its promotion.",
@@ -70,9 +71,13 @@ def models(ws: Workspace, request: Request) -> Values:
 
 def model(ws: Workspace, request: Request) -> Values:
     name = request.path_params["name"]
+    noun = ws.project.models.get(name.partition("@")[0])
+    if noun is not None and not _trained(ws, noun.name):
+        empty = Section("No version yet", f"`millstream run +{noun.name}` trains it, with all that it is made from.")
+        return {"title": noun.name, "kind": "model", "lead": noun.doc, "figures": [], "sections": [empty, *around(ws, noun)]}
     found = lookup.model(ws, name)
-    noun = ws.project.by_name[name.partition("@")[0]]
-    figures = [Figure(m, number(v)) for m, v in found["metrics"].items() if m in noun.metrics]  # type: ignore[attr-defined]
+    noun = ws.project.models[found["model"]]
+    figures = [Figure(m, number(v)) for m, v in found["metrics"].items() if m in noun.metrics]
     figures += [Figure("Aliases", ", ".join(found["aliases"]) or "none")]
     facts = [(k.replace("_", " "), moment(found[k]) if k == "created" else seconds(found[k]) if k == "seconds" else text(found[k])) for k in PLAIN
              if found.get(k) not in (None, "", {}, []) and k not in ("model", "aliases")]  # fmt: skip
@@ -82,6 +87,11 @@ def model(ws: Workspace, request: Request) -> Values:
     if found.get("columns"):
         sections.append(Section(f"Columns ({len(found['columns'])})", chips=[str(c) for c in found["columns"]]))
     return {"title": f"{found['model']}@{found['version']}", "kind": "model", "lead": noun.doc, "figures": figures, "sections": [*sections, *around(ws, noun)]}
+
+
+def _trained(ws: Workspace, name: str) -> bool:
+    """Whether a version was ever made here. Asking the registry first would make one, and that takes seconds."""
+    return ws.state.get("asset", name) is not None
 
 
 def _part(key: str, value: Any) -> Section:

@@ -28,8 +28,8 @@ def home(ws: Workspace, request: Request) -> Values:
     rows = [[Link(s["stream"], f"/tables/{s['stream']}"), f"{s['in the log']:,}", f"{s['in the lake']:,}", f"{s['behind']:,}", rate(rates[s["stream"]]),
              s["newest event"] or None] for s in streams]  # fmt: skip
     return {
-        "title": "Overview", "lead": _lead(ws), "figures": _figures(streams, rates, verdicts),
-        "drawing": draw(ws), "notes": _notes(ws, streams, rates), "marks": _marks(ws, verdicts),
+        "title": "Overview", "lead": _lead(ws), "figures": _figures(streams, rates, verdicts, len(ws.project.monitors)),
+        "drawing": request.app.state.drawing, "notes": _notes(ws, streams, rates), "marks": _marks(ws, verdicts),
         "streams": Grid(["stream", "in the log", "in the lake", "behind", "events/s", "newest event"], rows, "streams",
                         ("in the log", "in the lake", "behind", "events/s"), empty="No stream is declared: add one to `streams.py`."),
         "runs": Grid(["started", "status", "made", "took"], runs, "runs", ("made", "took"), empty="No run yet: `millstream run` makes everything that is declared."),
@@ -43,13 +43,13 @@ def _lead(ws: Workspace) -> str:
     return ", ".join(f"{n} {kind.replace('_', ' ')}{'s' if n > 1 and kind != 'features' else ''}" for kind, n in kinds.items())
 
 
-def _figures(streams: Sequence[Row], rates: Mapping[str, float | None], verdicts: Sequence[Row]) -> list[Figure]:
+def _figures(streams: Sequence[Row], rates: Mapping[str, float | None], verdicts: Sequence[Row], declared: int) -> list[Figure]:
     known = [r for r in rates.values() if r is not None]
     behind = sum(s["behind"] for s in streams)
     wrong = sum(v["status"] in ("violated", "drifted") for v in verdicts)
     unsure = sum(v["status"] == "unknown" for v in verdicts)
     well = f"{len(verdicts) - wrong - unsure} of {len(verdicts)}" if verdicts else "–"
-    note = f"ok, {wrong} not" if wrong else "ok" if verdicts else "never looked: millstream monitor"
+    note = f"ok, {wrong} not" if wrong else "ok" if verdicts else "never looked: `millstream monitor`" if declared else "none is declared"
     return [
         Figure("Events in the lake", f"{sum(s['in the lake'] for s in streams):,}"),
         Figure("Coming in", rate(sum(known) if known else None), "events/s"),

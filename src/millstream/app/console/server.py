@@ -84,7 +84,7 @@ def app(ws: Workspace, *, token: str | None = None, hosts: tuple[str, ...] = LOO
     ]  # fmt: skip
     made = Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
                      exception_handlers={404: lost, Exception: failed})  # fmt: skip
-    made.state.rates = Rates()
+    made.state.rates, made.state.drawing = Rates(), overview.draw(ws)
     return _with_headers(made if token is None else _with_token(made, token))
 
 
