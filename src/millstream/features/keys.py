@@ -73,6 +73,11 @@ _SQL = {
 }  # fmt: skip
 
 
+def comparable(a: pa.DataType, b: pa.DataType) -> bool:
+    """Whether keys of these types can be equal at all: an integer and its string never are, whatever an engine would cast."""
+    return not is_.is_null(a) and not is_.is_null(b) and _family(a) == _family(b)
+
+
 def _family(kind: pa.DataType) -> str:
     if is_.is_dictionary(kind):
         return _family(kind.value_type)

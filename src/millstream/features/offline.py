@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from millstream.declare.event import ARRIVED_AT
 from millstream.features.definition import Definition
+from millstream.features.keys import comparable
 from millstream.features.state import empty, sql_output
 from millstream.features.steps import Steps, steps_of
 from millstream.features.tiles import Tiling, quoted
@@ -76,7 +77,7 @@ class _Plan:
         carried = [f"{quoted(column)} as {name}" for column, name in named.items()] + ([f"{quoted(self.as_of)} as as_of"] if self.as_of else [])
         yield f"create table sp as select {', '.join(['_row as id', 'epoch_us(_t) as t', *carried])} from spine"
         for number, (definition, key, prefix) in enumerate(self.uses):
-            yield from self._use(number, definition, [named[column] for column in key], prefix)
+            yield from self._use(number, definition, key, [named[column] for column in key], prefix)
 
     def result(self) -> str:
         columns, joins = ["sp.id as _row"], []
@@ -89,14 +90,14 @@ class _Plan:
                 columns.append(f"cast({found} as {kind}) as {quoted(f'{prefix}__{output.column(window)}')}")
         return f"select {', '.join(columns)} from sp {' '.join(joins)}"
 
-    def _use(self, number: int, definition: Definition, key: Sequence[str], prefix: str) -> Iterator[str]:
+    def _use(self, number: int, definition: Definition, asked: Sequence[str], key: Sequence[str], prefix: str) -> Iterator[str]:
         snapshot = self.lake.table(definition.stream).snapshot(self.versions.get(definition.stream))
         arrives = ARRIVED_AT in snapshot.schema.names and definition.time is not None
         clock = self.as_of is None or not definition.live  # a table has no positions: it is as of its version
         tiling = Tiling(definition, clock=clock, late=self.mode == "known" and arrives and clock == (self.as_of is None))
         self.tables[f"source{number}"] = snapshot
         keys = ", ".join(f"{column} as k{i}" for i, column in enumerate(key))
-        whole = " and ".join(f"{column} is not null" for column in key)
+        whole = " and ".join(f"{column} is not null" for column in key) if self._meet(definition, snapshot, asked) else "false"
         yield f"create table ks as select row_number() over () as k, * from (select distinct {keys} from sp where {whole})"
         rows = self._rows(number, snapshot)
         chunks = max(1, -(-rows // self.chunk_rows))
@@ -159,6 +160,11 @@ class _Plan:
             for i in range(len(windows)):
                 answers.append(sql_output(definition, output, lambda state, i=i: f"m{i}_{state}"))  # type: ignore[misc]
         return f"select id, {', '.join(answers)} from ({merged})"
+
+    def _meet(self, definition: Definition, snapshot: Any, asked: Sequence[str]) -> bool:
+        here, there = snapshot.schema, self.spine.schema
+        pairs = [(column, name) for column, name in zip(definition.key, asked, strict=True) if column in here.names and name in there.names]
+        return all(comparable(here.field(column).type, there.field(name).type) for column, name in pairs)  # what is absent the engine names
 
     def _rows(self, number: int, snapshot: Relation) -> int:
         return int(self.sql.query(f"select count(*) as n from source{number}", {f"source{number}": snapshot}).read_all()["n"][0].as_py())
