@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 
 from millstream.app import lookup
-from millstream.app.console.show import Figure, Grid, Link, Section, Tag, Values, grid, moment, number, seconds, text
+from millstream.app.console.show import Figure, Grid, Link, Section, Tag, Values, grid, link, moment, number, seconds, text
 from millstream.app.console.tables import around
 from millstream.app.workspace import Workspace
 
@@ -55,9 +55,10 @@ def run(ws: Workspace, request: Request) -> Values:
 
 
 def _asset(ws: Workspace, name: str) -> object:
-    from millstream.app.console.show import link
-
-    return Link(name, link(ws.project.by_name[name])) if name in ws.project.by_name else name
+    noun = ws.project.by_name.get(name)
+    if noun is not None:
+        return Link(name, link(noun))
+    return Link(name, f"/tables/{name}") if name in ws.all_streams() else name
 
 
 def models(ws: Workspace, request: Request) -> Values:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +84,6 @@ class Section:
     facts: Sequence[tuple[str, object]] = ()
     chips: Sequence[str] = ()
     half: bool = False
-    links: Sequence[Link] = field(default_factory=tuple)
 
 
 def link(noun: Noun) -> str:
