@@ -25,6 +25,9 @@ from typing import Any
 
 import numpy as np
 
+import millstream as ms
+from millstream import agg
+
 HERE = Path(__file__).resolve().parent
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 KEYS = 500
@@ -53,8 +56,6 @@ def main() -> None:
 
 def project() -> Any:
     """Six features of two streams, 48 columns, as in the flights project; one endpoint."""
-    import millstream as ms
-    from millstream import agg
 
     class Left(ms.Event):
         flight_id: str
