@@ -26,8 +26,8 @@ test: setup ## all tests that need no service beside them
 	$(BIN)/pytest
 
 check: setup ## format, lint, types, import contracts, doctests
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench scripts
+	$(BIN)/ruff check src tests bench scripts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest --doctest-modules src/millstream -p no:randomly --ignore=src/millstream/templates
@@ -35,8 +35,8 @@ check: setup ## format, lint, types, import contracts, doctests
 test-cluster: setup ## the contract suites against real engines (none yet: they come with the next issue)
 	@echo "no cluster engine is in this version"
 
-bench: setup ## speed, each figure beside its raw limit in the same run (medians of 5)
-	@for script in bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: setup ## speed, each figure beside its raw limit in the same run (medians of 5): docs/benchmarks.md (ONLY="log app")
+	$(BIN)/python scripts/bench_table.py $(ONLY)
 
 docs: setup ## the generated references below docs/
 	$(BIN)/python scripts/reference.py
