@@ -46,6 +46,7 @@ def _lead(ws: Workspace) -> str:
 def _figures(streams: Sequence[Row], rates: Mapping[str, float | None], verdicts: Sequence[Row], declared: int) -> list[Figure]:
     known = [r for r in rates.values() if r is not None]
     behind = sum(s["behind"] for s in streams)
+    violated = any(v["status"] == "violated" for v in verdicts)
     wrong = sum(v["status"] in ("violated", "drifted") for v in verdicts)
     unsure = sum(v["status"] == "unknown" for v in verdicts)
     well = f"{len(verdicts) - wrong - unsure} of {len(verdicts)}" if verdicts else "–"
@@ -54,7 +55,7 @@ def _figures(streams: Sequence[Row], rates: Mapping[str, float | None], verdicts
         Figure("Events in the lake", f"{sum(s['in the lake'] for s in streams):,}"),
         Figure("Coming in", rate(sum(known) if known else None), "events/s"),
         Figure("Behind", f"{behind:,}", "records to land"),
-        Figure("Checks of monitors", well, note, "bad" if wrong else ""),
+        Figure("Checks of monitors", well, note, "bad" if violated else "warn" if wrong else ""),
     ]
 
 
