@@ -217,6 +217,41 @@ def online_bench(scale: float, keys: str) -> list[dict[str, Any]]:
     return results
 
 
+def from_the_log(scale: float, keys: str) -> list[dict[str, Any]]:
+    """The whole way of an updater: read, judge, lift, apply; 65,536 records a step."""
+    from millstream.engines.sqlite.log import SqliteLog
+    from millstream.engines.sqlite.online import SqliteOnline
+    from millstream.engines.sqlite.schemas import SqliteSchemas
+    from millstream.features.updater import Updater
+    from millstream.log.envelope import publish, topic_of
+
+    rng, n = np.random.default_rng(3), int(1_000_000 * scale)
+    folder = Path(tempfile.mkdtemp(prefix=".bench_features_", dir="."))
+    try:
+        schemas = SqliteSchemas(f"sqlite:{folder}/log.db")
+        log, store = SqliteLog(f"sqlite:{folder}/log.db", schemas), SqliteOnline(f"sqlite:{folder}/online.db")
+        binding, t = topic_of(log, schemas, ticks), T0 + np.sort(rng.integers(0, 6 * DAY, n))
+        columns = {
+            "k": pa.array(keys_of(rng, n, keys)),
+            "v": pa.array(np.round(rng.normal(5, 40, n), 2)),
+            "ts": pa.array(t, TIMESTAMP),
+            "_arrived_at": pa.array(t, TIMESTAMP),
+        }
+        rows = pa.RecordBatch.from_pydict(columns)
+        for at in range(0, n, 10_000):
+            publish(log, binding, rows.slice(at, 10_000))
+        updater = Updater(log, schemas, store, [define(noun, {})], ticks)
+        wall, cpu = time.perf_counter(), time.process_time()
+        assert updater.drain().events == n
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        updater.close()
+        store.close()
+        log.close()
+    finally:
+        shutil.rmtree(folder)
+    return [{"what": f"{keys}: from the log, by an updater", "wall": n / wall, "core": n / cpu}]
+
+
 def looked_up(store: Any, d: Definition, k: np.ndarray[Any, Any], now: int, times: int = 20_000) -> dict[str, float]:
     reader, rng = store.reader([(d, ["k"], "f")]), np.random.default_rng(5)
     requests = [{"k": int(key)} for key in k[rng.integers(0, len(k), times)]]
@@ -256,7 +291,7 @@ def main() -> None:
         results: list[dict[str, Any]] = []
         for keys in args.keys.split(","):
             results += offline_bench(args.scale, keys, not args.no_peers) if args.only != "online" else []
-            results += online_bench(args.scale, keys) if args.only != "offline" else []
+            results += [*online_bench(args.scale, keys), *from_the_log(args.scale, keys)] if args.only != "offline" else []
         runs.append(results)
     medians = [
         {name: value if isinstance(value, str) else statistics.median(r[i][name] for r in runs) for name, value in row.items()} for i, row in enumerate(runs[0])
