@@ -1,19 +1,22 @@
-"""A look at a table: per column its type, nulls, distinct values, quantiles, histogram, top values; computed by the engine in two scans.
+"""A look at a table: per column its type, nulls, distinct values, quantiles, histogram, top values.
 
-The first scan counts, and guesses quantiles and top values with sketches; the second counts exactly at the places so found. So
-quantiles, histograms and shares are exact up to the step of the grid, whatever the sketches got wrong. A profile is a small JSON
-document that drift compares later: `quantiles` at even steps for numbers and times, `shares` for categories.
+One scan counts; a sample of the rows guesses where quantiles lie and which values are frequent; a second scan counts exactly at the
+places so found. So quantiles, histograms and shares are exact up to the step of the grid, whatever the sample missed. Columns with few
+values are counted value by value. A profile is a small JSON document that drift compares later: `quantiles` at even steps for numbers and
+times, `shares` for categories.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.types as is_
+from numpy.typing import NDArray
 
 from millstream.declare.errors import UsageError
 from millstream.lake.port import Snapshot
@@ -23,6 +26,11 @@ from millstream.transform.port import Relation, Sql
 __all__ = ["Column", "Histogram", "Profile", "kind_of", "merge", "profile"]
 
 _AT_ONCE = 32  # columns a scan: more of them are counted in the next one
+_SAMPLE = 200_000  # rows: a share of 1/256 in it is off by 1/7000
+_FEW = TOP + TOP // 4  # by the estimate of distinct values, which is off by some per cent
+_GRID = np.arange(STEPS + 1) / STEPS
+_BULK = STEPS // 128
+Floats: TypeAlias = NDArray[np.float64]
 
 
 def profile(sql: Sql, relation: Relation, columns: Sequence[str] | None = None, sample: int | None = None) -> Profile:
@@ -57,6 +65,8 @@ def profile(sql: Sql, relation: Relation, columns: Sequence[str] | None = None, 
 
 
 def _count(sql: Sql, relation: Relation) -> int:
+    if isinstance(relation, pa.Table):
+        return int(relation.num_rows)
     return int(sql.query("select count(*) as n from t", {"t": relation}).read_all()["n"][0].as_py())
 
 
@@ -73,17 +83,88 @@ def kind_of(kind: pa.DataType) -> Kind:
     return "other"
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What is known of a column before the second scan.
+
+    Attributes:
+        few: Its values can be counted one by one.
+        top: Values worth counting, ascending.
+        places: Numbers where a quantile may lie, ascending; with them `atoms`, which many rows share.
+        bulk: What lies between is shown, when the tails are long.
+    """
+
+    field: pa.Field
+    kind: Kind
+    filled: int
+    known: int
+    distinct: int
+    low: Any
+    high: Any
+    mean: float | None
+    std: float | None
+    few: bool
+    top: Sequence[Any] = ()
+    places: Sequence[float] = ()
+    atoms: frozenset[float] = frozenset()
+    bulk: tuple[float, float] = (0.0, 0.0)
+
+
 def _scan(sql: Sql, relation: Relation, fields: Sequence[pa.Field], rows: int) -> list[Column]:
     kinds = [kind_of(f.type) for f in fields]
     values = ", ".join(f"{_value(f.name, kind)} as v{i}, {_name(f.name)} as c{i}" for i, (f, kind) in enumerate(zip(fields, kinds, strict=True)))
     source = f"(select {values} from t)"
-    grid = [step / STEPS for step in range(STEPS + 1)]
     first = ", ".join(part for i, kind in enumerate(kinds) for part in _first(i, kind))
-    one = sql.query(f"select {first} from {source}", {"t": relation}, {"grid": grid}).read_all().to_pylist()[0]
+    one = sql.query(f"select {first} from {source}", {"t": relation}).read_all().to_pylist()[0]
+    seen = [_seen(i, f, kind, one) for i, (f, kind) in enumerate(zip(fields, kinds, strict=True))]
+    many = [i for i, column in enumerate(seen) if column.known and not column.few]
+    for i, drawn in _sample(sql, relation, source, many, [column.known for column in seen], rows):
+        seen[i] = _guessed(seen[i], drawn)
     asked: dict[str, Any] = {}
-    second = [part for i, (f, kind) in enumerate(zip(fields, kinds, strict=True)) for part in _second(i, kind, f.type, one, asked)]
+    second = [part for i, column in enumerate(seen) for part in _second(i, column, asked)]
     two = sql.query(f"select {', '.join(second)} from {source}", {"t": relation}, asked).read_all().to_pylist()[0] if second else {}
-    return [_made(i, f, kind, rows, one, two, asked) for i, (f, kind) in enumerate(zip(fields, kinds, strict=True))]
+    return [_made(i, column, rows, two, asked) for i, column in enumerate(seen)]
+
+
+def _seen(i: int, f: pa.Field, kind: Kind, one: Mapping[str, Any]) -> _Seen:
+    filled = int(one[f"n{i}"])
+    if kind == "other":
+        return _Seen(f, kind, filled, 0, 0, None, None, None, None, False)
+    known, distinct = int(one[f"k{i}"]), int(one[f"d{i}"])
+    return _Seen(f, kind, filled, known, distinct, one[f"lo{i}"], one[f"hi{i}"], one.get(f"m{i}"), one.get(f"s{i}"), distinct <= _FEW)
+
+
+def _sample(sql: Sql, relation: Relation, source: str, many: Sequence[int], known: Sequence[int], rows: int) -> Iterator[tuple[int, pa.ChunkedArray]]:
+    """Values of each column of `many`, without NULL; a column that has few of them is drawn again, from those alone."""
+    if not many:
+        return
+    told = ", ".join(f"v{i}" for i in many)
+    drawn = sql.query(f"select {told} from {source}{_at_random(rows)}", {"t": relation}).read_all()
+    for i in many:
+        values = drawn.column(f"v{i}").drop_null()
+        if len(values) < min(known[i], _SAMPLE // 4):  # and so never none
+            again = f"select v{i} from (select v{i} from {source} where v{i} is not null){_at_random(known[i])}"
+            values = sql.query(again, {"t": relation}).read_all().column(0)
+        yield i, values
+
+
+def _at_random(rows: int) -> str:
+    return f" using sample {100 * _SAMPLE / rows:.6f} percent (bernoulli, 7)" if rows > _SAMPLE else ""
+
+
+def _guessed(column: _Seen, drawn: pa.ChunkedArray) -> _Seen:
+    counted = drawn.value_counts()
+    counts = counted.field("counts").to_numpy(zero_copy_only=False)
+    most = np.argsort(-counts, kind="stable")[:TOP]
+    top = sorted(counted.field("values").take(pa.array(most)).to_pylist())
+    if column.kind == "category":
+        return replace(column, top=top)
+    numbers = np.sort(drawn.to_numpy())
+    # The value that a share of the sample does not exceed, so that it is one there is.
+    places = numbers[np.maximum(np.ceil(_GRID * len(numbers)).astype(int) - 1, 0)]
+    often = counted.field("values").take(pa.array(most[counts[most] > max(1, len(numbers) // (4 * STEPS))])).to_pylist()
+    atoms = frozenset({column.low, column.high, *often})
+    return replace(column, top=top, places=sorted({*places.tolist(), *atoms}), atoms=atoms, bulk=(float(places[_BULK]), float(places[-1 - _BULK])))
 
 
 def _value(name: str, kind: Kind) -> str:
@@ -99,36 +180,30 @@ def _first(i: int, kind: Kind) -> Iterable[str]:
     yield f"count(c{i}) as n{i}"
     if kind == "other":
         return
-    yield from (
-        f"count(v{i}) as k{i}",
-        f"approx_count_distinct(v{i}) as d{i}",
-        f"min(v{i}) as lo{i}",
-        f"max(v{i}) as hi{i}",
-        f"approx_top_k(v{i}, {TOP}) as t{i}",
-    )
+    yield from (f"count(v{i}) as k{i}", f"approx_count_distinct(v{i}) as d{i}", f"min(v{i}) as lo{i}", f"max(v{i}) as hi{i}")
     if kind != "category":
-        yield from (f"avg(v{i}) as m{i}", f"stddev_samp(v{i}) as s{i}", f"approx_quantile(v{i}, $grid::float[]) as q{i}")
+        yield from (f"avg(v{i}) as m{i}", f"stddev_samp(v{i}) as s{i}")
 
 
-def _second(i: int, kind: Kind, type_: pa.DataType, one: Mapping[str, Any], asked: dict[str, Any]) -> Iterable[str]:
-    if not one[f"n{i}"] or kind == "other" or not one[f"k{i}"]:
+def _second(i: int, column: _Seen, asked: dict[str, Any]) -> Iterable[str]:
+    if not column.known:
         return
-    asked[f"top{i}"] = sorted(set(one[f"t{i}"]) - {None})
+    if column.few:
+        yield f"histogram(v{i}) as t{i}"
+        return
+    asked[f"top{i}"] = list(column.top)
     yield f"histogram_exact(v{i}, $top{i}) as t{i}"
-    if kind == "category":
-        return
-    low, high = one[f"lo{i}"], one[f"hi{i}"]
-    edges = sorted({low, high, *(q for q in one[f"q{i}"] if low <= q <= high)})
-    # Just below an edge and up to it: a value that many rows share is then a jump of its own.
-    asked[f"edge{i}"] = [at for edge in edges for at in (float(np.nextafter(edge, -np.inf)), edge)]
-    asked[f"bin{i}"] = _bins(low, high, one[f"q{i}"], whole=is_.is_integer(type_))
-    yield f"histogram(v{i}, $edge{i}) as e{i}"
-    yield f"histogram(v{i}, $bin{i}) as h{i}"
+    if column.kind != "category":
+        bins = _bins(column.low, column.high, column.bulk, whole=is_.is_integer(column.field.type))
+        # Just below an atom and up to it: a value that many rows share is then a jump of its own.
+        edges = {*column.places, *bins, *(float(np.nextafter(at, -np.inf)) for at in column.atoms)}
+        asked[f"edge{i}"] = sorted(edges)
+        yield f"histogram(v{i}, $edge{i}) as e{i}"
 
 
-def _bins(low: float, high: float, quantiles: Sequence[float], *, whole: bool) -> list[float]:
+def _bins(low: float, high: float, bulk: tuple[float, float], *, whole: bool) -> list[float]:
     """Upper ends of the display's bins, the first one the lower end of all: around the bulk when the tails are long."""
-    bulk_low, bulk_high = quantiles[STEPS // 128], quantiles[-1 - STEPS // 128]
+    bulk_low, bulk_high = bulk
     if bulk_high > bulk_low and high - low > 3 * (bulk_high - bulk_low):
         reach = 0.25 * (bulk_high - bulk_low)
         low, high = max(low, bulk_low - reach), min(high, bulk_high + reach)
@@ -142,48 +217,61 @@ def _bins(low: float, high: float, quantiles: Sequence[float], *, whole: bool) -
     return [float(np.nextafter(low, -np.inf)), *(low + (high - low) * step / BINS for step in range(1, BINS)), high]
 
 
-def _made(i: int, f: pa.Field, kind: Kind, rows: int, one: Mapping[str, Any], two: Mapping[str, Any], asked: Mapping[str, Any]) -> Column:
-    filled = int(one[f"n{i}"])
-    base = Column(f.name, str(f.type), kind, rows, rows - filled)
-    if kind == "other" or not filled:
-        return base
-    known = int(one[f"k{i}"])
-    odd = filled - known
+def _made(i: int, column: _Seen, rows: int, two: Mapping[str, Any], asked: Mapping[str, Any]) -> Column:
+    f, kind, known = column.field, column.kind, column.known
+    base = Column(f.name, str(f.type), kind, rows, rows - column.filled, column.filled - known if kind != "other" else 0)
     if not known:
-        return Column(f.name, str(f.type), kind, rows, rows - filled, odd)
-    counted = two[f"t{i}"][: len(asked[f"top{i}"])]
-    top = sorted(((_text(value, f.type, kind), int(count)) for value, count in counted if count), key=lambda pair: (-pair[1], pair[0]))
-    complete = sum(count for _, count in top) == known
-    distinct = len(top) if complete else min(max(int(one[f"d{i}"]), len(top)), known)
+        return base
+    counted = [(value, int(count)) for value, count in (two[f"t{i}"] if column.few else two[f"t{i}"][: len(asked[f"top{i}"])]) if count]
+    most = sorted(((_text(value, f.type, kind), count) for value, count in counted), key=lambda pair: (-pair[1], pair[0]))
+    complete = sum(count for _, count in counted) == known and len(most) <= TOP
+    distinct = len(most) if column.few or complete else min(max(column.distinct, len(most)), known)
     if not complete:  # of names and continuous numbers the rarer values say nothing
-        top = [pair for pair in top if pair[1] > max(1, known // (10_000 if kind == "category" else 1_000))]
+        most = [pair for pair in most[:TOP] if pair[1] > max(1, known // (10_000 if kind == "category" else 1_000))]
+    base = replace(base, distinct=distinct, low=column.low, high=column.high, top=tuple(most), complete=complete)
     if kind == "category":
-        return Column(f.name, str(f.type), kind, rows, rows - filled, odd, distinct, one[f"lo{i}"], one[f"hi{i}"], top=tuple(top), complete=complete)
-    quantiles = even(asked[f"edge{i}"], [count for _, count in two[f"e{i}"]], known)
-    bins, counts = asked[f"bin{i}"], [int(count) for _, count in two[f"h{i}"]]
-    histogram = Histogram(bins[0], bins[-1], tuple(counts[1 : len(bins)]), counts[0], sum(counts[len(bins) :]))
-    return Column(f.name, str(f.type), kind, rows, rows - filled, odd, distinct, one[f"lo{i}"], one[f"hi{i}"], one[f"m{i}"], one[f"s{i}"],
-                  quantiles, histogram, tuple(top), complete)  # fmt: skip
+        return base
+    places, counts = _counted(sorted(counted)) if column.few else (asked[f"edge{i}"], [int(count) for _, count in two[f"e{i}"]])
+    quantiles = even(places, counts, known)
+    bulk = (quantiles[_BULK], quantiles[-1 - _BULK]) if column.few else column.bulk
+    bins = _bins(column.low, column.high, bulk, whole=is_.is_integer(f.type))
+    return replace(base, mean=column.mean, std=column.std, quantiles=quantiles, histogram=_binned(bins, places, counts))
+
+
+def _counted(values: Sequence[tuple[float, int]]) -> tuple[list[float], list[int]]:
+    """Edges and counts between them of values that are all known: each is an edge, with nothing just below it."""
+    pairs = [pair for at, count in values for pair in ((float(np.nextafter(at, -np.inf)), 0), (at, count))]
+    return [at for at, _ in pairs], [count for _, count in pairs]
+
+
+def _binned(bins: Sequence[float], edges: Sequence[float], counts: Sequence[int]) -> Histogram:
+    """The display's histogram of counts whose edges are no coarser than its bins."""
+    into = np.searchsorted(bins, edges, side="left")  # a count lies below its edge
+    summed = np.bincount(into, weights=np.asarray(counts[: len(edges)], float), minlength=len(bins) + 1)
+    return Histogram(bins[0], bins[-1], tuple(int(count) for count in summed[1 : len(bins)]), int(summed[0]), int(summed[len(bins)]))
 
 
 def even(edges: Sequence[float], counts: Sequence[int], known: int) -> tuple[float, ...]:
     """Quantiles at even steps, from exact counts between edges.
 
     Args:
-        edges: Ascending, in pairs: just below a value, and the value.
+        edges: Ascending. A value that many rows share has the edge just below it too.
         counts: In (-inf, first edge], (first, second], ...
     """
     upto = np.cumsum(np.asarray(counts[: len(edges)], float))
     places = np.asarray(edges, float)
+    above = np.append(places[1:], np.inf)
+    sharp = np.append(True, np.nextafter(places[1:], -np.inf) <= places[:-1])  # nothing lies between it and the edge before
+    ends = np.where(np.append(sharp[1:], False), above, places)  # what lies up to "just below v" is drawn on a line up to v
     made = []
     for step in range(STEPS + 1):
         wanted = max(step * known / STEPS, 0.5)  # the lowest row counts as the quantile 0
         at = min(int(np.searchsorted(upto, wanted - 1e-9 * known, side="left")), len(places) - 1)
-        if at % 2 or at == 0:  # it falls on the value itself
+        if sharp[at]:  # it falls on the value itself
             made.append(float(places[at]))
         else:  # between two values: on the line through them
             share = (wanted - upto[at - 1]) / (upto[at] - upto[at - 1])
-            made.append(float(places[at - 1] + (places[at + 1] - places[at - 1]) * min(max(share, 0.0), 1.0)))
+            made.append(float(places[at - 1] + (ends[at] - places[at - 1]) * min(max(share, 0.0), 1.0)))
     return tuple(made)
 
 
