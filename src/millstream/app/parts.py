@@ -124,9 +124,9 @@ def schedule(ws: Workspace) -> None:
     while not stop.is_set():
         begun = time.monotonic()
         persist("feedback", lambda: feedback(ws), stop)
-        due.tick(datetime.now(UTC), stop)
         took = time.monotonic() - begun
-        stop.wait(max(1.0 - took, 3.0 * took))  # never more than a quarter of a core, however much there is to judge
+        due.tick(datetime.now(UTC), stop)  # not in the pause: a monitor of minutes would hold rewards back for three times as long
+        stop.wait(min(15.0, max(1.0 - took, 3.0 * took)))  # about a quarter of a core, however much there is to judge
 
 
 def console(ws: Workspace) -> None:
