@@ -336,7 +336,6 @@ class Lab:
         self._make([source.name])
         version = self.world.lake.table(source.name).version
         if self._filled.get(definition.generation) != version:
-            self.world.online.drop(definition.generation)
             fill(self.world.sql, self.world.lake, self.world.online, definition, source)
             self._filled[definition.generation] = version
 

@@ -357,6 +357,28 @@ class OnlineContract:
             return False
         return True
 
+    def test_what_is_over_a_table_is_filled_again_while_it_answers(self, store: OnlineStore) -> None:
+        of, chance = replace(definition(), live=False, generation="ab" * 8), random.Random(5)
+        reader = store.reader([(of, ["k"], "r")])
+        before = after = None
+        for version in (1, 2, 3):
+            rows = batch(of, some_rows(chance, 60))
+            store.load(of, *filled(of, rows))
+            if version > 1:
+                assert self.look(store, of) == before, "until it is whole the old one answers"
+                assert self.again(store).applied(of.generation) == Applied({0: version - 1}, T0, True)
+            store.activate(of.generation, {0: version}, T0)
+            after = self.look(store, of)
+            assert after != before and self.look(self.again(store), of) == after
+            assert {f"r__{name}": value for name, value in self.look(store, of, ["sa"], [T0])[0].items()} == dict(reader({"k": "a"}, T0).values)
+            assert reader({"k": "a"}, T0).offsets[of.stream] == {0: version}
+            before = after
+        with pytest.raises(Conflict):
+            store.activate(of.generation, {0: 9}, T0)
+        store.load(of, *filled(of, batch(of, some_rows(chance, 60))))  # killed here: nothing of it shows, and another fill takes its place
+        store.drop(of.generation)
+        assert store.applied(of.generation) is None and store.generations() == []
+
     def test_nobody_activates_what_another_has_begun_to_fill(self, store: OnlineStore) -> None:
         of = definition()
         other = self.again(store)

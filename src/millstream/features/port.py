@@ -96,13 +96,15 @@ class OnlineStore(Protocol):
         """Fill a generation that is not active, made when it is unknown; replaces what an earlier, killed fill left.
 
         Of two that fill one generation, at most one can go on to `activate`: what it activates is all its own.
+        One over a table (`definition.live` is False), which no updater moves on, may be active: it is filled beside what answers, and
+        `activate` puts it in its place, so that a look-up sees the one or the other.
 
         Args:
             tiles: Columns of `lift.tile_schema`, each tile once, levels 0 to 2.
             heads: Columns of `lift.schema`: the events from the horizon on, which are in the tiles too.
 
         Raises:
-            Conflict: The generation is active, or another fills it.
+            Conflict: The generation is active, and over a stream; or another fills it.
         """
         ...
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from millstream.declare.errors import MillstreamError, Transient
+from millstream.declare.stream import Stream
+from millstream.declare.table import Table
 from millstream.features.definition import Definition
 from millstream.log.envelope import topic_of
 
@@ -67,10 +69,11 @@ class Updates:
     def _fill(self, definition: Definition) -> None:
         from millstream.features.fill import fill
 
-        stream = self._behind.streams[definition.stream]
-        topic_of(self._behind.log, self._behind.schemas, stream)
+        source = self._behind.streams.get(definition.stream) or Table(name=definition.stream)
+        if isinstance(source, Stream):
+            topic_of(self._behind.log, self._behind.schemas, source)
         log.info("filling features %s from the lake", definition.name)
-        fill(self._behind.sql, self._behind.lake, self._behind.store, definition, stream)
+        fill(self._behind.sql, self._behind.lake, self._behind.store, definition, source)
 
     def refresh(self) -> None:
         """Start a thread for each stream whose wanted definitions changed."""

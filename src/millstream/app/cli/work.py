@@ -83,7 +83,7 @@ def run(context: Context, selectors: tuple[str, ...], as_json: bool, force: bool
     ws = context.workspace
     names = set(_selected(steps(ws), selectors, lambda: [a.name for a in _plan(context, ()).stale]))
     given = _params(ws, params, names)
-    every = steps(ws, model_params=given)
+    every = steps(ws, model_params=given, force=force)
     with runner.alone(ws.folder), _bars(context) as (report, told):
         done = runner.run([s for s in every if s.name in names], ws.state, force=force or bool(given and selectors), workers=workers, report=report, told=told)
     _end(context, done, as_json)

@@ -185,8 +185,8 @@ class TableStep(_Recorded):
 
     kind = "table"
 
-    def __init__(self, ws: Workspace, table: Table, upstream: tuple[str, ...]) -> None:
-        self.ws, self.table, self.name, self.upstream = ws, table, table.name, upstream
+    def __init__(self, ws: Workspace, table: Table, upstream: tuple[str, ...], force: bool = False) -> None:
+        self.ws, self.table, self.name, self.upstream, self.force = ws, table, table.name, upstream, force
 
     @property
     def definition(self) -> str:
@@ -205,12 +205,12 @@ class TableStep(_Recorded):
 
         doc = self.ws.state.get("asset", self.name)
         changed = doc is not None and doc.value["definition"] != self.definition
-        built = build(self.table, self.ws.lake, self.ws.sql, self.ws.project.params, full=changed)
+        built = build(self.table, self.ws.lake, self.ws.sql, self.ws.project.params, full=changed or self.force)
         return Made(str(built.version), built.rows, built.bytes, rows_read=built.rows, note=built.kind)
 
 
 class FeaturesStep(_Recorded):
-    """A definition's online state: filled from the lake once, then moved on by the updater."""
+    """A definition's online state: over a stream filled from the lake once, then moved on by the updater; over a table, of its version."""
 
     kind = "features"
 
@@ -225,10 +225,9 @@ class FeaturesStep(_Recorded):
         from millstream.features.fill import fill
 
         definition = self.ws.definition(self.features)
-        applied = self.ws.online.applied(definition.generation)
-        if applied is not None and applied.active:
+        applied, source = self.ws.online.applied(definition.generation), self.features.source
+        if applied is not None and applied.active and (definition.live or applied.offsets.get(0) == self.ws.lake.table(source.name).version):
             return Made(definition.generation, note="live")
-        source = self.features.source
         rows = fill(self.ws.sql, self.ws.lake, self.ws.online, definition, source)
         return Made(definition.generation, rows=rows, rows_read=rows, note="filled")
 
@@ -295,8 +294,8 @@ def size(count: float) -> str:
     return f"{count:.1f} TB"
 
 
-def steps(ws: Workspace, *, until_us: int | None = None, model_params: Mapping[str, Mapping[str, Any]] | None = None) -> list[Step]:
-    """Every asset of the project, in order of dependency."""
+def steps(ws: Workspace, *, until_us: int | None = None, model_params: Mapping[str, Mapping[str, Any]] | None = None, force: bool = False) -> list[Step]:
+    """Every asset of the project, in order of dependency. `force`: tables are rebuilt whole."""
     project, graph = ws.project, ws.project.graph
     files = [s for s in project.sources.values() if isinstance(s.reader, FileReader)]
     made: list[Step] = [SourceStep(ws, files, until_us)] if files else []
@@ -307,7 +306,7 @@ def steps(ws: Workspace, *, until_us: int | None = None, model_params: Mapping[s
         noun = project.by_name.get(name)
         before = tuple(u for u in graph.upstream(name) if u in known)
         if isinstance(noun, Table):
-            made.append(TableStep(ws, noun, before))
+            made.append(TableStep(ws, noun, before, force))
         elif isinstance(noun, Features):
             made.append(FeaturesStep(ws, noun, before))
         elif isinstance(noun, TrainingSet):

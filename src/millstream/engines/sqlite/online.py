@@ -30,6 +30,8 @@ from millstream.features.window import horizon_us, reach
 _STEP_US = 3_600_000_000
 """How far the horizon moves between two expiries: each scans the tables."""
 _ROWS = 20_000
+_NEXT = "_next"
+"""What follows the name of a generation that is filled beside the one that answers."""
 _TABLES = """
 create table if not exists generation (generation text primary key, name text not null, active integer not null, clock integer not null, expired integer not null,
                                        filling integer not null) strict;
@@ -63,13 +65,9 @@ class SqliteOnline:
     # -- generations
 
     def create(self, definition: Definition) -> None:
-        g, columns = definition.generation, stored(definition)
-        types = {pa.float64(): "real", pa.int64(): "integer"}
-        states = ", ".join(f"{name} {types.get(kind, 'blob')}{' not null' if merge == 'add' else ''}" for name, merge, kind in columns)  # NULL + 1 is NULL
         with self._transaction() as run:
-            run(f"create table if not exists tile_{g} (k text, level integer, b integer, {states}, primary key (k, level, b)) strict, without rowid")
-            run(f"create table if not exists head_{g} (k text, t integer, tie integer, {states}, primary key (k, t, tie)) strict, without rowid")
-            run("insert or ignore into generation values (?, ?, 0, 0, 0, 0)", (g, definition.name))
+            _tables(run, definition, definition.generation)
+            run("insert or ignore into generation values (?, ?, 0, 0, 0, 0)", (definition.generation, definition.name))
 
     def applied(self, generation: str) -> Applied | None:
         with self._snapshot() as run:
@@ -83,34 +81,47 @@ class SqliteOnline:
         with self._transaction() as run:
             run("delete from generation where generation = ?", (generation,))
             run("delete from position where generation = ?", (generation,))
-            for kind in ("tile", "head"):
-                run(f'drop table if exists "{kind}_{generation}"')
+            _drop(run, generation)
+            _drop(run, generation + _NEXT)
         self._release(generation)
 
     # -- filling
 
     def load(self, definition: Definition, tiles: pa.RecordBatchReader, heads: pa.RecordBatchReader) -> None:
-        self.create(definition)
         g, names = definition.generation, [name for name, _, _ in stored(definition)]
+        stands = self.applied(g)
+        beside = stands is not None and stands.active and not definition.live
+        into = g + _NEXT if beside else g
+        if not beside:
+            self.create(definition)
         with self._filling(g):
             with self._transaction() as run:
-                self._inactive(run, g)
-                run("update generation set filling = 1 where generation = ?", (g,))
-                run(f"delete from tile_{g}")
-                run(f"delete from head_{g}")
+                if beside:
+                    _drop(run, into)
+                    _tables(run, definition, into)
+                else:
+                    self._inactive(run, g)
+                    run("update generation set filling = 1 where generation = ?", (g,))
+                    run(f"delete from tile_{g}")
+                    run(f"delete from head_{g}")
             for batch in tiles:
                 for i in range(0, batch.num_rows, _ROWS):  # short transactions: others write meanwhile
                     part = batch.slice(i, _ROWS)
                     rows = zip(*(part.column(c).to_pylist() for c in ("key", "level", "b", *names)), strict=True)
                     with self._transaction():
-                        self._writer.executemany(_insert(f"tile_{g}", ("k", "level", "b", *names), "insert"), rows)
+                        self._writer.executemany(_insert(f"tile_{into}", ("k", "level", "b", *names), "insert"), rows)
             for batch in heads:
                 with self._transaction():
-                    self._writer.executemany(_insert(f"head_{g}", ("k", "t", "tie", *names), "insert or replace"), Lifted(definition, batch).heads(0))
+                    self._writer.executemany(_insert(f"head_{into}", ("k", "t", "tie", *names), "insert or replace"), Lifted(definition, batch).heads(0))
 
     def activate(self, generation: str, offsets: Mapping[int, int], clock_us: int) -> None:
         with self._transaction() as run:
-            if self._inactive(run, generation) and generation not in self._fills:
+            if generation in self._fills and run("select 1 from sqlite_master where name = ?", (f"tile_{generation}{_NEXT}",)).fetchone():
+                _drop(run, generation)
+                for kind in ("tile", "head"):
+                    run(f"alter table {kind}_{generation}{_NEXT} rename to {kind}_{generation}")
+                run("delete from position where generation = ?", (generation,))
+            elif self._inactive(run, generation) and generation not in self._fills:
                 raise Conflict(f"generation {generation} is being filled by another")
             run("update generation set active = 1, clock = ?, filling = 0 where generation = ?", (clock_us, generation))
             self._writer.executemany("insert into position values (?, ?, ?)", [(generation, p, n) for p, n in offsets.items()])
@@ -373,6 +384,19 @@ def _applied(run: _Run, generation: str) -> Applied | None:
     if found is None:
         return None
     return Applied(dict(run("select partition, next from position where generation = ?", (generation,)).fetchall()), found[1], bool(found[0]))
+
+
+def _tables(run: _Run, definition: Definition, name: str) -> None:
+    types = {pa.float64(): "real", pa.int64(): "integer"}
+    columns = stored(definition)
+    states = ", ".join(f"{column} {types.get(kind, 'blob')}{' not null' if merge == 'add' else ''}" for column, merge, kind in columns)  # NULL + 1 is NULL
+    run(f"create table if not exists tile_{name} (k text, level integer, b integer, {states}, primary key (k, level, b)) strict, without rowid")
+    run(f"create table if not exists head_{name} (k text, t integer, tie integer, {states}, primary key (k, t, tie)) strict, without rowid")
+
+
+def _drop(run: _Run, name: str) -> None:
+    for kind in ("tile", "head"):
+        run(f'drop table if exists "{kind}_{name}"')
 
 
 def _unknown(definition: Definition) -> NotFound:
