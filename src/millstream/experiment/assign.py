@@ -17,7 +17,7 @@ def bucket(salt: str, unit: Any) -> float:
     """The place of `str(unit)` on the line of this salt: a multiple of 2**-53 in [0, 1).
 
     >>> bucket("late_model", "2013-11-01-UA-9-EWR")
-    0.7166797464070473
+    0.8482211951070622
     """
     return (int.from_bytes(sha256(f"{salt}:{unit}".encode()).digest()[:7], "big") >> 3) * _UNIT
 
