@@ -101,9 +101,7 @@ def _answered(scene: Scene, table: Snapshot, since: str) -> list[tuple[str, int,
 
 def _pinned(tracking: Tracking, model: str, version: int, target: Noun) -> _Pinned:
     told = [
-        use
-        for use in manifest(tracking, model, version)["features"]
-        if not isinstance(target, Features) or use["features"] == (target.base or target).name
+        use for use in manifest(tracking, model, version)["features"] if not isinstance(target, Features) or use["features"] == (target.base or target).name
     ]
     return _Pinned(model, version, [from_json(use) for use in told], [column for use in told for column in use["taken"]])
 
