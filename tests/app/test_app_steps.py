@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ class Order(ms.Event):
 
 orders = ms.stream("orders", Order, key="customer", dedupe="order_id")
 ms.source(orders, ms.read.files("data/orders*.csv"))
-paid = ms.table("paid", "select customer, ts, amount, _arrived_at from orders where amount > 0", time="ts")
+paid = ms.table("paid", "select customer, ts, amount, _arrived_at from orders where amount > 0", time="ts", schedule="@daily")
 spent = ms.features("spent", paid, key="customer", windows=["1d"], aggregates={"sum": agg.sum("amount")})
 bought = ms.features("bought", orders, key="customer", windows=["1d"], aggregates={"n": agg.count()})
 """
@@ -78,3 +80,28 @@ def test_a_serving_process_fills_features_over_a_table_itself(project: Path) -> 
         finally:
             serving.close()
     assert online(project, "spent") == {"sum_1d": 5.0}
+
+
+def test_a_scheduled_table_is_made_when_it_is_due_with_the_features_over_it(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from millstream.app.run import runner
+    from millstream.app.run.schedule import Schedule
+
+    assert millstream(project, "run").code == 0
+    write(project, 2, "o4,ada,4.5,2026-01-01T11:00:00Z")
+    assert millstream(project, "ingest").code == 0
+    begun, stop = datetime(2026, 1, 1, 12, tzinfo=UTC), threading.Event()
+    with Workspace.open(str(project)) as ws:
+        schedule = Schedule(ws)
+        with runner.alone(ws.folder):
+            schedule.tick(begun, stop)
+            schedule.tick(begun + timedelta(hours=12), stop)
+            assert "is due, but another run" in caplog.text and caplog.text.count("is due") == 1
+        assert online(project, "spent") == {"sum_1d": 5.0}
+        for hours, expected in ((12, 9.5), (13, 9.5)):
+            schedule.tick(begun + timedelta(hours=hours), stop)
+            assert online(project, "spent") == {"sum_1d": expected}, hours
+        runs = len(ws.state.list("run"))
+        Schedule(ws).tick(begun + timedelta(hours=13), stop)
+        assert len(ws.state.list("run")) == runs, "a restart does not repeat what was made"
+        schedule.tick(begun + timedelta(hours=36), stop)
+        assert len(ws.state.list("run")) == runs + 1

@@ -32,13 +32,13 @@ class Schedule:
 
     def __init__(self, ws: Workspace) -> None:
         self.ws = ws
+        self._held_up: set[str] = set()
 
     def tick(self, now: datetime, stop: threading.Event) -> None:
         """Run what has become due; the errors of one do not keep the others from running."""
         for name, line in self._cron().items():
-            if not stop.is_set() and now >= next_after(line, self._last(name, now)):
+            if not stop.is_set() and now >= next_after(line, self._last(name, now)) and self._make(name):
                 self._mark(name, now)
-                self._make(name)
         for monitor in self.ws.project.monitors.values():
             if not stop.is_set() and now - self._last(monitor.name, now - timedelta(days=365)) >= timedelta(microseconds=monitor.every_us):
                 self._mark(monitor.name, now)
@@ -62,15 +62,22 @@ class Schedule:
     def _mark(self, name: str, at: datetime) -> None:
         self.ws.state.put("schedule", name, {"at": at.astimezone(UTC).isoformat()})
 
-    def _make(self, name: str) -> None:
+    def _make(self, name: str) -> bool:
+        """Whether it was its turn; while another run is under way it stays due."""
         from millstream.app.run import runner
         from millstream.app.run.select import select
         from millstream.app.run.steps import steps
 
         every = [s for s in steps(self.ws) if s.kind not in ("source", "stream")]
         names = set(select([f"+{name}"], {s.name: tuple(u for u in s.upstream if any(u == e.name for e in every)) for s in every}, {}, list))
+        names |= {s.name for s in every if s.kind == "features" and names.intersection(s.upstream)}  # what answers follows its table
         try:
             with runner.alone(self.ws.folder):
                 runner.run([s for s in every if s.name in names], self.ws.state)
         except Busy as error:
-            log.warning("%s is due, but %s", name, error)
+            if name not in self._held_up:
+                log.warning("%s is due, but %s", name, error)
+            self._held_up.add(name)
+            return False
+        self._held_up.discard(name)
+        return True
