@@ -84,7 +84,7 @@ def sparkline(histogram: Histogram) -> str:
     '▁ ▄█'
     """
     counts = list(histogram.counts)
-    together = math.ceil(len(counts) / _CELLS)
+    together = max(1, math.ceil(len(counts) / _CELLS))
     cells = [sum(counts[i : i + together]) for i in range(0, len(counts), together)]
     most = max(cells, default=0)
     return "".join(" " if not cell else _BLOCKS[max(0, math.ceil(cell / most * len(_BLOCKS)) - 1)] for cell in cells)
