@@ -4,8 +4,11 @@ port.py      the files port: `Files`, `Snapshot`                 contract.py  th
 lake.py      `Lake`: tables by name; watermarks                  table.py     `LakeTable`: append, replace, history, pins
 replace.py   rows in the place of others, in one commit          parquet.py   durable data files with statistics
 deltalog.py  a table's own log, read                             pins.py      versions that something names
+scan.py      columns of a table in Python                        checkpoint.py  when and how one is made
 sink.py      `Sink`: log -> lake, exactly once                   judge.py     which records are good, and in what form they land
-dead.py      the quarantine of those that are not                points.py    named moments at which a process may die
+batch.py     slices of a partition into rows that land           positions.py under which names positions are kept
+dead.py      the quarantine of those that are not good           points.py    named moments at which a process may die
 lineage.py   which offsets each commit brought, for ever         verify.py    no gap, no overlap, no double: proven
-maintain.py  checkpoints, compaction, clean-up, vacuum           repair.py    torn tails cut off
+maintain.py  upkeep under a lease: when something is due         compact.py   small files joined in their place
+clean.py     commits and files that no version needs any more    repair.py    torn tails cut off
 """

@@ -241,8 +241,10 @@ class FilesContract:
         assert {lake.table("t").at(v).rows() for v in found} == {1, 2, 3, 4}
 
     def test_two_who_make_a_table_make_one(self, files: Files) -> None:
-        found = at_once([lambda: Lake(self.again(files)).create("t", ROWS) for _ in range(4)])
-        assert {table.uuid for table in found} == {Lake(files).table("t").uuid}
+        for turn in range(8):
+            found = at_once([lambda name=f"t{turn}": Lake(self.again(files)).create(name, ROWS) for _ in range(4)])  # type: ignore[misc]
+            made = Lake(files).table(f"t{turn}")
+            assert made.version == 0 and {table.uuid for table in found} == {made.uuid}
 
     def test_a_torn_tail_is_cut(self, files: Files) -> None:
         """Planted behind the engine's back: the newest commit is empty."""

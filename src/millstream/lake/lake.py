@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from millstream.declare.errors import Conflict, NotFound, UsageError
@@ -54,6 +54,7 @@ class Lake:
             try:
                 made = DeltaTable.create(
                     f"{self.files.root}/{name}", wanted, mode="error", partition_by=list(partition_by) or None, storage_options=dict(self.files.options) or None,
+                    commit_properties=CommitProperties(max_commit_retries=0),  # tried again, a second creation lands as version 1, with another uuid
                     post_commithook_properties=HOOKS_OFF,
                 )  # fmt: skip
             except (CommitFailedError, DeltaError):
