@@ -75,7 +75,11 @@ def _tables(ws: Workspace, mend: bool) -> Iterator[Finding]:
     from millstream.lake.repair import repair
 
     for name in ws.lake.names():
-        damage = torn(ws.files, name)
+        try:
+            damage = torn(ws.files, name)
+        except MillstreamError as error:
+            yield Finding(f"table {name}", "bad", str(error), "its message says how to go on")
+            continue
         if not damage:
             continue
         if mend:
