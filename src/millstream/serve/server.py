@@ -259,7 +259,7 @@ def guard(host: str, token: str | None) -> None:
     """Raises ConfigError when others could reach a server that asks for no token."""
     if not is_loopback(host) and not token:
         raise ConfigError(
-            f"the server would listen on {host}, which others can reach, without a token; set serve.token (e.g. env:MILLSTREAM_TOKEN) or listen on 127.0.0.1"
+            f"the server would listen on {host}, which others can reach, without a token; set serve.token (e.g. env:API_TOKEN) or listen on 127.0.0.1"
         )
 
 
