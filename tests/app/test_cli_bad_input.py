@@ -172,3 +172,11 @@ def test_until_stops_before_a_moment_and_goes_on_from_it(project: Path) -> None:
         "stream": "orders", "in the log": 20, "in the lake": 11, "behind": 9, "end": 20, "newest event": "2026-01-11 12:00:00",
     }  # fmt: skip
     assert millstream(project, "run").code == 0 and landed(project)["rows"] == 20
+
+
+def test_a_source_without_a_file_is_named(project: Path) -> None:
+    said = millstream(project, "run")
+    assert said.code == 0 and "no file matches data/orders* (source orders_files, streams.py:" in said.err
+    (project / "data" / "orders.csv").write_bytes(HEADER + row("o1"))
+    assert "no file" not in millstream(project, "run").err
+    assert millstream(project, "ingest", "--json").err == ""

@@ -133,17 +133,19 @@ def test_killed_again_and_again_nothing_is_lost_or_doubled(project: Path) -> Non
     assert millstream(project, "sql", "select sum(n)::int as n from totals", "--json").json == [{"n": 2_000}]
 
 
-@pytest.mark.parametrize("words", [["-m", "pytest"], ["-m", "pytest", "tests", "-q"]])
-def test_the_quickstart_passes_its_own_tests(tmp_path: Path, words: list[str]) -> None:
+def test_the_quickstart_passes_its_own_tests(tmp_path: Path) -> None:
     create("quickstart", tmp_path)
-    done = subprocess.run([sys.executable, *words], cwd=tmp_path, env=_as_a_user(), capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "tests", "-q"], cwd=tmp_path, env=_as_a_user(), capture_output=True, text=True, timeout=110, check=False
+    )
     assert done.returncode == 0 and "3 passed" in done.stdout, done.stdout
     assert not (tmp_path / ".millstream").exists(), "the project's own data is not touched"
 
 
+@pytest.mark.timeout(300)
 def test_the_flights_pass_their_own_tests(tmp_path: Path) -> None:
     create("flights", tmp_path)
-    done = subprocess.run([sys.executable, "-m", "pytest"], cwd=tmp_path, env=_as_a_user(), capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run([sys.executable, "-m", "pytest"], cwd=tmp_path, env=_as_a_user(), capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0 and "3 passed" in done.stdout and "nothing is proven" not in done.stdout, done.stdout
     assert not (tmp_path / ".millstream").exists()
 

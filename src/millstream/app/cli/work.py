@@ -89,6 +89,13 @@ def run(context: Context, selectors: tuple[str, ...], as_json: bool, force: bool
     _end(context, done, as_json)
 
 
+def _missing(context: Context) -> None:
+    """A word about sources without a file: a misspelt path would else be a run that does nothing."""
+    for source, engine in context.workspace.source_engines():
+        if not engine.splits():
+            context.err.print(f"[yellow]no file[/] matches {getattr(source.reader, 'glob', '')} (source {source.name}, {source.place})", soft_wrap=True)
+
+
 def _end(context: Context, done: list[Any], as_json: bool) -> None:
     """What became of the steps, and the exit code."""
     from millstream.app.run import runner
@@ -97,6 +104,8 @@ def _end(context: Context, done: list[Any], as_json: bool) -> None:
     if as_json:
         context.json([runner._row(d) for d in done])
     else:
+        if any(d.kind == "source" for d in done):
+            _missing(context)
         made = sum(d.status == "made" for d in done)
         context.err.print(f"{'[red]failed[/]' if failed else '[green]done[/]'}: {made} made, {len(done) - made - len(failed)} up to date"
                           + (f", {len(failed)} failed or blocked" if failed else ""))  # fmt: skip
