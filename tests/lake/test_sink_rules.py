@@ -68,6 +68,15 @@ def test_late_rows_land_and_are_marked(world: World) -> None:
     assert world.lake.watermark(READINGS) == int((T0 + timedelta(seconds=140)).timestamp() * 1e6)
 
 
+def test_a_clock_that_runs_ahead_makes_no_other_late(world: World) -> None:
+    """An event of 2099 that arrives now is kept as it is, and moves the watermark to its arrival only."""
+    ahead = (datetime(2099, 1, 1, tzinfo=UTC) - T0) // timedelta(seconds=1)
+    put(world.log, world.schemas, 0, 100, ahead)
+    world.drain()
+    mark = world.lake.watermark(READINGS)
+    assert mark is not None and mark < time.time() * 1e6 and [r["n"] for r in rows_in(world.lake.table("readings")) if r["ts"].year == 2099] == [ahead]
+
+
 def test_no_watermark_before_the_first_row(world: World) -> None:
     assert world.lake.watermark(READINGS) is None
     put(world.log, world.schemas, 0, 1, bad=[1])

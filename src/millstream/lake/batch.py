@@ -59,7 +59,7 @@ class Batch:
     """One partition's part of a commit: offsets [start, end).
 
     Attributes:
-        newest_us: Newest event time of the partition so far; None when nothing ever landed.
+        newest_us: Newest event time of the partition so far, none taken for later than its arrival; None when nothing ever landed.
         judged_to: Where the quarantine stood when its verdicts were read.
     """
 
@@ -198,7 +198,9 @@ class Batcher:
     def _finish(self, batch: Batch, rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         """Mark what is late, against the partition's watermark in the order of the log, and put columns in the table's order."""
         times = _micros(rows.column(self.stream.schema.event_time))
-        before = np.maximum.accumulate(np.concatenate(([_NEVER if batch.newest_us is None else batch.newest_us], times)))
+        # No time is later than its arrival here: one sender's clock that runs ahead would make all others late and ripen every label.
+        seen = np.minimum(times, _micros(rows.column(ARRIVED_AT)))
+        before = np.maximum.accumulate(np.concatenate(([_NEVER if batch.newest_us is None else batch.newest_us], seen)))
         late = times < before[:-1] - self.stream.lateness_us
         batch.late += int(late.sum())
         batch.newest_us = int(before[-1])
