@@ -59,7 +59,9 @@ def _front(x: Floats, y: Floats, a: float, b: float) -> Floats:
             )
         else:
             log_beta = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
-        return np.asarray(np.exp(a * np.log(x) + b * np.log(y) - log_beta))
+        # Of two that sum to 1, the logarithm of the larger is that of 1 less the smaller, which has digits that the larger has lost.
+        log_x, log_y = np.where(x > 0.5, np.log1p(-y), np.log(x)), np.where(y > 0.5, np.log1p(-x), np.log(y))
+        return np.asarray(np.exp(a * log_x + b * log_y - log_beta))
 
 
 def _rest(z: float) -> float:
