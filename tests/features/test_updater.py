@@ -7,13 +7,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from updater_world import World, one
 
-from millstream.declare.errors import Busy, Conflict, Recreated
+from millstream.declare.errors import Busy, Conflict, Recreated, Truncated
 from millstream.features.updater import Applied
+from millstream.serve.updates import Updates
 
 
 @pytest.fixture
@@ -128,6 +130,41 @@ def test_what_could_not_be_written_is_read_again_with_its_ids(world: World, monk
     updater.close()
     world.land()
     assert world.differences(d) == []
+
+
+def test_where_the_log_has_removed_records_the_features_are_filled_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An updater that was away for longer than the log keeps its records."""
+    d, late = one(), one("late")
+    for definition in (d, late):
+        world.store.create(definition)
+        world.store.activate(definition.generation, {}, 0)
+    for _ in range(3):
+        world.send(40)
+    ahead = world.updater(late)
+    ahead.drain()
+    ahead.close()
+    world.land()
+    with world.log._write() as con:
+        con.execute("update topic set retention_us = 3600000000")
+        con.execute("update batch set appended_us = appended_us - 36000000000")
+    world.log.maintain()
+    assert any(end.low for end in world.log.ends("readings").values())
+    world.send(30)
+    with pytest.raises(Truncated):
+        world.updater(d).drain()
+    updates = Updates(
+        SimpleNamespace(log=world.log, schemas=world.schemas, lake=world.lake, sql=world.sql, store=world.store, streams={"readings": world.stream})
+    )  # type: ignore[arg-type]
+    for definition in (d, late):
+        updates.want(definition)
+    updates.refresh()
+    ends = {p: end.high for p, end in world.log.ends("readings").items() if end.high}
+    while any((found := world.store.applied(one_.generation)) is None or dict(found.offsets) != ends for one_ in (d, late)):
+        threading.Event().wait(0.01)
+    assert updates.problems() == []
+    updates.close()
+    world.land()
+    assert world.differences(d, late) == []
 
 
 def test_a_table_of_two_topics_fills_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,9 +240,9 @@ class Updater:
 
             table = self.lake.table(self.stream.name)
             landed = min(table.position(app_id(self.topic, partition)) or 0, start)
-            if landed > at:
+            if landed:  # also when the log begins there: what it has removed may be repeated yet
                 preload(deduper, self.stream, table, partition, landed)
-                at = landed
+                at = max(at, landed)
         if at >= start:
             return
         reader = self.log.reader(self.topic.name, {partition: at})

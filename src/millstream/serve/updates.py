@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from millstream.declare.errors import MillstreamError, Transient
+from millstream.declare.errors import MillstreamError, Transient, Truncated
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.features.definition import Definition
@@ -106,20 +106,33 @@ class Updates:
         return worker
 
     def _move(self, stream: str, definitions: list[Definition], worker: _Worker) -> None:
-        """Run an updater; when it fails, begin again at the stored positions."""
+        """Run an updater; when it fails, begin again at the stored positions, or from the lake where the log no longer holds them."""
         from millstream.features.updater import Updater
 
+        behind = self._behind
         while not worker.stop.is_set():
             try:
-                behind = self._behind
+                self.ready(definitions)
                 with closing(Updater(behind.log, behind.schemas, behind.store, definitions, behind.streams[stream], lake=behind.lake)) as updater:
                     worker.trouble = ""
-                    updater.run(worker.stop)
+                    try:
+                        updater.run(worker.stop)
+                    except Truncated as error:
+                        log.warning("the features of %s are filled anew: %s", stream, error)
+                        self._let_go(stream, definitions)
             except Exception as error:
                 if worker.trouble != str(error):
                     log.warning("the feature updater of %s begins again: %s", stream, error, exc_info=not isinstance(error, MillstreamError))
                 worker.trouble = str(error)
                 worker.stop.wait(PAUSE_S)
+
+    def _let_go(self, stream: str, definitions: list[Definition]) -> None:
+        """Drop what waits for records that the log has removed. They had landed before, so a fill has them."""
+        ends = self._behind.log.ends(stream)
+        for definition in definitions:
+            stands = self._behind.store.applied(definition.generation)
+            if stands is not None and any(stands.offsets.get(partition, 0) < end.low for partition, end in ends.items()):
+                self._behind.store.drop(definition.generation)
 
     def _halt(self, worker: _Worker | None) -> None:
         if worker is not None:
