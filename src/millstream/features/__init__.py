@@ -10,6 +10,7 @@ offline.py     features of many past moments, from the lake
 steps.py       logged positions as a sequence that visibility can be compared with
 port.py        the online store; contract.py proves its engines
 online.py      the answer of a look-up, and many definitions looked up for one request
+events.py      records of a stream as a definition's events
 lift.py        events as states, column by column
 updater.py     the log -> the online store, exactly once
 fill.py        a table's version -> the online store, up to the position at which the updater goes on
