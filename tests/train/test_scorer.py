@@ -136,6 +136,20 @@ def test_a_compiled_form_that_disagrees_is_not_used(tmp_path: Path) -> None:
     assert LinearScorer.of(made, probability=False, check=(X, np.zeros(len(X))), else_=PlainScorer(made, False)) is None
 
 
+@pytest.mark.parametrize("only", [0.0, 1.0])
+def test_a_label_that_was_always_the_same(tmp_path: Path, only: float) -> None:
+    """A new project's first days may hold no late flight; P(true) is then 0, not an index error."""
+    from sklearn.tree import DecisionTreeClassifier
+
+    X, _ = data()
+    for made in (
+        DecisionTreeClassifier().fit(np.nan_to_num(X), np.full(ROWS, only)),
+        lightgbm.LGBMClassifier(n_estimators=3, verbose=-1).fit(X, np.full(ROWS, only)),
+    ):
+        found, said = kept(tmp_path, made, np.nan_to_num(X))
+        assert np.allclose(said, only, atol=1e-9) and np.allclose([found.row(x) for x in np.nan_to_num(X)[:5]], only, atol=1e-9)
+
+
 def test_what_the_function_may_return() -> None:
     class Silent:
         pass

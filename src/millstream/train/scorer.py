@@ -44,7 +44,12 @@ class PlainScorer:
         if isinstance(told, list):  # sklearn's multi-output classifiers: one array a label
             return np.stack([np.asarray(one, dtype=np.float64)[:, 1] for one in told], axis=1)
         told = np.asarray(told, dtype=np.float64)
-        return told[:, 1] if self.probability and told.ndim == 2 else told
+        if not self.probability or told.ndim != 2:
+            return told
+        classes = getattr(self.fitted, "classes_", (0.0, 1.0))
+        if len(classes) == 1:  # its train rows had one label only; which column that is, is told differently by each library
+            return np.full(len(told), float(float(classes[0]) == 1.0))
+        return told[:, 1]
 
     def row(self, x: Any) -> Any:
         told = self.matrix(x if hasattr(x, "columns") else x.reshape(1, -1))[0]
