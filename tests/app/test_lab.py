@@ -49,6 +49,7 @@ visits = ms.stream("visits", Visit, key="user", dedupe="visit_id")
 orders = ms.stream("orders", Order, key="user", dedupe="order_id", lateness="5m")
 loaded = ms.stream("loaded", Loaded, key="user")
 totals = ms.table("totals", "select user, max(price) as top, max(price) > $big as big from orders group by user", key="user")
+rewards = ms.table("rewards", "select count(*) as n, sum(reward) as reward from shop_outcomes")
 paid = ms.table("paid", "select v.user, v.ts, o.price from visits v left join orders o using (visit_id)", time="ts")
 sales = ms.table("sales", "select user, ts, price, _arrived_at from orders where kind = 'sale'", time="ts")
 
@@ -251,6 +252,21 @@ def test_a_decision_is_routed_looked_up_and_recorded(shop_lab: Lab) -> None:
         d.decision_id: (d.arm, (d.features or {})["spend__n_7d"], NOON) for d in decisions
     }
     assert {r["unit"] for r in recorded} == {"ada", "bob", "cyd", "dan", "eve"}
+
+
+def test_decisions_are_judged_when_their_outcome_is_ripe(shop_lab: Lab) -> None:
+    shop = noun(shop_lab, "shop")
+    for name in ("buyer", "other"):
+        shop_lab.stub(noun(shop_lab, name), 0.5)
+    assert shop_lab.rows(shop) == []
+    said = {user: shop_lab.predict(shop, visit(shop_lab, n, NOON, user=user)) for n, user in enumerate(["ada", "bob"])}
+    shop_lab.send(noun(shop_lab, "orders"), order(shop_lab, 1, NOON + timedelta(minutes=20), visit_id="v1", user="bob"))
+    shop_lab.at(NOON + timedelta(minutes=64))
+    assert shop_lab.rows(shop) == [], "an hour and the lateness of five minutes have not passed"
+    shop_lab.at(NOON + timedelta(minutes=66))
+    judged = {row["decision_id"]: row for row in shop_lab.rows(shop)}
+    assert {user: judged[d.decision_id]["reward"] for user, d in said.items()} == {"ada": 0.0, "bob": 1.0}
+    assert shop_lab.rows(noun(shop_lab, "rewards")) == [{"n": 2, "reward": 1.0}], "tables may read them too"
 
 
 def test_a_stub_may_change_its_mind_or_fail(shop_lab: Lab) -> None:

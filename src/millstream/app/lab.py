@@ -161,16 +161,18 @@ class Lab:
         )  # fmt: skip
         return online
 
-    def rows(self, table: Table | Stream[Any] | Decisions) -> list[dict[str, Any]]:
+    def rows(self, table: Table | Stream[Any] | Decisions | Endpoint[Any, Any]) -> list[dict[str, Any]]:
         """The rows of a table, made of what is known at the clock, and all that it reads; of a stream, its events in the lake.
 
-        They come in the order of their columns' values, so that a test can compare them.
+        Of an endpoint, its decisions whose outcome is ripe at the clock, with outcomes and rewards. They come in the order of their columns' values, so that a test can compare them.
         """
         from millstream.transform.port import Relation
 
         self._arrive()
-        name = table.name
+        name = self._of(table, Endpoint).outcomes if isinstance(table, Endpoint) else table.name
         self._make([name])
+        if isinstance(table, Endpoint) and not self.world.lake.exists(name):
+            return []
         snapshot = self.world.lake.table(name).snapshot()
         stream = name in self.world.all_streams()
         columns = ", ".join(f'"{c}"' for c in snapshot.schema.names if not (stream and c in ENVELOPE))
@@ -270,19 +272,23 @@ class Lab:
 
     def _make(self, names: list[str]) -> None:
         """Bring tables up to date, with all that they are made from."""
+        from millstream.experiment.outcomes import refresh
         from millstream.transform.build import build
 
         graph, streams = self.project.graph, self.world.all_streams()
+        outcomes = {endpoint.outcomes: endpoint for endpoint in self.project.endpoints.values()}
         needed, ahead = set[str](), list(names)
         while ahead:
             name = ahead.pop()
             if name not in needed:
                 needed.add(name)
-                ahead += graph.upstream(name) if name in self.project.by_name else ()
-        for name in [n for n in (*streams, *graph.order()) if n in needed]:
+                ahead += graph.upstream(name) if name in self.project.by_name or name in outcomes else ()
+        for name in [n for n in (*streams, *(n for n in graph.order() if n not in streams)) if n in needed]:
             noun = self.project.by_name.get(name)
             if name in streams:
                 self._land(streams[name])
+            elif name in outcomes:
+                refresh(outcomes[name], self.world.lake, self.world.sql, self.project.params)
             elif isinstance(noun, Table):
                 build(noun, self.world.lake, self.world.sql, self.project.params, now_us=self.world.now_us)
 
