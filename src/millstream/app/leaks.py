@@ -217,13 +217,12 @@ class _World:
         left = list(changes)
         while len(left) > 1:
             half = len(left) // 2
-            found = next((part for part in (left[:half], left[half:]) if bits(value(part)) != bits(was)), None)
-            if found is None:
-                break  # only together they change it
-            left = found
+            left = left[:half] if bits(value(left[:half])) != bits(was) else left[half:]
         now, (before, after) = value(left), left[0]
         told = [f"event    {before or after}"]
         told += ["it was added" if before is None else "it was taken out" if after is None else f"it became  {after}"]
+        if bits(now) == bits(was):  # no event does it alone
+            now, told[1] = value(changes), f"{told[1]}, together with other events that were not known yet"
         row = ", ".join(f"{name}={text}" for name, text in key[1:])
         return "\n  ".join([
             f'training_set "{self.on.name}" looks into the future: "{column}" depends on an event that was not known yet',
