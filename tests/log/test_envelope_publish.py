@@ -93,3 +93,27 @@ def test_a_class_that_grows_is_another_schema_and_one_that_breaks_is_refused(par
         topic_of(log, schemas, stream("seen", SeenBy, key="who", partitions=1))
     with pytest.raises(Conflict, match="1 partitions, not 2"):
         topic_of(log, schemas, stream("seen", SeenAt, key="who", partitions=2))
+
+
+class Weighed(Seen):
+    """A bird on scales that know whole grams."""
+
+    grams: int | None = None
+
+
+class WeighedFinely(Seen):
+    """On better scales."""
+
+    grams: float | None = None
+
+
+def test_a_field_keeps_its_type(parts: tuple[Log, Schemas]) -> None:
+    """Avro would read an int as a float; the table's column would not, so such records may not reach the log, under no contract."""
+    log, schemas = parts
+    binding = topic_of(log, schemas, stream("seen", Weighed, key="who"))
+    with pytest.raises(Incompatible, match=r"grams was int64 and would be double.*beside it"):
+        topic_of(log, schemas, stream("seen", WeighedFinely, key="who", contract="none"))
+    assert topic_of(log, schemas, stream("seen", Weighed, key="who")).schema_id == binding.schema_id
+    topic_of(log, schemas, stream("seen", Seen, key="who"))
+    with pytest.raises(Incompatible, match="grams"):
+        topic_of(log, schemas, stream("seen", WeighedFinely, key="who"))

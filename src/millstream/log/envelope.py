@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
 
+from millstream.declare.errors import Incompatible
 from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID
 from millstream.declare.stream import Stream
 from millstream.log.avro import avro_schema
+from millstream.log.avro_types import columns_of
 from millstream.log.partition import partition
 from millstream.log.port import RAW, RAW_SCHEMA_ID, Append, Log, Range, Schemas, Topic
 
@@ -33,12 +36,24 @@ def topic_of(log: Log, schemas: Schemas, stream: Stream[Any]) -> Binding:
     """The stream's topic, made when it is not there, and its event class registered under its contract.
 
     Raises:
-        Incompatible: The class breaks the stream's contract with what is in the log.
+        Incompatible: The class breaks the stream's contract with what is in the log, or a field has another type than it had.
         Conflict: The topic has another number of partitions.
     """
     kept = None if stream.retention_us is None else timedelta(microseconds=stream.retention_us)
-    schema_id = schemas.register(stream.name, avro_schema(stream.schema), stream.contract)
+    text = avro_schema(stream.schema)
+    _keep_types(stream.name, text, [schemas.schema(schema_id) for schema_id in schemas.versions(stream.name)])
+    schema_id = schemas.register(stream.name, text, stream.contract)
     return Binding(log.create(stream.name, partitions=stream.partitions, retention=kept), schema_id, stream)
+
+
+def _keep_types(subject: str, text: str, olds: Sequence[str]) -> None:
+    """A column of a lake table keeps its type, whatever Avro would promote: records that cannot land must not reach the log."""
+    types = {column.name: column.arrow for column in columns_of(text)}
+    for column in (column for old in olds for column in columns_of(old)):
+        now = types.get(column.name, column.arrow)
+        if now != column.arrow:
+            raise Incompatible(f'"{subject}": the field {column.name} was {column.arrow} and would be {now}, but a column of a table keeps its type. '
+                               f"Add a field beside it, fill both, and drop {column.name} later; or declare a new stream")  # fmt: skip
 
 
 def split_appends(binding: Binding, rows: pa.RecordBatch) -> list[Append]:
