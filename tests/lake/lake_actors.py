@@ -194,7 +194,7 @@ class Actor:
     def arrive_stopped(self) -> None:
         """Wait until it has stopped itself at its point."""
         self.arrive()
-        while Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        while not subprocess.run(["ps", "-o", "stat=", "-p", str(self.pid)], capture_output=True, text=True).stdout.startswith("T"):
             time.sleep(0.001)
 
     def wait(self) -> int:

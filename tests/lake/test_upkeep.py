@@ -163,6 +163,19 @@ def test_whoever_took_a_file_away_first_wins(world: World, fill: Fill, other: st
     assert {name for name in world.lake.files.list("t") if name.endswith(".parquet")} == told, "what was refused is removed"
 
 
+def test_a_commit_that_landed_and_was_reported_as_refused_keeps_its_files(world: World, fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = fill(40)
+    real = LakeTable.commit
+
+    def lies(self: LakeTable, *args: Any, **more: Any) -> int:
+        real(self.refresh(), *args, **more)
+        raise Conflict("refused, says the store")
+
+    monkeypatch.setattr(LakeTable, "commit", lies)
+    assert compact.compact(table) == 0
+    assert [row["x"] for row in rows_in(world.lake.table("t"))] == list(range(40)) and world.lake.table("t").actions().num_rows == 1
+
+
 def test_two_handles_cannot_remove_the_same_file(world: World, fill: Fill) -> None:
     fill(3)
     one, two = world.lake.table("t"), world.lake.table("t")

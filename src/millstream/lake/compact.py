@@ -15,7 +15,7 @@ import pyarrow as pa
 from deltalake.transaction import AddAction, RemoveAction
 
 from millstream.declare.errors import Conflict
-from millstream.lake import parquet
+from millstream.lake import deltalog, parquet
 from millstream.lake.points import reach
 from millstream.lake.replace import batches_of
 from millstream.lake.table import LakeTable
@@ -41,12 +41,20 @@ def compact(table: LakeTable) -> int:
         try:
             table.commit(actions, metadata={"by": "compaction", "compacted": [told]})
         except Conflict:
-            for path in told["into"]:
-                table.files.remove(f"{table.name}/{path}")
+            _drop(table, told["into"])
             return joined
         reach("compact.committed")
         joined += len(run)
     return joined
+
+
+def _drop(table: LakeTable, paths: list[str]) -> None:
+    """Remove refused files, unless a commit names them after all: a store may have landed what it reported as refused."""
+    later = [v for v in deltalog.versions(table.files, table.name) if v > table.version]
+    named = {file.path for version in later for file in deltalog.read(table.files, table.name, version).added}
+    for path in paths:
+        if path not in named:
+            table.files.remove(f"{table.name}/{path}")
 
 
 def runs(table: LakeTable) -> list[list[dict[str, Any]]]:
