@@ -105,9 +105,10 @@ class World:
         return {row["decision_id"]: (row["outcome"], row["reward"]) for row in self.rows(endpoint.outcomes)}
 
 
-def world_in(folder: Path) -> World:
+def world_in(folder: Path, sql: Sql | None = None) -> World:
+    """`sql` may serve many worlds: an engine keeps its instances warm."""
     lake = Lake(engine("files", "file")(str(folder / "lake")))
-    return World(lake, engine("sql", "duckdb")("duckdb:?threads=2", folder / "scratch"), engine("state", "sqlite")(f"sqlite:{folder}/state.db"))
+    return World(lake, sql or engine("sql", "duckdb")("duckdb:?threads=2", folder / "scratch"), engine("state", "sqlite")(f"sqlite:{folder}/state.db"))
 
 
 def decision(

@@ -13,18 +13,26 @@ from decided_world import DAY, HOUR, PARAMS, T0, World, ab, bought, buy, buys, c
 
 import millstream as ms
 from millstream.declare.errors import NotFound
+from millstream.declare.registry import engine
 from millstream.experiment import phases
 from millstream.experiment.analyse import Report, analyse
 from millstream.experiment.bandit import Stat
+from millstream.transform.port import Sql
 
 stats = pytest.importorskip("scipy.stats")
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = world_in(tmp_path)
+@pytest.fixture(scope="module")
+def sql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sql]:
+    made: Sql = engine("sql", "duckdb")("duckdb:?threads=2", tmp_path_factory.mktemp("scratch"))
     yield made
-    made.sql.close()
+    made.close()
+
+
+@pytest.fixture
+def world(tmp_path: Path, sql: Sql) -> Iterator[World]:
+    made = world_in(tmp_path, sql)
+    yield made
     made.state.close()
 
 

@@ -9,20 +9,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from train_world import DAY, HOUR, PARAMS, T0, World, answer, ask, asked, city_done, done, late, traffic, world_in
 
 import millstream as ms
 from millstream.declare.errors import DefinitionError, WorkFailed
+from millstream.declare.registry import engine
 from millstream.train.dataset import Dataset, build, definition_of, latest
+from millstream.transform.port import Sql
+
+
+@pytest.fixture(scope="module")
+def sql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sql]:
+    made: Sql = engine("sql", "duckdb")("duckdb:?threads=2", tmp_path_factory.mktemp("scratch"))
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    made = world_in(tmp_path)
-    yield made
-    made.sql.close()
+def world(tmp_path: Path, sql: Sql) -> World:
+    return world_in(tmp_path, sql)
 
 
 def rides(**options: Any) -> ms.training_set:
@@ -129,10 +136,10 @@ def test_a_split_in_two_leaves_no_answer_of_a_row_in_the_other_part(world: World
         assert (moment >= edge) if row["_split"] == other else moment + 6 * HOUR < edge
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 9 * DAY), st.booleans()), min_size=1, max_size=60), st.integers(0, 3), st.integers(0, 3))
-def test_parts_are_what_the_plain_rule_says(tmp_path_factory: pytest.TempPathFactory, moments: list[tuple[int, bool]], valid: int, test: int) -> None:
-    world = world_in(tmp_path_factory.mktemp("split"))
+def test_parts_are_what_the_plain_rule_says(tmp_path_factory: pytest.TempPathFactory, sql: Sql, moments: list[tuple[int, bool]], valid: int, test: int) -> None:
+    world = world_in(tmp_path_factory.mktemp("split"), sql)
     world.land(asked, [ask(f"r{i}", at) for i, (at, _) in enumerate(moments)])
     world.land(done, [answer(f"r{i}", at + HOUR) for i, (at, answered) in enumerate(moments) if answered], upto=T0 + 10 * DAY)
     end, truth = 8 * DAY, dict[str, str]()
@@ -154,7 +161,6 @@ def test_parts_are_what_the_plain_rule_says(tmp_path_factory: pytest.TempPathFac
     else:
         with pytest.raises(WorkFailed, match="no ripe row"):
             made(world, of)
-    world.sql.close()
 
 
 # Columns

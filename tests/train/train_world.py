@@ -70,8 +70,9 @@ class World:
         return found
 
 
-def world_in(folder: Path) -> World:
-    return World(Lake(engine("files", "file")(str(folder / "lake"))), engine("sql", "duckdb")("duckdb:?threads=2", folder / "scratch"))
+def world_in(folder: Path, sql: Sql | None = None) -> World:
+    """`sql` may serve many worlds: an engine keeps its instances warm."""
+    return World(Lake(engine("files", "file")(str(folder / "lake"))), sql or engine("sql", "duckdb")("duckdb:?threads=2", folder / "scratch"))
 
 
 def ask(ride: str, at: int, city: str | None = "ams", distance: float | None = 1.0) -> dict[str, Any]:
