@@ -115,7 +115,7 @@ FAULTS = [
         raises=sqlite3.IntegrityError,
     ),
     Fault("a fill stands one record further", "filled", (fill, "landed"), ": at for", ": at + 1 for", raises=AssertionError),
-    Fault("a fill leaves the head out", "filled", (fill._Fill, "_raw"), "t >= {self.horizon}", "t >= {self.horizon + 3 * SLOT_US}"),
+    Fault("a fill leaves the head out", "filled", (fill._Fill, "_raw"), "t >= {self.horizon}", "t >= {self.horizon + 12 * SLOT_US}"),
     Fault("a fill loses the sign of sums", "filled", (fill, "_stored"), "{whole} >> {bits * i}", "abs({whole}) >> {bits * i}"),
 ]
 

@@ -247,13 +247,14 @@ def check_online(w: World, sql: Any, folder: Path, until_us: int | None = None) 
 
         if until_us is not None:  # at once, where the head counts
             for key in {key for key, _ in w.looks}:
-                look(key, max(horizon_us(online.clock, HEAD_US), online.clock - chance.randrange(10 * MINUTE)))
+                for back in (10 * MINUTE, HEAD_US):
+                    look(key, max(horizon_us(online.clock, HEAD_US), online.clock - chance.randrange(back)))
         for key, t in w.looks:
             online.feed(t)
             store.expire(w.definition)
-            back, horizon = t - chance.choice([0, 0, 1, 4 * MINUTE, 9 * MINUTE]), horizon_us(online.clock, HEAD_US)
+            back, horizon = t - chance.choice([0, 0, 1, 4 * MINUTE, HEAD_US - MINUTE]), horizon_us(online.clock, HEAD_US)
             if back < horizon:
-                back = horizon + chance.choice([0, 1, chance.randrange(10 * MINUTE)])
+                back = horizon + chance.choice([0, 1, chance.randrange(10 * MINUTE), chance.randrange(HEAD_US)])
             if back <= max(t, online.clock):
                 look(key, back)
     finally:

@@ -238,7 +238,7 @@ class OnlineContract:
     def test_what_is_too_old_says_so(self, store: OnlineStore) -> None:
         of = definition()
         self.open(store, of)
-        clock = T0 + HOUR + 7
+        clock = T0 + HEAD_US + HOUR + 7
         horizon = (clock - HEAD_US) // SLOT_US * SLOT_US
         store.apply([apply(of, [("a", T0 - 1, 1.0, 1)], clock_us=clock)])
         assert [found.exact for found in store.lookup(of, ["a"] * 3, [horizon - 1, horizon, clock])] == [False, True, True]

@@ -165,29 +165,38 @@ class SqliteOnline:
     # -- updating
 
     def apply(self, applies: Sequence[Apply]) -> None:
-        lifted = [(one, Lifted(one.definition, one.events)) for one in applies]
-        grouped = [(one, list(states.tiles()) if one.events.num_rows else [], states) for one, states in lifted]
+        groups: dict[str, list[Apply]] = {}
+        for one in applies:
+            groups.setdefault(one.definition.generation, []).append(one)
+        # The partitions of a definition share their tiles, so their events are grouped and written together.
+        lifted = [(group, Lifted(group[0].definition, pa.Table.from_batches([one.events for one in group]))) for group in groups.values()]
+        grouped = [(group, list(states.tiles()) if states.rows.height else [], states) for group, states in lifted]
         with self._transaction() as run:
-            for one, levels, states in grouped:
-                self._apply(run, one, levels, states)
+            for group, levels, states in grouped:
+                self._apply(run, group, levels, states)
 
-    def _apply(self, run: _Run, one: Apply, levels: list[tuple[int, list[tuple[Any, ...]]]], states: Lifted) -> None:
-        g = one.definition.generation
+    def _apply(self, run: _Run, group: Sequence[Apply], levels: list[tuple[int, list[tuple[Any, ...]]]], states: Lifted) -> None:
+        definition = group[0].definition
+        g = definition.generation
         stands = _applied(run, g)
         if stands is None or not stands.active:
-            raise Conflict(f'features "{one.definition.name}": generation {g} is not filled yet')
-        at = stands.offsets.get(one.partition, 0)
-        if at != one.start:
-            raise Conflict(f'features "{one.definition.name}", partition {one.partition}: the store stands at {at}, the update begins at {one.start}')
-        clock = max(stands.clock_us, one.clock_us)
+            raise Conflict(f'features "{definition.name}": generation {g} is not filled yet')
+        moved: dict[int, int] = {}
+        for one in group:
+            at = moved.get(one.partition, stands.offsets.get(one.partition, 0))
+            if at != one.start:
+                raise Conflict(f'features "{definition.name}", partition {one.partition}: the store stands at {at}, the update begins at {one.start}')
+            moved[one.partition] = one.end
+        clock = max(stands.clock_us, *(one.clock_us for one in group))
         for level, rows in levels:
-            self._writer.executemany(_upsert(one.definition, level), rows)
+            self._writer.executemany(_upsert(definition, level), rows)
         if levels:
-            names = [name for name, _, _ in stored(one.definition)]
+            names = [name for name, _, _ in stored(definition)]
             self._writer.executemany(_insert(f"head_{g}", ("k", "t", "tie", *names), "insert or replace"), states.heads(horizon_us(clock, HEAD_US)))
         if clock != stands.clock_us:
             run("update generation set clock = ? where generation = ?", (clock, g))
-        run("insert into position values (?, ?, ?) on conflict do update set next = excluded.next", (g, one.partition, one.end))
+        sql = "insert into position values (?, ?, ?) on conflict do update set next = excluded.next"
+        self._writer.executemany(sql, [(g, partition, end) for partition, end in moved.items()])
 
     def expire(self, definition: Definition) -> int:
         g = definition.generation
