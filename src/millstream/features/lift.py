@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from millstream.features.definition import Definition, Value
-from millstream.features.state import LIMIT, PACKED, PARTITION_BITS, Part, grid_limit, parts, stored
+from millstream.features.state import LIMIT, PACKED, PARTITION_BITS, Merge, Part, grid_limit, parts, stored
 from millstream.features.window import SLOT_US
 
-if TYPE_CHECKING:
-    import polars as pl
-
+Array: TypeAlias = np.ndarray[Any, Any]
 _RATIOS = (1, 12, 24)
+_SIDES: dict[str, Merge] = {"mn": "least", "mx": "greatest", "f": "least", "l": "greatest"}
+_MOST = np.iinfo(np.int64).max
 
 
 def schema(definition: Definition) -> pa.Schema:
@@ -35,73 +36,109 @@ def ties(partition: int, offsets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return offsets.astype(np.int64) | np.int64(partition << PARTITION_BITS)
 
 
-class Lifted:
-    """A batch of events as states.
+@dataclass(frozen=True)
+class _State:
+    """A stored column of many rows. `there` is None where every row has a value (what merges by adding)."""
 
-    Attributes:
-        rows: One row an event: key, t, tie, b (slot) and the states; first and last as the event's rank in the order of (t, tie).
+    merge: Merge
+    values: Array
+    there: Array | None = None
+
+    def take(self, at: Array) -> _State:
+        return _State(self.merge, self.values[at], None if self.there is None else self.there[at])
+
+    def merged(self, starts: Array) -> _State:
+        """Runs of rows, each beginning at one of `starts`, as one row."""
+        if self.there is None:
+            return _State(self.merge, np.add.reduceat(self.values, starts))
+        least = self.merge == "least"
+        whole = self.values.dtype.kind == "i"
+        neutral = (_MOST if whole else np.inf) if least else (-1 if whole else -np.inf)
+        reduce = (np.minimum if least else np.maximum).reduceat
+        return _State(self.merge, reduce(np.where(self.there, self.values, neutral), starts), np.logical_or.reduceat(self.there, starts))
+
+
+class Lifted:
+    """A batch of events as states, one row an event; first and last as the event's rank in the order of (t, tie).
+
+    Plain arrays: a batch of an updater is often small, and a query engine's start for each would be most of its time.
     """
 
     def __init__(self, definition: Definition, events: pa.RecordBatch | pa.Table) -> None:
-        import polars as pl
-
         self._stored = stored(definition)
         self._t, self._tie = _int64(events.column("t")), _int64(events.column("tie"))
-        columns: dict[str, Any] = {"key": pl.Series("key", pl.from_arrow(events.column("key"))), "t": self._t, "tie": self._tie, "b": self._t // SLOT_US}
-        columns["c"] = np.ones(len(self._t), np.int64)
-        self._packed: dict[int, np.ndarray[Any, Any]] = {}
+        self._keys, self._names = _coded(events.column("key"))
+        self._states: dict[str, _State] = {"c": _State("add", np.ones(len(self._t), np.int64))}
+        self._packed: dict[int, Array] = {}
         needed: dict[int, set[str]] = {}
         for part in parts(definition):
             needed.setdefault(part.value, set()).add(part.kind)
-        ranks: np.ndarray[Any, Any] | None = None
+        ranks: Array | None = None
         for i, value in enumerate(definition.values):
+            kinds = needed.get(i, set())
             counts, raw, q = _counting(value, events.column(f"v{i}"))
-            if "n" in needed.get(i, ()):
-                columns[f"n{i}"] = counts.astype(np.int64)
-            if q is not None and "s" in needed[i]:
-                columns |= {f"s{i}_0": q & 0xFFFFFFFF, f"s{i}_1": q >> 32}
-            if q is not None and "x" in needed[i]:
-                columns |= {f"x{i}_{j}": limb for j, limb in enumerate(_square(np.abs(q)))}
-            for kind in ("mn", "mx"):
-                if kind in needed.get(i, ()):
-                    columns[f"{kind}{i}"] = pl.Series(raw).set(pl.Series(~counts), None)
+            self._states |= {name: _State("add", column) for name, column in _sums(i, kinds, counts, q).items()}
+            self._states |= {f"{kind}{i}": _State(_SIDES[kind], raw, counts) for kind in ("mn", "mx") if kind in kinds}
             for kind in ("f", "l"):
-                if kind in needed.get(i, ()):
+                if kind in kinds:
                     if ranks is None:
                         self._order = np.lexsort((self._tie, self._t))
                         ranks = np.empty_like(self._order)
                         ranks[self._order] = np.arange(len(ranks))
                     self._packed[i] = _pack(self._t, self._tie, raw)
-                    columns[f"{kind}{i}"] = pl.Series(ranks).set(pl.Series(~counts), None)
-        self.rows: pl.DataFrame = pl.DataFrame(columns)
+                    self._states[f"{kind}{i}"] = _State(_SIDES[kind], ranks, counts)
+
+    def __len__(self) -> int:
+        return len(self._t)
 
     def tiles(self) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
-        """Level and rows (key, b, states in stored order) of each level."""
-        import polars as pl
-
-        merges = [getattr(pl.col(name), {"add": "sum", "least": "min", "greatest": "max"}[merge])() for name, merge, _ in self._stored]
-        frame = self.rows
+        """Level and rows (key, b, states in stored order) of each level. Rows in order of key and slot stay so in coarser slots."""
+        slots = self._t // SLOT_US
+        order = np.lexsort((slots, self._keys))
+        keys, slots, states = self._keys[order], slots[order], {name: state.take(order) for name, state in self._states.items()}
         for level, ratio in enumerate(_RATIOS):
-            frame = frame.group_by("key", pl.col("b") // ratio).agg(merges)
-            yield level, self._tuples(frame, ["key", "b"])
+            slots = slots // ratio
+            if len(keys):
+                starts = np.flatnonzero(np.concatenate([[True], (keys[1:] != keys[:-1]) | (slots[1:] != slots[:-1])]))
+                keys, slots, states = keys[starts], slots[starts], {name: state.merged(starts) for name, state in states.items()}
+            yield level, self._tuples([[self._names[key] for key in keys.tolist()], slots.tolist()], states)
 
     def heads(self, since_us: int) -> list[tuple[Any, ...]]:
         """Rows (key, t, tie, states) of the events that are not older."""
-        import polars as pl
+        at = np.flatnonzero(self._t >= since_us)
+        first = [[self._names[key] for key in self._keys[at].tolist()], self._t[at].tolist(), self._tie[at].tolist()]
+        return self._tuples(first, {name: state.take(at) for name, state in self._states.items()})
 
-        return self._tuples(self.rows.filter(pl.col("t") >= since_us), ["key", "t", "tie"])
+    def _tuples(self, first: list[list[Any]], states: dict[str, _State]) -> list[tuple[Any, ...]]:
+        return list(zip(*first, *(self._told(name, states[name]) for name, _, _ in self._stored), strict=True))
 
-    def _tuples(self, frame: pl.DataFrame, first: Sequence[str]) -> list[tuple[Any, ...]]:
-        columns = [frame[name].to_list() for name in first]
-        for name, _, kind in self._stored:
-            columns.append(self._bytes(name, frame[name]) if kind == PACKED else frame[name].to_list())
-        return list(zip(*columns, strict=True))
+    def _told(self, name: str, state: _State) -> list[Any]:
+        """The column as the store takes it."""
+        values, there = state.values, state.there
+        if there is None:
+            return list(values.tolist())
+        if name[0] in "fl" and len(values):
+            values = self._packed[int(name[1:])][self._order[np.where(there, values, 0)]]
+        told = values.tolist()
+        return list(told) if there.all() else [value if some else None for some, value in zip(there.tolist(), told, strict=True)]
 
-    def _bytes(self, name: str, ranks: pl.Series) -> list[bytes | None]:
-        if ranks.null_count() == len(ranks):
-            return [None] * len(ranks)
-        packed = self._packed[int(name[1:])][self._order[ranks.fill_null(0).to_numpy()]].tolist()
-        return packed if not ranks.null_count() else [None if none else pair for none, pair in zip(ranks.is_null().to_list(), packed, strict=True)]
+
+def _sums(i: int, kinds: set[str], counts: Array, q: Array | None) -> dict[str, Array]:
+    """The states of value i that merge by adding."""
+    made: dict[str, Array] = {f"n{i}": counts.astype(np.int64)} if "n" in kinds else {}
+    if q is not None and "s" in kinds:
+        made |= {f"s{i}_0": q & 0xFFFFFFFF, f"s{i}_1": q >> 32}
+    if q is not None and "x" in kinds:
+        made |= {f"x{i}_{j}": limb for j, limb in enumerate(_square(np.abs(q)))}
+    return made
+
+
+def _coded(keys: pa.Array | pa.ChunkedArray) -> tuple[Array, list[str]]:
+    """Keys as numbers, and the key of each number."""
+    coded = (keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys).dictionary_encode()
+    if isinstance(coded, pa.ChunkedArray):
+        coded = coded.combine_chunks()
+    return coded.indices.to_numpy(zero_copy_only=False).astype(np.int64), coded.dictionary.to_pylist()
 
 
 def pack(times: np.ndarray[Any, Any], tied: np.ndarray[Any, Any], values: np.ndarray[Any, Any], missing: np.ndarray[Any, Any]) -> pa.Array:

@@ -44,6 +44,7 @@ class Updates:
         self._wanted: dict[str, Definition] = {}
         self._workers: dict[str, _Worker] = {}
         self._lock = threading.Lock()
+        self._known: dict[str, Mapping[int, int]] = {}  # positions only grow, so what was read once answers most questions
 
     def want(self, definition: Definition) -> None:
         """Keep this definition alive from now on."""
@@ -133,6 +134,7 @@ class Updates:
             stands = self._behind.store.applied(definition.generation)
             if stands is not None and any(stands.offsets.get(partition, 0) < end.low for partition, end in ends.items()):
                 self._behind.store.drop(definition.generation)
+                self._known.pop(definition.generation, None)
 
     def _halt(self, worker: _Worker | None) -> None:
         if worker is not None:
@@ -149,9 +151,13 @@ class Updates:
             ends = after.get(definition.stream)
             if not ends:
                 continue
+            known = self._known.get(definition.generation, {})
+            if all(known.get(partition, 0) >= end for partition, end in ends.items()):
+                continue
             applied = self._behind.store.applied(definition.generation)
             if applied is None or not applied.active:
                 return f"{definition.name} is being filled"
+            self._known[definition.generation] = applied.offsets
             for partition, end in ends.items():
                 if applied.offsets.get(partition, 0) < end:
                     return f"{definition.name} stands at {applied.offsets.get(partition, 0)} of {end} of {definition.stream}/{partition}"

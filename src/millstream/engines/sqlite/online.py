@@ -170,7 +170,7 @@ class SqliteOnline:
             groups.setdefault(one.definition.generation, []).append(one)
         # The partitions of a definition share their tiles, so their events are grouped and written together.
         lifted = [(group, Lifted(group[0].definition, pa.Table.from_batches([one.events for one in group]))) for group in groups.values()]
-        grouped = [(group, list(states.tiles()) if states.rows.height else [], states) for group, states in lifted]
+        grouped = [(group, list(states.tiles()) if len(states) else [], states) for group, states in lifted]
         with self._transaction() as run:
             for group, levels, states in grouped:
                 self._apply(run, group, levels, states)
