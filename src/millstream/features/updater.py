@@ -28,6 +28,7 @@ from millstream.lake.lake import Lake
 from millstream.log.dedupe import Deduper
 from millstream.log.envelope import topic_of
 from millstream.log.port import Log, Schemas, Slice
+from millstream.log.slices import joined
 
 _POLL_ROWS = 65_536
 _EXPIRE_S = 60.0
@@ -196,14 +197,13 @@ class Updater:
             self._preload(self._deduper, partition, pieces[0].start)
             self._warm.add(partition)
         done, good, clock = Applied(), list[pa.RecordBatch](), 0
-        for piece in pieces:
-            if piece.rows.num_rows:
-                rows, seen = self._good(piece)
-                done += seen
-                if rows.num_rows:
-                    # What is dead has no time of its own: a bad line of a history that is replayed came now, and now is years too late.
-                    clock = max(clock, _latest(rows))
-                    good.append(rows)
+        for piece in joined(pieces):
+            rows, seen = self._good(piece)
+            done += seen
+            if rows.num_rows:
+                # What is dead has no time of its own: a bad line of a history that is replayed came now, and now is years too late.
+                clock = max(clock, _latest(rows))
+                good.append(rows)
         start, end = pieces[0].start, pieces[-1].end
         together = pa.Table.from_batches(good).combine_chunks().to_batches()[0] if good else None
         applies = []

@@ -22,6 +22,7 @@ from millstream.lake.positions import app_id, time_id
 from millstream.lake.table import LakeTable
 from millstream.log.dedupe import Deduper
 from millstream.log.port import Slice, Topic
+from millstream.log.slices import joined
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -171,13 +172,13 @@ class Batcher:
         recorded = self.dead.recorded(app, partition, start, batch.end)
         known = {*table_schema(self.stream).names}
         extra = [f for f in table.schema if f.name not in known]
-        for piece in pieces:
-            if piece.rows.num_rows:
-                batch.schema_ids.add(piece.schema_id)
-                self._take(batch, piece, judge(self.stream, piece.rows, piece.schema_id, extra), recorded, table.schema)
+        schema = table.schema
+        for piece in joined(pieces):
+            batch.schema_ids.add(piece.schema_id)
+            self._take(batch, judge(self.stream, piece.rows, piece.schema_id, extra), recorded, schema)
         return batch
 
-    def _take(self, batch: Batch, piece: Slice, judged: Judged, recorded: Ints, schema: pa.Schema) -> None:
+    def _take(self, batch: Batch, judged: Judged, recorded: Ints, schema: pa.Schema) -> None:
         offsets = judged.rows.column(OFFSET).to_numpy()
         known = np.isin(offsets, recorded, assume_unique=True) if len(recorded) else np.zeros(len(offsets), bool)
         fresh = [at for at in sorted(judged.errors) if not known[at]]
