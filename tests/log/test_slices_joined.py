@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +23,7 @@ def test_records_and_schemas_stay_as_they_were(told: list[tuple[int, int, int]])
     made = list(joined(pieces))
     wanted = [(offset, piece.schema_id) for piece in pieces for offset in piece.rows.column("_offset").to_pylist()]
     assert [(offset, piece.schema_id) for piece in made for offset in piece.rows.column("_offset").to_pylist()] == wanted
-    assert all(one.schema_id != two.schema_id for one, two in zip(made, made[1:], strict=False)), "neighbours of one schema are one"
+    assert all(one.schema_id != two.schema_id for one, two in pairwise(made)), "neighbours of one schema are one"
     assert all(piece.start <= piece.rows.column("_offset")[0].as_py() and piece.rows.column("_offset")[-1].as_py() < piece.end for piece in made)
 
 
