@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from millstream.declare.errors import MillstreamError, Transient
 from millstream.declare.source import FileReader
 
 log = logging.getLogger("millstream")
+LAND_WITHIN = timedelta(seconds=2)
+"""How long a record waits for others to land with: a commit costs the same for one as for a hundred thousand."""
 
 
 def until_told() -> threading.Event:
@@ -51,22 +54,31 @@ def persist(name: str, work: Callable[[], object], stop: threading.Event) -> Non
 
 
 def serve(ws: Workspace) -> None:
-    """The collector and the endpoints with their feature updaters."""
+    """The collector and the endpoints."""
     from millstream.app.serving import run
 
-    run(ws)
+    run(ws, update=False)
+
+
+def features(ws: Workspace) -> None:
+    """The feature updaters."""
+    from millstream.app import serving
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    serving.features(ws, until_told())
 
 
 def sinks(ws: Workspace) -> None:
     """Every stream from the log into the lake; and the log's and the tables' upkeep, under leases."""
     from millstream.lake.maintain import maintain
+    from millstream.lake.sink import SinkLimits
 
     stop, failed = until_told(), list[BaseException]()
     mend(ws)
 
     def land(stream: Any) -> None:
         try:
-            persist(stream.name, lambda: ws.sink(stream).run(stop), stop)
+            persist(stream.name, lambda: ws.sink(stream, SinkLimits(age=LAND_WITHIN)).run(stop), stop)
         except BaseException as error:
             failed.append(error)
             stop.set()
@@ -126,7 +138,7 @@ def schedule(ws: Workspace) -> None:
         persist("feedback", lambda: feedback(ws), stop)
         took = time.monotonic() - begun
         due.tick(datetime.now(UTC), stop)  # not in the pause: a monitor of minutes would hold rewards back for three times as long
-        stop.wait(min(15.0, max(1.0 - took, 3.0 * took)))  # about a quarter of a core, however much there is to judge
+        stop.wait(min(15.0, max(1.0 - took, 8.0 * took)))  # about a tenth of a core, however much there is to judge
 
 
 def console(ws: Workspace) -> None:
@@ -136,4 +148,11 @@ def console(ws: Workspace) -> None:
     run(ws)
 
 
-PARTS: dict[str, Callable[[Workspace], None]] = {"serve": serve, "sinks": sinks, "sources": sources, "schedule": schedule, "console": console}
+PARTS: dict[str, Callable[[Workspace], None]] = {
+    "serve": serve,
+    "features": features,
+    "sinks": sinks,
+    "sources": sources,
+    "schedule": schedule,
+    "console": console,
+}

@@ -1,13 +1,16 @@
-"""The server of a project: its endpoints, the collector beside them, and the feature updaters behind them, in one process."""
+"""The server of a project: its endpoints, the collector beside them, and the feature updaters behind them, in one process or two."""
 
 from __future__ import annotations
 
 import logging
 import sys
+import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
+    from millstream.declare.model import Model
     from millstream.serve.live import Live
 
 
@@ -20,8 +23,28 @@ def live(ws: Workspace, **options: Any) -> Live:
     return Live(behind, definitions={name: ws.definition(f) for name, f in ws.project.features.items()}, **options)
 
 
-def run(ws: Workspace) -> None:
+def features(ws: Workspace, stop: threading.Event) -> None:
+    """Move on what the served versions look up, in a process of its own: neither the look-ups nor the updates wait for the other's interpreter.
+
+    The versions are read for the features they pinned; their models stay unloaded.
+    """
+    from millstream.train.pinned import from_json
+    from millstream.train.predictor import manifest
+
+    def pinned(model: Model[Any], number: int) -> SimpleNamespace:
+        return SimpleNamespace(definitions=[from_json(told) for told in manifest(ws.tracking, model.name, number)["features"]], derive={})
+
+    made = live(ws, predictor=pinned)
+    made.start()
+    stop.wait()
+    made.close()
+
+
+def run(ws: Workspace, *, update: bool = True) -> None:
     """Serve until told to stop.
+
+    Args:
+        update: Move the features on in this process; False when another does.
 
     Raises:
         ConfigError: The address is beyond loopback and there is no token.
@@ -35,7 +58,7 @@ def run(ws: Workspace) -> None:
     guard(settings.serve_host, settings.serve_token)
     taken = {s.into.name: s.into for s in ws.project.sources.values() if s.reader.kind == "http"}
     collector = Collector(ws.log, ws.schemas, taken, token=settings.serve_token)
-    server = Server(live(ws), ws.log, token=settings.serve_token, mounts={"/v1/events": collector})
+    server = Server(live(ws, update=update), ws.log, token=settings.serve_token, mounts={"/v1/events": collector})
     collector.start()
     try:
         serve(

@@ -49,7 +49,7 @@ def parts_of(ws: Workspace, console: bool) -> list[str]:
     if any(isinstance(s.reader, FileReader) and s.reader.watch for s in project.sources.values()):
         names.insert(0, "sources")
     if project.endpoints or any(s.reader.kind == "http" for s in project.sources.values()):
-        names.insert(0, "serve")
+        names[:0] = ["serve", "features"] if project.endpoints or project.features else ["serve"]
     return [*names, "console"] if console else names
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from millstream.ingest.port import SourceEngine
     from millstream.lake.lake import Lake
     from millstream.lake.port import Files
-    from millstream.lake.sink import Sink
+    from millstream.lake.sink import Sink, SinkLimits
     from millstream.lake.table import LakeTable
     from millstream.log.port import Log, Schemas
     from millstream.train.port import Tracking
@@ -135,12 +135,12 @@ class Workspace:
             made[endpoint.decisions] = decisions_stream(endpoint, self.project.params)
         return made
 
-    def sink(self, stream: Stream[Any]) -> Sink:
+    def sink(self, stream: Stream[Any], limits: SinkLimits | None = None) -> Sink:
         from millstream.lake.sink import Sink
         from millstream.log.envelope import topic_of
 
         topic_of(self.log, self.schemas, stream)
-        return Sink(self.log, self.schemas, self.lake, stream)
+        return Sink(self.log, self.schemas, self.lake, stream, limits=limits)
 
     def definition(self, features: Features) -> Definition:
         from millstream.features.define import define

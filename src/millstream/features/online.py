@@ -14,8 +14,8 @@ from millstream.features.keys import encoder
 from millstream.features.state import empty, finaliser, stored
 from millstream.features.window import SLOT_US, Stretch, by_length, nested
 
-HEAD_US = 3_600_000_000
-"""How old a look-up's moment may be, beside the newest arrival applied: an hour, which is also how often a store lets go of its copies of events."""
+HEAD_US = 7_200_000_000
+"""How old a look-up's moment may be, beside the newest arrival applied: two hours. A store lets go of its copies of events once an hour."""
 _COVERS = 4096
 
 Row: TypeAlias = Sequence[Any]

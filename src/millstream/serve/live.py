@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import Conflict, MillstreamError, NotFound
+from millstream.declare.errors import Conflict, MillstreamError, NotFound, Transient
 from millstream.declare.model import Model, ModelRef
 from millstream.declare.stream import Stream
 from millstream.experiment import learn, phases
@@ -107,10 +107,13 @@ class Live:
 
         Raises:
             NotFound: No such endpoint.
+            Transient: It is not built yet.
         """
         try:
             return self._deciders[endpoint]
         except KeyError:
+            if endpoint in self._behind.endpoints:
+                raise Transient(f'endpoint "{endpoint}" is not ready: {self._troubles.get(endpoint, "it is being built")}') from None
             known = ", ".join(self.names()) or "none"
             raise NotFound(f'no endpoint "{endpoint}"; there are: {known}') from None
 

@@ -18,7 +18,7 @@ from millstream.declare.event import Event
 from millstream.declare.stream import Stream
 
 STEP = timedelta(hours=1)
-"""No longer than the online store keeps a moment exact behind the newest event (features.online.HEAD_US)."""
+"""While an hour's requests are answered the next hour's events are sent, and the online store keeps moments exact for two (features.online.HEAD_US)."""
 ASKERS = 4
 TOGETHER = 8
 TRACED_AFTER = timedelta(hours=12)
@@ -57,24 +57,33 @@ def replay(url: str, folder: Path, streams: dict[str, Stream[Any]], endpoint: En
     assert spine is not None, "the endpoint is over models"
     rows = {name: _Rows(folder / f"{name}.csv", stream.event, start, end) for name, stream in streams.items()}
     done, begun, moment = Traffic(), time.perf_counter(), start
-    with Client(url, replay=True) as client, ThreadPoolExecutor(ASKERS) as pool:
+    with Client(url, replay=True) as client, ThreadPoolExecutor(2 * ASKERS) as pool:
+        asked: Iterator[list[tuple[float, Any]]] = iter(())
         while moment < end:
             moment += STEP
             due = {name: events for name in rows if (events := rows[name].before(moment))}
             receipts = list(pool.map(client.send, [streams[name] for name in due], due.values()))
+            _count(done, asked, moment - STEP - start)
             done.events += sum(map(len, due.values()))
             asks = due.get(spine.name, [])
-            parts = [asks[i::ASKERS] for i in range(ASKERS)]
-            for answers in pool.map(_ask, repeat(client), repeat(endpoint), parts, repeat(receipts)):
-                for seconds, decision in answers:
-                    done.latencies.append(seconds)
-                    done.arms[decision.arm or "default"] = done.arms.get(decision.arm or "default", 0) + 1
-                    if not done.traced and moment - start > TRACED_AFTER:
-                        done.traced = decision.decision_id
-            done.requests += len(asks)
+            asked = pool.map(_ask, repeat(client), repeat(endpoint), [asks[i::ASKERS] for i in range(ASKERS)], repeat(receipts))
             done.seconds = time.perf_counter() - begun
             progress(moment, done)
+        _count(done, asked, end - start)
+    done.seconds = time.perf_counter() - begun
+    progress(end, done)
     return done
+
+
+def _count(done: Traffic, asked: Iterator[list[tuple[float, Any]]], since: timedelta) -> None:
+    """Wait for the answers of a step."""
+    for answers in asked:
+        for seconds, decision in answers:
+            done.latencies.append(seconds)
+            done.arms[decision.arm or "default"] = done.arms.get(decision.arm or "default", 0) + 1
+            if not done.traced and since > TRACED_AFTER:
+                done.traced = decision.decision_id
+        done.requests += len(answers)
 
 
 def _ask(client: Client, endpoint: Endpoint[Any, Any], events: list[Event], receipts: list[Any]) -> list[tuple[float, Any]]:
