@@ -42,6 +42,6 @@ def linear(train: ms.Train, *, c: float = 0.1) -> object:
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     columns = make_column_transformer(
-        (OneHotEncoder(handle_unknown="ignore"), train.categorical), (make_pipeline(SimpleImputer(), StandardScaler()), train.numeric)
+        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), train.categorical), (make_pipeline(SimpleImputer(), StandardScaler()), train.numeric)
     )
-    return make_pipeline(columns, LogisticRegression(C=c)).fit(train.X, train.y)
+    return make_pipeline(columns, LogisticRegression(C=c, solver="newton-cholesky")).fit(train.X, train.y)
