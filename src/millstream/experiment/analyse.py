@@ -120,6 +120,9 @@ def update(experiment: Experiment[Any], endpoint: Endpoint[Any, Any], lake: Lake
     if experiment.assign.method == "ab" or phase is None or phase.status != "running" or not lake.exists(endpoint.outcomes):
         return None
     table = lake.table(endpoint.outcomes)
+    last = learn.snapshot_of(state, experiment.name)
+    if last is not None and last.phase == phase.number and last.position.get("outcomes") == table.version:
+        return last
     text = f"""select {context_sql(learn.by_of(experiment.assign))} as context, arm, count(reward) as n, sum(reward) as total, sum(reward * reward) as squares,
         max(epoch_us(ts)) as newest from o where experiment = $name and phase = $phase and reward is not null group by all order by all"""
     found = sql.query(text, {"o": table.snapshot()}, {"name": experiment.name, "phase": phase.number}).read_all().to_pylist()

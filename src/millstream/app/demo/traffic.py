@@ -20,7 +20,7 @@ from millstream.declare.stream import Stream
 STEP = timedelta(hours=1)
 """While an hour's requests are answered the next hour's events are sent, and the online store keeps moments exact for two (features.online.HEAD_US)."""
 ASKERS = 4
-TOGETHER = 8
+TOGETHER = 12
 TRACED_AFTER = timedelta(hours=12)
 
 
