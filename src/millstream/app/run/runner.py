@@ -110,12 +110,12 @@ def _one(step: Step, state: State, run_id: str, force: bool, report: Callable[[s
             doc = state.get("asset", step.name)
             if not force and not reasons(step, doc.value if doc else None):
                 return Done(step.name, step.kind, "skipped", time.perf_counter() - begun)
-            inputs = step.inputs()
+            inputs, read = step.inputs(), step.cost().rows
             made = step.make(report(step.name) if report else Report())
             seconds = time.perf_counter() - begun
             if step.recorded:
                 state.put("asset", step.name, {"definition": step.definition, "inputs": inputs, "version": made.version, "rows": made.rows,
-                                               "rows_read": made.rows_read, "bytes": made.bytes, "seconds": seconds, "note": made.note,
+                                               "rows_read": read, "bytes": made.bytes, "seconds": seconds, "note": made.note,
                                                "run": run_id, "at": datetime.now(UTC).isoformat()})  # fmt: skip
             return Done(step.name, step.kind, "made", seconds, made)
         except Transient as error:

@@ -44,7 +44,6 @@ class Made:
     version: str
     rows: int = 0
     bytes: int = 0
-    rows_read: int = 0
     note: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -206,7 +205,7 @@ class TableStep(_Recorded):
         doc = self.ws.state.get("asset", self.name)
         changed = doc is not None and doc.value["definition"] != self.definition
         built = build(self.table, self.ws.lake, self.ws.sql, self.ws.project.params, full=changed or self.force)
-        return Made(str(built.version), built.rows, built.bytes, rows_read=built.rows, note=built.kind)
+        return Made(str(built.version), built.rows, built.bytes, note=built.kind)
 
 
 class FeaturesStep(_Recorded):
@@ -229,7 +228,7 @@ class FeaturesStep(_Recorded):
         if applied is not None and applied.active and (definition.live or applied.offsets.get(0) == self.ws.lake.table(source.name).version):
             return Made(definition.generation, note="live")
         rows = fill(self.ws.sql, self.ws.lake, self.ws.online, definition, source)
-        return Made(definition.generation, rows=rows, rows_read=rows, note="filled")
+        return Made(definition.generation, rows=rows, note="filled")
 
 
 class SetStep(_Recorded):
@@ -250,7 +249,7 @@ class SetStep(_Recorded):
         from millstream.train.dataset import build
 
         made = build(self.set, self.ws.lake, self.ws.sql, self.ws.project.params)
-        return Made(str(made.version), sum(made.rows.values()), rows_read=sum(made.rows.values()),
+        return Made(str(made.version), sum(made.rows.values()),
                     note=", ".join(f"{rows:,} {part}" for part, rows in made.rows.items()))  # fmt: skip
 
 
@@ -277,7 +276,7 @@ class ModelStep(_Recorded):
         version = train(self.model, dataset, self.ws.tracking, self.ws.lake, self.ws.sql, self.params or None)
         metrics = self.ws.tracking.run(version.run_id).metrics
         shown = " ".join(f"{name} {metrics[name]:.3f}" for name in self.model.metrics if name in metrics)
-        return Made(str(version.number), rows_read=dataset.rows.get("train", 0), note=f"version {version.number} {shown} {' '.join(version.aliases)}".strip(),
+        return Made(str(version.number), note=f"version {version.number} {shown} {' '.join(version.aliases)}".strip(),
                     details={"metrics": dict(metrics)})  # fmt: skip
 
 
