@@ -56,7 +56,9 @@ def _rows(feature: FeatureTrace) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     names = list(feature.rows[0].values)
     for column in ("time", *names, "partition", "offset", "commit", "from"):
-        table.add_column(column, justify="right" if column in ("partition", "offset", "commit") else "left")
+        table.add_column(
+            column, justify="right" if column in ("partition", "offset", "commit") else "left", no_wrap=column in ("time", "from"), overflow="ellipsis"
+        )
     for row in feature.rows[:SHOWN]:
         commit = str(row.commit["version"]) if row.commit else ""
         table.add_row(_show(row.time), *(_show(row.values[n]) for n in names), str(row.partition), str(row.offset), commit, row.source or "")
