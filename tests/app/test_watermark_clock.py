@@ -1,0 +1,83 @@
+"""Who moves a watermark: events while they come, the clock once a live stream has caught up, and nothing for history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from millstream.app.workspace import Workspace
+from millstream.log.envelope import publish, topic_of
+
+STREAMS = '''
+import millstream as ms
+
+class Beat(ms.Event):
+    """A sign of life."""
+    who: str
+    ts: ms.EventTime
+
+beats = ms.stream("beats", Beat, key="who", lateness="1m")
+ms.source(beats, ms.read.http())
+'''
+LATENESS_US = 60_000_000
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Iterator[Workspace]:
+    (tmp_path / "millstream.toml").write_text('[project]\nname = "beats"\n')
+    (tmp_path / "streams.py").write_text(STREAMS)
+    with Workspace.open(str(tmp_path)) as made:
+        yield made
+
+
+def send(ws: Workspace, happened: datetime, arrived: datetime) -> None:
+    stream = ws.project.streams["beats"]
+    utc = pa.timestamp("us", tz="UTC")
+    rows = pa.record_batch(
+        {"who": pa.array(["a"]), "ts": pa.array([happened], utc), "_event_id": pa.array([happened.isoformat()]), "_arrived_at": pa.array([arrived], utc)}
+    )
+    publish(ws.log, topic_of(ws.log, ws.schemas, stream), rows)
+
+
+def land(ws: Workspace) -> None:
+    sink = ws.sink(ws.project.streams["beats"])
+    sink.drain()
+    sink.close()
+
+
+def micros(moment: datetime) -> int:
+    return round(moment.timestamp() * 1e6)
+
+
+def watermark(ws: Workspace) -> int:
+    found = ws.lake.watermark(ws.project.streams["beats"])
+    assert found is not None
+    return found
+
+
+def test_a_live_stream_that_has_caught_up_follows_the_clock(ws: Workspace) -> None:
+    now = datetime.now(UTC)
+    happened = now - timedelta(hours=2)
+    send(ws, happened, now)
+    land(ws)
+    assert abs(watermark(ws) + LATENESS_US - micros(datetime.now(UTC))) < 60_000_000 < micros(now) - micros(happened)
+
+
+def test_what_has_not_landed_holds_the_watermark_at_the_newest_event(ws: Workspace) -> None:
+    now = datetime.now(UTC)
+    happened = now - timedelta(hours=2)
+    send(ws, happened, now)
+    land(ws)
+    send(ws, now - timedelta(hours=1), now)
+    assert watermark(ws) == micros(happened) - LATENESS_US
+
+
+def test_history_has_no_clock(ws: Workspace) -> None:
+    happened = datetime(2013, 11, 1, 12, tzinfo=UTC)
+    send(ws, happened, happened)
+    land(ws)
+    assert watermark(ws) == micros(happened) - LATENESS_US
