@@ -23,7 +23,7 @@ demo: setup ## the main job: raw events to a watched, experimented-on model, on 
 	$(BIN)/millstream demo --force $(or $(DIR),demo)
 
 test: setup ## all tests that need no service beside them
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: setup ## format, lint, types, import contracts, doctests
 	$(BIN)/ruff format --check src tests bench scripts

@@ -71,7 +71,7 @@ FAULTS = [
     # the online reader
     Fault("the moment itself is inside", "online", (sqlite_online._Query, "_compose"), "t < ?{head + 1}", "t <= ?{head + 1}"),
     Fault("a replayed batch is applied", "online", (S, "_apply"), "if at != one.start:", "if at < one.start:", raises=AssertionError),
-    Fault("the head is let go twenty minutes early", "online", (S, "_apply"), "horizon_us(clock, HEAD_US)", "horizon_us(clock, HEAD_US) + 1_200_000_000"),
+    Fault("the head is let go two hours early", "online", (S, "_apply"), "horizon_us(clock, HEAD_US)", "horizon_us(clock, HEAD_US) + 7_200_000_000"),
     Fault(
         "slots expire early",
         "online",
@@ -115,7 +115,7 @@ FAULTS = [
         raises=sqlite3.IntegrityError,
     ),
     Fault("a fill stands one record further", "filled", (fill, "landed"), ": at for", ": at + 1 for", raises=AssertionError),
-    Fault("a fill leaves the head out", "filled", (fill._Fill, "_raw"), "t >= {self.horizon}", "t >= {self.horizon + 12 * SLOT_US}"),
+    Fault("a fill leaves the head out", "filled", (fill._Fill, "_raw"), "t >= {self.horizon}", "t >= {self.horizon + 24 * SLOT_US}"),
     Fault("a fill loses the sign of sums", "filled", (fill, "_stored"), "{whole} >> {bits * i}", "abs({whole}) >> {bits * i}"),
 ]
 

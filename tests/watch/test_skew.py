@@ -229,7 +229,7 @@ def test_what_has_not_landed_and_what_was_inexact_is_left_out_and_told(world: Wo
     world.send(10)
     world.update()
     world.decide(7)
-    old = world.decide(5, back=2 * HOUR)
+    old = world.decide(5, back=3 * HOUR)
     assert all("inexact" in row["reasons"] for row in old)
     world.land(world.decisions)
     found = world.verdict()
