@@ -138,7 +138,7 @@ def schedule(ws: Workspace) -> None:
         persist("feedback", lambda: feedback(ws), stop)
         took = time.monotonic() - begun
         due.tick(datetime.now(UTC), stop)  # not in the pause: a monitor of minutes would hold rewards back for three times as long
-        stop.wait(min(15.0, max(1.0 - took, 4.0 * took)))  # about a fifth of a core, however much there is to judge
+        stop.wait(min(15.0, max(1.0 - took, 2.0 * took)))  # about a third of a core, however much there is to judge
 
 
 def console(ws: Workspace) -> None:
