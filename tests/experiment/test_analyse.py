@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from decided_world import DAY, HOUR, PARAMS, T0, World, ab, bought, buy, buys, calm, complaints, decision, paid, rng, routed, run, shop, world_in
+from decided_world import DAY, HOUR, PARAMS, T0, World, ab, bought, buy, buys, calm, complaints, decision, paid, rng, routed, run, shop
 
 import millstream as ms
 from millstream.declare.errors import NotFound
-from millstream.declare.registry import engine
 from millstream.experiment import phases
 from millstream.experiment.analyse import Report, analyse
 from millstream.experiment.bandit import Stat
-from millstream.transform.port import Sql
 
 stats = pytest.importorskip("scipy.stats")
-
-
-@pytest.fixture(scope="module")
-def sql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sql]:
-    made: Sql = engine("sql", "duckdb")("duckdb:?threads=2", tmp_path_factory.mktemp("scratch"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def world(tmp_path: Path, sql: Sql) -> Iterator[World]:
-    made = world_in(tmp_path, sql)
-    yield made
-    made.state.close()
 
 
 def report(world: World, experiment: Any, **options: Any) -> Report:

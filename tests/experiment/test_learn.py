@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from decided_world import HOUR, PARAMS, T0, World, ab, buy, buys, decision, paid, rng, routed, run, shop, world_in
+from decided_world import HOUR, PARAMS, T0, World, ab, buy, buys, decision, paid, rng, routed, run, shop
 
 import millstream as ms
 from millstream.declare.errors import Conflict
-from millstream.declare.registry import engine
 from millstream.experiment import analyse, learn, phases
 from millstream.experiment.bandit import Beta, Stat, probabilities
 from millstream.experiment.learn import refresh, snapshot_of
-from millstream.transform.port import Sql
 
 BANDIT: Any = ab(assign=ms.assign.thompson(floor=0.05))
 ONE = {"": {"blue": Stat(10, 7.0, 7.0), "red": Stat(10, 2.0, 2.0)}}
-
-
-@pytest.fixture(scope="module")
-def sql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sql]:
-    made: Sql = engine("sql", "duckdb")("duckdb:?threads=2", tmp_path_factory.mktemp("scratch"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def world(tmp_path: Path, sql: Sql) -> Iterator[World]:
-    made = world_in(tmp_path, sql)
-    yield made
-    made.state.close()
 
 
 def begun(world: World, experiment: Any = BANDIT) -> Any:

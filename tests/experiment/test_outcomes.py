@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from decided_world import DAY, HOUR, PARAMS, T0, World, ab, bought, buy, buys, calm, complaints, decision, paid, rng, shop, world_in
+from decided_world import DAY, HOUR, PARAMS, T0, World, ab, bought, buy, buys, calm, complaints, decision, paid, rng, shop
 
 import millstream as ms
-from millstream.declare.registry import engine
 from millstream.experiment import outcomes
 from millstream.lake import points
 from millstream.lake.table import LakeTable
-from millstream.transform.port import Sql
-
-
-@pytest.fixture(scope="module")
-def sql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sql]:
-    made: Sql = engine("sql", "duckdb")("duckdb:?threads=2", tmp_path_factory.mktemp("scratch"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def world(tmp_path: Path, sql: Sql) -> Iterator[World]:
-    made = world_in(tmp_path, sql)
-    yield made
-    made.state.close()
-
 
 SHOP = shop(ab())
 

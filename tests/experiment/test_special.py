@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from millstream.experiment.special import beta_cdf, chi2_tail, normal_cdf, normal_quantile, normal_tails, t_cdf, t_quantile, t_tails
@@ -36,6 +36,7 @@ def test_beta_of_a_million_rewards() -> None:
 
 
 @settings(max_examples=100, deadline=None)
+@example(df=365910.0, t=7.5)
 @given(st.floats(1, 1e6), st.floats(-40, 40))
 def test_t(df: float, t: float) -> None:
     assert float(t_cdf(t, df)) == pytest.approx(stats.t.cdf(t, df), abs=1e-11)
