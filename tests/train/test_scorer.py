@@ -177,6 +177,29 @@ def test_a_class_of_the_users_file_outlives_the_file(tmp_path: Path, monkeypatch
     assert load(tmp_path, file, probability=False).matrix(np.zeros((3, 2))).tolist() == [0.5, 0.5, 0.5]
 
 
+def test_two_models_of_one_file_are_stored_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("users_models")
+    exec("import numpy as np\nclass Half:\n    def predict(self, X):\n        return np.full(len(X), 0.5)\n", module.__dict__)
+    module.Half.held = np.zeros(200_000)  # stored with the class: long enough that the threads meet
+    monkeypatch.setitem(sys.modules, "users_models", module)
+    failed: list[Exception] = []
+
+    def again(folder: Path) -> None:
+        folder.mkdir()
+        try:
+            for _ in range(40):
+                save(module.Half(), folder, "users_models")
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=again, args=(tmp_path / str(one),)) for one in range(3)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert failed == []
+
+
 def test_a_file_that_cannot_be_read_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "model.pkl").write_bytes(b"cgone_library\nModel\n.")
     with pytest.raises(WorkFailed, match="cannot be read: ModuleNotFoundError"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -15,6 +16,7 @@ from millstream.train.compiled import BoosterScorer, LinearScorer
 
 Floats: TypeAlias = NDArray[np.float64]
 PICKLE, BOOSTER = "model.pkl", "model.lgb.txt"
+_ONE = threading.Lock()  # what cloudpickle stores by value is one set for the process: two models trained at once share their module
 
 
 class Scorer(Protocol):
@@ -90,13 +92,14 @@ def save(fitted: object, folder: Path, module: str | None = None, *, native: boo
         (folder / BOOSTER).write_text(booster.model_to_string(num_iteration=best if best and best > 0 else None))
         return BOOSTER
     held = sys.modules.get(module) if module else None
-    if held is not None:
-        cloudpickle.register_pickle_by_value(held)
-    try:
-        (folder / PICKLE).write_bytes(cloudpickle.dumps(fitted))
-    finally:
+    with _ONE:
         if held is not None:
-            cloudpickle.unregister_pickle_by_value(held)
+            cloudpickle.register_pickle_by_value(held)
+        try:
+            (folder / PICKLE).write_bytes(cloudpickle.dumps(fitted))
+        finally:
+            if held is not None:
+                cloudpickle.unregister_pickle_by_value(held)
     return PICKLE
 
 
