@@ -92,7 +92,7 @@ def busy(log: SqliteLog, wait_s: str) -> None:
 
 def silent(log: SqliteLog, split: str) -> None:
     """Commits, and dies before the datagram."""
-    log._bell.ring = lambda: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+    log._bell.ring = lambda topics: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
     say("ready")
     sys.stdin.readline()
     log.append([Append("left", 0, 1, rows(0, 1))])

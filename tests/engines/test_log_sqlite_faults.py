@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from log_actors import PAIRS, open_log, rows
 
 from millstream.declare.errors import Busy, Full
 from millstream.engines.sqlite.log import SqliteLog
+from millstream.engines.sqlite.wake import Ear
 from millstream.log.contract import numbers, read
 from millstream.log.port import Append
 
@@ -175,7 +177,7 @@ def test_wake_lost(log: SqliteLog, start: Start) -> None:
     assert numbers(reader.poll(10, timedelta(seconds=20))) == [0] and time.monotonic() - begun < 3
     assert actor.wait() == -signal.SIGKILL
     reader.close()
-    assert log._bell is not None and not list(log.path.with_name("log.db.readers").glob(f"{os.getpid()}-*"))
+    assert not list(log.path.with_name("log.db.readers").iterdir())
 
 
 def test_a_dead_readers_socket_is_removed(log: SqliteLog) -> None:
@@ -185,6 +187,16 @@ def test_a_dead_readers_socket_is_removed(log: SqliteLog) -> None:
     assert len(list(log.path.with_name("log.db.readers").iterdir())) == 1
     log.append([Append("left", 0, 1, rows(0, 1))])
     assert not list(log.path.with_name("log.db.readers").iterdir())
+
+
+def test_only_who_follows_the_topic_is_woken(log: SqliteLog) -> None:
+    left, right = Ear(log.path, "left"), Ear(log.path, "right")
+    try:
+        log.append([Append("left", 0, 1, rows(0, 1))])
+        assert [select.select([ear._socket], [], [], 0)[0] != [] for ear in (left, right)] == [True, False]
+    finally:
+        left.close()
+        right.close()
 
 
 def test_three_writing_processes_and_a_reader(log: SqliteLog, start: Start) -> None:

@@ -15,6 +15,7 @@ import pytest
 from worlds import CHECKS, world
 
 from millstream.declare.registry import engine
+from millstream.engines.sqlite import lookups
 from millstream.engines.sqlite import online as sqlite_online
 from millstream.features import events, fill, lift, offline, online, tiles
 
@@ -69,7 +70,8 @@ FAULTS = [
     Fault("a hop of hours below twelve days and a half", "event", (tiles, "hop_us"), "12 * _DAY_US", "15 * _DAY_US", ("14d",)),
     Fault("what is at a logged position was seen", "online", (offline._Plan, "_chunk"), "x._offset < bounds.upto", "x._offset <= bounds.upto"),
     # the online reader
-    Fault("the moment itself is inside", "online", (sqlite_online._Query, "_compose"), "t < ?{head + 1}", "t <= ?{head + 1}"),
+    Fault("the moment itself is inside", "online", (lookups.Query, "windows"), "t < {moment}", "t <= {moment}"),
+    Fault("what is kept of the past outlives a late event", "online", (S, "_apply"), "states.oldest_us() < stands.settled_us or", ""),
     Fault("a replayed batch is applied", "online", (S, "_apply"), "if at != one.start:", "if at < one.start:", raises=AssertionError),
     Fault("the head is let go two hours early", "online", (S, "_apply"), "horizon_us(clock, HEAD_US)", "horizon_us(clock, HEAD_US) + 7_200_000_000"),
     Fault(

@@ -26,7 +26,7 @@ from millstream.features.fill import fill
 from millstream.features.keys import encode
 from millstream.features.offline import Mode, offline
 from millstream.features.online import HEAD_US
-from millstream.features.port import Apply
+from millstream.features.port import Apply, Reader
 from millstream.features.window import horizon_us
 
 T0 = 19_700 * DAY
@@ -149,6 +149,7 @@ class Online:
         self.applied: list[Row] = []
         self.clock = 0
         self.last: Apply | None = None
+        self.reader: Reader | None = None
 
     def open(self) -> None:
         self.store.create(self.world.definition)
@@ -198,6 +199,14 @@ class Online:
         assert set(found.reasons) == reasons
         return dict(found.values)
 
+    def served(self, key: tuple[Any, ...], t: int) -> dict[str, Any]:
+        """The same by a reader that lives as long as the store, and keeps what it may."""
+        d = self.world.definition
+        self.reader = self.reader or self.store.reader([(d, d.key, "p")])
+        found = self.reader(dict(zip(d.key, key, strict=True)), t)
+        assert bool(found.inexact) == (t < horizon_us(self.clock, HEAD_US)) and dict(found.offsets) == {SOURCE: self.at}
+        return {name.removeprefix("p__"): value for name, value in found.values.items()}
+
 
 def expected(w: World, look: tuple[tuple[Any, ...], int], seen: Callable[[Row], bool]) -> dict[str, Any]:
     key, t = look
@@ -236,7 +245,15 @@ def check_online(w: World, sql: Any, folder: Path, until_us: int | None = None) 
             online.open()
         else:
             online.filled(sql, until_us)
-        wanted, found, positions, looks = [], [], [], []
+        wanted, found, served, positions, looks = [], [], [], [], []
+
+        def turn(key: tuple[Any, ...], t: int) -> None:
+            store.expire(w.definition)
+            back, horizon = t - chance.choice([0, 0, 1, 4 * MINUTE, HEAD_US - MINUTE]), horizon_us(online.clock, HEAD_US)
+            if back < horizon:
+                back = horizon + chance.choice([0, 1, chance.randrange(10 * MINUTE), chance.randrange(HEAD_US)])
+            if back <= max(t, online.clock):
+                look(key, back)
 
         def look(key: tuple[Any, ...], t: int) -> None:
             seen = {(r.partition, r.offset) for r in online.applied}
@@ -244,23 +261,23 @@ def check_online(w: World, sql: Any, folder: Path, until_us: int | None = None) 
             wanted.append(expected(w, looks[-1], lambda r: (r.partition, r.offset) in seen))
             found.append(online.look(key, t))
             positions.append(dict(online.at))
+            served.append(online.served(key, t))
 
         if until_us is not None:  # at once, where the head counts
             for key in {key for key, _ in w.looks}:
                 for back in (10 * MINUTE, HEAD_US):
                     look(key, max(horizon_us(online.clock, HEAD_US), online.clock - chance.randrange(back)))
         for key, t in w.looks:
+            for soon in sorted(chance.randrange(HOUR) for _ in range(chance.choice([0, 0, 1, 3]))):  # a key asked for again and again
+                online.feed(t - HOUR + soon)
+                turn(key, t - HOUR + soon)
             online.feed(t)
-            store.expire(w.definition)
-            back, horizon = t - chance.choice([0, 0, 1, 4 * MINUTE, HEAD_US - MINUTE]), horizon_us(online.clock, HEAD_US)
-            if back < horizon:
-                back = horizon + chance.choice([0, 1, chance.randrange(10 * MINUTE), chance.randrange(HEAD_US)])
-            if back <= max(t, online.clock):
-                look(key, back)
+            turn(key, t)
     finally:
         store.close()
     asked = replace(w, looks=looks)
-    bad = differences(asked, "online" if until_us is None else f"filled at {until_us}", wanted, found)
+    name = "online" if until_us is None else f"filled at {until_us}"
+    bad = differences(asked, name, wanted, found) + differences(asked, f"{name}, served", wanted, served)
     return bad + (differences(asked, "offline, as of positions", wanted, read_as_of(asked, sql, positions)) if looks else [])
 
 

@@ -213,8 +213,7 @@ class Lab:
         decider = live.decider(noun.name)
         requests, _ = decider.form.decode(msgspec.json.encode(request))
         (row,) = decider.decide(requests)
-        recorder = self._recorder(noun.name)
-        recorder.write([tuple(map(row.get, recorder.names))])
+        self._recorder(noun.name).write([row])
         self._fresh.add(noun.decisions)
         told = msgspec.json.decode(msgspec.json.encode(answer(row, live.features(noun.name))))
         told["prediction"] = told["value"] if told["prediction"] is None and told["model"] else told["prediction"]

@@ -91,6 +91,10 @@ class Lifted:
     def __len__(self) -> int:
         return len(self._t)
 
+    def oldest_us(self) -> int:
+        """The earliest event time; far in the future when there is none."""
+        return int(self._t.min()) if len(self._t) else int(_MOST)
+
     def tiles(self) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
         """Level and rows (key, b, states in stored order) of each level. Rows in order of key and slot stay so in coarser slots."""
         slots = self._t // SLOT_US

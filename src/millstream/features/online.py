@@ -5,6 +5,7 @@ Pure: an engine fetches the merged states of each stretch (one row), the rest is
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -12,10 +13,13 @@ from typing import Any, TypeAlias
 from millstream.features.definition import Definition
 from millstream.features.keys import encoder
 from millstream.features.state import empty, finaliser, stored
-from millstream.features.window import SLOT_US, Stretch, by_length, nested
+from millstream.features.window import HOUR, LEVELS, SLOT_US, Stretch, by_length, nested
 
 HEAD_US = 7_200_000_000
 """How old a look-up's moment may be, beside the newest arrival applied: two hours. A store lets go of its copies of events once an hour."""
+SETTLED_US = 3_600_000_000
+"""Events seldom come later than this. What a look-up reads of tiles older than PAST_SLOTS, a store may keep until one does."""
+PAST_SLOTS = 3 * HOUR
 _COVERS = 4096
 
 Row: TypeAlias = Sequence[Any]
@@ -23,15 +27,20 @@ Row: TypeAlias = Sequence[Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """How to look a slot up.
+    """How to look a slot up: in two halves, since what is past is the same for an hour and for every request of a key.
 
     Attributes:
-        shape: For each window, shortest first, the levels of the stretches that it adds. The head belongs to the first.
-        bounds: low and high of each stretch, in the same order.
+        shape: For each window, shortest first, the levels of the recent stretches that it adds. The head belongs to the first.
+        bounds: low and high of each recent stretch, in the same order; then where the head begins.
+        past_shape, past_bounds: The same of the hours and days that end PAST_SLOTS ago or earlier; no head.
+        past_until_us: Where the last of them ends; 0 when there are none.
     """
 
     shape: tuple[tuple[int, ...], ...]
     bounds: tuple[int, ...]
+    past_shape: tuple[tuple[int, ...], ...]
+    past_bounds: tuple[int, ...]
+    past_until_us: int
 
 
 class Answers:
@@ -61,19 +70,22 @@ class Answers:
             found = self._plans[slot] = _plan(nested(slot, self.windows), slot)
         return found
 
-    def answer(self, found: Sequence[Row | None], ever: Callable[[], bool], values: dict[str, Any], reasons: dict[str, str]) -> None:
+    def answer(self, found: Sequence[Row], past: Sequence[Row], ever: Callable[[], bool], values: dict[str, Any], reasons: dict[str, str]) -> None:
         """Add the answers of one key.
 
         Args:
-            found: For each window, shortest first, the merged states of what it adds; None where there is nothing.
+            found: For each window, shortest first, the merged states of what is recent of it; a count of 0 or None where there is nothing.
+            past: The same of what is past, or empty.
             ever: Whether the store has seen the key at all; asked only when a window is empty.
         """
         row: Row = self._empty
         last: str | None = None
         rows = []
-        for stretch in found:
-            if stretch is not None and stretch[0]:
+        for i, stretch in enumerate(found):
+            if stretch[0]:
                 row = self._merged(row, stretch) if row[0] else stretch
+            if past and past[i][0]:
+                row = self._merged(row, past[i]) if row[0] else past[i]
             rows.append(row)
         for row, outputs in zip(rows, self._by_window, strict=True):
             for name, finalise in outputs:
@@ -93,13 +105,32 @@ class Answers:
                 reasons[name] = reason
 
     def _merged(self, a: Row, b: Row) -> Row:
-        return tuple([_MERGES[merge](x, y) for merge, x, y in zip(self._merges, a, b, strict=True)])
+        return tuple([_MERGES[merge](x, y) for merge, x, y in zip(self._merges, a, b, strict=False)])  # a row may be wider
 
 
 def _plan(covers: list[list[Stretch]], slot: int) -> Plan:
-    shape = tuple(tuple(stretch.level for stretch in cover) for cover in covers)
-    bounds = [bound for cover in covers for stretch in cover for bound in (stretch.low, stretch.high)]
-    return Plan(shape, (*bounds, slot * SLOT_US))
+    until = (slot - PAST_SLOTS) // HOUR * HOUR
+    recent, past = zip(*(_cut(cover, until) for cover in covers), strict=True)
+    end = max((stretch.high * LEVELS[stretch.level] for cover in past for stretch in cover), default=0)
+    return Plan(_levels(recent), (*_bounds(recent), slot * SLOT_US), _levels(past), _bounds(past), end * SLOT_US)
+
+
+def _cut(cover: list[Stretch], until: int) -> tuple[list[Stretch], list[Stretch]]:
+    """What is recent of a cover, and the hours and days that end at the slot `until` or earlier."""
+    recent, past = [], []
+    for level, low, high in cover:
+        at = low if level == 0 else min(max(low, until // LEVELS[level]), high)
+        past += [Stretch(level, low, at)] if low < at else []
+        recent += [Stretch(level, at, high)] if at < high else []
+    return recent, past
+
+
+def _levels(covers: Sequence[list[Stretch]]) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(stretch.level for stretch in cover) for cover in covers)
+
+
+def _bounds(covers: Sequence[list[Stretch]]) -> tuple[int, ...]:
+    return tuple(bound for cover in covers for stretch in cover for bound in (stretch.low, stretch.high))
 
 
 def _least(a: Any, b: Any) -> Any:
@@ -110,7 +141,7 @@ def _greatest(a: Any, b: Any) -> Any:
     return b if a is None or (b is not None and b > a) else a
 
 
-_MERGES: dict[str, Callable[[Any, Any], Any]] = {"add": lambda a, b: a + b, "least": _least, "greatest": _greatest}
+_MERGES: dict[str, Callable[[Any, Any], Any]] = {"add": operator.add, "least": _least, "greatest": _greatest}
 
 
 @dataclass(frozen=True)

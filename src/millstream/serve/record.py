@@ -143,7 +143,7 @@ def decision_id() -> str:
 class _Group:
     """Rows that will be one append, and the future that all their requests wait on."""
 
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    rows: list[Mapping[str, Any]] = field(default_factory=list)
     done: asyncio.Future[None] | None = None
 
 
@@ -160,10 +160,9 @@ class Recorder:
 
     def __init__(self, log: Log, binding: Binding, *, durable: bool = True, limit: int = 10_000, retry_s: float = 2.0,
                  report: Callable[[int, float], None] | None = None) -> None:  # fmt: skip
-        self.names = tuple(binding.stream.schema.names())
         self.written = self.lost = 0
         self._log, self._binding, self._durable, self._limit, self._retry_s = log, binding, durable, limit, retry_s
-        self._schema = binding.stream.schema.arrow()
+        self._rows = pa.struct(list(binding.stream.schema.arrow()))  # one conversion for all columns: half the time of one a column
         self._report = report
         self._open, self._busy, self._waiting = _Group(), False, 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"record-{binding.stream.name}")
@@ -179,8 +178,8 @@ class Recorder:
         if self._waiting + len(rows) > self._limit:
             raise Full(f"{self._waiting} decisions of {self._binding.stream.name} wait for the log")
         self._waiting += len(rows)
-        group, names = self._open, self.names
-        group.rows.extend(tuple(map(row.get, names)) for row in rows)
+        group = self._open
+        group.rows.extend(rows)
         if group.done is None:
             group.done = asyncio.get_running_loop().create_future()
         if not self._busy:
@@ -212,11 +211,10 @@ class Recorder:
         elif self._idle is not None:
             self._idle.set()
 
-    def write(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Append rows (values in the order of `names`) now, in this thread; durable on return."""
+    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows now, in this thread; durable on return. A column that a row does not name is NULL there."""
         began = time.perf_counter()
-        columns = [pa.array(values, kind.type) for values, kind in zip(zip(*rows, strict=True), self._schema, strict=True)]
-        batch = pa.record_batch(columns, schema=self._schema)
+        batch = pa.RecordBatch.from_struct_array(pa.array(rows, self._rows))
         while True:
             try:
                 publish(self._log, self._binding, batch)

@@ -133,7 +133,8 @@ class Server:
         began, status, meter = time.perf_counter(), 500, self.meter
         meter.in_flight += 1
         try:
-            body = await self._predict(scope, receive, name, began)
+            async with asyncio.timeout(self.limits.answer_s):
+                body = await self._predict(scope, receive, name, began)
             status = 200
             await reply(send, 200, body)
         except Exception as error:
@@ -150,15 +151,14 @@ class Server:
         self._admit(scope)
         decider = self.live.decider(name)
         recorder = self.recorder(name)
-        requests, array = decider.form.decode(await self._body(receive))
+        requests, array = decider.form.decode(await read_body(receive, self.limits.body_bytes))
         if len(requests) > self.limits.requests:
             raise Refused(413, "too_many", f"{len(requests)} requests in one body; at most {self.limits.requests}", "send them in several bodies")
         after = header(scope, AFTER)
         if after:
             await self._until(parse_after(after))
         rows = decider.decide(requests, began)
-        async with asyncio.timeout(self.limits.answer_s):
-            await recorder.put(rows)
+        await recorder.put(rows)
         for row in rows:
             self.meter.decided(name, row["arm"] or "", f"{row['model']}@{row['version']}" if row["model"] else "")
         explain = self.live.features(name) if b"explain=1" in scope["query_string"] else ()
@@ -177,10 +177,6 @@ class Server:
     def _authorise(self, scope: Scope) -> None:
         if self.token is not None and not hmac.compare_digest((header(scope, b"authorization") or "").encode(), b"Bearer " + self.token.encode()):
             raise Refused(401, "token", "this server wants a token", "send the header  Authorization: Bearer TOKEN")
-
-    async def _body(self, receive: Receive) -> bytes:
-        async with asyncio.timeout(self.limits.answer_s):
-            return await read_body(receive, self.limits.body_bytes)
 
     async def _until(self, after: Mapping[str, Mapping[int, int]]) -> None:
         """Wait until the features have applied these positions."""
@@ -284,5 +280,5 @@ def run(app: Server, *, host: str = "127.0.0.1", port: int = 8600, started: Call
                 started(f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}")
 
     config = uvicorn.Config(app, host=host, port=port, loop="uvloop", http="httptools", ws="none", lifespan="on", log_config=None, access_log=False,
-                            server_header=False, timeout_keep_alive=75, timeout_graceful_shutdown=app.limits.drain_s)  # fmt: skip
+                            server_header=False, proxy_headers=False, timeout_keep_alive=75, timeout_graceful_shutdown=app.limits.drain_s)  # fmt: skip
     Announcing(config).run()

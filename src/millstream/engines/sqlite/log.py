@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -99,7 +99,7 @@ class SqliteLog:
         return [Topic(n, u, p, None if r is None else timedelta(microseconds=r)) for n, u, p, r in rows]
 
     def delete(self, name: str) -> None:
-        with self._write() as con:
+        with self._write([name]) as con:
             row = con.execute("select id, uuid from topic where name = ?", (name,)).fetchone()
             if row:
                 for table in ("batch", "part", "mark"):
@@ -170,15 +170,16 @@ class SqliteLog:
     # inside
 
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        """The write lock, a transaction, and the bell after it."""
+    def _write(self, topics: Collection[str] = ()) -> Iterator[sqlite3.Connection]:
+        """The write lock, a transaction, and the bell of these topics after it."""
         try:
             with self._lock.held(self.wait_s), transaction(self._con, self.path) as con:
                 yield con
         except BaseException:
             self._layouts.forget()  # numbers given in a transaction that was rolled back
             raise
-        self._bell.ring()
+        if topics:
+            self._bell.ring(topics)
 
     def _rows(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         try:

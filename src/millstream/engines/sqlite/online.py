@@ -2,7 +2,8 @@
 
 A generation has two tables: `tile_<generation>` (key, level, slot, states) with every event, and `head_<generation>` (key, time,
 tie, states) with a copy of the events since the horizon, one row each. A look-up sums the tiles of the cover and the head's rows before
-the moment in one statement. SQLite has one writer at a time, and the position is compared in its transaction, so the partitions
+the moment. What it read of the past it keeps for the next one of that key: no event older than `settled` comes within an era, so a reader
+that sees another era forgets what it kept. SQLite has one writer at a time, and the position is compared in its transaction, so the partitions
 of a topic share a tile: that reads a fourth of the rows that one tile a partition would.
 """
 
@@ -20,13 +21,15 @@ from typing import Any
 import pyarrow as pa
 
 from millstream.declare.errors import Busy, ConfigError, Conflict, Full, NotFound
+from millstream.engines.sqlite.lookups import Past, Query, Run, SqliteLookups, look_up, stand, standing
 from millstream.features.definition import Definition
 from millstream.features.lift import Lifted
-from millstream.features.online import HEAD_US, Answers, Bound, Found, Plan, Row, Use, offsets_of
+from millstream.features.online import HEAD_US, SETTLED_US, Answers, Bound, Use
 from millstream.features.port import Applied, Apply, Lookup
 from millstream.features.state import stored
 from millstream.features.window import horizon_us, reach
 
+FORMAT = 1
 _STEP_US = 3_600_000_000
 """How far the horizon moves between two expiries: each scans the tables."""
 _ROWS = 20_000
@@ -34,8 +37,10 @@ _NEXT = "_next"
 """What follows the name of a generation that is filled beside the one that answers."""
 _TABLES = """
 create table if not exists generation (generation text primary key, name text not null, active integer not null, clock integer not null, expired integer not null,
-                                       filling integer not null) strict;
+                                       filling integer not null, era integer not null, settled integer not null) strict;
 create table if not exists position (generation text, partition integer, next integer not null, primary key (generation, partition)) strict, without rowid;
+create table if not exists change (id integer primary key check (id = 1), n integer not null) strict;
+insert or ignore into change values (1, 0);
 """
 
 
@@ -60,18 +65,22 @@ class SqliteOnline:
         self._writer = self._connect()
         with self._errors():
             self._writer.execute("pragma journal_mode=wal")
-            self._writer.executescript(_TABLES)
+            (found,) = self._writer.execute("pragma user_version").fetchone()
+            if found != FORMAT and self._writer.execute("select 1 from sqlite_master where name = 'generation'").fetchone():
+                raise ConfigError(f"{self.path} has format {found}, and this Millstream reads {FORMAT}; delete it, and `millstream run` fills it again")
+            self._writer.executescript(_TABLES + f"pragma user_version={FORMAT};")
 
     # -- generations
 
     def create(self, definition: Definition) -> None:
         with self._transaction() as run:
             _tables(run, definition, definition.generation)
-            run("insert or ignore into generation values (?, ?, 0, 0, 0, 0)", (definition.generation, definition.name))
+            run("insert or ignore into generation values (?, ?, 0, 0, 0, 0, random(), 0)", (definition.generation, definition.name))
 
     def applied(self, generation: str) -> Applied | None:
         with self._snapshot() as run:
-            return _applied(run, generation)
+            stands = stand(run, generation)
+            return None if stands is None else Applied(stands.offsets, stands.clock_us, stands.active)
 
     def generations(self) -> list[str]:
         with self._snapshot() as run:
@@ -123,11 +132,12 @@ class SqliteOnline:
                 run("delete from position where generation = ?", (generation,))
             elif self._inactive(run, generation) and generation not in self._fills:
                 raise Conflict(f"generation {generation} is being filled by another")
-            run("update generation set active = 1, clock = ?, filling = 0 where generation = ?", (clock_us, generation))
+            settled = max(0, clock_us - SETTLED_US)
+            run("update generation set active = 1, clock = ?, filling = 0, era = random(), settled = ? where generation = ?", (clock_us, settled, generation))
             self._writer.executemany("insert into position values (?, ?, ?)", [(generation, p, n) for p, n in offsets.items()])
         self._release(generation)
 
-    def _inactive(self, run: _Run, generation: str) -> bool:
+    def _inactive(self, run: Run, generation: str) -> bool:
         """Whether a fill of it has begun."""
         found = run("select active, filling from generation where generation = ?", (generation,)).fetchone()
         if found is None:
@@ -175,10 +185,10 @@ class SqliteOnline:
             for group, levels, states in grouped:
                 self._apply(run, group, levels, states)
 
-    def _apply(self, run: _Run, group: Sequence[Apply], levels: list[tuple[int, list[tuple[Any, ...]]]], states: Lifted) -> None:
+    def _apply(self, run: Run, group: Sequence[Apply], levels: list[tuple[int, list[tuple[Any, ...]]]], states: Lifted) -> None:
         definition = group[0].definition
         g = definition.generation
-        stands = _applied(run, g)
+        stands = stand(run, g)
         if stands is None or not stands.active:
             raise Conflict(f'features "{definition.name}": generation {g} is not filled yet')
         moved: dict[int, int] = {}
@@ -195,6 +205,8 @@ class SqliteOnline:
             self._writer.executemany(_insert(f"head_{g}", ("k", "t", "tie", *names), "insert or replace"), states.heads(horizon_us(clock, HEAD_US)))
         if clock != stands.clock_us:
             run("update generation set clock = ? where generation = ?", (clock, g))
+        if states.oldest_us() < stands.settled_us or clock - stands.settled_us > 2 * SETTLED_US:
+            run("update generation set era = random(), settled = ? where generation = ?", (max(0, clock - SETTLED_US), g))
         sql = "insert into position values (?, ?, ?) on conflict do update set next = excluded.next"
         self._writer.executemany(sql, [(g, partition, end) for partition, end in moved.items()])
 
@@ -215,22 +227,19 @@ class SqliteOnline:
     # -- reading
 
     def lookup(self, definition: Definition, keys: Sequence[str | None], at_us: Sequence[int]) -> list[Lookup]:
-        answers = Answers(definition)
-        query = _Query(definition)
+        answers, query, made = Answers(definition), Query(definition), []
         with self._snapshot() as run:
-            stands = _applied(run, definition.generation)
-            if stands is None:
-                raise _unknown(definition)
-            horizon, made = horizon_us(stands.clock_us, HEAD_US), []
+            stands = standing(run, definition)
+            past = Past(stands)
             for key, at in zip(keys, at_us, strict=True):
                 values: dict[str, Any] = {}
                 reasons: dict[str, str] = {}
-                _look_up(run, answers, query, key, at, values, reasons)
-                made.append(Lookup(values, reasons, stands.offsets, at >= horizon))
+                look_up(run, answers, query, past, key, at, values, reasons)
+                made.append(Lookup(values, reasons, stands.offsets, at >= stands.horizon_us))
         return made
 
-    def reader(self, uses: Sequence[Use]) -> SqliteReader:
-        return SqliteReader(self, [Bound(*use) for use in uses])
+    def reader(self, uses: Sequence[Use]) -> SqliteLookups:
+        return SqliteLookups(self.connection, self._errors, [Bound(*use) for use in uses])
 
     # -- connections
 
@@ -253,7 +262,7 @@ class SqliteOnline:
             return made
 
     @contextmanager
-    def _snapshot(self) -> Iterator[_Run]:
+    def _snapshot(self) -> Iterator[Run]:
         connection = self.connection()
         with self._errors():
             connection.execute("begin")
@@ -263,13 +272,14 @@ class SqliteOnline:
                 connection.execute("commit")
 
     @contextmanager
-    def _transaction(self) -> Iterator[_Run]:
+    def _transaction(self) -> Iterator[Run]:
         if not self._write.acquire(timeout=self._wait_s):
             raise Busy(f"the online store {self.path} is being written by another thread for more than {self._wait_s:g} s")
         try:
             with self._errors():
                 self._writer.execute("begin immediate")
                 try:
+                    self._writer.execute("update change set n = n + 1")
                     yield self._writer.execute
                 except BaseException:
                     self._writer.execute("rollback")
@@ -302,100 +312,7 @@ class SqliteOnline:
                 os.close(self._fills.popitem()[1])
 
 
-class SqliteReader:
-    """Uses bound once: one statement a use, all in one read transaction."""
-
-    def __init__(self, store: SqliteOnline, bounds: Sequence[Bound]) -> None:
-        self._store, self._bounds = store, list(bounds)
-        self._queries = [_Query(bound.definition) for bound in bounds]
-        self.columns = tuple(name for bound in bounds for name in bound.answers.names)
-        self._local = threading.local()
-
-    def __call__(self, request: Mapping[str, Any], at_us: int) -> Found:
-        connection = self._store.connection()
-        run = connection.execute
-        values: dict[str, Any] = {}
-        reasons: dict[str, str] = {}
-        run("begin")
-        try:
-            offsets, horizons = self._stands(connection)
-            for bound, query in zip(self._bounds, self._queries, strict=True):
-                _look_up(run, bound.answers, query, bound.key(request), at_us, values, reasons)
-        finally:
-            run("commit")
-        late = [prefix for prefix, horizon in horizons if at_us < horizon]
-        return Found(values, reasons, offsets, tuple(late))
-
-    def _stands(self, connection: sqlite3.Connection) -> tuple[Mapping[str, Mapping[int, int]], list[tuple[str, int]]]:
-        """Positions and horizons as of the snapshot; read again only when somebody has written since."""
-        (version,) = connection.execute("pragma data_version").fetchone()
-        kept = getattr(self._local, "kept", None)
-        if kept is not None and kept[0] == version and kept[1] is connection:
-            return kept[2]
-        stood = {}
-        for bound in self._bounds:
-            found = _applied(connection.execute, bound.definition.generation)
-            if found is None:
-                raise _unknown(bound.definition)
-            stood[bound.definition.generation] = found
-        horizons = [(bound.prefix, horizon_us(stood[bound.definition.generation].clock_us, HEAD_US)) for bound in self._bounds]
-        made = offsets_of(self._bounds, {g: found.offsets for g, found in stood.items()}), horizons
-        self._local.kept = version, connection, made
-        return made
-
-
-class _Query:
-    """The statements of one definition: one text for each shape of a cover."""
-
-    def __init__(self, definition: Definition) -> None:
-        self._columns = stored(definition)
-        self._generation = definition.generation
-        self._texts: dict[tuple[tuple[int, ...], ...], str] = {}
-        self.ever = f"select 1 from tile_{self._generation} where k = ? limit 1"
-
-    def text(self, shape: tuple[tuple[int, ...], ...]) -> str:
-        found = self._texts.get(shape)
-        if found is None:
-            found = self._texts[shape] = self._compose(shape)
-        return found
-
-    def _compose(self, shape: tuple[tuple[int, ...], ...]) -> str:
-        """One row a window; parameters: key, bounds of the stretches, start of the slot, moment."""
-        names = ", ".join(name for name, _, _ in self._columns)
-        merged = ", ".join({"add": "sum", "least": "min", "greatest": "max"}[merge] + f"({name})" for name, merge, _ in self._columns)
-        place, head = 2, 2 + 2 * sum(map(len, shape))
-        windows = []
-        for i, levels in enumerate(shape):
-            stretches = []
-            for level in levels:
-                stretches.append(f"select {names} from tile_{self._generation} where k = ?1 and level = {level} and b >= ?{place} and b < ?{place + 1}")
-                place += 2
-            if i == 0:
-                stretches.append(f"select {names} from head_{self._generation} where k = ?1 and t >= ?{head} and t < ?{head + 1}")
-            windows.append(f"select {merged} from ({' union all '.join(stretches)})" if stretches else f"select {', '.join('null' for _ in self._columns)}")
-        return " union all ".join(windows)
-
-
-_Run = Any  # Connection.execute, whose overloads mypy cannot name shortly
-
-
-def _look_up(run: _Run, answers: Answers, query: _Query, key: str | None, at_us: int, values: dict[str, Any], reasons: dict[str, str]) -> None:
-    if key is None:
-        answers.nothing("null_key", values, reasons)
-        return
-    plan: Plan = answers.plan(at_us)
-    found: list[Row] = run(query.text(plan.shape), (key, *plan.bounds, at_us)).fetchall()
-    answers.answer(found, lambda: run(query.ever, (key,)).fetchone() is not None, values, reasons)
-
-
-def _applied(run: _Run, generation: str) -> Applied | None:
-    found = run("select active, clock from generation where generation = ?", (generation,)).fetchone()
-    if found is None:
-        return None
-    return Applied(dict(run("select partition, next from position where generation = ?", (generation,)).fetchall()), found[1], bool(found[0]))
-
-
-def _tables(run: _Run, definition: Definition, name: str) -> None:
+def _tables(run: Run, definition: Definition, name: str) -> None:
     types = {pa.float64(): "real", pa.int64(): "integer"}
     columns = stored(definition)
     states = ", ".join(f"{column} {types.get(kind, 'blob')}{' not null' if merge == 'add' else ''}" for column, merge, kind in columns)  # NULL + 1 is NULL
@@ -403,13 +320,9 @@ def _tables(run: _Run, definition: Definition, name: str) -> None:
     run(f"create table if not exists head_{name} (k text, t integer, tie integer, {states}, primary key (k, t, tie)) strict, without rowid")
 
 
-def _drop(run: _Run, name: str) -> None:
+def _drop(run: Run, name: str) -> None:
     for kind in ("tile", "head"):
         run(f'drop table if exists "{kind}_{name}"')
-
-
-def _unknown(definition: Definition) -> NotFound:
-    return NotFound(f'features "{definition.name}": the online store has no generation {definition.generation}; `millstream run {definition.name}` fills it')
 
 
 def _insert(table: str, columns: Sequence[str], verb: str) -> str:
@@ -429,4 +342,4 @@ def _upsert(definition: Definition, level: int) -> str:
     return f"insert into tile_{definition.generation} (level, {', '.join(names)}) values ({level}, {places}) on conflict do update set {', '.join(sets)}"
 
 
-__all__ = ["SqliteOnline", "SqliteReader"]
+__all__ = ["SqliteOnline"]

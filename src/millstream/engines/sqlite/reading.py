@@ -44,7 +44,7 @@ class SqliteReader:
         for partition, offset in positions.items():
             self.seek(partition, offset)
         self._turn = 0
-        self._ear = Ear(path)  # before the first read, so that no commit falls between
+        self._ear = Ear(path, topic.name)  # before the first read, so that no commit falls between
         self._con = connect(path, read_only=True)
 
     def poll(self, max_rows: int, timeout: timedelta) -> list[Slice]:

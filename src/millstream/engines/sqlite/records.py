@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import threading
 import zlib
@@ -14,7 +15,7 @@ import pyarrow.compute as pc
 from millstream.declare.errors import Corrupt, UsageError
 from millstream.declare.event import ARRIVED_AT, EVENT_ID, LATE, OFFSET, PARTITION, TIMESTAMP
 
-PACKED_BYTES = 16_384  # smaller messages are stored as they are
+PACKED_BYTES, COLUMN_BYTES = 16_384, 1_024  # smaller messages are stored as they are, and those of columns smaller than that
 LARGEST_BYTES = 8_000_000  # of one stored batch, so that retention can go in small steps
 _LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -54,21 +55,29 @@ def plain(rows: pa.RecordBatch) -> pa.RecordBatch:
     Raises:
         UsageError: Two columns have one name.
     """
-    schema = rows.schema
+    order, decode, stamp = _stored(rows.schema)
+    if order is not None:
+        rows = rows.select(order)
+    for at in decode:
+        rows = rows.set_column(at, rows.schema.names[at], rows.column(at).dictionary_decode())
+    if stamp is not None:
+        rows = rows.set_column(stamp, ARRIVED_AT, rows.column(stamp).cast(TIMESTAMP))
+    if rows.schema.metadata or any(f.metadata for f in rows.schema):
+        rows = pa.RecordBatch.from_arrays(rows.columns, schema=pa.schema([f.remove_metadata() for f in rows.schema]))
+    return rows
+
+
+@functools.lru_cache(256)
+def _stored(schema: pa.Schema) -> tuple[list[str] | None, list[int], int | None]:
+    """What `plain` must do to rows of this schema, whose metadata does not count: the columns in their order when it differs, where a
+    dictionary is decoded (its values are a message of their own, which a single message cannot carry), and where the arrival is cast.
+    """
     if len(set(schema.names)) != len(schema.names):
         raise UsageError(f"rows with two columns of one name cannot be kept: {', '.join(schema.names)}")
     order = [n for n in schema.names if n not in (EVENT_ID, ARRIVED_AT, OFFSET, PARTITION, LATE)] + [n for n in (EVENT_ID, ARRIVED_AT) if n in schema.names]
-    if order != schema.names:
-        rows = rows.select(order)
-    for at, field in enumerate(rows.schema):
-        if pa.types.is_dictionary(field.type):  # its values are a message of their own, which a single message cannot carry
-            rows = rows.set_column(at, field.name, rows.column(at).dictionary_decode())
-        elif field.name == ARRIVED_AT and field.type != TIMESTAMP:
-            rows = rows.set_column(at, field.name, rows.column(at).cast(TIMESTAMP))
-    if rows.schema.metadata or any(f.metadata for f in rows.schema):
-        bare = pa.schema([f.remove_metadata() for f in rows.schema])
-        rows = pa.RecordBatch.from_arrays(rows.columns, schema=bare)
-    return rows
+    decode = [at for at, name in enumerate(order) if pa.types.is_dictionary(schema.field(name).type)]
+    stamp = order.index(ARRIVED_AT) if ARRIVED_AT in order and schema.field(ARRIVED_AT).type != TIMESTAMP else None
+    return order if order != schema.names else None, decode, stamp
 
 
 def pack(rows: pa.RecordBatch) -> Iterator[tuple[int, bytes]]:
@@ -76,11 +85,12 @@ def pack(rows: pa.RecordBatch) -> Iterator[tuple[int, bytes]]:
 
     LZ4 halves what is written for a tenth of a microsecond an event; zstd makes it a third, for twice the time of the whole append.
     """
-    if rows.nbytes > LARGEST_BYTES and rows.num_rows > 1:
+    held = rows.get_total_buffer_size()  # `nbytes`, which leaves out what a slice does not show, costs microseconds a column
+    if held > LARGEST_BYTES and rows.num_rows > 1 and rows.nbytes > LARGEST_BYTES:
         half = rows.num_rows // 2
         yield from pack(rows.slice(0, half))
         yield from pack(rows.slice(half))
-    elif rows.nbytes < PACKED_BYTES:
+    elif held < max(PACKED_BYTES, COLUMN_BYTES * rows.num_columns):
         yield rows.num_rows, rows.serialize().to_pybytes()
     else:
         sink = pa.BufferOutputStream()

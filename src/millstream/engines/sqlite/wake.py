@@ -1,4 +1,4 @@
-"""Followers of a log file are woken by a datagram that a writer sends after its COMMIT.
+"""Followers of a topic are woken by a datagram that a writer sends after its COMMIT.
 
 Not inotify: it fires before the commit is visible. A reader binds its socket first, then reads, then waits; a full queue is
 harmless, and a socket nobody listens on any more is removed by the next writer. A lost datagram costs `FALLBACK_S`.
@@ -11,10 +11,13 @@ import os
 import select
 import socket
 import uuid
+import zlib
+from collections.abc import Collection
 from pathlib import Path
 
 FALLBACK_S = 0.25
 _LONGEST, _NAME = 100, 24  # bytes of a unix socket's path, and of the name in it
+_MARK = 8  # of which so many tell the topic
 
 
 class _Folder:
@@ -39,6 +42,10 @@ class _Folder:
             self._fd = None
 
 
+def _mark(topic: str) -> str:
+    return f"{zlib.crc32(topic.encode()):08x}"
+
+
 class Bell:
     """Rings at the readers of a log. One for each writing object."""
 
@@ -47,10 +54,13 @@ class Bell:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
 
-    def ring(self) -> None:
-        """Wake everyone who listens; never blocks, never fails."""
+    def ring(self, topics: Collection[str]) -> None:
+        """Wake everyone who listens to one of these topics; never blocks, never fails."""
+        rung = {_mark(topic) for topic in topics}
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(self._folder.path):
+                if name[:_MARK] not in rung:
+                    continue
                 target = f"{self._folder.short}/{name}"
                 try:
                     self._socket.sendto(b"!", target)
@@ -66,11 +76,11 @@ class Bell:
 
 
 class Ear:
-    """Waits for the bell."""
+    """Waits for the bell of a topic."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, topic: str) -> None:
         self._folder = _Folder(log)
-        self._path = f"{self._folder.short}/{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._path = f"{self._folder.short}/{_mark(topic)}-{uuid.uuid4().hex[:12]}"
         self._socket: socket.socket | None = None
         if self._folder.usable:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -17,7 +18,12 @@ from millstream.log.port import Append, Range
 
 JOINED_ROWS = 10_000
 INSERT = "insert into batch(topic, partition, start, end, schema, layout, appended_us, crc, data) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-Write = Callable[[], AbstractContextManager[sqlite3.Connection]]
+
+
+class Write(Protocol):
+    """A transaction under the write lock; whoever follows one of the topics is woken after it."""
+
+    def __call__(self, topics: Collection[str] = ()) -> AbstractContextManager[sqlite3.Connection]: ...
 
 
 @dataclass
@@ -129,7 +135,7 @@ class GroupCommit:
     def _together(self, tickets: list[_Ticket]) -> None:
         self._room()
         runs = prepare([append for ticket in tickets for append in ticket.appends])
-        with self._write() as con:
+        with self._write({run.topic for run in runs}) as con:
             ranges = store(con, runs, self._layouts)
         at = 0
         for ticket in tickets:
@@ -153,7 +159,7 @@ class SqliteWriter:
     def commit(self, appends: Sequence[Append], position: str) -> list[Range]:
         self._room()
         runs = prepare(appends)
-        with self._write() as con:
+        with self._write({run.topic for run in runs}) as con:
             epoch, before = con.execute("select epoch, position from split where name = ?", (self._split,)).fetchone()
             if epoch != self._epoch or before != self._position:
                 raise Fenced(f'split "{self._split}" was taken over (epoch {epoch}, this writer has {self._epoch}); this task must stop')
