@@ -16,6 +16,7 @@ from millstream.features.state import stored
 from millstream.features.window import SLOT_US, horizon_us
 
 Run: TypeAlias = Any  # Connection.execute, whose overloads mypy cannot name shortly
+Shape: TypeAlias = tuple[tuple[int, ...], ...]
 _KEPT = 16_384
 """Keys of a definition whose past is kept: some hundred bytes each."""
 _SLOTS = 256
@@ -69,12 +70,16 @@ class Past:
 
     def __init__(self, stands: Stand) -> None:
         self.era, self.settled_us = stands.era, stands.settled_us
-        self.rows: dict[tuple[str, tuple[int, ...]], list[Row]] = {}
+        self._rows: dict[tuple[str, tuple[int, ...]], Sequence[Row]] = {}
 
-    def keep(self, of: tuple[str, tuple[int, ...]], rows: list[Row]) -> None:
-        if len(self.rows) >= _KEPT:
-            self.rows.clear()
-        self.rows[of] = rows
+    def of(self, key: str | None, bounds: tuple[int, ...] | None) -> Sequence[Row] | None:
+        """None when it must be read."""
+        return () if key is None or bounds is None else self._rows.get((key, bounds))
+
+    def keep(self, key: str, bounds: tuple[int, ...], rows: Sequence[Row]) -> None:
+        if len(self._rows) >= _KEPT:
+            self._rows.clear()
+        self._rows[key, bounds] = rows
 
 
 class SqliteLookups:
@@ -91,50 +96,54 @@ class SqliteLookups:
         self.columns = tuple(name for bound in bounds for name in bound.answers.names)
         self._local = threading.local()
         self._ready: dict[int, _Ready] = {}
+        self._texts: dict[tuple[Shape, ...], tuple[str, list[list[int]]]] = {}
 
     def __call__(self, request: Mapping[str, Any], at_us: int) -> Found:
         keys = [bound.key(request) for bound in self._bounds]
         ready = self._ready.get(at_us // SLOT_US) or self._prepare(at_us)
+        asked = (at_us, *keys, *ready.bounds)
         with self._errors():
             connection = self._connection()
+            run = connection.execute
             seen: _Seen | None = getattr(self._local, "seen", None)
             if seen is not None and seen.connection is connection:
-                past = [one.rows.get((key, bounds)) if key is not None and bounds is not None else ()
-                        for one, key, bounds in zip(seen.pasts, keys, ready.past, strict=True)]  # fmt: skip
+                past = [one.of(key, bounds) for one, key, bounds in zip(seen.pasts, keys, ready.past, strict=True)]
                 if None not in past:
-                    rows = connection.execute(ready.text, (at_us, *keys, *ready.bounds)).fetchall()
+                    rows = run(ready.text, asked).fetchall()
                     if rows[0][0] == seen.change:
-                        rows[0] = _NOTHING
-                        recent = [[rows[at] for at in of] for of in ready.rows]
-                        return self._found(connection.execute, seen, keys, at_us, recent, past)  # type: ignore[arg-type]
-            return self._slow(connection, keys, at_us)
+                        return self._found(run, seen, keys, at_us, ready, rows, past)  # type: ignore[arg-type]
+            run("begin")
+            try:
+                seen = self._seen(connection)
+                read = [_past(run, bound.answers.plan(at_us), query, one, key)
+                        for bound, query, one, key in zip(self._bounds, self._queries, seen.pasts, keys, strict=True)]  # fmt: skip
+                return self._found(run, seen, keys, at_us, ready, run(ready.text, asked).fetchall(), read)
+            finally:
+                run("commit")
 
-    def _slow(self, connection: sqlite3.Connection, keys: list[str | None], at_us: int) -> Found:
-        run = connection.execute
-        run("begin")
-        try:
-            seen = self._seen(connection)
-            read = [_read(run, bound.answers.plan(at_us), query, past, key, at_us) if key is not None else ([], [])
-                    for bound, query, past, key in zip(self._bounds, self._queries, seen.pasts, keys, strict=True)]  # fmt: skip
-            return self._found(run, seen, keys, at_us, [recent for recent, _ in read], [past for _, past in read])
-        finally:
-            run("commit")
-
-    def _found(self, run: Run, seen: _Seen, keys: list[str | None], at_us: int, recent: Sequence[Sequence[Row]], past: Sequence[Sequence[Row]]) -> Found:
+    def _found(self, run: Run, seen: _Seen, keys: list[str | None], at_us: int, ready: _Ready, rows: list[Row], past: Sequence[Sequence[Row]]) -> Found:
         values: dict[str, Any] = {}
         reasons: dict[str, str] = {}
-        for bound, query, key, new, old in zip(self._bounds, self._queries, keys, recent, past, strict=True):
+        rows[0] = _NOTHING
+        for bound, query, key, at, old in zip(self._bounds, self._queries, keys, ready.rows, past, strict=True):
             if key is None:
                 bound.answers.nothing("null_key", values, reasons)
             else:
-                bound.answers.answer(new, old, lambda text=query.ever, key=key: run(text, (key,)).fetchone() is not None, values, reasons)  # type: ignore[misc]
+                recent = [rows[i] for i in at]
+                bound.answers.answer(recent, old, lambda text=query.ever, key=key: run(text, (key,)).fetchone() is not None, values, reasons)  # type: ignore[misc]
         late = () if at_us >= seen.exact_us else tuple(prefix for prefix, horizon in seen.horizons if at_us < horizon)
         return Found(values, reasons, seen.offsets, late)
 
     def _prepare(self, at_us: int) -> _Ready:
         if len(self._ready) >= _SLOTS:
             self._ready.clear()
-        made = self._ready[at_us // SLOT_US] = _Ready.of(self._bounds, self._queries, at_us)
+        plans = [bound.answers.plan(at_us) for bound in self._bounds]
+        shapes = tuple(plan.shape for plan in plans)
+        if shapes not in self._texts:
+            self._texts[shapes] = _text(self._queries, shapes)
+        text, rows = self._texts[shapes]
+        bounds = tuple(bound for plan in plans for bound in plan.bounds)
+        made = self._ready[at_us // SLOT_US] = _Ready(text, bounds, rows, [plan.past_bounds if plan.past_until_us else None for plan in plans])
         return made
 
     def _seen(self, connection: sqlite3.Connection) -> _Seen:
@@ -168,18 +177,17 @@ class _Ready:
     rows: list[list[int]]
     past: list[tuple[int, ...] | None]
 
-    @classmethod
-    def of(cls, bounds: Sequence[Bound], queries: Sequence[Query], at_us: int) -> _Ready:
-        width = max((query.width for query in queries), default=1)
-        parts, numbers, rows, past = [f"select n{', null' * (width - 1)} from change"], list[int](), list[list[int]](), list[tuple[int, ...] | None]()
-        for i, (bound, query) in enumerate(zip(bounds, queries, strict=True)):
-            plan = bound.answers.plan(at_us)
-            windows = query.windows(plan.shape, head=True, key=f"?{2 + i}", first=2 + len(bounds) + len(numbers), moment="?1", width=width)
-            numbers += plan.bounds
-            rows.append([len(parts) + sum(map(bool, windows[:n])) if window else 0 for n, window in enumerate(windows)])
-            parts += filter(None, windows)
-            past.append(plan.past_bounds if plan.past_until_us else None)
-        return cls(" union all ".join(parts), tuple(numbers), rows, past)
+
+def _text(queries: Sequence[Query], shapes: Sequence[Shape]) -> tuple[str, list[list[int]]]:
+    """Of covers of these shapes, the text and the rows of a `_Ready`."""
+    width = max((query.width for query in queries), default=1)
+    parts, first, rows = [f"select n{', null' * (width - 1)} from change"], 2 + len(queries), []
+    for i, (query, shape) in enumerate(zip(queries, shapes, strict=True)):
+        windows = query.windows(shape, head=True, key=f"?{2 + i}", first=first, moment="?1", width=width)
+        first += 2 * sum(map(len, shape)) + 1
+        rows.append([len(parts) + sum(map(bool, windows[:n])) if window else 0 for n, window in enumerate(windows)])
+        parts += filter(None, windows)
+    return " union all ".join(parts), rows
 
 
 @dataclass(frozen=True)
@@ -215,10 +223,10 @@ class Query:
         self._columns = stored(definition)
         self.width = len(self._columns)
         self._generation = definition.generation
-        self._texts: dict[tuple[tuple[tuple[int, ...], ...], bool], str] = {}
+        self._texts: dict[tuple[Shape, bool], str] = {}
         self.ever = f"select 1 from tile_{self._generation} where k = ? limit 1"
 
-    def text(self, shape: tuple[tuple[int, ...], ...], *, head: bool) -> str:
+    def text(self, shape: Shape, *, head: bool) -> str:
         """One row a window; parameters: the moment, the key, bounds of the stretches; with a head, where it begins."""
         found = self._texts.get((shape, head))
         if found is None:
@@ -227,7 +235,7 @@ class Query:
             found = self._texts[shape, head] = " union all ".join(window or nothing for window in windows)
         return found
 
-    def windows(self, shape: tuple[tuple[int, ...], ...], *, head: bool, key: str, first: int, moment: str, width: int) -> list[str]:
+    def windows(self, shape: Shape, *, head: bool, key: str, first: int, moment: str, width: int) -> list[str]:
         """For each window a SELECT of one row of `width` columns, or "" when there is nothing to ask.
 
         Args:
@@ -253,21 +261,20 @@ def look_up(run: Run, answers: Answers, query: Query, past: Past, key: str | Non
     if key is None:
         answers.nothing("null_key", values, reasons)
         return
-    recent, older = _read(run, answers.plan(at_us), query, past, key, at_us)
-    answers.answer(recent, older, lambda: run(query.ever, (key,)).fetchone() is not None, values, reasons)
+    plan = answers.plan(at_us)
+    recent: list[Row] = run(query.text(plan.shape, head=True), (at_us, key, *plan.bounds)).fetchall()
+    answers.answer(recent, _past(run, plan, query, past, key), lambda: run(query.ever, (key,)).fetchone() is not None, values, reasons)
 
 
-def _read(run: Run, plan: Plan, query: Query, past: Past, key: str, at_us: int) -> tuple[list[Row], Sequence[Row]]:
-    """What is recent, and what is past: kept from before, or read and kept."""
-    older: Sequence[Row] = ()
-    if plan.past_until_us:
-        found = past.rows.get((key, plan.past_bounds))
-        if found is None:
-            found = run(query.text(plan.past_shape, head=False), (at_us, key, *plan.past_bounds)).fetchall()
-            if plan.past_until_us <= past.settled_us:
-                past.keep((key, plan.past_bounds), found)
-        older = found
-    return run(query.text(plan.shape, head=True), (at_us, key, *plan.bounds)).fetchall(), older
+def _past(run: Run, plan: Plan, query: Query, past: Past, key: str | None) -> Sequence[Row]:
+    """What is past of a key: kept from before, or read and kept."""
+    bounds = plan.past_bounds if plan.past_until_us else None
+    found = past.of(key, bounds)
+    if found is None:
+        found = run(query.text(plan.past_shape, head=False), (None, key, *plan.past_bounds)).fetchall()
+        if plan.past_until_us <= past.settled_us:
+            past.keep(str(key), plan.past_bounds, found)
+    return found
 
 
 def _unknown(definition: Definition) -> NotFound:
