@@ -30,11 +30,16 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class Code:
-    """One node: `python` is an expression over the row `r`; None is NULL. `kind` None is the literal NULL."""
+    """One node: `python` is an expression over the row `r`; None is NULL. `kind` None is the literal NULL.
+
+    `loose` is SQL that may still be NaN or infinite where `sql` is NULL. Sums, differences and products carry both through to the end,
+    so they take their operands loose: engines evaluate what a guard tests and what it gives apart, and guards inside guards double that.
+    """
 
     sql: str
     python: str
     kind: Kind | None
+    loose: str = ""
 
 
 NUMBERS = ("int64", "float64")
@@ -42,6 +47,7 @@ COMPARED: dict[type[exp.Expression], tuple[str, str]] = {
     exp.EQ: ("=", "=="), exp.NEQ: ("<>", "!="), exp.LT: ("<", "<"), exp.LTE: ("<=", "<="), exp.GT: (">", ">"), exp.GTE: (">=", ">="),
 }  # fmt: skip
 ARITHMETIC: dict[type[exp.Expression], str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*"}
+MOST = 1.7976931348623157e308
 CASTS: dict[str, Kind] = {"int": "int64", "integer": "int64", "bigint": "int64", "double": "float64", "float": "float64", "boolean": "bool",
                           "text": "string", "varchar": "string"}  # fmt: skip
 PARTS = {"year": "{}.year", "month": "{}.month", "day": "{}.day", "hour": "{}.hour", "minute": "{}.minute", "second": "{}.second",
@@ -86,7 +92,7 @@ class Compiler:
         sql = '"' + field.replace('"', '""') + '"'
         if kind == "float64":
             a = self._name()
-            return Code(finite_sql(sql), f"({a} + 0.0 if ({a} := r[{field!r}]) is not None and {a} - {a} == 0 else None)", kind)
+            return _finite(sql, f"({a} + 0.0 if ({a} := r[{field!r}]) is not None and {a} - {a} == 0 else None)")
         return Code(sql, f"r[{field!r}]", "string" if kind == "enum" else kind)
 
     def _parameter(self, node: exp.Expression) -> Code:
@@ -120,14 +126,14 @@ class Compiler:
             # Computed in 128 bits, so that what leaves 64 is NULL and no error.
             sql = f"try_cast(({left.sql})::hugeint {sign} ({right.sql})::hugeint as bigint)"
             return Code(sql, f"(None if ({a} := {left.python}) is None or ({b} := {right.python}) is None else _int64({a} {sign} {b}))", "int64")
-        sql = finite_sql(f"({_double(left)} {sign} {_double(right)})")
-        return Code(sql, f"(None if ({a} := {left.python}) is None or ({b} := {right.python}) is None else _finite(float({a}) {sign} float({b})))", "float64")
+        sql = f"({left.loose or _double(left)} {sign} {right.loose or _double(right)})"
+        return _finite(sql, f"(None if ({a} := {left.python}) is None or ({b} := {right.python}) is None else _finite(float({a}) {sign} float({b})))")
 
     def _div(self, node: exp.Div) -> Code:
         left, right = self._number(node.this), self._number(node.expression)
         a, b = self._name(), self._name()
-        sql = finite_sql(f"({_double(left)} / nullif({_double(right)}, 0))")
-        return Code(sql, f"(None if ({a} := {left.python}) is None or not ({b} := {right.python}) else _divide(float({a}), float({b})))", "float64")
+        sql = f"({left.loose or _double(left)} / nullif({_double(right)}, 0))"
+        return _finite(sql, f"(None if ({a} := {left.python}) is None or not ({b} := {right.python}) else _divide(float({a}), float({b})))")
 
     def _intdiv(self, node: exp.IntDiv) -> Code:
         return self._whole(node, "//", "_truncate")
@@ -147,7 +153,7 @@ class Compiler:
         of = self._number(node.this)
         a = self._name()
         if of.kind == "float64":
-            return Code(f"(-({of.sql}))", f"(None if ({a} := {of.python}) is None else -{a})", "float64")
+            return Code(f"(-({of.sql}))", f"(None if ({a} := {of.python}) is None else -{a})", "float64", f"(-({of.loose or of.sql}))")
         return Code(f"try_cast(-(({of.sql})::hugeint) as bigint)", f"(None if ({a} := {of.python}) is None else _int64(-{a}))", "int64")
 
     def _abs(self, node: exp.Abs) -> Code:
@@ -175,14 +181,14 @@ class Compiler:
         # By a power of ten on both sides, so that both round the same double.
         scale = f"{float(10 ** int(decimals.name))!r}"
         a = self._name()
-        sql = finite_sql(f"round({finite_sql(f'({of.sql} * {_e(scale)})')}) / {_e(scale)}")
-        return Code(sql, f"(None if ({a} := {of.python}) is None or ({a} := _finite({a} * {scale})) is None else _round({a}) / {scale})", "float64")
+        sql = f"round({finite_sql(f'({of.loose or of.sql} * {_e(scale)})')}) / {_e(scale)}"
+        return _finite(sql, f"(None if ({a} := {of.python}) is None or ({a} := _finite({a} * {scale})) is None else _round({a}) / {scale})")
 
     def _pow(self, node: exp.Pow) -> Code:
         left, right = self._number(node.this), self._number(node.expression)
         a, b = self._name(), self._name()
-        sql = finite_sql(f"power({_double(left)}, {_double(right)})")
-        return Code(sql, f"(None if ({a} := {left.python}) is None or ({b} := {right.python}) is None else _power(float({a}), float({b})))", "float64")
+        sql = f"power({_double(left)}, {_double(right)})"
+        return _finite(sql, f"(None if ({a} := {left.python}) is None or ({b} := {right.python}) is None else _power(float({a}), float({b})))")
 
     def _exp(self, node: exp.Exp) -> Code:
         of = self._number(node.this)
@@ -446,8 +452,12 @@ def literal(value: Any) -> Code:
 
 
 def finite_sql(sql: str) -> str:
-    """NaN and infinities as NULL; the text stands once, so nesting stays linear."""
-    return f"nullif(nullif(nullif({sql}, 'nan'::double), 'infinity'::double), '-infinity'::double)"
+    """NaN and infinities as NULL. NaN is greater than every number, in DuckDB as in Spark."""
+    return f"case when abs({sql}) <= {MOST!r} then {sql} end"
+
+
+def _finite(sql: str, python: str) -> Code:
+    return Code(f"({finite_sql(sql)})", python, "float64", sql)
 
 
 def _double(of: Code) -> str:

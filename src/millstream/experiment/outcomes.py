@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.errors import NotFound, Truncated
@@ -226,27 +227,33 @@ class _Work:
         decisions = self.endpoint.decisions
         relations: dict[str, Relation] = {decisions: self.tables[decisions].snapshot()}
         keys = dict.fromkeys(k for r in group.metrics.values() for k in r.outcome.on)
-        picked = f"epoch_us(ts) < {bound} and ({group.chosen()})"
+        picked = f"ts < make_timestamptz({bound}) and ts >= make_timestamptz({low}) and ({group.chosen()})"  # a bound that lets whole files out
         # `credit` looks at neighbours before the interval, so only its whole history is right; low is 0 then.
-        spine = self.sql.query(f'select row_number() over (order by ts, decision_id) - 1 as _row, ts as _t, * from "{decisions}" where {picked} and epoch_us(ts) >= {low}',
+        spine = self.sql.query(f'select row_number() over (order by ts, decision_id) - 1 as _row, ts as _t, * from "{decisions}" where {picked}',
                                relations).read_all()  # fmt: skip
         if spine.num_rows == 0:
             return
         tables: dict[str, Relation] = {"spine": spine}
         narrow = spine.select(["_row", "_t", *keys])
+        ends = pc.min_max(narrow["_t"].cast(pa.int64())).as_py()
+        moments = ends["min"], ends["max"]
+        fields = ", ".join(f's."{name}"' for name in spine.schema.names if name != "outcome")
         distinct: list[Outcome] = []
-        columns = ""
+        columns, joins = "", ""
         for name, reward in group.metrics.items():
             if reward.outcome not in distinct:
                 distinct.append(reward.outcome)
-                query = outcome_sql(reward.outcome, self.params)
+                query = outcome_sql(reward.outcome, self.params, moments=moments)
                 tables[f"o{len(distinct) - 1}"] = self.sql.query(query.sql, {"spine": narrow, query.stream: self.tables[query.stream].snapshot()}).read_all()
             value = _expression(reward, self.endpoint.event, self.params)
-            columns += f', (select cast({value.sql} as double) from (select o{distinct.index(reward.outcome)}.outcome as "outcome")) as "{name}"'
-        joins = " ".join(f"left join o{i} using (_row)" for i in range(len(distinct)))
+            of = f"o{distinct.index(reward.outcome)}"
+            # Each metric names its own outcome "outcome", so each is a table of its own. A correlated subquery costs ten times as much.
+            joins += f""" left join (select _row, cast({value.sql} as double) as value
+                from (select {fields}, {of}.outcome as "outcome" from spine s left join {of} using (_row))) "m_{name}" using (_row)"""
+            columns += f', "m_{name}".value as "{name}"'
         decided = [f.name for f in schema if f.name in spine.schema.names]
         inner = ", ".join(f's."{c}"' for c in decided)
-        text = f"""select {inner}, {_number("o0.outcome", tables["o0"])} as "outcome"{columns} from spine s {joins} order by s._row"""
+        text = f"""select {inner}, {_number("o0.outcome", tables["o0"])} as "outcome"{columns} from spine s left join o0 using (_row){joins} order by s._row"""
         found = self.sql.query(text, tables)
         for batch in found:
             yield _fitted(batch, schema)

@@ -50,8 +50,11 @@ def told(outcome: Outcome) -> dict[str, Any]:
             "otherwise": outcome.otherwise, "credit": outcome.credit}  # fmt: skip
 
 
-def outcome_sql(outcome: Outcome, params: Mapping[str, Any], *, spine: str = "spine") -> OutcomeSql:
+def outcome_sql(outcome: Outcome, params: Mapping[str, Any], *, spine: str = "spine", moments: tuple[int, int] | None = None) -> OutcomeSql:
     """The query for this outcome.
+
+    Args:
+        moments: The least and the greatest `_t` of the spine in microseconds, when known: files of other times are then not read.
 
     Raises:
         DefinitionError: Its value or `where` does not fit the stream.
@@ -59,9 +62,12 @@ def outcome_sql(outcome: Outcome, params: Mapping[str, Any], *, spine: str = "sp
     stream, fields = outcome.stream, fields_of(outcome.stream)
     value, kind = _value(outcome, fields, params)
     time = stream.schema.event_time
-    chosen = ""
+    wanted = []
     if outcome.where is not None:
-        chosen = f" where {compile_expression(outcome.where, fields, params, place=outcome.place, what=f'the outcome over {stream.name}').sql}"
+        wanted.append(compile_expression(outcome.where, fields, params, place=outcome.place, what=f"the outcome over {stream.name}").sql)
+    if moments is not None:
+        wanted.append(f'"{time}" > make_timestamptz({moments[0]}) and "{time}" <= make_timestamptz({moments[1] + outcome.within_us})')
+    chosen = f" where {' and '.join(f'({one})' for one in wanted)}" if wanted else ""
     keys = [f'"{name}"' for name in outcome.on]
     told = ", ".join(f"{key} as k{i}" for i, key in enumerate(keys))
     same = " and ".join(f"s.k{i} = e.k{i}" for i in range(len(keys)))

@@ -41,10 +41,10 @@ class Weather(ms.Event):
     ts: ms.EventTime
 
 
-scheduled = ms.stream("scheduled", Scheduled, key="flight_id", dedupe="flight_id")
-departures = ms.stream("departures", Departure, key="flight_id", dedupe="flight_id", lateness="10m")
-arrivals = ms.stream("arrivals", Arrival, key="flight_id", dedupe="flight_id", lateness="10m")
-weather = ms.stream("weather", Weather, key="origin", lateness="1h")
+scheduled = ms.stream("scheduled", Scheduled, key="flight_id", partitions=2, dedupe="flight_id")
+departures = ms.stream("departures", Departure, key="flight_id", partitions=2, dedupe="flight_id", lateness="10m")
+arrivals = ms.stream("arrivals", Arrival, key="flight_id", partitions=2, dedupe="flight_id", lateness="10m")
+weather = ms.stream("weather", Weather, key="origin", partitions=1, lateness="1h")
 
 for s in (scheduled, departures, arrivals, weather):
     ms.source(s, ms.read.files(f"data/{s.name}.csv"))
