@@ -180,6 +180,16 @@ class LakeTable:
             raise Truncated(f'table "{self.name}": file {gone}, added after version {since}, has been vacuumed; read the table whole')
         return [f"{self.files.root}/{self.name}/{path}" for path in paths]
 
+    def appended(self, since: int) -> list[str] | None:
+        """The same, or None when rows of version `since` have been taken away or replaced.
+
+        Raises:
+            Truncated: As `added` does.
+        """
+        if any(with_rows for commit in deltalog.commits(self.files, self.name, since, self.version) for with_rows in commit.removed.values()):
+            return None
+        return self.added(since)
+
     # -- writing ---------------------------------------------------------------------------------------------------------
 
     def append(self, batches: Rows, *, txns: Txns | None = None, metadata: Mapping[str, Any] | None = None) -> int:

@@ -19,6 +19,7 @@ from millstream.features.outcome import OutcomeSql, fields_of, outcome_sql
 from millstream.train import dataset as sets
 from millstream.train.matrix import kind_of
 from millstream.train.pinned import to_json
+from millstream.train.reuse import holds_until
 
 if TYPE_CHECKING:
     from millstream.lake.lake import Lake
@@ -59,7 +60,7 @@ class Builder:
         self.report(1, _STEPS, "labels")
         spine, counts = self._labelled(spine, pinned, ripe_us)
         self.report(2, _STEPS, f"features of {spine.num_rows:,} rows")
-        rows = self._featured(spine, pinned)
+        rows = self._featured(spine, pinned, stored)
         made = self._dataset(fingerprint, inputs, counts)
         version = self._store(rows, made)
         self.report(_STEPS, _STEPS, "stored")
@@ -163,19 +164,37 @@ class Builder:
         edge = valid if split.valid_us else test
         return f"case {' '.join(cases)} when {reach} < {edge} then 'train' end" if cases else "'train'"
 
-    def _featured(self, spine: pa.Table, pinned: Mapping[str, LakeTable]) -> pa.RecordBatchReader:
+    def _looked_up(self, spine: pa.Table, pinned: Mapping[str, LakeTable], stored: sets.Dataset | None) -> tuple[str, dict[str, Any]]:
+        """A query for the features of each row, and its tables: those of the stored version that still hold, the others anew."""
+        from millstream.features.offline import offline
+
+        taken = ", ".join(f'"{c}"' for use in self.uses for c in use.taken())
+        narrow = spine.select([sets.ROW, sets.MOMENT, *dict.fromkeys(c for use in self.uses for c in use.columns)])
+        kept, tables = "", dict[str, Any]()
+        if stored is not None and (until := self._holds_until(stored, pinned)):
+            tables["kept"] = self.lake.table(self.name).snapshot(stored.version)
+            there = f"select {sets.ROW} from kept where epoch_us({sets.MOMENT}) < {until}"
+            narrow = self.sql.query(f"select * from spine where {sets.ROW} not in ({there})", {"spine": narrow, **tables}).read_all()
+            kept = f"select {sets.ROW}, {taken} from kept where epoch_us({sets.MOMENT}) < {until} union all "
+        uses = [(u.definition, u.columns, u.prefix) for u in self.uses]
+        versions = {name: table.version for name, table in pinned.items()}
+        tables["made"] = offline(self.sql, self.lake, narrow, uses, mode=self.mode, versions=versions)
+        return f"{kept}select {sets.ROW}, {taken} from made", tables
+
+    def _holds_until(self, stored: sets.Dataset, pinned: Mapping[str, LakeTable]) -> int:
+        if stored.definition != sets.definition_of(self.set, self.params, self.mode):
+            return 0
+        at = self.set.at
+        return holds_until(stored, pinned, at.name, at.schema.event_time if isinstance(at, Stream) else None, self.uses, self.mode, self.sql)
+
+    def _featured(self, spine: pa.Table, pinned: Mapping[str, LakeTable], stored: sets.Dataset | None) -> pa.RecordBatchReader:
         tables: dict[str, Any] = {"spine": spine}
         join, looked_up = "", ""
         if self.uses:
-            from millstream.features.offline import offline
-
-            keys = [sets.ROW, sets.MOMENT, *dict.fromkeys(c for use in self.uses for c in use.columns)]
-            narrow = spine.select(keys)
-            uses = [(u.definition, u.columns, u.prefix) for u in self.uses]
-            versions = {name: table.version for name, table in pinned.items()}
-            tables["looked"] = offline(self.sql, self.lake, narrow, uses, mode=self.mode, versions=versions)
+            looked, more = self._looked_up(spine, pinned, stored)
+            tables |= more
             looked_up = "".join(f', looked."{c}"' for use in self.uses for c in use.taken())
-            join = f"join looked using ({sets.ROW})"
+            join = f"join ({looked}) looked using ({sets.ROW})"
         base = ", ".join(f'spine."{c}"' for c in [sets.ROW, sets.MOMENT, *self.fields])
         fields = {**self.fields, **sets.feature_kinds(self.set)}
         derived = "".join(
@@ -192,7 +211,7 @@ class Builder:
             name=self.name, version=-1, fingerprint=fingerprint, rows={p: counts[p] for p in sets.PARTS if p in counts}, purged=purged,
             unlabelled=unlabelled, columns=tuple(sets.columns_of(self.set)), labels=self.kinds, inputs=inputs,
             uses=tuple(to_json(u, self.params) for u in self.uses), derive=dict(self.set.derive), fields=self.fields, params=dict(self.params),
-            mode=self.mode, until_us=self._until_us() or -1, within_us=self.within_us,
+            mode=self.mode, until_us=self._until_us() or -1, within_us=self.within_us, definition=sets.definition_of(self.set, self.params, self.mode),
         )  # fmt: skip
 
     def _store(self, rows: pa.RecordBatchReader, made: sets.Dataset) -> int:

@@ -49,6 +49,7 @@ class Dataset:
         labels: Label column -> kind.
         inputs: Table -> {"version", "uuid"} it was made from.
         uses: The features, pinned (see `pinned.to_json`).
+        definition: Fingerprint of the declaration alone.
         reused: It was there already.
     """
 
@@ -68,6 +69,7 @@ class Dataset:
     mode: str
     until_us: int
     within_us: int
+    definition: str = ""
     reused: bool = field(default=False, compare=False)
 
 
