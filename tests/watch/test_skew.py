@@ -145,7 +145,7 @@ class World:
 
     def log_decisions(self, rows: Sequence[dict[str, Any]]) -> None:
         recorder = Recorder(self.log, self.bindings["ask_decisions"])
-        recorder.write([tuple(row.get(name) for name in recorder.names) for row in rows])
+        recorder.write(rows)
 
     def update(self) -> None:
         for updater in self.updaters:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +31,11 @@ ROWS = 200_000
 
 @dataclass(frozen=True)
 class _Pinned:
-    """The features of one version of a model, as it was trained with them."""
+    """Features as versions of models were trained with them; versions with the same ones are compared together."""
 
-    model: str
-    version: int
     uses: list[Use]
     taken: list[str]
+    versions: list[tuple[str, int]]
 
 
 def skew(check: Skew, target: Noun, scene: Scene) -> Verdict:
@@ -55,20 +55,16 @@ def skew(check: Skew, target: Noun, scene: Scene) -> Verdict:
         if table is None:
             continue
         since = _since(check, scene, table)
-        for model, version, rows in _answered(scene, table, since):
-            try:
-                pinned = _pinned(scene.tracking, model, version, target)
-            except NotFound:
-                gone.append(f"{model}@{version}")
-                continue
-            if not pinned.uses:
-                continue
-            lookups += rows
+        answered = _answered(scene, table, since)
+        groups, lost = _pinned(scene.tracking, answered, target)
+        gone += lost
+        for pinned in groups:
+            lookups += sum(answered[version] for version in pinned.versions)
             for part in _logged(scene, table, pinned, since):
                 some = compare(scene.sql, scene.lake, part, pinned.uses, pinned.taken)
-                ids = dict(zip(part["_row"].to_pylist(), part["decision_id"].to_pylist(), strict=True)) if some.examples else {}
-                examples += [{"endpoint": endpoint.name, "model": f"{model}@{version}", "decision_id": ids[d.row], "column": d.column,
-                              "online": d.online, "offline": d.offline} for d in some.examples]  # fmt: skip
+                told = {row["_row"]: row for row in part.select(["_row", "decision_id", "model", "version"]).to_pylist()} if some.examples else {}
+                examples += [{"endpoint": endpoint.name, "model": f"{told[d.row]['model']}@{told[d.row]['version']}", "decision_id": told[d.row]["decision_id"],
+                              "column": d.column, "online": d.online, "offline": d.offline} for d in some.examples]  # fmt: skip
                 found += some
     return _verdict(found, lookups, gone, examples)
 
@@ -94,26 +90,39 @@ def _since(check: Skew, scene: Scene, table: Snapshot) -> str:
     return "true" if newest is None else f"epoch_us(ts) > {newest - (check.window_us or 0)}"
 
 
-def _answered(scene: Scene, table: Snapshot, since: str) -> list[tuple[str, int, int]]:
+def _answered(scene: Scene, table: Snapshot, since: str) -> dict[tuple[str, int], int]:
+    """Look-ups of each version."""
     text = f"select model, version, count(*) as n from t where model is not null and version is not null and {since} group by model, version order by 1, 2"
-    return [(row["model"], int(row["version"]), row["n"]) for row in scene.rows(text, table)]
+    return {(row["model"], int(row["version"])): row["n"] for row in scene.rows(text, table)}
 
 
-def _pinned(tracking: Tracking, model: str, version: int, target: Noun) -> _Pinned:
-    told = [
-        use for use in manifest(tracking, model, version)["features"] if not isinstance(target, Features) or use["features"] == (target.base or target).name
-    ]
-    return _Pinned(model, version, [from_json(use) for use in told], [column for use in told for column in use["taken"]])
+def _pinned(tracking: Tracking, versions: Iterable[tuple[str, int]], target: Noun) -> tuple[list[_Pinned], list[str]]:
+    """Versions by their features, those without any left out; and the names of those whose files are gone."""
+    groups: dict[str, _Pinned] = {}
+    gone = []
+    for model, version in versions:
+        try:
+            features = manifest(tracking, model, version)["features"]
+        except NotFound:
+            gone.append(f"{model}@{version}")
+            continue
+        told = [use for use in features if not isinstance(target, Features) or use["features"] == (target.base or target).name]
+        key = json.dumps(told, sort_keys=True)
+        if told and key not in groups:
+            groups[key] = _Pinned([from_json(use) for use in told], [column for use in told for column in use["taken"]], [])
+        if told:
+            groups[key].versions.append((model, version))
+    return list(groups.values()), gone
 
 
 def _logged(scene: Scene, table: Snapshot, pinned: _Pinned, since: str) -> Iterator[pa.Table]:
-    """The look-ups of a version, some at a time, as `compare` takes them."""
+    """The look-ups of these versions, some at a time, as `compare` takes them."""
     keys = [column for _, key, _ in pinned.uses for column in key]
-    columns = [name for name in dict.fromkeys(["decision_id", "as_of", "reasons", *keys, *pinned.taken]) if name in table.schema.names]
+    columns = [name for name in dict.fromkeys(["decision_id", "model", "version", "as_of", "reasons", *keys, *pinned.taken]) if name in table.schema.names]
     text = f"""select row_number() over () as _row, ts as _t, {", ".join(map(quoted, columns))} from t
-               where model = $model and version = $version and {since}"""
+               where model || '@' || version in (select unnest($versions::varchar[])) and {since}"""
     held: list[pa.RecordBatch] = []
-    for batch in scene.sql.query(text, {"t": table}, {"model": pinned.model, "version": pinned.version}):
+    for batch in scene.sql.query(text, {"t": table}, {"versions": [f"{model}@{version}" for model, version in pinned.versions]}):
         held.append(batch)
         if sum(b.num_rows for b in held) >= ROWS:
             yield pa.Table.from_batches(held)
