@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 
 from millstream.declare.errors import ConfigError
 from millstream.declare.registry import engine
+from millstream.engines.mlflow.tables import REVISION
 from millstream.engines.mlflow.tracking import MlflowTracking
 from millstream.train.contract import TrackingContract
 from millstream.train.port import Tracking
@@ -41,6 +43,53 @@ def test_found_by_url() -> None:
 def test_a_url_that_names_no_place(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="names no place"):
         MlflowTracking("mlflow:", tmp_path)
+
+
+def test_reading_goes_without_mlflow(tmp_path: Path) -> None:
+    """Which holds for the revision of its tables that is installed here: another MLflow needs `tables.py` looked at again."""
+    made = MlflowTracking("mlflow:" + str(tmp_path / "t.db"), tmp_path / "models")
+    run = made.start("m", {"c": 0.1}, {})
+    (tmp_path / "files").mkdir()
+    made.store(run, tmp_path / "files")
+    made.finish(run)
+    made.alias("m", "champion", made.register("m", run, {"k": "v"}).number)
+    made.close()
+    code = (
+        "import sys, pathlib; from millstream.engines.mlflow.tracking import MlflowTracking as M\n"
+        f"t = M('mlflow:{tmp_path / 't.db'}', pathlib.Path({str(tmp_path / 'models')!r}))\n"
+        "v = t.version('m', 'champion'); assert (v.number, v.tags) == (1, {'k': 'v'}) and t.versions('m') == [v] and t.run(v.run_id).params == {'c': '0.1'}\n"
+        "assert [r.id for r in t.runs('m')] == [v.run_id] and t.runs('other') == [] and t.artifacts('m', 1)\n"
+        "assert 'mlflow' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_other_tables_than_the_known_ones_are_read_by_mlflow(tmp_path: Path) -> None:
+    made = MlflowTracking("mlflow:" + str(tmp_path / "t.db"), tmp_path / "models")
+    run = made.start("m", {}, {})
+    made.close()
+    with sqlite3.connect(tmp_path / "t.db") as tables:
+        assert tables.execute("update alembic_version set version_num = 'another'").rowcount == 1
+    assert MlflowTracking(made.url, made.folder)._fast is None
+    with sqlite3.connect(tmp_path / "t.db") as tables:
+        tables.execute("update alembic_version set version_num = ?", (REVISION,))
+    again = MlflowTracking(made.url, made.folder)
+    assert again._fast is not None and again.run(run).model == "m"
+
+
+def test_the_files_of_a_moved_project_are_found(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    made = MlflowTracking(f"mlflow:{old}/t.db", old / "models")
+    run = made.start("m", {}, {})
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.txt").write_text("a")
+    made.store(run, tmp_path / "files")
+    made.finish(run)
+    made.register("m", run, {})
+    made.close()
+    old.rename(new)
+    assert (MlflowTracking(f"mlflow:{new}/t.db", new / "models").artifacts("m", 1) / "a.txt").read_text() == "a"
 
 
 def test_first_use_is_quiet_and_sends_nothing(tmp_path: Path) -> None:

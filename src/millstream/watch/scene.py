@@ -52,6 +52,7 @@ class Scene:
     tracking: Tracking | None = None
     define: Callable[[Features], Definition] | None = None
     wall_us: Callable[[], int] = _now_us
+    _seen: dict[str, tuple[int, int | None, bool]] = field(default_factory=dict)
 
     def table(self, name: str) -> Snapshot | None:
         """The table as of now, None when nothing has made it."""
@@ -81,13 +82,21 @@ class Scene:
             table = self.table(stream.name)
             if table is None:
                 continue
+            moment, history = self._last(stream, table)
+            if moment is not None:
+                if not history:
+                    return self.wall_us()
+                newest.append(moment)
+        return min(max(newest), self.wall_us()) if newest else self.wall_us()
+
+    def _last(self, stream: Stream[Any], table: Snapshot) -> tuple[int | None, bool]:
+        """The newest event time of a version, and whether that record had arrived by then; asked for each check, so read once."""
+        known = self._seen.get(stream.name)
+        if known is None or known[0] != table.version:
             ts = quoted(stream.schema.event_time)
             found = self.row(f"select max(epoch_us({ts})) as newest, arg_max(_arrived_at <= {ts}, {ts}) as history from t", table)
-            if found["newest"] is not None:
-                if not found["history"]:
-                    return self.wall_us()
-                newest.append(found["newest"])
-        return min(max(newest), self.wall_us()) if newest else self.wall_us()
+            known = self._seen[stream.name] = table.version, found["newest"], bool(found["history"])
+        return known[1], known[2]
 
 
 def time_of(target: Noun) -> str | None:

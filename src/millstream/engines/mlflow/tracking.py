@@ -14,30 +14,36 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlparse
 
 from millstream.declare.errors import Busy, ConfigError, Conflict, MillstreamError, NotFound, Unreachable, UsageError, WorkFailed
+from millstream.engines.mlflow.tables import KEPT, MODEL, STATUS, TOLD, Tables, moment
 from millstream.train.port import Run, Version
 
-_STATUS = {"RUNNING": "running", "SCHEDULED": "running", "FINISHED": "finished", "FAILED": "failed", "KILLED": "killed"}
 _FINAL = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
-# MLflow reserves the alias "latest" (and "v1", "v2", ...) for its own URIs, so ours is kept under another name.
-_KEPT = {"latest": "millstream-latest"}
-_TOLD = {kept: told for told, kept in _KEPT.items()}
-_MODEL = "millstream.model"
 _PARAM_CHARS, _TAG_CHARS, _BATCH = 6000, 8000, 100
 
 
 class MlflowTracking:
-    """See `train.port.Tracking`. MLflow is imported on the first call, not on construction (0.8 s)."""
+    """See `train.port.Tracking`. MLflow is imported by the first call that writes, or that reads what is no known SQLite file."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.folder = url, folder
         self._uri = _uri(url)
         self._lock = threading.Lock()
         self._known: Any = None
+        path = Path(self._uri.removeprefix("sqlite:///"))
+        self._tables = Tables(path) if self._uri.startswith("sqlite:///") else None
+        self._readable = False
+
+    @property
+    def _fast(self) -> Tables | None:
+        """The tables themselves, where they can be read without MLflow."""
+        if not self._readable:
+            self._readable = self._tables is not None and self._tables.usable()
+        return self._tables if self._readable else None
 
     @property
     def _client(self) -> Any:
@@ -52,7 +58,7 @@ class MlflowTracking:
         from mlflow.entities import Param, RunTag
 
         with _mapped(f'a run of model "{model}"'):
-            run = client.create_run(self._experiment(model), run_name=model, tags={_MODEL: model})
+            run = client.create_run(self._experiment(model), run_name=model, tags={MODEL: model})
             told = [RunTag(k, str(v)[:_TAG_CHARS]) for k, v in tags.items()]
             given = [Param(k, str(v)[:_PARAM_CHARS]) for k, v in params.items()]
             for i in range(0, max(len(told), len(given)), _BATCH):
@@ -78,10 +84,14 @@ class MlflowTracking:
             self._client.set_terminated(run_id, _FINAL[status])
 
     def run(self, run_id: str) -> Run:
+        if self._fast is not None:
+            return self._fast.run(run_id)
         with _mapped(f"run {run_id}"):
             return _run(self._client.get_run(run_id))
 
     def runs(self, model: str | None = None, *, limit: int = 100) -> list[Run]:
+        if self._fast is not None:
+            return self._fast.runs(model, limit)
         with _mapped("runs"):
             if model is None:
                 folders = [e.experiment_id for e in self._client.search_experiments()]
@@ -91,7 +101,7 @@ class MlflowTracking:
             if not folders:
                 return []
             page = self._client.search_runs(folders, max_results=limit, order_by=["attributes.start_time DESC"])
-            return [_run(run) for run in page if _MODEL in run.data.tags]
+            return [_run(run) for run in page if MODEL in run.data.tags]
 
     def register(self, model: str, run_id: str, tags: Mapping[str, str]) -> Version:
         run = self.run(run_id)
@@ -110,6 +120,8 @@ class MlflowTracking:
             return _version(made)
 
     def versions(self, model: str) -> list[Version]:
+        if self._fast is not None:
+            return self._fast.versions(model)
         client = self._client
         from mlflow.exceptions import MlflowException
 
@@ -133,23 +145,30 @@ class MlflowTracking:
         return sorted(versions, key=lambda version: version.number)
 
     def version(self, model: str, name: str) -> Version:
+        if self._fast is not None:
+            return self._fast.version(model, name)
         with _mapped(f'version "{name}" of model "{model}"'):
             if name.isdigit():
                 return _version(self._client.get_model_version(model, name))
-            return _version(self._client.get_model_version_by_alias(model, _KEPT.get(name, name)))
+            return _version(self._client.get_model_version_by_alias(model, KEPT.get(name, name)))
 
     def alias(self, model: str, alias: str, number: int) -> None:
         with _mapped(f'version {number} of model "{model}"'):
-            self._client.set_registered_model_alias(model, _KEPT.get(alias, alias), str(number))
+            self._client.set_registered_model_alias(model, KEPT.get(alias, alias), str(number))
 
     def artifacts(self, model: str, number: int) -> Path:
+        if self._fast is not None and (source := self._fast.source(model, number)) is not None:
+            return self._here(source)
         with _mapped(f'version {number} of model "{model}"'):
             version = self._client.get_model_version(model, str(number))
             if version.source.startswith("file:"):
-                from urllib.parse import unquote, urlparse
-
-                return Path(unquote(urlparse(version.source).path))
+                return self._here(Path(unquote(urlparse(version.source).path)))
             return self._fetched(model, number, version.run_id)
+
+    def _here(self, source: Path) -> Path:
+        """MLflow keeps absolute paths, so the files of a project that was moved or copied are below our folder, and not where it says."""
+        beside = self.folder.joinpath(*source.parts[-3:])  # model / run / artifacts
+        return beside if beside.exists() else source
 
     def _fetched(self, model: str, number: int, run_id: str) -> Path:
         """A server's files, copied once; whole or not there at all, whoever is killed on the way."""
@@ -227,13 +246,13 @@ def _run(run: Any) -> Run:
     ended = run.info.end_time
     return Run(
         id=run.info.run_id,
-        model=tags.get(_MODEL, ""),
-        status=_STATUS.get(run.info.status, "failed"),
-        started_at=_moment(run.info.start_time),
-        ended_at=_moment(ended) if ended else None,
+        model=tags.get(MODEL, ""),
+        status=STATUS.get(run.info.status, "failed"),
+        started_at=moment(run.info.start_time),
+        ended_at=moment(ended) if ended else None,
         params=dict(run.data.params),
         metrics=dict(run.data.metrics),
-        tags={k: v for k, v in tags.items() if not k.startswith("mlflow.") and k != _MODEL},
+        tags={k: v for k, v in tags.items() if not k.startswith("mlflow.") and k != MODEL},
     )
 
 
@@ -243,14 +262,10 @@ def _version(version: Any, aliases: Mapping[str, Any] | None = None) -> Version:
         model=version.name,
         number=int(version.version),
         run_id=version.run_id,
-        created_at=_moment(version.creation_timestamp),
-        aliases=tuple(sorted(_TOLD.get(a, a) for a in named)),
+        created_at=moment(version.creation_timestamp),
+        aliases=tuple(sorted(TOLD.get(a, a) for a in named)),
         tags=dict(version.tags),
     )
-
-
-def _moment(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 @contextmanager
