@@ -14,6 +14,7 @@ import types
 import typing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Literal, dataclass_transform, get_args, get_origin
 
 import pyarrow as pa
@@ -111,6 +112,7 @@ class Event:
 
     __schema__: ClassVar[Schema]
     __place__: ClassVar[Place | None]
+    __moments__: ClassVar[tuple[str, ...]]
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -119,14 +121,16 @@ class Event:
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
         cls.__doc__ = doc  # the generated signature is no description
         cls.__schema__ = _read(cls)
+        cls.__moments__ = tuple(f.name for f in cls.__schema__.fields if f.kind == "timestamp")
 
     def __post_init__(self) -> None:
-        for item in self.__schema__.fields:
-            value = getattr(self, item.name)
-            if isinstance(value, datetime):
-                if value.tzinfo is None:
-                    raise ValueError(f"{type(self).__name__}.{item.name} needs a time zone, e.g. {value.isoformat()}+00:00; it is {value!r}")
-                object.__setattr__(self, item.name, value.astimezone(UTC))
+        for name in self.__moments__:
+            value = getattr(self, name)
+            if not isinstance(value, datetime) or value.tzinfo is UTC:
+                continue
+            if value.tzinfo is None:
+                raise ValueError(f"{type(self).__name__}.{name} needs a time zone, e.g. {value.isoformat()}+00:00; it is {value!r}")
+            object.__setattr__(self, name, value.astimezone(UTC))
 
 
 def _read(cls: type[Event]) -> Schema:
@@ -167,7 +171,7 @@ def _field(cls: type[Event], item: dataclasses.Field[Any], hint: Any) -> Field:
 
 def rows_to_arrow(rows: typing.Sequence[Event], schema: Schema) -> pa.RecordBatch:
     """Objects as columns, one pass a field."""
-    columns = [pa.array([getattr(row, f.name) for row in rows], f.arrow) for f in schema.fields]
+    columns = [pa.array([*map(attrgetter(f.name), rows)], f.arrow) for f in schema.fields]
     return pa.record_batch(columns, schema=schema.arrow())
 
 
