@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from millstream.features.definition import Definition
@@ -58,17 +59,11 @@ class Answers:
         ]  # fmt: skip
         self.names = tuple(prefix + name for name in definition.columns)
         self._nothing = {prefix + output.column(window): empty(output) for output, window in definition.answers()}
-        self._plans: dict[int, Plan] = {}
+        self._windows = tuple(self.windows)
 
     def plan(self, at_us: int) -> Plan:
-        """The cover of the windows of a moment; kept, since the moments of many requests fall into one slot."""
-        slot = at_us // SLOT_US
-        found = self._plans.get(slot)
-        if found is None:
-            if len(self._plans) >= _COVERS:
-                self._plans.clear()
-            found = self._plans[slot] = _plan(nested(slot, self.windows), slot)
-        return found
+        """The cover of the windows of a moment."""
+        return _plan(self._windows, at_us // SLOT_US)
 
     def answer(self, found: Sequence[Row], past: Sequence[Row], ever: Callable[[], bool], values: dict[str, Any], reasons: dict[str, str]) -> None:
         """Add the answers of one key.
@@ -108,7 +103,10 @@ class Answers:
         return tuple([_MERGES[merge](x, y) for merge, x, y in zip(self._merges, a, b, strict=False)])  # a row may be wider
 
 
-def _plan(covers: list[list[Stretch]], slot: int) -> Plan:
+@lru_cache(_COVERS)
+def _plan(windows: tuple[int | None, ...], slot: int) -> Plan:
+    """Kept, since the moments of many requests fall into one slot, and many definitions have the same windows."""
+    covers = nested(slot, windows)
     until = (slot - PAST_SLOTS) // HOUR * HOUR
     recent, past = zip(*(_cut(cover, until) for cover in covers), strict=True)
     end = max((stretch.high * LEVELS[stretch.level] for cover in past for stretch in cover), default=0)
