@@ -49,11 +49,12 @@ is better. Figures are medians of the runs that are named. They say what this ma
 
 def run(name: str, quick: bool) -> dict[str, Any]:
     """What a bench says, and where and when."""
-    command = [sys.executable, str(ROOT / "bench" / f"bench_{name}.py"), "--json", "--runs", "1" if quick or name in LONG else "5", *(QUICK.get(name, []) if quick else [])]
+    runs = 1 if quick or name in LONG else 5
+    command = [sys.executable, str(ROOT / "bench" / f"bench_{name}.py"), "--json", "--runs", str(runs), *(QUICK.get(name, []) if quick else [])]
     begun = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     print(f"{name:<12} {time.monotonic() - begun:8.1f} s", file=sys.stderr, flush=True)
-    return {"said": json.loads(done.stdout), "runs": 1 if quick or name in LONG else 5, "machine": machine(), "day": f"{datetime.now(UTC):%Y-%m-%d}"}
+    return {"said": json.loads(done.stdout), "runs": runs, "machine": machine(), "day": f"{datetime.now(UTC):%Y-%m-%d}"}
 
 
 def machine() -> str:
