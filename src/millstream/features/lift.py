@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -58,6 +58,20 @@ class _State:
         return _State(self.merge, reduce(np.where(self.there, self.values, neutral), starts), np.logical_or.reduceat(self.there, starts))
 
 
+class Columns(NamedTuple):
+    """Merged states as arrays, sorted by key and b, each pair once.
+
+    Attributes:
+        keys: Numbers into `Lifted.names`.
+        b: Tiles of a level, or moments (us).
+        states: In stored order: the values, and where there is one (None: everywhere). A first or last is PACKED, as 24 raw bytes.
+    """
+
+    keys: Array
+    b: Array
+    states: list[tuple[Array, Array | None]]
+
+
 class Lifted:
     """A batch of events as states, one row an event; first and last as the event's rank in the order of (t, tie).
 
@@ -67,7 +81,7 @@ class Lifted:
     def __init__(self, definition: Definition, events: pa.RecordBatch | pa.Table) -> None:
         self._stored = stored(definition)
         self._t, self._tie = _int64(events.column("t")), _int64(events.column("tie"))
-        self._keys, self._names = _coded(events.column("key"))
+        self._keys, self.names = _coded(events.column("key"))
         self._states: dict[str, _State] = {"c": _State("add", np.ones(len(self._t), np.int64))}
         self._packed: dict[int, Array] = {}
         needed: dict[int, set[str]] = {}
@@ -96,21 +110,34 @@ class Lifted:
         return int(self._t.min()) if len(self._t) else int(_MOST)
 
     def tiles(self) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
-        """Level and rows (key, b, states in stored order) of each level. Rows in order of key and slot stay so in coarser slots."""
+        """Level and rows (key, b, states in stored order) of each level."""
+        for level, (keys, slots, states) in enumerate(self._levels()):
+            yield level, self._tuples([[self.names[key] for key in keys.tolist()], slots.tolist()], states)
+
+    def columns(self) -> Iterator[Columns]:
+        """The tiles of each level, as arrays."""
+        for keys, slots, states in self._levels():
+            yield self._columns(keys, slots, states)
+
+    def moments(self, since_us: int) -> Columns:
+        """The events that are not older, those of one key and microsecond merged."""
+        at = np.flatnonzero(self._t >= since_us)
+        at = at[np.lexsort((self._t[at], self._keys[at]))]
+        return self._columns(*_grouped(self._keys[at], self._t[at], {name: state.take(at) for name, state in self._states.items()}))
+
+    def _levels(self) -> Iterator[tuple[Array, Array, dict[str, _State]]]:
+        """Keys, slots and states of each level. Rows in order of key and slot stay so in coarser slots."""
         slots = self._t // SLOT_US
         order = np.lexsort((slots, self._keys))
         keys, slots, states = self._keys[order], slots[order], {name: state.take(order) for name, state in self._states.items()}
-        for level, ratio in enumerate(_RATIOS):
-            slots = slots // ratio
-            if len(keys):
-                starts = np.flatnonzero(np.concatenate([[True], (keys[1:] != keys[:-1]) | (slots[1:] != slots[:-1])]))
-                keys, slots, states = keys[starts], slots[starts], {name: state.merged(starts) for name, state in states.items()}
-            yield level, self._tuples([[self._names[key] for key in keys.tolist()], slots.tolist()], states)
+        for ratio in _RATIOS:
+            keys, slots, states = _grouped(keys, slots // ratio, states)
+            yield keys, slots, states
 
     def heads(self, since_us: int) -> list[tuple[Any, ...]]:
         """Rows (key, t, tie, states) of the events that are not older."""
         at = np.flatnonzero(self._t >= since_us)
-        first = [[self._names[key] for key in self._keys[at].tolist()], self._t[at].tolist(), self._tie[at].tolist()]
+        first = [[self.names[key] for key in self._keys[at].tolist()], self._t[at].tolist(), self._tie[at].tolist()]
         return self._tuples(first, {name: state.take(at) for name, state in self._states.items()})
 
     def _tuples(self, first: list[list[Any]], states: dict[str, _State]) -> list[tuple[Any, ...]]:
@@ -118,13 +145,26 @@ class Lifted:
 
     def _told(self, name: str, state: _State) -> list[Any]:
         """The column as the store takes it."""
-        values, there = state.values, state.there
-        if there is None:
-            return list(values.tolist())
-        if name[0] in "fl" and len(values):
-            values = self._packed[int(name[1:])][self._order[np.where(there, values, 0)]]
+        values, there = self._column(name, state)
         told = values.tolist()
-        return list(told) if there.all() else [value if some else None for some, value in zip(there.tolist(), told, strict=True)]
+        return list(told) if there is None or there.all() else [value if some else None for some, value in zip(there.tolist(), told, strict=True)]
+
+    def _columns(self, keys: Array, b: Array, states: dict[str, _State]) -> Columns:
+        return Columns(keys, b, [self._column(name, states[name]) for name, _, _ in self._stored])
+
+    def _column(self, name: str, state: _State) -> tuple[Array, Array | None]:
+        values, there = state.values, state.there
+        if there is not None and name[0] in "fl":
+            values = self._packed[int(name[1:])][self._order[np.where(there, values, 0)]] if len(values) else np.empty(0, "V24")
+        return values, there
+
+
+def _grouped(keys: Array, slots: Array, states: dict[str, _State]) -> tuple[Array, Array, dict[str, _State]]:
+    """Rows of one key and slot as one; they stand together."""
+    if not len(keys):
+        return keys, slots, states
+    starts = np.flatnonzero(np.concatenate([[True], (keys[1:] != keys[:-1]) | (slots[1:] != slots[:-1])]))
+    return keys[starts], slots[starts], {name: state.merged(starts) for name, state in states.items()}
 
 
 def _sums(i: int, kinds: set[str], counts: Array, q: Array | None) -> dict[str, Array]:
@@ -198,4 +238,4 @@ def _int64(column: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, Any]:
     return column.to_numpy(zero_copy_only=False).astype(np.int64, copy=False)
 
 
-__all__ = ["Lifted", "Part", "pack", "schema", "ties", "tile_schema"]
+__all__ = ["Columns", "Lifted", "Part", "pack", "schema", "ties", "tile_schema"]

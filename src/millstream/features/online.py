@@ -22,6 +22,8 @@ SETTLED_US = 3_600_000_000
 """Events seldom come later than this. What a look-up reads of tiles older than PAST_SLOTS, a store may keep until one does."""
 PAST_SLOTS = 3 * HOUR
 _COVERS = 4096
+_KEPT = 16_384
+"""Keys of a definition whose past is kept: some hundred bytes each."""
 
 Row: TypeAlias = Sequence[Any]
 
@@ -140,6 +142,23 @@ def _greatest(a: Any, b: Any) -> Any:
 
 
 _MERGES: dict[str, Callable[[Any, Any], Any]] = {"add": operator.add, "least": _least, "greatest": _greatest}
+
+
+class Past:
+    """What a store was asked of the past, by key and bounds; the same for as long as its era, in which no event came that is older than `settled_us`."""
+
+    def __init__(self, era: int, settled_us: int) -> None:
+        self.era, self.settled_us = era, settled_us
+        self._rows: dict[tuple[str, tuple[int, ...]], Sequence[Row]] = {}
+
+    def of(self, key: str | None, bounds: tuple[int, ...] | None) -> Sequence[Row] | None:
+        """None when it must be read."""
+        return () if key is None or bounds is None else self._rows.get((key, bounds))
+
+    def keep(self, key: str, bounds: tuple[int, ...], rows: Sequence[Row]) -> None:
+        if len(self._rows) >= _KEPT:
+            self._rows.clear()
+        self._rows[key, bounds] = rows
 
 
 @dataclass(frozen=True)

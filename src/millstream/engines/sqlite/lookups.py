@@ -11,14 +11,12 @@ from typing import Any, TypeAlias
 
 from millstream.declare.errors import NotFound
 from millstream.features.definition import Definition
-from millstream.features.online import HEAD_US, Answers, Bound, Found, Plan, Row, offsets_of
+from millstream.features.online import HEAD_US, Answers, Bound, Found, Past, Plan, Row, offsets_of
 from millstream.features.state import stored
 from millstream.features.window import SLOT_US, horizon_us
 
 Run: TypeAlias = Any  # Connection.execute, whose overloads mypy cannot name shortly
 Shape: TypeAlias = tuple[tuple[int, ...], ...]
-_KEPT = 16_384
-"""Keys of a definition whose past is kept: some hundred bytes each."""
 _SLOTS = 256
 _NOTHING: Row = (0,)
 _STANDS = """
@@ -63,23 +61,6 @@ def standing(run: Run, definition: Definition) -> Stand:
     if found is None:
         raise _unknown(definition)
     return found
-
-
-class Past:
-    """What was read of the past, by key and bounds; the same for as long as the era."""
-
-    def __init__(self, stands: Stand) -> None:
-        self.era, self.settled_us = stands.era, stands.settled_us
-        self._rows: dict[tuple[str, tuple[int, ...]], Sequence[Row]] = {}
-
-    def of(self, key: str | None, bounds: tuple[int, ...] | None) -> Sequence[Row] | None:
-        """None when it must be read."""
-        return () if key is None or bounds is None else self._rows.get((key, bounds))
-
-    def keep(self, key: str, bounds: tuple[int, ...], rows: Sequence[Row]) -> None:
-        if len(self._rows) >= _KEPT:
-            self._rows.clear()
-        self._rows[key, bounds] = rows
 
 
 class SqliteLookups:
@@ -211,7 +192,7 @@ class _Seen:
     def of(cls, change: int, connection: sqlite3.Connection, bounds: Sequence[Bound], stood: Mapping[str, Stand], before: Sequence[Past]) -> _Seen:
         stands = [stood[bound.definition.generation] for bound in bounds]
         horizons = [(bound.prefix, one.horizon_us) for bound, one in zip(bounds, stands, strict=True)]
-        pasts = [before[i] if before and before[i].era == one.era else Past(one) for i, one in enumerate(stands)]
+        pasts = [before[i] if before and before[i].era == one.era else Past(one.era, one.settled_us) for i, one in enumerate(stands)]
         offsets = offsets_of(bounds, {g: one.offsets for g, one in stood.items()})
         return cls(change, connection, offsets, max((horizon for _, horizon in horizons), default=0), horizons, pasts)
 
@@ -281,4 +262,4 @@ def _unknown(definition: Definition) -> NotFound:
     return NotFound(f'features "{definition.name}": the online store has no generation {definition.generation}; `millstream run {definition.name}` fills it')
 
 
-__all__ = ["Past", "Query", "Run", "SqliteLookups", "Stand", "look_up", "stand", "standing"]
+__all__ = ["Query", "Run", "SqliteLookups", "Stand", "look_up", "stand", "standing"]

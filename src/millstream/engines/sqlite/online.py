@@ -21,10 +21,10 @@ from typing import Any
 import pyarrow as pa
 
 from millstream.declare.errors import Busy, ConfigError, Conflict, Full, NotFound
-from millstream.engines.sqlite.lookups import Past, Query, Run, SqliteLookups, look_up, stand, standing
+from millstream.engines.sqlite.lookups import Query, Run, SqliteLookups, look_up, stand, standing
 from millstream.features.definition import Definition
 from millstream.features.lift import Lifted
-from millstream.features.online import HEAD_US, SETTLED_US, Answers, Bound, Use
+from millstream.features.online import HEAD_US, SETTLED_US, Answers, Bound, Past, Use
 from millstream.features.port import Applied, Apply, Lookup
 from millstream.features.state import stored
 from millstream.features.window import horizon_us, reach
@@ -230,7 +230,7 @@ class SqliteOnline:
         answers, query, made = Answers(definition), Query(definition), []
         with self._snapshot() as run:
             stands = standing(run, definition)
-            past = Past(stands)
+            past = Past(stands.era, stands.settled_us)
             for key, at in zip(keys, at_us, strict=True):
                 values: dict[str, Any] = {}
                 reasons: dict[str, str] = {}
