@@ -32,8 +32,9 @@ check: setup ## format, lint, types, import contracts, doctests
 	$(BIN)/lint-imports
 	$(BIN)/pytest --doctest-modules src/millstream -p no:randomly --ignore=src/millstream/templates
 
-test-cluster: setup ## the contract suites against real engines (none yet: they come with the next issue)
-	@echo "no cluster engine is in this version"
+test-cluster: setup ## the contract suites against real engines, which are fetched and started for it (ONLY=tests/cluster/test_x.py)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
+	$(BIN)/pytest $(or $(ONLY),tests/cluster)
 
 bench: setup ## speed, each figure beside its raw limit in the same run (medians of 5): docs/benchmarks.md (ONLY="log app")
 	$(BIN)/python scripts/bench_table.py $(ONLY)

@@ -66,7 +66,19 @@ def cli() -> str:
         lines += [f"## `millstream {name}`", "", f"    millstream {name} {usage}".rstrip(), "", _help(command), ""]
         options = _options(command)
         lines += [*options, ""] if options else []
+        lines += _subverbs(command, name) if isinstance(command, click.Group) else []
     return "\n".join(lines)
+
+
+def _subverbs(group: click.Group, verb: str) -> list[str]:
+    """What a verb with verbs of its own can be asked for."""
+    lines: list[str] = []
+    for name, command in group.commands.items():
+        usage = " ".join(command.collect_usage_pieces(click.Context(command, info_name=name)))
+        lines += [f"### `{verb} {name}`", "", f"    millstream {verb} {name} {usage}".rstrip(), "", _help(command), ""]
+        options = _options(command)
+        lines += [*options, ""] if options else []
+    return lines
 
 
 def _help(command: click.Command) -> str:
@@ -98,7 +110,7 @@ def configuration() -> str:
         A later one of these wins:
 
         1. the default, which needs no service
-        2. a section of `millstream.toml`: `[serve]`, `[console]`, `[alerts]`
+        2. a section of `millstream.toml`: `[serve]`, `[console]`, `[alerts]`, `[cluster]`
         3. `[profile.NAME]` of `millstream.toml`; the profile is `laptop` unless `--profile` or `MILLSTREAM_PROFILE` says another
         4. the environment
         5. `--set KEY=VALUE`, before the verb

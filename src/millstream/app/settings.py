@@ -17,8 +17,8 @@ from millstream.declare.settings import DEFAULTS, Layer, Settings, flatten, sett
 __all__ = ["Settings", "read"]
 
 _PREFIX = "MILLSTREAM_"
-_OTHERS = ("MILLSTREAM_PROFILE", "MILLSTREAM_DEBUG", "MILLSTREAM_PROJECT")
-_BASE = ("serve", "console", "alerts")
+_OTHERS = ("MILLSTREAM_PROFILE", "MILLSTREAM_DEBUG", "MILLSTREAM_PROJECT", "MILLSTREAM_CLUSTER")
+_BASE = ("serve", "console", "alerts", "cluster")
 _DEFAULT_PROFILE = "laptop"
 
 

@@ -18,7 +18,7 @@ from millstream.declare.query import header
 from millstream.declare.table import Table
 
 FILE = "millstream.toml"
-SECTIONS = ("project", "params", "profile", "serve", "console", "collector", "alerts")
+SECTIONS = ("project", "params", "profile", "serve", "console", "collector", "alerts", "cluster")
 
 
 def find(path: str | Path = ".") -> Path:

@@ -30,6 +30,7 @@ DEFAULTS: dict[str, str | int] = {
     "console.port": 8601,
     "console.token": "",
     "alerts.webhook": "",
+    "cluster.port": 20000,
 }
 """Every key with its embedded default; `a.b` is `b` of the section `[a]`."""
 MEANINGS: dict[str, str] = {
@@ -48,6 +49,7 @@ MEANINGS: dict[str, str] = {
     "console.port": "Its port.",
     "console.token": "What a browser must send; empty asks for nothing.",
     "alerts.webhook": "Where alerts of monitors are posted as JSON; empty posts nothing.",
+    "cluster.port": "The first of the 1000 ports that the daemons of `millstream cluster` listen on, all on loopback.",
 }
 """What each key is for, as the generated reference says it."""
 SECRETS = ("serve.token", "console.token", "alerts.webhook")
@@ -96,6 +98,7 @@ class Settings:
     console_port: int
     console_token: str | None = field(repr=False)
     webhook: str | None = field(repr=False)
+    cluster_port: int
     flags: Mapping[str, str]
     origins: Mapping[str, str] = field(repr=False)
     shown: Mapping[str, str] = field(repr=False)

@@ -6,4 +6,5 @@ project.py   init, check, doctor, config
 work.py      plan, run, ingest, up and its parts
 look.py      sql, explore, show, verify, trace
 live.py      serve, experiment, monitor
+cluster.py   cluster and its own verbs
 """

@@ -30,6 +30,7 @@ VERBS = {
     "monitor": ("live", "Run the monitors once and say what they found."),
     "console": ("live", "Serve the console for a browser."),
     "demo": ("demo", "The main job on real data, from nothing to a traced prediction."),
+    "cluster": ("cluster", "Real engines on this machine: start, watch, kill, stop."),
     "completion": ("project", "Print the shell's completion script."),
 }
 HIDDEN = {"part": ("work", "One part of `up`.")}
