@@ -200,6 +200,13 @@ def test_two_models_of_one_file_are_stored_at_once(tmp_path: Path, monkeypatch: 
     assert failed == []
 
 
+def test_a_library_that_another_thread_is_importing_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = data()
+    fitted = linear_model.LogisticRegression().fit(np.nan_to_num(X), y)
+    monkeypatch.setitem(sys.modules, "lightgbm", types.ModuleType("lightgbm"))  # as it is in the middle of its import
+    assert save(fitted, tmp_path) == "model.pkl"
+
+
 def test_a_file_that_cannot_be_read_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "model.pkl").write_bytes(b"cgone_library\nModel\n.")
     with pytest.raises(WorkFailed, match="cannot be read: ModuleNotFoundError"):

@@ -130,8 +130,8 @@ def load(folder: Path, file: str, *, probability: bool, check: tuple[Floats, Flo
 def _booster(fitted: Any) -> Any:
     """The LightGBM booster inside, when its raw prediction is what the wrapper says: binary P(true), or a plain regression."""
     known = sys.modules.get("lightgbm")
-    if known is None:
-        return None
+    if known is None or not any(kind.__module__.partition(".")[0] == "lightgbm" for kind in type(fitted).__mro__):
+        return None  # another thread may be in the middle of importing it: only a model of it is sure that it is whole
     booster = fitted if isinstance(fitted, known.Booster) else getattr(fitted, "booster_", None) if isinstance(fitted, known.LGBMModel) else None
     if booster is None or booster.num_model_per_iteration() != 1:
         return None
