@@ -9,6 +9,7 @@ import urllib.request
 from typing import Any
 
 import psutil
+from running_cluster import brought
 
 from millstream.app.cluster import Cluster, kafka_wire
 
@@ -43,13 +44,14 @@ def test_a_killed_controller_is_replaced_and_comes_back(ha_cluster: Cluster, ha_
         assert kafka_wire.brokers(port) == {1, 2, 3}
 
 
-def test_stop_in_order_leaves_no_process(ha_cluster: Cluster, ha_kafka: str) -> None:
-    pids = [s.pid for s in ha_cluster.status()]
+def test_stop_in_order_leaves_no_process(own_cluster: Cluster) -> None:
+    url = brought(own_cluster, "kafka", ha=True)
+    pids = [s.pid for s in own_cluster.status()]
     assert all(pids)
-    ha_cluster.down()
+    own_cluster.down()
     assert not [pid for pid in pids if pid and psutil.pid_exists(pid)]
-    ha_cluster.up(["kafka"])
-    assert kafka_wire.brokers(ports_of(ha_kafka)[0]) == {1, 2, 3}
+    own_cluster.up(["kafka"])
+    assert kafka_wire.brokers(ports_of(url)[0]) == {1, 2, 3}
 
 
 def call(url: str, method: str = "GET", body: Any = None) -> Any:

@@ -1,0 +1,49 @@
+"""Clusters for tests, each on ports of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from millstream.app.cluster import Cluster
+from millstream.declare.errors import EngineMissing
+
+
+@contextmanager
+def ports() -> Iterator[int]:
+    """The first of 1000 ports that no other test session uses: its last port is bound for as long as we live."""
+    for first in range(21000, 32000, 1000):
+        with socket.socket() as lock:
+            try:
+                lock.bind(("127.0.0.1", first + 999))
+            except OSError:
+                continue
+            yield first
+            return
+    raise RuntimeError("eleven clusters are under test on this machine")
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Cluster]:
+    with ports() as port:
+        made = Cluster(folder, port=port)
+        try:
+            yield made
+        finally:
+            made.down(wipe=True)
+
+
+def brought(cluster: Cluster, *services: str, ha: bool = False) -> str:
+    """The address of the first service, with all of them up; or the test is skipped."""
+    try:
+        cluster.up(services, ha=ha)
+    except EngineMissing as error:
+        if "CLUSTER_TESTS_NO_SKIP" in os.environ:
+            raise
+        pytest.skip(str(error))
+    return cluster.address(services[0])
