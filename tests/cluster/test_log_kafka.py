@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from confluent_kafka import Producer
 
-from millstream.declare.errors import ConfigError, Fenced, NotFound, Truncated, Unreachable, UsageError
-from millstream.declare.event import ARRIVED_AT, EVENT_ID
 from millstream.engines.kafka.log import KafkaLog
-from millstream.engines.kafka.topics import Topics
 from millstream.engines.sqlite.schemas import SqliteSchemas
-from millstream.log.contract import NOW, SCHEMA, WIDER, LogContract, numbers, read, rows
-from millstream.log.port import RAW_SCHEMA_ID, Append, Log
+from millstream.log.contract import SCHEMA, LogContract
+from millstream.log.port import Log
 
 
 def emptied(url: str) -> None:

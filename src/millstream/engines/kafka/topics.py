@@ -1,0 +1,244 @@
+"""Topics made, checked and described, through an admin client that is made anew when its controller died."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ListOffsetsResultInfo,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+    TopicDescription,
+)  # fmt: skip
+
+from millstream.declare.errors import ConfigError, Conflict, NotFound, Unreachable, UsageError
+from millstream.engines.kafka.address import Address
+from millstream.engines.kafka.errors import Faults, told
+from millstream.log.port import Ends, Topic
+
+REQUEST_S, TRIES = 5.0, 4
+SETTLE_S = 0.3
+"""For so long after it was deleted and made again a topic may yet be described by its old id."""
+WAIT_S = 15.0
+_LEGAL = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_INNER = ("__", "_schemas")
+log = logging.getLogger("millstream.kafka")
+T = TypeVar("T")
+
+
+class Topics:
+    """The topics of a cluster. Safe for several threads."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._lock = threading.Lock()
+        self._admin: AdminClient | None = None
+        self._faults = Faults(f"Kafka at {address.brokers}")
+        self._gone: set[str] = set()
+
+    # made, described, deleted
+
+    def create(self, name: str, partitions: int, config: Mapping[str, str]) -> tuple[TopicDescription, bool]:
+        """The topic as it is now, and whether it was made now. Returns when its id is settled and every partition has a leader."""
+        if not _LEGAL.fullmatch(name):
+            raise UsageError(f'"{name}" cannot be a topic of Kafka: up to 249 letters, digits, ".", "_" and "-"')
+        found = self.describe(name)
+        if found is not None:
+            return found, False
+        copies = self.address.replication or min(3, self._brokers())
+        safe = {"min.insync.replicas": "2"} if copies >= 3 else {}
+        wanted = NewTopic(name, partitions, copies, config={"max.message.bytes": str(self.address.max_message_bytes), **safe, **config})
+        made = self._make(wanted)
+        return self._settled(name), made
+
+    def _make(self, wanted: NewTopic) -> bool:
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                self._call(lambda admin: admin.create_topics([wanted], request_timeout=REQUEST_S)[wanted.topic], f'topic "{wanted.topic}"')
+                return True
+            except Conflict:  # somebody was faster, or one of the name is being deleted
+                if self.describe(wanted.topic) is not None:
+                    return False
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    def _settled(self, name: str) -> TopicDescription:
+        """What the topic is when it has been that for a while: right after a delete and create the old id may yet be told."""
+        deadline, since, last = time.monotonic() + WAIT_S, time.monotonic(), None
+        while time.monotonic() < deadline:
+            found = self.describe(name)
+            if found is None or any(p.leader is None or p.leader.id < 0 for p in found.partitions) or (last is not None and uuid_of(found) != last):
+                since = time.monotonic()
+            elif time.monotonic() - since >= SETTLE_S:
+                return found
+            last = None if found is None else uuid_of(found)
+            time.sleep(0.03)
+        raise Unreachable(f'topic "{name}" of {self.address.brokers} was made and has no leader after {WAIT_S:.0f} s; see the brokers\' logs')
+
+    def describe(self, name: str) -> TopicDescription | None:
+        """The topic's partitions and id; None when there is none."""
+        if not _LEGAL.fullmatch(name):
+            return None
+        try:
+            found = self._call(lambda admin: admin.describe_topics(TopicCollection([name]), request_timeout=REQUEST_S)[name], f'topic "{name}"')
+        except NotFound:
+            return None
+        return None if uuid_of(found) in self._gone else found
+
+    def known(self, name: str) -> TopicDescription:
+        """As `describe`.
+
+        Raises:
+            NotFound: There is none.
+        """
+        found = self.describe(name)
+        if found is None:
+            raise NotFound(f'no topic "{name}" in Kafka at {self.address.brokers}')
+        return found
+
+    def topics(self) -> list[Topic]:
+        """All but Kafka's own and the positions."""
+        listed = self._direct(lambda admin: admin.list_topics(timeout=REQUEST_S), "the list of topics")
+        names = sorted(n for n, t in listed.topics.items() if t.error is None and not n.startswith(_INNER) and n != self.address.positions)
+        found = [d for name in names if (d := self.describe(name)) is not None]
+        retentions = self.configs([d.name for d in found])
+        return [topic_of(d, retentions[d.name]) for d in found]
+
+    def topic(self, name: str) -> Topic | None:
+        found = self.describe(name)
+        return None if found is None else topic_of(found, self.configs([name])[name])
+
+    def delete(self, name: str) -> None:
+        """Returns when it is gone."""
+        found = self.describe(name)
+        if found is None:
+            return
+        self._gone.add(uuid_of(found))
+        try:
+            self._call(lambda admin: admin.delete_topics([name], request_timeout=REQUEST_S, operation_timeout=REQUEST_S)[name], f'topic "{name}"')
+        except NotFound:
+            pass
+        except BaseException:
+            self._gone.discard(uuid_of(found))
+            raise
+
+    # configuration
+
+    def configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Each topic's configuration."""
+        if not names:
+            return {}
+        wanted = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+        futures = self._direct(lambda admin: admin.describe_configs(wanted, request_timeout=REQUEST_S), "configurations")
+        return {place.name: {k: e.value for k, e in self._result(future, f'topic "{place.name}"').items()} for place, future in futures.items()}
+
+    def configure(self, name: str, key: str, value: str) -> None:
+        entry = ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+        place = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
+        self._call(lambda admin: next(iter(admin.incremental_alter_configs([place], request_timeout=REQUEST_S).values())), f'topic "{name}"')
+
+    def keep(self, name: str, retention: timedelta | None) -> None:
+        """Set the retention where it is another, and look whether the topic is one that events can be trusted to."""
+        config, wanted = self.configs([name])[name], str(-1 if retention is None else retention // timedelta(milliseconds=1))
+        if "compact" in config.get("cleanup.policy", ""):
+            raise ConfigError(f'topic "{name}" is compacted (cleanup.policy={config["cleanup.policy"]}) and would lose events; set cleanup.policy=delete')
+        if config.get("retention.ms") != wanted:
+            self.configure(name, "retention.ms", wanted)
+        copies = min((len(p.replicas) for p in self.known(name).partitions), default=0)
+        if copies > 1 and int(config.get("min.insync.replicas", 1)) < 2:
+            log.warning('topic "%s" has %d replicas and min.insync.replicas=1: an acknowledged event may be on one broker only; set it to 2', name, copies)
+        if config.get("message.timestamp.type") != "LogAppendTime":
+            log.warning('topic "%s" takes its producers\' clocks (message.timestamp.type=%s) for arrival; duplicates are found best with LogAppendTime',
+                        name, config.get("message.timestamp.type"))  # fmt: skip
+
+    # offsets
+
+    def ends(self, name: str, partitions: Sequence[int]) -> dict[int, Ends]:
+        """Low, and the last stable offset."""
+        low, high = self.offsets(name, partitions, OffsetSpec.earliest()), self.offsets(name, partitions, OffsetSpec.latest())
+        return {p: Ends(low[p], high[p]) for p in partitions}
+
+    def offsets(self, name: str, partitions: Sequence[int], spec: OffsetSpec, *, uncommitted: bool = False) -> dict[int, int]:
+        """The earliest or latest offset of each partition; the latest is the last stable one unless `uncommitted`."""
+        level = IsolationLevel.READ_UNCOMMITTED if uncommitted else IsolationLevel.READ_COMMITTED
+        what = f'topic "{name}"'
+        for tries in range(TRIES):
+            asked = {TopicPartition(name, p): spec for p in partitions}
+            futures = self._direct(lambda admin, asked=asked: admin.list_offsets(asked, isolation_level=level, request_timeout=REQUEST_S), what)  # type: ignore[misc]
+            try:
+                found: dict[int, ListOffsetsResultInfo] = {at.partition: self._result(future, what) for at, future in futures.items()}
+                return {p: info.offset for p, info in found.items()}
+            except Unreachable:
+                if tries == TRIES - 1:
+                    raise
+                self._anew()
+        raise AssertionError
+
+    # calls
+
+    def _brokers(self) -> int:
+        return len(self._call(lambda admin: admin.describe_cluster(request_timeout=REQUEST_S), "the cluster").nodes)
+
+    def _call(self, ask: Callable[[AdminClient], Future[T]], what: str) -> T:
+        """One answer, asked again where the broker that should give it was away."""
+        for tries in range(TRIES):
+            try:
+                return self._result(self._direct(ask, what), what)
+            except Unreachable:
+                if tries == TRIES - 1:
+                    raise
+                self._anew()
+        raise AssertionError
+
+    def _direct(self, ask: Callable[[AdminClient], Any], what: str) -> Any:
+        with self._lock:
+            if self._admin is None:
+                self._admin = AdminClient(self.address.config({"error_cb": self._faults}))
+            admin = self._admin  # kept: an admin client that is collected ends its futures
+        try:
+            return ask(admin)
+        except KafkaException as error:
+            self._faults.check()
+            raise told(error, f"{what} of Kafka at {self.address.brokers}") from error
+
+    def _result(self, future: Future[T], what: str) -> T:
+        try:
+            return future.result(timeout=2 * REQUEST_S)
+        except KafkaException as error:
+            self._faults.check()
+            raise told(error, f"{what} of Kafka at {self.address.brokers}") from error
+        except TimeoutError as error:
+            raise Unreachable(f"{what}: Kafka at {self.address.brokers} does not answer") from error
+
+    def _anew(self) -> None:
+        """One that was opened before its controller died waits for it for ever."""
+        with self._lock:
+            self._admin = None
+
+    def close(self) -> None:
+        self._anew()
+
+
+def topic_of(found: TopicDescription, config: Mapping[str, str]) -> Topic:
+    kept = int(config.get("retention.ms", -1))
+    return Topic(found.name, uuid_of(found), len(found.partitions), None if kept < 0 else timedelta(milliseconds=kept))
+
+
+def uuid_of(found: TopicDescription) -> str:
+    """The topic's id as Kafka's own tools print it: librdkafka's is standard base64, theirs is safe in URLs."""
+    return str(found.topic_id).replace("+", "-").replace("/", "_")
