@@ -1,6 +1,6 @@
 """An endpoint, one row a request with feature look-ups and a durable decision log, beside bare servers with the same model.
 
-    python bench/bench_serve.py [--json] [--runs 5] [--seconds 3] [--connections 16] [--rows 20000]
+    python bench/bench_serve.py [--json] [--runs 5] [--seconds 3] [--connections 16,64] [--rows 20000]
 
 Every server is one process on one core; the load comes from another process on another core. The bare server decodes the
 same body (msgspec), predicts with the same compiled booster and encodes the answer: no look-up, no log. Medians of `--runs`.
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--connections", default="16,64", help="how many at once, one after the other")
     parser.add_argument("--rows", type=int, default=20_000, help="events that the features are made of")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -257,21 +257,25 @@ def measure(given: argparse.Namespace) -> None:
         prepare(folder, given.rows)
         ports = {name: servers.enter_context(started(name, folder)) for name in names}
         for port in ports.values():
-            _drive(port, folder, given, 1.0)
-        # In turns, since a shared machine is twice as fast in one minute as in the next.
-        rounds = [{name: _drive(port, folder, given, given.seconds) for name, port in ports.items()} for _ in range(given.runs)]
-    medians = {name: {k: statistics.median(of[name][k] for of in rounds) for k in rounds[0][name]} for name in names}
-    ratio = statistics.median(of["millstream"]["rps"] / of["bare"]["rps"] for of in rounds)
-    told = {"servers": medians, "ratio_to_bare": round(ratio, 3), "connections": given.connections, "runs": given.runs}
+            _drive(port, folder, 16, 1.0)
+        told = [measured(int(n), ports, folder, given) for n in given.connections.split(",")]
     if given.json:
-        print(json.dumps(told))
+        print(json.dumps({"at": told, "runs": given.runs}))
         return
-    print(
-        f"{'server':12} {'requests/s':>11} {'p50 ms':>8} {'p99 ms':>8}   one core, {given.connections} connections, medians of {given.runs} x {given.seconds:g} s"
-    )
-    for name, of in medians.items():
-        print(f"{name:12} {of['rps']:11,.0f} {of['p50_ms']:8.2f} {of['p99_ms']:8.2f}")
-    print(f"millstream (6 look-ups of 8 values, decision durable) / bare: {ratio:.2f}")
+    print(f"{'server':12} {'requests/s':>11} {'p50 ms':>8} {'p99 ms':>8}   one core, medians of {given.runs} x {given.seconds:g} s")
+    for at in told:
+        print(f"{at['connections']} connections")
+        for name, of in at["servers"].items():
+            print(f"{name:12} {of['rps']:11,.0f} {of['p50_ms']:8.2f} {of['p99_ms']:8.2f}")
+        print(f"millstream (6 look-ups of 8 values, decision durable) / bare: {at['ratio_to_bare']:.2f}")
+
+
+def measured(connections: int, ports: dict[str, int], folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Medians of each server. In turns, since a shared machine is twice as fast in one minute as in the next."""
+    rounds = [{name: _drive(port, folder, connections, given.seconds) for name, port in ports.items()} for _ in range(given.runs)]
+    medians = {name: {k: statistics.median(of[name][k] for of in rounds) for k in rounds[0][name]} for name in ports}
+    ratio = statistics.median(of["millstream"]["rps"] / of["bare"]["rps"] for of in rounds)
+    return {"connections": connections, "servers": medians, "ratio_to_bare": round(ratio, 3)}
 
 
 @contextlib.contextmanager
@@ -292,8 +296,8 @@ def started(name: str, folder: Path) -> Iterator[int]:
         server.wait(30)
 
 
-def _drive(port: int, folder: Path, given: argparse.Namespace, seconds: float) -> dict[str, float]:
-    command = [sys.executable, str(HERE / "load.py"), f"http://127.0.0.1:{port}/v1/predict/late", str(folder / "bodies"), "--connections", str(given.connections),
+def _drive(port: int, folder: Path, connections: int, seconds: float) -> dict[str, float]:
+    command = [sys.executable, str(HERE / "load.py"), f"http://127.0.0.1:{port}/v1/predict/late", str(folder / "bodies"), "--connections", str(connections),
                "--seconds", str(seconds)]  # fmt: skip
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, preexec_fn=lambda: _pin(1)).stdout)  # type: ignore[no-any-return]
 
