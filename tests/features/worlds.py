@@ -26,7 +26,7 @@ from millstream.features.fill import fill
 from millstream.features.keys import encode
 from millstream.features.offline import Mode, offline
 from millstream.features.online import HEAD_US
-from millstream.features.port import Apply, Reader
+from millstream.features.port import Apply, OnlineStore, Reader
 from millstream.features.window import horizon_us
 
 T0 = 19_700 * DAY
@@ -140,7 +140,7 @@ class Online:
     """A store fed by the log as time goes by: batches of any size, replays, expiries."""
 
     world: World
-    store: SqliteOnline
+    store: OnlineStore
     chance: random.Random
 
     def __post_init__(self) -> None:
@@ -235,10 +235,15 @@ def check_known(w: World, sql: Any, folder: Path) -> list[str]:
     return differences(w, "offline, known", wanted, read_offline(w, sql, "known"))
 
 
-def check_online(w: World, sql: Any, folder: Path, until_us: int | None = None) -> list[str]:
+def embedded(folder: Path, name: str) -> OnlineStore:
+    """A new store."""
+    return SqliteOnline(str(folder / f"{name}.db"))
+
+
+def check_online(w: World, sql: Any, folder: Path, until_us: int | None = None, *, store_of: Callable[[Path, str], OnlineStore] = embedded) -> list[str]:
     """Online as time goes by; then, at the positions each look-up had seen, offline again."""
     chance = random.Random(w.seed)
-    store = SqliteOnline(str(folder / f"online-{w.seed}-{until_us}-{time.monotonic_ns()}.db"))
+    store = store_of(folder, f"online-{w.seed}-{until_us}-{time.monotonic_ns()}")
     online = Online(w, store, chance)
     try:
         if until_us is None:
@@ -281,8 +286,8 @@ def check_online(w: World, sql: Any, folder: Path, until_us: int | None = None) 
     return bad + (differences(asked, "offline, as of positions", wanted, read_as_of(asked, sql, positions)) if looks else [])
 
 
-def check_filled(w: World, sql: Any, folder: Path) -> list[str]:
-    return check_online(w, sql, folder, random.Random(w.seed).choice(w.looks)[1])
+def check_filled(w: World, sql: Any, folder: Path, *, store_of: Callable[[Path, str], OnlineStore] = embedded) -> list[str]:
+    return check_online(w, sql, folder, random.Random(w.seed).choice(w.looks)[1], store_of=store_of)
 
 
 CHECKS: dict[str, Callable[[World, Any, Path], list[str]]] = {"event": check_event, "known": check_known, "online": check_online, "filled": check_filled}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -33,8 +34,11 @@ def engine(port: str, url: str) -> Any:
     name = scheme(port, url)
     known = {point.name: point for point in entry_points(group=f"millstream.{port}")}
     if name not in known:
-        raise ConfigError(f'no engine "{name}" serves {port} ({url}); known: {", ".join(sorted(known)) or "none"}')
+        shown = re.sub(r"//[^/]*@", "//...@", url)  # a password may stand there
+        raise ConfigError(f'no engine "{name}" serves {port} ({shown}); known: {", ".join(sorted(known)) or "none"}')
     try:
         return known[name].load()
     except ImportError as error:
-        raise EngineMissing(f'the engine "{name}" needs {error.name}: pip install "millstream[{name}]"') from error
+        module = known[name].module.split(".")
+        extra = module[2] if module[:2] == ["millstream", "engines"] else name  # postgresql:// is the engine of engines/postgres/
+        raise EngineMissing(f'the engine "{name}" needs {error.name}: pip install "millstream[{extra}]"') from error
