@@ -132,15 +132,19 @@ class KafkaReader:
                 self._same(0.0, settle=True)
                 found = told(error, f"{self._what}, partition {partition}")
                 if isinstance(found, Truncated):
-                    raise self._truncated(partition)
-                if not isinstance(found, Transient):
+                    self._truncated(partition)
+                elif not isinstance(found, Transient):
                     raise found
         return ends
 
-    def _truncated(self, partition: int) -> Truncated:
+    def _truncated(self, partition: int) -> None:
+        """The broker refused an offset: raise, unless it is one that was left by a `seek` since."""
         at, end = self._read.get(partition, -1), self._topics.ends(self._topic.name, [partition])[partition]
-        return Truncated(f'topic "{self._topic.name}", partition {partition}: offset {at} is asked for, and the log holds [{end.low}, {end.high}); '
-                         "records are gone, going on needs to be said (--accept-loss)")  # fmt: skip
+        if partition in self._at and end.low <= at <= end.high:
+            self.seek(partition, self._at[partition])
+        elif partition in self._at:
+            raise Truncated(f'topic "{self._topic.name}", partition {partition}: offset {at} is asked for, and the log holds [{end.low}, {end.high}); '
+                            "records are gone, going on needs to be said (--accept-loss)")  # fmt: skip
 
     # what is true of the topic
 

@@ -26,7 +26,7 @@ DELIVERY_S = 30.0
 RECORD_OVERHEAD = 1_024
 """What a record takes beside its value, headers included; a batch of one must still fit."""
 _PRODUCER = {"enable.idempotence": True, "acks": "all", "linger.ms": 2, "batch.size": 1_000_000, "batch.num.messages": 100_000, "compression.type": "lz4",
-             "queue.buffering.max.messages": 1_000_000, "queue.buffering.max.kbytes": 512 << 10}  # fmt: skip
+             "topic.metadata.propagation.max.ms": 5_000, "queue.buffering.max.messages": 1_000_000, "queue.buffering.max.kbytes": 512 << 10}  # fmt: skip
 Told = Callable[[KafkaError | None, Message], None]
 
 
