@@ -4,6 +4,7 @@ port.py      the files port: `Files`, `Snapshot`                 contract.py  th
 lake.py      `Lake`: tables by name; watermarks                  table.py     `LakeTable`: append, replace, history, pins
 replace.py   rows in the place of others, in one commit          parquet.py   durable data files with statistics
 deltalog.py  a table's own log, read                             pins.py      versions that something names
+commit.py    one commit, until it is known whether it landed     patience.py  waiting out a store that does not answer
 scan.py      columns of a table in Python                        checkpoint.py  when and how one is made
 sink.py      `Sink`: log -> lake, exactly once                   judge.py     which records are good, and in what form they land
 batch.py     slices of a partition into rows that land           positions.py under which names positions are kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from millstream.lake import deltalog
+from millstream.lake.commit import asked
 from millstream.lake.points import reach
 from millstream.lake.table import LakeTable
 
@@ -21,7 +22,7 @@ def make(table: LakeTable) -> None:
     """Write a checkpoint of this version, and sync it after all that it covers. Two at once do no harm."""
     before = max((v for v in deltalog.checkpoints(table.files, table.name) if v < table.version), default=-1)
     table.files.sync(*(deltalog.commit_path(table.name, v) for v in deltalog.versions(table.files, table.name) if before < v <= table.version))
-    table.delta.create_checkpoint()
+    asked(table.files, table.delta.create_checkpoint)
     reach("checkpoint.half")
     table.files.sync(deltalog.checkpoint_path(table.name, table.version), f"{table.name}/{deltalog.LOG}/_last_checkpoint")
 

@@ -13,9 +13,10 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from millstream.declare.errors import Conflict, NotFound, UsageError
 from millstream.declare.stream import Stream
 from millstream.lake import deltalog, parquet, pins
-from millstream.lake.port import Files
+from millstream.lake.commit import HOOKS_OFF, asked
+from millstream.lake.port import CanPrepare, Files
 from millstream.lake.positions import TIME
-from millstream.lake.table import HOOKS_OFF, LakeTable
+from millstream.lake.table import LakeTable
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
 
@@ -51,12 +52,14 @@ class Lake:
         """
         wanted = parquet.plain_schema(schema)
         if not self.exists(name):
+            if isinstance(self.files, CanPrepare):
+                self.files.prepare(name)
             try:
-                made = DeltaTable.create(
+                made = asked(self.files, lambda: DeltaTable.create(
                     f"{self.files.root}/{name}", wanted, mode="error", partition_by=list(partition_by) or None, storage_options=dict(self.files.options) or None,
                     commit_properties=CommitProperties(max_commit_retries=0),  # tried again, a second creation lands as version 1, with another uuid
                     post_commithook_properties=HOOKS_OFF,
-                )  # fmt: skip
+                ))  # fmt: skip
             except (CommitFailedError, DeltaError):
                 if not self.exists(name):
                     raise

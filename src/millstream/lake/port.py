@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -16,6 +17,7 @@ class Snapshot:
     Attributes:
         schema: The table's Arrow schema, partition columns included.
         partitions: For each file, the values of the partition columns as the Delta log has them (empty: none).
+        store: Where the files are opened, when they are no paths of this machine.
     """
 
     table: str
@@ -23,10 +25,14 @@ class Snapshot:
     schema: pa.Schema
     files: tuple[str, ...]
     partitions: tuple[Mapping[str, Any], ...] = ()
+    store: Files | None = field(default=None, repr=False, compare=False)
 
 
 class Files(Protocol):
-    """A tree of files below one root. Paths are relative, with forward slashes."""
+    """A tree of files below one root. Paths are relative, with forward slashes. Safe for several threads.
+
+    A store that is somewhere else waits out what passes (`lake/patience.py`) before it raises Unreachable.
+    """
 
     @property
     def root(self) -> str:
@@ -36,6 +42,10 @@ class Files(Protocol):
     @property
     def options(self) -> Mapping[str, str]:
         """delta-rs storage options."""
+        ...
+
+    def errors(self) -> AbstractContextManager[None]:
+        """delta-rs' errors about this store, as ours: Unreachable when another try may go well, Full, ConfigError. Any other comes through as it is."""
         ...
 
     def create(self, path: str) -> BinaryIO:
@@ -72,4 +82,13 @@ class Files(Protocol):
 
     def free_bytes(self) -> int | None:
         """Space left, None when the store has no such bound."""
+        ...
+
+
+@runtime_checkable
+class CanPrepare(Protocol):
+    """Files whose folders have properties that must be there before the first file is."""
+
+    def prepare(self, folder: str) -> None:
+        """Make the folder as the settings want it; again is fine."""
         ...

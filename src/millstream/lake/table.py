@@ -7,22 +7,22 @@ moves on by its own commits and by `refresh`, never by itself.
 
 from __future__ import annotations
 
-import errno
 import json
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake import DeltaTable
 from deltalake import Schema as DeltaSchema
-from deltalake.exceptions import CommitFailedError, DeltaError, SchemaMismatchError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from millstream.declare.errors import Conflict, Corrupt, Full, Incompatible, NotFound, Truncated
+from millstream.declare.errors import Conflict, Corrupt, Incompatible, NotFound, Truncated, Unreachable
 from millstream.lake import deltalog, parquet, pins
+from millstream.lake.commit import HOOKS_OFF, ONCE, Commit, asked, room
 from millstream.lake.points import reach
 from millstream.lake.port import Files, Snapshot
 
@@ -32,7 +32,6 @@ Rows: TypeAlias = Iterable[pa.RecordBatch] | pa.Table | pa.RecordBatchReader  # 
 REWRITE = "millstream-rewrite"
 """The app id that every commit which takes files away moves on. delta-rs accepts a commit that removes a file which an earlier one removed already
 (tried: rows of two compactions side by side, doubled); that two of one app id exclude one another, it does check."""
-HOOKS_OFF = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
 class LakeTable:
@@ -58,7 +57,7 @@ class LakeTable:
         """
         what = f'table "{name}"' + ("" if version is None else f" at version {version}")
         try:
-            table = cls(files, name, DeltaTable(f"{files.root}/{name}", version=version, storage_options=dict(files.options) or None))
+            table = cls(files, name, asked(files, lambda: DeltaTable(f"{files.root}/{name}", version=version, storage_options=dict(files.options) or None)))
         except TableNotFoundError as error:
             raise NotFound(f"{what} is not in the lake {files.root}") from error
         except DeltaError as error:
@@ -99,7 +98,7 @@ class LakeTable:
 
     def actions(self) -> pa.Table:
         """One row a file: `path`, `size_bytes`, `num_records`, `min.*`, `max.*`, `null_count.*`, `partition.*`; in order of writing."""
-        found = pa.table(self.delta.get_add_actions(flatten=True))
+        found = asked(self.files, lambda: pa.table(self.delta.get_add_actions(flatten=True)))
         return found.sort_by("path")
 
     def snapshot(self, version: int | None = None) -> Snapshot:
@@ -110,7 +109,7 @@ class LakeTable:
         paths = tuple(f"{self.files.root}/{self.name}/{path}" for path in actions["path"].to_pylist())
         values = [actions[f"partition.{c}"].to_pylist() for c in columns]
         partitions = tuple(dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)) if columns else ()
-        return Snapshot(self.name, self.version, self.schema, paths, partitions)
+        return Snapshot(self.name, self.version, self.schema, paths, partitions, self.files if "://" in self.files.root else None)
 
     def rows(self) -> int:
         """Rows of this version, from the log alone."""
@@ -125,8 +124,8 @@ class LakeTable:
         return self._positions().get(app)
 
     def txns(self) -> dict[str, int]:
-        """Every app id of this version, with where it stands; who took how many files away is nobody's position."""
-        return {app: at for app, at in self._positions().items() if app != REWRITE}
+        """Every app id of this version, with where it stands; how many commits were of what kind is nobody's position."""
+        return {app: at for app, at in self._positions().items() if app not in (REWRITE, ONCE)}
 
     def _positions(self) -> dict[str, int]:
         """Those of the handle's version. Kept, since the log behind an old handle may be cleaned away; then its commit is refused, not its question."""
@@ -252,8 +251,11 @@ class LakeTable:
                 return table
             before = table.version
             try:
-                table.delta.alter.add_columns(list(DeltaSchema.from_arrow(pa.schema(missing)).fields), post_commithook_properties=HOOKS_OFF)
+                with self.files.errors():
+                    table.delta.alter.add_columns(list(DeltaSchema.from_arrow(pa.schema(missing)).fields), post_commithook_properties=HOOKS_OFF)
             except CommitFailedError:
+                continue
+            except Unreachable:  # opening it again waits for the store, and tells what became of this try
                 continue
             table = table.refresh()
             table._sync(before)
@@ -299,59 +301,22 @@ class LakeTable:
         moves = {app: after for app, (_, after) in (txns or {}).items()}
         if schema is not None or any(isinstance(a, RemoveAction) for a in actions):
             moves[REWRITE] = (self.position(REWRITE) or 0) + 1
-        before, tag = self.version, uuid.uuid4().hex
-        properties = CommitProperties(
-            custom_metadata={"userMetadata": json.dumps(dict(metadata or {})), "commitTag": tag},
-            app_transactions=[Transaction(app, after) for app, after in moves.items()],
-            max_commit_retries=0 if alone else None,
-        )
-        with mapped(self):
-            self.delta.create_write_transaction(
-                actions,
-                "append" if schema is None else "overwrite",
-                self.delta.schema() if schema is None else DeltaSchema.from_arrow(schema),
-                partition_by=list(self.partition_by) or None,
-                commit_properties=properties,
-                post_commithook_properties=HOOKS_OFF,
-            )
+        commit = Commit(self, actions, schema, {"userMetadata": json.dumps(dict(metadata or {})), "commitTag": uuid.uuid4().hex}, alone)
+        before = self.version
+        commit.land(moves)
         reach("commit.linked")
-        self.delta.update_incremental()
+        asked(self.files, self.delta.update_incremental)
         self._positions()
         self._sync(before)
         if self.version == before + 1:
             return self.version
-        return next(v for v in range(before + 1, self.version + 1) if deltalog.read(self.files, self.name, v).info.get("commitTag") == tag)
+        landed = commit.landed(before)
+        assert landed is not None
+        return landed
 
     def _sync(self, before: int) -> None:
         """Every commit after `before` survives a power cut: ours, and those it stands on."""
         self.files.sync(*(deltalog.commit_path(self.name, v) for v in range(before + 1, self.version + 1)))
-
-
-@contextmanager
-def mapped(table: LakeTable) -> Iterator[None]:
-    """delta-rs' refusals as ours. Any other error leaves the outcome unknown, and comes through as it is."""
-    try:
-        with room(table.name):
-            yield
-    except (CommitFailedError, SchemaMismatchError) as error:
-        raise Conflict(f'table "{table.name}": another commit came first ({error}); open it again') from error
-    except DeltaError as error:
-        if "No space left" in str(error):
-            raise Full(f'no space left to commit to table "{table.name}"') from error
-        if deltalog.newest(table.files, table.name) > table.version and table.files.size(deltalog.commit_path(table.name, table.version + 1)) is None:
-            raise Conflict(f'table "{table.name}": the log behind version {table.version} has been cleaned away; open it again') from error
-        raise
-
-
-@contextmanager
-def room(name: str) -> Iterator[None]:
-    """A full disk is something to wait for."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.ENOSPC or "No space left" in str(error):
-            raise Full(f'no space left for table "{name}"') from error
-        raise
 
 
 def rows_of(batches: Rows) -> Iterator[pa.RecordBatch]:

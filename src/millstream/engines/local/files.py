@@ -41,6 +41,9 @@ class LocalFiles:
     def options(self) -> Mapping[str, str]:
         return {}
 
+    def errors(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def create(self, path: str) -> BinaryIO:
         target = self._at(path)
         try:

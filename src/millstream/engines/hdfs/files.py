@@ -1,0 +1,156 @@
+"""HDFS, as the lake's files, through hdfs-native; delta-rs has a client of the same kind inside."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import BinaryIO, TypeVar, cast
+
+from hdfs_native import Client, WriteOptions
+
+from millstream.declare.errors import Unreachable, UsageError
+from millstream.engines.hdfs import webhdfs
+from millstream.engines.hdfs.errors import mapped, mapped_delta
+from millstream.engines.hdfs.place import Place
+from millstream.engines.hdfs.streams import Download, Sent, Upload
+from millstream.lake.patience import Patience, patiently
+
+T = TypeVar("T")
+_OURS = {"dfs.client.failover.max.attempts": "0"}
+"""The drivers ask each namenode once; how long it is asked again is for `lake/patience.py` to say."""
+_MINE = "is already the current lease holder"  # in the namenode's words
+
+
+class HdfsFiles:
+    """Files below one folder of HDFS.
+
+    Durable is what every datanode of the pipeline has acknowledged and the namenode has journaled: close returns then, so `sync` has
+    nothing left to do. (A power cut of all of a block's datanodes at once is survived with `dfs.datanode.synconclose` only.)
+
+    Args:
+        url: See `place.py`. The folder is made when the first file is.
+
+    Raises:
+        ConfigError: An option is unknown, or no namenode.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._place = Place.read(url)
+        self._lock, self._process, self._made = threading.Lock(), 0, cast(Client, None)
+        self._client  # noqa: B018  a nameservice that nobody knows is told now
+
+    @property
+    def _client(self) -> Client:
+        """One a process: its threads do not come along a fork."""
+        with self._lock:
+            if self._process != os.getpid():
+                with mapped(self.root):
+                    self._made = Client(f"hdfs://{self._place.authority}", {**self._place.config, **_OURS})
+                self._process = os.getpid()
+            return self._made
+
+    @property
+    def root(self) -> str:
+        return self._place.root
+
+    @property
+    def options(self) -> Mapping[str, str]:
+        return {**self._place.config, **_OURS}
+
+    def errors(self) -> AbstractContextManager[None]:
+        return mapped_delta(self.root)
+
+    def create(self, path: str) -> BinaryIO:
+        target = self._at(path)
+        first: list[Sent] = [self._new(target)]
+
+        def send(copy: Callable[[Sent], None]) -> None:
+            self._ask(lambda: copy(first.pop() if first else self._client.create(target, WriteOptions(overwrite=True))))
+
+        return cast(BinaryIO, Upload(send))
+
+    def _new(self, target: str) -> Sent:
+        """The file, made by us and nobody else, open."""
+        patience, asked = Patience(), False
+        while True:
+            try:
+                with mapped(self.root):
+                    return self._client.create(target, WriteOptions(overwrite=False, create_parent=True))
+            except FileExistsError as error:
+                if not (asked and _MINE in str(error)):
+                    raise FileExistsError(f"{self._place.root}: {str(error).partition(chr(10))[0]}") from None
+                return self._ask(lambda: self._client.create(target, WriteOptions(overwrite=True)))  # an earlier try landed, its answer was lost
+            except Unreachable:
+                asked = True
+                if not patience.wait():
+                    raise
+
+    def open(self, path: str) -> BinaryIO:
+        target = self._at(path)
+        reader = self._ask(lambda: self._client.read(target))
+        held = [reader]
+
+        def fetch(offset: int, length: int) -> bytes:
+            def once() -> bytes:
+                if not held:
+                    held.append(self._client.read(target))  # where its blocks are by now
+                try:
+                    return held[0].read_range(offset, length)
+                except Exception:
+                    held.clear()
+                    raise
+
+            return self._ask(once)
+
+        return cast(BinaryIO, Download(fetch, len(reader)))
+
+    def sync(self, *paths: str) -> None:
+        """See the class."""
+
+    def size(self, path: str) -> int | None:
+        try:
+            return self._ask(lambda: self._client.get_file_info(self._at(path)).length)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def list(self, folder: str) -> list[str]:
+        target = self._at(folder)
+        try:
+            found = self._ask(lambda: [status.path for status in self._client.list_status(target)])
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [] if found == [target] else sorted(path.rpartition("/")[2] for path in found)  # a file lists itself
+
+    def remove(self, path: str) -> None:
+        self._ask(lambda: self._client.delete(self._at(path), recursive=False))
+
+    def remove_tree(self, folder: str) -> None:
+        self._ask(lambda: self._client.delete(self._at(folder), recursive=True))
+
+    def free_bytes(self) -> int | None:
+        """None: the client cannot ask for the cluster's capacity, and a folder beyond its quota says Full."""
+        return None
+
+    def prepare(self, folder: str) -> None:
+        """Give a table's folder its erasure coding policy."""
+        policy, target = self._place.policy(folder), self._at(folder)
+        if policy is not None:
+            self._ask(lambda: self._client.mkdirs(target, create_parent=True))
+            patiently(lambda: webhdfs.set_policy(self._place.web(), target, policy))
+
+    def _ask(self, work: Callable[[], T]) -> T:
+        """What HDFS answers, waiting for one that does not."""
+
+        def ask() -> T:
+            with mapped(self.root):
+                return work()
+
+        return patiently(ask)
+
+    def _at(self, path: str) -> str:
+        """Where it is; a path that would leave the root is a mistake of the caller."""
+        if path.startswith("/") or ".." in path.split("/"):
+            raise UsageError(f'"{path}" leaves the lake {self.root}: paths are relative, without ".."')
+        return f"{self._place.path}/{path}".rstrip("/") or "/"
