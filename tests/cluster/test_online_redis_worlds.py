@@ -65,7 +65,7 @@ FAULTS = [
     ),
     Fault("a replayed batch is applied", "online", (online, "_moved"), "if at != one.start:", "if at < one.start:", raises=AssertionError),
     Fault("the head is let go two hours early", "online", (S, "_touched"), "moments(stand.horizon_us)", "moments(stand.horizon_us + 7_200_000_000)"),
-    Fault("groups expire a day early", "online", (online, "_ends"), "return (int(group[2:]) + 1)", "return (int(group[2:]) - 23)"),
+    Fault("groups expire a day early", "online", (online, "_ends"), "return (int(group[2:]) + 1)", "return (int(group[2:]) - 11)"),
     Fault("what is late is written to an expired group's neighbour only", "online", (S, "_touched"), "since[level] or 0", "(since[level] or 0) + 30", ("3h",)),
     Fault("a tile that is there is not merged", "online", (online, "rewritten"), "layout.fold(merged, changed.records[known])", "pass"),
     Fault(

@@ -8,8 +8,9 @@ A fourth level has the recent events, those of one key and microsecond as one: b
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
@@ -26,11 +27,18 @@ from millstream.features.window import SLOT_US
 Array: TypeAlias = np.ndarray[Any, Any]
 MOMENTS = 3
 """The level of events."""
-GROUPS = (36, 24, 32, SLOT_US)
-"""How many b of each level share a blob: three hours, a day, 32 days; and the events of a slot."""
+GROUPS = (12, 12, 32, SLOT_US)
+"""How many b of each level share a blob: an hour, half a day, 32 days; and the events of a slot."""
 _REL_BITS = 29
 _NOTHING: Row = (0,)
-_NO_FIRST, _NO_LAST = b"\xff" * 24, b"\0" * 24
+_READ: dict[str, tuple[str, Callable[[Any], Any], Any]] = {
+    "add": ("q", sum, None),
+    "least": ("d", min, float("inf")),
+    "greatest": ("d", max, float("-inf")),
+    "least pair": ("24s", min, b"\xff" * 24),
+    "greatest pair": ("24s", max, b"\0" * 24),
+}
+"""Of each kind of column: how it is unpacked, how it merges, and what stands there when there is none."""
 
 
 class Layout:
@@ -38,14 +46,18 @@ class Layout:
 
     def __init__(self, definition: Definition) -> None:
         self.columns: list[tuple[str, int]] = []  # how it merges, and its first word
-        self._pairs: list[tuple[int, bool]] = []
         at = 1
         for _, merge, kind in stored(definition):
             packed = kind not in (pa.int64(), pa.float64())
             self.columns.append((f"{merge} pair" if packed else merge, at))
             at += 3 if packed else 1
         self.words = at
+        kinds = [kind for kind, _ in self.columns]
         self._adds = np.array([at for kind, at in self.columns if kind == "add"])
+        self._record = struct.Struct("<8x" + "".join(_READ[kind][0] for kind in kinds))
+        self._merges = [_READ[kind][1] for kind in kinds]
+        self._nothing = [_READ[kind][2] for kind in kinds]
+        self._partial = any(kind != "add" for kind in kinds)
 
     # -- arrays of records
 
@@ -83,51 +95,22 @@ class Layout:
 
     def merged(self, pieces: Iterable[tuple[bytes, int, int]]) -> Row:
         """The states of the tiles low <= b < high of some blobs, merged; a row that begins with 0 when there is none."""
-        words, spans = self.words, []
+        rows, size = list[Row](), self._record.size
         for blob, low, high in pieces:
-            ints = memoryview(blob).cast("q")
-            at = ints[::words]
+            at = memoryview(blob).cast("q")[:: self.words]
             begin = bisect_left(at, low)
             end = bisect_left(at, high, begin)
             if begin < end:
-                spans.append((blob, ints, begin * words, end * words))
-        return tuple([_MERGED[kind](spans, at, words) for kind, at in self.columns]) if spans else _NOTHING
+                rows += self._record.iter_unpack(blob[begin * size : end * size])
+        if not rows:
+            return _NOTHING
+        row = rows[0] if len(rows) == 1 else tuple([merge(column) for merge, column in zip(self._merges, zip(*rows, strict=True), strict=True)])
+        return tuple([None if value == nothing else value for value, nothing in zip(row, self._nothing, strict=True)]) if self._partial else row
 
 
 def _order(records: Array, at: int) -> tuple[Array, Array]:
     """Time and tie of a pair, as numbers."""
     return records[:, at].byteswap().view(np.uint64), records[:, at + 1].byteswap().view(np.uint64)
-
-
-_Spans: TypeAlias = list[tuple[bytes, Any, int, int]]
-
-
-def _sum(spans: _Spans, at: int, words: int) -> int:
-    return sum([sum(ints[begin + at : end : words]) for _, ints, begin, end in spans])
-
-
-def _doubles(spans: _Spans, at: int, words: int) -> Iterator[float]:
-    for blob, _, begin, end in spans:
-        yield from memoryview(blob).cast("d")[begin + at : end : words]
-
-
-def _pairs(spans: _Spans, at: int, words: int) -> Iterator[bytes]:
-    for blob, _, begin, end in spans:
-        for i in range(8 * (begin + at), 8 * end, 8 * words):
-            yield blob[i : i + 24]
-
-
-def _some(found: Any, nothing: Any) -> Any:
-    return None if found == nothing else found
-
-
-_MERGED = {
-    "add": _sum,
-    "least": lambda *of: _some(min(_doubles(*of)), float("inf")),
-    "greatest": lambda *of: _some(max(_doubles(*of)), float("-inf")),
-    "least pair": lambda *of: _some(min(_pairs(*of)), _NO_FIRST),
-    "greatest pair": lambda *of: _some(max(_pairs(*of)), _NO_LAST),
-}
 
 
 class Touched(NamedTuple):
