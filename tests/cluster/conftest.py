@@ -73,3 +73,22 @@ def redis(cluster: Cluster) -> str:
 def postgres(cluster: Cluster) -> str:
     """postgresql://postgres@127.0.0.1:PORT/millstream, an empty database; its user may make others."""
     return brought(cluster, "postgres")
+
+
+@pytest.fixture(scope="session")
+def hdfs(cluster: Cluster) -> Iterator[str]:
+    """hdfs://127.0.0.1:PORT/lake, one namenode; HADOOP_CONF_DIR leads to it."""
+    yield from with_variables(cluster, brought(cluster, "hdfs"))
+
+
+@pytest.fixture(scope="session")
+def ha_hdfs(ha_cluster: Cluster) -> Iterator[str]:
+    """hdfs://mycluster/lake, two namenodes and five datanodes; HADOOP_CONF_DIR leads to it."""
+    yield from with_variables(ha_cluster, brought(ha_cluster, "hdfs", ha=True))
+
+
+def with_variables(cluster: Cluster, url: str) -> Iterator[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in cluster.environment("hdfs").items():
+            patch.setenv(key, value)
+        yield url

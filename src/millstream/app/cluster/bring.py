@@ -46,7 +46,7 @@ class Bringing:
 
     def _one(self, service: Service) -> None:
         try:
-            for need in service.needs:
+            for need in service.needs_at(self._site):
                 self._say(service.name, f"after {need}")
                 while not self._ready[need].wait(_PAUSE_S):
                     self._go_on()
@@ -54,8 +54,11 @@ class Bringing:
                 item.fetch(lambda text: self._say(service.name, text))
                 self._go_on()
             self._render(service)
-            for step in service.steps(self._site):
-                self._take(service, step)
+            steps = service.steps(self._site)
+            first = any(isinstance(step, Once) and not self._done(step).exists() for step in steps)
+            for step in steps:
+                if first or not isinstance(step, Until):  # later starts need no order
+                    self._take(service, step)
             self.await_ready(service)
             for once in service.finish(self._site):
                 self._once(service, once)
@@ -106,8 +109,12 @@ class Bringing:
         merged: dict[str, str | None] = {**os.environ, process.MARK: str(self._site.folder), **more}
         return {key: value for key, value in merged.items() if value is not None}
 
+    def _done(self, once: Once) -> Path:
+        """The file that says that it was done."""
+        return self._site.folder / "once" / once.name
+
     def _once(self, service: Service, once: Once) -> None:
-        done = self._site.folder / "once" / once.name
+        done = self._done(once)
         if done.exists():
             return
         self._say(service.name, f"first start: {once.name}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from millstream.app.cluster.hdfs import Hdfs
 from millstream.app.cluster.kafka import Kafka
 from millstream.app.cluster.postgres import Postgres
 from millstream.app.cluster.redis import Redis
 from millstream.app.cluster.registry import Registry
 from millstream.app.cluster.service import Service
+from millstream.app.cluster.zookeeper import ZooKeeper
 
-SERVICES: dict[str, Service] = {service.name: service for service in (Kafka(), Registry(), Redis(), Postgres())}
+SERVICES: dict[str, Service] = {service.name: service for service in (ZooKeeper(), Kafka(), Registry(), Hdfs(), Redis(), Postgres())}

@@ -83,11 +83,11 @@ class Cluster:
             UsageError: The cluster is there with another size or other ports.
             Unreachable: A service did not become ready.
         """
-        wanted = self._with_needs(names or self._services)
+        wanted = [self._service(name).name for name in names] or list(self._services)
         with alone(self.folder):
             state = State(self.folder)
             self._shape(state, ha)
-            Bringing(self.site, state, say).up([self._service(name) for name in wanted])
+            Bringing(self.site, state, say).up([self._service(name) for name in self._with_needs(wanted)])
 
     def _shape(self, state: State, ha: bool) -> None:
         if state.shape is None:
@@ -226,10 +226,10 @@ class Cluster:
 
     def _with_needs(self, names: Iterable[str]) -> list[str]:
         """Names in an order in which each comes after what it needs."""
-        order: list[str] = []
+        order, site = list[str](), self.site
 
         def add(name: str) -> None:
-            for need in self._service(name).needs:
+            for need in self._service(name).needs_at(site):
                 add(need)
             if name not in order:
                 order.append(name)

@@ -108,7 +108,7 @@ class Once:
 
 @dataclass(frozen=True)
 class Until:
-    """Waits for ports of daemons started before."""
+    """On a first start, waits for ports of daemons started before, on which a later `Once` depends."""
 
     what: str
     ports: Sequence[int]
@@ -123,14 +123,18 @@ class Service:
     Attributes:
         name: What the user calls it.
         setting: The key of a profile that takes its address; empty when none does.
-        needs: Services that must be ready before it is started.
+        needs: Services that must be ready before it is started; `ha_needs` those that its full size needs beside.
         patience_s: How long it may take to become ready on a busy machine.
     """
 
     name: str
     setting: str = ""
     needs: tuple[str, ...] = ()
+    ha_needs: tuple[str, ...] = ()
     patience_s: float = 120.0
+
+    def needs_at(self, site: Site) -> tuple[str, ...]:
+        return self.needs + (self.ha_needs if site.ha else ())
 
     def fetches(self, site: Site) -> Sequence[Fetch]:
         return ()
