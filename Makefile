@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo test check bench docs clean test-cluster
+.PHONY: help setup demo demo-cluster test check bench docs clean test-cluster
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -21,6 +21,11 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup ## the main job: raw events to a watched, experimented-on model, on the embedded default (DIR=demo)
 	$(BIN)/millstream demo --force $(or $(DIR),demo)
+
+demo-cluster: setup ## the same on Kafka, HDFS, Redis and PostgreSQL, beside the laptop's (DIR=demo)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
+	test -f $(or $(DIR),demo)/report.html || $(BIN)/millstream demo --force $(or $(DIR),demo)
+	$(BIN)/millstream --profile cluster demo --force --beside $(or $(DIR),demo) $(or $(DIR),demo)-cluster
 
 test: setup ## all tests that need no service beside them
 	$(BIN)/pytest -n 2 --dist loadfile

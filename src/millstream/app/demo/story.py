@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -20,9 +21,15 @@ from typing import Any
 from rich.console import Console
 from rich.rule import Rule
 
+from millstream.app.demo.beside import Compared, beside, compare
 from millstream.app.demo.traffic import Traffic, replay
+from millstream.app.workspace import Workspace
 from millstream.declare.errors import UsageError, WorkFailed
 
+MILLSTREAM = (sys.executable, "-m", "millstream")
+LAPTOP = "laptop"
+SERVICES = ("kafka", "registry", "redis", "postgres", "hdfs")
+"""What the template's profile `cluster` names."""
 CUT = "2013-11-01"
 END = "2014-01-02"
 
@@ -35,17 +42,40 @@ class Told:
     seconds: dict[str, float] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
     traffic: Traffic = field(default_factory=Traffic)
+    compared: list[Compared] = field(default_factory=list)
 
 
 class Story:
-    """Runs the chapters in a project's folder."""
+    """Runs the chapters in a project's folder.
 
-    def __init__(self, folder: Path, console: Console) -> None:
-        self.told, self.folder, self.console = Told(folder), folder, console
+    Args:
+        profile: Of the project; any but the laptop's stands on a cluster, which is brought up for it and taken down.
+        beside: A laptop's demo to compare with.
+    """
+
+    def __init__(self, folder: Path, console: Console, profile: str = LAPTOP, beside: Path | None = None) -> None:
+        self.told, self.folder, self.console, self.profile, self.beside = Told(folder), folder, console, profile, beside
 
     def tell(self) -> Told:
         """All chapters, in order."""
         self._chapter("A project", lambda: self._verb("init", "--template", "flights", str(self.folder), quiet=True, inside=False))
+        if self.profile == LAPTOP:
+            self._tell()
+        else:
+            try:
+                self._chapter("A cluster on this machine", self._cluster)
+                self._tell()
+            finally:
+                self._verb("cluster", "down")
+        return self.told
+
+    def _cluster(self) -> None:
+        self._verb("cluster", "up", "--ha", *SERVICES)
+        done = subprocess.run(self._command(["cluster", "status", "--json"]), stdout=subprocess.PIPE, check=True)
+        for service in json.loads(done.stdout)["services"].values():
+            os.environ.update(service["environment"])  # where clients find what no URL says
+
+    def _tell(self) -> None:
         self._chapter("Real data: the flights that left New York in 2013", self._data)
         self._chapter("January to October: files -> log -> lake, exactly once", lambda: self._verb("ingest"))
         self._chapter("Tables, features, a training set, two models", lambda: self._verb("run"))
@@ -57,7 +87,14 @@ class Story:
         self._chapter("The monitors", lambda: self._keep("monitors", "monitor", allowed=(0, 4)))
         self._chapter("One prediction, traced to its source", lambda: self._keep("trace", "trace", self.told.traffic.traced))
         self._chapter("Proof: no gap, no overlap, no double", lambda: self._keep("verify", "verify"))
-        return self.told
+        if self.beside is not None:
+            self._chapter(f"Beside the laptop's: {self.beside}", self._compare)
+
+    def _compare(self) -> None:
+        assert self.beside is not None
+        there = subprocess.run([*MILLSTREAM, "--project", str(self.beside), "experiment", "show", "--json"], stdout=subprocess.PIPE, check=True)
+        with Workspace.open(str(self.folder), self.profile) as ours, beside(self.beside) as theirs:
+            self.told.compared = compare(ours, theirs, {"here": self.told.found["experiments"], "there": json.loads(there.stdout)})
 
     def _chapter(self, title: str, work: Any) -> None:
         self.console.print(Rule(f"[bold]{len(self.told.seconds) + 1}. {title}", align="left", style="dim"))
@@ -66,7 +103,7 @@ class Story:
         self.told.seconds[title] = time.perf_counter() - begun
 
     def _command(self, words: Sequence[str], inside: bool = True) -> list[str]:
-        return [sys.executable, "-m", "millstream", *(["--project", str(self.folder)] if inside else []), *words]
+        return [*MILLSTREAM, *(["--project", str(self.folder), "--profile", self.profile] if inside else []), *words]
 
     def _verb(self, *words: str, quiet: bool = False, inside: bool = True) -> None:
         self.console.print(f"[dim]$ millstream {' '.join(words)}[/]")
@@ -97,8 +134,7 @@ class Story:
     def _up(self) -> Iterator[str]:
         port = _free_port()
         log = (self.folder / ".millstream" / "up.log").open("wb")
-        process = subprocess.Popen([sys.executable, "-m", "millstream", "--project", str(self.folder), "--set", f"serve.port={port}", "up", "--no-console"],
-                                   stdout=log, stderr=log)  # fmt: skip
+        process = subprocess.Popen([*self._command([]), "--set", f"serve.port={port}", "up", "--no-console"], stdout=log, stderr=log)
         url = f"http://127.0.0.1:{port}"
         try:
             self.console.print(f"[dim]$ millstream up     # collector, endpoint, sinks, schedules: {url}[/]")

@@ -18,6 +18,8 @@ def show(told: Told, console: Console) -> None:
     for experiment in told.found["experiments"]:
         console.print(_experiment(experiment))
     console.print(_monitors(told.found["monitors"]))
+    if told.compared:
+        console.print(_compared(told))
     total = sum(told.seconds.values())
     name = told.folder
     console.print(Panel.fit(
@@ -70,6 +72,13 @@ def _experiment(found: dict[str, Any]) -> Table:
                       f"{arm['low']:+.4f} to {arm['high']:+.4f}" if arm.get("low") is not None else "")  # fmt: skip
     table.caption = found.get("verdict", "")
     table.caption_justify = "left"
+    return table
+
+
+def _compared(told: Told) -> Table:
+    table = _table("Beside the laptop's", "what", "here", "laptop", "rows that differ", "", right=("here", "laptop", "rows that differ"))
+    for one in told.compared:
+        table.add_row(one.what, one.here, one.there, "" if one.differ is None else f"{one.differ:,}", "[green]the same[/]" if one.same else "[red]differs[/]")
     return table
 
 

