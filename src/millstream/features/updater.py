@@ -67,6 +67,9 @@ class Updater:
         lake: Where the ids of earlier records are read from on take-over, when the stream drops duplicates; without it (or before
             the stream has a table) they are read again from the log's beginning.
         clock: Seconds that only grow.
+
+    Attributes:
+        forgotten: The store no longer knows a definition that was active: it must be filled again.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Updater:
         self.topic = topic_of(log, schemas, stream).topic
         self.partitions = list(range(self.topic.partitions) if partitions is None else partitions)
         self._stands: dict[str, dict[int, int]] = {}
+        self._known: set[str] = set()
         self._expired = clock()
         self._begin()
         self._reader = log.reader(stream.name, self.positions())
@@ -105,6 +109,7 @@ class Updater:
             self._expired = self.clock()
             for definition in self._active():
                 self.store.expire(definition)
+            self._look()
         return done
 
     def _step(self, timeout: timedelta) -> Applied:
@@ -128,8 +133,8 @@ class Updater:
         return done
 
     def run(self, stop: threading.Event) -> None:
-        """Apply what comes until `stop`."""
-        while not stop.is_set():
+        """Apply what comes until `stop`, or until the store has forgotten a definition: it was dropped, or the store has lost all it had."""
+        while not stop.is_set() and not self.forgotten:
             if self._active():
                 self.step(timedelta(milliseconds=250))
             else:
@@ -159,11 +164,15 @@ class Updater:
         self._reload()
 
     def _reload(self) -> None:
-        self._checked = self.clock()
-        for definition in self.definitions:
-            found = self.store.applied(definition.generation)
-            if found is not None and found.active:
-                self._stands[definition.generation] = dict(found.offsets)
+        self._stands |= self._look()
+
+    def _look(self) -> dict[str, dict[int, int]]:
+        """Positions of the definitions that are active in the store."""
+        self._checked, found = self.clock(), {d.generation: self.store.applied(d.generation) for d in self.definitions}
+        self.forgotten = any(found[generation] is None for generation in self._known)
+        active = {generation: dict(applied.offsets) for generation, applied in found.items() if applied is not None and applied.active}
+        self._known |= active.keys()
+        return active
 
     def _adopt(self, wait_s: float = 1.0) -> None:
         """Look now and then whether a filling has become whole; then read from where it stands."""

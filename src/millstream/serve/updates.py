@@ -125,6 +125,7 @@ class Updates:
                 if worker.trouble != str(error):
                     log.warning("the feature updater of %s begins again: %s", stream, error, exc_info=not isinstance(error, MillstreamError))
                 worker.trouble = str(error)
+                self._known.clear()  # a store that was lost and found may stand further back
                 worker.stop.wait(PAUSE_S)
 
     def _let_go(self, stream: str, definitions: list[Definition]) -> None:

@@ -19,9 +19,10 @@ from millstream.declare.errors import Busy, ConfigError, Corrupt, Full, Millstre
 Command: TypeAlias = tuple[Any, ...]
 CONNECT_S, ANSWER_S = 3.0, 30.0
 _SCHEMES = ("redis", "rediss")
-_FULL = ("OOM", "MISCONF", "NOREPLICAS")
-_DOWN = ("LOADING", "READONLY", "MASTERDOWN", "BUSY", "TRYAGAIN", "CLUSTERDOWN")
-_CONFIG = ("NOAUTH", "WRONGPASS", "NOPERM", "MOVED", "ERR DB index", "ERR invalid DB", "ERR AUTH")
+# The driver has a class for some errors, whose code it takes off; the others begin with it.
+_CONFIG = (redis.AuthenticationError, redis.exceptions.NoPermissionError, redis.exceptions.MovedError)
+_DOWN = (redis.BusyLoadingError, redis.ReadOnlyError, redis.exceptions.MasterDownError, redis.exceptions.TryAgainError)
+_SAID_CONFIG, _SAID_DOWN, _SAID_FULL = ("NOAUTH", "WRONGPASS", "DB index", "invalid DB"), ("BUSY",), ("OOM", "MISCONF", "NOREPLICAS")
 
 
 class Address:
@@ -102,13 +103,13 @@ class Wire:
 def told(error: redis.RedisError, address: Address) -> MillstreamError:
     """The one place where Redis's errors become ours."""
     said, where = str(error), f"Redis at {address.told}"
-    if isinstance(error, redis.AuthenticationError) or said.startswith(_CONFIG):
+    if isinstance(error, _CONFIG) or said.startswith(_SAID_CONFIG):
         return ConfigError(f"{where} does not let us: {said}; look at its user, its password and the number of the database")
-    if isinstance(error, redis.exceptions.BusyLoadingError | redis.ReadOnlyError) or said.startswith(_DOWN):
+    if isinstance(error, _DOWN) or said.startswith(_SAID_DOWN):
         return Busy(f"{where} is not ready: {said}")
     if isinstance(error, redis.ConnectionError | redis.TimeoutError):
         return Unreachable(f"{where} does not answer: {said}")
-    if isinstance(error, redis.exceptions.OutOfMemoryError) or said.startswith(_FULL):
+    if isinstance(error, redis.exceptions.OutOfMemoryError) or said.startswith(_SAID_FULL):
         return Full(f"{where} takes no writes: {said}; give it memory (maxmemory), disk or its replicas")
     return Corrupt(f'{where}: {said}; is "{address.prefix}:*" in use by something else? Add ?prefix=NAME to the URL')
 
