@@ -73,6 +73,16 @@ def test_secrets_are_read_and_never_shown(root: Path) -> None:
     assert made.state == "postgresql://me:secret@db/millstream"
 
 
+def test_a_password_in_a_url_may_be_a_reference(root: Path) -> None:
+    url = "kafka://alice:env:KAFKA_PASSWORD@b-1:9093,b-2:9093?replication=2"
+    made = read(root, flags={"log": url}, environment={"KAFKA_PASSWORD": "s/e@t"})
+    assert made.log == "kafka://alice:s%2Fe%40t@b-1:9093,b-2:9093?replication=2" and origins(made)["log"][0] == url
+    (root / "password").write_text("tell\n")
+    assert read(root, flags={"log": "kafka://alice:file:password@b:9093"}).log == "kafka://alice:tell@b:9093"
+    with pytest.raises(ConfigError, match="nothing is at env:KAFKA_PASSWORD"):
+        read(root, flags={"log": url})
+
+
 @pytest.mark.parametrize(("flags", "environment", "profile", "words"), [
     ({"serve.prt": "1"}, {}, None, ["serve.prt", 'did you mean "serve.port"?', "--set"]),
     ({"serve.port": "http"}, {}, None, ["serve.port", "http", "--set"]),

@@ -18,7 +18,7 @@ from millstream.declare.errors import ConfigError, Corrupt, Fenced, Full, Millst
 from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET
 from millstream.engines.kafka.address import address_of
 from millstream.engines.kafka.errors import Faults, mapped, told
-from millstream.engines.kafka.framing import RAW_AVRO, Headers, Records, Texts, framed, headers, holes, slices
+from millstream.engines.kafka.framing import RAW_AVRO, Headers, Records, Texts, envelopes, framed, headers, holes, slices
 from millstream.engines.kafka.positions import read_record, record
 from millstream.log.contract import SCHEMA, WIDER, rows
 from millstream.log.port import RAW, RAW_SCHEMA_ID, Slice
@@ -51,7 +51,7 @@ def texts() -> Texts:
 def records(values: list[bytes | None], at: int = 100, envelope: list[Headers] | None = None) -> Records:
     """At offsets with a hole after each."""
     offsets = at + 2 * np.arange(len(values), dtype=np.int64)
-    return Records(values, offsets, np.full(len(values), 1_700_000_000_000, np.int64), envelope or [])
+    return Records(values, offsets, np.full(len(values), 1_700_000_000_000, np.int64), *envelopes(envelope or []))
 
 
 def read(texts: Texts, made: Records) -> list[Slice]:

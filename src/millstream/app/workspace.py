@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from millstream.declare.errors import ConfigError
 from millstream.declare.features import Features
 from millstream.declare.registry import engine
 from millstream.declare.source import FileReader, Source
@@ -72,6 +73,11 @@ class Workspace:
 
     @cached_property
     def schemas(self) -> Schemas:
+        if not self.settings.registry:
+            try:
+                engine("schemas", self.settings.log)
+            except ConfigError as error:
+                raise ConfigError(f"{error}. Such a log keeps no schemas beside its events: set registry to a schema registry, http://HOST:PORT") from error
         return self._engine("schemas", self.settings.registry or self.settings.log)
 
     @cached_property

@@ -6,6 +6,7 @@ Later layers win: base (sections of millstream.toml), profile, environment, flag
 from __future__ import annotations
 
 import re
+import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,7 +56,9 @@ MEANINGS: dict[str, str] = {
 SECRETS = ("serve.token", "console.token", "alerts.webhook")
 """Keys whose value is never shown, and in files and flags is given by reference only: `env:NAME` or `file:PATH`."""
 _PATHS = ("log", "registry", "lake", "online", "tracking", "state")
-_PASSWORD = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
+_PASSWORD = re.compile(r"(?<=://)([^/@:]*):(?!env:|file:)[^/@]*@")
+_REFERRED = re.compile(r"(?<=://)([^/@:]*):((?:env|file):[^@]+)@")
+_HOSTS = re.compile(r"\w+:[\w.-]+:\d+(,[\w.-]+:\d+)*(/.*|\?.*)?")
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,16 @@ def _is_reference(key: str, value: Any) -> bool:
 def _shown(key: str, value: Any) -> str:
     if key in SECRETS and value and not _is_reference(key, value):
         return "(hidden)"
-    return _PASSWORD.sub(r"\1:(hidden)@", str(value))
+    return masked(str(value))
+
+
+def masked(url: str) -> str:
+    """The URL as it may be shown: a password stands there only as a reference.
+
+    >>> masked("kafka://alice:secret@broker:9093"), masked("kafka://alice:env:KAFKA_PASSWORD@broker:9093")
+    ('kafka://alice:(hidden)@broker:9093', 'kafka://alice:env:KAFKA_PASSWORD@broker:9093')
+    """
+    return _PASSWORD.sub(r"\1:(hidden)@", url)
 
 
 def _settled(key: str, value: Any, root: Path, secret: Callable[[str], str | None]) -> str | int:
@@ -187,16 +199,29 @@ def _settled(key: str, value: Any, root: Path, secret: Callable[[str], str | Non
         return int(value)
     if not isinstance(value, str):
         raise ConfigError(f"{key} is a text; it is {type(value).__name__}")
-    return _absolute(value, root) if key in _PATHS else value
+    return _absolute(_with_password(key, value, secret), root) if key in _PATHS else value
+
+
+def _with_password(key: str, url: str, secret: Callable[[str], str | None]) -> str:
+    """`scheme://user:env:NAME@host` with what the reference stands for."""
+    referred = _REFERRED.search(url)
+    if referred is None:
+        return url
+    found = secret(referred[2])
+    if not found:
+        raise ConfigError(f"{key} = {url}: nothing is at {referred[2]}")
+    return _REFERRED.sub(lambda part: f"{part[1]}:{urllib.parse.quote(found, safe='')}@", url)
 
 
 def _absolute(url: str, root: Path) -> str:
-    """`sqlite:PATH`, `mlflow:PATH`, `file:PATH` and `PATH` made absolute; other URLs as they are.
+    """`sqlite:PATH`, `mlflow:PATH`, `file:PATH` and `PATH` made absolute; other URLs, and `kafka:HOST:PORT`, as they are.
 
     >>> _absolute("sqlite:.millstream/log.db", Path("/p")), _absolute("kafka://broker:9092", Path("/p")), _absolute("lake", Path("/p"))
     ('sqlite:/p/.millstream/log.db', 'kafka://broker:9092', '/p/lake')
+    >>> _absolute("kafka:b-1:9092,b-2:9092", Path("/p"))
+    'kafka:b-1:9092,b-2:9092'
     """
-    if not url or "://" in url:
+    if not url or "://" in url or _HOSTS.fullmatch(url):
         return url
     scheme, colon, path = url.rpartition(":")
     return f"{scheme}{colon}{root / path}"

@@ -8,6 +8,7 @@ sending.py    appends: an idempotent producer, acknowledged by all replicas in s
 writing.py    fenced writers of splits: transactions
 positions.py  the positions of splits: a record each, of a compacted topic
 reading.py    read-committed readers whose position passes holes
+collecting.py a rest for the garbage collector while a hundred thousand records are made
 sharing.py    who reads which partitions: a consumer group, used for nothing else
 errors.py     librdkafka's errors as ours
 """

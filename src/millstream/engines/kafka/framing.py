@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -109,13 +109,29 @@ class Records:
 
     Attributes:
         stamps_ms: The log's time of each record.
-        headers: Of each record; empty when none has any.
+        ids, arrivals: What its headers say, as found; empty when none says anything.
     """
 
     values: Sequence[bytes | None]
     offsets: Ints
     stamps_ms: Ints
-    headers: Sequence[Headers] = field(default_factory=list)
+    ids: Sequence[bytes | None] = ()
+    arrivals: Sequence[bytes | None] = ()
+
+
+def envelopes(given: Sequence[Headers]) -> tuple[list[bytes | None], list[bytes | None]]:
+    """Ids and arrivals out of each record's headers; none at all where nobody has any."""
+    if not any(given):
+        return [], []
+    ids: list[Any] = [None] * len(given)
+    arrivals: list[Any] = [None] * len(given)
+    for at, one in enumerate(given):
+        for name, value in one or ():
+            if name == EVENT_ID:
+                ids[at] = value
+            elif name == ARRIVED_AT:
+                arrivals[at] = value
+    return ids, arrivals
 
 
 def slices(texts: Texts, topic: str, partition: int, start: int, records: Records) -> list[Slice]:
@@ -207,27 +223,21 @@ class _Envelope:
 
 
 def _envelope(records: Records) -> _Envelope:
-    count, arrived, wrong = len(records.values), records.stamps_ms * 1000, dict[int, str]()
-    ids: list[Any] = [None] * count
-    given: list[Any] = [None] * count
-    for at, one in enumerate(records.headers):
-        for name, value in one or ():
-            if name == EVENT_ID:
-                ids[at] = value
-            elif name == ARRIVED_AT:
-                given[at] = value
+    arrived, wrong = records.stamps_ms * 1000, dict[int, str]()
+    if not records.ids:
+        return _Envelope(pa.nulls(len(records.values), pa.string()), arrived, wrong)
     try:
-        texts = pa.array(ids, pa.binary()).cast(pa.string())
+        ids = pa.array(records.ids, pa.binary()).cast(pa.string())
     except pa.ArrowInvalid:
-        texts = pa.array([_text(value, at, wrong) for at, value in enumerate(ids)], pa.string())
-    if any(value is not None for value in given):
+        ids = pa.array([_text(value, at, wrong) for at, value in enumerate(records.ids)], pa.string())
+    found = pa.array(records.arrivals, pa.binary())
+    if found.null_count < len(found):
         try:
-            found = pa.array(given, pa.binary()).cast(pa.string()).cast(pa.int64())
+            found = found.cast(pa.string()).cast(pa.int64())
         except pa.ArrowInvalid:
-            found = pa.array([_number(value, at, wrong) for at, value in enumerate(given)], pa.int64())
-        told = np.asarray(found.is_valid())
-        arrived = np.where(told, np.asarray(found.fill_null(0)), arrived)
-    return _Envelope(texts, arrived, wrong)
+            found = pa.array([_number(value, at, wrong) for at, value in enumerate(records.arrivals)], pa.int64())
+        arrived = np.where(np.asarray(found.is_valid()), np.asarray(found.fill_null(0)), arrived)
+    return _Envelope(ids, arrived, wrong)
 
 
 def _text(value: bytes | None, at: int, wrong: dict[int, str]) -> str | None:

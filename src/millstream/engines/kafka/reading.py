@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import timedelta
 
 import numpy as np
@@ -16,8 +13,9 @@ from confluent_kafka.admin import OffsetSpec
 
 from millstream.declare.errors import NotFound, Recreated, Transient, Truncated, Unreachable
 from millstream.engines.kafka.address import Address
+from millstream.engines.kafka.collecting import no_collection
 from millstream.engines.kafka.errors import Faults, mapped, told
-from millstream.engines.kafka.framing import Records, Texts, holes, slices
+from millstream.engines.kafka.framing import Records, Texts, envelopes, holes, slices
 from millstream.engines.kafka.topics import Topics, uuid_of
 from millstream.log.port import Slice, Topic
 
@@ -82,30 +80,24 @@ class KafkaReader:
     def _take(self, most: int, timeout_s: float) -> None:
         """What the client has, decoded; the first is waited for. When it raises, the same is read again."""
         with mapped(self._what):
-            messages = pull(self._consumer, most, timeout_s)
-        if not messages:
+            taken = pull(self._consumer, most, timeout_s)
+        if not taken:
             self._faults.check()
             return
         try:
-            self._decode(messages)
+            with no_collection():
+                ends, found = self._events([m for m in taken if m.error() is not None]), _by_partition(taken)
+                del taken
+            for partition, records in found:
+                if partition in self._at:
+                    self._keep(partition, slices(self._texts, self._topic.name, partition, self._read[partition], records))
+            for partition, end in ends.items():
+                if partition in self._at and end > self._read[partition]:
+                    self._pass(partition, end)
         except BaseException:
             for partition in self._at:
                 self.seek(partition, self._at[partition])
             raise
-
-    def _decode(self, messages: list[Message]) -> None:
-        ends: dict[int, int] = {}
-        if any(map(Message.error, messages)):
-            ends = self._events([m for m in messages if m.error() is not None])
-            messages = [m for m in messages if m.error() is None]
-        places = np.fromiter(map(Message.partition, messages), np.int64, len(messages))
-        for partition in np.unique(places).tolist():
-            mine = messages if places[0] == partition and (places == partition).all() else [messages[at] for at in np.flatnonzero(places == partition)]
-            if partition in self._at:
-                self._keep(partition, slices(self._texts, self._topic.name, partition, self._read[partition], _records(mine)))
-        for partition, end in ends.items():
-            if partition in self._at and end > self._read[partition]:
-                self._pass(partition, end)
 
     def _keep(self, partition: int, pieces: list[Slice]) -> None:
         self._ahead[partition].extend(pieces)
@@ -221,35 +213,22 @@ def pull(consumer: Consumer, most: int, timeout_s: float) -> list[Message]:
     first = consumer.poll(timeout_s)
     if first is None:
         return []
-    with _no_collection():
+    with no_collection():
         return [first, *consumer.consume(most - 1, 0)] if most > 1 else [first]
 
 
-_collecting = threading.Lock()
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """A hundred thousand new objects start the garbage collector again and again: it takes half of the time of a read."""
-    with _collecting:
-        was = gc.isenabled()
-        gc.disable()
-        try:
-            yield
-        finally:
-            if was:
-                gc.enable()
-
-
-def _records(messages: list[Message]) -> Records:
-    count = len(messages)
-    given = list(map(Message.headers, messages))
-    return Records(
-        list(map(Message.value, messages)),
-        np.fromiter(map(Message.offset, messages), np.int64, count),
-        np.fromiter((stamp for _, stamp in map(Message.timestamp, messages)), np.int64, count),
-        given if any(given) else [],
-    )
+def _by_partition(messages: list[Message]) -> list[tuple[int, Records]]:
+    """The records of each partition, as plain as they can be: what a message holds is asked of it once."""
+    if any(map(Message.error, messages)):
+        messages = [m for m in messages if m.error() is None]
+    places = np.fromiter(map(Message.partition, messages), np.int64, len(messages))
+    found = []
+    for partition in np.unique(places).tolist():
+        mine = messages if (places == partition).all() else [messages[at] for at in np.flatnonzero(places == partition)]
+        stamps = np.fromiter((stamp for _, stamp in map(Message.timestamp, mine)), np.int64, len(mine))
+        offsets = np.fromiter(map(Message.offset, mine), np.int64, len(mine))
+        found.append((partition, Records(list(map(Message.value, mine)), offsets, stamps, *envelopes(list(map(Message.headers, mine))))))
+    return found
 
 
 def _cut(piece: Slice, rows: int) -> tuple[Slice, Slice]:

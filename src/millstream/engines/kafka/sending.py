@@ -16,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from millstream.declare.errors import Full, MillstreamError, NotFound, UsageError
 from millstream.engines.kafka.address import Address
+from millstream.engines.kafka.collecting import no_collection
 from millstream.engines.kafka.errors import Faults, cause, mapped, told
 from millstream.engines.kafka.framing import Headers, Texts, framed, headers
 from millstream.engines.kafka.topics import Topics
@@ -69,7 +70,8 @@ class Encoder:
         if largest > limit:
             raise UsageError(f'topic "{append.topic}": a record of {largest:,} bytes is larger than the {limit:,} that one may have; '
                              "raise max_message_bytes in the URL of `log`, and max.message.bytes of the topic")  # fmt: skip
-        return Prepared(append.topic, append.partition, values, headers(append.rows))
+        with no_collection():
+            return Prepared(append.topic, append.partition, values, headers(append.rows))
 
     def forget(self, topic: str) -> None:
         """It may have other partitions now, or none."""
