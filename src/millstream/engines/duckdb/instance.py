@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ import duckdb
 
 from millstream.declare.duration import micros
 from millstream.declare.errors import ConfigError, Full, WorkFailed
+from millstream.engines.duckdb.copies import AT_MOST
 from millstream.engines.duckdb.relations import text
 
 _NUMBERS = itertools.count()
@@ -27,31 +29,34 @@ _NUMBERS = itertools.count()
 
 @dataclass(frozen=True)
 class Options:
-    """Of the URL `duckdb:?memory_limit=4GB&threads=2&timeout=30s`.
+    """Of the URL `duckdb:?memory_limit=4GB&threads=2&timeout=30s&copies=20GB`.
 
     Attributes:
         memory_limit: Of one query; beyond it the query spills. Half of the machine's memory when not said.
         threads: Of one query; None is every core.
         timeout_s: Seconds after which a query is stopped; None never.
+        copies_bytes: What copies of a lake's files that are not on this machine may take of the disk.
     """
 
     memory_limit: str
     threads: int | None = None
     timeout_s: float | None = None
+    copies_bytes: int = AT_MOST
 
     @classmethod
     def read(cls, url: str) -> Options:
         """Raises ConfigError, naming the options there are."""
         given = dict(parse_qsl(url.partition("?")[2]))
-        unknown = set(given) - {"memory_limit", "threads", "timeout"}
+        unknown = set(given) - {"memory_limit", "threads", "timeout", "copies"}
         if unknown:
-            raise ConfigError(f'compute = "{url}": no option "{min(unknown)}"; known: memory_limit, threads, timeout')
+            raise ConfigError(f'compute = "{url}": no option "{min(unknown)}"; known: memory_limit, threads, timeout, copies')
         try:
             threads = int(given["threads"]) if "threads" in given else None
             timeout = micros(given["timeout"]) / 1e6 if "timeout" in given else None
+            copies = _bytes(given["copies"]) if "copies" in given else AT_MOST
         except ValueError as error:
             raise ConfigError(f'compute = "{url}": {error}') from None
-        return cls(given.get("memory_limit") or _half_of_memory(), threads, timeout)
+        return cls(given.get("memory_limit") or _half_of_memory(), threads, timeout, copies)
 
     def config(self, spill: Path) -> dict[str, str | bool | int | float | list[str]]:
         config: dict[str, str | bool | int | float | list[str]] = {
@@ -64,6 +69,13 @@ class Options:
         if self.threads:
             config["threads"] = self.threads
         return config
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"(\d+)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise ValueError(f'"{text}" is no size; write 500MB or 20GB')
+    return int(found[1]) << (10 * " KMGT".index(found[2].upper() or " "))
 
 
 def _half_of_memory() -> str:

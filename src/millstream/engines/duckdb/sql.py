@@ -1,4 +1,4 @@
-"""DuckDB, as the sql port. `DuckDbSql("duckdb", folder)`; options in the URL: `duckdb:?memory_limit=4GB&threads=2&timeout=30s`.
+"""DuckDB, as the sql port. `DuckDbSql("duckdb", folder)`; options in the URL: `duckdb:?memory_limit=4GB&threads=2&timeout=30s&copies=20GB`.
 
 Every query runs on an instance of its own that sees the files of its tables and nothing else: no other file, no network, no
 extension, no setting. Several threads may query at once; the result of one query belongs to one thread at a time.
@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from millstream.declare.errors import WorkFailed
+from millstream.engines.duckdb.copies import Copies
 from millstream.engines.duckdb.instance import Bench, Instance, Options
 from millstream.engines.duckdb.relations import attach, paths
 from millstream.engines.duckdb.values import bind
@@ -29,7 +30,9 @@ class DuckDbSql:
     """The sql port on DuckDB."""
 
     def __init__(self, url: str, folder: Path) -> None:
-        self._bench = Bench(Options.read(url), Path(folder).absolute())
+        options = Options.read(url)
+        self._bench = Bench(options, Path(folder).absolute())
+        self._copies = Copies(self._bench.folder / "copies", options.copies_bytes)
 
     def query(self, sql: str, tables: Mapping[str, Relation], params: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
         return self._run((), sql, tables, params or {}, on_disk=False)
@@ -61,9 +64,9 @@ class DuckDbSql:
     ) -> pa.RecordBatchReader:
         instance = self._bench.take(on_disk=on_disk)
         try:
+            relations = self._copies.local(_used(tables, result, *statements), instance.scratch / "copies")
             with instance.errors():
                 last = _one(instance, result)
-                relations = _used(tables, result, *statements)
                 for table, relation in relations.items():
                     attach(instance.connection, table, relation)
                 instance.lock(paths(relations))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import BinaryIO, TypeVar, cast
 
+os.environ.setdefault("RUST_LOG", "off")  # read at the import: a failover would else be thousands of lines on stderr, of what is waited out anyway
 from hdfs_native import Client, WriteOptions
 
 from millstream.declare.errors import Unreachable, UsageError
@@ -18,8 +19,8 @@ from millstream.engines.hdfs.streams import Download, Sent, Upload
 from millstream.lake.patience import Patience, patiently
 
 T = TypeVar("T")
-_OURS = {"dfs.client.failover.max.attempts": "0"}
-"""The drivers ask each namenode once; how long it is asked again is for `lake/patience.py` to say."""
+_OURS = {"dfs.client.failover.max.attempts": "3", "dfs.client.failover.sleep.base.millis": "50", "dfs.client.failover.sleep.max.millis": "200"}
+"""The driver asks each namenode (0 attempts: one of them only), and soon gives up; how long to ask again is for `lake/patience.py` to say."""
 _MINE = "is already the current lease holder"  # in the namenode's words
 
 
