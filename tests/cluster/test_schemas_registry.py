@@ -17,7 +17,7 @@ from millstream.log.port import Schemas
 def emptied(url: str) -> None:
     """A registry without subjects."""
     registry = RegistrySchemas(url)
-    for subject in registry._ask("GET", "/subjects?deleted=true"):
+    for subject in map(registry_module._quoted, registry._ask("GET", "/subjects?deleted=true")):
         for how in ("", "?permanent=true"):
             registry._ask("DELETE", f"/subjects/{subject}{how}", missing=True)
         registry._ask("DELETE", f"/config/{subject}", missing=True)
@@ -45,6 +45,14 @@ class TestRegistrySchemas(SchemasContract):
     def test_a_schema_of_two_subjects_has_one_id(self, schemas: Schemas) -> None:
         assert schemas.register("t", SCHEMA) == schemas.register("a/b c", SCHEMA)
         assert schemas.versions("a/b c") == schemas.versions("t")
+
+    def test_a_class_may_be_renamed(self, schemas: Schemas) -> None:
+        """A registry holds the record's name to be part of the schema; here it is the name of a Python class."""
+        enum = '{"type": "record", "name": "%s", "fields": [{"name": "k", "type": {"type": "enum", "name": "%s_k", "symbols": ["a", "b"]}}%s]}'
+        first = schemas.register("t", enum % ("Visit", "Visit", ""))
+        assert schemas.register("t", enum % ("Visited", "Visited", "")) == first
+        second = schemas.register("t", enum % ("Visited", "Visited", ', {"name": "n", "type": ["null", "long"], "default": null}'))
+        assert schemas.versions("t") == [first, second] and json.loads(schemas.schema(second))["name"] == "Visit"
 
     def test_a_registry_that_is_away(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(registry_module, "PAUSE_S", 0.01)

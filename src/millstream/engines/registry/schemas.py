@@ -40,11 +40,13 @@ class RegistrySchemas:
         self._lock = threading.Lock()
 
     def register(self, subject: str, schema: str, compatibility: str = "backward") -> int:
-        at = f"/subjects/{_quoted(subject)}"
+        at, known = f"/subjects/{_quoted(subject)}", self.versions(subject)
+        if known:
+            schema = json.dumps(named_alike(json.loads(schema), json.loads(self.schema(known[-1]))))
         found = self._ask("POST", at, {"schema": schema}, missing=True)
         if found is not None:
             return int(found["id"])
-        check(compatibility, schema, [self.schema(known) for known in self.versions(subject)], subject=subject)
+        check(compatibility, schema, [self.schema(one) for one in known], subject=subject)
         self._ask("PUT", f"/config/{_quoted(subject)}", {"compatibility": compatibility.upper()})
         return int(self._ask("POST", f"{at}/versions", {"schema": schema})["id"])
 
@@ -117,6 +119,31 @@ class RegistrySchemas:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def named_alike(new: Any, old: Any) -> Any:
+    """The new schema, its types named as the old one's at the same places.
+
+    A registry holds a record's name to be part of it, and an enum's; here they are names of Python classes, which may change.
+
+    >>> named_alike({"type": "record", "name": "Visited", "fields": []}, {"type": "record", "name": "Visit", "fields": []})
+    {'type': 'record', 'name': 'Visit', 'fields': []}
+    """
+    if isinstance(new, list) and isinstance(old, list):
+        return [next((named_alike(branch, other) for other in old if _kind(other) == _kind(branch)), branch) for branch in new]
+    if not isinstance(new, dict) or not isinstance(old, dict) or _kind(new) != _kind(old):
+        return new
+    made = {**new, **{key: named_alike(new[key], old.get(key)) for key in ("items", "values", "type") if key in new}}
+    if "name" in old and _kind(new) in ("record", "enum", "fixed"):
+        made["name"] = old["name"]
+    if "fields" in new:
+        others = {field["name"]: field for field in old.get("fields", ())}
+        made["fields"] = [{**f, "type": named_alike(f["type"], others.get(f["name"], {}).get("type"))} for f in new["fields"]]
+    return made
+
+
+def _kind(schema: Any) -> Any:
+    return schema.get("type") if isinstance(schema, dict) else schema
 
 
 def _quoted(subject: str) -> str:
