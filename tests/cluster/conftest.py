@@ -75,20 +75,26 @@ def postgres(cluster: Cluster) -> str:
     return brought(cluster, "postgres")
 
 
-@pytest.fixture(scope="session")
-def hdfs(cluster: Cluster) -> Iterator[str]:
+# Clients of Hadoop find their cluster by the environment, which is one for the process: it is set for each test, not for the session.
+@pytest.fixture
+def hdfs(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> str:
     """hdfs://127.0.0.1:PORT/lake, one namenode; HADOOP_CONF_DIR leads to it."""
-    yield from with_variables(cluster, brought(cluster, "hdfs"))
+    return with_variables(cluster, monkeypatch, brought(cluster, "hdfs"))
 
 
-@pytest.fixture(scope="session")
-def ha_hdfs(ha_cluster: Cluster) -> Iterator[str]:
+@pytest.fixture
+def ha_hdfs(ha_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> str:
     """hdfs://mycluster/lake, two namenodes and five datanodes; HADOOP_CONF_DIR leads to it."""
-    yield from with_variables(ha_cluster, brought(ha_cluster, "hdfs", ha=True))
+    return with_variables(ha_cluster, monkeypatch, brought(ha_cluster, "hdfs", ha=True))
 
 
-def with_variables(cluster: Cluster, url: str) -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        for key, value in cluster.environment("hdfs").items():
-            patch.setenv(key, value)
-        yield url
+@pytest.fixture
+def spark(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> str:
+    """spark://yarn; the variables that Spark's clients need are set."""
+    return with_variables(cluster, monkeypatch, brought(cluster, "spark"))
+
+
+def with_variables(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, url: str) -> str:
+    for key, value in cluster.environment().items():
+        monkeypatch.setenv(key, value)
+    return url

@@ -8,6 +8,8 @@ from millstream.app.cluster.postgres import Postgres
 from millstream.app.cluster.redis import Redis
 from millstream.app.cluster.registry import Registry
 from millstream.app.cluster.service import Service
+from millstream.app.cluster.spark import Spark
+from millstream.app.cluster.yarn import Yarn
 from millstream.app.cluster.zookeeper import ZooKeeper
 
-SERVICES: dict[str, Service] = {service.name: service for service in (ZooKeeper(), Kafka(), Registry(), Hdfs(), Redis(), Postgres())}
+SERVICES: dict[str, Service] = {service.name: service for service in (ZooKeeper(), Kafka(), Registry(), Hdfs(), Yarn(), Spark(), Redis(), Postgres())}

@@ -162,9 +162,9 @@ class Cluster:
         return self._service(service).address(self.site)
 
     def environment(self, *names: str) -> dict[str, str]:
-        """Variables that clients of these services need (all by default), such as HADOOP_CONF_DIR."""
+        """Variables that clients of these services need (of all that were started, by default), such as HADOOP_CONF_DIR."""
         site = self.site
-        return {key: value for name in names or self._services for key, value in self._service(name).environment(site).items()}
+        return {key: value for name in names or self.used() for key, value in self._service(name).environment(site).items()}
 
     def leader(self, role: str, part: str | None = None) -> str:
         """The daemon of a role that leads now ("namenode" -> "namenode#2").
@@ -207,6 +207,10 @@ class Cluster:
         }
         shown = [{k: str(v) if isinstance(v, Path) else v for k, v in asdict(d).items()} for d in daemons]
         return {"port": site.port, "ha": site.ha, "services": services, "daemons": shown, "memory_bytes": sum(d.memory_bytes for d in daemons)}
+
+    def used(self) -> list[str]:
+        """Names of the services that were started here."""
+        return [s.name for s in self._used(State(self.folder))]
 
     def _used(self, state: State) -> list[Service]:
         return [s for s in self._services.values() if any(d.service == s.name for d in state.daemons.values()) or self.site.conf(s.name).exists()]

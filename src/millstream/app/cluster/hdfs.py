@@ -29,7 +29,7 @@ class Hdfs(Service):
         return JAVA, JARS, PAGES
 
     def files(self, site: Site) -> Mapping[str, str]:
-        return {"core-site.xml": xml(core_site(site, _root(site))), "hdfs-site.xml": xml(hdfs_site(site)), "log4j.properties": LOGGING}
+        return {"core-site.xml": xml(core_site(site, root(site))), "hdfs-site.xml": xml(hdfs_site(site)), "log4j.properties": LOGGING}
 
     def steps(self, site: Site) -> Sequence[Step]:
         datanodes = [self._datanode(site, n) for n in range(1, _count(site) + 1)]
@@ -113,7 +113,7 @@ class Hdfs(Service):
         return found
 
     def address(self, site: Site) -> str:
-        return f"{_root(site)}/lake"
+        return f"{root(site)}/lake"
 
     def environment(self, site: Site) -> Mapping[str, str]:
         return {"HADOOP_CONF_DIR": str(site.conf(self.name))}
@@ -170,7 +170,8 @@ def erasure_policy(site: Site) -> str:
     return "RS-3-2-1024k" if site.ha else "XOR-2-1-1024k"
 
 
-def _root(site: Site) -> str:
+def root(site: Site) -> str:
+    """The URL of the file system."""
     return f"hdfs://{NAMESERVICE if site.ha else site.at(_NAMENODE)}"
 
 
