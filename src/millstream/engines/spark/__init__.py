@@ -1,0 +1,11 @@
+"""Spark, as the sql port.
+
+sql.py        `SparkSql`: queries and scripts
+dialect.py    DuckDB's dialect as Spark's; rules.py what a rule is, and the tables that the reference page is made of
+              desugar.py, operators.py, functions.py, aggregates.py, times.py: the rules
+binder.py     DuckDB, which says what its own dialect means: names, types, mistakes
+kinds.py      DuckDB's types and Spark's                       values.py   parameters
+script.py     statements, planned                              work.py     one query at work, its batches
+relations.py  lake snapshots and Arrow data as views           scratch.py  the folder that goes with a query
+session.py    the URL, the one Spark of a process, its errors
+"""

@@ -1,0 +1,156 @@
+"""One Spark context a process and master, shared by the engines that ask for it; and Spark's errors as ours."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from millstream.declare.duration import micros
+from millstream.declare.errors import ConfigError, EngineMissing, Full, Unreachable, WorkFailed
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_SETTINGS = {
+    "spark.app.name": "millstream", "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.sql.session.timeZone": "UTC",
+    "spark.sql.ansi.enabled": "true", "spark.sql.caseSensitive": "false", "spark.sql.catalogImplementation": "in-memory",
+    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED", "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS", "spark.sql.execution.arrow.maxRecordsPerBatch": "65536",
+}  # fmt: skip
+_LOCAL = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1", "spark.sql.shuffle.partitions": "4"}
+# What a query's meaning rests on is not for a profile to change.
+_OURS = frozenset(key for key in _SETTINGS if key.startswith("spark.sql.") and "arrow" not in key)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Of the URL `spark://local[2]?memory=2g`, `spark://yarn?spark.executor.instances=4&scratch=hdfs://c/tmp`, `spark://host:7077`.
+
+    Attributes:
+        master: As Spark says it: "local[2]", "yarn", "spark://host:7077".
+        settings: `spark.*`, as they were given.
+        scratch: Folder that all executors reach, for the tables of scripts; "" is the engine's own folder on this machine, or
+            `tmp/millstream` of the default file system on a cluster.
+        timeout_s: Seconds after which a query is stopped; None never.
+    """
+
+    master: str
+    settings: dict[str, str] = field(default_factory=dict)
+    scratch: str = ""
+    timeout_s: float | None = None
+
+    @property
+    def local(self) -> bool:
+        return self.master.startswith("local")
+
+    @classmethod
+    def read(cls, url: str) -> Options:
+        """Raises ConfigError, naming the options there are."""
+        place, _, query = url.partition("?")
+        place = place.removeprefix("spark:").removeprefix("//").rstrip("/")
+        given = dict(parse_qsl(query))
+        unknown = [key for key in given if key not in ("memory", "scratch", "timeout") and not key.startswith("spark.")]
+        if unknown:
+            raise ConfigError(f'compute = "{url}": no option "{unknown[0]}"; known: memory, scratch, timeout, and every spark.* setting')
+        if not place:
+            raise ConfigError(f'compute = "{url}" names no master; write spark://local[2], spark://yarn or spark://host:7077')
+        kept = sorted(_OURS & set(given))
+        if kept:
+            raise ConfigError(f'compute = "{url}": {kept[0]} is set by Millstream, since the meaning of queries rests on it; leave it out')
+        settings = {key: value for key, value in given.items() if key.startswith("spark.")}
+        if "memory" in given:
+            settings["spark.driver.memory"] = given["memory"]
+        try:
+            timeout = micros(given["timeout"]) / 1e6 if "timeout" in given else None
+        except ValueError as error:
+            raise ConfigError(f'compute = "{url}": {error}') from None
+        master = f"spark://{place}" if ":" in place and not place.startswith(("local", "k8s")) else place
+        return cls(master, settings, given.get("scratch", ""), timeout)
+
+
+_lock = threading.Lock()
+_running: dict[str, Any] = {"options": None, "session": None, "users": 0}
+
+
+def acquire(options: Options, folder: Path) -> SparkSession:
+    """The process's session, started at need; each `acquire` wants one `release`.
+
+    Raises:
+        ConfigError: One runs with another master already; Spark has one a process.
+        EngineMissing: No pyspark, or no Java.
+    """
+    with _lock:
+        if _running["session"] is None:
+            _running["session"], _running["options"] = _start(options, folder), options
+        elif (_running["options"].master, _running["options"].settings) != (options.master, options.settings):
+            raise ConfigError(f"Spark runs with {_running['options'].master} in this process, and {options.master} was asked for; one process has one")
+        _running["users"] += 1
+        return _running["session"]
+
+
+def release() -> None:
+    with _lock:
+        _running["users"] -= 1
+        if _running["users"] <= 0:
+            session, _running["session"], _running["users"] = _running["session"], None, 0
+            if session is not None:
+                session.stop()
+
+
+def _start(options: Options, folder: Path) -> SparkSession:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pandas, which is not used
+        from pyspark.errors import PySparkRuntimeError
+        from pyspark.sql import SparkSession
+    logging.getLogger("SQLQueryContextLogger").disabled = True  # what it says is in the error we raise
+    if options.local:
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.master(options.master)
+    folder.mkdir(parents=True, exist_ok=True)
+    quiet = folder / "log4j2.properties"
+    quiet.write_text("rootLogger.level = fatal\nrootLogger.appenderRef.stderr.ref = console\nappender.console.type = Console\nappender.console.name = console\n"
+                     "appender.console.target = SYSTEM_ERR\nappender.console.layout.type = PatternLayout\nappender.console.layout.pattern = %p %c{1}: %m%n\n")  # fmt: skip
+    here = {"spark.local.dir": str(folder / "blocks"), "spark.sql.warehouse.dir": str(folder / "none"),
+            "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{quiet}"}  # fmt: skip
+    for key, value in ({**_SETTINGS, **(_LOCAL if options.local else {}), **here} | options.settings).items():
+        builder = builder.config(key, value)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return builder.getOrCreate()
+    except PySparkRuntimeError as error:
+        raise EngineMissing(
+            f"Spark does not start: {error}; it wants Java 17 or newer (JAVA_HOME), on Debian: apt-get install openjdk-17-jre-headless"
+        ) from error
+
+
+@contextlib.contextmanager
+def errors() -> Iterator[None]:
+    """Spark's errors as ours; the one place where they are told apart."""
+    from py4j.protocol import Py4JError, Py4JNetworkError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except Py4JNetworkError as error:
+        raise Unreachable(f"Spark's driver is gone: {error}") from error
+    except (Py4JError, PySparkException) as error:
+        raise ours(str(error)) from error
+
+
+def ours(said: str) -> WorkFailed | Full:
+    words = said.split("\n\tat ")[0].split("JVM stacktrace")[0].strip()
+    if "No space left on device" in said:
+        return Full(f"no room for Spark's scratch: {words[:500]}")
+    caused = [line.strip() for line in said.splitlines() if line.startswith("Caused by:")]
+    return WorkFailed("\n".join([words[:2000], *caused[-1:]]))
