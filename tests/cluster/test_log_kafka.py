@@ -101,7 +101,7 @@ class TestOnlyKafka(OnKafka):
         open_one = self.send(first, transactional_id="foreign")
         self.send(second)
         reader = log.reader("t", {0: 0})
-        assert reader.poll(10, timedelta(milliseconds=300)) == [] and log.ends("t")[0] == topics.Ends(0, 0)
+        assert reader.poll(10, timedelta(milliseconds=300)) == [] and log.ends("t")[0] == topics.Ends(0, 0, held=2)
         open_one.commit_transaction(10)
         self.send(third)
         assert numbers([p for p in read(reader, 3) if p.rows.num_rows]) == [1, 2, 3]

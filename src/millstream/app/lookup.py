@@ -61,7 +61,7 @@ def run(ws: Workspace, name: str) -> dict[str, Any]:
 
 
 def streams(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
-    """Each stream: what the log holds, what has landed, how far the table is behind, its newest event time."""
+    """Each stream: what the log holds, what has landed, how far the table is behind, what an open transaction holds back, its newest event time."""
     rows = []
     for stream in ws.all_streams().values():
         topic = ws.log.topic(stream.name)
@@ -72,7 +72,7 @@ def streams(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
         mark = ws.lake.watermark(stream) if table else None
         newest = None if mark is None else datetime.fromtimestamp((mark + stream.lateness_us) / 1e6, UTC)
         rows.append({"stream": stream.name, "in the log": sum(e.high - e.low for e in ends.values()), "in the lake": table.rows() if table else 0,
-                     "behind": behind, "end": sum(e.high for e in ends.values()), "newest event": newest.isoformat(" ", "seconds")[:19] if newest else ""})  # fmt: skip
+                     "behind": behind, "held": sum(e.held for e in ends.values()), "end": sum(e.high for e in ends.values()), "newest event": newest.isoformat(" ", "seconds")[:19] if newest else ""})  # fmt: skip
     return rows
 
 

@@ -53,10 +53,15 @@ class Range:
 
 @dataclass(frozen=True)
 class Ends:
-    """A partition's readable part: offsets [low, high) have not been removed, and are committed."""
+    """A partition's readable part: offsets [low, high) have not been removed, and are committed.
+
+    Attributes:
+        held: How much is written beyond it and held back by an open transaction; who waits at `high` is not slow.
+    """
 
     low: int
     high: int
+    held: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ class Writer(Protocol):
         Raises:
             Fenced: A newer writer of this split exists; nothing was written, and this object is of no further use.
             Full, Busy: Nothing was written; the same call may be tried again.
+            Unreachable: Whether it was written is not known; the split must be taken over again to see.
         """
         ...
 

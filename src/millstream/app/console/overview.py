@@ -25,7 +25,7 @@ def home(ws: Workspace, request: Request) -> Values:
     rates = {s["stream"]: seen.see(s["stream"], s["end"]) for s in streams}
     verdicts = [v for name in ws.project.monitors for v in ws.verdicts(name, latest=True)]
     runs = [[Link(moment(r["started"]), f"/runs/{r['run']}"), Tag(r["status"]), f"{r['made']:,}", seconds(r["seconds"])] for r in lookup.runs(ws, 8)]
-    rows = [[Link(s["stream"], f"/tables/{s['stream']}"), f"{s['in the log']:,}", f"{s['in the lake']:,}", f"{s['behind']:,}", rate(rates[s["stream"]]),
+    rows = [[Link(s["stream"], f"/tables/{s['stream']}"), f"{s['in the log']:,}", f"{s['in the lake']:,}", _behind(s), rate(rates[s["stream"]]),
              s["newest event"] or None] for s in streams]  # fmt: skip
     return {
         "title": "Overview", "lead": _lead(ws), "figures": _figures(streams, rates, verdicts, len(ws.project.monitors)),
@@ -76,7 +76,7 @@ def draw(ws: Workspace) -> Drawing:
 
 def _notes(ws: Workspace, streams: Sequence[Row], rates: Mapping[str, float | None]) -> dict[str, str]:
     """What stands below each name: rates and lags of what is live, size or state of the rest."""
-    notes = {s["stream"]: f"{rate(rates[s['stream']])}/s · {s['behind']:,} behind" for s in streams}
+    notes = {s["stream"]: f"{rate(rates[s['stream']])}/s · {_behind(s)} behind" for s in streams}
     for noun in ws.project.nouns:
         if noun.kind in ("table", "training_set", "model"):
             doc = ws.state.get("asset", noun.name)
@@ -122,3 +122,9 @@ def _marks(ws: Workspace, verdicts: Sequence[Row]) -> dict[str, str]:
         if v["status"] in ranks:
             marks[v["target"]] = min(marks.get(v["target"], "ok"), v["status"], key=ranks.index)
     return marks
+
+
+def _behind(stream: Mapping[str, Any]) -> str:
+    """Records that have not landed, and whether a sink could have landed more."""
+    held = f" and {stream['held']:,} held back by an open transaction" if stream["held"] else ""
+    return f"{stream['behind']:,}{held}"

@@ -23,6 +23,7 @@ from millstream.declare.errors import (
 )  # fmt: skip
 
 log = logging.getLogger("millstream.kafka")
+REFUSALS = 3
 _FENCED = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_ID_MAPPING,
            KafkaError.FENCED_INSTANCE_ID}  # fmt: skip
 _ABSENT = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_ID}
@@ -114,9 +115,11 @@ class Faults:
     def __init__(self, what: str) -> None:
         self.what = what
         self._final: KafkaError | None = None
+        self._refusals = 0
 
     def __call__(self, error: KafkaError) -> None:
-        if error.fatal() or error.code() in _REFUSED:
+        self._refusals += error.code() in _REFUSED  # one may come of a broker that is going down
+        if error.fatal() or self._refusals >= REFUSALS:
             self._final = error
 
     def final(self) -> MillstreamError | None:

@@ -63,9 +63,11 @@ class KafkaLog:
 
     def append(self, appends: Sequence[Append]) -> list[Range]:
         with self._lock:
-            if self._sender is None:
-                self._sender = Sender(self.address, self._encoder)
-        return self._sender.append(appends)
+            if self._sender is not None and self._sender.dead:
+                self._sender.close()
+                self._sender = None
+            self._sender = sender = self._sender or Sender(self.address, self._encoder)
+        return sender.append(appends)
 
     def writer(self, split: str) -> KafkaWriter:
         return KafkaWriter(self.address, self._encoder, self._positions, split)

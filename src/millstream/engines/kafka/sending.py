@@ -158,6 +158,11 @@ class Sender:
         if ticket.error is not None:
             raise self._wrong(ticket, ticket.error)
 
+    @property
+    def dead(self) -> bool:
+        """Whether only another one will send again."""
+        return self._faults.final() is not None
+
     def _wrong(self, ticket: Ticket, error: KafkaError) -> MillstreamError:
         self._encoder.forget(ticket.topic)
         return self._faults.final() or told(error, f'topic "{ticket.topic}", partition {ticket.partition}, of {self._what}')

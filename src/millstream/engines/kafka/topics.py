@@ -169,9 +169,10 @@ class Topics:
     # offsets
 
     def ends(self, name: str, partitions: Sequence[int]) -> dict[int, Ends]:
-        """Low, and the last stable offset."""
-        low, high = self.offsets(name, partitions, OffsetSpec.earliest()), self.offsets(name, partitions, OffsetSpec.latest())
-        return {p: Ends(low[p], high[p]) for p in partitions}
+        """Low, the last stable offset, and how far the high watermark is from it."""
+        low, written = self.offsets(name, partitions, OffsetSpec.earliest()), self.offsets(name, partitions, OffsetSpec.latest(), uncommitted=True)
+        stable = self.offsets(name, partitions, OffsetSpec.latest())  # last, so that nothing seems held that has just been written
+        return {p: Ends(low[p], stable[p], max(0, written[p] - stable[p])) for p in partitions}
 
     def offsets(self, name: str, partitions: Sequence[int], spec: OffsetSpec, *, uncommitted: bool = False) -> dict[int, int]:
         """The earliest or latest offset of each partition; the latest is the last stable one unless `uncommitted`."""
