@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -32,11 +33,12 @@ SOON = timedelta(seconds=5)
 
 def emptied(url: str) -> None:
     """A cluster without topics, positions included."""
-    log = KafkaLog(url, SqliteSchemas(":memory:"))
-    for topic in [*log.topics(), log._topics.topic(log.address.positions)]:
-        if topic is not None:
-            log.delete(topic.name)
-    log.close()
+    with tempfile.TemporaryDirectory() as folder:
+        log = KafkaLog(url, SqliteSchemas(f"sqlite:{folder}/schemas.db"))
+        for topic in [*log.topics(), log._topics.topic(log.address.positions)]:
+            if topic is not None:
+                log.delete(topic.name)
+        log.close()
 
 
 class OnKafka:
