@@ -23,6 +23,7 @@ demo: setup ## the main job: raw events to a watched, experimented-on model, on 
 	$(BIN)/millstream demo --force $(or $(DIR),demo)
 
 demo-cluster: setup ## the same on Kafka, HDFS, Redis and PostgreSQL, beside the laptop's (DIR=demo)
+	scripts/cluster_packages.sh
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
 	test -f $(or $(DIR),demo)/report.html || $(BIN)/millstream demo --force $(or $(DIR),demo)
 	$(BIN)/millstream --profile cluster demo --force --beside $(or $(DIR),demo) $(or $(DIR),demo)-cluster
@@ -38,6 +39,7 @@ check: setup ## format, lint, types, import contracts, doctests
 	$(BIN)/pytest --doctest-modules src/millstream -p no:randomly --ignore=src/millstream/templates
 
 test-cluster: setup ## the contract suites against real engines, which are fetched and started for it (ONLY=tests/cluster/test_x.py)
+	scripts/cluster_packages.sh
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
 	$(BIN)/pytest $(or $(ONLY),tests/cluster)
 

@@ -98,3 +98,9 @@ def with_variables(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, url: str) 
     for key, value in cluster.environment().items():
         monkeypatch.setenv(key, value)
     return url
+
+
+@pytest.fixture(scope="session")
+def mlflow(cluster: Cluster) -> str:
+    """http://127.0.0.1:PORT of an MLflow server on PostgreSQL."""
+    return brought(cluster, "mlflow")

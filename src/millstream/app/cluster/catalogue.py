@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from millstream.app.cluster.hdfs import Hdfs
 from millstream.app.cluster.kafka import Kafka
+from millstream.app.cluster.mlflow import MlflowServer
 from millstream.app.cluster.postgres import Postgres
 from millstream.app.cluster.redis import Redis
 from millstream.app.cluster.registry import Registry
@@ -12,4 +13,6 @@ from millstream.app.cluster.spark import Spark
 from millstream.app.cluster.yarn import Yarn
 from millstream.app.cluster.zookeeper import ZooKeeper
 
-SERVICES: dict[str, Service] = {service.name: service for service in (ZooKeeper(), Kafka(), Registry(), Hdfs(), Yarn(), Spark(), Redis(), Postgres())}
+SERVICES: dict[str, Service] = {
+    service.name: service for service in (ZooKeeper(), Kafka(), Registry(), Hdfs(), Yarn(), Spark(), Redis(), Postgres(), MlflowServer())
+}
