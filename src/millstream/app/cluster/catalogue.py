@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from millstream.app.cluster.hdfs import Hdfs
+from millstream.app.cluster.hive import Hive
 from millstream.app.cluster.kafka import Kafka
 from millstream.app.cluster.mlflow import MlflowServer
 from millstream.app.cluster.postgres import Postgres
@@ -14,5 +15,5 @@ from millstream.app.cluster.yarn import Yarn
 from millstream.app.cluster.zookeeper import ZooKeeper
 
 SERVICES: dict[str, Service] = {
-    service.name: service for service in (ZooKeeper(), Kafka(), Registry(), Hdfs(), Yarn(), Spark(), Redis(), Postgres(), MlflowServer())
+    service.name: service for service in (ZooKeeper(), Kafka(), Registry(), Hdfs(), Yarn(), Spark(), Hive(), Redis(), Postgres(), MlflowServer())
 }

@@ -1,0 +1,76 @@
+"""A Hive metastore, its tables in a file of Derby; Spark and others find the lake's tables by name in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from millstream.app.cluster.fetch import Jars
+from millstream.app.cluster.hadoop import JARS, JAVA, LOGGING, PAGES, core_site, variables, xml
+from millstream.app.cluster.hdfs import hdfs_site, root
+from millstream.app.cluster.jvm import OPENS, jvm
+from millstream.app.cluster.service import LOOPBACK, Daemon, Fetch, Service, Site, Step
+from millstream.app.cluster.thrift import databases
+
+METASTORE = Jars("hive-metastore", ("org.apache.hive:hive-standalone-metastore-server:4.0.1",), exclude=("jdk.tools:jdk.tools", "org.apache.hadoop:*"))
+_PORT = 500
+_LOG4J2 = """\
+status=warn
+appender.out.type=Console
+appender.out.name=OUT
+appender.out.target=SYSTEM_ERR
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d %p %c{1}: %m%n
+rootLogger.level=info
+rootLogger.appenderRef.out.ref=OUT
+"""
+
+
+class Hive(Service):
+    name = "hive"
+    needs = ("hdfs",)
+
+    def fetches(self, site: Site) -> Sequence[Fetch]:
+        return JAVA, JARS, PAGES, METASTORE
+
+    def files(self, site: Site) -> Mapping[str, str]:
+        return {
+            "core-site.xml": xml(core_site(site, root(site))),
+            "hdfs-site.xml": xml(hdfs_site(site)),
+            "hive-site.xml": xml(self._settings(site)),
+            "log4j.properties": LOGGING,
+            "log4j2.properties": _LOG4J2,
+        }
+
+    def _settings(self, site: Site) -> dict[str, object]:
+        metastore = "org.apache.hadoop.hive.metastore"
+        return {
+            "javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={site.data('hive')}/db;create=true",
+            "javax.jdo.option.ConnectionDriverName": "org.apache.derby.jdbc.EmbeddedDriver",
+            "datanucleus.schema.autoCreateAll": "true",  # enough for external tables
+            "hive.metastore.schema.verification": "false",
+            "hive.metastore.event.db.notification.api.auth": "false",
+            "hive.metastore.warehouse.dir": f"{root(site)}/warehouse",
+            "hive.metastore.warehouse.external.dir": f"{root(site)}/warehouse",
+            "hive.metastore.thrift.bind.host": LOOPBACK,
+            "hive.metastore.uris": self.address(site),
+            "metastore.task.threads.always": f"{metastore}.events.EventCleanerTask",
+            "metastore.housekeeping.threads.on": "false",
+            "metastore.compactor.initiator.on": "false",
+            "metastore.expression.proxy": f"{metastore}.DefaultPartitionExpressionProxy",
+        }
+
+    def steps(self, site: Site) -> Sequence[Step]:
+        conf, data = site.conf(self.name), site.data("hive")
+        path = f"{conf}:{METASTORE.folder}/*:{PAGES.folder}:{JARS.folder}/*"
+        main = jvm(384, path, "org.apache.hadoop.hive.metastore.HiveMetaStore", *OPENS, f"-Dderby.stream.error.file={data}/derby.log")
+        command = ["sh", "-c", 'mkdir -p "$1" && shift && exec "$@"', "sh", data, *main, "-p", str(site.port + _PORT)]
+        return (Daemon("hive", 0, command, [site.port + _PORT], variables(conf)),)
+
+    def missing(self, site: Site) -> str:
+        return "" if "default" in databases(site.port + _PORT) else "its default database"
+
+    def address(self, site: Site) -> str:
+        return f"thrift://{site.at(_PORT)}"
+
+    def environment(self, site: Site) -> Mapping[str, str]:
+        return {"HIVE_CONF_DIR": str(site.conf(self.name))}
