@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from confluent_kafka import KafkaError, KafkaException
@@ -23,7 +24,7 @@ from millstream.declare.errors import (
 )  # fmt: skip
 
 log = logging.getLogger("millstream.kafka")
-REFUSALS = 3
+LATELY_S = 60.0
 _FENCED = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_ID_MAPPING,
            KafkaError.FENCED_INSTANCE_ID}  # fmt: skip
 _ABSENT = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION, KafkaError.UNKNOWN_TOPIC_ID}
@@ -109,22 +110,27 @@ def cause(error: KafkaException | SystemError) -> KafkaException:
 class Faults:
     """What a client says beside its calls: an `error_cb` that remembers what can only be mended by hand.
 
-    A producer with a wrong password, say, just seems to hang until its messages time out.
+    A producer with a wrong password, say, just seems to hang until its messages time out. To be asked when a call has failed: a refusal
+    may also come of a broker that is going down, and then nothing fails.
     """
 
-    def __init__(self, what: str) -> None:
-        self.what = what
-        self._final: KafkaError | None = None
-        self._refusals = 0
+    def __init__(self, what: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.what, self._clock = what, clock
+        self._fatal: KafkaError | None = None
+        self._refused: KafkaError | None = None
+        self._at = 0.0
 
     def __call__(self, error: KafkaError) -> None:
-        self._refusals += error.code() in _REFUSED  # one may come of a broker that is going down
-        if error.fatal() or self._refusals >= REFUSALS:
-            self._final = error
+        if error.fatal():
+            self._fatal = error
+        elif error.code() in _REFUSED:
+            self._refused, self._at = error, self._clock()
 
     def final(self) -> MillstreamError | None:
-        """The fault that nothing but a mend will end, if there was one."""
-        return None if self._final is None else told(self._final, self.what)
+        """The fault that nothing but a mend will end, if there was one lately."""
+        lately = self._refused if self._clock() - self._at < LATELY_S else None
+        found = self._fatal or lately
+        return None if found is None else told(found, self.what)
 
     def check(self) -> None:
         """Raise it."""

@@ -21,8 +21,10 @@ from millstream.log.port import Slice, Topic
 
 LOOK_S, IDLE_LOOK_S = 0.25, 1.0
 """How often, at most, a reader looks whether its topic is still the same: while records come, and while none do."""
+AGREE_S = 1.0  # so long a broker may tell of a topic what is no longer so
 STUCK_S = 30.0
 """So long may the broker withhold records that it says are there (a leader is being elected)."""
+SILENT_POLLS, SILENT_S = 2, 1.0
 AHEAD_ROWS = 10_000
 _CONSUMER = {
     "enable.auto.commit": False, "enable.auto.offset.store": False, "auto.offset.reset": "error", "isolation.level": "read_committed",
@@ -46,6 +48,7 @@ class KafkaReader:
         self._ahead: dict[int, deque[Slice]] = {}
         self._ended: set[int] = set()  # partitions whose end the client has seen since their last record
         self._looked = time.monotonic()
+        self._silent: dict[int, int] = {}  # polls that brought others' records and nothing of this partition
         self._turn = 0
         for partition, offset in positions.items():
             self.seek(partition, offset)
@@ -59,10 +62,13 @@ class KafkaReader:
             if ahead < max_rows:
                 left = 0.0 if ahead else max(0.0, min(IDLE_LOOK_S, deadline - time.monotonic()))
                 self._take(max(max_rows, AHEAD_ROWS), left)
+            self._wait_for_the_silent()
             if found := list(self._hand_out(max_rows)):
                 self._same(LOOK_S)
                 for piece in found:
                     self._at[piece.partition] = piece.end
+                given = {piece.partition for piece in found}
+                self._silent = {p: 0 if p in given or p in self._ended else self._silent.get(p, 0) + 1 for p in self._at}
                 return found
             self._same(IDLE_LOOK_S)
             if time.monotonic() < deadline:
@@ -75,6 +81,12 @@ class KafkaReader:
         time.sleep(max(0.0, timeout.total_seconds()))
         return []
 
+    def _wait_for_the_silent(self) -> None:
+        """A partition of which nothing is known, not even that it is at its end, is waited for a little before others are read on and on."""
+        silent, until = {p for p, polls in self._silent.items() if polls >= SILENT_POLLS}, time.monotonic() + SILENT_S
+        while time.monotonic() < until and any(not self._ahead[p] and p not in self._ended for p in silent & self._at.keys()):
+            self._take(AHEAD_ROWS, 0.05)
+
     # from the client
 
     def _take(self, most: int, timeout_s: float) -> None:
@@ -82,7 +94,6 @@ class KafkaReader:
         with mapped(self._what):
             taken = pull(self._consumer, most, timeout_s)
         if not taken:
-            self._faults.check()
             return
         try:
             with no_collection():
@@ -143,21 +154,24 @@ class KafkaReader:
     def _same(self, every_s: float, *, settle: bool = False) -> None:
         """Raise where the topic is another one by now.
 
+        A broker may be up to a second behind: what differs must go on to differ.
+
         Args:
-            settle: Something was wrong with it, and for a moment after a delete and create its old id may yet be told.
+            settle: Something was wrong with the topic, so what is the same must go on to be it, too.
         """
-        if time.monotonic() - self._looked < every_s:
+        now = time.monotonic()
+        if now - self._looked < every_s:
             return
-        until = time.monotonic() + (1.0 if settle else 0.0)
         while True:
             found = self._topics.describe(self._topic.name)
-            if found is None or uuid_of(found) != self._topic.uuid:
+            same, late = found is not None and uuid_of(found) == self._topic.uuid, time.monotonic() - now >= AGREE_S
+            if same and (late or not settle):
+                self._looked = time.monotonic()
+                return
+            if late:
                 again = "" if found is None else " and created again"
                 raise Recreated(f'topic "{self._topic.name}" was deleted{again}; its positions mean nothing any more')
-            if time.monotonic() >= until:
-                break
             time.sleep(0.05)
-        self._looked = time.monotonic()
 
     def _behind(self, timeout: timedelta) -> bool:
         """Whether records are there that have not come. Where the client waits at the end of every partition, the broker would have told it."""

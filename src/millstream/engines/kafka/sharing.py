@@ -6,8 +6,9 @@ import contextlib
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from millstream.declare.errors import ConfigError
 from millstream.engines.kafka.address import Address
-from millstream.engines.kafka.errors import Faults, mapped
+from millstream.engines.kafka.errors import Faults, mapped, told
 from millstream.log.port import Topic
 
 SESSION_MS, SILENT_MS = 6_000, 60_000
@@ -30,9 +31,10 @@ class KafkaShare:
 
     def partitions(self) -> frozenset[int]:
         with mapped(self._what):
-            while self._consumer.poll(0) is not None:
-                pass
-        self._faults.check()
+            while (message := self._consumer.poll(0)) is not None:
+                error = message.error()
+                if error is not None and isinstance(found := told(error, self._what), ConfigError):
+                    raise found
         return frozenset(self._mine)
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -113,7 +113,7 @@ class Topics:
 
     def topics(self) -> list[Topic]:
         """All but Kafka's own and the positions."""
-        listed = self._direct(lambda admin: admin.list_topics(timeout=REQUEST_S), "the list of topics")
+        listed = self._again(lambda: self._direct(lambda admin: admin.list_topics(timeout=REQUEST_S), "the list of topics"))
         names = sorted(n for n, t in listed.topics.items() if t.error is None and not n.startswith(_INNER) and n != self.address.positions)
         found = [d for name in names if (d := self.describe(name)) is not None]
         retentions = self.configs([d.name for d in found])
@@ -178,17 +178,14 @@ class Topics:
         """The earliest or latest offset of each partition; the latest is the last stable one unless `uncommitted`."""
         level = IsolationLevel.READ_UNCOMMITTED if uncommitted else IsolationLevel.READ_COMMITTED
         what = f'topic "{name}"'
-        for tries in range(TRIES):
+
+        def ask() -> dict[int, int]:
             asked = {TopicPartition(name, p): spec for p in partitions}
-            futures = self._direct(lambda admin, asked=asked: admin.list_offsets(asked, isolation_level=level, request_timeout=REQUEST_S), what)  # type: ignore[misc]
-            try:
-                found: dict[int, ListOffsetsResultInfo] = {at.partition: self._result(future, what) for at, future in futures.items()}
-                return {p: info.offset for p, info in found.items()}
-            except Unreachable:
-                if tries == TRIES - 1:
-                    raise
-                self._anew()
-        raise AssertionError
+            futures = self._direct(lambda admin: admin.list_offsets(asked, isolation_level=level, request_timeout=REQUEST_S), what)
+            found: dict[int, ListOffsetsResultInfo] = {at.partition: self._result(future, what) for at, future in futures.items()}
+            return {p: info.offset for p, info in found.items()}
+
+        return self._again(ask)
 
     # calls
 
@@ -196,10 +193,14 @@ class Topics:
         return len(self._call(lambda admin: admin.describe_cluster(request_timeout=REQUEST_S), "the cluster").nodes)
 
     def _call(self, ask: Callable[[AdminClient], Future[T]], what: str) -> T:
-        """One answer, asked again where the broker that should give it was away."""
+        """One answer."""
+        return self._again(lambda: self._result(self._direct(ask, what), what))
+
+    def _again(self, ask: Callable[[], T]) -> T:
+        """Asked again where the broker that should answer was away."""
         for tries in range(TRIES):
             try:
-                return self._result(self._direct(ask, what), what)
+                return ask()
             except Unreachable:
                 if tries == TRIES - 1:
                     raise
@@ -214,17 +215,24 @@ class Topics:
         try:
             return ask(admin)
         except KafkaException as error:
-            self._faults.check()
+            self._hear()
             raise told(error, f"{what} of Kafka at {self.address.brokers}") from error
 
     def _result(self, future: Future[T], what: str) -> T:
         try:
             return future.result(timeout=2 * REQUEST_S)
         except KafkaException as error:
-            self._faults.check()
+            self._hear()
             raise told(error, f"{what} of Kafka at {self.address.brokers}") from error
         except TimeoutError as error:
             raise Unreachable(f"{what}: Kafka at {self.address.brokers} does not answer") from error
+
+    def _hear(self) -> None:
+        """Raise what the client has said beside the answer."""
+        with self._lock:
+            if self._admin is not None:
+                self._admin.poll(0)
+        self._faults.check()
 
     def _anew(self) -> None:
         """One that was opened before its controller died waits for it for ever."""
