@@ -131,7 +131,7 @@ class Batches:
         except BaseException:
             self.close()
             raise
-        columns = [column.cast(field.type) for column, field in zip(batch.columns, self._wanted, strict=True)]
+        columns = [_as(column, field.type) for column, field in zip(batch.columns, self._wanted, strict=True)]
         return pa.RecordBatch.from_arrays(columns, schema=self._wanted)
 
     def close(self) -> None:
@@ -143,3 +143,7 @@ class Batches:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    return pa.nulls(len(column)) if kind == pa.null() else column.cast(kind)
