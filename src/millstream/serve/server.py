@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from millstream.declare.errors import ConfigError, NotFound
+from millstream.declare.errors import ConfigError, NotFound, Transient
 from millstream.log.envelope import Binding
 from millstream.log.port import Log
 from millstream.serve.decide import Decider, answer
@@ -141,7 +141,7 @@ class Server:
             refused = _refusal(error)
             status = refused.status
             if status >= 500 and not isinstance(error, Refused):
-                log.error("%s: %s", name, refused, exc_info=error)
+                log.error("%s: %s", name, refused, exc_info=None if isinstance(error, Transient) else error)  # a store that is away says all
             await refuse(send, refused)
         finally:
             meter.in_flight -= 1
