@@ -190,6 +190,6 @@ def test_a_filler_that_lives_is_left_alone_and_one_that_was_killed_is_replaced(r
     store.activate(of.generation, {0: 2}, T0)
     assert store.lookup(of, ["a"], [T0])[0].values["c_7d"] == 2
     store.drop(of.generation)
-    left = store._reading([("KEYS", f"{store._names.prefix}:*")])[0]
-    assert left == [store._names.spaces.encode()], "nothing of the killed fill is left either"
+    left = store._db.reading([("KEYS", f"{store._db.names.prefix}:*")])[0]
+    assert left == [store._db.names.spaces.encode()], "nothing of the killed fill is left either"
     store.close()

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from millstream.declare.errors import Conflict, Transient
 from millstream.engines.redis.blobs import Array
-from millstream.engines.redis.lookups import Names
+from millstream.engines.redis.database import Names
 from millstream.engines.redis.wire import Address, Wire
 from millstream.features.definition import Definition
 from millstream.features.lift import Columns

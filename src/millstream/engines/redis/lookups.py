@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from millstream.declare.errors import Busy, NotFound
 from millstream.engines.redis.blobs import GROUPS, MOMENTS, Layout
+from millstream.engines.redis.database import Names
 from millstream.engines.redis.stand import Stand, read
 from millstream.engines.redis.wire import Wire
 from millstream.features.definition import Definition
@@ -23,32 +24,6 @@ DAYS = 2
 """The level of days. Its blobs stay the longest, so they say whether a key was ever seen."""
 _SLOTS = 256
 _TRIES = 10
-
-
-class Names:
-    """What things are called in the database."""
-
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-        self.generations, self.spaces, self.trash = (f"{prefix}:{name}" for name in ("generations", "spaces", "trash"))
-
-    def stand(self, generation: str) -> str:
-        return f"{self.prefix}:stand:{generation}"
-
-    def filler(self, generation: str) -> str:
-        return f"{self.prefix}:filler:{generation}"
-
-    def blob(self, space: int, group: str, key: str) -> str:
-        """`group` is LEVEL:NUMBER."""
-        return f"{self.prefix}:{space}:{group}:{key}"
-
-    def groups(self, space: int) -> str:
-        """A hash: group -> how many records it has."""
-        return f"{self.prefix}:{space}:groups"
-
-    def keys(self, space: int, group: str) -> str:
-        """A list of the keys that have a blob in the group."""
-        return f"{self.prefix}:{space}:keys:{group}"
 
 
 class Piece(NamedTuple):
@@ -248,4 +223,4 @@ def unknown(definition: Definition) -> NotFound:
     return NotFound(f'features "{definition.name}": the online store has no generation {definition.generation}; `millstream run {definition.name}` fills it')
 
 
-__all__ = ["DAYS", "Names", "RedisLookups", "Snapshots", "add", "unknown"]
+__all__ = ["DAYS", "RedisLookups", "Snapshots", "add", "unknown"]

@@ -11,21 +11,19 @@ transaction that lets it go, so that whoever empties the trash next finishes wha
 from __future__ import annotations
 
 import random
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import Busy, ConfigError, Conflict, NotFound
+from millstream.declare.errors import Conflict, NotFound
 from millstream.engines.redis.blobs import GROUPS, MOMENTS, Layout, Touched, rewritten, together, touched
+from millstream.engines.redis.database import Database
 from millstream.engines.redis.filling import Filler, tiles
-from millstream.engines.redis.lookups import DAYS, Names, RedisLookups, Snapshots, add
+from millstream.engines.redis.lookups import DAYS, RedisLookups, Snapshots, add
 from millstream.engines.redis.stand import Stand, read
-from millstream.engines.redis.wire import Address, Command, Wire
+from millstream.engines.redis.wire import Command
 from millstream.features.definition import Definition
 from millstream.features.lift import Columns, Lifted
 from millstream.features.online import SETTLED_US, Answers, Bound, Use
@@ -35,19 +33,6 @@ from millstream.features.window import reach
 _STEP_US = 3_600_000_000
 """How far the horizon moves between two expiries."""
 _ROWS = 20_000
-_SWEPT = 5_000
-"""Blobs that are removed at once: others wait as long."""
-_SWEEP = """
-local keys = redis.call('LPOP', KEYS[1], ARGV[3])
-if keys then
-    for _, key in ipairs(keys) do redis.call('UNLINK', ARGV[1] .. key) end
-end
-if redis.call('EXISTS', KEYS[1]) == 1 then return -1 end
-local rows = redis.call('HGET', KEYS[2], ARGV[2]) or 0
-redis.call('HDEL', KEYS[2], ARGV[2])
-return tonumber(rows)
-"""
-Work = Callable[[Mapping[str, Stand | None]], list[Command]]
 
 
 class RedisOnline:
@@ -61,56 +46,38 @@ class RedisOnline:
     """
 
     def __init__(self, url: str, *, wait_s: float = 10.0, fill_lease: timedelta = timedelta(seconds=30)) -> None:
-        self._address = Address(url)
-        self._names = Names(self._address.prefix)
-        self._wait_s, self._lease = wait_s, fill_lease
-        self._local = threading.local()
-        self._guard, self._write = threading.Lock(), threading.Lock()
-        self._wires: list[Wire] = []
+        self._db = Database(url, wait_s)
+        self._lease = fill_lease
         self._fills: dict[str, Filler] = {}
-        self._writer = self._wire()
         self._layouts: dict[str, Layout] = {}
-        self._check()
-
-    def _check(self) -> None:
-        """Raises ConfigError: The server would lose what it is given, or cannot do what is needed."""
-        (text,) = self._writer.ask([("INFO",)], again=True)
-        told = dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
-        where = f"Redis at {self._address.told}"
-        if told.get("cluster_enabled") == "1":
-            raise ConfigError(f"{where} is a Redis Cluster, whose transactions end at a slot; use a server that is none (with replicas, if you like)")
-        if tuple(int(part) for part in told["redis_version"].split(".")[:2]) < (6, 2):
-            raise ConfigError(f"{where} is version {told['redis_version']}; 6.2 or later is needed")
-        if told.get("maxmemory", "0") != "0" and told.get("maxmemory_policy", "").startswith("allkeys"):
-            raise ConfigError(f"{where} throws data away when it is full (maxmemory-policy {told['maxmemory_policy']}); set it to noeviction")
 
     # -- generations
 
     def create(self, definition: Definition) -> None:
         g = definition.generation
-        (space,) = self._writing([("INCR", self._names.spaces)]) if self.applied(g) is None else (0,)
-        self._change([g], lambda stands: [] if stands[g] or not space else self._made(definition, Stand(definition.name, space, era=_era())))
+        (space,) = self._db.writing([("INCR", self._db.names.spaces)]) if self.applied(g) is None else (0,)
+        self._db.change([g], lambda stands: [] if stands[g] or not space else self._made(definition, Stand(definition.name, space, era=_era())))
 
     def _made(self, definition: Definition, stand: Stand) -> list[Command]:
-        return [("SADD", self._names.generations, definition.generation), self._standing(definition.generation, stand)]
+        return [("SADD", self._db.names.generations, definition.generation), self._standing(definition.generation, stand)]
 
     def applied(self, generation: str) -> Applied | None:
-        stand = read(self._reading([("GET", self._names.stand(generation))])[0])
+        stand = read(self._db.reading([("GET", self._db.names.stand(generation))])[0])
         return None if stand is None else Applied(stand.offsets, stand.clock_us, stand.active)
 
     def generations(self) -> list[str]:
-        return sorted(g.decode() for g in self._reading([("SMEMBERS", self._names.generations)])[0])
+        return sorted(g.decode() for g in self._db.reading([("SMEMBERS", self._db.names.generations)])[0])
 
     def drop(self, generation: str) -> None:
         def work(stands: Mapping[str, Stand | None]) -> list[Command]:
             stand = stands[generation]
             if stand is None:
                 return []
-            return [("DEL", self._names.stand(generation)), ("SREM", self._names.generations, generation), *self._let_go(stand.space, stand.filling)]
+            return [("DEL", self._db.names.stand(generation)), ("SREM", self._db.names.generations, generation), *self._db.let_go(stand.space, stand.filling)]
 
-        self._change([generation], work)
+        self._db.change([generation], work)
         self._release(generation)
-        self._empty_trash()
+        self._db.empty_trash()
 
     # -- filling
 
@@ -132,7 +99,7 @@ class RedisOnline:
     def _begin(self, definition: Definition) -> int:
         """A new space that only this fill writes to."""
         g = definition.generation
-        (space,) = self._writing([("INCR", self._names.spaces)])
+        (space,) = self._db.writing([("INCR", self._db.names.spaces)])
 
         def work(stands: Mapping[str, Stand | None]) -> list[Command]:
             stand = stands[g]
@@ -140,16 +107,16 @@ class RedisOnline:
                 raise Conflict(f"generation {g} is filled already; drop it to fill it again")
             if stand is None:
                 return self._made(definition, Stand(definition.name, space, era=_era(), filling=space))
-            return [self._standing(g, stand.with_(filling=space)), *self._let_go(stand.filling if stand.filling != stand.space else 0)]
+            return [self._standing(g, stand.with_(filling=space)), *self._db.let_go(stand.filling if stand.filling != stand.space else 0)]
 
         self._release(g)
-        self._fills[g] = Filler(self._address, self._names, g, space, self._lease)
+        self._fills[g] = Filler(self._db.address, self._db.names, g, space, self._lease)
         try:
-            self._change([g], work)
+            self._db.change([g], work)
         except BaseException:
             self._release(g)
             raise
-        self._empty_trash()
+        self._db.empty_trash()
         return int(space)
 
     def _fill(self, generation: str, space: int, layout: Layout, parts: list[Touched]) -> None:
@@ -160,7 +127,7 @@ class RedisOnline:
             return self._written([(space, layout, together(parts))])
 
         if any(part.blobs for part in parts):
-            self._change([generation], work)
+            self._db.change([generation], work)
 
     def activate(self, generation: str, offsets: Mapping[int, int], clock_us: int) -> None:
         def work(stands: Mapping[str, Stand | None]) -> list[Command]:
@@ -173,15 +140,15 @@ class RedisOnline:
             if stand.filling and not filled:
                 raise Conflict(f"generation {generation} is being filled by another")
             space = stand.filling or stand.space
-            (groups,) = self._writer.ask([("HKEYS", self._names.groups(space))])
+            (groups,) = self._db.writer.ask([("HKEYS", self._db.names.groups(space))])
             days = tuple(sorted(int(group[2:]) for group in groups if group.startswith(b"%d:" % DAYS)))
             now = stand.with_(space=space, offsets=dict(offsets), clock_us=clock_us, active=True, expired_us=0, era=_era(),
                               settled_us=max(0, clock_us - SETTLED_US), filling=0, days=days)  # fmt: skip
-            return [self._standing(generation, now), *self._let_go(stand.space if space != stand.space else 0)]
+            return [self._standing(generation, now), *self._db.let_go(stand.space if space != stand.space else 0)]
 
-        self._change([generation], work)
+        self._db.change([generation], work)
         self._release(generation)
-        self._empty_trash()
+        self._db.empty_trash()
 
     def _release(self, generation: str) -> None:
         held = self._fills.pop(generation, None)
@@ -208,7 +175,7 @@ class RedisOnline:
                 commands.append(self._standing(g, stand.with_(days=tuple(sorted({*stand.days, *days})))))
             return commands
 
-        self._change(list(groups), work)
+        self._db.change(list(groups), work)
 
     def _touched(self, definition: Definition, stand: Stand, levels: list[Columns], lifted: Lifted) -> Touched:
         """What no look-up can reach any more is left out: an expiry may be removing it right now."""
@@ -218,9 +185,9 @@ class RedisOnline:
 
     def _written(self, updates: Sequence[tuple[int, Layout, Touched]]) -> list[Command]:
         """Reads the blobs that are touched; the commands that write them anew."""
-        names = [[self._names.blob(space, f"{level}:{group}", key) for level, group, key in changed.blobs] for space, _, changed in updates]
+        names = [[self._db.names.blob(space, f"{level}:{group}", key) for level, group, key in changed.blobs] for space, _, changed in updates]
         wanted = [name for some in names for name in some]
-        stood = iter(self._writer.ask([("MGET", *wanted)])[0] if wanted else ())
+        stood = iter(self._db.writer.ask([("MGET", *wanted)])[0] if wanted else ())
         commands: list[Command] = []
         for (space, layout, changed), mine in zip(updates, names, strict=True):
             old = [next(stood) for _ in mine]
@@ -233,8 +200,8 @@ class RedisOnline:
                     new.setdefault(f"{level}:{group}", []).append(key)
             if blobs:
                 commands.append(("MSET", *(part for pair in zip(mine, blobs, strict=True) for part in pair)))
-            commands += [("RPUSH", self._names.keys(space, group), *keys) for group, keys in new.items()]
-            commands += [("HINCRBY", self._names.groups(space), group, more) for group, more in rows.items() if more]
+            commands += [("RPUSH", self._db.names.keys(space, group), *keys) for group, keys in new.items()]
+            commands += [("HINCRBY", self._db.names.groups(space), group, more) for group, more in rows.items() if more]
         return commands
 
     def expire(self, definition: Definition) -> int:
@@ -248,42 +215,19 @@ class RedisOnline:
             gone.append((stand.space, stand.horizon_us))
             return [self._standing(g, stand.with_(expired_us=stand.horizon_us))]
 
-        self._change([g], work)  # from here on nobody writes what is removed now
+        self._db.change([g], work)  # from here on nobody writes what is removed now
         rows = 0
         for space, horizon in gone:
             first = (*reach(horizon, definition.windows_us), horizon)
-            groups = [group.decode() for group in self._writing([("HKEYS", self._names.groups(space))])[0]]
-            rows += self._swept(space, [group for group in groups if _ends(group) <= (first[int(group[0])] or 0)])
-        return rows
-
-    # -- removing
-
-    def _let_go(self, *spaces: int) -> list[Command]:
-        found = {space for space in spaces if space}
-        return [("SADD", self._names.trash, *found)] if found else []
-
-    def _empty_trash(self) -> None:
-        for space in self._writing([("SMEMBERS", self._names.trash)])[0]:
-            groups = self._writing([("HKEYS", self._names.groups(int(space)))])[0]
-            self._swept(int(space), [group.decode() for group in groups])
-            self._writing([("SREM", self._names.trash, space)])
-
-    def _swept(self, space: int, groups: Iterable[str]) -> int:
-        """Remove the blobs of these groups, some at a time; how many records they had."""
-        rows = 0
-        for group in groups:
-            left = -1
-            while left < 0:
-                args = (self._names.keys(space, group), self._names.groups(space), self._names.blob(space, group, ""), group, _SWEPT)
-                (left,) = self._writing([("EVAL", _SWEEP, 2, *args)])
-            rows += left
+            groups = [group.decode() for group in self._db.writing([("HKEYS", self._db.names.groups(space))])[0]]
+            rows += self._db.swept(space, [group for group in groups if _ends(group) <= (first[int(group[0])] or 0)])
         return rows
 
     # -- reading
 
     def lookup(self, definition: Definition, keys: Sequence[str | None], at_us: Sequence[int]) -> list[Lookup]:
         answers, made = Answers(definition), []
-        seen, parts = Snapshots(self._wire_here, self._names, [answers]).look([(0, key, at) for key, at in zip(keys, at_us, strict=True)])
+        seen, parts = Snapshots(self._db.wire, self._db.names, [answers]).look([(0, key, at) for key, at in zip(keys, at_us, strict=True)])
         (stand,) = seen.stands
         for key, at, part in zip(keys, at_us, parts, strict=True):
             values: dict[str, Any] = {}
@@ -293,31 +237,12 @@ class RedisOnline:
         return made
 
     def reader(self, uses: Sequence[Use]) -> RedisLookups:
-        return RedisLookups(self._wire_here, self._names, [Bound(*use) for use in uses])
+        return RedisLookups(self._db.wire, self._db.names, [Bound(*use) for use in uses])
 
-    # -- the server
-
-    def _change(self, generations: Sequence[str], work: Work) -> None:
-        """Write what `work` says of where the generations stand, when nobody else has changed that meanwhile; else ask it again."""
-        until, names = time.monotonic() + self._wait_s, [self._names.stand(g) for g in generations]
-        with self._alone() as wire:
-            while time.monotonic() < until:
-                _, texts = wire.ask([("WATCH", *names), ("MGET", *names)], again=True)
-                try:
-                    commands = work({g: read(text) for g, text in zip(generations, texts, strict=True)})
-                except Exception:
-                    wire.ask([("UNWATCH",)], again=True)
-                    raise
-                if not commands:
-                    wire.ask([("UNWATCH",)], again=True)
-                    return
-                done = wire.ask([("MULTI",), *commands, ("EXEC",)])[-1]
-                if done is not None:
-                    return
-        raise Busy(f"others were always faster at writing to Redis at {self._address.told}, for {self._wait_s:g} s")
+    # -- parts
 
     def _standing(self, generation: str, stand: Stand) -> Command:
-        return ("SET", self._names.stand(generation), stand.text())
+        return ("SET", self._db.names.stand(generation), stand.text())
 
     def _layout(self, definition: Definition) -> Layout:
         found = self._layouts.get(definition.generation)
@@ -325,43 +250,10 @@ class RedisOnline:
             found = self._layouts[definition.generation] = Layout(definition)
         return found
 
-    def _wire(self) -> Wire:
-        made = Wire(self._address)
-        with self._guard:
-            self._wires.append(made)
-        return made
-
-    def _wire_here(self) -> Wire:
-        """This thread's, for reading."""
-        try:
-            return self._local.wire
-        except AttributeError:
-            made = self._local.wire = self._wire()
-            return made
-
-    @contextmanager
-    def _alone(self) -> Iterator[Wire]:
-        if not self._write.acquire(timeout=self._wait_s):
-            raise Busy(f"Redis at {self._address.told} is being written by another thread for more than {self._wait_s:g} s")
-        try:
-            yield self._writer
-        finally:
-            self._write.release()
-
-    def _reading(self, commands: Sequence[Command]) -> list[Any]:
-        return self._wire_here().ask(commands, again=True)
-
-    def _writing(self, commands: Sequence[Command]) -> list[Any]:
-        with self._alone() as wire:
-            return wire.ask(commands)
-
     def close(self) -> None:
         while self._fills:
             self._fills.popitem()[1].close()
-        with self._guard:
-            for wire in self._wires:
-                wire.close()
-            self._wires.clear()
+        self._db.close()
 
 
 def _moved(group: Sequence[Apply], stand: Stand | None, oldest_us: int) -> Stand:
