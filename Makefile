@@ -26,7 +26,8 @@ demo-cluster: setup ## the same on Kafka, HDFS, Redis and PostgreSQL, beside the
 	scripts/cluster_packages.sh
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
 	test -f $(or $(DIR),demo)/report.html || $(BIN)/millstream demo --force $(or $(DIR),demo)
-	$(BIN)/millstream --profile cluster demo --force --beside $(or $(DIR),demo) $(or $(DIR),demo)-cluster
+	$(BIN)/millstream --profile cluster demo --force --beside $(or $(DIR),demo) $(or $(DIR),demo)-cluster; \
+	  told=$$?; $(BIN)/millstream --project $(or $(DIR),demo)-cluster cluster down; exit $$told
 
 test: setup ## all tests that need no service beside them
 	$(BIN)/pytest -n 2 --dist loadfile

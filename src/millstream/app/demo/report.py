@@ -54,7 +54,9 @@ def write(told: Told, path: Path) -> None:
 
 def _ask(told: Told, query: str) -> list[dict[str, Any]]:
     done = subprocess.run(
-        [sys.executable, "-m", "millstream", "--project", str(told.folder), "sql", "--json", "--limit", "0", query], stdout=subprocess.PIPE, check=True
+        [sys.executable, "-m", "millstream", "--project", str(told.folder), "--profile", told.profile, "sql", "--json", "--limit", "0", query],
+        stdout=subprocess.PIPE,
+        check=True,
     )
     return list(json.loads(done.stdout))
 
@@ -63,7 +65,12 @@ def _figures(told: Told) -> list[tuple[str, str, str]]:
     traffic = told.traffic
     return [("live requests", f"{traffic.requests:,}", "answered"), ("live events", f"{traffic.events:,}", "applied"),
             ("request", f"{traffic.quantile(0.5):.1f}", f"ms median, {traffic.quantile(0.99):.1f} ms p99"),
-            ("skew", str(told.found.get("skew", "0")), "look-ups that differ")]  # fmt: skip
+            ("skew", *_skew(told))]  # fmt: skip
+
+
+def _skew(told: Told) -> tuple[str, str]:
+    found = next((v for v in told.found["monitors"] if v["check"] == "skew"), None)
+    return ("?", "not compared") if found is None or found["value"] is None else (f"{found['value']:,.0f}", "values that differ from offline")
 
 
 def _calibration(told: Told) -> str:

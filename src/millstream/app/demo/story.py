@@ -39,6 +39,7 @@ class Told:
     """What the chapters found, for the summary and the report."""
 
     folder: Path
+    profile: str = LAPTOP
     seconds: dict[str, float] = field(default_factory=dict)
     found: dict[str, Any] = field(default_factory=dict)
     traffic: Traffic = field(default_factory=Traffic)
@@ -49,24 +50,19 @@ class Story:
     """Runs the chapters in a project's folder.
 
     Args:
-        profile: Of the project; any but the laptop's stands on a cluster, which is brought up for it and taken down.
+        profile: Of the project; any but the laptop's stands on a cluster, which is brought up for it and left running.
         beside: A laptop's demo to compare with.
     """
 
     def __init__(self, folder: Path, console: Console, profile: str = LAPTOP, beside: Path | None = None) -> None:
-        self.told, self.folder, self.console, self.profile, self.beside = Told(folder), folder, console, profile, beside
+        self.told, self.folder, self.console, self.profile, self.beside = Told(folder, profile), folder, console, profile, beside
 
     def tell(self) -> Told:
         """All chapters, in order."""
         self._chapter("A project", lambda: self._verb("init", "--template", "flights", str(self.folder), quiet=True, inside=False))
-        if self.profile == LAPTOP:
-            self._tell()
-        else:
-            try:
-                self._chapter("A cluster on this machine", self._cluster)
-                self._tell()
-            finally:
-                self._verb("cluster", "down")
+        if self.profile != LAPTOP:
+            self._chapter("A cluster on this machine", self._cluster)
+        self._tell()
         return self.told
 
     def _cluster(self) -> None:

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from millstream.app.demo.story import Told
+from millstream.app.demo.story import LAPTOP, Told
 
 
 def show(told: Told, console: Console) -> None:
@@ -21,17 +21,18 @@ def show(told: Told, console: Console) -> None:
     if told.compared:
         console.print(_compared(told))
     total = sum(told.seconds.values())
-    name = told.folder
+    name, chosen = told.folder, "" if told.profile == LAPTOP else f" --profile {told.profile}"
+    last = "" if told.profile == LAPTOP else "\n  millstream cluster down         [dim]# stops its daemons; the data stays[/]"
     console.print(Panel.fit(
         f"[bold]{total:.0f} s[/] from nothing to a traced prediction. Pictures: [bold]{name}/report.html[/]\n\n"
         f"  cd {name}\n"
-        f"  millstream run                  [dim]# nothing to do: all is up to date[/]\n"
-        f"  millstream sql 'select carrier, avg(delay) from arrivals group by all order by 2 desc'\n"
-        f"  millstream explore departures\n"
-        f"  millstream show model trees@champion\n"
-        f"  millstream trace {told.traffic.traced}\n"
-        f"  edit tables/carrier_days.sql, then: millstream plan\n"
-        f"  millstream up                   [dim]# everything, continuously, with a console[/]", title="What to try next", border_style="cyan"))  # fmt: skip
+        f"  millstream{chosen} run                  [dim]# nothing to do: all is up to date[/]\n"
+        f"  millstream{chosen} sql 'select carrier, avg(delay) from arrivals group by all order by 2 desc'\n"
+        f"  millstream{chosen} explore departures\n"
+        f"  millstream{chosen} show model trees@champion\n"
+        f"  millstream{chosen} trace {told.traffic.traced}\n"
+        f"  edit tables/carrier_days.sql, then: millstream{chosen} plan\n"
+        f"  millstream{chosen} up                   [dim]# everything, continuously, with a console[/]{last}", title="What to try next", border_style="cyan"))  # fmt: skip
 
 
 def _table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
