@@ -12,7 +12,7 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from millstream.client import Client
+from millstream.client import Client, Receipt
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.event import Event
 from millstream.declare.stream import Stream
@@ -59,10 +59,13 @@ def replay(url: str, folder: Path, streams: dict[str, Stream[Any]], endpoint: En
     done, begun, moment = Traffic(), time.perf_counter(), start
     with Client(url, replay=True) as client, ThreadPoolExecutor(2 * ASKERS) as pool:
         asked: Iterator[list[tuple[float, Any]]] = iter(())
+        sent: dict[tuple[str, int], Receipt] = {}  # the newest of each stream and partition: an hour may bring nothing
         while moment < end:
             moment += STEP
             due = {name: events for name in rows if (events := rows[name].before(moment))}
-            receipts = list(pool.map(client.send, [streams[name] for name in due], due.values()))
+            for receipt in pool.map(client.send, [streams[name] for name in due], due.values()):
+                sent |= {(receipt.stream, p): Receipt(receipt.stream, {p: end}) for p, end in receipt.offsets.items()}
+            receipts = list(sent.values())
             _count(done, asked, moment - STEP - start)
             done.events += sum(map(len, due.values()))
             asks = due.get(spine.name, [])
