@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import BinaryIO, TypeVar, cast
@@ -11,7 +10,7 @@ from typing import BinaryIO, TypeVar, cast
 os.environ.setdefault("RUST_LOG", "off")  # read at the import: a failover would else be thousands of lines on stderr, of what is waited out anyway
 from hdfs_native import Client, WriteOptions
 
-from millstream.declare.errors import Unreachable, UsageError
+from millstream.declare.errors import Unreachable, UsageError, WorkFailed
 from millstream.engines.hdfs import webhdfs
 from millstream.engines.hdfs.errors import mapped, mapped_delta
 from millstream.engines.hdfs.place import Place
@@ -37,20 +36,25 @@ class HdfsFiles:
         ConfigError: An option is unknown, or no namenode.
     """
 
+    _process = 0
+    """Where the driver's threads are, once it was used."""
+
     def __init__(self, url: str) -> None:
         self._place = Place.read(url)
-        self._lock, self._process, self._made = threading.Lock(), 0, cast(Client, None)
-        self._client  # noqa: B018  a nameservice that nobody knows is told now
+        self._unforked()
+        with mapped(self.root):
+            self._driver = Client(f"hdfs://{self._place.authority}", {**self._place.config, **_OURS})
 
     @property
     def _client(self) -> Client:
-        """One a process: its threads do not come along a fork."""
-        with self._lock:
-            if self._process != os.getpid():
-                with mapped(self.root):
-                    self._made = Client(f"hdfs://{self._place.authority}", {**self._place.config, **_OURS})
-                self._process = os.getpid()
-            return self._made
+        self._unforked()
+        return self._driver
+
+    def _unforked(self) -> None:
+        """The driver has one set of threads for all clients, which a fork does not copy: a child would wait for them for ever."""
+        HdfsFiles._process = HdfsFiles._process or os.getpid()
+        if HdfsFiles._process != os.getpid():
+            raise WorkFailed("HDFS was opened before this process was forked; start the child by spawn, or open HDFS in children only")
 
     @property
     def root(self) -> str:
@@ -135,7 +139,7 @@ class HdfsFiles:
         return None
 
     def prepare(self, folder: str) -> None:
-        """Give a table's folder its erasure coding policy."""
+        """Give a table's folder its erasure coding policy, log and all."""
         policy, target = self._place.policy(folder), self._at(folder)
         if policy is not None:
             self._ask(lambda: self._client.mkdirs(target, create_parent=True))
