@@ -52,7 +52,7 @@ def scalar(expression: str) -> str:
     ("date_diff('day', day, ts)", "cast(datediff(cast(`ts` as date), cast(`day` as date)) as bigint)"),
     ("s || i", "concat(`s`, `i`)"), ("concat(s, i)", "concat(coalesce(cast(`s` as string), ''), coalesce(cast(`i` as string), ''))"),
     ("s like 'a\\%'", "(`s` like 'a\\\\\\\\%')"), ("strpos(s, 'x')", "cast(instr(`s`, 'x') as bigint)"), ("length(s)", "cast(length(`s`) as bigint)"), ("len(l)", "cast(size(`l`) as bigint)"),
-    ("l[2]", "try_element_at(`l`, 2)"), ("[i, 1]", "array(`i`, 1)"), ("row(i, f)", "struct(`i`, `f`)"), ("f::varchar = 'x'", ""),
+    ("l[2]", "try_element_at(`l`, 2)"), ("[i, 1]", "array(`i`, 1)"), ("row(i, f)", "named_struct('_1', `i`, '_2', `f`)"), ("row(i, f)[2]", "named_struct('_1', `i`, '_2', `f`).`_2`"), ("round_even(f, 0)", "rint(`f`)"), ("f::varchar = 'x'", ""),
     ("isfinite(f)", "(abs(`f`) < double('Infinity'))"), ("round(f)", "round(`f`)"), ("round(i, 2)", "`i`"), ("round(dec, 1)", "round(`dec`, 1)"),
     ("dec::int", "cast(round(`dec`) as INT)"), ("i::hugeint", "cast(`i` as DECIMAL(38,0))"), ("p::int", "cast(`p` as INT)"), ("'it''s \\ {x}'", "'it\\'s \\\\ {x}'"),
     ("sum(i)", "sum(cast(`i` as decimal(38,0)))"), ("sum(k)", "sum(`k`)"), ("sum(p)", "sum(cast(`p` as bigint))"), ("avg(dec)", "avg(cast(`dec` as double))"),

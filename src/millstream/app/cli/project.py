@@ -30,9 +30,12 @@ def init(context: Context, folder: str, template: str) -> None:
 
 @click.command()
 @as_json
+@click.option("--parity", is_flag=True, help="Make every table, feature set and training set of a sample by two compute engines, and compare row by row.")
+@click.option("--against", metavar="URL", help="The engine beside DuckDB: the profile's `compute`, or spark://local[1] where that is DuckDB.")
+@click.option("--rows", default=20_000, show_default=True, help="Of the sample: at most so many of the largest stream.")
 @pass_context
-def check(context: Context, as_json: bool) -> None:
-    """Validate the definitions and run nothing. All mistakes are shown together; tests of the project are plain pytest."""
+def check(context: Context, as_json: bool, parity: bool, against: str | None, rows: int) -> None:
+    """Validate the definitions; without --parity nothing is run. All mistakes are shown together; tests of the project are plain pytest."""
     from millstream.app.binding import unbound
     from millstream.declare.errors import DefinitionErrors
 
@@ -41,6 +44,9 @@ def check(context: Context, as_json: bool) -> None:
     wrong = unbound(context.workspace)
     if wrong:
         raise DefinitionErrors(wrong)
+    if parity:
+        _parity(context, against, rows, as_json)
+        return
     counts: dict[str, int] = {}
     for noun in project.nouns:
         counts[noun.kind] = counts.get(noun.kind, 0) + 1
@@ -50,6 +56,33 @@ def check(context: Context, as_json: bool) -> None:
         return
     parts = ", ".join(f"{n} {kind.replace('_', ' ')}{'s' if n > 1 and kind != 'features' else ''}" for kind, n in counts.items())
     context.err.print(f"[green]ok[/] {project.name}: {parts} ({seconds:.2f} s)")
+
+
+def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> None:
+    from millstream.app.parity import parity, shown
+    from millstream.declare.registry import engine
+
+    ws = context.workspace
+    url = against or (ws.settings.compute if not ws.settings.compute.startswith("duckdb") else "spark://local[1]")
+    other = engine("sql", url)(url, ws.folder / "scratch")
+    try:
+        judged = []
+        for one in parity(ws, other, rows):
+            context.err.print(f"{'[green]same[/]' if one.same else '[red]differs[/]'} {one.kind} {one.name}")
+            judged.append(one)
+    finally:
+        other.close()
+    if as_json:
+        context.json({"against": url, "same": all(one.same for one in judged), "assets": [shown(one) for one in judged]})
+    else:
+        context.table(
+            f"DuckDB beside {url}",
+            ["", "kind", "name", "rows", "found"],
+            [(one.mark, one.kind, one.name, one.rows, one.told) for one in judged],
+            right=["rows"],
+        )
+    if not all(one.same for one in judged):
+        raise click.exceptions.Exit(1)
 
 
 @click.command()

@@ -127,10 +127,10 @@ def hash_(node: exp.Anonymous, context: Context) -> Node:
     return text(f"cast(pmod(xxhash64({holes}), 9223372036854775807) as decimal(20,0))", *node.expressions)
 
 
-@rule("row", what="row(a, b)", becomes="`struct(a, b)`")
+@rule("row", what="row(a, b)", becomes="`named_struct('_1', a, '_2', b)`")
 def row(node: exp.Anonymous, context: Context) -> Node:
-    holes = ", ".join(f"{{{i}}}" for i in range(len(node.expressions)))
-    return text(f"struct({holes})", *node.expressions)
+    holes = ", ".join(f"'_{i + 1}', {{{i}}}" for i in range(len(node.expressions)))
+    return text(f"named_struct({holes})", *node.expressions)
 
 
 @rule(exp.Array, what="[a, b]", becomes="`array(a, b)`")
@@ -169,6 +169,8 @@ def bracket(node: exp.Bracket, context: Context) -> Node:
     kind, at = context.kind(node.this), node.expressions[0]
     if kind.startswith("STRUCT") and isinstance(at, exp.Literal) and at.is_string:
         return text("{0}.`" + at.name.replace("`", "``") + "`", node.this)
+    if kind.startswith("STRUCT") and isinstance(at, exp.Literal):  # a row's, by place
+        return text(f"{{0}}.`_{int(at.name) + 1}`", node.this)
     if kind.startswith("MAP"):
         return text("try_element_at({0}, {1})", node.this, at)
     if is_list(kind) and isinstance(at, exp.Literal) and len(node.expressions) == 1:  # sqlglot counts from 0

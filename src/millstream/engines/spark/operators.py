@@ -145,6 +145,14 @@ def round_(node: exp.Round, context: Context) -> Node:
     raise no(node, "write round(x * 100) / 100 for two places" if kind in FLOATS else "cast it: round(x::double)", "is rounded another way in Spark")
 
 
+@rule("round_even", what="round_even(x, 0)", becomes="`rint(x)`, halves to the even neighbour", typed=("expressions",))
+def round_even(node: exp.Anonymous, context: Context) -> Node:
+    of, places = node.expressions
+    if places.name != "0" or context.kind(of) not in FLOATS:
+        raise no(node, "round a double to a whole number: round_even(x::double, 0)")
+    return text("rint({0})", of)
+
+
 @rule(exp.Log, what="log(x), log(b, x)", becomes="`log10(x)`: Spark's log is the natural one")
 def log(node: exp.Log, context: Context) -> Node:
     return text("log({0}, {1})", node.this, node.expression) if node.expression else text("log10({0})", node.this)

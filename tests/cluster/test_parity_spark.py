@@ -1,0 +1,32 @@
+"""A whole project on Spark beside DuckDB: tables, features at every moment, the training set."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pyspark", reason='Spark needs the extra: pip install "millstream[spark]"')
+if shutil.which("java") is None:
+    pytest.skip("Spark needs Java 17; on Debian: apt-get install openjdk-17-jre-headless", allow_module_level=True)
+
+from millstream.app.cli.main import cli
+from millstream.app.parity import parity
+from millstream.app.workspace import Workspace
+from millstream.engines.spark.sql import SparkSql
+from millstream.templates import create
+
+
+def test_the_quickstart_is_the_same(tmp_path: Path) -> None:
+    create("quickstart", tmp_path / "start")
+    cli.main(["--project", str(tmp_path / "start"), "run", "visits", "orders", "+visits", "+orders"], standalone_mode=False)
+    spark = SparkSql("spark://local[1]?memory=1g", tmp_path / "spark")
+    with Workspace.open(str(tmp_path / "start")) as ws:
+        try:
+            judged = {one.name: one for one in parity(ws, spark, rows=500)}
+        finally:
+            spark.close()
+    assert list(judged) == ["habit", "spend", "customer_days", "visit_set"]
+    assert {name: one.told for name, one in judged.items()} == dict.fromkeys(judged, "")
+    assert all(one.same and one.difference and one.difference.rows[0] for one in judged.values())
