@@ -105,12 +105,22 @@ def test_an_asof_join_is_a_join_with_the_row_before_the_next(on: str, beside: st
     ("f // 2", "whole"), ("round(f, 2)", r"round\(x \* 100\) / 100"), ("first(s)", "arg_min"), ("any_value(s)", "arg_min"), ("mode(s)", "arg_min"), ("ts::varchar", "strftime"),
     ("f::varchar", "decimal"), ("'a' || f", "decimal"), ("random()", "Arrow"), ("ts - ts", "epoch_us"), ("regexp_replace(s, 'a', 'b')", "'g'"), ("substring(s, 0, 1)", "1 or more"),
     ("string_agg(s, ',')", "order"), ("strptime(s, '%Y')", "ISO"), ("now()", "parameters"), ("typeof(i)", "Arrow"), ("list_transform(l, lambda x: x + 1)", "Arrow"),
-    ("i << 2", "power of two"), ("time_bucket(interval 1 hour, ts)", "date_trunc"), ("i::interval", "no type of Spark"), ("histogram(i)", "count by group"), ("skewness(f)", "quantile_cont"),
+    ("i << 2", "power of two"), ("time_bucket(interval 1 hour, ts)", "date_trunc"), ("i::interval", "no type of Spark"), ("skewness(f)", "quantile_cont"),
     ("kurtosis(f)", "quantile_cont"), ("s[1:2]", "literal"), ("sum(f) filter (where p) over (order by i rows between 1 preceding and current row exclude ties)", "frame"),
 ])  # fmt: skip
 def test_traps_are_refused_with_the_mend(duckdb: str, mend: str) -> None:
     with pytest.raises(WorkFailed, match=mend):
         scalar(duckdb)
+
+
+def test_a_histogram_is_a_count_by_group_over_the_same_rows() -> None:
+    made = query("select histogram(s) as h from t where i > 1").sql
+    assert made == (
+        "SELECT (SELECT `m` AS `m` FROM (SELECT case when count(*) > 0 then map_from_entries(array_sort(collect_list(struct(`k`, `n`)))) end AS `m`, max(`k`) AS `last` "
+        "FROM (SELECT `s` AS `k`, COUNT(*) AS `n` FROM `t` WHERE (`i` > 1) AND (NOT (`s`) IS NULL) GROUP BY 1) AS `h`) AS `h`) AS `h`"
+    )  # one row, whatever t holds
+    assert query("select histogram(s) as h, histogram(f, [1.0::double]) as e from t").sql.endswith("AS `h`) AS `h`) AS `e`")
+    assert query("select histogram_exact(f, [1.0::double]) as e, count(*) as n from t").sql.endswith(" COUNT(*) AS `n` FROM `t`")
 
 
 @pytest.mark.parametrize("duckdb", [
@@ -139,17 +149,20 @@ def test_parameters_are_bound_with_their_types() -> None:
     texts = {name: marked(name, value, args) for name, value in told.items()}
     assert texts == {"i": "cast(:p0 as bigint)", "big": "cast(:p1 as decimal(38,0))", "f": "cast(:p2 as double)", "s": ":p3", "b": ":p4",
                      "t": "timestamp_micros(cast(:p5 as bigint))", "d": "date_from_unix_date(cast(:p6 as int))", "raw": "unhex(:p7)", "n": "null",
-                     "l": "array(cast(:p8 as bigint), cast(:p9 as bigint))", "dec": "cast(:p10 as decimal(3,2))",
-                     "span": "make_dt_interval(0, 0, 0, cast(:p11 as decimal(18,6)))"}  # fmt: skip
-    assert list(args.values()) == [1, str(2**70), "0.1", "'; drop", True, 1362916800000000, 2, "0078", 1, 2, "1.50", "3600.000000"]
+                     "l": "cast(from_json(:p8, 'array<string>') as array<bigint>)", "dec": "cast(:p9 as decimal(3,2))",
+                     "span": "make_dt_interval(0, 0, 0, cast(:p10 as decimal(18,6)))"}  # fmt: skip
+    assert list(args.values()) == [1, str(2**70), "0.1", "'; drop", True, 1362916800000000, 2, "0078", '["1", "2"]', "1.50", "3600.000000"]
     with pytest.raises(WorkFailed, match="zone"):
         marked("t", datetime(2013, 3, 10), {})
 
 
 def test_parameters_of_a_query_are_markers() -> None:
-    made = query("select $l as l, $l_0 + i as other from t where s = $s", {"l": [1, 2], "l_0": 7, "s": "x", "unused": NOON})
-    assert made.sql == "SELECT array(cast(:p0 as bigint), cast(:p1 as bigint)) AS `l`, cast(:p2 as bigint) + `i` AS `other` FROM `t` WHERE `s` = :p3"
-    assert made.args == {"p0": 1, "p1": 2, "p2": 7, "p3": "x"}
+    made = query("select $l as l, $t as t, $i + i as other, $i as again from t where s = $s", {"l": [0.5, 2.0], "t": [NOON], "i": 7, "s": "x", "unused": NOON})
+    assert made.sql == (
+        "SELECT cast(from_json(:p0, 'array<string>') as array<double>) AS `l`, array(timestamp_micros(cast(:p1 as bigint))) AS `t`, cast(:p2 as bigint) + `i` AS `other`, "
+        "cast(:p2 as bigint) AS `again` FROM `t` WHERE `s` = :p3"
+    )
+    assert made.args == {"p0": '["0.5", "2.0"]', "p1": 1362916800000000, "p2": 7, "p3": "x"}
 
 
 def test_a_script_is_planned_before_spark_is_asked() -> None:

@@ -85,6 +85,33 @@ def list_(node: exp.ArrayAgg, context: Context) -> Node:
     return text("case when count(*) > 0 then transform(collect_list(struct({0} as v)), s -> s.v) end", of)
 
 
+@rule("_bin", "_place", what="bins of a histogram", becomes="a search by halves in the bins' upper ends; the place in a list of values")
+def bin_(node: exp.Anonymous, context: Context) -> Node:
+    """The number of the bin, from 1; none of them is 1 more than there are."""
+    value, bins = node.expressions
+    if node.name == "_place":
+        return text("coalesce(nullif(cast(array_position({1}, {0}) as int), 0), size({1}) + 1)", value, bins)
+    halves = ", ".join(str(1 << power) for power in reversed(range(16)))
+    step = "case when p + s <= size({1}) and element_at({1}, p + s) < {0} then p + s else p end"
+    return text(f"(aggregate(array({halves}), 0, (p, s) -> {step}) + 1)", value, bins)
+
+
+@rule("_counted", what="counts of a histogram", becomes="`map_from_entries(array_sort(collect_list(struct(k, n))))`")
+def counted(node: exp.Anonymous, context: Context) -> Node:
+    return text("case when count(*) > 0 then map_from_entries(array_sort(collect_list(struct({0}, {1})))) end", *node.expressions)
+
+
+@rule("_filled", what="a histogram with bins", becomes="each bin with its count, 0 too, and what is in none if there is any")
+def filled(node: exp.Anonymous, context: Context) -> Node:
+    counts, last, bins = node.expressions
+    rest = {"DOUBLE[]": "double('Infinity')", "VARCHAR[]": "''"}.get(context.kind(bins))
+    if rest is None:
+        raise no(bins, "list doubles or texts: [1.0::double, 2.0]", "are no bins that travel")
+    each = "transform(sequence(1, size({2})), i -> coalesce(try_element_at({0}, i), 0))"
+    more = f"map_from_arrays({{2}} || array({rest}), {each} || array(try_element_at({{0}}, size({{2}}) + 1)))"
+    return text(f"case when {{0}} is null then null when {{1}} > size({{2}}) then {more} else map_from_arrays({{2}}, {each}) end", counts, last, bins)
+
+
 @rule(exp.GroupConcat, what="string_agg(s, d order by k)", becomes="`listagg(s, d) WITHIN GROUP (ORDER BY k)`; without an order it is refused")
 def string_agg(node: exp.GroupConcat, context: Context) -> Node:
     if not isinstance(node.this, exp.Order):
@@ -99,6 +126,6 @@ refused(
     mend="say which one: arg_min(x, t), arg_max(x, t), min(x)",
 )  # fmt: skip
 refused(
-    "histogram", "histogram_exact", "product", "entropy", "kurtosis", "skewness", "approx_quantile", "favg", "fsum", "geomean", exp.Kurtosis, exp.Skewness,
-    exp.ApproxQuantile, what="histogram, product, entropy, kurtosis, skewness, approx_quantile", mend="count by group, or take quantile_cont",
+    "product", "entropy", "kurtosis", "skewness", "approx_quantile", "favg", "fsum", "geomean", exp.Kurtosis, exp.Skewness,
+    exp.ApproxQuantile, what="product, entropy, kurtosis, skewness, approx_quantile", mend="count by group, or take quantile_cont",
 )  # fmt: skip

@@ -46,7 +46,7 @@ class Binder:
             if kinds != ["SELECT"]:
                 raise WorkFailed(f"a query is one SELECT; found {', '.join(kinds) or 'nothing'} in: {' '.join(sql.split())[:120]}")
             relation = self._connection.sql(found[0], params=self._values(found[0]) or None)
-            return list(relation.columns), [str(kind) for kind in relation.types], relation.limit(0).to_arrow_table().schema
+            return list(relation.columns), [spelled(kind) for kind in relation.types], relation.limit(0).to_arrow_table().schema
 
     def change(self, sql: str) -> None:
         """Run a statement that makes, fills or drops an empty table."""
@@ -68,8 +68,9 @@ class Binder:
     def _probe(self, select: exp.Select, wanted: Sequence[Node]) -> list[str]:
         counted = any(node.find(exp.AggFunc) and not node.find_ancestor(exp.Window) for node in wanted)
         probe = exp.Select(expressions=[exp.alias_(node.copy(), f"_p{i}") for i, node in enumerate(wanted)])
+        alone = not any(node.find(exp.Column, exp.AggFunc, exp.Window) for node in wanted)
         for part in ("from_", "joins", "laterals", "windows", *(("group",) if counted else ())):
-            if select.args.get(part):
+            if select.args.get(part) and not alone:
                 value = select.args[part]
                 probe.set(part, [one.copy() for one in value] if isinstance(value, list) else value.copy())
         group = probe.args.get("group")
@@ -93,6 +94,19 @@ class Binder:
 
     def __exit__(self, *error: object) -> None:
         self._connection.close()
+
+
+def spelled(kind: Any) -> str:
+    """DuckDB's name of a type, the fields of a row named by their places."""
+    if kind.id in ("tuple", "struct"):
+        return (
+            "STRUCT(" + ", ".join(f'"{(name or f"_{i}").replace(chr(34), 2 * chr(34))}" {spelled(of)}' for i, (name, of) in enumerate(kind.children, 1)) + ")"
+        )
+    if kind.id == "list":
+        return f"{spelled(kind.children[0][1])}[]"
+    if kind.id == "map":
+        return f"MAP({spelled(kind.children[0][1])}, {spelled(kind.children[1][1])})"
+    return str(kind)
 
 
 def _around(select: Node) -> list[str]:

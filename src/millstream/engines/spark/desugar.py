@@ -11,6 +11,7 @@ REFERENCE += [
     Entry("order by x", "`ORDER BY x NULLS LAST`, said for each key: Spark puts NULL first"),
     Entry("order by all", "`ORDER BY 1, 2, …`"),
     Entry("f(x) filter (where c) over w", "`f(CASE WHEN c THEN x END) OVER w`"),
+    Entry("histogram(x), histogram(x, bins), histogram_exact(x, values)", "a count by group in a subquery over the same rows; without group by only"),
     Entry("row_number() over ()", "in an order nobody asked for, by one task"),
     Entry("a asof join b on a.k = b.k and a.t >= b.t", "a join with the row of b whose next one (`LEAD` over k by t) comes after a.t"),
     Entry("a semi join b, a anti join b", "`LEFT SEMI JOIN`, `LEFT ANTI JOIN`"),
@@ -32,6 +33,9 @@ def plain(tree: Node, names: int) -> Node:
         _filtered(node)
     for node in list(tree.find_all(exp.ArgMin, exp.ArgMax)):
         _by(node, None)
+    for node in list(tree.find_all(exp.Anonymous)):
+        if node.name.lower() in ("histogram", "histogram_exact"):
+            _histogram(node)
     for node in list(tree.find_all(exp.Window)):
         _window(node)
     for node in list(tree.find_all(exp.Order)):
@@ -102,6 +106,48 @@ def _window(node: exp.Window) -> None:
     spec = node.args.get("spec")
     if spec is not None and spec.args.get("exclude"):
         raise no(node, "leave the frame whole")
+
+
+def _histogram(node: exp.Anonymous) -> None:
+    """Counted by group in a query of its own over the same rows; what is put into bins has its bin found first."""
+    select = node.find_ancestor(exp.Select)
+    if (
+        select is None
+        or not select.args.get("from_")
+        or select.args.get("group")
+        or len(node.expressions) > 2
+        or not isinstance(node.parent, exp.Select | exp.Alias)
+    ):
+        raise no(node, "count by group, or ask for it in a select of its own without group by")
+    value, *bins = node.expressions
+    key = exp.Anonymous(this="_bin" if node.name.lower() == "histogram" else "_place", expressions=[value.copy(), bins[0].copy()]) if bins else value.copy()
+    there = exp.Not(this=exp.Is(this=exp.Paren(this=value.copy()), expression=exp.Null()))
+    inner = exp.select(exp.alias_(key, "k"), exp.alias_(exp.Count(this=exp.Star()), "n"))
+    for part in ("from_", "joins"):
+        if select.args.get(part):
+            inner.set(part, [one.copy() for one in select.args[part]] if part == "joins" else select.args[part].copy())
+    where = select.args.get("where")
+    inner.set("where", exp.Where(this=_and(where.this.copy(), there) if where else there))
+    inner.set("group", exp.Group(expressions=[exp.Literal.number(1)]))
+    told = exp.Anonymous(this="_counted", expressions=[exp.column("k"), exp.column("n")])
+    made = exp.select(exp.alias_(told, "m"), exp.alias_(exp.Max(this=exp.column("k")), "last")).from_(_named(inner))
+    whole = exp.Anonymous(this="_filled", expressions=[exp.column("m"), exp.column("last"), bins[0].copy()]) if bins else exp.column("m")
+    node.replace(exp.Subquery(this=exp.select(exp.alias_(whole, "m")).from_(_named(made))))
+    if not any(_aggregates(item) for item in select.expressions):  # it was one row because of this aggregate
+        for part in ("from_", "joins", "where"):
+            select.set(part, None)
+
+
+def _aggregates(node: Node) -> bool:
+    """Whether an aggregate of this select is left in the expression."""
+    if isinstance(node, exp.Subquery):
+        return False
+    named = isinstance(node, exp.Anonymous) and node.name.lower() in ("histogram", "histogram_exact")
+    return isinstance(node, exp.AggFunc) or named or any(_aggregates(child) for child in node.iter_expressions())
+
+
+def _named(query: Node) -> exp.Subquery:
+    return exp.Subquery(this=query, alias=exp.TableAlias(this=exp.to_identifier("h")))
 
 
 def _joined(node: exp.Join) -> None:

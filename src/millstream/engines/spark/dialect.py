@@ -41,13 +41,8 @@ class Query:
     schema: pa.Schema
 
     def cast(self, columns: Sequence[str]) -> list[str]:
-        """Expressions that give these columns of Spark's result DuckDB's types; a struct whose fields have no names is left as it is."""
-        return [f"cast({column} as {spark_type(kind)})" if not _nameless(kind) else column for column, kind in zip(columns, self.kinds, strict=True)]
-
-
-def _nameless(kind: str) -> bool:
-    made = exp.DataType.build(kind, dialect="duckdb") if kind.startswith("STRUCT") else None
-    return made is not None and not all(isinstance(part, exp.ColumnDef) for part in made.expressions)
+        """Expressions that give these columns of Spark's result DuckDB's types."""
+        return [f"cast({column} as {spark_type(kind)})" for column, kind in zip(columns, self.kinds, strict=True)]
 
 
 def statements(sql: str) -> list[Node]:
@@ -137,7 +132,9 @@ def _travel(node: Node, context: Context) -> Node:
 
 @rule(exp.Placeholder, exp.Parameter, what="$name", becomes="`:name`, bound, with a cast to its type")
 def parameter(node: Node, context: Context) -> Node:
-    return text(marked(node.name, context.params[node.name], context.args).replace("{", "{{").replace("}", "}}"))
+    if node.name not in context.marked:
+        context.marked[node.name] = marked(node.name, context.params[node.name], context.args)
+    return text(context.marked[node.name].replace("{", "{{").replace("}", "}}"))
 
 
 @rule(exp.Join, what="joins", becomes="the same")

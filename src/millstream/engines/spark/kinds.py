@@ -51,8 +51,8 @@ def spark_type(kind: DataType | str) -> str:
     Raises:
         Refused: Spark has no such type.
     """
-    if isinstance(kind, str):
-        kind = DataType.build(kind.strip('"').replace("NULL", "INTEGER") if kind.strip('"') == "NULL" else kind, dialect="duckdb")
+    if isinstance(kind, str):  # NULL has a type of its own until it meets another
+        kind = DataType.build("INTEGER" if kind.strip('"') == "NULL" else kind, dialect="duckdb")
     of = kind.this
     if of in _SPARK:
         return _SPARK[of]

@@ -64,6 +64,7 @@ class Context:
 
     params: Mapping[str, Any] = field(default_factory=dict)
     args: Args = field(default_factory=dict)
+    marked: dict[str, str] = field(default_factory=dict)
     kinds: dict[int, str] = field(default_factory=dict)
     kept: list[Node] = field(default_factory=list)  # an id is good while its node lives
 

@@ -103,7 +103,18 @@ def release() -> None:
         if _running["users"] <= 0:
             session, _running["session"], _running["users"] = _running["session"], None, 0
             if session is not None:
-                session.stop()
+                try:
+                    session.stop()
+                except Exception:  # its JVM is gone; the next engine starts another
+                    _forget()
+
+
+def _forget() -> None:
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    SparkContext._active_spark_context = SparkContext._gateway = SparkContext._jvm = None
+    SparkSession._instantiatedSession = None
 
 
 def _start(options: Options, folder: Path) -> SparkSession:
@@ -142,8 +153,8 @@ def errors() -> Iterator[None]:
 
     try:
         yield
-    except Py4JNetworkError as error:
-        raise Unreachable(f"Spark's driver is gone: {error}") from error
+    except (Py4JNetworkError, ConnectionError) as error:
+        raise Unreachable(f"Spark's driver is gone, for want of memory perhaps (memory=2g in the URL): {error}") from error
     except (Py4JError, PySparkException) as error:
         raise ours(str(error)) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
@@ -9,6 +10,7 @@ from typing import Any, TypeAlias
 from millstream.declare.errors import WorkFailed
 
 Args: TypeAlias = dict[str, int | str | bool]
+_LISTED = ((int, "bigint"), (float, "double"), (str, "string"))
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -25,7 +27,12 @@ def marked(name: str, value: Any, args: Args) -> str:
     if value is None:
         return "null"
     if isinstance(value, list | tuple):
-        return f"array({', '.join(marked(name, item, args) for item in value)})"
+        kind = next((spark for python, spark in _LISTED if value and all(isinstance(item, python) and not isinstance(item, bool) for item in value)), None)
+        if kind is None:
+            return f"array({', '.join(marked(name, item, args) for item in value)})"
+        # One marker however long it is: a thousand of them cost Spark's parser its memory.
+        told = json.dumps([repr(float(item)) if isinstance(item, float) else str(item) for item in value])
+        return f"cast(from_json({marked(name, told, args)}, 'array<string>') as array<{kind}>)"
     text, bound = _told(name, value)
     marker = f"p{len(args)}"
     args[marker] = bound
@@ -38,7 +45,7 @@ def _told(name: str, value: Any) -> tuple[str, int | str | bool]:
     if isinstance(value, int):
         return ("cast({} as bigint)", value) if -(2**63) <= value < 2**63 else ("cast({} as decimal(38,0))", str(value))
     if isinstance(value, float):
-        return "cast({} as double)", repr(value)
+        return "cast({} as double)", repr(float(value))
     if isinstance(value, str):
         return "{}", value
     if isinstance(value, bytes):
