@@ -1,4 +1,4 @@
-"""Writes docs/reference/ from the code: command line, configuration, error codes, Python API, ports and engines.
+"""Writes docs/reference/ from the code: command line, configuration, error codes, Python API, ports and engines, SQL on Spark.
 
     python scripts/reference.py            write what has changed
     python scripts/reference.py --check    write nothing; exit code 1 when a page is stale
@@ -304,6 +304,23 @@ def engines() -> str:
     return "\n".join(lines)
 
 
+def spark_sql() -> str:
+    """What of DuckDB's dialect travels to Spark, and how: the tables of the rules."""
+    from millstream.engines.spark.dialect import REFERENCE as ENTRIES
+
+    lines = ["# SQL on Spark", "", MADE_BY, inspect.cleandoc("""
+        The SQL of a project is DuckDB's, whatever runs it. On Spark it is rewritten construct by construct, by the rules below; the types of
+        its results are DuckDB's. What has no rule is refused with a mend, before anything runs, since silence would be another meaning.
+        `millstream check` says so for every table, and `millstream check --parity` compares the rows. How Spark is chosen: [Spark](../how-to/spark.md).
+    """), "", "## Rewritten", "", "| DuckDB | on Spark |", "|---|---|"]  # fmt: skip
+    lines += [f"| `{_cell(entry.what)}` | {_cell(entry.becomes)} |" for entry in ENTRIES if entry.becomes]
+    lines += ["", "## Refused", "", "| DuckDB | instead |", "|---|---|"]
+    lines += [f"| `{_cell(entry.what)}` | {_cell(entry.mend)} |" for entry in ENTRIES if entry.mend]
+    lines += ["", "Everything else that SQL has in common means the same in both: select, joins, grouping, windows, CTEs, set operations, comparisons, "
+              "`case`, `coalesce`, `in`, `between`, `exists`, counts, `stddev`, `corr`, `lag`, `rank` and their like."]  # fmt: skip
+    return "\n".join(lines)
+
+
 def _powers(module: Any) -> dict[str, type]:
     """Protocols of a port's module named `Can...`: optional powers an engine may have."""
     return {name: value for name, value in vars(module).items() if name.startswith("Can") and getattr(value, "_is_protocol", False)}
@@ -317,7 +334,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli": cli, "configuration": configuration, "errors": errors, "api": api, "engines": engines}
+PAGES: dict[str, Callable[[], str]] = {"cli": cli, "configuration": configuration, "errors": errors, "api": api, "engines": engines, "spark-sql": spark_sql}
 
 
 def pages(names: Iterable[str] = PAGES) -> dict[Path, str]:

@@ -63,7 +63,7 @@ def scalar(expression: str) -> str:
     ("sum(i) filter (where p) over (order by i)", "sum(cast((CASE WHEN `p` THEN `i` END) as decimal(38,0))) OVER (ORDER BY `i` NULLS LAST)"),
     ("count(*) filter (where p) over (partition by k)", "COUNT(CASE WHEN `p` THEN 1 END) OVER (PARTITION BY `k`)"),
     ("row_number() over ()", "ROW_NUMBER() OVER (ORDER BY NULL NULLS LAST)"), ("unnest(l)", "explode(`l`)"),
-    ("range(1, i)", "(case when cast(1 as bigint) < cast(`i` as bigint) then sequence(cast(1 as bigint), cast(`i` as bigint) - 1) else cast(array() as array<bigint>) end)"),
+    ("range(1, i)", "(case when cast(1 as bigint) < cast(`i` as bigint) then sequence(cast(1 as bigint), cast(`i` as bigint) - 1) when cast(1 as bigint) >= cast(`i` as bigint) then cast(array() as array<bigint>) end)"),
 ])  # fmt: skip
 def test_expressions(duckdb: str, spark: str) -> None:
     if not spark:

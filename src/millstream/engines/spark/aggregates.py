@@ -85,9 +85,9 @@ def list_(node: exp.ArrayAgg, context: Context) -> Node:
     return text("case when count(*) > 0 then transform(collect_list(struct({0} as v)), s -> s.v) end", of)
 
 
-@rule("_bin", "_place", what="bins of a histogram", becomes="a search by halves in the bins' upper ends; the place in a list of values")
+@rule("_bin", "_place")
 def bin_(node: exp.Anonymous, context: Context) -> Node:
-    """The number of the bin, from 1; none of them is 1 more than there are."""
+    """The number of a value's bin by a search by halves, or its place in a list, from 1; none of them is 1 more than there are."""
     value, bins = node.expressions
     if node.name == "_place":
         return text("coalesce(nullif(cast(array_position({1}, {0}) as int), 0), size({1}) + 1)", value, bins)
@@ -96,13 +96,15 @@ def bin_(node: exp.Anonymous, context: Context) -> Node:
     return text(f"(aggregate(array({halves}), 0, (p, s) -> {step}) + 1)", value, bins)
 
 
-@rule("_counted", what="counts of a histogram", becomes="`map_from_entries(array_sort(collect_list(struct(k, n))))`")
+@rule("_counted")
 def counted(node: exp.Anonymous, context: Context) -> Node:
+    """A map of values and their counts."""
     return text("case when count(*) > 0 then map_from_entries(array_sort(collect_list(struct({0}, {1})))) end", *node.expressions)
 
 
-@rule("_filled", what="a histogram with bins", becomes="each bin with its count, 0 too, and what is in none if there is any")
+@rule("_filled")
 def filled(node: exp.Anonymous, context: Context) -> Node:
+    """Each bin with its count, 0 too, and what is in none if there is any."""
     counts, last, bins = node.expressions
     rest = {"DOUBLE[]": "double('Infinity')", "VARCHAR[]": "''"}.get(context.kind(bins))
     if rest is None:

@@ -15,10 +15,10 @@ from millstream.engines.spark import aggregates, functions, operators, times
 from millstream.engines.spark.binder import Binder
 from millstream.engines.spark.desugar import plain
 from millstream.engines.spark.kinds import quoted, spark_type
-from millstream.engines.spark.rules import NAMED, RULES, SAME, TYPED, Context, Dialect, Node, Refused, no, rule, same, text
+from millstream.engines.spark.rules import NAMED, REFERENCE, RULES, SAME, TYPED, Context, Dialect, Node, Refused, no, rule, same, text
 from millstream.engines.spark.values import Args, marked
 
-__all__ = ["Query", "aggregates", "functions", "operators", "statements", "times", "translate"]
+__all__ = ["REFERENCE", "Query", "aggregates", "functions", "operators", "statements", "times", "translate"]
 
 same(exp.Select, exp.From, exp.Group, exp.Having, exp.Limit, exp.Offset, exp.With, exp.CTE, exp.TableAlias, exp.Subquery, exp.Values, exp.Qualify)
 same(exp.Cube, exp.Rollup, exp.GroupingSets)

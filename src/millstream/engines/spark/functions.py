@@ -139,12 +139,20 @@ def array(node: exp.Array, context: Context) -> Node:
     return text(f"array({holes})", *node.expressions)
 
 
+@rule(exp.ToMap, what="map {'a': 1}", becomes="`map('a', 1)`")
+def to_map(node: exp.ToMap, context: Context) -> Node:
+    if not isinstance(node.this, exp.Struct):
+        raise no(node, "write it out: map {'a': 1, 'b': 2}")
+    pairs = [side for pair in node.this.expressions for side in (pair.this, pair.expression)]
+    return text(f"map({', '.join(f'{{{i}}}' for i in range(len(pairs)))})", *pairs)
+
+
 @rule(exp.GenerateSeries, what="range(a, b)", becomes="`sequence(a, b - 1)`, and empty when a >= b: Spark's would count down")
 def series(node: exp.GenerateSeries, context: Context) -> Node:
     if not node.args.get("is_end_exclusive") or node.args.get("step"):
         raise no(node, "use range(a, b)")
     whole = text("cast({0} as bigint)", node.args["start"]), text("cast({0} as bigint)", node.args["end"])
-    return text("(case when {0} < {1} then sequence({0}, {1} - 1) else cast(array() as array<bigint>) end)", *whole)
+    return text("(case when {0} < {1} then sequence({0}, {1} - 1) when {0} >= {1} then cast(array() as array<bigint>) end)", *whole)
 
 
 @rule(exp.Explode, what="unnest(l)", becomes="`explode(l)`, one in a select list")
@@ -161,7 +169,7 @@ def list_sort(node: exp.ArraySort, context: Context) -> Node:
 
 @rule(exp.ArrayContains, what="list_contains(l, x)", becomes="`array_contains(l, x)`")
 def list_contains(node: exp.ArrayContains, context: Context) -> Node:
-    return text("coalesce(array_contains({0}, {1}), false)", node.this, node.expression)
+    return text("(case when {0} is not null and {1} is not null then coalesce(array_contains({0}, {1}), false) end)", node.this, node.expression)
 
 
 @rule(exp.Bracket, what="l[i], m[k], s['f']", becomes="`try_element_at(l, i)`: NULL outside; a field of a struct by its name", typed=("this",))

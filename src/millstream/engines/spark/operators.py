@@ -10,7 +10,7 @@ from millstream.engines.spark.rules import Context, Node, no, refused, rule, sam
 same(
     exp.Paren, exp.Literal, exp.Boolean, exp.Null, exp.Column, exp.Identifier, exp.Alias, exp.And, exp.Or, exp.Not, exp.Is, exp.EQ, exp.NEQ, exp.LT,
     exp.LTE, exp.GT, exp.GTE, exp.NullSafeEQ, exp.NullSafeNEQ, exp.In, exp.Case, exp.If, exp.Coalesce, exp.Nullif, exp.Mul, exp.Neg, exp.Tuple,
-    exp.BitwiseOr, exp.Exists, exp.Between, exp.Exp, exp.Ln, exp.Sqrt, exp.Abs, exp.Sign, exp.IsNan, exp.Var, exp.DataType, exp.DataTypeParam,
+    exp.BitwiseOr, exp.Exists, exp.Between, exp.Exp, exp.Ln, exp.Sqrt, exp.Abs, exp.Sign, exp.Var, exp.DataType, exp.DataTypeParam,
 )  # fmt: skip
 
 
@@ -145,6 +145,16 @@ def round_(node: exp.Round, context: Context) -> Node:
     raise no(node, "write round(x * 100) / 100 for two places" if kind in FLOATS else "cast it: round(x::double)", "is rounded another way in Spark")
 
 
+@rule(exp.IsNan, what="isnan(x)", becomes="the same, and NULL of NULL")
+def is_nan(node: exp.IsNan, context: Context) -> Node:
+    return text("(case when {0} is not null then isnan({0}) end)", node.this)
+
+
+@rule("signbit", what="signbit(x)", becomes="`x < 0 OR (x = 0 AND power(x, -1) < 0)`", typed=("expressions",))
+def signbit(node: exp.Anonymous, context: Context) -> Node:
+    return text("({0} < 0 or ({0} = 0 and power({0}, -1) < 0))", *node.expressions)
+
+
 @rule("round_even", what="round_even(x, 0)", becomes="`rint(x)`, halves to the even neighbour", typed=("expressions",))
 def round_even(node: exp.Anonymous, context: Context) -> Node:
     of, places = node.expressions
@@ -165,9 +175,10 @@ def greatest(node: exp.Greatest, context: Context) -> Node:
     return text(f"{type(node).__name__.lower()}({holes})", *parts) if len(parts) > 1 else node.this
 
 
-@rule("isfinite", "isinf", what="isfinite(x), isinf(x)", becomes="`abs(x) < double('Infinity')`, where NaN is the greatest in both")
-def finite(node: exp.Anonymous, context: Context) -> Node:
-    return text(f"(abs({{0}}) {'<' if node.name.lower() == 'isfinite' else '='} double('Infinity'))", node.expressions[0])
+@rule("isfinite", exp.IsInf, what="isfinite(x), isinf(x)", becomes="`abs(x) < double('Infinity')`, where NaN is the greatest in both")
+def finite(node: Node, context: Context) -> Node:
+    inf = isinstance(node, exp.IsInf)
+    return text(f"(abs({{0}}) {'=' if inf else '<'} double('Infinity'))", node.this if inf else node.expressions[0])
 
 
 @rule(

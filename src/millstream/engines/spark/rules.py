@@ -108,10 +108,12 @@ def same(*nodes: type[Node]) -> None:
     SAME.update(nodes)
 
 
-def rule(*nodes: type[Node] | str, what: str, becomes: str, typed: tuple[str, ...] = ()) -> Callable[[Rule], Rule]:
+def rule(*nodes: type[Node] | str, what: str = "", becomes: str = "", typed: tuple[str, ...] = ()) -> Callable[[Rule], Rule]:
     """Rewrites nodes of these classes, or functions of these names.
 
     Args:
+        what: As DuckDB spells it, for the reference; "" is what no user writes.
+        becomes: What Spark gets.
         typed: Arguments (of a named function: "expressions") whose types the rule asks for.
     """
 
@@ -123,7 +125,8 @@ def rule(*nodes: type[Node] | str, what: str, becomes: str, typed: tuple[str, ..
                 RULES[node] = function
                 if typed:
                     TYPED[node] = typed
-        REFERENCE.append(Entry(what, becomes))
+        if what:
+            REFERENCE.append(Entry(what, becomes))
         return function
 
     return keep

@@ -120,8 +120,11 @@ def _forget() -> None:
 def _start(options: Options, folder: Path) -> SparkSession:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of pandas, which is not used
-        from pyspark.errors import PySparkRuntimeError
-        from pyspark.sql import SparkSession
+        try:
+            from pyspark.errors import PySparkRuntimeError
+            from pyspark.sql import SparkSession
+        except ImportError as error:
+            raise EngineMissing(f'the engine "spark" needs {error.name}: pip install "millstream[spark]"') from error
     logging.getLogger("SQLQueryContextLogger").disabled = True  # what it says is in the error we raise
     if options.local:
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")

@@ -68,29 +68,28 @@ def date_part(node: exp.Anonymous, context: Context) -> Node:
 same(exp.TsOrDsToDate)
 
 
-@rule("epoch_us", "epoch_ms", "epoch", exp.TimeToUnix, exp.UnixToTime, what="epoch_us(ts), epoch_ms(ts), epoch(ts), make_timestamp(us), to_timestamp(s)",
-      becomes="`unix_micros(ts)`, and `timestamp_micros(us)`", typed=("this",))  # fmt: skip
+@rule("epoch_us", exp.TimeToUnix, what="epoch_us(ts), epoch(ts)", becomes="`unix_micros(ts)`, and by 1e6", typed=("this",))
 def epoch(node: Node, context: Context) -> Node:
-    named = isinstance(node, exp.Anonymous)
-    of = node.expressions[0] if named else node.this
+    of = node.expressions[0] if isinstance(node, exp.Anonymous) else node.this
     kind = context.kind(of)
-    if isinstance(node, exp.UnixToTime):
-        scale = node.args.get("scale")
-        if scale is None:
-            return text("timestamp_micros(cast(round({0} * 1e6D) as bigint))", of)
-        if scale.name == "3" and is_time(kind):
-            return text("({0} div 1000)", _micros(of, kind))
-        return text(f"cast(timestamp_{'micros' if scale.name == '6' else 'millis'}(cast({{0}} as bigint)) as timestamp_ntz)", of)
     if not is_time(kind):
         raise no(node, "take it of a time: cast it to timestamptz first")
-    name = node.name.lower() if named else "epoch"
-    return (
-        _micros(of, kind)
-        if name == "epoch_us"
-        else text("({0} div 1000)", _micros(of, kind))
-        if name == "epoch_ms"
-        else text("({0} / 1e6D)", _micros(of, kind))
-    )
+    return _micros(of, kind) if isinstance(node, exp.Anonymous) else text("({0} / 1e6D)", _micros(of, kind))
+
+
+@rule(
+    exp.UnixToTime,
+    what="epoch_ms(ts), epoch_ms(ms), make_timestamp(us), to_timestamp(s)",
+    becomes="`unix_micros(ts)` rounded; `timestamp_micros(us)`",
+    typed=("this",),
+)
+def moment(node: exp.UnixToTime, context: Context) -> Node:
+    scale, kind = node.args.get("scale"), context.kind(node.this)
+    if scale is None:
+        return text("timestamp_micros(cast(round({0} * 1e6D) as bigint))", node.this)
+    if is_time(kind):  # epoch_ms of a time; half away from zero, as DuckDB rounds here and nowhere else
+        return text("cast(round(cast({0} as decimal(20,0)) / 1000) as bigint)", _micros(node.this, kind))
+    return text(f"cast(timestamp_{'micros' if scale.name == '6' else 'millis'}(cast({{0}} as bigint)) as timestamp_ntz)", node.this)
 
 
 @rule("make_timestamptz", what="make_timestamptz(us)", becomes="`timestamp_micros(us)`")
