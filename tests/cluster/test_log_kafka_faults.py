@@ -6,8 +6,6 @@ import os
 import random
 import select
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -16,6 +14,7 @@ from typing import Any
 
 import kafka_actors
 import pytest
+from actors import Start, actors, kill, line, tell
 from kafka_actors import PAIRS, both, open_log
 from test_log_kafka import emptied
 
@@ -25,23 +24,12 @@ from millstream.engines.kafka.log import KafkaLog
 from millstream.log.contract import numbers
 
 pytestmark = pytest.mark.fault
-Actor = subprocess.Popen[str]
-Start = Callable[..., Actor]
 
 
 @pytest.fixture
 def starting(tmp_path: Path) -> Iterator[Start]:
-    started: list[Actor] = []
-
-    def start(url: str, role: str, word: str = "s") -> Actor:
-        command = [sys.executable, kafka_actors.__file__, role, url, str(tmp_path), word]
-        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
-        return started[-1]
-
-    yield start
-    for actor in started:
-        actor.kill()
-        actor.communicate()
+    with actors(kafka_actors.__file__) as started:
+        yield lambda url, role, word="s": started(role, url, str(tmp_path), word)
 
 
 def made(url: str, folder: Path) -> KafkaLog:
@@ -62,24 +50,6 @@ def log(kafka: str, tmp_path: Path) -> Iterator[KafkaLog]:
 @pytest.fixture
 def start(kafka: str, starting: Start) -> Start:
     return lambda role, word="s": starting(kafka, role, word)
-
-
-def line(actor: Actor) -> str:
-    assert actor.stdout is not None
-    return actor.stdout.readline().strip()
-
-
-def tell(actor: Actor) -> None:
-    assert actor.stdin is not None
-    actor.stdin.write("go\n")
-    actor.stdin.flush()
-
-
-def kill(actor: Actor) -> list[str]:
-    """SIGKILL; whole lines it said since the last one read."""
-    actor.send_signal(signal.SIGKILL)
-    rest, _ = actor.communicate()
-    return [said for said in rest.split("\n")[:-1] if said]
 
 
 def in_log(log: KafkaLog, topic: str) -> list[int]:

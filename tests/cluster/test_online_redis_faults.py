@@ -17,7 +17,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from oracle import naive, same
 from running_cluster import brought
+from updater_world import World, one
 
 from millstream.app.cluster import Cluster
 from millstream.declare.errors import Conflict, Transient, Unreachable
@@ -25,10 +27,6 @@ from millstream.engines.redis.online import RedisOnline
 from millstream.features.contract import T0, batch, definition, filled
 from millstream.features.keys import encode
 from millstream.serve.updates import Updates
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "features"))
-from oracle import naive, same
-from updater_world import World, one
 
 pytestmark = pytest.mark.fault
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("pyspark", reason='Spark needs the extra: pip install "millstream[spark]"')
-if shutil.which("java") is None:
-    pytest.skip("Spark needs Java 17; on Debian: apt-get install openjdk-17-jre-headless", allow_module_level=True)
+from spark_world import SPARK
 
 from millstream.app.cli.main import cli
 from millstream.app.parity import parity
@@ -21,7 +16,7 @@ from millstream.templates import create
 def test_the_quickstart_is_the_same(tmp_path: Path) -> None:
     create("quickstart", tmp_path / "start")
     cli.main(["--project", str(tmp_path / "start"), "run", "visits", "orders", "+visits", "+orders"], standalone_mode=False)
-    spark = SparkSql("spark://local[1]?memory=1g", tmp_path / "spark")
+    spark = SparkSql(SPARK, tmp_path / "spark")
     with Workspace.open(str(tmp_path / "start")) as ws:
         try:
             judged = {one.name: one for one in parity(ws, spark, rows=500)}

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-pytest.importorskip("pyspark", reason='Spark needs the extra: pip install "millstream[spark]"')
-if shutil.which("java") is None:
-    pytest.skip("Spark needs Java 17; on Debian: apt-get install openjdk-17-jre-headless", allow_module_level=True)
+from spark_world import SPARK, tests_of
 
 from millstream.engines.spark.sql import SparkSql
 
-_spec = importlib.util.spec_from_file_location("profiles_of_transform", Path(__file__).parents[1] / "transform" / "test_profile.py")
-assert _spec and _spec.loader
-profiles = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(profiles)
+profiles = tests_of("transform/test_profile.py")
 
 
 @pytest.fixture(scope="module")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSql]:
-    made = SparkSql("spark://local[1]?memory=1g", tmp_path_factory.mktemp("scratch"))
+    made = SparkSql(SPARK, tmp_path_factory.mktemp("scratch"))
     yield made
     made.close()
 

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("pyspark", reason='Spark needs the extra: pip install "millstream[spark]"')
-if shutil.which("java") is None:
-    pytest.skip("Spark needs Java 17; on Debian: apt-get install openjdk-17-jre-headless", allow_module_level=True)
+from spark_world import SPARK
 
 from millstream.declare.registry import engine as find
 from millstream.engines.spark.sql import SparkSql
 from millstream.transform.contract import SqlContract
 
-URL = "spark://local[1]?memory=1g"
+URL = SPARK
 
 
 @pytest.fixture(scope="module", autouse=True)

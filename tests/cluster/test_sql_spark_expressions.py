@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-
-pytest.importorskip("pyspark", reason='Spark needs the extra: pip install "millstream[spark]"')
-if shutil.which("java") is None:
-    pytest.skip("Spark needs Java 17; on Debian: apt-get install openjdk-17-jre-headless", allow_module_level=True)
+from spark_world import both, tests_of
 
 from millstream.declare.expression import compile as compile_expression
 from millstream.engines.duckdb.sql import DuckDbSql
 from millstream.engines.spark.sql import SparkSql
 
-_spec = importlib.util.spec_from_file_location("expressions_of_declare", Path(__file__).parents[1] / "declare" / "test_expression.py")
-assert _spec and _spec.loader
-language = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(language)
+language = tests_of("declare/test_expression.py")
 
 
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DuckDbSql, SparkSql]]:
-    folder = tmp_path_factory.mktemp("both")
-    duckdb, spark = DuckDbSql("duckdb:?threads=1", folder / "duckdb"), SparkSql("spark://local[1]?memory=1g", folder / "spark")
-    yield duckdb, spark
-    duckdb.close()
-    spark.close()
+    with both(tmp_path_factory.mktemp("both")) as made:
+        yield made
 
 
 def alike(a: Any, b: Any) -> bool:

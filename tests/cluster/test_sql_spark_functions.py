@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -11,10 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-
-pytest.importorskip("pyspark", reason='Spark needs the extra: pip install "millstream[spark]"')
-if shutil.which("java") is None:
-    pytest.skip("Spark needs Java 17; on Debian: apt-get install openjdk-17-jre-headless", allow_module_level=True)
+from spark_world import both
 
 from millstream.engines.duckdb.sql import DuckDbSql
 from millstream.engines.spark.sql import SparkSql
@@ -98,11 +94,8 @@ QUERIES = [
 
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DuckDbSql, SparkSql]]:
-    folder = tmp_path_factory.mktemp("both")
-    duckdb, spark = DuckDbSql("duckdb:?threads=1", folder / "duckdb"), SparkSql("spark://local[1]?memory=1g", folder / "spark")
-    yield duckdb, spark
-    duckdb.close()
-    spark.close()
+    with both(tmp_path_factory.mktemp("both")) as made:
+        yield made
 
 
 def differ(engines: tuple[DuckDbSql, SparkSql], sql: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,10 @@ from typing import Any
 import pytest
 from test_log_kafka import emptied as no_topics
 from test_schemas_registry import emptied as no_subjects
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "features"))
-from updater_world import World, one
+from updater_world import World, across_restarts, one
 
 from millstream.declare.registry import engine
 from millstream.engines.kafka.log import KafkaLog
-from millstream.features.updater import Applied
 from millstream.lake.verify import verify
 from millstream.log.envelope import topic_of
 from millstream.log.port import Append
@@ -51,28 +47,9 @@ def world(kafka: str, registry: str, tmp_path: Path, request: pytest.FixtureRequ
 
 
 def test_online_is_what_the_table_holds(world: World) -> None:
-    d, strict = one(), one("strict", where="v > 0")
-    done = Applied()
-    updater = world.updater(d, strict)
-    sunk = None
-    for turn in range(9):
-        world.send(30)
-        if turn % 3 == 1:
-            progress = world.land()
-            sunk = progress if sunk is None else sunk + progress
-        done += updater.drain() if turn % 3 else updater.step()
-        if turn % 4 == 3:
-            updater.close()
-            updater = world.updater(d, strict, lake=world.lake if turn > 4 else None)
-    done += updater.drain()
-    updater.close()
-    assert sunk is not None
-    sunk = sunk + world.land()
-    assert world.differences(d, strict) == []
-    assert sunk.duplicates > 15 and sunk.dead > 0
-    assert done.conflicts == 0 and done.dead == sunk.dead and done.records == sunk.records and done.duplicates == sunk.duplicates
+    done = across_restarts(world)
     report = verify(world.lake, world.log, world.stream)
-    assert report.ok and report.records == sunk.records, report
+    assert report.ok and report.records == done.records, report
 
 
 def test_filled_then_moved_on(world: World) -> None:

@@ -8,9 +8,8 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import log_actors
 import pyarrow as pa
 import pytest
+from actors import Start, actors, kill, line, tell
 from log_actors import PAIRS, open_log, rows
 
 from millstream.declare.errors import Busy, Full
@@ -28,24 +28,12 @@ from millstream.log.contract import numbers, read
 from millstream.log.port import Append
 
 pytestmark = pytest.mark.fault
-Actor = subprocess.Popen[str]
-Start = Callable[..., Actor]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    started: list[Actor] = []
-
-    def make(role: str, word: str = "s") -> Actor:
-        started.append(
-            subprocess.Popen([sys.executable, log_actors.__file__, role, str(tmp_path), word], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        )
-        return started[-1]
-
-    yield make
-    for actor in started:
-        actor.kill()
-        actor.communicate()
+    with actors(log_actors.__file__) as started:
+        yield lambda role, word="s": started(role, str(tmp_path), word)
 
 
 @pytest.fixture
@@ -55,24 +43,6 @@ def log(tmp_path: Path) -> Iterator[SqliteLog]:
         made.create(topic, partitions=3)
     yield made
     made.close()
-
-
-def line(actor: Actor) -> str:
-    assert actor.stdout is not None
-    return actor.stdout.readline().strip()
-
-
-def told(actor: Actor) -> None:
-    assert actor.stdin is not None
-    actor.stdin.write("go\n")
-    actor.stdin.flush()
-
-
-def kill(actor: Actor) -> list[str]:
-    """SIGKILL; whole lines it said since the last one read."""
-    actor.send_signal(signal.SIGKILL)
-    rest, _ = actor.communicate()
-    return [said for said in rest.split("\n")[:-1] if said]
 
 
 def in_log(log: SqliteLog, topic: str, partitions: int = 1) -> list[int]:
@@ -134,7 +104,7 @@ def test_a_split_taken_over(log: SqliteLog, start: Start, stopped: bool) -> None
     new.commit([Append(topic, 0, 1, rows(0, 10)) for topic in PAIRS], "10")
     if stopped:
         old.send_signal(signal.SIGCONT)
-    told(old)
+    tell(old)
     assert line(old).startswith('fenced split "s" was taken over')
     new.commit([Append(topic, 0, 1, rows(10, 10)) for topic in PAIRS], "20")
     assert in_log(log, "left") == in_log(log, "right") == list(range(20))
@@ -172,7 +142,7 @@ def test_wake_lost(log: SqliteLog, start: Start) -> None:
     """The writer dies between COMMIT and its datagram: a waiting reader sees the record within the fallback."""
     reader, actor = log.reader("left", {0: 0}), start("silent")
     assert line(actor) == "ready"
-    told(actor)
+    tell(actor)
     begun = time.monotonic()
     assert numbers(reader.poll(10, timedelta(seconds=20))) == [0] and time.monotonic() - begun < 3
     assert actor.wait() == -signal.SIGKILL

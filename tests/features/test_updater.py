@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from updater_world import World, one
+from updater_world import World, across_restarts, one
 
 from millstream.declare.errors import Busy, Conflict, Recreated, Truncated
 from millstream.features.updater import Applied
@@ -27,24 +27,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 def test_it_counts_what_the_table_holds_across_restarts(world: World) -> None:
     """Duplicates within the window, dead letters, late events, NaN and null keys; updater and sink begin anew at different places."""
-    d, strict = one(), one("strict", where="v > 0")
-    done, sunk = Applied(), None
-    updater = world.updater(d, strict)
-    for turn in range(9):
-        world.send(30)
-        if turn % 3 == 1:
-            progress = world.land()
-            sunk = progress if sunk is None else sunk + progress
-        done += updater.drain() if turn % 3 else updater.step()
-        if turn % 4 == 3:  # another process takes over; it learns ids from the lake, or from the log alone
-            updater.close()
-            updater = world.updater(d, strict, lake=world.lake if turn > 4 else None)
-    done += updater.drain()
-    updater.close()
-    sunk = sunk + world.land() if sunk else world.land()
-    assert world.differences(d, strict) == []
-    assert sunk.duplicates > 15 and sunk.dead > 0, "the fixture must have something to leave out"
-    assert done.conflicts == 0 and done.dead == sunk.dead and done.records == sunk.records and done.duplicates == sunk.duplicates
+    across_restarts(world)
 
 
 def test_filled_then_moved_on(world: World) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import os
 import random
 import signal
@@ -23,7 +25,7 @@ from millstream.engines.sqlite.schemas import SqliteSchemas
 from millstream.features.definition import Definition
 from millstream.features.fill import fill
 from millstream.features.keys import encode
-from millstream.features.updater import Updater
+from millstream.features.updater import Applied, Updater
 from millstream.lake.lake import Lake
 from millstream.lake.sink import Sink
 from millstream.log.envelope import publish, raw_appends, topic_of
@@ -118,6 +120,28 @@ def one(name: str = "all", where: str | None = None) -> Definition:
 
     made = definition(("30m", "7d"), where=where, source=readings)
     return replace(made, name=name, generation=name.encode().hex()[:8] + made.generation[8:]) if name != "all" else made
+
+
+def across_restarts(world: World) -> Applied:
+    """Everything sent is counted as the table holds it; updater and sink begin anew at different places. What was applied in all."""
+    d, strict = one(), one("strict", where="v > 0")
+    done, landed = Applied(), list[Any]()
+    updater = world.updater(d, strict)
+    for turn in range(9):
+        world.send(30)
+        if turn % 3 == 1:
+            landed.append(world.land())
+        done += updater.drain() if turn % 3 else updater.step()
+        if turn % 4 == 3:  # another process takes over; it learns ids from the lake, or from the log alone
+            updater.close()
+            updater = world.updater(d, strict, lake=world.lake if turn > 4 else None)
+    done += updater.drain()
+    updater.close()
+    sunk = functools.reduce(operator.add, [*landed, world.land()])
+    assert world.differences(d, strict) == []
+    assert sunk.duplicates > 15 and sunk.dead > 0, "the fixture must have something to leave out"
+    assert done.conflicts == 0 and done.dead == sunk.dead and done.records == sunk.records and done.duplicates == sunk.duplicates
+    return done
 
 
 def main(folder: str, what: str, after: str) -> None:

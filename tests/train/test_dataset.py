@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,8 @@ from train_world import DAY, HOUR, PARAMS, T0, World, answer, ask, asked, city_d
 
 import millstream as ms
 from millstream.declare.errors import DefinitionError, WorkFailed
-from millstream.declare.registry import engine
 from millstream.train.dataset import Dataset, build, definition_of, latest
 from millstream.transform.port import Sql
-
-
-@pytest.fixture(scope="module")
-def sql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sql]:
-    made: Sql = engine("sql", "duckdb")("duckdb:?threads=2", tmp_path_factory.mktemp("scratch"))
-    yield made
-    made.close()
 
 
 @pytest.fixture

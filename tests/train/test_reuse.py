@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,9 @@ from train_world import DAY, HOUR, PARAMS, T0, World, answer, ask, asked, city_d
 
 import millstream as ms
 from millstream.declare.event import ARRIVED_AT
-from millstream.declare.registry import engine
 from millstream.train import build as building
 from millstream.train.dataset import build
 from millstream.transform.port import Sql
-
-
-@pytest.fixture(scope="module")
-def sql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sql]:
-    made: Sql = engine("sql", "duckdb")("duckdb:?threads=2", tmp_path_factory.mktemp("scratch"))
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,7 +118,7 @@ class Until:
 Step = Daemon | Once | Until
 
 
-class Service:
+class Service(ABC):
     """Configuration of one technology; `Cluster` does what it says.
 
     Attributes:
@@ -143,17 +144,17 @@ class Service:
         """Name below `site.conf(self.name)` -> text."""
         return {}
 
+    @abstractmethod
     def steps(self, site: Site) -> Sequence[Step]:
         """What starts it, in order. Steps of daemons that run and of `Once` that are done are passed over."""
-        raise NotImplementedError
 
+    @abstractmethod
     def missing(self, site: Site) -> str:
         """What it lacks to be ready, asked as a client would ask; empty when it is ready.
 
         Raises:
             OSError: It does not answer.
         """
-        raise NotImplementedError
 
     def finish(self, site: Site) -> Sequence[Once]:
         """What is done once it is ready for the first time."""
@@ -163,9 +164,9 @@ class Service:
         """Daemon -> its part at this moment ("leader", "standby"), of those that have one."""
         return {}
 
+    @abstractmethod
     def address(self, site: Site) -> str:
         """Where clients reach it, as a profile's URL."""
-        raise NotImplementedError
 
     def environment(self, site: Site) -> Mapping[str, str]:
         """Variables that its clients need."""
