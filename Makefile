@@ -41,7 +41,7 @@ check: setup ## format, lint, types, import contracts, doctests
 
 test-cluster: setup ## the contract suites against real engines, which are fetched and started for it (ONLY=tests/cluster/test_x.py)
 	scripts/cluster_packages.sh
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster,spark]'
 	$(BIN)/pytest $(or $(ONLY),tests/cluster)
 
 bench: setup ## speed, each figure beside its raw limit in the same run (medians of 5): docs/benchmarks.md (ONLY="log app")
