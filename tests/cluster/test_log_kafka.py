@@ -21,11 +21,11 @@ from confluent_kafka.admin import AdminClient
 from millstream.declare.errors import ConfigError, Recreated, Truncated, Unreachable, UsageError
 from millstream.declare.event import ARRIVED_AT, EVENT_ID
 from millstream.engines.kafka import topics
-from millstream.engines.kafka.framing import framed
 from millstream.engines.kafka.log import KafkaLog
 from millstream.engines.kafka.positions import record
 from millstream.engines.sqlite.schemas import SqliteSchemas
 from millstream.log.contract import NOW, SCHEMA, LogContract, numbers, read, rows
+from millstream.log.framing import framed
 from millstream.log.port import RAW_SCHEMA_ID, Append
 
 SOON = timedelta(seconds=5)

@@ -18,9 +18,9 @@ from millstream.declare.errors import ConfigError, Corrupt, Fenced, Full, Millst
 from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET
 from millstream.engines.kafka.address import address_of
 from millstream.engines.kafka.errors import Faults, mapped, told
-from millstream.engines.kafka.framing import RAW_AVRO, Headers, Records, Texts, envelopes, framed, headers, holes, slices
 from millstream.engines.kafka.positions import read_record, record
 from millstream.log.contract import SCHEMA, WIDER, rows
+from millstream.log.framing import RAW_AVRO, Headers, Records, Texts, envelopes, framed, headers, holes, slices
 from millstream.log.port import RAW, RAW_SCHEMA_ID, Slice
 
 

@@ -3,7 +3,6 @@
 address.py    the URL: brokers, security, what topics are made with
 log.py        as a log
 topics.py     topics made, checked, described
-framing.py    Arrow batches as Kafka records and back, a batch at a time
 sending.py    appends: an idempotent producer, acknowledged by all replicas in sync
 writing.py    fenced writers of splits: transactions
 positions.py  the positions of splits: a record each, of a compacted topic

@@ -13,13 +13,13 @@ from datetime import timedelta
 
 from millstream.declare.errors import Conflict, UsageError
 from millstream.engines.kafka.address import address_of
-from millstream.engines.kafka.framing import Texts
 from millstream.engines.kafka.positions import Positions
 from millstream.engines.kafka.reading import KafkaReader
 from millstream.engines.kafka.sending import Encoder, Sender
 from millstream.engines.kafka.sharing import KafkaShare
 from millstream.engines.kafka.topics import Topics, topic_of
 from millstream.engines.kafka.writing import KafkaWriter
+from millstream.log.framing import Texts
 from millstream.log.port import Append, Ends, Range, Schemas, Topic
 
 _STREAM = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}

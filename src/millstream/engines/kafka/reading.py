@@ -15,8 +15,8 @@ from millstream.declare.errors import NotFound, Recreated, Transient, Truncated,
 from millstream.engines.kafka.address import Address
 from millstream.engines.kafka.collecting import no_collection
 from millstream.engines.kafka.errors import Faults, mapped, told
-from millstream.engines.kafka.framing import Records, Texts, envelopes, holes, slices
 from millstream.engines.kafka.topics import Topics, uuid_of
+from millstream.log.framing import Records, Texts, envelopes, holes, slices
 from millstream.log.port import Slice, Topic
 
 LOOK_S, IDLE_LOOK_S = 0.25, 1.0

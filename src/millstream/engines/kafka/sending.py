@@ -18,8 +18,8 @@ from millstream.declare.errors import Full, MillstreamError, NotFound, UsageErro
 from millstream.engines.kafka.address import Address
 from millstream.engines.kafka.collecting import no_collection
 from millstream.engines.kafka.errors import Faults, cause, mapped, told
-from millstream.engines.kafka.framing import Headers, Texts, framed, headers
 from millstream.engines.kafka.topics import Topics
+from millstream.log.framing import Headers, Texts, framed, headers
 from millstream.log.port import Append, Range
 
 DELIVERY_S = 30.0

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,14 @@ def _texts(column: pa.Array) -> pa.Array:
 
 
 # -- reading
+
+
+class ById(Protocol):
+    """Schemas' texts by id."""
+
+    def __getitem__(self, schema_id: int) -> str:
+        """Raises NotFound."""
+        ...
 
 
 class Texts:
@@ -134,7 +142,7 @@ def envelopes(given: Sequence[Headers]) -> tuple[list[bytes | None], list[bytes 
     return ids, arrivals
 
 
-def slices(texts: Texts, topic: str, partition: int, start: int, records: Records) -> list[Slice]:
+def slices(texts: ById, topic: str, partition: int, start: int, records: Records) -> list[Slice]:
     """The records as slices that abut, the first beginning at `start` and the last ending after the last record.
 
     Raises:
@@ -175,7 +183,7 @@ def _ids(values: Sequence[bytes | None]) -> Ints:
     return np.where(head[:, 0] == 0, ids, NO_FRAME)
 
 
-def _decoded(texts: Texts, schema_id: int, values: Sequence[bytes | None]) -> tuple[pa.RecordBatch, dict[int, str]]:
+def _decoded(texts: ById, schema_id: int, values: Sequence[bytes | None]) -> tuple[pa.RecordBatch, dict[int, str]]:
     """The rows that could be read, and why the others could not."""
     if schema_id == NO_FRAME:
         why = "no record of a schema registry: it does not begin with a zero byte and a schema's id"
