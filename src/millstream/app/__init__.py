@@ -3,6 +3,7 @@
 workspace.py   a project with its settings and its engines, each built on first use
 settings.py    files, environment and flags into settings
 run/           plan, steps, runner: assets brought up to date
+export/        the project as jobs of another orchestrator
 cli/           one file a group of verbs
 cluster/       existing engines on one machine, for development and tests
 supervise.py   `up`: every continuous part as a watched process

@@ -1,0 +1,12 @@
+"""A project as jobs of an orchestrator that is not ours: one neutral manifest, and small files that another tool reads.
+
+manifest.py   which assets go together, what they wait for, when they run; content-hashed, the same bytes for the same project
+fuse.py       assets into groups: as few jobs as lose nothing
+code.py       the project's files by their hashes, so that a job knows whether it runs what was exported
+"""
+
+from __future__ import annotations
+
+from millstream.app.export.manifest import Group, Manifest, Timetable, make, read, write
+
+__all__ = ["Group", "Manifest", "Timetable", "make", "read", "write"]
