@@ -16,8 +16,7 @@ from test_verify_bites import lose
 from millstream.declare.errors import Conflict, Corrupt, Full, Incompatible, NotFound, Recreated, Truncated, UsageError
 from millstream.declare.event import ARRIVED_AT, EVENT_ID, LATE, OFFSET, Event, EventTime
 from millstream.declare.stream import stream
-from millstream.lake import points
-from millstream.lake import sink as sinks
+from millstream.lake import landing, points
 from millstream.lake.contract import READINGS, T0, ids, ids_of, proven, put, readings, rows_in
 from millstream.lake.positions import app_id
 from millstream.lake.sink import HOLES_AFTER, Progress, Sink, SinkLimits
@@ -445,4 +444,4 @@ def test_it_gives_up_after_some_conflicts(world: World, monkeypatch: pytest.Monk
     monkeypatch.undo()
     assert sink.drain().rows == 1
     sink.close()
-    assert sinks._TRIES == 8
+    assert landing._TRIES == 8

@@ -6,7 +6,8 @@ replace.py   rows in the place of others, in one commit          parquet.py   du
 deltalog.py  a table's own log, read                             pins.py      versions that something names
 commit.py    one commit, until it is known whether it landed     patience.py  waiting out a store that does not answer
 scan.py      columns of a table in Python                        checkpoint.py  when and how one is made
-sink.py      `Sink`: log -> lake, exactly once                   judge.py     which records are good, and in what form they land
+landing.py   the rule of all sinks: check, commit, look again    judge.py     which records are good, and in what form they land
+sink.py      `Sink`: log -> lake, exactly once, in this process
 batch.py     slices of a partition into rows that land           positions.py under which names positions are kept
 dead.py      the quarantine of those that are not good           points.py    named moments at which a process may die
 lineage.py   which offsets each commit brought, for ever         verify.py    no gap, no overlap, no double: proven

@@ -18,6 +18,7 @@ from millstream.declare.stream import Stream
 from millstream.lake import scan
 from millstream.lake.dead import DEAD, Quarantine
 from millstream.lake.judge import Judged, extra_fields, judge, table_schema
+from millstream.lake.parquet import Written
 from millstream.lake.positions import app_id, time_id
 from millstream.lake.table import LakeTable
 from millstream.log.dedupe import Deduper
@@ -62,6 +63,7 @@ class Batch:
     Attributes:
         newest_us: Newest event time of the partition so far, none taken for later than its arrival; None when nothing ever landed.
         judged_to: Where the quarantine stood when its verdicts were read.
+        files, letter_files: Rows and dead letters that are written already, somewhere else.
     """
 
     partition: int
@@ -69,6 +71,8 @@ class Batch:
     end: int
     rows: list[pa.RecordBatch] = field(default_factory=list)
     letters: list[pa.RecordBatch] = field(default_factory=list)
+    files: list[Written] = field(default_factory=list)
+    letter_files: list[Written] = field(default_factory=list)
     schema_ids: set[int] = field(default_factory=set)
     judged_to: int | None = None
     records: int = 0
@@ -82,7 +86,12 @@ class Batch:
 
     @property
     def landed(self) -> int:
-        return sum(rows.num_rows for rows in self.rows)
+        return sum(rows.num_rows for rows in self.rows) + sum(file.rows for file in self.files)
+
+    @property
+    def buried(self) -> int:
+        """Dead letters that are not in the quarantine yet."""
+        return sum(letters.num_rows for letters in self.letters) + sum(file.rows for file in self.letter_files)
 
     def progress(self) -> Progress:
         return Progress(self.records, self.landed, self.dead, self.duplicates, self.late)
@@ -127,7 +136,7 @@ class Batcher:
         if made is None or made.end != pieces[-1].end or any(rows.schema.names != table.schema.names for rows in made.rows[:1]):
             if made is not None:
                 self.forget(partition)
-            made = self.ready[partition] = self._make(partition, start, pieces, table)
+            made = self.ready[partition] = self.make(partition, start, pieces[-1].end, pieces, table)
         return made
 
     def quarantine(self, batches: Mapping[int, Batch]) -> None:
@@ -143,33 +152,35 @@ class Batcher:
             if stale:
                 self._void(stale)
                 raise Conflict(f'dead letters of "{self.stream.name}", partitions {stale}: another worker recorded verdicts')
-        moved = {p: b for p, b in batches.items() if b.letters}
+        moved = {p: b for p, b in batches.items() if b.letters or b.letter_files}
         if not moved:
             return
         letters = [letter for batch in moved.values() for letter in batch.letters]
+        files = [file for batch in moved.values() for file in batch.letter_files]
         moves = {app_id(topic, p): (b.judged_to, b.end) for p, b in moved.items()}
-        said = {str(p): {"start": b.start, "end": b.end, "dead": sum(letter.num_rows for letter in b.letters)} for p, b in moved.items()}
+        said = {str(p): {"start": b.start, "end": b.end, "dead": b.buried} for p, b in moved.items()}
         try:
-            self.dead.land(letters, moves, {"by": "sink", "topic": topic.uuid, "ranges": said})
+            self.dead.land(letters, moves, {"by": "sink", "topic": topic.uuid, "ranges": said}, files)
         except BaseException:
             self._void(moved)  # landed or not: verdicts are read again
             raise
         for partition, batch in moved.items():
-            batch.letters, batch.judged_to = [], self.dead.position(app_id(topic, partition))
+            batch.letters, batch.letter_files, batch.judged_to = [], [], self.dead.position(app_id(topic, partition))
 
     def _void(self, partitions: Iterable[int]) -> None:
         self.dead.refresh()
         for partition in list(partitions):
             self.forget(partition)
 
-    def _make(self, partition: int, start: int, pieces: Sequence[Slice], table: LakeTable) -> Batch:
+    def make(self, partition: int, start: int, end: int, pieces: Iterable[Slice], table: LakeTable) -> Batch:
+        """The batch [start, end) out of its slices, which are taken one after the other."""
         topic = self.positions.topic
         app = app_id(topic, partition)
-        batch = Batch(partition, start, pieces[-1].end, judged_to=self.dead.position(app), newest_us=table.position(time_id(topic, partition)))
+        batch = Batch(partition, start, end, judged_to=self.dead.position(app), newest_us=table.position(time_id(topic, partition)))
         if self.deduper and partition not in self.warm:
             self._preload(partition, start, table)
             self.warm.add(partition)
-        recorded = self.dead.recorded(app, partition, start, batch.end)
+        recorded = self.dead.recorded(app, partition, start, end)
         known = {*table_schema(self.stream).names}
         extra = [f for f in table.schema if f.name not in known]
         schema = table.schema

@@ -8,7 +8,7 @@ Readers look only below the main table's position.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from millstream.declare.errors import NotFound
 from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, PARTITION
 from millstream.lake.lake import Lake
+from millstream.lake.parquet import Written
 from millstream.lake.points import reach
 from millstream.lake.scan import scan
 from millstream.lake.table import LakeTable
@@ -66,11 +67,14 @@ class Quarantine:
         found = [batch.column(0).to_numpy() for batch in scan(self._table, [OFFSET], {PARTITION: (partition, partition), OFFSET: (start, end - 1)}, where)]
         return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
 
-    def land(self, letters: list[pa.RecordBatch], moves: Mapping[str, tuple[int | None, int]], metadata: Mapping[str, Any]) -> None:
+    def land(
+        self, letters: list[pa.RecordBatch], moves: Mapping[str, tuple[int | None, int]], metadata: Mapping[str, Any], files: Sequence[Written] = ()
+    ) -> None:  # fmt: skip
         """Keep these letters: one commit, with the positions checked.
 
         Args:
             moves: App id -> (where it stood when verdicts were read, end of the batch).
+            files: More letters, written already.
 
         Raises:
             Conflict: Someone else quarantined meanwhile: read the verdicts again.
@@ -78,5 +82,8 @@ class Quarantine:
         if self._table is None:
             self._table = self._lake.create(self._name, DEAD)
         txns = {app: (stood, max(stood or 0, end)) for app, (stood, end) in moves.items()}
-        self._table.append(letters, txns=txns, metadata=metadata)
+        self._table.check(txns)
+        written = [*files, *self._table.write(letters)]
+        reach("append.files")
+        self._table.commit([file.action() for file in written], txns=txns, metadata=metadata)
         reach("sink.quarantined")

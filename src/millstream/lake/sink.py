@@ -1,60 +1,27 @@
-"""Log -> lake, exactly once: rows and the log's positions in one commit, checked on the handle that commits.
-
-A batch is, per partition, a range [start, end) that begins where the stored position stood when it was read. Before every commit the sink
-checks `stored == start` for each partition; one that differs is no longer ours: its rows are dropped and its reader goes to the stored
-position; the rest is committed. After any error or unknown outcome it opens the table again and does the same. It never asks whether its
-own commit landed, so it needs no other rule (DESIGN hop 3, PROTOCOL 1).
-"""
+"""Log -> lake, exactly once: rows and the log's positions in one commit, checked on the handle that commits (`landing.py` has the rule)."""
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from millstream.declare.errors import Conflict, Corrupt, NotFound, Recreated, Transient, Truncated, UsageError
-from millstream.declare.event import PARTITION
+from millstream.declare.errors import Conflict
 from millstream.declare.stream import Stream
-from millstream.lake import checkpoint
-from millstream.lake.batch import Batch, Batcher, Progress
-from millstream.lake.dead import Quarantine
-from millstream.lake.judge import table_schema
+from millstream.lake.batch import Progress
 from millstream.lake.lake import Lake
+from millstream.lake.landing import GROUP, HOLES_AFTER, Landing, SinkLimits
 from millstream.lake.points import reach
-from millstream.lake.positions import app_id, time_id, topics_of
-from millstream.lake.scan import holds
-from millstream.lake.table import LakeTable
 from millstream.log.port import Log, Schemas, Slice
 
-GROUP = "sink"
-HOLES_AFTER = timedelta(hours=1)
-"""How long a position may move over holes only before it is committed without rows."""
-_TRIES = 8
 _POLL_ROWS = 131_072
 
 
-@dataclass(frozen=True)
-class SinkLimits:
-    """A commit is made when the first of these is met.
-
-    Attributes:
-        rows: Buffered records.
-        bytes: Buffered, as Arrow columns.
-        age: Of the oldest buffered record in this process.
-    """
-
-    rows: int = 500_000
-    bytes: int = 128 << 20
-    age: timedelta = timedelta(seconds=1)
-
-
-class Sink:
-    """One worker between a stream's topic and its table. Any number may run at once; one a partition is what pays.
+class Sink(Landing):
+    """Reads, judges and lands in this process. Any number may run at once; one a partition is what pays.
 
     Args:
         partitions: Read these only; None: all of them in `step` and `drain`, and what the group gives in `run`.
@@ -74,23 +41,15 @@ class Sink:
         self, log: Log, schemas: Schemas, lake: Lake, stream: Stream[Any], *, limits: SinkLimits | None = None, partitions: Sequence[int] | None = None,
         member: str | None = None, accept_loss: bool = False, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        topic = log.topic(stream.name)
-        if topic is None:
-            raise NotFound(f'stream "{stream.name}" has no topic in the log yet; nothing was ever sent')
-        self.log, self.schemas, self.lake, self.stream, self.topic = log, schemas, lake, stream, topic
-        self.limits, self.clock, self.accept_loss = limits or SinkLimits(), clock, accept_loss
+        super().__init__(log, lake, stream, accept_loss=accept_loss)
+        self.limits, self.clock = limits or SinkLimits(), clock
         self.member = member or uuid.uuid4().hex
         self.fixed = partitions is not None
-        self.table = lake.create(stream.name, table_schema(stream)) if not lake.exists(stream.name) else lake.table(stream.name)
-        self.table = self._open()
-        self.batcher = Batcher(stream, Quarantine(lake, stream.name, topic.uuid), self)
         self.buffer: dict[int, list[Slice]] = {}
-        self.gaps: dict[int, tuple[int, int]] = {}
-        self.landed: dict[int, int] = {}
         self.buffered_rows = self.buffered_bytes = 0
         self.since: float | None = None
         self.holes_since: float | None = None
-        mine = range(topic.partitions) if partitions is None else partitions
+        mine = range(self.topic.partitions) if partitions is None else partitions
         self.reader = log.reader(stream.name, {p: self._begin(p) for p in mine})
         self.mine = set(mine)
 
@@ -190,81 +149,14 @@ class Sink:
             self.since = self.holes_since = None
         return records
 
-    # -- positions -------------------------------------------------------------------------------------------------------
-
-    def _open(self) -> LakeTable:
-        """A fresh handle on the table, if it is one that positions can be trusted to."""
-        table = self.table.refresh()
-        if "delta.setTransactionRetentionDuration" in table.configuration:
-            raise UsageError(
-                f'table "{table.name}" has delta.setTransactionRetentionDuration, which forgets positions and would land everything again; unset it'
-            )
-        others = topics_of(table.txns()) - {self.topic.uuid}
-        if others:
-            raise Recreated(f'topic "{self.topic.name}" ({self.topic.uuid}) is not the one table "{table.name}" was filled from ({", ".join(sorted(others))}); '
-                            "drop the table, or name the stream anew")  # fmt: skip
-        return table
-
-    def start(self, partition: int) -> int:
-        """Where the partition's next batch must begin: the stored position, or the log's beginning for one that never landed."""
-        stored = self.table.position(app_id(self.topic, partition))
-        if stored is None:
-            if holds(self.table, PARTITION, partition):
-                raise Corrupt(f'table "{self.table.name}" has rows of partition {partition} and no position for it; landing from the start would double them')
-            return 0
-        return stored
-
-    def _begin(self, partition: int) -> int:
-        """Where to read from, after the log agreed that nothing is missing there."""
-        stored, ends = self.start(partition), self.log.ends(self.stream.name)[partition]
-        self.batcher.forget(partition)
-        self.gaps.pop(partition, None)
-        if stored > ends.high:
-            raise Truncated(
-                f'"{self.stream.name}" partition {partition}: the table stands at {stored}, the log ends at {ends.high}; was the log restored from an older copy?'
-            )
-        if stored < ends.low:
-            if not self.accept_loss:
-                raise Truncated(f'"{self.stream.name}" partition {partition}: records [{stored}, {ends.low}) left the log before they landed; '
-                                "--accept-loss goes on and records the gap")  # fmt: skip
-            self.gaps[partition] = (stored, ends.low)
-        return max(stored, ends.low)
-
     # -- committing ------------------------------------------------------------------------------------------------------
 
-    def _land(self) -> Progress:
-        """Commit what is buffered, whatever it takes; partitions that somebody else has moved are let go."""
-        dropped = 0
-        failure: Exception | None = None
-        for attempt in range(_TRIES):
-            dropped += self._let_go()
-            if not self.buffer:
-                return Progress(dropped=dropped)
-            try:
-                landed = self._commit()
-            except Conflict as error:
-                failure = error
-            except (Transient, OSError) as error:
-                failure = error  # the outcome is unknown: look again
-                if attempt >= 2:
-                    break
-            else:
-                self._tell()
-                return landed + Progress(dropped=dropped)
-            self.table = self._open()
-        assert failure is not None
-        for partition in list(self.buffer):
-            self._forget(partition)
-            self.reader.seek(partition, self._begin(partition))
-        raise failure
+    def _held(self) -> dict[int, int]:
+        return {partition: self._starts(partition) for partition in self.buffer}
 
-    def _let_go(self) -> int:
-        """Drop the partitions whose stored position is not where their batch starts, and read them from there."""
-        dropped = 0
-        for partition in list(self.buffer):
-            if self.start(partition) != self._starts(partition):
-                dropped += self._forget(partition)
-                self.reader.seek(partition, self._begin(partition))
+    def _give_up(self, partition: int) -> int:
+        dropped = self._forget(partition)
+        self.reader.seek(partition, self._begin(partition))
         return dropped
 
     def _starts(self, partition: int) -> int:
@@ -279,37 +171,12 @@ class Sink:
                 raise Conflict("another sink landed while a column was added")
         batches = {p: self.batcher.batch(p, self._starts(p), pieces, self.table) for p, pieces in sorted(self.buffer.items())}
         self.batcher.quarantine(batches)
-        self._append(batches)
-        reach("sink.committed")
-        for partition in batches:
-            self.batcher.landed(partition)
+        landed = self._append(batches)
         self._clear()
-        self.landed.update((p, batch.end) for p, batch in batches.items())
-        return sum((batch.progress() for batch in batches.values()), Progress(commits=1))
-
-    def _tell(self) -> None:
-        """Let retention pass what landed, durably. Not told is told with the next commit."""
-        with contextlib.suppress(Transient):
-            self.log.retain(self.stream.name, before=dict(self.landed))
-            self.landed.clear()
-        checkpoint.when_overdue(self.table)
-
-    def _append(self, batches: Mapping[int, Batch]) -> None:
-        txns: dict[str, tuple[int | None, int]] = {}
-        for partition, batch in batches.items():
-            app, newest = app_id(self.topic, partition), time_id(self.topic, partition)
-            txns[app] = (self.table.position(app), batch.end)
-            if batch.newest_us is not None:
-                txns[newest] = (self.table.position(newest), batch.newest_us)
-        ranges = {str(p): batch.range(self.gaps.get(p)) for p, batch in batches.items()}
-        written = self.table.write([rows for batch in batches.values() for rows in batch.rows])
-        reach("sink.files")
-        metadata = {"by": "sink", "topic": self.topic.uuid, "stream": self.stream.name, "ranges": ranges}
-        self.table.commit([file.action() for file in written], txns=txns, metadata=metadata)
+        return landed
 
     def _clear(self) -> None:
         self.buffer.clear()
-        self.gaps.clear()
         self.buffered_rows = self.buffered_bytes = 0
         self.since = self.holes_since = None
 
