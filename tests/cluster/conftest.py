@@ -6,10 +6,12 @@ CLUSTER_TESTS_NO_SKIP is set. Faults want `ha_cluster`, whose daemons they may k
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from faults_told import FAULTS, Fault, table
 from running_cluster import brought, running
 
 from millstream.app.cluster import Cluster
@@ -22,6 +24,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.timeout(600))
+
+
+@pytest.fixture
+def fault_told(pytestconfig: pytest.Config) -> Callable[[Fault], None]:
+    """Puts a row into the table of faults, which is printed at the end."""
+    return pytestconfig.stash.setdefault(FAULTS, []).append
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if faults := config.stash.get(FAULTS, []):
+        terminalreporter.section("faults")
+        for line in table(faults):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
