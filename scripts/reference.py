@@ -43,6 +43,7 @@ PORTS = {
     "schemas": ("millstream.log.port:Schemas", "registry", "schemas of the log's records"),
     "source": ("millstream.ingest.port:SourceEngine", "", "what a stream is read from; chosen by the reader, not by a URL"),
     "files": ("millstream.lake.port:Files", "lake", "where the lake's files lie"),
+    "sink": ("millstream.lake.port:LandsStream", "sink", "what lands streams in the lake"),
     "sql": ("millstream.transform.port:Sql", "compute", "what runs SQL"),
     "online": ("millstream.features.port:OnlineStore", "online", "features for serving"),
     "tracking": ("millstream.train.port:Tracking", "tracking", "runs and versions of models"),

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import Any
@@ -76,9 +77,13 @@ def sinks(ws: Workspace) -> None:
     stop, failed = until_told(), list[BaseException]()
     mend(ws)
 
+    def run(stream: Any) -> None:
+        with closing(ws.sink(stream, SinkLimits(age=LAND_WITHIN))) as sink:
+            sink.run(stop)
+
     def land(stream: Any) -> None:
         try:
-            persist(stream.name, lambda: ws.sink(stream, SinkLimits(age=LAND_WITHIN)).run(stop), stop)
+            persist(stream.name, lambda: run(stream), stop)
         except BaseException as error:
             failed.append(error)
             stop.set()

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from millstream.features.port import OnlineStore
     from millstream.ingest.port import SourceEngine
     from millstream.lake.lake import Lake
-    from millstream.lake.port import Files
-    from millstream.lake.sink import Sink, SinkLimits
+    from millstream.lake.port import Files, LandsStream
+    from millstream.lake.sink import SinkLimits
     from millstream.lake.table import LakeTable
     from millstream.log.port import Log, Schemas
     from millstream.train.port import Tracking
@@ -141,12 +141,14 @@ class Workspace:
             made[endpoint.decisions] = decisions_stream(endpoint, self.project.params)
         return made
 
-    def sink(self, stream: Stream[Any], limits: SinkLimits | None = None) -> Sink:
-        from millstream.lake.sink import Sink
+    def sink(self, stream: Stream[Any], limits: SinkLimits | None = None) -> LandsStream:
+        """A worker that lands the stream; the caller's to close."""
         from millstream.log.envelope import topic_of
 
         topic_of(self.log, self.schemas, stream)
-        return Sink(self.log, self.schemas, self.lake, stream, limits=limits)
+        url = self.settings.sink
+        made: LandsStream = engine("sink", url)(url, self.folder / "scratch", self.log, self.schemas, self.lake, stream, limits=limits)
+        return made
 
     def definition(self, features: Features) -> Definition:
         from millstream.features.define import define

@@ -42,6 +42,9 @@ class _Required:
     def __repr__(self) -> str:
         return "required"
 
+    def __reduce__(self) -> str:
+        return "REQUIRED"  # the one there is, in another process too
+
 
 REQUIRED = _Required()
 """The default of a field that has none."""

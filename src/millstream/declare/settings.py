@@ -20,6 +20,7 @@ DEFAULTS: dict[str, str | int] = {
     "registry": "",
     "lake": ".millstream/lake",
     "compute": "duckdb",
+    "sink": "local",
     "online": "sqlite:.millstream/online.db",
     "orchestrator": "local",
     "tracking": "mlflow:.millstream/mlflow.db",
@@ -39,6 +40,7 @@ MEANINGS: dict[str, str] = {
     "registry": "The schema registry; empty means beside the log.",
     "lake": "The folder or object store of the lake's Delta tables.",
     "compute": "What runs SQL.",
+    "sink": "What lands streams in the lake: `local`, in this process, or Spark, `spark://yarn`, whose executors read Kafka.",
     "online": "Where features stand for serving.",
     "orchestrator": "What runs the assets. Only `local`, the runner of this process, is in this version.",
     "tracking": "Runs and registered versions of models: a file, or the address of an MLflow server.",
@@ -90,6 +92,7 @@ class Settings:
     registry: str
     lake: str
     compute: str
+    sink: str
     online: str
     orchestrator: str
     tracking: str

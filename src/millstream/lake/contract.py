@@ -27,6 +27,7 @@ from millstream.lake.scan import scan
 from millstream.lake.sink import Progress, Sink, SinkLimits
 from millstream.lake.table import LakeTable
 from millstream.lake.verify import Report, verify
+from millstream.log.avro import avro_schema
 from millstream.log.envelope import topic_of
 from millstream.log.port import RAW, RAW_SCHEMA_ID, Append, Log, Schemas
 
@@ -42,6 +43,14 @@ class Reading(Event):
     ts: EventTime
 
 
+class Loose(Event):
+    """The same by a writer who takes the number for optional."""
+
+    who: str
+    n: int | None
+    ts: EventTime
+
+
 READINGS = stream("readings", Reading, key="who", partitions=3, lateness="60s")
 
 
@@ -54,9 +63,10 @@ def readings(*numbers: int, bad: Sequence[int] = ()) -> pa.RecordBatch:
 
 
 def put(log: Log, schemas: Schemas, partition: int, *numbers: int, bad: Sequence[int] = (), to: Stream[Any] = READINGS) -> None:
-    """Readings into one partition, in one append."""
+    """Readings into one partition, in one append; bad ones come from a writer who had its schema registered as it liked."""
     binding = topic_of(log, schemas, to)
-    log.append([Append(to.name, partition, binding.schema_id, readings(*numbers, bad=bad))])
+    schema_id = schemas.register("loose", avro_schema(Loose.__schema__), "none") if bad else binding.schema_id
+    log.append([Append(to.name, partition, schema_id, readings(*numbers, bad=bad))])
 
 
 def unreadable(log: Log, schemas: Schemas, partition: int, *texts: bytes) -> None:

@@ -1,13 +1,22 @@
-"""The files port: where the lake's tables live. Engine: `Engine(url: str)`, the `lake` of the profile."""
+"""Two ports of the lake.
+
+Files: where the tables live. Engine: `Engine(url: str)`, the `lake` of the profile.
+Landing: what brings a stream from the log into its table. Engine: `Engine(url, folder, log, schemas, lake, stream, limits=None)`, the `sink` of the profile.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    from millstream.lake.batch import Progress
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class Snapshot:
 class Files(Protocol):
     """A tree of files below one root. Paths are relative, with forward slashes. Safe for several threads.
 
-    A store that is somewhere else waits out what passes (`lake/patience.py`) before it raises Unreachable.
+    Pickled, it is opened again wherever it is unpickled: a worker elsewhere sees the same tree. A store that is somewhere else waits out what passes (`lake/patience.py`) before it raises Unreachable.
     """
 
     @property
@@ -82,6 +91,33 @@ class Files(Protocol):
 
     def free_bytes(self) -> int | None:
         """Space left, None when the store has no such bound."""
+        ...
+
+
+class LandsStream(Protocol):
+    """One worker of a stream. Any number may run at once, of any engine: what each commits is checked by the one rule (`landing.py`).
+
+    All calls raise Truncated, Recreated, Corrupt or Incompatible where the stream must stop, and Transient where a new worker may go on.
+    """
+
+    def step(self, timeout: timedelta = timedelta(0)) -> Progress:
+        """Land what is due, waiting up to `timeout` for it."""
+        ...
+
+    def drain(self, report: Callable[..., None] | None = None) -> Progress:
+        """Land everything up to the log's ends as of this call; durable on return.
+
+        Args:
+            report: Called with (records done, records in all).
+        """
+        ...
+
+    def run(self, stop: threading.Event) -> None:
+        """Land what comes until `stop`, reading the partitions that the group gives this worker."""
+        ...
+
+    def close(self) -> None:
+        """Let go; what has not landed is for the next worker."""
         ...
 
 

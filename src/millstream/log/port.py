@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -222,6 +222,19 @@ class Log(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class OnKafka(Protocol):
+    """A log whose topics are topics of Kafka, in Confluent's framing (`framing.py`): another engine may read them by a client of its own."""
+
+    def java_settings(self) -> Mapping[str, str]:
+        """What Kafka's own (Java) consumer must be told: brokers, security, committed records only. Holds a password, where there is one.
+
+        Raises:
+            ConfigError: The URL has a setting that the Java client has no equal of.
+        """
+        ...
 
 
 class Schemas(Protocol):

@@ -1,4 +1,4 @@
-"""Spark on YARN: no daemon of its own, only configuration that clients find by SPARK_CONF_DIR, and Delta's jars.
+"""Spark on YARN: no daemon of its own, only configuration that clients find by SPARK_CONF_DIR, and the jars of Delta and of Kafka's connector.
 
 Client mode: the driver is the client's process. Node managers are on this machine, so jars are read where they lie instead of being shipped.
 """
@@ -20,6 +20,11 @@ from millstream.declare.errors import EngineMissing
 _DELTA = ("delta-spark_4.2_2.13", "delta-storage", "delta-kernel-api", "delta-kernel-defaults", "delta-kernel-unitycatalog")
 _BESIDE = ("io.unitycatalog:unitycatalog-client:0.6.0", "io.unitycatalog:unitycatalog-hadoop:0.6.0", "org.locationtech.jts:jts-core:1.20.0")
 DELTA = Jars("delta", (*(f"!io.delta:{name}:4.4.0" for name in _DELTA), *(f"!{coordinate}" for coordinate in _BESIDE)))
+# Of `sink = "spark://..."`; kafka-clients is the one that this connector was built with.
+_CONNECTOR = ("spark-sql-kafka-0-10_2.13:4.2.0", "spark-token-provider-kafka-0-10_2.13:4.2.0")
+CONNECTOR = Jars(
+    "spark-kafka", (*(f"!org.apache.spark:{name}" for name in _CONNECTOR), "!org.apache.kafka:kafka-clients:3.9.2", "!org.apache.commons:commons-pool2:2.13.1")
+)
 _DRIVER, _BLOCKS, _PAGES = 600, 620, 700
 
 
@@ -44,7 +49,7 @@ class Spark(Service):
     needs = ("yarn",)
 
     def fetches(self, site: Site) -> Sequence[Fetch]:
-        return Java(17, 21), PySpark(), DELTA
+        return Java(17, 21), PySpark(), DELTA, CONNECTOR
 
     def files(self, site: Site) -> Mapping[str, str]:
         return {"spark-defaults.conf": "".join(f"{key} {value}\n" for key, value in self._settings(site).items())}
@@ -73,8 +78,8 @@ class Spark(Service):
             "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
             "spark.databricks.delta.snapshotPartitions": 2,
             "spark.sql.shuffle.partitions": 4,
-            "spark.yarn.jars": f"local:{PySpark.home()}/jars/*,local:{DELTA.folder}/*",
-            "spark.driver.extraClassPath": f"{DELTA.folder}/*",
+            "spark.yarn.jars": f"local:{PySpark.home()}/jars/*,local:{DELTA.folder}/*,local:{CONNECTOR.folder}/*",
+            "spark.driver.extraClassPath": f"{DELTA.folder}/*:{CONNECTOR.folder}/*",
             "spark.pyspark.python": sys.executable,
             "spark.executor.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
         }

@@ -40,10 +40,23 @@ class HdfsFiles:
     """Where the driver's threads are, once it was used."""
 
     def __init__(self, url: str) -> None:
-        self._place = Place.read(url)
+        self._open(Place.read(url))
+
+    @classmethod
+    def at(cls, place: Place) -> HdfsFiles:
+        """The same without a URL."""
+        made = cls.__new__(cls)
+        made._open(place)
+        return made
+
+    def _open(self, place: Place) -> None:
+        self._place = place
         self._unforked()
         with mapped(self.root):
             self._driver = Client(f"hdfs://{self._place.authority}", {**self._place.config, **_OURS})
+
+    def __reduce__(self) -> tuple[Callable[[Place], HdfsFiles], tuple[Place]]:
+        return HdfsFiles.at, (self._place,)
 
     @property
     def _client(self) -> Client:

@@ -1,6 +1,7 @@
 """Apache Kafka, through librdkafka: topics of Avro records with Confluent framing, positions in a compacted topic.
 
 address.py    the URL: brokers, security, what topics are made with
+java.py       the same for Kafka's own client, which other engines have
 log.py        as a log
 topics.py     topics made, checked, described
 sending.py    appends: an idempotent producer, acknowledged by all replicas in sync

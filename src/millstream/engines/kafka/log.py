@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from millstream.declare.errors import Conflict, UsageError
 from millstream.engines.kafka.address import address_of
+from millstream.engines.kafka.java import java_settings
 from millstream.engines.kafka.positions import Positions
 from millstream.engines.kafka.reading import KafkaReader
 from millstream.engines.kafka.sending import Encoder, Sender
@@ -86,6 +87,9 @@ class KafkaLog:
 
     def share(self, topic: str, group: str, member: str) -> KafkaShare:
         return KafkaShare(self.address, topic_of(self._topics.known(topic), {}), group, member)
+
+    def java_settings(self) -> Mapping[str, str]:
+        return java_settings(self.address)
 
     # upkeep
 

@@ -1,4 +1,4 @@
-"""Spark, as the sql port.
+"""Spark, as the sql port and as a stream's sink.
 
 sql.py        `SparkSql`: queries and scripts
 dialect.py    DuckDB's dialect as Spark's; rules.py what a rule is, and the tables that the reference page is made of
@@ -7,5 +7,6 @@ binder.py     DuckDB, which says what its own dialect means: names, types, mista
 kinds.py      DuckDB's types and Spark's                       values.py   parameters
 script.py     statements, planned                              work.py     one query at work, its batches
 relations.py  lake snapshots and Arrow data as views           scratch.py  the folder that goes with a query
+sink.py       `SparkSink`: micro-batches planned and committed   errand.py    what an executor does for it
 session.py    the URL, the one Spark of a process, its errors
 """
