@@ -301,8 +301,21 @@ def engines() -> str:
             engine = point.load()
             marks = "".join(f" {'yes' if all(hasattr(engine, m) for m in _public(mixin)) else 'no'} |" for mixin in powers.values())
             lines.append(f"| `{point.name}` | `{point.value.replace(':', '.')}` |{marks}")
-        lines.append("")
+        lines += ["", *(_lacks(found[port], room + "contract") if suite.exists() else [])]
     return "\n".join(lines)
+
+
+def _lacks(engines: Sequence[Any], suite: str) -> list[str]:
+    """What a port's engines may lack: a row a promise, and the cause where one does."""
+    from millstream.declare.contract import promises
+
+    may = [what for value in vars(import_module(suite)).values() if inspect.isclass(value) and value.__module__ == suite for what in promises(value)]
+    if not may:
+        return []
+    causes = {point.name: getattr(point.load(), "GAPS", {}) for point in engines}
+    lines = ["What an engine may lack; the suite holds that it does lack it, so a row here cannot be out of date.", ""]
+    lines += [f"| | {' | '.join(f'`{name}`' for name in causes)} |", "|---|" + "---|" * len(causes)]
+    return [*lines, *(f"| {what} | {' | '.join('no: ' + gaps[what] if what in gaps else 'yes' for gaps in causes.values())} |" for what in may), ""]
 
 
 def spark_sql() -> str:

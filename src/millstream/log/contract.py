@@ -1,6 +1,6 @@
 """The suites that every log engine and every schema store pass: subclass `LogContract`, `SchemasContract`.
 
-What only some engines promise (dense offsets, all of an `append` or nothing, retention on demand) is in their own tests.
+What an engine may lack, if it says so, are the tests with `@promise` (declare/contract.py).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from millstream.declare.contract import lacking, promise
 from millstream.declare.errors import Conflict, Fenced, Incompatible, NotFound, Recreated, Truncated
 from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET, TIMESTAMP
 from millstream.log.port import RAW, RAW_SCHEMA_ID, Append, Log, Range, Reader, Schemas, Slice
@@ -67,6 +68,10 @@ class LogContract:
     @abstractmethod
     def again(self, log: Log) -> Log:
         """A second engine at the same URL, as another process would open it; closed by its fixture."""
+
+    @pytest.fixture(autouse=True)
+    def lacks(self, request: pytest.FixtureRequest, log: Log) -> None:
+        lacking(request, log)
 
     def put(self, log: Log, schema_id: int, partition: int, *ns: int, topic: str = "t") -> list[Range]:
         return log.append([Append(topic, partition, schema_id, rows(*ns))])
@@ -344,6 +349,38 @@ class LogContract:
         log.maintain()
         pieces = read(log.reader("t", {0: 0}), 100)
         assert numbers(pieces) == list(range(100))
+
+    # what an engine may lack
+
+    @promise("offsets without holes")
+    def test_offsets_have_no_holes(self, log: Log, schema_id: int) -> None:
+        log.create("t", partitions=1)
+        writer = log.writer("s")
+        writer.commit([Append("t", 0, schema_id, rows(1, 2))], "2")
+        writer.commit([Append("t", 0, schema_id, rows(3))], "3")
+        found = [offset for piece in read(log.reader("t", {0: 0}), 3) for offset in piece.rows.column(OFFSET).to_pylist()]
+        assert found == [0, 1, 2] and log.ends("t")[0].high == 3
+
+    @promise("all of an append, or nothing of it")
+    def test_an_append_is_all_or_nothing(self, log: Log, schema_id: int) -> None:
+        log.create("t", partitions=2)
+        with pytest.raises(NotFound, match="partition 9"):
+            log.append([Append("t", 0, schema_id, rows(5)), Append("t", 9, schema_id, rows(6))])
+        assert log.ends("t")[0].high == 0
+
+    @promise("retention that waits for the slowest reader")
+    def test_retention_waits_for_the_slowest_reader(self, log: Log, schema_id: int) -> None:
+        log.create("t", partitions=1, retention=timedelta(milliseconds=1))
+        for n in range(4):
+            log.append([Append("t", 0, schema_id, rows(*range(n * 1000, n * 1000 + 1000)))])
+        log.retain("t", before={0: 2_500}, reader="lake")
+        log.retain("t", before={0: 1_500}, reader="updater")
+        time.sleep(0.01)
+        log.maintain()
+        assert log.ends("t")[0].low == 1_000, "whole batches, and none that a reader still wants"
+        log.retain("t", before={}, reader="updater")
+        log.maintain()
+        assert log.ends("t")[0].low == 2_000
 
 
 class SchemasContract:
