@@ -6,6 +6,8 @@ import csv
 from pathlib import Path
 
 CODE = """
+import numpy as np
+
 import millstream as ms
 from millstream import agg
 

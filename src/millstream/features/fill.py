@@ -26,6 +26,7 @@ from millstream.features.port import OnlineStore
 from millstream.features.state import PARTITION_BITS, Part
 from millstream.features.tiles import Tiling, quoted
 from millstream.features.window import SLOT_US, horizon_us, reach
+from millstream.lake import points
 from millstream.lake.positions import topics_of
 from millstream.transform.port import Sql
 
@@ -42,6 +43,7 @@ def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, sourc
         Recreated: The table was filled from more than one topic.
     """
     if not lake.exists(source.name):  # nothing has landed: the updater begins at the beginning
+        points.reach("features.ready")
         store.load(definition, _nothing(tile_schema(definition)), _nothing(schema(definition)))
         store.activate(definition.generation, {}, 0)
         return 0
@@ -55,7 +57,9 @@ def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, sourc
     plan = _Fill(definition, table.schema, horizon)
     tiles = plan.packed(sql.script([s for chunk in range(chunks) for s in plan.statements(chunk, chunks)], plan.result(), tables))
     heads = sql.query(plan.heads(), tables)
+    points.reach("features.ready")
     store.load(definition, tiles, heads.cast(schema(definition)))
+    points.reach("features.ready")
     store.activate(definition.generation, offsets, clock)
     return rows
 

@@ -20,6 +20,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from millstream.declare.errors import Conflict, Full, Unreachable
 from millstream.lake import deltalog
 from millstream.lake.patience import Patience, patiently
+from millstream.lake.points import reach
 
 if TYPE_CHECKING:
     from millstream.lake.port import Files
@@ -46,6 +47,7 @@ class Commit:
         columns = table.schema
         while True:
             before = table.version
+            reach("commit.ready")
             try:
                 with mapped(table):
                     self._try(moves or {ONCE: (table.position(ONCE) or 0) + 1})

@@ -1,12 +1,14 @@
 """Named moments of a commit at which a process may die: `sink.files`, `sink.committed`, `compact.files` ...
 
-Production code only says where it is. A fault test (and later `millstream torture`) hangs a kill, a stop or an error there.
+Production code only says where it is. A fault test hangs a kill, a stop or an error there. At those of `GUARDED`,
+right before work begins or becomes visible, a job that another has taken the place of raises Fenced (`app/run/claim.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+GUARDED = frozenset({"asset.begins", "commit.ready", "model.ready", "features.ready", "asset.made"})
 _handlers: list[Callable[[str], None]] = []
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from millstream.declare.errors import MillstreamError, UsageError, WorkFailed
 from millstream.declare.model import Model
+from millstream.lake.points import reach
 from millstream.train import predictor
 from millstream.train.code import code_of, commit_of, libraries, source_of
 from millstream.train.dataset import MOMENT, ROW, SPLIT, Dataset
@@ -124,10 +125,12 @@ def train(
     except BaseException as error:
         tracking.finish(run, "failed" if isinstance(error, Exception) else "killed")
         raise
+    reach("model.ready")
     version = tracking.register(
         model.name, run, {"dataset": f"{dataset.name}@{dataset.version}", "promoted": str(verdict.promoted).lower(), "reason": verdict.reason}
     )
     lake.table(dataset.name).pin(dataset.version, f"model/{model.name}@{version.number}")
+    reach("model.ready")
     tracking.alias(model.name, "latest", version.number)
     tracking.alias(model.name, "champion" if verdict.promoted else "challenger", version.number)
     tell(_STEPS, _STEPS, verdict.reason)

@@ -20,6 +20,8 @@ VERBS = {
     "run": ("work", "Bring assets up to date; what is unchanged is skipped."),
     "ingest": ("work", "Read the project's file sources into the log and the lake."),
     "up": ("work", "Run everything continuously, under a supervisor."),
+    "export": ("export", "Write the project as jobs of Airflow, or of another orchestrator."),
+    "run-step": ("export", "One step of an exported project, as an orchestrator's task runs it."),
     "sql": ("look", "Query the lake with SQL, read-only."),
     "explore": ("look", "Profile a table: types, nulls, quantiles, histograms, top values."),
     "show": ("look", "Show runs, models, tables, streams, or the page of an error code."),
@@ -46,7 +48,7 @@ class Verbs(click.Group):
         place = VERBS.get(name) or HIDDEN.get(name)
         if place is None:
             return None
-        return getattr(import_module(f"millstream.app.cli.{place[0]}"), name)
+        return getattr(import_module(f"millstream.app.cli.{place[0]}"), name.replace("-", "_"))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
@@ -71,7 +73,7 @@ class Verbs(click.Group):
 def cli(ctx: click.Context, folder: str | None, profile: str | None, sets: tuple[str, ...]) -> None:
     """Raw events into models that are trained, served, experimented on, watched and explained.
 
-    Exit codes: 0 ok, 1 failed work, 2 usage or definition error, 3 environment or service error, 4 monitor violated.
+    Exit codes: 0 ok, 1 failed work, 2 usage or definition error, 3 environment or service error, 4 monitor violated, 5 fenced (run-step: a newer attempt has taken over).
     """
     ctx.obj = Context(folder=folder, profile=profile, sets=sets)
 

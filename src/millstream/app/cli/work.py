@@ -84,9 +84,9 @@ def run(context: Context, selectors: tuple[str, ...], as_json: bool, force: bool
     names = set(_selected(steps(ws), selectors, lambda: [a.name for a in _plan(context, ()).stale]))
     given = _params(ws, params, names)
     every = steps(ws, model_params=given, force=force)
-    with runner.alone(ws.folder), _bars(context) as (report, told):
+    with runner.alone(ws.folder), bars(context) as (report, told):
         done = runner.run([s for s in every if s.name in names], ws.state, force=force or bool(given and selectors), workers=workers, report=report, told=told)
-    _end(context, done, as_json)
+    end(context, done, as_json)
 
 
 def _missing(context: Context) -> None:
@@ -96,13 +96,13 @@ def _missing(context: Context) -> None:
             context.err.print(f"[yellow]no file[/] matches {getattr(source.reader, 'glob', '')} (source {source.name}, {source.place})", soft_wrap=True)
 
 
-def _end(context: Context, done: list[Any], as_json: bool) -> None:
+def end(context: Context, done: list[Any], as_json: bool) -> None:
     """What became of the steps, and the exit code."""
     from millstream.app.run import runner
 
     failed = [d for d in done if d.status in ("failed", "blocked")]
     if as_json:
-        context.json([runner._row(d) for d in done])
+        context.json([runner.row(d) for d in done])
     else:
         if any(d.kind == "source" for d in done):
             _missing(context)
@@ -135,7 +135,7 @@ def _params(ws: Any, words: tuple[str, ...], selected: set[str]) -> dict[str, di
 
 
 @contextmanager
-def _bars(context: Context) -> Iterator[tuple[Any, Any]]:
+def bars(context: Context) -> Iterator[tuple[Any, Any]]:
     """A bar for each step that reports, and a line for each that ends."""
     from millstream.app.run.steps import Report
 
@@ -185,9 +185,9 @@ def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool) ->
             raise UsageError(f'--until "{until}" is no time; write e.g. 2013-11-01 or 2013-11-01T12:00Z') from None
         until_us = int((moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp() * 1_000_000)
     chosen = [s for s in steps(ws, until_us=until_us) if isinstance(s, SourceStep) or (isinstance(s, StreamStep) and not no_sink)]
-    with runner.alone(ws.folder), _bars(context) as (report, told):
+    with runner.alone(ws.folder), bars(context) as (report, told):
         done = runner.run(chosen, ws.state, report=report, told=told)
-    _end(context, done, as_json)
+    end(context, done, as_json)
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 manifest.py   which assets go together, what they wait for, when they run; content-hashed, the same bytes for the same project
 fuse.py       assets into groups: as few jobs as lose nothing
+airflow.py    DAG files for Airflow
 code.py       the project's files by their hashes, so that a job knows whether it runs what was exported
 """
 

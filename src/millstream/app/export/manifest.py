@@ -105,7 +105,8 @@ class Manifest:
         return f"millstream://{_spelt(self.project)}/{table}"
 
     def _told(self) -> dict[str, Any]:
-        return {"format": FORMAT, **asdict(self)}
+        assets = {table: self.asset(table) for group in self.groups for table in group.makes}
+        return {"format": FORMAT, **asdict(self), "assets": assets}
 
 
 def make(ws: Workspace, *, pools: Mapping[str, str] | None = None, retries: int = RETRIES) -> Manifest:

@@ -4,5 +4,8 @@ steps.py     one class a kind of asset: its definition, its inputs, its price, i
 select.py    `+x`, `x+`, `kind:table`, `state:changed`
 plan.py      what a run would do, why, and what it would cost
 runner.py    the embedded orchestrator: dependency order, in parallel where safe, retries, history, resume
+job.py       one group of an exported manifest, as another orchestrator's task
+claim.py     the right of one attempt to commit
+lifeline.py  no orphans
 feedback.py  decisions and labels back into outcomes, rewards and posteriors
 """

@@ -19,6 +19,7 @@ from millstream.app.run.plan import reasons
 from millstream.app.run.steps import Made, Report, Step
 from millstream.declare.errors import Busy, MillstreamError, Transient, WorkFailed
 from millstream.declare.port import State
+from millstream.lake.points import reach
 
 RETRIES = 3
 
@@ -36,8 +37,11 @@ class Done:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path, *, shared: bool = False) -> Iterator[None]:
     """Only one run of a project at a time on a machine; the lock goes with the process, however it ends.
+
+    Args:
+        shared: Beside others that say so too: steps whose order and number somebody else sees to. A run excludes them, and they exclude it.
 
     Raises:
         Busy: Another process is running this project.
@@ -45,10 +49,13 @@ def alone(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "run.lock").open("a+") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
             raise Busy(f"another run of this project is under way ({lock.read().strip() or 'unknown process'}); wait for it, or stop it") from None
+        if shared:
+            yield
+            return
         lock.truncate(0)
         lock.write(f"process {os.getpid()} since {datetime.now(UTC):%H:%M:%S} UTC")
         lock.flush()
@@ -57,7 +64,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def run(steps: Sequence[Step], state: State, *, force: bool = False, workers: int = 2, report: Callable[[str], Report] | None = None,
-        told: Callable[[Done], None] = lambda done: None) -> list[Done]:  # fmt: skip
+        told: Callable[[Done], None] = lambda done: None, run_id: str = "") -> list[Done]:  # fmt: skip
     """Make what is stale, in order; what is up to date costs a look.
 
     A step that raises Transient is tried again; what depends on a failed step is blocked, the rest goes on. Every step
@@ -70,37 +77,49 @@ def run(steps: Sequence[Step], state: State, *, force: bool = False, workers: in
         workers: Steps at a time.
         report: Gives each step something to report its progress to.
         told: Called with each step's end.
+        run_id: Its name; one is made when none is given.
     """
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    run_id = run_id or new_id()
     _close_killed(state)
     started = datetime.now(UTC)
     history: dict[str, Any] = {"started_at": started.isoformat(), "status": "running", "steps": [s.name for s in steps], "pid": os.getpid()}
     state.put("run", run_id, history)
     results: dict[str, Done] = {}
-    waiting, running = list(steps), dict[Future[Done], Step]()
-    names = {step.name for step in steps}
     try:
-        with ThreadPoolExecutor(workers, thread_name_prefix="step") as pool:
-            while waiting or running:
-                for step in [s for s in waiting if all(u in results for u in s.upstream if u in names)]:
-                    waiting.remove(step)
-                    bad = [u for u in step.upstream if u in results and results[u].status in ("failed", "blocked")]
-                    if bad:
-                        results[step.name] = Done(step.name, step.kind, "blocked", 0.0, error=f"{bad[0]} failed")
-                        told(results[step.name])
-                    else:
-                        running[pool.submit(_one, step, state, run_id, force, report)] = step
-                if running:
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        step = running.pop(future)
-                        results[step.name] = future.result()
-                        told(results[step.name])
+        carry_out(steps, state, run_id, results, force=force, workers=workers, report=report, told=told)
     finally:
         done = [results[s.name] for s in steps if s.name in results]
         failed = len(done) < len(steps) or any(d.status in ("failed", "blocked") for d in done)
         state.put("run", run_id, history | {"status": "failed" if failed else "finished", "ended_at": datetime.now(UTC).isoformat(),
-                                            "results": [_row(d) for d in done]})  # fmt: skip
+                                            "results": [row(d) for d in done]})  # fmt: skip
     return done
+
+
+def new_id() -> str:
+    """Sorts by time, and is nobody else's."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+def carry_out(steps: Sequence[Step], state: State, run_id: str, results: dict[str, Done], *, force: bool = False, workers: int = 2,
+              report: Callable[[str], Report] | None = None, told: Callable[[Done], None] = lambda done: None) -> None:  # fmt: skip
+    """The steps of a run, without its history: see `run`. Each end is put into `results` by the step's name."""
+    waiting, running = list(steps), dict[Future[Done], Step]()
+    names = {step.name for step in steps}
+    with ThreadPoolExecutor(workers, thread_name_prefix="step") as pool:
+        while waiting or running:
+            for step in [s for s in waiting if all(u in results for u in s.upstream if u in names)]:
+                waiting.remove(step)
+                bad = [u for u in step.upstream if u in results and results[u].status in ("failed", "blocked")]
+                if bad:
+                    results[step.name] = Done(step.name, step.kind, "blocked", 0.0, error=f"{bad[0]} failed")
+                    told(results[step.name])
+                else:
+                    running[pool.submit(_one, step, state, run_id, force, report)] = step
+            if running:
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    step = running.pop(future)
+                    results[step.name] = future.result()
+                    told(results[step.name])
 
 
 def _one(step: Step, state: State, run_id: str, force: bool, report: Callable[[str], Report] | None) -> Done:
@@ -110,10 +129,12 @@ def _one(step: Step, state: State, run_id: str, force: bool, report: Callable[[s
             doc = state.get("asset", step.name)
             if not force and not reasons(step, doc.value if doc else None):
                 return Done(step.name, step.kind, "skipped", time.perf_counter() - begun)
+            reach("asset.begins")
             inputs, read = step.inputs(), step.cost().rows
             made = step.make(report(step.name) if report else Report())
             seconds = time.perf_counter() - begun
             if step.recorded:
+                reach("asset.made")
                 state.put("asset", step.name, {"definition": step.definition, "inputs": inputs, "version": made.version, "rows": made.rows,
                                                "rows_read": read, "bytes": made.bytes, "seconds": seconds, "note": made.note,
                                                "run": run_id, "at": datetime.now(UTC).isoformat()})  # fmt: skip
@@ -137,7 +158,9 @@ def _close_killed(state: State) -> None:
             state.put("run", doc.key, dict(doc.value) | {"status": "killed"})
 
 
-def _row(done: Done) -> dict[str, Any]:
+def row(done: Done) -> dict[str, Any]:
+    """As it is kept in the history and printed with `--json`."""
     made = done.made
     return {"name": done.name, "kind": done.kind, "status": done.status, "seconds": round(done.seconds, 3), "error": done.error,
-            "rows": made.rows if made else None, "note": made.note if made else ""}  # fmt: skip
+            "rows": made.rows if made else None, "note": made.note if made else "",
+            "version": made.version if made else ""}  # fmt: skip

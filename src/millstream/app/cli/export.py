@@ -1,0 +1,95 @@
+"""Verbs for other orchestrators: export, and run-step, which their tasks call."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from millstream.app.cli.context import Context, as_json, pass_context
+from millstream.declare.errors import Fenced, UsageError
+
+FENCED = 5
+
+
+@click.group()
+def export() -> None:
+    """Write the project as jobs of another orchestrator. The same project gives the same bytes."""
+
+
+def _options(command: Any) -> Any:
+    """What every kind of export takes."""
+    for option in (
+        click.option("--retries", default=2, show_default=True, help="How often a failed task is tried again."),
+        click.option("--pool", "pools", multiple=True, metavar="PHASE=NAME", help="The pool of the tasks of a phase: land, make, fill, train."),
+        click.option("--python", default=sys.executable, metavar="PROGRAM", help="The Python that runs the tasks, where they run; this one by default."),
+        click.option("--root", metavar="DIR", help="The project's folder where the tasks run; this one by default."),
+    ):
+        command = option(command)
+    return command
+
+
+def _pools(words: tuple[str, ...]) -> dict[str, str]:
+    pairs = [word.partition("=") for word in words]
+    for phase, equals, name in pairs:
+        if not equals or not name:
+            raise UsageError(f'--pool wants PHASE=NAME, found "{phase}{equals}"')
+    return {phase: name for phase, _, name in pairs}
+
+
+@export.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@_options
+@as_json
+@pass_context
+def airflow(context: Context, folder: Path, retries: int, pools: tuple[str, ...], python: str, root: str | None, as_json: bool) -> None:
+    """Write the manifest and a DAG file for each timetable into FOLDER, Airflow's or one that becomes it.
+
+    DAG files of this project whose timetable is gone are removed; manifests stay, since tasks under way read theirs.
+    """
+    from millstream.app.export import airflow as to
+    from millstream.app.export import make
+
+    ws = context.workspace
+    manifest = make(ws, pools=_pools(pools), retries=retries)
+    written = to.export(manifest, folder, to.Deployment(root or str(ws.project.root), ws.settings.profile, python))
+    if as_json:
+        context.json({"sha256": manifest.sha, "files": [str(file) for file in written], "dags": [t.name for t in manifest.timetables]})
+        return
+    for file in written:
+        click.echo(str(file))
+
+
+@click.command("run-step")
+@click.option("--manifest", "file", required=True, type=click.Path(dir_okay=False, path_type=Path), help="A file that `millstream export` wrote.")
+@click.option("--step", "name", required=True, metavar="NAME", help="One of its groups.")
+@click.option("--run-id", required=True, metavar="ID", help="The orchestrator's name of the run.")
+@click.option("--try", "attempt", required=True, type=click.IntRange(1), metavar="N", help="Which attempt this is; a higher one takes over from a lower.")
+@click.option("--watched", is_flag=True, help="End at once, with all that was started, when standard input ends: whoever holds the other end is gone.")
+@as_json
+@pass_context
+def run_step(context: Context, file: Path, name: str, run_id: str, attempt: int, watched: bool, as_json: bool) -> None:
+    """Bring the assets of one group of a manifest up to date: what a task of another orchestrator runs.
+
+    Exit code 5: a newer attempt has taken over, so this one committed no more. 2: the manifest or the project is not what was exported; trying again does not help.
+    """
+    from millstream.app.cli.work import bars, end
+    from millstream.app.export import read
+    from millstream.app.run.job import check_code, run_job
+    from millstream.app.run.lifeline import end_with_parent
+    from millstream.declare.load import find
+
+    if watched:
+        end_with_parent()
+    manifest = read(file)
+    manifest.group(name)
+    check_code(manifest, find(context.folder or "."))
+    try:
+        with bars(context) as (report, told):
+            done = run_job(context.workspace, manifest, name, run_id, attempt, report=report, told=told)
+    except Fenced as error:
+        click.echo(f"Fenced: {error}", err=True)
+        raise click.exceptions.Exit(FENCED) from None
+    end(context, done, as_json)
