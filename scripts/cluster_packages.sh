@@ -6,6 +6,7 @@ command -v java >/dev/null || wanted="$wanted openjdk-17-jre-headless"
 command -v mvn >/dev/null || wanted="$wanted maven"
 command -v redis-server >/dev/null || wanted="$wanted redis-server"
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || wanted="$wanted postgresql"
+ls /usr/lib/rabbitmq/bin/rabbitmq-server >/dev/null 2>&1 || wanted="$wanted rabbitmq-server"
 [ -n "$wanted" ] || exit 0
 install="apt-get install -y --no-install-recommends$wanted"
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

@@ -46,6 +46,7 @@ PORTS = {
     "sink": ("millstream.lake.port:LandsStream", "sink", "what lands streams in the lake"),
     "sql": ("millstream.transform.port:Sql", "compute", "what runs SQL"),
     "online": ("millstream.features.port:OnlineStore", "online", "features for serving"),
+    "orchestrator": ("millstream.app.run.port:Orchestrator", "orchestrator", "what runs the assets when nobody waits"),
     "tracking": ("millstream.train.port:Tracking", "tracking", "runs and versions of models"),
     "state": ("millstream.declare.port:State", "state", "what is remembered beside data"),
 }

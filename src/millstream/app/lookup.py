@@ -10,6 +10,7 @@ from millstream.declare.errors import NotFound, UsageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from millstream.app.run.port import Run
     from millstream.app.workspace import Workspace
 
 
@@ -40,24 +41,33 @@ def ask(ws: Workspace, query: str, limit: int | None = None) -> pa.Table:
 
 
 def runs(ws: Workspace, limit: int = 20) -> list[dict[str, Any]]:
-    """The latest runs of the project."""
+    """The latest runs of the project, newest first: the orchestrator's, and those that somebody waited for."""
     rows = []
-    for doc in ws.state.list("run", newest=True, limit=limit):
-        value = doc.value
-        results = value.get("results", [])
-        ended = value.get("ended_at")
-        seconds = (datetime.fromisoformat(ended) - datetime.fromisoformat(value["started_at"])).total_seconds() if ended else None
-        rows.append({"run": doc.key, "status": value["status"], "made": sum(r["status"] == "made" for r in results), "up to date": sum(r["status"] == "skipped" for r in results),
-                     "failed": sum(r["status"] in ("failed", "blocked") for r in results), "seconds": "" if seconds is None else round(seconds, 1), "started": value["started_at"][:19]})  # fmt: skip
+    for found in _runs(ws, limit):
+        results, ended = found.results, found.ended_at
+        seconds = (ended - found.started_at).total_seconds() if ended and found.started_at else None
+        rows.append({"run": found.run_id, "status": found.status, "made": sum(r["status"] == "made" for r in results), "up to date": sum(r["status"] == "skipped" for r in results),
+                     "failed": sum(r["status"] in ("failed", "blocked") for r in results), "seconds": "" if seconds is None else round(seconds, 1), "started": found.started_at.isoformat()[:19] if found.started_at else ""})  # fmt: skip
     return rows
+
+
+def _runs(ws: Workspace, limit: int) -> list[Run]:
+    from millstream.declare.registry import engine
+
+    here = engine("orchestrator", "local")("local", ws).runs(limit)
+    known = {found.run_id for found in here}
+    there = [found for found in ws.orchestrator.runs(limit) if found.run_id not in known]
+    newest = datetime.max.replace(tzinfo=UTC)  # what is queued has not begun
+    return sorted([*here, *there], key=lambda found: found.started_at or newest, reverse=True)[:limit]
 
 
 def run(ws: Workspace, name: str) -> dict[str, Any]:
     """One run with the end of each of its steps."""
     doc = ws.state.get("run", name)
-    if doc is None:
-        raise NotFound(f'no run "{name}"; see millstream show runs')
-    return {"run": name, **doc.value}
+    if doc is not None:
+        return {"run": name, **doc.value}
+    found = ws.orchestrator.run(name)
+    return {"run": name, "status": found.status, "started_at": found.started_at, "ended_at": found.ended_at, "results": list(found.results)}
 
 
 def streams(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:

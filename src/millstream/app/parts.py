@@ -137,7 +137,7 @@ def schedule(ws: Workspace) -> None:
     from millstream.app.run.feedback import feedback
     from millstream.app.run.schedule import Schedule
 
-    stop, due = until_told(), Schedule(ws)
+    stop, due = until_told(), Schedule(ws, assets=not ws.orchestrator.keeps_time)
     while not stop.is_set():
         begun = time.monotonic()
         persist("feedback", lambda: feedback(ws), stop)

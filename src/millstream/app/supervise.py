@@ -58,9 +58,11 @@ def supervise(ws: Workspace, *, console: bool, say: Callable[[str], None]) -> No
 
     Raises:
         Busy: Another `up` of this project is under way.
+        WorkFailed, UsageError: The orchestrator does not take the project.
         ConfigError: A server would listen beyond loopback without a token; better said now than by a part, again and again.
     """
     _guard(ws, console)
+    ws.orchestrator.deploy()
     base = [sys.executable, "-m", "millstream", "--project", str(ws.project.root), "--profile", ws.settings.profile]
     base += [word for key, value in ws.settings.flags.items() for word in ("--set", f"{key}={value}")]
     parts = [Part(name, [*base, "part", "--watched", name]) for name in parts_of(ws, console)]

@@ -18,6 +18,7 @@ from millstream.declare.source import FileReader, Source
 from millstream.declare.stream import Stream
 
 if TYPE_CHECKING:
+    from millstream.app.run.port import Orchestrator
     from millstream.app.settings import Settings
     from millstream.declare.monitor import Monitor
     from millstream.declare.port import State
@@ -122,6 +123,10 @@ class Workspace:
     @cached_property
     def state(self) -> State:
         return self._engine("state", self.settings.state)
+
+    @cached_property
+    def orchestrator(self) -> Orchestrator:
+        return self._engine("orchestrator", self.settings.orchestrator, self)
 
     @cached_property
     def tracking(self) -> Tracking:

@@ -21,7 +21,7 @@ def scheme(port: str, url: str) -> str:
     head, colon, _ = url.partition(":")
     if colon and len(head) > 1 and "/" not in head:
         return {"http": "mlflow", "https": "mlflow"}.get(head, head) if port == "tracking" else head
-    return url if port in ("sql", "sink") else _SCHEMELESS[port]
+    return url if port in ("sql", "sink", "orchestrator") else _SCHEMELESS[port]
 
 
 def engine(port: str, url: str) -> Any:

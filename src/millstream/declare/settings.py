@@ -42,7 +42,7 @@ MEANINGS: dict[str, str] = {
     "compute": "What runs SQL.",
     "sink": "What lands streams in the lake: `local`, in this process, or Spark, `spark://yarn`, whose executors read Kafka.",
     "online": "Where features stand for serving.",
-    "orchestrator": "What runs the assets. Only `local`, the runner of this process, is in this version.",
+    "orchestrator": "What runs the assets when nobody waits: `local`, this machine, or Airflow, `airflow://USER:env:NAME@HOST:PORT?dags=DIR`.",
     "tracking": "Runs and registered versions of models: a file, or the address of an MLflow server.",
     "state": "Runs, phases of experiments, verdicts of monitors, leases.",
     "serve.host": "The address of the endpoints and the collector. Beyond loopback a token is needed.",
@@ -202,7 +202,8 @@ def _settled(key: str, value: Any, root: Path, secret: Callable[[str], str | Non
         return int(value)
     if not isinstance(value, str):
         raise ConfigError(f"{key} is a text; it is {type(value).__name__}")
-    return _absolute(_with_password(key, value, secret), root) if key in _PATHS else value
+    value = _with_password(key, value, secret)
+    return _absolute(value, root) if key in _PATHS else value
 
 
 def _with_password(key: str, url: str, secret: Callable[[str], str | None]) -> str:

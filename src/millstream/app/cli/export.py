@@ -67,10 +67,11 @@ def airflow(context: Context, folder: Path, retries: int, pools: tuple[str, ...]
 @click.option("--step", "name", required=True, metavar="NAME", help="One of its groups.")
 @click.option("--run-id", required=True, metavar="ID", help="The orchestrator's name of the run.")
 @click.option("--try", "attempt", required=True, type=click.IntRange(1), metavar="N", help="Which attempt this is; a higher one takes over from a lower.")
+@click.option("--only", multiple=True, metavar="ASSET", help="One of the group's assets; all when none is named.")
 @click.option("--watched", is_flag=True, help="End at once, with all that was started, when standard input ends: whoever holds the other end is gone.")
 @as_json
 @pass_context
-def run_step(context: Context, file: Path, name: str, run_id: str, attempt: int, watched: bool, as_json: bool) -> None:
+def run_step(context: Context, file: Path, name: str, run_id: str, attempt: int, only: tuple[str, ...], watched: bool, as_json: bool) -> None:
     """Bring the assets of one group of a manifest up to date: what a task of another orchestrator runs.
 
     Exit code 5: a newer attempt has taken over, so this one committed no more. 2: the manifest or the project is not what was exported; trying again does not help.
@@ -88,7 +89,7 @@ def run_step(context: Context, file: Path, name: str, run_id: str, attempt: int,
     check_code(manifest, find(context.folder or "."))
     try:
         with bars(context) as (report, told):
-            done = run_job(context.workspace, manifest, name, run_id, attempt, report=report, told=told)
+            done = run_job(context.workspace, manifest, name, run_id, attempt, only=only, report=report, told=told)
     except Fenced as error:
         click.echo(f"Fenced: {error}", err=True)
         raise click.exceptions.Exit(FENCED) from None

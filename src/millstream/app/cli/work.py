@@ -74,18 +74,30 @@ def _selected(every: list[Any], selectors: tuple[str, ...], changed: Any) -> lis
 @click.option("--force", is_flag=True, help="Make the selected assets even when they are up to date.")
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the selected models.")
 @click.option("--workers", default=2, show_default=True, help="Assets at a time.")
+@click.option("--detach", is_flag=True, help="Have the orchestrator of the profile do it, and print the run's name; see `show run`.")
+@click.option("--run-id", default="", hidden=True, help="The run's name: of a run that was detached.")
 @pass_context
-def run(context: Context, selectors: tuple[str, ...], as_json: bool, force: bool, params: tuple[str, ...], workers: int) -> None:
+def run(
+    context: Context, selectors: tuple[str, ...], as_json: bool, force: bool, params: tuple[str, ...], workers: int, detach: bool, run_id: str
+) -> None:  # fmt: skip
     """Bring assets up to date, in order of dependency. What is unchanged is skipped; a killed run is resumed by running again."""
     from millstream.app.run import runner
     from millstream.app.run.steps import steps
 
     ws = context.workspace
     names = set(_selected(steps(ws), selectors, lambda: [a.name for a in _plan(context, ()).stale]))
+    if detach:
+        if force or params:
+            raise UsageError("--detach makes what is stale, by its defaults; leave --force and --param out, or wait for the run")
+        started = ws.orchestrator.start([s.name for s in steps(ws) if s.name in names])
+        context.json({"run": started}) if as_json else click.echo(started)
+        return
     given = _params(ws, params, names)
     every = steps(ws, model_params=given, force=force)
     with runner.alone(ws.folder), bars(context) as (report, told):
-        done = runner.run([s for s in every if s.name in names], ws.state, force=force or bool(given and selectors), workers=workers, report=report, told=told)
+        done = runner.run(
+            [s for s in every if s.name in names], ws.state, force=force or bool(given and selectors), workers=workers, report=report, told=told, run_id=run_id
+        )
     end(context, done, as_json)
 
 

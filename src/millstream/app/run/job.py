@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from millstream.app.run.claim import Claim
 from millstream.app.run.runner import Done, alone, carry_out, row
 from millstream.app.run.steps import Report, steps
-from millstream.declare.errors import Fenced, UsageError
+from millstream.declare.errors import Fenced, NotFound, UsageError
 
 if TYPE_CHECKING:
     from millstream.app.export import Manifest
@@ -30,17 +30,24 @@ def check_code(manifest: Manifest, root: Path) -> None:
 
 
 def run_job(
-    ws: Workspace, manifest: Manifest, name: str, run_id: str, attempt: int, *, report: Callable[[str], Report] | None = None,
+    ws: Workspace, manifest: Manifest, name: str, run_id: str, attempt: int, *, only: Collection[str] = (), report: Callable[[str], Report] | None = None,
     told: Callable[[Done], None] = lambda done: None,
 ) -> list[Done]:  # fmt: skip
     """Bring the assets of a group up to date, under the claim of this attempt.
 
+    Args:
+        only: Those of its assets that are wanted; all when none is named.
+
     Raises:
         Fenced: A newer attempt has taken over, before or meanwhile; what it had not committed by then, it does not commit.
         Busy: `millstream run` or `ingest` is at work in this project on this machine.
-        NotFound: The manifest has no such group.
+        NotFound: The manifest has no such group, or the group no such asset.
     """
-    chosen = set(manifest.group(name).assets)
+    assets = manifest.group(name).assets
+    strange = [asset for asset in only if asset not in assets]
+    if strange:
+        raise NotFound(f'step "{name}" has no asset "{strange[0]}"; there are {", ".join(assets)}')
+    chosen = set(only or assets)
     claim = Claim(ws.state, run_id, name, attempt)
     claim.take()
     results: dict[str, Done] = {}

@@ -30,13 +30,14 @@ def next_after(line: str, moment: datetime) -> datetime:
 class Schedule:
     """What is due. The last time of each is kept in the state, so a restart neither repeats nor forgets."""
 
-    def __init__(self, ws: Workspace) -> None:
-        self.ws = ws
+    def __init__(self, ws: Workspace, *, assets: bool = True) -> None:
+        """`assets`: Whether those with a cron line are among it; another orchestrator may keep their time."""
+        self.ws, self._assets = ws, assets
         self._held_up: set[str] = set()
 
     def tick(self, now: datetime, stop: threading.Event) -> None:
         """Run what has become due; the errors of one do not keep the others from running."""
-        for name, line in self._cron().items():
+        for name, line in self._cron().items() if self._assets else ():
             if not stop.is_set() and now >= next_after(line, self._last(name, now)) and self._make(name):
                 self._mark(name, now)
         for monitor in self.ws.project.monitors.values():

@@ -1,0 +1,111 @@
+"""Airflow, as an orchestrator: `airflow://USER:env:NAME@HOST:PORT?dags=DIR`, or `airflows://` for TLS.
+
+DIR, as seen from the project, is the folder that Airflow reads DAG files from. Where it is none of this machine, leave it out and bring what `millstream export
+airflow` writes there by the way of your own; a run is then refused until Airflow has what belongs to the project as it is.
+"""
+
+from __future__ import annotations
+
+import time
+import urllib.parse
+from collections.abc import Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from millstream.app.export import Manifest, make
+from millstream.app.export import airflow as dag_files
+from millstream.app.run.claim import KIND
+from millstream.app.run.port import Run
+from millstream.app.run.runner import new_id
+from millstream.declare.errors import ConfigError, NotFound, UsageError, WorkFailed
+from millstream.engines.airflow.rest import Rest, quoted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from millstream.app.workspace import Workspace
+
+_STATUS = {"queued": "queued", "running": "running", "success": "finished", "failed": "failed"}
+_SEEN_WITHIN_S = 120.0
+
+
+class AirflowOrchestrator:
+    """Runs of the project's DAGs. A run's name is `DAG/RUN`, as its steps write it beside what they did."""
+
+    keeps_time = True
+
+    def __init__(self, url: str, ws: Workspace) -> None:
+        parts = urllib.parse.urlsplit(url)
+        options = dict(urllib.parse.parse_qsl(parts.query))
+        if not parts.hostname or not parts.username or set(options) - {"dags"}:
+            raise ConfigError("orchestrator is airflow://USER:env:NAME@HOST:PORT?dags=DIR, with airflows:// for TLS; ?dags= may be left out")
+        self._ws = ws
+        port = f":{parts.port}" if parts.port else ""
+        base = f"{'https' if parts.scheme == 'airflows' else 'http'}://{parts.hostname}{port}{parts.path.rstrip('/')}"
+        self._rest = Rest(base, urllib.parse.unquote(parts.username), urllib.parse.unquote(parts.password or ""))
+        self._dags: Path | None = ws.project.root / options["dags"] if "dags" in options else None
+
+    @cached_property
+    def _manifest(self) -> Manifest:
+        return make(self._ws)
+
+    def deploy(self) -> None:
+        if self._dags is not None:
+            import sys
+
+            deployment = dag_files.Deployment(str(self._ws.project.root), self._ws.settings.profile, sys.executable)
+            dag_files.export(self._manifest, self._dags, deployment)
+        for timetable in self._manifest.timetables:
+            self._await(timetable.name)
+            self._rest.ask("PATCH", f"/dags/{quoted(timetable.name)}?update_mask=is_paused", {"is_paused": False})
+
+    def _await(self, dag: str) -> None:
+        """Until Airflow has read the DAG file of this very manifest."""
+        deadline = time.monotonic() + (_SEEN_WITHIN_S if self._dags is not None else 0.0)
+        while not self._knows(dag):
+            self._refuse_broken(dag)
+            if time.monotonic() >= deadline:
+                if self._dags is None:
+                    raise UsageError(f"Airflow at {self._rest.base} does not have the DAG {dag} of this project as it is; bring there what "
+                                     "`millstream export airflow DIR` writes, or say its folder in the setting: airflow://...?dags=DIR")  # fmt: skip
+                raise WorkFailed(f"Airflow at {self._rest.base} has not read {self._dags / dag}.py within {_SEEN_WITHIN_S:.0f} s; does it read that folder?")
+            time.sleep(0.5)
+
+    def _knows(self, dag: str) -> bool:
+        try:
+            return self._manifest.file_name in self._rest.ask("GET", f"/dagSources/{quoted(dag)}", accept="text/plain")
+        except NotFound:
+            return False
+
+    def _refuse_broken(self, dag: str) -> None:
+        found = self._rest.ask("GET", f"/importErrors?filename_pattern={quoted(dag)}.py")["import_errors"]
+        if found:
+            raise WorkFailed(f"Airflow at {self._rest.base} cannot read the DAG {dag}: {found[0]['stack_trace'][-500:]}")
+
+    def start(self, assets: Sequence[str]) -> str:
+        self.deploy()
+        dag = self._manifest.timetables[0].name
+        body = {"dag_run_id": new_id(), "logical_date": None, "conf": {"assets": list(assets)}}
+        return f"{dag}/{self._rest.ask('POST', f'/dags/{quoted(dag)}/dagRuns', body)['dag_run_id']}"
+
+    def runs(self, limit: int) -> list[Run]:
+        dags = [timetable.name for timetable in self._manifest.timetables]
+        found = self._rest.ask("POST", "/dags/~/dagRuns/list", {"dag_ids": dags, "order_by": "-run_after", "page_limit": limit})
+        return [self._run(told) for told in found["dag_runs"]]
+
+    def run(self, run_id: str) -> Run:
+        dag, _, name = run_id.partition("/")
+        try:
+            return self._run(self._rest.ask("GET", f"/dags/{quoted(dag)}/dagRuns/{quoted(name)}"))
+        except NotFound:
+            raise NotFound(f'no run "{run_id}"; see millstream show runs') from None
+
+    def _run(self, told: dict[str, Any]) -> Run:
+        run_id = f"{told['dag_id']}/{told['dag_run_id']}"
+        results = [row for doc in self._ws.state.list(KIND, prefix=f"{run_id}/") for row in doc.value.get("results", ())]
+        return Run(run_id, _STATUS.get(told["state"], told["state"]), _moment(told["start_date"]), _moment(told["end_date"]), tuple(results))
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

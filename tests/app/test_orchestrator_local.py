@@ -1,0 +1,63 @@
+"""This machine passes the suite of orchestrators; `run --detach` and `show runs` as a user calls them."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_project import process
+from orchestrated_project import OrchestratedProject, made
+
+from millstream.app.run.port import Orchestrator
+from millstream.app.run.runner import alone
+from millstream.app.workspace import Workspace
+from millstream.declare.errors import Busy
+from millstream.declare.registry import engine
+
+
+class TestLocalOrchestrator(OrchestratedProject):
+    @pytest.fixture
+    def ws(self, tmp_path: Path) -> Iterator[Workspace]:  # type: ignore[override]
+        with Workspace.open(str(made(tmp_path / "taxi"))) as ws:
+            yield ws
+
+    @pytest.fixture
+    def orchestrator(self, ws: Workspace) -> Orchestrator:
+        return ws.orchestrator
+
+    def test_one_at_a_time(self, ws: Workspace, orchestrator: Orchestrator) -> None:
+        with alone(ws.folder), pytest.raises(Busy, match="another run of this project"):
+            orchestrator.start(["sources"])
+
+    def test_a_run_that_was_killed_says_so(self, ws: Workspace, orchestrator: Orchestrator) -> None:
+        run_id = orchestrator.start(self.assets(ws))
+        while (doc := ws.state.get("run", run_id)) is None or doc.value["status"] != "running":
+            time.sleep(0.01)
+        import os
+
+        os.kill(doc.value["pid"], signal.SIGKILL)
+        assert self.ended(orchestrator, run_id).status == "killed"
+        assert self.ended(orchestrator, orchestrator.start(self.assets(ws))).status == "finished"
+
+
+def test_found_by_its_word() -> None:
+    assert engine("orchestrator", "local").__name__ == "LocalOrchestrator"
+    assert engine("orchestrator", "airflow://admin:x@127.0.0.1:1").__name__ == "AirflowOrchestrator"
+
+
+def test_detached_and_shown(tmp_path: Path) -> None:
+    folder = made(tmp_path / "taxi")
+    started = process(folder, "run", "--detach", "+days")
+    assert started.code == 0, started.err
+    name = started.out.strip()
+    deadline = time.monotonic() + 60
+    while (shown := process(folder, "show", "run", name, "--json").json)["status"] in ("queued", "running"):
+        assert time.monotonic() < deadline
+    assert {r["name"]: r["status"] for r in shown["results"]} == {"sources": "made", "rides": "made", "days": "made"}
+    (row,) = process(folder, "show", "runs", "--json").json
+    assert (row["run"], row["status"], row["made"]) == (name, "finished", 3)
+    refused = process(folder, "run", "--detach", "--force")
+    assert (refused.code, "leave --force" in refused.err) == (2, True)
