@@ -131,7 +131,7 @@ class Tutorial:
         """What the command says; a `cd` stays for those that follow."""
         where = self.folder / ".where"
         text = f"{{ {command.replace('8600', str(self.port))}\n}} 2>&1; pwd > '{where}'"
-        done = subprocess.run(["bash", "-c", text], cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=120)
+        done = subprocess.run(["bash", "-c", text], cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=900)
         self.folder = Path(where.read_text(encoding="utf-8").strip())
         where.unlink()
         return "\n".join(line.rstrip() for line in done.stdout.decode().replace(str(self.port), "8600").split("\n")).strip("\n")

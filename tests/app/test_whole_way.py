@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 from whole_way_project import END, LIVE, history, write
 
@@ -167,6 +168,8 @@ def test_a_prediction_is_traced_to_its_events_and_their_lines(world: World) -> N
             place, _, line = row["source"].rpartition(":")
             assert place.endswith("data/purchases.csv") and when.isoformat() in lines[int(line) - 1]
             checked += 1
+        held = pq.read_table(world.folder / ".millstream" / "lake" / row["file"], columns=["_partition", "_offset"]).to_pylist()
+        assert {"_partition": row["partition"], "_offset": row["offset"]} in held
     assert checked and found["model"]["model"] == decision.model
 
 

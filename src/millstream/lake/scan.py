@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from millstream.declare.event import OFFSET, PARTITION
 from millstream.lake import parquet
 from millstream.lake.table import LakeTable
 
@@ -30,6 +31,15 @@ def scan(table: LakeTable, columns: Sequence[str], bounds: Mapping[str, tuple[An
 def holds(table: LakeTable, column: str, value: Any) -> bool:
     """Whether any row has this value: statistics only say where it may be, since a file's range has gaps."""
     return any(batch.num_rows for batch in scan(table, [column], {column: (value, value)}, pc.field(column) == value))
+
+
+def holder(table: LakeTable, partition: int, offset: int) -> str | None:
+    """The file that holds a record of the log, below the lake's folder, or as a URL where the lake is far; None when none does."""
+    found = candidates(table, {PARTITION: (partition, partition), OFFSET: (offset, offset)})
+    same = (pc.field(PARTITION) == partition) & (pc.field(OFFSET) == offset)
+    held = found if len(found) == 1 else [row for row in found if any(batch.num_rows for batch in _file(table, row, [OFFSET], same))]
+    root = f"{table.files.root}/" if "://" in table.files.root else ""
+    return f"{root}{table.name}/{held[0]['path']}" if held else None
 
 
 def candidates(table: LakeTable, bounds: Mapping[str, tuple[Any, Any]]) -> list[dict[str, Any]]:

@@ -50,6 +50,15 @@ def _group(root: Tree, features: list[FeatureTrace]) -> None:
         branch.add(f"{feature.column} = [bold cyan]{_show(feature.value)}[/]{why}  [dim]{escape(feature.what)}[/]")
     if first.rows:
         branch.add(_rows(first))
+        branch.add(_files([row.file for row in first.rows[:SHOWN] if row.file]))
+
+
+def _files(held: list[str]) -> str:
+    files = list(dict.fromkeys(held))
+    if not files:
+        return "[dim]in no file of the lake any more[/]"
+    where = files[0] if "://" in files[0] else f"the lake's {files[0]}"
+    return f"[dim]in {escape(where)}{f' and {len(files) - 1} more' if len(files) > 1 else ''}[/]"
 
 
 def _rows(feature: FeatureTrace) -> Table:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from millstream.declare.source import Source
     from millstream.ingest.port import SourceEngine
     from millstream.lake.lake import Lake
+    from millstream.lake.table import LakeTable
     from millstream.train.port import Tracking
     from millstream.transform.port import Sql
 
@@ -50,6 +51,7 @@ class RowTrace:
     Attributes:
         commit: Version of the lake table whose commit brought it, and the offsets [start, end) of that commit; None when
             the history of commits does not say.
+        file: Of the lake, as it is now, that holds it: below the lake's folder, or a URL.
         source: File and line, or the id it was sent with.
     """
 
@@ -60,6 +62,7 @@ class RowTrace:
     event_id: str | None
     arrived_at: datetime
     commit: Mapping[str, int] | None
+    file: str | None
     source: str | None
 
 
@@ -104,11 +107,11 @@ class Trace:
     features: Sequence[FeatureTrace]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able; times are ISO 8601. A feature's rows are flat: time, values, partition, offset, source."""
+        """JSON-able; times are ISO 8601. A feature's rows are flat: time, values, partition, offset, source, commit, file."""
         told: dict[str, Any] = plain(asdict(self))
         for feature in told["features"]:
             feature["rows"] = [{"time": r["time"], **r["values"], "partition": r["partition"], "offset": r["offset"], "source": r["source"],
-                                "commit": (r["commit"] or {}).get("version"), "arrived_at": r["arrived_at"]} for r in feature["rows"]]  # fmt: skip
+                                "commit": (r["commit"] or {}).get("version"), "file": r["file"], "arrived_at": r["arrived_at"]} for r in feature["rows"]]  # fmt: skip
         return told
 
     def tree(self) -> Tree:
@@ -180,6 +183,7 @@ class _Finder:
 
     def __init__(self, lake: Lake, sql: Sql, sources: Sequence[tuple[Source, SourceEngine]], limit: int | None) -> None:
         self._lake, self._sql, self._sources, self._limit = lake, sql, sources, limit
+        self._tables: dict[str, LakeTable] = {}
         self._commits: dict[str, Any] = {}
 
     def features(self, definition: Definition, prefix: str, key: Mapping[str, Any], row: Mapping[str, Any], reasons: Mapping[str, str],
@@ -200,7 +204,7 @@ class _Finder:
               as_of: Mapping[int, int]) -> tuple[int | None, int, list[RowTrace]]:  # fmt: skip
         if not self._lake.exists(definition.stream) or not as_of or any(value is None for value in key.values()):
             return None, 0, []
-        table = self._lake.table(definition.stream).snapshot()
+        table = self._table(definition.stream).snapshot()
         time = quoted(definition.time or "_arrived_at")
         held = " or ".join(f"(_partition = {p} and _offset < {end})" for p, end in as_of.items())
         conditions = [f"{quoted(name)} = $k{i}" for i, name in enumerate(key)] + [f"epoch_us({time}) < {end_us}", f"({held})"]
@@ -217,13 +221,24 @@ class _Finder:
     def _row(self, definition: Definition, one: Mapping[str, Any]) -> RowTrace:
         values = {expression.text: one[f"v{i}"] for i, (expression, _) in enumerate(definition.values)}
         return RowTrace(one["t"], values, one["_partition"], one["_offset"], one["_event_id"], one["_arrived_at"],
-                        self._commit(definition.stream, one["_partition"], one["_offset"]), self._source(definition.stream, one["_event_id"]))  # fmt: skip
+                        self._commit(definition.stream, one["_partition"], one["_offset"]), self._file(definition.stream, one["_partition"], one["_offset"]),
+                        self._source(definition.stream, one["_event_id"]))  # fmt: skip
+
+    def _file(self, table: str, partition: int, offset: int) -> str | None:
+        from millstream.lake.scan import holder
+
+        return holder(self._table(table), partition, offset)
+
+    def _table(self, name: str) -> LakeTable:
+        if name not in self._tables:
+            self._tables[name] = self._lake.table(name)
+        return self._tables[name]
 
     def _commit(self, table: str, partition: int, offset: int) -> dict[str, int] | None:
         from millstream.lake.lineage import ranges
 
         if table not in self._commits:
-            self._commits[table] = ranges(self._lake.table(table))
+            self._commits[table] = ranges(self._table(table))
         for held in self._commits[table]:
             if held.partition == partition and held.start <= offset < held.end:
                 return {"version": held.version, "start": held.start, "end": held.end}
