@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo demo-cluster test check bench docs clean test-cluster
+.PHONY: help setup demo demo-cluster test check bench docs clean test-cluster test-faults
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,7 +42,12 @@ check: setup ## format, lint, types, import contracts, doctests
 test-cluster: setup ## the contract suites against real engines, which are fetched and started for it (ONLY=tests/cluster/test_x.py)
 	scripts/cluster_packages.sh
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster,spark]'
-	$(BIN)/pytest $(or $(ONLY),tests/cluster)
+	$(BIN)/pytest -m 'not long' $(or $(ONLY),tests/cluster)
+
+test-faults: setup ## every daemon of a real cluster killed under load: one table of seconds, lost and doubled
+	scripts/cluster_packages.sh
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster,spark]'
+	$(BIN)/pytest -m fault $(or $(ONLY),tests/cluster)
 
 bench: setup ## speed, each figure beside its raw limit in the same run (medians of 5): docs/benchmarks.md (ONLY="log app")
 	$(BIN)/python scripts/bench_table.py $(ONLY)

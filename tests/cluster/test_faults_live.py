@@ -55,13 +55,17 @@ DEATHS: dict[str, tuple[Callable[[Shop], list[str]], str, bool]] = {
 }
 
 
+ALWAYS = ("partition leader", "active namenode", "redis")
+"""Those of `make test-cluster`; `make test-faults` runs them all."""
+
+
 def proof(shop: Shop, told: Callable[[Fault], None], killed: str, seconds: float) -> None:
     counts: Counts = shop.prove()
     told(Fault(killed, LOAD, seconds, HOW, counts.rows, counts.lost, counts.doubled))
     assert (counts.lost, counts.doubled, counts.features_differ) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("death", DEATHS)
+@pytest.mark.parametrize("death", [pytest.param(name, marks=[] if name in ALWAYS else [pytest.mark.long]) for name in DEATHS])
 def test_a_daemon_dies(shop: Shop, fault_told: Callable[[Fault], None], death: str) -> None:
     who, called, stood_in_for = DEATHS[death]
     shop.calm()
@@ -77,6 +81,7 @@ def test_a_daemon_dies(shop: Shop, fault_told: Callable[[Fault], None], death: s
     proof(shop, fault_told, f"{called} ({', '.join(victims)})" if victims else called, seconds)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["serve", "sinks", "features"])
 def test_a_part_of_millstream_dies(shop: Shop, fault_told: Callable[[Fault], None], part: str) -> None:
     shop.calm()

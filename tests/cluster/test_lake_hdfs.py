@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults_told import Fault
 
 from millstream.app.cluster import Cluster
 from millstream.engines.duckdb.sql import DuckDbSql
@@ -28,6 +29,8 @@ from millstream.lake.maintain import maintain
 from millstream.lake.port import Files
 from millstream.lake.sink import Sink, SinkLimits
 from millstream.log.port import Log, Schemas
+
+SINK = "a sink's commits, one after the other"
 
 
 def told(cluster: Cluster) -> str:
@@ -165,7 +168,7 @@ def test_upkeep_and_queries(world: World, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.fault
 @pytest.mark.parametrize("point", ["sink.read", "sink.files", "commit.linked"])
-def test_the_active_namenode_dies_in_a_commit(ha: World, ha_cluster: Cluster, point: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_active_namenode_dies_in_a_commit(ha: World, ha_cluster: Cluster, point: str, fault_told: Callable[[Fault], None]) -> None:
     killed: list[str] = []
     before = ha.commits(5)
     with doing(point, lambda: killed.extend(ha_cluster.kill(ha_cluster.leader("namenode"))), times=3):
@@ -173,15 +176,12 @@ def test_the_active_namenode_dies_in_a_commit(ha: World, ha_cluster: Cluster, po
     ha.proof()
     assert ha.query("select count(*) as n from readings") == [{"n": ha.sent}]
     ha_cluster.restart(killed[0])
-    with capsys.disabled():
-        print(f"\n{killed[0]} killed at {point}: {max(took):.1f} s to recover (a commit: {sorted(before)[2]:.2f} s), 0 lost, 0 doubled")
+    fault_told(Fault(f"the active namenode ({killed[0]}), at {point}", SINK, max(took), f"slowest commit; before {sorted(before)[2]:.2f} s", ha.sent))
 
 
 @pytest.mark.fault
 @pytest.mark.parametrize("option", ["", "&ec=RS-3-2-1024k"])
-def test_a_datanode_dies_under_a_sink(
-    tmp_path: Path, ha_hdfs: str, ha_cluster: Cluster, option: str, capsys: pytest.CaptureFixture[str]
-) -> None:  # fmt: skip
+def test_a_datanode_dies_under_a_sink(tmp_path: Path, ha_hdfs: str, ha_cluster: Cluster, option: str, fault_told: Callable[[Fault], None]) -> None:
     ha = World(tmp_path, f"{ha_hdfs}/{uuid.uuid4()}?{told(ha_cluster)}{option}")
     before = ha.commits(5)
     victim = f"datanode#{2 if option else 4}"
@@ -192,13 +192,12 @@ def test_a_datanode_dies_under_a_sink(
     ha.proof()
     ha_cluster.restart(victim)
     ha.close()
-    with capsys.disabled():
-        print(f"\n{victim} killed under {'erasure-coded' if option else 'replicated'} tables: {max(took):.1f} s to recover "
-              f"({len(took)} commits, {sorted(before)[2]:.2f} s each before), 0 lost, 0 doubled")  # fmt: skip
+    of = "erasure-coded" if option else "replicated"
+    fault_told(Fault(f"a datanode ({victim}) of {of} tables", SINK, max(took), f"slowest commit; before {sorted(before)[2]:.2f} s", ha.sent))
 
 
 @pytest.mark.fault
-def test_two_datanodes_of_a_group_die_and_all_is_read_back(tmp_path: Path, ha_hdfs: str, ha_cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_datanodes_of_a_group_die_and_all_is_read_back(tmp_path: Path, ha_hdfs: str, ha_cluster: Cluster, fault_told: Callable[[Fault], None]) -> None:
     url = f"{ha_hdfs}/{uuid.uuid4()}?{told(ha_cluster)}&ec=RS-3-2-1024k"
     ha = World(tmp_path, url)
     ha.commits(3, rows=100)  # shorter than a cell
@@ -213,7 +212,5 @@ def test_two_datanodes_of_a_group_die_and_all_is_read_back(tmp_path: Path, ha_hd
     ha_cluster.up(["hdfs"], ha=True)
     repaired = whole(ha_cluster, url)
     ha.close()
-    with capsys.disabled():
-        print(
-            f"\ntwo datanodes of an RS-3-2 group killed: {ha.sent} rows read back and proven in {read:.1f} s; whole again {repaired:.1f} s after both came back"
-        )
+    fault_told(Fault("two datanodes of an RS-3-2 group", "reading all back", read, "rows read and proven", ha.sent))
+    fault_told(Fault("two datanodes of an RS-3-2 group", "nothing", repaired, "both back, every shard whole again", ha.sent))

@@ -15,6 +15,7 @@ from typing import Any
 import kafka_actors
 import pytest
 from actors import Start, actors, kill, line, tell
+from faults_told import Fault
 from kafka_actors import PAIRS, both, open_log
 from test_log_kafka import emptied
 
@@ -177,7 +178,7 @@ def test_killed_again_and_again(log: KafkaLog, start: Start) -> None:
     assert in_log(log, "left") == in_log(log, "right") == list(range(position))
 
 
-def test_the_leader_dies(ha_cluster: Cluster, ha_kafka: str, starting: Start, tmp_path: Path) -> None:
+def test_the_leader_dies(ha_cluster: Cluster, ha_kafka: str, starting: Start, tmp_path: Path, fault_told: Callable[[Fault], None]) -> None:
     """kafka.leader: of the topics, the positions and the transactions; nobody sees an error."""
     log = made(ha_kafka, tmp_path)
     assert log._topics.configs(["left"])["left"]["min.insync.replicas"] == "2"
@@ -198,7 +199,6 @@ def test_the_leader_dies(ha_cluster: Cluster, ha_kafka: str, starting: Start, tm
         seen += numbers([p for p in reader.poll(10_000, timedelta(0)) if p.rows.num_rows])
     assert writing.poll() is None and appending.poll() is None, "an error reached the user"
     assert time.monotonic() - last < 2, "nothing goes on"
-    print(f"longest silence after the leader's death {gap:.1f} s")
     kill(writing), kill(appending)
     ha_cluster.restart(f"kafka#{leader}")
     position = int(log.writer("s").position or 0)
@@ -207,4 +207,7 @@ def test_the_leader_dies(ha_cluster: Cluster, ha_kafka: str, starting: Start, tm
     appended = [n for n in left if n >= 1_000_000]
     assert appended == list(range(7_000_000, 7_000_000 + len(appended))), "an acknowledged append was lost or doubled"
     assert seen == left[: len(seen)] and before[0] <= position
+    fault_told(
+        Fault(f"Kafka's leader of all (kafka#{leader})", "transactions, appends, a reader", gap, "longest silence of the writers", 2 * position + len(appended))
+    )
     log.close()
