@@ -44,6 +44,7 @@ PORTS = {
     "source": ("millstream.ingest.port:SourceEngine", "", "what a stream is read from; chosen by the reader, not by a URL"),
     "files": ("millstream.lake.port:Files", "lake", "where the lake's files lie"),
     "sink": ("millstream.lake.port:LandsStream", "sink", "what lands streams in the lake"),
+    "catalog": ("millstream.lake.port:Catalog", "catalog", "where other tools find the lake's tables by name"),
     "sql": ("millstream.transform.port:Sql", "compute", "what runs SQL"),
     "online": ("millstream.features.port:OnlineStore", "online", "features for serving"),
     "orchestrator": ("millstream.app.run.port:Orchestrator", "orchestrator", "what runs the assets when nobody waits"),

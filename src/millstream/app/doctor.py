@@ -34,7 +34,7 @@ def examine(ws: Workspace, *, mend: bool = False) -> list[Finding]:
     Args:
         mend: Cut torn tails off; positions fall with them, and the log fills the tables again.
     """
-    return [*_machine(ws), *_engines(ws), *_tables(ws, mend)]
+    return [*_machine(ws), *_engines(ws), *_tables(ws, mend), *_catalog(ws)]
 
 
 def _machine(ws: Workspace) -> Iterator[Finding]:
@@ -68,6 +68,21 @@ def _engines(ws: Workspace) -> Iterator[Finding]:
             yield Finding(name, "ok", look())
         except (MillstreamError, OSError) as error:
             yield Finding(name, "bad", str(error), f"look at the setting {name}: millstream config --show-origin")
+
+
+def _catalog(ws: Workspace) -> Iterator[Finding]:
+    from millstream.lake.catalog import behind
+
+    if ws.catalog is None:
+        return
+    try:
+        late, gone = behind(ws.lake, ws.catalog)
+    except MillstreamError as error:
+        yield Finding("catalog", "bad", str(error), "look at the setting catalog: millstream config --show-origin")
+        return
+    lag = [f"behind: {', '.join(late)}" if late else "", f"has what is gone: {', '.join(gone)}" if gone else ""]
+    found = "; ".join(text for text in lag if text)
+    yield Finding("catalog", "bad" if found else "ok", found or "up to date", "the next pass of `millstream up` or `run` makes up for it" if found else "")
 
 
 def _tables(ws: Workspace, mend: bool) -> Iterator[Finding]:

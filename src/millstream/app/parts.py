@@ -70,7 +70,8 @@ def features(ws: Workspace) -> None:
 
 
 def sinks(ws: Workspace) -> None:
-    """Every stream from the log into the lake; and the log's and the tables' upkeep, under leases."""
+    """Every stream from the log into the lake; the log's and the tables' upkeep, under leases; and what has changed to the catalog."""
+    from millstream.app.catalog import follow
     from millstream.lake.maintain import maintain
     from millstream.lake.sink import SinkLimits
 
@@ -89,6 +90,8 @@ def sinks(ws: Workspace) -> None:
             stop.set()
 
     threads = [threading.Thread(target=land, args=(s,), name=f"sink-{s.name}") for s in ws.all_streams().values()]
+    if ws.catalog is not None:
+        threads.append(threading.Thread(target=follow, args=(ws, owner(), stop), name="catalog"))
     for thread in threads:
         thread.start()
     while not stop.wait(5.0):

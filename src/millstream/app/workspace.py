@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from millstream.features.port import OnlineStore
     from millstream.ingest.port import SourceEngine
     from millstream.lake.lake import Lake
-    from millstream.lake.port import Files, LandsStream
+    from millstream.lake.port import Catalog, Files, LandsStream
     from millstream.lake.sink import SinkLimits
     from millstream.lake.table import LakeTable
     from millstream.log.port import Log, Schemas
@@ -94,6 +94,11 @@ class Workspace:
         from millstream.lake.lake import Lake
 
         return Lake(self.files, self._complete)
+
+    @cached_property
+    def catalog(self) -> Catalog | None:
+        """Where the lake's tables are told; None when nowhere."""
+        return self._engine("catalog", self.settings.catalog) if self.settings.catalog else None
 
     def _complete(self, table: LakeTable) -> int | None:
         """Now, when all that is in the log has landed and the stream is live: its newest record came after it happened. History has no clock."""

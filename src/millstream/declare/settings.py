@@ -19,6 +19,7 @@ DEFAULTS: dict[str, str | int] = {
     "log": "sqlite:.millstream/log.db",
     "registry": "",
     "lake": ".millstream/lake",
+    "catalog": "",
     "compute": "duckdb",
     "sink": "local",
     "online": "sqlite:.millstream/online.db",
@@ -39,6 +40,7 @@ MEANINGS: dict[str, str] = {
     "log": "The log of events.",
     "registry": "The schema registry; empty means beside the log.",
     "lake": "The folder or object store of the lake's Delta tables.",
+    "catalog": "Where other tools find the lake's tables by name: a Hive metastore, `hive://HOST:PORT/DATABASE`; empty tells nobody.",
     "compute": "What runs SQL.",
     "sink": "What lands streams in the lake: `local`, in this process, or Spark, `spark://yarn`, whose executors read Kafka.",
     "online": "Where features stand for serving.",
@@ -91,6 +93,7 @@ class Settings:
     log: str
     registry: str
     lake: str
+    catalog: str
     compute: str
     sink: str
     online: str

@@ -9,6 +9,7 @@ scan.py      columns of a table in Python                        checkpoint.py  
 landing.py   the rule of all sinks: check, commit, look again    judge.py     which records are good, and in what form they land
 sink.py      `Sink`: log -> lake, exactly once, in this process
 batch.py     slices of a partition into rows that land           positions.py under which names positions are kept
+catalog.py   tables told to a catalog, by which other tools find them by name
 dead.py      the quarantine of those that are not good           points.py    named moments at which a process may die
 lineage.py   which offsets each commit brought, for ever         verify.py    no gap, no overlap, no double: proven
 maintain.py  upkeep under a lease: when something is due         compact.py   small files joined in their place

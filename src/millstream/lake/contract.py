@@ -1,11 +1,13 @@
-"""The suites that every files engine passes, and every pair of log and files under a sink: subclass `FilesContract`, `SinkContract`."""
+"""The suites that every files engine passes, every pair of log and files under a sink, and every catalog: `FilesContract`, `SinkContract`, `CatalogContract`."""
 
 from __future__ import annotations
 
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -17,11 +19,12 @@ import pytest
 from millstream.declare.errors import Conflict, NotFound, UsageError
 from millstream.declare.event import EVENT_ID, OFFSET, PARTITION, Event, EventTime
 from millstream.declare.stream import Stream, stream
-from millstream.lake import checkpoint, deltalog, points
+from millstream.lake import checkpoint, clean, compact, deltalog, points
+from millstream.lake.catalog import behind, listing, publish
 from millstream.lake.dead import dead_name
 from millstream.lake.lake import Lake
 from millstream.lake.lineage import ranges
-from millstream.lake.port import Files
+from millstream.lake.port import Catalog, Files
 from millstream.lake.repair import examine, repair
 from millstream.lake.scan import scan
 from millstream.lake.sink import Progress, Sink, SinkLimits
@@ -396,3 +399,85 @@ class SinkContract:
         assert damage is not None and (damage.cut, damage.last) == (4, 5)
         assert drain().rows == 2
         assert ids(lake) == ids_of(*range(5)) and proven(lake, log).rows == 5
+
+
+class CatalogContract:
+    """The suite of a catalog. An engine's test gives `catalog` and `lake`, whose files its readers reach, and `found`: what a reader sees."""
+
+    @pytest.fixture
+    def catalog(self) -> Catalog:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def lake(self) -> Lake:
+        raise NotImplementedError
+
+    @abstractmethod
+    def found(self, table: str) -> list[list[tuple[int, str | None]]]:
+        """(x, name) of the table's rows in order of x, once for each kind of reader that the catalog has; an error when it has no such table."""
+
+    def sees(self, lake: Lake, table: str = "rows") -> None:
+        want = sorted((row["x"], row["name"]) for row in rows_in(lake.table(table)))
+        for rows in self.found(table):
+            assert rows == want
+
+    def test_each_version_is_seen_whole_also_after_compaction_and_vacuum(self, lake: Lake, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(compact, "AT_LEAST", (3, 3, 3))
+        table = lake.create("rows", ROWS)
+        assert publish(lake, catalog) == {} and catalog.known(lake.files.root) == {"rows": 0}
+        self.sees(lake)
+        for n in range(3):
+            table.append(pa.table({"x": [n, n + 10], "name": ["a b%2F", None]}, schema=ROWS))
+        assert publish(lake, catalog) == {} and catalog.known(lake.files.root) == {"rows": 3}
+        self.sees(lake)
+        assert compact.compact(table) == 3
+        clean.vacuum(table, time.time() + 30 * 86400)
+        self.sees(lake)  # it was told of files that no version has any more, and they are there
+        publish(lake, catalog)
+        assert clean.vacuum(table, time.time() + 30 * 86400) == 3
+        table.replace(pa.table({"x": [7], "name": ["new"]}, schema=ROWS), where=("x", 0, 2))
+        publish(lake, catalog)
+        self.sees(lake)
+        assert publish(lake, catalog) == {} and behind(lake, catalog) == ([], [])
+
+    def test_columns_that_come_later(self, lake: Lake, catalog: Catalog) -> None:
+        table = lake.create("rows", pa.schema([("x", pa.int64())]))
+        table.append(pa.table({"x": [1]}))
+        publish(lake, catalog)
+        table = table.add_columns([pa.field("name", pa.string())])
+        table.append(pa.table({"x": [2], "name": ["two"]}))
+        publish(lake, catalog)
+        self.sees(lake)
+
+    def test_partition_columns_are_columns(self, lake: Lake, catalog: Catalog) -> None:
+        table = lake.create("rows", ROWS, partition_by=("name",))
+        table.append(pa.table({"x": [1, 2, 3], "name": ["a", "b c", None]}, schema=ROWS))
+        table.append(pa.table({"x": [4], "name": ["a"]}, schema=ROWS))
+        publish(lake, catalog)
+        self.sees(lake)
+
+    def test_dropped_is_gone_and_made_again_is_another(self, lake: Lake, catalog: Catalog) -> None:
+        lake.create("rows", ROWS).append(pa.table({"x": [1], "name": ["a"]}))
+        publish(lake, catalog)
+        lake.drop("rows")
+        publish(lake, catalog)
+        assert catalog.known(lake.files.root) == {}
+        with pytest.raises(Exception, match=r"(?i)rows"):
+            self.found("rows")
+        lake.create("rows", ROWS).append(pa.table({"x": [1], "name": ["a"]}))
+        publish(lake, catalog)
+        lake.drop("rows")
+        lake.create("rows", ROWS).append(pa.table({"x": [2], "name": ["b"]}))  # between two passes, at the same version
+        publish(lake, catalog)
+        self.sees(lake)
+
+    def test_a_name_that_somebody_else_has_is_left_alone(self, lake: Lake, catalog: Catalog) -> None:
+        lake.create("rows", ROWS).append(pa.table({"x": [1], "name": ["a"]}))
+        lake.create("others", ROWS)
+        publish(lake, catalog)
+        theirs = replace(listing(lake.table("rows")), root=f"{lake.files.root}/elsewhere")
+        with pytest.raises(Conflict, match="rows"):
+            catalog.tell(theirs)
+        catalog.forget(theirs.root, "rows")
+        assert catalog.known(lake.files.root) == {"rows": 1, "others": 0}
+        self.sees(lake)

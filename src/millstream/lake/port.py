@@ -128,3 +128,55 @@ class CanPrepare(Protocol):
     def prepare(self, folder: str) -> None:
         """Make the folder as the settings want it; again is fine."""
         ...
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a catalog is told of a table.
+
+    Attributes:
+        root: Of the lake, as `Files.root` says it.
+        uuid: Of the table.
+        partition_by: Columns whose values are in the log and not in the files.
+        plain: Whether the files alone, each read whole and by column names, are the rows; not so with deletion vectors and mapped columns.
+    """
+
+    root: str
+    uuid: str
+    snapshot: Snapshot
+    partition_by: tuple[str, ...] = ()
+    plain: bool = True
+
+
+class Catalog(Protocol):
+    """Where others find the lake's tables by name. Engine: `Engine(url: str)`, the `catalog` of the profile. Safe for several threads.
+
+    It is told after the fact, and may be told late: between two tellings its readers see an older version, or the newest, as the engine's documentation says.
+    """
+
+    @property
+    def name(self) -> str:
+        """The same for everybody who tells this catalog; pins are called after it."""
+        ...
+
+    def known(self, root: str) -> Mapping[str, int]:
+        """Tables of this lake that it has, with their versions. Raises Unreachable."""
+        ...
+
+    def tell(self, listing: Listing) -> None:
+        """Have the table at that version: a reader sees all of the version before, or all of this one. Again is fine.
+
+        On return the files of older versions may go, after the lake's usual grace.
+
+        Raises:
+            Conflict: Another lake's, or another's, table has that name there.
+            Incompatible: A column cannot be said in its types.
+            Unreachable: It does not answer.
+        """
+        ...
+
+    def forget(self, root: str, table: str) -> None:
+        """Have the table of this lake no more; its files stay. Absent is fine. Raises Unreachable."""
+        ...
+
+    def close(self) -> None: ...

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
+from rich.markup import escape
 
 from millstream.app.cli.context import Context, as_json, pass_context
 from millstream.declare.errors import UsageError
@@ -109,8 +110,13 @@ def _missing(context: Context) -> None:
 
 
 def end(context: Context, done: list[Any], as_json: bool) -> None:
-    """What became of the steps, and the exit code."""
+    """What became of the steps, told to the catalog and to the person; and the exit code."""
+    from millstream.app.catalog import tell
+    from millstream.app.parts import owner
     from millstream.app.run import runner
+
+    for text in tell(context.workspace, owner()):
+        context.err.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
 
     failed = [d for d in done if d.status in ("failed", "blocked")]
     if as_json:

@@ -1,13 +1,16 @@
-"""Short questions to services, as a client would put them: HTTP, and lines over a socket."""
+"""Short questions to services, as a client would put them: HTTP, lines over a socket, SQL by HiveServer2's protocol."""
 
 from __future__ import annotations
 
+import getpass
 import json
+import logging
 import socket
 import urllib.request
 from typing import Any
 
-from millstream.app.cluster.service import LOOPBACK
+from millstream.app.cluster.service import LOOPBACK, Note
+from millstream.declare.errors import EngineMissing
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Loopback is not reached through the proxy that the environment may name."""
@@ -53,3 +56,38 @@ def listens(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+class Impyla:
+    """Python's client of HiveServer2's protocol, from the extra `cluster`."""
+
+    def fetch(self, say: Note) -> None:
+        self.connect()
+
+    @staticmethod
+    def connect() -> Any:
+        """`impala.dbapi.connect`."""
+        try:
+            from impala.dbapi import connect
+        except ImportError as error:
+            raise EngineMissing('HiveServer2 and the Spark Thrift Server are asked through impyla: pip install "millstream[cluster]"') from error
+        return connect
+
+
+IMPYLA = Impyla()
+
+
+def sql(port: int, question: str, timeout_s: float = 60.0, rows: bool = True) -> list[tuple[Any, ...]]:
+    """The rows that a server of HiveServer2's protocol answers; none are asked for when `rows` is false, as after DDL.
+
+    Raises:
+        OSError: No answer in time, or an error.
+    """
+    connect = IMPYLA.connect()
+    logging.getLogger("thrift.transport.TSocket").setLevel(logging.CRITICAL)  # it says what it raises, each time
+    try:
+        with connect(LOOPBACK, port, auth_mechanism="PLAIN", user=getpass.getuser(), password="-", timeout=timeout_s) as session, session.cursor() as cursor:
+            cursor.execute(question)
+            return list(cursor.fetchall()) if rows else []
+    except Exception as error:  # impyla lets errors of Thrift, of SASL and of sockets through as they are
+        raise OSError(f"port {port}: {error}") from error

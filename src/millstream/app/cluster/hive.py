@@ -11,9 +11,12 @@ from millstream.app.cluster.jvm import OPENS, jvm
 from millstream.app.cluster.service import LOOPBACK, Daemon, Fetch, Service, Site, Step
 from millstream.app.cluster.thrift import databases
 
-METASTORE = Jars("hive-metastore", ("org.apache.hive:hive-standalone-metastore-server:4.0.1",), exclude=("jdk.tools:jdk.tools", "org.apache.hadoop:*"))
+_HIVE = tuple(f"org.apache.hive:{name}:4.0.1" for name in ("hive-service", "hive-exec", "hive-standalone-metastore-server"))
+_TEZ = tuple(f"org.apache.tez:{name}:0.10.4" for name in ("tez-dag", "tez-mapreduce", "tez-runtime-library"))
+HIVE = Jars("hiveserver", (*_HIVE, *_TEZ), exclude=("jdk.tools:jdk.tools", "org.apache.hadoop:*", "org.pac4j:pac4j-saml-opensamlv3"))
+"""All of Hive: the metastore needs its expressions, to choose the partitions of a query."""
 _PORT = 500
-_LOG4J2 = """\
+LOG4J2 = """\
 status=warn
 appender.out.type=Console
 appender.out.name=OUT
@@ -27,10 +30,11 @@ rootLogger.appenderRef.out.ref=OUT
 
 class Hive(Service):
     name = "hive"
+    setting = "catalog"
     needs = ("hdfs",)
 
     def fetches(self, site: Site) -> Sequence[Fetch]:
-        return JAVA, JARS, PAGES, METASTORE
+        return JAVA, JARS, PAGES, HIVE
 
     def files(self, site: Site) -> Mapping[str, str]:
         return {
@@ -38,7 +42,7 @@ class Hive(Service):
             "hdfs-site.xml": xml(hdfs_site(site)),
             "hive-site.xml": xml(self._settings(site)),
             "log4j.properties": LOGGING,
-            "log4j2.properties": _LOG4J2,
+            "log4j2.properties": LOG4J2,
         }
 
     def _settings(self, site: Site) -> dict[str, object]:
@@ -52,16 +56,16 @@ class Hive(Service):
             "hive.metastore.warehouse.dir": f"{root(site)}/warehouse",
             "hive.metastore.warehouse.external.dir": f"{root(site)}/warehouse",
             "hive.metastore.thrift.bind.host": LOOPBACK,
-            "hive.metastore.uris": self.address(site),
+            "hive.metastore.uris": uris(site),
             "metastore.task.threads.always": f"{metastore}.events.EventCleanerTask",
             "metastore.housekeeping.threads.on": "false",
             "metastore.compactor.initiator.on": "false",
-            "metastore.expression.proxy": f"{metastore}.DefaultPartitionExpressionProxy",
+            "metastore.expression.proxy": "org.apache.hadoop.hive.ql.optimizer.ppr.PartitionExpressionForMetastore",
         }
 
     def steps(self, site: Site) -> Sequence[Step]:
         conf, data = site.conf(self.name), site.data("hive")
-        path = f"{conf}:{METASTORE.folder}/*:{PAGES.folder}:{JARS.folder}/*"
+        path = f"{conf}:{HIVE.folder}/*:{PAGES.folder}:{JARS.folder}/*"
         main = jvm(384, path, "org.apache.hadoop.hive.metastore.HiveMetaStore", *OPENS, f"-Dderby.stream.error.file={data}/derby.log")
         command = ["sh", "-c", 'mkdir -p "$1" && shift && exec "$@"', "sh", data, *main, "-p", str(site.port + _PORT)]
         return (Daemon("hive", 0, command, [site.port + _PORT], variables(conf)),)
@@ -70,7 +74,12 @@ class Hive(Service):
         return "" if "default" in databases(site.port + _PORT) else "its default database"
 
     def address(self, site: Site) -> str:
-        return f"thrift://{site.at(_PORT)}"
+        return f"hive://{site.at(_PORT)}"
 
     def environment(self, site: Site) -> Mapping[str, str]:
         return {"HIVE_CONF_DIR": str(site.conf(self.name))}
+
+
+def uris(site: Site) -> str:
+    """Where it is, as Hive's and Spark's own settings say it."""
+    return f"thrift://{site.at(_PORT)}"
