@@ -18,6 +18,7 @@ from millstream.declare.errors import ConfigError, Corrupt, Fenced, Full, Millst
 from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET
 from millstream.engines.kafka.address import address_of
 from millstream.engines.kafka.errors import Faults, mapped, told
+from millstream.engines.kafka.java import java_settings
 from millstream.engines.kafka.positions import read_record, record
 from millstream.log.contract import SCHEMA, WIDER, rows
 from millstream.log.framing import RAW_AVRO, Headers, Records, Texts, envelopes, framed, headers, holes, slices
@@ -245,3 +246,25 @@ def test_a_fault_that_only_a_mend_ends_is_remembered() -> None:
         faults.check()
     now[0] = 61.0
     faults.check()  # what fails now fails for another reason
+
+
+# -- the Java client of the same cluster
+
+
+def test_a_url_for_the_java_client() -> None:
+    plain = {"bootstrap.servers": "b:1", "isolation.level": "read_committed"}
+    assert java_settings(address_of("kafka://b:1?replication=2&linger.ms=5")) == plain
+    found = java_settings(address_of("kafka://al:p%22%5Cw@b:1?ssl.ca.location=/ca.pem&client.rack=r1&ssl.endpoint.identification.algorithm=none"))
+    assert found == plain | {
+        "security.protocol": "SASL_SSL", "client.rack": "r1", "ssl.truststore.type": "PEM", "ssl.truststore.location": "/ca.pem",
+        "ssl.endpoint.identification.algorithm": "", "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.jaas.config": 'org.apache.kafka.common.security.scram.ScramLoginModule required username="al" password="p\\"\\\\w";',
+    }  # fmt: skip
+    assert "plain.PlainLoginModule" in java_settings(address_of("kafka://al:p@b:1?sasl.mechanism=PLAIN"))["sasl.jaas.config"]
+
+
+@pytest.mark.parametrize("option", ["ssl.key.location=/k.pem", "sasl.mechanism=OAUTHBEARER", "sasl.kerberos.service.name=kafka"])
+def test_security_that_the_java_client_cannot_be_told(option: str) -> None:
+    who = "al:p@" if "OAUTH" in option else ""
+    with pytest.raises(ConfigError, match="Spark"):
+        java_settings(address_of(f"kafka://{who}b:1?{option}"))

@@ -225,6 +225,9 @@ class SparkSink(Landing):
                 with _quiet, warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of pandas, which is not used
                     answers = frame.mapInArrow(errand, ANSWER)
+                self._session.sparkContext.setJobGroup(
+                    f"millstream-sink-{errand.token}", f"landing {name}"
+                )  # a query of this thread may have left a cancelled one
                 rows = answers.collect()
         except WorkFailed as error:
             if "Failed to find data source: kafka" in str(error):
