@@ -70,6 +70,14 @@ def run(ws: Workspace, name: str) -> dict[str, Any]:
     return {"run": name, "status": found.status, "started_at": found.started_at, "ended_at": found.ended_at, "results": list(found.results)}
 
 
+def steps(ws: Workspace, name: str) -> list[dict[str, Any]]:
+    """Steps of a run that another orchestrator runs, as far as they have begun: the last attempt at each, and what became of it."""
+    from millstream.app.run.claim import KIND
+
+    docs = ws.state.list(KIND, prefix=f"{name}/")
+    return [{"step": doc.key.rpartition("/")[2], "status": doc.value["status"], "attempt": doc.value["attempt"], "at": doc.value["at"][:19]} for doc in docs]
+
+
 def streams(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
     """Each stream: what the log holds, what has landed, how far the table is behind, what an open transaction holds back, its newest event time."""
     rows = []

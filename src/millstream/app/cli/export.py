@@ -50,13 +50,50 @@ def airflow(context: Context, folder: Path, retries: int, pools: tuple[str, ...]
     DAG files of this project whose timetable is gone are removed; manifests stay, since tasks under way read theirs.
     """
     from millstream.app.export import airflow as to
+
+    _write(context, to.export, folder, retries, pools, python, root, as_json, "dags")
+
+
+@export.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@_options
+@as_json
+@pass_context
+def luigi(context: Context, folder: Path, retries: int, pools: tuple[str, ...], python: str, root: str | None, as_json: bool) -> None:
+    """Write the manifest and a module for each timetable into FOLDER, from where luigi imports them.
+
+    Run one: luigi --module MODULE TIMETABLE.Run --run-id ID. A run of the same ID is gone on with. Pools are luigi's resources.
+    """
+    from millstream.app.export import luigi as to
+
+    _write(context, to.export, folder, retries, pools, python, root, as_json, "namespaces")
+
+
+@export.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@_options
+@as_json
+@pass_context
+def oozie(context: Context, folder: Path, retries: int, pools: tuple[str, ...], python: str, root: str | None, as_json: bool) -> None:
+    """Write an application for each timetable into FOLDER, to be put on HDFS: a workflow, and a coordinator when it has a cron line.
+
+    Pools are YARN's queues. The project and its Python must be on every node that runs steps.
+    """
+    from millstream.app.export import oozie as to
+
+    _write(context, to.export, folder, retries, pools, python, root, as_json, "applications")
+
+
+def _write(context: Context, to: Any, folder: Path, retries: int, pools: tuple[str, ...], python: str, root: str | None, as_json: bool, called: str) -> None:
+    """Export, and say what was written. `called`: what the tool calls a timetable."""
     from millstream.app.export import make
+    from millstream.app.export.modules import Deployment
 
     ws = context.workspace
     manifest = make(ws, pools=_pools(pools), retries=retries)
-    written = to.export(manifest, folder, to.Deployment(root or str(ws.project.root), ws.settings.profile, python))
+    written = to(manifest, folder, Deployment(root or str(ws.project.root), ws.settings.profile, python))
     if as_json:
-        context.json({"sha256": manifest.sha, "files": [str(file) for file in written], "dags": [t.name for t in manifest.timetables]})
+        context.json({"sha256": manifest.sha, "files": [str(file) for file in written], called: [t.name for t in manifest.timetables]})
         return
     for file in written:
         click.echo(str(file))

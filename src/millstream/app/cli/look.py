@@ -13,7 +13,8 @@ import click
 from millstream.app.cli.context import Context, as_json, pass_context
 from millstream.declare.errors import NotFound, UsageError
 
-KINDS = ("runs", "run", "streams", "tables", "models", "model", "experiments", "endpoint", "endpoints", "graph")
+KINDS = ("runs", "run", "steps", "streams", "tables", "models", "model", "experiments", "endpoint", "endpoints", "graph")
+_NAMED = ("run", "steps", "model", "endpoint")
 
 
 @click.command()
@@ -81,7 +82,7 @@ def explore(context: Context, table: str, as_json: bool, page: Path | None, colu
 @click.option("--limit", default=20, show_default=True)
 @pass_context
 def show(context: Context, what: str, name: str | None, as_json: bool, limit: int) -> None:
-    """Show one of: runs, run ID, streams, tables, models, model NAME@VERSION, experiments, endpoints, endpoint NAME, graph; or an error code such as E141."""
+    """Show one of: runs, run ID, steps RUN-ID (of another orchestrator), streams, tables, models, model NAME@VERSION, experiments, endpoints, endpoint NAME, graph; or an error code such as E141."""
     from millstream.app import lookup
 
     if what[:1] in "eE" and what[1:].isdigit():
@@ -90,9 +91,9 @@ def show(context: Context, what: str, name: str | None, as_json: bool, limit: in
     if what not in KINDS:
         raise UsageError(f'nothing is called "{what}" here; there are {", ".join(KINDS)}, and error codes')
     ws = context.workspace
-    if what in ("run", "model", "endpoint") and not name:
+    if what in _NAMED and not name:
         raise UsageError(f"show {what} wants a name")
-    found: Any = getattr(lookup, what)(ws, name) if what in ("run", "model", "endpoint") else getattr(lookup, what)(ws, limit)
+    found: Any = getattr(lookup, what)(ws, name) if what in _NAMED else getattr(lookup, what)(ws, limit)
     if as_json:
         context.json(found)
         return
