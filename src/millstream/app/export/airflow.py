@@ -11,6 +11,8 @@ from millstream.app.export import modules
 from millstream.app.export.manifest import Manifest
 from millstream.app.export.modules import Deployment
 
+__all__ = ["Deployment", "export"]
+
 
 def export(manifest: Manifest, folder: Path, deployment: Deployment) -> list[Path]:
     """Write the manifest and its DAG files; the files, the manifest's first. DAG files of this project without a timetable are removed."""
