@@ -23,7 +23,7 @@ class Ride(ms.Event):
 
 rides = ms.stream("rides", Ride, key="ride", dedupe="ride")
 ms.source(rides, ms.read.files("data/rides*.csv"))
-ms.table("days", "select ts::date as day, count(*) as n, sum(km) as km from rides group by 1", schedule="@daily")
+ms.table("days", "select ts::date as day, count(*) as n, sum(km) as km from rides group by 1")
 
 
 @ms.table(rides)

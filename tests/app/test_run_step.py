@@ -188,6 +188,21 @@ def test_a_run_and_a_step_exclude_one_another_and_steps_do_not(rides: Path, tmp_
     assert first.wait(60) == 0
 
 
+def test_two_runs_take_turns_at_a_group_and_attempts_of_one_do_not(rides: Path, tmp_path: Path) -> None:
+    manifest = exported(rides)
+    here, go = tmp_path / "here", tmp_path / "go"
+    first = subprocess.Popen([sys.executable, "-c", ACTOR, "asset.begins", str(here), str(go), *step(rides, manifest, "land")])
+    until(here.exists)
+    other = subprocess.Popen(command(*step(rides, manifest, "land", run="r2")), stderr=subprocess.PIPE, text=True)
+    second = subprocess.Popen(command(*step(rides, manifest, "land", attempt=2)))
+    assert second.wait(60) == 0
+    go.touch()
+    assert first.wait(60) == 5
+    assert other.wait(60) == 0
+    assert other.stderr is not None
+    assert "done: 0 made, 3 up to date" in other.stderr.read()
+
+
 def test_claims(rides: Path) -> None:
     with Workspace.open(str(rides)) as ws:
         first, second, again, other = (Claim(ws.state, run, "s", n) for run, n in (("r", 1), ("r", 2), ("r", 2), ("q", 1)))

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from millstream.app.run.claim import Claim
 from millstream.app.run.runner import Done, alone, carry_out, row
 from millstream.app.run.steps import Report, steps
-from millstream.declare.errors import Fenced, NotFound, UsageError
+from millstream.declare.errors import Fenced, NotFound, Transient, UsageError
+from millstream.declare.port import State
 
 if TYPE_CHECKING:
     from millstream.app.export import Manifest
     from millstream.app.workspace import Workspace
+
+_LEASE, _LOOK_S = timedelta(seconds=30), 0.3
 
 
 def check_code(manifest: Manifest, root: Path) -> None:
@@ -27,6 +34,32 @@ def check_code(manifest: Manifest, root: Path) -> None:
             f"the project in {root} is not the one that was exported; changed since: {shown}. "
             "Export it again (millstream export airflow DIR), or go back to the code of the manifest"
         )
+
+
+@contextmanager
+def turn(state: State, name: str, run_id: str) -> Iterator[None]:
+    """One run at a time at a group: others wait, since what they would do is then done. Attempts of one run do not wait for one another.
+
+    A lease, so a hint: without it the second would be refused by the log or the lake, and be tried again.
+    """
+    lease, ended = f"step/{name}", threading.Event()
+
+    def keep() -> None:
+        while not ended.wait(_LEASE.total_seconds() / 3):
+            with suppress(Transient):
+                state.lease(lease, run_id, _LEASE)
+
+    while not state.lease(lease, run_id, _LEASE):
+        time.sleep(_LOOK_S)
+    keeper = threading.Thread(target=keep, name="lease", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        keeper.join()
+        with suppress(Transient):
+            state.release(lease, run_id)
 
 
 def run_job(
@@ -51,7 +84,7 @@ def run_job(
     claim = Claim(ws.state, run_id, name, attempt)
     claim.take()
     results: dict[str, Done] = {}
-    with alone(ws.folder, shared=True), claim.guarding():
+    with alone(ws.folder, shared=True), turn(ws.state, name, run_id), claim.guarding():
         carry_out([s for s in steps(ws) if s.name in chosen], ws.state, run_id, results, report=report, told=told)
     done = list(results.values())
     if claim.lost:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.app.export import Manifest, make
 from millstream.app.export import airflow as dag_files
+from millstream.app.export.modules import Deployment
 from millstream.app.run.claim import KIND
 from millstream.app.run.port import Run
 from millstream.app.run.runner import new_id
@@ -54,7 +55,7 @@ class AirflowOrchestrator:
         if self._dags is not None:
             import sys
 
-            deployment = dag_files.Deployment(str(self._ws.project.root), self._ws.settings.profile, sys.executable)
+            deployment = Deployment(str(self._ws.project.root), self._ws.settings.profile, sys.executable)
             dag_files.export(self._manifest, self._dags, deployment)
         for timetable in self._manifest.timetables:
             self._await(timetable.name)
