@@ -21,7 +21,7 @@ from millstream.engines.spark.sql import SparkSql
 SPARK = "spark://local[1]?memory=1g"
 
 
-def tests_of(file: str) -> ModuleType:
+def room(file: str) -> ModuleType:
     """The module of another room's tests, e.g. `transform/test_profile.py`."""
     path = Path(__file__).parents[1] / file
     spec = importlib.util.spec_from_file_location(f"of_{path.stem}", path)

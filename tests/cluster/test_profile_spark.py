@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from spark_world import SPARK, tests_of
+from spark_world import SPARK, room
 
 from millstream.engines.spark.sql import SparkSql
 
-profiles = tests_of("transform/test_profile.py")
+profiles = room("transform/test_profile.py")
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from spark_world import both, tests_of
+from spark_world import both, room
 
 from millstream.declare.expression import compile as compile_expression
 from millstream.engines.duckdb.sql import DuckDbSql
 from millstream.engines.spark.sql import SparkSql
 
-language = tests_of("declare/test_expression.py")
+language = room("declare/test_expression.py")
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ port.py        the sql port: `Sql`, `Relation`                     contract.py  
 parse.py       what a table's SQL reads, says in its header, and where its columns come from
 recipe.py      how a table is made, and the fingerprint that says whether it must be made again
 build.py       `build`: whole, by intervals, or by rows appended; one commit, with the versions it was made from
+mapping.py     a user's function over Arrow batches, wherever an engine calls it
 increments.py  which intervals new rows re-open
 contents.py    the SQL of `stream.latest()` and `stream.history()`
 fit.py         query results as columns that a Delta table holds

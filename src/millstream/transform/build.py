@@ -11,12 +11,11 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from millstream.declare.errors import NotFound, Truncated, WorkFailed
+from millstream.declare.errors import NotFound, Truncated
 from millstream.declare.table import Table
 from millstream.lake import deltalog
 from millstream.lake.port import Snapshot
@@ -206,9 +205,11 @@ class Work:
 
     def rows(self, start: datetime, end: datetime) -> Rows:
         """What the query gives for [start, end), not read yet."""
-        reader = self.sql.query(self.text(), self.inputs, self.bound(start, end))
+        text, bound = self.text(), self.bound(start, end)
         if self.recipe.function is not None:
-            return Rows.called(self.recipe, reader)
+            reader = self.sql.map(text, self.recipe.function, self.inputs, bound, what=f'table "{self.recipe.table}"')
+        else:
+            reader = self.sql.query(text, self.inputs, bound)
         return Rows(fit(reader.schema, self.recipe.table), reader, self.recipe.table)
 
     def text(self) -> str:
@@ -251,31 +252,6 @@ class Rows:
 
     def reader(self) -> pa.RecordBatchReader:
         return pa.RecordBatchReader.from_batches(self.schema, self)
-
-    @classmethod
-    def called(cls, recipe: Recipe, reader: pa.RecordBatchReader) -> Rows:
-        """What the user's function makes of the batches; a source without rows still shows its columns."""
-        batches = _call(recipe, reader)
-        first = next(batches, None)
-        if first is None:
-            first = next(_call(recipe, [_empty(reader.schema)]), None)
-        if first is None:
-            raise WorkFailed(f'table "{recipe.table}": its function gave no batch, so its columns are unknown; yield an empty one')
-        return cls(fit(first.schema, recipe.table), chain([first], batches), recipe.table)
-
-
-def _call(recipe: Recipe, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    assert recipe.function is not None
-    for batch in batches:
-        try:
-            made = recipe.function(batch)
-            yield from [made] if isinstance(made, pa.RecordBatch) else made.to_batches() if isinstance(made, pa.Table) else made
-        except Exception as error:
-            raise WorkFailed(f'table "{recipe.table}": its function raised {type(error).__name__}: {error}') from error
-
-
-def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
 
 
 def _same(one: pa.Schema, other: pa.Schema) -> bool:

@@ -64,16 +64,24 @@ class SqlContract:
         raise AssertionError("the subclass gives an engine")
         yield
 
+    def plant(self, folder: Path, *files: pa.Table, schema: pa.Schema | None = None, partitions: tuple[Any, ...] = (), name: str = "t") -> Snapshot:
+        """Parquet files written behind the engine's back, as a version of a table: on this machine, or where the subclass has its lake."""
+        return plant(folder, *files, schema=schema, partitions=partitions, name=name)
+
+    def scratch(self, folder: Path) -> list[Any]:
+        """What lies in the engine's scratch."""
+        return scratch(folder)
+
     # What a query sees
 
     def test_a_snapshot_is_read_file_by_file(self, engine: Sql, tmp_path: Path) -> None:
-        snapshot = plant(tmp_path, pa.table({"a": [1, 2]}), pa.table({"a": [3]}))
+        snapshot = self.plant(tmp_path, pa.table({"a": [1, 2]}), pa.table({"a": [3]}))
         assert rows(engine.query("select sum(a)::bigint as s, count(*) as n from t", {"t": snapshot})) == [{"s": 6, "n": 3}]
 
     def test_columns_that_older_files_lack_are_null_and_types_are_the_snapshots(self, engine: Sql, tmp_path: Path) -> None:
         schema = pa.schema([("b", pa.string()), ("a", pa.int64()), ("ts", TIMESTAMP), ("l", pa.list_(pa.float64()))])
         new = pa.table({"a": [3], "b": ["x"], "ts": pa.array([NOON], TIMESTAMP), "l": [[0.5]]})
-        snapshot = plant(tmp_path, pa.table({"a": pa.array([1], pa.int32())}), new, schema=schema)
+        snapshot = self.plant(tmp_path, pa.table({"a": pa.array([1], pa.int32())}), new, schema=schema)
         result = engine.query("select * from t order by a", {"t": snapshot}).read_all()
         assert result.schema.names == ["b", "a", "ts", "l"]
         assert result.schema.field("a").type == pa.int64()
@@ -82,7 +90,7 @@ class SqlContract:
     def test_partition_values_come_from_the_log_not_from_paths(self, engine: Sql, tmp_path: Path) -> None:
         schema = pa.schema([("day", pa.date32()), ("a", pa.int64()), ("kind", pa.string())])
         partitions = ({"day": "2013-03-10", "kind": "it's"}, {"day": None, "kind": "b"}, {"day": "2013-03-10", "kind": "it's"})
-        snapshot = plant(tmp_path, pa.table({"a": [1]}), pa.table({"a": [2]}), pa.table({"a": [3]}), schema=schema, partitions=partitions)
+        snapshot = self.plant(tmp_path, pa.table({"a": [1]}), pa.table({"a": [2]}), pa.table({"a": [3]}), schema=schema, partitions=partitions)
         result = rows(engine.query("select * from t order by a", {"t": snapshot}))
         assert [(row["day"], row["kind"]) for row in result] == [(date(2013, 3, 10), "it's"), (None, "b"), (date(2013, 3, 10), "it's")]
         assert rows(engine.query("select a from t where day >= date '2013-01-01' order by a", {"t": snapshot})) == [{"a": 1}, {"a": 3}]
@@ -99,7 +107,7 @@ class SqlContract:
         assert rows(engine.query("select v from kept join seen using (k)", {"kept": table, "seen": reader})) == [{"v": "b"}]
 
     def test_names_need_no_care(self, engine: Sql, tmp_path: Path) -> None:
-        snapshot = plant(tmp_path, pa.table({"order": [1], 'q"uote': [2], "Größe": [3]}), name="it's [a] dir")
+        snapshot = self.plant(tmp_path, pa.table({"order": [1], 'q"uote': [2], "Größe": [3]}), name="it's [a] dir")
         result = rows(engine.query('select "order", "q""uote", "Größe" from "group"', {"group": snapshot}))
         assert result == [{"order": 1, 'q"uote': 2, "Größe": 3}]
 
@@ -136,8 +144,8 @@ class SqlContract:
 
     @pytest.mark.parametrize("attack", ATTACKS)
     def test_text_reaches_nothing_it_was_not_given(self, engine: Sql, tmp_path: Path, attack: str) -> None:
-        snapshot = plant(tmp_path, pa.table({"a": [1, 2]}))
-        other = plant(tmp_path, pa.table({"a": [7]}), name="other")
+        snapshot = self.plant(tmp_path, pa.table({"a": [1, 2]}))
+        other = self.plant(tmp_path, pa.table({"a": [7]}), name="other")
         secret = tmp_path / "secret.csv"
         secret.write_text("password\n1234\n")
         before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "scratch" not in path.parts}
@@ -189,12 +197,13 @@ class SqlContract:
         assert time.monotonic() - started < 10
 
     def test_dropping_the_reader_clears_the_scratch(self, engine: Sql, tmp_path: Path) -> None:
-        reader = engine.script(["create table a as select i from range(300000) as r(i)"], "select * from a order by hash(i)", {})
+        twice = "select i from a where i <= (select max(i) from a) order by hash(i)"  # what is read once, an engine need not keep
+        reader = engine.script(["create table a as select i from range(300000) as r(i)"], twice, {})
         reader.read_next_batch()
-        assert scratch(tmp_path)
+        assert self.scratch(tmp_path)
         del reader
         gc.collect()
-        assert scratch(tmp_path) == []
+        assert self.scratch(tmp_path) == []
 
     def test_close_stops_what_runs(self, engine: Sql) -> None:
         failed: list[BaseException] = []
@@ -213,13 +222,81 @@ class SqlContract:
         assert not thread.is_alive()
         assert "closed" in str(failed[0])
 
+    # Functions
+
+    def test_a_function_is_given_the_batches_of_the_query(self, engine: Sql, tmp_path: Path) -> None:
+        schema = pa.schema([("a", pa.int64()), ("s", pa.string()), ("ts", TIMESTAMP), ("l", pa.list_(pa.float64()))])
+        snapshot = self.plant(tmp_path, *(pa.table({"a": [n], "s": [f"x{n}"], "ts": [NOON], "l": [[0.5]]}, schema=schema) for n in range(3)))
+        sql = "select *, a::utinyint as small, sum(a) over () as huge, $by::decimal(9,2) as dec, day(ts) as d from t where a > 0 -- not the first"
+        expected = engine.query(sql, {"t": snapshot}, {"by": 2}).schema
+
+        def shown(batch: pa.RecordBatch) -> pa.RecordBatch:
+            told = pa.array([str(batch.schema.remove_metadata())] * batch.num_rows, pa.string())
+            return batch.select(["a", "ts", "s", "l", "small"]).append_column("told", told)
+
+        made = engine.map(sql, shown, {"t": snapshot}, {"by": 2}, what="it").read_all()
+        assert made.schema.names == ["a", "ts", "s", "l", "small", "told"]
+        assert made.schema.types == [pa.int64(), TIMESTAMP, pa.string(), pa.list_(pa.float64()), pa.uint8(), pa.string()]
+        found = sorted(made.to_pylist(), key=lambda row: row["a"])
+        assert found == [{"a": n, "ts": NOON, "s": f"x{n}", "l": [0.5], "small": n, "told": str(expected)} for n in (1, 2)]
+
+    def test_a_function_may_give_tables_batches_or_nothing(self, engine: Sql) -> None:
+        def doubled(batch: pa.RecordBatch) -> pa.Table:
+            return pa.concat_tables([pa.Table.from_batches([batch])] * 2)
+
+        def ones(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+            for row in range(batch.num_rows):
+                yield batch.slice(row, 1)
+
+        def nothing(batch: pa.RecordBatch) -> list[pa.RecordBatch]:
+            return []
+
+        some = "select i::bigint as i from range(1000) as r(i)"
+        assert sorted(engine.map(some, doubled, {}, what="it").read_all()["i"].to_pylist()) == sorted([*range(1000)] * 2)
+        assert sorted(engine.map(some, ones, {}, what="it").read_all()["i"].to_pylist()) == [*range(1000)]
+        with pytest.raises(WorkFailed, match=r"it: .*columns are unknown"):
+            engine.map(some, nothing, {}, what="it").read_all()
+
+    def test_a_function_of_no_rows_shows_its_columns(self, engine: Sql) -> None:
+        def halved(batch: pa.RecordBatch) -> pa.RecordBatch:
+            return pa.record_batch({"half": pa.array([n / 2 for n in batch["a"].to_pylist()], pa.float64())})
+
+        made = engine.map("select a from t", halved, {"t": pa.schema([("a", pa.int64())]).empty_table()}, what="it").read_all()
+        assert (made.num_rows, made.schema.names, made.schema.types) == (0, ["half"], [pa.float64()])
+
+    def test_a_function_that_raises_is_told_with_its_line(self, engine: Sql) -> None:
+        def picky(batch: pa.RecordBatch) -> pa.RecordBatch:
+            if 150_000 in batch["i"].to_pylist():
+                raise KeyError("the cat ate it")
+            return batch
+
+        line = picky.__code__.co_firstlineno + 2
+        with pytest.raises(WorkFailed, match=rf'^table "picky": its function raised KeyError: .the cat ate it. \(contract.py:{line}\)$'):
+            engine.map("select i from range(200000) as r(i)", picky, {}, what='table "picky"').read_all()
+
+    def test_a_functions_batches_are_all_alike(self, engine: Sql) -> None:
+        def fickle(batch: pa.RecordBatch) -> pa.RecordBatch:
+            return pa.record_batch({"b" if 150_000 in batch["i"].to_pylist() else "a": batch["i"]})
+
+        def odd(batch: pa.RecordBatch) -> pa.RecordBatch:
+            return pa.record_batch({"a": batch["i"].cast(pa.string()) if 150_000 not in batch["i"].to_pylist() else batch["i"]})
+
+        some = "select i::bigint as i from range(200000) as r(i)"
+        with pytest.raises(WorkFailed, match="it: its function gave the columns b"):
+            engine.map(some, fickle, {}, what="it").read_all()
+        assert engine.map(some, odd, {}, what="it").read_all()["a"].type == pa.string()
+
+    def test_a_mistake_in_the_query_of_a_function_is_the_engines(self, engine: Sql) -> None:
+        with pytest.raises(WorkFailed, match="dealy"):
+            engine.map("select dealy from t", lambda batch: batch, {"t": pa.table({"delay": [1]})}, what="it").read_all()
+
     # Scripts
 
     def test_a_script_has_tables_of_its_own(self, engine: Sql, tmp_path: Path) -> None:
-        snapshot = plant(tmp_path, pa.table({"a": [1, 2, 3]}))
+        snapshot = self.plant(tmp_path, pa.table({"a": [1, 2, 3]}))
         steps = ["create table b as select a * $by as a from t", "create temp table c as select a from b where a > 10; insert into c values (99)"]
         assert rows(engine.script(steps, "select sum(a)::bigint as s from c", {"t": snapshot}, {"by": 10})) == [{"s": 149}]
-        assert scratch(tmp_path) == []
+        assert self.scratch(tmp_path) == []
 
     def test_scripts_do_not_meet(self, engine: Sql) -> None:
         one = engine.script(["create table x as select 1 as a"], "select a from x", {})
@@ -229,13 +306,13 @@ class SqlContract:
     def test_a_failing_script_leaves_nothing(self, engine: Sql, tmp_path: Path) -> None:
         with pytest.raises(WorkFailed, match="nowhere"):
             engine.script(["create table x as select 1 as a", "insert into x select * from nowhere"], "select * from x", {})
-        assert scratch(tmp_path) == []
+        assert self.scratch(tmp_path) == []
 
     # Descriptions
 
     def test_describe_says_what_query_gives(self, engine: Sql, tmp_path: Path) -> None:
         table = pa.table({"a": [1], "f": [0.5], "ts": pa.array([NOON], TIMESTAMP), "s": ["x"]})
-        snapshot = plant(tmp_path, table)
+        snapshot = self.plant(tmp_path, table)
         sql = "select s, sum(a) as a, avg(f) as f, max(ts) as ts, date_trunc('day', ts) as day, $p as p, count(*) as n from t group by all order by s; -- end"
         assert engine.describe(sql, {"t": table.schema}, {"p": 1}) == engine.query(sql, {"t": snapshot}, {"p": 1}).schema
 
@@ -254,7 +331,7 @@ class SqlContract:
         wrong: list[Any] = []
 
         def work(number: int) -> None:
-            snapshot = plant(tmp_path, pa.table({"a": list(range(number, number + 100))}), name=f"of-{number}")
+            snapshot = self.plant(tmp_path, pa.table({"a": list(range(number, number + 100))}), name=f"of-{number}")
             for _ in range(5):
                 found = rows(engine.query("select sum(a)::bigint as s from t", {"t": snapshot}))
                 if found != [{"s": sum(range(number, number + 100))}]:
@@ -284,5 +361,5 @@ def rows(reader: pa.RecordBatchReader) -> list[dict[str, Any]]:
 
 
 def scratch(folder: Path) -> list[Path]:
-    """What lies in the engine's scratch folder."""
+    """What lies in the scratch folder of an engine that has one on this machine."""
     return sorted((folder / "scratch").glob("*"))

@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
+from millstream.declare.table import ArrowFunction
 from millstream.lake.port import Snapshot
 
 Relation: TypeAlias = Snapshot | pa.Table | pa.RecordBatchReader  # type: ignore[valid-type,unused-ignore]
@@ -23,6 +24,23 @@ class Sql(Protocol):
 
         Raises:
             WorkFailed: The engine refused the query; its message is kept.
+        """
+        ...
+
+    def map(
+        self, sql: str, function: ArrowFunction, tables: Mapping[str, Relation], params: Mapping[str, Any] | None = None, *, what: str
+    ) -> pa.RecordBatchReader:
+        """Stream what the function gives for the batches of the query, in no order.
+
+        It is called for each batch by itself, wherever the engine runs: how many rows a batch has, in what order, and in how many processes
+        at once is the engine's choice, and a batch that was lost with a machine is given once more. The columns are those of the first batch
+        that it gives, which an engine may find out by a call on some rows of its own choice; every other batch is cast to them.
+
+        Args:
+            what: Whose function it is, for errors: `table "late"`.
+
+        Raises:
+            WorkFailed: As `query`; or the function raised, and the message has `what`, the error, and the file and line.
         """
         ...
 

@@ -14,10 +14,12 @@ from typing import Any
 import pyarrow as pa
 
 from millstream.declare.errors import WorkFailed
+from millstream.declare.table import ArrowFunction
 from millstream.engines.duckdb.copies import Copies
 from millstream.engines.duckdb.instance import Bench, Instance, Options
 from millstream.engines.duckdb.relations import attach, paths
 from millstream.engines.duckdb.values import bind
+from millstream.transform.mapping import mapped
 from millstream.transform.parse import body
 from millstream.transform.port import Relation
 
@@ -36,6 +38,11 @@ class DuckDbSql:
 
     def query(self, sql: str, tables: Mapping[str, Relation], params: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
         return self._run((), sql, tables, params or {}, on_disk=False)
+
+    def map(
+        self, sql: str, function: ArrowFunction, tables: Mapping[str, Relation], params: Mapping[str, Any] | None = None, *, what: str
+    ) -> pa.RecordBatchReader:  # fmt: skip
+        return mapped(function, self.query(sql, tables, params), what)
 
     def script(
         self, statements: Iterable[str], result: str, tables: Mapping[str, Relation], params: Mapping[str, Any] | None = None

@@ -26,7 +26,7 @@ _PLAIN = {
     pa.date32(): "DATE", pa.date64(): "DATE", pa.null(): "INT",
 }  # fmt: skip
 _STORED = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.decimal128(20, 0), pa.float16(): pa.float32(), pa.null(): pa.int32(),
-           pa.date64(): pa.date32()}  # fmt: skip
+           pa.date64(): pa.date32(), pa.large_string(): pa.string(), pa.string_view(): pa.string(), pa.large_binary(): pa.binary(), pa.binary_view(): pa.binary()}  # fmt: skip
 
 
 def type_name(kind: pa.DataType) -> str:
@@ -122,7 +122,7 @@ def _batches(relation: Any) -> Iterator[pa.RecordBatch]:
 
 
 def stored(schema: pa.Schema) -> pa.Schema:
-    """As Parquet holds it for Spark: no unsigned numbers, no dictionaries, microseconds."""
+    """As Spark takes it, in Parquet or in batches: no unsigned numbers, no dictionaries, microseconds."""
     return pa.schema([pa.field(field.name, _kept(field.type)) for field in schema])
 
 
@@ -131,6 +131,8 @@ def _kept(kind: pa.DataType) -> pa.DataType:
         return _kept(kind.value_type)
     if is_.is_timestamp(kind):
         return pa.timestamp("us", kind.tz)
+    if is_.is_fixed_size_binary(kind):
+        return pa.binary()
     if is_.is_list(kind) or is_.is_large_list(kind) or is_.is_fixed_size_list(kind):
         return pa.list_(_kept(kind.value_type))
     if is_.is_struct(kind):

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+SHARED = "/tmp/millstream"
+"""Of the default file system."""
 _NUMBERS = itertools.count()
 
 
@@ -19,14 +21,14 @@ class Scratch:
 
     Args:
         local: Executors run on this machine.
-        place: Of the shared file system, "" for `tmp/millstream` of the default one.
+        place: Of the shared file system, "" for `SHARED`. Below it each application has a folder: drivers of several machines meet there.
     """
 
     def __init__(self, session: SparkSession, folder: Path, *, local: bool, place: str = "") -> None:
         name = f"query-{os.getpid()}-{next(_NUMBERS)}"
         self._session, self._local = session, local
         self.folder = folder / name
-        self.place = f"file://{self.folder}" if local and not place else f"{place.rstrip('/') or '/tmp/millstream'}/{name}"
+        self.place = f"file://{self.folder}" if local and not place else f"{place.rstrip('/') or SHARED}/{session.sparkContext.applicationId}/{name}"
         self._made = itertools.count()
         self._shared = False
 
@@ -56,7 +58,7 @@ class Scratch:
     def clear(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
         if self._shared and self.place != f"file://{self.folder}":
-            self._files(self.place).delete(self._path(self.place), True)
+            self.drop([self.place])
 
     def _path(self, text: str) -> Any:
         return self._session._jvm.org.apache.hadoop.fs.Path(text)

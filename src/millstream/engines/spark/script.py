@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sqlglot import exp
@@ -20,12 +21,14 @@ class Step:
     Attributes:
         query: Gives the rows, and the columns of the table they go to.
         rows: Whether there are any: a table may be created empty.
+        kept: Rows are worked out now, and kept; else by the one who reads them.
     """
 
     verb: Literal["create", "insert", "drop"]
     table: str
     query: Query | None = None
     rows: bool = True
+    kept: bool = True
 
 
 class Script:
@@ -77,6 +80,52 @@ class Script:
     def _query(self, node: Node) -> Query:
         select = exp.select("*").from_(exp.Subquery(this=node, alias=exp.TableAlias(this=exp.to_identifier("v")))) if isinstance(node, exp.Values) else node
         return translate(select.sql("duckdb"), self._binder, self.known)
+
+
+def once(steps: Sequence[Step], last: Query) -> list[Step]:
+    """The same steps; a table that is read in one place, while all it was made from is still the same, is not kept: a step less of work for Spark."""
+    made: list[Step] = []
+    behind: dict[str, set[str]] = {}  # of tables that are not kept: what their rows will be made from
+    for place, step in enumerate(steps):
+        if step.verb == "create" and step.rows and step.query is not None and _read_once(step.table, steps[place + 1 :], last):
+            sources = _reads(step.query)
+            sources |= {source for name in sources for source in behind.get(name, ())}
+            if not _changed(sources, step.table, steps[place + 1 :]):
+                behind[step.table.lower()] = sources
+                made.append(replace(step, kept=False))
+                continue
+        behind.pop(step.table.lower(), None)
+        made.append(step)
+    return made
+
+
+def _read_once(table: str, later: Sequence[Step], last: Query) -> bool:
+    count = 0
+    for step in later:
+        if step.table.lower() == table.lower():
+            return step.verb == "drop" and count == 1
+        count += _count(table, step.query)
+    return count + _count(table, last) == 1
+
+
+def _changed(sources: set[str], table: str, later: Sequence[Step]) -> bool:
+    """Whether one of them is, before the table is read."""
+    for step in later:
+        if _count(table, step.query):
+            return False
+        if step.table.lower() in sources:
+            return True
+    return False
+
+
+def _count(table: str, query: Query | None) -> int:
+    """How often it is read: at most so often, for a column may have the same name."""
+    return 0 if query is None else len(re.findall(rf"`{re.escape(table.replace('`', '``'))}`(?!\.)", query.sql, re.IGNORECASE))
+
+
+def _reads(query: Query) -> set[str]:
+    """Tables, and columns; in lower case."""
+    return {name.replace("``", "`").lower() for name in re.findall(r"`((?:[^`]|``)+)`(?!\.)", query.sql)}
 
 
 def _name(table: exp.Table) -> str:

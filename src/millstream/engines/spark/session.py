@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
+import subprocess
 import sys
 import threading
 import warnings
@@ -16,12 +18,14 @@ from urllib.parse import parse_qsl
 
 from millstream.declare.duration import micros
 from millstream.declare.errors import ConfigError, EngineMissing, Full, Unreachable, WorkFailed
+from millstream.engines.spark.shipped import UNPACKED
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _SETTINGS = {
     "spark.app.name": "millstream", "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.sql.session.timeZone": "UTC",
+    "spark.sql.extensions": "",  # a site's may bring a parser that binds no parameters; Delta's does
     "spark.sql.ansi.enabled": "true", "spark.sql.caseSensitive": "false", "spark.sql.catalogImplementation": "in-memory",
     "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED", "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS", "spark.sql.execution.arrow.maxRecordsPerBatch": "65536",
@@ -41,12 +45,15 @@ class Options:
         scratch: Folder that all executors reach, for the tables of scripts; "" is the engine's own folder on this machine, or
             `tmp/millstream` of the default file system on a cluster.
         timeout_s: Seconds after which a query is stopped; None never.
+        python: Of functions over batches: a Python on every node that has the project's packages; "" leaves it to Spark's configuration,
+            and else ships them.
     """
 
     master: str
     settings: dict[str, str] = field(default_factory=dict)
     scratch: str = ""
     timeout_s: float | None = None
+    python: str = ""
 
     @property
     def local(self) -> bool:
@@ -58,9 +65,9 @@ class Options:
         place, _, query = url.partition("?")
         place = place.removeprefix("spark:").removeprefix("//").rstrip("/")
         given = dict(parse_qsl(query))
-        unknown = [key for key in given if key not in ("memory", "scratch", "timeout") and not key.startswith("spark.")]
+        unknown = [key for key in given if key not in ("memory", "scratch", "timeout", "python") and not key.startswith("spark.")]
         if unknown:
-            raise ConfigError(f'compute = "{url}": no option "{unknown[0]}"; known: memory, scratch, timeout, and every spark.* setting')
+            raise ConfigError(f'compute = "{url}": no option "{unknown[0]}"; known: memory, scratch, timeout, python, and every spark.* setting')
         if not place:
             raise ConfigError(f'compute = "{url}" names no master; write spark://local[2], spark://yarn or spark://host:7077')
         kept = sorted(_OURS & set(given))
@@ -74,9 +81,14 @@ class Options:
         except ValueError as error:
             raise ConfigError(f'compute = "{url}": {error}') from None
         master = f"spark://{place}" if ":" in place and not place.startswith(("local", "k8s")) else place
-        return cls(master, settings, given.get("scratch", ""), timeout)
+        return cls(master, settings, given.get("scratch", ""), timeout, given.get("python", ""))
 
 
+_YARN = {"spark.executorEnv.PYTHONPATH": UNPACKED}  # where the shipped environment comes to lie, if it does
+_OURS_THERE = re.compile(
+    r"^millstream\.declare\.errors\.WorkFailed: (.*?)(?=\n\s*\n|\n\tat |\n\s*SQLSTATE|\Z)", re.MULTILINE | re.DOTALL
+)  # in an executor's traceback
+_PATIENCE_S = 30.0  # for a JVM to end
 _lock = threading.Lock()
 _running: dict[str, Any] = {"options": None, "session": None, "users": 0}
 
@@ -103,18 +115,30 @@ def release() -> None:
         if _running["users"] <= 0:
             session, _running["session"], _running["users"] = _running["session"], None, 0
             if session is not None:
-                try:
+                with contextlib.suppress(Exception):  # its JVM may be gone
                     session.stop()
-                except Exception:  # its JVM is gone; the next engine starts another
-                    _forget()
+                _end_jvm()
 
 
-def _forget() -> None:
+def _end_jvm() -> None:
+    """The next engine starts another: settings, class path and memory are a JVM's, and only its start reads them."""
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
+    gateway = SparkContext._gateway
     SparkContext._active_spark_context = SparkContext._gateway = SparkContext._jvm = None
     SparkSession._instantiatedSession = None
+    if gateway is not None:
+        with contextlib.suppress(Exception):
+            gateway.shutdown()
+        process = getattr(gateway, "proc", None)
+        if process is not None:
+            process.stdin.close()  # at which it ends
+            try:
+                process.wait(_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _start(options: Options, folder: Path) -> SparkSession:
@@ -136,7 +160,7 @@ def _start(options: Options, folder: Path) -> SparkSession:
                      "appender.console.target = SYSTEM_ERR\nappender.console.layout.type = PatternLayout\nappender.console.layout.pattern = %p %c{1}: %m%n\n")  # fmt: skip
     here = {"spark.local.dir": str(folder / "blocks"), "spark.sql.warehouse.dir": str(folder / "none"),
             "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{quiet}"}  # fmt: skip
-    for key, value in ({**_SETTINGS, **(_LOCAL if options.local else {}), **here} | options.settings).items():
+    for key, value in ({**_SETTINGS, **(_LOCAL if options.local else _YARN if options.master == "yarn" else {}), **here} | options.settings).items():
         builder = builder.config(key, value)
     try:
         with warnings.catch_warnings():
@@ -166,5 +190,8 @@ def ours(said: str) -> WorkFailed | Full:
     words = said.split("\n\tat ")[0].split("JVM stacktrace")[0].strip()
     if "No space left on device" in said:
         return Full(f"no room for Spark's scratch: {words[:500]}")
+    executors = _OURS_THERE.search(said)
+    if executors:
+        return WorkFailed(executors[1].strip())
     caused = [line.strip() for line in said.splitlines() if line.startswith("Caused by:")]
     return WorkFailed("\n".join([words[:2000], *caused[-1:]]))

@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from millstream.declare.errors import Full, WorkFailed
 from millstream.engines.spark.dialect import Query
+from millstream.engines.spark.executor import Call, recast
 from millstream.engines.spark.kinds import quoted, spark_type
-from millstream.engines.spark.relations import attach
+from millstream.engines.spark.relations import attach, type_name
 from millstream.engines.spark.scratch import Scratch
 from millstream.engines.spark.script import Step
 from millstream.engines.spark.session import errors
@@ -37,16 +38,20 @@ class Work:
     def see(self, name: str, relation: Any) -> None:
         """Let the query read the relation by this name."""
         with self.errors():
+            self._ours()  # many files are looked for by a job
             attach(self._session, name, relation, self._scratch)
 
     def do(self, step: Step) -> None:
-        """Make, fill or drop a table of a script. Its rows go to Parquet files, so that what is read twice is made once, whatever becomes of an executor."""
+        """Make, fill or drop a table of a script. Rows that are kept go to Parquet files: what is read twice is made once, whatever becomes of an executor."""
         with self.errors():
             if step.verb == "drop":
                 self._session.catalog.dropTempView(step.table)
-                self._scratch.drop(self._tables.pop(step.table)[1])
+                self._scratch.drop(self._tables.pop(step.table, (None, []))[1])
                 return
             assert step.query is not None
+            if not step.kept:
+                self._frame(step.query).toDF(*step.query.names).createOrReplaceTempView(quoted(step.table))
+                return
             schema, folders = self._tables.get(step.table, (None, []))
             if step.rows:
                 self._ours()
@@ -58,25 +63,44 @@ class Work:
             whole.createOrReplaceTempView(quoted(step.table))
             self._tables[step.table] = schema, folders
 
-    def batches(self, query: Query) -> Batches:
-        """The result as it comes: partitions in order, the next one at work while one is read."""
+    def head(self, query: Query, rows: int) -> list[pa.RecordBatch]:
+        """Some rows of the result."""
+        with self.errors():
+            self._ours()
+            found = self._frame(query).limit(rows).toArrow().combine_chunks()
+            return [recast(batch, query.schema) for batch in found.to_batches()]
+
+    def batches(self, query: Query, call: Call | None = None) -> Batches:
+        """The result as it comes, or what the executors make of its batches: partitions in order, the next one at work while one is read."""
         from pyspark.serializers import NoOpSerializer
         from pyspark.sql.pandas.types import to_arrow_schema
         from pyspark.util import _local_iterator_from_socket
 
         with self.errors():
             frame = self._frame(query)
+            if call is not None:
+                frame = self._mapped(frame, call)
             schema = to_arrow_schema(frame.schema, timezone="UTC")
             self._ours()
             rows = frame._jdf.toArrowBatchRdd()
             served = self._context._jvm.org.apache.spark.api.python.PythonRDD.toLocalIteratorAndServe(rows, True)
-            return Batches(self, _local_iterator_from_socket(served, NoOpSerializer()), schema, query.schema)
+            return Batches(self, _local_iterator_from_socket(served, NoOpSerializer()), schema, query.schema if call is None else call.made)
 
     def _frame(self, query: Query) -> DataFrame:
         """The query's columns as c0, c1 …, in DuckDB's types."""
         columns = [f"c{i}" for i in range(len(query.names))]
         found = self._session.sql(query.sql, args=query.args or None).toDF(*columns)
         return found.selectExpr(*(f"{made} as {column}" for made, column in zip(query.cast(columns), columns, strict=True)))
+
+    def _mapped(self, frame: DataFrame, call: Call) -> DataFrame:
+        """As `DataFrame.mapInArrow`, which wants pandas installed and uses none of it."""
+        from pyspark.sql import DataFrame
+        from pyspark.sql.udf import UserDefinedFunction
+        from pyspark.util import PythonEvalType
+
+        columns = ", ".join(f"c{i} {type_name(kind)}" for i, kind in enumerate(call.made.types))
+        function = UserDefinedFunction(lambda batches: call(batches), columns, evalType=PythonEvalType.SQL_MAP_ARROW_ITER_UDF)
+        return DataFrame(frame._jdf.mapInArrow(function(*(frame[name] for name in frame.columns))._jc, False, None), self._session)
 
     def _ours(self) -> None:
         """What this thread starts now belongs to this query."""
@@ -117,7 +141,7 @@ class Batches:
 
     def __init__(self, work: Work, messages: Iterator[bytes], found: pa.Schema, wanted: pa.Schema) -> None:
         self._work: Work | None = work
-        self._messages, self._found, self._wanted = messages, found, wanted
+        self._messages, self._found, self.schema = messages, found, wanted
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return self
@@ -131,8 +155,7 @@ class Batches:
         except BaseException:
             self.close()
             raise
-        columns = [_as(column, field.type) for column, field in zip(batch.columns, self._wanted, strict=True)]
-        return pa.RecordBatch.from_arrays(columns, schema=self._wanted)
+        return recast(batch, self.schema)
 
     def close(self) -> None:
         work, self._work = self._work, None
@@ -143,7 +166,3 @@ class Batches:
 
     def __del__(self) -> None:
         self.close()
-
-
-def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    return pa.nulls(len(column)) if kind == pa.null() else column.cast(kind)

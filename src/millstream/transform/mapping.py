@@ -1,0 +1,83 @@
+"""A user's function over the batches of a query: its columns are those of the first batch it gives, and its mistakes are told with their place.
+
+Engines call it where their rows are: in this process, or on executors.
+"""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+import pyarrow as pa
+
+from millstream.declare.errors import WorkFailed
+from millstream.declare.table import ArrowFunction
+
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")} | {str(Path(__file__).parents[1])})
+
+
+def mapped(function: ArrowFunction, reader: pa.RecordBatchReader, what: str) -> pa.RecordBatchReader:
+    """What the function gives for the reader's batches, one after the other, as it is read.
+
+    Args:
+        what: Whose function it is, for errors: `table "late"`.
+
+    Raises:
+        WorkFailed: It raised, or gave no batch at all, not even for one without rows.
+    """
+    batches = called(function, reader, what)
+    first = next(batches, None)
+    if first is None:
+        return pa.RecordBatchReader.from_batches(columns(function, [empty(reader.schema)], what), [])
+    return pa.RecordBatchReader.from_batches(first.schema, alike(chain([first], batches), first.schema, what))
+
+
+def columns(function: ArrowFunction, samples: Iterable[pa.RecordBatch], what: str) -> pa.Schema:
+    """The columns of the first batch that it gives for any of the samples."""
+    first = next(called(function, samples, what), None)
+    if first is None:
+        raise WorkFailed(f"{what}: its function gave no batch, so its columns are unknown; yield an empty one")
+    return first.schema
+
+
+def called(function: ArrowFunction, batches: Iterable[pa.RecordBatch], what: str) -> Iterator[pa.RecordBatch]:
+    """Each batch handed to the function; a batch, a table or batches may come of it."""
+    for batch in batches:
+        try:
+            made = function(batch)
+            yield from [made] if isinstance(made, pa.RecordBatch) else made.to_batches() if isinstance(made, pa.Table) else made
+        except Exception as error:
+            raise WorkFailed(f"{what}: its function raised {type(error).__name__}: {error}{_place(function, error)}") from error
+
+
+def alike(batches: Iterable[pa.RecordBatch], schema: pa.Schema, what: str) -> Iterator[pa.RecordBatch]:
+    """The batches with their columns cast to `schema`, which all of them have."""
+    for batch in batches:
+        if batch.schema.names != schema.names:
+            raise WorkFailed(
+                f"{what}: its function gave the columns {', '.join(batch.schema.names)}, and those of its first batch are {', '.join(schema.names)}"
+            )
+        try:
+            made = [column if column.type == field.type else column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
+        except pa.ArrowException as error:
+            raise WorkFailed(f"{what}: its function gave a batch that does not fit the columns of its first: {error}; give its columns their types") from error
+        yield pa.RecordBatch.from_arrays(made, schema=schema)
+
+
+def empty(schema: pa.Schema) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
+
+
+def _place(function: ArrowFunction, error: Exception) -> str:
+    """The line of the user's that raised, or that called what did."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is ours
+    theirs = [frame for frame in frames if not frame.filename.startswith((*_INSTALLED, "<"))] or list(frames)
+    if not theirs:
+        return ""
+    code = getattr(function, "__code__", None)
+    home = f"{Path(code.co_filename).parent}/" if code else ""
+    file = theirs[-1].filename.rpartition(".zip/")[2].removeprefix(home)  # a project's modules come to executors as a zip
+    return f" ({Path(file).name if file.startswith('/') else file}:{theirs[-1].lineno})"
