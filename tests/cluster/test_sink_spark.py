@@ -14,6 +14,8 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from sink_world import World, one_spark, spark_url
 from test_log_kafka import emptied
+from test_schemas_registry import emptied as no_subjects
+from test_streams_kafka import Shop
 
 from millstream.declare.errors import ConfigError, Recreated, Truncated
 from millstream.declare.event import Event, EventTime
@@ -247,6 +249,25 @@ def test_only_kafka(tmp_path: Path, world: World) -> None:
     with pytest.raises(ConfigError, match="reads Kafka, and the log is none"):
         SparkSink(spark_url(), tmp_path, log, world.schemas, world.lake, READINGS)
     log.close()
+
+
+def test_a_project_lands_by_a_setting(kafka: str, registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`run` with the sink on Spark, then in Python, then on Spark again: the tables of the laptop, row for row."""
+    emptied(kafka)
+    no_subjects(registry)
+    kinds = ("local", spark_url(), "local", spark_url())
+    shops = {profile: Shop(tmp_path / profile, profile, {"TEST_LOG": kafka, "TEST_REGISTRY": registry}) for profile in ("laptop", "kafka")}
+    said: dict[str, Any] = {}
+    for profile, shop in shops.items():
+        for file, kind in enumerate(kinds):
+            shop.write(file)
+            shop.environment["MILLSTREAM_SINK"] = kind if profile == "kafka" else "local"
+            shop.verb("run")
+        report = shop.verb("verify", "--json")
+        rows = shop.verb("sql", "--json", "select * exclude (_offset) from visits order by all", "--limit", "0")
+        said[profile] = (rows, [{k: v for k, v in one.items() if k in ("stream", "ok", "rows", "dead", "duplicates", "records")} for one in report])
+    assert said["laptop"] == said["kafka"]
+    assert len(said["kafka"][0]) > 5_000
 
 
 def test_a_batch_is_as_long_as_was_said(world: World) -> None:

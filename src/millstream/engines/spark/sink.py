@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from millstream.declare.errors import ConfigError, Conflict, EngineMissing, NotFound, Recreated, WorkFailed
+from millstream.declare.errors import ConfigError, Conflict, EngineMissing, MillstreamError, NotFound, Recreated, Unreachable, WorkFailed
 from millstream.declare.stream import Stream
 from millstream.engines.spark.errand import ANSWER, Errand, Failed, Needs, Part, Shape
 from millstream.engines.spark.session import Options, acquire, errors, release
@@ -66,7 +66,8 @@ class SparkSink(Landing):
         self._kafka = log.java_settings()
         self._texts, self._known = Texts(schemas), {i: schemas.schema(i) for i in schemas.versions(stream.name)}
         self._unknown: set[int] = set()
-        self._after: dict[int, tuple[int, str]] = {}  # partition -> where our last batch ended, and its errand
+        self._errands: dict[int, str] = {}  # of what is held: the errand whose worker knows the ids at its end
+        self._after: dict[int, tuple[int, str]] = {}  # of what landed last: where it ended, and that errand
         self._holes: dict[int, tuple[int, int, float]] = {}  # partition -> a stretch [start, end) without records, and when it was found
         for partition in self.mine:
             self._begin(partition)
@@ -106,7 +107,7 @@ class SparkSink(Landing):
 
     def run(self, stop: threading.Event) -> None:
         """Land what comes until `stop`, reading the partitions that the group gives this member."""
-        with self._shared(stop):
+        with self._shared():
             while not stop.is_set():
                 begun = self.clock()
                 self.step(timedelta(milliseconds=250))
@@ -137,7 +138,7 @@ class SparkSink(Landing):
         return {p: (start, min(end, start + max(1, int((end - start) * share)))) for p, (start, end) in due.items() if end > start}
 
     @contextmanager
-    def _shared(self, stop: threading.Event) -> Iterator[None]:
+    def _shared(self) -> Iterator[None]:
         """What the group gives us, asked for by a thread of its own: a micro-batch may take longer than a member may be silent."""
         if self.fixed:
             yield
@@ -155,7 +156,7 @@ class SparkSink(Landing):
 
     def _ask(self, share: Share, left: threading.Event) -> None:
         while not left.wait(1.0):
-            with suppress(Exception):  # of a broker that is away; who reads what is a hint, and what we read we had
+            with suppress(MillstreamError):  # of a broker that is away; who reads what is a hint, and what we read we had
                 self.mine = share.partitions()
 
     # -- one micro-batch -------------------------------------------------------------------------------------------------
@@ -179,15 +180,13 @@ class SparkSink(Landing):
             self._holes |= {p: (b.start, b.end, self._holes.get(p, (0, 0, self.clock()))[2]) for p, b in self.made.items()}
             self.made.clear()
             return Progress()
-        ends = {p: batch.end for p, batch in self.made.items()}
-        landed = self._land()
-        self._after |= {p: (end, token) for p, end in ends.items() if self.start(p) == end}
-        self._holes = {p: held for p, held in self._holes.items() if p not in ends}
-        return landed
+        self._holes = {p: held for p, held in self._holes.items() if p not in self.made}
+        return self._land()
 
     def _land_holes(self) -> Progress:
         """Positions that have moved over holes only, or retention would look like loss later (PROTOCOL 6)."""
         self.made = {p: self._empty(p, start, end) for p, (start, end, _) in self._holes.items()}
+        self._errands = {p: self._before(p) for p in self.made}
         self._holes.clear()
         return self._land()
 
@@ -207,6 +206,7 @@ class SparkSink(Landing):
         if needs:
             return needs
         self.made = {p: answers[p].batch if p in answers else self._empty(p, part.start, part.end) for p, part in told.items()}
+        self._errands = {p: token if p in answers else part.after for p, part in told.items()}
         return None
 
     def _empty(self, partition: int, start: int, end: int) -> Batch:
@@ -235,6 +235,8 @@ class SparkSink(Landing):
             self._same()
             for partition in parts:  # retention may have come in between: then that is what is wrong
                 self._begin(partition)
+            if any(word in f"{error}{error.__cause__}" for word in _PASSING):
+                raise Unreachable(f'topic "{name}" could not be read to the end by Spark: {error}') from error
             raise
         self._same()
         return {row.partition: pickle.loads(row.answer) for row in rows}
@@ -273,10 +275,13 @@ class SparkSink(Landing):
             self.made.clear()  # someone else's verdicts stand: all is judged again
             raise
         landed = self._append(self.made)
+        self._after |= {p: (batch.end, self._errands[p]) for p, batch in self.made.items()}
         self.made = {}
         return landed
 
 
+# Of a broker or an executor that was lost: the same range may be read again.
+_PASSING = ("TimeoutException", "DisconnectException", "NetworkException", "NotLeaderOrFollowerException", "LeaderNotAvailableException", "ExecutorLostFailure")
 _NO_CONNECTOR = (
     "Spark has no Kafka source: name its jars in the URL, spark://local[2]?spark.jars.packages=org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0, "
     "or by spark.jars where packages cannot be fetched; `millstream cluster up spark` brings them along"

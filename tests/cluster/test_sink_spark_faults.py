@@ -1,0 +1,113 @@
+"""Sinks of both kinds are killed with SIGKILL, and others go on: 0 lost, 0 doubled, the table as one sink alone would have filled it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from sink_world import World, one_spark
+from test_log_kafka import emptied
+
+from millstream.declare.errors import Unreachable
+
+HERE = Path(__file__).parent
+KILLS = (
+    ("spark", "sink.read"),
+    ("python", "sink.files"),
+    ("spark", "sink.quarantined"),
+    ("python", "sink.quarantined"),
+    ("spark", "sink.files"),
+    ("spark", "commit.linked"),
+)
+"""Which sink dies, and where."""
+
+
+@pytest.fixture
+def world(kafka: str, tmp_path: Path) -> Iterator[World]:
+    emptied(kafka)
+    made = World(kafka, tmp_path)
+    yield made
+    made.close()
+
+
+def actor(world: World, kind: str, rows: int, *point: object) -> subprocess.Popen[str]:
+    words = [kind, world.kafka, str(world.folder), str(rows), *map(str, point)]
+    return subprocess.Popen([sys.executable, str(HERE / "sink_actors.py"), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_drivers_killed_at_each_point_of_a_commit(world: World) -> None:
+    """The next sink is always of the other kind, so that each meets what the other left: files that no commit names, letters ahead of the table."""
+    with one_spark(world.folder / "spark"):
+        for turn, (kind, point) in enumerate(KILLS):
+            world.dirt(turn, 25)
+            dying = actor(world, kind, 120, point, 1 + turn % 2)
+            told = dying.communicate(timeout=240)
+            assert dying.returncode == -signal.SIGKILL, told
+            if turn % 2:
+                world.drain("spark" if kind == "python" else "python", 170)
+                world.prove()
+        world.drain("python", 110)
+    world.prove()
+
+
+def test_the_jvm_killed_under_a_live_sink(world: World) -> None:
+    """The driver's JVM dies in the middle of a micro-batch: Unreachable, nothing of it landed; a new sink starts another."""
+    world.dirt(0, 40)
+    sink = world.sink("spark", 100)
+    sink.step()
+    jvm = next(child for child in psutil.Process().children(recursive=True) if child.name() == "java")
+    world.dirt(1, 400)
+    killing = threading.Timer(0.5, jvm.kill)
+    killing.start()
+    with pytest.raises(Unreachable, match="driver is gone"):
+        while True:
+            sink.step()
+    killing.join()
+    sink.close()
+    began = time.monotonic()
+    world.drain("spark")
+    print(f"a new JVM had landed all of it after {time.monotonic() - began:.1f} s")
+    world.prove()
+
+
+def test_both_kinds_at_once_killed_again_and_again(world: World) -> None:
+    """Two processes of each kind land from one topic while it fills; each is killed after a second or so, wherever it is, and comes again."""
+    filling = threading.Event()
+
+    def fill() -> None:
+        for seed in range(12):
+            world.dirt(seed, 60)
+            time.sleep(0.5)
+        filling.set()
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    kills, pace = 0, {"python": 1.5, "spark": 12.0}
+    running = {name: (actor(world, name.split("-")[0], 90), time.monotonic()) for name in ("python-1", "python-2", "spark-1")}
+    while not filling.is_set() or kills < 6:
+        time.sleep(0.05)
+        for name, (process, since) in running.items():
+            kind = name.split("-")[0]
+            if process.poll() is None and time.monotonic() - since < pace[kind] * (0.7 + (kills % 5) / 5):
+                continue
+            if process.poll() is None:
+                os.kill(process.pid, signal.SIGKILL)
+                kills += 1
+            process.communicate(timeout=60)
+            assert process.returncode in (0, -signal.SIGKILL), process.returncode
+            running[name] = (actor(world, kind, 90), time.monotonic())
+    thread.join()
+    for process, _ in running.values():
+        process.kill()
+        process.communicate(timeout=60)
+    world.drain("spark", 2_000)
+    world.prove()
+    print(f"{kills} kills")
