@@ -6,10 +6,12 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,6 +20,7 @@ import pytest
 from console_project import NASTY, made, send, serving
 
 from millstream.app.console.overview import draw
+from millstream.app.run.port import Run
 from millstream.app.workspace import Workspace
 from millstream.templates import create
 
@@ -342,3 +345,32 @@ def test_a_console_that_went_away_is_told(browser: Any, ws: Workspace) -> None:
         assert not page.get_by_text("the figures are old").is_visible()
     page.get_by_text("the figures are old").wait_for(timeout=15_000)
     page.close()
+
+
+def test_a_run_is_begun_from_these_pages_only(url: str, ws: Workspace) -> None:
+    assert "Bring all up to date" in httpx.get(f"{url}/runs").text
+    for origin in ({}, {"origin": "https://evil.example"}, {"origin": "null"}):
+        assert httpx.post(f"{url}/runs", headers=origin).status_code == 403
+    begun = httpx.post(f"{url}/runs", headers={"origin": url}, timeout=30)
+    assert begun.status_code == 303
+    run = begun.headers["location"].rpartition("/")[2]
+    assert run in [found.run_id for found in ws.orchestrator.runs(5)]
+    deadline = time.monotonic() + 60
+    while not ws.orchestrator.run(run).ended:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert httpx.get(f"{url}/runs/{run}").status_code == 200
+
+
+def test_runs_of_another_orchestrator_have_pages(url: str, ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "shop__daily/scheduled__2026-11-26T00:00:00+00:00"
+    rows = ({"name": "spend", "kind": "table", "status": "made", "seconds": 1.5, "rows": 7, "note": "", "error": ""},)
+    other = SimpleNamespace(runs=lambda limit: [Run(name, "queued")], run=lambda run_id: {name: Run(name, "running", datetime.now(UTC), None, rows)}[run_id])
+    monkeypatch.setitem(ws.__dict__, "orchestrator", other)
+    page = httpx.get(f"{url}/runs").text
+    link = re.search(r'href="(/runs/shop__daily[^"]*)"', page)
+    assert link is not None
+    shown = httpx.get(url + link[1]).text
+    assert name.partition("/")[2].replace("+", "&#43;") in shown or name in shown
+    assert "spend" in shown
+    assert httpx.get(url).status_code == 200

@@ -51,6 +51,10 @@ def runs(ws: Workspace, limit: int = 20) -> list[dict[str, Any]]:
     return rows
 
 
+def _told(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
 def _runs(ws: Workspace, limit: int) -> list[Run]:
     from millstream.declare.registry import engine
 
@@ -67,7 +71,7 @@ def run(ws: Workspace, name: str) -> dict[str, Any]:
     if doc is not None:
         return {"run": name, **doc.value}
     found = ws.orchestrator.run(name)
-    return {"run": name, "status": found.status, "started_at": found.started_at, "ended_at": found.ended_at, "results": list(found.results)}
+    return {"run": name, "status": found.status, "started_at": _told(found.started_at), "ended_at": _told(found.ended_at), "results": list(found.results)}
 
 
 def steps(ws: Workspace, name: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 
 from millstream.app import lookup
-from millstream.app.console.show import Figure, Grid, Link, Section, Tag, Values, grid, link, moment, number, seconds, text
+from millstream.app.console.show import Figure, Grid, Link, Section, Tag, Values, grid, link, moment, number, run_page, seconds, text
 from millstream.app.console.tables import around
 from millstream.app.workspace import Workspace
 
@@ -33,24 +33,31 @@ TITLES = {"training_set": "Training set", "tables": "Versions of the lake's tabl
           "parameters": "Parameters", "derive": "Derived columns", "labels": "Labels", "metrics": "Metrics"}  # fmt: skip
 
 
+def begin(ws: Workspace) -> str:
+    """Have the orchestrator bring everything up to date; the run's name."""
+    from millstream.app.run.steps import steps
+
+    return ws.orchestrator.start([step.name for step in steps(ws)])
+
+
 def runs(ws: Workspace, request: Request) -> Values:
-    rows = [{"run": Link(r["run"], f"/runs/{r['run']}", mono=True), "status": Tag(r["status"]), "started": moment(r["started"]), "took": seconds(r["seconds"]),
+    rows = [{"run": Link(r["run"], run_page(r["run"]), mono=True), "status": Tag(r["status"]), "started": moment(r["started"]) if r["started"] else "", "took": seconds(r["seconds"]),
              "made": r["made"], "up to date": r["up to date"], "failed": r["failed"]} for r in lookup.runs(ws, 100)]  # fmt: skip
-    return {"title": "Runs", "lead": "What was brought up to date, newest first.",
+    return {"title": "Runs", "lead": "What was brought up to date, newest first.", "action": ("/runs", "Bring all up to date"),
             "grid": grid(rows, name="list", empty="No run yet: `millstream run` makes everything that is declared.")}  # fmt: skip
 
 
 def run(ws: Workspace, request: Request) -> Values:
     found = lookup.run(ws, request.path_params["name"])
     results = found.get("results", [])
-    waiting = [{"name": n, "kind": "", "status": "waiting" if found["status"] == "running" else found["status"]} for n in found["steps"] if not results]
+    waiting = [{"name": n, "kind": "", "status": "waiting" if found["status"] == "running" else found["status"]} for n in found.get("steps", ()) if not results]
     rows = [[_asset(ws, r["name"]), r["kind"].replace("_", " "), Tag(r["status"]), seconds(r.get("seconds")), f"{r['rows']:,}" if r.get("rows") else "",
              r.get("error") or r.get("note", "")] for r in [*results, *waiting]]  # fmt: skip
     steps = Grid(["asset", "kind", "status", "took", "rows", "found"], rows, "steps", ("took", "rows"), ("found",), "Nothing was selected.")
     counts = {word: sum(r["status"] == word for r in results) for word in ("made", "skipped", "failed", "blocked")}
     figures = [Figure("Made", f"{counts['made']:,}"), Figure("Up to date", f"{counts['skipped']:,}"),
                Figure("Failed or blocked", f"{counts['failed'] + counts['blocked']:,}", tone="bad" if counts["failed"] else "")]  # fmt: skip
-    return {"title": found["run"], "kind": "run", "tag": Tag(found["status"]), "lead": f"Started {moment(found['started_at'])} UTC", "figures": figures,
+    return {"title": found["run"], "kind": "run", "tag": Tag(found["status"]), "lead": f"Started {moment(found['started_at'])} UTC" if found["started_at"] else "Not begun yet", "figures": figures,
             "sections": [Section("Steps", grid=steps)]}  # fmt: skip
 
 

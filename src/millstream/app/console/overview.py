@@ -10,7 +10,7 @@ from starlette.requests import Request
 from millstream.app import lookup
 from millstream.app.console.graph import Drawing, Node, layout
 from millstream.app.console.rates import Rates
-from millstream.app.console.show import Figure, Grid, Link, Tag, Values, link, moment, rate, seconds
+from millstream.app.console.show import Figure, Grid, Link, Tag, Values, link, moment, rate, run_page, seconds
 from millstream.app.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ def home(ws: Workspace, request: Request) -> Values:
     seen: Rates = request.app.state.rates
     rates = {s["stream"]: seen.see(s["stream"], s["end"]) for s in streams}
     verdicts = [v for name in ws.project.monitors for v in ws.verdicts(name, latest=True)]
-    runs = [[Link(moment(r["started"]), f"/runs/{r['run']}"), Tag(r["status"]), f"{r['made']:,}", seconds(r["seconds"])] for r in lookup.runs(ws, 8)]
+    runs = [
+        [Link(moment(r["started"]) if r["started"] else r["status"], run_page(r["run"])), Tag(r["status"]), f"{r['made']:,}", seconds(r["seconds"])]
+        for r in lookup.runs(ws, 8)
+    ]
     rows = [[Link(s["stream"], f"/tables/{s['stream']}"), f"{s['in the log']:,}", f"{s['in the lake']:,}", _behind(s), rate(rates[s["stream"]]),
              s["newest event"] or None] for s in streams]  # fmt: skip
     return {

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from jinja2 import Environment, PackageLoader
 from starlette.applications import Starlette
@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from millstream.app.console import deciding, making, overview, tables
 from millstream.app.console.rates import Rates
-from millstream.app.console.show import Bar, Link, Tag, Values, code
+from millstream.app.console.show import Bar, Link, Tag, Values, code, run_page
 from millstream.app.workspace import Workspace
 from millstream.declare.errors import ConfigError, MillstreamError, NotFound
 from millstream.declare.settings import Settings
@@ -64,6 +64,15 @@ def app(ws: Workspace, *, token: str | None = None, hosts: tuple[str, ...] = LOO
 
         return answer
 
+    async def begin(request: Request) -> Response:
+        """Starts a run, if one of these very pages asks for it: a form elsewhere could send the same."""
+        if urlsplit(request.headers.get("origin", "")).netloc != request.headers["host"]:
+            return render(request, "thing.html", {"title": "Refused", "lead": "A run is begun from these pages only.", "sections": []}, 403)
+        try:
+            return RedirectResponse(run_page(await run_in_threadpool(making.begin, ws)), 303)
+        except MillstreamError as error:
+            return render(request, "thing.html", {"title": "Not now", "lead": str(error), "sections": []}, 503)
+
     async def lost(request: Request, error: Exception) -> Response:
         return render(request, "thing.html", {"title": "Not found", "lead": f"Nothing is at `{request.url.path}`.", "sections": []}, 404)
 
@@ -75,7 +84,7 @@ def app(ws: Workspace, *, token: str | None = None, hosts: tuple[str, ...] = LOO
         Mount("/static", StaticFiles(directory=str(files("millstream.app.console").joinpath("static")))),
         Route("/", page("home.html", overview.home)), Route("/sql", page("sql.html", tables.sql)), Route("/trace", page("trace.html", deciding.trace)),
         Route("/tables", page("list.html", tables.tables)), Route("/tables/{name}", page("thing.html", tables.table)),
-        Route("/runs", page("list.html", making.runs)), Route("/runs/{name}", page("thing.html", making.run)),
+        Route("/runs", page("list.html", making.runs), methods=["GET"]), Route("/runs", begin, methods=["POST"]), Route("/runs/{name:path}", page("thing.html", making.run)),
         Route("/models", page("list.html", making.models)), Route("/models/{name}", page("thing.html", making.model)),
         Route("/experiments", page("list.html", deciding.experiments)), Route("/experiments/{name}", page("thing.html", deciding.experiment)),
         Route("/endpoints", page("list.html", deciding.endpoints)), Route("/endpoints/{name}", page("thing.html", deciding.endpoint)),

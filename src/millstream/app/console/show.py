@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
@@ -121,6 +122,11 @@ def number(value: float) -> str:
     ('12,346', '1.234e-05', '3')
     """
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
+
+
+def run_page(run_id: str) -> str:
+    """Where a run is shown; other orchestrators' names hold what an address may not."""
+    return f"/runs/{quote(run_id)}"
 
 
 def moment(value: datetime | str) -> str:
