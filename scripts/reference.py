@@ -337,6 +337,32 @@ def spark_sql() -> str:
     return "\n".join(lines)
 
 
+def cluster_settings() -> str:
+    """What `millstream cluster` renders that is said otherwise on a real cluster."""
+    from millstream.app.cluster.catalogue import SERVICES
+    from millstream.app.cluster.elsewhere import ELSEWHERE, rendered
+    from millstream.app.cluster.service import Site
+
+    site = Site(Path("PROJECT/.millstream/cluster"), 20000, True)
+    lines = ["# Settings of a real cluster", "", MADE_BY, inspect.cleandoc("""
+        `millstream cluster up --ha` renders the configuration below `.millstream/cluster/conf`, for one machine, for development and tests. Each setting that should be
+        another one where people depend on it, beside what it is here. Everything that is not listed can stay. What else changes: [deploy](../deploy/README.md).
+    """), ""]  # fmt: skip
+    for name, changed in ELSEWHERE.items():
+        here = rendered(SERVICES[name], site)
+        lines += [f"## {name}", "", "| setting | here | there | why |", "|---|---|---|---|"]
+        lines += [f"| `{key}` | `{_cell(_local(here[key]))}` | {_cell(there)} | {_cell(why)} |" for key, (there, why) in changed.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _local(value: str) -> str:
+    """A value as it may be shown: no path of this machine, and not too long."""
+    if re.match(r"(local:)?/", value):
+        return "a path of this machine"
+    return value if len(value) <= 60 else f"{value[:57]}…"
+
+
 def _powers(module: Any) -> dict[str, type]:
     """Protocols of a port's module named `Can...`: optional powers an engine may have."""
     return {name: value for name, value in vars(module).items() if name.startswith("Can") and getattr(value, "_is_protocol", False)}
@@ -350,7 +376,8 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli": cli, "configuration": configuration, "errors": errors, "api": api, "engines": engines, "spark-sql": spark_sql}
+PAGES: dict[str, Callable[[], str]] = {"cli": cli, "configuration": configuration, "errors": errors, "api": api, "engines": engines, "spark-sql": spark_sql,
+                                      "cluster-settings": cluster_settings}  # fmt: skip
 
 
 def pages(names: Iterable[str] = PAGES) -> dict[Path, str]:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import ClassVar
 
 from millstream.declare.errors import Conflict, UsageError
 from millstream.engines.kafka.address import address_of
@@ -28,6 +29,11 @@ _STREAM = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"
 
 class KafkaLog:
     """The log of a cluster; see `address` for the URL."""
+
+    GAPS: ClassVar[Mapping[str, str]] = {
+        "offsets without holes": "the end of each transaction takes an offset of its own",
+        "retention that waits for the slowest reader": "brokers remove by age and know no readers; a sink that was overtaken says so (`Truncated`)",
+    }
 
     def __init__(self, url: str, schemas: Schemas) -> None:
         self.address = address_of(url)
