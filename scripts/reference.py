@@ -303,15 +303,15 @@ def engines() -> str:
             engine = point.load()
             marks = "".join(f" {'yes' if all(hasattr(engine, m) for m in _public(mixin)) else 'no'} |" for mixin in powers.values())
             lines.append(f"| `{point.name}` | `{point.value.replace(':', '.')}` |{marks}")
-        lines += ["", *(_lacks(found[port], room + "contract") if suite.exists() else [])]
+        lines += ["", *(_lacks(port, found[port], room + "contract") if suite.exists() else [])]
     return "\n".join(lines)
 
 
-def _lacks(engines: Sequence[Any], suite: str) -> list[str]:
+def _lacks(port: str, engines: Sequence[Any], suite: str) -> list[str]:
     """What a port's engines may lack: a row a promise, and the cause where one does."""
     from millstream.declare.contract import promises
 
-    may = [what for value in vars(import_module(suite)).values() if inspect.isclass(value) and value.__module__ == suite for what in promises(value)]
+    may = promises(getattr(import_module(suite), f"{port.capitalize()}Contract", object))
     if not may:
         return []
     causes = {point.name: getattr(point.load(), "GAPS", {}) for point in engines}

@@ -361,13 +361,6 @@ class LogContract:
         found = [offset for piece in read(log.reader("t", {0: 0}), 3) for offset in piece.rows.column(OFFSET).to_pylist()]
         assert found == [0, 1, 2] and log.ends("t")[0].high == 3
 
-    @promise("all of an append, or nothing of it")
-    def test_an_append_is_all_or_nothing(self, log: Log, schema_id: int) -> None:
-        log.create("t", partitions=2)
-        with pytest.raises(NotFound, match="partition 9"):
-            log.append([Append("t", 0, schema_id, rows(5)), Append("t", 9, schema_id, rows(6))])
-        assert log.ends("t")[0].high == 0
-
     @promise("retention that waits for the slowest reader")
     def test_retention_waits_for_the_slowest_reader(self, log: Log, schema_id: int) -> None:
         log.create("t", partitions=1, retention=timedelta(milliseconds=1))
