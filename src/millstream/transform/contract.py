@@ -196,6 +196,15 @@ class SqlContract:
         gc.collect()
         assert time.monotonic() - started < 10
 
+    def test_what_was_dropped_is_nothing_to_the_next(self, engine: Sql, tmp_path: Path) -> None:
+        snapshot = self.plant(tmp_path, *(pa.table({"a": [n]}) for n in range(40)))  # so many files that an engine looks for them with many hands
+        for _ in range(2):
+            reader = engine.query("select a from t", {"t": snapshot})
+            reader.read_next_batch()
+            del reader
+            gc.collect()
+        assert rows(engine.query("select sum(a)::bigint as s from t", {"t": snapshot})) == [{"s": sum(range(40))}]
+
     def test_dropping_the_reader_clears_the_scratch(self, engine: Sql, tmp_path: Path) -> None:
         twice = "select i from a where i <= (select max(i) from a) order by hash(i)"  # what is read once, an engine need not keep
         reader = engine.script(["create table a as select i from range(300000) as r(i)"], twice, {})

@@ -101,6 +101,9 @@ def acquire(options: Options, folder: Path) -> SparkSession:
         EngineMissing: No pyspark, or no Java.
     """
     with _lock:
+        if _gone():  # whoever else holds it will find out
+            _end_jvm()
+            _running["session"] = None
         if _running["session"] is None:
             _running["session"], _running["options"] = _start(options, folder), options
         elif (_running["options"].master, _running["options"].settings) != (options.master, options.settings):
@@ -118,6 +121,16 @@ def release() -> None:
                 with contextlib.suppress(Exception):  # its JVM may be gone
                     session.stop()
                 _end_jvm()
+
+
+def _gone() -> bool:
+    """Whether the JVM of the session has ended."""
+    if _running["session"] is None:
+        return False
+    from pyspark import SparkContext
+
+    process = getattr(SparkContext._gateway, "proc", None)
+    return process is not None and process.poll() is not None
 
 
 def _end_jvm() -> None:
@@ -152,7 +165,6 @@ def _start(options: Options, folder: Path) -> SparkSession:
     logging.getLogger("SQLQueryContextLogger").disabled = True  # what it says is in the error we raise
     if options.local:
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.master(options.master)
     folder.mkdir(parents=True, exist_ok=True)
     quiet = folder / "log4j2.properties"
@@ -165,11 +177,14 @@ def _start(options: Options, folder: Path) -> SparkSession:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return builder.getOrCreate()
+            session = builder.getOrCreate()
     except PySparkRuntimeError as error:
         raise EngineMissing(
             f"Spark does not start: {error}; it wants Java 17 or newer (JAVA_HOME), on Debian: apt-get install openjdk-17-jre-headless"
         ) from error
+    if "PYSPARK_PYTHON" not in os.environ:
+        session.sparkContext.pythonExec = session.sparkContext.getConf().get("spark.pyspark.python", sys.executable)
+    return session
 
 
 @contextlib.contextmanager
