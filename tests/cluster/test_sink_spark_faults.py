@@ -60,20 +60,21 @@ def test_drivers_killed_at_each_point_of_a_commit(world: World) -> None:
 
 def test_the_jvm_killed_under_a_live_sink(world: World) -> None:
     """The driver's JVM dies in the middle of a micro-batch: Unreachable, nothing of it landed; a new sink starts another."""
-    world.dirt(0, 40)
-    sink = world.sink("spark", 100)
-    sink.step()
-    jvm = next(child for child in psutil.Process().children(recursive=True) if child.name() == "java")
-    world.dirt(1, 400)
-    killing = threading.Timer(0.5, jvm.kill)
-    killing.start()
-    with pytest.raises(Unreachable, match="driver is gone"):
-        while True:
-            sink.step()
-    killing.join()
-    sink.close()
-    began = time.monotonic()
-    world.drain("spark")
+    with one_spark(world.folder / "spark"):  # somebody else, who still holds the one that dies
+        world.dirt(0, 40)
+        sink = world.sink("spark", 100)
+        sink.step()
+        jvm = next(child for child in psutil.Process().children(recursive=True) if child.name() == "java")
+        world.dirt(1, 400)
+        killing = threading.Timer(0.5, jvm.kill)
+        killing.start()
+        with pytest.raises(Unreachable, match="driver is gone"):
+            while True:
+                sink.step()
+        killing.join()
+        sink.close()
+        began = time.monotonic()
+        world.drain("spark")
     print(f"a new JVM had landed all of it after {time.monotonic() - began:.1f} s")
     world.prove()
 

@@ -38,6 +38,14 @@ def python(session: SparkSession, asked: str, *, local: bool) -> str:
     return asked or (sys.executable if local else session.sparkContext.getConf().get("spark.pyspark.python", "") or os.environ.get("PYSPARK_PYTHON", ""))
 
 
+def equip(session: SparkSession, folder: Path, asked: str, place: str, *, local: bool) -> None:
+    """Have the tasks of what comes run by a Python that has what is installed here; see `python` and `send_environment`."""
+    there = python(session, asked, local=local)
+    if not there:
+        send_environment(session, folder, place)
+    session.sparkContext.pythonExec = there or f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
 def send_environment(session: SparkSession, folder: Path, place: str) -> None:
     """Let executors have what is installed here, by way of `place` on the shared file system; the archive is made in `folder`.
 

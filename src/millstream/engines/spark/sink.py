@@ -22,7 +22,9 @@ from typing import Any
 from millstream.declare.errors import ConfigError, Conflict, EngineMissing, MillstreamError, NotFound, Recreated, Unreachable, WorkFailed
 from millstream.declare.stream import Stream
 from millstream.engines.spark.errand import ANSWER, Errand, Failed, Needs, Part, Shape
+from millstream.engines.spark.scratch import SHARED
 from millstream.engines.spark.session import Options, acquire, errors, release
+from millstream.engines.spark.shipped import equip
 from millstream.lake.batch import Batch, Progress
 from millstream.lake.lake import Lake
 from millstream.lake.landing import GROUP, HOLES_AFTER, Landing, SinkLimits
@@ -71,7 +73,7 @@ class SparkSink(Landing):
         self._holes: dict[int, tuple[int, int, float]] = {}  # partition -> a stretch [start, end) without records, and when it was found
         for partition in self.mine:
             self._begin(partition)
-        self._session: Any = acquire(Options.read(url), folder)
+        self._session: Any = self._started(Options.read(url), folder)
 
     # -- what callers use ------------------------------------------------------------------------------------------------
 
@@ -119,6 +121,17 @@ class SparkSink(Landing):
         if self._session is not None:
             self._session = None
             release()
+
+    @staticmethod
+    def _started(options: Options, folder: Path) -> Any:
+        session = acquire(options, folder)
+        try:
+            with errors():
+                equip(session, folder, options.python, options.scratch or SHARED, local=options.local)
+        except BaseException:
+            release()
+            raise
+        return session
 
     # -- what is to be read ----------------------------------------------------------------------------------------------
 
