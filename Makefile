@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo demo-cluster test check bench docs clean test-cluster test-faults
+.PHONY: help setup demo demo-cluster test check bench bench-cluster docs clean test-cluster test-faults
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,6 +51,11 @@ test-faults: setup ## every daemon of a real cluster killed under load: one tabl
 
 bench: setup ## speed, each figure beside its raw limit in the same run (medians of 5): docs/benchmarks.md (ONLY="log app")
 	$(BIN)/python scripts/bench_table.py $(ONLY)
+
+bench-cluster: setup ## the same for Kafka and Spark, beside what one would write for them without Millstream (medians of 3)
+	scripts/cluster_packages.sh
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster,spark]'
+	$(BIN)/python scripts/bench_table.py cluster
 
 docs: setup ## the generated references below docs/
 	$(BIN)/python scripts/reference.py

@@ -2,6 +2,7 @@
 
     python scripts/bench_table.py                  all benches, medians of 5; an hour on two cores
     python scripts/bench_table.py log app          only these; the others keep the figures they had
+    python scripts/bench_table.py cluster          Kafka and Spark; `make bench-cluster` brings what it needs
     python scripts/bench_table.py --quick --out x  small sizes, one run: whether each bench starts and reports
 
 What a bench said is kept in bench/results/NAME.json with the machine and the date, so that a table may be made of several sittings.
@@ -27,6 +28,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 QUICK = {
     "app": ["--rows", "5"],
     "check": ["--rows", "50"],
+    "cluster": ["--rows", "40000"],
     "collector": ["--seconds", "0.3"],
     "features": ["--scale", "0.002", "--keys", "uniform"],
     "ingest": ["--rows", "20000"],
@@ -35,8 +37,10 @@ QUICK = {
     "serve": ["--seconds", "0.3", "--rows", "2000"],
     "sink": ["--rows", "100000", "--commit", "50000"],
 }
-LONG = ("features", "scale")
-"""So many events that one run says enough: a quarter of an hour each."""
+RUNS = {"features": 1, "scale": 1, "cluster": 3}
+"""Other than 5. Of so many events that one run says enough: a quarter of an hour each."""
+APART = ("cluster",)
+"""Only when it is named: it fetches Kafka and Spark, and starts them."""
 INTRO = """# Benchmarks
 
 <!-- Made by `make bench`. -->
@@ -49,7 +53,7 @@ is better. Figures are medians of the runs that are named. They say what this ma
 
 def run(name: str, quick: bool) -> dict[str, Any]:
     """What a bench says, and where and when."""
-    runs = 1 if quick or name in LONG else 5
+    runs = 1 if quick else RUNS.get(name, 5)
     command = [sys.executable, str(ROOT / "bench" / f"bench_{name}.py"), "--json", "--runs", str(runs), *(QUICK.get(name, []) if quick else [])]
     begun = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
@@ -140,7 +144,7 @@ def main() -> None:
         parser.error("--quick needs --out")
     folder, target = (given.out, given.out / "benchmarks.md") if given.out else (RESULTS, PAGE)
     folder.mkdir(parents=True, exist_ok=True)
-    for name in given.names or known:
+    for name in given.names or [name for name in known if name not in APART]:
         (folder / f"{name}.json").write_text(json.dumps(run(name, given.quick), indent=1) + "\n", encoding="utf-8")
     target.write_text(page({file.stem: json.loads(file.read_text(encoding="utf-8")) for file in folder.glob("*.json")}), encoding="utf-8")
     print(f"written {target}")
