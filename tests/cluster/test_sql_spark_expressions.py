@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -30,9 +31,14 @@ def alike(a: Any, b: Any) -> bool:
     return type(a) is type(b) and (a == b or (isinstance(a, float) and math.isclose(a, b, rel_tol=1e-12)))
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+HUNT = int(os.environ.get("HUNT", "0"))
+"""HUNT=150 tries 150 times 20 other expressions, others each time; what differs is printed whole."""
+
+
+@settings(max_examples=HUNT or 12, deadline=None, derandomize=not HUNT, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(sources=st.lists(st.one_of(language.number(2), language.truth(2), language.text(2)), min_size=20, max_size=20, unique=True),
        some=st.lists(language.rows, min_size=12, max_size=12))  # fmt: skip
+@pytest.mark.timeout(120 * (HUNT or 5))
 def test_spark_and_duckdb_agree(engines: tuple[DuckDbSql, SparkSql], sources: list[str], some: list[dict[str, Any]]) -> None:
     compare(engines, sources, some)
 
