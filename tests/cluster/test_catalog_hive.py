@@ -132,6 +132,19 @@ def test_hive_refuses_delta_and_says_where_to_look(lake: Lake, catalog: HiveCata
         ask.sql(servers.ports[0], f"select count(*) from {servers.database}.`rows`")
 
 
+def test_a_table_whose_files_do_not_say_its_rows_is_for_spark_alone(lake: Lake, catalog: HiveCatalog, servers: Servers) -> None:
+    table = lake.create("rows", ROWS)
+    table.append(pa.table({"x": [1], "name": ["a"]}))
+    publish(lake, catalog)
+    assert servers.hive("select x from lake.`rows`") == [(1,)]
+    table.delta.alter.set_table_properties({"delta.enableDeletionVectors": "true"})
+    assert publish(lake, catalog) == {}
+    with pytest.raises(OSError, match=r"(?i)table not found"):
+        servers.hive("select x from lake.`rows`")
+    servers.spark("delete from lake.`rows` where x = 1")
+    assert servers.spark("select x from lake.`rows`") == []
+
+
 def test_readers_see_whole_commits_while_a_sink_and_upkeep_work(
     lake: Lake, catalog: HiveCatalog, servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,10 +90,10 @@ def sinks(ws: Workspace) -> None:
             stop.set()
 
     threads = [threading.Thread(target=land, args=(s,), name=f"sink-{s.name}") for s in ws.all_streams().values()]
-    if ws.catalog is not None:
-        threads.append(threading.Thread(target=follow, args=(ws, owner(), stop), name="catalog"))
     for thread in threads:
         thread.start()
+    if ws.catalog is not None:  # a pass may be cut off anywhere, so nothing waits for a metastore that is slow
+        threading.Thread(target=follow, args=(ws, owner(), stop), name="catalog", daemon=True).start()
     while not stop.wait(5.0):
         persist("upkeep", ws.log.maintain, stop)
         for name in ws.lake.names():

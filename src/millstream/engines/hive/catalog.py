@@ -13,7 +13,7 @@ from typing import Any
 
 from pymetastore.hive_metastore import ttypes
 
-from millstream.declare.errors import Conflict, Incompatible
+from millstream.declare.errors import Conflict, Incompatible, Unreachable
 from millstream.engines.hive import versions
 from millstream.engines.hive.describe import columns, hive_name, storage
 from millstream.engines.hive.metastore import Address, client, table_or_none
@@ -53,6 +53,10 @@ class HiveCatalog:
             raise Incompatible(f'table "{snapshot.table}": {error}') from None
         with client(self._address) as hive:
             self._databases(hive)
+        # Dropping a table of thousands of files takes long; what is not done in time, the next telling finds done, or does.
+        with suppress(Unreachable), client(self._address) as hive:
+            versions.retire(hive, self._plain, name)
+        with client(self._address) as hive:
             for database in (self._database, self._plain):
                 self._ours(hive, database, name, listing)
             if listing.plain:
@@ -67,11 +71,14 @@ class HiveCatalog:
     def forget(self, root: str, table: str) -> None:
         name = hive_name(table)
         with client(self._address) as hive:
-            for database in (self._plain, self._database):
-                found = table_or_none(hive, database, name)
-                if found is not None and (found.parameters.get(_ROOT), found.parameters.get(_TABLE)) == (root, table):
-                    versions.drop(hive, database, name)
-                    versions.retire(hive, database, name, age_s=0)
+            found = {database: table_or_none(hive, database, name) for database in (self._plain, self._database)}
+            ours = [database for database, one in found.items() if one and (one.parameters.get(_ROOT), one.parameters.get(_TABLE)) == (root, table)]
+            if self._plain in ours:
+                versions.drop(hive, self._plain, name)
+            if ours:
+                versions.retire(hive, self._plain, name, age_s=0)
+            if self._database in ours:  # last, so that what was cut off is gone on with
+                versions.drop(hive, self._database, name)
 
     def close(self) -> None:
         """Nothing is held between calls."""

@@ -78,6 +78,7 @@ def columns(schema: Iterable[pa.Field]) -> list[Any]:
 def value(value: Any) -> str:
     """The value of a partition column as the metastore spells it.
 
+    >>> from datetime import date
     >>> value(None), value(True), value(datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)), value(date(2024, 1, 2)), value(7)
     ('__HIVE_DEFAULT_PARTITION__', 'true', '2024-01-02 03:04:05.000000', '2024-01-02', '7')
     """

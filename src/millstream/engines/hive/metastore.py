@@ -18,7 +18,7 @@ from thrift.transport.TTransport import TBufferedTransport, TTransportException
 from millstream.declare.errors import ConfigError, Unreachable, WorkFailed
 
 _URL = re.compile(r"hive://(?P<hosts>[\w.-]+(?::\d+)?(?:,[\w.-]+(?::\d+)?)*)(?:/(?P<database>\w+)?)?")
-_PORT, _TIMEOUT_MS = 9083, 20_000
+_PORT, _CONNECT_MS, _ANSWER_MS = 9083, 10_000, 120_000
 logging.getLogger("thrift.transport.TSocket").setLevel(logging.CRITICAL)  # it logs what it raises as well, once for each host
 
 
@@ -66,7 +66,7 @@ def client(address: Address) -> Iterator[Any]:
 def _open(address: Address) -> Any:
     for i, (host, port) in enumerate(address.hosts):
         socket = TSocket(host, port)
-        socket.setTimeout(_TIMEOUT_MS)
+        socket.setTimeout(_CONNECT_MS)
         transport = TBufferedTransport(socket)
         try:
             transport.open()
@@ -74,6 +74,7 @@ def _open(address: Address) -> Any:
             if i == len(address.hosts) - 1:
                 raise
         else:
+            socket.setTimeout(_ANSWER_MS)  # a table of thousands of files takes it long
             return transport
     raise AssertionError("an address has a host")
 

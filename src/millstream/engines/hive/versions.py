@@ -46,7 +46,6 @@ def point(hive: Any, database: str, listing: Listing, properties: dict[str, str]
         hive.create_table(made)
     else:
         hive.alter_table_with_environment_context(database, view, made, ttypes.EnvironmentContext(dict(_QUIET)))
-    retire(hive, database, view, keep=behind)
 
 
 def _selected(column: Any, partition_by: tuple[str, ...]) -> str:
@@ -86,12 +85,13 @@ def _some(files: tuple[str, ...]) -> Iterator[range]:
         yield range(first, min(first + AT_ONCE, len(files)))
 
 
-def retire(hive: Any, database: str, view: str, keep: str = "", age_s: float = KEPT_S) -> None:
-    """Drop tables behind a view that are older than that; the files stay."""
+def retire(hive: Any, database: str, view: str, age_s: float = KEPT_S) -> None:
+    """Drop tables behind a view, but the one that it names, that are older than that; files stay."""
+    moved = table_or_none(hive, database, view)
     behind = re.compile(rf"{re.escape(view)}__\d+_([0-9a-f]+)[0-9a-f]{{4}}")
     for name in hive.get_all_tables(database):
         found = behind.fullmatch(name)
-        if found and name != keep and time.time() - int(found[1], 16) >= age_s:
+        if found and time.time() - int(found[1], 16) >= age_s and not (moved and f"`{name}`" in moved.viewExpandedText):
             drop(hive, database, name)
 
 
