@@ -13,6 +13,7 @@ import dataclasses
 import inspect
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -343,13 +344,15 @@ def cluster_settings() -> str:
     from millstream.app.cluster.elsewhere import ELSEWHERE, rendered
     from millstream.app.cluster.service import Site
 
-    site = Site(Path("PROJECT/.millstream/cluster"), 20000, True)
+    with tempfile.TemporaryDirectory() as folder:  # secrets are drawn there; none of them is shown
+        site = Site(Path(folder) / "PROJECT" / ".millstream" / "cluster", 20000, True)
+        rendering = {name: {k: v.replace(f"{folder}/", "") for k, v in rendered(SERVICES[name], site).items()} for name in ELSEWHERE}
     lines = ["# Settings of a real cluster", "", MADE_BY, inspect.cleandoc("""
         `millstream cluster up --ha` renders the configuration below `.millstream/cluster/conf`, for one machine, for development and tests. Each setting that should be
         another one where people depend on it, beside what it is here. Everything that is not listed can stay. What else changes: [deploy](../deploy/README.md).
     """), ""]  # fmt: skip
     for name, changed in ELSEWHERE.items():
-        here = rendered(SERVICES[name], site)
+        here = rendering[name]
         lines += [f"## {name}", "", "| setting | here | there | why |", "|---|---|---|---|"]
         lines += [f"| `{key}` | `{_cell(_local(here[key]))}` | {_cell(there)} | {_cell(why)} |" for key, (there, why) in changed.items()]
         lines.append("")

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from faults_told import Fault
 from running_cluster import brought
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "app"))  # the project is the one of the embedded orchestrator's tests
@@ -25,6 +26,7 @@ from millstream.app.cluster.airflow import USER, dags, environment_of_its_own
 from millstream.app.run.port import Orchestrator, Run
 from millstream.app.workspace import Workspace
 from millstream.declare.errors import ConfigError, Unreachable, UsageError, WorkFailed
+from millstream.engines.airflow.orchestrator import AirflowOrchestrator
 from millstream.lake.verify import verify
 
 WAITING = """
@@ -114,7 +116,7 @@ def proven(ws: Workspace, run_id: str, attempt: int) -> None:
 
 
 @pytest.mark.fault
-def test_a_worker_that_is_killed_in_a_task(folder: Path, airflow: str, cluster: Cluster) -> None:
+def test_a_worker_that_is_killed_in_a_task(folder: Path, airflow: str, cluster: Cluster, fault_told: Callable[[Fault], None]) -> None:
     ws, run_id = slow_run(folder, airflow)
     with ws:
         (job,) = jobs(folder)
@@ -124,15 +126,16 @@ def test_a_worker_that_is_killed_in_a_task(folder: Path, airflow: str, cluster: 
         cluster.kill(worker)
         try:
             until(lambda: (folder / "here").read_text(encoding="utf-8") == "xx")
-            print(f"a second attempt began {time.monotonic() - began:.1f} s after {worker} was killed")
+            seconds = time.monotonic() - began
             (folder / "go").touch()
             proven(ws, run_id, 2)
+            fault_told(Fault(f"{worker}, Celery worker", "a run of Airflow, in a task", seconds, "the task's second attempt at work", 100))
         finally:
             cluster.restart(worker)
 
 
 @pytest.mark.fault
-def test_a_supervisor_that_is_killed_leaves_no_second_commit(folder: Path, airflow: str) -> None:
+def test_a_supervisor_that_is_killed_leaves_no_second_commit(folder: Path, airflow: str, fault_told: Callable[[Fault], None]) -> None:
     ws, run_id = slow_run(folder, airflow)
     with ws:
         (job,) = jobs(folder)
@@ -140,10 +143,13 @@ def test_a_supervisor_that_is_killed_leaves_no_second_commit(folder: Path, airfl
         assert task is not None
         supervisor = task.parent()
         assert supervisor is not None
+        began = time.monotonic()
         supervisor.send_signal(signal.SIGKILL)
         until(lambda: (folder / "here").read_text(encoding="utf-8") == "xx")
+        seconds = time.monotonic() - began
         (folder / "go").touch()
         proven(ws, run_id, 2)
+        fault_told(Fault("a task's supervisor, not the task", "a run of Airflow, in a task", seconds, "the task's second attempt at work", 100))
         until(lambda: not jobs(folder))
 
 
@@ -158,6 +164,29 @@ def test_a_task_that_is_killed_takes_its_step_along(folder: Path, airflow: str) 
         until(lambda: not job.is_running() or job.status() == psutil.STATUS_ZOMBIE, 10)
         (folder / "go").touch()
         proven(ws, run_id, 2)
+
+
+def test_a_run_that_is_given_up_ends_its_step(folder: Path, airflow: str) -> None:
+    ws, run_id = slow_run(folder, airflow)
+    with ws:
+        (job,) = jobs(folder)
+        dag, _, name = run_id.partition("/")
+        assert isinstance(ws.orchestrator, AirflowOrchestrator)
+        ws.orchestrator._rest.ask("PATCH", f"/dags/{dag}/dagRuns/{name}", {"state": "failed"})
+        until(lambda: not job.is_running() or job.status() == psutil.STATUS_ZOMBIE, 30)
+        assert ws.orchestrator.run(run_id).status == "failed"
+        assert not ws.lake.exists("slow")
+
+
+def test_a_project_that_has_changed_is_deployed_anew(folder: Path, airflow: str) -> None:
+    for text in ("", "\n# another word", "\nms.table('more', 'select ride from rides')\n"):
+        (folder / "taxi.py").write_text((folder / "taxi.py").read_text(encoding="utf-8") + text, encoding="utf-8")
+        with Workspace.open(str(folder), None, {"orchestrator": airflow}) as ws:
+            run_id = ws.orchestrator.start(["sources", "rides"])
+            found: Run = until(lambda: (r := ws.orchestrator.run(run_id)).ended and r, 120)  # noqa: B023
+            assert found.status == "finished", text
+            steps = ws.state.list("step", prefix=f"{run_id}/")
+            assert [doc.value["attempt"] for doc in steps] == [1], text  # an older DAG file's step would refuse, and be tried no more
 
 
 def test_dag_files_by_themselves(folder: Path, tmp_path: Path, airflow: str) -> None:

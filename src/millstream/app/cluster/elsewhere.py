@@ -86,6 +86,23 @@ ELSEWHERE: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "shared_buffers": ("a quarter of the memory", ""),
         "max_connections": ("100, and a pooler before it", "each process of Millstream holds one"),
     },
+    "rabbitmq": {
+        "listeners.tcp.1": ("listeners.ssl.1", "loopback here, with a password and without TLS"),
+        "default_user": ("none: `rabbitmqctl add_user`", "made on the first start here"),
+        "vm_memory_high_watermark.absolute": ("vm_memory_high_watermark.relative = 0.4", "tasks are small; beyond it, the scheduler waits"),
+    },
+    "airflow": {
+        "simple_auth_manager_users": ("auth_manager of FAB or Keycloak", "one user here, whose password is a file"),
+        "host": ("0.0.0.0 behind TLS", "loopback here"),
+        "base_url": ("https://HOST", "execution_api_server_url with it: workers speak to it"),
+        "workers": ("2 or more", "of the API server, each some 200 MB"),
+        "worker_concurrency": ("as many as a worker's cores", "steps of Millstream are processes of their own"),
+        "scheduler_idle_sleep_time": ("0.1, as here", "1 costs each task of a chain a second"),
+        "task_instance_heartbeat_timeout": ("60", "so long is a lost worker not missed; a pause of the API server must be shorter"),
+        "parsing_processes": ("2", ""),
+        "min_file_process_interval": ("30", "so long until a new DAG file is seen; `run --detach` waits for it"),
+        "base_log_folder": ("remote_logging", "a folder of this machine here, which all read; else drop --skip-serve-logs"),
+    },
 }  # fmt: skip
 """Service -> setting -> (what it is there, why)."""
 

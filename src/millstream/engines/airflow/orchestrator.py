@@ -6,6 +6,7 @@ airflow` writes there by the way of your own; a run is then refused until Airflo
 
 from __future__ import annotations
 
+import sys
 import time
 import urllib.parse
 from collections.abc import Sequence
@@ -13,9 +14,9 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from millstream.app.export import Manifest, make
+from millstream.app.export import Manifest, Timetable, make
 from millstream.app.export import airflow as dag_files
-from millstream.app.export.modules import Deployment
+from millstream.app.export.modules import Deployment, module_name
 from millstream.app.run.claim import KIND
 from millstream.app.run.port import Run
 from millstream.app.run.runner import new_id
@@ -52,37 +53,43 @@ class AirflowOrchestrator:
         return make(self._ws)
 
     def deploy(self) -> None:
+        files: list[Path] = []
         if self._dags is not None:
-            import sys
-
             deployment = Deployment(str(self._ws.project.root), self._ws.settings.profile, sys.executable)
-            dag_files.export(self._manifest, self._dags, deployment)
-        for timetable in self._manifest.timetables:
-            self._await(timetable.name)
+            _, *files = dag_files.export(self._manifest, self._dags, deployment)
+        for i, timetable in enumerate(self._manifest.timetables):
+            self._await(timetable, files[i] if files else None)
             self._rest.ask("PATCH", f"/dags/{quoted(timetable.name)}?update_mask=is_paused", {"is_paused": False})
 
-    def _await(self, dag: str) -> None:
-        """Until Airflow has read the DAG file of this very manifest."""
-        deadline = time.monotonic() + (_SEEN_WITHIN_S if self._dags is not None else 0.0)
-        while not self._knows(dag):
-            self._refuse_broken(dag)
+    def _await(self, timetable: Timetable, file: Path | None) -> None:
+        """Until Airflow has read what was written; where it comes to it from elsewhere, it has to be there."""
+        deadline, server = time.monotonic() + _SEEN_WITHIN_S, self._rest.base
+        words = file.read_text(encoding="utf-8").strip() if file else self._manifest.file_name
+        while not self._knows(timetable, words):
+            self._refuse_broken(timetable)
+            if file is None:
+                raise UsageError(f"Airflow at {server} does not have the DAG {timetable.name} of this project as it is; bring there what "
+                                 "`millstream export airflow DIR` writes, or say its folder in the setting: airflow://...?dags=DIR")  # fmt: skip
             if time.monotonic() >= deadline:
-                if self._dags is None:
-                    raise UsageError(f"Airflow at {self._rest.base} does not have the DAG {dag} of this project as it is; bring there what "
-                                     "`millstream export airflow DIR` writes, or say its folder in the setting: airflow://...?dags=DIR")  # fmt: skip
-                raise WorkFailed(f"Airflow at {self._rest.base} has not read {self._dags / dag}.py within {_SEEN_WITHIN_S:.0f} s; does it read that folder?")
+                raise WorkFailed(f"Airflow at {server} has not read {file} within {_SEEN_WITHIN_S:.0f} s; does it read that folder?")
             time.sleep(0.5)
 
-    def _knows(self, dag: str) -> bool:
+    def _knows(self, timetable: Timetable, words: str) -> bool:
+        """The text alone would not do: Airflow keeps what stands in the file when it stores the tasks, which it read a moment before."""
+        dag = quoted(timetable.name)
         try:
-            return self._manifest.file_name in self._rest.ask("GET", f"/dagSources/{quoted(dag)}", accept="text/plain")
+            if words not in self._rest.ask("GET", f"/dagSources/{dag}", accept="text/plain"):
+                return False
+            tasks = self._rest.ask("GET", f"/dags/{dag}/tasks")["tasks"]
         except NotFound:
             return False
+        groups = [self._manifest.group(name) for name in timetable.groups]
+        return {t["task_id"]: set(t["downstream_task_ids"]) for t in tasks} == {g.name: {o.name for o in groups if g.name in o.waits} for g in groups}
 
-    def _refuse_broken(self, dag: str) -> None:
-        found = self._rest.ask("GET", f"/importErrors?filename_pattern={quoted(dag)}.py")["import_errors"]
+    def _refuse_broken(self, timetable: Timetable) -> None:
+        found = self._rest.ask("GET", f"/importErrors?filename_pattern={quoted(module_name(timetable))}.py")["import_errors"]
         if found:
-            raise WorkFailed(f"Airflow at {self._rest.base} cannot read the DAG {dag}: {found[0]['stack_trace'][-500:]}")
+            raise WorkFailed(f"Airflow at {self._rest.base} cannot read the DAG {timetable.name}: {found[0]['stack_trace'][-500:]}")
 
     def start(self, assets: Sequence[str]) -> str:
         self.deploy()
