@@ -94,9 +94,11 @@ def land_python(told: Mapping[str, Any]) -> dict[str, float]:
 def land_spark(told: Mapping[str, Any]) -> dict[str, float]:
     log, schemas, lake = opened(told)
     url = f"spark://local[1]?memory=1g&spark.jars={jars(CONNECTOR)}"
-    sink = engine("sink", url)(url, Path(tempfile.mkdtemp(dir=told["folder"])), log, schemas, lake, PLAIN)
+    sinks = engine("sink", url)(url, Path(tempfile.mkdtemp(dir=told["folder"])))
+    sink = sinks.worker(log, schemas, lake, PLAIN)
     found = taken(told["rows"], lambda: void(sink.drain()))
     sink.close()
+    sinks.close()
     counted(lake, told["rows"])
     return found
 

@@ -44,7 +44,7 @@ PORTS = {
     "schemas": ("millstream.log.port:Schemas", "registry", "schemas of the log's records"),
     "source": ("millstream.ingest.port:SourceEngine", "", "what a stream is read from; chosen by the reader, not by a URL"),
     "files": ("millstream.lake.port:Files", "lake", "where the lake's files lie"),
-    "sink": ("millstream.lake.port:LandsStream", "sink", "what lands streams in the lake"),
+    "sink": ("millstream.lake.port:Sinks", "sink", "what lands streams in the lake"),
     "catalog": ("millstream.lake.port:Catalog", "catalog", "where other tools find the lake's tables by name"),
     "sql": ("millstream.transform.port:Sql", "compute", "what runs SQL"),
     "online": ("millstream.features.port:OnlineStore", "online", "features for serving"),

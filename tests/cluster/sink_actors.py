@@ -1,10 +1,14 @@
-"""Processes that land and are killed: `python sink_actors.py KIND KAFKA FOLDER ROWS [POINT TIMES]`; the last two say where, and the how manieth time there."""
+"""Processes that land and are killed: `python sink_actors.py KIND KAFKA FOLDER ROWS [POINT TIMES]`.
+
+With a point they land what there is, and die when they come there the how manieth time; else they land for ever. `up-PID` in the folder says that one has begun.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from sink_world import World
@@ -27,8 +31,12 @@ def main() -> None:
     kind, kafka, folder, rows, *point = sys.argv[1:]
     if point:
         at_point(point[0], int(point[1]))
-    world = World(kafka, Path(folder))
-    print("landed", world.drain(kind, int(rows)).records, flush=True)
+    sink = World(kafka, Path(folder)).sink(kind, int(rows))
+    Path(folder, f"up-{os.getpid()}").touch()
+    sink.drain()
+    while not point:
+        sink.drain()
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":

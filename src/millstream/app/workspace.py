@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from millstream.features.port import OnlineStore
     from millstream.ingest.port import SourceEngine
     from millstream.lake.lake import Lake
-    from millstream.lake.port import Catalog, Files, LandsStream
+    from millstream.lake.port import Catalog, Files, LandsStream, Sinks
     from millstream.lake.sink import SinkLimits
     from millstream.lake.table import LakeTable
     from millstream.log.port import Log, Schemas
@@ -151,14 +151,16 @@ class Workspace:
             made[endpoint.decisions] = decisions_stream(endpoint, self.project.params)
         return made
 
+    @cached_property
+    def sinks(self) -> Sinks:
+        return self._engine("sink", self.settings.sink, self.folder / "scratch")
+
     def sink(self, stream: Stream[Any], limits: SinkLimits | None = None) -> LandsStream:
         """A worker that lands the stream; the caller's to close."""
         from millstream.log.envelope import topic_of
 
         topic_of(self.log, self.schemas, stream)
-        url = self.settings.sink
-        made: LandsStream = engine("sink", url)(url, self.folder / "scratch", self.log, self.schemas, self.lake, stream, limits=limits)
-        return made
+        return self.sinks.worker(self.log, self.schemas, self.lake, stream, limits)
 
     def definition(self, features: Features) -> Definition:
         from millstream.features.define import define

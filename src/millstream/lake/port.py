@@ -1,7 +1,7 @@
 """Two ports of the lake.
 
 Files: where the tables live. Engine: `Engine(url: str)`, the `lake` of the profile.
-Landing: what brings a stream from the log into its table. Engine: `Engine(url, folder, log, schemas, lake, stream, limits=None)`, the `sink` of the profile.
+Sinks: what brings streams from the log into their tables. Engine: `Engine(url: str, folder: Path)`, the `sink` of the profile.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
 import pyarrow as pa
 
 if TYPE_CHECKING:
+    from millstream.declare.stream import Stream
     from millstream.lake.batch import Progress
+    from millstream.lake.lake import Lake
+    from millstream.lake.landing import SinkLimits
+    from millstream.log.port import Log, Schemas
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,22 @@ class LandsStream(Protocol):
 
     def close(self) -> None:
         """Let go; what has not landed is for the next worker."""
+        ...
+
+
+class Sinks(Protocol):
+    """Makes workers, and keeps what they share until it is closed. Safe for several threads. `folder` is for files of its own."""
+
+    def worker(self, log: Log, schemas: Schemas, lake: Lake, stream: Stream[Any], limits: SinkLimits | None = None) -> LandsStream:
+        """One more worker of a stream that has its topic; the caller's to close.
+
+        Raises:
+            ConfigError: The log is none that it can read.
+        """
+        ...
+
+    def close(self) -> None:
+        """After its workers."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""The sink of this process, under the name that a profile gives it."""
+"""This process, as the sink port."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ from typing import Any
 from millstream.declare.errors import ConfigError
 from millstream.declare.stream import Stream
 from millstream.lake.lake import Lake
+from millstream.lake.landing import SinkLimits
 from millstream.lake.sink import Sink
 from millstream.log.port import Log, Schemas
 
 
-class LocalSink(Sink):
+class LocalSinks:
     """`sink = "local"`, which has no options."""
 
-    def __init__(self, url: str, folder: Path, log: Log, schemas: Schemas, lake: Lake, stream: Stream[Any], **more: Any) -> None:
+    def __init__(self, url: str, folder: Path) -> None:
         if url != "local":
             raise ConfigError(f'sink = "{url}": write sink = "local", which has no options')
-        super().__init__(log, schemas, lake, stream, **more)
+
+    def worker(self, log: Log, schemas: Schemas, lake: Lake, stream: Stream[Any], limits: SinkLimits | None = None) -> Sink:
+        return Sink(log, schemas, lake, stream, limits=limits)
+
+    def close(self) -> None:
+        """Nothing is held."""

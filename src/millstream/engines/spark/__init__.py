@@ -8,6 +8,7 @@ kinds.py      DuckDB's types and Spark's                       values.py   param
 script.py     statements, planned                              work.py     one query at work, its batches
 executor.py   a user's function on an executor                shipped.py  what goes there with it: modules, packages
 relations.py  lake snapshots and Arrow data as views           scratch.py  the folder that goes with a query
-sink.py       `SparkSink`: micro-batches planned and committed   errand.py    what an executor does for it
+sinks.py      `SparkSinks`: workers that share one Spark       sink.py      `SparkSink`: micro-batches planned and committed
+errand.py     what an executor does for it
 session.py    the URL, the one Spark of a process, its errors
 """
