@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cli_project import process
+from export_project import project
 from orchestrated_project import OrchestratedProject, made
 
 from millstream.app.run.port import Orchestrator
 from millstream.app.run.runner import alone
+from millstream.app.run.schedule import Schedule
 from millstream.app.workspace import Workspace
 from millstream.declare.errors import Busy
 from millstream.declare.registry import engine
@@ -36,8 +41,6 @@ class TestLocalOrchestrator(OrchestratedProject):
         run_id = orchestrator.start(self.assets(ws))
         while (doc := ws.state.get("run", run_id)) is None or doc.value["status"] != "running":
             time.sleep(0.01)
-        import os
-
         os.kill(doc.value["pid"], signal.SIGKILL)
         assert self.ended(orchestrator, run_id).status == "killed"
         assert self.ended(orchestrator, orchestrator.start(self.assets(ws))).status == "finished"
@@ -61,3 +64,16 @@ def test_detached_and_shown(tmp_path: Path) -> None:
     assert (row["run"], row["status"], row["made"]) == (name, "finished", 3)
     refused = process(folder, "run", "--detach", "--force")
     assert (refused.code, "leave --force" in refused.err) == (2, True)
+
+
+def test_cron_lines_are_left_to_an_orchestrator_that_keeps_time(tmp_path: Path) -> None:
+    rides = project(tmp_path / "rides", 50)
+    assert process(rides, "ingest").code == 0
+    with Workspace.open(str(rides)) as ws:
+        before, now, stop = len(ws.state.list("run")), datetime.now(UTC), threading.Event()
+        for schedule in (Schedule(ws, assets=False), Schedule(ws)):
+            schedule.tick(now, stop)  # seen for the first time: due from now on
+            schedule.tick(now + timedelta(days=8), stop)
+            made = ws.lake.exists("days") and ws.lake.exists("weeks")
+            assert made == schedule._assets
+        assert len(ws.state.list("run")) > before

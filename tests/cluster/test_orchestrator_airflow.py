@@ -25,7 +25,7 @@ from millstream.app.cluster import Cluster
 from millstream.app.cluster.airflow import USER, dags, environment_of_its_own
 from millstream.app.run.port import Orchestrator, Run
 from millstream.app.workspace import Workspace
-from millstream.declare.errors import ConfigError, Unreachable, UsageError, WorkFailed
+from millstream.declare.errors import ConfigError, NotFound, Unreachable, UsageError, WorkFailed
 from millstream.engines.airflow.orchestrator import AirflowOrchestrator
 from millstream.lake.verify import verify
 
@@ -187,6 +187,28 @@ def test_a_project_that_has_changed_is_deployed_anew(folder: Path, airflow: str)
             assert found.status == "finished", text
             steps = ws.state.list("step", prefix=f"{run_id}/")
             assert [doc.value["attempt"] for doc in steps] == [1], text  # an older DAG file's step would refuse, and be tried no more
+
+
+def test_up_leaves_the_timetables_to_airflow(folder: Path, airflow: str) -> None:
+    scheduled = "\nms.table('daily', 'select ride from rides', schedule='@daily')\n"
+    (folder / "taxi.py").write_text((folder / "taxi.py").read_text(encoding="utf-8") + scheduled, encoding="utf-8")
+    words = [sys.executable, "-m", "millstream", "--project", str(folder), "--set", f"orchestrator={airflow}", "up", "--no-console"]
+    with subprocess.Popen(words) as up, Workspace.open(str(folder), None, {"orchestrator": airflow}) as ws:
+        try:
+            found = until(lambda: [r for r in runs(ws) if "__daily/" in r.run_id and r.ended])
+            assert found[0].status == "finished"
+            assert ws.lake.table("daily").rows() == 100
+        finally:
+            up.terminate()
+            assert up.wait(60) == 0
+
+
+def runs(ws: Workspace) -> list[Run]:
+    """None while Airflow knows no DAG of the project."""
+    try:
+        return ws.orchestrator.runs(10)
+    except NotFound:
+        return []
 
 
 def test_dag_files_by_themselves(folder: Path, tmp_path: Path, airflow: str) -> None:
