@@ -206,13 +206,13 @@ def read(file: Path) -> Manifest:
         told = json.loads(file.read_bytes())
         body, sha = told["manifest"], told["sha256"]
     except FileNotFoundError:
-        raise NotFound(f"no manifest {file}; export it again: millstream export airflow {file.parent}") from None
+        raise NotFound(f"no manifest {file}; export it again: millstream export (airflow, luigi, oozie)") from None
     except (ValueError, TypeError, KeyError) as error:
-        raise Corrupt(f"{file} is no manifest ({error}); export it again: millstream export airflow {file.parent}") from None
+        raise Corrupt(f"{file} is no manifest ({error}); export it again: millstream export (airflow, luigi, oozie)") from None
     if hashlib.sha256(_canonical(body)).hexdigest() != sha:
-        raise Corrupt(f"{file} was changed after it was exported: its contents do not have its hash; export it again: millstream export airflow {file.parent}")
+        raise Corrupt(f"{file} was changed after it was exported, by its hash; export it again: millstream export (airflow, luigi, oozie)")
     if body.pop("format") != FORMAT:
-        raise ConfigError(f"{file} was written by another version of Millstream; export it again: millstream export airflow {file.parent}")
+        raise ConfigError(f"{file} was written by another version of Millstream; export it again: millstream export (airflow, luigi, oozie)")
     groups = tuple(_group(group) for group in body["groups"])
     timetables = tuple(Timetable(t["name"], t["line"], tuple(t["groups"])) for t in body["timetables"])
     return Manifest(body["project"], groups, timetables, body["code"])

@@ -32,7 +32,7 @@ def check_code(manifest: Manifest, root: Path) -> None:
         shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
         raise UsageError(
             f"the project in {root} is not the one that was exported; changed since: {shown}. "
-            "Export it again (millstream export airflow DIR), or go back to the code of the manifest"
+            "Export it again (millstream export), or go back to the code of the manifest"
         )
 
 
