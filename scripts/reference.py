@@ -310,7 +310,7 @@ def engines() -> str:
 
 def _lacks(port: str, engines: Sequence[Any], suite: str) -> list[str]:
     """What a port's engines may lack: a row a promise, and the cause where one does."""
-    from millstream.declare.contract import promises
+    from millstream.declare.gaps import promises
 
     may = promises(getattr(import_module(suite), f"{port.capitalize()}Contract", object))
     if not may:

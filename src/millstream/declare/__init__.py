@@ -11,4 +11,5 @@ facts.py        texts judged once             cache.py  and remembered by their 
 expression.py   the one expression language   scalar.py  its subset, node by node    kernel.py  what its closures call
 settings.py     layered settings, pure        errors.py  the error tree              pages.py  a page for each code
 registry.py     from a URL to an engine       port.py  the state port                contract.py  the suite its engines pass
+gaps.py         what an engine may lack, named and held to it
 """

@@ -20,6 +20,7 @@ VERBS = {
     "run": ("work", "Bring assets up to date; what is unchanged is skipped."),
     "ingest": ("work", "Read the project's file sources into the log and the lake."),
     "up": ("work", "Run everything continuously, under a supervisor."),
+    "part": ("work", "Run one part of `up` by itself, on a machine of its own."),
     "export": ("export", "Write the project as jobs of Airflow, or of another orchestrator."),
     "run-step": ("export", "One step of an exported project, as an orchestrator's task runs it."),
     "sql": ("look", "Query the lake with SQL, read-only."),
@@ -35,7 +36,6 @@ VERBS = {
     "cluster": ("cluster", "Real engines on this machine: start, watch, kill, stop."),
     "completion": ("project", "Print the shell's completion script."),
 }
-HIDDEN = {"part": ("work", "One part of `up`.")}
 
 
 class Verbs(click.Group):
@@ -45,7 +45,7 @@ class Verbs(click.Group):
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        place = VERBS.get(name) or HIDDEN.get(name)
+        place = VERBS.get(name)
         if place is None:
             return None
         return getattr(import_module(f"millstream.app.cli.{place[0]}"), name.replace("-", "_"))

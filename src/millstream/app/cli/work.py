@@ -222,12 +222,16 @@ def up(context: Context, no_console: bool) -> None:
     supervise(ws, console=not no_console, say=context.err.print)
 
 
-@click.command(hidden=True)
-@click.argument("name")
+@click.command()
+@click.argument("name", metavar="serve|features|sinks|sources|schedule|console")
 @click.option("--watched", is_flag=True, help="Stop when standard input ends: `up`, which holds the other end, is gone.")
 @pass_context
 def part(context: Context, name: str, watched: bool) -> None:
-    """Run one part of `up` until it is told to stop."""
+    """Run one part of `up` until it is told to stop, for a process manager that starts each by itself.
+
+    serve: the collector and the endpoints. features: their features, kept up to date. sinks: streams from the log into the lake. sources: watched folders.
+    schedule: outcomes, scheduled assets, monitors. console: pages for a browser.
+    """
     from millstream.app.parts import PARTS
     from millstream.app.supervise import stop_with_supervisor
 
