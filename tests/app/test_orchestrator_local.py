@@ -23,6 +23,9 @@ from millstream.declare.errors import Busy
 from millstream.declare.registry import engine
 
 
+pytestmark = pytest.mark.timeout(300)  # many processes, one after the other
+
+
 class TestLocalOrchestrator(OrchestratedProject):
     @pytest.fixture
     def ws(self, tmp_path: Path) -> Iterator[Workspace]:  # type: ignore[override]

@@ -22,6 +22,8 @@ from millstream.app.workspace import Workspace
 from millstream.declare.errors import Fenced
 from millstream.lake import points
 
+pytestmark = pytest.mark.timeout(300)  # many processes, one after the other
+
 ACTOR = """
 import sys, time
 from pathlib import Path
