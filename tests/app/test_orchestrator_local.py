@@ -22,7 +22,6 @@ from millstream.app.workspace import Workspace
 from millstream.declare.errors import Busy
 from millstream.declare.registry import engine
 
-
 pytestmark = pytest.mark.timeout(300)  # many processes, one after the other
 
 
