@@ -116,7 +116,7 @@ def work(ha_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Itera
     run = made.start()
     assert run.wait(900) == 0, (made.folder / "run.log").read_text()[-3000:]
     made.seconds = time.monotonic() - began  # type: ignore[attr-defined]
-    made.proof(-1)
+    made.proof(made.version() - 1)
     yield made
     ha_cluster.up(["yarn", "hdfs"], ha=True)
 
