@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from millstream.declare.errors import DefinitionError, WorkFailed
-from millstream.declare.event import ENVELOPE, OFFSET, PARTITION, Kind
+from millstream.declare.event import Kind
 from millstream.declare.expression import compile as compile_expression
 from millstream.declare.stream import Stream
 from millstream.declare.training_set import TrainingSet
-from millstream.features.outcome import OutcomeSql, fields_of, outcome_sql
+from millstream.features.outcome import OutcomeSql, outcome_sql
 from millstream.train import dataset as sets
-from millstream.train.matrix import kind_of
+from millstream.train import spine as spines
 from millstream.train.pinned import to_json
 from millstream.train.reuse import holds_until
 
@@ -53,7 +53,7 @@ class Builder:
         stored = sets.latest(self.name, self.lake)
         if stored is not None and stored.fingerprint == fingerprint:
             return stored
-        self.fields = self._fields(pinned)
+        self.fields = spines.fields(self.set.at, pinned[self.set.at.name].schema)
         self._check_names()
         self.report(0, _STEPS, "moments")
         spine = self._spine(pinned, ripe_us)
@@ -85,13 +85,6 @@ class Builder:
         told = [sets.FORMAT, sets.definition_of(self.set, self.params, self.mode), inputs, None if until is not None and until <= ripe_us else ripe_us]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
-    def _fields(self, pinned: Mapping[str, LakeTable]) -> dict[str, Kind]:
-        at = self.set.at
-        if isinstance(at, Stream):
-            return fields_of(at)
-        schema = pinned[at.name].schema
-        return {f.name: kind for f in schema if f.name not in ENVELOPE and (kind := kind_of(f.type)) is not None}
-
     def _check_names(self) -> None:
         made = [*self.labels, *self.set.derive, *(c for use in self.uses for c in use.taken())]
         twice = {name for name in made if made.count(name) > 1 or name in self.fields or name in (sets.ROW, sets.MOMENT, sets.SPLIT)}
@@ -106,18 +99,12 @@ class Builder:
 
     def _spine(self, pinned: Mapping[str, LakeTable], ripe_us: int) -> pa.Table:
         at, until = self.set.at, self._until_us()
-        time = at.schema.event_time if isinstance(at, Stream) else at.time
-        if time is None:
-            raise DefinitionError(f'training_set "{self.name}": the table "{at.name}" has no time, so its rows have no moment', place=self.set.place,
-                                  found="no @time header and no time=", mend='say which column is the moment: ms.table(..., time="...")', code="E145")  # fmt: skip
         bound = min(ripe_us, until) if until is not None else ripe_us
         chosen = ""
         if self.set.where is not None:
-            chosen = f" and ({compile_expression(self.set.where, self.fields, self.params, place=self.set.place, what=str(self.set)).sql})"
-        order = [time, PARTITION, OFFSET] if isinstance(at, Stream) else [time, *at.key, *(c for c in self.fields if c not in (time, *at.key))]
-        columns = ", ".join(f'"{name}"' for name in self.fields)
-        text = f"""select row_number() over (order by {", ".join(f'"{c}"' for c in order)}) - 1 as {sets.ROW}, "{time}" as {sets.MOMENT}, {columns}
-            from "{at.name}" where "{time}" < $bound{chosen}"""
+            condition = compile_expression(self.set.where, self.fields, self.params, place=self.set.place, what=str(self.set)).sql
+            chosen = f" and ({condition.replace('{', '{{').replace('}', '}}')})"
+        text = spines.query(at, self.fields, str(self.set), self.set.place, "{time} < $bound" + chosen)
         return self.sql.query(text, {at.name: pinned[at.name].snapshot()}, {"bound": _EPOCH + timedelta(microseconds=bound)}).read_all()
 
     def _labelled(self, spine: pa.Table, pinned: Mapping[str, LakeTable], ripe_us: int) -> tuple[pa.Table, dict[str, int]]:

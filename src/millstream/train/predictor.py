@@ -82,6 +82,10 @@ class Predictor:
                 rows = rows.append_column(name, pa.array([expression.evaluate(v) for v in values], _KINDS.get(expression.kind, pa.float64())))
         return self.scorer.matrix(self._given(rows))
 
+    def derived_sql(self) -> dict[str, str]:
+        """Derived column -> its expression in SQL, over the request's fields and the features."""
+        return {name: expression.sql for name, expression in self._derived.items()}
+
     def describe(self) -> dict[str, Any]:
         """The manifest, with the version's number, aliases and the form it predicts in."""
         return {"version": self.version.number, "aliases": list(self.version.aliases), "form": self.scorer.form, **self.manifest}

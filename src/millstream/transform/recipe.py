@@ -76,7 +76,7 @@ def _text(table: Table) -> tuple[str, tuple[str, ...]]:
         return contents.sql(table.contents), (table.contents.stream.name,)
     if table.sql is None:
         raise UsageError(
-            f'table "{table.name}" has no SQL' + (": it is made by a model, which train scores" if table.scoring else f"; write tables/{table.name}.sql")
+            f'table "{table.name}" has no SQL' + (": a model makes it (train/scoring.py)" if table.scoring else f"; write tables/{table.name}.sql")
         )
     return body(table.sql), dependencies(table.sql, table.file or "")
 

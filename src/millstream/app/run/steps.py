@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from millstream.declare.errors import NotFound
 from millstream.declare.features import Features
 from millstream.declare.model import Model
 from millstream.declare.source import FileReader, Source
@@ -20,6 +21,7 @@ from millstream.declare.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
+    from millstream.declare.model import Scoring
 
 
 class Report:
@@ -180,7 +182,7 @@ class _Recorded:
 
 
 class TableStep(_Recorded):
-    """A table in SQL, by a function, from a stream's contents, or by batch scoring."""
+    """A table in SQL, by a function, or from a stream's contents."""
 
     kind = "table"
 
@@ -206,6 +208,37 @@ class TableStep(_Recorded):
         changed = doc is not None and doc.value["definition"] != self.definition
         built = build(self.table, self.ws.lake, self.ws.sql, self.ws.project.params, full=changed or self.force)
         return Made(str(built.version), built.rows, built.bytes, note=built.kind)
+
+
+class ScoringStep(_Recorded):
+    """A table that a version of a model makes of the rows of a spine."""
+
+    kind = "table"
+
+    def __init__(self, ws: Workspace, table: Table, scoring: Scoring, upstream: tuple[str, ...]) -> None:
+        self.ws, self.table, self.scoring, self.name, self.upstream = ws, table, scoring, table.name, upstream
+
+    @property
+    def definition(self) -> str:
+        from millstream.train.scoring import definition_of
+
+        return definition_of(self.scoring)
+
+    def inputs(self) -> dict[str, str]:
+        """Of the model the version that the reference means now: an alias may move without a training."""
+        model = self.scoring.ref.model.name
+        try:
+            version = str(self.ws.tracking.version(model, self.scoring.ref.version).number)
+        except NotFound:
+            version = ""
+        return {**super().inputs(), model: version}
+
+    def make(self, report: Report) -> Made:
+        from millstream.train.scoring import score
+
+        made = score(self.table, self.ws.lake, self.ws.sql, self.ws.tracking)
+        by = f"{self.scoring.ref.model.name}@{made.model_version}"
+        return Made(str(made.version), made.rows, note=f"{by} had scored them" if made.reused else f"scored by {by}")
 
 
 class FeaturesStep(_Recorded):
@@ -304,7 +337,11 @@ def steps(ws: Workspace, *, until_us: int | None = None, model_params: Mapping[s
     for name in graph.order():
         noun = project.by_name.get(name)
         before = tuple(u for u in graph.upstream(name) if u in known)
-        if isinstance(noun, Table):
+        if isinstance(noun, Table) and noun.scoring is not None:
+            model = noun.scoring.ref.model
+            sources = [noun.scoring.spine.name, *(f.source.name for f in model.on.upstream() if isinstance(f, Features))]
+            made.append(ScoringStep(ws, noun, noun.scoring, tuple(dict.fromkeys([*sources, model.name]))))
+        elif isinstance(noun, Table):
             made.append(TableStep(ws, noun, before, force))
         elif isinstance(noun, Features):
             made.append(FeaturesStep(ws, noun, before))
