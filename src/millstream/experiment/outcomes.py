@@ -290,14 +290,8 @@ def _label(endpoint: Endpoint[Any, Any]) -> Outcome | None:
 
 def _last(table: LakeTable) -> Mapping[str, Any] | None:
     """What the newest refresh said of itself; None when its commit is gone."""
-    for version in range(table.version, -1, -1):
-        try:
-            told = table.metadata(version).get(META)
-        except NotFound:
-            return None
-        if told:
-            return dict(json.loads(told)) if isinstance(told, str) else dict(told)
-    return None
+    told = table.told(META)
+    return None if told is None else dict(told[1])
 
 
 def _fitted(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:

@@ -151,6 +151,17 @@ class LakeTable:
         except FileNotFoundError as error:
             raise NotFound(f'commit {version} of table "{self.name}" is not kept; the lake has {_span(self.files, self.name)}') from error
 
+    def told(self, key: str) -> tuple[int, Any] | None:
+        """What the newest commit that says this key says, and its version; None when no commit that is kept does. JSON given as text is read."""
+        for version in range(self.version, -1, -1):
+            try:
+                said = self.metadata(version).get(key)
+            except NotFound:  # the log's clean-up took the commit
+                return None
+            if said:
+                return version, json.loads(said) if isinstance(said, str) else said
+        return None
+
     def history(self, limit: int | None = None) -> list[dict[str, Any]]:
         """Commits still kept, newest first: version, operation, at (UTC, ISO), rows added, files added and removed, metadata."""
         kept = [v for v in deltalog.versions(self.files, self.name) if v <= self.version][::-1]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from millstream.declare.errors import DefinitionError, NotFound
+from millstream.declare.errors import DefinitionError
 from millstream.declare.event import Kind
 from millstream.declare.features import Aggregate, Feature, Features
 from millstream.declare.outcome import Outcome
@@ -94,15 +94,8 @@ def latest(name: str, lake: Lake) -> Dataset | None:
     """The set as last stored; None when it never was."""
     if not lake.exists(name):
         return None
-    table = lake.table(name)
-    for version in range(table.version, -1, -1):
-        try:
-            told = table.metadata(version).get(META)
-        except NotFound:  # the log's clean-up took the commit
-            return None
-        if told:
-            return read(json.loads(told) if isinstance(told, str) else told, version)
-    return None
+    told = lake.table(name).told(META)
+    return None if told is None else read(told[1], told[0])
 
 
 def read(told: Mapping[str, Any], version: int, *, reused: bool = True) -> Dataset:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import DefinitionError, NotFound, WorkFailed
+from millstream.declare.errors import DefinitionError, WorkFailed
 from millstream.declare.table import Table
 from millstream.train import predictor, spine
 
@@ -69,7 +69,7 @@ def score(table: Table, lake: Lake, sql: Sql, tracking: Tracking) -> Scored:
     pinned = {name: lake.table(name) for name in names}  # handles on one version each, whoever appends meanwhile
     made = _digest([definition_of(table.scoring), model.version.run_id, sorted((name, t.uuid, t.version) for name, t in pinned.items())])
     target = lake.table(table.name) if lake.exists(table.name) else None
-    if target is not None and _made(target) == made:
+    if target is not None and (told := target.told(META)) is not None and told[1]["made"] == made:
         return Scored(target.version, 0, model.version.number, True)
     rows = _Rows(table, model, pinned, lake, sql)
     target = target or lake.create(table.name, rows.schema)
@@ -79,18 +79,6 @@ def score(table: Table, lake: Lake, sql: Sql, tracking: Tracking) -> Scored:
 
 def _digest(told: object) -> str:
     return hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:16]
-
-
-def _made(table: LakeTable) -> str | None:
-    """What the newest scoring that the table's log still tells of was made from."""
-    for version in range(table.version, -1, -1):
-        try:
-            told = table.metadata(version).get(META)
-        except NotFound:  # the log's clean-up took the commit
-            return None
-        if told:
-            return str((json.loads(told) if isinstance(told, str) else told)["made"])
-    return None
 
 
 class _Rows:

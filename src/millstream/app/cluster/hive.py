@@ -28,6 +28,17 @@ rootLogger.appenderRef.out.ref=OUT
 """
 
 
+def configured(site: Site, settings: Mapping[str, object]) -> dict[str, str]:
+    """The files of a daemon of Hive: its own settings, and HDFS's."""
+    return {
+        "core-site.xml": xml(core_site(site, root(site))),
+        "hdfs-site.xml": xml(hdfs_site(site)),
+        "hive-site.xml": xml(settings),
+        "log4j.properties": LOGGING,
+        "log4j2.properties": LOG4J2,
+    }
+
+
 class Hive(Service):
     name = "hive"
     setting = "catalog"
@@ -37,13 +48,7 @@ class Hive(Service):
         return JAVA, JARS, PAGES, HIVE
 
     def files(self, site: Site) -> Mapping[str, str]:
-        return {
-            "core-site.xml": xml(core_site(site, root(site))),
-            "hdfs-site.xml": xml(hdfs_site(site)),
-            "hive-site.xml": xml(self._settings(site)),
-            "log4j.properties": LOGGING,
-            "log4j2.properties": LOG4J2,
-        }
+        return configured(site, self._settings(site))
 
     def _settings(self, site: Site) -> dict[str, object]:
         metastore = "org.apache.hadoop.hive.metastore"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from millstream.app.cluster import ask
-from millstream.app.cluster.hadoop import JARS, JAVA, LOGGING, PAGES, core_site, variables, xml
-from millstream.app.cluster.hdfs import hdfs_site, root
-from millstream.app.cluster.hive import HIVE, LOG4J2, uris
+from millstream.app.cluster.hadoop import JARS, JAVA, PAGES, variables
+from millstream.app.cluster.hdfs import root
+from millstream.app.cluster.hive import HIVE, configured, uris
 from millstream.app.cluster.jvm import OPENS, jvm
 from millstream.app.cluster.service import LOOPBACK, Daemon, Fetch, Once, Service, Site, Step
 
@@ -25,13 +25,7 @@ class HiveServer(Service):
         return JAVA, JARS, PAGES, HIVE, ask.IMPYLA
 
     def files(self, site: Site) -> Mapping[str, str]:
-        return {
-            "core-site.xml": xml(core_site(site, root(site))),
-            "hdfs-site.xml": xml(hdfs_site(site)),
-            "hive-site.xml": xml(self._settings(site)),
-            "log4j.properties": LOGGING,
-            "log4j2.properties": LOG4J2,
-        }
+        return configured(site, self._settings(site))
 
     def _settings(self, site: Site) -> dict[str, object]:
         return {
