@@ -226,15 +226,16 @@ class Shop:
         for idle in self.idle:
             idle.clear()
         self.going.clear()
-        self._until("the load stands still", lambda: all(idle.is_set() for idle in self.idle))
-        self._until("all is there", lambda: all(sent.landed and sent.applied for sent in self.batches) and self._asked() >= len(self.decisions))
-        assert not self.errors, self.errors[:3]
-        verified = subprocess.run([*self.words, "verify", "--json"], capture_output=True, text=True, timeout=300)
-        assert verified.returncode == 0, verified.stdout + verified.stderr
-        assert all(report["ok"] for report in json.loads(verified.stdout))
-        counts = self._counts()
-        self.going.set()
-        return counts
+        try:
+            self._until("the load stands still", lambda: all(idle.is_set() for idle in self.idle))
+            self._until("all is there", lambda: all(sent.landed and sent.applied for sent in self.batches) and self._asked() >= len(self.decisions))
+            assert not self.errors, self.errors[:3]
+            verified = subprocess.run([*self.words, "verify", "--json"], capture_output=True, text=True, timeout=300)
+            assert verified.returncode == 0, verified.stdout + verified.stderr
+            assert all(report["ok"] for report in json.loads(verified.stdout))
+            return self._counts()
+        finally:
+            self.going.set()
 
     def _asked(self) -> int:
         with suppress(MillstreamError, OSError):

@@ -18,7 +18,7 @@ LOAD = "1,000 events/s, 50 requests/s"
 HOW = "slowest event, posted to applied and landed"
 DOWN_S = 5.0
 """How long what has no second is away."""
-WATCHED_S = 30.0
+WATCHED_S = 20.0
 
 
 @pytest.fixture(scope="module")

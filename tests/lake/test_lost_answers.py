@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from millstream.declare.errors import Conflict, Unreachable
@@ -17,18 +19,23 @@ from millstream.engines.local.files import LocalFiles
 from millstream.lake import patience
 from millstream.lake.contract import ROWS, rows_in
 from millstream.lake.lake import Lake
+from millstream.lake.patience import Unanswered, answered
 from millstream.lake.table import LakeTable
 
 
 class FarFiles(LocalFiles):
     """Lost connections are Unreachable, as engines of stores elsewhere say."""
 
-    @contextlib.contextmanager
-    def errors(self) -> Iterator[None]:  # type: ignore[override]
-        try:
-            yield
-        except ConnectionResetError as error:
-            raise Unreachable("no answer") from error
+    within_s = 10.0
+
+    def call(self, work: Callable[[], Any]) -> Any:
+        def ask() -> Any:
+            try:
+                return work()
+            except ConnectionResetError as error:
+                raise Unreachable("no answer") from error
+
+        return answered(ask, self.within_s, "a far store")
 
 
 @pytest.fixture
@@ -106,3 +113,46 @@ def test_patience_ends(table: LakeTable, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(Unreachable):
         table.append(row(1), txns={"app": (None, 1)})
     assert len(tries) > 2 and table.refresh().version == 0
+
+
+def test_opening_that_does_not_come_back_is_done_anew(table: LakeTable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first call is stuck for ever, as with a driver that lost its server; the next one is answered."""
+    never, opened = threading.Event(), []
+
+    def stuck(*args: Any, **kwargs: Any) -> DeltaTable:
+        opened.append(1)
+        if len(opened) == 1:
+            never.wait()
+        return DeltaTable(*args, **kwargs)
+
+    monkeypatch.setattr(FarFiles, "within_s", 0.2)
+    monkeypatch.setattr("millstream.lake.table.DeltaTable", stuck)
+    assert table.refresh().version == 0 and len(opened) == 2
+    never.set()
+
+
+@pytest.mark.parametrize("lands", ["never", "before the next look", "after the next commit"])
+def test_a_commit_that_does_not_come_back_is_unknown_and_never_doubles(table: LakeTable, monkeypatch: pytest.MonkeyPatch, lands: str) -> None:
+    go, done = threading.Event(), threading.Event()
+    commit: Callable[..., Any] = table.delta.create_write_transaction
+
+    def stuck(*args: Any, **kwargs: Any) -> None:
+        go.wait()
+        with contextlib.suppress(Exception):
+            if lands != "never":
+                commit(*args, **kwargs)
+        done.set()
+
+    monkeypatch.setattr(FarFiles, "within_s", 0.2)
+    monkeypatch.setattr(table.delta, "create_write_transaction", stuck)
+    with pytest.raises(Unanswered, match="a far store has not answered for 0 s"):
+        table.append(row(1), txns={"app": (None, 1)})
+    if lands == "before the next look":
+        go.set()
+        assert done.wait(10)
+    again = table.refresh()
+    if again.position("app") is None:  # what every caller with a position does: look, and do what is not done
+        again.append(row(1), txns={"app": (None, 1)})
+    go.set()
+    assert done.wait(10)
+    assert [r["x"] for r in rows_in(table.refresh())] == [1] and table.refresh().position("app") == 1

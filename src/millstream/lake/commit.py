@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from millstream.declare.errors import Conflict, Full, Unreachable
 from millstream.lake import deltalog
-from millstream.lake.patience import Patience, patiently
+from millstream.lake.patience import Patience, Unanswered, patiently
 from millstream.lake.points import reach
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Commit:
             reach("commit.ready")
             try:
                 with mapped(table):
-                    self._try(moves or {ONCE: (table.position(ONCE) or 0) + 1})
+                    table.files.call(partial(self._try, moves or {ONCE: (table.position(ONCE) or 0) + 1}))
                 return
             except Conflict:
                 if self.landed(before) is not None:
@@ -60,6 +61,8 @@ class Commit:
                 asked(table.files, table.delta.update_incremental)  # no position of ours, so any other commit may come first
                 if table.schema != columns or table.version == before:
                     raise
+            except Unanswered:
+                raise  # it holds the handle, and may land yet: whoever opens the table again finds out
             except Unreachable:
                 if self.landed(before) is not None:
                     return
@@ -91,21 +94,20 @@ class Commit:
         return None
 
 
-def asked(files: Files, work: Callable[[], T]) -> T:
-    """What delta-rs answers about these files, waiting for a store that does not."""
+def asked(files: Files, work: Callable[[], T], *, anew: bool = False) -> T:
+    """What delta-rs answers about these files, waiting for a store that does not.
 
-    def ask() -> T:
-        with files.errors():
-            return work()
-
-    return patiently(ask)
+    Args:
+        anew: The work makes all that it uses, so that it may be done again when it did not come back.
+    """
+    return patiently(lambda: files.call(work), (lambda: None) if anew else None)
 
 
 @contextmanager
 def mapped(table: LakeTable) -> Iterator[None]:
     """delta-rs' refusals as ours. Any other error leaves the outcome unknown, and comes through as it is."""
     try:
-        with room(table.name), table.files.errors():
+        with room(table.name):
             yield
     except (CommitFailedError, SchemaMismatchError) as error:
         raise Conflict(f'table "{table.name}": another commit came first ({error}); open it again') from error

@@ -1,7 +1,8 @@
-"""Waiting out a store that does not answer: a namenode that fails over, a datanode that has just died."""
+"""Waiting out a store that does not answer: a namenode that fails over, a datanode that has just died. And not waiting for ever."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -37,12 +38,51 @@ class Patience:
         return True
 
 
-def patiently(work: Callable[[], T]) -> T:
-    """What `work` returns; it is done again while it raises Unreachable, for `PATIENCE` in all, so it must be such that it may be done twice."""
+class Unanswered(Unreachable):
+    """A call has not come back. What it was made with may be stuck with it, and it may still take effect."""
+
+
+def answered(work: Callable[[], T], within_s: float, what: str) -> T:
+    """What `work` returns, if it does so in time. A driver without a limit of its own waits for ever for an answer that died with its server (seen
+    with hdfs-native 0.13, a namenode killed in the middle of a call).
+
+    Raises:
+        Unanswered: It did not; its thread is left behind, waiting.
+    """
+    said: list[T] = []
+    failed: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            said.append(work())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=ask, name=f"asks {what}", daemon=True)
+    thread.start()
+    thread.join(within_s)
+    if failed:
+        raise failed[0]
+    if not said:
+        raise Unanswered(f"{what} has not answered for {within_s:.0f} s")
+    return said[0]
+
+
+def patiently(work: Callable[[], T], renew: Callable[[], None] | None = None) -> T:
+    """What `work` returns; it is done again while it raises Unreachable, for `PATIENCE` in all, so it must be such that it may be done twice.
+
+    Args:
+        renew: Makes anew what a call that was not answered may have left stuck; then it is done once more. None: it is not done again.
+    """
     patience = Patience()
     while True:
         try:
             return work()
+        except Unanswered:
+            if renew is None:
+                raise
+            renew()
+            renew = None
         except Unreachable:
             if not patience.wait():
                 raise

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
     from millstream.lake.lake import Lake
     from millstream.lake.landing import SinkLimits
     from millstream.log.port import Log, Schemas
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,9 @@ class Files(Protocol):
         """delta-rs storage options."""
         ...
 
-    def errors(self) -> AbstractContextManager[None]:
-        """delta-rs' errors about this store, as ours: Unreachable when another try may go well, Full, ConfigError. Any other comes through as it is."""
+    def call(self, work: Callable[[], T]) -> T:
+        """What a call of delta-rs on this store returns. Its errors about the store as ours: Unreachable when another try may go well (Unanswered when
+        it did not come back in the store's time, and holds what it was made with), Full, ConfigError. Any other comes through as it is."""
         ...
 
     def create(self, path: str) -> BinaryIO:

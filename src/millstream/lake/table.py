@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -57,7 +58,9 @@ class LakeTable:
         """
         what = f'table "{name}"' + ("" if version is None else f" at version {version}")
         try:
-            table = cls(files, name, asked(files, lambda: DeltaTable(f"{files.root}/{name}", version=version, storage_options=dict(files.options) or None)))
+            table = cls(
+                files, name, asked(files, lambda: DeltaTable(f"{files.root}/{name}", version=version, storage_options=dict(files.options) or None), anew=True)
+            )
         except TableNotFoundError as error:
             raise NotFound(f"{what} is not in the lake {files.root}") from error
         except DeltaError as error:
@@ -262,8 +265,8 @@ class LakeTable:
                 return table
             before = table.version
             try:
-                with self.files.errors():
-                    table.delta.alter.add_columns(list(DeltaSchema.from_arrow(pa.schema(missing)).fields), post_commithook_properties=HOOKS_OFF)
+                columns = list(DeltaSchema.from_arrow(pa.schema(missing)).fields)
+                self.files.call(partial(table.delta.alter.add_columns, columns, post_commithook_properties=HOOKS_OFF))
             except CommitFailedError:
                 continue
             except Unreachable:  # opening it again waits for the store, and tells what became of this try

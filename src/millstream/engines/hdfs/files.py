@@ -15,11 +15,13 @@ from millstream.engines.hdfs import webhdfs
 from millstream.engines.hdfs.errors import mapped, mapped_delta
 from millstream.engines.hdfs.place import Place
 from millstream.engines.hdfs.streams import Download, Sent, Upload
-from millstream.lake.patience import Patience, patiently
+from millstream.lake.patience import Patience, Unanswered, answered, patiently
 
 T = TypeVar("T")
 _OURS = {"dfs.client.failover.max.attempts": "3", "dfs.client.failover.sleep.base.millis": "50", "dfs.client.failover.sleep.max.millis": "200"}
 """The driver asks each namenode (0 attempts: one of them only), and soon gives up; how long to ask again is for `lake/patience.py` to say."""
+_SLOWEST = 1e6
+"""Bytes a second; a transfer has so much longer."""
 _MINE = "is already the current lease holder"  # in the namenode's words
 
 
@@ -52,6 +54,9 @@ class HdfsFiles:
     def _open(self, place: Place) -> None:
         self._place = place
         self._unforked()
+        self._connect()
+
+    def _connect(self) -> None:
         with mapped(self.root):
             self._driver = Client(f"hdfs://{self._place.authority}", {**self._place.config, **_OURS})
 
@@ -77,15 +82,15 @@ class HdfsFiles:
     def options(self) -> Mapping[str, str]:
         return {**self._place.config, **_OURS}
 
-    def errors(self) -> AbstractContextManager[None]:
-        return mapped_delta(self.root)
+    def call(self, work: Callable[[], T]) -> T:
+        return self._answered(work, mapped_delta)
 
     def create(self, path: str) -> BinaryIO:
         target = self._at(path)
         first: list[Sent] = [self._new(target)]
 
-        def send(copy: Callable[[Sent], None]) -> None:
-            self._ask(lambda: copy(first.pop() if first else self._client.create(target, WriteOptions(overwrite=True))))
+        def send(copy: Callable[[Sent], None], size: int) -> None:
+            self._ask(lambda: copy(first.pop() if first else self._client.create(target, WriteOptions(overwrite=True))), size)
 
         return cast(BinaryIO, Upload(send))
 
@@ -94,14 +99,15 @@ class HdfsFiles:
         patience, asked = Patience(), False
         while True:
             try:
-                with mapped(self.root):
-                    return self._client.create(target, WriteOptions(overwrite=False, create_parent=True))
+                return self._answered(lambda: self._client.create(target, WriteOptions(overwrite=False, create_parent=True)), mapped)
             except FileExistsError as error:
                 if not (asked and _MINE in str(error)):
                     raise FileExistsError(f"{self._place.root}: {str(error).partition(chr(10))[0]}") from None
                 return self._ask(lambda: self._client.create(target, WriteOptions(overwrite=True)))  # an earlier try landed, its answer was lost
-            except Unreachable:
+            except Unreachable as error:
                 asked = True
+                if isinstance(error, Unanswered):
+                    self._connect()
                 if not patience.wait():
                     raise
 
@@ -112,15 +118,12 @@ class HdfsFiles:
 
         def fetch(offset: int, length: int) -> bytes:
             def once() -> bytes:
-                if not held:
-                    held.append(self._client.read(target))  # where its blocks are by now
-                try:
-                    return held[0].read_range(offset, length)
-                except Exception:
-                    held.clear()
-                    raise
+                mine = held.pop() if held else self._client.read(target)  # where its blocks are by now; one that fails or is stuck is not used again
+                found = mine.read_range(offset, length)
+                held[:] = [mine]
+                return found
 
-            return self._ask(once)
+            return self._ask(once, length)
 
         return cast(BinaryIO, Download(fetch, len(reader)))
 
@@ -158,14 +161,16 @@ class HdfsFiles:
             self._ask(lambda: self._client.mkdirs(target, create_parent=True))
             patiently(lambda: webhdfs.set_policy(self._place.web(), target, policy))
 
-    def _ask(self, work: Callable[[], T]) -> T:
-        """What HDFS answers, waiting for one that does not."""
+    def _ask(self, work: Callable[[], T], size: int = 0) -> T:
+        """What HDFS answers, waiting for one that does not. `size`: bytes that go with it."""
+        return patiently(lambda: self._answered(work, mapped, size), self._connect)
 
+    def _answered(self, work: Callable[[], T], errors: Callable[[str], AbstractContextManager[None]], size: int = 0) -> T:
         def ask() -> T:
-            with mapped(self.root):
+            with errors(self.root):
                 return work()
 
-        return patiently(ask)
+        return answered(ask, self._place.timeout_s + size / _SLOWEST, f"HDFS {self.root}")
 
     def _at(self, path: str) -> str:
         """Where it is; a path that would leave the root is a mistake of the caller."""

@@ -1,7 +1,7 @@
 """`hdfs://AUTHORITY/PATH?OPTIONS`: where the lake is, and how its namenodes are found.
 
 Options: `conf=FOLDER` (of core-site.xml and hdfs-site.xml; else HADOOP_CONF_DIR, else HADOOP_HOME/etc/hadoop), `namenodes=HOST:PORT,HOST:PORT`
-(of a nameservice, without any such folder), `ec=POLICY` and `ec.TABLE=POLICY` (erasure coding of all new tables, of one), and any of
+(of a nameservice, without any such folder), `timeout=60s` (of a call that does not come back), `ec=POLICY` and `ec.TABLE=POLICY` (erasure coding of all new tables, of one), and any of
 Hadoop's own keys that hdfs-native knows, `dfs.client.use.datanode.hostname=true`.
 """
 
@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+from millstream.declare.duration import micros
 from millstream.declare.errors import ConfigError
 
-_KNOWN = "conf, namenodes, ec, ec.TABLE, and Hadoop's keys (dfs.*, fs.*, hadoop.*)"
+_KNOWN = "conf, namenodes, timeout, ec, ec.TABLE, and Hadoop's keys (dfs.*, fs.*, hadoop.*)"
 _FILES = ("core-site.xml", "hdfs-site.xml")
 REPLICATION = "replication"
 """`ec.TABLE=replication`: this table is not erasure-coded, whatever the others are."""
@@ -32,12 +33,14 @@ class Place:
         path: Absolute, without a slash at its end; "" for the root of the file system.
         config: Hadoop's keys, as both drivers are given them.
         ec: Table -> erasure coding policy; "" for all others.
+        timeout_s: After which a call that has not come back is given up.
     """
 
     authority: str
     path: str
     config: Mapping[str, str] = field(default_factory=dict)
     ec: Mapping[str, str] = field(default_factory=dict)
+    timeout_s: float = 60.0
 
     @property
     def root(self) -> str:
@@ -59,9 +62,13 @@ class Place:
                 ec[key[3:]] = value
             elif key.startswith(("dfs.", "fs.", "hadoop.")):
                 config[key] = value
-            elif key not in ("conf", "namenodes"):
+            elif key not in ("conf", "namenodes", "timeout"):
                 raise ConfigError(f'lake = "{url}": no option "{key}"; known: {_KNOWN}')
-        return cls(parts.netloc, parts.path.rstrip("/"), config, ec)
+        try:
+            timeout_s = micros(given["timeout"]) / 1e6 if "timeout" in given else 60.0
+        except ValueError as error:
+            raise ConfigError(f'lake = "{url}": {error}') from None
+        return cls(parts.netloc, parts.path.rstrip("/"), config, ec, timeout_s)
 
     def policy(self, table: str) -> str | None:
         """The erasure coding policy that the table's folder is to have; None: replicated, or whatever the folder above has."""

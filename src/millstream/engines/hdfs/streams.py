@@ -27,12 +27,12 @@ class Upload(tempfile.SpooledTemporaryFile[bytes]):
     sent again. `close` returns when every datanode of the last block has acknowledged and the namenode has closed the file.
 
     Args:
-        send: Called with a function that copies everything into an open file; may call it more than once.
+        send: Called with a function that copies everything into an open file, and the bytes that it will be; may call it more than once.
     """
 
-    def __init__(self, send: Callable[[Callable[[Sent], None]], None]) -> None:
+    def __init__(self, send: Callable[[Callable[[Sent], None], int], None]) -> None:
         super().__init__(IN_MEMORY)
-        self._send: Callable[[Callable[[Sent], None]], None] | None = send
+        self._send: Callable[[Callable[[Sent], None], int], None] | None = send
 
     def __exit__(self, *error: object) -> None:
         self.close()  # the base class closes what is inside only
@@ -41,7 +41,7 @@ class Upload(tempfile.SpooledTemporaryFile[bytes]):
         send, self._send = self._send, None
         try:
             if send is not None:
-                send(self._copy)
+                send(self._copy, self.seek(0, os.SEEK_END))
         finally:
             super().close()
 

@@ -6,9 +6,9 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from millstream.declare.errors import UsageError
 
@@ -21,6 +21,9 @@ else:
 
     def _flush(handle: int) -> None:
         os.fsync(handle)
+
+
+T = TypeVar("T")
 
 
 class LocalFiles:
@@ -41,8 +44,8 @@ class LocalFiles:
     def options(self) -> Mapping[str, str]:
         return {}
 
-    def errors(self) -> contextlib.AbstractContextManager[None]:
-        return contextlib.nullcontext()
+    def call(self, work: Callable[[], T]) -> T:
+        return work()
 
     def create(self, path: str) -> BinaryIO:
         target = self._at(path)
