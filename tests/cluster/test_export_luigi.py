@@ -56,6 +56,7 @@ def test_a_run_is_gone_on_with_and_not_done_twice(rides: Path) -> None:
     assert millstream(rides, "verify").code == 0
 
 
+@pytest.mark.long
 def test_what_failed_is_tried_under_the_next_number(rides: Path) -> None:
     model = rides / "taxi.py"
     whole = model.read_text()

@@ -55,7 +55,7 @@ DEATHS: dict[str, tuple[Callable[[Shop], list[str]], str, bool]] = {
 }
 
 
-ALWAYS = ("partition leader", "active namenode", "redis")
+ALWAYS = ("partition leader", "active namenode")
 """Those of `make test-cluster`; `make test-faults` runs them all."""
 
 

@@ -134,6 +134,7 @@ def goes_on(work: Work, told: Callable[[Fault], None], killed: str, die: Callabl
     told(Fault(killed, UNDER, max(0.0, took - usual), f"the run took so much longer than {usual:.0f} s", work.proof(before)))
 
 
+@pytest.mark.long
 def test_the_active_resource_manager_dies(work: Work, fault_told: Callable[[Fault], None]) -> None:
     leader = work.cluster.leader("resourcemanager")
     goes_on(work, fault_told, f"the active resource manager ({leader})", lambda: work.cluster.kill(leader))

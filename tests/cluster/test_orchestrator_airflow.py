@@ -134,6 +134,7 @@ def test_a_worker_that_is_killed_in_a_task(folder: Path, airflow: str, cluster: 
             cluster.restart(worker)
 
 
+@pytest.mark.long
 @pytest.mark.fault
 def test_a_supervisor_that_is_killed_leaves_no_second_commit(folder: Path, airflow: str, fault_told: Callable[[Fault], None]) -> None:
     ws, run_id = slow_run(folder, airflow)
@@ -153,6 +154,7 @@ def test_a_supervisor_that_is_killed_leaves_no_second_commit(folder: Path, airfl
         until(lambda: not jobs(folder))
 
 
+@pytest.mark.long
 @pytest.mark.fault
 def test_a_task_that_is_killed_takes_its_step_along(folder: Path, airflow: str) -> None:
     ws, run_id = slow_run(folder, airflow)
@@ -166,6 +168,7 @@ def test_a_task_that_is_killed_takes_its_step_along(folder: Path, airflow: str) 
         proven(ws, run_id, 2)
 
 
+@pytest.mark.long
 def test_a_run_that_is_given_up_ends_its_step(folder: Path, airflow: str) -> None:
     ws, run_id = slow_run(folder, airflow)
     with ws:
@@ -211,6 +214,7 @@ def runs(ws: Workspace) -> list[Run]:
         return []
 
 
+@pytest.mark.long
 def test_dag_files_by_themselves(folder: Path, tmp_path: Path, airflow: str) -> None:
     """`dag.test()`, in Airflow's environment, on a database of its own."""
     out = tmp_path / "dags"

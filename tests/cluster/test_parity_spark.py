@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from spark_world import SPARK
 
 from millstream.app.cli.main import cli
@@ -13,6 +14,7 @@ from millstream.engines.spark.sql import SparkSql
 from millstream.templates import create
 
 
+@pytest.mark.long  # the tutorial does it too
 def test_the_quickstart_is_the_same(tmp_path: Path) -> None:
     create("quickstart", tmp_path / "start")
     cli.main(["--project", str(tmp_path / "start"), "run", "visits", "orders", "+visits", "+orders"], standalone_mode=False)

@@ -17,6 +17,7 @@ from test_log_kafka import emptied
 
 from millstream.declare.errors import Unreachable
 
+pytestmark = [pytest.mark.fault, pytest.mark.long]
 HERE = Path(__file__).parent
 KILLS = (
     ("spark", "sink.read"),

@@ -54,10 +54,10 @@ def release(child: subprocess.Popen[bytes]) -> None:
 
 def alive(process: Identity) -> bool:
     """Whether that very process runs; a zombie does not."""
-    child = _children.get(process.pid)
-    if child is not None and child.poll() is not None:
+    lives, child = _born(process.pid) == process.born, _children.get(process.pid)
+    if not lives and child is not None and child.poll() is not None:  # after the look: a zombie of ours is gone before anybody is told so
         del _children[process.pid]
-    return _born(process.pid) == process.born
+    return lives
 
 
 def _born(pid: int) -> str | None:

@@ -65,7 +65,7 @@ class ThriftServer(Service):
     def steps(self, site: Site) -> Sequence[Step]:
         main = "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2"
         submit: list[str | Path] = [PySpark.home() / "bin" / "spark-submit", "--class", main, "--name", "millstream", "spark-internal"]
-        return (Daemon(self.name, 0, submit, [site.port + _PORT], self.environment(site)),)
+        return (Daemon(self.name, 0, submit, [site.port + _PORT], self._variables(site)),)
 
     def missing(self, site: Site) -> str:
         return "" if ("default",) in ask.sql(site.port + _PORT, "show databases") else "its default database"
@@ -73,7 +73,7 @@ class ThriftServer(Service):
     def address(self, site: Site) -> str:
         return f"jdbc:hive2://{site.at(_PORT)}"
 
-    def environment(self, site: Site) -> Mapping[str, str]:
+    def _variables(self, site: Site) -> Mapping[str, str]:
         spark = {"SPARK_CONF_DIR": str(site.conf(self.name)), "SPARK_HOME": str(PySpark.home()), "SPARK_LOCAL_IP": LOOPBACK, "PYSPARK_PYTHON": sys.executable}
         return {**variables(site.conf(Hdfs.name)), **spark}
 

@@ -47,8 +47,18 @@ class RegistrySchemas:
         if found is not None:
             return int(found["id"])
         check(compatibility, schema, [self.schema(one) for one in known], subject=subject)
-        self._ask("PUT", f"/config/{_quoted(subject)}", {"compatibility": compatibility.upper()})
+        self._rule(subject, compatibility)
         return int(self._ask("POST", f"{at}/versions", {"schema": schema})["id"])
+
+    def _rule(self, subject: str, compatibility: str) -> None:
+        """Of two who say a subject's first rule at once, a registry may refuse one; by then there is one, which is said anew."""
+        for last in (False, True):
+            try:
+                self._ask("PUT", f"/config/{_quoted(subject)}", {"compatibility": compatibility.upper()})
+                return
+            except Incompatible as error:
+                if last or "already exists" not in str(error):
+                    raise
 
     def schema(self, schema_id: int) -> str:
         with self._lock:
