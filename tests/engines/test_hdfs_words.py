@@ -161,7 +161,10 @@ def test_a_file_is_sent_again_whole_when_a_pipeline_breaks(in_memory: int, monke
     content = random.Random(1).randbytes(10_500)
     broken, good = Sink(fails_after=4000), Sink()
 
-    def send(copy: Any) -> None:
+    sizes: list[int] = []
+
+    def send(copy: Any, size: int) -> None:
+        sizes.append(size)
         with pytest.raises(OSError, match="pipeline"):
             copy(broken)
         copy(good)
@@ -169,11 +172,11 @@ def test_a_file_is_sent_again_whole_when_a_pipeline_breaks(in_memory: int, monke
     with Upload(send) as file:
         file.write(content)
         assert file.tell() == len(content) and good.whole == b""
-    assert good.whole == content and file.closed
+    assert good.whole == content and file.closed and sizes == [len(content)]
 
 
 def test_an_upload_that_fails_says_so_once() -> None:
-    def send(copy: Any) -> None:
+    def send(copy: Any, size: int) -> None:
         raise Unreachable("nobody")
 
     file = Upload(send)

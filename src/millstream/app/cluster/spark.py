@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from sysconfig import get_path
 
 from millstream.app.cluster.fetch import Jars, Java
 from millstream.app.cluster.hadoop import variables
@@ -32,15 +33,14 @@ class PySpark:
     """Spark itself, from the extra `spark`."""
 
     def fetch(self, say: Note) -> None:
-        self.home()
+        if find_spec("pyspark") is None:
+            raise EngineMissing('Spark is not installed: pip install "millstream[spark]"')
 
     @staticmethod
     def home() -> Path:
-        """SPARK_HOME."""
+        """SPARK_HOME: where it is, or would be; commands about other services ask too."""
         found = find_spec("pyspark")
-        if found is None or found.origin is None:
-            raise EngineMissing('Spark is not installed: pip install "millstream[spark]"')
-        return Path(found.origin).parent
+        return Path(found.origin).parent if found is not None and found.origin is not None else Path(get_path("purelib")) / "pyspark"
 
 
 class Spark(Service):
