@@ -248,5 +248,5 @@ def test_names_that_do_not_exist_are_told_with_those_that_do(tmp_path: Path, por
     it = cluster(tmp_path, port, StandIn("alpha", 0))
     with pytest.raises(NotFound, match='no service "alhpa"; did you mean "alpha"'):
         it.up(["alhpa"])
-    with pytest.raises(NotFound, match='no daemon "beta"; there are alpha#1'):
+    with pytest.raises(NotFound, match='no daemon "beta"; nothing was started here'):
         it.log("beta")

@@ -243,12 +243,13 @@ class Cluster:
         return order
 
     def _daemons(self, role: str) -> list[tuple[Service, Daemon]]:
-        """Those that a name stands for: one daemon, or all of a role."""
+        """Those that a name stands for, of the services that were started here: one daemon, or all of a role. What others need need not be installed."""
         site = self.site
-        every = [(service, daemon) for service in self._services.values() for daemon in service.daemons(site)]
+        every = [(service, daemon) for service in self._used(State(self.folder)) for daemon in service.daemons(site)]
         found = [(s, d) for s, d in every if role in (d.name, d.role) or role == f"{d.role}#1" == f"{d.name}#1"]
         if not found:
-            raise NotFound(f'no daemon "{role}"; {nearest(role, [d.name for _, d in every]) or "there are " + ", ".join(d.name for _, d in every)}')
+            known = [daemon.name for _, daemon in every]
+            raise NotFound(f'no daemon "{role}"; {nearest(role, known) or ("there are " + ", ".join(known) if known else "nothing was started here")}')
         return found
 
 
