@@ -55,16 +55,20 @@ def release(child: subprocess.Popen[bytes]) -> None:
 def alive(process: Identity) -> bool:
     """Whether that very process runs; a zombie does not."""
     lives, child = _born(process.pid) == process.born, _children.get(process.pid)
-    if not lives and child is not None and child.poll() is not None:  # after the look: a zombie of ours is gone before anybody is told so
-        del _children[process.pid]
-    return lives
+    if lives or child is None:
+        return lives
+    if child.poll() is None:  # a zombie of ours that is not reaped yet: others, PostgreSQL's lock file for one, take it for alive
+        return True
+    del _children[process.pid]
+    return False
 
 
 def _born(pid: int) -> str | None:
     """Linux counts ticks since boot, which no change of the clock moves; elsewhere the moment of the start."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        return None if state in "ZX" else f"{fields[18]}@{_boot()}"
+        gone = state in "ZX" and int(fields[16]) <= 1  # of a JVM the first thread may have ended before the others
+        return None if gone else f"{fields[18]}@{_boot()}"
     except FileNotFoundError:
         if Path("/proc/self/stat").exists():
             return None
