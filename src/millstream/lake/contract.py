@@ -405,12 +405,12 @@ class CatalogContract:
     """The suite of a catalog. An engine's test gives `catalog` and `lake`, whose files its readers reach, and `found`: what a reader sees."""
 
     @pytest.fixture
-    def catalog(self) -> Catalog:
-        raise NotImplementedError
+    @abstractmethod
+    def catalog(self) -> Catalog: ...
 
     @pytest.fixture
-    def lake(self) -> Lake:
-        raise NotImplementedError
+    @abstractmethod
+    def lake(self) -> Lake: ...
 
     @abstractmethod
     def found(self, table: str) -> list[list[tuple[int, str | None]]]:

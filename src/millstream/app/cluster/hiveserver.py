@@ -49,7 +49,7 @@ class HiveServer(Service):
             "tez.runtime.optimize.local.fetch": "true",
             "tez.ignore.lib.uris": "true",
             "tez.runtime.io.sort.mb": 24,
-            "tez.staging-dir": "/tmp/tez",
+            "tez.staging-dir": "/tmp/tez",  # these two are folders of HDFS
             "hive.exec.scratchdir": "/tmp/hive",
             "hive.exec.local.scratchdir": site.data("hiveserver"),
         }
