@@ -22,9 +22,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## the main job: raw events to a watched, experimented-on model, on the embedded default (DIR=demo)
 	$(BIN)/millstream demo --force $(or $(DIR),demo)
 
-demo-cluster: setup ## the same on Kafka, HDFS, Redis and PostgreSQL, beside the laptop's (DIR=demo)
+demo-cluster: setup ## the same on Kafka, HDFS, Spark on YARN, Airflow, Redis, PostgreSQL and MLflow's server, beside the laptop's (DIR=demo)
 	scripts/cluster_packages.sh
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster,spark]'
 	test -f $(or $(DIR),demo)/report.html || $(BIN)/millstream demo --force $(or $(DIR),demo)
 	$(BIN)/millstream --profile cluster demo --force --beside $(or $(DIR),demo) $(or $(DIR),demo)-cluster; \
 	  told=$$?; $(BIN)/millstream --project $(or $(DIR),demo)-cluster cluster down; exit $$told

@@ -49,6 +49,18 @@ def test_defaults_are_embedded_and_absolute(root: Path) -> None:
     assert origins(made)["online"] == ("sqlite:.millstream/online.db", "default")
 
 
+def test_a_folder_of_configuration_is_seen_from_the_project(root: Path) -> None:
+    flags = {
+        "lake": "hdfs://c/lake?conf=.millstream/cluster/conf/hdfs&timeout=9s",
+        "compute": "spark://yarn?spark.x=1&conf=/etc/spark",
+        "sink": "spark://yarn?conf=~/spark",
+    }
+    made = read(root, flags=flags)
+    assert made.lake == f"hdfs://c/lake?conf={root}/.millstream/cluster/conf/hdfs&timeout=9s"
+    assert (made.compute, made.sink) == (flags["compute"], flags["sink"])
+    assert origins(made)["lake"][0] == flags["lake"]
+
+
 def test_flag_over_environment_over_profile_over_base(root: Path) -> None:
     environment = {"MILLSTREAM_PROFILE": "cluster", "THE_TOKEN": "tell-no-one"}
     assert (read(root).serve_port, origins(read(root))["serve.port"][1]) == (9000, "millstream.toml [serve]")

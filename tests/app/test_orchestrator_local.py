@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cli_project import process
 from export_project import project
-from orchestrated_project import OrchestratedProject, made
+from orchestrated_project import OrchestratedProject, made, rides
 
 from millstream.app.run.port import Orchestrator
 from millstream.app.run.runner import alone
@@ -68,10 +68,36 @@ def test_detached_and_shown(tmp_path: Path) -> None:
     assert (refused.code, "leave --force" in refused.err) == (2, True)
 
 
+def test_followed_to_its_end(tmp_path: Path) -> None:
+    folder = made(tmp_path / "taxi")
+    name = process(folder, "run", "--detach").out.strip()
+    followed = process(folder, "show", "run", name, "--follow")
+    assert (followed.code, followed.out) == (0, ""), followed.err
+    lines = followed.err.splitlines()
+    assert [line.split()[:2] for line in lines[:2]] == [["✓", "sources"], ["✓", "rides"]]
+    assert sorted(line.split()[1] for line in lines[2:4]) == ["checked", "days"]
+    assert lines[4] == f"finished: {name}"
+    (folder / "broken").touch()
+    rides(folder, 100)
+    name = process(folder, "run", "--detach").out.strip()
+    followed = process(folder, "show", "run", name, "--follow", "--json")
+    assert (followed.code, followed.json["status"]) == (1, "failed")
+    assert {r["name"]: r["status"] for r in followed.json["results"]}["checked"] == "failed"
+    assert process(folder, "show", "streams", "--follow").code == 2
+
+
+def test_a_followed_run_that_is_killed_ends(tmp_path: Path) -> None:
+    folder = made(tmp_path / "taxi")
+    with Workspace.open(str(folder)) as ws:
+        ws.state.put("run", "dead", {"status": "running", "started_at": "2026-01-01T00:00:00+00:00", "results": []})
+    followed = process(folder, "show", "run", "dead", "--follow")
+    assert (followed.code, followed.err) == (1, "killed: dead\n")
+
+
 def test_cron_lines_are_left_to_an_orchestrator_that_keeps_time(tmp_path: Path) -> None:
-    rides = project(tmp_path / "rides", 50)
-    assert process(rides, "ingest").code == 0
-    with Workspace.open(str(rides)) as ws:
+    folder = project(tmp_path / "rides", 50)
+    assert process(folder, "ingest").code == 0
+    with Workspace.open(str(folder)) as ws:
         before, now, stop = len(ws.state.list("run")), datetime.now(UTC), threading.Event()
         for schedule in (Schedule(ws, assets=False), Schedule(ws)):
             schedule.tick(now, stop)  # seen for the first time: due from now on

@@ -110,9 +110,10 @@ def spark(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def with_variables(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, url: str) -> str:
+    """The URL without the folder of configuration, to which the variables lead."""
     for key, value in cluster.environment().items():
         monkeypatch.setenv(key, value)
-    return url
+    return url.partition("?")[0]
 
 
 @pytest.fixture(scope="session")

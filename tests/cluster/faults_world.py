@@ -107,7 +107,7 @@ class Shop:
     def __post_init__(self) -> None:
         profile = {key: url for key, url in self.cluster.profile().items() if key in ("log", "registry", "lake", "online", "state")}
         conf = self.cluster.environment("hdfs")["HADOOP_CONF_DIR"]
-        profile["lake"] += f"?conf={conf}&ec.visits=RS-3-2-1024k"
+        profile["lake"] = f"{profile['lake'].partition('?')[0]}?conf={conf}&ec.visits=RS-3-2-1024k"
         port = self.cluster.site.port + 990
         lines = [f'{key} = "{url}"' for key, url in profile.items()]
         PROJECT_FILES = {**PROJECT, "millstream.toml": "\n".join(['[project]\nname = "shop"\n[profile.cluster]', *lines, f"[serve]\nport = {port}\n"])}

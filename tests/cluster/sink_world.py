@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 
 from millstream.app.cluster.spark import CONNECTOR
 from millstream.declare.errors import EngineMissing
+from millstream.engines.hdfs.files import HdfsFiles
 from millstream.engines.kafka.log import KafkaLog
 from millstream.engines.local.files import LocalFiles
 from millstream.engines.spark.session import Options, acquire, release
@@ -41,29 +42,30 @@ def spark_url() -> str:
 
 
 @contextmanager
-def one_spark(folder: Path) -> Iterator[str]:
+def one_spark(folder: Path, url: str = "") -> Iterator[str]:
     """Spark stays up between the sinks of a module."""
-    acquire(Options.read(spark_url()), folder)
-    yield spark_url()
+    url = url or spark_url()
+    acquire(Options.read(url), folder)
+    yield url
     release()
 
 
 class World:
-    """A topic of Kafka and lakes in a folder."""
+    """A topic of Kafka and lakes in a folder, of this machine or of HDFS; Spark runs by `spark`, a URL."""
 
-    def __init__(self, kafka: str, folder: Path) -> None:
-        self.kafka, self.folder = kafka, folder
+    def __init__(self, kafka: str, folder: Path, *, lakes: str = "", spark: str = "") -> None:
+        self.kafka, self.folder, self.lakes, self.spark = kafka, folder, lakes, spark or spark_url()
         self.schemas = SqliteSchemas(f"sqlite:{folder}/schemas.db")
         self.log = KafkaLog(kafka, self.schemas)
         self.lake = self.lake_of("lake")
 
     def lake_of(self, name: str) -> Lake:
-        return Lake(LocalFiles(str(self.folder / name)))
+        return Lake(HdfsFiles(f"{self.lakes}/{name}") if self.lakes else LocalFiles(str(self.folder / name)))
 
     def sink(self, kind: str, rows: int = 500_000, lake: Lake | None = None, **more: Any) -> Sink | SparkSink:
         limits = SinkLimits(rows=rows)
         if kind == "spark":
-            return SparkSink(spark_url(), self.folder / "spark", self.log, self.schemas, lake or self.lake, READINGS, limits=limits, **more)
+            return SparkSink(self.spark, self.folder / "spark", self.log, self.schemas, lake or self.lake, READINGS, limits=limits, **more)
         return Sink(self.log, self.schemas, lake or self.lake, READINGS, limits=limits, **more)
 
     def drain(self, kind: str, rows: int = 500_000, lake: Lake | None = None) -> Any:

@@ -50,7 +50,9 @@ class Work:
     def __init__(self, folder: Path, cluster: Cluster) -> None:
         self.folder, self.cluster = folder, cluster
         conf = cluster.environment("hdfs")["HADOOP_CONF_DIR"]
-        profile = f'lake = "{cluster.address("hdfs")}?conf={conf}"\ncompute = "spark://yarn?spark.executor.instances=2&spark.executor.cores=1"\n'
+        profile = (
+            f'lake = "{cluster.address("hdfs").partition("?")[0]}?conf={conf}"\ncompute = "spark://yarn?spark.executor.instances=2&spark.executor.cores=1"\n'
+        )
         for name, text in {**FILES, "millstream.toml": f'[project]\nname = "pairs"\n[profile.cluster]\n{profile}'}.items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(text)

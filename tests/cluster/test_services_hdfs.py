@@ -98,7 +98,7 @@ def test_an_erasure_coded_folder_is_read_without_two_of_its_datanodes(ha_cluster
 
 
 def test_clients_find_it_by_its_environment(ha_cluster: Cluster, ha_hdfs: str) -> None:
-    assert ha_hdfs == "hdfs://mycluster/lake"
+    assert ha_cluster.address("hdfs") == f"{ha_hdfs}?conf=.millstream/cluster/conf/hdfs"
     folder = ha_cluster.environment("hdfs")["HADOOP_CONF_DIR"]
     with open(f"{folder}/hdfs-site.xml", encoding="utf-8") as text:
         assert "dfs.ha.namenodes.mycluster" in text.read()

@@ -66,7 +66,7 @@ def _bound(ws: Workspace, table: Table, known: dict[str, pa.Schema], cache: Cach
     kept = cache.get(key)
     if kept is not None:
         return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(kept)))
-    found = ws.sql.describe(recipe.text, reads, params)
+    found = ws.compute.describe(recipe.text, reads, params)
     cache.put(key, base64.b64encode(found.serialize().to_pybytes()).decode())
     return found
 

@@ -18,7 +18,7 @@ def live(ws: Workspace, **options: Any) -> Live:
     """What stands behind the endpoints; every feature of the project is kept live, used by a model or not yet."""
     from millstream.serve.live import Behind, Live
 
-    behind = Behind(endpoints=ws.project.endpoints, streams=ws.project.streams, log=ws.log, schemas=ws.schemas, lake=ws.lake, sql=ws.sql, store=ws.online,
+    behind = Behind(endpoints=ws.project.endpoints, streams=ws.project.streams, log=ws.log, schemas=ws.schemas, lake=ws.lake, sql=ws.compute, store=ws.online,
                     tracking=ws.tracking, state=ws.state, params=ws.project.params)  # fmt: skip
     return Live(behind, definitions={name: ws.definition(f) for name, f in ws.project.features.items()}, **options)
 

@@ -118,8 +118,15 @@ class Workspace:
         return now_us if arrived is not None and happened is not None and arrived > happened else None
 
     @cached_property
-    def sql(self) -> Sql:
+    def compute(self) -> Sql:
+        """Makes assets: as much work as there are rows."""
         return self._engine("sql", self.settings.compute, self.folder / "scratch")
+
+    @cached_property
+    def sql(self) -> Sql:
+        """Answers questions about them, in each process that asks: a cluster's seconds to start would be most of an answer."""
+        same = self.settings.query == self.settings.compute
+        return self.compute if same else self._engine("sql", self.settings.query, self.folder / "scratch")
 
     @cached_property
     def online(self) -> OnlineStore:

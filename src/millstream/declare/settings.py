@@ -21,6 +21,7 @@ DEFAULTS: dict[str, str | int] = {
     "lake": ".millstream/lake",
     "catalog": "",
     "compute": "duckdb",
+    "query": "duckdb",
     "sink": "local",
     "online": "sqlite:.millstream/online.db",
     "orchestrator": "local",
@@ -41,7 +42,8 @@ MEANINGS: dict[str, str] = {
     "registry": "The schema registry; empty means beside the log.",
     "lake": "The folder or object store of the lake's Delta tables.",
     "catalog": "Where other tools find the lake's tables by name: a Hive metastore, `hive://HOST:PORT/DATABASE`; empty tells nobody.",
-    "compute": "What runs SQL.",
+    "compute": "What makes tables, features and training sets: the SQL engine of runs.",
+    "query": "What answers questions about them, in each process that asks: `sql`, `trace`, experiments, monitors, outcomes as they ripen. Both engines give the same rows.",
     "sink": "What lands streams in the lake: `local`, in this process, or Spark, `spark://yarn`, whose executors read Kafka.",
     "online": "Where features stand for serving.",
     "orchestrator": "What runs the assets when nobody waits: `local`, this machine, or Airflow, `airflow://USER:env:NAME@HOST:PORT?dags=DIR`.",
@@ -62,6 +64,8 @@ SECRETS = ("serve.token", "console.token", "alerts.webhook")
 _PATHS = ("log", "registry", "lake", "online", "tracking", "state")
 _PASSWORD = re.compile(r"(?<=://)([^/@:]*):(?!env:|file:)[^/@]*@")
 _REFERRED = re.compile(r"(?<=://)([^/@:]*):((?:env|file):[^@]+)@")
+_CONF = re.compile(r"(?<=[?&]conf=)[^/~&][^&]*")
+"""A folder of clients' configuration, as seen from the project."""
 _HOSTS = re.compile(r"\w+:[\w.-]+:\d+(,[\w.-]+:\d+)*(/.*|\?.*)?")
 
 
@@ -95,6 +99,7 @@ class Settings:
     lake: str
     catalog: str
     compute: str
+    query: str
     sink: str
     online: str
     orchestrator: str
@@ -205,7 +210,7 @@ def _settled(key: str, value: Any, root: Path, secret: Callable[[str], str | Non
         return int(value)
     if not isinstance(value, str):
         raise ConfigError(f"{key} is a text; it is {type(value).__name__}")
-    value = _with_password(key, value, secret)
+    value = _CONF.sub(lambda part: str(root / part[0]), _with_password(key, value, secret))
     return _absolute(value, root) if key in _PATHS else value
 
 

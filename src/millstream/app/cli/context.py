@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -78,6 +78,13 @@ class Context:
 
         return Progress(SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn(bar_width=28), MofNCompleteColumn(),
                         TextColumn("{task.fields[note]}"), TimeElapsedColumn(), console=self.err, transient=False, disable=not self.err.is_terminal)  # fmt: skip
+
+
+def ended(row: Mapping[str, Any]) -> str:
+    """A line for an asset that a run is through with; `row` as `runner.row` makes it."""
+    note = row["error"] or ((f"{row['rows']:,} rows " if row["rows"] else "") + row["note"])
+    mark = {"made": "[green]✓[/]", "skipped": "[dim]=[/]", "failed": "[red]✗[/]", "blocked": "[yellow]–[/]"}[row["status"]]
+    return f"{mark} {row['name']:<28} {row['kind']:<13} {row['seconds']:7.2f} s  {note}"
 
 
 def _console(*, stderr: bool = False) -> Console:

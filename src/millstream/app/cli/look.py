@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 
 import click
 
-from millstream.app.cli.context import Context, as_json, pass_context
+from millstream.app.cli.context import Context, as_json, ended, pass_context
 from millstream.declare.errors import NotFound, UsageError
 
 KINDS = ("runs", "run", "steps", "streams", "tables", "models", "model", "experiments", "endpoint", "endpoints", "graph")
 _NAMED = ("run", "steps", "model", "endpoint")
+_LOOK_S = 1.0
+"""Between two looks at a run that is followed."""
 
 
 @click.command()
@@ -65,7 +68,7 @@ def explore(context: Context, table: str, as_json: bool, page: Path | None, colu
     from millstream.transform.profile import profile
 
     ws = context.workspace
-    found = profile(ws.sql, ws.lake.table(table).snapshot(version), columns.split(",") if columns else None)
+    found = profile(ws.compute, ws.lake.table(table).snapshot(version), columns.split(",") if columns else None)
     if page is not None:
         page.write_text(html(found, title=table), encoding="utf-8")
         context.err.print(f"[green]written[/] {page}")
@@ -80,8 +83,9 @@ def explore(context: Context, table: str, as_json: bool, page: Path | None, colu
 @click.argument("name", required=False)
 @as_json
 @click.option("--limit", default=20, show_default=True)
+@click.option("--follow", is_flag=True, help="Of a run: wait for its end, a line for each asset; the exit code is 1 when it failed.")
 @pass_context
-def show(context: Context, what: str, name: str | None, as_json: bool, limit: int) -> None:
+def show(context: Context, what: str, name: str | None, as_json: bool, limit: int, follow: bool) -> None:
     """Show one of: runs, run ID, steps RUN-ID (of another orchestrator), streams, tables, models, model NAME@VERSION, experiments, endpoints, endpoint NAME, graph; or an error code such as E141."""
     from millstream.app import lookup
 
@@ -93,6 +97,11 @@ def show(context: Context, what: str, name: str | None, as_json: bool, limit: in
     ws = context.workspace
     if what in _NAMED and not name:
         raise UsageError(f"show {what} wants a name")
+    if follow:
+        if what != "run":
+            raise UsageError("--follow waits for a run: millstream show run ID --follow")
+        _follow(context, str(name), as_json)
+        return
     found: Any = getattr(lookup, what)(ws, name) if what in _NAMED else getattr(lookup, what)(ws, limit)
     if as_json:
         context.json(found)
@@ -105,6 +114,32 @@ def show(context: Context, what: str, name: str | None, as_json: bool, limit: in
     _rows(context, rows)
     if steps:
         _rows(context, [{"asset": s["name"], **{k: s[k] for k in ("kind", "status", "seconds", "rows", "error")}} for s in steps])
+
+
+def _follow(context: Context, name: str, as_json: bool) -> None:
+    """To the run's end, whoever runs it."""
+    from rich.markup import escape
+
+    from millstream.app import lookup
+
+    told, ws = set[str](), context.workspace
+    with context.err.status("") as waiting:
+        while True:
+            found = lookup.find_run(ws, name)
+            for row in (row for row in found.results if row["name"] not in told):
+                told.add(row["name"])
+                if not as_json:
+                    context.err.print(ended(row), soft_wrap=True)
+            if found.ended:
+                break
+            waiting.update(f"{escape(name)}: {found.status}")
+            time.sleep(_LOOK_S)
+    if as_json:
+        context.json(lookup.run(ws, name))
+    else:
+        context.err.print(f"{'[green]' if found.status == 'finished' else '[red]'}{found.status}[/]: {escape(name)}", soft_wrap=True)
+    if found.status != "finished":
+        raise click.exceptions.Exit(1)
 
 
 def _rows(context: Context, rows: list[dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from millstream.app.cli.context import Context, as_json, pass_context
+from millstream.app.cli.context import Context, as_json, ended, pass_context
 from millstream.declare.errors import UsageError
 
 
@@ -155,6 +155,7 @@ def _params(ws: Any, words: tuple[str, ...], selected: set[str]) -> dict[str, di
 @contextmanager
 def bars(context: Context) -> Iterator[tuple[Any, Any]]:
     """A bar for each step that reports, and a line for each that ends."""
+    from millstream.app.run.runner import row
     from millstream.app.run.steps import Report
 
     progress, lock = context.progress(), threading.Lock()
@@ -174,11 +175,8 @@ def bars(context: Context) -> Iterator[tuple[Any, Any]]:
         with lock:
             if done.name in bars:
                 progress.remove_task(bars.pop(done.name))
-            if done.status == "skipped":
-                return
-            note = done.error or ((f"{done.made.rows:,} rows " if done.made.rows else "") + done.made.note)
-            mark = {"made": "[green]✓[/]", "failed": "[red]✗[/]", "blocked": "[yellow]–[/]"}[done.status]
-            progress.console.print(f"{mark} {done.name:<28} {done.kind:<13} {done.seconds:7.2f} s  {note}", soft_wrap=True)
+            if done.status != "skipped":
+                progress.console.print(ended(row(done)), soft_wrap=True)
 
     with progress:
         yield Bar, told

@@ -132,5 +132,5 @@ class Airflow(Service):
 
     def address(self, site: Site) -> str:
         """As a profile says it: the password by reference, the DAG folder as seen from the project."""
-        inner = f".millstream/cluster/data/{dags(site).relative_to(site.folder / 'data')}"
-        return f"airflow://{USER}:file:.millstream/cluster/secrets/airflow@{site.at(_PORT)}?dags={inner}"
+        secret = site.folder / "secrets" / "airflow"
+        return f"airflow://{USER}:file:{site.from_project(secret)}@{site.at(_PORT)}?dags={site.from_project(dags(site))}"

@@ -36,6 +36,10 @@ class Site:
     def log(self, daemon: str) -> Path:
         return self.folder / "logs" / f"{daemon.replace('#', '-')}.log"
 
+    def from_project(self, path: Path) -> str:
+        """As a profile says it: `.millstream/cluster/...`."""
+        return str(path.relative_to(self.folder.parent.parent))
+
     def at(self, offset: int) -> str:
         """`host:port` of the port that is this far from the first."""
         return f"{LOOPBACK}:{self.port + offset}"

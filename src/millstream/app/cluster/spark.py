@@ -5,6 +5,7 @@ Client mode: the driver is the client's process. Node managers are on this machi
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -52,7 +53,11 @@ class Spark(Service):
         return Java(17, 21), PySpark(), DELTA, CONNECTOR
 
     def files(self, site: Site) -> Mapping[str, str]:
-        return {"spark-defaults.conf": "".join(f"{key} {value}\n" for key, value in self._settings(site).items())}
+        told = {**variables(site.conf(Yarn.name)), "SPARK_LOCAL_IP": LOOPBACK}
+        return {
+            "spark-defaults.conf": "".join(f"{key} {value}\n" for key, value in self._settings(site).items()),
+            "spark-env.sh": "".join(f"export {key}={shlex.quote(value)}\n" for key, value in told.items()),
+        }
 
     def _settings(self, site: Site) -> dict[str, object]:
         return {
@@ -91,7 +96,7 @@ class Spark(Service):
         return Yarn().missing(site)
 
     def address(self, site: Site) -> str:
-        return "spark://yarn"
+        return f"spark://yarn?conf={site.from_project(site.conf(self.name))}"
 
     def environment(self, site: Site) -> Mapping[str, str]:
         hadoop = variables(site.conf(Yarn.name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -28,7 +27,7 @@ from millstream.declare.errors import UsageError, WorkFailed
 
 MILLSTREAM = (sys.executable, "-m", "millstream")
 LAPTOP = "laptop"
-SERVICES = ("kafka", "registry", "redis", "postgres", "hdfs")
+SERVICES = ("kafka", "registry", "hdfs", "spark", "redis", "postgres", "mlflow", "airflow")
 """What the template's profile `cluster` names."""
 CUT = "2013-11-01"
 END = "2014-01-02"
@@ -67,24 +66,33 @@ class Story:
 
     def _cluster(self) -> None:
         self._verb("cluster", "up", "--ha", *SERVICES)
-        done = subprocess.run(self._command(["cluster", "status", "--json"]), stdout=subprocess.PIPE, check=True)
-        for service in json.loads(done.stdout)["services"].values():
-            os.environ.update(service["environment"])  # where clients find what no URL says
+        self._verb("cluster", "status")
 
     def _tell(self) -> None:
         self._chapter("Real data: the flights that left New York in 2013", self._data)
         self._chapter("January to October: files -> log -> lake, exactly once", lambda: self._verb("ingest"))
-        self._chapter("Tables, features, a training set, two models", lambda: self._verb("run"))
+        self._chapter("Tables, features, a training set, two models", self._run)
         with self._up() as url:
             self._chapter("November and December, live: events and requests over HTTP", lambda: self._live(url))
             self._chapter("Labels ripen: outcomes, rewards, posteriors", self._settle)
-        self._chapter("Up to date again: what the new labels made stale", lambda: self._verb("run"))
+        self._chapter("Up to date again: what the new labels made stale", self._run)
         self._chapter("The experiment", lambda: self._keep("experiments", "experiment", "show"))
         self._chapter("The monitors", lambda: self._keep("monitors", "monitor", allowed=(0, 4)))
         self._chapter("One prediction, traced to its source", lambda: self._keep("trace", "trace", self.told.traffic.traced))
         self._chapter("Proof: no gap, no overlap, no double", lambda: self._keep("verify", "verify"))
         if self.beside is not None:
             self._chapter(f"Beside the laptop's: {self.beside}", self._compare)
+
+    def _run(self) -> None:
+        """By the profile's orchestrator, where that is more than this machine."""
+        if self.profile == LAPTOP:
+            self._verb("run")
+            return
+        self.console.print("[dim]$ millstream run --detach[/]")
+        done = subprocess.run(self._command(["run", "--detach"]), stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise WorkFailed(f"millstream run --detach ended with {done.returncode}")
+        self._verb("show", "run", done.stdout.strip(), "--follow")
 
     def _compare(self) -> None:
         assert self.beside is not None

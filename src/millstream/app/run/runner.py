@@ -9,7 +9,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,8 +85,14 @@ def run(steps: Sequence[Step], state: State, *, force: bool = False, workers: in
     history: dict[str, Any] = {"started_at": started.isoformat(), "status": "running", "steps": [s.name for s in steps], "pid": os.getpid()}
     state.put("run", run_id, history)
     results: dict[str, Done] = {}
+
+    def ended(one: Done) -> None:
+        with suppress(Transient):  # for those who look on; the end is told again
+            state.put("run", run_id, history | {"results": [row(d) for d in results.values()]})
+        told(one)
+
     try:
-        carry_out(steps, state, run_id, results, force=force, workers=workers, report=report, told=told)
+        carry_out(steps, state, run_id, results, force=force, workers=workers, report=report, told=ended)
     finally:
         done = [results[s.name] for s in steps if s.name in results]
         failed = len(done) < len(steps) or any(d.status in ("failed", "blocked") for d in done)

@@ -206,7 +206,7 @@ class TableStep(_Recorded):
 
         doc = self.ws.state.get("asset", self.name)
         changed = doc is not None and doc.value["definition"] != self.definition
-        built = build(self.table, self.ws.lake, self.ws.sql, self.ws.project.params, full=changed or self.force)
+        built = build(self.table, self.ws.lake, self.ws.compute, self.ws.project.params, full=changed or self.force)
         return Made(str(built.version), built.rows, built.bytes, note=built.kind)
 
 
@@ -236,7 +236,7 @@ class ScoringStep(_Recorded):
     def make(self, report: Report) -> Made:
         from millstream.train.scoring import score
 
-        made = score(self.table, self.ws.lake, self.ws.sql, self.ws.tracking)
+        made = score(self.table, self.ws.lake, self.ws.compute, self.ws.tracking)
         by = f"{self.scoring.ref.model.name}@{made.model_version}"
         return Made(str(made.version), made.rows, note=f"{by} had scored them" if made.reused else f"scored by {by}")
 
@@ -260,7 +260,7 @@ class FeaturesStep(_Recorded):
         applied, source = self.ws.online.applied(definition.generation), self.features.source
         if applied is not None and applied.active and (definition.live or applied.offsets.get(0) == self.ws.lake.table(source.name).version):
             return Made(definition.generation, note="live")
-        rows = fill(self.ws.sql, self.ws.lake, self.ws.online, definition, source)
+        rows = fill(self.ws.compute, self.ws.lake, self.ws.online, definition, source)
         return Made(definition.generation, rows=rows, note="filled")
 
 
@@ -281,7 +281,7 @@ class SetStep(_Recorded):
     def make(self, report: Report) -> Made:
         from millstream.train.dataset import build
 
-        made = build(self.set, self.ws.lake, self.ws.sql, self.ws.project.params)
+        made = build(self.set, self.ws.lake, self.ws.compute, self.ws.project.params)
         return Made(str(made.version), sum(made.rows.values()),
                     note=", ".join(f"{rows:,} {part}" for part, rows in made.rows.items()))  # fmt: skip
 
@@ -305,8 +305,8 @@ class ModelStep(_Recorded):
         from millstream.train.dataset import build
         from millstream.train.run import train
 
-        dataset = build(self.model.on, self.ws.lake, self.ws.sql, self.ws.project.params)
-        version = train(self.model, dataset, self.ws.tracking, self.ws.lake, self.ws.sql, self.params or None)
+        dataset = build(self.model.on, self.ws.lake, self.ws.compute, self.ws.project.params)
+        version = train(self.model, dataset, self.ws.tracking, self.ws.lake, self.ws.compute, self.params or None)
         metrics = self.ws.tracking.run(version.run_id).metrics
         shown = " ".join(f"{name} {metrics[name]:.3f}" for name in self.model.metrics if name in metrics)
         return Made(str(version.number), note=f"version {version.number} {shown} {' '.join(version.aliases)}".strip(),

@@ -54,7 +54,7 @@ class Copies:
             size = sum(pool.map(lambda one: self._size(*one), [(store, file) for r, store in far.values() for file in r.files]))
             if size > self.most:
                 raise Full(f"{', '.join(far)}: {_gb(size)} of the lake's files are needed here, and copies may take {_gb(self.most)}; "
-                           'say compute = "duckdb:?copies=40GB", or have the SQL run where the data is, compute = "spark"')  # fmt: skip
+                           "in the setting compute, or query where only a question was asked, say duckdb:?copies=40GB, or spark://... to work where the data is")  # fmt: skip
             near = {n: replace(r, files=tuple(pool.map(partial(self._link, store, scratch), r.files)), store=None) for n, (r, store) in far.items()}
         self._let_go(file for r in near.values() for file in r.files)
         return {**relations, **near}

@@ -47,6 +47,7 @@ class Options:
         timeout_s: Seconds after which a query is stopped; None never.
         python: Of functions over batches: a Python on every node that has the project's packages; "" leaves it to Spark's configuration,
             and else ships them.
+        conf: Folder of spark-defaults.conf and spark-env.sh; "" leaves it to SPARK_CONF_DIR.
     """
 
     master: str
@@ -54,6 +55,7 @@ class Options:
     scratch: str = ""
     timeout_s: float | None = None
     python: str = ""
+    conf: str = ""
 
     @property
     def local(self) -> bool:
@@ -65,14 +67,16 @@ class Options:
         place, _, query = url.partition("?")
         place = place.removeprefix("spark:").removeprefix("//").rstrip("/")
         given = dict(parse_qsl(query))
-        unknown = [key for key in given if key not in ("memory", "scratch", "timeout", "python") and not key.startswith("spark.")]
+        unknown = [key for key in given if key not in ("conf", "memory", "scratch", "timeout", "python") and not key.startswith("spark.")]
         if unknown:
-            raise ConfigError(f'compute = "{url}": no option "{unknown[0]}"; known: memory, scratch, timeout, python, and every spark.* setting')
+            raise ConfigError(f'compute = "{url}": no option "{unknown[0]}"; known: conf, memory, scratch, timeout, python, and every spark.* setting')
         if not place:
             raise ConfigError(f'compute = "{url}" names no master; write spark://local[2], spark://yarn or spark://host:7077')
         kept = sorted(_OURS & set(given))
         if kept:
             raise ConfigError(f'compute = "{url}": {kept[0]} is set by Millstream, since the meaning of queries rests on it; leave it out')
+        if "conf" in given and not Path(given["conf"]).is_dir():
+            raise ConfigError(f'compute = "{url}": there is no folder {given["conf"]}')
         settings = {key: value for key, value in given.items() if key.startswith("spark.")}
         if "memory" in given:
             settings["spark.driver.memory"] = given["memory"]
@@ -81,7 +85,7 @@ class Options:
         except ValueError as error:
             raise ConfigError(f'compute = "{url}": {error}') from None
         master = f"spark://{place}" if ":" in place and not place.startswith(("local", "k8s")) else place
-        return cls(master, settings, given.get("scratch", ""), timeout, given.get("python", ""))
+        return cls(master, settings, given.get("scratch", ""), timeout, given.get("python", ""), given.get("conf", ""))
 
 
 _YARN = {"spark.executorEnv.PYTHONPATH": UNPACKED}  # where the shipped environment comes to lie, if it does
@@ -106,7 +110,7 @@ def acquire(options: Options, folder: Path) -> SparkSession:
             _running["session"] = None
         if _running["session"] is None:
             _running["session"], _running["options"] = _start(options, folder), options
-        elif (_running["options"].master, _running["options"].settings) != (options.master, options.settings):
+        elif any(getattr(_running["options"], name) != getattr(options, name) for name in ("master", "settings", "conf")):
             raise ConfigError(f"Spark runs with {_running['options'].master} in this process, and {options.master} was asked for; one process has one")
         _running["users"] += 1
         return _running["session"]
@@ -165,6 +169,8 @@ def _start(options: Options, folder: Path) -> SparkSession:
     logging.getLogger("SQLQueryContextLogger").disabled = True  # what it says is in the error we raise
     if options.local:
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    if options.conf:
+        os.environ["SPARK_CONF_DIR"] = options.conf  # its only way to spark-submit
     builder = SparkSession.builder.master(options.master)
     folder.mkdir(parents=True, exist_ok=True)
     quiet = folder / "log4j2.properties"
