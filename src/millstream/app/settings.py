@@ -22,13 +22,15 @@ _BASE = ("serve", "console", "alerts", "cluster")
 _DEFAULT_PROFILE = "laptop"
 
 
-def read(root: Path, *, profile: str | None = None, flags: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+def read(root: Path, *, profile: str | None = None, flags: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None,
+         secrets: bool = True) -> Settings:  # fmt: skip
     """The settings of the project in a folder.
 
     Args:
         profile: A name below `[profile]`; else MILLSTREAM_PROFILE, else "laptop", which needs no section.
         flags: Key -> value, of the command line.
         environment: `os.environ`, or another in tests.
+        secrets: Look up what references stand for; else they stay as they are, since what they refer to may be made only by what is asked for.
 
     Raises:
         ConfigError: Every wrong setting, with where it stands.
@@ -46,7 +48,11 @@ def read(root: Path, *, profile: str | None = None, flags: Mapping[str, str] | N
         Layer("environment", {key: environment[variable] for key, variable in named.items()}, lambda key: named[key], literal_secrets=True),
         Layer("flags", flags, lambda key: f"--set {key}"),
     ]
-    return settle(root, layers, profile=name, profile_origin=origin, flags=flags, secret=lambda reference: _secret(reference, root, environment))
+
+    def secret(reference: str) -> str | None:
+        return _secret(reference, root, environment) if secrets else reference
+
+    return settle(root, layers, profile=name, profile_origin=origin, flags=flags, secret=secret)
 
 
 def _file(file: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def _cluster(context: Context) -> Cluster:
     from millstream.declare.load import find
 
     root = find(context.folder or ".")
-    settings = read(root, profile=context.profile, flags=context.overrides, environment=os.environ)
+    settings = read(root, profile=context.profile, flags=context.overrides, environment=os.environ, secrets=False)  # `up` makes some
     return Cluster(root, port=settings.cluster_port)
 
 

@@ -18,6 +18,7 @@ from millstream.declare.errors import EngineMissing
 
 MARK = "MILLSTREAM_CLUSTER"
 """A variable that every process of a cluster inherits; its value is the cluster's folder."""
+_SOMEBODY, _AT_ITS_END_S = "another process", 5.0
 _GATE = 'read -r go && exec "$@" </dev/null'
 _children: dict[int, subprocess.Popen[bytes]] = {}
 
@@ -158,7 +159,17 @@ def memory(process: Identity) -> int:
 
 
 def holder(port: int) -> str | None:
-    """Who listens on a loopback port: "java (process 17)", "another process" when the system does not tell, None when nobody does."""
+    """Who listens on a loopback port: "java (process 17)", "another process" when the system does not tell, None when nobody does.
+
+    A process at its end is waited for: one that was killed lets go of its ports a moment later.
+    """
+    deadline = time.monotonic() + _AT_ITS_END_S
+    while (found := _holder(port)) == _SOMEBODY and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def _holder(port: int) -> str | None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -173,7 +184,7 @@ def holder(port: int) -> str | None:
                 return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
     except psutil.Error:
         pass
-    return "another process"
+    return _SOMEBODY
 
 
 def free_ports(count: int) -> list[int]:

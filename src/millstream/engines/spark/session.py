@@ -93,6 +93,8 @@ _OURS_THERE = re.compile(
     r"^millstream\.declare\.errors\.WorkFailed: (.*?)(?=\n\s*\n|\n\tat |\n\s*SQLSTATE|\Z)", re.MULTILINE | re.DOTALL
 )  # in an executor's traceback
 _PATIENCE_S = 30.0  # for a JVM to end
+_LOG = "spark.log"
+"""What the driver's JVM says on its standard error."""
 _lock = threading.Lock()
 _running: dict[str, Any] = {"options": None, "session": None, "users": 0}
 
@@ -162,7 +164,7 @@ def _start(options: Options, folder: Path) -> SparkSession:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of pandas, which is not used
         try:
-            from pyspark.errors import PySparkRuntimeError
+            from pyspark import SparkConf, SparkContext
             from pyspark.sql import SparkSession
         except ImportError as error:
             raise EngineMissing(f'the engine "spark" needs {error.name}: pip install "millstream[spark]"') from error
@@ -171,26 +173,45 @@ def _start(options: Options, folder: Path) -> SparkSession:
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     if options.conf:
         os.environ["SPARK_CONF_DIR"] = options.conf  # its only way to spark-submit
-    builder = SparkSession.builder.master(options.master)
     folder.mkdir(parents=True, exist_ok=True)
+    conf = SparkConf().setMaster(options.master).setAll(list(_settings(options, folder).items()))
+    with _starting(options, folder), (folder / _LOG).open("ab") as log, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pyspark.java_gateway import launch_gateway
+
+        SparkContext._ensure_initialized(gateway=launch_gateway(conf, {"stderr": log}), conf=conf)
+        session = SparkSession.builder.config(conf=conf).getOrCreate()
+    if "PYSPARK_PYTHON" not in os.environ:
+        session.sparkContext.pythonExec = session.sparkContext.getConf().get("spark.pyspark.python", sys.executable)
+    return session
+
+
+def _settings(options: Options, folder: Path) -> dict[str, str]:
     quiet = folder / "log4j2.properties"
     quiet.write_text("rootLogger.level = fatal\nrootLogger.appenderRef.stderr.ref = console\nappender.console.type = Console\nappender.console.name = console\n"
                      "appender.console.target = SYSTEM_ERR\nappender.console.layout.type = PatternLayout\nappender.console.layout.pattern = %p %c{1}: %m%n\n")  # fmt: skip
     here = {"spark.local.dir": str(folder / "blocks"), "spark.sql.warehouse.dir": str(folder / "none"),
             "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{quiet}"}  # fmt: skip
-    for key, value in ({**_SETTINGS, **(_LOCAL if options.local else _YARN if options.master == "yarn" else {}), **here} | options.settings).items():
-        builder = builder.config(key, value)
+    return {**_SETTINGS, **(_LOCAL if options.local else _YARN if options.master == "yarn" else {}), **here} | options.settings
+
+
+@contextlib.contextmanager
+def _starting(options: Options, folder: Path) -> Iterator[None]:
+    """A JVM that does not come up, and a cluster that gives no driver or no executors; it may later."""
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors import PySparkRuntimeError
+
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            session = builder.getOrCreate()
+        yield
     except PySparkRuntimeError as error:
+        said = (folder / _LOG).read_text(errors="replace").strip()[-500:]
         raise EngineMissing(
-            f"Spark does not start: {error}; it wants Java 17 or newer (JAVA_HOME), on Debian: apt-get install openjdk-17-jre-headless"
+            f"Spark does not start: {said or error}; it wants Java 17 or newer (JAVA_HOME), on Debian: apt-get install openjdk-17-jre-headless"
         ) from error
-    if "PYSPARK_PYTHON" not in os.environ:
-        session.sparkContext.pythonExec = session.sparkContext.getConf().get("spark.pyspark.python", sys.executable)
-    return session
+    except Py4JJavaError as error:
+        said = str(error.java_exception.toString()).splitlines()[0].partition("Exception: ")[2]
+        _end_jvm()
+        raise Unreachable(f"Spark does not start on {options.master}: {said[:500]}") from error
 
 
 @contextlib.contextmanager
