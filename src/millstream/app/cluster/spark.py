@@ -86,7 +86,7 @@ class Spark(Service):
             "spark.yarn.jars": f"local:{PySpark.home()}/jars/*,local:{DELTA.folder}/*,local:{CONNECTOR.folder}/*",
             "spark.driver.extraClassPath": f"{DELTA.folder}/*:{CONNECTOR.folder}/*",
             "spark.pyspark.python": sys.executable,
-            "spark.executor.extraJavaOptions": "-XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+            "spark.executor.extraJavaOptions": "-XX:+UseSerialGC",
         }
 
     def steps(self, site: Site) -> Sequence[Step]:

@@ -60,13 +60,9 @@ class Story:
         """All chapters, in order."""
         self._chapter("A project", lambda: self._verb("init", "--template", "flights", str(self.folder), quiet=True, inside=False))
         if self.profile != LAPTOP:
-            self._chapter("A cluster on this machine", self._cluster)
+            self._chapter("A cluster on this machine", lambda: self._verb("cluster", "up", "--ha", *SERVICES))
         self._tell()
         return self.told
-
-    def _cluster(self) -> None:
-        self._verb("cluster", "up", "--ha", *SERVICES)
-        self._verb("cluster", "status")
 
     def _tell(self) -> None:
         self._chapter("Real data: the flights that left New York in 2013", self._data)
