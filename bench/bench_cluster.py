@@ -1,8 +1,8 @@
 """Millstream on Kafka and Spark beside what a user of them would write without it: the same broker, the same records, one run.
 
-    python bench/bench_cluster.py [--json] [--runs 3] [--rows 2000000] [--yarn] [--port 30000]
+    python bench/bench_cluster.py [--json] [--runs 3] [--rows 2000000] [--no-yarn] [--port 30000]
 
-A cluster of its own (one broker, one registry; with --yarn HDFS, YARN and Spark too) is brought up in a temporary project and taken down.
+A cluster of its own (one broker, one registry; HDFS and YARN for the last part) is brought up in a temporary project and taken down.
 Every contender is a process of its own, and they take turns; figures are medians of `--runs`.
 
 - Landing: the whole topic (Avro, 8 fields, 4 partitions) into a Delta table, by the sink in Python (one process), by the sink on Spark, and by plain Structured
@@ -259,7 +259,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--port", type=int, default=30_000, help="the first of the cluster's ports")
-    parser.add_argument("--yarn", action="store_true", help="the SQL on YARN as well, over HDFS")
+    parser.add_argument("--no-yarn", action="store_true", help="without the SQL on YARN, over HDFS")
     parser.add_argument("--child", nargs=2, metavar=("WORK", "TOLD"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -281,7 +281,7 @@ def main() -> None:
 
 
 def measured(cluster: Cluster, args: argparse.Namespace, folder: str) -> list[dict[str, Any]]:
-    cluster.up(["kafka", "registry", *(["hdfs", "spark"] if args.yarn else [])])
+    cluster.up(["kafka", "registry"])
     told = {"kafka": cluster.address("kafka"), "registry": cluster.address("registry"), "folder": folder, "rows": args.rows, "runs": args.runs}
     log, schemas, lake = opened(told)
     binding = topic_of(log, schemas, PLAIN)
@@ -297,7 +297,8 @@ def measured(cluster: Cluster, args: argparse.Namespace, folder: str) -> list[di
     sink.close()
     computes = {"DuckDB": "duckdb:?threads=2", "Spark local[2]": "spark://local[2]?memory=1g"}
     results += asked(cluster, {**told, "lake": lake.files.root}, computes)
-    if args.yarn:
+    if not args.no_yarn:
+        cluster.up(["hdfs", "spark"])
         url = cluster.address("hdfs").rstrip("/") + "/bench"
         os.environ.update(cluster.environment())
         far = Sink(log, schemas, Lake(engine("files", url)(url)), PLAIN)
