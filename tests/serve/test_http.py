@@ -92,8 +92,9 @@ def test_features_are_looked_up_derived_and_explained() -> None:
         unseen = await call(app, "/v1/predict/late?explain=1", {**ASK, "carrier": "??"})
         assert unseen.status == 200 and unseen.json["reasons"] == {"left__delay_3h": "never_seen"}
         reads.inexact = ("left",)
-        old = await call(app, "/v1/predict/late?explain=1", ASK)
+        old = await call(app, "/v1/predict/late?explain=true", ASK)
         assert old.json["reasons"] == {"left": "inexact"}
+        assert "features" not in (await call(app, "/v1/predict/late?explain=0", ASK)).json
 
     story(test, made)
 
@@ -108,6 +109,8 @@ def test_features_are_looked_up_derived_and_explained() -> None:
         ("/elsewhere", None, None, 404, "not_found"),
         ("/healthz", ASK, "POST", 405, "method"),
         ("/v1/predict/late", b" " * 2_000, None, 413, "too_large"),
+        ("/v1/predict/late?explain=yes", ASK, None, 400, "query"),
+        ("/v1/predict/late?explian=1", ASK, None, 400, "query"),
         ("/v1/predict/late", [ASK] * 9, None, 413, "too_many"),
     ],
 )

@@ -28,6 +28,7 @@ from millstream.serve.wire import JSON, TEXT, App, Receive, Refused, Scope, Send
 log = logging.getLogger("millstream.serve")
 PREDICT, AFTER = "/v1/predict/", b"millstream-after"
 LOOK_AGAIN_S = 0.002
+_YES, _NO = frozenset(("1", "true")), frozenset(("0", "false"))
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,23 @@ class Serves(Protocol):
         ...
 
     def gauges(self) -> dict[str, tuple[str, dict[Labels, float]]]: ...
+
+
+def wants_explanation(query: bytes) -> bool:
+    """Whether `?explain=1` (or true) is there.
+
+    >>> wants_explanation(b""), wants_explanation(b"explain=true"), wants_explanation(b"explain=0")
+    (False, True, False)
+
+    Raises:
+        Refused: It says anything else: what is misspelt would else be ignored in silence.
+    """
+    if not query:
+        return False
+    name, _, value = query.decode("latin-1").partition("=")
+    if name != "explain" or value not in _YES | _NO:
+        raise Refused(400, "query", f"?{query.decode('latin-1')[:100]} means nothing here", "leave it out, or say ?explain=1")
+    return value in _YES
 
 
 @dataclass
@@ -149,6 +167,7 @@ class Server:
 
     async def _predict(self, scope: Scope, receive: Receive, name: str, began: float) -> bytes:
         self._admit(scope)
+        explained = wants_explanation(scope["query_string"])
         decider = self.live.decider(name)
         recorder = self.recorder(name)
         requests, array = decider.form.decode(await read_body(receive, self.limits.body_bytes))
@@ -161,7 +180,7 @@ class Server:
         await recorder.put(rows)
         for row in rows:
             self.meter.decided(name, row["arm"] or "", f"{row['model']}@{row['version']}" if row["model"] else "")
-        explain = self.live.features(name) if b"explain=1" in scope["query_string"] else ()
+        explain = self.live.features(name) if explained else ()
         answers = [answer(row, explain) for row in rows]
         return encode(answers if array else answers[0])
 

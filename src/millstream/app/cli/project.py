@@ -68,7 +68,7 @@ def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> 
     try:
         judged = []
         for one in parity(ws, other, rows):
-            context.err.print(f"{'[green]same[/]' if one.same else '[red]differs[/]'} {one.kind} {one.name}")
+            context.err.print(f"{one.mark} {one.kind} {one.name}")
             judged.append(one)
     finally:
         other.close()
