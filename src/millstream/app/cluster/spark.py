@@ -62,7 +62,7 @@ class Spark(Service):
     def _settings(self, site: Site) -> dict[str, object]:
         return {
             "spark.master": "yarn",
-            "spark.driver.memory": "512m",
+            "spark.driver.memory": "768m",
             "spark.driver.memoryOverhead": "256m",
             "spark.executor.memory": "512m",
             "spark.executor.memoryOverhead": "256m",

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
+_ROWS_A_FILE = 65_536
+"""Of a table that is kept. What one task made (it numbered the rows, say) would else be one file, and one task's work ever after: one core's, and one lump of an answer."""
+
+
 class Work:
     """`stop` may be called from any thread; the rest belongs to one at a time."""
 
@@ -57,7 +61,7 @@ class Work:
                 self._ours()
                 frame = self._frame(step.query).toDF(*step.query.names)
                 schema, folders = schema or frame.schema, [*folders, self._scratch.path(self._scratch.name())]
-                frame.write.parquet(folders[-1])
+                frame.write.option("maxRecordsPerFile", _ROWS_A_FILE).parquet(folders[-1])
             schema = schema or ", ".join(f"{quoted(name)} {spark_type(kind)}" for name, kind in zip(step.query.names, step.query.kinds, strict=True))
             whole = self._session.read.schema(schema).parquet(*folders) if folders else self._session.createDataFrame([], schema)
             whole.createOrReplaceTempView(quoted(step.table))
