@@ -29,6 +29,7 @@ MILLSTREAM = (sys.executable, "-m", "millstream")
 LAPTOP = "laptop"
 SERVICES = ("kafka", "registry", "hdfs", "spark", "redis", "postgres", "mlflow", "airflow")
 """What the template's profile `cluster` names."""
+_TRACE_LINES = 18
 CUT = "2013-11-01"
 END = "2014-01-02"
 
@@ -74,7 +75,7 @@ class Story:
         self._chapter("Up to date again: what the new labels made stale", self._run)
         self._chapter("The experiment", lambda: self._keep("experiments", "experiment", "show"))
         self._chapter("The monitors", lambda: self._keep("monitors", "monitor", allowed=(0, 4)))
-        self._chapter("One prediction, traced to its source", lambda: self._keep("trace", "trace", self.told.traffic.traced))
+        self._chapter("One prediction, traced to its source", self._trace)
         self._chapter("Proof: no gap, no overlap, no double", lambda: self._keep("verify", "verify"))
         if self.beside is not None:
             self._chapter(f"Beside the laptop's: {self.beside}", self._compare)
@@ -89,6 +90,17 @@ class Story:
         if done.returncode:
             raise WorkFailed(f"millstream run --detach ended with {done.returncode}")
         self._verb("show", "run", done.stdout.strip(), "--follow")
+
+    def _trace(self) -> None:
+        """Its beginning: a decision from six features over a week has rows by the thousand behind it."""
+        words = ("trace", self.told.traffic.traced)
+        self.console.print(f"[dim]$ millstream {' '.join(words)}[/]")
+        done = subprocess.run(self._command(words), stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise WorkFailed(f"millstream {' '.join(words)} ended with {done.returncode}")
+        lines = done.stdout.splitlines()
+        self.console.print("\n".join(lines[:_TRACE_LINES]), markup=False, highlight=False, soft_wrap=True)
+        self.console.print(f"[dim]and {len(lines) - _TRACE_LINES} lines more, of the other features[/]")
 
     def _compare(self) -> None:
         assert self.beside is not None
