@@ -17,6 +17,14 @@ from running_cluster import brought, running
 from millstream.app.cluster import Cluster
 
 HERE = Path(__file__).parent
+# Of suites that live in other rooms: on Spark each of these costs a minute, and one of its kind stays.
+LONG = (
+    "TestOnSpark::test_sinks_side_by_side",
+    "TestOnSpark::test_a_sink_that_dies_is_followed[7-",
+    "test_profile_spark.py::test_numbers_are_numpys",
+    "test_a_project_that_has_changed_is_deployed_anew",
+    "test_up_leaves_the_timetables_to_airflow",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,6 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.cluster)
             item.add_marker(pytest.mark.timeout(600))
+            if any(name in item.nodeid for name in LONG):
+                item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture

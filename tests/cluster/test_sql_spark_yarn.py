@@ -55,4 +55,4 @@ class TestSparkOnYarn(SqlContract):
         return replace(here, files=tuple(there), store=self.lake)
 
     def scratch(self, folder: Path) -> list[Any]:
-        return [*scratch(folder), *(one for application in self.shared.list("") for one in self.shared.list(application))]
+        return [*scratch(folder), *(one for application in self.shared.list("") if application != "environments" for one in self.shared.list(application))]
