@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from millstream.engines.local.files import LocalFiles
 from millstream.engines.spark import errand as errands
-from millstream.engines.spark.errand import Done, Errand, Failed, Needs, Part, Shape, records
+from millstream.engines.spark.errand import HEADERS, Done, Errand, Failed, Needs, Part, Shape, records
 from millstream.lake.contract import READINGS, readings
 from millstream.lake.judge import table_schema
 from millstream.lake.lake import Lake
@@ -23,15 +23,15 @@ from millstream.log.port import Topic
 
 TEXT = avro_schema(READINGS.schema)
 TOPIC = Topic("readings", "u-1", 3)
-HEADERS = pa.list_(pa.struct([pa.field("key", pa.string()), pa.field("value", pa.binary())]))
 Pairs = list[tuple[str, bytes | None]]
 
 
 def kafka(values: list[bytes | None], offsets: list[int], headers: list[Pairs | None] | None = None, partition: int = 1) -> pa.RecordBatch:
-    """Rows as Spark's Kafka source gives them."""
-    given = [None if one is None else [{"key": k, "value": v} for k, v in one] for one in headers or [None] * len(values)]
+    """Rows as executors get them; of a header's values Spark has taken the last."""
+    given = [dict(one or ()) for one in headers or [None] * len(values)]
     return pa.record_batch({"value": pa.array(values, pa.binary()), "partition": pa.array([partition] * len(values), pa.int32()), "offset": pa.array(offsets, pa.int64()),
-                            "timestamp": pa.array([1_600_000_000_123_000 + at for at in offsets], pa.timestamp("us", tz="UTC")), "headers": pa.array(given, HEADERS)})  # fmt: skip
+                            "timestamp": pa.array([1_600_000_000_123_000 + at for at in offsets], pa.timestamp("us", tz="UTC")),
+                            **{name: pa.array([one.get(name) for one in given], pa.binary()) for name in HEADERS}})  # fmt: skip
 
 
 @pytest.fixture
@@ -108,7 +108,6 @@ def test_no_records_no_answer(lake: Lake) -> None:
 def test_headers_are_read_as_by_the_other_client(headers: list[Pairs | None]) -> None:
     found = records(kafka([b""] * len(headers), list(range(len(headers))), headers))
     ids, arrivals = envelopes(headers)
-    assert list(found.ids) == (ids or ([None] * len(headers) if found.ids else [])) and list(found.arrivals) == (
-        arrivals or ([None] * len(headers) if found.arrivals else [])
-    )
+    none = [None] * len(headers)
+    assert (list(found.ids) or none, list(found.arrivals) or none) == (ids or none, arrivals or none)
     assert found.stamps_ms.tolist() == [1_600_000_000_123] * len(headers)

@@ -28,6 +28,7 @@ from millstream.log.dedupe import Deduper
 from millstream.log.framing import RAW_AVRO, Records, slices
 from millstream.log.port import RAW_SCHEMA_ID, Slice, Topic
 
+HEADERS = (EVENT_ID, ARRIVED_AT)
 ANSWER = "partition int, answer binary"
 """The answers, as Spark carries them: one row a partition that has records, pickled `Done`, `Needs` or `Failed`."""
 
@@ -209,21 +210,9 @@ class _Rows:
 
 
 def records(batch: pa.RecordBatch) -> Records:
-    """Columns `value`, `offset`, `timestamp` and `headers` of Spark's Kafka source, as a consumer would give them."""
+    """Columns `value`, `offset`, `timestamp` of Spark's Kafka source, and those of `HEADERS`, as a consumer would give them."""
     stamps = batch["timestamp"].cast(pa.int64()).to_numpy() // 1000
-    headers = batch["headers"]
-    if headers.null_count == len(headers):
+    if all(batch[name].null_count == batch.num_rows for name in HEADERS):
         return Records(batch["value"].to_pylist(), batch["offset"].to_numpy(), stamps)
-    rows, flat = pc.list_parent_indices(headers).to_numpy(), pc.list_flatten(headers)
-    keys, values = pc.struct_field(flat, 0), pc.struct_field(flat, 1)
-    ids, arrivals = (_header(name, len(headers), rows, keys, values) for name in (EVENT_ID, ARRIVED_AT))
+    ids, arrivals = (batch[name].to_pylist() for name in HEADERS)
     return Records(batch["value"].to_pylist(), batch["offset"].to_numpy(), stamps, ids, arrivals)
-
-
-def _header(name: str, count: int, rows: Any, keys: pa.Array, values: pa.Array) -> list[bytes | None]:
-    """Its value in each record; the last, where there are several."""
-    hit = pc.fill_null(pc.equal(keys, name), False)
-    found: list[bytes | None] = [None] * count
-    for row, value in zip(rows[hit.to_numpy(zero_copy_only=False)].tolist(), values.filter(hit).to_pylist(), strict=True):
-        found[row] = value
-    return found
