@@ -71,17 +71,3 @@ def test_what_cannot_travel_is_told(engine: SparkSql) -> None:
     held = (number for number in range(3))
     with pytest.raises(WorkFailed, match=r"it: its function cannot be sent to executors: .*generator.*make what it needs itself"):
         engine.map(SOME, lambda batch: [batch][: next(held) + 1], {}, what="it")
-
-
-def test_nested_columns_come_in_smaller_batches(engine: SparkSql) -> None:
-    """Spark measures them anew for each row: in batches as long as others' a million rows would take minutes."""
-
-    def counted(batch: pa.RecordBatch) -> pa.RecordBatch:
-        import pyarrow
-
-        return pyarrow.record_batch({"n": [batch.num_rows]})
-
-    for column, most in (("[i, i]", 4096), ("i", 65_536)):
-        found = engine.map(f"select {column} as x from ({MANY})", counted, {}, what="it").read_all()["n"].to_pylist()
-        assert sum(found) == 200_000 and max(found) <= most
-        assert max(found) > 4096 or column != "i"

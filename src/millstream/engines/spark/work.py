@@ -26,9 +26,6 @@ _ROWS_A_FILE = 65_536
 """Of a table that is kept. What one task made (it numbered the rows, say) would else be one file, and one task's work ever after: one core's, and one lump of an answer."""
 
 
-_BATCH_ROWS, _NESTED_ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch", 4096
-
-
 class Work:
     """`stop` may be called from any thread; the rest belongs to one at a time."""
 
@@ -105,8 +102,6 @@ class Work:
         from pyspark.sql.udf import UserDefinedFunction
         from pyspark.util import PythonEvalType
 
-        if any(pa.types.is_nested(kind) for kind in call.given.types):  # Spark 4.2 measures such a batch anew, all of it, for every row it adds
-            self._session.conf.set(_BATCH_ROWS, _NESTED_ROWS)
         columns = ", ".join(f"c{i} {type_name(kind)}" for i, kind in enumerate(call.made.types))
         function = UserDefinedFunction(lambda batches: call(batches), columns, evalType=PythonEvalType.SQL_MAP_ARROW_ITER_UDF)
         return DataFrame(frame._jdf.mapInArrow(function(*(frame[name] for name in frame.columns))._jc, False, None), self._session)
