@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from millstream.app.settings import read
+from millstream.app.workspace import Workspace
 from millstream.declare.errors import ConfigError
 
 TOML = """
@@ -47,6 +48,16 @@ def test_defaults_are_embedded_and_absolute(root: Path) -> None:
         made.log == f"sqlite:{root}/.millstream/log.db" and made.lake == f"{root}/.millstream/lake" and made.tracking == f"mlflow:{root}/.millstream/mlflow.db"
     )
     assert origins(made)["online"] == ("sqlite:.millstream/online.db", "default")
+
+
+@pytest.mark.parametrize(
+    ("compute", "query", "one"), [("duckdb:?threads=1", "", True), ("spark://local[1]", "", False), ("duckdb", "duckdb:?threads=1", False)]
+)
+def test_questions_are_answered_by_duckdb(root: Path, compute: str, query: str, one: bool) -> None:
+    """By the engine that makes assets, with its options, where that is DuckDB."""
+    with Workspace.open(str(root), None, {"compute": compute, "query": query}) as ws:
+        assert (ws.sql is ws.compute) == one
+        assert ws.sql.query("select 1 as a", {}).read_all().num_rows == 1
 
 
 def test_a_folder_of_configuration_is_seen_from_the_project(root: Path) -> None:

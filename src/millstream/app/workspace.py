@@ -125,8 +125,9 @@ class Workspace:
     @cached_property
     def sql(self) -> Sql:
         """Answers questions about them, in each process that asks: a cluster's seconds to start would be most of an answer."""
-        same = self.settings.query == self.settings.compute
-        return self.compute if same else self._engine("sql", self.settings.query, self.folder / "scratch")
+        made = self.settings.compute
+        url = self.settings.query or (made if made.startswith("duckdb") else "duckdb")
+        return self.compute if url == made else self._engine("sql", url, self.folder / "scratch")
 
     @cached_property
     def online(self) -> OnlineStore:

@@ -82,7 +82,9 @@ class Context:
 
 def ended(row: Mapping[str, Any]) -> str:
     """A line for an asset that a run is through with; `row` as `runner.row` makes it."""
-    note = row["error"] or ((f"{row['rows']:,} rows " if row["rows"] else "") + row["note"])
+    from rich.markup import escape
+
+    note = escape(row["error"] or ((f"{row['rows']:,} rows " if row["rows"] else "") + row["note"]))
     mark = {"made": "[green]✓[/]", "skipped": "[dim]=[/]", "failed": "[red]✗[/]", "blocked": "[yellow]–[/]"}[row["status"]]
     return f"{mark} {row['name']:<28} {row['kind']:<13} {row['seconds']:7.2f} s  {note}"
 

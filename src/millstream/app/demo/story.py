@@ -84,23 +84,15 @@ class Story:
         """By the profile's orchestrator, where that is more than this machine."""
         if self.profile == LAPTOP:
             self._verb("run")
-            return
-        self.console.print("[dim]$ millstream run --detach[/]")
-        done = subprocess.run(self._command(["run", "--detach"]), stdout=subprocess.PIPE, text=True)
-        if done.returncode:
-            raise WorkFailed(f"millstream run --detach ended with {done.returncode}")
-        self._verb("show", "run", done.stdout.strip(), "--follow")
+        else:
+            self._verb("show", "run", self._said("run", "--detach").strip(), "--follow")
 
     def _trace(self) -> None:
         """Its beginning: a decision from six features over a week has rows by the thousand behind it."""
-        words = ("trace", self.told.traffic.traced)
-        self.console.print(f"[dim]$ millstream {' '.join(words)}[/]")
-        done = subprocess.run(self._command(words), stdout=subprocess.PIPE, text=True)
-        if done.returncode:
-            raise WorkFailed(f"millstream {' '.join(words)} ended with {done.returncode}")
-        lines = done.stdout.splitlines()
+        lines = self._said("trace", self.told.traffic.traced).splitlines()
         self.console.print("\n".join(lines[:_TRACE_LINES]), markup=False, highlight=False, soft_wrap=True)
-        self.console.print(f"[dim]and {len(lines) - _TRACE_LINES} lines more, of the other features[/]")
+        if len(lines) > _TRACE_LINES:
+            self.console.print(f"[dim]and {len(lines) - _TRACE_LINES} lines more, of the other features[/]")
 
     def _compare(self) -> None:
         assert self.beside is not None
@@ -124,11 +116,15 @@ class Story:
             raise WorkFailed(f"millstream {' '.join(words)} ended with {done.returncode}")
 
     def _keep(self, name: str, *words: str, allowed: Sequence[int] = (0,)) -> None:
+        self.told.found[name] = json.loads(self._said(*words, hidden=("--json",), allowed=allowed))
+
+    def _said(self, *words: str, hidden: Sequence[str] = (), allowed: Sequence[int] = (0,)) -> str:
+        """What a verb prints; `hidden` words are not shown to who looks on."""
         self.console.print(f"[dim]$ millstream {' '.join(words)}[/]")
-        done = subprocess.run(self._command([*words, "--json"]), stdout=subprocess.PIPE)
+        done = subprocess.run(self._command([*words, *hidden]), stdout=subprocess.PIPE, text=True)
         if done.returncode not in allowed:
             raise WorkFailed(f"millstream {' '.join(words)} ended with {done.returncode}")
-        self.told.found[name] = json.loads(done.stdout)
+        return done.stdout
 
     def _data(self) -> None:
         self.console.print(f"[dim]$ python scripts/data.py {CUT}[/]")
