@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from faults_told import Fault
+from sqlite_sink import SqliteSinkContract
 
 from millstream.app.cluster import Cluster
 from millstream.engines.duckdb.sql import DuckDbSql
@@ -23,12 +24,11 @@ from millstream.engines.sqlite.log import SqliteLog
 from millstream.engines.sqlite.schemas import SqliteSchemas
 from millstream.engines.sqlite.state import SqliteState
 from millstream.lake import clean, compact, points
-from millstream.lake.contract import READINGS, SinkContract, ids, ids_of, proven, put, rows_in
+from millstream.lake.contract import READINGS, ids, ids_of, proven, put, rows_in
 from millstream.lake.lake import Lake
 from millstream.lake.maintain import maintain
 from millstream.lake.port import Files
 from millstream.lake.sink import Sink, SinkLimits
-from millstream.log.port import Log, Schemas
 
 SINK = "a sink's commits, one after the other"
 
@@ -37,17 +37,7 @@ def told(cluster: Cluster) -> str:
     return f"conf={cluster.environment('hdfs')['HADOOP_CONF_DIR']}"
 
 
-class TestSinkOfSqliteAndHdfs(SinkContract):
-    @pytest.fixture
-    def schemas(self, tmp_path: Path) -> Schemas:  # type: ignore[override]
-        return SqliteSchemas(f"sqlite:{tmp_path}/log.db")
-
-    @pytest.fixture
-    def log(self, tmp_path: Path, schemas: Schemas) -> Iterator[Log]:  # type: ignore[override]
-        made = SqliteLog(f"sqlite:{tmp_path}/log.db", schemas)
-        yield made
-        made.close()
-
+class TestSinkOfSqliteAndHdfs(SqliteSinkContract):
     @pytest.fixture
     def files(self, hdfs: str, cluster: Cluster) -> Files:  # type: ignore[override]
         return HdfsFiles(f"{hdfs}/{uuid.uuid4()}?{told(cluster)}")

@@ -18,12 +18,11 @@ from test_schemas_registry import emptied as no_subjects
 from test_streams_kafka import Shop
 
 from millstream.declare.errors import ConfigError, Recreated, Truncated
-from millstream.declare.event import Event, EventTime
-from millstream.declare.stream import Stream, stream
+from millstream.declare.stream import Stream
 from millstream.engines.spark.sink import SparkSink
 from millstream.engines.spark.sql import SparkSql
 from millstream.engines.sqlite.log import SqliteLog
-from millstream.lake.contract import READINGS, SinkContract, at_once, ids, ids_of, proven, put, readings, rows_in
+from millstream.lake.contract import READINGS, WIDE, SinkContract, at_once, ids, ids_of, proven, put, readings, rows_in
 from millstream.lake.lake import Lake
 from millstream.lake.landing import HOLES_AFTER
 from millstream.lake.lineage import ranges
@@ -34,19 +33,6 @@ from millstream.log.envelope import topic_of
 from millstream.log.port import Append, Log, Schemas
 
 NOW = timedelta(0)
-
-
-class Wide(Event):
-    """A reading as a newer writer sends it."""
-
-    who: str
-    n: int
-    ts: EventTime
-    unit: str = "C"
-    exact: float | None = None
-
-
-WIDE = stream("readings", Wide, key="who", partitions=3, lateness="60s")
 
 
 @pytest.fixture(scope="module", autouse=True)

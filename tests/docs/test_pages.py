@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts import script
 
 from millstream.app.cli.main import VERBS
 
@@ -20,12 +19,7 @@ RUN = ("bad-records", "several-sources", "schema-evolution", "serve-beyond-loopb
 
 @pytest.fixture(scope="module")
 def tutorial() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tutorial", ROOT / "scripts" / "tutorial.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["tutorial"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return script("tutorial")
 
 
 def anchor(heading: str) -> str:

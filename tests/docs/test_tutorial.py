@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from scripts import script
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "tutorial" / "README.md"
@@ -16,12 +15,7 @@ PAGE = ROOT / "docs" / "tutorial" / "README.md"
 
 @pytest.fixture(scope="module")
 def tutorial() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tutorial", ROOT / "scripts" / "tutorial.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["tutorial"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return script("tutorial")
 
 
 @pytest.mark.timeout(420)

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlite_sink import SqliteSinkContract
 
 from millstream.declare.registry import engine
 from millstream.engines.local.files import LocalFiles
-from millstream.engines.sqlite.log import SqliteLog
-from millstream.engines.sqlite.schemas import SqliteSchemas
-from millstream.lake.contract import FilesContract, SinkContract
+from millstream.lake.contract import FilesContract
 from millstream.lake.port import Files
-from millstream.log.port import Log, Schemas
 
 
 class TestLocalFiles(FilesContract):
@@ -25,17 +23,7 @@ class TestLocalFiles(FilesContract):
         return LocalFiles(files.root)
 
 
-class TestSinkOfSqliteAndLocalFiles(SinkContract):
-    @pytest.fixture
-    def schemas(self, tmp_path: Path) -> Schemas:  # type: ignore[override]
-        return SqliteSchemas(f"sqlite:{tmp_path}/log.db")
-
-    @pytest.fixture
-    def log(self, tmp_path: Path, schemas: Schemas) -> Iterator[Log]:  # type: ignore[override]
-        made = SqliteLog(f"sqlite:{tmp_path}/log.db", schemas)
-        yield made
-        made.close()
-
+class TestSinkOfSqliteAndLocalFiles(SqliteSinkContract):
     @pytest.fixture
     def files(self, tmp_path: Path) -> Files:  # type: ignore[override]
         return LocalFiles(str(tmp_path / "lake"))

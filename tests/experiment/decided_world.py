@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+from landing import landed
 
 import millstream as ms
-from millstream.declare.event import ARRIVED_AT, OFFSET, PARTITION
 from millstream.declare.port import State
 from millstream.declare.registry import engine
 from millstream.declare.stream import Stream
@@ -20,9 +19,7 @@ from millstream.experiment import outcomes
 from millstream.experiment.learn import Snapshot
 from millstream.experiment.phases import Phase
 from millstream.experiment.route import Router
-from millstream.lake.judge import table_schema
 from millstream.lake.lake import Lake
-from millstream.lake.positions import TIME
 from millstream.serve.record import decisions_stream
 from millstream.transform.port import Sql
 
@@ -82,13 +79,7 @@ class World:
 
     def land(self, stream: Stream[Any], rows: Sequence[Mapping[str, Any]], *, upto: int | None = None) -> None:
         """Rows (`ts` in microseconds) as a sink lands them; the stream has then passed `upto`."""
-        schema = table_schema(stream)
-        table = self.lake.create(stream.name, schema)
-        app, first = f"{TIME}{stream.name}/0", table.rows()
-        full = [{**dict.fromkeys(schema.names), ARRIVED_AT: row["ts"], PARTITION: 0, OFFSET: first + i, **row} for i, row in enumerate(rows)]
-        before = table.position(app)
-        newest = max([before or 0, upto or 0, *(row["ts"] for row in rows)])
-        self.lake.table(stream.name).append(pa.Table.from_pylist(full, schema), txns={app: (before, newest)})
+        landed(self.lake, stream, rows, upto)
 
     def decide(self, endpoint: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         self.land(decisions_stream(endpoint, PARAMS), rows)

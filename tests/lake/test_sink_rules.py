@@ -14,10 +14,9 @@ from lake_actors import LENIENT, World
 from test_verify_bites import lose
 
 from millstream.declare.errors import Conflict, Corrupt, Full, Incompatible, NotFound, Recreated, Truncated, UsageError
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, LATE, OFFSET, Event, EventTime
-from millstream.declare.stream import stream
+from millstream.declare.event import ARRIVED_AT, EVENT_ID, LATE, OFFSET
 from millstream.lake import landing, points
-from millstream.lake.contract import READINGS, T0, ids, ids_of, proven, put, readings, rows_in
+from millstream.lake.contract import READINGS, T0, WIDE, ids, ids_of, proven, put, readings, rows_in
 from millstream.lake.positions import app_id
 from millstream.lake.sink import HOLES_AFTER, Progress, Sink, SinkLimits
 from millstream.lake.verify import verify
@@ -37,19 +36,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-class Wide(Event):
-    """A reading as a newer writer sends it."""
-
-    who: str
-    n: int
-    ts: EventTime
-    unit: str = "C"
-    exact: float | None = None
-
-
-WIDE = stream("readings", Wide, key="who", partitions=3, lateness="60s")
 
 
 def late(world: World) -> list[int]:

@@ -8,15 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+from landing import landed
 
 import millstream as ms
-from millstream.declare.event import ARRIVED_AT, OFFSET, PARTITION
 from millstream.declare.registry import engine
 from millstream.declare.stream import Stream
-from millstream.lake.judge import table_schema
 from millstream.lake.lake import Lake
-from millstream.lake.positions import TIME
 from millstream.transform.port import Sql
 
 HOUR, DAY = 3_600_000_000, 86_400_000_000
@@ -57,13 +54,7 @@ class World:
 
     def land(self, stream: Stream[Any], rows: Sequence[Mapping[str, Any]], *, upto: int | None = None) -> None:
         """Rows of a stream (`ts` in microseconds) as its sink lands them; the stream has then passed `upto`."""
-        schema = table_schema(stream)
-        table = self.lake.create(stream.name, schema)
-        app, first = f"{TIME}{stream.name}/0", table.rows()
-        full = [{**dict.fromkeys(schema.names), ARRIVED_AT: row["ts"], PARTITION: 0, OFFSET: first + i, **row} for i, row in enumerate(rows)]
-        before = table.position(app)
-        newest = max([before or 0, upto or 0, *(row["ts"] for row in rows)])
-        self.lake.table(stream.name).append(pa.Table.from_pylist(full, schema), txns={app: (before, newest)})
+        landed(self.lake, stream, rows, upto)
 
     def rows(self, table: str, version: int | None = None) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.sql.query('select * from t order by "_row"', {"t": self.lake.table(table).snapshot(version)}).read_all().to_pylist()

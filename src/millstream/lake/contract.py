@@ -54,7 +54,18 @@ class Loose(Event):
     ts: EventTime
 
 
+class Wide(Event):
+    """A reading as a newer writer sends it."""
+
+    who: str
+    n: int
+    ts: EventTime
+    unit: str = "C"
+    exact: float | None = None
+
+
 READINGS = stream("readings", Reading, key="who", partitions=3, lateness="60s")
+WIDE = stream("readings", Wide, key="who", partitions=3, lateness="60s")
 
 
 def readings(*numbers: int, bad: Sequence[int] = ()) -> pa.RecordBatch:
