@@ -24,6 +24,8 @@ LONG = (
     "test_profile_spark.py::test_numbers_are_numpys",
     "test_a_project_that_has_changed_is_deployed_anew",
     "test_up_leaves_the_timetables_to_airflow",
+    "test_the_environment_is_sent_once",
+    "test_a_driver_on_yarn_too",
 )
 
 

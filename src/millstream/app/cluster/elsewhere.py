@@ -40,6 +40,7 @@ ELSEWHERE: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "dfs.heartbeat.interval": ("3", "seconds"),
         "dfs.namenode.heartbeat.recheck-interval": ("15000", "a datanode is given up after 2 x this + 10 heartbeats"),
         "dfs.namenode.stale.datanode.interval": ("10000, not the default of 30000", "a writer of delta-rs fails on a dead datanode until it counts as stale"),
+        "dfs.namenode.reconstruction.pending.timeout-sec": ("300", "seconds until what a datanode did not copy or rebuild is given to another"),
         "dfs.namenode.avoid.write.stale.datanode": ("true, as here", "the default is false"),
         "dfs.namenode.avoid.read.stale.datanode": ("true, as here", "the default is false"),
         "dfs.namenode.ec.system.default.policy": ("RS-6-3-1024k, from nine datanodes on", "RS-3-2 needs five; an XOR policy is not read by hdfs-native"),

@@ -135,6 +135,7 @@ def hdfs_site(site: Site) -> dict[str, object]:
         "dfs.namenode.avoid.write.stale.datanode": "true",
         "dfs.namenode.avoid.read.stale.datanode": "true",
         "dfs.namenode.write.stale.datanode.ratio": "1.0f",
+        "dfs.namenode.reconstruction.pending.timeout-sec": 10,  # a shard or copy whose maker died is given to another after this
         "dfs.namenode.handler.count": 6,
         "dfs.datanode.handler.count": 4,
         "dfs.namenode.datanode.registration.ip-hostname-check": "false",
