@@ -22,10 +22,6 @@ LONG = (
     "TestOnSpark::test_sinks_side_by_side",
     "TestOnSpark::test_a_sink_that_dies_is_followed[7-",
     "test_profile_spark.py::test_numbers_are_numpys",
-    "test_a_project_that_has_changed_is_deployed_anew",
-    "test_up_leaves_the_timetables_to_airflow",
-    "test_the_environment_is_sent_once",
-    "test_a_driver_on_yarn_too",
 )
 
 

@@ -181,6 +181,7 @@ def test_a_run_that_is_given_up_ends_its_step(folder: Path, airflow: str) -> Non
         assert not ws.lake.exists("slow")
 
 
+@pytest.mark.long
 def test_a_project_that_has_changed_is_deployed_anew(folder: Path, airflow: str) -> None:
     for text in ("", "\n# another word", "\nms.table('more', 'select ride from rides')\n"):
         (folder / "taxi.py").write_text((folder / "taxi.py").read_text(encoding="utf-8") + text, encoding="utf-8")
@@ -192,6 +193,7 @@ def test_a_project_that_has_changed_is_deployed_anew(folder: Path, airflow: str)
             assert [doc.value["attempt"] for doc in steps] == [1], text  # an older DAG file's step would refuse, and be tried no more
 
 
+@pytest.mark.long
 def test_up_leaves_the_timetables_to_airflow(folder: Path, airflow: str) -> None:
     scheduled = "\nms.table('daily', 'select ride from rides', schedule='@daily')\n"
     (folder / "taxi.py").write_text((folder / "taxi.py").read_text(encoding="utf-8") + scheduled, encoding="utf-8")

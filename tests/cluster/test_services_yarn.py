@@ -49,6 +49,7 @@ spark.stop()
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.long
 def test_a_driver_on_yarn_too(spark: str, hdfs: str, tmp_path: Path) -> None:
     """`spark-submit --deploy-mode cluster` with the configuration alone, and no variable of Hadoop's."""
     job, place = tmp_path / "job.py", f"{hdfs}/{uuid.uuid4().hex}"

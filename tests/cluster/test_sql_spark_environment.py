@@ -50,6 +50,7 @@ def engine(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.long
 def test_the_environment_is_sent_once(engine: SparkSql, cluster: Cluster) -> None:
     def told(batch: pa.RecordBatch) -> pa.RecordBatch:
         import millstream
