@@ -18,11 +18,7 @@ from millstream.app.cluster import Cluster
 
 HERE = Path(__file__).parent
 # Of suites that live in other rooms: on Spark each of these costs a minute, and one of its kind stays.
-LONG = (
-    "TestOnSpark::test_sinks_side_by_side",
-    "TestOnSpark::test_a_sink_that_dies_is_followed[7-",
-    "test_profile_spark.py::test_numbers_are_numpys",
-)
+LONG = ("TestOnSpark::test_sinks_side_by_side", "TestOnSpark::test_a_sink_that_dies_is_followed[7-", "test_profile_spark.py::test_numbers_are_numpys")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
