@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+from pyspark import SparkContext
 from sink_world import World, one_spark
 from test_log_kafka import emptied
 
@@ -64,12 +64,11 @@ def test_the_jvm_killed_under_a_live_sink(world: World) -> None:
         world.dirt(0, 40)
         sink = world.sink("spark", 100)
         sink.step()
-        jvm = next(child for child in psutil.Process().children(recursive=True) if child.name() == "java")
-        world.dirt(1, 400)
-        killing = threading.Timer(0.5, jvm.kill)
+        killing = threading.Timer(0.5, SparkContext._gateway.proc.kill)  # a cluster's daemons are this process' children too
         killing.start()
         with pytest.raises(Unreachable, match="driver is gone"):
-            while True:
+            for seed in range(1, 40):
+                world.dirt(seed, 60)
                 sink.step()
         killing.join()
         sink.close()

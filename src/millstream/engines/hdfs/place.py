@@ -1,7 +1,7 @@
 """`hdfs://AUTHORITY/PATH?OPTIONS`: where the lake is, and how its namenodes are found.
 
 Options: `conf=FOLDER` (of core-site.xml and hdfs-site.xml; else HADOOP_CONF_DIR, else HADOOP_HOME/etc/hadoop), `namenodes=HOST:PORT,HOST:PORT`
-(of a nameservice, without any such folder), `timeout=60s` (of a call that does not come back), `ec=POLICY` and `ec.TABLE=POLICY` (erasure coding of all new tables, of one), and any of
+(of a nameservice, without any such folder), `timeout=20s` (of a call that does not come back), `ec=POLICY` and `ec.TABLE=POLICY` (erasure coding of all new tables, of one), and any of
 Hadoop's own keys that hdfs-native knows, `dfs.client.use.datanode.hostname=true`.
 """
 
@@ -40,7 +40,7 @@ class Place:
     path: str
     config: Mapping[str, str] = field(default_factory=dict)
     ec: Mapping[str, str] = field(default_factory=dict)
-    timeout_s: float = 60.0
+    timeout_s: float = 20.0
 
     @property
     def root(self) -> str:
@@ -65,7 +65,7 @@ class Place:
             elif key not in ("conf", "namenodes", "timeout"):
                 raise ConfigError(f'lake = "{url}": no option "{key}"; known: {_KNOWN}')
         try:
-            timeout_s = micros(given["timeout"]) / 1e6 if "timeout" in given else 60.0
+            timeout_s = micros(given["timeout"]) / 1e6 if "timeout" in given else cls.timeout_s
         except ValueError as error:
             raise ConfigError(f'lake = "{url}": {error}') from None
         return cls(parts.netloc, parts.path.rstrip("/"), config, ec, timeout_s)
