@@ -68,6 +68,7 @@ def test_the_block_way_writes_what_fastavro_writes(table: tuple[str, pa.RecordBa
     bodies, columns = encode(rows, text), columns_of(text)
     assert bodies == with_fastavro(rows, text)
     assert bodies == encode_block(columns, [physical(c, rows.column(c.name)) for c in columns], rows.num_rows)
+    assert encode(rows, text, b"head") == [b"head" + body for body in bodies]
     assert decode_block(columns, bodies) is not None, "sound bodies take the fast way"
     back = decode(bodies, text)
     assert back.rows.equals(rows) and not back.bad and one_by_one(bodies, text).rows.equals(rows)

@@ -79,8 +79,8 @@ class Decoded(NamedTuple):
     bad: dict[int, str]
 
 
-def encode(rows: pa.RecordBatch, schema: str) -> list[bytes]:
-    """One Avro body a row, without framing. Columns are found by name; what the schema does not name is left out.
+def encode(rows: pa.RecordBatch, schema: str, head: bytes = b"") -> list[bytes]:
+    """One Avro body a row, each behind `head`. Columns are found by name; what the schema does not name is left out.
 
     Raises:
         UsageError: A column is missing or does not fit: a NULL in a required field, a symbol that the enum lacks.
@@ -91,8 +91,8 @@ def encode(rows: pa.RecordBatch, schema: str) -> list[bytes]:
         raise UsageError(f"rows have no column {', '.join(missing)}, which the schema names; they have {', '.join(rows.schema.names)}")
     arrays = [physical(c, rows.column(c.name)) for c in columns]
     if all(c.flat for c in columns):
-        return encode_block(columns, arrays, rows.num_rows)
-    return _records(schema).encode(columns, arrays, rows.num_rows)
+        return encode_block(columns, arrays, rows.num_rows, head)
+    return [head + body for body in _records(schema).encode(columns, arrays, rows.num_rows)]
 
 
 def decode(bodies: Sequence[bytes], schema: str) -> Decoded:

@@ -87,13 +87,16 @@ class _Wire:
                 out[np.arange(len(data)) + np.repeat(move, lengths)] = data
 
 
-def encode_block(columns: Sequence[Column], arrays: Sequence[pa.Array], rows: int) -> list[bytes]:
-    """One body a row."""
+def encode_block(columns: Sequence[Column], arrays: Sequence[pa.Array], rows: int, head: bytes = b"") -> list[bytes]:
+    """One body a row, each behind `head`."""
     if not rows:
         return []
     wires = [_Wire(column, array) for column, array in zip(columns, arrays, strict=True)]
-    ends = np.cumsum(sum((w.lengths for w in wires), np.zeros(rows, np.int64)))
+    ends = np.cumsum(sum((w.lengths for w in wires), np.full(rows, len(head), np.int64)))
     out, at = np.empty(int(ends[-1]), np.uint8), np.concatenate([[0], ends[:-1]])
+    for byte in head:
+        out[at] = byte
+        at = at + 1
     for wire in wires:
         wire.write(out, at)
         at = at + wire.lengths

@@ -41,8 +41,7 @@ def framed(rows: pa.RecordBatch, schema_id: int, text: str) -> list[bytes]:
     Raises:
         UsageError: A row does not fit the schema.
     """
-    head = b"\0" + schema_id.to_bytes(4, "big")
-    return [head + body for body in encode(rows, text)]
+    return encode(rows, text, b"\0" + schema_id.to_bytes(4, "big"))
 
 
 def headers(rows: pa.RecordBatch) -> list[list[tuple[str, str]]] | None:

@@ -117,7 +117,7 @@ class Ticket:
 
     def told(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
-            self._first = self._first or message
+            self._first = message if self._first is None else self._first  # `or` would ask each message for its length
             self._last = message
         else:
             self.error = self.error or error
