@@ -39,10 +39,10 @@ check: setup ## format, lint, types, import contracts, doctests
 	$(BIN)/lint-imports
 	$(BIN)/pytest --doctest-modules src/millstream -p no:randomly --ignore=src/millstream/templates
 
-test-cluster: setup ## the contract suites against real engines, which are fetched and started for it (ONLY=tests/cluster/test_x.py; ALL=1 for the long ones too)
+test-cluster: setup ## the contract suites against real engines, which are fetched and started for it (ONLY=tests/cluster/test_x.py; ALL=1: the long ones too; AGAIN=1: what failed)
 	scripts/cluster_packages.sh
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster,spark]'
-	$(BIN)/pytest -m '$(if $(ALL),,not long)' $(or $(ONLY),tests/cluster)
+	$(BIN)/pytest -p cacheprovider -m '$(if $(ALL),,not long)' $(if $(AGAIN),--last-failed --last-failed-no-failures none) $(or $(ONLY),tests/cluster)
 
 test-faults: setup ## every daemon of a real cluster killed under load: one table of seconds, lost and doubled
 	scripts/cluster_packages.sh
