@@ -55,11 +55,12 @@ def torn(world: World, d: Any, now: int) -> list[str]:
 
 def test_killed_in_the_middle_of_updates_nothing_is_lost_or_doubled(world: World, cluster: Cluster) -> None:
     d, chance, stop, troubles = one(), random.Random(4), threading.Event(), list[str]()
-    for _ in range(60):
-        world.send(60)
-    world.land()
+    world.send(60)
     updater = world.updater(d, max_rows=30)
     reader = world.store.reader([(d, ["k"], "p")])
+
+    def applied() -> int:
+        return sum(world.store.applied(d.generation).offsets.values())  # type: ignore[union-attr]
 
     def update() -> None:
         while not stop.is_set():
@@ -71,9 +72,11 @@ def test_killed_in_the_middle_of_updates_nothing_is_lost_or_doubled(world: World
 
     thread = threading.Thread(target=update)
     thread.start()
-    seen = []
     for _ in range(4):
-        while sum(world.store.applied(d.generation).offsets.values()) < (seen[-1] if seen else 0) + 200:  # type: ignore[union-attr]
+        before = applied()
+        for _ in range(30):  # more than the updater can do before the kill
+            world.send(60)
+        while applied() < before + 200:
             assert thread.is_alive()
             time.sleep(0.01)
         time.sleep(chance.random() * 0.1)
@@ -81,10 +84,10 @@ def test_killed_in_the_middle_of_updates_nothing_is_lost_or_doubled(world: World
         with pytest.raises(Unreachable):
             reader({"k": "a"}, world.now)
         cluster.restart("redis")
-        seen.append(sum(world.store.applied(d.generation).offsets.values()))  # type: ignore[union-attr]
         assert reader({"k": "a"}, world.now).values["p__c_7d"] is not None, "the same reader goes on"
     stop.set()
     thread.join()
+    world.land()
     assert torn(world, d, world.now) == []
     updater.drain()
     updater.close()
