@@ -121,7 +121,7 @@ class Shop:
         self.generation = self.workspace.definition(self.workspace.project.features["came"]).generation
         self.url, self.going, self.ended = f"http://127.0.0.1:{port}", threading.Event(), threading.Event()
         self._until("the server answers", lambda: httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200)
-        self.threads = [threading.Thread(target=self._load), threading.Thread(target=self._ask), threading.Thread(target=self._watch)]
+        self.threads = [threading.Thread(target=work, daemon=True) for work in (self._load, self._ask, self._watch)]
         self.idle = [threading.Event(), threading.Event()]
         for thread in self.threads:
             thread.start()

@@ -170,7 +170,7 @@ def test_readers_see_whole_commits_while_a_sink_and_upkeep_work(
     put(log, schemas, 0, *range(100))
     sink.drain()
     publish(lake, catalog)
-    writer = threading.Thread(target=commit)
+    writer = threading.Thread(target=commit, daemon=True)
     writer.start()
     try:
         seen: dict[str, list[int]] = {"hive": [], "spark": []}

@@ -70,7 +70,7 @@ def test_killed_in_the_middle_of_updates_nothing_is_lost_or_doubled(world: World
                 troubles.append(type(error).__name__)
                 stop.wait(0.02)
 
-    thread = threading.Thread(target=update)
+    thread = threading.Thread(target=update, daemon=True)
     thread.start()
     for _ in range(4):
         before = applied()

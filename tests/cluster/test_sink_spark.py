@@ -105,7 +105,7 @@ def test_two_live_sinks_of_both_kinds(world: World) -> None:
         except BaseException as error:
             failed.append(error)
 
-    threads = [threading.Thread(target=run, args=(sink,)) for sink in sinks]
+    threads = [threading.Thread(target=run, args=(sink,), daemon=True) for sink in sinks]
     for thread in threads:
         thread.start()
     for seed in range(1, 6):

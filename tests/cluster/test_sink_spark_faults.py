@@ -89,7 +89,7 @@ def test_both_kinds_at_once_killed_again_and_again(world: World) -> None:
             time.sleep(1)
         full.set()
 
-    thread = threading.Thread(target=fill)
+    thread = threading.Thread(target=fill, daemon=True)
     thread.start()
     lives = {"python": 0.7, "spark": 4.0}
     running = {name: actor(world, name.split("-")[0], 90) for name in ("python-1", "python-2", "spark-1")}

@@ -104,7 +104,7 @@ class Running:
     failed: list[BaseException] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.thread = threading.Thread(target=self._run)
+        self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def _run(self) -> None:

@@ -132,7 +132,7 @@ def rendered(service: Service, site: Site) -> dict[str, str]:
     """Setting -> value of a service's files; the first file that says it wins."""
     found: dict[str, str] = {}
     for name, text in service.files(site).items():
-        pattern = r"<name>(.*?)</name><value>(.*?)</value>" if name.endswith(".xml") else r"(?m)^([\w.\-]+)\s*[= ]\s*(.*)$"
+        pattern = r"<name>(.*?)</name><value>(.*?)</value>" if name.endswith(".xml") else r"(?m)^([\w.\-]+)[ \t]*[= ][ \t]*(.*)$"
         for key, value in re.findall(pattern, text):
             found.setdefault(key, value)
     return found
