@@ -42,7 +42,7 @@ check: setup ## format, lint, types, import contracts, doctests
 test-cluster: setup ## the contract suites against real engines, which are fetched and started for it (ONLY=tests/cluster/test_x.py; ALL=1: the long ones too; AGAIN=1: what failed)
 	scripts/cluster_packages.sh
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,cluster,spark]'
-	$(BIN)/pytest -p cacheprovider -m '$(if $(ALL),,not long)' $(if $(AGAIN),--last-failed --last-failed-no-failures none) $(or $(ONLY),tests/cluster)
+	$(BIN)/pytest -m '$(if $(ALL),,not long)' $(if $(AGAIN),--last-failed --last-failed-no-failures none) $(or $(ONLY),tests/cluster)
 
 test-faults: setup ## every daemon of a real cluster killed under load: one table of seconds, lost and doubled
 	scripts/cluster_packages.sh
