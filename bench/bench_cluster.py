@@ -11,7 +11,8 @@ Every contender is a process of its own, and they take turns; figures are median
 - Producing: Arrow batches by the block encoding, all acknowledged, from two threads (each waits for its own), beside fastavro and confluent-kafka's `produce`
   one event at a time, which waits for none before the end; with the same settings.
 - SQL: one text in DuckDB's dialect over the landed table, on DuckDB, on Spark local[2], on Spark on YARN; and the same in Spark's own words in
-  the same session, without Millstream. Here less is better, and a ratio of 1.05 is an overhead of 5 %.
+  the same session, without Millstream. Here less is better, and a ratio of 1.05 is an overhead of 5 %. Ours and theirs go in pairs, each first every other
+  time, 5 pairs for one of `--runs`; the ratio is the median of the pairs', so that what slows the machine for a while slows both.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ from millstream.lake.sink import Sink
 from millstream.log.envelope import publish, topic_of
 
 BATCH, DISTINCT = 40_000, 10
+PAIRS, WARM = 5, 3
+"""Pairs of askings for one of --runs; askings before them, not counted."""
 PLAIN = stream("departures", Departure, key="flight_id", dedupe=None)
 FROM_AVRO = Jars("spark-avro", ("!org.apache.spark:spark-avro_2.13:4.1.1",))
 SQL = {
@@ -169,27 +172,32 @@ def produce_one_by_one(told: Mapping[str, Any]) -> dict[str, float]:
 
 
 def ask(told: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Each question to one engine; on Spark also to its session, without us. The first asking of each is not counted."""
-    table = (
-        Lake(engine("files", "file")(told["lake"])).table("departures")
-        if "://" not in told["lake"]
-        else Lake(engine("files", told["lake"])(told["lake"])).table("departures")
-    )
+    """Each question to one engine: seconds; on Spark also to its session, without us, and the ratio of the two. The first askings of each are not counted."""
+    table = Lake(engine("files", told["lake"] if "://" in told["lake"] else "file")(told["lake"])).table("departures")
     snapshot, url = table.snapshot(), told["compute"]
     sql, found = engine("sql", url)(url, Path(tempfile.mkdtemp(dir=told["folder"]))), dict[str, dict[str, float]]()
     for what, (ours, theirs) in SQL.items():
-        ways = {what: lambda ours=ours: sql.query(ours, {"departures": snapshot}).read_all()}
+        ways = [lambda ours=ours: sql.query(ours, {"departures": snapshot}).read_all()]
         if url.startswith("spark"):
-            ways[f"{what}, plain"] = lambda theirs=theirs: plainly(sql, snapshot, theirs)
-        answers = {name: way().num_rows for name, way in ways.items()}
-        assert len(set(answers.values())) == 1, answers
-        times: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
-        for _ in range(told["runs"]):
-            for name, way in ways.items():
-                times[name].append(taken(told["rows"], lambda way=way: void(way())))
-        found |= {name: {key: statistics.median(one[key] for one in some) for key in ("rows", "wall", "cpu")} for name, some in times.items()}
+            ways.append(lambda theirs=theirs: plainly(sql, snapshot, theirs))
+        answers = [way().num_rows for _ in range(WARM) for way in ways]
+        assert len(set(answers)) == 1, answers
+        pairs = [in_turn(ways, turn) for turn in range(PAIRS * told["runs"])]
+        found[what] = dict(zip(("ours", "theirs"), (statistics.median(one) for one in zip(*pairs, strict=True)), strict=False))
+        if len(ways) == 2:
+            found[what]["ratio"] = statistics.median(one / other for one, other in pairs)
     sql.close()
     return found
+
+
+def in_turn(ways: Sequence[Callable[[], Any]], turn: int) -> list[float]:
+    """Seconds of each; who goes first changes with the turn."""
+    seconds = [0.0] * len(ways)
+    for at in range(len(ways)) if turn % 2 == 0 else reversed(range(len(ways))):
+        begun = time.perf_counter()
+        ways[at]()
+        seconds[at] = time.perf_counter() - begun
+    return seconds
 
 
 def plainly(sql: Any, snapshot: Any, text: str) -> pa.Table:
@@ -248,11 +256,15 @@ def asked(cluster: Cluster, told: dict[str, Any], computes: Mapping[str, str]) -
     for name, url in computes.items():
         found = child(ask, {**told, "compute": url}, cluster.environment())
         duckdb = duckdb or found
-        for what in SQL:
-            for other, of in ((duckdb.get(what), "DuckDB"), (found.get(f"{what}, plain"), "the same Spark without Millstream")):
-                if other is not None and other is not found.get(what):
-                    results.append({"what": f"{what}, on {name}", "figure": round(found[what]["wall"], 3), "unit": "s", "limit": round(other["wall"], 3), "of": of,
-                                    "ratio": found[what]["wall"] / other["wall"]})  # fmt: skip
+        for what, took in found.items() if found is not duckdb else ():
+            beside = {
+                "DuckDB": (duckdb[what]["ours"], took["ours"] / duckdb[what]["ours"]),
+                "the same Spark without Millstream": (took["theirs"], took["ratio"]),
+            }
+            results += [
+                {"what": f"{what}, on {name}", "figure": round(took["ours"], 3), "unit": "s", "limit": round(limit, 3), "of": of, "ratio": ratio}
+                for of, (limit, ratio) in beside.items()
+            ]
     return results
 
 
