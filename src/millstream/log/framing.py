@@ -174,10 +174,11 @@ def holes(topic: str, partition: int, start: int, end: int) -> Slice:
 
 def _ids(values: Sequence[bytes | None]) -> Ints:
     """The schema id in each frame; NO_FRAME where there is none."""
-    sound = [v if v is not None and len(v) >= FRAME else b"\xff" * FRAME for v in values] if None in values or min(map(len, values)) < FRAME else values  # type: ignore[arg-type]
-    whole = np.frombuffer(b"".join(sound), np.uint8)  # type: ignore[arg-type]
-    starts = np.cumsum([0, *map(len, sound)])[:-1]  # type: ignore[arg-type]
-    head = whole[starts[:, None] + np.arange(FRAME)]
+    sound = [v or b"" for v in values] if None in values else values
+    lengths = np.fromiter(map(len, sound), np.int64, len(sound))  # type: ignore[arg-type]
+    if lengths.min(initial=FRAME) < FRAME:
+        return _ids([v if v is not None and len(v) >= FRAME else b"\xff" * FRAME for v in values])
+    head = np.frombuffer(b"".join(sound), np.uint8)[(np.cumsum(lengths) - lengths)[:, None] + np.arange(FRAME)]  # type: ignore[arg-type]
     ids = np.ascontiguousarray(head[:, 1:]).view(">u4").astype(np.int64).ravel()
     return np.where(head[:, 0] == 0, ids, NO_FRAME)
 

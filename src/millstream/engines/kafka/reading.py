@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from operator import itemgetter
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -97,7 +98,8 @@ class KafkaReader:
             return
         try:
             with no_collection():
-                ends, found = self._events([m for m in taken if m.error() is not None]), _by_partition(taken)
+                events = list(filter(Message.error, taken))
+                ends, found = self._events(events), _by_partition([m for m in taken if m.error() is None] if events else taken)
                 del taken
             for partition, records in found:
                 if partition in self._at:
@@ -233,13 +235,11 @@ def pull(consumer: Consumer, most: int, timeout_s: float) -> list[Message]:
 
 def _by_partition(messages: list[Message]) -> list[tuple[int, Records]]:
     """The records of each partition, as plain as they can be: what a message holds is asked of it once."""
-    if any(map(Message.error, messages)):
-        messages = [m for m in messages if m.error() is None]
     places = np.fromiter(map(Message.partition, messages), np.int64, len(messages))
     found = []
     for partition in np.unique(places).tolist():
         mine = messages if (places == partition).all() else [messages[at] for at in np.flatnonzero(places == partition)]
-        stamps = np.fromiter((stamp for _, stamp in map(Message.timestamp, mine)), np.int64, len(mine))
+        stamps = np.fromiter(map(itemgetter(1), map(Message.timestamp, mine)), np.int64, len(mine))
         offsets = np.fromiter(map(Message.offset, mine), np.int64, len(mine))
         found.append((partition, Records(list(map(Message.value, mine)), offsets, stamps, *envelopes(list(map(Message.headers, mine))))))
     return found
