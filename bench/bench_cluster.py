@@ -259,7 +259,7 @@ def asked(cluster: Cluster, told: dict[str, Any], computes: Mapping[str, str]) -
         for what, took in found.items() if found is not duckdb else ():
             beside = {
                 "DuckDB": (duckdb[what]["ours"], took["ours"] / duckdb[what]["ours"]),
-                "the same Spark without Millstream": (took["theirs"], took["ratio"]),
+                "the same Spark without Millstream, in pairs": (took["theirs"], took["ratio"]),
             }
             results += [
                 {"what": f"{what}, on {name}", "figure": round(took["ours"], 3), "unit": "s", "limit": round(limit, 3), "of": of, "ratio": ratio}
