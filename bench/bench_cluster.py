@@ -62,7 +62,7 @@ SQL = {
 """What is asked -> in DuckDB's dialect, and as one would write it for Spark."""
 
 
-# -- what a contender does; each returns {"rows", "wall", "cpu"}, or several of them by name
+# -- what a contender does; each returns {"rows", "wall", "cpu"}, `ask` the seconds of each question
 
 
 def taken(rows: int, work: Callable[[], None]) -> dict[str, float]:
