@@ -61,4 +61,4 @@ docs: setup ## the generated references below docs/
 	$(BIN)/python scripts/reference.py
 
 clean: ## what setup and the demo made
-	rm -rf $(VENV) demo build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) demo demo-cluster build .mypy_cache .ruff_cache .pytest_cache .hypothesis
