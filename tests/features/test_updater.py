@@ -15,6 +15,7 @@ from updater_world import World, across_restarts, one
 
 from millstream.declare.errors import Busy, Conflict, Recreated, Truncated
 from millstream.features.updater import Applied
+from millstream.lake.ruling import Rule, stamp
 from millstream.serve.updates import Updates
 
 
@@ -120,7 +121,7 @@ def test_where_the_log_has_removed_records_the_features_are_filled_anew(world: W
     d, late = one(), one("late")
     for definition in (d, late):
         world.store.create(definition)
-        world.store.activate(definition.generation, {}, 0)
+        world.store.activate(definition.generation, {}, 0, stamp(Rule.of(world.stream), None, ""))
     for _ in range(3):
         world.send(40)
     ahead = world.updater(late)

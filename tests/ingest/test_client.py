@@ -135,9 +135,7 @@ def test_collector_committed(tmp_path: Path) -> None:
     for partition in range(LANDED.partitions):
         found = in_order(tmp_path, partition)
         arrived = np.array([int(row["_arrived_at"].timestamp() * 1e6) for row in found], np.int64)
-        kept = deduper.keep(
-            partition, pa.array([row["_event_id"] for row in found], pa.string()), arrived, np.array([row["_offset"] for row in found], np.int64)
-        )
+        kept = deduper.keep(partition, pa.array([row["_event_id"] for row in found], pa.string()), arrived)
         once.update(row["_event_id"] for row, keep in zip(found, kept, strict=True) if keep)
     assert {once[name] for name in ids} == {1}, "each counts once after the log"
 

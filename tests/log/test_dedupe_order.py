@@ -68,21 +68,24 @@ def test_equals_the_rule_whatever_the_batches_and_the_memory(records: list[Recor
 def test_a_reader_that_takes_over_decides_the_same(records: list[Record], at: int, cuts: list[int], within: int) -> None:
     """From the rows that its predecessor kept, asked for as far back as its batches reach."""
     expected = naive(records, within)
-    successor = Deduper(within, memory_bytes=100)
-    successor.begin(3, stored(records[:at], expected[:at]))
-    assert run(records[at:], cuts, within, successor) == expected[at:]
+    for margin in (0, dedupe._MARGIN_US):
+        successor = Deduper(within, memory_bytes=100)
+        successor.begin(3, stored(records[:at], expected[:at]))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(dedupe, "_MARGIN_US", margin)
+            assert run(records[at:], cuts, within, successor) == expected[at:]
 
 
 @settings(max_examples=100, deadline=None)
 @given(RECORDS, st.integers(0, 6))
 def test_what_is_let_go_is_read_again(records: list[Record], within: int) -> None:
-    """One record a batch, and everything let go that the last two batches did not ask for."""
+    """One record a batch, and everything let go that the last two epochs did not ask for."""
     expected, deduper = naive(records, within), Deduper(within, memory_bytes=100)
     stored_so_far: list[bool] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dedupe, "_IDLE_BATCHES", 2)
+        patch.setattr(dedupe, "_EPOCHS", 2)
+        patch.setattr(dedupe, "_MARGIN_US", 2)
         deduper.begin(3, lambda low, high: stored(records[: len(stored_so_far)], stored_so_far)(low, high), at_start=True)
-        deduper._memory[3].needed = dedupe.deque(maxlen=2)
         for id_, arrived in records:
             stored_so_far += deduper.keep(3, pa.array([id_], pa.string()), [arrived]).tolist()
             deduper.settled(3)
@@ -132,7 +135,26 @@ def test_what_no_batch_asks_for_is_let_go() -> None:
         assert deduper.keep(0, pa.array([f"{batch}-{n}" for n in range(100)]), np.full(100, batch * 100)).all()
         deduper.settled(0)
         held = max(held, deduper.bytes + deduper.disk_bytes)
-    assert held <= 30 * 100 * (256 + 10) * 2
+    assert held <= 30 * 100 * (32 + 10) * 2
+
+
+def test_one_record_of_long_ago_asks_for_its_neighbourhood() -> None:
+    day = 86_400_000_000
+    asked: list[tuple[int, int]] = []
+
+    def earlier(low: int, high: int) -> Iterable[tuple[pa.Array, np.ndarray]]:
+        asked.append((low, high))
+        return []
+
+    deduper = Deduper(day)
+    deduper.begin(0, earlier)
+    for now in range(20_000 * day, 20_020 * day, day // 10):
+        deduper.keep(0, pa.array(["a", "b"]), np.array([now, now + 5]))
+        deduper.settled(0)
+    assert len(asked) <= 4, "the table is not asked anew by each batch"
+    asked.clear()
+    deduper.keep(0, pa.array(["a", "b"]), np.array([16_000 * day, 20_020 * day]))
+    assert sum(high - low for low, high in asked) <= 20 * day
 
 
 def test_one_id_at_a_thousand_times() -> None:
@@ -147,7 +169,7 @@ def test_one_id_at_a_thousand_times() -> None:
 def test_ids_of_one_first_hash(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second hash tells them apart, in memory and in files."""
     real = dedupe.hashes
-    monkeypatch.setattr(dedupe, "hashes", lambda columns, seed=0: real(columns, seed) % np.uint64(3 if seed == 0 else 1 << 63))
+    monkeypatch.setattr(dedupe, "hashes", lambda ids: (real(ids)[0] % np.uint64(3), real(ids)[1]))
     for memory in (1 << 20, 100):
         deduper = Deduper(5, memory_bytes=memory)
         records: list[Record] = [(f"id{n % 50}", (n * 7) % 90) for n in range(300)]

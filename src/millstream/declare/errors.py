@@ -19,6 +19,7 @@ MillstreamError
     ├── Recreated                    the topic or table is another one of the same name
     ├── Incompatible                 a schema breaks the contract of its subject
     └── Corrupt                      stored bytes are not what was written
+        └── Damaged                  of one stretch of the log, which can be passed over
 """
 
 from __future__ import annotations
@@ -151,3 +152,15 @@ class Incompatible(Terminal):
 
 class Corrupt(Terminal):
     """Stored bytes are not what was written."""
+
+
+class Damaged(Corrupt):
+    """Records [start, end) of a partition of the log cannot be read; what lies before and after them can.
+
+    Args:
+        start: The reader's position.
+    """
+
+    def __init__(self, message: str, *, partition: int = 0, start: int = 0, end: int = 0) -> None:
+        super().__init__(message)
+        self.partition, self.start, self.end = partition, start, end

@@ -20,6 +20,8 @@ from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, REQ
 from millstream.declare.stream import Stream
 from millstream.log.port import RAW_SCHEMA_ID
 
+VERSION = 2
+"""Raise it when a record may get another verdict than before; see `ruling.py`."""
 # Event times that Python, DuckDB, Spark and a Delta statistic can all hold: years 1 to 9999.
 _FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 

@@ -190,7 +190,7 @@ class _Open:
         self.footers: list[pq.FileMetaData] = []
         self.file = files.create(f"{table}/{self.name}")
         self.writer = pq.ParquetWriter(self.file, schema, compression="snappy", use_dictionary=_dictionaries(schema), column_encoding=_encodings(schema),
-                                       metadata_collector=self.footers, store_schema=False)  # fmt: skip
+                                       metadata_collector=self.footers, store_schema=False, write_page_checksum=True)  # fmt: skip
 
     @property
     def size(self) -> int:

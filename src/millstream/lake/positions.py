@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pyarrow.compute as pc
+
+from millstream.declare.errors import Corrupt
+from millstream.declare.event import PARTITION
+from millstream.lake.port import Table
 from millstream.log.port import Topic
 
 APP = "millstream/"
@@ -23,3 +28,18 @@ def time_id(topic: Topic, partition: int) -> str:
 def topics_of(apps: Iterable[str]) -> set[str]:
     """The topics, by uuid, that a table with these app ids was filled from."""
     return {app.split("/")[1] for app in apps if app.startswith(APP) and app.count("/") == 2 and app.rpartition("/")[2].isdigit()}
+
+
+def stored(table: Table, topic: Topic, partition: int) -> int:
+    """Where a partition's next batch must begin; 0 for one that was never written.
+
+    Raises:
+        Corrupt: The table has rows of it and no position: a forgotten position must not become a second copy.
+    """
+    at = table.position(app_id(topic, partition))
+    if at is not None:
+        return at
+    found = table.scan([PARTITION], {PARTITION: (partition, partition)}, pc.field(PARTITION) == partition)
+    if any(batch.num_rows for batch in found):
+        raise Corrupt(f'table "{table.name}" has rows of partition {partition} and no position for it; writing from the start would double them')
+    return 0

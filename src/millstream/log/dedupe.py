@@ -10,6 +10,7 @@ Kept arrivals of one id lie more than a window apart. Sink, feature updater, ban
 
 from __future__ import annotations
 
+import secrets
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -23,14 +24,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as is_
 
-from millstream.log.hashing import U64, hashes
+from millstream.log.hashing import U64
 from millstream.log.kept import KeptIds
 
 MEMORY_BYTES = 64 << 20
 """Of ids that are held in memory, over all partitions, before they go to files."""
 EVER, NEVER = -(1 << 62), 1 << 62
 """Arrivals before and after all others."""
-_IDLE_BATCHES = 256
+_EPOCHS = 32
+_AT_MOST = 8
+"""Stretches of arrivals that one batch asks for; those that lie closest become one."""
+_MARGIN_US = 3_600_000_000
+_SEEDS = secrets.randbits(63), secrets.randbits(63)
+"""Of this process: nobody can choose ids that look alike to it."""
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Earlier: TypeAlias = Callable[[int, int], Iterable[tuple[pa.Array, Ints]]]
@@ -42,14 +48,15 @@ class _Memory:
     """What is known of one partition.
 
     Attributes:
-        since: Every kept id with an arrival from here on is in `kept`; those before are with `earlier`.
-        needed: The least arrival that each of the last batches asked for.
+        covered: Stretches [low, high) of arrivals, ascending and apart: every id that was kept in one of them is in `kept`. So are all that were kept
+            since the reader began; the others are with `earlier`.
+        needed: The least arrival that batches asked for, of each of the last epochs; the newest epoch last.
     """
 
     kept: KeptIds
     earlier: Earlier | None = None
-    since: int = EVER
-    needed: deque[int] = field(default_factory=lambda: deque(maxlen=_IDLE_BATCHES))
+    covered: list[tuple[int, int]] = field(default_factory=list)
+    needed: deque[int] = field(default_factory=lambda: deque([NEVER], maxlen=_EPOCHS))
 
 
 class Deduper:
@@ -72,19 +79,21 @@ class Deduper:
             earlier: What was kept so far; asked for as far back as batches need it. None: nothing was, and nothing is ever let go.
             at_start: Nothing was kept below the position; `earlier` serves for what is let go later.
         """
-        self._memory[partition] = _Memory(KeptIds(self._folder), earlier, EVER if earlier is None or at_start else NEVER)
+        self._memory[partition] = _Memory(KeptIds(self._folder), earlier, [(EVER, NEVER)] if earlier is None or at_start else [])
 
     def resume(self, partition: int, earlier: Earlier) -> None:
         """Go on where the last batch ended, with another way of reading what was kept."""
         self._memory[partition].earlier = earlier
 
     def settled(self, partition: int) -> None:
-        """All that was kept so far can be had from `earlier`: what no recent batch could repeat is let go."""
+        """An epoch ends: all that was kept before it can be had from `earlier`. What the last epochs could not repeat is let go."""
         memory = self._memory.get(partition)
-        if memory is not None and memory.earlier is not None and len(memory.needed) == _IDLE_BATCHES:
-            floor = min(memory.needed)
+        if memory is None or memory.earlier is None:
+            return
+        if len(memory.needed) == _EPOCHS and (floor := min(memory.needed)) < NEVER:
             memory.kept.drop(floor)
-            memory.since = max(memory.since, floor)
+            memory.covered = [(max(low, floor), high) for low, high in memory.covered if high > floor]
+        memory.needed.append(NEVER)
 
     def keep(self, partition: int, ids: pa.Array, arrived_us: Any) -> Bools:
         """Which of the next records are no duplicates; remembers those.
@@ -103,8 +112,8 @@ class Deduper:
         chosen = np.flatnonzero(real)
         if not len(chosen):
             return keep
-        self._reach(memory, int(arrived[chosen].min()))
-        first, second = hashes([ids], 0), hashes([ids], 1)
+        self._reach(memory, arrived[chosen])
+        first, second = hashes(ids)
         order = chosen[np.argsort(first[chosen], kind="stable")]  # looked up in order, ids touch each run once, from end to end
         keep[order] = ~memory.kept.look(first[order], second[order], arrived[order], self._within)
         _among_themselves(order, first, second, arrived, self._within, keep)
@@ -126,21 +135,77 @@ class Deduper:
     def disk_bytes(self) -> int:
         return sum(memory.kept.disk_bytes for memory in self._memory.values())
 
-    def _reach(self, memory: _Memory, least: int) -> None:
-        """Have all that a record of this arrival may repeat."""
-        low = max(EVER, least - self._within)
-        if low < memory.since and memory.earlier is not None:
-            for ids, arrived in memory.earlier(low, memory.since):
-                real = np.flatnonzero(_real(ids))
-                memory.kept.add(hashes([ids], 0)[real], hashes([ids], 1)[real], np.asarray(arrived, np.int64)[real])
-                self._bound()
-            memory.since = low
-        memory.needed.append(low)
+    def _reach(self, memory: _Memory, arrived: Ints) -> None:
+        """Have all that records of these arrivals may repeat. One that is years old asks for its own neighbourhood, not for the years between."""
+        if memory.earlier is None:
+            return
+        for low, high in _stretches(arrived, self._within):
+            memory.needed[-1] = min(memory.needed[-1], low)
+            for begin, end in _uncovered(memory.covered, low, high):
+                end = max(
+                    end, min(end + max(_MARGIN_US, _AT_MOST * self._within), _next(memory.covered, end))
+                )  # the batches after this one reach a little further
+                memory.kept.reopen(begin)
+                for ids, at in memory.earlier(begin, end):
+                    real = np.flatnonzero(_real(ids))
+                    first, second = hashes(ids)
+                    memory.kept.add(first[real], second[real], np.asarray(at, np.int64)[real])
+                    self._bound()
+                memory.covered = _joined([*memory.covered, (begin, end)])
 
     def _bound(self) -> None:
         held = [memory.kept for memory in self._memory.values()]
         while sum(kept.memory_bytes for kept in held) > self._memory_bytes:
             max(held, key=lambda kept: kept.memory_bytes).spill()
+
+
+def hashes(ids: pa.Array) -> tuple[U64, U64]:
+    """128 bits an id, the same within this process only."""
+    import polars as pl
+
+    series: Any = pl.from_arrow(ids.dictionary_decode() if is_.is_dictionary(ids.type) else ids)
+    first, second = (series.hash(seed).to_numpy() for seed in _SEEDS)
+    return first, second
+
+
+def _stretches(arrived: Ints, within: int) -> list[tuple[int, int]]:
+    """Arrivals that records of these may repeat, as stretches [low, high), ascending and apart."""
+    ordered = np.sort(arrived)
+    cuts = np.flatnonzero(np.diff(ordered) > 2 * within + 1)
+    if len(cuts) >= _AT_MOST:
+        widest = np.argsort(ordered[cuts + 1] - ordered[cuts])[-(_AT_MOST - 1) :]
+        cuts = np.sort(cuts[widest])
+    lows, highs = ordered[np.append(0, cuts + 1)], ordered[np.append(cuts, len(ordered) - 1)]
+    return [(max(EVER, low - within), min(NEVER, high + within + 1)) for low, high in zip(lows.tolist(), highs.tolist(), strict=True)]
+
+
+def _uncovered(covered: list[tuple[int, int]], low: int, high: int) -> list[tuple[int, int]]:
+    """The parts of [low, high) in none of the stretches."""
+    found = []
+    for begin, end in covered:
+        if begin >= high:
+            break
+        if end <= low:
+            continue
+        if begin > low:
+            found.append((low, begin))
+        low = max(low, end)
+    return [*found, (low, high)] if low < high else found
+
+
+def _next(covered: list[tuple[int, int]], at: int) -> int:
+    """Where the next stretch begins."""
+    return min((begin for begin, _ in covered if begin >= at), default=NEVER)
+
+
+def _joined(stretches: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    for low, high in sorted(stretches):
+        if found and low <= found[-1][1]:
+            found[-1] = (found[-1][0], max(high, found[-1][1]))
+        else:
+            found.append((low, high))
+    return found
 
 
 def _real(ids: pa.Array) -> Bools:

@@ -65,7 +65,7 @@ class Run:
 
 def run_of(first: U64, second: U64, arrived: Ints) -> Run:
     """A run in memory of ids in any order; at least one."""
-    order = np.argsort(first)
+    order = np.argsort(first, kind="stable")  # a merge of sorted runs is cheap
     if (first[order][1:] == first[order][:-1]).any():
         order = np.lexsort((arrived, second, first))
     return Run(first[order], second[order], arrived[order], int(arrived.min()), int(arrived.max()))
@@ -82,7 +82,7 @@ class KeptIds:
         self._folder = folder
         self._memory: list[Run] = []
         self._files: list[Run] = []
-        self._looks = 0
+        self._looks, self._below = 0, -(1 << 62)
 
     @property
     def memory_bytes(self) -> int:
@@ -119,20 +119,25 @@ class KeptIds:
         if len(first):
             self._memory.append(run_of(first, second, arrived))
             if len(self._memory) > IN_MEMORY:
-                self._memory = _merged_apart(self._memory)
+                self._memory = self._merged(self._memory)
 
     def spill(self) -> None:
         """What is in memory goes to a file."""
-        if self._memory:
-            whole = _joined(self._memory)
+        whole = self._joined(self._memory)
+        self._memory = []
+        if whole is not None:
             self._files.append(_filed(whole, self._folder))
-            self._memory = []
             self._compact()
 
     def drop(self, below: int) -> None:
-        """Forget runs whose arrivals are all below."""
+        """Forget ids that arrived before: runs at once, others with the next merge of theirs."""
+        self._below = below
         self._memory = [run for run in self._memory if run.high >= below]
         self._files = [run for run in self._files if run.high >= below]
+
+    def reopen(self, low: int) -> None:
+        """Ids that arrived from here on are wanted again, and will be added."""
+        self._below = min(self._below, low)
 
     def _compact(self) -> None:
         """Of the newest files, `FANOUT` of about one size become one, as long as it stays below `LARGEST_IDS`."""
@@ -141,7 +146,25 @@ class KeptIds:
             whole = sum(len(run) for run in last)
             if whole > LARGEST_IDS or max(len(run) for run in last) > FANOUT * max(1, min(len(run) for run in last)):
                 return
-            self._files[-FANOUT:] = [_filed(_joined(last), self._folder)]
+            joined = self._joined(last)
+            self._files[-FANOUT:] = [] if joined is None else [_filed(joined, self._folder)]
+
+    def _joined(self, runs: Sequence[Run]) -> Run | None:
+        """The runs as one in memory, without what was forgotten; None when that is all."""
+        first, second, arrived = (np.concatenate([getattr(run, name) for run in runs] or [np.empty(0)]) for name in ("first", "second", "arrived"))
+        held = arrived >= self._below
+        if not held.any():
+            return None
+        if not held.all():
+            first, second, arrived = first[held], second[held], arrived[held]
+        return run_of(first, second, arrived)
+
+    def _merged(self, runs: list[Run]) -> list[Run]:
+        """As one; the largest stays apart while it dwarfs the others."""
+        largest = max(runs, key=len)
+        apart = len(largest) > 4 * (sum(map(len, runs)) - len(largest))
+        joined = self._joined([run for run in runs if run is not largest] if apart else runs)
+        return [run for run in ([largest] if apart else []) + [joined] if run is not None]
 
 
 def _look(run: Run, first: U64, second: U64, arrived: Ints, within: int, found: Bools) -> None:
@@ -210,37 +233,15 @@ def _bloom(first: U64, second: U64) -> U64:
     return bloom
 
 
-def _joined(runs: Sequence[Run]) -> Run:
-    """The runs as one in memory."""
-    if len(runs) == 1:
-        return runs[0]
-    first, second, arrived = (np.concatenate([getattr(run, name) for run in runs]) for name in ("first", "second", "arrived"))
-    order = np.argsort(first, kind="stable")  # they are sorted already, which this one makes use of
-    first = first[order]
-    if (first[1:] == first[:-1]).any():
-        return run_of(first, second[order], arrived[order])
-    return Run(first, second[order], arrived[order], min(run.low for run in runs), max(run.high for run in runs))
-
-
-def _merged_apart(runs: list[Run]) -> list[Run]:
-    """As one; the largest stays apart while it dwarfs the others."""
-    largest = max(runs, key=len)
-    rest = [run for run in runs if run is not largest]
-    return [largest, _joined(rest)] if len(largest) > 4 * sum(len(run) for run in rest) else [_joined(runs)]
-
-
 def _filed(run: Run, folder: Path | None) -> Run:
     """The run in a file without a name."""
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    file = tempfile.TemporaryFile(prefix="millstream-ids-", dir=folder)
-    try:
+    with tempfile.TemporaryFile(prefix="millstream-ids-", dir=folder) as file:
         for column in (run.first, run.second, run.arrived):
             _write(file, column)
         file.flush()
-        held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    finally:
-        file.close()  # the map keeps the file
+        held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # the map keeps the file when it is closed
     size = len(run) * 8
     first, second = (np.frombuffer(held, np.uint64, len(run), at * size) for at in (0, 1))
     return Run(first, second, np.frombuffer(held, np.int64, len(run), 2 * size), run.low, run.high, _bloom(run.first, run.second), held)

@@ -9,10 +9,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from millstream.declare.errors import MillstreamError, Transient, Truncated
+from millstream.declare.errors import Fenced, MillstreamError, Transient, Truncated
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.features.definition import Definition
+from millstream.lake import gaps
 from millstream.log.envelope import topic_of
 
 if TYPE_CHECKING:
@@ -110,21 +111,28 @@ class Updates:
         """Run an updater; when it fails, begin again at the stored positions, or from the lake where the log no longer holds them."""
         from millstream.features.updater import Updater
 
-        behind = self._behind
+        behind, said = self._behind, ""
         while not worker.stop.is_set():
             try:
                 self.ready(definitions)
                 with closing(Updater(behind.log, behind.schemas, behind.store, definitions, behind.streams[stream], lake=behind.lake)) as updater:
-                    worker.trouble = ""
                     try:
+                        updater.step()
+                        worker.trouble = said = ""
                         updater.run(worker.stop)
                     except Truncated as error:
-                        log.warning("the features of %s are filled anew: %s", stream, error)
+                        if gaps.find(behind.log, behind.lake, behind.streams[stream], damaged=False):
+                            raise  # the sink stands there too: nothing has these records, and the operator decides
+                        log.warning("the features of %s are filled again: %s", stream, error)
                         self._let_go(stream, definitions)
-            except Exception as error:
-                if worker.trouble != str(error):
-                    log.warning("the feature updater of %s begins again: %s", stream, error, exc_info=not isinstance(error, MillstreamError))
+            except Fenced as error:
+                log.error("the feature updater of %s stops: %s", stream, error)
                 worker.trouble = str(error)
+                worker.stop.wait()
+            except Exception as error:
+                if said != str(error):
+                    log.warning("the feature updater of %s begins again: %s", stream, error, exc_info=not isinstance(error, MillstreamError))
+                worker.trouble = said = str(error)
                 self._known.clear()  # a store that was lost and found may stand further back
                 worker.stop.wait(PAUSE_S)
 

@@ -37,7 +37,7 @@ _NEXT = "_next"
 """What follows the name of a generation that is filled beside the one that answers."""
 _TABLES = """
 create table if not exists generation (generation text primary key, name text not null, active integer not null, clock integer not null, expired integer not null,
-                                       filling integer not null, era integer not null, settled integer not null) strict;
+                                       filling integer not null, era integer not null, settled integer not null, ruling text not null default '') strict;
 create table if not exists position (generation text, partition integer, next integer not null, primary key (generation, partition)) strict, without rowid;
 create table if not exists change (id integer primary key check (id = 1), n integer not null) strict;
 insert or ignore into change values (1, 0);
@@ -69,18 +69,28 @@ class SqliteOnline:
             if found != FORMAT and self._writer.execute("select 1 from sqlite_master where name = 'generation'").fetchone():
                 raise ConfigError(f"{self.path} has format {found}, and this Millstream reads {FORMAT}; delete it, and `millstream run` fills it again")
             self._writer.executescript(_TABLES + f"pragma user_version={FORMAT};")
+            self._widen()
+
+    def _widen(self) -> None:
+        """A store of an older Millstream has no rulings; its generations are filled again."""
+        with self._transaction() as run:
+            if not any(name == "ruling" for _, name, *_ in run("pragma table_info(generation)")):
+                run("alter table generation add column ruling text not null default ''")
 
     # -- generations
 
     def create(self, definition: Definition) -> None:
         with self._transaction() as run:
             _tables(run, definition, definition.generation)
-            run("insert or ignore into generation values (?, ?, 0, 0, 0, 0, random(), 0)", (definition.generation, definition.name))
+            run("insert or ignore into generation values (?, ?, 0, 0, 0, 0, random(), 0, '')", (definition.generation, definition.name))
 
     def applied(self, generation: str) -> Applied | None:
         with self._snapshot() as run:
             stands = stand(run, generation)
-            return None if stands is None else Applied(stands.offsets, stands.clock_us, stands.active)
+            if stands is None:
+                return None
+            (ruling,) = run("select ruling from generation where generation = ?", (generation,)).fetchone()
+            return Applied(stands.offsets, stands.clock_us, stands.active, ruling)
 
     def generations(self) -> list[str]:
         with self._snapshot() as run:
@@ -123,7 +133,7 @@ class SqliteOnline:
                 with self._transaction():
                     self._writer.executemany(_insert(f"head_{into}", ("k", "t", "tie", *names), "insert or replace"), Lifted(definition, batch).heads(0))
 
-    def activate(self, generation: str, offsets: Mapping[int, int], clock_us: int) -> None:
+    def activate(self, generation: str, offsets: Mapping[int, int], clock_us: int, ruling: str = "") -> None:
         with self._transaction() as run:
             if generation in self._fills and run("select 1 from sqlite_master where name = ?", (f"tile_{generation}{_NEXT}",)).fetchone():
                 _drop(run, generation)
@@ -133,7 +143,8 @@ class SqliteOnline:
             elif self._inactive(run, generation) and generation not in self._fills:
                 raise Conflict(f"generation {generation} is being filled by another")
             settled = max(0, clock_us - SETTLED_US)
-            run("update generation set active = 1, clock = ?, filling = 0, era = random(), settled = ? where generation = ?", (clock_us, settled, generation))
+            run("update generation set active = 1, clock = ?, filling = 0, era = random(), settled = ?, ruling = ? where generation = ?",
+                (clock_us, settled, ruling, generation))  # fmt: skip
             self._writer.executemany("insert into position values (?, ?, ?)", [(generation, p, n) for p, n in offsets.items()])
         self._release(generation)
 
@@ -192,8 +203,11 @@ class SqliteOnline:
         if stands is None or not stands.active:
             raise Conflict(f'features "{definition.name}": generation {g} is not filled yet')
         moved: dict[int, int] = {}
+        (ruling,) = run("select ruling from generation where generation = ?", (g,)).fetchone()
         for one in group:
             at = moved.get(one.partition, stands.offsets.get(one.partition, 0))
+            if one.ruling != ruling:
+                raise Conflict(f'features "{definition.name}" are counted under ruling {ruling or "none"}, the update under {one.ruling or "none"}')
             if at != one.start:
                 raise Conflict(f'features "{definition.name}", partition {one.partition}: the store stands at {at}, the update begins at {one.start}')
             moved[one.partition] = one.end
