@@ -362,6 +362,25 @@ class LogContract:
         assert found == [0, 1, 2] and log.ends("t")[0].high == 3
 
     @promise("retention that waits for the slowest reader")
+    def test_what_nobody_has_is_kept(self, log: Log, schema_id: int) -> None:
+        """The lake is a reader from the moment that the topic exists; a mark that moves back keeps what is still there."""
+        log.create("t", partitions=2, retention=timedelta(milliseconds=1))
+        for partition in (0, 1):
+            for n in range(4):
+                log.append([Append("t", partition, schema_id, rows(*range(n * 1000, n * 1000 + 1000)))])
+        time.sleep(0.01)
+        log.maintain()
+        assert [end.low for end in log.ends("t").values()] == [0, 0]
+        log.retain("t", before={0: 3_000})
+        log.retain("t", before={0: 1_000})
+        log.maintain()
+        assert [end.low for end in log.ends("t").values()] == [1_000, 0]
+        log.retain("t", before={0: 3_000}, reader="other")
+        log.retain("t", before={}, reader="lake")
+        log.maintain()
+        assert [end.low for end in log.ends("t").values()] == [1_000, 0], "a lake without a mark has nothing"
+
+    @promise("retention that waits for the slowest reader")
     def test_retention_waits_for_the_slowest_reader(self, log: Log, schema_id: int) -> None:
         log.create("t", partitions=1, retention=timedelta(milliseconds=1))
         for n in range(4):

@@ -210,10 +210,10 @@ class Log(Protocol):
         ...
 
     def retain(self, topic: str, *, before: Mapping[int, int], reader: str = "lake") -> None:
-        """This reader no longer needs the records below these offsets: they may be removed when retention wants them to be.
+        """This reader has the records below these offsets: they may be removed when retention wants them to be (`retention.py`).
 
-        Where several readers say so, the slowest decides (an engine whose retention knows no readers ignores all of it). A mark
-        never moves back. An empty mapping forgets the reader.
+        The slowest reader decides. "lake" is one from the moment that the topic exists, with mark 0 until it says otherwise. A mark may move back:
+        what has not been removed by then stays. An empty mapping forgets the reader; of "lake" it sets the marks to 0.
         """
         ...
 

@@ -22,10 +22,11 @@ from millstream.engines.sqlite.disk import Room, freed_bytes
 from millstream.engines.sqlite.reading import SqliteReader
 from millstream.engines.sqlite.records import Layouts
 from millstream.engines.sqlite.sharing import SqliteShare
-from millstream.engines.sqlite.upkeep import join_small, retire
+from millstream.engines.sqlite.upkeep import join_small, retire, unwritten
 from millstream.engines.sqlite.wake import Bell
 from millstream.engines.sqlite.writing import GroupCommit, SqliteWriter
 from millstream.log.port import Append, Ends, Range, Schemas, Topic
+from millstream.log.retention import LAKE
 
 FORMAT = 1
 TABLES = """
@@ -57,7 +58,7 @@ class SqliteLog:
             self._prepare()
         self._look, self._looking = connect(self.path, read_only=True), threading.Lock()
         self._layouts, self._bell = Layouts(), Bell(self.path)
-        self.room = Room(self.path, self._freed)
+        self.room = Room(self.path, self._freed, self._unwritten)
         self._group = GroupCommit(self._write, self._layouts, self.room.check)
 
     def _prepare(self) -> None:
@@ -79,6 +80,7 @@ class SqliteLog:
                                    (name, str(uuid.uuid4()), partitions, kept))  # fmt: skip
                 if made.rowcount:
                     con.executemany("insert into part values (?, ?, 0, 0)", [(made.lastrowid, p) for p in range(partitions)])
+                    con.executemany("insert into mark values (?, ?, ?, 0)", [(made.lastrowid, p, LAKE) for p in range(partitions)])
                 con.execute("update topic set retention_us = ? where name = ? and partitions = ?", (kept, name, partitions))
             known = self._topic(name)
         if known.partitions != partitions:
@@ -149,7 +151,7 @@ class SqliteLog:
             (number,) = con.execute("select id from topic where name = ?", (topic,)).fetchone() or (None,)
             if not before:
                 con.execute("delete from mark where topic = ? and reader = ?", (number, reader))
-            con.executemany("insert into mark values (?, ?, ?, ?) on conflict do update set before = max(before, excluded.before)",
+            con.executemany("insert into mark values (?, ?, ?, ?) on conflict do update set before = excluded.before where before != excluded.before",
                             [(number, p, reader, offset) for p, offset in before.items() if number is not None])  # fmt: skip
 
     def maintain(self) -> None:
@@ -187,6 +189,10 @@ class SqliteLog:
                 return self._look.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise told(error, self.path) from error
+
+    def _unwritten(self) -> dict[str, int]:
+        with self._looking:
+            return unwritten(self._look)
 
     def _freed(self) -> int:
         with self._looking:
