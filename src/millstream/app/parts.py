@@ -135,10 +135,14 @@ def sources(ws: Workspace) -> None:
     from millstream.app.serving import must_write
     from millstream.ingest.pump import follow
 
-    must_write(ws.log)
     stop = until_told()
     watched = [s for s in ws.project.sources.values() if isinstance(s.reader, FileReader) and s.reader.watch]
-    persist("sources", lambda: follow(ws.log, ws.schemas, ws.source_engines(watched), stop), stop)
+
+    def work() -> None:
+        must_write(ws.log)
+        follow(ws.log, ws.schemas, ws.source_engines(watched), stop)
+
+    persist("sources", work, stop)
 
 
 def schedule(ws: Workspace) -> None:

@@ -20,7 +20,6 @@ _BY_TEXT = {
     "database or disk is full": errno.ENOSPC,
     "read-only file system": errno.EROFS,
     "attempt to write a readonly database": errno.EROFS,
-    "permission denied": errno.EACCES,
 }
 _OS_ERROR = re.compile(r"(?:os error |errno )(\d+)")
 
@@ -32,6 +31,8 @@ def number_of(error: BaseException) -> int | None:
     (True, 30)
     >>> number_of(FileNotFoundError(2, "No such file or directory")), number_of(ValueError("no space left of that name"))
     (None, None)
+    >>> number_of(RuntimeError("403: permission denied")) is None  # nobody's disk
+    True
     """
     known = FULL | REFUSED | {errno.EIO}
     if isinstance(error, OSError) and error.errno is not None:
@@ -56,7 +57,7 @@ def refused(error: BaseException, path: str | Path | None, what: str) -> Millstr
     if number is None:
         return None
     named = getattr(error, "filename", None)
-    place = os.fsdecode(named) if isinstance(named, (str, bytes)) else str(path or ".")
+    place = os.path.abspath(os.fsdecode(named)) if isinstance(named, (str, bytes)) else str(path or Path.cwd())
     if number == errno.EFBIG:
         return Full(f"{place}: the file would exceed the size limit of this process while trying to {what}; raise it (ulimit -f), then try again")
     if number in FULL:

@@ -26,6 +26,7 @@ _DAMAGED = ("SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_DATA", "SQLITE_IOERR_CORRUP
 
 def connect(path: Path, *, durable: bool = True, read_only: bool = False) -> sqlite3.Connection:
     """A connection without implicit transactions. `durable`: a commit is fsynced (synchronous=FULL), else only ordered (NORMAL)."""
+    con: sqlite3.Connection | None = None
     try:
         con = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=WAIT_S, cached_statements=256)
         con.execute("pragma journal_mode=wal")
@@ -36,6 +37,8 @@ def connect(path: Path, *, durable: bool = True, read_only: bool = False) -> sql
             con.execute("pragma query_only=on")
         return con
     except sqlite3.Error as error:
+        if con is not None:
+            con.close()
         raise told(error, path) from error
 
 
@@ -99,7 +102,7 @@ class WriteLock:
             ConfigError: Nothing can be written here.
         """
         if self.refused is not None:
-            raise self.refused
+            raise self.refused.with_traceback(None)  # which would else grow with each time
         if not self._thread.acquire(timeout=wait_s):
             raise self._busy(wait_s)
         try:

@@ -65,7 +65,14 @@ class SqliteOnline:
         self._guard = threading.Lock()
         self._write = threading.Lock()
         self._fills: dict[str, int] = {}
-        self._writer = self._connect()
+        try:
+            self._writer = self._connect()
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
         with self._errors():
             (found,) = self._writer.execute("pragma user_version").fetchone()
             if found not in (0, FORMAT):  # 0: new, or killed before its tables were whole
@@ -281,7 +288,7 @@ class SqliteOnline:
     @contextmanager
     def _transaction(self) -> Iterator[Run]:
         if self.refused is not None:
-            raise self.refused
+            raise self.refused.with_traceback(None)
         if not self._write.acquire(timeout=self._wait_s):
             raise Busy(f"the online store {self.path} is being written by another thread for more than {self._wait_s:g} s")
         try:

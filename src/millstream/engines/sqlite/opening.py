@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from pathlib import Path
 
@@ -34,18 +35,25 @@ def opened(path: Path, tables: str, lock: WriteLock, version: int | None = None)
     """The connection that writes, with its tables created; where nothing can be written, one that only reads."""
     if lock.refused is not None:
         return _frozen(path, tables)
-    with lock.held():
-        con = connect(path)
-        try:
-            check(con, path, version)
-            create(con, tables, version)
-        except sqlite3.Error as error:
-            con.close()
+    try:
+        with lock.held():
+            return _created(path, tables, version)
+    except BaseException:
+        lock.close()  # its owner is never made, and whoever tries again on a full disk must not leave a descriptor each time
+        raise
+
+
+def _created(path: Path, tables: str, version: int | None) -> sqlite3.Connection:
+    con = connect(path)
+    try:
+        check(con, path, version)
+        create(con, tables, version)
+        return con
+    except BaseException as error:
+        con.close()
+        if isinstance(error, sqlite3.Error):
             raise told(error, path) from error
-        except BaseException:
-            con.close()
-            raise
-    return con
+        raise
 
 
 def reading(path: Path, tables: str = "") -> sqlite3.Connection:
@@ -66,21 +74,25 @@ def check(con: sqlite3.Connection, path: Path, version: int | None) -> None:
 
 
 def _frozen(path: Path, tables: str) -> sqlite3.Connection:
-    """A connection to a file that nobody here can write to; without a file, to empty tables.
+    """A connection to a file that nobody here can write to; without the file, or before it has these tables, to empty ones.
 
     SQLite wants to create a side file even for reading in WAL mode. Where it cannot, and no WAL is left to be read, the file is all there
     is, and is read as immutable.
     """
     try:
-        if not path.exists():
+        con = _as_it_is(path) if path.exists() else None
+        if con is None or not _has(con, tables):
             con = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
             con.executescript(tables)
-        else:
-            con = _as_it_is(path)
         con.execute("pragma query_only=on")
         return con
     except sqlite3.Error as error:
         raise told(error, path) from error
+
+
+def _has(con: sqlite3.Connection, tables: str) -> bool:
+    there = {name for (name,) in con.execute("select name from sqlite_master where type = 'table'")}
+    return there.issuperset(re.findall(r"create table if not exists (\w+)", tables))
 
 
 def _as_it_is(path: Path) -> sqlite3.Connection:
