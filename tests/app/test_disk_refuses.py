@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from cli_project import Said, millstream
+from cli_project import Said, command, millstream
 from small_disk import SmallDisk
 
 from millstream.app.cli.main import VERBS
@@ -209,6 +210,13 @@ def test_a_step_that_meets_a_full_disk_says_so(used: Path, tmp_path: Path, monke
     shutil.rmtree(project / ".millstream" / "lake" / "totals")
     said = millstream(project, "run", "--force", "totals")
     assert said.code == 1 and "a.file: no space left" in said.err and "free some space" in said.err and "OSError" not in said.err, said
+
+
+def test_results_onto_a_full_disk(used: Path, disk: SmallDisk) -> None:
+    with (disk.folder / "out.txt").open("wb") as out:
+        disk.fill()
+        done = subprocess.run(command("--project", str(used), "show", "graph"), stdout=out, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 3 and len(done.stderr.splitlines()) == 1 and "/dev/stdout: no space left" in done.stderr, done
 
 
 def test_parts_wait_for_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from first_actors import Forge
 
+from millstream.app.demo.story import clear
 from millstream.templates import create
 
 pytestmark = pytest.mark.fault
@@ -65,6 +67,24 @@ def test_a_template_copied_by_half_is_completed(point: str, forge: Forge, tmp_pa
     create("quickstart", tmp_path / "whole")
     whole, again = ({str(f.relative_to(at)): f.read_bytes() for f in at.rglob("*") if f.is_file()} for at in (tmp_path / "whole", tmp_path / "p"))
     assert whole == again
+
+
+def test_a_demo_killed_while_its_folder_is_made_or_cleared_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create("flights", tmp_path)
+    (tmp_path / "millstream.toml").rename(tmp_path / ".millstream.toml.new")
+    clear(tmp_path, force=False)
+    assert (tmp_path / "streams.py").exists()
+    create("flights", tmp_path)
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", dies)
+    with pytest.raises(KeyboardInterrupt):
+        clear(tmp_path, force=True)
+    monkeypatch.undo()
+    clear(tmp_path, force=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_online_tables_without_their_format_are_completed(forge: Forge, tmp_path: Path) -> None:

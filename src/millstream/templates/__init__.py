@@ -23,7 +23,7 @@ def create(template: str, folder: Path) -> list[Path]:
     """
     if template not in TEMPLATES:
         raise UsageError(f'no template "{template}"; there are {", ".join(TEMPLATES)}')
-    wanted = dict(sorted(_texts(files("millstream.templates").joinpath(template), folder), key=lambda file: file[0].name == LAST))
+    wanted = _wanted(template, folder)
     if not _free(folder, wanted):
         raise UsageError(f"{folder} is not empty; give another folder")
     for file, text in wanted.items():
@@ -34,6 +34,15 @@ def create(template: str, folder: Path) -> list[Path]:
         draft.replace(file)
         reach("init.file")
     return list(wanted)
+
+
+def free(template: str, folder: Path) -> bool:
+    """Whether `create` may write there."""
+    return _free(folder, _wanted(template, folder))
+
+
+def _wanted(template: str, folder: Path) -> dict[Path, bytes]:
+    return dict(sorted(_texts(files("millstream.templates").joinpath(template), folder), key=lambda file: file[0].name == LAST))
 
 
 def _free(folder: Path, wanted: Mapping[Path, bytes]) -> bool:

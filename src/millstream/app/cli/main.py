@@ -92,6 +92,7 @@ def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code; errors are sentences on stderr, never a traceback unless MILLSTREAM_DEBUG is set."""
     try:
         code = cli.main(args, prog_name="millstream", standalone_mode=False)
+        _flush()
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
@@ -105,7 +106,7 @@ def main(args: list[str] | None = None) -> None:
         click.echo("stopped", err=True)
         sys.exit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(0)
     except (MillstreamError, OSError, MemoryError) as error:
         if os.environ.get("MILLSTREAM_DEBUG"):
@@ -117,6 +118,21 @@ def main(args: list[str] | None = None) -> None:
         if known is None or os.environ.get("MILLSTREAM_DEBUG"):
             raise
         _fail(known)
+
+
+def _flush() -> None:
+    """Results onto a full disk fail here, where there are words for it, and not at the end of the interpreter."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _drop_output()
+        raise OSError(error.errno, error.strerror, "/dev/stdout") from error
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: MillstreamError) -> NoReturn:
@@ -155,10 +171,14 @@ def _verb(args: Sequence[str]) -> str:
 def _place(args: Sequence[str]) -> Path:
     """Where a write was refused whose error names no file: the full disk among those that verbs write to."""
     import shutil
+    import stat
     import tempfile
 
     given = next((b for a, b in pairwise(args) if a == "--project"), os.environ.get("MILLSTREAM_PROJECT", "."))
     project = Path(given).absolute()
     with suppress(OSError, StopIteration):  # no folder at all may be usable for temporary files
-        return next(place for place in (project, Path(tempfile.gettempdir())) if shutil.disk_usage(place).free < _NO_SPACE)
+        places = [project, Path(tempfile.gettempdir())]
+        if stat.S_ISREG(os.fstat(1).st_mode):  # results that are redirected into a file
+            places.append(Path("/dev/stdout"))
+        return next(place for place in places if shutil.disk_usage(place).free < _NO_SPACE)
     return project

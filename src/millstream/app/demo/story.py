@@ -24,6 +24,7 @@ from millstream.app.demo.beside import Compared, beside, compare
 from millstream.app.demo.traffic import Traffic, replay
 from millstream.app.workspace import Workspace
 from millstream.declare.errors import MillstreamError, UsageError, WorkFailed
+from millstream.templates import free
 
 MILLSTREAM = (sys.executable, "-m", "millstream")
 LAPTOP = "laptop"
@@ -215,10 +216,12 @@ def clear(folder: Path, force: bool) -> None:
     Raises:
         UsageError: The folder holds something else.
     """
-    if not folder.exists() or not any(folder.iterdir()):
+    if free("flights", folder):  # empty, or a demo that was killed while its project was created
         return
     config = folder / "millstream.toml"
     if force and config.exists() and 'name = "flights"' in config.read_text():
-        shutil.rmtree(folder)
+        for item in (item for item in folder.iterdir() if item != config):
+            shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
+        config.unlink()  # last: until then it says whose folder this is, to a `demo` that comes after a kill
         return
     raise UsageError(f"{folder} is not empty; give another folder" + (", or --force to make an earlier demo anew" if config.exists() else ""))
