@@ -18,6 +18,7 @@ from typing import Any
 from millstream.app.workspace import Workspace
 from millstream.declare.errors import MillstreamError, Transient
 from millstream.declare.source import FileReader
+from millstream.declare.storage import refused
 
 log = logging.getLogger("millstream")
 LAND_WITHIN = timedelta(seconds=2)
@@ -42,14 +43,17 @@ def owner() -> str:
 
 
 def persist(name: str, work: Callable[[], object], stop: threading.Event) -> None:
-    """Do the work again after a transient error; any other ends the process, so that the supervisor and the person see it."""
+    """Do the work again after a transient error, a full disk among them; any other ends the process, so that the supervisor and the person see it."""
     pause = 0.5
     while not stop.is_set():
         try:
             work()
             return
-        except Transient as error:
-            log.warning("%s: %s; again in %.1f s", name, error, pause)
+        except (Transient, OSError) as error:
+            known = error if isinstance(error, Transient) else refused(error, None, name)
+            if not isinstance(known, Transient):
+                raise known or error from error
+            log.warning("%s: %s; again in %.1f s", name, known, pause)
             stop.wait(pause)
             pause = min(30.0, pause * 2)
 
@@ -101,7 +105,7 @@ def sinks(ws: Workspace) -> None:
                 break
             try:
                 maintain(ws.lake, name, ws.state, owner())
-            except MillstreamError as error:  # upkeep saves work, safety never rests on it
+            except (MillstreamError, OSError) as error:  # upkeep saves work, safety never rests on it
                 log.warning("upkeep of %s: %s", name, error)
     for thread in threads:
         thread.join()
@@ -128,11 +132,17 @@ def mend(ws: Workspace) -> None:
 
 def sources(ws: Workspace) -> None:
     """Folders watched for new files."""
+    from millstream.app.serving import must_write
     from millstream.ingest.pump import follow
 
     stop = until_told()
     watched = [s for s in ws.project.sources.values() if isinstance(s.reader, FileReader) and s.reader.watch]
-    persist("sources", lambda: follow(ws.log, ws.schemas, ws.source_engines(watched), stop), stop)
+
+    def work() -> None:
+        must_write(ws.log)
+        follow(ws.log, ws.schemas, ws.source_engines(watched), stop)
+
+    persist("sources", work, stop)
 
 
 def schedule(ws: Workspace) -> None:
@@ -145,7 +155,9 @@ def schedule(ws: Workspace) -> None:
         begun = time.monotonic()
         persist("feedback", lambda: feedback(ws), stop)
         took = time.monotonic() - begun
-        due.tick(datetime.now(UTC), stop)  # not in the pause: a monitor of minutes would hold rewards back for three times as long
+        persist(
+            "schedule", lambda: due.tick(datetime.now(UTC), stop), stop
+        )  # not in the pause: a monitor of minutes would hold rewards back for three times as long
         stop.wait(min(15.0, max(1.0 - took, 2.0 * took)))  # about a third of a core, however much there is to judge
 
 

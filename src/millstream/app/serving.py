@@ -23,6 +23,13 @@ def live(ws: Workspace, **options: Any) -> Live:
     return Live(behind, definitions={name: ws.definition(f) for name, f in ws.project.features.items()}, **options)
 
 
+def must_write(*engines: Any) -> None:
+    """Raises what keeps an engine from writing: said at the start, not at each request. An engine on a disk says it by `refused`."""
+    for found in (getattr(one, "refused", None) for one in engines):
+        if found is not None:
+            raise found
+
+
 def features(ws: Workspace, stop: threading.Event) -> None:
     """Move on what the served versions look up, in a process of its own: neither the look-ups nor the updates wait for the other's interpreter.
 
@@ -34,6 +41,7 @@ def features(ws: Workspace, stop: threading.Event) -> None:
     def pinned(model: Model[Any], number: int) -> SimpleNamespace:
         return SimpleNamespace(definitions=[from_json(told) for told in manifest(ws.tracking, model.name, number)["features"]], derive={})
 
+    must_write(ws.online)
     made = live(ws, predictor=pinned)
     made.start()
     stop.wait()
@@ -57,6 +65,7 @@ def run(ws: Workspace, *, update: bool = True) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     guard(settings.serve_host, settings.serve_token)
     taken = {s.into.name: s.into for s in ws.project.sources.values() if s.reader.kind == "http"}
+    must_write(ws.log)
     collector = Collector(ws.log, ws.schemas, taken, token=settings.serve_token)
     server = Server(live(ws, update=update), ws.log, token=settings.serve_token, mounts={"/v1/events": collector})
     collector.start()

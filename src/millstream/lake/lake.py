@@ -11,11 +11,13 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from millstream.declare.errors import Conflict, NotFound, UsageError
+from millstream.declare.storage import refused
 from millstream.declare.stream import Stream
 from millstream.lake import deltalog, parquet, pins
 from millstream.lake.commit import HOOKS_OFF, asked
 from millstream.lake.port import CanPrepare, Files
 from millstream.lake.positions import TIME
+from millstream.lake.repair import examine, repair
 from millstream.lake.table import LakeTable
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
@@ -51,18 +53,19 @@ class Lake:
             Conflict: It exists with other columns.
         """
         wanted = parquet.plain_schema(schema)
-        if not self.exists(name):
+        if not self.exists(name) or self._torn(name):
             if isinstance(self.files, CanPrepare):
                 self.files.prepare(name)
+            place = f"{self.files.root}/{name}"
             try:
                 made = asked(self.files, lambda: DeltaTable.create(
-                    f"{self.files.root}/{name}", wanted, mode="error", partition_by=list(partition_by) or None, storage_options=dict(self.files.options) or None,
+                    place, wanted, mode="error", partition_by=list(partition_by) or None, storage_options=dict(self.files.options) or None,
                     commit_properties=CommitProperties(max_commit_retries=0),  # tried again, a second creation lands as version 1, with another uuid
                     post_commithook_properties=HOOKS_OFF,
                 ))  # fmt: skip
-            except (CommitFailedError, DeltaError):
-                if not self.exists(name):
-                    raise
+            except (CommitFailedError, DeltaError, OSError) as error:
+                if isinstance(error, OSError) or not self.exists(name):
+                    raise refused(error, place, f'create table "{name}"') or error from error
             else:
                 self.files.sync(deltalog.commit_path(name, 0))
                 return LakeTable(self.files, name, made)
@@ -73,6 +76,16 @@ class Lake:
             found = f'"{differs.name}" {have.get(differs.name)} and not {differs.type}' if differs is not None else f"partitioned by {table.partition_by}"
             raise Conflict(f'table "{name}" exists with other columns: {found}')
         return table
+
+    def _torn(self, name: str) -> bool:
+        """Whether a power cut has torn its creation, which is then cleared away. Nobody was told of it, and nothing stands on it."""
+        if deltalog.versions(self.files, name) != [0]:
+            return False
+        damage = examine(self.files, name)
+        if damage is None or damage.cut != 0:
+            return False
+        repair(self.files, name)
+        return not self.exists(name)
 
     def drop(self, name: str) -> None:
         """Remove the table, its versions and its pins; absent is fine."""

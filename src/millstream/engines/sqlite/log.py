@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from millstream.declare.errors import ConfigError, Conflict, Full, NotFound, UsageError
-from millstream.engines.sqlite.database import WAIT_S, WriteLock, connect, path_of, told, transaction
+from millstream.declare.errors import Conflict, Full, MillstreamError, NotFound, UsageError
+from millstream.engines.sqlite.database import WAIT_S, WriteLock, told, transaction
 from millstream.engines.sqlite.disk import Room, freed_bytes
+from millstream.engines.sqlite.opening import opened, path_of, reading
 from millstream.engines.sqlite.reading import SqliteReader
 from millstream.engines.sqlite.records import Layouts
 from millstream.engines.sqlite.sharing import SqliteShare
@@ -53,20 +54,17 @@ class SqliteLog:
     def __init__(self, url: str, schemas: Schemas) -> None:
         self.path, self.wait_s = path_of(url), WAIT_S
         self._lock = WriteLock(self.path)
-        with self._lock.held():
-            self._con = connect(self.path)
-            self._prepare()
-        self._look, self._looking = connect(self.path, read_only=True), threading.Lock()
+        self._con = opened(self.path, TABLES, self._lock, FORMAT)
+        self._con.execute("pragma wal_autocheckpoint=4000")  # 16 MB: a batch is often half a megabyte
+        self._look, self._looking = reading(self.path, TABLES), threading.Lock()
         self._layouts, self._bell = Layouts(), Bell(self.path)
         self.room = Room(self.path, self._freed, self._unwritten)
         self._group = GroupCommit(self._write, self._layouts, self.room.check)
 
-    def _prepare(self) -> None:
-        (found,) = self._con.execute("pragma user_version").fetchone()
-        if found > FORMAT:
-            raise ConfigError(f"{self.path} was written by a newer Millstream (format {found}, this one reads {FORMAT}); use that version, or another log")
-        self._con.execute("pragma wal_autocheckpoint=4000")  # 16 MB: a batch is often half a megabyte
-        self._con.executescript(TABLES + f"pragma user_version={FORMAT};")
+    @property
+    def refused(self) -> MillstreamError | None:
+        """Why nothing can be written to the log; None when it can."""
+        return self._lock.refused
 
     # topics
 

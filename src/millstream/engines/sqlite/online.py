@@ -20,8 +20,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import Busy, ConfigError, Conflict, Full, NotFound
+from millstream.declare.errors import Busy, ConfigError, Conflict, MillstreamError, NotFound
+from millstream.declare.storage import REFUSED, refused
+from millstream.engines.sqlite.database import told
 from millstream.engines.sqlite.lookups import Query, Run, SqliteLookups, look_up, stand, standing
+from millstream.engines.sqlite.opening import create, reading, writable
 from millstream.features.definition import Definition
 from millstream.features.lift import Lifted
 from millstream.features.online import HEAD_US, SETTLED_US, Answers, Bound, Past, Use
@@ -55,21 +58,29 @@ class SqliteOnline:
         if not path:
             raise ConfigError(f'online = "{url}" names no file; say online = "sqlite:.millstream/online.db"')
         self.path = str(Path(path).absolute())
-        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-        self._wait_s = wait_s
+        self._file, self._wait_s = Path(self.path), wait_s
+        self.refused = _refusal(self._file)
         self._local = threading.local()
         self._all: list[sqlite3.Connection] = []
         self._guard = threading.Lock()
         self._write = threading.Lock()
         self._fills: dict[str, int] = {}
-        self._writer = self._connect()
+        try:
+            self._writer = self._connect()
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
         with self._errors():
-            self._writer.execute("pragma journal_mode=wal")
             (found,) = self._writer.execute("pragma user_version").fetchone()
-            if found != FORMAT and self._writer.execute("select 1 from sqlite_master where name = 'generation'").fetchone():
+            if found not in (0, FORMAT):  # 0: new, or killed before its tables were whole
                 raise ConfigError(f"{self.path} has format {found}, and this Millstream reads {FORMAT}; delete it, and `millstream run` fills it again")
-            self._writer.executescript(_TABLES + f"pragma user_version={FORMAT};")
-            self._widen()
+            if self.refused is None:
+                self._writer.execute("pragma journal_mode=wal")
+                create(self._writer, _TABLES, FORMAT)
+                self._widen()
 
     def _widen(self) -> None:
         """A store of an older Millstream has no rulings; its generations are filled again."""
@@ -259,8 +270,11 @@ class SqliteOnline:
 
     def _connect(self) -> sqlite3.Connection:
         with self._errors():
-            made = sqlite3.connect(self.path, timeout=self._wait_s, isolation_level=None, check_same_thread=False, cached_statements=1024)
-            made.execute("pragma synchronous=normal")
+            if self.refused is not None:
+                made = reading(self._file, _TABLES)
+            else:
+                made = sqlite3.connect(self.path, timeout=self._wait_s, isolation_level=None, check_same_thread=False, cached_statements=1024)
+                made.execute("pragma synchronous=normal")
             made.execute("pragma cache_size=-65536")
             made.execute("pragma mmap_size=1073741824")
         with self._guard:
@@ -287,6 +301,8 @@ class SqliteOnline:
 
     @contextmanager
     def _transaction(self) -> Iterator[Run]:
+        if self.refused is not None:
+            raise self.refused.with_traceback(None)
         if not self._write.acquire(timeout=self._wait_s):
             raise Busy(f"the online store {self.path} is being written by another thread for more than {self._wait_s:g} s")
         try:
@@ -313,9 +329,7 @@ class SqliteOnline:
                 raise Busy(f"the online store {self.path} is locked by another process: {said}") from error
             if "no such table" in said:
                 raise NotFound(f"the generation was dropped from the online store {self.path} meanwhile: {said}") from error
-            if "full" in said:
-                raise Full(f"no room for the online store {self.path}: {said}") from error
-            raise
+            raise told(error, self._file) from error
 
     def close(self) -> None:
         with self._guard:
@@ -324,6 +338,20 @@ class SqliteOnline:
             self._all.clear()
             while self._fills:
                 os.close(self._fills.popitem()[1])
+
+
+def _refusal(path: Path) -> MillstreamError | None:
+    """Why nothing can be written there; None when it can. Creates the folder."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        found = refused(error, path, "create the online store")
+        if found is None or error.errno not in REFUSED:
+            raise
+        return found
+    if writable(path):
+        return None
+    return ConfigError(f"{path} cannot be written; make it and its folder writable for this user, or work on a copy of the project")
 
 
 def _tables(run: Run, definition: Definition, name: str) -> None:

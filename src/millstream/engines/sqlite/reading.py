@@ -13,7 +13,8 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from millstream.declare.errors import Corrupt, Damaged, NotFound, Recreated, Truncated
-from millstream.engines.sqlite.database import connect, told
+from millstream.engines.sqlite.database import told
+from millstream.engines.sqlite.opening import reading
 from millstream.engines.sqlite.records import Layouts, finished, unpack
 from millstream.engines.sqlite.wake import Ear
 from millstream.log.port import Slice, Topic
@@ -46,7 +47,7 @@ class SqliteReader:
         self._turn = 0
         self._damage: dict[int, Damaged] = {}  # seen by the last poll, which had something else to hand out
         self._ear = Ear(path, topic.name)  # before the first read, so that no commit falls between
-        self._con = connect(path, read_only=True)
+        self._con = reading(path)
 
     def poll(self, max_rows: int, timeout: timedelta) -> list[Slice]:
         deadline = time.monotonic() + timeout.total_seconds()
