@@ -87,8 +87,9 @@ def current(table: Table, topic: str) -> Ruling:
 
 
 def stamp(rule: Rule, table: Table | None, topic: str) -> str:
-    """What a reader's state is counted under: its rule, and the number of the ruling; before the first, that of the first."""
-    return f"{max(1, current(table, topic).number) if table is not None else 1}.{rule.fingerprint:x}"
+    """What a reader's state is counted under: its rule, the number of the ruling (before the first, that of the first), and the amendments."""
+    found = current(table, topic) if table is not None else Ruling()
+    return f"{max(1, found.number)}.{found.amended}.{rule.fingerprint:x}"
 
 
 def moves(table: Table, topic: Topic, rule: int, amended: int) -> dict[str, tuple[int | None, int]]:

@@ -34,7 +34,9 @@ class Part:
 
     def bury(self, offsets: Ints, recorded: Ints) -> None:
         """Its dead letters, and those whose verdict stands as recorded; verdicts ahead of the table are not in force yet."""
-        self.dead, times = np.unique(offsets[offsets < self.stored], return_counts=True)
+        at = self.which(offsets)
+        given_up = np.isin(at, [i for i, r in enumerate(self.said) if r.gap is not None])  # judged before they were given up
+        self.dead, times = np.unique(offsets[(offsets < self.stored) & ~given_up], return_counts=True)
         self.dead_twice, self.recorded = self.dead[times > 1], np.unique(recorded)
 
     def which(self, offsets: Ints) -> Ints:
