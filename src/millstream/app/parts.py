@@ -132,7 +132,7 @@ def sources(ws: Workspace) -> None:
 
     stop = until_told()
     watched = [s for s in ws.project.sources.values() if isinstance(s.reader, FileReader) and s.reader.watch]
-    persist("sources", lambda: follow(ws.log, ws.schemas, ws.source_engines(watched), stop), stop)
+    persist("sources", lambda: follow(ws.log, ws.schemas, ws.source_engines(watched), stop, doors=ws.doors), stop)
 
 
 def schedule(ws: Workspace) -> None:
