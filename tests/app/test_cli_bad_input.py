@@ -72,11 +72,7 @@ def test_a_file_with_everything_wrong_in_it(project: Path) -> None:
         b"\0\0\0\n": "the line has 1 fields",
         b"b10,ada,1.0,2026-01-0": 'column "ts" is "2026-01-0"',  # cut off in the middle of the last line
     }
-    odd = [
-        row("jump1", "1950-01-01T00:00:00Z"),
-        row("jump2", "0001-01-01T00:00:00Z"),
-        row("late", "2025-12-31T00:00:00Z"),
-    ]
+    odd = [row("jump1", "1950-01-01T00:00:00Z"), row("jump2", "0001-01-01T00:00:00Z"), row("late", "2025-12-31T00:00:00Z")]
     doubles = [row("o3"), row("o3", "2026-01-01T09:03:00Z")]
     quoted = [b'q1,"a,b",1.0,2026-01-01T09:00:00Z\n', b'q2,"say ""x""",1.0,2026-01-01T09:00:00Z\n', b"\n"]
     (project / "data" / "orders.csv").write_bytes(b"".join([HEADER, *good, *doubles, *quoted, *odd, *wrong]))

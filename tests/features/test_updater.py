@@ -13,12 +13,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from oracle import PAYLOAD
+from oracle import HOUR, PAYLOAD, naive, same, spine
 from updater_world import World, across_restarts, one
 
 from millstream.declare.errors import Busy, Conflict, Recreated, Truncated
 from millstream.declare.event import ARRIVED_AT, EVENT_ID, TIMESTAMP
 from millstream.features.fill import fill
+from millstream.features.offline import offline
 from millstream.features.updater import Applied
 from millstream.log.envelope import publish
 from millstream.serve.updates import Updates
@@ -302,3 +303,19 @@ def test_a_generation_whose_clock_is_far_ahead_of_the_wall_clock_is_filled_again
     assert updates.problems() == []
     updates.close()
     assert world.differences(d) == []
+
+
+@pytest.mark.parametrize("far", [{"arrived": IN_2062}, {"happened": IN_2062}])
+def test_the_offline_reader_leaves_out_a_row_of_2062_and_nothing_else(world: World, far: dict[str, int]) -> None:
+    d = one()
+    for turn in range(3):
+        world.send(30)
+        if turn == 1:
+            in_the_log(world, far.get("arrived", world.now), far.get("happened", world.now), "far")
+    world.land()
+    kept = [r for r in world.rows() if IN_2062 not in (r.arrived, r.t)]
+    assert len(kept) == len(world.rows()) - 1
+    moment = world.now + HOUR  # all the others have arrived
+    (found,) = offline(world.sql, world.lake, spine([(("a",), moment)]), [(d, ("k",), "p")]).read_all().to_pylist()
+    wanted = {n: v for w in d.windows_us for n, v in naive(d, kept, ("a",), moment, w, lambda r: True).items()}
+    assert all(same(found[f"p__{n}"], v) for n, v in wanted.items())
