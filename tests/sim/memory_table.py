@@ -114,7 +114,9 @@ class MemoryTable:
         self.check(txns)
         self._tables.fault("land")
         between = self._held.commits[self.version + 1 :]
-        if self._held.commits[: self.version + 1] != self._commits or any(txns.keys() & commit.txns.keys() or commit.schema != self.schema for commit in between):
+        if self._held.commits[: self.version + 1] != self._commits or any(
+            txns.keys() & commit.txns.keys() or commit.schema != self.schema for commit in between
+        ):
             raise Conflict(f'table "{self.name}": another commit came first')
         moved = {app: after for app, (_, after) in txns.items()}
         self._held.commits.append(Commit(tuple(file.path for file in files), moved, json.loads(json.dumps(metadata)), self.schema))
@@ -146,9 +148,7 @@ class MemoryTable:
 
     def ranges(self) -> list[lineage.Range]:
         found = [
-            one
-            for version, commit in enumerate(self._commits)
-            for one in lineage.of(deltalog.Commit(version, "", 0, commit.metadata, {}, (), {}, commit.txns))
+            one for version, commit in enumerate(self._commits) for one in lineage.of(deltalog.Commit(version, "", 0, commit.metadata, {}, (), {}, commit.txns))
         ]
         return sorted(found, key=lambda r: (r.partition, r.start, r.end, r.version))
 

@@ -211,7 +211,9 @@ class World:
         try:
             if who not in self.updaters:
                 self._fill()
-                self.updaters[who] = Updater(self.log, self.schemas, self.store, [COUNT], self.stream, lake=self.tables, max_rows=3, clock=lambda: self.now / SECOND)  # type: ignore[arg-type]
+                self.updaters[who] = Updater(
+                    self.log, self.schemas, self.store, [COUNT], self.stream, lake=self.tables, max_rows=3, clock=lambda: self.now / SECOND
+                )  # type: ignore[arg-type]
             updater = self.updaters[who]
             updater.step()
             if updater.forgotten or work % 4 == 0:

@@ -140,7 +140,7 @@ def sources(ws: Workspace) -> None:
 
     def work() -> None:
         must_write(ws.log)
-        follow(ws.log, ws.schemas, ws.source_engines(watched), stop)
+        follow(ws.log, ws.schemas, ws.source_engines(watched), stop, doors=ws.doors)
 
     persist("sources", work, stop)
 

@@ -19,7 +19,7 @@ def live(ws: Workspace, **options: Any) -> Live:
     from millstream.serve.live import Behind, Live
 
     behind = Behind(endpoints=ws.project.endpoints, streams=ws.project.streams, log=ws.log, schemas=ws.schemas, lake=ws.lake, sql=ws.compute, store=ws.online,
-                    tracking=ws.tracking, state=ws.state, params=ws.project.params)  # fmt: skip
+                    tracking=ws.tracking, state=ws.state, params=ws.project.params, doors=ws.doors)  # fmt: skip
     return Live(behind, definitions={name: ws.definition(f) for name, f in ws.project.features.items()}, **options)
 
 
@@ -66,7 +66,7 @@ def run(ws: Workspace, *, update: bool = True) -> None:
     guard(settings.serve_host, settings.serve_token)
     taken = {s.into.name: s.into for s in ws.project.sources.values() if s.reader.kind == "http"}
     must_write(ws.log)
-    collector = Collector(ws.log, ws.schemas, taken, token=settings.serve_token)
+    collector = Collector(ws.log, ws.schemas, taken, token=settings.serve_token, doors=ws.doors)
     server = Server(live(ws, update=update), ws.log, token=settings.serve_token, mounts={"/v1/events": collector})
     collector.start()
     try:

@@ -11,7 +11,8 @@ MillstreamError
 ├── Transient                        try the same call again later                                     exit 3
 │   ├── Busy                         a lock or a lease is held by someone else
 │   ├── Full                         no room: below the free-space floor
-│   └── Unreachable (ConnectionError)
+│   ├── Unreachable (ConnectionError)
+│   └── ClockWrong                   a clock cannot be trusted, so event times cannot be judged
 └── Terminal                         the same call will fail again                                     exit 3
     ├── Fenced                       a newer holder took the split or the lease over
     ├── Conflict                     a position or a revision is not what the caller believed
@@ -124,6 +125,10 @@ class Full(Transient):
 
 class Unreachable(Transient, ConnectionError):
     """A service does not answer."""
+
+
+class ClockWrong(Transient):
+    """A clock cannot be trusted: this machine's, or the one that stamped the newest append. Event times are not judged until it is clear which."""
 
 
 class Terminal(MillstreamError):

@@ -7,7 +7,8 @@ one replaces it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,8 +37,12 @@ if TYPE_CHECKING:
     from millstream.lake.table import LakeTable
 
 
-def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, source: Stream[Any] | Table, *, chunk_rows: int = CHUNK_ROWS) -> int:
+def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, source: Stream[Any] | Table, *, chunk_rows: int = CHUNK_ROWS,
+         wall_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> int:  # fmt: skip
     """Fill and activate the definition's generation; the rows of the table it came from.
+
+    Args:
+        wall_us: The wall clock, in microseconds since 1970 UTC; the store's clock never passes it.
 
     Raises:
         Conflict: It is active already.
@@ -52,7 +57,7 @@ def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, sourc
     table = lake.table(source.name)
     tables = {"source": table.snapshot()}
     offsets = landed(table) if definition.live else {0: table.version}
-    clock = _clock(sql, definition, tables)
+    clock = min(_clock(sql, definition, tables), wall_us())
     horizon = horizon_us(clock, HEAD_US)
     rows = table.rows()
     chunks = max(1, -(-rows // chunk_rows))

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from millstream.declare.duration import UNITS
 from millstream.declare.errors import Conflict, Fenced, Truncated
 from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET
 from millstream.declare.stream import Stream
@@ -41,6 +42,8 @@ _EXPIRE_S = 60.0
 _LOOK_S = 5.0
 """Between two looks at the stream's table: whether another ruling holds, and how far it is written."""
 _WARM_WAIT = timedelta(milliseconds=200)
+BEYOND_US = UNITS["d"]
+"""A store's clock that is further ahead of the wall clock than this came of a clock that was wrong."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +79,21 @@ class Updater:
             without it (or before the stream has a table) ids are read again from the log's beginning.
         folder: For ids that do not fit in memory; None: the system's folder of temporary files.
         clock: Seconds that only grow.
+        wall_us: The wall clock, in microseconds since 1970 UTC; the store's clock never passes it.
 
     Attributes:
         forgotten: A definition must be filled again: the store no longer knows it, or another ruling holds than the one it was counted under.
+        beyond: The store's clock of a definition lies far ahead of the wall clock: it must be filled again.
     """
 
     def __init__(
         self, log: Log, schemas: Schemas, store: OnlineStore, definitions: Sequence[Definition], stream: Stream[Any], partitions: Sequence[int] | None = None,
         *, lake: Tables | None = None, folder: Path | None = None, max_rows: int = _POLL_ROWS, clock: Callable[[], float] = time.monotonic,
+        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:  # fmt: skip
         self.log, self.store, self.stream, self.lake = log, store, stream, lake
         self.definitions, self.max_rows, self.clock = list(definitions), max_rows, clock
+        self.wall_us = wall_us
         self.topic = topic_of(log, schemas, stream).topic
         self.partitions = list(range(self.topic.partitions) if partitions is None else partitions)
         self._stands: dict[str, dict[int, int]] = {}
@@ -150,8 +157,8 @@ class Updater:
         return done
 
     def run(self, stop: threading.Event) -> None:
-        """Apply what comes until `stop`, or until the store has forgotten a definition: it was dropped, or the store has lost all it had."""
-        while not stop.is_set() and not self.forgotten:
+        """Apply what comes until `stop`, or until a definition must be filled again: it was dropped, the store has lost all it had, or its clock is wrong."""
+        while not stop.is_set() and not self.forgotten and not self.beyond:
             if self._active():
                 self.step(timedelta(milliseconds=250))
             else:
@@ -203,6 +210,7 @@ class Updater:
                 self._known.add(generation)
                 known[generation] = None
         self.forgotten = any(known[generation] is None for generation in self._known)
+        self.beyond = any(applied is not None and applied.clock_us > self.wall_us() + BEYOND_US for applied in known.values())
         self._rulings = {generation: applied.ruling for generation, applied in known.items() if applied is not None}
         active = {generation: dict(applied.offsets) for generation, applied in known.items() if applied is not None and applied.active}
         self._known |= active.keys()
@@ -261,6 +269,7 @@ class Updater:
                 # What is dead has no time of its own: a bad line of a history that is replayed came now, and now is years too late.
                 clock = max(clock, _latest(rows))
                 good.append(rows)
+        clock = min(clock, self.wall_us())  # one arrival of 2062 would expire every event until then
         start, end = pieces[0].start, pieces[-1].end
         together = pa.Table.from_batches(good).combine_chunks().to_batches()[0] if good else None
         applies = []

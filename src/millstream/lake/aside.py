@@ -43,7 +43,9 @@ def set_aside(log: Log, lake: Tables, stream: Stream[Any], partition: int, offse
     for _ in range(_TRIES):
         table = lake.table(stream.name) if lake.exists(stream.name) else lake.create(stream.name, table_schema(stream))
         if offset < stored(table, topic, partition):
-            raise UsageError(f'record {partition}:{offset} of "{stream.name}" is not what the stream waits for: the table stands at {stored(table, topic, partition)}')
+            raise UsageError(
+                f'record {partition}:{offset} of "{stream.name}" is not what the stream waits for: the table stands at {stored(table, topic, partition)}'
+            )
         try:
             _bury(log, lake, stream, topic, partition, offset)
             rule, ruling = Rule.of(stream), current(table, topic.uuid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,15 +24,20 @@ from millstream.lake.table import LakeTable
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
 
 
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
 class Lake:
     """Tables in a tree of files. Holds nothing but the files, so it is cheap and safe for several threads.
 
     Args:
         complete: Gives the moment (us) up to which all of a stream has landed, by the log's own clock; None where only its events tell.
+        now_us: The wall clock, in microseconds since 1970 UTC; no watermark passes it.
     """
 
-    def __init__(self, files: Files, complete: Callable[[LakeTable], int | None] = lambda table: None) -> None:
-        self.files, self._complete = files, complete
+    def __init__(self, files: Files, complete: Callable[[LakeTable], int | None] = lambda table: None, *, now_us: Callable[[], int] = _now_us) -> None:
+        self.files, self._complete, self._now_us = files, complete, now_us
 
     def names(self) -> list[str]:
         """Tables there are, sorted; those of dead letters and lineage (`x__dead`, `x__lineage`) too."""
@@ -96,13 +102,14 @@ class Lake:
         """Newest event time that landed, less the stream's lateness, in microseconds; None before the first row.
 
         Labels and windows up to it are ripe. It needs no scan: each commit of the sink carries it. A stream that has caught up moves it
-        by the clock, or the labels of a quiet stream would never ripen.
+        by the clock, or the labels of a quiet stream would never ripen. It never passes the wall clock: one event of 2099 that is stored does
+        not complete the labels of today. What is stored, and what `_late` is held against, stays a function of the log.
         """
         if not self.exists(stream.name):
             return None
         table = self.table(stream.name)
         newest = [at for app, at in table.txns().items() if app.startswith(TIME)]
-        return max([*newest, self._complete(table) or 0]) - stream.lateness_us if newest else None
+        return min(max([*newest, self._complete(table) or 0]), self._now_us()) - stream.lateness_us if newest else None
 
 
 def _named(name: str) -> str:

@@ -103,11 +103,24 @@ class LogContract:
         assert log.create("t", partitions=2).uuid != first.uuid
         assert numbers(log.reader("t", {0: 0, 1: 0}).poll(10, NOW)) == []
 
+    def test_the_newest_append_is_known_by_the_logs_own_stamp(self, log: Log, schema_id: int) -> None:
+        log.create("t", partitions=2)
+        assert log.newest("t") is None
+        before = time.time_ns() // 1_000_000 * 1_000
+        log.append([Append("t", 1, schema_id, rows(1, arrived=datetime(2099, 1, 1, tzinfo=UTC)))])
+        first = log.newest("t")
+        assert first is not None and before <= first <= time.time_ns() // 1000, "an arrival that history brings along is no append"
+        log.append([Append("t", 0, schema_id, rows(2, arrived=datetime(2013, 1, 1, tzinfo=UTC)))])
+        second = self.again(log).newest("t")
+        assert second is not None and first <= second <= time.time_ns() // 1000
+
     def test_what_is_not_there(self, log: Log) -> None:
         with pytest.raises(NotFound):
             log.reader("nothing", {0: 0})
         with pytest.raises(NotFound):
             log.ends("nothing")
+        with pytest.raises(NotFound):
+            log.newest("nothing")
         assert log.position("nobody") is None and dict(log.positions()) == {}
 
     # records

@@ -205,6 +205,16 @@ class Log(Protocol):
         """
         ...
 
+    def newest(self, topic: str) -> int | None:
+        """When the newest append to the topic was made, by the log's own stamp, in microseconds since 1970 UTC; None where no record is left.
+
+        An arrival time that records bring along does not count.
+
+        Raises:
+            NotFound: There is no such topic.
+        """
+        ...
+
     def share(self, topic: str, group: str, member: str) -> Share:
         """Join a group of readers of a topic."""
         ...

@@ -191,6 +191,7 @@ def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool) ->
     """Read the file sources, merged by event time, into the log; then land the streams in the lake."""
     from millstream.app.run import runner
     from millstream.app.run.steps import SourceStep, StreamStep, steps
+    from millstream.declare.source import FileReader
 
     ws = context.workspace
     until_us = None
@@ -200,6 +201,11 @@ def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool) ->
         except ValueError:
             raise UsageError(f'--until "{until}" is no time; write e.g. 2013-11-01 or 2013-11-01T12:00Z') from None
         until_us = int((moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp() * 1_000_000)
+    for source in ws.project.sources.values():
+        if isinstance(source.reader, FileReader):
+            door = ws.doors.of(source.into)
+            door.refresh()
+            door.now_us()  # a clock that is wrong is said at once, not as a failed step
     chosen = [s for s in steps(ws, until_us=until_us) if isinstance(s, SourceStep) or (isinstance(s, StreamStep) and not no_sink)]
     with runner.alone(ws.folder), bars(context) as (report, told):
         done = runner.run(chosen, ws.state, report=report, told=told)

@@ -17,7 +17,7 @@ from typing import Any
 
 from millstream.app.run.plan import reasons
 from millstream.app.run.steps import Made, Report, Step
-from millstream.declare.errors import Busy, MillstreamError, Transient, WorkFailed
+from millstream.declare.errors import Busy, ClockWrong, MillstreamError, Transient, WorkFailed
 from millstream.declare.port import State
 from millstream.declare.storage import refused
 from millstream.lake.points import reach
@@ -146,6 +146,8 @@ def _one(step: Step, state: State, run_id: str, force: bool, report: Callable[[s
                                                "rows_read": read, "bytes": made.bytes, "seconds": seconds, "note": made.note,
                                                "run": run_id, "at": datetime.now(UTC).isoformat()})  # fmt: skip
             return Done(step.name, step.kind, "made", seconds, made)
+        except ClockWrong as error:  # waiting a second sets no clock
+            return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(error))
         except Transient as error:
             if attempt == RETRIES:
                 return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(error))

@@ -112,7 +112,7 @@ class SourceStep:
     def make(self, report: Report) -> Made:
         from millstream.ingest.pump import pump
 
-        counts = pump(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report)
+        counts = pump(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report, doors=self.ws.doors)
         return Made("", rows=counts.rows, note=f"{counts.bad:,} bad" if counts.bad else "", details={"rows": counts.rows, "bad": counts.bad})
 
 

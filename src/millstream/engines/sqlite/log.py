@@ -131,6 +131,11 @@ class SqliteLog:
             raise NotFound(f'no topic "{topic}" in {self.path}')
         return {p: Ends(low, high) for p, low, high in rows}
 
+    def newest(self, topic: str) -> int | None:
+        last = "(select appended_us from batch b where b.topic = p.topic and b.partition = p.partition order by end desc limit 1)"
+        rows = self._rows(f"select max({last}) from part p where p.topic = (select id from topic where name = ?)", (self._topic(topic).name,))
+        return None if rows[0][0] is None else int(rows[0][0])
+
     def share(self, topic: str, group: str, member: str) -> SqliteShare:
         return SqliteShare(self._write, self._rows, self._topic(topic), group, member)
 
