@@ -74,6 +74,7 @@ class MemoryTable:
     def _stand(self, count: int) -> None:
         self._commits = self._held.commits[:count]
         self.version, self.schema = count - 1, self._commits[-1].schema
+        self._whole: pa.RecordBatch | None = None
         self._txns: dict[str, int] = {}
         for commit in self._commits:
             self._txns.update(commit.txns)
@@ -138,13 +139,14 @@ class MemoryTable:
     def scan(
         self, columns: Sequence[str], bounds: Mapping[str, tuple[Any, Any]] | None = None, where: Any = None, *, skip: Collection[str] = ()
     ) -> Iterator[pa.RecordBatch]:
-        wanted = pa.schema([self.schema.field(name) for name in columns])
-        for path in (path for commit in self._commits for path in commit.files):
-            batch = fit(self._held.files[path], self.schema)
-            if where is not None:
-                batch = batch.filter(where)
-            if batch.num_rows:
-                yield fit(batch, wanted)
+        if self._whole is None:
+            files = [fit(self._held.files[path], self.schema) for commit in self._commits for path in commit.files]
+            self._whole = pa.concat_batches(files) if files else pa.RecordBatch.from_pylist([], schema=self.schema)
+        batch = self._whole
+        if batch.num_rows and where is not None:
+            batch = batch.filter(where)
+        if batch.num_rows:
+            yield batch.select(list(columns))
 
     def ranges(self) -> list[lineage.Range]:
         found = [

@@ -26,6 +26,7 @@ from millstream.features.definition import Definition
 from millstream.features.events import events_of
 from millstream.features.port import Apply, OnlineStore
 from millstream.lake import ruling
+from millstream.lake.aside import asides, without
 from millstream.lake.dead import Quarantine
 from millstream.lake.earlier import earlier
 from millstream.lake.judge import judge
@@ -284,6 +285,9 @@ class Updater:
 
     def _good(self, piece: Slice) -> tuple[pa.RecordBatch, Applied]:
         """The records that count: well-formed, and seen for the first time."""
+        records = piece.rows.num_rows
+        if self._table is not None and len(set_aside := asides(self._table, self.topic, piece.partition)):
+            piece, _ = without(piece, set_aside)
         judged = judge(self.stream, piece.rows, piece.schema_id)
         fine = judged.good
         if self._dead is not None and self._dead.exists:  # verdicts that the sink has recorded stand
@@ -296,7 +300,7 @@ class Updater:
             if not keep.all():
                 rows = rows.filter(pa.array(keep))
                 doubles = good - rows.num_rows
-        return rows, Applied(piece.rows.num_rows, 0, doubles, piece.rows.num_rows - good)
+        return rows, Applied(records, 0, doubles, records - good)
 
     @property
     def _id(self) -> str:

@@ -14,12 +14,13 @@ import pyarrow as pa
 from millstream.declare.errors import Conflict
 from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID, LATE, OFFSET, PARTITION
 from millstream.declare.stream import Stream
+from millstream.lake.aside import asides, letters, without
 from millstream.lake.dead import DEAD, Quarantine
 from millstream.lake.earlier import earlier
 from millstream.lake.judge import Judged, extra_fields, judge, table_schema
 from millstream.lake.parquet import Written
 from millstream.lake.port import Table
-from millstream.lake.positions import app_id, time_id
+from millstream.lake.positions import app_id, letters_id, time_id
 from millstream.lake.ruling import Rule
 from millstream.log.dedupe import Deduper, Earlier
 from millstream.log.port import Slice, Topic
@@ -66,7 +67,7 @@ class Batch:
 
     Attributes:
         newest_us: Newest event time of the partition so far, none taken for later than its arrival; None when nothing ever landed.
-        judged_to: Where the quarantine stood when its verdicts were read.
+        judged_to: How many commits had brought letters of the partition when its verdicts were read.
         files, letter_files: Rows and dead letters that are written already, somewhere else.
     """
 
@@ -174,7 +175,7 @@ class Batcher:
         topic = self.positions.topic
         if self.dead.exists:
             self.dead.refresh()
-            stale = [p for p, b in batches.items() if self.dead.position(app_id(topic, p)) != b.judged_to]
+            stale = [p for p, b in batches.items() if self.dead.position(letters_id(topic, p)) != b.judged_to]
             if stale:
                 self._void(stale)
                 raise Conflict(f'dead letters of "{self.stream.name}", partitions {stale}: another worker recorded verdicts')
@@ -183,7 +184,9 @@ class Batcher:
             return
         letters = [letter for batch in moved.values() for letter in batch.letters]
         files = [file for batch in moved.values() for file in batch.letter_files]
-        moves = {app_id(topic, p): (b.judged_to, b.end) for p, b in moved.items()}
+        stands = {p: self.dead.position(app_id(topic, p)) for p in moved}
+        moves = {app_id(topic, p): (stands[p], max(stands[p] or 0, b.end)) for p, b in moved.items()}
+        moves |= {letters_id(topic, p): (b.judged_to, (b.judged_to or 0) + 1) for p, b in moved.items()}
         said = {str(p): {"start": b.start, "end": b.end, "dead": b.buried} for p, b in moved.items()}
         try:
             self.dead.land(letters, moves, {"by": "sink", "topic": topic.uuid, "ranges": said}, files)
@@ -191,7 +194,7 @@ class Batcher:
             self._void(moved)  # landed or not: verdicts are read again
             raise
         for partition, batch in moved.items():
-            batch.letters, batch.letter_files, batch.judged_to = [], [], self.dead.position(app_id(topic, partition))
+            batch.letters, batch.letter_files, batch.judged_to = [], [], self.dead.position(letters_id(topic, partition))
 
     def _void(self, partitions: Iterable[int]) -> None:
         self.dead.refresh()
@@ -202,18 +205,29 @@ class Batcher:
         """The batch [start, end) out of its slices, which are taken one after the other."""
         topic = self.positions.topic
         app = app_id(topic, partition)
-        batch = Batch(partition, start, end, judged_to=self.dead.position(app), newest_us=table.position(time_id(topic, partition)))
+        batch = Batch(partition, start, end, judged_to=self.dead.position(letters_id(topic, partition)), newest_us=table.position(time_id(topic, partition)))
         if self.deduper and partition not in self.warm:
             self.deduper.begin(partition, self._earlier(partition), at_start=start == 0)
             self.warm.add(partition)
         recorded = self.dead.recorded(app, partition, start, end)
         known = {*table_schema(self.stream).names}
         extra = [f for f in table.schema if f.name not in known]
-        schema = table.schema
+        schema, set_aside = table.schema, asides(table, topic, partition)
         for piece in joined(pieces):
             batch.schema_ids.add(piece.schema_id)
-            self._take(batch, judge(self.stream, piece.rows, piece.schema_id, extra), recorded, schema)
+            if len(set_aside):
+                piece, buried = without(piece, set_aside)
+                self._bury(batch, buried, recorded)
+            if piece.rows.num_rows:
+                self._take(batch, judge(self.stream, piece.rows, piece.schema_id, extra), recorded, schema)
         return batch
+
+    def _bury(self, batch: Batch, rows: pa.RecordBatch, recorded: Ints) -> None:
+        """Records that an operator set aside."""
+        batch.records, batch.dead = batch.records + rows.num_rows, batch.dead + rows.num_rows
+        rows = rows.filter(pa.array(~np.isin(rows.column(OFFSET).to_numpy(), recorded)))
+        if rows.num_rows:
+            batch.letters.append(letters(self.positions.topic.uuid, batch.partition, rows, self.rule.fingerprint))
 
     def _take(self, batch: Batch, judged: Judged, recorded: Ints, schema: pa.Schema) -> None:
         offsets = judged.rows.column(OFFSET).to_numpy()

@@ -2,7 +2,8 @@
 
 Order of a batch: quarantine first, then the main table. So after a crash the quarantine may be ahead of the main table, and in that
 stretch recorded verdicts stand: an offset in quarantine is not judged again and never goes to main; any other offset that fails now is
-quarantined first (PROTOCOL 5). So each record is in exactly one of the two, whatever the batch bounds and the code's version.
+quarantined first. A batch's verdicts hold as long as no other letter of its partition came in between: commits with letters are counted, since
+one may lie behind where the quarantine stands. So each record is in exactly one of the two, whatever the batch bounds and the code's version.
 Readers look only below the main table's position.
 """
 
@@ -70,7 +71,7 @@ class Quarantine:
         """Keep these letters: one commit, with the positions checked.
 
         Args:
-            moves: App id -> (where it stood when verdicts were read, end of the batch).
+            moves: App id -> (where it stood when verdicts were read, where it stands after).
             files: More letters, written already.
 
         Raises:
@@ -80,9 +81,8 @@ class Quarantine:
             self._table = self._lake.create(self._name, DEAD)
         if set(DEAD.names) - set(self._table.schema.names):
             self._table = self._table.add_columns(DEAD)
-        txns = {app: (stood, max(stood or 0, end)) for app, (stood, end) in moves.items()}
-        self._table.check(txns)
+        self._table.check(moves)
         written = [*files, *self._table.write(letters)]
         reach("append.files")
-        self._table.land(written, txns=txns, metadata=metadata)
+        self._table.land(written, txns=moves, metadata=metadata)
         reach("sink.quarantined")

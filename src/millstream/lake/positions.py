@@ -16,6 +16,9 @@ APP = "millstream/"
 TIME = "millstream-time/"
 """`millstream-time/<topic uuid>/<partition>` -> the newest event time that landed, in microseconds."""
 
+LETTERS = "millstream-letters/"
+"""`millstream-letters/<topic uuid>/<partition>`, in a table of dead letters -> how many commits brought letters of the partition."""
+
 
 def app_id(topic: Topic, partition: int) -> str:
     return f"{APP}{topic.uuid}/{partition}"
@@ -23,6 +26,10 @@ def app_id(topic: Topic, partition: int) -> str:
 
 def time_id(topic: Topic, partition: int) -> str:
     return f"{TIME}{topic.uuid}/{partition}"
+
+
+def letters_id(topic: Topic, partition: int) -> str:
+    return f"{LETTERS}{topic.uuid}/{partition}"
 
 
 def topics_of(apps: Iterable[str]) -> set[str]:

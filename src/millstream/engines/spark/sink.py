@@ -29,7 +29,7 @@ from millstream.lake.batch import Batch, Progress
 from millstream.lake.lake import Lake
 from millstream.lake.landing import GROUP, HOLES_AFTER, Landing, SinkLimits
 from millstream.lake.points import reach
-from millstream.lake.positions import app_id
+from millstream.lake.positions import letters_id
 from millstream.log.framing import Texts
 from millstream.log.port import Log, OnKafka, Schemas, Share
 
@@ -227,7 +227,7 @@ class SparkSink(Landing):
 
     def _empty(self, partition: int, start: int, end: int) -> Batch:
         """Holes only."""
-        return Batch(partition, start, end, judged_to=self.batcher.dead.position(app_id(self.topic, partition)))
+        return Batch(partition, start, end, judged_to=self.batcher.dead.position(letters_id(self.topic, partition)))
 
     def _answers(self, errand: Errand, parts: Mapping[int, tuple[int, int]]) -> dict[int, Any]:
         name = self.topic.name
