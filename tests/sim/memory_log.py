@@ -133,6 +133,10 @@ class MemoryLog:
         self._known(topic)
         return {p: Ends(part.low, part.high) for p, part in enumerate(self.held.parts[topic])}
 
+    def newest(self, topic: str) -> int | None:
+        self._known(topic)
+        return max((batch.at_us for part in self.held.parts[topic] for batch in part.batches), default=None)
+
     def share(self, topic: str, group: str, member: str) -> MemoryShare:
         return MemoryShare(self, self._known(topic), group, member)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import pairwise
 
 import planted
 import pytest
@@ -70,6 +71,6 @@ def test_half_of_all_arrivals_run_backwards() -> None:
         for name, numbers in steps:
             if name in ("send", "pump"):
                 getattr(w, name)(*numbers)
-        backwards += any(b.arrived < a.arrived for records in w.records for a, b in zip(records, records[1:], strict=False))
+        backwards += any(b.arrived < a.arrived for records in w.records for a, b in pairwise(records))
         accidents += any(name in ("kill", "lose", "cut", "store_fails", "damage") or (name == "sink" and numbers[3] % 8 > 2) for name, numbers in steps)
     assert backwards >= 20 and accidents >= 36 and planted.FAULTS

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from millstream.declare.errors import MillstreamError, NotFound, UsageError
@@ -145,6 +146,7 @@ def _catalog(ws: Workspace) -> Iterator[Finding]:
 
 
 def _tables(ws: Workspace, mend: bool) -> Iterator[Finding]:
+    from millstream.lake.marks import lower
     from millstream.lake.repair import examine as torn
     from millstream.lake.repair import repair
 
@@ -157,7 +159,7 @@ def _tables(ws: Workspace, mend: bool) -> Iterator[Finding]:
         if not damage:
             continue
         if mend:
-            repair(ws.files, name)
+            repair(ws.files, name, partial(lower, ws.log, name))
             yield Finding(f"table {name}", "mended", f"{damage}; cut off, the log fills it again with the next run")
         else:
             yield Finding(f"table {name}", "bad", str(damage), "millstream doctor --mend")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -75,25 +76,24 @@ def features(ws: Workspace) -> None:
 
 def sinks(ws: Workspace) -> None:
     """Every stream from the log into the lake; the log's and the tables' upkeep, under leases; and what has changed to the catalog."""
+    from millstream.app import trouble
     from millstream.app.catalog import follow
     from millstream.lake.maintain import maintain
     from millstream.lake.sink import SinkLimits
 
-    stop, failed = until_told(), list[BaseException]()
+    stop = until_told()
     mend(ws)
 
-    def run(stream: Any) -> None:
-        with closing(ws.sink(stream, SinkLimits(age=LAND_WITHIN))) as sink:
-            sink.run(stop)
+    def write(stream: Any) -> None:
+        def run() -> None:
+            with closing(ws.sink(stream, SinkLimits(age=LAND_WITHIN))) as sink:
+                sink.step()
+                trouble.clear(ws.state, stream.name)
+                sink.run(stop)
 
-    def land(stream: Any) -> None:
-        try:
-            persist(stream.name, lambda: run(stream), stop)
-        except BaseException as error:
-            failed.append(error)
-            stop.set()
+        trouble.alone(ws.state, stream.name, run, stop)
 
-    threads = [threading.Thread(target=land, args=(s,), name=f"sink-{s.name}") for s in ws.all_streams().values()]
+    threads = [threading.Thread(target=write, args=(s,), name=f"sink-{s.name}") for s in ws.all_streams().values()]
     for thread in threads:
         thread.start()
     if ws.catalog is not None:  # a pass may be cut off anywhere, so nothing waits for a metastore that is slow
@@ -109,12 +109,11 @@ def sinks(ws: Workspace) -> None:
                 log.warning("upkeep of %s: %s", name, error)
     for thread in threads:
         thread.join()
-    if failed:
-        raise failed[0]
 
 
 def mend(ws: Workspace) -> None:
     """Cut off what a power cut tore, before anybody builds on it. Looking costs milliseconds, so no boot is taken for a clean one."""
+    from millstream.lake.marks import lower
     from millstream.lake.repair import examine, repair
 
     for name in ws.lake.names():
@@ -124,7 +123,7 @@ def mend(ws: Workspace) -> None:
         while not ws.state.lease(lease, owner(), timedelta(minutes=1)):
             time.sleep(0.5)  # another process mends it; nothing may be written meanwhile
         try:
-            if damage := repair(ws.files, name):
+            if damage := repair(ws.files, name, partial(lower, ws.log, name)):
                 log.warning("%s; the log fills it again", damage)
         finally:
             ws.state.release(lease, owner())

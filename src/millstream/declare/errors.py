@@ -19,6 +19,7 @@ MillstreamError
     ├── Truncated                    the log no longer holds what was asked for
     ├── Recreated                    the topic or table is another one of the same name
     ├── Incompatible                 a schema breaks the contract of its subject
+    ├── Unwritable                   one record of a stream cannot be written; it can be set aside
     └── Corrupt                      stored bytes are not what was written
         └── Damaged                  of one stretch of the log, which can be passed over
 """
@@ -153,6 +154,10 @@ class Recreated(Terminal):
 
 class Incompatible(Terminal):
     """A schema breaks the compatibility rule of its subject."""
+
+
+class Unwritable(Terminal):
+    """One record, which is named, is well-formed and cannot be written."""
 
 
 class Corrupt(Terminal):

@@ -15,6 +15,7 @@ from millstream.declare.errors import Conflict
 from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID, LATE, OFFSET, PARTITION
 from millstream.declare.stream import Stream
 from millstream.lake.aside import asides, letters, without
+from millstream.lake.culprit import named
 from millstream.lake.dead import DEAD, Quarantine
 from millstream.lake.earlier import earlier
 from millstream.lake.judge import Judged, extra_fields, judge, table_schema
@@ -219,8 +220,13 @@ class Batcher:
                 piece, buried = without(piece, set_aside)
                 self._bury(batch, buried, recorded)
             if piece.rows.num_rows:
-                self._take(batch, judge(self.stream, piece.rows, piece.schema_id, extra), recorded, schema)
+                self._judge(batch, piece, extra, recorded, schema)
         return batch
+
+    def _judge(self, batch: Batch, piece: Slice, extra: list[pa.Field], recorded: Ints, schema: pa.Schema) -> None:
+        with named(self.stream.name, batch.partition, [piece.rows], lambda rows: judge(self.stream, rows, piece.schema_id, extra)):
+            judged = judge(self.stream, piece.rows, piece.schema_id, extra)
+        self._take(batch, judged, recorded, schema)
 
     def _bury(self, batch: Batch, rows: pa.RecordBatch, recorded: Ints) -> None:
         """Records that an operator set aside."""

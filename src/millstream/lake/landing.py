@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,8 +22,10 @@ from typing import Any
 from millstream.declare.errors import Conflict, Fenced, NotFound, Recreated, Transient, Truncated, UsageError
 from millstream.declare.stream import Stream
 from millstream.lake.batch import Batch, Batcher, Progress
+from millstream.lake.culprit import named
 from millstream.lake.dead import Quarantine
 from millstream.lake.judge import table_schema
+from millstream.lake.parquet import Written, encoded_rows
 from millstream.lake.points import reach
 from millstream.lake.port import Table, Tables
 from millstream.lake.positions import app_id, stored, time_id, topics_of
@@ -197,7 +199,7 @@ class Landing(ABC):
         by = {"ruling": number, "rule": self.rule.fingerprint, "id": self.rule.id_column, "within_us": self.rule.within_us}
         ranges = {str(p): {**batch.range(), **by} for p, batch in batches.items()}
         written = [file for batch in batches.values() for file in batch.files]
-        written += self.table.write([rows for batch in batches.values() for rows in batch.rows])
+        written += self._write(batches)
         reach("sink.files")
         metadata |= {"by": "sink", "topic": self.topic.uuid, "stream": self.stream.name, "ranges": ranges}
         self.table.land(written, txns=txns, metadata=metadata)
@@ -206,6 +208,12 @@ class Landing(ABC):
         for partition in batches:
             self.batcher.landed(partition)
         return sum((batch.progress() for batch in batches.values()), Progress(commits=1))
+
+    def _write(self, batches: Mapping[int, Batch]) -> list[Written]:
+        with ExitStack() as stack:
+            for partition, batch in batches.items():
+                stack.enter_context(named(self.stream.name, partition, batch.rows, encoded_rows))
+            return self.table.write([rows for batch in batches.values() for rows in batch.rows])
 
     def _tell(self) -> None:
         """Let retention pass what landed, durably. Not told is told with the next commit."""

@@ -109,6 +109,15 @@ def fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
+def encoded_rows(rows: pa.RecordBatch) -> None:
+    """Everything that writing these rows does, in memory alone; raises what it would."""
+    footers: list[pq.FileMetaData] = []
+    with pq.ParquetWriter(pa.BufferOutputStream(), rows.schema, use_dictionary=_dictionaries(rows.schema), column_encoding=_encodings(rows.schema),
+                          metadata_collector=footers, store_schema=False) as writer:  # fmt: skip
+        writer.write_batch(rows)
+    json.dumps(statistics(footers[0], rows.schema))
+
+
 def encoded(value: Any) -> str | None:
     """A partition value as the Delta log spells it."""
     return None if value is None else str(encode_partition_value(value))

@@ -29,6 +29,7 @@ VERBS = {
     "part": ("work", "Run one part of `up` by itself, on a machine of its own."),
     "export": ("export", "Write the project as jobs of Airflow, or of another orchestrator."),
     "run-step": ("export", "One step of an exported project, as an orchestrator's task runs it."),
+    "dead": ("dead", "Set a record aside that stops its stream."),
     "sql": ("look", "Query the lake with SQL, read-only."),
     "explore": ("look", "Profile a table: types, nulls, quantiles, histograms, top values."),
     "show": ("look", "Show runs, models, tables, streams, or the page of an error code."),
