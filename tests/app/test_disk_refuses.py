@@ -73,6 +73,7 @@ OTHERS = {
     "doctor": "reports what it finds, below",
     "console": "serves until it is stopped; its pages only read",
     "trace": "there is no decision here",
+    "dead": "sets a record aside that waits for the lake; there is none here",
     "run-step": "needs a manifest; what it opens first is what `run` opens",
 }
 

@@ -112,7 +112,8 @@ def show(context: Context, what: str, name: str | None, as_json: bool, limit: in
     if not rows:
         context.err.print(f"no {what} yet")
         return
-    _rows(context, rows)
+    rare = [key for key in ("given up", "stuck") if not any(row.get(key) for row in rows)]  # columns that are there when they say something
+    _rows(context, [{key: value for key, value in row.items() if key not in rare} for row in rows])
     if steps:
         _rows(context, [{"asset": s["name"], **{k: s[k] for k in ("kind", "status", "seconds", "rows", "error")}} for s in steps])
 
