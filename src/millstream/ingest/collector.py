@@ -5,9 +5,10 @@
     Millstream-Replay: true         history: each event arrived at its own time, not now
 
 An event is its class as JSON. Beside its fields it may carry `event_id`: the same id sent again counts once everywhere after
-the log. Answers:
+the log. It is appended each time: whether it is a duplicate depends on what was kept before it, which other collectors and sources write too, so only
+the reader of the log can tell. Answers:
 
-    200  every event is durable: {"stream", "offsets": {partition: end}, "accepted", "repeated"}. All of them lie below `offsets`.
+    200  every event is durable: {"stream", "offsets": {partition: end}, "accepted", "repeated": 0}. All of them lie below `offsets`.
     207  some are; the others are in "errors": [{"index", "error": {"code", "message", "mend"}}]. Mend and send those again.
     422  none is, each for a reason of its own: {"error": {"code", "message", "mend", "errors": [...]}}
     400 401 404 405 413 415   the request as a whole is wrong; nothing was taken: {"error": {"code", "message", "mend"}}
@@ -23,7 +24,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -34,9 +34,8 @@ import msgspec
 
 from millstream.declare.duration import spell
 from millstream.declare.errors import ClockWrong, Full, MillstreamError, Transient
-from millstream.declare.event import EVENT_ID
 from millstream.declare.stream import Stream
-from millstream.ingest.append import Appender, Offsets, Ticket
+from millstream.ingest.append import Appender, Ticket
 from millstream.ingest.doors import DoorClock, Doors, moment, quietly
 from millstream.ingest.form import BadEvent, EventForm, not_utf8
 from millstream.ingest.http import Receive, Refused, Scope, Send, headers_of, read_body, refuse, reply
@@ -58,7 +57,6 @@ class Limits:
         body_bytes: Of a body, unpacked.
         event_bytes: Of one event.
         waiting_rows, waiting_bytes: Of what waits for the log.
-        ids: How many ids, of events that came with one, are remembered a stream.
         retry_s: How long an append that the log refuses for the moment is tried again.
     """
 
@@ -66,7 +64,6 @@ class Limits:
     event_bytes: int = 10_000_000
     waiting_rows: int = 200_000
     waiting_bytes: int = 128_000_000
-    ids: int = 200_000
     retry_s: float = 5.0
 
 
@@ -79,9 +76,6 @@ class _Intake:
     door: DoorClock
     times: Mapping[str, Any]
     """The fields of event time and arrival time, each with what gets it of an event."""
-    id: Any
-    """Gets an event's id; None when ids mean nothing to the stream."""
-    seen: OrderedDict[str, Offsets] = field(default_factory=OrderedDict)
 
 
 @dataclass
@@ -91,7 +85,6 @@ class _Taken:
     events: list[Any]
     index: Sequence[int]
     errors: dict[int, BadEvent]
-    repeated: int = 0
     offsets: dict[int, int] = field(default_factory=dict)
 
 
@@ -130,11 +123,9 @@ class Collector:
             appender.close()
 
     def _intake(self, stream: Stream[Any]) -> _Intake:
-        own_id = "event_id" in stream.schema.names()
         form = EventForm(stream.schema, zoned=True, ids=True, closed=True)
-        get_id = attrgetter("event_id" if own_id else EVENT_ID) if stream.dedupe == "event_id" else None
         times = {name: attrgetter(name) for name in (stream.schema.event_time, stream.schema.arrival_time) if name is not None}
-        return _Intake(topic_of(self._log, self._schemas, stream), form, self._doors.of(stream), times, get_id)
+        return _Intake(topic_of(self._log, self._schemas, stream), form, self._doors.of(stream), times)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -185,7 +176,6 @@ class Collector:
             for partition, end in offsets.items():
                 taken.offsets[partition] = max(end, taken.offsets.get(partition, 0))
         taken.events = [event for at, event in enumerate(taken.events) if at not in ticket.wrong] if ticket.wrong else taken.events
-        self._remember(intake, taken.events, offsets)
 
     def _judge(self, intake: _Intake, body: bytes) -> _Taken:
         try:
@@ -196,8 +186,6 @@ class Collector:
         if len(body) > self.limits.event_bytes:
             self._refuse_large(taken, self._items(intake.form, body))
         self._refuse_wrong_clocks(intake, taken)
-        if intake.id is not None and intake.seen:
-            self._skip_repeated(intake, taken)
         return taken
 
     def _refuse_wrong_clocks(self, intake: _Intake, taken: _Taken) -> None:
@@ -255,30 +243,6 @@ class Collector:
         taken.errors.update({taken.index[at]: why(taken.events[at]) for at in sorted(out)})
         taken.events, taken.index = [taken.events[at] for at in kept], [taken.index[at] for at in kept]
 
-    @staticmethod
-    def _skip_repeated(intake: _Intake, taken: _Taken) -> None:
-        """What was made durable under the same id before is answered from memory. A short cut: dedupe after the log is the promise."""
-        seen = intake.seen
-        known = [at for at, event in enumerate(taken.events) if intake.id(event) in seen]
-        if not known:
-            return
-        for at in known:
-            for partition, end in seen[intake.id(taken.events[at])].items():
-                taken.offsets[partition] = max(end, taken.offsets.get(partition, 0))
-        fresh = sorted(set(range(len(taken.events))).difference(known))
-        taken.events, taken.index = [taken.events[at] for at in fresh], [taken.index[at] for at in fresh]
-        taken.repeated = len(known)
-
-    def _remember(self, intake: _Intake, events: Sequence[Any], offsets: Offsets) -> None:
-        if intake.id is None:
-            return
-        seen = intake.seen
-        for name in map(intake.id, events):
-            if name is not None:
-                seen[name] = offsets
-        while len(seen) > self.limits.ids:
-            seen.popitem(last=False)
-
 
 def collector(log: Log, schemas: Schemas, streams: Mapping[str, Stream[Any]], *, token: str | None = None, limits: Limits | None = None) -> Collector:
     """A started collector."""
@@ -303,10 +267,10 @@ def _moment(us: int) -> datetime:
 
 def _receipt(name: str, taken: _Taken) -> tuple[int, Mapping[str, Any]]:
     errors = [{"index": at, "error": {"code": "invalid_event", "message": str(e), "mend": e.mend}} for at, e in sorted(taken.errors.items())]
-    accepted = len(taken.events) + taken.repeated
+    accepted = len(taken.events)
     if errors and not accepted:
         raise Refused(422, "invalid_events", f"none of {len(errors)} events was taken; the first: {errors[0]['error']['message']}", taken.errors[errors[0]["index"]].mend, errors=errors)  # type: ignore[index]  # fmt: skip
-    body: dict[str, Any] = {"stream": name, "offsets": {str(p): end for p, end in sorted(taken.offsets.items())}, "accepted": accepted, "repeated": taken.repeated}  # fmt: skip
+    body: dict[str, Any] = {"stream": name, "offsets": {str(p): end for p, end in sorted(taken.offsets.items())}, "accepted": accepted, "repeated": 0}  # fmt: skip
     if errors:
         body["errors"] = errors
     return (207 if errors else 200), body
