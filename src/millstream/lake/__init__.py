@@ -14,5 +14,9 @@ dead.py      the quarantine of those that are not good           points.py    na
 lineage.py   which offsets each commit brought, for ever         verify.py    no gap, no overlap, no double: proven
 maintain.py  upkeep under a lease: when something is due         compact.py   small files joined in their place
 clean.py     commits and files that no version needs any more    repair.py    torn tails cut off
+ruling.py    what verdicts depend on besides the log, numbered   gaps.py      records given up: found, accepted once
+aside.py     records that an operator set aside                  culprit.py   which one record a conversion fails on
+earlier.py   ids that the table holds, for who takes over        recheck.py   verdicts made again, for verify (tally.py: counts)
+inspect.py   files that are not as they were written             marks.py     what the log is told before a table is cut
 sound.py     which values every writer and reader can hold       shown.py     any value as a person can read it
 """
