@@ -184,7 +184,7 @@ class TestOnlyKafka(OnKafka):
         for write in (lambda: small.append([Append("t", 0, schema_id, big)]), lambda: small.writer("s").commit([Append("t", 0, schema_id, big)], "1")):
             with pytest.raises(UsageError, match=r"300,0\d\d bytes is larger than the 198,976 .*raise max_message_bytes in the URL of `log`"):
                 write()
-        log._topics.configure("t", "max.message.bytes", "100000")  # the topic's own limit is the broker's to say
+        log._topics.configure("t", {"max.message.bytes": "100000"})  # the topic's own limit is the broker's to say
         time.sleep(0.5)
         with pytest.raises(UsageError, match="max.message.bytes"):  # noqa: RUF043
             log.append([Append("t", 0, schema_id, pa.record_batch({"n": [1], "who": [os.urandom(150_000).hex()]}))])
