@@ -402,10 +402,10 @@ class LogContract:
         log.retain("t", before={0: 1_500}, reader="updater")
         time.sleep(0.01)
         log.maintain()
-        assert log.ends("t")[0].low == 1_000, "whole batches, and none that a reader still wants"
+        assert log.ends("t")[0].low in (1_000, 1_500), "whole batches or parts of one, and none that a reader still wants"
         log.retain("t", before={}, reader="updater")
         log.maintain()
-        assert log.ends("t")[0].low == 2_000
+        assert log.ends("t")[0].low in (2_000, 2_500)
 
 
 class SchemasContract:

@@ -9,6 +9,8 @@ writing.py    fenced writers of splits: transactions
 positions.py  the positions of splits: a record each, of a compacted topic
 reading.py    read-committed readers whose position passes holes
 collecting.py a rest for the garbage collector while a hundred thousand records are made
+marks.py      up to where each reader has a topic: a consumer group each
+upkeep.py     retention: what is old and below every mark is deleted
 sharing.py    who reads which partitions: a consumer group, used for nothing else
 errors.py     librdkafka's errors as ours
 """

@@ -33,6 +33,7 @@ _REFUSED = {
     KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
     KafkaError.UNSUPPORTED_SASL_MECHANISM, KafkaError.ILLEGAL_SASL_STATE, KafkaError.SECURITY_DISABLED, KafkaError.DELEGATION_TOKEN_AUTHORIZATION_FAILED,
 }  # fmt: skip
+_DENIED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
 _CONFIGURED = {KafkaError._INVALID_ARG, KafkaError.INVALID_REPLICATION_FACTOR, KafkaError.INVALID_CONFIG, KafkaError.POLICY_VIOLATION,
                KafkaError.INVALID_TRANSACTION_TIMEOUT, KafkaError._UNSUPPORTED_FEATURE, KafkaError.UNSUPPORTED_VERSION, KafkaError._FS,
                KafkaError.UNSUPPORTED_COMPRESSION_TYPE, KafkaError.INVALID_PARTITIONS,
@@ -85,6 +86,18 @@ def told(error: KafkaException | KafkaError, what: str) -> MillstreamError:
     if code in _AWAY or cause.retriable():
         return Unreachable(said)
     return Terminal(said)
+
+
+def code_of(error: BaseException) -> int | None:
+    """The driver's code behind one of our errors."""
+    found: object = error.__cause__
+    reason = found.args[0] if isinstance(found, KafkaException) and found.args else None
+    return reason.code() if isinstance(reason, KafkaError) else None
+
+
+def denied(error: BaseException) -> bool:
+    """Whether the cluster's ACLs are what is in the way."""
+    return code_of(error) in _DENIED
 
 
 @contextmanager

@@ -1,45 +1,47 @@
 """Apache Kafka, as the log: idempotent appends, transactions that hold a source's position, read-committed readers.
 
-Retention is the broker's: it knows no readers, so `retain` and `maintain` have nothing to do here. A topic's retention must outlast the
-longest time that its sinks may stand still; a sink that was overtaken says so (`Truncated`).
+Brokers remove by age and know no readers, so they are told to remove nothing (`retention.ms=-1`): `maintain` deletes what is old and below
+every reader's mark (`upkeep.py`, `marks.py`).
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import ClassVar
 
-from millstream.declare.errors import Conflict, UsageError
+from millstream.declare.errors import ConfigError, Conflict, UsageError
 from millstream.engines.kafka.address import address_of
+from millstream.engines.kafka.errors import denied
 from millstream.engines.kafka.java import java_settings
+from millstream.engines.kafka.marks import PREFIX, Marks
 from millstream.engines.kafka.positions import Positions
 from millstream.engines.kafka.reading import KafkaReader
 from millstream.engines.kafka.sending import Encoder, Sender
 from millstream.engines.kafka.sharing import KafkaShare
-from millstream.engines.kafka.topics import Topics, topic_of
+from millstream.engines.kafka.topics import Topics, kept, topic_of
+from millstream.engines.kafka.upkeep import Upkeep
 from millstream.engines.kafka.writing import KafkaWriter
 from millstream.log.framing import Texts
 from millstream.log.port import Append, Ends, Range, Schemas, Topic
 
+log = logging.getLogger("millstream.kafka")
 _STREAM = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
 
 
 class KafkaLog:
     """The log of a cluster; see `address` for the URL."""
 
-    GAPS: ClassVar[Mapping[str, str]] = {
-        "offsets without holes": "the end of each transaction takes an offset of its own",
-        "retention that waits for the slowest reader": "brokers remove by age and know no readers; a sink that was overtaken says so (`Truncated`)",
-    }
+    GAPS: ClassVar[Mapping[str, str]] = {"offsets without holes": "the end of each transaction takes an offset of its own"}
 
     def __init__(self, url: str, schemas: Schemas) -> None:
         self.address = address_of(url)
         self._topics, self._texts = Topics(self.address), Texts(schemas)
         self._encoder = Encoder(self.address, self._topics, self._texts)
-        self._positions = Positions(self.address, self._topics)
+        self._positions, self._marks = Positions(self.address, self._topics), Marks(self._topics)
+        self._upkeep, self._warned = Upkeep(self._topics, self._marks), False
         self._sender: Sender | None = None
         self._lock = threading.Lock()
 
@@ -48,13 +50,13 @@ class KafkaLog:
     def create(self, name: str, *, partitions: int, retention: timedelta | None = None) -> Topic:
         if partitions < 1:
             raise UsageError(f'topic "{name}" cannot have {partitions} partitions; at least 1')
-        kept = str(-1 if retention is None else retention // timedelta(milliseconds=1))
-        found, made = self._topics.create(name, partitions, {**_STREAM, "retention.ms": kept})
+        settings = {key: value for key, value in kept(retention).items() if value is not None}
+        found, made = self._topics.create(name, partitions, {**_STREAM, **settings})
         if len(found.partitions) != partitions:
             raise Conflict(f'topic "{name}" has {len(found.partitions)} partitions, not {partitions}; its order and dedupe hang on them: make a new topic, or say partitions={len(found.partitions)}')  # fmt: skip
         if not made:
             self._topics.keep(name, retention)
-        return replace(topic_of(found, {}), retention=None if retention is None else timedelta(milliseconds=int(kept)))
+        return topic_of(found, settings)
 
     def topic(self, name: str) -> Topic | None:
         return self._topics.topic(name)
@@ -103,10 +105,23 @@ class KafkaLog:
     # upkeep
 
     def retain(self, topic: str, *, before: Mapping[int, int], reader: str = "lake") -> None:
-        """The broker's retention knows no readers."""
+        """Where the cluster does not let us keep marks, nothing of the topic is ever removed, which is said once."""
+        found = self._topics.known(topic)
+        try:
+            if before:
+                self._marks.write(found, reader, before)
+            else:
+                self._marks.forget(found, reader)
+        except ConfigError as error:
+            if not denied(error):
+                raise
+            if not self._warned:
+                log.warning("up to where the lake has a topic cannot be kept, so no record of it is ever removed; allow READ and DELETE on groups that begin "
+                            "with %s: %s", PREFIX, error)  # fmt: skip
+            self._warned = True
 
     def maintain(self) -> None:
-        """The broker does what is due."""
+        self._upkeep.maintain()
 
     def close(self) -> None:
         if self._sender is not None:

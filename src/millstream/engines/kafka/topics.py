@@ -17,6 +17,7 @@ from confluent_kafka.admin import (
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    ConfigSource,
     ListOffsetsResultInfo,
     NewTopic,
     OffsetSpec,
@@ -35,6 +36,10 @@ SETTLE_S = 0.3
 WAIT_S = 15.0
 _LEGAL = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _INNER = ("__", "_schemas")
+DECLARED = "delete.retention.ms"
+"""Where a topic keeps its declared retention: brokers use this setting for compacted topics alone (decision 0023)."""
+_OWN = ConfigSource.DYNAMIC_TOPIC_CONFIG.value
+_UNDONE = {"retention.ms": "-1", "retention.bytes": "-1"}
 log = logging.getLogger("millstream.kafka")
 T = TypeVar("T")
 
@@ -48,6 +53,7 @@ class Topics:
         self._admin: AdminClient | None = None
         self._faults = Faults(f"Kafka at {address.brokers}")
         self._gone: set[str] = set()
+        self._warned: set[str] = set()  # topics whose configuration we may not change
 
     # made, described, deleted
 
@@ -68,7 +74,7 @@ class Topics:
         deadline = time.monotonic() + WAIT_S
         while True:
             try:
-                self._call(lambda admin: admin.create_topics([wanted], request_timeout=REQUEST_S)[wanted.topic], f'topic "{wanted.topic}"')
+                self.call(lambda admin: admin.create_topics([wanted], request_timeout=REQUEST_S)[wanted.topic], f'topic "{wanted.topic}"')
                 return True
             except Conflict:  # somebody was faster, or one of the name is being deleted
                 if self.describe(wanted.topic) is not None:
@@ -95,7 +101,7 @@ class Topics:
         if not _LEGAL.fullmatch(name):
             return None
         try:
-            found = self._call(lambda admin: admin.describe_topics(TopicCollection([name]), request_timeout=REQUEST_S)[name], f'topic "{name}"')
+            found = self.call(lambda admin: admin.describe_topics(TopicCollection([name]), request_timeout=REQUEST_S)[name], f'topic "{name}"')
         except NotFound:
             return None
         return None if uuid_of(found) in self._gone else found
@@ -111,11 +117,14 @@ class Topics:
             raise NotFound(f'no topic "{name}" in Kafka at {self.address.brokers}')
         return found
 
-    def topics(self) -> list[Topic]:
+    def names(self) -> list[str]:
         """All but Kafka's own and the positions."""
-        listed = self._again(lambda: self._direct(lambda admin: admin.list_topics(timeout=REQUEST_S), "the list of topics"))
-        names = sorted(n for n, t in listed.topics.items() if t.error is None and not n.startswith(_INNER) and n != self.address.positions)
-        found = [d for name in names if (d := self.describe(name)) is not None]
+        listed = self._again(lambda: self.direct(lambda admin: admin.list_topics(timeout=REQUEST_S), "the list of topics"))
+        return sorted(n for n, t in listed.topics.items() if t.error is None and not n.startswith(_INNER) and n != self.address.positions)
+
+    def topics(self) -> list[Topic]:
+        """Those of `names`."""
+        found = [d for name in self.names() if (d := self.describe(name)) is not None]
         retentions = self.configs([d.name for d in found])
         return [topic_of(d, retentions[d.name]) for d in found]
 
@@ -130,7 +139,7 @@ class Topics:
             return
         self._gone.add(uuid_of(found))
         try:
-            self._call(lambda admin: admin.delete_topics([name], request_timeout=REQUEST_S, operation_timeout=REQUEST_S)[name], f'topic "{name}"')
+            self.call(lambda admin: admin.delete_topics([name], request_timeout=REQUEST_S, operation_timeout=REQUEST_S)[name], f'topic "{name}"')
         except NotFound:
             pass
         except BaseException:
@@ -139,32 +148,70 @@ class Topics:
 
     # configuration
 
-    def configs(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
-        """Each topic's configuration."""
+    def declared(self) -> dict[str, timedelta]:
+        """The topics that have a declared retention."""
+        configs = self.configs(self.names(), lenient=True)
+        return {name: timedelta(milliseconds=int(config[DECLARED])) for name, config in configs.items() if DECLARED in config}
+
+    def configs(self, names: Sequence[str], *, lenient: bool = False) -> dict[str, dict[str, str]]:
+        """Each topic's configuration; `DECLARED` only where the topic itself has it.
+
+        Args:
+            lenient: Leave out the topics that are gone by now, or that we may not look at.
+        """
         if not names:
             return {}
         wanted = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-        futures = self._direct(lambda admin: admin.describe_configs(wanted, request_timeout=REQUEST_S), "configurations")
-        return {place.name: {k: e.value for k, e in self._result(future, f'topic "{place.name}"').items()} for place, future in futures.items()}
+        futures = self.direct(lambda admin: admin.describe_configs(wanted, request_timeout=REQUEST_S), "configurations")
+        found = {}
+        for place, future in futures.items():
+            try:
+                entries = self.result(future, f'topic "{place.name}"')
+            except (ConfigError, NotFound):
+                if not lenient:
+                    raise
+            else:
+                found[place.name] = {key: entry.value for key, entry in entries.items() if key != DECLARED or entry.source == _OWN}
+        return found
 
-    def configure(self, name: str, key: str, value: str) -> None:
-        entry = ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
-        place = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
-        self._call(lambda admin: next(iter(admin.incremental_alter_configs([place], request_timeout=REQUEST_S).values())), f'topic "{name}"')
+    def configure(self, name: str, settings: Mapping[str, str | None]) -> None:
+        """Set these in one step; None: what is the cluster's default."""
+        operation = {True: AlterConfigOpType.DELETE, False: AlterConfigOpType.SET}
+        entries = [ConfigEntry(key, value, incremental_operation=operation[value is None]) for key, value in settings.items()]
+        place = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+        self.call(lambda admin: next(iter(admin.incremental_alter_configs([place], request_timeout=REQUEST_S).values())), f'topic "{name}"')
 
     def keep(self, name: str, retention: timedelta | None) -> None:
-        """Set the retention where it is another, and look whether the topic is one that events can be trusted to."""
-        config, wanted = self.configs([name])[name], str(-1 if retention is None else retention // timedelta(milliseconds=1))
+        """Declare the retention where it is another, and look whether the topic is one that events can be trusted to."""
+        config = self.configs([name])[name]
         if "compact" in config.get("cleanup.policy", ""):
             raise ConfigError(f'topic "{name}" is compacted (cleanup.policy={config["cleanup.policy"]}) and would lose events; set cleanup.policy=delete')
-        if config.get("retention.ms") != wanted:
-            self.configure(name, "retention.ms", wanted)
+        self._declare(name, config, retention)
         copies = min((len(p.replicas) for p in self.known(name).partitions), default=0)
         if copies > 1 and int(config.get("min.insync.replicas", 1)) < 2:
             log.warning('topic "%s" has %d replicas and min.insync.replicas=1: an acknowledged event may be on one broker only; set it to 2', name, copies)
         if config.get("message.timestamp.type") != "LogAppendTime":
             log.warning('topic "%s" takes its producers\' clocks (message.timestamp.type=%s) for arrival; duplicates are found best with LogAppendTime',
                         name, config.get("message.timestamp.type"))  # fmt: skip
+
+    def _declare(self, name: str, config: Mapping[str, str], retention: timedelta | None) -> None:
+        wanted = kept(retention)
+        wrong = {key: value for key, value in wanted.items() if config.get(key) != value}
+        if not wrong:
+            return
+        try:
+            self.configure(name, wrong)
+        except ConfigError as error:
+            if name in self._warned:
+                return
+            self._warned.add(name)
+            log.warning('topic "%s": its retention cannot be set, so the brokers go on to remove records by retention.ms=%s and retention.bytes=%s, written to '
+                        "the lake or not; allow ALTER_CONFIGS on the topic, or set both to -1: %s",
+                        name, config.get("retention.ms"), config.get("retention.bytes"), error)  # fmt: skip
+            return
+        if wrong.keys() & _UNDONE.keys():
+            log.warning('topic "%s": the brokers removed its records by retention.ms=%s and retention.bytes=%s; both are -1 now, and records go when they '
+                        "are old enough and in the lake", name, config.get("retention.ms"), config.get("retention.bytes"))  # fmt: skip
 
     # offsets
 
@@ -189,19 +236,19 @@ class Topics:
 
         def ask() -> dict[int, ListOffsetsResultInfo]:
             asked = {TopicPartition(name, p): spec for p in partitions}
-            futures = self._direct(lambda admin: admin.list_offsets(asked, isolation_level=level, request_timeout=REQUEST_S), what)
-            return {at.partition: self._result(future, what) for at, future in futures.items()}
+            futures = self.direct(lambda admin: admin.list_offsets(asked, isolation_level=level, request_timeout=REQUEST_S), what)
+            return {at.partition: self.result(future, what) for at, future in futures.items()}
 
         return self._again(ask)
 
     # calls
 
     def _brokers(self) -> int:
-        return len(self._call(lambda admin: admin.describe_cluster(request_timeout=REQUEST_S), "the cluster").nodes)
+        return len(self.call(lambda admin: admin.describe_cluster(request_timeout=REQUEST_S), "the cluster").nodes)
 
-    def _call(self, ask: Callable[[AdminClient], Future[T]], what: str) -> T:
+    def call(self, ask: Callable[[AdminClient], Future[T]], what: str) -> T:
         """One answer."""
-        return self._again(lambda: self._result(self._direct(ask, what), what))
+        return self._again(lambda: self.result(self.direct(ask, what), what))
 
     def _again(self, ask: Callable[[], T]) -> T:
         """Asked again where the broker that should answer was away."""
@@ -214,7 +261,7 @@ class Topics:
                 self._anew()
         raise AssertionError
 
-    def _direct(self, ask: Callable[[AdminClient], Any], what: str) -> Any:
+    def direct(self, ask: Callable[[AdminClient], Any], what: str) -> Any:
         with self._lock:
             if self._admin is None:
                 self._admin = AdminClient(self.address.config({"error_cb": self._faults}))
@@ -225,7 +272,7 @@ class Topics:
             self._hear()
             raise told(error, f"{what} of Kafka at {self.address.brokers}") from error
 
-    def _result(self, future: Future[T], what: str) -> T:
+    def result(self, future: Future[T], what: str) -> T:
         try:
             return future.result(timeout=2 * REQUEST_S)
         except KafkaException as error:
@@ -250,9 +297,15 @@ class Topics:
         self._anew()
 
 
+def kept(retention: timedelta | None) -> dict[str, str | None]:
+    """What a topic is configured with: the brokers remove nothing by themselves, and the declared retention is there for all to read."""
+    return {**_UNDONE, DECLARED: None if retention is None else str(retention // timedelta(milliseconds=1))}
+
+
 def topic_of(found: TopicDescription, config: Mapping[str, str]) -> Topic:
-    kept = int(config.get("retention.ms", -1))
-    return Topic(found.name, uuid_of(found), len(found.partitions), None if kept < 0 else timedelta(milliseconds=kept))
+    """The retention is the one that was declared; for a topic that Millstream did not make, the brokers'."""
+    ms = int(config.get(DECLARED) or config.get("retention.ms") or -1)
+    return Topic(found.name, uuid_of(found), len(found.partitions), None if ms < 0 else timedelta(milliseconds=ms))
 
 
 def uuid_of(found: TopicDescription) -> str:
