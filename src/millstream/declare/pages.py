@@ -50,7 +50,8 @@ An expression, a key or a check names a field that is not there. What is there s
 Mend: correct the name.
 
 E112: a name that SQL needs for itself
-A column of this name does not parse in DuckDB or Spark, or begins with _, as only the envelope's columns do.
+A column of this name does not parse in DuckDB or Spark, or begins with _, as only the envelope's columns do, or differs from
+another field by letter case only: tables and SQL know columns without it.
 Mend: rename the field; ts is a good name for the event time.
 
 E113: no condition

@@ -59,6 +59,11 @@ def check_stream(stream: Stream[Any], project: Project, cache: Cache) -> Errors:
         elif name.startswith("_"):
             yield DefinitionError(f'{stream}: the field "{name}" of {schema.name} begins with _', place=stream.place, found=name,
                                   mend=f"rename it, e.g. {name.strip('_') or 'value'}: such names are the envelope's", code="E112")  # fmt: skip
+    first: dict[str, str] = {}
+    for name in fields:
+        if first.setdefault(name.lower(), name) != name:
+            yield DefinitionError(f'{stream}: the fields "{first[name.lower()]}" and "{name}" of {schema.name} differ by letter case only', place=stream.place,
+                                  found=f"{first[name.lower()]}, {name}", mend="rename one of them: SQL and the lake's tables ignore letter case", code="E112")  # fmt: skip
     times = [f.name for f in schema.fields if f.role == "event_time"]
     if len(times) != 1:
         yield DefinitionError(f"{stream}: {schema.name} needs exactly one field of type ms.EventTime", place=stream.place, found=", ".join(times) or "none",

@@ -18,11 +18,11 @@ from millstream.declare.errors import Transient
 from millstream.declare.event import EVENT_ID
 from millstream.ingest.cast import with_arrival
 from millstream.ingest.form import EventForm
+from millstream.lake.sound import UNFIT
 from millstream.log.envelope import Binding, split_appends
 from millstream.log.port import Append, Log
 
 log = logging.getLogger("millstream.collector")
-_UNFIT = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
 Offsets = Mapping[int, int]
 
 
@@ -137,9 +137,8 @@ def _settle(tickets: Sequence[Ticket], found: Any) -> None:
 
 def _appends(tickets: Sequence[Ticket]) -> list[Append]:
     first = tickets[0]
-    try:
-        rows = first.form.columns([event for ticket in tickets for event in ticket.events])
-    except _UNFIT:
+    rows = _columns(first.form, [event for ticket in tickets for event in ticket.events])
+    if rows is None:
         parts = [part for ticket in tickets if (part := _fitting(ticket)).num_rows]
         if not parts:
             return []
@@ -150,14 +149,33 @@ def _appends(tickets: Sequence[Ticket]) -> list[Append]:
     return split_appends(first.binding, rows)
 
 
+def _columns(form: EventForm, events: Sequence[Any]) -> pa.RecordBatch | None:
+    """The events as columns; None when one of them has a value that no table holds."""
+    try:
+        rows = form.columns(events)
+    except UNFIT:
+        return None
+    return None if form.unsound(rows) else rows
+
+
 def _fitting(ticket: Ticket) -> pa.RecordBatch:
     """The events that columns can hold; the others are told why not."""
-    for at, event in enumerate(ticket.events):
-        try:
-            ticket.form.columns([event])
-        except _UNFIT as error:
-            ticket.wrong[at] = f"a value fits no column: {error}"
+    _note_unfit(ticket, 0, len(ticket.events))
     return ticket.form.columns([event for at, event in enumerate(ticket.events) if at not in ticket.wrong])
+
+
+def _note_unfit(ticket: Ticket, start: int, stop: int) -> None:
+    """Halve the events until those that fail are found."""
+    try:
+        wrong = ticket.form.unsound(ticket.form.columns(ticket.events[start:stop]))
+        ticket.wrong |= {start + at: why for at, why in wrong.items()}
+    except UNFIT as error:
+        if stop - start == 1:
+            ticket.wrong[start] = f"a value fits no column: {error}"
+            return
+        half = (start + stop) // 2
+        _note_unfit(ticket, start, half)
+        _note_unfit(ticket, half, stop)
 
 
 def _with_ids(rows: pa.RecordBatch) -> pa.RecordBatch:

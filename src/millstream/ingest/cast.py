@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ import pyarrow.compute as pc
 import pyarrow.types as is_
 
 from millstream.declare.event import ARRIVED_AT, REQUIRED, TIMESTAMP, Field, Schema
+from millstream.lake import shown as values
+from millstream.lake.sound import UNFIT, Mask, lenient, unsound
 
 NAIVE = pa.timestamp("us")
 _ZONED = r"\d[Tt ]\d.*([Zz]|[+-]\d{2}:?\d{2}|[+-]\d{2})$"
-_FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999  # years 1 to 9999
-_FAILED = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, pa.ArrowKeyError)
+_IN_JSON = {"int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
 _WANTED = {
     "string": "text in UTF-8",
     "int64": "a whole number, e.g. 12",
@@ -46,10 +48,10 @@ class Errors:
             self.good[at] = False
             self.texts[at] = text
 
-    def note_where(self, mask: pa.Array, text: str) -> None:
-        if pc.any(mask).as_py():
-            for at in np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False)).tolist():
-                self.note(at, text)
+    def note_where(self, mask: pa.Array | Mask, text: str) -> None:
+        where = np.asarray(pc.fill_null(mask, False)) if isinstance(mask, pa.Array) else mask
+        for at in np.flatnonzero(where).tolist():
+            self.note(at, text)
 
 
 def wanted(field: Field) -> str:
@@ -104,24 +106,8 @@ def _check(field: Field, column: pa.Array, errors: Errors, what: str) -> None:
         if pc.any(wrong).as_py():
             for at in np.flatnonzero(wrong.to_numpy(zero_copy_only=False)).tolist():
                 errors.note(at, f'{what} "{field.name}" is {shown(column[at])}; it takes {wanted(field)}')
-    if field.kind == "timestamp" and len(column) > column.null_count:
-        bounds = pc.min_max(column.cast(pa.int64()))
-        if bounds["min"].as_py() < _FIRST_US or bounds["max"].as_py() > _LAST_US:
-            us = column.cast(pa.int64())
-            errors.note_where(pc.or_(pc.less(us, _FIRST_US), pc.greater(us, _LAST_US)), f'{what} "{field.name}" lies outside the years 1 to 9999')
-
-
-def lenient(column: pa.Array, to: Callable[[pa.Array], pa.Array], kind: pa.DataType) -> tuple[pa.Array, list[int]]:
-    """`to(column)`, with null where it fails, and the places where it failed."""
-    try:
-        return to(column), []
-    except _FAILED:
-        if len(column) == 1:
-            return pa.nulls(1, kind), [0]
-    half = len(column) // 2
-    left, bad_left = lenient(column.slice(0, half), to, kind)
-    right, bad_right = lenient(column.slice(half), to, kind)
-    return pa.concat_arrays([left, right]), bad_left + [half + at for at in bad_right]
+    for mask, why in unsound(column):
+        errors.note_where(mask, f'{what} "{field.name}" {why}')
 
 
 def _to(column: pa.Array, field: Field, zone: str) -> pa.Array:
@@ -137,12 +123,13 @@ def _to(column: pa.Array, field: Field, zone: str) -> pa.Array:
         if field.kind == "binary":
             return pa.array([None if v is None else _base64(v) for v in column.to_pylist()], pa.binary())
         if field.kind == "list":
-            return pa.array([None if v is None else _list(v) for v in column.to_pylist()], field.arrow)
+            column = pa.array([None if v is None else _list(v, field.item) for v in column.to_pylist()], pa.list_(_IN_JSON.get(str(field.item), pa.string())))
         if field.kind in ("int64", "float64", "bool", "date"):
             try:
-                return column.cast(field.arrow)
+                made = column.cast(field.arrow)
             except pa.ArrowInvalid:
-                return pc.utf8_trim_whitespace(column).cast(field.arrow)
+                made = pc.utf8_trim_whitespace(column).cast(field.arrow)
+            return _spelled(column, made) if field.kind == "float64" else made
     if field.item == "binary" and is_.is_list(column.type) and is_.is_string(column.type.value_type):
         return pa.array([None if v is None else [_base64(one) for one in v] for v in column.to_pylist()], field.arrow)
     if is_.is_floating(column.type) and field.kind == "int64":
@@ -157,14 +144,30 @@ def _base64(text: str) -> bytes:
         raise pa.ArrowInvalid(str(error)) from None
 
 
-def _list(text: str) -> list[Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise pa.ArrowInvalid(str(error)) from None
+def _list(text: str, item: str | None) -> list[Any]:
+    """A JSON array. Only what JSON itself has is taken as it is; dates, times and bytes are texts yet, as in JSON Lines."""
+    found = json.loads(text, parse_float=_finite)
     if not isinstance(found, list):
         raise pa.ArrowInvalid("no array")
+    if item == "int64" and not all(type(one) is int for one in found if one is not None):
+        raise pa.ArrowInvalid("an item is no whole number")
     return found
+
+
+def _finite(digits: str) -> float:
+    """JSON has no infinity: a number of so many digits is one that no field holds."""
+    value = float(digits)
+    if math.isinf(value):
+        raise pa.ArrowInvalid(f"{digits[:20]} is out of range")
+    return value
+
+
+def _spelled(texts: pa.Array, numbers: pa.Array) -> pa.Array:
+    """The numbers, if those that are infinite are so in words: 1e400 is a number that no field holds."""
+    infinite = pc.is_inf(numbers)
+    if pc.any(infinite).as_py() and pc.any(pc.and_not(infinite, pc.match_substring(texts, "inf", ignore_case=True))).as_py():
+        raise pa.ArrowInvalid("a number is out of range")
+    return numbers
 
 
 def _moments(column: pa.Array, zone: str) -> pa.Array:
@@ -195,10 +198,14 @@ def _localised(column: pa.Array, zone: str) -> pa.Array:
 
 
 def shown(value: Any) -> str:
-    """A value and its type, short."""
-    found = value.as_py() if isinstance(value, pa.Scalar) else value
+    """A value and its type, short. Never raises, whatever the value is."""
+    kinds = {str: "text", int: "a whole number", float: "a number", bool: "a boolean", bytes: "bytes", list: "an array", dict: "an object"}
+    try:
+        found = value.as_py() if isinstance(value, pa.Scalar) else value
+        text = json.dumps(found) if isinstance(found, str) else str(found)
+    except UNFIT:  # no date of Python, no UTF-8, too many digits or levels
+        found = values.shown(value) if isinstance(value, pa.Scalar) else value
+        text = json.dumps(found) if isinstance(value, pa.Scalar) else "beyond what can be shown"
     if found is None:
         return "nothing"
-    text = json.dumps(found) if isinstance(found, str) else str(found)
-    kinds = {str: "text", int: "a whole number", float: "a number", bool: "a boolean", bytes: "bytes", list: "an array", dict: "an object"}
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({kinds.get(type(found), type(found).__name__)})"

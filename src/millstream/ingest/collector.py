@@ -35,7 +35,7 @@ from millstream.declare.errors import Full, MillstreamError, Transient
 from millstream.declare.event import EVENT_ID
 from millstream.declare.stream import Stream
 from millstream.ingest.append import Appender, Offsets, Ticket
-from millstream.ingest.form import BadEvent, EventForm, not_utf8
+from millstream.ingest.form import UNREAD, BadEvent, EventForm, not_utf8
 from millstream.ingest.http import Receive, Refused, Scope, Send, headers_of, read_body, refuse, reply
 from millstream.log.envelope import Binding, topic_of
 from millstream.log.port import Log, Schemas
@@ -182,7 +182,7 @@ class Collector:
         try:
             events = self._whole(intake.form, body)
             taken = _Taken(events, range(len(events)), {})
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREAD:
             taken = self._each(intake.form, body)
         if len(body) > self.limits.event_bytes:
             self._refuse_large(taken, self._items(intake.form, body))
@@ -279,7 +279,7 @@ def _one_object(body: bytes) -> bool:
     try:
         msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         return True
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREAD:
         return False
 
 

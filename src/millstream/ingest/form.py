@@ -15,10 +15,16 @@ import pyarrow as pa
 from millstream.declare.errors import UsageError
 from millstream.declare.event import EVENT_ID, REQUIRED, Field, Schema
 from millstream.ingest.cast import shown, wanted
+from millstream.ingest.split import array_items
+from millstream.lake.sound import UNFIT, unsound
 
 _INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _ZONED = Annotated[datetime, msgspec.Meta(tz=True)]
 _TYPES: dict[str, Any] = {"string": str, "int64": _INT64, "float64": float, "bool": bool, "binary": bytes, "date": date}
+UNREAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises when the bytes are at fault."""
+_RANGE = ("Number out of range", "Integer value out of range")
+_DEEP = "it is nested too deeply"
 _PATH, _NAMED = re.compile(r" - at `\$\.?([^`\[]*)[^`]*`$"), re.compile(r"field `([^`]*)`")
 
 
@@ -53,7 +59,7 @@ class EventForm:
         self._one, self._many = msgspec.json.Decoder(struct), msgspec.json.Decoder(list[struct])  # type: ignore[valid-type]
         self._raw = msgspec.json.Decoder(list[msgspec.Raw])
         self.lines = self._one.decode_lines
-        """Every line of a body as an event; raises msgspec.DecodeError (and ValidationError) or UnicodeDecodeError."""
+        """Every line of a body as an event; raises one of UNREAD."""
         self.array = self._many.decode
         """A JSON array of events; raises likewise."""
 
@@ -65,7 +71,10 @@ class EventForm:
         """
         try:
             return [bytes(item) for item in self._raw.decode(body)]
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREAD as error:
+            items = array_items(body)  # one bad item harms no neighbour
+            if items is not None:
+                return items
             raise BadEvent(f"the body is no JSON: {error}", "send a JSON array of events, or one event a line") from None
 
     def one(self, raw: bytes) -> Any:
@@ -82,12 +91,14 @@ class EventForm:
             raise BadEvent(f"it is no JSON: {error}", f"write one {self.schema.name} as a JSON object") from None
         except UnicodeDecodeError:
             raise BadEvent(not_utf8(raw), "write it in UTF-8") from None
+        except RecursionError:
+            raise BadEvent(_DEEP, f"write one {self.schema.name} as a JSON object of its fields") from None
 
     def columns(self, events: Sequence[Any]) -> pa.RecordBatch:
         """Decoded events as columns of the class, and `_event_id` when ids are decoded.
 
         Raises:
-            pa.ArrowInvalid, UnicodeEncodeError, OverflowError: A value that JSON has and a column has not.
+            UNFIT (`lake.sound`): A value that JSON has and a column has not.
         """
         astuple = msgspec.structs.astuple
         values = list(zip(*map(astuple, events), strict=True)) if events else [()] * len(self._order)
@@ -98,10 +109,20 @@ class EventForm:
             fields.append(pa.field(EVENT_ID, pa.string()))
         return pa.RecordBatch.from_arrays(made, schema=pa.schema(fields))
 
+    def unsound(self, rows: pa.RecordBatch) -> dict[int, str]:
+        """What of `columns` no table can hold: place -> why."""
+        wrong: dict[int, str] = {}
+        for field, column in zip(rows.schema, rows.columns, strict=True):
+            for mask, why in unsound(column):
+                wrong = {int(at): f'field "{field.name}" of {self.schema.name} {why}' for at in mask.nonzero()[0]} | wrong
+        return wrong
+
     def _explained(self, text: str, raw: bytes) -> BadEvent:
         named, path = _NAMED.search(text), _PATH.search(text)
         name = named[1] if named else path[1] if path else ""
         schema = self.schema
+        if not name and text.startswith(_RANGE):
+            return self._out_of_range(text, raw)
         if "unknown field" in text:
             close = difflib.get_close_matches(name, schema.names(), 1)
             return BadEvent(
@@ -110,9 +131,31 @@ class EventForm:
         if "missing required" in text:
             return BadEvent(f'{schema.name} needs the field "{name}"', f"send {name} as {wanted(schema[name])}", name)
         if name in schema.names():
-            value = msgspec.json.decode(raw).get(name)
-            return BadEvent(f'field "{name}" of {schema.name} is {shown(value)}', f"send {name} as {wanted(schema[name])}", name)
+            return BadEvent(f'field "{name}" of {schema.name} is {_told(raw, name)}', f"send {name} as {wanted(schema[name])}", name)
         return BadEvent(f"{schema.name}: {text}", f"send one {schema.name} as a JSON object", name)
+
+    def _out_of_range(self, text: str, raw: bytes) -> BadEvent:
+        """A number beyond what msgspec holds, which does not say whose it is: the first field that cannot be decoded by itself."""
+        for name, part in msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).items():
+            try:
+                msgspec.json.decode(part)
+            except UNREAD:
+                mend = f"send {name} as {wanted(self.schema[name])}" if name in self.schema.names() else "leave it out"
+                return BadEvent(f'field "{name}" of {self.schema.name} is {_told(raw, name)}', mend, name)
+        return BadEvent(f"{self.schema.name}: {text}", "send numbers of 64 bits")
+
+
+def _told(raw: bytes, name: str) -> str:
+    """A field's value as it was sent, short."""
+    try:
+        return shown(msgspec.json.decode(raw)[name])
+    except (*UNFIT, *UNREAD, KeyError):
+        pass
+    try:
+        text = bytes(msgspec.json.decode(raw, type=dict[str, msgspec.Raw])[name]).decode(errors="replace")
+    except (*UNREAD, KeyError):
+        return _DEEP.removeprefix("it is ")
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def not_utf8(raw: bytes) -> str:

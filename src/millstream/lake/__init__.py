@@ -14,4 +14,5 @@ dead.py      the quarantine of those that are not good           points.py    na
 lineage.py   which offsets each commit brought, for ever         verify.py    no gap, no overlap, no double: proven
 maintain.py  upkeep under a lease: when something is due         compact.py   small files joined in their place
 clean.py     commits and files that no version needs any more    repair.py    torn tails cut off
+sound.py     which values every writer and reader can hold       shown.py     any value as a person can read it
 """

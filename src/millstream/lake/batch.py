@@ -17,7 +17,7 @@ from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID, LATE, OFFSE
 from millstream.declare.stream import Stream
 from millstream.lake import scan
 from millstream.lake.dead import DEAD, Quarantine
-from millstream.lake.judge import Judged, extra_fields, judge, table_schema
+from millstream.lake.judge import Judged, add_extra, extra_fields, judge, table_schema
 from millstream.lake.parquet import Written
 from millstream.lake.positions import app_id, time_id
 from millstream.lake.table import LakeTable
@@ -127,8 +127,10 @@ class Batcher:
         """Columns that the table still lacks: of the class, or of a newer writer."""
         have = {f.name: f.type for f in table.schema}
         seen: dict[int, pa.RecordBatch] = {piece.schema_id: piece.rows for pieces in buffer.values() for piece in pieces if piece.rows.num_rows}
-        wanted = [*table_schema(self.stream), *(f for schema_id, rows in seen.items() for f in extra_fields(self.stream, rows, schema_id))]
-        return list({f.name: f for f in wanted if have.get(f.name) != f.type}.values())
+        wanted = {**{f.name: f for f in table.schema}, **{f.name: f for f in table_schema(self.stream)}}
+        for schema_id, rows in seen.items():
+            add_extra(wanted, extra_fields(self.stream, rows, schema_id))
+        return [f for f in wanted.values() if have.get(f.name) != f.type]
 
     def batch(self, partition: int, start: int, pieces: Sequence[Slice], table: LakeTable) -> Batch:
         """The partition's batch; the one made before when nothing came in between (a commit is tried again)."""

@@ -5,8 +5,7 @@ Sink and feature updater must agree on it: what is a dead letter here may not co
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +17,10 @@ import pyarrow.types as is_
 from millstream.declare.errors import Incompatible
 from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, REQUIRED, Field
 from millstream.declare.stream import Stream
+from millstream.lake.parquet import plain
+from millstream.lake.shown import as_json, shown
+from millstream.lake.sound import Mask, lenient, unsound, without
 from millstream.log.port import RAW_SCHEMA_ID
-
-# Event times that Python, DuckDB, Spark and a Delta statistic can all hold: years 1 to 9999.
-_FIRST_US, _LAST_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 
 @dataclass(frozen=True)
@@ -52,11 +51,23 @@ def table_schema(stream: Stream[Any]) -> pa.Schema:
 
 
 def extra_fields(stream: Stream[Any], rows: pa.RecordBatch, schema_id: int) -> list[pa.Field]:
-    """Columns that a newer writer sends and the stream's class does not have; they land too."""
+    """Columns that a newer writer sends and the stream's class does not have; they land too. `_doubled` ones are left out: no table can have them."""
     if schema_id == RAW_SCHEMA_ID:
         return []
-    known = {*stream.schema.names(), *ENVELOPE}
+    known = {*stream.schema.names(), *ENVELOPE, *_doubled(stream, rows)}
     return [pa.field(field.name, field.type) for field in rows.schema if field.name not in known]
+
+
+def add_extra(fields: dict[str, pa.Field], more: Iterable[pa.Field]) -> None:
+    """Add columns of one more writer, those left out that differ from one there by letter case only: a table has one of them, which takes both."""
+    taken = {name.lower() for name in fields}
+    fields.update({field.name: field for field in more if field.name in fields or field.name.lower() not in taken})
+
+
+def _doubled(stream: Stream[Any], rows: pa.RecordBatch) -> dict[str, str]:
+    """Columns of a writer that differ by letter case only from one of the class, of the envelope or of its own -> that one."""
+    first = {name.lower(): name for name in (*ENVELOPE, *stream.schema.names())}
+    return {name: other for name in rows.schema.names if (other := first.setdefault(name.lower(), name)) != name}
 
 
 def judge(stream: Stream[Any], rows: pa.RecordBatch, schema_id: int, extra: list[pa.Field] | None = None) -> Judged:
@@ -71,51 +82,77 @@ def judge(stream: Stream[Any], rows: pa.RecordBatch, schema_id: int, extra: list
     """
     if schema_id == RAW_SCHEMA_ID:
         return _undecoded(stream, rows, extra or [])
-    columns: list[pa.Array] = []
     errors: dict[int, str] = {}
-    for field in stream.schema.fields:
-        column = _column(stream, rows, field)
-        column = _flag(field, column, errors)
-        columns.append(column)
+    columns = [_flag(field, _column(stream, rows, field, errors), errors) for field in stream.schema.fields]
+    for name, other in _doubled(stream, rows).items():
+        _note(errors, pa.repeat(True, rows.num_rows), f'field "{name}" differs from "{other}" by letter case only, and a table has one of them')
+    columns += _extras(extra_fields(stream, rows, schema_id), rows, extra or [], errors)
+    columns += _envelope(rows, errors)
     names = [*stream.schema.names(), *(f.name for f in extra or []), EVENT_ID, ARRIVED_AT, OFFSET]
-    columns += [_taken(rows, f.name, f.type) for f in extra or []]
-    columns += [_taken(rows, name, ENVELOPE[name]) for name in (EVENT_ID, ARRIVED_AT, OFFSET)]
     good = np.ones(rows.num_rows, bool)
     if errors:
         good[list(errors)] = False
-    return Judged(pa.RecordBatch.from_arrays(columns, names=names), good, errors, lambda at: (_as_json(rows, at), None))
+    return Judged(pa.RecordBatch.from_arrays(columns, names=names), good, errors, lambda at: (as_json(rows, at, (ARRIVED_AT, OFFSET)), None))
 
 
 def _undecoded(stream: Stream[Any], rows: pa.RecordBatch, extra: list[pa.Field]) -> Judged:
     """Records that their source could not read: none is good."""
     said, origin, raw = rows.column("error").to_pylist(), rows.column("origin").to_pylist(), rows.column("raw")
+    _, arrived, offset = _envelope(rows, {})
     empty = pa.RecordBatch.from_arrays(
-        [*(pa.nulls(rows.num_rows, f.type) for f in [*payload_schema(stream), *extra]), pa.nulls(rows.num_rows, pa.string()),
-         _taken(rows, ARRIVED_AT, ENVELOPE[ARRIVED_AT]), _taken(rows, OFFSET, ENVELOPE[OFFSET])],
+        [*(pa.nulls(rows.num_rows, f.type) for f in [*payload_schema(stream), *extra]), pa.nulls(rows.num_rows, pa.string()), arrived, offset],
         names=[*stream.schema.names(), *(f.name for f in extra), EVENT_ID, ARRIVED_AT, OFFSET],
     )  # fmt: skip
     errors = {at: why or "unreadable" for at, why in enumerate(said)}
     return Judged(empty, np.zeros(rows.num_rows, bool), errors, lambda at: (raw[at].as_py() or b"", origin[at]))
 
 
-def _taken(rows: pa.RecordBatch, name: str, kind: pa.DataType) -> pa.Array:
-    at = rows.schema.get_field_index(name)
-    if at < 0:
-        return pa.nulls(rows.num_rows, kind)
-    column = rows.column(at)
-    return column if column.type.equals(kind) else column.cast(kind)
+def _extras(sent: list[pa.Field], rows: pa.RecordBatch, extra: list[pa.Field], errors: dict[int, str]) -> list[pa.Array]:
+    """What a newer writer has beyond the class: all of it is judged, whether the caller's table has the column by now or not."""
+    found: dict[str, pa.Array] = {}
+    for field in sent:
+        kind = plain(field.type)
+        column = _as(rows.column(field.name), kind, field.name, errors)
+        for mask, why in unsound(column, null_items=True):
+            _note(errors, mask, f'field "{field.name}" {why}')
+        found[field.name.lower()] = column
+    nothing = pa.nulls(rows.num_rows)
+    return [_as(found.get(field.name.lower(), nothing), field.type, field.name, errors) for field in extra]
 
 
-def _column(stream: Stream[Any], rows: pa.RecordBatch, field: Field) -> pa.Array:
+def _envelope(rows: pa.RecordBatch, errors: dict[int, str]) -> list[pa.Array]:
+    """`_event_id`, `_arrived_at`, `_offset`. One that cannot be stored is null in the dead letter too."""
+    columns = []
+    for name in (EVENT_ID, ARRIVED_AT, OFFSET):
+        at = rows.schema.get_field_index(name)
+        column = pa.nulls(rows.num_rows, ENVELOPE[name]) if at < 0 else _as(rows.column(at), ENVELOPE[name], name, errors)
+        if name == ARRIVED_AT and at >= 0 and rows.column(at).null_count:
+            _note(errors, pc.is_null(rows.column(at)), f"{name} is missing")
+        for mask, why in unsound(column):
+            _note(errors, mask, f"{name} {why}")
+            column = without(column, mask)
+        columns.append(column)
+    return columns
+
+
+def _as(column: pa.Array, kind: pa.DataType, name: str, errors: dict[int, str]) -> pa.Array:
+    """The column as the table has it; null where the value does not become one, which is noted."""
+    if column.type.equals(kind):
+        return column
+    made, failed = lenient(column, lambda part: part.cast(kind), kind)
+    for at in failed:
+        _add(errors, at, f'field "{name}" is {shown(column[at])}, which does not become {kind}')
+    return made
+
+
+def _column(stream: Stream[Any], rows: pa.RecordBatch, field: Field, errors: dict[int, str]) -> pa.Array:
     at = rows.schema.get_field_index(field.name)
     if at < 0:
         value = None if field.default is REQUIRED else field.default
         return pa.nulls(rows.num_rows, field.arrow) if value is None else pa.repeat(pa.scalar(value, field.arrow), rows.num_rows)
     column = rows.column(at)
-    if column.type.equals(field.arrow):
-        return column
-    if _widens(column.type, field.arrow):
-        return column.cast(field.arrow)
+    if column.type.equals(field.arrow) or _widens(column.type, field.arrow):
+        return _as(column, field.arrow, field.name, errors)
     raise Incompatible(f'stream "{stream.name}": field "{field.name}" is {field.arrow} in {stream.schema.name} and {column.type} in the log; '
                        "only wider numbers and new fields go on, any other change is a new stream")  # fmt: skip
 
@@ -135,36 +172,20 @@ def _flag(field: Field, column: pa.Array, errors: dict[int, str]) -> pa.Array:
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     if not field.nullable and column.null_count:
         _note(errors, pc.is_null(column), f'required field "{field.name}" is missing or null')
-    if field.role == "event_time":
-        _note(errors, _outside(column), f'event time "{field.name}" lies outside the years 1 to 9999')
+    what = "event time" if field.role == "event_time" else "field"
+    for mask, why in unsound(column):
+        _note(errors, mask, f'{what} "{field.name}" {why}')
     if field.symbols:
         wrong = pc.and_(pc.is_valid(column), pc.invert(pc.is_in(column, pa.array(field.symbols, column.type))))
         _note(errors, wrong, f'field "{field.name}" is none of {", ".join(field.symbols)}')
     return column
 
 
-def _outside(column: pa.Array) -> pa.Array | None:
-    bounds = pc.min_max(column.cast(pa.int64()))
-    low, high = bounds["min"].as_py(), bounds["max"].as_py()
-    if low is None or (low >= _FIRST_US and high <= _LAST_US):
-        return None
-    moments = column.cast(pa.int64())
-    return pc.fill_null(pc.or_(pc.less(moments, _FIRST_US), pc.greater(moments, _LAST_US)), False)
+def _note(errors: dict[int, str], wrong: pa.Array | Mask, why: str) -> None:
+    mask = np.asarray(pc.fill_null(wrong, False)) if isinstance(wrong, pa.Array) else wrong
+    for at in np.flatnonzero(mask).tolist():
+        _add(errors, at, why)
 
 
-def _note(errors: dict[int, str], wrong: pa.Array | None, why: str) -> None:
-    if wrong is not None and pc.any(wrong).as_py():
-        for at in np.flatnonzero(wrong.to_numpy(zero_copy_only=False)).tolist():
-            errors[at] = f"{errors[at]}; {why}" if at in errors else why
-
-
-def _as_json(rows: pa.RecordBatch, at: int) -> bytes:
-    payload = {name: rows.column(name)[at] for name in rows.schema.names if name not in (ARRIVED_AT, OFFSET)}
-    return json.dumps({name: _value(scalar) for name, scalar in payload.items()}, ensure_ascii=False).encode()
-
-
-def _value(scalar: pa.Scalar) -> Any:
-    if is_.is_timestamp(scalar.type):  # not every moment is a datetime of Python
-        return None if not scalar.is_valid else scalar.cast(pa.string()).as_py() if _FIRST_US <= scalar.value <= _LAST_US else scalar.value
-    value = scalar.as_py()
-    return value if value is None or isinstance(value, str | int | float | bool | list | dict) else str(value)
+def _add(errors: dict[int, str], at: int, why: str) -> None:
+    errors[at] = f"{errors[at]}; {why}" if at in errors else why

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from deltalake._util import encode_partition_value
 from deltalake.transaction import AddAction
 
 from millstream.lake.port import Files
+from millstream.lake.sound import years
 
 GROUP_ROWS = 131_072
 """Rows of a row group: what a reader skips or reads, and what is held before it is written."""
@@ -246,10 +247,10 @@ def statistics(footer: pq.FileMetaData, schema: pa.Schema, nan: Iterable[str] = 
         if any(part is None or not part.has_null_count for part in parts):
             continue
         nulls[field.name] = sum(part.null_count for part in parts)
-        bounds = [(part.min, part.max) for part in parts if part.has_min_max]
+        bounds = [(part.min_raw, part.max_raw) for part in parts if part.has_min_max]
         full = all(part.has_min_max or part.num_values == 0 for part in parts)
         if bounds and full and field.name not in nan and _bounded(field.type):
-            least, most = _stat(min(b[0] for b in bounds)), _stat(max(b[1] for b in bounds))
+            least, most = _stat(min(b[0] for b in bounds), field.type), _stat(max(b[1] for b in bounds), field.type)
             if least is not None and most is not None:
                 low[field.name], high[field.name] = least, most
     return {"numRecords": footer.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls}
@@ -259,13 +260,25 @@ def _bounded(kind: pa.DataType) -> bool:
     return is_.is_integer(kind) or is_.is_floating(kind) or is_.is_string(kind) or is_.is_timestamp(kind) or is_.is_date(kind)
 
 
-def _stat(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if value.year >= 1000 else None
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, str):
-        return value if len(value) <= _STATS_TEXT else None
+def _stat(value: Any, kind: pa.DataType) -> Any:
+    """A bound, which Parquet stores as a number or as bytes, as Delta spells it; None for one that it cannot.
+
+    The footer's own bounds are taken, since a date or time that is no date of Python makes pyarrow's raise: a table may hold one, by a user's SQL.
+    """
+    if is_.is_timestamp(kind) or is_.is_date(kind):
+        least, most = years(kind)
+        if not least <= value <= most:
+            return None
+        if is_.is_date(kind):
+            return pa.scalar(value, pa.int32()).cast(kind).as_py().isoformat()
+        moment = pa.scalar(value, pa.int64()).cast(kind).as_py()
+        return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if moment.year >= 1000 else None
+    if isinstance(value, bytes):
+        try:
+            text = value.decode()
+        except UnicodeDecodeError:
+            return None
+        return text if len(text) <= _STATS_TEXT else None
     if isinstance(value, float):
         return value if np.isfinite(value) else None
     return value

@@ -250,7 +250,7 @@ class LakeTable:
         A race is no loss: whoever comes second finds the column there.
 
         Raises:
-            Incompatible: The table has a column of that name with another type.
+            Incompatible: The table has a column of that name with another type, or in other letter case.
         """
         table: LakeTable = self
         for _ in range(10):
@@ -260,6 +260,11 @@ class LakeTable:
             wrong = next((f for f in wanted if f.name in known and known[f.name] != f.type), None)
             if wrong is not None:
                 raise Incompatible(f'table "{self.name}": column "{wrong.name}" is {known[wrong.name]}, and {wrong.type} now; only new columns can be added')
+            by_case = {name.lower(): name for name in known}
+            twin = next((f.name for f in wanted if by_case.setdefault(f.name.lower(), f.name) != f.name), None)
+            if twin is not None:
+                raise Incompatible(f'table "{self.name}" has a column "{by_case[twin.lower()]}", which differs from "{twin}" by letter case only; '
+                                   "keep the name it has, or declare a new stream")  # fmt: skip
             missing = [f.with_nullable(True) for f in wanted if f.name not in known]
             if not missing:
                 return table

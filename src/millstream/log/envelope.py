@@ -47,8 +47,18 @@ def topic_of(log: Log, schemas: Schemas, stream: Stream[Any]) -> Binding:
 
 
 def _keep_types(subject: str, text: str, olds: Sequence[str]) -> None:
-    """A column of a lake table keeps its type, whatever Avro would promote: records that cannot land must not reach the log."""
+    """A column of a lake table keeps its type, whatever Avro would promote, and its letter case, since columns are told apart without it:
+    records that cannot land must not reach the log.
+    """
     types = {column.name: column.arrow for column in columns_of(text)}
+    held = {name.lower(): name for name in ENVELOPE}
+    for old in olds:
+        held = {column.name.lower(): column.name for column in columns_of(old)} | held  # the first to be there gave the column its name
+    for name in types:
+        twin = held.setdefault(name.lower(), name)
+        if twin != name:
+            raise Incompatible(f'"{subject}": the field {name} differs by letter case only from {twin}, which the table has as a column. '
+                               f"Keep the name {twin}, choose a name that differs by more, or declare a new stream")  # fmt: skip
     for column in (column for old in olds for column in columns_of(old)):
         now = types.get(column.name, column.arrow)
         if now != column.arrow:

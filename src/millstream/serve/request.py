@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from millstream.declare.errors import UsageError
-from millstream.declare.event import REQUIRED, Field, Schema
+from millstream.declare.event import REQUIRED, TIMESTAMP, Field, Schema
+from millstream.lake.sound import years
 
 _INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _MOMENT = Annotated[datetime, msgspec.Meta(tz=True)]
 _TYPES: dict[str, Any] = {"string": str, "int64": _INT64, "float64": float, "bool": bool, "binary": bytes, "timestamp": _MOMENT, "date": date}
+_FIRST_US, _LAST_US = years(TIMESTAMP)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PATH = re.compile(r" - at `\$(?:\[\d+\])*\.?([^`]*)`$")
 _NAMED = re.compile(r"field `([^`]*)`")
@@ -41,6 +43,7 @@ class RequestForm:
 
     def __init__(self, schema: Schema) -> None:
         self.schema, self.time = schema, schema.event_time
+        self._moments = [f.name for f in schema.fields if "timestamp" in (f.kind, f.item)]
         ordered = sorted(schema.fields, key=lambda f: f.nullable or f.default is not REQUIRED or f.role == "event_time")
         struct = msgspec.defstruct(schema.name, [_spec(f) for f in ordered], forbid_unknown_fields=True)
         self._one, self._many = msgspec.json.Decoder(struct), msgspec.json.Decoder(list[struct])  # type: ignore[valid-type]
@@ -49,7 +52,7 @@ class RequestForm:
         """The requests of a body, and whether it was an array. A missing event time is None.
 
         Raises:
-            BadRequest: It is no JSON, or not of this class.
+            BadRequest: It is not JSON, not of this class, or holds what no table can.
         """
         array = body[:1] == b"[" or body.lstrip()[:1] == b"["
         try:
@@ -58,8 +61,23 @@ class RequestForm:
             raise self._explained(str(error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BadRequest(f"the body is not JSON: {error}", "", f"send one {self.schema.name} as a JSON object, or an array of them") from None
+        except RecursionError:
+            raise BadRequest("the body is nested too deeply", "", f"send one {self.schema.name} as a JSON object, or an array of them") from None
         asdict = msgspec.structs.asdict
-        return [asdict(one) for one in found], array
+        requests = [asdict(one) for one in found]
+        for request in requests:
+            for name in self._moments:
+                self._check_moment(name, request[name])
+        return requests, array
+
+    def _check_moment(self, name: str, given: Any) -> None:
+        """A time is stored as UTC, where the first and the last day have fewer hours than in other zones; requests are recorded in one group,
+        so one that cannot be stored would take its neighbours along.
+        """
+        for moment in given if isinstance(given, list) else (given,):
+            if moment is not None and not _FIRST_US <= moment_us(moment) <= _LAST_US:
+                raise BadRequest(f'field "{name}" of {self.schema.name} is {moment.isoformat()}, which lies outside the years 1 to 9999', name,
+                                 f"send {name} as {_wanted(self.schema[name])}")  # fmt: skip
 
     def _explained(self, text: str) -> BadRequest:
         named, path = _NAMED.search(text), _PATH.search(text)

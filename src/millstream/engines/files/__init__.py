@@ -8,4 +8,5 @@ formats.py    records of CSV and JSON Lines as columns
 text.py       CSV and JSON Lines as batches
 letters.py    how records are named, and how bad ones are kept
 columnar.py   Parquet and Avro as batches
+avro_slow.py  Avro value by value, where the fast reader gives up
 """

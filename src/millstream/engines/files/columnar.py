@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pyarrow.types as is_
 
 from millstream.declare.errors import Corrupt
 from millstream.declare.event import EVENT_ID, Schema
+from millstream.engines.files.avro_slow import read_blocks
 from millstream.engines.files.letters import dead, ids
 from millstream.engines.files.position import Position, begin, replaced
 from millstream.ingest.cast import Errors, cast, with_arrival
 from millstream.ingest.port import Batch
+from millstream.lake.shown import as_json
+from millstream.lake.sound import UNFIT
 
 GROUP_BYTES = 8 << 20
 MAGIC = b"Obj\x01"
@@ -51,7 +52,7 @@ class ColumnFile:
                     part = group.slice(start, max_rows)
                     yield self._batch(part, at, size, rows)
                     at = dataclasses.replace(at, line=at.line + part.num_rows)
-        except (pa.ArrowInvalid, OSError, EOFError, ValueError, IndexError) as error:
+        except (*UNFIT, OSError, EOFError, IndexError, KeyError) as error:
             if isinstance(error, Corrupt):
                 raise
             raise Corrupt(f"{self.split} cannot be read beyond row {at.line:,}: {error}; it is cut off or damaged, put it there again whole") from None
@@ -64,7 +65,7 @@ class ColumnFile:
         kept, order = np.flatnonzero(errors.good), np.flatnonzero(~errors.good)
         if len(order):
             made = made.filter(pa.array(errors.good))
-        bad = dead(self.split, [(_row(found, int(i)), errors.texts[int(i)], int(numbers[i])) for i in order])
+        bad = dead(self.split, [(as_json(found, int(i)), errors.texts[int(i)], int(numbers[i])) for i in order])
 
         def stand(taken: int) -> str:
             line = at.line + taken
@@ -169,7 +170,7 @@ def _long(file: Any) -> int:
 
 
 def _decoded(header: bytes, blocks: list[bytes], rows: int) -> pa.RecordBatch:
-    """Blocks as columns: natively by Polars, by fastavro what it cannot read (maps, wide unions)."""
+    """Blocks as columns: natively by Polars, value by value what it cannot read."""
     data = header + b"".join(blocks)
     try:
         import polars
@@ -180,17 +181,6 @@ def _decoded(header: bytes, blocks: list[bytes], rows: int) -> pa.RecordBatch:
     except BaseException as error:  # Polars panics on what it does not know, which is no Exception
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise
-        import fastavro
-
-        table = pa.Table.from_pylist(list(fastavro.reader(io.BytesIO(data))))
+        return read_blocks(data)
     made = table.combine_chunks().to_batches()
     return made[0] if made else pa.RecordBatch.from_pylist([], schema=table.schema)
-
-
-def _row(found: pa.RecordBatch, at: int) -> bytes:
-    """A row as JSON, for the dead letter."""
-    values = {}
-    for name, column in zip(found.schema.names, found.columns, strict=True):
-        scalar = column[at]
-        values[name] = str(scalar) if is_.is_temporal(scalar.type) else scalar.as_py()
-    return json.dumps(values, default=str, ensure_ascii=False).encode()

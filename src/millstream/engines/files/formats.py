@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 
@@ -17,6 +18,7 @@ from millstream.declare.event import Schema
 from millstream.engines.files.records import COMMA, QUOTE, RETURN, Cut, Ints
 from millstream.ingest.cast import Errors, cast
 from millstream.ingest.form import BadEvent, EventForm
+from millstream.lake.sound import UNFIT
 
 
 class Maker(Protocol):
@@ -71,8 +73,8 @@ class Csv:
         errors = Errors(count)
         try:
             found = self._parsed(b"".join(_ended(parts)), count)
-        except pa.ArrowInvalid:
-            found = self._slowly([record(at) for at in range(count)])
+        except UNFIT:
+            found = self._slowly([record(at) for at in range(count)], errors)
         return cast(found, count, self.schema, errors, zone=self.zone), errors
 
     def _parsed(self, data: bytes, count: int) -> dict[str, pa.Array]:
@@ -90,12 +92,26 @@ class Csv:
             raise pa.ArrowInvalid("another number of records")
         return {name: _one(table.column(place)) for name, place in by_name.items()}
 
-    def _slowly(self, records: list[bytes]) -> dict[str, pa.Array]:
-        rows = [next(csv.reader(io.StringIO(record.decode(), newline=""))) for record in records]
+    def _slowly(self, records: list[bytes], errors: Errors) -> dict[str, pa.Array]:
+        rows = [self._row(record, at, errors) for at, record in enumerate(records)]
         return {name: pa.array([row[at] if row[at] != "" else None for row in rows], pa.string()) for at, name in enumerate(self.header) if name in self.wanted}
 
+    def _row(self, record: bytes, at: int, errors: Errors) -> list[str]:
+        try:
+            row = next(csv.reader(io.StringIO(record.decode(), newline="")), [])
+            if len(row) == len(self.header):
+                return row
+            why = f"it has {len(row)} fields and the header {len(self.header)}"
+        except (csv.Error, UnicodeDecodeError) as error:
+            why = str(error)
+        errors.note(at, f"it cannot be read as one line of CSV: {why}")
+        return [""] * len(self.header)
 
-_OBJECT = re.compile(rb"\s*\{")
+
+csv.field_size_limit(1 << 30)  # how long a record may be is the reader's to say, not the module's
+_SPACE = b" \t\r\n"
+_INFINITY = re.compile(rb":\s*[-+]?Inf|[\[,]\s*[-+]?Inf")
+"""Arrow's reader takes it for a number, and takes a number of a thousand digits for it."""
 
 
 class JsonLines:
@@ -115,20 +131,23 @@ class JsonLines:
         errors = Errors(count)
         try:
             found = self._parsed(b"".join(_ended(parts)), count)
-        except pa.ArrowInvalid:
+        except UNFIT:
             found = self._slowly([record(at) for at in range(count)], errors)
         return cast(found, count, self.event, errors, zone=self.zone, what="field"), errors
 
     def _parsed(self, data: bytes, count: int) -> dict[str, pa.Array]:
         if not count:
             return {field.name: pa.array([], field.type) for field in self.layout}
-        if not _OBJECT.match(data):  # Arrow's reader of JSON is killed (SIGSEGV) by a first value of null
-            raise pa.ArrowInvalid("no object comes first")
+        if not _lined(data, count):
+            raise pa.ArrowInvalid("not each line is an object")
         options = pa_json.ReadOptions(use_threads=False, block_size=len(data) + 1)
         table = pa_json.read_json(io.BytesIO(data), options, pa_json.ParseOptions(explicit_schema=self.layout, unexpected_field_behavior="ignore"))
         if table.num_rows != count:
             raise pa.ArrowInvalid("another number of records")
-        return {name: _one(table.column(name)) for name in self.layout.names}
+        found = {name: _one(table.column(name)) for name in self.layout.names}
+        if any(_infinite(column) for column in found.values()) and (count > 1 or not _INFINITY.search(data)):
+            raise pa.ArrowInvalid("a number is out of range")
+        return found
 
     def _slowly(self, records: list[bytes], errors: Errors) -> dict[str, pa.Array]:
         """What Arrow takes record by record, so that a record's fate never hangs on its neighbours. The strict decoder sorts
@@ -155,14 +174,27 @@ class JsonLines:
         if not group:
             return
         try:
-            found.append((group, self._parsed(b"\n".join(records[at] for at in group) + b"\n", len(group))))
-        except pa.ArrowInvalid as error:
+            found.append((group, self._parsed(b"\n".join(records[at].strip(_SPACE) for at in group) + b"\n", len(group))))
+        except UNFIT as error:
             if len(group) == 1:
                 errors.note(group[0], why.get(group[0], f"it cannot be read as one {self.event.name}: {error}"))
                 return
             half = len(group) // 2
             self._halved(group[:half], records, found, errors, why)
             self._halved(group[half:], records, found, errors, why)
+
+
+def _lined(data: bytes, count: int) -> bool:
+    """Whether each line is an object as far as its ends show. Arrow's reader does not ask: two objects on a line and one over two lines would pass as
+    what they are not, with their neighbours' numbers; and a first value of null kills it (SIGSEGV).
+    """
+    ends = data.count(b"}\n{") + (data.count(b"}\r\n{") if b"\r" in data else 0)
+    return data.startswith(b"{") and data.endswith((b"}\n", b"}\r\n")) and ends == count - 1
+
+
+def _infinite(column: pa.Array) -> bool:
+    values = column.flatten() if pa.types.is_list(column.type) else column
+    return pa.types.is_floating(values.type) and bool(pc.any(pc.is_inf(values)).as_py())
 
 
 def _ended(parts: Sequence[bytes]) -> list[bytes]:

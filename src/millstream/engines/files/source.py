@@ -6,7 +6,7 @@ import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from millstream.declare.errors import NotFound, UsageError
+from millstream.declare.errors import Corrupt, NotFound, UsageError
 from millstream.declare.source import FileReader, Source
 from millstream.engines.files.columnar import ColumnFile
 from millstream.engines.files.position import Position
@@ -32,6 +32,8 @@ class FileSource:
 
     def read(self, split: str, position: str | None, max_rows: int = 50_000) -> Iterator[Batch]:
         path = self.root / split
+        if not _writable(split):
+            raise Corrupt(f'source "{self.source.name}": the name of the file {split!a} is not UTF-8, so no record could say where it is from; rename it')
         if not path.is_file():
             raise NotFound(f'source "{self.source.name}": the file {split} is not there any more; put it back, or leave it out of "{self.reader.glob}"')
         return self._file(path, split).read(Position.read(position), max_rows)
@@ -67,3 +69,11 @@ class FileSource:
                 f'source "{self.source.name}": the ending of {path.name} says no format; say format="csv" (or jsonl, parquet, avro) in ms.read.files'
             )
         return form, compression
+
+
+def _writable(name: str) -> bool:
+    try:
+        name.encode()
+        return True
+    except UnicodeEncodeError:
+        return False

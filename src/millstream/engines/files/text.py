@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from millstream.declare.errors import Corrupt
 from millstream.declare.event import EVENT_ID, Schema
 from millstream.engines.files.formats import Csv, JsonLines, Maker
 from millstream.engines.files.letters import dead, ids
@@ -168,7 +169,10 @@ class TextFile:
 
     def _header(self, line: bytes) -> list[str]:
         text = line.removeprefix(b"\xef\xbb\xbf").decode(errors="replace").rstrip("\r\n")
-        names = [name.strip() for name in next(csv.reader([text]), [])]
+        try:
+            names = [name.strip() for name in next(csv.reader([text]), [])]
+        except csv.Error as error:
+            raise Corrupt(f"{self.split}: the header cannot be read as CSV: {error}") from None
         unknown = [name for name in names if name not in self.schema.names()]
         if unknown:
             log.info("%s: columns %s are not in %s and are left out", self.split, ", ".join(unknown), self.schema.name)
