@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import fastavro
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from poison import FIELDS, Record, Sent, good
@@ -155,6 +154,3 @@ def _written(schema: Any, value: Any) -> bytes:
     out = io.BytesIO()
     fastavro.schemaless_writer(out, schema, value)
     return out.getvalue()
-
-
-__all__ = ["avro_files", "container", "np", "parquet_files"]
