@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup demo demo-cluster test check bench bench-cluster docs clean test-cluster test-faults
+.PHONY: help setup demo demo-cluster test torture check bench bench-cluster docs clean test-cluster test-faults
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ demo-cluster: setup ## the same on Kafka, HDFS, Spark on YARN, Airflow, Redis, P
 
 test: setup ## all tests that need no service beside them
 	$(BIN)/pytest -n 2 --dist loadfile
+
+torture: setup ## the simulator's 20,000 schedules, and 100,000 fuzzed records a format; about an hour (SCHEDULES=, FUZZ_RECORDS=)
+	SCHEDULES=$(or $(SCHEDULES),20000) FUZZ_RECORDS=$(or $(FUZZ_RECORDS),100000) $(BIN)/pytest -n 2 --timeout 0 tests/sim tests/app/test_fuzz_doors.py
 
 check: setup ## format, lint, types, import contracts, doctests
 	$(BIN)/ruff format --check src tests bench scripts

@@ -49,7 +49,7 @@ class Receipt:
     Attributes:
         offsets: Partition -> end: the events sent lie below these.
         accepted: Events that are durable, those answered from memory among them.
-        repeated: Events whose id was durable before.
+        repeated: 0: an id sent again is appended again, and counts once everywhere after the log.
     """
 
     stream: str

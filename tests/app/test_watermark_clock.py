@@ -81,3 +81,10 @@ def test_history_has_no_clock(ws: Workspace) -> None:
     send(ws, happened, happened)
     land(ws)
     assert watermark(ws) == micros(happened) - LATENESS_US
+
+
+def test_an_event_of_2099_that_is_stored_completes_no_label_of_today(ws: Workspace) -> None:
+    now = datetime.now(UTC)
+    send(ws, datetime(2099, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC))
+    land(ws)
+    assert watermark(ws) <= micros(datetime.now(UTC)) - LATENESS_US and watermark(ws) >= micros(now) - LATENESS_US

@@ -177,6 +177,7 @@ def test_circle_of_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ("E108", {"zzlive": "1 / 0\n"}),
     ("E109", {"millstream.toml": "[project]\nname = 'p'\n[prams]\nlimit = 15\n[params]\nlimit = 15\n"}),
     ("E110", {"streams": STREAMS.replace('within="1d"', 'within="a day"')}),
+    ("E110", {"streams": STREAMS.replace('ms.stream("landed", Landed, key="flight_id"', 'ms.stream("landed", Landed, key="flight_id", ahead="-1d"')}),
     ("E113", {"zmodels": MODELS.replace('key="carrier", w', 'key="carrier", where="delay + 1", w')}),
     ("E114", {"zmodels": MODELS.replace('agg.mean("delay")', 'agg.mean("carrier")')}),
     ("E116", {"zmodels": MODELS.replace('agg.mean("delay")', 'agg.mean("delay >")')}),

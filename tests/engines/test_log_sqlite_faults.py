@@ -196,7 +196,7 @@ def test_a_mark_may_use_the_reserve(log: SqliteLog, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(log, "_mark", full)
     log.append([Append("left", 0, 1, rows(0, 3))])
     log.retain("left", before={0: 2})
-    assert log._rows("select partition, before from mark") == [(0, 2)] and not reserve.exists()
+    assert log._rows("select partition, before from mark where before > 0") == [(0, 2)] and not reserve.exists()
     log.maintain()
     assert reserve.stat().st_size == log.room.reserve_bytes
 

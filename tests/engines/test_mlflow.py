@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from small_disk import SmallDisk
 
-from millstream.declare.errors import ConfigError
+from millstream.declare.errors import ConfigError, Corrupt, Full
 from millstream.declare.registry import engine
 from millstream.engines.mlflow.tables import REVISION
 from millstream.engines.mlflow.tracking import MlflowTracking
@@ -106,3 +107,46 @@ def test_first_use_is_quiet_and_sends_nothing(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", code], cwd=tmp_path, env={"HOME": str(tmp_path)}, capture_output=True, text=True)  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert sorted(p.name for p in tmp_path.iterdir() if not p.name.startswith(".")) == ["state"]
+
+
+def test_nothing_is_created_by_reading(tmp_path: Path) -> None:
+    """Nor is MLflow imported, whose start costs seconds."""
+    code = (
+        "import sys, pathlib; from millstream.engines.mlflow.tracking import MlflowTracking as M\n"
+        f"t = M('mlflow:{tmp_path}/state/t.db', pathlib.Path({str(tmp_path)!r}))\n"
+        "assert t.runs() == [] and t.versions('m') == []\n"
+        "assert 'mlflow' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr, list(tmp_path.iterdir())) == (0, "", [])
+
+
+def test_a_half_migrated_file_that_holds_something_needs_a_person(tmp_path: Path) -> None:
+    made = MlflowTracking(f"mlflow:{tmp_path}/t.db", tmp_path / "models")
+    run = made.start("m", {}, {})
+    made.close()
+    with sqlite3.connect(tmp_path / "t.db") as tables:
+        tables.execute("delete from alembic_version")
+    with pytest.raises(ConfigError, match=r"t\.db: its tables are of MLflow revision none.*move it away"):
+        MlflowTracking(made.url, made.folder).start("m", {}, {})
+    with sqlite3.connect(tmp_path / "t.db") as tables:
+        assert tables.execute("select run_uuid from runs").fetchall() == [(run,)]
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.db").write_bytes(b"no database" * 1000)
+    with pytest.raises(Corrupt, match=r"t\.db cannot be read.*move it away"):
+        MlflowTracking(f"mlflow:{tmp_path}/t.db", tmp_path / "models").start("m", {}, {})
+
+
+@pytest.mark.parametrize(("filled", "kind", "fix"), [(True, Full, "free some space"), (False, ConfigError, "remount")])
+def test_a_disk_that_refuses(filled: bool, kind: type[Exception], fix: str, tmp_path: Path) -> None:
+    disk = SmallDisk(tmp_path / "disk", "1m")
+    try:
+        disk.fill() if filled else disk.read_only()
+        made = MlflowTracking(f"mlflow:{disk.folder}/t.db", tmp_path / "models")
+        assert made.runs() == []
+        with pytest.raises(kind, match=rf"t\.db.*{fix}"):
+            made.start("m", {}, {})
+    finally:
+        disk.close()

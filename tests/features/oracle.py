@@ -151,6 +151,9 @@ class Held:
     def txns(self) -> dict[str, int]:
         return dict(self._txns)
 
+    def position(self, app: str) -> int | None:
+        return self._txns.get(app)
+
 
 def spine(looks: Sequence[tuple[tuple[Any, ...], int]], key: Sequence[str] = ("k",), as_of: Sequence[str | None] | None = None) -> pa.Table:
     columns = {"_row": pa.array(range(len(looks)), pa.int64()), "_t": pa.array([t for _, t in looks], TIMESTAMP)}

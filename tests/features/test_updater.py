@@ -5,16 +5,24 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from oracle import HOUR, PAYLOAD, naive, same, spine
 from updater_world import World, across_restarts, one
 
 from millstream.declare.errors import Busy, Conflict, Recreated, Truncated
+from millstream.declare.event import ARRIVED_AT, EVENT_ID, TIMESTAMP
+from millstream.features.fill import fill
+from millstream.features.offline import offline
 from millstream.features.updater import Applied
+from millstream.lake.ruling import Rule, stamp
+from millstream.log.envelope import publish
 from millstream.serve.updates import Updates
 
 
@@ -120,7 +128,7 @@ def test_where_the_log_has_removed_records_the_features_are_filled_anew(world: W
     d, late = one(), one("late")
     for definition in (d, late):
         world.store.create(definition)
-        world.store.activate(definition.generation, {}, 0)
+        world.store.activate(definition.generation, {}, 0, stamp(Rule.of(world.stream), None, ""))
     for _ in range(3):
         world.send(40)
     ahead = world.updater(late)
@@ -136,7 +144,7 @@ def test_where_the_log_has_removed_records_the_features_are_filled_anew(world: W
     with pytest.raises(Truncated):
         world.updater(d).drain()
     updates = Updates(
-        SimpleNamespace(log=world.log, schemas=world.schemas, lake=world.lake, sql=world.sql, store=world.store, streams={"readings": world.stream})
+        SimpleNamespace(log=world.log, schemas=world.schemas, lake=world.lake, sql=world.sql, store=world.store, streams={"readings": world.stream}, doors=None)
     )  # type: ignore[arg-type]
     for definition in (d, late):
         updates.want(definition)
@@ -228,3 +236,87 @@ def test_a_killed_fill_leaves_nothing_that_answers(world: World, after: int) -> 
     updater.drain()
     updater.close()
     assert world.differences(d) == []
+
+
+def in_the_log(world: World, arrived: int, happened: int, name: str) -> None:
+    rows = {
+        "k": pa.array(["a"]),
+        "i": pa.array([1], PAYLOAD.field("i").type),
+        "v": pa.array([0.5]),
+        "n": pa.array([1], pa.int64()),
+        "ts": pa.array([happened], TIMESTAMP),
+    }
+    rows |= {EVENT_ID: pa.array([name]), ARRIVED_AT: pa.array([arrived], TIMESTAMP)}
+    publish(world.log, world.binding, pa.RecordBatch.from_pydict(rows))
+
+
+IN_2062 = 2_903_000_000_000_000
+
+
+def test_an_arrival_of_2062_that_is_in_the_log_empties_no_counter(world: World) -> None:
+    d, clock = one(), [0.0]
+    updater = world.updater(d, clock=lambda: clock[0], wall_us=lambda: world.now)
+    for turn in range(3):
+        world.send(30)
+        updater.drain()
+        if turn == 0:
+            in_the_log(world, IN_2062, world.now, "far")
+    clock[0] += 120.0
+    updater.step()
+    assert world.store.applied(d.generation).clock_us <= world.now, "the wall clock"  # type: ignore[union-attr]
+    updater.close()
+    world.land()
+    assert world.differences(d) == []
+
+
+def test_a_fill_over_an_arrival_of_2062_keeps_what_windows_reach(world: World) -> None:
+    d = one()
+    world.send(30)
+    in_the_log(world, IN_2062, world.now, "far")
+    world.send(30)
+    world.land()
+    fill(world.sql, world.lake, world.store, d, world.stream, wall_us=lambda: world.now)
+    assert world.store.applied(d.generation).clock_us == world.now  # type: ignore[union-attr]
+    assert world.differences(d) == []
+
+
+def test_a_generation_whose_clock_is_far_ahead_of_the_wall_clock_is_filled_again(world: World) -> None:
+    """The wall clock had jumped to 2062 while an updater ran, and is right again."""
+    world.now = time.time_ns() // 1000 - 600_000_000
+    d = one()
+    world.send(30)
+    in_the_log(world, IN_2062, world.now, "far")
+    updater = world.updater(d, wall_us=lambda: IN_2062)
+    updater.drain()
+    updater.close()
+    world.send(30)
+    world.land()
+    assert world.store.applied(d.generation).clock_us == IN_2062  # type: ignore[union-attr]
+    assert world.updater(d).beyond
+    updates = Updates(
+        SimpleNamespace(log=world.log, schemas=world.schemas, lake=world.lake, sql=world.sql, store=world.store, streams={"readings": world.stream}, doors=None)
+    )  # type: ignore[arg-type]
+    updates.want(d)
+    updates.refresh()
+    ends = {p: end.high for p, end in world.log.ends("readings").items() if end.high}
+    while (found := world.store.applied(d.generation)) is None or found.clock_us >= IN_2062 or dict(found.offsets) != ends:
+        threading.Event().wait(0.01)
+    assert updates.problems() == []
+    updates.close()
+    assert world.differences(d) == []
+
+
+@pytest.mark.parametrize("far", [{"arrived": IN_2062}, {"happened": IN_2062}])
+def test_the_offline_reader_leaves_out_a_row_of_2062_and_nothing_else(world: World, far: dict[str, int]) -> None:
+    d = one()
+    for turn in range(3):
+        world.send(30)
+        if turn == 1:
+            in_the_log(world, far.get("arrived", world.now), far.get("happened", world.now), "far")
+    world.land()
+    kept = [r for r in world.rows() if IN_2062 not in (r.arrived, r.t)]
+    assert len(kept) == len(world.rows()) - 1
+    moment = world.now + HOUR  # all the others have arrived
+    (found,) = offline(world.sql, world.lake, spine([(("a",), moment)]), [(d, ("k",), "p")]).read_all().to_pylist()
+    wanted = {n: v for w in d.windows_us for n, v in naive(d, kept, ("a",), moment, w, lambda r: True).items()}
+    assert all(same(found[f"p__{n}"], v) for n, v in wanted.items())

@@ -181,7 +181,9 @@ class Online:
     def _apply(self, p: int, rows: Sequence[Row]) -> None:
         d, begin, end = self.world.definition, self.at.get(p, 0), rows[-1].offset + 1
         arrived = max(r.arrived for r in rows)
-        self.last = Apply(d, p, begin, end, arrived, events.events_of(d, table(rows).combine_chunks().to_batches()[0], p))
+        stands = self.store.applied(d.generation)
+        assert stands is not None
+        self.last = Apply(d, p, begin, end, arrived, events.events_of(d, table(rows).combine_chunks().to_batches()[0], p), stands.ruling)
         self.store.apply([self.last])
         self.at[p], self.clock, self.applied = end, max(self.clock, arrived), [*self.applied, *rows]
 

@@ -7,7 +7,7 @@ import gzip
 import json
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import millstream as ms
 from millstream.declare.errors import Busy, Full
 from millstream.declare.registry import engine
 from millstream.ingest.collector import Collector, Limits
+from millstream.ingest.doors import Doors, Machine
 from millstream.ingest.form import EventForm
 
 
@@ -62,11 +63,11 @@ class Flaky:
 class Served:
     """A collector, asked without a socket between."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, streams: Sequence[Any] = (), **options: Any) -> None:
         url = f"sqlite:{folder / 'log.db'}"
         self.schemas = engine("schemas", url)(url)
         self.log = Flaky(engine("log", url)(url, self.schemas))
-        self.app = Collector(self.log, self.schemas, {s.name: s for s in (SOLD, CLICKED, KEPT)}, **options)
+        self.app = Collector(self.log, self.schemas, {s.name: s for s in streams or (SOLD, CLICKED, KEPT)}, **options)
         self.app.start()
 
     async def ask(
@@ -232,35 +233,49 @@ def test_tokens(tmp_path: Path) -> None:
     served.close()
 
 
-def test_a_repeated_id_is_answered_from_memory(served: Served) -> None:
-    first = served.post([sold(i, event_id=f"e{i}") for i in range(5)])[1]
+def test_a_repeated_id_is_appended_again(served: Served) -> None:
+    """Whether it repeats one that was kept is for the readers of the log: what was acknowledged is there for them to decide about."""
+    served.post([sold(i, event_id=f"e{i}") for i in range(5)])
     status, again = served.post([sold(i, event_id=f"e{i}") for i in range(8)])
-    assert (status, again["accepted"], again["repeated"]) == (200, 8, 5)
-    assert all(again["offsets"][p] >= end for p, end in first["offsets"].items())
-    whole = served.post([sold(i, event_id=f"e{i}") for i in range(5)])[1]
-    assert (whole["repeated"], whole["offsets"]) == (5, first["offsets"])
-    rows = served.rows()
-    assert sorted(r["_event_id"] for r in rows) == [f"e{i}" for i in range(8)]
+    assert (status, again["accepted"], again["repeated"]) == (200, 8, 0)
+    assert sorted(r["_event_id"] for r in served.rows()) == sorted([f"e{i}" for i in range(5)] + [f"e{i}" for i in range(8)])
+
+
+def test_an_empty_id_is_none(served: Served) -> None:
+    for _ in range(2):
+        assert served.post([sold(1, event_id=""), sold(2, event_id="")])[0] == 200
+    assert len({r["_event_id"] for r in served.rows()}) == 4
+
+
+def test_a_topic_that_is_refused_costs_the_others_nothing(served: Served) -> None:
+    real, refused = served.log.append, list[str]()
+
+    def full(appends: Any) -> Any:
+        if any(append.topic == "kept" for append in appends):
+            refused.append("kept")
+            raise Full('"kept" holds more than its share')
+        return real(appends)
+
+    served.log.append = full  # type: ignore[method-assign]
+    found: dict[str, int] = {}
+    posts = [threading.Thread(target=lambda n=n: found.update({n: served.post([sold(1)], path=f"/v1/events/{n}")[0]})) for n in ("sold", "kept")]  # type: ignore[misc]
+    for post in posts:
+        post.start()
+    for post in posts:
+        post.join()
+    assert found == {"sold": 200, "kept": 429} and refused
 
 
 def test_a_field_called_event_id_is_the_id(served: Served) -> None:
     for _ in range(2):
         assert served.post([{"event_id": "c1", "ts": NOW}], path="/v1/events/clicked")[0] == 200
-    assert [(r["_event_id"], r["event_id"]) for r in served.rows("clicked")] == [("c1", "c1")]
+    assert [(r["_event_id"], r["event_id"]) for r in served.rows("clicked")] == [("c1", "c1")] * 2
 
 
 def test_a_stream_that_keeps_all_keeps_repeats(served: Served) -> None:
     for _ in range(2):
         assert served.post([sold(1, event_id="e1")], path="/v1/events/kept")[1]["repeated"] == 0
     assert len(served.rows("kept")) == 2
-
-
-def test_memory_of_ids_is_bounded(tmp_path: Path) -> None:
-    served = Served(tmp_path, limits=Limits(ids=10))
-    for start in range(0, 100, 5):
-        served.post([sold(i, event_id=f"e{i}") for i in range(start, start + 5)])
-    assert served.post([sold(99, event_id="e99")])[1]["repeated"] == 1 and served.post([sold(0, event_id="e0")])[1]["repeated"] == 0
-    served.close()
 
 
 def test_requests_share_a_commit(served: Served) -> None:
@@ -391,3 +406,50 @@ def test_two_collectors_on_one_log(tmp_path: Path) -> None:
     assert len({r["item"] for r in one.rows()}) == 40 and time.monotonic() - began < 30
     one.close()
     two.close()
+
+
+class Known(ms.Event):
+    """A fact that became known later than it happened."""
+
+    item: str
+    known: ms.ArrivalTime | None = None
+    ts: ms.EventTime
+
+
+KNOWN, FAR = ms.stream("known", Known, key="item"), ms.stream("far", Sold, key="item", ahead="30d")
+
+
+def far(days: float) -> str:
+    return (datetime.now(UTC) + timedelta(days=days)).isoformat()
+
+
+@pytest.mark.parametrize("replay", ["true", "false"])
+def test_an_arrival_far_ahead_is_refused_live_and_in_replay(tmp_path: Path, replay: str) -> None:
+    made = Served(tmp_path, streams=(KNOWN,))
+    items = [{"item": "a", "ts": NOW}, {"item": "b", "ts": NOW, "known": "2062-01-01T00:00:00Z"}, {"item": "c", "ts": NOW, "known": far(0.9)}]
+    status, told = made.post(items, "/v1/events/known", millstream_replay=replay)
+    assert (status, told["accepted"], [e["index"] for e in told["errors"]]) == (207, 2, [1])
+    assert 'arrival time "known" is 2062' in told["errors"][0]["error"]["message"]
+    made.close()
+
+
+def test_how_far_ahead_is_the_streams_to_say(tmp_path: Path) -> None:
+    made = Served(tmp_path, streams=(FAR, SOLD))
+    assert made.post([sold(1, ts=far(29))], "/v1/events/far")[0] == 200
+    assert made.post([sold(1, ts=far(31))], "/v1/events/far")[0] == 422
+    assert made.post([sold(1, ts=far(2))])[0] == 422
+    made.close()
+
+
+def test_a_collector_whose_clock_is_behind_the_log_waits_and_says_so(tmp_path: Path) -> None:
+    """A machine that starts in 2020 must not refuse every event of today for good, nor a sender believe it is at fault."""
+    now, year = time.time_ns() // 1000, 365 * 86_400_000_000
+    wall, steady = [now - 6 * year], [0]
+    doors = Doors(None, newest=lambda topic: now, machine=Machine(lambda: wall[0], lambda: steady[0]))
+    made = Served(tmp_path, doors=doors)
+    status, told = made.post([sold(1)])
+    assert (status, told["error"]["code"]) == (503, "clock") and "newest append" in told["error"]["message"] and not made.rows()
+    restarted = Served(tmp_path, doors=Doors(None, newest=lambda topic: now, machine=Machine(lambda: now, lambda: 0)))
+    assert restarted.post([sold(1)])[0] == 200
+    restarted.close()
+    made.close()

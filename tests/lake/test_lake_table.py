@@ -12,6 +12,7 @@ from deltalake import DeltaTable
 from lake_actors import World
 
 from millstream.declare.errors import Conflict, Corrupt, Incompatible, NotFound, Truncated, UsageError
+from millstream.engines.local.files import LocalFiles
 from millstream.lake import deltalog, parquet, pins
 from millstream.lake.contract import ROWS, Died, at_once, dying, rows_in
 from millstream.lake.lake import Lake
@@ -309,3 +310,17 @@ def test_partition_values_with_odd_characters(world: World) -> None:
     assert {(r["x"], r["name"]) for r in rows_in(made)} == set(enumerate(names))
     made.replace([rows(9, name="a/b")], where=("x", 0, 1))
     assert {(r["x"], r["name"]) for r in rows_in(made.refresh())} == {(9, "a/b"), *list(enumerate(names))[1:]}
+
+
+@pytest.mark.parametrize(
+    "left",
+    [{}, {"00000000000000000000.json#1": '{"proto'}, {"00000000000000000000.json": ""}, {"00000000000000000000.json": '{"protocol":{"minRea'}],
+    ids=["a folder", "a draft", "an empty commit", "a commit cut short"],
+)
+def test_a_creation_that_came_half_way_is_done_again(left: dict[str, str], tmp_path: Path) -> None:
+    log = tmp_path / "t" / "_delta_log"
+    log.mkdir(parents=True)
+    for name, text in left.items():
+        (log / name).write_text(text)
+    made = Lake(LocalFiles(str(tmp_path))).create("t", pa.schema([("x", pa.int64())]))
+    assert (made.version, made.rows()) == (0, 0)

@@ -112,7 +112,7 @@ def test_patience_ends(table: LakeTable, monkeypatch: pytest.MonkeyPatch) -> Non
     tries = failing(table, monkeypatch, ConnectionResetError(), landed=False, times=10**6)
     with pytest.raises(Unreachable):
         table.append(row(1), txns={"app": (None, 1)})
-    assert len(tries) > 2 and table.refresh().version == 0
+    assert len(tries) >= 2 and table.refresh().version == 0
 
 
 def test_opening_that_does_not_come_back_is_done_anew(table: LakeTable, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from millstream.declare.errors import Corrupt, Full
 from millstream.lake import checkpoint, clean, compact, deltalog
 from millstream.lake.contract import ids, ids_of, proven, put
 from millstream.lake.lineage import fold
+from millstream.lake.positions import app_id
 from millstream.lake.repair import examine, repair
 
 LOG = "readings/_delta_log"
@@ -182,9 +183,12 @@ def test_up_mends_before_it_lands(landed: World, monkeypatch: pytest.MonkeyPatch
     from millstream.app import parts
 
     cut(landed, deltalog.commit_path("readings", 8))
-    parts.mend(SimpleNamespace(lake=landed.lake, files=landed.lake.files, state=landed.state))  # type: ignore[arg-type]
+    parts.mend(SimpleNamespace(lake=landed.lake, files=landed.lake.files, state=landed.state, log=landed.log))  # type: ignore[arg-type]
     assert examine(landed.lake.files, "readings") is None and landed.lake.table("readings").version == 7
     assert landed.state.lease("mend/readings", "another", clean.KEPT), "the lease is given back"
+    marks = dict(landed.log._rows("select partition, before from mark where reader = 'lake'"))
+    topic, table = landed.log.topic("readings"), landed.lake.table("readings")
+    assert topic is not None and marks == {p: table.position(app_id(topic, p)) or 0 for p in range(topic.partitions)}, "the log keeps what the table has lost"
 
 
 def test_damage_can_be_told_as_json(landed: World) -> None:

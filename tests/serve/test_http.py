@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from serve_fakes import FakeLive, FakeLog, FakeReader, Fixed, live
 
-from millstream.declare.errors import ConfigError, Full
+from millstream.declare.errors import ClockWrong, ConfigError, Full
 from millstream.serve.decide import Arm, Decider
 from millstream.serve.server import Limits, Server, guard
 
@@ -255,3 +257,39 @@ def test_what_is_mounted_gets_its_own_paths() -> None:
         assert (await call(app, "/v1/events/departures", b"[]")).status == 202
 
     story(test, mounts={"/v1/events": collector})
+
+
+def test_a_request_of_the_far_future_is_refused_and_nothing_is_recorded() -> None:
+    """One decision of 9999 would blind the monitors of the endpoint."""
+
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        for body in ({**ASK, "ts": "9999-12-31T00:00:00Z"}, [ASK, {**ASK, "ts": "2099-01-01T00:00:00Z"}]):
+            reply = await call(app, "/v1/predict/late", body)
+            assert reply.status == 422 and reply.json["error"]["field"] == "ts" and "more than 1d ahead of the server's clock" in reply.json["error"]["message"]
+        assert not log.rows()
+        soon = (datetime.now(UTC) + timedelta(hours=23)).isoformat()
+        assert (await call(app, "/v1/predict/late", {**ASK, "ts": soon})).status == 200
+
+    story(test)
+
+
+def test_a_server_whose_clock_is_wrong_waits_and_says_so() -> None:
+    made = live()
+    wrong: list[str] = ["this machine's clock shows 2020"]
+
+    def now() -> int:
+        if wrong:
+            raise ClockWrong(wrong[0])
+        return 1_760_000_000_000_000
+
+    made.deciders["late"] = dataclasses.replace(made.deciders["late"], now_us=now)
+
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        reply = await call(app, "/v1/predict/late", ASK)
+        assert (
+            (reply.status, reply.json["error"]["code"]) == (503, "clock") and "2020" in reply.json["error"]["message"] and reply.headers["retry-after"] == "30"
+        )
+        wrong.clear()
+        assert (await call(app, "/v1/predict/late", ASK)).status == 200
+
+    story(test, made)

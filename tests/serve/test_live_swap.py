@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import pytest
 from live_server import ASKED, SPENT, Ask, behind, ranking
 
 import millstream as ms
-from millstream.declare.errors import NotFound, Transient
+from millstream.declare.errors import ClockWrong, NotFound, Transient
 from millstream.experiment import phases
 from millstream.experiment.assign import bucket
+from millstream.ingest.doors import Doors, Machine
 from millstream.serve.live import Live
+from millstream.serve.request import BadRequest, moment_of
 
 
 class Says:
@@ -105,3 +108,28 @@ def test_an_unknown_endpoint_names_the_known(values: Live) -> None:
     with pytest.raises(NotFound, match="rank"):
         values.decider("nope")
     assert Ask.__schema__.event_time == "ts"
+
+
+def test_an_endpoint_judges_by_its_doors_clock_and_its_spines_bound(tmp_path: Path) -> None:
+    far = ms.stream("planned", Ask, key="visit_id", ahead="30d")
+    model = ms.model(ms.training_set("planned_set", at=far, label=SPENT, features=[far.fields("device")]))(_plain)
+    day, wall, newest = 86_400_000_000, [1_760_000_000_000_000], [0]
+    doors = Doors(None, newest=lambda topic: newest[0], machine=Machine(lambda: wall[0], lambda: wall[0]))
+    base = behind(tmp_path, ranking(), ms.endpoint("price", model["champion"], default=0.0))
+    live = Live(dataclasses.replace(base, doors=doors), refresh_s=60)
+    live.start()
+
+    def ask(endpoint: str, days: float) -> Any:
+        return live.decider(endpoint).decide([{**asks(1)[0], "ts": moment_of(wall[0] + round(days * day))}])
+
+    assert ask("rank", 0.9) and live.decider("rank").decide(asks(1))[0]["ts"] == moment_of(wall[0])
+    with pytest.raises(BadRequest, match="more than 1d ahead") as caught:
+        ask("rank", 1.1)
+    assert caught.value.field == "ts"
+    assert live.decider("price").ahead_us == 30 * day
+    wall[0] += 3600_000_000
+    newest[0] = wall[0] + 2 * day
+    live.refresh()
+    with pytest.raises(ClockWrong):
+        ask("rank", 0)
+    live.close()

@@ -88,3 +88,13 @@ def test_the_sets_profile_is_made_once_a_version(scene: Scene, monkeypatch: pyte
     table.append(pa.table({"carrier": ["A"], "distance": [0.0], "_t": [T0]}), metadata={META: plain(dataclasses.replace(stored, fingerprint="f2"))})
     drifts.drift(ms.expect.drift(SET), ASKED, scene)
     assert [d.key for d in scene.state.list("profile")] == ["late_set@f1", "late_set@f2"]
+
+
+def test_one_row_of_2099_does_not_blind_the_monitor(scene: Scene) -> None:
+    rng = np.random.default_rng(5)
+    check = ms.expect.drift(SET, tolerance=0.1, window="2d")
+    land(scene, ASKED, rows(rng, 20_000, 20, shift=0.5))
+    drifted = drifts.drift(check, ASKED, scene)
+    land(scene, ASKED, [{"carrier": "A", "distance": 0.0, "ts": 4_070_908_800_000_000}])
+    found = drifts.drift(check, ASKED, scene)
+    assert drifted.status == found.status == "drifted" and found.details == drifted.details

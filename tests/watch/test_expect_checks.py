@@ -125,3 +125,30 @@ def test_a_table_without_time_has_no_freshness(scene: Scene) -> None:
     table = ms.table("plain", "select 1 as a")
     assert expect.fresh(ms.expect.fresh("1h"), table, scene).status == "unknown"
     assert expect.volume(ms.expect.volume(1), table, scene).status == "unknown"
+
+
+IN_2099 = 4_070_908_800_000_000
+
+
+def test_a_row_of_2099_keeps_no_dead_feed_fresh(scene: Scene) -> None:
+    land(scene, READINGS, rows(T0), arrived_us=lambda ts: ts + 5)
+    land(scene, READINGS, rows(IN_2099), arrived_us=lambda ts: T0 + 10)
+    found = expect.fresh(ms.expect.fresh("3h"), READINGS, scene)
+    assert (found.status, found.details["newest_us"], found.details["clock_us"]) == ("violated", T0, T0 + 1000 * DAY)
+
+
+def test_a_row_that_is_to_come_counts_once_it_has_come(tmp_path: Path) -> None:
+    now = [T0 + DAY]
+    made = scene_in(tmp_path, [READINGS], wall_us=lambda: now[0])
+    land(made, READINGS, rows(T0, T0 + 2 * DAY))
+    assert made.clock_us() == T0
+    now[0] = T0 + 3 * DAY
+    assert made.clock_us() == T0 + 2 * DAY
+
+
+def test_volume_and_nulls_end_at_the_clock(scene: Scene) -> None:
+    land(scene, READINGS, rows(*(T0 + DAY + i for i in range(5)), T0 + 3 * DAY))
+    calm = expect.volume(ms.expect.volume(1, every="1d"), READINGS, scene)
+    land(scene, READINGS, rows(*(IN_2099 + i for i in range(50)), level=None))
+    assert expect.volume(ms.expect.volume(1, every="1d"), READINGS, scene).details == calm.details
+    assert expect.not_null(ms.expect.not_null("level"), READINGS, scene).value == 0.0

@@ -8,9 +8,10 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from millstream.declare.errors import MillstreamError
+from millstream.declare.errors import MillstreamError, NotFound, UsageError
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
@@ -34,7 +35,7 @@ def examine(ws: Workspace, *, mend: bool = False) -> list[Finding]:
     Args:
         mend: Cut torn tails off; positions fall with them, and the log fills the tables again.
     """
-    return [*_machine(ws), *_engines(ws), *_tables(ws, mend), *_catalog(ws)]
+    return [*_machine(ws), *_engines(ws), *_clocks(ws), *_tables(ws, mend), *_catalog(ws)]
 
 
 def _machine(ws: Workspace) -> Iterator[Finding]:
@@ -70,6 +71,65 @@ def _engines(ws: Workspace) -> Iterator[Finding]:
             yield Finding(name, "bad", str(error), f"look at the setting {name}: millstream config --show-origin")
 
 
+def release(ws: Workspace, stream: str) -> Finding:
+    """Take the stream's newest append for one that a wrong clock stamped: doors no longer wait for it.
+
+    Raises:
+        NotFound: No such stream.
+        UsageError: The newest append does not lie ahead of the clock.
+    """
+    from millstream.app.workspace import RELEASED
+    from millstream.ingest.doors import LEAST_US, moment, wall_us
+
+    streams = ws.all_streams()
+    if stream not in streams:
+        raise NotFound(f'no stream "{stream}"; there are {", ".join(streams) or "none"}')
+    newest = _newest(ws, stream)
+    if newest is None or newest - wall_us() <= max(streams[stream].ahead_us, LEAST_US):
+        raise UsageError(f'stream "{stream}" needs no release: its newest append does not lie ahead of this machine\'s clock')
+    ws.state.put(RELEASED, stream, {"append_us": newest})
+    return Finding("clock", "mended", f'stream "{stream}" no longer waits for its append from {moment(newest)}')
+
+
+def _clocks(ws: Workspace) -> Iterator[Finding]:
+    """This machine's clock against the newest append of each stream: one of the two is wrong where it lies behind."""
+    from millstream.ingest.doors import LEAST_US, moment, wall_us
+
+    agree, bad = 0, False
+    try:
+        for name, stream in ws.all_streams().items():
+            newest, now = _newest(ws, name), wall_us()
+            if newest is None:
+                continue
+            if newest - now <= max(stream.ahead_us, LEAST_US) or newest <= (ws.released_us(name) or 0):
+                agree += 1
+                continue
+            bad = True
+            later = _changed_later(ws, now)
+            why = (
+                f"this machine's clock is wrong: {later} was changed later than that"
+                if later
+                else "the append's clock was wrong, as far as the project's files tell"
+            )
+            yield Finding("clock", "bad", f'stream "{name}": the newest append is from {moment(newest)}, this machine\'s clock shows {moment(now)}; {why}',
+                          "set this machine's clock" if later else f"if this machine's clock is right: millstream doctor --release {name}")  # fmt: skip
+    except (MillstreamError, OSError):
+        return  # the engines' own findings say what does not answer
+    if agree and not bad:
+        yield Finding("clock", "ok", f"not behind the newest append of {agree} streams")
+
+
+def _newest(ws: Workspace, stream: str) -> int | None:
+    return None if ws.log.topic(stream) is None else ws.log.newest(stream)
+
+
+def _changed_later(ws: Workspace, now_us: int) -> str:
+    """A file of the project that was changed after this moment: a witness that the moment is not now. "" when there is none."""
+    files = [path for kind in ("*.py", "*.toml", "tables/*.sql") for path in ws.project.root.glob(kind)]
+    newest = max(files, key=lambda path: path.stat().st_mtime_ns, default=None)
+    return newest.name if newest is not None and newest.stat().st_mtime_ns // 1000 > now_us + 60_000_000 else ""
+
+
 def _catalog(ws: Workspace) -> Iterator[Finding]:
     from millstream.lake.catalog import behind
 
@@ -86,6 +146,7 @@ def _catalog(ws: Workspace) -> Iterator[Finding]:
 
 
 def _tables(ws: Workspace, mend: bool) -> Iterator[Finding]:
+    from millstream.lake.marks import lower
     from millstream.lake.repair import examine as torn
     from millstream.lake.repair import repair
 
@@ -98,7 +159,7 @@ def _tables(ws: Workspace, mend: bool) -> Iterator[Finding]:
         if not damage:
             continue
         if mend:
-            repair(ws.files, name)
+            repair(ws.files, name, partial(lower, ws.log, name))
             yield Finding(f"table {name}", "mended", f"{damage}; cut off, the log fills it again with the next run")
         else:
             yield Finding(f"table {name}", "bad", str(damage), "millstream doctor --mend")

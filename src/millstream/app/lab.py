@@ -341,7 +341,7 @@ class Lab:
         self._make([source.name])
         version = self.world.lake.table(source.name).version
         if self._filled.get(definition.generation) != version:
-            fill(self.world.sql, self.world.lake, self.world.online, definition, source)
+            fill(self.world.sql, self.world.lake, self.world.online, definition, source, wall_us=self.world.wall_us)
             self._filled[definition.generation] = version
 
     def _update(self) -> None:
@@ -356,7 +356,8 @@ class Lab:
                     by_stream.setdefault(noun.source.name, {})[definition.generation] = definition
             streams = self.world.all_streams()
             for name, definitions in by_stream.items():
-                self._updaters[name] = Updater(self.world.log, self.world.schemas, self.world.online, list(definitions.values()), streams[name])
+                self._updaters[name] = Updater(self.world.log, self.world.schemas, self.world.online, list(definitions.values()), streams[name],
+                                               wall_us=self.world.wall_us)  # fmt: skip
         for updater in self._updaters.values():
             updater.drain()
 

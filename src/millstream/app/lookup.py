@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from millstream.app import trouble
 from millstream.declare.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from millstream.app.run.port import Run
     from millstream.app.workspace import Workspace
+    from millstream.declare.stream import Stream
 
 
 def ask(ws: Workspace, query: str, limit: int | None = None) -> pa.Table:
@@ -91,6 +93,8 @@ def steps(ws: Workspace, name: str) -> list[dict[str, Any]]:
 
 def streams(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
     """Each stream: what the log holds, what has landed, how far the table is behind, what an open transaction holds back, its newest event time."""
+    from millstream.lake import gaps
+
     rows = []
     for stream in ws.all_streams().values():
         topic = ws.log.topic(stream.name)
@@ -101,8 +105,17 @@ def streams(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
         mark = ws.lake.watermark(stream) if table else None
         newest = None if mark is None else datetime.fromtimestamp((mark + stream.lateness_us) / 1e6, UTC)
         rows.append({"stream": stream.name, "in the log": sum(e.high - e.low for e in ends.values()), "in the lake": table.rows() if table else 0,
-                     "behind": behind, "held": sum(e.held for e in ends.values()), "end": sum(e.high for e in ends.values()), "newest event": newest.isoformat(" ", "seconds")[:19] if newest else ""})  # fmt: skip
+                     "behind": behind, "held": sum(e.held for e in ends.values()), "end": sum(e.high for e in ends.values()), "newest event": newest.isoformat(" ", "seconds")[:19] if newest else "",
+                     "given up": sum(gap.end - gap.start for gap in gaps.recorded(table)) if table else 0, "stuck": _stuck(ws, stream) if topic else ""})  # fmt: skip
     return rows
+
+
+def _stuck(ws: Workspace, stream: Stream[Any]) -> str:
+    """Why the stream's sink does not go on; "" when it does, as far as is known."""
+    from millstream.lake import gaps
+
+    missing = gaps.find(ws.log, ws.lake, stream, damaged=False)
+    return "; ".join(map(str, missing)) or trouble.of(ws.state, stream.name)
 
 
 def tables(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:

@@ -12,12 +12,14 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import FrameType
 from typing import Any
 
 from millstream.app.workspace import Workspace
 from millstream.declare.errors import MillstreamError, Transient
 from millstream.declare.source import FileReader
+from millstream.declare.storage import refused
 
 log = logging.getLogger("millstream")
 LAND_WITHIN = timedelta(seconds=2)
@@ -42,14 +44,17 @@ def owner() -> str:
 
 
 def persist(name: str, work: Callable[[], object], stop: threading.Event) -> None:
-    """Do the work again after a transient error; any other ends the process, so that the supervisor and the person see it."""
+    """Do the work again after a transient error, a full disk among them; any other ends the process, so that the supervisor and the person see it."""
     pause = 0.5
     while not stop.is_set():
         try:
             work()
             return
-        except Transient as error:
-            log.warning("%s: %s; again in %.1f s", name, error, pause)
+        except (Transient, OSError) as error:
+            known = error if isinstance(error, Transient) else refused(error, None, name)
+            if not isinstance(known, Transient):
+                raise known or error from error
+            log.warning("%s: %s; again in %.1f s", name, known, pause)
             stop.wait(pause)
             pause = min(30.0, pause * 2)
 
@@ -71,25 +76,24 @@ def features(ws: Workspace) -> None:
 
 def sinks(ws: Workspace) -> None:
     """Every stream from the log into the lake; the log's and the tables' upkeep, under leases; and what has changed to the catalog."""
+    from millstream.app import trouble
     from millstream.app.catalog import follow
     from millstream.lake.maintain import maintain
     from millstream.lake.sink import SinkLimits
 
-    stop, failed = until_told(), list[BaseException]()
+    stop = until_told()
     mend(ws)
 
-    def run(stream: Any) -> None:
-        with closing(ws.sink(stream, SinkLimits(age=LAND_WITHIN))) as sink:
-            sink.run(stop)
+    def write(stream: Any) -> None:
+        def run() -> None:
+            with closing(ws.sink(stream, SinkLimits(age=LAND_WITHIN))) as sink:
+                sink.step()
+                trouble.clear(ws.state, stream.name)
+                sink.run(stop)
 
-    def land(stream: Any) -> None:
-        try:
-            persist(stream.name, lambda: run(stream), stop)
-        except BaseException as error:
-            failed.append(error)
-            stop.set()
+        trouble.alone(ws.state, stream.name, run, stop)
 
-    threads = [threading.Thread(target=land, args=(s,), name=f"sink-{s.name}") for s in ws.all_streams().values()]
+    threads = [threading.Thread(target=write, args=(s,), name=f"sink-{s.name}") for s in ws.all_streams().values()]
     for thread in threads:
         thread.start()
     if ws.catalog is not None:  # a pass may be cut off anywhere, so nothing waits for a metastore that is slow
@@ -101,16 +105,15 @@ def sinks(ws: Workspace) -> None:
                 break
             try:
                 maintain(ws.lake, name, ws.state, owner())
-            except MillstreamError as error:  # upkeep saves work, safety never rests on it
+            except (MillstreamError, OSError) as error:  # upkeep saves work, safety never rests on it
                 log.warning("upkeep of %s: %s", name, error)
     for thread in threads:
         thread.join()
-    if failed:
-        raise failed[0]
 
 
 def mend(ws: Workspace) -> None:
     """Cut off what a power cut tore, before anybody builds on it. Looking costs milliseconds, so no boot is taken for a clean one."""
+    from millstream.lake.marks import lower
     from millstream.lake.repair import examine, repair
 
     for name in ws.lake.names():
@@ -120,7 +123,7 @@ def mend(ws: Workspace) -> None:
         while not ws.state.lease(lease, owner(), timedelta(minutes=1)):
             time.sleep(0.5)  # another process mends it; nothing may be written meanwhile
         try:
-            if damage := repair(ws.files, name):
+            if damage := repair(ws.files, name, partial(lower, ws.log, name)):
                 log.warning("%s; the log fills it again", damage)
         finally:
             ws.state.release(lease, owner())
@@ -128,11 +131,17 @@ def mend(ws: Workspace) -> None:
 
 def sources(ws: Workspace) -> None:
     """Folders watched for new files."""
+    from millstream.app.serving import must_write
     from millstream.ingest.pump import follow
 
     stop = until_told()
     watched = [s for s in ws.project.sources.values() if isinstance(s.reader, FileReader) and s.reader.watch]
-    persist("sources", lambda: follow(ws.log, ws.schemas, ws.source_engines(watched), stop), stop)
+
+    def work() -> None:
+        must_write(ws.log)
+        follow(ws.log, ws.schemas, ws.source_engines(watched), stop, doors=ws.doors)
+
+    persist("sources", work, stop)
 
 
 def schedule(ws: Workspace) -> None:
@@ -145,7 +154,9 @@ def schedule(ws: Workspace) -> None:
         begun = time.monotonic()
         persist("feedback", lambda: feedback(ws), stop)
         took = time.monotonic() - begun
-        due.tick(datetime.now(UTC), stop)  # not in the pause: a monitor of minutes would hold rewards back for three times as long
+        persist(
+            "schedule", lambda: due.tick(datetime.now(UTC), stop), stop
+        )  # not in the pause: a monitor of minutes would hold rewards back for three times as long
         stop.wait(min(15.0, max(1.0 - took, 2.0 * took)))  # about a third of a core, however much there is to judge
 
 

@@ -19,8 +19,15 @@ def live(ws: Workspace, **options: Any) -> Live:
     from millstream.serve.live import Behind, Live
 
     behind = Behind(endpoints=ws.project.endpoints, streams=ws.project.streams, log=ws.log, schemas=ws.schemas, lake=ws.lake, sql=ws.compute, store=ws.online,
-                    tracking=ws.tracking, state=ws.state, params=ws.project.params)  # fmt: skip
+                    tracking=ws.tracking, state=ws.state, params=ws.project.params, doors=ws.doors)  # fmt: skip
     return Live(behind, definitions={name: ws.definition(f) for name, f in ws.project.features.items()}, **options)
+
+
+def must_write(*engines: Any) -> None:
+    """Raises what keeps an engine from writing: said at the start, not at each request. An engine on a disk says it by `refused`."""
+    for found in (getattr(one, "refused", None) for one in engines):
+        if found is not None:
+            raise found
 
 
 def features(ws: Workspace, stop: threading.Event) -> None:
@@ -34,6 +41,7 @@ def features(ws: Workspace, stop: threading.Event) -> None:
     def pinned(model: Model[Any], number: int) -> SimpleNamespace:
         return SimpleNamespace(definitions=[from_json(told) for told in manifest(ws.tracking, model.name, number)["features"]], derive={})
 
+    must_write(ws.online)
     made = live(ws, predictor=pinned)
     made.start()
     stop.wait()
@@ -57,7 +65,8 @@ def run(ws: Workspace, *, update: bool = True) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     guard(settings.serve_host, settings.serve_token)
     taken = {s.into.name: s.into for s in ws.project.sources.values() if s.reader.kind == "http"}
-    collector = Collector(ws.log, ws.schemas, taken, token=settings.serve_token)
+    must_write(ws.log)
+    collector = Collector(ws.log, ws.schemas, taken, token=settings.serve_token, doors=ws.doors)
     server = Server(live(ws, update=update), ws.log, token=settings.serve_token, mounts={"/v1/events": collector})
     collector.start()
     try:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from millstream.declare.project import Project
     from millstream.features.definition import Definition
     from millstream.features.port import OnlineStore
+    from millstream.ingest.doors import Doors
     from millstream.ingest.port import SourceEngine
     from millstream.lake.lake import Lake
     from millstream.lake.port import Catalog, Files, LandsStream, Sinks
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from millstream.transform.port import Sql
     from millstream.watch.scene import Scene
     from millstream.watch.verdict import Verdict
+
+RELEASED = "door"
+"""Kind of the state documents that say up to which append the doors of a stream were released."""
 
 
 class Workspace:
@@ -94,6 +98,18 @@ class Workspace:
         from millstream.lake.lake import Lake
 
         return Lake(self.files, self._complete)
+
+    @cached_property
+    def doors(self) -> Doors:
+        """The clocks that what comes in is held against."""
+        from millstream.ingest.doors import Doors
+
+        return Doors(self.log, released=self.released_us)
+
+    def released_us(self, stream: str) -> int | None:
+        """The append up to which `doctor --release` has released the stream's doors: the clock that stamped it was wrong."""
+        doc = self.state.get(RELEASED, stream)
+        return None if doc is None else int(doc.value["append_us"])
 
     @cached_property
     def catalog(self) -> Catalog | None:

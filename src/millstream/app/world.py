@@ -5,6 +5,7 @@ Nothing of the project's own data is read or written: settings come from the def
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ from millstream.train.port import Version
 if TYPE_CHECKING:
     from millstream.declare.project import Project
     from millstream.declare.training_set import TrainingSet
+    from millstream.ingest.doors import Doors
     from millstream.lake.port import Files
     from millstream.train.port import Tracking
 
@@ -55,6 +57,17 @@ class World(Workspace):
         return _Ripening(self.files, lambda: self.now_us)
 
     @cached_property
+    def doors(self) -> Doors:
+        """All of this world is as of its clock; the log's own stamps are of the machine's, and say nothing here."""
+        from millstream.ingest.doors import Doors, Machine
+
+        return Doors(None, newest=lambda topic: None, machine=Machine(self.wall_us, self.wall_us))
+
+    def wall_us(self) -> int:
+        """Its clock; the machine's before anything has happened."""
+        return time.time_ns() // 1000 if self.now_us is None else self.now_us
+
+    @cached_property
     def tracking(self) -> Tracking:
         return cast("Tracking", self.stubs)
 
@@ -68,13 +81,13 @@ class _Ripening(Lake):
     """A lake whose streams have all caught up with the clock: a quiet stream's labels ripen too, as with `up`."""
 
     def __init__(self, files: Files, now_us: Callable[[], int | None]) -> None:
-        super().__init__(files)
-        self._now_us = now_us
+        super().__init__(files, now_us=lambda: 2**62)  # capped by the clock of its world below
+        self._world_us = now_us
 
     def watermark(self, stream: Stream[Any]) -> int | None:
-        landed, now = super().watermark(stream), self._now_us()
+        landed, now = super().watermark(stream), self._world_us()
         caught_up = None if now is None or not self.exists(stream.name) else now - stream.lateness_us
-        return max((mark for mark in (landed, caught_up) if mark is not None), default=None)
+        return landed if caught_up is None else caught_up
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -55,6 +56,9 @@ class Cache:
             draft = self._file.with_suffix(f".{os.getpid()}")
             draft.write_text(json.dumps({"version": _version(), "known": self._new}), encoding="utf-8")
             draft.replace(self._file)
+            for left in self._file.parent.glob(f"{self._file.stem}.*"):  # drafts of processes that were killed
+                if left.suffix[1:].isdigit() and time.time() - left.stat().st_mtime > 60:
+                    left.unlink(missing_ok=True)
         except OSError:
             pass  # a read-only project is checked as well, only slower
 

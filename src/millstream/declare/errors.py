@@ -11,14 +11,17 @@ MillstreamError
 ├── Transient                        try the same call again later                                     exit 3
 │   ├── Busy                         a lock or a lease is held by someone else
 │   ├── Full                         no room: below the free-space floor
-│   └── Unreachable (ConnectionError)
+│   ├── Unreachable (ConnectionError)
+│   └── ClockWrong                   a clock cannot be trusted, so event times cannot be judged
 └── Terminal                         the same call will fail again                                     exit 3
     ├── Fenced                       a newer holder took the split or the lease over
     ├── Conflict                     a position or a revision is not what the caller believed
     ├── Truncated                    the log no longer holds what was asked for
     ├── Recreated                    the topic or table is another one of the same name
     ├── Incompatible                 a schema breaks the contract of its subject
+    ├── Unwritable                   one record of a stream cannot be written; it can be set aside
     └── Corrupt                      stored bytes are not what was written
+        └── Damaged                  of one stretch of the log, which can be passed over
 """
 
 from __future__ import annotations
@@ -125,6 +128,10 @@ class Unreachable(Transient, ConnectionError):
     """A service does not answer."""
 
 
+class ClockWrong(Transient):
+    """A clock cannot be trusted: this machine's, or the one that stamped the newest append. Event times are not judged until it is clear which."""
+
+
 class Terminal(MillstreamError):
     """The same call will fail again."""
 
@@ -149,5 +156,21 @@ class Incompatible(Terminal):
     """A schema breaks the compatibility rule of its subject."""
 
 
+class Unwritable(Terminal):
+    """One record, which is named, is well-formed and cannot be written."""
+
+
 class Corrupt(Terminal):
     """Stored bytes are not what was written."""
+
+
+class Damaged(Corrupt):
+    """Records [start, end) of a partition of the log cannot be read; what lies before and after them can.
+
+    Args:
+        start: The reader's position.
+    """
+
+    def __init__(self, message: str, *, partition: int = 0, start: int = 0, end: int = 0) -> None:
+        super().__init__(message)
+        self.partition, self.start, self.end = partition, start, end

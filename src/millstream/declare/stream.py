@@ -25,6 +25,7 @@ class Stream(Noun, Generic[E]):
     dedupe: str | None
     dedupe_within_us: int
     lateness_us: int
+    ahead_us: int
     partitions: int
     retention_us: int | None
     contract: Contract
@@ -64,7 +65,7 @@ class Contents(Term):
 
 def stream(
     name: str, event: type[E], *, key: str | Sequence[str], dedupe: str | None = "event_id", dedupe_within: Duration = "24h",
-    lateness: Duration = "0s", partitions: int = 4, retention: Duration | None = None, contract: Contract = "backward", doc: str = "",
+    lateness: Duration = "0s", ahead: Duration = "1d", partitions: int = 4, retention: Duration | None = None, contract: Contract = "backward", doc: str = "",
 ) -> Stream[E]:  # fmt: skip
     """Declare a topic of one typed event and the lake table of the same name.
 
@@ -75,11 +76,13 @@ def stream(
         dedupe: What makes two records the same: a field, "event_id" (the envelope's id), or None to keep all.
         dedupe_within: How long after a record its double is recognised, by arrival time.
         lateness: How far the watermark stays behind the newest event time seen.
+        ahead: How far the event time and the arrival time of a record may lie ahead of the clock. Each door checks it before the log: files turn
+            such a record into a dead letter, HTTP refuses it.
         partitions: Of the topic. More can be added to a drained stream; fewer is a new topic.
         retention: How long the log keeps records; None keeps them until the disk's floor is near.
         contract: What a changed event class must stay compatible with.
     """
     keys = (key,) if isinstance(key, str) else tuple(key)
-    return Stream(name=name, event=event, key=keys, dedupe=dedupe, dedupe_within_us=micros(dedupe_within), lateness_us=micros(lateness),
+    return Stream(name=name, event=event, key=keys, dedupe=dedupe, dedupe_within_us=micros(dedupe_within), lateness_us=micros(lateness), ahead_us=micros(ahead),
                   partitions=partitions, retention_us=None if retention is None else micros(retention), contract=contract,
                   doc=doc or (event.__doc__ or ""))  # fmt: skip

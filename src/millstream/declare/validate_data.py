@@ -80,7 +80,12 @@ def check_stream(stream: Stream[Any], project: Project, cache: Cache) -> Errors:
         yield _missing(f'{stream}: dedupe="{stream.dedupe}" is no field of {schema.name}', stream, str(stream.dedupe), fields)
     if not 1 <= stream.partitions <= 10_000:
         yield DefinitionError(f"{stream} needs a number of partitions", place=stream.place, found=str(stream.partitions), mend="1 to 10000", code="E124")
-    for word, length in (("lateness", stream.lateness_us), ("dedupe_within", stream.dedupe_within_us), ("retention", stream.retention_us)):
+    for word, length in (
+        ("lateness", stream.lateness_us),
+        ("ahead", stream.ahead_us),
+        ("dedupe_within", stream.dedupe_within_us),
+        ("retention", stream.retention_us),
+    ):
         if length is not None and (length < 0 or (word == "retention" and length == 0)):
             yield DefinitionError(f"{stream}: {word} is no length", place=stream.place, found=spell(length), mend='write "10m", "7d"', code="E110")
 

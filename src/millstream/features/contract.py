@@ -138,11 +138,11 @@ class OnlineContract:
         with pytest.raises(Conflict):
             store.apply([apply(of, [("a", T0 - 1, 1.0, 1)])])
         assert store.applied(of.generation) == Applied({}, 0, False)
-        store.activate(of.generation, {1: 5}, 7)
-        assert store.applied(of.generation) == Applied({1: 5}, 7, True)
+        store.activate(of.generation, {1: 5}, 7, "rule.2")
+        assert store.applied(of.generation) == self.again(store).applied(of.generation) == Applied({1: 5}, 7, True, "rule.2")
         with pytest.raises(Conflict):
             store.activate(of.generation, {1: 9}, 9)
-        assert store.applied(of.generation) == Applied({1: 5}, 7, True)
+        assert store.applied(of.generation) == Applied({1: 5}, 7, True, "rule.2")
 
     # -- updating
 

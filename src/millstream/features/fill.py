@@ -7,7 +7,8 @@ one replaces it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from millstream.features.tiles import Tiling, quoted
 from millstream.features.window import SLOT_US, horizon_us, reach
 from millstream.lake import points
 from millstream.lake.positions import topics_of
+from millstream.lake.ruling import Rule, stamp
 from millstream.transform.port import Sql
 
 if TYPE_CHECKING:
@@ -35,22 +37,27 @@ if TYPE_CHECKING:
     from millstream.lake.table import LakeTable
 
 
-def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, source: Stream[Any] | Table, *, chunk_rows: int = CHUNK_ROWS) -> int:
+def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, source: Stream[Any] | Table, *, chunk_rows: int = CHUNK_ROWS,
+         wall_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> int:  # fmt: skip
     """Fill and activate the definition's generation; the rows of the table it came from.
+
+    Args:
+        wall_us: The wall clock, in microseconds since 1970 UTC; the store's clock never passes it.
 
     Raises:
         Conflict: It is active already.
         Recreated: The table was filled from more than one topic.
     """
+    rule = Rule.of(source) if isinstance(source, Stream) else None
     if not lake.exists(source.name):  # nothing has landed: the updater begins at the beginning
         points.reach("features.ready")
         store.load(definition, _nothing(tile_schema(definition)), _nothing(schema(definition)))
-        store.activate(definition.generation, {}, 0)
+        store.activate(definition.generation, {}, 0, stamp(rule, None, "") if rule else "")
         return 0
     table = lake.table(source.name)
     tables = {"source": table.snapshot()}
     offsets = landed(table) if definition.live else {0: table.version}
-    clock = _clock(sql, definition, tables)
+    clock = min(_clock(sql, definition, tables), wall_us())
     horizon = horizon_us(clock, HEAD_US)
     rows = table.rows()
     chunks = max(1, -(-rows // chunk_rows))
@@ -60,7 +67,7 @@ def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, sourc
     points.reach("features.ready")
     store.load(definition, tiles, heads.cast(schema(definition)))
     points.reach("features.ready")
-    store.activate(definition.generation, offsets, clock)
+    store.activate(definition.generation, offsets, clock, stamp(rule, table, next(iter(topics_of(table.txns())), "")) if rule else "")
     return rows
 
 
@@ -73,7 +80,7 @@ def landed(table: LakeTable) -> dict[int, int]:
     txns = table.txns()
     if len(topics_of(txns)) > 1:
         raise Recreated(f'table "{table.name}" holds records of more than one topic; rebuild it before features are made from it')
-    return {int(app.rpartition("/")[2]): at for app, at in txns.items() if topics_of([app])}
+    return {int(app.rpartition("/")[2]): at for app, at in txns.items() if at and topics_of([app])}
 
 
 def _nothing(columns: pa.Schema) -> pa.RecordBatchReader:

@@ -19,11 +19,16 @@ from millstream.features.online import Found, Use
 
 @dataclass(frozen=True)
 class Applied:
-    """Where a generation stands: next offset per partition, largest arrival time (us); `active` once its filling is whole."""
+    """Where a generation stands: next offset per partition, largest arrival time (us); `active` once its filling is whole.
+
+    Attributes:
+        ruling: What decided which records count (`lake/ruling.py: stamp`), as `activate` was told; "" where nothing did.
+    """
 
     offsets: Mapping[int, int]
     clock_us: int
     active: bool
+    ruling: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Apply:
         clock_us: The largest arrival time among the good records of [start, end), whether or not `where` takes them; 0 when there is none.
         events: Columns of `lift.schema`: key (`features.keys`, never NULL), t (event time us, never negative), tie, one a value; duplicates
             and rows that fail `where` are gone.
+        ruling: What decided which records count; must be the generation's.
     """
 
     definition: Definition
@@ -42,6 +48,7 @@ class Apply:
     end: int
     clock_us: int
     events: pa.RecordBatch
+    ruling: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,8 +115,8 @@ class OnlineStore(Protocol):
         """
         ...
 
-    def activate(self, generation: str, offsets: Mapping[int, int], clock_us: int) -> None:
-        """The filling is whole, and stands at these positions: one transaction.
+    def activate(self, generation: str, offsets: Mapping[int, int], clock_us: int, ruling: str = "") -> None:
+        """The filling is whole, and stands at these positions: one transaction. `applied` gives `ruling` back.
 
         Raises:
             Conflict: It is active already, or another has begun to fill it since.
@@ -120,7 +127,7 @@ class OnlineStore(Protocol):
         """Merge events and move positions: all of it in one transaction.
 
         Raises:
-            Conflict: A stored position is not `start`, or a generation is not active; nothing was written.
+            Conflict: A stored position is not `start`, or a generation is not active, or counted under another ruling; nothing was written.
         """
         ...
 

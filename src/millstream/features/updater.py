@@ -9,22 +9,30 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from millstream.declare.errors import Conflict
+from millstream.declare.duration import UNITS
+from millstream.declare.errors import Conflict, Fenced, Truncated
 from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET
 from millstream.declare.stream import Stream
 from millstream.features.definition import Definition
 from millstream.features.events import events_of
 from millstream.features.port import Apply, OnlineStore
-from millstream.lake.batch import preload
+from millstream.lake import ruling
+from millstream.lake.aside import asides, without
+from millstream.lake.dead import Quarantine
+from millstream.lake.earlier import earlier
 from millstream.lake.judge import judge
-from millstream.lake.lake import Lake
+from millstream.lake.port import Table, Tables
+from millstream.lake.positions import app_id
+from millstream.lake.ruling import Rule
 from millstream.log.dedupe import Deduper
 from millstream.log.envelope import topic_of
 from millstream.log.port import Log, Schemas, Slice
@@ -32,7 +40,11 @@ from millstream.log.slices import joined
 
 _POLL_ROWS = 65_536
 _EXPIRE_S = 60.0
+_LOOK_S = 5.0
+"""Between two looks at the stream's table: whether another ruling holds, and how far it is written."""
 _WARM_WAIT = timedelta(milliseconds=200)
+BEYOND_US = UNITS["d"]
+"""A store's clock that is further ahead of the wall clock than this came of a clock that was wrong."""
 
 
 @dataclass(frozen=True)
@@ -64,29 +76,40 @@ class Updater:
 
     Args:
         partitions: To read; None: all.
-        lake: Where the ids of earlier records are read from on take-over, when the stream drops duplicates; without it (or before
-            the stream has a table) they are read again from the log's beginning.
+        lake: Where the stream's table is. From it come the ids of earlier records, on take-over, and the ruling that records are counted under;
+            without it (or before the stream has a table) ids are read again from the log's beginning.
+        folder: For ids that do not fit in memory; None: the system's folder of temporary files.
         clock: Seconds that only grow.
+        wall_us: The wall clock, in microseconds since 1970 UTC; the store's clock never passes it.
 
     Attributes:
-        forgotten: The store no longer knows a definition that was active: it must be filled again.
+        forgotten: A definition must be filled again: the store no longer knows it, or another ruling holds than the one it was counted under.
+        beyond: The store's clock of a definition lies far ahead of the wall clock: it must be filled again.
     """
 
     def __init__(
         self, log: Log, schemas: Schemas, store: OnlineStore, definitions: Sequence[Definition], stream: Stream[Any], partitions: Sequence[int] | None = None,
-        *, lake: Lake | None = None, max_rows: int = _POLL_ROWS, clock: Callable[[], float] = time.monotonic,
+        *, lake: Tables | None = None, folder: Path | None = None, max_rows: int = _POLL_ROWS, clock: Callable[[], float] = time.monotonic,
+        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:  # fmt: skip
         self.log, self.store, self.stream, self.lake = log, store, stream, lake
         self.definitions, self.max_rows, self.clock = list(definitions), max_rows, clock
+        self.wall_us = wall_us
         self.topic = topic_of(log, schemas, stream).topic
         self.partitions = list(range(self.topic.partitions) if partitions is None else partitions)
         self._stands: dict[str, dict[int, int]] = {}
+        self._rulings: dict[str, str] = {}
         self._known: set[str] = set()
-        self._expired = clock()
+        self._expired, self.forgotten = clock(), False
+        self._rule = Rule.of(stream)
+        self._table = ruling.ensure(lake, stream, self.topic) if lake is not None and lake.exists(stream.name) else None
+        self._dead = Quarantine(lake, stream.name, self.topic.uuid) if lake is not None else None
         self._begin()
         self._reader = log.reader(stream.name, self.positions())
-        self._deduper = Deduper(stream.dedupe_within_us) if stream.dedupe else None
+        self._deduper = Deduper(stream.dedupe_within_us, folder=folder) if stream.dedupe else None
         self._warm: set[int] = set()
+        self._written: dict[int, int] = {}  # partition -> ids of records below it are the table's to tell
+        self._awaited: dict[int, int] = {}  # partition -> where the reader stood at the last look that moved `_written`
 
     # -- what callers use
 
@@ -109,7 +132,9 @@ class Updater:
             self._expired = self.clock()
             for definition in self._active():
                 self.store.expire(definition)
+        if self.clock() - self._checked >= _LOOK_S:
             self._look()
+            self._settle()
         return done
 
     def _step(self, timeout: timedelta) -> Applied:
@@ -133,8 +158,8 @@ class Updater:
         return done
 
     def run(self, stop: threading.Event) -> None:
-        """Apply what comes until `stop`, or until the store has forgotten a definition: it was dropped, or the store has lost all it had."""
-        while not stop.is_set() and not self.forgotten:
+        """Apply what comes until `stop`, or until a definition must be filled again: it was dropped, the store has lost all it had, or its clock is wrong."""
+        while not stop.is_set() and not self.forgotten and not self.beyond:
             if self._active():
                 self.step(timedelta(milliseconds=250))
             else:
@@ -155,24 +180,56 @@ class Updater:
         return [d for d in self.definitions if d.generation in self._stands]
 
     def _begin(self) -> None:
+        """A definition that nobody knows is counted from the log's beginning, where the log has it and one ruling holds from there on."""
         whole = all(end.low == 0 for end in self.log.ends(self.topic.name).values())
+        if self._table is not None and any(self._table.position(app_id(self.topic, p)) for p in range(self.topic.partitions)):
+            whole = whole and ruling.current(self._table, self.topic.uuid) == ruling.Ruling(1, self._rule.fingerprint)
         for definition in self.definitions:
             if whole and self.store.applied(definition.generation) is None:
                 self.store.create(definition)
                 with contextlib.suppress(Conflict):  # another updater was faster
-                    self.store.activate(definition.generation, {}, 0)
+                    self.store.activate(definition.generation, {}, 0, self._stamp())
         self._reload()
 
     def _reload(self) -> None:
         self._stands |= self._look()
 
     def _look(self) -> dict[str, dict[int, int]]:
-        """Positions of the definitions that are active in the store."""
-        self._checked, found = self.clock(), {d.generation: self.store.applied(d.generation) for d in self.definitions}
-        self.forgotten = any(found[generation] is None for generation in self._known)
-        active = {generation: dict(applied.offsets) for generation, applied in found.items() if applied is not None and applied.active}
+        """Positions of the definitions that are active in the store; one that was counted under another ruling is dropped."""
+        self._checked = self.clock()
+        if self.lake is not None and self.lake.exists(self.stream.name):
+            self._table = self.lake.table(self.stream.name)
+            if (found := ruling.current(self._table, self.topic.uuid)).number and found.rule != self._rule.fingerprint:
+                raise Fenced(f'stream "{self.stream.name}": another process writes it by another definition of its class, id or window (ruling {found.number}); '
+                             "start this one again with the newest definition")  # fmt: skip
+            if self._dead is not None:
+                self._dead.refresh()
+        known, stamp = {d.generation: self.store.applied(d.generation) for d in self.definitions}, self._stamp()
+        for generation, applied in known.items():
+            if self.lake is not None and applied is not None and applied.active and applied.ruling != stamp:
+                self.store.drop(generation)
+                self._known.add(generation)
+                known[generation] = None
+        self.forgotten = any(known[generation] is None for generation in self._known)
+        self.beyond = any(applied is not None and applied.clock_us > self.wall_us() + BEYOND_US for applied in known.values())
+        self._rulings = {generation: applied.ruling for generation, applied in known.items() if applied is not None}
+        active = {generation: dict(applied.offsets) for generation, applied in known.items() if applied is not None and applied.active}
         self._known |= active.keys()
         return active
+
+    def _stamp(self) -> str:
+        return ruling.stamp(self._rule, self._table, self.topic.uuid)
+
+    def _settle(self) -> None:
+        """Ids of records that the table has by now need not be held."""
+        if self._deduper is None or self._table is None:
+            return
+        for partition in self._warm:
+            written = self._table.position(app_id(self.topic, partition)) or 0
+            if written >= self._awaited.get(partition, 0):
+                self._written[partition] = max(self._written.get(partition, 0), self._awaited.get(partition, 0))
+                self._deduper.settled(partition)
+                self._awaited[partition] = self._reader.position(partition)
 
     def _adopt(self, wait_s: float = 1.0) -> None:
         """Look now and then whether a filling has become whole; then read from where it stands."""
@@ -203,7 +260,7 @@ class Updater:
 
     def _read(self, partition: int, pieces: Sequence[Slice]) -> tuple[list[Apply], Applied]:
         if self._deduper and partition not in self._warm:
-            self._preload(self._deduper, partition, pieces[0].start)
+            self._remember(self._deduper, partition, pieces[0].start)
             self._warm.add(partition)
         done, good, clock = Applied(), list[pa.RecordBatch](), 0
         for piece in joined(pieces):
@@ -213,6 +270,7 @@ class Updater:
                 # What is dead has no time of its own: a bad line of a history that is replayed came now, and now is years too late.
                 clock = max(clock, _latest(rows))
                 good.append(rows)
+        clock = min(clock, self.wall_us())  # one arrival of 2062 would expire every event until then
         start, end = pieces[0].start, pieces[-1].end
         together = pa.Table.from_batches(good).combine_chunks().to_batches()[0] if good else None
         applies = []
@@ -222,39 +280,51 @@ class Updater:
                 continue
             rows = together if together is None or at == start else together.filter(pa.compute.greater_equal(together.column(OFFSET), at))
             events = _none(definition) if rows is None else events_of(definition, rows, partition)
-            applies.append(Apply(definition, partition, at, end, clock, events))
+            applies.append(Apply(definition, partition, at, end, clock, events, self._rulings[definition.generation]))
         return applies, done
 
     def _good(self, piece: Slice) -> tuple[pa.RecordBatch, Applied]:
         """The records that count: well-formed, and seen for the first time."""
+        records = piece.rows.num_rows
+        if self._table is not None and len(set_aside := asides(self._table, self.topic, piece.partition)):
+            piece, _ = without(piece, set_aside)
         judged = judge(self.stream, piece.rows, piece.schema_id)
-        rows = judged.rows if judged.good.all() else judged.rows.filter(pa.array(judged.good))
+        fine = judged.good
+        if self._dead is not None and self._dead.exists:  # verdicts that the sink has recorded stand
+            recorded = self._dead.recorded(app_id(self.topic, piece.partition), piece.partition, piece.start, piece.end)
+            fine = fine & ~np.isin(judged.rows.column(OFFSET).to_numpy(), recorded)
+        rows = judged.rows if fine.all() else judged.rows.filter(pa.array(fine))
         good, doubles = rows.num_rows, 0
         if self._deduper and good:
-            keep = self._deduper.keep(piece.partition, rows.column(self._id), _micros(rows.column(ARRIVED_AT)), rows.column(OFFSET).to_numpy())
+            keep = self._deduper.keep(piece.partition, rows.column(self._id), _micros(rows.column(ARRIVED_AT)))
             if not keep.all():
                 rows = rows.filter(pa.array(keep))
                 doubles = good - rows.num_rows
-        return rows, Applied(piece.rows.num_rows, 0, doubles, piece.rows.num_rows - good)
+        return rows, Applied(records, 0, doubles, records - good)
 
     @property
     def _id(self) -> str:
         return EVENT_ID if self.stream.dedupe == "event_id" else str(self.stream.dedupe)
 
-    def _preload(self, deduper: Deduper, partition: int, start: int) -> None:
-        """Learn the ids of the records before `start`: those that landed from the stream's table, the rest from the log."""
-        at = self.log.ends(self.topic.name)[partition].low
-        if self.lake is not None and self.lake.exists(self.stream.name):
-            from millstream.lake.positions import app_id
+    def _remember(self, deduper: Deduper, partition: int, start: int) -> None:
+        """Learn the ids of the records before `start`: those that are written from the stream's table, the rest from the log.
 
-            table = self.lake.table(self.stream.name)
-            landed = min(table.position(app_id(self.topic, partition)) or 0, start)
-            if landed:  # also when the log begins there: what it has removed may be repeated yet
-                preload(deduper, self.stream, table, partition, landed)
-                at = max(at, landed)
-        if at >= start:
+        Raises:
+            Truncated: Some are neither in the table nor in the log any more; the sink stands at that gap too.
+        """
+        low, written = self.log.ends(self.topic.name)[partition].low, 0
+        if self._table is not None:
+            written = min(self._table.position(app_id(self.topic, partition)) or 0, start)
+        self._written[partition] = self._awaited[partition] = written
+        if self._table is not None:
+            deduper.begin(partition, lambda low_us, high_us: self._kept(partition, low_us, high_us), at_start=written == 0)
+        else:
+            deduper.begin(partition)
+        if written >= start:
             return
-        reader = self.log.reader(self.topic.name, {partition: at})
+        if written < low:
+            raise Truncated(f'"{self.stream.name}" partition {partition}: records [{written}, {low}) left the log before they were written to the lake')
+        reader = self.log.reader(self.topic.name, {partition: written})
         try:
             while reader.position(partition) < start:
                 for piece in reader.poll(min(self.max_rows, start - reader.position(partition)), _WARM_WAIT):
@@ -263,6 +333,12 @@ class Updater:
                         self._good(Slice(piece.topic, partition, piece.start, min(piece.end, start), piece.schema_id, rows))
         finally:
             reader.close()
+
+    def _kept(self, partition: int, low_us: int, high_us: int) -> Iterable[tuple[pa.Array, Any]]:
+        """Ids that the table has of records below `_written`."""
+        assert self._table is not None
+        table: Table = self._table
+        return earlier(lambda: table, self._id, partition, self._written[partition])(low_us, high_us)
 
     # -- from events to the store
 

@@ -14,13 +14,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.errors import Transient
+from millstream.declare.errors import Full, MillstreamError, Transient
 from millstream.declare.event import EVENT_ID
 from millstream.ingest.cast import with_arrival
 from millstream.ingest.form import EventForm
 from millstream.lake.sound import UNFIT
 from millstream.log.envelope import Binding, split_appends
-from millstream.log.port import Append, Log
+from millstream.log.port import Append, Log, Range
 
 log = logging.getLogger("millstream.collector")
 Offsets = Mapping[int, int]
@@ -85,7 +85,7 @@ class Appender:
                     return
                 group, self._waiting = self._waiting, []
             try:
-                found: Mapping[str, Offsets] | BaseException = self._append(group)
+                found: Mapping[str, Offsets | BaseException] | BaseException = self._append(group)
             except BaseException as error:
                 found = error
             with self._wake:
@@ -93,16 +93,25 @@ class Appender:
                 self.bytes -= sum(ticket.bytes for ticket in group)
             self._answer(group, found)
 
-    def _append(self, group: Sequence[Ticket]) -> Mapping[str, Offsets]:
+    def _append(self, group: Sequence[Ticket]) -> Mapping[str, Offsets | BaseException]:
+        """Topic -> where its events went, or why they could not be appended; a topic that is refused costs the others nothing."""
         by_kind: dict[tuple[str, bool], list[Ticket]] = {}
         for ticket in group:
             by_kind.setdefault((ticket.binding.topic.name, ticket.replay), []).append(ticket)
         appends = [append for tickets in by_kind.values() for append in _appends(tickets)]
-        ends: dict[str, dict[int, int]] = {}
-        for written in self._written(appends) if appends else ():
-            topic = ends.setdefault(written.topic, {})
-            topic[written.partition] = max(topic.get(written.partition, 0), written.end)
-        return ends
+        try:
+            return _ends(self._written(appends)) if appends else {}
+        except Full:
+            topics = dict.fromkeys(append.topic for append in appends)
+            if len(topics) == 1:
+                raise
+        found: dict[str, Offsets | BaseException] = {}
+        for topic in topics:
+            try:
+                found |= _ends(self._log.append([append for append in appends if append.topic == topic]))
+            except MillstreamError as error:
+                found[topic] = error
+        return found
 
     def _written(self, appends: list[Append]) -> Any:
         deadline = time.monotonic() + self._retry_s
@@ -129,10 +138,19 @@ def _settle(tickets: Sequence[Ticket], found: Any) -> None:
     for ticket in tickets:
         if ticket.done.done():
             continue
-        if isinstance(found, BaseException):
-            ticket.done.set_exception(found)
+        mine = found if isinstance(found, BaseException) else found.get(ticket.binding.topic.name, {})
+        if isinstance(mine, BaseException):
+            ticket.done.set_exception(mine)
         else:
-            ticket.done.set_result(found.get(ticket.binding.topic.name, {}))
+            ticket.done.set_result(mine)
+
+
+def _ends(ranges: Sequence[Range]) -> dict[str, Offsets | BaseException]:
+    ends: dict[str, dict[int, int]] = {}
+    for written in ranges:
+        topic = ends.setdefault(written.topic, {})
+        topic[written.partition] = max(topic.get(written.partition, 0), written.end)
+    return dict(ends)
 
 
 def _appends(tickets: Sequence[Ticket]) -> list[Append]:
@@ -179,9 +197,10 @@ def _note_unfit(ticket: Ticket, start: int, stop: int) -> None:
 
 
 def _with_ids(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """An id for each event that came without one; ids sort by time, as UUID version 7 does."""
+    """An id for each event that came without one, or with an empty one; ids sort by time, as UUID version 7 does."""
     at = rows.schema.get_field_index(EVENT_ID)
     column = rows.column(at)
+    column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
     if not column.null_count:
         return rows
     head = f"{time.time_ns() // 1_000_000:012x}7{os.urandom(6).hex()}"

@@ -5,16 +5,18 @@
     Millstream-Replay: true         history: each event arrived at its own time, not now
 
 An event is its class as JSON. Beside its fields it may carry `event_id`: the same id sent again counts once everywhere after
-the log. Answers:
+the log. It is appended each time: whether it is a duplicate depends on what was kept before it, which other collectors and sources write too, so only
+the reader of the log can tell. Answers:
 
-    200  every event is durable: {"stream", "offsets": {partition: end}, "accepted", "repeated"}. All of them lie below `offsets`.
+    200  every event is durable: {"stream", "offsets": {partition: end}, "accepted", "repeated": 0}. All of them lie below `offsets`.
     207  some are; the others are in "errors": [{"index", "error": {"code", "message", "mend"}}]. Mend and send those again.
     422  none is, each for a reason of its own: {"error": {"code", "message", "mend", "errors": [...]}}
     400 401 404 405 413 415   the request as a whole is wrong; nothing was taken: {"error": {"code", "message", "mend"}}
     429 503  not now; Retry-After says when. Send the same request again, with the same ids.
 
 A field that the class does not have is refused: its value would be lost, and a misspelt optional field would silently be NULL.
-An event time more than a day ahead of the server's clock is refused (a wrong clock would carry the watermark off), in replay too.
+An event time or arrival time further ahead of the server's clock than the stream's `ahead` (a day by default) is refused, in replay too: a wrong clock
+would carry the watermark off. While the server's own clock cannot be trusted, every request gets 503 with the code "clock".
 """
 
 from __future__ import annotations
@@ -22,7 +24,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,10 +32,11 @@ from typing import Any
 
 import msgspec
 
-from millstream.declare.errors import Full, MillstreamError, Transient
-from millstream.declare.event import EVENT_ID
+from millstream.declare.duration import spell
+from millstream.declare.errors import ClockWrong, Full, MillstreamError, Transient
 from millstream.declare.stream import Stream
-from millstream.ingest.append import Appender, Offsets, Ticket
+from millstream.ingest.append import Appender, Ticket
+from millstream.ingest.doors import DoorClock, Doors, moment, quietly
 from millstream.ingest.form import UNREAD, BadEvent, EventForm, not_utf8
 from millstream.ingest.http import Receive, Refused, Scope, Send, headers_of, read_body, refuse, reply
 from millstream.log.envelope import Binding, topic_of
@@ -44,6 +46,7 @@ log = logging.getLogger("millstream.collector")
 PREFIX = "/v1/events/"
 _SPACE = b" \t\r\n"
 _FIRST = datetime(1, 1, 2, tzinfo=UTC)  # a day's room for zones
+_EPOCH, _LAST_US = datetime(1970, 1, 1, tzinfo=UTC), 253_402_300_799_999_999
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,6 @@ class Limits:
         body_bytes: Of a body, unpacked.
         event_bytes: Of one event.
         waiting_rows, waiting_bytes: Of what waits for the log.
-        ids: How many ids, of events that came with one, are remembered a stream.
-        ahead: How far an event's time may lie ahead of the clock.
         retry_s: How long an append that the log refuses for the moment is tried again.
     """
 
@@ -63,8 +64,6 @@ class Limits:
     event_bytes: int = 10_000_000
     waiting_rows: int = 200_000
     waiting_bytes: int = 128_000_000
-    ids: int = 200_000
-    ahead: timedelta = timedelta(days=1)
     retry_s: float = 5.0
 
 
@@ -74,11 +73,9 @@ class _Intake:
 
     binding: Binding
     form: EventForm
-    time: Any
-    """Gets an event's time."""
-    id: Any
-    """Gets an event's id; None when ids mean nothing to the stream."""
-    seen: OrderedDict[str, Offsets] = field(default_factory=OrderedDict)
+    door: DoorClock
+    times: Mapping[str, Any]
+    """The fields of event time and arrival time, each with what gets it of an event."""
 
 
 @dataclass
@@ -88,7 +85,6 @@ class _Taken:
     events: list[Any]
     index: Sequence[int]
     errors: dict[int, BadEvent]
-    repeated: int = 0
     offsets: dict[int, int] = field(default_factory=dict)
 
 
@@ -98,9 +94,12 @@ class Collector:
     Args:
         streams: Those with a source `ms.read.http()`, by name.
         token: What every request must bear; None for any.
+        doors: The clocks that times are held against; this machine's by default.
     """
 
-    def __init__(self, log: Log, schemas: Schemas, streams: Mapping[str, Stream[Any]], *, token: str | None = None, limits: Limits | None = None) -> None:
+    def __init__(self, log: Log, schemas: Schemas, streams: Mapping[str, Stream[Any]], *, token: str | None = None, limits: Limits | None = None,
+                 doors: Doors | None = None) -> None:  # fmt: skip
+        self._doors = doors or Doors(log)
         self._log, self._schemas, self._streams = log, schemas, streams
         self._token = None if token is None else b"Bearer " + token.encode()
         self.limits = limits or Limits()
@@ -124,10 +123,9 @@ class Collector:
             appender.close()
 
     def _intake(self, stream: Stream[Any]) -> _Intake:
-        own_id = "event_id" in stream.schema.names()
         form = EventForm(stream.schema, zoned=True, ids=True, closed=True)
-        get_id = attrgetter("event_id" if own_id else EVENT_ID) if stream.dedupe == "event_id" else None
-        return _Intake(topic_of(self._log, self._schemas, stream), form, attrgetter(stream.schema.event_time), get_id)
+        times = {name: attrgetter(name) for name in (stream.schema.event_time, stream.schema.arrival_time) if name is not None}
+        return _Intake(topic_of(self._log, self._schemas, stream), form, self._doors.of(stream), times)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -153,6 +151,8 @@ class Collector:
         if scope["method"] != "POST":
             raise Refused(405, "method", f"{scope['method']} {scope['path']} means nothing", "POST events as a JSON array, or one a line")
         body = await read_body(receive, headers, self.limits.body_bytes)
+        if intake.door.due:
+            await asyncio.to_thread(quietly, intake.door)
         taken = self._judge(intake, body)
         if taken.events:
             await self._append(intake, taken, len(body), headers.get(b"millstream-replay", b"").lower() == b"true")
@@ -176,7 +176,6 @@ class Collector:
             for partition, end in offsets.items():
                 taken.offsets[partition] = max(end, taken.offsets.get(partition, 0))
         taken.events = [event for at, event in enumerate(taken.events) if at not in ticket.wrong] if ticket.wrong else taken.events
-        self._remember(intake, taken.events, offsets)
 
     def _judge(self, intake: _Intake, body: bytes) -> _Taken:
         try:
@@ -187,20 +186,22 @@ class Collector:
         if len(body) > self.limits.event_bytes:
             self._refuse_large(taken, self._items(intake.form, body))
         self._refuse_wrong_clocks(intake, taken)
-        if intake.id is not None and intake.seen:
-            self._skip_repeated(intake, taken)
         return taken
 
     def _refuse_wrong_clocks(self, intake: _Intake, taken: _Taken) -> None:
-        latest, time, name = datetime.now(UTC) + self.limits.ahead, intake.time, intake.form.schema.event_time
-        if not taken.events or (max(map(time, taken.events)) <= latest and min(map(time, taken.events)) >= _FIRST):
-            return
+        now, ahead = intake.door.now_us(), intake.binding.stream.ahead_us
+        latest = _moment(now + ahead)
+        for name, of in intake.times.items():
+            given = [time for time in map(of, taken.events) if time is not None]
+            if not given or (max(given) <= latest and min(given) >= _FIRST):
+                continue
 
-        def why(event: Any) -> BadEvent:
-            how = f"more than {self.limits.ahead} ahead of the server's clock" if time(event) > latest else "before the year 1"
-            return BadEvent(f'event time "{name}" is {time(event).isoformat()}, {how}', "mend the sender's clock", name)
+            def why(event: Any, name: str = name, of: Any = of) -> BadEvent:
+                what = "event" if name == intake.form.schema.event_time else "arrival"
+                how = f"more than {spell(ahead)} ahead of the server's clock ({moment(now)})" if of(event) > latest else "before the year 1"
+                return BadEvent(f'{what} time "{name}" is {of(event).isoformat()}, {how}', "correct the sender's clock", name)
 
-        self._drop(taken, lambda at, event: not _FIRST <= time(event) <= latest, why)
+            self._drop(taken, lambda at, event, of=of: of(event) is not None and not _FIRST <= of(event) <= latest, why)
 
     @staticmethod
     def _whole(form: EventForm, body: bytes) -> list[Any]:
@@ -242,30 +243,6 @@ class Collector:
         taken.errors.update({taken.index[at]: why(taken.events[at]) for at in sorted(out)})
         taken.events, taken.index = [taken.events[at] for at in kept], [taken.index[at] for at in kept]
 
-    @staticmethod
-    def _skip_repeated(intake: _Intake, taken: _Taken) -> None:
-        """What was made durable under the same id before is answered from memory. A short cut: dedupe after the log is the promise."""
-        seen = intake.seen
-        known = [at for at, event in enumerate(taken.events) if intake.id(event) in seen]
-        if not known:
-            return
-        for at in known:
-            for partition, end in seen[intake.id(taken.events[at])].items():
-                taken.offsets[partition] = max(end, taken.offsets.get(partition, 0))
-        fresh = sorted(set(range(len(taken.events))).difference(known))
-        taken.events, taken.index = [taken.events[at] for at in fresh], [taken.index[at] for at in fresh]
-        taken.repeated = len(known)
-
-    def _remember(self, intake: _Intake, events: Sequence[Any], offsets: Offsets) -> None:
-        if intake.id is None:
-            return
-        seen = intake.seen
-        for name in map(intake.id, events):
-            if name is not None:
-                seen[name] = offsets
-        while len(seen) > self.limits.ids:
-            seen.popitem(last=False)
-
 
 def collector(log: Log, schemas: Schemas, streams: Mapping[str, Stream[Any]], *, token: str | None = None, limits: Limits | None = None) -> Collector:
     """A started collector."""
@@ -283,12 +260,17 @@ def _one_object(body: bytes) -> bool:
         return False
 
 
+def _moment(us: int) -> datetime:
+    """As late as a datetime can be, at most."""
+    return _EPOCH + timedelta(microseconds=min(us, _LAST_US))
+
+
 def _receipt(name: str, taken: _Taken) -> tuple[int, Mapping[str, Any]]:
     errors = [{"index": at, "error": {"code": "invalid_event", "message": str(e), "mend": e.mend}} for at, e in sorted(taken.errors.items())]
-    accepted = len(taken.events) + taken.repeated
+    accepted = len(taken.events)
     if errors and not accepted:
         raise Refused(422, "invalid_events", f"none of {len(errors)} events was taken; the first: {errors[0]['error']['message']}", taken.errors[errors[0]["index"]].mend, errors=errors)  # type: ignore[index]  # fmt: skip
-    body: dict[str, Any] = {"stream": name, "offsets": {str(p): end for p, end in sorted(taken.offsets.items())}, "accepted": accepted, "repeated": taken.repeated}  # fmt: skip
+    body: dict[str, Any] = {"stream": name, "offsets": {str(p): end for p, end in sorted(taken.offsets.items())}, "accepted": accepted, "repeated": 0}  # fmt: skip
     if errors:
         body["errors"] = errors
     return (207 if errors else 200), body
@@ -298,6 +280,8 @@ def _refusal(error: Exception) -> Refused:
     """What the log says, as an answer; what nobody foresaw is a 500 that names its class and no more."""
     if isinstance(error, Full):
         return Refused(429, "full", str(error), "send more slowly, or free disk space", retry_after_s=5)
+    if isinstance(error, ClockWrong):
+        return Refused(503, "clock", str(error), "send the same request again once the server's clock is right", retry_after_s=30)
     if isinstance(error, Transient):
         return Refused(503, "unavailable", str(error), "send the same request again", retry_after_s=1)
     log.error("the collector could not answer", exc_info=error)

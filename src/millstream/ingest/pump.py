@@ -18,6 +18,8 @@ import pyarrow as pa
 
 from millstream.declare.errors import Corrupt, MillstreamError, NotFound, Recreated
 from millstream.declare.source import Source
+from millstream.ingest.ahead import without_ahead
+from millstream.ingest.doors import DoorClock, Doors
 from millstream.ingest.port import Batch, SourceEngine
 from millstream.log.envelope import Binding, raw_appends, split_appends, topic_of
 from millstream.log.port import Log, Schemas, Writer
@@ -56,20 +58,22 @@ def split_name(source: Source, split: str) -> str:
 
 
 def pump(log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], *, until_us: int | None = None, report: Told | None = None,
-         stop: threading.Event | None = None) -> Counts:  # fmt: skip
+         stop: threading.Event | None = None, doors: Doors | None = None) -> Counts:  # fmt: skip
     """Bring everything that the sources hold now into the log.
 
     Args:
         until_us: Stop each split before its first event at or after this event time; the next call goes on there.
         report: Called as `report(bytes done, bytes in all, note)` after each step.
         stop: Ends it after the step under way.
+        doors: The clocks that times are held against; this machine's by default.
 
     Raises:
+        ClockWrong: This machine's clock cannot be trusted; nothing more was committed.
         Corrupt, Recreated, NotFound: Splits whose rest cannot be read; all others were pumped first. Raised after the last step.
         Fenced: Another process pumps the same split now.
         Full, Busy: The log takes nothing at the moment; calling again goes on where it stopped.
     """
-    counts = _Pump(log, schemas, sources, until_us, report, stop).run()
+    counts = _Pump(log, schemas, sources, until_us, report, stop, doors).run()
     if counts.failed:
         errors = list(counts.failed.values())
         if len(errors) == 1:
@@ -78,17 +82,19 @@ def pump(log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngin
     return counts
 
 
-def follow(logs: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], stop: threading.Event, *, poll_s: float = POLL_S) -> None:
+def follow(logs: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], stop: threading.Event, *, poll_s: float = POLL_S,
+           doors: Doors | None = None) -> None:  # fmt: skip
     """Pump until told to stop, looking for new splits and more of old ones every `poll_s` seconds.
 
     A split that cannot be read is said once in the log, and tried again at each look: the others go on.
 
     Raises:
-        Fenced, Full, Busy: As `pump`.
+        Fenced, Full, Busy, ClockWrong: As `pump`.
     """
     said: dict[str, str] = {}
+    doors = doors or Doors(logs)
     while not stop.is_set():
-        counts = _Pump(logs, schemas, sources, None, None, stop).run()
+        counts = _Pump(logs, schemas, sources, None, None, stop, doors).run()
         for name, error in counts.failed.items():
             if said.get(name) != str(error):
                 log.error("%s", error)
@@ -99,8 +105,9 @@ def follow(logs: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEn
 class _Split:
     """One split being read: the batch in hand, and how many of its rows are committed."""
 
-    def __init__(self, name: str, split: str, source: Source, engine: SourceEngine, binding: Binding) -> None:
+    def __init__(self, name: str, split: str, source: Source, engine: SourceEngine, binding: Binding, door: DoorClock) -> None:
         self.name, self.split, self.source, self.engine, self.binding = name, split, source, engine, binding
+        self.door = door
         self.writer: Writer | None = None
         self.batches: Iterator[Batch] = iter(())
         self.batch: Batch | None = None
@@ -111,7 +118,7 @@ class _Split:
 
     def peek(self, position: str | None) -> bool:
         """Whether there is anything to read, and the time of the first event."""
-        for batch in self.engine.read(self.split, position, 1):
+        for batch in map(self._judged, self.engine.read(self.split, position, 1)):
             if batch.rows.num_rows:
                 self.first_us = int(self._times(batch)[0])
                 return True
@@ -123,7 +130,7 @@ class _Split:
     def open(self, log: Log, max_rows: int) -> None:
         """Take the split over: fences an earlier writer, then reads its position, then the data."""
         self.writer = log.writer(self.name)
-        self.batches = self.engine.read(self.split, self.writer.position, max_rows)
+        self.batches = map(self._judged, self.engine.read(self.split, self.writer.position, max_rows))
 
     def fill(self) -> bool:
         """Have a batch in hand; False at the split's end."""
@@ -154,6 +161,13 @@ class _Split:
             self.batch = None
         return part
 
+    def _judged(self, batch: Batch) -> Batch:
+        """Records too far ahead of the clock are bad ones; decided here once, and committed with the position."""
+        self.door.refresh()
+        return without_ahead(
+            batch, self.source.into, self.door.now_us(), lambda event_id: self.engine.locate(self.split, event_id) or f"{self.split} {event_id}"
+        )
+
     def _times(self, batch: Batch) -> Any:
         return batch.rows.column(self.source.into.schema.event_time).cast(pa.int64()).to_numpy()
 
@@ -164,7 +178,8 @@ class _Split:
 
 class _Pump:
     def __init__(self, log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], until_us: int | None, report: Told | None,
-                 stop: threading.Event | None) -> None:  # fmt: skip
+                 stop: threading.Event | None, doors: Doors | None) -> None:  # fmt: skip
+        doors = doors or Doors(log)
         self.log, self.until_us, self.report, self.stop = log, until_us, report, stop
         self.counts = Counts()
         self.bytes_done = self.bytes_all = 0
@@ -173,7 +188,7 @@ class _Pump:
         positions = log.positions()
         for source, engine in sources:
             for split in engine.splits():
-                self._look(_Split(split_name(source, split), split, source, engine, bindings[source.into.name]), positions)
+                self._look(_Split(split_name(source, split), split, source, engine, bindings[source.into.name], doors.of(source.into)), positions)
         # Splits are opened when the merge comes to their first event, so a folder of a thousand days is read a few files at a time.
         self.waiting.sort(key=lambda s: s.first_us)
         self.open: list[_Split] = []

@@ -5,23 +5,25 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from datetime import timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from millstream.declare.errors import Conflict
 from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID, LATE, OFFSET, PARTITION
 from millstream.declare.stream import Stream
-from millstream.lake import scan
+from millstream.lake.aside import asides, letters, without
+from millstream.lake.culprit import named
 from millstream.lake.dead import DEAD, Quarantine
+from millstream.lake.earlier import earlier
 from millstream.lake.judge import Judged, add_extra, extra_fields, judge, table_schema
 from millstream.lake.parquet import Written
-from millstream.lake.positions import app_id, time_id
-from millstream.lake.table import LakeTable
-from millstream.log.dedupe import Deduper
+from millstream.lake.port import Table
+from millstream.lake.positions import app_id, letters_id, time_id
+from millstream.lake.ruling import Rule
+from millstream.log.dedupe import Deduper, Earlier
 from millstream.log.port import Slice, Topic
 from millstream.log.slices import joined
 
@@ -53,7 +55,11 @@ class Positions(Protocol):
     """What a batcher asks its sink."""
 
     topic: Topic
-    table: LakeTable
+
+    @property
+    def table(self) -> Table:
+        """The newest handle."""
+        ...
 
 
 @dataclass
@@ -62,7 +68,7 @@ class Batch:
 
     Attributes:
         newest_us: Newest event time of the partition so far, none taken for later than its arrival; None when nothing ever landed.
-        judged_to: Where the quarantine stood when its verdicts were read.
+        judged_to: How many commits had brought letters of the partition when its verdicts were read.
         files, letter_files: Rows and dead letters that are written already, somewhere else.
     """
 
@@ -96,19 +102,23 @@ class Batch:
     def progress(self) -> Progress:
         return Progress(self.records, self.landed, self.dead, self.duplicates, self.late)
 
-    def range(self, gap: tuple[int, int] | None) -> dict[str, Any]:
+    def range(self) -> dict[str, Any]:
         """What the commit says about it; `checksum` is CRC-32 over the landed offsets, ascending, as little-endian 64-bit integers."""
-        said: dict[str, Any] = {"start": self.start, "end": self.end, "records": self.records, "rows": self.landed, "dead": self.dead, "duplicates": self.duplicates, "late": self.late,
+        return {"start": self.start, "end": self.end, "records": self.records, "rows": self.landed, "dead": self.dead, "duplicates": self.duplicates, "late": self.late,
                                 "min_us": self.least_us, "max_us": self.most_us, "schema_ids": sorted(self.schema_ids), "checksum": self.checksum}  # fmt: skip
-        return said | ({"gap": list(gap)} if gap else {})
 
 
 class Batcher:
-    """Makes batches for one sink and remembers, per partition, what it needs of earlier ones."""
+    """Makes batches for one sink and remembers, per partition, what it needs of earlier ones.
 
-    def __init__(self, stream: Stream[Any], dead: Quarantine, positions: Positions) -> None:
+    Args:
+        folder: For ids that do not fit in memory; None: the system's folder of temporary files.
+    """
+
+    def __init__(self, stream: Stream[Any], dead: Quarantine, positions: Positions, folder: Path | None = None) -> None:
         self.stream, self.dead, self.positions = stream, dead, positions
-        self.deduper = Deduper(stream.dedupe_within_us) if stream.dedupe else None
+        self.rule = Rule.of(stream)
+        self.deduper = Deduper(stream.dedupe_within_us, folder=folder) if stream.dedupe else None
         self.ready: dict[int, Batch] = {}
         self.warm: set[int] = set()
 
@@ -119,11 +129,25 @@ class Batcher:
         if self.deduper:
             self.deduper.forget(partition)
 
+    def start_over(self) -> None:
+        """What was kept, or is dead, is not what it was: all that is remembered is void."""
+        for partition in {*self.ready, *self.warm}:
+            self.forget(partition)
+        self.dead.refresh()
+
     def landed(self, partition: int) -> None:
         """The batch made last is in the table."""
         self.ready.pop(partition, None)
+        if self.deduper:
+            self.deduper.settled(partition)
 
-    def extra(self, buffer: Mapping[int, Sequence[Slice]], table: LakeTable) -> list[pa.Field]:
+    def resume(self, partition: int, deduper: Deduper) -> None:
+        """Go on with the ids that another batcher knew where the partition's next batch begins."""
+        deduper.resume(partition, self._earlier(partition))
+        self.deduper = deduper
+        self.warm.add(partition)
+
+    def extra(self, buffer: Mapping[int, Sequence[Slice]], table: Table) -> list[pa.Field]:
         """Columns that the table still lacks: of the class, or of a newer writer."""
         have = {f.name: f.type for f in table.schema}
         seen: dict[int, pa.RecordBatch] = {piece.schema_id: piece.rows for pieces in buffer.values() for piece in pieces if piece.rows.num_rows}
@@ -132,13 +156,17 @@ class Batcher:
             add_extra(wanted, extra_fields(self.stream, rows, schema_id))
         return [f for f in wanted.values() if have.get(f.name) != f.type]
 
-    def batch(self, partition: int, start: int, pieces: Sequence[Slice], table: LakeTable) -> Batch:
+    def batch(self, partition: int, start: int, pieces: Sequence[Slice], table: Table) -> Batch:
         """The partition's batch; the one made before when nothing came in between (a commit is tried again)."""
         made = self.ready.get(partition)
         if made is None or made.end != pieces[-1].end or any(rows.schema.names != table.schema.names for rows in made.rows[:1]):
             if made is not None:
                 self.forget(partition)
-            made = self.ready[partition] = self.make(partition, start, pieces[-1].end, pieces, table)
+            try:
+                made = self.ready[partition] = self.make(partition, start, pieces[-1].end, pieces, table)
+            except BaseException:
+                self.forget(partition)  # ids of half a batch would make duplicates of their own records
+                raise
         return made
 
     def quarantine(self, batches: Mapping[int, Batch]) -> None:
@@ -150,7 +178,7 @@ class Batcher:
         topic = self.positions.topic
         if self.dead.exists:
             self.dead.refresh()
-            stale = [p for p, b in batches.items() if self.dead.position(app_id(topic, p)) != b.judged_to]
+            stale = [p for p, b in batches.items() if self.dead.position(letters_id(topic, p)) != b.judged_to]
             if stale:
                 self._void(stale)
                 raise Conflict(f'dead letters of "{self.stream.name}", partitions {stale}: another worker recorded verdicts')
@@ -159,7 +187,9 @@ class Batcher:
             return
         letters = [letter for batch in moved.values() for letter in batch.letters]
         files = [file for batch in moved.values() for file in batch.letter_files]
-        moves = {app_id(topic, p): (b.judged_to, b.end) for p, b in moved.items()}
+        stands = {p: self.dead.position(app_id(topic, p)) for p in moved}
+        moves = {app_id(topic, p): (stands[p], max(stands[p] or 0, b.end)) for p, b in moved.items()}
+        moves |= {letters_id(topic, p): (b.judged_to, (b.judged_to or 0) + 1) for p, b in moved.items()}
         said = {str(p): {"start": b.start, "end": b.end, "dead": b.buried} for p, b in moved.items()}
         try:
             self.dead.land(letters, moves, {"by": "sink", "topic": topic.uuid, "ranges": said}, files)
@@ -167,29 +197,45 @@ class Batcher:
             self._void(moved)  # landed or not: verdicts are read again
             raise
         for partition, batch in moved.items():
-            batch.letters, batch.letter_files, batch.judged_to = [], [], self.dead.position(app_id(topic, partition))
+            batch.letters, batch.letter_files, batch.judged_to = [], [], self.dead.position(letters_id(topic, partition))
 
     def _void(self, partitions: Iterable[int]) -> None:
         self.dead.refresh()
         for partition in list(partitions):
             self.forget(partition)
 
-    def make(self, partition: int, start: int, end: int, pieces: Iterable[Slice], table: LakeTable) -> Batch:
+    def make(self, partition: int, start: int, end: int, pieces: Iterable[Slice], table: Table) -> Batch:
         """The batch [start, end) out of its slices, which are taken one after the other."""
         topic = self.positions.topic
         app = app_id(topic, partition)
-        batch = Batch(partition, start, end, judged_to=self.dead.position(app), newest_us=table.position(time_id(topic, partition)))
+        batch = Batch(partition, start, end, judged_to=self.dead.position(letters_id(topic, partition)), newest_us=table.position(time_id(topic, partition)))
         if self.deduper and partition not in self.warm:
-            self._preload(partition, start, table)
+            self.deduper.begin(partition, self._earlier(partition), at_start=start == 0)
             self.warm.add(partition)
         recorded = self.dead.recorded(app, partition, start, end)
         known = {*table_schema(self.stream).names}
         extra = [f for f in table.schema if f.name not in known]
-        schema = table.schema
+        schema, set_aside = table.schema, asides(table, topic, partition)
         for piece in joined(pieces):
             batch.schema_ids.add(piece.schema_id)
-            self._take(batch, judge(self.stream, piece.rows, piece.schema_id, extra), recorded, schema)
+            if len(set_aside):
+                piece, buried = without(piece, set_aside)
+                self._bury(batch, buried, recorded)
+            if piece.rows.num_rows:
+                self._judge(batch, piece, extra, recorded, schema)
         return batch
+
+    def _judge(self, batch: Batch, piece: Slice, extra: list[pa.Field], recorded: Ints, schema: pa.Schema) -> None:
+        with named(self.stream.name, batch.partition, [piece.rows], lambda rows: judge(self.stream, rows, piece.schema_id, extra)):
+            judged = judge(self.stream, piece.rows, piece.schema_id, extra)
+        self._take(batch, judged, recorded, schema)
+
+    def _bury(self, batch: Batch, rows: pa.RecordBatch, recorded: Ints) -> None:
+        """Records that an operator set aside."""
+        batch.records, batch.dead = batch.records + rows.num_rows, batch.dead + rows.num_rows
+        rows = rows.filter(pa.array(~np.isin(rows.column(OFFSET).to_numpy(), recorded)))
+        if rows.num_rows:
+            batch.letters.append(letters(self.positions.topic.uuid, batch.partition, rows, self.rule.fingerprint))
 
     def _take(self, batch: Batch, judged: Judged, recorded: Ints, schema: pa.Schema) -> None:
         offsets = judged.rows.column(OFFSET).to_numpy()
@@ -202,7 +248,7 @@ class Batcher:
         batch.dead += len(offsets) - int(good.sum())
         rows = judged.rows if good.all() else judged.rows.filter(pa.array(good))
         if self.deduper and rows.num_rows:
-            keep = self.deduper.keep(batch.partition, self._ids(rows), _micros(rows.column(ARRIVED_AT)), rows.column(OFFSET).to_numpy())
+            keep = self.deduper.keep(batch.partition, self._ids(rows), _micros(rows.column(ARRIVED_AT)))
             if not keep.all():
                 batch.duplicates += len(keep) - int(keep.sum())
                 rows = rows.filter(pa.array(keep))
@@ -232,35 +278,18 @@ class Batcher:
         columns = {"error": pa.array([judged.errors[i] for i in at], pa.string()), "raw": pa.array([raw for raw, _ in found], pa.binary()),
                    "origin": pa.array([origin for _, origin in found], pa.string()), "topic": pa.array([self.positions.topic.uuid] * len(at), pa.string()),
                    EVENT_ID: rows.column(EVENT_ID), ARRIVED_AT: rows.column(ARRIVED_AT), PARTITION: pa.array([partition] * len(at), ENVELOPE[PARTITION]),
-                   OFFSET: rows.column(OFFSET)}  # fmt: skip
+                   OFFSET: rows.column(OFFSET), "rule": pa.array([self.rule.fingerprint] * len(at), pa.int64())}  # fmt: skip
         return pa.RecordBatch.from_arrays([columns[name] for name in DEAD.names], schema=DEAD)
 
     def _ids(self, rows: pa.RecordBatch) -> pa.Array:
-        return rows.column(EVENT_ID if self.stream.dedupe == "event_id" else str(self.stream.dedupe))
+        return rows.column(str(self.rule.id_column))
 
-    def _preload(self, partition: int, start: int, table: LakeTable) -> None:
-        """What the predecessor had kept within the window: the partition's rows, by arrival (PROTOCOL 14)."""
-        assert self.deduper is not None
-        preload(self.deduper, self.stream, table, partition, start)
+    def _earlier(self, partition: int) -> Earlier:
+        """What was kept before: the partition's rows, by the sink's newest handle."""
+        return earlier(lambda: self.positions.table, str(self.rule.id_column), partition)
 
 
 _NEVER = -(1 << 61)
-
-
-def preload(deduper: Deduper, stream: Stream[Any], table: LakeTable, partition: int, start: int) -> None:
-    """Teach a deduper the ids that a table holds of a partition below `start`, as far back as its window reaches."""
-    files = scan.candidates(table, {PARTITION: (partition, partition)})
-    newest = max((row[f"max.{ARRIVED_AT}"] for row in files if row.get(f"max.{ARRIVED_AT}")), default=None)
-    if newest is None:
-        return
-    cutoff = newest - timedelta(microseconds=stream.dedupe_within_us)
-    columns = [EVENT_ID if stream.dedupe == "event_id" else str(stream.dedupe), ARRIVED_AT, OFFSET]
-    where = (pc.field(PARTITION) == partition) & (pc.field(ARRIVED_AT) >= cutoff) & (pc.field(OFFSET) < start)
-    bounds = {PARTITION: (partition, partition), ARRIVED_AT: (cutoff, None), OFFSET: (None, start - 1)}
-    held = list(scan.scan(table, columns, bounds, where))
-    if held:
-        ids, arrived, offsets = pa.Table.from_batches(held).sort_by(OFFSET).combine_chunks().to_batches()[0].columns
-        deduper.preload(partition, ids, _micros(arrived), offsets.to_numpy())
 
 
 def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -6,7 +6,6 @@ has a tag, and after each error the log is looked through for it, before anythin
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -18,7 +17,8 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, SchemaMismatchError
 from deltalake.transaction import AddAction, RemoveAction
 
-from millstream.declare.errors import Conflict, Full, Unreachable
+from millstream.declare.errors import Conflict, Unreachable
+from millstream.declare.storage import refused
 from millstream.lake import deltalog
 from millstream.lake.patience import Patience, Unanswered, patiently
 from millstream.lake.points import reach
@@ -112,8 +112,9 @@ def mapped(table: LakeTable) -> Iterator[None]:
     except (CommitFailedError, SchemaMismatchError) as error:
         raise Conflict(f'table "{table.name}": another commit came first ({error}); open it again') from error
     except DeltaError as error:
-        if "No space left" in str(error):
-            raise Full(f'no space left to commit to table "{table.name}"') from error
+        known = refused(error, f"{table.files.root}/{table.name}", f'commit to table "{table.name}"')
+        if known is not None:
+            raise known from error
         if deltalog.newest(table.files, table.name) > table.version and table.files.size(deltalog.commit_path(table.name, table.version + 1)) is None:
             raise Conflict(f'table "{table.name}": the log behind version {table.version} has been cleaned away; open it again') from error
         raise
@@ -121,10 +122,8 @@ def mapped(table: LakeTable) -> Iterator[None]:
 
 @contextmanager
 def room(name: str) -> Iterator[None]:
-    """A full disk is something to wait for."""
+    """A full disk is something to wait for; one that cannot be written is not."""
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC or "No space left" in str(error):
-            raise Full(f'no space left for table "{name}"') from error
-        raise
+        raise refused(error, f'table "{name}"', f'write table "{name}"') or error from error

@@ -2,7 +2,8 @@
 
 Order of a batch: quarantine first, then the main table. So after a crash the quarantine may be ahead of the main table, and in that
 stretch recorded verdicts stand: an offset in quarantine is not judged again and never goes to main; any other offset that fails now is
-quarantined first (PROTOCOL 5). So each record is in exactly one of the two, whatever the batch bounds and the code's version.
+quarantined first. A batch's verdicts hold as long as no other letter of its partition came in between: commits with letters are counted, since
+one may lie behind where the quarantine stands. So each record is in exactly one of the two, whatever the batch bounds and the code's version.
 Readers look only below the main table's position.
 """
 
@@ -15,19 +16,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.errors import NotFound
 from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, PARTITION
-from millstream.lake.lake import Lake
 from millstream.lake.parquet import Written
 from millstream.lake.points import reach
-from millstream.lake.scan import scan
-from millstream.lake.table import LakeTable
+from millstream.lake.port import Table, Tables
 
 DEAD = pa.schema(
     [pa.field("error", pa.string()), pa.field("raw", pa.binary()), pa.field("origin", pa.string()), pa.field("topic", pa.string()),
-     *(pa.field(name, ENVELOPE[name]) for name in (EVENT_ID, ARRIVED_AT, PARTITION, OFFSET))]
+     *(pa.field(name, ENVELOPE[name]) for name in (EVENT_ID, ARRIVED_AT, PARTITION, OFFSET)), pa.field("rule", pa.int64())]
 )  # fmt: skip
-"""`raw` is the record as found, or as JSON when it could be read and was refused; `topic` is the topic's uuid."""
+"""`raw` is the record as found, or as JSON when it could be read and was refused; `topic` is the topic's uuid; `rule` is the fingerprint of the rule
+that it was judged by (`ruling.py`), NULL in letters of an older Millstream."""
+SET_ASIDE = "set aside by an operator"
+"""How the error of a letter begins that `millstream dead set` wrote: `judge` passes the record, and it is dead all the same."""
 
 
 def dead_name(stream: str) -> str:
@@ -38,9 +39,9 @@ def dead_name(stream: str) -> str:
 class Quarantine:
     """One topic's dead letters, as one sink sees them. Touches no file while nothing is dead."""
 
-    def __init__(self, lake: Lake, stream: str, topic: str) -> None:
+    def __init__(self, lake: Tables, stream: str, topic: str) -> None:
         self._lake, self._name, self._topic = lake, dead_name(stream), topic
-        self._table: LakeTable | None = None
+        self._table: Table | None = None
         self.refresh()
 
     @property
@@ -49,10 +50,7 @@ class Quarantine:
 
     def refresh(self) -> None:
         """See what others have quarantined."""
-        try:
-            self._table = self._lake.table(self._name)
-        except NotFound:
-            self._table = None
+        self._table = self._lake.table(self._name) if self._lake.exists(self._name) else None
 
     def position(self, app: str) -> int | None:
         """How far a partition has been judged with a dead letter in it."""
@@ -64,7 +62,7 @@ class Quarantine:
         if self._table is None or stands is None or stands <= start:
             return np.empty(0, np.int64)
         where = (pc.field("topic") == self._topic) & (pc.field(PARTITION) == partition) & (pc.field(OFFSET) >= start) & (pc.field(OFFSET) < end)
-        found = [batch.column(0).to_numpy() for batch in scan(self._table, [OFFSET], {PARTITION: (partition, partition), OFFSET: (start, end - 1)}, where)]
+        found = [batch.column(0).to_numpy() for batch in self._table.scan([OFFSET], {PARTITION: (partition, partition), OFFSET: (start, end - 1)}, where)]
         return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
 
     def land(
@@ -73,7 +71,7 @@ class Quarantine:
         """Keep these letters: one commit, with the positions checked.
 
         Args:
-            moves: App id -> (where it stood when verdicts were read, end of the batch).
+            moves: App id -> (where it stood when verdicts were read, where it stands after).
             files: More letters, written already.
 
         Raises:
@@ -81,9 +79,10 @@ class Quarantine:
         """
         if self._table is None:
             self._table = self._lake.create(self._name, DEAD)
-        txns = {app: (stood, max(stood or 0, end)) for app, (stood, end) in moves.items()}
-        self._table.check(txns)
+        if set(DEAD.names) - set(self._table.schema.names):
+            self._table = self._table.add_columns(DEAD)
+        self._table.check(moves)
         written = [*files, *self._table.write(letters)]
         reach("append.files")
-        self._table.commit([file.action() for file in written], txns=txns, metadata=metadata)
+        self._table.land(written, txns=moves, metadata=metadata)
         reach("sink.quarantined")

@@ -22,6 +22,9 @@ from millstream.lake.shown import as_json, shown
 from millstream.lake.sound import Mask, lenient, unsound, without
 from millstream.log.port import RAW_SCHEMA_ID
 
+VERSION = 2
+"""Raise it when a record may get another verdict than before; see `ruling.py`."""
+
 
 @dataclass(frozen=True)
 class Judged:

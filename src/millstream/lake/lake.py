@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,14 +12,20 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from millstream.declare.errors import Conflict, NotFound, UsageError
+from millstream.declare.storage import refused
 from millstream.declare.stream import Stream
 from millstream.lake import deltalog, parquet, pins
 from millstream.lake.commit import HOOKS_OFF, asked
 from millstream.lake.port import CanPrepare, Files
 from millstream.lake.positions import TIME
+from millstream.lake.repair import examine, repair
 from millstream.lake.table import LakeTable
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.\-]*")
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
 
 
 class Lake:
@@ -26,10 +33,11 @@ class Lake:
 
     Args:
         complete: Gives the moment (us) up to which all of a stream has landed, by the log's own clock; None where only its events tell.
+        now_us: The wall clock, in microseconds since 1970 UTC; no watermark passes it.
     """
 
-    def __init__(self, files: Files, complete: Callable[[LakeTable], int | None] = lambda table: None) -> None:
-        self.files, self._complete = files, complete
+    def __init__(self, files: Files, complete: Callable[[LakeTable], int | None] = lambda table: None, *, now_us: Callable[[], int] = _now_us) -> None:
+        self.files, self._complete, self._now_us = files, complete, now_us
 
     def names(self) -> list[str]:
         """Tables there are, sorted; those of dead letters and lineage (`x__dead`, `x__lineage`) too."""
@@ -51,18 +59,19 @@ class Lake:
             Conflict: It exists with other columns.
         """
         wanted = parquet.plain_schema(schema)
-        if not self.exists(name):
+        if not self.exists(name) or self._torn(name):
             if isinstance(self.files, CanPrepare):
                 self.files.prepare(name)
+            place = f"{self.files.root}/{name}"
             try:
                 made = asked(self.files, lambda: DeltaTable.create(
-                    f"{self.files.root}/{name}", wanted, mode="error", partition_by=list(partition_by) or None, storage_options=dict(self.files.options) or None,
+                    place, wanted, mode="error", partition_by=list(partition_by) or None, storage_options=dict(self.files.options) or None,
                     commit_properties=CommitProperties(max_commit_retries=0),  # tried again, a second creation lands as version 1, with another uuid
                     post_commithook_properties=HOOKS_OFF,
                 ))  # fmt: skip
-            except (CommitFailedError, DeltaError):
-                if not self.exists(name):
-                    raise
+            except (CommitFailedError, DeltaError, OSError) as error:
+                if isinstance(error, OSError) or not self.exists(name):
+                    raise refused(error, place, f'create table "{name}"') or error from error
             else:
                 self.files.sync(deltalog.commit_path(name, 0))
                 return LakeTable(self.files, name, made)
@@ -74,6 +83,16 @@ class Lake:
             raise Conflict(f'table "{name}" exists with other columns: {found}')
         return table
 
+    def _torn(self, name: str) -> bool:
+        """Whether a power cut has torn its creation, which is then cleared away. Nobody was told of it, and nothing stands on it."""
+        if deltalog.versions(self.files, name) != [0]:
+            return False
+        damage = examine(self.files, name)
+        if damage is None or damage.cut != 0:
+            return False
+        repair(self.files, name)
+        return not self.exists(name)
+
     def drop(self, name: str) -> None:
         """Remove the table, its versions and its pins; absent is fine."""
         self.files.remove_tree(_named(name))
@@ -83,13 +102,14 @@ class Lake:
         """Newest event time that landed, less the stream's lateness, in microseconds; None before the first row.
 
         Labels and windows up to it are ripe. It needs no scan: each commit of the sink carries it. A stream that has caught up moves it
-        by the clock, or the labels of a quiet stream would never ripen.
+        by the clock, or the labels of a quiet stream would never ripen. It never passes the wall clock: one event of 2099 that is stored does
+        not complete the labels of today. What is stored, and what `_late` is held against, stays a function of the log.
         """
         if not self.exists(stream.name):
             return None
         table = self.table(stream.name)
         newest = [at for app, at in table.txns().items() if app.startswith(TIME)]
-        return max([*newest, self._complete(table) or 0]) - stream.lateness_us if newest else None
+        return min(max([*newest, self._complete(table) or 0]), self._now_us()) - stream.lateness_us if newest else None
 
 
 def _named(name: str) -> str:

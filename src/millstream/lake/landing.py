@@ -3,30 +3,33 @@
 A batch is, per partition, a range [start, end) that begins where the stored position stood when it was read. Before every commit the sink
 checks `stored == start` for each partition; one that differs is no longer ours: its rows are dropped and it is read again from the stored
 position; the rest is committed. After any error or unknown outcome it opens the table again and does the same. It never asks whether its
-own commit landed, so it needs no other rule (DESIGN hop 3, PROTOCOL 1).
+own commit landed, so it needs no other rule.
+
+A sink also tells the log up to where it has written each partition: retention goes no further. It says so when it opens and whenever a
+position fell back, so that a table that was repaired gets its records again. And it writes under one ruling (`ruling.py`).
 """
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from millstream.declare.errors import Conflict, Corrupt, NotFound, Recreated, Transient, Truncated, UsageError
-from millstream.declare.event import PARTITION
+from millstream.declare.errors import Conflict, Fenced, NotFound, Recreated, Transient, Truncated, UsageError
 from millstream.declare.stream import Stream
-from millstream.lake import checkpoint
 from millstream.lake.batch import Batch, Batcher, Progress
+from millstream.lake.culprit import named
 from millstream.lake.dead import Quarantine
 from millstream.lake.judge import table_schema
-from millstream.lake.lake import Lake
+from millstream.lake.parquet import Written, encoded_rows
 from millstream.lake.points import reach
-from millstream.lake.positions import app_id, time_id, topics_of
-from millstream.lake.scan import holds
-from millstream.lake.table import LakeTable
+from millstream.lake.port import Table, Tables
+from millstream.lake.positions import app_id, stored, time_id, topics_of
+from millstream.lake.ruling import Rule, current, moves, told
 from millstream.log.port import Log
 
 GROUP = "sink"
@@ -54,7 +57,7 @@ class Landing(ABC):
     """One worker between a stream's topic and its table. Any number may run at once, of any kind; one a partition is what pays.
 
     Args:
-        accept_loss: Go on where the log has lost records that never landed; the gap is recorded in the commit.
+        folder: For files of its own, which do not outlive it; None: the system's folder of temporary files.
 
     Raises:
         NotFound: The stream has no topic yet.
@@ -62,16 +65,17 @@ class Landing(ABC):
         UsageError: The table forgets positions (`delta.setTransactionRetentionDuration`).
     """
 
-    def __init__(self, log: Log, lake: Lake, stream: Stream[Any], *, accept_loss: bool = False) -> None:
+    def __init__(self, log: Log, lake: Tables, stream: Stream[Any], *, folder: Path | None = None) -> None:
         topic = log.topic(stream.name)
         if topic is None:
             raise NotFound(f'stream "{stream.name}" has no topic in the log yet; nothing was ever sent')
-        self.log, self.lake, self.stream, self.topic, self.accept_loss = log, lake, stream, topic, accept_loss
-        self.table = lake.create(stream.name, table_schema(stream)) if not lake.exists(stream.name) else lake.table(stream.name)
+        self.log, self.lake, self.stream, self.topic = log, lake, stream, topic
+        self.table: Table = lake.create(stream.name, table_schema(stream)) if not lake.exists(stream.name) else lake.table(stream.name)
         self.table = self._open()
-        self.batcher = Batcher(stream, Quarantine(lake, stream.name, topic.uuid), self)
-        self.gaps: dict[int, tuple[int, int]] = {}
-        self.landed: dict[int, int] = {}
+        self.rule, self.ruling = Rule.of(stream), current(self.table, topic.uuid)
+        self.batcher = Batcher(stream, Quarantine(lake, stream.name, topic.uuid), self, folder)
+        self.marks: dict[int, int] = {}
+        self._mark({p: self.table.position(app_id(topic, p)) or 0 for p in range(topic.partitions)})
 
     # -- what a kind of sink says ----------------------------------------------------------------------------------------
 
@@ -87,45 +91,50 @@ class Landing(ABC):
     def _commit(self) -> Progress:
         """One try to land all that is held; then nothing is held. Raises Conflict, or whatever the store raises."""
 
+    def _start_over(self) -> int:
+        """Drop what is held, and all that is remembered of earlier batches; returns how many records."""
+        dropped = sum(self._give_up(partition) for partition in list(self._held()))
+        self.batcher.start_over()
+        return dropped
+
     # -- positions -------------------------------------------------------------------------------------------------------
 
-    def _open(self) -> LakeTable:
+    def _open(self) -> Table:
         """A fresh handle on the table, if it is one that positions can be trusted to."""
         table = self.table.refresh()
         if "delta.setTransactionRetentionDuration" in table.configuration:
             raise UsageError(
-                f'table "{table.name}" has delta.setTransactionRetentionDuration, which forgets positions and would land everything again; unset it'
+                f'table "{table.name}" has delta.setTransactionRetentionDuration, which forgets positions and would write everything again; unset it'
             )
         others = topics_of(table.txns()) - {self.topic.uuid}
         if others:
             raise Recreated(f'topic "{self.topic.name}" ({self.topic.uuid}) is not the one table "{table.name}" was filled from ({", ".join(sorted(others))}); '
-                            "drop the table, or name the stream anew")  # fmt: skip
+                            "drop the table, or give the stream another name")  # fmt: skip
         return table
 
     def start(self, partition: int) -> int:
         """Where the partition's next batch must begin: the stored position, or the log's beginning for one that never landed."""
-        stored = self.table.position(app_id(self.topic, partition))
-        if stored is None:
-            if holds(self.table, PARTITION, partition):
-                raise Corrupt(f'table "{self.table.name}" has rows of partition {partition} and no position for it; landing from the start would double them')
-            return 0
-        return stored
+        return stored(self.table, self.topic, partition)
 
     def _begin(self, partition: int) -> int:
         """Where to read from, after the log agreed that nothing is missing there."""
-        stored, ends = self.start(partition), self.log.ends(self.stream.name)[partition]
+        at, ends = self.start(partition), self.log.ends(self.stream.name)[partition]
         self.batcher.forget(partition)
-        self.gaps.pop(partition, None)
-        if stored > ends.high:
+        if at > ends.high:
             raise Truncated(
-                f'"{self.stream.name}" partition {partition}: the table stands at {stored}, the log ends at {ends.high}; was the log restored from an older copy?'
+                f'"{self.stream.name}" partition {partition}: the table stands at {at}, the log ends at {ends.high}; was the log restored from an older copy?'
             )
-        if stored < ends.low:
-            if not self.accept_loss:
-                raise Truncated(f'"{self.stream.name}" partition {partition}: records [{stored}, {ends.low}) left the log before they landed; '
-                                "--accept-loss goes on and records the gap")  # fmt: skip
-            self.gaps[partition] = (stored, ends.low)
-        return max(stored, ends.low)
+        if at < ends.low:
+            raise Truncated(f'"{self.stream.name}" partition {partition}: records [{at}, {ends.low}) left the log before they were written to the lake; '
+                            f"to continue without them:  millstream ingest --accept-loss {self.stream.name}")  # fmt: skip
+        if at < self.marks.get(partition, 0):
+            self._mark({partition: at})
+        return at
+
+    def _mark(self, before: Mapping[int, int]) -> None:
+        """Tell the log up to where the table has each partition."""
+        self.log.retain(self.stream.name, before=before)
+        self.marks |= before
 
     # -- committing ------------------------------------------------------------------------------------------------------
 
@@ -134,7 +143,7 @@ class Landing(ABC):
         dropped = 0
         failure: Exception | None = None
         for attempt in range(_TRIES):
-            dropped += self._let_go()
+            dropped += self._agree() + self._let_go()
             if not self._held():
                 return Progress(dropped=dropped)
             try:
@@ -158,30 +167,58 @@ class Landing(ABC):
         """Drop the partitions whose stored position is not where their batch starts."""
         return sum(self._give_up(partition) for partition, start in list(self._held().items()) if self.start(partition) != start)
 
+    def _agree(self) -> int:
+        """Write under the ruling on the handle that is committed from; returns how many records are dropped, to be judged again.
+
+        Raises:
+            Fenced: Another process writes this stream by another definition, and came later.
+        """
+        found, before = current(self.table, self.topic.uuid), self.ruling
+        if found == before:
+            return 0
+        if found.rule != self.rule.fingerprint and before.rule == self.rule.fingerprint:
+            raise Fenced(f'stream "{self.stream.name}": another process writes it by another definition of its class, id or window (ruling {found.number}); '
+                         "start this one again with the newest definition")  # fmt: skip
+        self.ruling = found
+        return self._start_over() if found.amended != before.amended else 0
+
     def _append(self, batches: Mapping[int, Batch]) -> Progress:
         """The commit itself: rows, files that are written already, and positions."""
         txns: dict[str, tuple[int | None, int]] = {}
+        number, ruled = self.ruling.number, self.ruling.rule == self.rule.fingerprint
+        metadata: dict[str, Any] = {}
+        if not ruled:
+            number += 1
+            txns |= moves(self.table, self.topic, self.rule.fingerprint, self.ruling.amended)
+            metadata["ruling"] = told(number, self.rule, self.table, self.topic, "the stream's definition")
         for partition, batch in batches.items():
             app, newest = app_id(self.topic, partition), time_id(self.topic, partition)
             txns[app] = (self.table.position(app), batch.end)
             if batch.newest_us is not None:
                 txns[newest] = (self.table.position(newest), batch.newest_us)
-        ranges = {str(p): batch.range(self.gaps.get(p)) for p, batch in batches.items()}
+        by = {"ruling": number, "rule": self.rule.fingerprint, "id": self.rule.id_column, "within_us": self.rule.within_us}
+        ranges = {str(p): {**batch.range(), **by} for p, batch in batches.items()}
         written = [file for batch in batches.values() for file in batch.files]
-        written += self.table.write([rows for batch in batches.values() for rows in batch.rows])
+        written += self._write(batches)
         reach("sink.files")
-        metadata = {"by": "sink", "topic": self.topic.uuid, "stream": self.stream.name, "ranges": ranges}
-        self.table.commit([file.action() for file in written], txns=txns, metadata=metadata)
+        metadata |= {"by": "sink", "topic": self.topic.uuid, "stream": self.stream.name, "ranges": ranges}
+        self.table.land(written, txns=txns, metadata=metadata)
         reach("sink.committed")
-        for partition, batch in batches.items():
+        self.ruling = current(self.table, self.topic.uuid)
+        for partition in batches:
             self.batcher.landed(partition)
-            self.gaps.pop(partition, None)
-            self.landed[partition] = batch.end
         return sum((batch.progress() for batch in batches.values()), Progress(commits=1))
+
+    def _write(self, batches: Mapping[int, Batch]) -> list[Written]:
+        with ExitStack() as stack:
+            for partition, batch in batches.items():
+                stack.enter_context(named(self.stream.name, partition, batch.rows, encoded_rows))
+            return self.table.write([rows for batch in batches.values() for rows in batch.rows])
 
     def _tell(self) -> None:
         """Let retention pass what landed, durably. Not told is told with the next commit."""
-        with contextlib.suppress(Transient):
-            self.log.retain(self.stream.name, before=dict(self.landed))
-            self.landed.clear()
-        checkpoint.when_overdue(self.table)
+        stands = {p: at for p in range(self.topic.partitions) if (at := self.table.position(app_id(self.topic, p))) is not None and at != self.marks.get(p)}
+        if stands:
+            with suppress(Transient):
+                self._mark(stands)
+        self.table.tend()

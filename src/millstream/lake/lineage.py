@@ -30,7 +30,8 @@ LINEAGE = pa.schema(
      pa.field(PARTITION, ENVELOPE[PARTITION]), pa.field("start", pa.int64()), pa.field("end", pa.int64()), pa.field("records", pa.int64()),
      pa.field("rows", pa.int64()), pa.field("dead", pa.int64()), pa.field("duplicates", pa.int64()), pa.field("late", pa.int64()),
      pa.field("gap_start", pa.int64()), pa.field("gap_end", pa.int64()), pa.field("min_us", pa.int64()), pa.field("max_us", pa.int64()),
-     pa.field("schema_ids", pa.list_(pa.field("element", pa.int64()))), pa.field("checksum", pa.int64())]
+     pa.field("schema_ids", pa.list_(pa.field("element", pa.int64()))), pa.field("checksum", pa.int64()), pa.field("ruling", pa.int64()),
+     pa.field("rule", pa.int64()), pa.field("id_column", pa.string()), pa.field("within_us", pa.int64())]
 )  # fmt: skip
 """`table` and `topic` are uuids: a table dropped and made again begins a lineage of its own."""
 
@@ -48,6 +49,7 @@ class Range:
         min_us: Least event time of its rows; None without rows.
         schema_ids: Under which its records were written.
         checksum: CRC-32 over the offsets of its rows, ascending, as little-endian 64-bit integers.
+        ruling, rule, id_column, within_us: By what its records were judged (`ruling.py`); 0, None where its commit does not say.
     """
 
     version: int
@@ -66,6 +68,10 @@ class Range:
     max_us: int | None = None
     schema_ids: tuple[int, ...] = ()
     checksum: int | None = None
+    ruling: int = 0
+    rule: int | None = None
+    id_column: str | None = None
+    within_us: int | None = None
 
 
 def lineage_name(stream: str) -> str:
@@ -102,7 +108,9 @@ def fold(lake: Lake, table: LakeTable) -> int:
     app = f"{APP}{table.uuid}"
     if not topics_of(table.txns()):
         return 0
-    kept = lake.create(lineage_name(table.name), LINEAGE)
+    kept = (
+        lake.table(lineage_name(table.name)).add_columns(LINEAGE) if lake.exists(lineage_name(table.name)) else lake.create(lineage_name(table.name), LINEAGE)
+    )
     stands = kept.position(app)
     done = -1 if stands is None else stands
     if done >= table.version:
@@ -120,6 +128,9 @@ def fold(lake: Lake, table: LakeTable) -> int:
         return 0
     reach("fold.appended")
     return len(found)
+
+
+_SAME = ("version", "start", "end", "topic", "at_ms", "records", "rows", "dead", "duplicates", "late", "min_us", "max_us", "checksum")
 
 
 class _Gone(Exception):
@@ -154,7 +165,8 @@ def of(commit: deltalog.Commit) -> Iterator[Range]:
         gap = said.get("gap")
         yield Range(commit.version, int(partition), said["start"], said["end"], str(commit.user.get("topic", "")), commit.at_ms,
                     said.get("records", said["rows"] + said["dead"] + said["duplicates"]), said["rows"], said["dead"], said["duplicates"], said.get("late", 0),
-                    (gap[0], gap[1]) if gap else None, said.get("min_us"), said.get("max_us"), tuple(said.get("schema_ids", ())), said.get("checksum"))  # fmt: skip
+                    (gap[0], gap[1]) if gap else None, said.get("min_us"), said.get("max_us"), tuple(said.get("schema_ids", ())), said.get("checksum"), said.get("ruling", 0),
+                    said.get("rule"), said.get("id"), said.get("within_us"))  # fmt: skip
 
 
 def folded(lake: Lake, table: LakeTable) -> int:
@@ -176,15 +188,13 @@ def _folded(lake: Lake, table: LakeTable) -> tuple[list[Range], int]:
     if stands is None:
         return [], -1
     where = (pc.field("table") == table.uuid) & (pc.field("version") <= table.version)
-    found = [_range(row) for batch in scan(kept, LINEAGE.names, {"version": (None, table.version)}, where) for row in batch.to_pylist()]
+    found = [_range(row) for batch in scan(kept, kept.schema.names, {"version": (None, table.version)}, where) for row in batch.to_pylist()]
     return found, stands
 
 
 def _range(row: Mapping[str, Any]) -> Range:
-    said = {
-        name: row[name]
-        for name in ("version", "start", "end", "topic", "at_ms", "records", "rows", "dead", "duplicates", "late", "min_us", "max_us", "checksum")
-    }
+    said = {name: row[name] for name in _SAME}
+    said |= {name: row.get(name) for name in ("rule", "id_column", "within_us")} | {"ruling": row.get("ruling") or 0}
     gap = None if row["gap_start"] is None else (row["gap_start"], row["gap_end"])
     return Range(partition=row[PARTITION], gap=gap, schema_ids=tuple(row["schema_ids"] or ()), **said)
 

@@ -110,6 +110,15 @@ def fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
+def encoded_rows(rows: pa.RecordBatch) -> None:
+    """Everything that writing these rows does, in memory alone; raises what it would."""
+    footers: list[pq.FileMetaData] = []
+    with pq.ParquetWriter(pa.BufferOutputStream(), rows.schema, use_dictionary=_dictionaries(rows.schema), column_encoding=_encodings(rows.schema),
+                          metadata_collector=footers, store_schema=False) as writer:  # fmt: skip
+        writer.write_batch(rows)
+    json.dumps(statistics(footers[0], rows.schema))
+
+
 def encoded(value: Any) -> str | None:
     """A partition value as the Delta log spells it."""
     return None if value is None else str(encode_partition_value(value))
@@ -191,7 +200,7 @@ class _Open:
         self.footers: list[pq.FileMetaData] = []
         self.file = files.create(f"{table}/{self.name}")
         self.writer = pq.ParquetWriter(self.file, schema, compression="snappy", use_dictionary=_dictionaries(schema), column_encoding=_encodings(schema),
-                                       metadata_collector=self.footers, store_schema=False)  # fmt: skip
+                                       metadata_collector=self.footers, store_schema=False, write_page_checksum=True)  # fmt: skip
 
     @property
     def size(self) -> int:

@@ -1,5 +1,6 @@
-"""Two ports of the lake.
+"""Four ports of the lake.
 
+Tables and Table: what a stream's sink, updater and proof need of the lake. `Lake` over Delta is the one that is used; the simulator has one in memory.
 Files: where the tables live. Engine: `Engine(url: str)`, the `lake` of the profile.
 Sinks: what brings streams from the log into their tables. Engine: `Engine(url: str, folder: Path)`, the `sink` of the profile.
 """
@@ -7,10 +8,10 @@ Sinks: what brings streams from the log into their tables. Engine: `Engine(url: 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import pyarrow as pa
 
@@ -19,10 +20,120 @@ if TYPE_CHECKING:
     from millstream.lake.batch import Progress
     from millstream.lake.lake import Lake
     from millstream.lake.landing import SinkLimits
+    from millstream.lake.lineage import Range
+    from millstream.lake.parquet import Written
     from millstream.log.port import Log, Schemas
 
 
 T = TypeVar("T")
+Txns: TypeAlias = Mapping[str, tuple[int | None, int]]
+"""App id -> (where it must stand now, None: nowhere; where it stands after the commit)."""
+
+
+class Table(Protocol):
+    """A handle on one version of a table: rows, and positions that move with them in one step.
+
+    What it commits, it commits from there. It moves on by its own commits and by `refresh`, never by itself.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def uuid(self) -> str:
+        """Another one when the table was dropped and made again."""
+        ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def schema(self) -> pa.Schema: ...
+
+    @property
+    def configuration(self) -> Mapping[str, str]: ...
+
+    def refresh(self) -> Table:
+        """The newest version, on a new handle; what was checked on this one must be checked again."""
+        ...
+
+    def position(self, app: str) -> int | None:
+        """Where an app id stands on this handle; None when it never committed."""
+        ...
+
+    def txns(self) -> dict[str, int]:
+        """Every app id of this version, with where it stands."""
+        ...
+
+    def check(self, txns: Txns | None) -> None:
+        """Raises Conflict when a position on this handle is not where the caller believes."""
+        ...
+
+    def write(self, batches: Iterable[pa.RecordBatch]) -> list[Written]:
+        """The rows in new, durable files that no commit names yet. Raises Full, with nothing left behind."""
+        ...
+
+    def land(self, files: Sequence[Written], *, txns: Txns, metadata: Mapping[str, Any]) -> int:
+        """Bring these files and move these positions in one durable commit from this handle; the version that holds them.
+
+        Any two commits that name one app id exclude one another, also where they leave it in its place.
+
+        Raises:
+            Conflict: Another commit of one of these app ids came first, or the columns changed. Nothing was committed.
+            Transient, OSError: Whether it was committed is not known.
+        """
+        ...
+
+    def add_columns(self, fields: Iterable[pa.Field]) -> Table:
+        """The table with these columns as well, null in every old row; those that are there are left. Raises Incompatible."""
+        ...
+
+    def scan(
+        self, columns: Sequence[str], bounds: Mapping[str, tuple[Any, Any]] | None = None, where: Any = None, *, skip: Collection[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """Batches of these columns, in order of writing.
+
+        Args:
+            bounds: Column -> (least, most), inclusive, None is open: what surely lies outside may be left out.
+            where: A pyarrow expression that rows must meet.
+            skip: Files, as `TABLE/PATH`, to leave out.
+        """
+        ...
+
+    def ranges(self) -> list[Range]:
+        """What each commit of a sink brought, up to this version, by partition and start."""
+        ...
+
+    def tend(self) -> None:
+        """Do what keeps commits cheap, when it is overdue."""
+        ...
+
+
+@runtime_checkable
+class CanInspect(Protocol):
+    """A table in files, which may be damaged."""
+
+    def inspect(self, *, deep: bool) -> Iterator[tuple[str, str]]:
+        """Files of this version that are not as they were written, by path below the table, and in which way.
+
+        Args:
+            deep: Read every page, and compare its checksum; else only that the file is there, and as long as it was.
+        """
+        ...
+
+
+class Tables(Protocol):
+    """Tables by name."""
+
+    def exists(self, name: str) -> bool: ...
+
+    def table(self, name: str) -> Table:
+        """The newest version. Raises NotFound; Corrupt when it cannot be read."""
+        ...
+
+    def create(self, name: str, schema: pa.Schema) -> Table:
+        """An empty table; one that someone else made a moment ago is returned as it is. Raises Conflict: it exists with other columns."""
+        ...
 
 
 @dataclass(frozen=True)

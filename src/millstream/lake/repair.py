@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from millstream.declare.errors import Corrupt
@@ -71,10 +71,14 @@ def examine(files: Files, name: str) -> Damage | None:
     return Damage(name, found[0] if found else None, last, tuple(torn), why)
 
 
-def repair(files: Files, name: str) -> Damage | None:
+def repair(files: Files, name: str, before_cut: Callable[[Mapping[str, int]], None] = lambda positions: None) -> Damage | None:
     """Cut off what is torn, newest first, so that a repair that dies half-way is only a shorter one.
 
     Nobody may write the table meanwhile.
+
+    Args:
+        before_cut: Called with the positions that the table falls back to, by app id, before anything is cut: whoever lets go of records that the table
+            has must hear of it first (`marks.lower`).
 
     Returns:
         What was cut off; None when the table was whole.
@@ -86,6 +90,7 @@ def repair(files: Files, name: str) -> Damage | None:
         for entry in damage.checkpoints:
             files.remove(f"{log}/{entry}")
         if damage.cut is not None:
+            before_cut(deltalog.txns(files, name, damage.cut - 1) if damage.cut else {})
             doomed = {entry: int(match[1]) for entry in files.list(log) if (match := _VERSIONED.fullmatch(entry)) and int(match[1]) >= damage.cut}
             if any(entry.endswith(".parquet") for entry in doomed):
                 files.remove(f"{log}/{_LAST}")

@@ -19,7 +19,8 @@ from millstream.lake.parquet import encoded
 from millstream.lake.points import reach
 
 if TYPE_CHECKING:
-    from millstream.lake.table import LakeTable, Rows, Txns
+    from millstream.lake.port import Txns
+    from millstream.lake.table import LakeTable, Rows
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ For verify, take-over and repair; queries belong to the compute engine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,15 +17,19 @@ from millstream.lake import parquet
 from millstream.lake.table import LakeTable
 
 
-def scan(table: LakeTable, columns: Sequence[str], bounds: Mapping[str, tuple[Any, Any]] | None = None, where: Any = None) -> Iterator[pa.RecordBatch]:
+def scan(
+    table: LakeTable, columns: Sequence[str], bounds: Mapping[str, tuple[Any, Any]] | None = None, where: Any = None, skip: Collection[str] = ()
+) -> Iterator[pa.RecordBatch]:
     """Batches of these columns, file after file in order of writing.
 
     Args:
         bounds: Column -> (least, most), inclusive: a file whose statistics lie outside is not opened. None is open.
         where: A pyarrow expression that rows must meet; it may use other columns than those returned.
+        skip: Files, as `TABLE/PATH`, to leave out.
     """
     for row in candidates(table, bounds or {}):
-        yield from _file(table, row, columns, where)
+        if f"{table.name}/{row['path']}" not in skip:
+            yield from _file(table, row, columns, where)
 
 
 def holds(table: LakeTable, column: str, value: Any) -> bool:

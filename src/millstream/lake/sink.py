@@ -7,14 +7,15 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from millstream.declare.errors import Conflict
+from millstream.declare.errors import Conflict, Damaged
 from millstream.declare.stream import Stream
 from millstream.lake.batch import Progress
-from millstream.lake.lake import Lake
 from millstream.lake.landing import GROUP, HOLES_AFTER, Landing, SinkLimits
 from millstream.lake.points import reach
+from millstream.lake.port import Tables
 from millstream.log.port import Log, Schemas, Slice
 
 _POLL_ROWS = 131_072
@@ -26,7 +27,7 @@ class Sink(Landing):
     Args:
         partitions: Read these only; None: all of them in `step` and `drain`, and what the group gives in `run`.
         member: Name in the group; unique in it.
-        accept_loss: Go on where the log has lost records that never landed; the gap is recorded in the commit.
+        folder: For ids that do not fit in memory; None: the system's folder of temporary files.
         clock: Seconds that only grow.
 
     Raises:
@@ -38,10 +39,10 @@ class Sink(Landing):
     """
 
     def __init__(
-        self, log: Log, schemas: Schemas, lake: Lake, stream: Stream[Any], *, limits: SinkLimits | None = None, partitions: Sequence[int] | None = None,
-        member: str | None = None, accept_loss: bool = False, clock: Callable[[], float] = time.monotonic,
+        self, log: Log, schemas: Schemas, lake: Tables, stream: Stream[Any], *, limits: SinkLimits | None = None, partitions: Sequence[int] | None = None,
+        member: str | None = None, folder: Path | None = None, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        super().__init__(log, lake, stream, accept_loss=accept_loss)
+        super().__init__(log, lake, stream, folder=folder)
         self.limits, self.clock = limits or SinkLimits(), clock
         self.member = member or uuid.uuid4().hex
         self.fixed = partitions is not None
@@ -59,9 +60,13 @@ class Sink(Landing):
         """Read once, waiting up to `timeout`, and commit if a limit is met.
 
         Raises:
-            Truncated, Recreated, Corrupt, Incompatible: This stream must stop; nothing of the batch was committed.
+            Truncated, Recreated, Corrupt, Incompatible, Fenced: This stream must stop; nothing of the batch was committed.
         """
-        self._read(timeout)
+        try:
+            self._read(timeout)
+        except Damaged:
+            self._land()  # what lies before it, and in other partitions
+            raise
         return self._land() if self._due() else Progress()
 
     def drain(self, report: Callable[..., None] | None = None) -> Progress:
@@ -74,7 +79,11 @@ class Sink(Landing):
         todo = sum(max(0, end - self.reader.position(p)) for p, end in ends.items())
         landed = Progress()
         while any(self.reader.position(p) < end for p, end in ends.items()):
-            self._read(timedelta(milliseconds=200))
+            try:
+                self._read(timedelta(milliseconds=200))
+            except Damaged:
+                self._land()
+                raise
             if self._full():
                 landed += self._land()
             if report:
@@ -152,15 +161,12 @@ class Sink(Landing):
     # -- committing ------------------------------------------------------------------------------------------------------
 
     def _held(self) -> dict[int, int]:
-        return {partition: self._starts(partition) for partition in self.buffer}
+        return {partition: pieces[0].start for partition, pieces in self.buffer.items()}
 
     def _give_up(self, partition: int) -> int:
         dropped = self._forget(partition)
         self.reader.seek(partition, self._begin(partition))
         return dropped
-
-    def _starts(self, partition: int) -> int:
-        return self.gaps[partition][0] if partition in self.gaps else self.buffer[partition][0].start
 
     def _commit(self) -> Progress:
         extra = self.batcher.extra(self.buffer, self.table)
@@ -169,7 +175,7 @@ class Sink(Landing):
             reach("sink.schema")
             if self._let_go() or not self.buffer:
                 raise Conflict("another sink landed while a column was added")
-        batches = {p: self.batcher.batch(p, self._starts(p), pieces, self.table) for p, pieces in sorted(self.buffer.items())}
+        batches = {p: self.batcher.batch(p, pieces[0].start, pieces, self.table) for p, pieces in sorted(self.buffer.items())}
         self.batcher.quarantine(batches)
         landed = self._append(batches)
         self._clear()

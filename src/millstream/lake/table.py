@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -25,10 +25,11 @@ from millstream.declare.errors import Conflict, Corrupt, Incompatible, NotFound,
 from millstream.lake import deltalog, parquet, pins
 from millstream.lake.commit import HOOKS_OFF, ONCE, Commit, asked, room
 from millstream.lake.points import reach
-from millstream.lake.port import Files, Snapshot
+from millstream.lake.port import Files, Snapshot, Txns
 
-Txns: TypeAlias = Mapping[str, tuple[int | None, int]]
-"""App id -> (where it must stand now, None: nowhere; where it stands after the commit)."""
+if TYPE_CHECKING:
+    from millstream.lake.lineage import Range
+
 Rows: TypeAlias = Iterable[pa.RecordBatch] | pa.Table | pa.RecordBatchReader  # type: ignore[valid-type,unused-ignore]
 REWRITE = "millstream-rewrite"
 """The app id that every commit which takes files away moves on. delta-rs accepts a commit that removes a file which an earlier one removed already
@@ -203,6 +204,26 @@ class LakeTable:
             return None
         return self.added(since)
 
+    def scan(
+        self, columns: Sequence[str], bounds: Mapping[str, tuple[Any, Any]] | None = None, where: Any = None, *, skip: Collection[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """Batches of these columns, file after file in order of writing; see `scan.scan`."""
+        from millstream.lake.scan import scan
+
+        return scan(self, columns, bounds, where, skip)
+
+    def inspect(self, *, deep: bool) -> Iterator[tuple[str, str]]:
+        """Files of this version that are not as they were written, and in which way; see `inspect.inspect`."""
+        from millstream.lake.inspect import inspect
+
+        return inspect(self, deep=deep)
+
+    def ranges(self) -> list[Range]:
+        """What each commit of a sink brought, up to this version, by partition and start."""
+        from millstream.lake.lineage import ranges
+
+        return ranges(self)
+
     # -- writing ---------------------------------------------------------------------------------------------------------
 
     def append(self, batches: Rows, *, txns: Txns | None = None, metadata: Mapping[str, Any] | None = None) -> int:
@@ -302,6 +323,16 @@ class LakeTable:
         """The rows in new, synced files that no commit names yet. Raises Full, with nothing left behind."""
         with room(self.name):
             return parquet.write(self.files, self.name, self.schema, rows_of(batches), self.partition_by)
+
+    def land(self, files: Sequence[parquet.Written], *, txns: Txns, metadata: Mapping[str, Any]) -> int:
+        """Commit these files and positions from this handle; see `append`."""
+        return self.commit([file.action() for file in files], txns=txns, metadata=metadata)
+
+    def tend(self) -> None:
+        """A table that nobody maintains must not get slower for ever."""
+        from millstream.lake.checkpoint import when_overdue
+
+        when_overdue(self)
 
     def commit(
         self, actions: list[AddAction | RemoveAction], *, txns: Txns | None = None, metadata: Mapping[str, Any] | None = None,

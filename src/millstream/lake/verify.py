@@ -1,17 +1,16 @@
-"""Proof that a stream's table holds each record of the log once: recomputed from rows, quarantine, ranges and positions.
+"""Proof that a stream's table holds each record of the log once: recomputed from the log, rows, dead letters, ranges and positions.
 
 Per partition: the ranges of all commits chain from the beginning to the stored position; each range's rows are those that its commit
-counted and checksummed; no offset is twice in the table, in the quarantine, or in both; no id repeats within the dedupe window, by the
-same function that the sink used (`log/dedupe.py`), over the table's rows.
+counted and checksummed; no offset is twice in the table, in the dead letters, or in both; no two rows of one id lie within the window, each
+range by the id column and window that its commit names (`tally.py`). What the log still holds is judged again (`recheck.py`).
 
-One pass over four columns. While a partition's rows lie in the order of its log, as sink and compaction write them, only counters are
-held; a partition that is out of order is read again and sorted in memory.
+One pass over four columns, and one over the log. While a partition's rows lie in the order of its log, as sink and compaction write them,
+only counters are held; a partition that is out of order is read again and sorted in memory.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,22 +18,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.errors import NotFound
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET, PARTITION
+from millstream.declare.errors import NotFound, Truncated
+from millstream.declare.event import ARRIVED_AT, OFFSET, PARTITION
 from millstream.declare.stream import Stream
-from millstream.lake.dead import dead_name
-from millstream.lake.lake import Lake
-from millstream.lake.lineage import Range, ranges
+from millstream.lake.dead import SET_ASIDE, dead_name
+from millstream.lake.port import CanInspect, Table, Tables
 from millstream.lake.positions import app_id
-from millstream.lake.scan import scan
-from millstream.lake.table import LakeTable
-from millstream.log.dedupe import Deduper
+from millstream.lake.recheck import Rechecked, recheck
+from millstream.lake.ruling import Rule
+from millstream.lake.tally import MOST, Finding, Ints, Part, Tally
 from millstream.log.port import Ends, Log
-
-MOST = 1_000
-"""Findings of one kind that a report names."""
-Finding = dict[str, Any]
-Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -46,8 +39,12 @@ class Report:
         records: Read from the log, by the commits' own count: rows + dead + duplicates when all is well.
         gaps: Offsets [start, end) that no commit covers; `recorded` when `--accept-loss` said so, which is reported and no fault.
         overlaps: Offsets that two commits cover.
-        doubles: An offset more than once in the table or in the quarantine, or in both places; an id again within the dedupe window.
-        torn: Ranges whose rows or dead letters are not those that the commit counted, rows outside every range, a position past the log's end.
+        doubles: An offset more than once in the table or in the dead letters, or in both places; an id again within the window.
+        torn: Ranges whose rows or dead letters are not those that the commit counted, rows outside every range, a position past the log's end,
+            files that are missing or damaged.
+        verdicts: Records in the log whose verdict is another than what became of them.
+        recomputed: Records of the log that were judged again.
+        not_recomputed: Offsets in the log that were not: another definition of the stream judged them, or the log is damaged there.
     """
 
     stream: str
@@ -60,14 +57,34 @@ class Report:
     overlaps: list[Finding] = field(default_factory=list)
     doubles: list[Finding] = field(default_factory=list)
     torn: list[Finding] = field(default_factory=list)
+    verdicts: list[Finding] = field(default_factory=list)
+    recomputed: int = 0
+    not_recomputed: int = 0
 
     @property
     def ok(self) -> bool:
-        return not (self.overlaps or self.doubles or self.torn or any(not gap["recorded"] for gap in self.gaps))
+        return not (self.overlaps or self.doubles or self.torn or self.verdicts or any(not gap["recorded"] for gap in self.gaps))
+
+    def words(self) -> list[str]:
+        """What is wrong, a sentence each."""
+        return [
+            *(f"partition {g['partition']}: no commit brought offsets [{g['start']}, {g['end']})" for g in self.gaps if not g["recorded"]),
+            *(f"partition {o['partition']}: two commits brought offsets [{o['start']}, {o['end']})" for o in self.overlaps),
+            *(
+                f"partition {d['partition']}, offset {d['offset']} is there twice ({d['where']})" + (f": id {d['id']}" if "id" in d else "")
+                for d in self.doubles
+            ),
+            *(t["why"] if "start" not in t else f"partition {t['partition']}, offsets [{t['start']}, {t['end']}): {t['why']}" for t in self.torn),
+            *(f"partition {v['partition']}, offset {v['offset']} is a {v['found']} and should be a {v['right']}: {v['why']}" for v in self.verdicts),
+        ]
 
 
-def verify(lake: Lake, log: Log, stream: Stream[Any]) -> Report:
+def verify(lake: Tables, log: Log, stream: Stream[Any], *, deep: bool = False, report: Callable[[int, int], None] = lambda done, total: None) -> Report:
     """Prove the newest version of a stream's table; sinks may run meanwhile.
+
+    Args:
+        deep: Read every page of every file, and check its checksum.
+        report: Called with (records of the log judged again, records to judge).
 
     Raises:
         NotFound: The stream has no topic.
@@ -76,152 +93,76 @@ def verify(lake: Lake, log: Log, stream: Stream[Any]) -> Report:
     if topic is None:
         raise NotFound(f'stream "{stream.name}" has no topic in the log; nothing was ever sent')
     if not lake.exists(stream.name):
-        return Report(stream.name)
+        gone = {p: end.low for p, end in log.ends(stream.name).items() if end.low}
+        return Report(stream.name, gaps=[{"partition": p, "start": 0, "end": low, "recorded": False, "version": None} for p, low in gone.items()])
     table = lake.table(stream.name)
     ends = log.ends(stream.name)  # after the table: what the table has read cannot lie past these
-    said = [r for r in ranges(table) if r.topic == topic.uuid]
-    parts = {p: _Part(p, [r for r in said if r.partition == p], table.position(app_id(topic, p)) or 0) for p in range(topic.partitions)}
-    for partition, letters in _letters(lake, stream, topic.uuid).items():
+    said = [r for r in table.ranges() if r.topic == topic.uuid]
+    parts = {p: Part(p, [r for r in said if r.partition == p], table.position(app_id(topic, p)) or 0) for p in range(topic.partitions)}
+    broken = _broken(lake, table, stream, deep)
+    for partition, (letters, aside) in _letters(lake, stream, topic.uuid, broken).items():
         if partition in parts:
-            parts[partition].bury(letters)
-    rows, strange = _count(table, stream, parts)
+            parts[partition].bury(letters, aside)
+    rows, strange = _count(table, parts, broken)
     found = [part.findings(ends.get(p)) for p, part in parts.items()]
+    torn = {"torn": [*({"why": f"file {path} {why}"} for path, why in broken.items()), *strange]}
+    again = [] if broken else _again(log, table, stream, parts, ends, report)
     return Report(
         stream.name, table.version, sum(r.records for r in said), rows, sum(len(part.dead) for part in parts.values()), sum(r.duplicates for r in said),
-        *(_most(one.get(kind, []) for one in [*found, {"torn": strange}]) for kind in ("gaps", "overlaps", "doubles", "torn")),
+        **{kind: _most([one.get(kind, []) for one in [*found, torn]]) for kind in ("gaps", "overlaps", "doubles", "torn")},
+        verdicts=_most([one.wrong for one in again]), recomputed=sum(one.records for one in again), not_recomputed=sum(one.skipped for one in again),
     )  # fmt: skip
 
 
-def _most(found: Iterator[list[Finding]] | Sequence[list[Finding]]) -> list[Finding]:
+def _most(found: Sequence[list[Finding]]) -> list[Finding]:
     return [one for some in found for one in some][:MOST]
 
 
-class _Part:
-    """One partition: what its commits said, and what is there."""
-
-    def __init__(self, partition: int, said: Sequence[Range], stored: int) -> None:
-        self.partition, self.said, self.stored = partition, said, stored
-        self.starts, self.ends = np.array([r.start for r in said], np.int64), np.array([r.end for r in said], np.int64)
-        self.dead: Ints = np.empty(0, np.int64)
-        self.dead_twice: Ints = np.empty(0, np.int64)
-        self.tally = _Tally(self, None)
-
-    def bury(self, offsets: Ints) -> None:
-        """Its dead letters; verdicts ahead of the table are not in force yet."""
-        self.dead, times = np.unique(offsets[offsets < self.stored], return_counts=True)
-        self.dead_twice = self.dead[times > 1]
-
-    def which(self, offsets: Ints) -> Ints:
-        """The index of the range that each offset lies in, -1 for none. Where ranges overlap it is the last that begins."""
-        at = np.searchsorted(self.starts, offsets, side="right") - 1
-        at[at >= 0] = np.where(offsets[at >= 0] < self.ends[at[at >= 0]], at[at >= 0], -1)
-        return at
-
-    def findings(self, ends: Ends | None) -> Mapping[str, list[Finding]]:
-        """All that is wrong with it, by kind."""
-        gaps, overlaps = self._chain()
-        doubles = [*self.tally.doubles, *({"partition": self.partition, "offset": at, "where": "quarantine"} for at in self.dead_twice.tolist())]
-        torn = [*self.tally.torn, *self._torn()]
-        if ends is not None and self.stored > ends.high:
-            torn.append({"partition": self.partition, "start": ends.high, "end": self.stored, "why": "the table stands past the log's end"})
-        return {"gaps": gaps, "overlaps": overlaps, "doubles": doubles, "torn": torn}
-
-    def _chain(self) -> tuple[list[Finding], list[Finding]]:
-        """Where ranges do not follow one another from the beginning to the stored position."""
-        gaps: list[Finding] = []
-        overlaps: list[Finding] = []
-        at = 0
-        for r in self.said:
-            if r.start > at:
-                gaps.append({"partition": self.partition, "start": at, "end": r.start, "recorded": False, "version": r.version})
-            elif r.start < at:
-                overlaps.append({"partition": self.partition, "start": r.start, "end": min(at, r.end), "version": r.version})
-            if r.gap is not None:
-                gaps.append({"partition": self.partition, "start": r.gap[0], "end": r.gap[1], "recorded": True, "version": r.version})
-            at = max(at, r.end)
-        if at < self.stored:
-            gaps.append({"partition": self.partition, "start": at, "end": self.stored, "recorded": False, "version": None})
-        elif at > self.stored:
-            overlaps.append({"partition": self.partition, "start": self.stored, "end": at, "version": None})
-        return gaps, overlaps
-
-    def _torn(self) -> Iterator[Finding]:
-        at = self.which(self.dead)
-        letters = np.bincount(at[at >= 0], minlength=len(self.said)).tolist()
-        for offset in self.dead[at < 0].tolist():
-            yield {"partition": self.partition, "start": offset, "end": offset + 1, "why": "a dead letter that no commit counted"}
-        for i, r in enumerate(self.said):
-            rows, checksum = self.tally.rows[i], self.tally.checksums[i]
-            where = {"partition": self.partition, "start": r.start, "end": r.end, "version": r.version}
-            if rows != r.rows:
-                yield {**where, "said": r.rows, "found": rows, "why": "rows are missing" if rows < r.rows else "there are more rows"}
-            elif r.checksum is not None and checksum != r.checksum:
-                yield {**where, "said": r.rows, "found": rows, "why": "the rows are at other offsets"}
-            if letters[i] != r.dead:
-                yield {**where, "said": r.dead, "found": letters[i], "why": "the dead letters are others"}
-            if r.records != r.rows + r.dead + r.duplicates:
-                yield {**where, "said": r.records, "found": r.rows + r.dead + r.duplicates, "why": "records read and records accounted for differ"}
+def _broken(lake: Tables, table: Table, stream: Stream[Any], deep: bool) -> dict[str, str]:
+    """File of the table or its dead letters -> what is wrong with it."""
+    tables = [table, *([lake.table(dead_name(stream.name))] if lake.exists(dead_name(stream.name)) else [])]
+    return {f"{one.name}/{path}": why for one in tables if isinstance(one, CanInspect) for path, why in one.inspect(deep=deep)}
 
 
-class _Tally:
-    """What a partition's rows add up to, taken in the order of the log."""
+def _again(
+    log: Log, table: Table, stream: Stream[Any], parts: Mapping[int, Part], ends: Mapping[int, Ends], report: Callable[[int, int], None]
+) -> list[Rechecked]:
+    """Every partition judged again. Retention may pass meanwhile: then from the log's new start on."""
+    total, done, made = sum(max(0, part.stored - ends[p].low) for p, part in parts.items()), [0], []
 
-    def __init__(self, part: _Part, deduper: Deduper | None) -> None:
-        self.part, self.deduper = part, deduper
-        self.rows, self.checksums = [0] * len(part.said), [0] * len(part.said)
-        self.doubles: list[Finding] = []
-        self.torn: list[Finding] = []
-        self.last = -1
-        self.in_order = True
+    def count(records: int) -> None:
+        done[0] += records
+        report(done[0], total)
 
-    def take(self, offsets: Ints, arrived_us: Ints, ids: pa.Array | None) -> None:
-        """Rows that follow those taken before; the same offset again is a double, a lower one ends the tally."""
-        steps = np.diff(offsets, prepend=self.last)
-        if (steps < 0).any():
-            self.in_order = False
-            return
-        self._double(offsets[steps == 0], "table")
-        if len(self.part.dead):
-            self._double(offsets[np.isin(offsets, self.part.dead)], "table and quarantine")
-        self._range(offsets)
-        if self.deduper is not None and ids is not None:
-            again = np.flatnonzero(~self.deduper.keep(self.part.partition, ids, arrived_us) & (steps > 0))
-            for at in again[:MOST].tolist():
-                self.doubles.append({"partition": self.part.partition, "offset": int(offsets[at]), "where": "table", "id": str(ids[at].as_py())})
-        self.last = int(offsets[-1])
-
-    def _double(self, offsets: Ints, where: str) -> None:
-        self.doubles += [{"partition": self.part.partition, "offset": at, "where": where} for at in offsets[:MOST].tolist()]
-
-    def _range(self, offsets: Ints) -> None:
-        which = self.part.which(offsets)
-        cuts = (np.flatnonzero(np.diff(which)) + 1).tolist()
-        for a, b in zip([0, *cuts], [*cuts, len(which)], strict=True):
-            at = int(which[a])
-            if at < 0:
-                self.torn.append(
-                    {"partition": self.part.partition, "start": int(offsets[a]), "end": int(offsets[b - 1]) + 1, "why": f"{b - a} rows that no commit brought"}
-                )
-            else:
-                self.rows[at] += b - a
-                self.checksums[at] = zlib.crc32(offsets[a:b].astype("<i8").tobytes(), self.checksums[at])
+    for partition, part in parts.items():
+        low = ends[partition].low
+        while True:
+            try:
+                made.append(recheck(log, table, stream, part, low, count))
+                break
+            except Truncated:
+                now = log.ends(stream.name)[partition].low
+                if now <= low:
+                    raise
+                low = now
+    return made
 
 
-def _count(table: LakeTable, stream: Stream[Any], parts: Mapping[int, _Part]) -> tuple[int, list[Finding]]:
-    """Tally every row; returns how many there are, and those of no partition of the topic."""
-    id_column = (EVENT_ID if stream.dedupe == "event_id" else stream.dedupe) if stream.dedupe else None
-    columns = list(dict.fromkeys([PARTITION, OFFSET, ARRIVED_AT, *([id_column] if id_column else [])]))
+def _count(table: Table, parts: Mapping[int, Part], broken: Mapping[str, str]) -> tuple[int, list[Finding]]:
+    """Tally every row; returns how many there are, and those of no partition of the topic. Files that are broken are left out."""
+    ids = {r.id_column for part in parts.values() for r in part.said if r.id_column is not None}
+    columns = [PARTITION, OFFSET, ARRIVED_AT, *sorted(ids.intersection(table.schema.names) - {PARTITION, OFFSET, ARRIVED_AT})]
 
-    def begin(part: _Part) -> None:
-        part.tally = _Tally(part, Deduper(stream.dedupe_within_us) if id_column else None)
+    def begin(part: Part) -> None:
+        part.tally = Tally(part, None if broken else table)
 
-    def take(part: _Part, rows: pa.RecordBatch) -> None:
-        part.tally.take(rows.column(OFFSET).to_numpy(), _micros(rows.column(ARRIVED_AT)), rows.column(id_column) if id_column else None)
+    def take(part: Part, rows: pa.RecordBatch) -> None:
+        part.tally.take(rows, rows.column(OFFSET).to_numpy(), _micros(rows.column(ARRIVED_AT)))
 
     for part in parts.values():
         begin(part)
     total, strange = 0, dict[int, int]()
-    for batch in scan(table, columns):
+    for batch in table.scan(columns, skip=frozenset(broken)):
         total += batch.num_rows
         for partition, rows in _by_partition(batch):
             if partition not in parts:
@@ -231,23 +172,26 @@ def _count(table: LakeTable, stream: Stream[Any], parts: Mapping[int, _Part]) ->
     for part in parts.values():
         if not part.tally.in_order:
             begin(part)
-            held = scan(table, columns, {PARTITION: (part.partition, part.partition)}, pc.field(PARTITION) == part.partition)
+            held = table.scan(columns, {PARTITION: (part.partition, part.partition)}, pc.field(PARTITION) == part.partition, skip=frozenset(broken))
             for rows in pa.Table.from_batches(held).sort_by(OFFSET).to_batches(max_chunksize=1 << 20):
                 take(part, rows)
     return total, [{"partition": p, "start": 0, "end": 0, "why": f"{rows} rows of a partition that the topic does not have"} for p, rows in strange.items()]
 
 
-def _letters(lake: Lake, stream: Stream[Any], topic: str) -> dict[int, Ints]:
-    """Offsets of the topic's dead letters, by partition."""
-    try:
-        table = lake.table(dead_name(stream.name))
-    except NotFound:
+def _letters(lake: Tables, stream: Stream[Any], topic: str, broken: Mapping[str, str]) -> dict[int, tuple[Ints, Ints]]:
+    """Offsets of the topic's dead letters, by partition, and those of them whose recorded verdict stands: an operator's, or an older definition's."""
+    if not lake.exists(dead_name(stream.name)):
         return {}
-    found: dict[int, list[Ints]] = {}
-    for batch in scan(table, [PARTITION, OFFSET], where=pc.field("topic") == topic):
+    found: dict[int, list[tuple[Ints, Ints]]] = {}
+    table = lake.table(dead_name(stream.name))
+    rule, judged = Rule.of(stream).fingerprint, "rule" in table.schema.names
+    for batch in table.scan([PARTITION, OFFSET, "error", *(["rule"] if judged else [])], where=pc.field("topic") == topic, skip=frozenset(broken)):
         for partition, rows in _by_partition(batch):
-            found.setdefault(partition, []).append(rows.column(OFFSET).to_numpy())
-    return {partition: np.concatenate(pieces) for partition, pieces in found.items()}
+            stands = pc.fill_null(pc.starts_with(rows.column("error"), SET_ASIDE), False)
+            other = pc.fill_null(pc.not_equal(rows.column("rule"), rule), True) if judged else pa.array([True] * rows.num_rows)
+            aside = rows.filter(pc.or_(stands, other))
+            found.setdefault(partition, []).append((rows.column(OFFSET).to_numpy(), aside.column(OFFSET).to_numpy()))
+    return {partition: (np.concatenate([of for of, _ in pieces]), np.concatenate([aside for _, aside in pieces])) for partition, pieces in found.items()}
 
 
 def _by_partition(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:

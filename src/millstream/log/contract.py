@@ -103,11 +103,24 @@ class LogContract:
         assert log.create("t", partitions=2).uuid != first.uuid
         assert numbers(log.reader("t", {0: 0, 1: 0}).poll(10, NOW)) == []
 
+    def test_the_newest_append_is_known_by_the_logs_own_stamp(self, log: Log, schema_id: int) -> None:
+        log.create("t", partitions=2)
+        assert log.newest("t") is None
+        before = time.time_ns() // 1_000_000 * 1_000
+        log.append([Append("t", 1, schema_id, rows(1, arrived=datetime(2099, 1, 1, tzinfo=UTC)))])
+        first = log.newest("t")
+        assert first is not None and before <= first <= time.time_ns() // 1000, "an arrival that history brings along is no append"
+        log.append([Append("t", 0, schema_id, rows(2, arrived=datetime(2013, 1, 1, tzinfo=UTC)))])
+        second = self.again(log).newest("t")
+        assert second is not None and first <= second <= time.time_ns() // 1000
+
     def test_what_is_not_there(self, log: Log) -> None:
         with pytest.raises(NotFound):
             log.reader("nothing", {0: 0})
         with pytest.raises(NotFound):
             log.ends("nothing")
+        with pytest.raises(NotFound):
+            log.newest("nothing")
         assert log.position("nobody") is None and dict(log.positions()) == {}
 
     # records
@@ -360,6 +373,25 @@ class LogContract:
         writer.commit([Append("t", 0, schema_id, rows(3))], "3")
         found = [offset for piece in read(log.reader("t", {0: 0}), 3) for offset in piece.rows.column(OFFSET).to_pylist()]
         assert found == [0, 1, 2] and log.ends("t")[0].high == 3
+
+    @promise("retention that waits for the slowest reader")
+    def test_what_nobody_has_is_kept(self, log: Log, schema_id: int) -> None:
+        """The lake is a reader from the moment that the topic exists; a mark that moves back keeps what is still there."""
+        log.create("t", partitions=2, retention=timedelta(milliseconds=1))
+        for partition in (0, 1):
+            for n in range(4):
+                log.append([Append("t", partition, schema_id, rows(*range(n * 1000, n * 1000 + 1000)))])
+        time.sleep(0.01)
+        log.maintain()
+        assert [end.low for end in log.ends("t").values()] == [0, 0]
+        log.retain("t", before={0: 3_000})
+        log.retain("t", before={0: 1_000})
+        log.maintain()
+        assert [end.low for end in log.ends("t").values()] == [1_000, 0]
+        log.retain("t", before={0: 3_000}, reader="other")
+        log.retain("t", before={}, reader="lake")
+        log.maintain()
+        assert [end.low for end in log.ends("t").values()] == [1_000, 0], "a lake without a mark has nothing"
 
     @promise("retention that waits for the slowest reader")
     def test_retention_waits_for_the_slowest_reader(self, log: Log, schema_id: int) -> None:

@@ -1,80 +1,126 @@
-"""Which records repeat an earlier one: a pure function of the log's order.
+"""Which records repeat an earlier one: a pure function of the log.
 
-A record is a duplicate when its id was kept at a lower offset of the same partition no longer than the window ago, by the
-partition's clock: the largest arrival time seen so far. Batch bounds and restarts change nothing. Sink, feature updater and
-`verify` all use it.
+Per partition, in offset order: a record with an id is a duplicate if and only if a record that was KEPT at a lower offset of the partition
+has the same id, and the arrivals of the two lie no further apart than the window, whichever came first by its clock. Dead letters and
+duplicates keep nothing. A NULL or empty id is none. By induction over the offset this is defined for any order of arrivals, for chains, and
+for clocks that run backwards; batches, restarts and readers do not appear in it.
+
+Kept arrivals of one id lie more than a window apart. Sink, feature updater, bandit and `verify` all use this one.
 """
 
 from __future__ import annotations
 
+import secrets
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as is_
 
-from millstream.log.hashing import U64, hashes
+from millstream.log.hashing import U64
+from millstream.log.kept import KeptIds
 
-_RUNS = 6
-NEVER = -(1 << 62)
+MEMORY_BYTES = 64 << 20
+"""Of ids that are held in memory, over all partitions, before they go to files."""
+EVER, NEVER = -(1 << 62), 1 << 62
+"""Arrivals before and after all others."""
+_EPOCHS = 32
+_AT_MOST = 8
+"""Stretches of arrivals that one batch asks for; those that lie closest become one."""
+_MARGIN_US = 3_600_000_000
+_SEEDS = secrets.randbits(63), secrets.randbits(63)
+"""Of this process: nobody can choose ids that look alike to it."""
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-
-
-@dataclass
-class _Run:
-    """Ids kept, sorted by their first hash; the second tells apart what the first does not."""
-
-    first: U64
-    second: U64
-    clock: Ints
+Earlier: TypeAlias = Callable[[int, int], Iterable[tuple[pa.Array, Ints]]]
+"""`earlier(low_us, high_us)`: ids and arrivals (microseconds) of the records kept before the reader began, with `low_us <= arrival < high_us`."""
 
 
 @dataclass
 class _Memory:
-    clock: int = NEVER
-    runs: list[_Run] = field(default_factory=list)
+    """What is known of one partition.
+
+    Attributes:
+        covered: Stretches [low, high) of arrivals, ascending and apart: every id that was kept in one of them is in `kept`. So are all that were kept
+            since the reader began; the others are with `earlier`.
+        needed: The least arrival that batches asked for, of each of the last epochs; the newest epoch last.
+    """
+
+    kept: KeptIds
+    earlier: Earlier | None = None
+    covered: list[tuple[int, int]] = field(default_factory=list)
+    needed: deque[int] = field(default_factory=lambda: deque([NEVER], maxlen=_EPOCHS))
 
 
 class Deduper:
-    """Remembers ids by partition, as long as the window asks: 24 bytes an id."""
+    """Decides, partition by partition, in the log's order.
 
-    def __init__(self, within_us: int) -> None:
-        self._within = within_us
+    Args:
+        within_us: The window, microseconds.
+        folder: For ids that do not fit in memory; None: the system's folder of temporary files.
+        memory_bytes: Bound of the ids held in memory; their filters, 1.25 bytes an id, come on top.
+    """
+
+    def __init__(self, within_us: int, *, folder: Path | None = None, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._within, self._folder, self._memory_bytes = within_us, folder, memory_bytes
         self._memory: dict[int, _Memory] = {}
 
-    def keep(self, partition: int, ids: pa.Array, arrived_us: Any, offsets: Any = None) -> Bools:
-        """Which rows are no duplicates, in log order; remembers those kept.
+    def begin(self, partition: int, earlier: Earlier | None = None, *, at_start: bool = False) -> None:
+        """Read this partition from a new position.
 
         Args:
-            ids: One a row; NULL is never a duplicate and never remembered.
-            arrived_us: Arrival times, microseconds.
-            offsets: Not needed: the order of the rows is the log's.
+            earlier: What was kept so far; asked for as far back as batches need it. None: nothing was, and nothing is ever let go.
+            at_start: Nothing was kept below the position; `earlier` serves for what is let go later.
         """
-        memory = self._memory.setdefault(partition, _Memory())
+        self._memory[partition] = _Memory(KeptIds(self._folder), earlier, [(EVER, NEVER)] if earlier is None or at_start else [])
+
+    def resume(self, partition: int, earlier: Earlier) -> None:
+        """Go on where the last batch ended, with another way of reading what was kept."""
+        self._memory[partition].earlier = earlier
+
+    def settled(self, partition: int) -> None:
+        """An epoch ends: all that was kept before it can be had from `earlier`. What the last epochs could not repeat is let go."""
+        memory = self._memory.get(partition)
+        if memory is None or memory.earlier is None:
+            return
+        if len(memory.needed) == _EPOCHS and (floor := min(memory.needed)) < NEVER:
+            memory.kept.drop(floor)
+            memory.covered = [(max(low, floor), high) for low, high in memory.covered if high > floor]
+        memory.needed.append(NEVER)
+
+    def keep(self, partition: int, ids: pa.Array, arrived_us: Any) -> Bools:
+        """Which of the next records are no duplicates; remembers those.
+
+        Args:
+            ids: One a record; NULL and "" are never duplicates.
+            arrived_us: Arrivals, microseconds, in any order.
+        """
+        if partition not in self._memory:
+            self.begin(partition, None)
         if len(ids) == 0:
             return np.zeros(0, np.bool_)
-        clock = np.maximum.accumulate(np.maximum(np.asarray(arrived_us, np.int64), memory.clock))
-        first, second = hashes([ids], 0), hashes([ids], 1)
-        real = ~np.asarray(ids.is_null()) if ids.null_count else np.ones(len(ids), np.bool_)
-        order = np.argsort(first)  # looked up in order, ids touch each run once from end to end: half the time of a look-up here and there
-        kept_at = np.empty(len(ids), np.int64)
-        kept_at[order] = _latest(memory.runs, first[order], second[order])
-        fresh = clock - self._within > kept_at
-        keep = fresh | ~real
-        self._within_batch(order, first, second, clock, real, kept_at, keep)
-        memory.clock = int(clock[-1])
-        chosen = order[(keep & real)[order]]
-        if len(chosen):
-            memory.runs.append(_run(first[chosen], second[chosen], clock[chosen]))
-        if len(memory.runs) > _RUNS:
-            memory.runs = _merged(memory.runs, memory.clock - self._within)
+        memory, arrived = self._memory[partition], np.asarray(arrived_us, np.int64)
+        real = _real(ids)
+        keep = np.ones(len(ids), np.bool_)
+        chosen = np.flatnonzero(real)
+        if not len(chosen):
+            return keep
+        self._reach(memory, arrived[chosen])
+        first, second = hashes(ids)
+        order = chosen[np.argsort(first[chosen], kind="stable")]  # looked up in order, ids touch each run once, from end to end
+        keep[order] = ~memory.kept.look(first[order], second[order], arrived[order], self._within)
+        _among_themselves(order, first, second, arrived, self._within, keep)
+        new = order[keep[order]]
+        memory.kept.add(first[new], second[new], arrived[new])
+        self._bound()
         return keep
-
-    def preload(self, partition: int, ids: pa.Array, arrived_us: Any, offsets: Any = None) -> None:
-        """Remember what lies before the position taken over, read again from (position - window) in log order."""
-        self.keep(partition, ids, arrived_us)
 
     def forget(self, partition: int) -> None:
         """Another reader has this partition now."""
@@ -82,70 +128,129 @@ class Deduper:
 
     @property
     def bytes(self) -> int:
-        """Memory of all ids remembered."""
-        return sum(24 * len(run.first) for memory in self._memory.values() for run in memory.runs)
+        """Memory of all ids and their filters."""
+        return sum(memory.kept.bytes for memory in self._memory.values())
 
-    def _within_batch(self, order: Ints, first: U64, second: U64, clock: Ints, real: Bools, kept_at: Ints, keep: Bools) -> None:
-        """Rows of one batch that repeat one another; `order` sorts them by their first hash."""
-        same = (first[order][1:] == first[order][:-1]) & real[order][1:] & real[order][:-1]
-        if not same.any():
+    @property
+    def disk_bytes(self) -> int:
+        return sum(memory.kept.disk_bytes for memory in self._memory.values())
+
+    def _reach(self, memory: _Memory, arrived: Ints) -> None:
+        """Have all that records of these arrivals may repeat. One that is years old asks for its own neighbourhood, not for the years between."""
+        if memory.earlier is None:
             return
-        member = np.concatenate([[False], same]) | np.concatenate([same, [False]])
-        if clock[-1] - clock[0] <= self._within:
-            # Within one window the first fresh row of an id makes doubles of all after it; those before it are doubles already.
-            rows = order[member]
-            rows = rows[keep[rows]]
-            rows = rows[np.lexsort((rows, second[rows], first[rows]))]
-            again = (first[rows][1:] == first[rows][:-1]) & (second[rows][1:] == second[rows][:-1])
-            keep[rows[1:][again]] = False
-            return
-        last: dict[tuple[int, int], int] = {}
-        for row in np.sort(order[member]):  # a batch longer than the window: each row in its turn
-            id_ = (int(first[row]), int(second[row]))
-            before = max(last.get(id_, NEVER), int(kept_at[row]))
-            keep[row] = clock[row] - self._within > before
-            if keep[row]:
-                last[id_] = int(clock[row])
+        for low, high in _stretches(arrived, self._within):
+            memory.needed[-1] = min(memory.needed[-1], low)
+            for begin, end in _uncovered(memory.covered, low, high):
+                end = max(
+                    end, min(end + max(_MARGIN_US, _AT_MOST * self._within), _next(memory.covered, end))
+                )  # the batches after this one reach a little further
+                memory.kept.reopen(begin)
+                for ids, at in memory.earlier(begin, end):
+                    real = np.flatnonzero(_real(ids))
+                    first, second = hashes(ids)
+                    memory.kept.add(first[real], second[real], np.asarray(at, np.int64)[real])
+                    self._bound()
+                memory.covered = _joined([*memory.covered, (begin, end)])
+
+    def _bound(self) -> None:
+        held = [memory.kept for memory in self._memory.values()]
+        while sum(kept.memory_bytes for kept in held) > self._memory_bytes:
+            max(held, key=lambda kept: kept.memory_bytes).spill()
 
 
-def _run(first: U64, second: U64, clock: Ints) -> _Run:
-    """Ids, sorted by their first hash, as a run, each once: of one kept several times only the latest matters."""
-    if not (first[1:] == first[:-1]).any():
-        return _Run(first, second, clock)
-    order = np.lexsort((-clock, second, first))
-    one = np.concatenate([[True], (first[order][1:] != first[order][:-1]) | (second[order][1:] != second[order][:-1])])
-    order = order[one]
-    return _Run(first[order], second[order], clock[order])
+def hashes(ids: pa.Array) -> tuple[U64, U64]:
+    """128 bits an id, the same within this process only."""
+    import polars as pl
+
+    series: Any = pl.from_arrow(ids.dictionary_decode() if is_.is_dictionary(ids.type) else ids)
+    first, second = (series.hash(seed).to_numpy() for seed in _SEEDS)
+    return first, second
 
 
-def _latest(runs: list[_Run], first: U64, second: U64) -> Ints:
-    """The clock at which each id was last kept; long ago for one never seen."""
-    found = np.full(len(first), NEVER, np.int64)
-    for run in runs:
-        if not len(run.first):
+def _stretches(arrived: Ints, within: int) -> list[tuple[int, int]]:
+    """Arrivals that records of these may repeat, as stretches [low, high), ascending and apart."""
+    ordered = np.sort(arrived)
+    cuts = np.flatnonzero(np.diff(ordered) > 2 * within + 1)
+    if len(cuts) >= _AT_MOST:
+        widest = np.argsort(ordered[cuts + 1] - ordered[cuts])[-(_AT_MOST - 1) :]
+        cuts = np.sort(cuts[widest])
+    lows, highs = ordered[np.append(0, cuts + 1)], ordered[np.append(cuts, len(ordered) - 1)]
+    return [(max(EVER, low - within), min(NEVER, high + within + 1)) for low, high in zip(lows.tolist(), highs.tolist(), strict=True)]
+
+
+def _uncovered(covered: list[tuple[int, int]], low: int, high: int) -> list[tuple[int, int]]:
+    """The parts of [low, high) in none of the stretches."""
+    found = []
+    for begin, end in covered:
+        if begin >= high:
+            break
+        if end <= low:
             continue
-        left = np.searchsorted(run.first, first, side="left")
-        hit = np.flatnonzero(run.first[np.minimum(left, len(run.first) - 1)] == first)
-        for step in range(4):  # an id is in a run once; several of one first hash are different ids, which hardly ever happens
-            at = left[hit] + step
-            ok = at < len(run.first)
-            hit, at = hit[ok], at[ok]
-            ok = run.first[at] == first[hit]
-            hit, at = hit[ok], at[ok]
-            if not len(hit):
-                break
-            right = run.second[at] == second[hit]
-            found[hit[right]] = np.maximum(found[hit[right]], run.clock[at[right]])
+        if begin > low:
+            found.append((low, begin))
+        low = max(low, end)
+    return [*found, (low, high)] if low < high else found
+
+
+def _next(covered: list[tuple[int, int]], at: int) -> int:
+    """Where the next stretch begins."""
+    return min((begin for begin, _ in covered if begin >= at), default=NEVER)
+
+
+def _joined(stretches: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    for low, high in sorted(stretches):
+        if found and low <= found[-1][1]:
+            found[-1] = (found[-1][0], max(high, found[-1][1]))
+        else:
+            found.append((low, high))
     return found
 
 
-def _merged(runs: list[_Run], oldest: int) -> list[_Run]:
-    """The runs as one, without what no later record can repeat. The largest is kept apart while it dwarfs the others and most of it counts."""
-    runs = sorted(runs, key=lambda r: len(r.first))
-    largest, rest = runs[-1], sum(len(r.first) for r in runs[:-1])
-    apart = len(largest.first) > 4 * rest and np.count_nonzero(largest.clock < oldest) < len(largest.clock) / 4
-    big = [runs.pop()] if apart else []
-    first, second, clock = (np.concatenate([getattr(r, name) for r in runs]) for name in ("first", "second", "clock"))
-    order = np.argsort(first, kind="stable")  # runs are sorted already, which this one makes use of
-    order = order[clock[order] >= oldest]
-    return [*big, _run(first[order], second[order], clock[order])]
+def _real(ids: pa.Array) -> Bools:
+    """Which ids are ids."""
+    real: Bools = ~np.asarray(ids.is_null()) if ids.null_count else np.ones(len(ids), np.bool_)
+    kind = ids.type.value_type if is_.is_dictionary(ids.type) else ids.type
+    if is_.is_string(kind) or is_.is_large_string(kind) or is_.is_binary(kind) or is_.is_large_binary(kind):
+        texts = ids.dictionary_decode() if is_.is_dictionary(ids.type) else ids
+        real &= np.asarray(pc.fill_null(pc.greater(pc.binary_length(texts), 0), False))
+    return real
+
+
+def _among_themselves(order: Ints, first: U64, second: U64, arrived: Ints, within: int, keep: Bools) -> None:
+    """Records of one batch that repeat one another. `order` sorts them by first hash, equal ones as they came."""
+    same = first[order][1:] == first[order][:-1]
+    if not same.any():
+        return
+    member = np.concatenate([[False], same]) | np.concatenate([same, [False]])
+    rows = order[member]
+    rows = rows[np.lexsort((rows, second[rows], first[rows]))]
+    begins = np.flatnonzero(np.concatenate([[True], (first[rows][1:] != first[rows][:-1]) | (second[rows][1:] != second[rows][:-1])]))
+    sizes = np.diff(np.append(begins, len(rows)))
+    spans = np.maximum.reduceat(arrived[rows], begins) - np.minimum.reduceat(arrived[rows], begins)
+    short = np.repeat(spans <= within, sizes)
+    # Of one id within one window, the first that is kept makes duplicates of all after it; those before it are duplicates already.
+    near = rows[short]
+    near = near[keep[near]]
+    again = (first[near][1:] == first[near][:-1]) & (second[near][1:] == second[near][:-1])
+    keep[near[1:][again]] = False
+    for begin, size in zip(begins[spans > within].tolist(), sizes[spans > within].tolist(), strict=True):
+        _in_turn(rows[begin : begin + size].tolist(), arrived, within, keep)
+
+
+def _in_turn(rows: list[int], arrived: Ints, within: int, keep: Bools) -> None:
+    """Records of one id over more than a window, each in its turn."""
+    kept: list[int] = []
+    for row in rows:
+        if not keep[row]:
+            continue
+        at = int(arrived[row])
+        place = bisect_left(kept, at - within)
+        if place < len(kept) and kept[place] <= at + within:
+            keep[row] = False
+        else:
+            insort(kept, at)
+
+
+__all__ = ["EVER", "NEVER", "Deduper", "Earlier"]

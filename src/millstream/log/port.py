@@ -205,15 +205,25 @@ class Log(Protocol):
         """
         ...
 
+    def newest(self, topic: str) -> int | None:
+        """When the newest append to the topic was made, by the log's own stamp, in microseconds since 1970 UTC; None where no record is left.
+
+        An arrival time that records bring along does not count.
+
+        Raises:
+            NotFound: There is no such topic.
+        """
+        ...
+
     def share(self, topic: str, group: str, member: str) -> Share:
         """Join a group of readers of a topic."""
         ...
 
     def retain(self, topic: str, *, before: Mapping[int, int], reader: str = "lake") -> None:
-        """This reader no longer needs the records below these offsets: they may be removed when retention wants them to be.
+        """This reader has the records below these offsets: they may be removed when retention wants them to be (`retention.py`).
 
-        Where several readers say so, the slowest decides (an engine whose retention knows no readers ignores all of it). A mark
-        never moves back. An empty mapping forgets the reader.
+        The slowest reader decides. "lake" is one from the moment that the topic exists, with mark 0 until it says otherwise. A mark may move back:
+        what has not been removed by then stays. An empty mapping forgets the reader; of "lake" it sets the marks to 0.
         """
         ...
 

@@ -9,11 +9,13 @@ from typing import Any, Protocol
 
 import msgspec
 
+from millstream.declare.duration import UNITS, spell
 from millstream.declare.errors import Transient, WorkFailed
 from millstream.features.online import Found
 from millstream.features.port import Reader
+from millstream.ingest.doors import moment, wall_us
 from millstream.serve.record import decision_id
-from millstream.serve.request import RequestForm, moment_of, moment_us
+from millstream.serve.request import BadRequest, RequestForm, moment_of, moment_us
 
 _json = msgspec.json.Encoder().encode
 _NOTHING = Found({}, {}, {})
@@ -63,6 +65,8 @@ class Decider:
         units: Experiment -> the request's field that it randomises; empty without experiments.
         arms: (experiment, phase, arm) -> what answers.
         default: What answers when no experiment takes the unit.
+        now_us: The clock, in microseconds since 1970 UTC. Raises ClockWrong while it cannot be trusted.
+        ahead_us: How far ahead of it a request's event time may lie.
     """
 
     endpoint: str
@@ -71,6 +75,8 @@ class Decider:
     router: Routes | None
     arms: Mapping[tuple[str, int, str], Arm]
     default: Arm
+    now_us: Callable[[], int] = wall_us
+    ahead_us: int = UNITS["d"]
 
     def decide(self, requests: Sequence[dict[str, Any]], began: float | None = None) -> list[dict[str, Any]]:
         """One decision a request: a row for the log, whose `value` and `as_of` are JSON texts.
@@ -80,26 +86,35 @@ class Decider:
             began: `time.perf_counter()` when the request came.
 
         Raises:
+            BadRequest: An event time lies too far ahead of the clock; none was decided.
+            ClockWrong: The clock cannot be trusted.
             Transient: An arm that the router chose cannot answer yet.
             WorkFailed: A model or a derived column raised.
         """
         began = time.perf_counter() if began is None else began
-        return [self._decide(request, began) for request in requests]
+        moments = self._moments(requests)
+        return [self._decide(request, at, began) for request, at in zip(requests, moments, strict=True)]
 
-    def _decide(self, request: dict[str, Any], began: float) -> dict[str, Any]:
-        moment = self._moment(request)
+    def _decide(self, request: dict[str, Any], at_us: int, began: float) -> dict[str, Any]:
         routed, arm = self._route(request)
         if arm.missing:
             raise Transient(f'endpoint "{self.endpoint}": {arm.missing}')
-        return self._row(request, moment, routed, arm, _NOTHING if arm.reads is None else arm.reads(request, moment), began)
+        return self._row(request, at_us, routed, arm, _NOTHING if arm.reads is None else arm.reads(request, at_us), began)
 
-    def _moment(self, request: dict[str, Any]) -> int:
-        given = request[self.form.time]
-        if given is not None:
-            return moment_us(given)
-        now = time.time_ns() // 1000
-        request[self.form.time] = moment_of(now)
-        return now
+    def _moments(self, requests: Sequence[dict[str, Any]]) -> list[int]:
+        """The event time of each. All are judged before any is decided: what was decided is recorded, and this door judges once."""
+        now, name = self.now_us(), self.form.time
+        found = []
+        for request in requests:
+            given = request[name]
+            if given is None:
+                request[name] = moment_of(now)
+            at = now if given is None else moment_us(given)
+            if at > now + self.ahead_us:
+                raise BadRequest(f'event time "{name}" is {moment(at)}, more than {spell(self.ahead_us)} ahead of the server\'s clock ({moment(now)})', name,
+                                 f"send {name} as the time of the event, or leave it out for now")  # fmt: skip
+            found.append(at)
+        return found
 
     def _route(self, request: Mapping[str, Any]) -> tuple[Any, Arm]:
         routed = None if self.router is None else self.router.route(None, request)
@@ -110,7 +125,7 @@ class Decider:
         value = None if field is None else request[field]
         return None if value is None else str(value)
 
-    def _row(self, request: Mapping[str, Any], moment: int, routed: Any, arm: Arm, found: Found, began: float) -> dict[str, Any]:
+    def _row(self, request: Mapping[str, Any], at_us: int, routed: Any, arm: Arm, found: Found, began: float) -> dict[str, Any]:
         row = {**request, **found.values}
         predicted = _predict(arm, row) if arm.predictor is not None else None
         several = dict(predicted) if isinstance(predicted, Mapping) else None
@@ -121,7 +136,7 @@ class Decider:
             "reasons": _json(reasons).decode() if reasons else None,
             "experiment": None, "phase": None, "arm": None, "propensity": None, "model": arm.model, "version": arm.version,
             "prediction": None if several else predicted, "value": None if arm.model and several is None else _json(value).decode(),
-            "as_of": _json(found.offsets).decode(), "ts": moment_of(moment),
+            "as_of": _json(found.offsets).decode(), "ts": moment_of(at_us),
         }  # fmt: skip
         if routed is not None:
             row |= {"experiment": routed.experiment, "phase": routed.phase, "arm": routed.arm, "propensity": routed.propensity}

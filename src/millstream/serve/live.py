@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from millstream.declare.endpoint import Endpoint
@@ -20,6 +20,7 @@ from millstream.declare.stream import Stream
 from millstream.experiment import learn, phases
 from millstream.experiment.route import Router
 from millstream.features.definition import Definition
+from millstream.ingest.doors import Doors, quietly
 from millstream.log.envelope import Binding, topic_of
 from millstream.serve.decide import Arm, Decider
 from millstream.serve.meter import Labels
@@ -52,6 +53,7 @@ class Behind:
     tracking: Tracking
     state: State
     params: Mapping[str, Any] = field(default_factory=dict)
+    doors: Doors | None = None
 
 
 class Live:
@@ -67,6 +69,7 @@ class Live:
     def __init__(self, behind: Behind, *, definitions: Mapping[str, Definition] | None = None, update: bool = True, refresh_s: float = 1.0,
                  predictor: Callable[[Model[Any], int], Any] | None = None) -> None:  # fmt: skip
         self._behind, self._refresh_s = behind, refresh_s
+        self._doors = behind.doors or Doors(behind.log)
         self._load = predictor or self._registered
         self._forms = {name: RequestForm(request_schema(e)) for name, e in behind.endpoints.items()}
         self._bindings: dict[str, Binding] = {}
@@ -139,6 +142,8 @@ class Live:
 
     def refresh(self) -> None:
         """Look at versions, phases and posteriors again, and swap in what changed."""
+        for binding in self._bindings.values():
+            quietly(self._doors.of(binding.stream))
         for name, endpoint in self._behind.endpoints.items():
             try:
                 self._refresh(name, endpoint)
@@ -168,7 +173,14 @@ class Live:
             return
         router = Router(endpoint.experiments, known, snapshots) if endpoint.experiments else None
         units = {n: p.unit for n, p in known.items()}
-        self._deciders[name], self._marks[name] = Decider(name, self._forms[name], units, router, arms, default), mark
+        self._deciders[name], self._marks[name] = self._opened(name, Decider(name, self._forms[name], units, router, arms, default)), mark
+
+    def _opened(self, name: str, decider: Decider) -> Decider:
+        """With the clock of the endpoint's stream; before `start` there may be no topic, and the wall clock is all there is."""
+        if name not in self._bindings:
+            return decider
+        decisions = self._bindings[name].stream
+        return replace(decider, now_us=self._doors.of(decisions).now_us, ahead_us=decisions.ahead_us)
 
     def _phase(self, experiment: Any) -> phases.Phase | None:
         """The phase now, begun when it should be; None while an arm's model has no version (all units get the default)."""

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from types import GenericAlias
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from millstream.declare import event as events
+from millstream.declare.duration import UNITS
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.errors import DefinitionError, Full, Transient
 from millstream.declare.event import Event, EventTime, Field, Kind, Schema
@@ -117,7 +118,13 @@ def decisions_stream(endpoint: Endpoint[Any, Any], params: Mapping[str, Any] | N
     columns |= {name: (_TYPES[kind if kind in _TYPES else "string"], "") for name, kind in features.items()}
     columns |= DECIDED
     made = _event_class(f"{endpoint.name}_decision", f"A decision of the endpoint {endpoint.name}.", columns)
-    return stream(endpoint.decisions, made, key="decision_id", dedupe="decision_id", partitions=1, doc=made.__doc__ or "")
+    return stream(endpoint.decisions, made, key="decision_id", dedupe="decision_id", partitions=1, ahead=_ahead(endpoint), doc=made.__doc__ or "")
+
+
+def _ahead(endpoint: Endpoint[Any, Any]) -> timedelta:
+    """As far as the events that the models are asked about may lie ahead; a day where no model has a stream for its spine."""
+    spines = [ref.model.on.at for ref in endpoint.refs()]
+    return timedelta(microseconds=max((at.ahead_us for at in spines if isinstance(at, Stream)), default=UNITS["d"]))
 
 
 def _event_class(name: str, doc: str, columns: Mapping[str, tuple[Any, str]]) -> type[Event]:

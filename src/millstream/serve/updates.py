@@ -9,10 +9,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from millstream.declare.errors import MillstreamError, Transient, Truncated
+from millstream.declare.errors import Fenced, MillstreamError, Transient, Truncated
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.features.definition import Definition
+from millstream.ingest.doors import Doors, wall_us
+from millstream.lake import gaps
 from millstream.log.envelope import topic_of
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class Updates:
 
     def __init__(self, behind: Behind, *, run: bool = True) -> None:
         self._behind, self._run = behind, run
+        self._doors = behind.doors or Doors(behind.log)
         self._wanted: dict[str, Definition] = {}
         self._workers: dict[str, _Worker] = {}
         self._lock = threading.Lock()
@@ -110,21 +113,29 @@ class Updates:
         """Run an updater; when it fails, begin again at the stored positions, or from the lake where the log no longer holds them."""
         from millstream.features.updater import Updater
 
-        behind = self._behind
+        behind, said = self._behind, ""
         while not worker.stop.is_set():
             try:
+                self._let_go_beyond(stream, definitions)
                 self.ready(definitions)
                 with closing(Updater(behind.log, behind.schemas, behind.store, definitions, behind.streams[stream], lake=behind.lake)) as updater:
-                    worker.trouble = ""
                     try:
+                        updater.step()
+                        worker.trouble = said = ""
                         updater.run(worker.stop)
                     except Truncated as error:
-                        log.warning("the features of %s are filled anew: %s", stream, error)
+                        if gaps.find(behind.log, behind.lake, behind.streams[stream], damaged=False):
+                            raise  # the sink stands there too: nothing has these records, and the operator decides
+                        log.warning("the features of %s are filled again: %s", stream, error)
                         self._let_go(stream, definitions)
-            except Exception as error:
-                if worker.trouble != str(error):
-                    log.warning("the feature updater of %s begins again: %s", stream, error, exc_info=not isinstance(error, MillstreamError))
+            except Fenced as error:
+                log.error("the feature updater of %s stops: %s", stream, error)
                 worker.trouble = str(error)
+                worker.stop.wait()
+            except Exception as error:
+                if said != str(error):
+                    log.warning("the feature updater of %s begins again: %s", stream, error, exc_info=not isinstance(error, MillstreamError))
+                worker.trouble = said = str(error)
                 self._known.clear()  # a store that was lost and found may stand further back
                 worker.stop.wait(PAUSE_S)
 
@@ -136,6 +147,26 @@ class Updates:
             if stands is not None and any(stands.offsets.get(partition, 0) < end.low for partition, end in ends.items()):
                 self._behind.store.drop(definition.generation)
                 self._known.pop(definition.generation, None)
+
+    def _let_go_beyond(self, stream: str, definitions: list[Definition]) -> None:
+        """Drop what stands far ahead of the wall clock: that clock had jumped, and what came since was taken for old. A fill is right again.
+
+        Raises:
+            ClockWrong: It may be this machine's clock that is wrong.
+        """
+        from millstream.features.updater import BEYOND_US
+
+        stands = {d.generation: self._behind.store.applied(d.generation) for d in definitions}
+        far = [d for d in definitions if (at := stands[d.generation]) is not None and at.clock_us > wall_us() + BEYOND_US]
+        if not far:
+            return
+        door = self._doors.of(self._behind.streams[stream])
+        door.refresh()
+        door.now_us()
+        for definition in far:
+            log.warning("the features %s are filled again: their clock is ahead of the wall clock", definition.name)
+            self._behind.store.drop(definition.generation)
+            self._known.pop(definition.generation, None)
 
     def _halt(self, worker: _Worker | None) -> None:
         if worker is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from millstream.declare.errors import Full, NotFound, Transient, WorkFailed
+from millstream.declare.errors import ClockWrong, Full, NotFound, Transient, WorkFailed
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -39,6 +39,8 @@ def refusal(error: BaseException) -> Refused:
         return error
     if isinstance(error, Full):
         return Refused(429, "full", str(error), "send more slowly, or free disk space", retry_after_s=1)
+    if isinstance(error, ClockWrong):
+        return Refused(503, "clock", str(error), "send the same request again once the server's clock is right", retry_after_s=30)
     if isinstance(error, Transient):
         return Refused(503, "unavailable", str(error), "send the same request again", retry_after_s=1)
     if isinstance(error, NotFound):

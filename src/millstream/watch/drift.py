@@ -110,7 +110,7 @@ def drift(check: Drift, target: Noun, scene: Scene) -> Verdict:
     """The columns of a training set as they come in now, against the set as it was stored; the verdict's value is the distance
     that is furthest beyond its allowance.
 
-    The set's profile is made once for each version and kept in the state; the window's ends at the newest event.
+    The set's profile is made once for each version and kept in the state; the window's ends at the newest event that the wall clock has reached.
     """
     stored = latest(check.against.name, scene.lake)
     name, time = table_of(target), "ts" if isinstance(target, Endpoint) else time_of(target)
@@ -123,7 +123,9 @@ def drift(check: Drift, target: Noun, scene: Scene) -> Verdict:
     columns = [c for c in stored.columns if c in table.schema.names]
     if not columns:
         return unknown("drift", f'{target} and "{stored.name}" have no column in common', check.tolerance)
-    text = f"select {', '.join(map(quoted, columns))} from t where epoch_us({quoted(time)}) > (select max(epoch_us({quoted(time)})) from t) - {check.window_us}"
+    past = scene.past(time)
+    text = (f"select {', '.join(map(quoted, columns))} from t where {past} and "
+            f"epoch_us({quoted(time)}) > (select max(epoch_us({quoted(time)})) from t where {past}) - {check.window_us}")  # fmt: skip
     window = profile(scene.sql, scene.sql.query(text, {"t": table}).read_all(), columns)
     if not window.rows:
         return unknown("drift", f"{target} holds nothing yet", check.tolerance)

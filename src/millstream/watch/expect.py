@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from millstream.declare.duration import spell
+from millstream.declare.duration import UNITS, spell
+from millstream.declare.endpoint import Endpoint
 from millstream.declare.expression import compile as compile_expression
 from millstream.declare.features import Features
 from millstream.declare.monitor import ContractKept, Fresh, NotNull, Rows, Volume
@@ -17,6 +18,8 @@ from millstream.declare.stream import Stream
 from millstream.watch.scene import Scene, kinds, quoted, table_of, time_of
 from millstream.watch.verdict import Verdict, unknown
 
+_DAY_US = UNITS["d"]
+
 
 def fresh(check: Fresh, target: Noun, scene: Scene) -> Verdict:
     """How old the newest event is by the project's clock, in seconds. Of features: how far the live reader has come."""
@@ -24,6 +27,10 @@ def fresh(check: Fresh, target: Noun, scene: Scene) -> Verdict:
     if isinstance(target, Features):
         applied = None if scene.store is None or scene.define is None else scene.store.applied(scene.define(target).generation)
         newest = applied.clock_us if applied and applied.active else None
+        if newest is not None and newest > scene.wall_us() + _DAY_US:
+            return unknown(
+                "fresh", f"the live reader of {target} stands at {_moment(newest)}, which lies ahead of the clock; `millstream up` fills it again", bound
+            )
     else:
         time = time_of(target)
         if time is None:
@@ -47,7 +54,7 @@ def volume(check: Volume, target: Noun, scene: Scene, since_us: int | None = Non
     if table is None or time is None:
         return unknown("volume", f"{target} holds nothing yet" if time else f"{target} has no column of event time", check.at_least)
     counts = scene.rows(f"select epoch_us({quoted(time)}) // {check.every_us} as slot, count(*) as n, min(epoch_us({quoted(time)})) as first from t "
-                        f"where {quoted(time)} is not null group by 1 order by 1", table)  # fmt: skip
+                        f"where {quoted(time)} is not null and {scene.past(time)} group by 1 order by 1", table)  # fmt: skip
     if not counts:
         return unknown("volume", f"{target} holds nothing yet", check.at_least)
     late = target.lateness_us if isinstance(target, Stream) else 0
@@ -98,12 +105,13 @@ def contract(check: ContractKept, target: Noun, scene: Scene) -> Verdict:
 
 
 def not_null(check: NotNull, target: Noun, scene: Scene) -> Verdict:
-    """The share of NULLs of each column; the worst is the verdict's value."""
+    """The share of NULLs of each column, over rows whose time has come; the worst is the verdict's value."""
     table = scene.table(table_of(target))
     if table is None:
         return unknown("not_null", f"{target} holds nothing yet", check.tolerance)
     counted = ", ".join(f"count({quoted(c)}) as c{i}" for i, c in enumerate(check.columns))
-    found = scene.row(f"select count(*) as n, {counted} from t", table)
+    time = _time(target)
+    found = scene.row(f"select count(*) as n, {counted} from t" + (f" where {scene.past(time)} or {quoted(time)} is null" if time else ""), table)
     if not found["n"]:
         return unknown("not_null", f"{target} holds nothing yet", check.tolerance)
     shares = {column: 1 - found[f"c{i}"] / found["n"] for i, column in enumerate(check.columns)}
@@ -126,6 +134,11 @@ def rows(check: Rows, target: Noun, scene: Scene) -> Verdict:
     text = f'{found["bad"]:,} of {found["n"]:,} rows fail "{check.expression}" ({share:.2%}); at most {check.tolerance:.2%}'
     details = {"rows": found["n"], "bad": found["bad"], "examples": samples}
     return Verdict("rows", "violated" if share > check.tolerance else "ok", share, check.tolerance, text, details)
+
+
+def _time(target: Noun) -> str | None:
+    """The column of event time of the table that a check reads."""
+    return "ts" if isinstance(target, Endpoint) else time_of(target)
 
 
 def _samples(scene: Scene, table: Any, condition: str, columns: tuple[str, ...]) -> list[Mapping[str, Any]]:

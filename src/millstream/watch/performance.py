@@ -47,7 +47,7 @@ def performance(check: Performance, target: Noun, scene: Scene) -> Verdict:
 
 
 def _ripe(check: Performance, target: Noun, scene: Scene) -> tuple[Any, Any, int | None]:
-    """Outcome and prediction of the window that ends at the newest ripe decision."""
+    """Outcome and prediction of the window that ends at the newest ripe decision; one whose time the wall clock has not reached does not count."""
     truths, said, newest = [], [], None
     for endpoint in scene.endpoints.values():
         if endpoint.name != target.name and not (isinstance(target, Model) and target.name in {r.model.name for r in endpoint.refs()}):
@@ -56,7 +56,7 @@ def _ripe(check: Performance, target: Noun, scene: Scene) -> tuple[Any, Any, int
         if table is None:
             continue
         mine = f" and model = '{target.name}'" if isinstance(target, Model) else ""
-        text = f"""with ripe as (select epoch_us(ts) as t, cast(outcome as double) as y, prediction as p from t where outcome is not null and prediction is not null{mine})
+        text = f"""with ripe as (select epoch_us(ts) as t, cast(outcome as double) as y, prediction as p from t where outcome is not null and prediction is not null and {scene.past("ts")}{mine})
                    select y, p, t from ripe where t > (select max(t) from ripe) - {check.window_us}"""
         found = scene.sql.query(text, {"t": table}).read_all()
         if found.num_rows:

@@ -67,9 +67,13 @@ class Scene:
         return self.sql.query(text, {"t": table}, params or {}).read_all().to_pylist()
 
     def newest_us(self, name: str, time: str) -> int | None:
-        """The newest event time of a table."""
+        """The newest event time of a table that the wall clock has reached: one row of 2099 does not make a table fresh until then."""
         table = self.table(name)
-        return None if table is None else self.row(f"select max(epoch_us({quoted(time)})) as newest from t", table)["newest"]
+        return None if table is None else self.row(f"select max(epoch_us({quoted(time)})) as newest from t where {self.past(time)}", table)["newest"]
+
+    def past(self, time: str) -> str:
+        """The SQL condition of rows whose time the wall clock has reached."""
+        return f"epoch_us({quoted(time)}) <= {self.wall_us()}"
 
     def clock_us(self) -> int:
         """The project's clock: now, unless all it has is history.
@@ -90,12 +94,16 @@ class Scene:
         return min(max(newest), self.wall_us()) if newest else self.wall_us()
 
     def _last(self, stream: Stream[Any], table: Snapshot) -> tuple[int | None, bool]:
-        """The newest event time of a version, and whether that record had arrived by then; asked for each check, so read once."""
+        """The newest event time of a version that has come, and whether that record had arrived by then; asked for each check, so read once."""
         known = self._seen.get(stream.name)
         if known is None or known[0] != table.version:
             ts = quoted(stream.schema.event_time)
-            found = self.row(f"select max(epoch_us({ts})) as newest, arg_max(_arrived_at <= {ts}, {ts}) as history from t", table)
-            known = self._seen[stream.name] = table.version, found["newest"], bool(found["history"])
+            past = self.past(stream.schema.event_time)
+            found = self.row(f"select max(epoch_us({ts})) filter ({past}) as newest, arg_max(_arrived_at <= {ts}, {ts}) filter ({past}) as history, "
+                             f"count(*) filter (not {past}) as ahead from t", table)  # fmt: skip
+            known = table.version, found["newest"], bool(found["history"])
+            if not found["ahead"]:  # what is still to come changes the answer as the clock goes on
+                self._seen[stream.name] = known
         return known[1], known[2]
 
 

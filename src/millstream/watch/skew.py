@@ -85,9 +85,9 @@ def _verdict(found: Compared, lookups: int, gone: list[str], examples: list[dict
 
 
 def _since(check: Skew, scene: Scene, table: Snapshot) -> str:
-    """The condition of the window that ends at the newest look-up."""
-    newest = None if check.window_us is None else scene.row("select max(epoch_us(ts)) as newest from t", table)["newest"]
-    return "true" if newest is None else f"epoch_us(ts) > {newest - (check.window_us or 0)}"
+    """The condition of the window that ends at the newest look-up that the wall clock has reached."""
+    newest = None if check.window_us is None else scene.row(f"select max(epoch_us(ts)) as newest from t where {scene.past('ts')}", table)["newest"]
+    return "true" if newest is None else f"epoch_us(ts) > {newest - (check.window_us or 0)} and {scene.past('ts')}"
 
 
 def _answered(scene: Scene, table: Snapshot, since: str) -> dict[tuple[str, int], int]:

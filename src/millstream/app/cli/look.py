@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,8 @@ def show(context: Context, what: str, name: str | None, as_json: bool, limit: in
     if not rows:
         context.err.print(f"no {what} yet")
         return
-    _rows(context, rows)
+    rare = [key for key in ("given up", "stuck") if not any(row.get(key) for row in rows)]  # columns that are there when they say something
+    _rows(context, [{key: value for key, value in row.items() if key not in rare} for row in rows])
     if steps:
         _rows(context, [{"asset": s["name"], **{k: s[k] for k in ("kind", "status", "seconds", "rows", "error")}} for s in steps])
 
@@ -157,12 +159,22 @@ def _line(value: Any) -> str:
     return ", ".join(_line(v) for v in value) if isinstance(value, list | tuple) else "" if value is None else str(value)
 
 
+def _tell(progress: Any, task: Any, done: int, total: int) -> None:
+    progress.update(task, completed=done, total=total)
+
+
 @click.command()
 @click.argument("names", nargs=-1)
 @as_json
+@click.option("--deep", is_flag=True, help="Read every page of every file too, and compare its checksum.")
 @pass_context
-def verify(context: Context, names: Sequence[str], as_json: bool) -> None:
-    """Prove for the tables of streams NAMES (all by default): every record of the log once, no gap, no overlap, no double."""
+def verify(context: Context, names: Sequence[str], as_json: bool, deep: bool) -> None:
+    """Prove for the tables of streams NAMES (all by default): every record of the log once, no gap, no overlap, no double.
+
+    What the log still holds is judged again and compared with the table. What was judged by an older definition of the stream is not, and is counted.
+    """
+    from rich.markup import escape
+
     from millstream.lake.verify import verify as prove
 
     ws = context.workspace
@@ -171,14 +183,28 @@ def verify(context: Context, names: Sequence[str], as_json: bool) -> None:
         if name not in streams:
             raise NotFound(f'no stream "{name}"; there are {", ".join(streams)}')
     chosen = [streams[n] for n in (names or streams) if ws.log.topic(n) is not None]
-    reports = [(s.name, prove(ws.lake, ws.log, s)) for s in chosen]
+    reports = []
+    with context.progress() as progress:
+        for stream in chosen:
+            task = progress.add_task(stream.name, total=None, note="")
+            reports.append((stream.name, prove(ws.lake, ws.log, stream, deep=deep, report=partial(_tell, progress, task))))
+            progress.remove_task(task)
     if as_json:
         context.json([{"stream": name, "ok": r.ok, "rows": r.rows, "dead": r.dead, "duplicates": r.duplicates, "gaps": r.gaps, "overlaps": r.overlaps,
-                       "doubles": r.doubles} for name, r in reports])  # fmt: skip
+                       "doubles": r.doubles, "torn": r.torn, "verdicts": r.verdicts, "recomputed": r.recomputed, "not_recomputed": r.not_recomputed} for name, r in reports])  # fmt: skip
     else:
-        context.table("", ["stream", "", "rows", "dead", "duplicates", "gaps", "overlaps", "doubles"],
-                      [(name, "[green]proven[/]" if r.ok else "[red]broken[/]", f"{r.rows:,}", f"{r.dead:,}", f"{r.duplicates:,}", len(r.gaps), len(r.overlaps), len(r.doubles))
-                       for name, r in reports], right=["rows", "dead", "duplicates", "gaps", "overlaps", "doubles"])  # fmt: skip
+        columns = ["rows", "dead", "duplicates", "gaps", "overlaps", "doubles", "judged again", "not again"]
+        context.table("", ["stream", "", *columns],
+                      [(name, "[green]proven[/]" if r.ok else "[red]broken[/]", f"{r.rows:,}", f"{r.dead:,}", f"{r.duplicates:,}", len(r.gaps), len(r.overlaps), len(r.doubles),
+                        f"{r.recomputed:,}", f"{r.not_recomputed:,}") for name, r in reports], right=columns)  # fmt: skip
+        for name, r in reports:
+            for gap in (gap for gap in r.gaps if gap["recorded"]):
+                context.err.print(f"{name}: partition {gap['partition']}, offsets [{gap['start']}, {gap['end']}) were given up (--accept-loss)", soft_wrap=True)
+            words = r.words()
+            for text in words[:20]:
+                context.err.print(f"[red]{name}[/]: {escape(text)}", soft_wrap=True)
+            if len(words) > 20:
+                context.err.print(f"{name}: {len(words) - 20} more; --json has them", soft_wrap=True)
     if not all(r.ok for _, r in reports):
         raise click.exceptions.Exit(1)
 

@@ -88,12 +88,14 @@ def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> 
 @click.command()
 @as_json
 @click.option("--mend", is_flag=True, help="Mend what can be mended: cut torn tails off (the log fills them again).")
+@click.option("--release", metavar="STREAM", help="The newest append to STREAM was stamped by a wrong clock: let its doors take records again.")
 @pass_context
-def doctor(context: Context, as_json: bool, mend: bool) -> None:
+def doctor(context: Context, as_json: bool, mend: bool, release: str | None) -> None:
     """Look at the environment, the engines and the lake's tails."""
-    from millstream.app.doctor import examine
+    from millstream.app import doctor as doctors
 
-    findings = examine(context.workspace, mend=mend)
+    released = [] if release is None else [doctors.release(context.workspace, release)]
+    findings = [*released, *doctors.examine(context.workspace, mend=mend)]
     if as_json:
         context.json([vars(f) for f in findings])
     else:

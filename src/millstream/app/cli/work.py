@@ -69,6 +69,23 @@ def _selected(every: list[Any], selectors: tuple[str, ...], changed: Any) -> lis
     return select(selectors, {s.name: s.upstream for s in every}, {s.name: s.kind for s in every}, changed)
 
 
+accept_loss = click.option("--accept-loss", "losses", multiple=True, metavar="STREAM",
+                           help="Continue without the records of STREAM that are gone or damaged, as they are now; they are printed and recorded.")  # fmt: skip
+
+
+def _give_up(context: Context, losses: tuple[str, ...]) -> None:
+    """Accept, once, what is missing of these streams; and say what it was."""
+    if not losses:
+        return
+    from millstream.app.losses import accept
+
+    for name, gaps in accept(context.workspace, losses):
+        if not gaps:
+            context.err.print(f"{name}: no record is missing; nothing was accepted")
+        for gap in gaps:
+            context.err.print(f"[yellow]given up[/] {name} {gap}", soft_wrap=True)
+
+
 @click.command()
 @click.argument("selectors", nargs=-1)
 @as_json
@@ -77,15 +94,18 @@ def _selected(every: list[Any], selectors: tuple[str, ...], changed: Any) -> lis
 @click.option("--workers", default=2, show_default=True, help="Assets at a time.")
 @click.option("--detach", is_flag=True, help="Have the orchestrator of the profile do it, and print the run's name; see `show run`.")
 @click.option("--run-id", default="", hidden=True, help="The run's name: of a run that was detached.")
+@accept_loss
 @pass_context
 def run(
-    context: Context, selectors: tuple[str, ...], as_json: bool, force: bool, params: tuple[str, ...], workers: int, detach: bool, run_id: str
+    context: Context, selectors: tuple[str, ...], as_json: bool, force: bool, params: tuple[str, ...], workers: int, detach: bool, run_id: str,
+    losses: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Bring assets up to date, in order of dependency. What is unchanged is skipped; a killed run is resumed by running again."""
     from millstream.app.run import runner
     from millstream.app.run.steps import steps
 
     ws = context.workspace
+    _give_up(context, losses)
     names = set(_selected(steps(ws), selectors, lambda: [a.name for a in _plan(context, ()).stale]))
     if detach:
         if force or params:
@@ -186,11 +206,13 @@ def bars(context: Context) -> Iterator[tuple[Any, Any]]:
 @as_json
 @click.option("--until", metavar="TIME", help="Stop before the first event at or after TIME (event time; UTC without a zone).")
 @click.option("--no-sink", is_flag=True, help="Into the log only; the lake follows with the next run.")
+@accept_loss
 @pass_context
-def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool) -> None:
+def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool, losses: tuple[str, ...]) -> None:
     """Read the file sources, merged by event time, into the log; then land the streams in the lake."""
     from millstream.app.run import runner
     from millstream.app.run.steps import SourceStep, StreamStep, steps
+    from millstream.declare.source import FileReader
 
     ws = context.workspace
     until_us = None
@@ -200,6 +222,12 @@ def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool) ->
         except ValueError:
             raise UsageError(f'--until "{until}" is no time; write e.g. 2013-11-01 or 2013-11-01T12:00Z') from None
         until_us = int((moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp() * 1_000_000)
+    _give_up(context, losses)
+    for source in ws.project.sources.values():
+        if isinstance(source.reader, FileReader):
+            door = ws.doors.of(source.into)
+            door.refresh()
+            door.now_us()  # a clock that is wrong is said at once, not as a failed step
     chosen = [s for s in steps(ws, until_us=until_us) if isinstance(s, SourceStep) or (isinstance(s, StreamStep) and not no_sink)]
     with runner.alone(ws.folder), bars(context) as (report, told):
         done = runner.run(chosen, ws.state, report=report, told=told)
@@ -208,8 +236,9 @@ def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool) ->
 
 @click.command()
 @click.option("--no-console", is_flag=True, help="Without the pages for a browser.")
+@accept_loss
 @pass_context
-def up(context: Context, no_console: bool) -> None:
+def up(context: Context, no_console: bool, losses: tuple[str, ...]) -> None:
     """Run everything: collector, endpoints, feature updaters, sinks, sources that watch, schedules, monitors, console.
 
     Each part is a process of its own; one that dies is started again. Ctrl-C stops all gracefully.
@@ -217,14 +246,16 @@ def up(context: Context, no_console: bool) -> None:
     from millstream.app.supervise import supervise
 
     ws = context.workspace
+    _give_up(context, losses)
     supervise(ws, console=not no_console, say=context.err.print)
 
 
 @click.command()
 @click.argument("name", metavar="serve|features|sinks|sources|schedule|console")
 @click.option("--watched", is_flag=True, help="Stop when standard input ends: `up`, which holds the other end, is gone.")
+@accept_loss
 @pass_context
-def part(context: Context, name: str, watched: bool) -> None:
+def part(context: Context, name: str, watched: bool, losses: tuple[str, ...]) -> None:
     """Run one part of `up` until it is told to stop, for a process manager that starts each by itself.
 
     serve: the collector and the endpoints. features: their features, kept up to date. sinks: streams from the log into the lake. sources: watched folders.
@@ -235,6 +266,9 @@ def part(context: Context, name: str, watched: bool) -> None:
 
     if name not in PARTS:
         raise UsageError(f"no part {name}; there are {', '.join(PARTS)}")
+    if losses and name != "sinks":
+        raise UsageError(f"--accept-loss is for the part sinks, which writes streams to the lake; {name} waits for nothing of the log")
+    _give_up(context, losses)
     if watched:
         stop_with_supervisor()
     PARTS[name](context.workspace)

@@ -23,7 +23,8 @@ from rich.rule import Rule
 from millstream.app.demo.beside import Compared, beside, compare
 from millstream.app.demo.traffic import Traffic, replay
 from millstream.app.workspace import Workspace
-from millstream.declare.errors import UsageError, WorkFailed
+from millstream.declare.errors import MillstreamError, UsageError, WorkFailed
+from millstream.templates import free
 
 MILLSTREAM = (sys.executable, "-m", "millstream")
 LAPTOP = "laptop"
@@ -113,7 +114,7 @@ class Story:
         self.console.print(f"[dim]$ millstream {' '.join(words)}[/]")
         done = subprocess.run(self._command(words, inside), stdout=subprocess.DEVNULL if quiet else None)
         if done.returncode:
-            raise WorkFailed(f"millstream {' '.join(words)} ended with {done.returncode}")
+            raise _failed(words, done.returncode)
 
     def _keep(self, name: str, *words: str, allowed: Sequence[int] = (0,)) -> None:
         self.told.found[name] = json.loads(self._said(*words, hidden=("--json",), allowed=allowed))
@@ -123,7 +124,7 @@ class Story:
         self.console.print(f"[dim]$ millstream {' '.join(words)}[/]")
         done = subprocess.run(self._command([*words, *hidden]), stdout=subprocess.PIPE, text=True)
         if done.returncode not in allowed:
-            raise WorkFailed(f"millstream {' '.join(words)} ended with {done.returncode}")
+            raise _failed(words, done.returncode)
         return done.stdout
 
     def _data(self) -> None:
@@ -203,16 +204,24 @@ def _ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
     raise WorkFailed(f"the endpoint was not ready after 90 s:\n{log.read_text()[-2000:]}")
 
 
+def _failed(words: Sequence[str], code: int) -> MillstreamError:
+    """The verb has printed why; its exit code says whether the work or the environment is to blame."""
+    kind = MillstreamError if code == MillstreamError.exit_code else WorkFailed
+    return kind(f"millstream {' '.join(words)} ended with {code}; its message is above")
+
+
 def clear(folder: Path, force: bool) -> None:
     """Make room for the demo; only a folder that an earlier demo made is ever removed.
 
     Raises:
         UsageError: The folder holds something else.
     """
-    if not folder.exists() or not any(folder.iterdir()):
+    if free("flights", folder):  # empty, or a demo that was killed while its project was created
         return
     config = folder / "millstream.toml"
     if force and config.exists() and 'name = "flights"' in config.read_text():
-        shutil.rmtree(folder)
+        for item in (item for item in folder.iterdir() if item != config):
+            shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
+        config.unlink()  # last: until then it says whose folder this is, to a `demo` that comes after a kill
         return
     raise UsageError(f"{folder} is not empty; give another folder" + (", or --force to make an earlier demo anew" if config.exists() else ""))

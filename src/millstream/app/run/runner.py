@@ -17,8 +17,9 @@ from typing import Any
 
 from millstream.app.run.plan import reasons
 from millstream.app.run.steps import Made, Report, Step
-from millstream.declare.errors import Busy, MillstreamError, Transient, WorkFailed
+from millstream.declare.errors import Busy, ClockWrong, MillstreamError, Transient, WorkFailed
 from millstream.declare.port import State
+from millstream.declare.storage import refused
 from millstream.lake.points import reach
 
 RETRIES = 3
@@ -145,6 +146,8 @@ def _one(step: Step, state: State, run_id: str, force: bool, report: Callable[[s
                                                "rows_read": read, "bytes": made.bytes, "seconds": seconds, "note": made.note,
                                                "run": run_id, "at": datetime.now(UTC).isoformat()})  # fmt: skip
             return Done(step.name, step.kind, "made", seconds, made)
+        except ClockWrong as error:  # waiting a second sets no clock
+            return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(error))
         except Transient as error:
             if attempt == RETRIES:
                 return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(error))
@@ -152,6 +155,9 @@ def _one(step: Step, state: State, run_id: str, force: bool, report: Callable[[s
         except MillstreamError as error:
             return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(error))
         except Exception as error:  # a user's function, or a fault of ours: the run goes on with what does not need it
+            known = refused(error, None, f"build {step.name}")
+            if known is not None and not os.environ.get("MILLSTREAM_DEBUG"):
+                return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(known))
             text = traceback.format_exc() if os.environ.get("MILLSTREAM_DEBUG") else f"{type(error).__name__}: {error}"
             return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(WorkFailed(f"{step.kind} {step.name}: {text}")))
     raise AssertionError("a step ends in one of the branches above")

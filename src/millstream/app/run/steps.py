@@ -112,7 +112,7 @@ class SourceStep:
     def make(self, report: Report) -> Made:
         from millstream.ingest.pump import pump
 
-        counts = pump(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report)
+        counts = pump(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report, doors=self.ws.doors)
         return Made("", rows=counts.rows, note=f"{counts.bad:,} bad" if counts.bad else "", details={"rows": counts.rows, "bad": counts.bad})
 
 
@@ -145,7 +145,8 @@ class StreamStep:
             return 0
         txns = self.ws.lake.table(self.name).txns() if self.ws.lake.exists(self.name) else {}
         ends = self.ws.log.ends(self.name)
-        return sum(max(0, end.high - max(end.low, txns.get(f"millstream/{topic.uuid}/{partition}", 0))) for partition, end in ends.items())
+        # Records that left the log before they were written count too: the sink stops at them and says so.
+        return sum(max(0, end.high - txns.get(f"millstream/{topic.uuid}/{partition}", 0)) for partition, end in ends.items())
 
     def make(self, report: Report) -> Made:
         sink = self.ws.sink(self.stream)

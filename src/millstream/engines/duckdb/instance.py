@@ -20,7 +20,8 @@ from urllib.parse import parse_qsl
 import duckdb
 
 from millstream.declare.duration import micros
-from millstream.declare.errors import ConfigError, Full, WorkFailed
+from millstream.declare.errors import ConfigError, Full, MillstreamError, WorkFailed
+from millstream.declare.storage import number_of, refused
 from millstream.engines.duckdb.copies import AT_MOST
 from millstream.engines.duckdb.relations import text
 
@@ -131,13 +132,17 @@ class Instance:
                 raise
             raise self._ours(error) from error
 
-    def _ours(self, error: BaseException) -> WorkFailed | Full:
+    def _ours(self, error: BaseException) -> MillstreamError:
         if self.stopped:
             return WorkFailed(f"the query was stopped: {self.stopped}")
-        said = str(error)
-        if "No space left" in said or "max_temp_directory_size" in said:
-            return Full(f"no room to spill in {self.scratch.parent}: {said}")
-        return WorkFailed(said)
+        return disk_error(error, self.scratch.parent) or WorkFailed(str(error))
+
+
+def disk_error(error: BaseException, scratch: Path) -> MillstreamError | None:
+    """What the disk of the scratch folder refused; None when the error is about something else."""
+    if "max_temp_directory_size" in str(error):
+        return Full(f"no room to spill in {scratch}: {error}")
+    return refused(error, scratch, "spill a query's data")
 
 
 class Bench:
@@ -217,20 +222,28 @@ class Bench:
 
     def _make(self, on_disk: bool) -> Instance:
         scratch = self.folder / f"query-{os.getpid()}-{next(_NUMBERS)}"
-        if on_disk:
-            scratch.mkdir(parents=True)
-        connection = duckdb.connect(
-            str(scratch / "scratch.db") if on_disk else ":memory:", config=self.options.config(scratch / "spill" if on_disk else scratch)
-        )  # DuckDB makes one folder, not two
-        connection.execute("SET TimeZone = 'UTC'")
-        if on_disk:  # nobody reads the file again
-            connection.execute("PRAGMA disable_checkpoint_on_shutdown")
-            connection.execute("SET preserve_insertion_order = false")
+        try:
+            if on_disk:
+                scratch.mkdir(parents=True)
+            connection = duckdb.connect(
+                str(scratch / "scratch.db") if on_disk else ":memory:", config=self.options.config(scratch / "spill" if on_disk else scratch)
+            )  # DuckDB makes one folder, not two
+            connection.execute("SET TimeZone = 'UTC'")
+            if on_disk:  # nobody reads the file again
+                connection.execute("PRAGMA disable_checkpoint_on_shutdown")
+                connection.execute("SET preserve_insertion_order = false")
+        except (OSError, duckdb.Error) as error:
+            raise disk_error(error, scratch) or error from error
         return Instance(connection, scratch)
 
     def _sweep(self) -> None:
         """Clear away what killed processes of this machine have left in the scratch folder."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if number_of(error) is None:
+                raise
+            return  # read-only or full: a query in memory needs no folder, and one that spills reports it
         for left in self.folder.glob("query-*-*"):
             process = left.name.split("-")[1]
             if process.isdigit() and not _alive(int(process)):

@@ -91,6 +91,9 @@ class KafkaLog:
     def ends(self, topic: str) -> dict[int, Ends]:
         return self._topics.ends(topic, [p.id for p in self._topics.known(topic).partitions])
 
+    def newest(self, topic: str) -> int | None:
+        return self._topics.newest(topic, [p.id for p in self._topics.known(topic).partitions])
+
     def share(self, topic: str, group: str, member: str) -> KafkaShare:
         return KafkaShare(self.address, topic_of(self._topics.known(topic), {}), group, member)
 

@@ -176,14 +176,21 @@ class Topics:
 
     def offsets(self, name: str, partitions: Sequence[int], spec: OffsetSpec, *, uncommitted: bool = False) -> dict[int, int]:
         """The earliest or latest offset of each partition; the latest is the last stable one unless `uncommitted`."""
+        return {p: info.offset for p, info in self._listed(name, partitions, spec, uncommitted=uncommitted).items()}
+
+    def newest(self, name: str, partitions: Sequence[int]) -> int | None:
+        """The greatest timestamp of a record, in microseconds; brokers set it at the append (LogAppendTime), in milliseconds."""
+        stamps = [info.timestamp for info in self._listed(name, partitions, OffsetSpec.max_timestamp(), uncommitted=True).values()]
+        return max((stamp * 1_000 for stamp in stamps if stamp is not None and stamp >= 0), default=None)
+
+    def _listed(self, name: str, partitions: Sequence[int], spec: OffsetSpec, *, uncommitted: bool) -> dict[int, ListOffsetsResultInfo]:
         level = IsolationLevel.READ_UNCOMMITTED if uncommitted else IsolationLevel.READ_COMMITTED
         what = f'topic "{name}"'
 
-        def ask() -> dict[int, int]:
+        def ask() -> dict[int, ListOffsetsResultInfo]:
             asked = {TopicPartition(name, p): spec for p in partitions}
             futures = self._direct(lambda admin: admin.list_offsets(asked, isolation_level=level, request_timeout=REQUEST_S), what)
-            found: dict[int, ListOffsetsResultInfo] = {at.partition: self._result(future, what) for at, future in futures.items()}
-            return {p: info.offset for p, info in found.items()}
+            return {at.partition: self._result(future, what) for at, future in futures.items()}
 
         return self._again(ask)
 

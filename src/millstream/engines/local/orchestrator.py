@@ -59,7 +59,7 @@ class LocalOrchestrator:
         """A run that says it is under way while nobody has the lock was killed."""
         value, status = doc.value, str(doc.value["status"])
         if status == "running" or (status == _QUEUED and (datetime.now(UTC) - doc.written_at).total_seconds() > 60):
-            with suppress(Busy), alone(self._ws.folder):
+            with suppress(Busy, OSError), alone(self._ws.folder):  # where nothing can be written, nobody can tell
                 status = self._again(doc)
         ended = value.get("ended_at")
         return Run(

@@ -19,9 +19,10 @@ class LocalSinks:
     def __init__(self, url: str, folder: Path) -> None:
         if url != "local":
             raise ConfigError(f'sink = "{url}": write sink = "local", which has no options')
+        self._folder = folder
 
     def worker(self, log: Log, schemas: Schemas, lake: Lake, stream: Stream[Any], limits: SinkLimits | None = None) -> Sink:
-        return Sink(log, schemas, lake, stream, limits=limits)
+        return Sink(log, schemas, lake, stream, limits=limits, folder=self._folder)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -101,6 +101,8 @@ class Tables:
         return made
 
     def _all(self, text: str, values: Sequence[Any] = ()) -> list[Any]:
+        if not self.path.exists():  # nothing has been tracked yet
+            return []
         with self._reading() as connection:
             return connection.execute(text, tuple(values)).fetchall()
 

@@ -13,12 +13,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
 from millstream.declare.errors import Busy, ConfigError, Conflict, MillstreamError, NotFound, Unreachable, UsageError, WorkFailed
+from millstream.engines.mlflow.database import disk_error, ensure
 from millstream.engines.mlflow.tables import KEPT, MODEL, STATUS, TOLD, Tables, moment
 from millstream.train.port import Run, Version
 
@@ -40,7 +41,9 @@ class MlflowTracking:
 
     @property
     def _fast(self) -> Tables | None:
-        """The tables themselves, where they can be read without MLflow."""
+        """The tables themselves, where they can be read without MLflow; they are empty until the first write creates the file."""
+        if self._tables is not None and not self._tables.path.exists():
+            return self._tables
         if not self._readable:
             self._readable = self._tables is not None and self._tables.usable()
         return self._tables if self._readable else None
@@ -49,7 +52,9 @@ class MlflowTracking:
     def _client(self) -> Any:
         with self._lock:
             if self._known is None:
-                with _mapped(f"tracking at {self.url}"):
+                with self._mapped(f"tracking at {self.url}"):
+                    if self._tables is not None:
+                        ensure(self._tables.path, _create)
                     self._known = _open(self._uri)
             return self._known
 
@@ -57,7 +62,7 @@ class MlflowTracking:
         client = self._client  # before any import of MLflow's: it is what makes MLflow quiet
         from mlflow.entities import Param, RunTag
 
-        with _mapped(f'a run of model "{model}"'):
+        with self._mapped(f'a run of model "{model}"'):
             run = client.create_run(self._experiment(model), run_name=model, tags={MODEL: model})
             told = [RunTag(k, str(v)[:_TAG_CHARS]) for k, v in tags.items()]
             given = [Param(k, str(v)[:_PARAM_CHARS]) for k, v in params.items()]
@@ -70,29 +75,29 @@ class MlflowTracking:
         from mlflow.entities import Metric
 
         now_ms = int(time.time() * 1000)
-        with _mapped(f"run {run_id}"):
+        with self._mapped(f"run {run_id}"):
             client.log_batch(run_id, metrics=[Metric(k, float(v), now_ms, step or 0) for k, v in metrics.items()])
 
     def store(self, run_id: str, folder: Path) -> None:
-        with _mapped(f"run {run_id}"):
+        with self._mapped(f"run {run_id}"):
             self._client.log_artifacts(run_id, str(folder))
 
     def finish(self, run_id: str, status: str = "finished") -> None:
         if status not in _FINAL:
             raise UsageError(f'a run cannot finish as "{status}"; it finishes as one of {", ".join(_FINAL)}')
-        with _mapped(f"run {run_id}"):
+        with self._mapped(f"run {run_id}"):
             self._client.set_terminated(run_id, _FINAL[status])
 
     def run(self, run_id: str) -> Run:
         if self._fast is not None:
             return self._fast.run(run_id)
-        with _mapped(f"run {run_id}"):
+        with self._mapped(f"run {run_id}"):
             return _run(self._client.get_run(run_id))
 
     def runs(self, model: str | None = None, *, limit: int = 100) -> list[Run]:
         if self._fast is not None:
             return self._fast.runs(model, limit)
-        with _mapped("runs"):
+        with self._mapped("runs"):
             if model is None:
                 folders = [e.experiment_id for e in self._client.search_experiments()]
             else:
@@ -109,7 +114,7 @@ class MlflowTracking:
 
         if run.status != "finished":
             raise UsageError(f'run {run_id} of "{run.model}" is {run.status}; only a finished run becomes a version')
-        with _mapped(f'model "{model}"'):
+        with self._mapped(f'model "{model}"'):
             try:
                 self._client.create_registered_model(model)
             except MlflowException as error:
@@ -125,7 +130,7 @@ class MlflowTracking:
         client = self._client
         from mlflow.exceptions import MlflowException
 
-        with _mapped(f'versions of model "{model}"'):
+        with self._mapped(f'versions of model "{model}"'):
             found: list[Any] = []
             token = None
             while True:
@@ -147,19 +152,19 @@ class MlflowTracking:
     def version(self, model: str, name: str) -> Version:
         if self._fast is not None:
             return self._fast.version(model, name)
-        with _mapped(f'version "{name}" of model "{model}"'):
+        with self._mapped(f'version "{name}" of model "{model}"'):
             if name.isdigit():
                 return _version(self._client.get_model_version(model, name))
             return _version(self._client.get_model_version_by_alias(model, KEPT.get(name, name)))
 
     def alias(self, model: str, alias: str, number: int) -> None:
-        with _mapped(f'version {number} of model "{model}"'):
+        with self._mapped(f'version {number} of model "{model}"'):
             self._client.set_registered_model_alias(model, KEPT.get(alias, alias), str(number))
 
     def artifacts(self, model: str, number: int) -> Path:
         if self._fast is not None and (source := self._fast.source(model, number)) is not None:
             return self._here(source)
-        with _mapped(f'version {number} of model "{model}"'):
+        with self._mapped(f'version {number} of model "{model}"'):
             version = self._client.get_model_version(model, str(number))
             if version.source.startswith("file:"):
                 return self._here(Path(unquote(urlparse(version.source).path)))
@@ -188,11 +193,11 @@ class MlflowTracking:
     def close(self) -> None:
         with self._lock:
             if self._known is not None:
-                for part in (self._known._tracking_client.store, self._known._get_registry_client().store):
-                    engine = getattr(part, "engine", None)
-                    if engine is not None:
-                        engine.dispose()
+                _dispose(self._known)
                 self._known = None
+
+    def _mapped(self, what: str) -> AbstractContextManager[None]:
+        return _mapped(what, None if self._tables is None else self._tables.path)
 
     def _experiment(self, model: str) -> str:
         found = self._client.get_experiment_by_name(model)
@@ -221,9 +226,7 @@ def _uri(url: str) -> str:
         return rest
     if not rest or rest == "mlflow":
         raise ConfigError(f'tracking is "{url}", which names no place; write tracking = "mlflow:.millstream/tracking.db" or "http://host:5000"')
-    path = Path(rest).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{path}"
+    return f"sqlite:///{Path(rest).absolute()}"
 
 
 def _open(uri: str) -> Any:
@@ -236,9 +239,21 @@ def _open(uri: str) -> Any:
     mlflow.telemetry.client.set_telemetry_client()  # a user may have imported MLflow before us: look at the setting again
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # prints the traceback of each error that it raises, too
     client = MlflowClient(uri, uri)
-    client.search_experiments(max_results=1)  # makes the database now, so that what goes wrong is said here
+    client.search_experiments(max_results=1)  # connects now, so that what goes wrong is reported here
     return client
+
+
+def _create(uri: str) -> None:
+    _dispose(_open(uri))
+
+
+def _dispose(client: Any) -> None:
+    for part in (client._tracking_client.store, client._get_registry_client().store):
+        engine = getattr(part, "engine", None)
+        if engine is not None:
+            engine.dispose()
 
 
 def _run(run: Any) -> Run:
@@ -269,13 +284,15 @@ def _version(version: Any, aliases: Mapping[str, Any] | None = None) -> Version:
 
 
 @contextmanager
-def _mapped(what: str) -> Iterator[None]:
-    """MLflow's and SQLAlchemy's errors as ours; the only place that knows theirs."""
+def _mapped(what: str, path: Path | None) -> Iterator[None]:
+    """MLflow's and SQLAlchemy's errors as ours; the only place that knows theirs. `path`: of the database, when it is a file here."""
     try:
         yield
     except (MillstreamError, OSError):
         raise
     except Exception as error:
+        if path is not None and (found := disk_error(error, path, f"write {what} to the tracking database")) is not None:
+            raise found from error
         code, text = getattr(error, "error_code", ""), str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if code == "RESOURCE_DOES_NOT_EXIST" or (code == "INVALID_PARAMETER_VALUE" and "not found" in text):
             raise NotFound(f"tracking has no {what}: {text}") from error

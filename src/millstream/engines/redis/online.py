@@ -63,7 +63,7 @@ class RedisOnline:
 
     def applied(self, generation: str) -> Applied | None:
         stand = read(self._db.reading([("GET", self._db.names.stand(generation))])[0])
-        return None if stand is None else Applied(stand.offsets, stand.clock_us, stand.active)
+        return None if stand is None else Applied(stand.offsets, stand.clock_us, stand.active, stand.ruling)
 
     def generations(self) -> list[str]:
         return sorted(g.decode() for g in self._db.reading([("SMEMBERS", self._db.names.generations)])[0])
@@ -129,7 +129,7 @@ class RedisOnline:
         if any(part.blobs for part in parts):
             self._db.change([generation], work)
 
-    def activate(self, generation: str, offsets: Mapping[int, int], clock_us: int) -> None:
+    def activate(self, generation: str, offsets: Mapping[int, int], clock_us: int, ruling: str = "") -> None:
         def work(stands: Mapping[str, Stand | None]) -> list[Command]:
             stand, mine = stands[generation], self._fills.get(generation)
             if stand is None:
@@ -143,7 +143,7 @@ class RedisOnline:
             (groups,) = self._db.writer.ask([("HKEYS", self._db.names.groups(space))])
             days = tuple(sorted(int(group[2:]) for group in groups if group.startswith(b"%d:" % DAYS)))
             now = stand.with_(space=space, offsets=dict(offsets), clock_us=clock_us, active=True, expired_us=0, era=_era(),
-                              settled_us=max(0, clock_us - SETTLED_US), filling=0, days=days)  # fmt: skip
+                              settled_us=max(0, clock_us - SETTLED_US), filling=0, days=days, ruling=ruling)  # fmt: skip
             return [self._standing(generation, now), *self._db.let_go(stand.space if space != stand.space else 0)]
 
         self._db.change([generation], work)
@@ -267,6 +267,8 @@ def _moved(group: Sequence[Apply], stand: Stand | None, oldest_us: int) -> Stand
         raise Conflict(f'features "{definition.name}": generation {definition.generation} is not filled yet')
     offsets = dict(stand.offsets)
     for one in group:
+        if one.ruling != stand.ruling:
+            raise Conflict(f'features "{definition.name}" are counted under ruling {stand.ruling or "none"}, the update under {one.ruling or "none"}')
         at = offsets.get(one.partition, 0)
         if at != one.start:
             raise Conflict(f'features "{definition.name}", partition {one.partition}: the store stands at {at}, the update begins at {one.start}')

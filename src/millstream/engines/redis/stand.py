@@ -36,6 +36,7 @@ class Stand:
     settled_us: int = 0
     filling: int = 0
     days: tuple[int, ...] = ()
+    ruling: str = ""
 
     @property
     def horizon_us(self) -> int:

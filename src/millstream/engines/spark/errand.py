@@ -100,8 +100,7 @@ class Errand:
         if batcher.deduper:
             held = _remembered.pop((table.uuid, partition), None)
             if held is not None and held[0] == part.after:
-                batcher.deduper = held[1]
-                batcher.warm.add(partition)
+                batcher.resume(partition, held[1])
         pieces = rows.slices(self.topic.name, part, _Texts(self.texts, self.unknown, needs))
         batch = batcher.make(partition, part.start, part.end, needs.sound(pieces, batcher, table), table)
         if needs:

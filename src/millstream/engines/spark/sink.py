@@ -29,7 +29,7 @@ from millstream.lake.batch import Batch, Progress
 from millstream.lake.lake import Lake
 from millstream.lake.landing import GROUP, HOLES_AFTER, Landing, SinkLimits
 from millstream.lake.points import reach
-from millstream.lake.positions import app_id
+from millstream.lake.positions import letters_id
 from millstream.log.framing import Texts
 from millstream.log.port import Log, OnKafka, Schemas, Share
 
@@ -58,11 +58,12 @@ class SparkSink(Landing):
 
     def __init__(
         self, url: str, folder: Path, log: Log, schemas: Schemas, lake: Lake, stream: Stream[Any], *, limits: SinkLimits | None = None,
-        partitions: Sequence[int] | None = None, member: str | None = None, accept_loss: bool = False, clock: Callable[[], float] = time.monotonic,
+        partitions: Sequence[int] | None = None, member: str | None = None, clock: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
         if not isinstance(log, OnKafka):
             raise ConfigError(f'sink = "{url}" reads Kafka, and the log is none; set log to kafka://HOST:PORT, or sink to "local"')
-        super().__init__(log, lake, stream, accept_loss=accept_loss)
+        super().__init__(log, lake, stream)
+        self._files = lake.files
         self.fixed, self.member, self.clock = partitions is not None, member or uuid.uuid4().hex, clock
         self.mine = frozenset(range(self.topic.partitions) if partitions is None else partitions)
         self.limits = limits or SinkLimits(rows=ROWS_A_TASK * self.topic.partitions)
@@ -208,8 +209,8 @@ class SparkSink(Landing):
     def _read(self, token: str, parts: Mapping[int, tuple[int, int]]) -> Needs | None:
         """Have the ranges read and written; `made` holds what came of it. Or what is needed first."""
         place = f"{time.time_ns():020d}-{token[:12]}.parquet"  # by the driver's clock: executors' may differ
-        told = {p: Part(self.gaps[p][0] if p in self.gaps else start, end, self._before(p), place) for p, (start, end) in parts.items()}
-        errand = Errand(token, self.lake.files, Shape.of(self.stream), self.topic, self.table.version, dict(self._known), frozenset(self._unknown), told)
+        told = {p: Part(start, end, self._before(p), place) for p, (start, end) in parts.items()}
+        errand = Errand(token, self._files, Shape.of(self.stream), self.topic, self.table.version, dict(self._known), frozenset(self._unknown), told)
         answers = self._answers(errand, parts)
         needs = Needs()
         for answer in answers.values():
@@ -226,7 +227,7 @@ class SparkSink(Landing):
 
     def _empty(self, partition: int, start: int, end: int) -> Batch:
         """Holes only."""
-        return Batch(partition, start, end, judged_to=self.batcher.dead.position(app_id(self.topic, partition)))
+        return Batch(partition, start, end, judged_to=self.batcher.dead.position(letters_id(self.topic, partition)))
 
     def _answers(self, errand: Errand, parts: Mapping[int, tuple[int, int]]) -> dict[int, Any]:
         name = self.topic.name
@@ -282,6 +283,10 @@ class SparkSink(Landing):
 
     def _give_up(self, partition: int) -> int:
         return self.made.pop(partition).records
+
+    def _start_over(self) -> int:
+        self._after.clear()  # workers that know earlier ids know them wrong
+        return super()._start_over()
 
     def _commit(self) -> Progress:
         try:

@@ -1,6 +1,7 @@
 """SQLite: the embedded log, schema store, online store and state. One file each; WAL; safe for several processes.
 
 database.py   connections, and the write lock that is fair between processes
+opening.py    files created whole, or read where nothing can be written
 log.py        as a log
 records.py    Arrow batches as rows of the log
 writing.py    group commit, and fenced writers of splits

@@ -8,20 +8,31 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from millstream.declare.errors import Full
+from millstream.log.retention import refused
 
 FLOOR_BYTES = 64 << 20
 RESERVE_BYTES = 64 << 20
+_COUNTED_S = 1.0
+"""How long a count of what is not in the lake serves."""
 
 
 class Room:
-    """Free space as the log counts it: on the disk, and in pages of its file that retention has freed."""
+    """Free space as the log counts it: on the disk, and in pages of its file that retention has freed.
 
-    def __init__(self, path: Path, freed: Callable[[], int], floor_bytes: int = FLOOR_BYTES, reserve_bytes: int = RESERVE_BYTES) -> None:
-        self._path, self._freed = path, freed
+    Args:
+        unwritten: Gives, for each topic, the bytes of its records that the lake does not have.
+    """
+
+    def __init__(
+        self, path: Path, freed: Callable[[], int], unwritten: Callable[[], Mapping[str, int]] = dict, floor_bytes: int = FLOOR_BYTES, reserve_bytes: int = RESERVE_BYTES,
+    ) -> None:  # fmt: skip
+        self._path, self._freed, self._unwritten = path, freed, unwritten
+        self._counted: tuple[float, Mapping[str, int]] = (float("-inf"), {})
         self.floor_bytes, self.reserve_bytes = floor_bytes, reserve_bytes
         self._reserve = path.with_name(path.name + ".reserve")
 
@@ -35,20 +46,31 @@ class Room:
 
     def tight(self) -> bool:
         """Appends are refused, or soon will be."""
-        free = self._free()
-        return free < 2 * self._least and not self._enough(free, 2 * self._least)
+        least = self._least
+        return self._free() < 2 * least and self._available() < 2 * least
 
-    def check(self) -> None:
-        """Raises Full when an append would go below the floor."""
-        free = self._free()
-        if free >= self.floor_bytes + self.reserve_bytes or self._enough(free, self._least):
+    def check(self, topics: Collection[str]) -> None:
+        """Raises Full when an append to these topics would take room that is not theirs."""
+        least = self._least
+        if self._free() >= 2 * (self.floor_bytes + self.reserve_bytes) or (free := self._available()) >= 2 * least:
             return
-        raise Full(f"{free / 1e6:.0f} MB are free beside {self._path}, and appends stop below {self._least / 1e6:.0f} MB; free some space on that disk, or shorten a retention")  # fmt: skip
+        waiting = self._waiting()
+        over = refused(free, least, waiting)
+        if over is None:
+            raise Full(f"{free / 1e6:.0f} MB are free beside {self._path}, and appends stop below {least / 1e6:.0f} MB; free some space on that disk, or shorten a retention")  # fmt: skip
+        for topic in over.intersection(topics):
+            raise Full(f'{free / 1e6:.0f} MB are free beside {self._path}, and "{topic}" holds {waiting[topic] / 1e6:.0f} MB that are not in the lake yet, more than its share; '
+                       "start its sink, see why it stands still (millstream show streams), or free some space on that disk")  # fmt: skip
 
-    def _enough(self, free: int, least: int) -> bool:
-        if free >= least:
-            return True
-        return free >= self.floor_bytes // 4 and free + self._freed() >= least  # pages freed are used again, but the WAL needs real space
+    def _available(self) -> int:
+        """Free space, and freed pages, which are used again: but the WAL needs real space."""
+        free = self._free()
+        return free if free < self.floor_bytes // 4 else free + self._freed()
+
+    def _waiting(self) -> Mapping[str, int]:
+        if time.monotonic() - self._counted[0] > _COUNTED_S:
+            self._counted = (time.monotonic(), self._unwritten())
+        return self._counted[1]
 
     def release(self, *, needed: bool = False) -> None:
         """Give the reserve up when there is less than the floor, or `needed` anyway."""

@@ -16,16 +16,18 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from millstream.declare.errors import ConfigError, Conflict, Full, NotFound, UsageError
-from millstream.engines.sqlite.database import WAIT_S, WriteLock, connect, path_of, told, transaction
+from millstream.declare.errors import Conflict, Full, MillstreamError, NotFound, UsageError
+from millstream.engines.sqlite.database import WAIT_S, WriteLock, told, transaction
 from millstream.engines.sqlite.disk import Room, freed_bytes
+from millstream.engines.sqlite.opening import opened, path_of, reading
 from millstream.engines.sqlite.reading import SqliteReader
 from millstream.engines.sqlite.records import Layouts
 from millstream.engines.sqlite.sharing import SqliteShare
-from millstream.engines.sqlite.upkeep import join_small, retire
+from millstream.engines.sqlite.upkeep import join_small, retire, unwritten
 from millstream.engines.sqlite.wake import Bell
 from millstream.engines.sqlite.writing import GroupCommit, SqliteWriter
 from millstream.log.port import Append, Ends, Range, Schemas, Topic
+from millstream.log.retention import LAKE
 
 FORMAT = 1
 TABLES = """
@@ -52,20 +54,17 @@ class SqliteLog:
     def __init__(self, url: str, schemas: Schemas) -> None:
         self.path, self.wait_s = path_of(url), WAIT_S
         self._lock = WriteLock(self.path)
-        with self._lock.held():
-            self._con = connect(self.path)
-            self._prepare()
-        self._look, self._looking = connect(self.path, read_only=True), threading.Lock()
+        self._con = opened(self.path, TABLES, self._lock, FORMAT)
+        self._con.execute("pragma wal_autocheckpoint=4000")  # 16 MB: a batch is often half a megabyte
+        self._look, self._looking = reading(self.path, TABLES), threading.Lock()
         self._layouts, self._bell = Layouts(), Bell(self.path)
-        self.room = Room(self.path, self._freed)
+        self.room = Room(self.path, self._freed, self._unwritten)
         self._group = GroupCommit(self._write, self._layouts, self.room.check)
 
-    def _prepare(self) -> None:
-        (found,) = self._con.execute("pragma user_version").fetchone()
-        if found > FORMAT:
-            raise ConfigError(f"{self.path} was written by a newer Millstream (format {found}, this one reads {FORMAT}); use that version, or another log")
-        self._con.execute("pragma wal_autocheckpoint=4000")  # 16 MB: a batch is often half a megabyte
-        self._con.executescript(TABLES + f"pragma user_version={FORMAT};")
+    @property
+    def refused(self) -> MillstreamError | None:
+        """Why nothing can be written to the log; None when it can."""
+        return self._lock.refused
 
     # topics
 
@@ -79,6 +78,7 @@ class SqliteLog:
                                    (name, str(uuid.uuid4()), partitions, kept))  # fmt: skip
                 if made.rowcount:
                     con.executemany("insert into part values (?, ?, 0, 0)", [(made.lastrowid, p) for p in range(partitions)])
+                    con.executemany("insert into mark values (?, ?, ?, 0)", [(made.lastrowid, p, LAKE) for p in range(partitions)])
                 con.execute("update topic set retention_us = ? where name = ? and partitions = ?", (kept, name, partitions))
             known = self._topic(name)
         if known.partitions != partitions:
@@ -131,6 +131,11 @@ class SqliteLog:
             raise NotFound(f'no topic "{topic}" in {self.path}')
         return {p: Ends(low, high) for p, low, high in rows}
 
+    def newest(self, topic: str) -> int | None:
+        last = "(select appended_us from batch b where b.topic = p.topic and b.partition = p.partition order by end desc limit 1)"
+        rows = self._rows(f"select max({last}) from part p where p.topic = (select id from topic where name = ?)", (self._topic(topic).name,))
+        return None if rows[0][0] is None else int(rows[0][0])
+
     def share(self, topic: str, group: str, member: str) -> SqliteShare:
         return SqliteShare(self._write, self._rows, self._topic(topic), group, member)
 
@@ -149,7 +154,7 @@ class SqliteLog:
             (number,) = con.execute("select id from topic where name = ?", (topic,)).fetchone() or (None,)
             if not before:
                 con.execute("delete from mark where topic = ? and reader = ?", (number, reader))
-            con.executemany("insert into mark values (?, ?, ?, ?) on conflict do update set before = max(before, excluded.before)",
+            con.executemany("insert into mark values (?, ?, ?, ?) on conflict do update set before = excluded.before where before != excluded.before",
                             [(number, p, reader, offset) for p, offset in before.items() if number is not None])  # fmt: skip
 
     def maintain(self) -> None:
@@ -187,6 +192,10 @@ class SqliteLog:
                 return self._look.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise told(error, self.path) from error
+
+    def _unwritten(self) -> dict[str, int]:
+        with self._looking:
+            return unwritten(self._look)
 
     def _freed(self) -> int:
         with self._looking:

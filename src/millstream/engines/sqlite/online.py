@@ -20,8 +20,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import Busy, ConfigError, Conflict, Full, NotFound
+from millstream.declare.errors import Busy, ConfigError, Conflict, MillstreamError, NotFound
+from millstream.declare.storage import REFUSED, refused
+from millstream.engines.sqlite.database import told
 from millstream.engines.sqlite.lookups import Query, Run, SqliteLookups, look_up, stand, standing
+from millstream.engines.sqlite.opening import create, reading, writable
 from millstream.features.definition import Definition
 from millstream.features.lift import Lifted
 from millstream.features.online import HEAD_US, SETTLED_US, Answers, Bound, Past, Use
@@ -37,7 +40,7 @@ _NEXT = "_next"
 """What follows the name of a generation that is filled beside the one that answers."""
 _TABLES = """
 create table if not exists generation (generation text primary key, name text not null, active integer not null, clock integer not null, expired integer not null,
-                                       filling integer not null, era integer not null, settled integer not null) strict;
+                                       filling integer not null, era integer not null, settled integer not null, ruling text not null default '') strict;
 create table if not exists position (generation text, partition integer, next integer not null, primary key (generation, partition)) strict, without rowid;
 create table if not exists change (id integer primary key check (id = 1), n integer not null) strict;
 insert or ignore into change values (1, 0);
@@ -55,32 +58,50 @@ class SqliteOnline:
         if not path:
             raise ConfigError(f'online = "{url}" names no file; say online = "sqlite:.millstream/online.db"')
         self.path = str(Path(path).absolute())
-        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-        self._wait_s = wait_s
+        self._file, self._wait_s = Path(self.path), wait_s
+        self.refused = _refusal(self._file)
         self._local = threading.local()
         self._all: list[sqlite3.Connection] = []
         self._guard = threading.Lock()
         self._write = threading.Lock()
         self._fills: dict[str, int] = {}
-        self._writer = self._connect()
+        try:
+            self._writer = self._connect()
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
         with self._errors():
-            self._writer.execute("pragma journal_mode=wal")
             (found,) = self._writer.execute("pragma user_version").fetchone()
-            if found != FORMAT and self._writer.execute("select 1 from sqlite_master where name = 'generation'").fetchone():
+            if found not in (0, FORMAT):  # 0: new, or killed before its tables were whole
                 raise ConfigError(f"{self.path} has format {found}, and this Millstream reads {FORMAT}; delete it, and `millstream run` fills it again")
-            self._writer.executescript(_TABLES + f"pragma user_version={FORMAT};")
+            if self.refused is None:
+                self._writer.execute("pragma journal_mode=wal")
+                create(self._writer, _TABLES, FORMAT)
+                self._widen()
+
+    def _widen(self) -> None:
+        """A store of an older Millstream has no rulings; its generations are filled again."""
+        with self._transaction() as run:
+            if not any(name == "ruling" for _, name, *_ in run("pragma table_info(generation)")):
+                run("alter table generation add column ruling text not null default ''")
 
     # -- generations
 
     def create(self, definition: Definition) -> None:
         with self._transaction() as run:
             _tables(run, definition, definition.generation)
-            run("insert or ignore into generation values (?, ?, 0, 0, 0, 0, random(), 0)", (definition.generation, definition.name))
+            run("insert or ignore into generation values (?, ?, 0, 0, 0, 0, random(), 0, '')", (definition.generation, definition.name))
 
     def applied(self, generation: str) -> Applied | None:
         with self._snapshot() as run:
             stands = stand(run, generation)
-            return None if stands is None else Applied(stands.offsets, stands.clock_us, stands.active)
+            if stands is None:
+                return None
+            (ruling,) = run("select ruling from generation where generation = ?", (generation,)).fetchone()
+            return Applied(stands.offsets, stands.clock_us, stands.active, ruling)
 
     def generations(self) -> list[str]:
         with self._snapshot() as run:
@@ -123,7 +144,7 @@ class SqliteOnline:
                 with self._transaction():
                     self._writer.executemany(_insert(f"head_{into}", ("k", "t", "tie", *names), "insert or replace"), Lifted(definition, batch).heads(0))
 
-    def activate(self, generation: str, offsets: Mapping[int, int], clock_us: int) -> None:
+    def activate(self, generation: str, offsets: Mapping[int, int], clock_us: int, ruling: str = "") -> None:
         with self._transaction() as run:
             if generation in self._fills and run("select 1 from sqlite_master where name = ?", (f"tile_{generation}{_NEXT}",)).fetchone():
                 _drop(run, generation)
@@ -133,7 +154,8 @@ class SqliteOnline:
             elif self._inactive(run, generation) and generation not in self._fills:
                 raise Conflict(f"generation {generation} is being filled by another")
             settled = max(0, clock_us - SETTLED_US)
-            run("update generation set active = 1, clock = ?, filling = 0, era = random(), settled = ? where generation = ?", (clock_us, settled, generation))
+            run("update generation set active = 1, clock = ?, filling = 0, era = random(), settled = ?, ruling = ? where generation = ?",
+                (clock_us, settled, ruling, generation))  # fmt: skip
             self._writer.executemany("insert into position values (?, ?, ?)", [(generation, p, n) for p, n in offsets.items()])
         self._release(generation)
 
@@ -192,8 +214,11 @@ class SqliteOnline:
         if stands is None or not stands.active:
             raise Conflict(f'features "{definition.name}": generation {g} is not filled yet')
         moved: dict[int, int] = {}
+        (ruling,) = run("select ruling from generation where generation = ?", (g,)).fetchone()
         for one in group:
             at = moved.get(one.partition, stands.offsets.get(one.partition, 0))
+            if one.ruling != ruling:
+                raise Conflict(f'features "{definition.name}" are counted under ruling {ruling or "none"}, the update under {one.ruling or "none"}')
             if at != one.start:
                 raise Conflict(f'features "{definition.name}", partition {one.partition}: the store stands at {at}, the update begins at {one.start}')
             moved[one.partition] = one.end
@@ -245,8 +270,11 @@ class SqliteOnline:
 
     def _connect(self) -> sqlite3.Connection:
         with self._errors():
-            made = sqlite3.connect(self.path, timeout=self._wait_s, isolation_level=None, check_same_thread=False, cached_statements=1024)
-            made.execute("pragma synchronous=normal")
+            if self.refused is not None:
+                made = reading(self._file, _TABLES)
+            else:
+                made = sqlite3.connect(self.path, timeout=self._wait_s, isolation_level=None, check_same_thread=False, cached_statements=1024)
+                made.execute("pragma synchronous=normal")
             made.execute("pragma cache_size=-65536")
             made.execute("pragma mmap_size=1073741824")
         with self._guard:
@@ -273,6 +301,8 @@ class SqliteOnline:
 
     @contextmanager
     def _transaction(self) -> Iterator[Run]:
+        if self.refused is not None:
+            raise self.refused.with_traceback(None)
         if not self._write.acquire(timeout=self._wait_s):
             raise Busy(f"the online store {self.path} is being written by another thread for more than {self._wait_s:g} s")
         try:
@@ -299,9 +329,7 @@ class SqliteOnline:
                 raise Busy(f"the online store {self.path} is locked by another process: {said}") from error
             if "no such table" in said:
                 raise NotFound(f"the generation was dropped from the online store {self.path} meanwhile: {said}") from error
-            if "full" in said:
-                raise Full(f"no room for the online store {self.path}: {said}") from error
-            raise
+            raise told(error, self._file) from error
 
     def close(self) -> None:
         with self._guard:
@@ -310,6 +338,20 @@ class SqliteOnline:
             self._all.clear()
             while self._fills:
                 os.close(self._fills.popitem()[1])
+
+
+def _refusal(path: Path) -> MillstreamError | None:
+    """Why nothing can be written there; None when it can. Creates the folder."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        found = refused(error, path, "create the online store")
+        if found is None or error.errno not in REFUSED:
+            raise
+        return found
+    if writable(path):
+        return None
+    return ConfigError(f"{path} cannot be written; make it and its folder writable for this user, or work on a copy of the project")
 
 
 def _tables(run: Run, definition: Definition, name: str) -> None:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from millstream.declare.errors import NotFound, Recreated, Truncated
-from millstream.engines.sqlite.database import connect, told
+from millstream.declare.errors import Corrupt, Damaged, NotFound, Recreated, Truncated
+from millstream.engines.sqlite.database import told
+from millstream.engines.sqlite.opening import reading
 from millstream.engines.sqlite.records import Layouts, finished, unpack
 from millstream.engines.sqlite.wake import Ear
 from millstream.log.port import Slice, Topic
@@ -44,8 +45,9 @@ class SqliteReader:
         for partition, offset in positions.items():
             self.seek(partition, offset)
         self._turn = 0
+        self._damage: dict[int, Damaged] = {}  # seen by the last poll, which had something else to hand out
         self._ear = Ear(path, topic.name)  # before the first read, so that no commit falls between
-        self._con = connect(path, read_only=True)
+        self._con = reading(path)
 
     def poll(self, max_rows: int, timeout: timedelta) -> list[Slice]:
         deadline = time.monotonic() + timeout.total_seconds()
@@ -65,9 +67,24 @@ class SqliteReader:
                 self._con.execute("rollback")
         except sqlite3.Error as error:
             raise told(error, self._path) from error
-        slices = [self._slice(list(batches)) for _, batches in groupby(stored, _Together())]
-        for piece in slices:  # only now, so that a damaged batch moves nobody
-            self._at[piece.partition] = piece.end
+        slices, damage = list[Slice](), dict[int, Damaged]()
+        for _, group in groupby(stored, _Together()):
+            batches = list(group)
+            partition = batches[0].partition
+            if partition in damage:
+                continue  # what follows the damage waits for it
+            piece, damaged = self._slice(batches)
+            if piece is not None:
+                slices.append(piece)
+                self._at[partition] = piece.end
+            if damaged is not None:
+                damage[partition] = damaged
+        seen, self._damage = self._damage, damage
+        due = next((error for p, error in damage.items() if not slices or p in seen), None)
+        if due is not None and not any(piece.partition == due.partition for piece in slices):
+            for piece in slices:  # handed out by the next poll
+                self._at[piece.partition] = min(piece.start, self._at[piece.partition])
+            raise due
         return slices
 
     def _stored(self, max_rows: int) -> Iterator[_Stored]:
@@ -98,17 +115,25 @@ class SqliteReader:
         if not low <= at <= high:
             raise Truncated(f'topic "{self._topic.name}", partition {partition}: offset {at} is asked for, and the log holds [{low}, {high}); records are gone, going on needs to be said (--accept-loss)')  # fmt: skip
 
-    def _slice(self, batches: list[_Stored]) -> Slice:
-        first, last = batches[0], batches[-1]
+    def _slice(self, batches: list[_Stored]) -> tuple[Slice | None, Damaged | None]:
+        """The batches as one slice, up to the first that is damaged; and the damage."""
+        first, damage = batches[0], None
         at = max(first.start, self._at[first.partition])
         what = f'{self._path}, topic "{self._topic.name}", partition {first.partition}'
         pieces = []
         for b in batches:
-            rows = unpack(b.data, b.crc, b.layout, b.end - b.start, f"{what}, offsets [{b.start}, {b.end})")
             begin = max(b.start, at)
+            try:
+                rows = unpack(b.data, b.crc, b.layout, b.end - b.start, f"{what}, offsets [{b.start}, {b.end})")
+            except Corrupt as error:
+                damage = Damaged(f"{error}; to continue without these records:  millstream ingest --accept-loss {self._topic.name}",
+                                 partition=first.partition, start=begin, end=b.end)  # fmt: skip
+                break
             pieces.append(rows.slice(begin - b.start, b.upto - begin))
-        made = finished(pieces, [b.appended_us for b in batches], at, first.schema_id)
-        return Slice(self._topic.name, first.partition, at, last.upto, first.schema_id, made)
+        if not pieces:
+            return None, damage
+        made = finished(pieces, [b.appended_us for b in batches[: len(pieces)]], at, first.schema_id)
+        return Slice(self._topic.name, first.partition, at, batches[len(pieces) - 1].upto, first.schema_id, made), damage
 
     def _known(self) -> int:
         row = self._con.execute("select id, uuid from topic where name = ?", (self._topic.name,)).fetchone()

@@ -114,9 +114,7 @@ def unpack(data: bytes, crc: int, schema: pa.Schema, rows: int, what: str) -> pa
         Corrupt: It is not what was written.
     """
     if checksum(data) != crc:
-        raise Corrupt(
-            f"{what}: the stored batch is damaged (its checksum differs); restore the log's file, or let retention pass it and go on with --accept-loss"
-        )
+        raise Corrupt(f"{what}: the stored batch is damaged (its checksum differs); restore the log's file from a copy")
     batch = pa.ipc.read_record_batch(pa.py_buffer(data), schema)
     if batch.num_rows != rows:
         raise Corrupt(f"{what}: the stored batch has {batch.num_rows} rows, and its offsets say {rows}")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import threading
+from collections.abc import Sequence
+from typing import Any
 
 from millstream.declare.errors import NotFound
-from millstream.engines.sqlite.database import WriteLock, connect, path_of, transaction
+from millstream.engines.sqlite.database import WriteLock, told, transaction
+from millstream.engines.sqlite.opening import opened, path_of, reading
 from millstream.log.schemas import canonical, check
 
 TABLE = """
@@ -21,10 +25,8 @@ class SqliteSchemas:
     def __init__(self, url: str) -> None:
         self.path = path_of(url)
         self._lock, self._thread = WriteLock(self.path), threading.Lock()
-        with self._lock.held():
-            self._con = connect(self.path)
-            self._con.executescript(TABLE)
-        self._look = connect(self.path, read_only=True)  # never sees a registration that may yet be rolled back
+        self._con = opened(self.path, TABLE, self._lock)
+        self._look = reading(self.path, TABLE)  # never sees a registration that may yet be rolled back
         self._known: dict[int, str] = {}
 
     def register(self, subject: str, schema: str, compatibility: str = "backward") -> int:
@@ -46,23 +48,27 @@ class SqliteSchemas:
             return int(number)
 
     def _look_up(self, subject: str, fingerprint: str) -> int | None:
-        with self._thread:
-            row = self._look.execute("select s.id from version v join schema s on s.id = v.schema where v.subject = ? and s.fingerprint = ?",
-                                     (subject, fingerprint)).fetchone()  # fmt: skip
-        return None if row is None else int(row[0])
+        rows = self._rows("select s.id from version v join schema s on s.id = v.schema where v.subject = ? and s.fingerprint = ?", (subject, fingerprint))
+        return int(rows[0][0]) if rows else None
 
     def schema(self, schema_id: int) -> str:
-        with self._thread:
-            if schema_id not in self._known:
-                row = self._look.execute("select body from schema where id = ?", (schema_id,)).fetchone()
-                if row is None:
-                    raise NotFound(f"no schema {schema_id} in {self.path}")
-                self._known[schema_id] = row[0]
-            return self._known[schema_id]
+        known = self._known.get(schema_id)
+        if known is None:
+            rows = self._rows("select body from schema where id = ?", (schema_id,))
+            if not rows:
+                raise NotFound(f"no schema {schema_id} in {self.path}")
+            known = self._known[schema_id] = str(rows[0][0])
+        return known
 
     def versions(self, subject: str) -> list[int]:
-        with self._thread:
-            return [int(n) for (n,) in self._look.execute("select schema from version where subject = ? order by number", (subject,))]
+        return [int(n) for (n,) in self._rows("select schema from version where subject = ? order by number", (subject,))]
+
+    def _rows(self, sql: str, values: Sequence[object]) -> list[Any]:
+        try:
+            with self._thread:
+                return self._look.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise told(error, self.path) from error
 
     def close(self) -> None:
         self._con.close()

@@ -13,7 +13,8 @@ from typing import Any
 
 from millstream.declare.errors import Conflict, UsageError
 from millstream.declare.port import Doc
-from millstream.engines.sqlite.database import WriteLock, connect, path_of, told, transaction
+from millstream.engines.sqlite.database import WriteLock, told, transaction
+from millstream.engines.sqlite.opening import opened, path_of, reading
 
 # `seq` orders writes across documents: two of the same microsecond have an order too.
 TABLES = """
@@ -32,10 +33,8 @@ class SqliteState:
     def __init__(self, url: str) -> None:
         self.path = path_of(url)
         self._lock, self._looking = WriteLock(self.path), threading.Lock()
-        with self._lock.held():
-            self._con = connect(self.path)
-            self._con.executescript(TABLES)
-        self._look = connect(self.path, read_only=True)
+        self._con = opened(self.path, TABLES, self._lock)
+        self._look = reading(self.path, TABLES)
 
     def put(self, kind: str, key: str, value: Mapping[str, Any], *, expect: int | None = None) -> Doc:
         text = _text(kind, key, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 from millstream.declare.event import OFFSET
 from millstream.engines.sqlite.records import Layouts, checksum, finished, pack, plain, unpack
 from millstream.engines.sqlite.writing import INSERT, Write
+from millstream.log.retention import LAKE, Stretch, removable
 
 STEP_BYTES = 5_000_000
 SMALL_ROWS, JOINED_ROWS, FEW = 1_000, 10_000, 8
@@ -33,48 +34,52 @@ METAS = "select id, start, end, schema, appended_us, length(data) from batch whe
 
 
 def retire(write: Write, now_us: int, tight: Callable[[], bool]) -> int:
-    """Delete what retention no longer wants, never past what a registered reader still needs; batches deleted.
+    """Delete what retention no longer wants, never past what a reader still needs; batches deleted.
 
     At most 5 MB a transaction: 400 MB at once held the writers for 1.8 s and grew the WAL by as much.
 
     Args:
-        tight: Whether the disk is nearly full; then topics without a retention give up what their readers have landed.
+        tight: Whether the disk is nearly full; then topics without a retention give up what their readers have.
     """
     with write() as con:
-        parts = con.execute(
-            """select p.topic, p.partition, t.retention_us, min(m.before) from part p join topic t on t.id = p.topic
-               left join mark m on m.topic = p.topic and m.partition = p.partition
-               where p.low < p.high group by p.topic, p.partition"""
-        ).fetchall()
+        parts = con.execute("select p.topic, p.partition, t.retention_us from part p join topic t on t.id = p.topic where p.low < p.high").fetchall()
     deleted = 0
-    for topic, partition, retention_us, landed in parts:
-        while True:
-            if retention_us is not None:
-                horizon, limit = now_us - retention_us, landed
-            elif landed is not None and tight():
-                horizon, limit = now_us, landed
-            else:
-                break
+    for topic, partition, retention_us in parts:
+        more = True
+        while more and (retention_us is not None or tight()):
             with write() as con:
-                done, more = _step(con, topic, partition, horizon, limit)
+                done, more = _step(con, topic, partition, now_us, retention_us)
             deleted += done
-            if not more:
-                break
     return deleted
 
 
-def _step(con: sqlite3.Connection, topic: int, partition: int, horizon: int, limit: int | None) -> tuple[int, bool]:
-    """Delete from the partition's beginning, so that what is left has no hole; how many, and whether there may be more."""
+def marks_of(con: sqlite3.Connection, topic: int, partition: int) -> Mapping[str, int]:
+    """Reader -> its mark."""
+    return dict(con.execute("select reader, before from mark where topic = ? and partition = ?", (topic, partition)))
+
+
+def unwritten(con: sqlite3.Connection) -> dict[str, int]:
+    """Topic -> bytes of its batches that the lake does not have."""
+    return dict(con.execute(
+        """select t.name, coalesce(sum(case when b.end > coalesce(m.before, 0) then length(b.data) end), 0) from topic t
+           left join batch b on b.topic = t.id left join mark m on m.topic = b.topic and m.partition = b.partition and m.reader = ? group by t.id""", (LAKE,)
+    ))  # fmt: skip
+
+
+def _step(con: sqlite3.Connection, topic: int, partition: int, now_us: int, retention_us: int | None) -> tuple[int, bool]:
+    """Delete from the partition's beginning, so that what is left has no hole; how many, and whether there may be more.
+
+    The marks are read in the transaction that deletes: a reader that moves its mark back keeps all that is there then.
+    """
+    metas = [_Meta(*row) for row in con.execute(METAS, (topic, partition, 0, _AT_ONCE))]
+    upto = removable((Stretch(b.end, b.appended_us) for b in metas), marks_of(con, topic, partition), now_us, retention_us, tight=True)
     due: list[_Meta] = []
     size = 0
-    for row in con.execute(METAS, (topic, partition, 0, _AT_ONCE)):
-        batch = _Meta(*row)
-        if batch.appended_us >= horizon or (limit is not None and batch.end > limit):
+    for batch in metas:
+        if upto is None or batch.end > upto or size >= STEP_BYTES:
             break
         due.append(batch)
         size += batch.size
-        if size >= STEP_BYTES:
-            break
     if due:
         con.executemany("delete from batch where id = ?", [(b.id,) for b in due])
         con.execute("update part set low = ? where topic = ? and partition = ?", (due[-1].end, topic, partition))

@@ -25,10 +25,11 @@ class _Folder:
 
     def __init__(self, log: Path) -> None:
         self.path = log.with_name(log.name + ".readers")
-        self.path.mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):  # read-only or full: nobody can be woken, so readers look again by themselves
+            self.path.mkdir(exist_ok=True)
         self._fd: int | None = None
         self.short = str(self.path)
-        if len(self.short) + _NAME > _LONGEST:
+        if len(self.short) + _NAME > _LONGEST and self.path.is_dir():
             self._fd = os.open(self.path, os.O_RDONLY)
             self.short = f"/proc/self/fd/{self._fd}"
 
@@ -44,6 +45,18 @@ class _Folder:
 
 def _mark(topic: str) -> str:
     return f"{zlib.crc32(topic.encode()):08x}"
+
+
+def _bound(path: str) -> socket.socket | None:
+    """A socket of that name; None where no name can be written."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        made.bind(path)
+    except OSError:
+        made.close()
+        return None
+    made.setblocking(False)
+    return made
 
 
 class Bell:
@@ -83,9 +96,7 @@ class Ear:
         self._path = f"{self._folder.short}/{_mark(topic)}-{uuid.uuid4().hex[:12]}"
         self._socket: socket.socket | None = None
         if self._folder.usable:
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._socket.bind(self._path)
-            self._socket.setblocking(False)
+            self._socket = _bound(self._path)
 
     def wait(self, seconds: float) -> None:
         """Until the bell rings, or as long as a lost datagram may cost, or `seconds`."""

@@ -96,7 +96,7 @@ class _Ticket:
 class GroupCommit:
     """Threads that append at the same time share one transaction and one fsync; a call that is wrong fails alone."""
 
-    def __init__(self, write: Write, layouts: Layouts, room: Callable[[], None]) -> None:
+    def __init__(self, write: Write, layouts: Layouts, room: Callable[[Collection[str]], None]) -> None:
         self._write, self._layouts, self._room = write, layouts, room
         self._waiting: list[_Ticket] = []
         self._queue, self._turn = threading.Lock(), threading.Lock()
@@ -115,8 +115,10 @@ class GroupCommit:
         return ticket.ranges
 
     def _commit(self, tickets: list[_Ticket]) -> None:
+        tickets = [ticket for ticket in tickets if self._has_room(ticket)]
         try:
-            self._together(tickets)
+            if tickets:
+                self._together(tickets)
         except Exception as error:
             if len(tickets) == 1 or isinstance(error, Transient):
                 for ticket in tickets:
@@ -132,8 +134,15 @@ class GroupCommit:
             for ticket in tickets:
                 ticket.done = True
 
+    def _has_room(self, ticket: _Ticket) -> bool:
+        """A topic that is refused costs its own calls only."""
+        try:
+            self._room({append.topic for append in ticket.appends})
+        except Exception as error:
+            ticket.error, ticket.done = error, True
+        return not ticket.done
+
     def _together(self, tickets: list[_Ticket]) -> None:
-        self._room()
         runs = prepare([append for ticket in tickets for append in ticket.appends])
         with self._write({run.topic for run in runs}) as con:
             ranges = store(con, runs, self._layouts)
@@ -146,7 +155,7 @@ class GroupCommit:
 class SqliteWriter:
     """A split's fenced writer: epoch and old position are compared in the transaction that writes."""
 
-    def __init__(self, write: Write, layouts: Layouts, room: Callable[[], None], split: str) -> None:
+    def __init__(self, write: Write, layouts: Layouts, room: Callable[[Collection[str]], None], split: str) -> None:
         self._write, self._layouts, self._room, self._split = write, layouts, room, split
         with write() as con:
             con.execute("insert into split values (?, 1, null) on conflict(name) do update set epoch = epoch + 1", (split,))
@@ -157,7 +166,7 @@ class SqliteWriter:
         return None if self._position is None else str(self._position)
 
     def commit(self, appends: Sequence[Append], position: str) -> list[Range]:
-        self._room()
+        self._room({append.topic for append in appends})
         runs = prepare(appends)
         with self._write({run.topic for run in runs}) as con:
             epoch, before = con.execute("select epoch, position from split where name = ?", (self._split,)).fetchone()

@@ -1,0 +1,59 @@
+"""What an operator decides about a stream that cannot go on: records that are gone, and one record that cannot be written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from millstream.declare.errors import Conflict, NotFound, UsageError
+from millstream.lake import aside, gaps
+from millstream.lake.gaps import Gap
+
+if TYPE_CHECKING:
+    from millstream.app.workspace import Workspace
+    from millstream.declare.stream import Stream
+
+_TRIES = 5
+
+
+def accept(ws: Workspace, names: Iterable[str]) -> list[tuple[str, Sequence[Gap]]]:
+    """Give up, once, the records that keep these streams from going on; stream -> what was given up, which may be nothing.
+
+    Raises:
+        NotFound: No such stream, or nothing was ever sent to it.
+        Conflict: Sinks never left a gap to record it in.
+    """
+    chosen = [(name, _stream(ws, name)) for name in dict.fromkeys(names)]
+    return [(name, _accept(ws, stream)) for name, stream in chosen]
+
+
+def _accept(ws: Workspace, stream: Stream[Any]) -> Sequence[Gap]:
+    for _ in range(_TRIES):
+        found = gaps.find(ws.log, ws.lake, stream)
+        try:
+            if found:
+                gaps.accept(ws.log, ws.lake, stream, found)
+            return found
+        except Conflict:  # a sink of another partition committed
+            continue
+    raise Conflict(f'stream "{stream.name}": its sink commits all the time; try again')
+
+
+def set_aside(ws: Workspace, name: str, record: str) -> None:
+    """Make a record (PARTITION:OFFSET) of a stream a dead letter.
+
+    Raises:
+        UsageError: It is not written so, or is no record that the stream waits for.
+        NotFound: No such stream or record.
+    """
+    partition, colon, offset = record.partition(":")
+    if not (colon and partition.isdigit() and offset.isdigit()):
+        raise UsageError(f'"{record}" names no record; write PARTITION:OFFSET, e.g. 0:1234')
+    aside.set_aside(ws.log, ws.lake, _stream(ws, name), int(partition), int(offset))
+
+
+def _stream(ws: Workspace, name: str) -> Stream[Any]:
+    streams = ws.all_streams()
+    if name not in streams:
+        raise NotFound(f'no stream "{name}"; there are {", ".join(streams)}')
+    return streams[name]

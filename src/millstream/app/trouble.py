@@ -1,0 +1,57 @@
+"""Streams that are stuck: each waits by itself, with its reason and its next try, and its neighbours go on."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from millstream.declare.errors import Fenced, MillstreamError, Transient
+from millstream.declare.port import State
+
+log = logging.getLogger("millstream")
+KIND = "sink"
+FIRST_S, MOST_S, TERMINAL_S = 0.5, 30.0, 10.0
+"""Pauses between tries: they double from the first to the most; what a person must decide about is tried again at one pace."""
+
+
+def alone(state: State, stream: str, work: Callable[[], None], stop: threading.Event) -> None:
+    """Do the work until it returns or `stop`; what it raises is said once, kept for `show streams`, and tried again."""
+    pause, said = FIRST_S, ""
+    while not stop.is_set():
+        try:
+            work()
+            return
+        except Exception as error:
+            waits = pause if isinstance(error, Transient | OSError) else TERMINAL_S
+            text = str(error) if isinstance(error, MillstreamError) else f"{type(error).__name__}: {error}"
+            if text != said:
+                log.error("the sink of %s: %s; its next try is in %.1f s", stream, text, waits, exc_info=not isinstance(error, MillstreamError | OSError))
+            said = text
+            _keep(state, stream, text, waits)
+            if isinstance(error, Fenced):  # it would only take the stream back
+                log.error("the sink of %s stops", stream)
+                return
+            stop.wait(waits)
+            pause = min(MOST_S, 2 * pause)
+
+
+def _keep(state: State, stream: str, text: str, waits: float) -> None:
+    now = datetime.now(UTC)
+    try:
+        state.put(KIND, stream, {"why": text, "at": now.isoformat(), "next": (now + timedelta(seconds=waits)).isoformat()})
+    except (MillstreamError, OSError) as error:  # a full disk, often the very reason
+        log.warning("the trouble of %s could not be kept: %s", stream, error)
+
+
+def clear(state: State, stream: str) -> None:
+    """It goes on."""
+    if state.get(KIND, stream) is not None:
+        state.put(KIND, stream, {"why": ""})
+
+
+def of(state: State, stream: str) -> str:
+    """Why the stream's sink stood still at its last try; "" when it did not."""
+    found = state.get(KIND, stream)
+    return str(found.value.get("why", "")) if found else ""

@@ -1,0 +1,252 @@
+"""The ids that were kept, by arrival: sorted runs, the newest in memory, older ones in files, each with its range of arrivals.
+
+An id is known by 128 bits of hash. Ids are random, so the statistics of a file say nothing about them: inside a window each new id has to
+be proven absent from every run. A run in a file has a blocked Bloom filter (Putze, Sanders and Singler, 2007; here one 64-bit word an id,
+10 bits an id), which proves that for 98 of 100 without touching the file. A look-up is one sorted pass over the runs that its arrivals
+can meet.
+
+Costs: 24 bytes of memory an id up to a bound, then 1.25 bytes of memory and 24 of disk. Files have no name: they are unlinked while they
+are open, so a process that dies leaves none behind, and no later process can take over what an earlier one believed.
+"""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from millstream.log.hashing import U64
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+ID_BYTES = 24
+IN_MEMORY = 6
+"""Runs in memory before they become one."""
+FANOUT = 8
+"""Runs in files of about one size before they become one."""
+LARGEST_IDS = 8_000_000
+_LOOKS = 256
+_BITS_AN_ID = 10
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """Kept ids, sorted by first hash, second hash and arrival.
+
+    Attributes:
+        low, high: Least and greatest arrival, microseconds.
+        bloom: None for a run in memory.
+    """
+
+    first: U64
+    second: U64
+    arrived: Ints
+    low: int
+    high: int
+    bloom: U64 | None = None
+    file: Any = field(default=None, repr=False)
+    """Keeps the file of a memory map open."""
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @property
+    def bytes(self) -> int:
+        """Of memory."""
+        return ID_BYTES * len(self) if self.bloom is None else self.bloom.nbytes
+
+
+def run_of(first: U64, second: U64, arrived: Ints) -> Run:
+    """A run in memory of ids in any order; at least one."""
+    order = np.argsort(first, kind="stable")  # a merge of sorted runs is cheap
+    if (first[order][1:] == first[order][:-1]).any():
+        order = np.lexsort((arrived, second, first))
+    return Run(first[order], second[order], arrived[order], int(arrived.min()), int(arrived.max()))
+
+
+class KeptIds:
+    """The kept ids of one partition. `look` finds those that a batch repeats, `add` remembers.
+
+    Args:
+        folder: Where runs go that do not fit in memory; None: the system's folder of temporary files.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._memory: list[Run] = []
+        self._files: list[Run] = []
+        self._looks, self._below = 0, -(1 << 62)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Of the runs in memory, which `spill` frees."""
+        return sum(run.bytes for run in self._memory)
+
+    @property
+    def bytes(self) -> int:
+        """Of memory in all: runs and filters."""
+        return sum(run.bytes for run in (*self._memory, *self._files))
+
+    @property
+    def disk_bytes(self) -> int:
+        return sum(ID_BYTES * len(run) for run in self._files)
+
+    def __len__(self) -> int:
+        return sum(len(run) for run in (*self._memory, *self._files))
+
+    def look(self, first: U64, second: U64, arrived: Ints, within: int) -> Bools:
+        """Which of these ids were kept with an arrival no further than `within` from theirs. Sorted by `first`, it is one pass a run."""
+        found = np.zeros(len(first), np.bool_)
+        low, high = int(arrived.min()) - within, int(arrived.max()) + within
+        for run in (*self._memory, *self._files):
+            if run.low <= high and run.high >= low:
+                _look(run, first, second, arrived, within, found)
+        self._looks += 1
+        if self._looks % _LOOKS == 0:  # pages that were touched stay the system's, and stop counting as ours
+            for run in self._files:
+                run.file.madvise(mmap.MADV_DONTNEED)
+        return found
+
+    def add(self, first: U64, second: U64, arrived: Ints) -> None:
+        """Remember ids that were kept; those of one id may be there already."""
+        if len(first):
+            self._memory.append(run_of(first, second, arrived))
+            if len(self._memory) > IN_MEMORY:
+                self._memory = self._merged(self._memory)
+
+    def spill(self) -> None:
+        """What is in memory goes to a file."""
+        whole = self._joined(self._memory)
+        self._memory = []
+        if whole is not None:
+            self._files.append(_filed(whole, self._folder))
+            self._compact()
+
+    def drop(self, below: int) -> None:
+        """Forget ids that arrived before: runs at once, others with the next merge of theirs."""
+        self._below = below
+        self._memory = [run for run in self._memory if run.high >= below]
+        self._files = [run for run in self._files if run.high >= below]
+
+    def reopen(self, low: int) -> None:
+        """Ids that arrived from here on are wanted again, and will be added."""
+        self._below = min(self._below, low)
+
+    def _compact(self) -> None:
+        """Of the newest files, `FANOUT` of about one size become one, as long as it stays below `LARGEST_IDS`."""
+        while len(self._files) >= FANOUT:
+            last = self._files[-FANOUT:]
+            whole = sum(len(run) for run in last)
+            if whole > LARGEST_IDS or max(len(run) for run in last) > FANOUT * max(1, min(len(run) for run in last)):
+                return
+            joined = self._joined(last)
+            self._files[-FANOUT:] = [] if joined is None else [_filed(joined, self._folder)]
+
+    def _joined(self, runs: Sequence[Run]) -> Run | None:
+        """The runs as one in memory, without what was forgotten; None when that is all."""
+        first, second, arrived = (np.concatenate([getattr(run, name) for run in runs] or [np.empty(0)]) for name in ("first", "second", "arrived"))
+        held = arrived >= self._below
+        if not held.any():
+            return None
+        if not held.all():
+            first, second, arrived = first[held], second[held], arrived[held]
+        return run_of(first, second, arrived)
+
+    def _merged(self, runs: list[Run]) -> list[Run]:
+        """As one; the largest stays apart while it dwarfs the others."""
+        largest = max(runs, key=len)
+        apart = len(largest) > 4 * (sum(map(len, runs)) - len(largest))
+        joined = self._joined([run for run in runs if run is not largest] if apart else runs)
+        return [run for run in ([largest] if apart else []) + [joined] if run is not None]
+
+
+def _look(run: Run, first: U64, second: U64, arrived: Ints, within: int, found: Bools) -> None:
+    """Mark in `found` the ids that this run holds near their arrival."""
+    at = np.flatnonzero(~found)
+    if run.bloom is not None:
+        at = at[_may(run.bloom, first[at], second[at])]
+    if not len(at):
+        return
+    left = np.searchsorted(run.first, first[at], side="left")
+    hit = run.first[np.minimum(left, len(run) - 1)] == first[at]
+    at, left = at[hit], left[hit]
+    if not len(at):
+        return
+    # The usual id is in a run once. One that is there often (windows apart, in a history) is found by bisection over its arrivals.
+    near = (run.second[left] == second[at]) & (np.abs(run.arrived[left] - arrived[at]) <= within)
+    found[at[near]] = True
+    at, left = at[~near], left[~near]
+    following = np.minimum(left + 1, len(run) - 1)
+    more = (run.first[following] == first[at]) & (following > left)
+    at, left = at[more], left[more]
+    if len(at):
+        right = np.searchsorted(run.first, first[at], side="right")
+        found[at] = _among(run, left, right, second[at], arrived[at], within)
+
+
+def _among(run: Run, left: Ints, right: Ints, second: U64, arrived: Ints, within: int) -> Bools:
+    """Whether one of the entries [left, right), which are sorted by (second, arrival), is near: the first that is not below `arrived - within`."""
+    low, high = left.copy(), right.copy()
+    least = arrived - within
+    while (open_ := low < high).any():
+        middle = (low + high) // 2
+        probe = np.minimum(middle, len(run) - 1)
+        below = (run.second[probe] < second) | ((run.second[probe] == second) & (run.arrived[probe] < least))
+        low, high = np.where(open_ & below, middle + 1, low), np.where(open_ & ~below, middle, high)
+    probe = np.minimum(low, len(run) - 1)
+    near: Bools = (low < right) & (run.second[probe] == second) & (run.arrived[probe] <= arrived + within)
+    return near
+
+
+def _words(first: U64, count: int) -> U64:
+    """The word of each id; it grows with the hash, so that a sorted look-up walks through the filter."""
+    return ((first >> np.uint64(32)) * np.uint64(count)) >> np.uint64(32)
+
+
+def _mask(second: U64) -> U64:
+    mask = np.zeros(len(second), np.uint64)
+    for step in range(4):
+        mask |= np.uint64(1) << ((second >> np.uint64(6 * step)) & np.uint64(63))
+    return mask
+
+
+def _may(bloom: U64, first: U64, second: U64) -> Bools:
+    mask = _mask(second)
+    may: Bools = (bloom[_words(first, len(bloom))] & mask) == mask
+    return may
+
+
+def _bloom(first: U64, second: U64) -> U64:
+    count = max(1, len(first) * _BITS_AN_ID // 64)
+    bloom = np.zeros(count, np.uint64)
+    for at in range(0, len(first), _PIECE):  # words grow with the hash, so each piece fills a stretch
+        words, mask = _words(first[at : at + _PIECE], count), _mask(second[at : at + _PIECE])
+        begins = np.flatnonzero(np.diff(words, prepend=words[0] + np.uint64(1)))
+        bloom[words[begins]] |= np.bitwise_or.reduceat(mask, begins)
+    return bloom
+
+
+def _filed(run: Run, folder: Path | None) -> Run:
+    """The run in a file without a name."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(prefix="millstream-ids-", dir=folder) as file:
+        for column in (run.first, run.second, run.arrived):
+            _write(file, column)
+        file.flush()
+        held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # the map keeps the file when it is closed
+    size = len(run) * 8
+    first, second = (np.frombuffer(held, np.uint64, len(run), at * size) for at in (0, 1))
+    return Run(first, second, np.frombuffer(held, np.int64, len(run), 2 * size), run.low, run.high, _bloom(run.first, run.second), held)
+
+
+def _write(file: BinaryIO | Any, column: npt.NDArray[Any]) -> None:
+    for at in range(0, len(column), _PIECE):
+        file.write(np.ascontiguousarray(column[at : at + _PIECE]).tobytes())

@@ -1,0 +1,266 @@
+"""Faults planted in the rules, one at a time: each was there once, or is a step away. The simulator must find them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import world
+from memory_log import MemoryLog
+
+from millstream.features import updater
+from millstream.lake import batch, gaps, landing, ruling
+from millstream.lake.batch import Batcher
+from millstream.lake.dead import Quarantine
+from millstream.lake.landing import Landing
+from millstream.log import retention
+from millstream.log.dedupe import NEVER, Deduper
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+class Naive:
+    """A deduper over lists, into which each fault below puts its own `double`."""
+
+    empty_is_an_id = False
+    remembers_duplicates = False
+
+    def __init__(self, within_us: int, **more: Any) -> None:
+        self.within = within_us
+        self.kept: dict[int, list[tuple[str, int]]] = {}
+        self.clock: dict[int, int] = {}
+
+    def begin(self, partition: int, earlier: Any = None, *, at_start: bool = False) -> None:
+        found = [] if earlier is None or at_start else list(earlier(-NEVER, NEVER))
+        self.kept[partition] = [(id_, at) for ids, arrived in found for id_, at in zip(ids.to_pylist(), arrived.tolist(), strict=True) if id_]
+        self.clock[partition] = max((at for _, at in self.kept[partition]), default=-NEVER)
+
+    def resume(self, partition: int, earlier: Any) -> None: ...
+
+    def settled(self, partition: int) -> None: ...
+
+    def forget(self, partition: int) -> None:
+        self.kept.pop(partition, None)
+
+    def keep(self, partition: int, ids: pa.Array, arrived_us: Any) -> np.ndarray:
+        if partition not in self.kept:
+            self.begin(partition)
+        out = []
+        for id_, at in zip(ids.to_pylist(), np.asarray(arrived_us).tolist(), strict=True):
+            self.clock[partition] = max(self.clock[partition], at)
+            real = id_ is not None and (id_ != "" or self.empty_is_an_id)
+            double = real and self.double(partition, id_, at)
+            out.append(not double)
+            if real and (self.remembers_duplicates or not double):
+                self.kept[partition].append((id_, at))
+        return np.array(out, np.bool_)
+
+    def double(self, partition: int, id_: str, at: int) -> bool:
+        return any(id_ == other and abs(at - then) <= self.within for other, then in self.kept[partition])
+
+
+def deduper(kind: type[Naive]) -> Plant:
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        patch.setattr(batch, "Deduper", kind)
+        patch.setattr(updater, "Deduper", kind)
+
+    return plant
+
+
+class ByTheLargest(Naive):
+    """By the largest arrival seen, as it was before this rule."""
+
+    def double(self, partition: int, id_: str, at: int) -> bool:
+        then = max((then for other, then in self.kept[partition] if other == id_), default=None)
+        return then is not None and self.clock[partition] - self.within <= then
+
+
+class OneSide(Naive):
+    def double(self, partition: int, id_: str, at: int) -> bool:
+        return any(id_ == other and at - then <= self.within for other, then in self.kept[partition])
+
+
+class OnlyTheLast(Naive):
+    """One arrival an id."""
+
+    def double(self, partition: int, id_: str, at: int) -> bool:
+        last = [then for other, then in self.kept[partition] if other == id_][-1:]
+        return any(abs(at - then) <= self.within for then in last)
+
+
+class Chains(Naive):
+    remembers_duplicates = True
+
+
+class Empty(Naive):
+    empty_is_an_id = True
+
+
+def no_take_over(patch: pytest.MonkeyPatch) -> None:
+    """A successor knows no earlier ids."""
+    patch.setattr(batch, "earlier", lambda *args: lambda low, high: [])
+
+
+def keeps_half_a_batch(patch: pytest.MonkeyPatch) -> None:
+    """Ids of a batch that could not be made are remembered."""
+    real = Batcher.make
+
+    def make(self: Batcher, *args: Any) -> Any:
+        made = real(self, *args)
+        self.warm |= {args[0]}
+        return made
+
+    def start_over(self: Batcher) -> None:
+        self.ready.clear()
+
+    patch.setattr(Batcher, "make", make)
+    patch.setattr(Batcher, "forget", lambda self, partition: self.ready.pop(partition, None))
+    patch.setattr(Batcher, "start_over", start_over)
+
+
+def judged_again(patch: pytest.MonkeyPatch) -> None:
+    """Recorded verdicts do not stand."""
+    patch.setattr(Quarantine, "recorded", lambda self, *args: np.empty(0, np.int64))
+
+
+def a_failed_write_is_done(patch: pytest.MonkeyPatch) -> None:
+    """What could not be written is dropped, as if it were the records' fault."""
+    real = Landing._append
+
+    def append(self: Landing, batches: Mapping[int, Any]) -> Any:
+        try:
+            return real(self, batches)
+        except OSError:
+            for one in batches.values():
+                one.rows, one.duplicates = [], one.duplicates + sum(rows.num_rows for rows in one.rows)
+            return real(self, batches)
+
+    patch.setattr(Landing, "_append", append)
+
+
+def asides_unheard(patch: pytest.MonkeyPatch) -> None:
+    """The updater counts what was set aside."""
+    patch.setattr(updater, "asides", lambda *args: np.empty(0, np.int64))
+
+
+def no_amendments(patch: pytest.MonkeyPatch) -> None:
+    """A gap or a record set aside changes nothing for those who counted it."""
+    patch.setattr(updater.Updater, "_stamp", lambda self: f"1.0.{self._rule.fingerprint:x}")
+
+
+def letters_by_position(patch: pytest.MonkeyPatch) -> None:
+    """Whether somebody else recorded verdicts is told by the quarantine's position, which may stand still."""
+    patch.setattr(batch, "letters_id", batch.app_id)
+
+
+def unmarked(patch: pytest.MonkeyPatch) -> None:
+    """What nobody has said anything about is wanted by nobody."""
+    patch.setattr(retention, "needed", lambda marks: min([mark for mark in marks.values() if mark] or [NEVER]))
+
+
+def marks_only_rise(patch: pytest.MonkeyPatch) -> None:
+    real = MemoryLog.retain
+
+    def retain(self: MemoryLog, topic: str, *, before: Mapping[int, int], reader: str = retention.LAKE) -> None:
+        stands = {p: part.marks.get(reader, 0) for p, part in enumerate(self.held.parts[topic])}
+        real(self, topic, before={p: max(at, stands[p]) for p, at in before.items()}, reader=reader)
+
+    patch.setattr(MemoryLog, "retain", retain)
+
+
+def marks_before_the_commit(patch: pytest.MonkeyPatch) -> None:
+    """The log hears a position that is not durable yet."""
+    real = Landing._append
+
+    def append(self: Landing, batches: Mapping[int, Any]) -> Any:
+        self.log.retain(self.stream.name, before={p: one.end for p, one in batches.items()})
+        return real(self, batches)
+
+    patch.setattr(Landing, "_append", append)
+
+
+def by_age_alone(patch: pytest.MonkeyPatch) -> None:
+    """As Kafka's own retention goes."""
+    patch.setattr(retention, "needed", lambda marks: NEVER)
+
+
+def unlowered(patch: pytest.MonkeyPatch) -> None:
+    """A doctor who cuts a table and leaves the log's marks where they were."""
+    patch.setattr(world.World, "lower", lambda self, before: None)
+
+
+def unasked(patch: pytest.MonkeyPatch) -> None:
+    """A sink goes on over a gap by itself."""
+    real = Landing._begin
+
+    def begin(self: Landing, partition: int) -> int:
+        low = self.log.ends(self.stream.name)[partition].low
+        if self.start(partition) < low:
+            self.batcher.forget(partition)
+            return low
+        return real(self, partition)
+
+    patch.setattr(Landing, "_begin", begin)
+
+
+def rulings_unread(patch: pytest.MonkeyPatch) -> None:
+    """A sink goes on by its own rule, whatever has been ruled since."""
+    patch.setattr(Landing, "_agree", lambda self: 0)
+    patch.setattr(updater.Updater, "_stamp", lambda self: f"1.0.{self._rule.fingerprint:x}")
+
+
+def rulings_without_positions(patch: pytest.MonkeyPatch) -> None:
+    """A ruling that names no partition excludes no sink that is at work."""
+    real = ruling.moves
+
+    def moves(*args: Any) -> dict[str, Any]:
+        return {app: move for app, move in real(*args).items() if not app.startswith("millstream/")}
+
+    for room in (landing, gaps, ruling, world.aside):
+        patch.setattr(room, "moves", moves)
+
+
+def a_clock_of_the_future(patch: pytest.MonkeyPatch) -> None:
+    """The online clock follows arrivals, whatever the wall clock says."""
+    real = updater.Updater.__init__
+
+    def begin(self: Any, *args: Any, **more: Any) -> None:
+        real(self, *args, **{**more, "wall_us": lambda: NEVER})
+
+    patch.setattr(updater.Updater, "__init__", begin)
+
+
+FAULTS: dict[str, Plant] = {
+    "duplicates by the largest arrival seen": deduper(ByTheLargest),
+    "duplicates on one side of the window": deduper(OneSide),
+    "one arrival an id": deduper(OnlyTheLast),
+    "duplicates that keep": deduper(Chains),
+    "an empty id is an id": deduper(Empty),
+    "a successor knows no earlier ids": no_take_over,
+    "half a batch is remembered": keeps_half_a_batch,
+    "recorded verdicts do not stand": judged_again,
+    "a failed write is the record's fault": a_failed_write_is_done,
+    "the updater does not hear of records set aside": asides_unheard,
+    "amendments change nothing for features": no_amendments,
+    "two workers' letters told apart by a position": letters_by_position,
+    "what nobody has registered for is wanted by nobody": unmarked,
+    "marks only rise": marks_only_rise,
+    "marks before the commit": marks_before_the_commit,
+    "retention by age alone": by_age_alone,
+    "a cut table, and marks as they were": unlowered,
+    "a gap that nobody accepted": unasked,
+    "rulings that nobody reads": rulings_unread,
+    "rulings that name no partition": rulings_without_positions,
+    "an online clock of the future": a_clock_of_the_future,
+}
+
+
+def check_naive(records: Iterable[tuple[str, int]], within: int) -> list[bool]:
+    """The faultless `Naive` beside the real deduper, so that a plant fails for its fault and for nothing else."""
+    held = list(records)
+    ids, arrived = pa.array([id_ for id_, _ in held], pa.string()), np.array([at for _, at in held], np.int64)
+    found: list[bool] = (Naive(within).keep(0, ids, arrived) == Deduper(within).keep(0, ids, arrived)).tolist()
+    return found

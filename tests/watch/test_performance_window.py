@@ -1,0 +1,62 @@
+"""The window of ripe decisions ends at the newest that has come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+from watch_fakes import scene_in
+
+import millstream as ms
+from millstream import agg
+from millstream.declare.event import TIMESTAMP
+from millstream.watch import expect
+from millstream.watch.performance import performance
+
+DAY = 86_400_000_000
+NOW = 1_357_000_000_000_000
+
+
+class Ask(ms.Event):
+    ask_id: str
+    ts: ms.EventTime
+
+
+class Bought(ms.Event):
+    ask_id: str
+    ts: ms.EventTime
+
+
+ASKED, BOUGHT = ms.stream("asked", Ask, key="ask_id"), ms.stream("bought", Bought, key="ask_id")
+SPENT = ms.outcome(BOUGHT, on="ask_id", within="1h", otherwise=False)
+RANKING = ms.experiment("ranking", arms={"a": "a", "b": "b"}, unit="ask_id", assign=ms.assign.ab(0.5, 0.5), reward=SPENT)
+RANK = ms.endpoint("rank", RANKING, default="a", request=Ask)
+
+
+def outcomes(*times: int) -> pa.Table:
+    ripe = [(t, float(i % 2), 0.1 + 0.8 * (i % 2)) for i, t in enumerate(times)]
+    return pa.table({"ts": pa.array([t for t, _, _ in ripe], TIMESTAMP), "outcome": [y for _, y, _ in ripe], "prediction": [p for _, _, p in ripe]})
+
+
+def test_one_decision_of_9999_does_not_empty_the_window(tmp_path: Path) -> None:
+    made = scene_in(tmp_path, [ASKED], endpoints={"rank": RANK}, wall_us=lambda: NOW)
+    table = outcomes(*(NOW - DAY + i for i in range(200)))
+    made.lake.create(RANK.outcomes, table.schema).append(table)
+    check = ms.expect.performance(RANK, "auc >= 0.5", window="2d")
+    before = performance(check, RANK, made)
+    made.lake.table(RANK.outcomes).append(outcomes(253_402_214_400_000_000))
+    after = performance(check, RANK, made)
+    assert before.status == after.status == "ok" and after.details == before.details and after.details["rows"] == 200
+
+
+def test_features_whose_clock_is_in_2062_are_not_called_fresh(tmp_path: Path) -> None:
+    seen = ms.features("seen", ASKED, key="ask_id", windows=["1h"], aggregates={"n": agg.count()})
+    stands: dict[str, Any] = {"clock_us": NOW + 36 * 365 * DAY}
+    store = SimpleNamespace(applied=lambda generation: SimpleNamespace(active=True, **stands))
+    made = scene_in(tmp_path, [ASKED], wall_us=lambda: NOW, store=store, define=lambda features: SimpleNamespace(generation="g"))
+    found = expect.fresh(ms.expect.fresh("1h"), seen, made)
+    assert found.status == "unknown" and "ahead of the clock" in found.message
+    stands["clock_us"] = NOW - 60_000_000
+    assert expect.fresh(ms.expect.fresh("1h"), seen, made).status == "ok"
