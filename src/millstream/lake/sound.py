@@ -105,9 +105,14 @@ def lenient(column: pa.Array, to: Callable[[pa.Array], pa.Array], kind: pa.DataT
         if len(column) <= 1:
             return pa.nulls(len(column), kind), list(range(len(column)))
     half = len(column) // 2
-    left, bad_left = lenient(column.slice(0, half), to, kind)
-    right, bad_right = lenient(column.slice(half), to, kind)
+    left, bad_left = lenient(_part(column, 0, half), to, kind)
+    right, bad_right = lenient(_part(column, half, len(column)), to, kind)
     return pa.concat_arrays([left, right]), bad_left + [half + at for at in bad_right]
+
+
+def _part(column: pa.Array, start: int, stop: int) -> pa.Array:
+    """Some of the rows, with their own items only: Arrow casts all items that lie under a slice of lists, and one bad item would fail every slice."""
+    return column.take(pa.array(np.arange(start, stop))) if is_.is_nested(column.type) else column.slice(start, stop - start)
 
 
 def without(column: pa.Array, bad: Mask) -> pa.Array:
