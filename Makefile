@@ -33,7 +33,7 @@ test: setup ## all tests that need no service beside them
 	$(BIN)/pytest -n 2 --dist loadfile
 
 torture: setup ## the simulator's 20,000 schedules, and 100,000 fuzzed records a format; about an hour (SCHEDULES=, FUZZ_RECORDS=)
-	SCHEDULES=$(or $(SCHEDULES),20000) FUZZ_RECORDS=$(or $(FUZZ_RECORDS),100000) $(BIN)/pytest -n 2 --timeout 0 tests/sim tests/app/test_fuzz_doors.py tests/ingest/test_fuzz_values.py
+	SCHEDULES=$(or $(SCHEDULES),20000) FUZZ_RECORDS=$(or $(FUZZ_RECORDS),100000) $(BIN)/pytest -n 2 --timeout 0 tests/sim tests/ingest/test_fuzz_values.py
 
 check: setup ## format, lint, types, import contracts, doctests
 	$(BIN)/ruff format --check src tests bench scripts

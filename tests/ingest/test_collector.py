@@ -266,6 +266,14 @@ def test_a_topic_that_is_refused_costs_the_others_nothing(served: Served) -> Non
     assert found == {"sold": 200, "kept": 429} and refused
 
 
+def test_an_array_whose_items_cannot_be_told_apart_is_refused_whole(served: Served) -> None:
+    """Two items with a quote lost swallow what stands between them: places would be wrong, and events taken for accepted."""
+    good = [json.dumps(sold(n)).encode() for n in range(3)]
+    lost = json.dumps(sold(9)).encode().replace(b'"i9"', b'i9"', 1)
+    status, told = served.post(b"[" + b",".join([lost, *good, lost]) + b"]")
+    assert status == 400 and told["error"]["code"] == "invalid_json" and served.rows() == []
+
+
 def test_a_field_called_event_id_is_the_id(served: Served) -> None:
     for _ in range(2):
         assert served.post([{"event_id": "c1", "ts": NOW}], path="/v1/events/clicked")[0] == 200
