@@ -48,7 +48,8 @@ class OnKafka:
     def log(self, kafka: str, tmp_path: Path) -> Iterator[KafkaLog]:
         emptied(kafka)
         self.url, self.schemas = kafka, SqliteSchemas(f"sqlite:{tmp_path}/schemas.db")
-        self.opened = [KafkaLog(kafka, self.schemas)]
+        self.opened = []
+        self.again(None)
         yield self.opened[0]
         for log in self.opened:
             log.close()
@@ -59,6 +60,7 @@ class OnKafka:
 
     def again(self, log: object, options: str = "") -> KafkaLog:
         self.opened.append(KafkaLog(self.url + options, self.schemas))
+        self.opened[-1]._upkeep.every_s = self.opened[-1]._upkeep._next = 0  # `maintain` works at each call
         return self.opened[-1]
 
     def client(self, **config: object) -> dict[str, object]:
@@ -202,12 +204,113 @@ class TestOnlyKafka(OnKafka):
     def test_what_topics_are_made_with(self, log: KafkaLog, schema_id: int) -> None:
         log.create("t", partitions=2, retention=timedelta(hours=3))
         config = log._topics.configs(["t"])["t"]
-        assert (config["retention.ms"], config["cleanup.policy"], config["message.timestamp.type"]) == ("10800000", "delete", "LogAppendTime")
+        assert (config["retention.ms"], config["retention.bytes"], config[topics.DECLARED]) == ("-1", "-1", "10800000")
+        assert (config["cleanup.policy"], config["message.timestamp.type"]) == ("delete", "LogAppendTime")
         assert config["max.message.bytes"] == str(16 << 20)
         log.writer("s").commit([], "1")
         kept = log._topics.configs([log.address.positions])[log.address.positions]
         assert kept["cleanup.policy"] == "compact"
         assert [t.name for t in log.topics()] == ["t"]
+
+    def test_what_was_declared_last_is_told_to_all(self, log: KafkaLog) -> None:
+        log.create("t", partitions=1)
+        assert log.topic("t").retention is None and topics.DECLARED not in log._topics.configs(["t"])["t"]
+        other = self.again(log)
+        other.create("t", partitions=1, retention=timedelta(hours=2))
+        assert log.topic("t").retention == timedelta(hours=2) and log.topics()[0].retention == timedelta(hours=2)
+        log.create("t", partitions=1)
+        assert other.topic("t").retention is None and dict(other.positions()) == {}
+
+    def test_a_topic_of_the_brokers_retention_is_taken_over(self, log: KafkaLog, caplog: pytest.LogCaptureFixture) -> None:
+        log._topics.create("t", 1, {"retention.ms": "60000", "retention.bytes": "1000", "message.timestamp.type": "LogAppendTime"})
+        assert log.topic("t").retention == timedelta(minutes=1)
+        for _ in range(2):
+            assert log.create("t", partitions=1, retention=timedelta(days=1)) == log.topic("t")
+        config = log._topics.configs(["t"])["t"]
+        assert (config["retention.ms"], config["retention.bytes"]) == ("-1", "-1")
+        assert [r.message for r in caplog.records if "retention.ms=60000 and retention.bytes=1000; both are -1 now" in r.message] == [caplog.records[0].message]
+
+    # retention
+
+    def old(self, log: KafkaLog, schema_id: int, partitions: int = 1) -> None:
+        """A topic of 10 records a partition, all older than its retention."""
+        log.create("t", partitions=partitions, retention=timedelta(milliseconds=1))
+        log.append([Append("t", p, schema_id, rows(*range(10))) for p in range(partitions)])
+        time.sleep(0.05)
+
+    def test_marks_are_kafkas_own_lag(self, log: KafkaLog, schema_id: int) -> None:
+        self.old(log, schema_id)
+        self.again(log).retain("t", before={0: 7})
+        consumer = Consumer(self.client(group_id=f"millstream.mark.lake.{log.topic('t').uuid}"))
+        (place,) = consumer.committed([TopicPartition("t", 0)], 10)
+        consumer.close()
+        assert place.offset == 7
+
+    def test_all_that_is_old_and_written_goes_and_the_end_stays(self, log: KafkaLog, schema_id: int) -> None:
+        """No record is younger: Kafka says -1, which to `delete_records` is everything. A mark beyond the end takes no more than the readable part."""
+        self.old(log, schema_id, 2)
+        log.retain("t", before={0: 10, 1: 4})
+        log.maintain()
+        assert log.ends("t") == {0: topics.Ends(10, 10), 1: topics.Ends(4, 10)}
+        open_one = self.send(b"x", transactional_id="foreign")
+        time.sleep(0.05)
+        log.retain("t", before={0: 11})
+        log.maintain()
+        assert log.ends("t")[0] == topics.Ends(10, 10, held=1)
+        open_one.abort_transaction(10)
+
+    def test_young_records_stay(self, log: KafkaLog, schema_id: int) -> None:
+        log.create("t", partitions=1, retention=timedelta(seconds=2))
+        log.append([Append("t", 0, schema_id, rows(1, 2, 3))])
+        time.sleep(2.5)
+        log.append([Append("t", 0, schema_id, rows(4, 5))])
+        log.retain("t", before={0: 5})
+        log.maintain()
+        assert log.ends("t")[0] == topics.Ends(3, 5)
+
+    def test_a_topic_made_again_has_no_marks(self, log: KafkaLog, schema_id: int) -> None:
+        self.old(log, schema_id)
+        log.retain("t", before={0: 10})
+        log.delete("t")
+        self.old(log, schema_id)
+        log.maintain()
+        assert log.ends("t")[0] == topics.Ends(0, 10)
+
+    def test_a_mark_is_written_again_after_another_process_moved_it(self, log: KafkaLog, schema_id: int) -> None:
+        """It said 3 before, and is right to say it again: its table was cut."""
+        self.old(log, schema_id)
+        log.retain("t", before={0: 3})
+        self.again(log).retain("t", before={0: 9})
+        log.retain("t", before={0: 3})
+        log.maintain()
+        assert log.ends("t")[0].low == 3
+
+    def test_a_reader_that_said_nothing_of_a_partition_has_nothing_of_it(self, log: KafkaLog, schema_id: int) -> None:
+        self.old(log, schema_id, 2)
+        log.retain("t", before={0: 10, 1: 10})
+        log.retain("t", before={0: 5}, reader="a.b")
+        log.maintain()
+        assert [end.low for end in log.ends("t").values()] == [5, 0]
+        for _ in range(2):
+            log.retain("t", before={}, reader="a.b")
+        log.maintain()
+        assert [end.low for end in log.ends("t").values()] == [10, 10]
+
+    def test_a_topic_that_fails_stops_no_other(self, log: KafkaLog, schema_id: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+        self.old(log, schema_id)
+        log.retain("t", before={0: 10})
+        log.create("a", partitions=1, retention=timedelta(milliseconds=1))
+        ends = log._topics.ends
+
+        def broken(name: str, partitions: list[int]) -> object:
+            if name == "a":
+                raise Unreachable("no leader")
+            return ends(name, partitions)
+
+        monkeypatch.setattr(log._topics, "ends", broken)
+        log.maintain()
+        log.maintain()
+        assert ends("t", [0])[0].low == 10 and [r.message for r in caplog.records if "no leader" in r.message] == [caplog.records[-1].message]
 
     def test_a_compacted_topic_is_refused(self, log: KafkaLog) -> None:
         log._topics.create("t", 1, {"cleanup.policy": "compact"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import numpy as np
@@ -19,10 +19,13 @@ from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET
 from millstream.engines.kafka.address import address_of
 from millstream.engines.kafka.errors import Faults, mapped, told
 from millstream.engines.kafka.java import java_settings
+from millstream.engines.kafka.marks import Marks
 from millstream.engines.kafka.positions import read_record, record
+from millstream.engines.kafka.topics import DECLARED, Topics, kept
+from millstream.engines.kafka.upkeep import Upkeep, due
 from millstream.log.contract import SCHEMA, WIDER, rows
 from millstream.log.framing import RAW_AVRO, Headers, Records, Texts, envelopes, framed, headers, holes, slices
-from millstream.log.port import RAW, RAW_SCHEMA_ID, Slice
+from millstream.log.port import RAW, RAW_SCHEMA_ID, Ends, Slice
 
 
 class Store:
@@ -246,6 +249,67 @@ def test_a_fault_that_only_a_mend_ends_is_remembered() -> None:
         faults.check()
     now[0] = 61.0
     faults.check()  # what fails now fails for another reason
+
+
+# retention
+
+
+@pytest.mark.parametrize(
+    ("young", "marks", "found"),
+    [
+        (-1, {"lake": 100}, 80),  # nothing is young: up to the last stable offset, and never -1
+        (-1, {"lake": 30}, 30),
+        (-1, {"lake": 0}, None),
+        (-1, {}, None),  # nobody has said anything
+        (-1, {"other": 50}, None),  # nor has the lake
+        (40, {"lake": 70}, 40),
+        (90, {"lake": 100}, 80),  # beyond what is stable
+        (40, {"lake": 70, "slow": 20}, 20),
+        (10, {"lake": 70}, None),  # that is the beginning
+        (5, {"lake": 70}, None),
+        (40, {"lake": 10}, None),
+    ],
+)
+def test_what_is_due(young: int, marks: Mapping[str, int], found: int | None) -> None:
+    assert due(Ends(10, 80), young, marks, 2_000_000, 1_000_000) == found
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(-5, 120), st.dictionaries(st.sampled_from(["lake", "a", "b"]), st.integers(0, 150)))
+def test_no_offset_is_due_that_somebody_needs(low: int, more: int, young: int, marks: dict[str, int]) -> None:
+    found = due(Ends(low, low + more), young, marks, 2_000_000, 1_000_000)
+    if found is not None:
+        assert low < found <= low + more and found <= marks["lake"] and all(found <= mark for mark in marks.values())
+        assert young < 0 or found <= young
+
+
+def test_what_a_topic_is_told() -> None:
+    assert kept(timedelta(hours=1)) == {"retention.ms": "-1", "retention.bytes": "-1", DECLARED: "3600000"}
+    assert kept(None)[DECLARED] is None
+
+
+def test_upkeep_is_done_once_in_a_while() -> None:
+    class Asked(Topics):
+        count = 0
+
+        def declared(self) -> dict[str, timedelta]:
+            self.count += 1
+            return {}
+
+    now, asked = [0.0], Asked(address_of("kafka://b:1"))
+    upkeep = Upkeep(asked, Marks(asked), clock=lambda: now[0])
+    for now[0] in (0.0, 5.0, 59.0, 60.5, 65.0, 121.0):
+        upkeep.maintain()
+    assert asked.count == 3
+
+
+def test_no_mark_is_negative() -> None:
+    asked = Topics(address_of("kafka://b:1"))
+    with pytest.raises(UsageError, match="below 0"):
+        Marks(asked).write(Described(), "lake", {0: -1})  # type: ignore[arg-type]
+
+
+class Described:
+    name, topic_id = "t", "uuid"
 
 
 # -- the Java client of the same cluster
