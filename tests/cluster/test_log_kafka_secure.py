@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -167,5 +168,38 @@ def test_an_acl_that_is_missing_says_so(secured: Secured) -> None:
     with pytest.raises(MillstreamError):
         bob.create("bobs", partitions=1)
     assert numbers(alice.reader("seen", {0: 0}).poll(10, topics.timedelta(0))) == []
+    for log in (alice, bob):
+        log.close()
+
+
+def test_rights_that_retention_lacks_are_named_once(secured: Secured, caplog: pytest.LogCaptureFixture) -> None:
+    """bob may look, and neither configure the topic, nor keep marks, nor delete; then he may keep marks."""
+    alice = secured.log(secured.url("alice:alice%2Fs%40cret"))
+    alice.create("kept", partitions=1, retention=timedelta(milliseconds=1))
+    alice.append([Append("kept", 0, alice._texts._schemas.register("kept", SCHEMA), rows(1, 2))])
+    alice._topics.configure("kept", {"retention.ms": "86400000"})
+    admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{secured.ports[PLAIN]}", "logger": _Silent()})
+
+    def allow(kind: ResourceType, name: str, pattern: ResourcePatternType, *operations: AclOperation) -> None:
+        rules = [AclBinding(kind, name, pattern, "User:bob", "*", operation, AclPermissionType.ALLOW) for operation in operations]
+        for future in admin.create_acls(rules).values():
+            future.result(10)
+
+    def warnings(name: str) -> int:
+        return sum(name in record.message for record in caplog.records)
+
+    allow(ResourceType.TOPIC, "kept", ResourcePatternType.LITERAL, AclOperation.READ, AclOperation.DESCRIBE_CONFIGS)
+    bob = secured.log(secured.url("bob:bob-secret", more="&sasl.mechanism=PLAIN"))
+    bob._upkeep.every_s = bob._upkeep._next = 0
+    for _ in range(2):
+        bob.create("kept", partitions=1, retention=timedelta(milliseconds=1))
+        bob.retain("kept", before={0: 2})
+        bob.maintain()
+    assert warnings("allow ALTER_CONFIGS") == warnings("allow READ and DELETE on groups") == 1 and warnings("allow DELETE on the topic") == 0
+    allow(ResourceType.GROUP, "millstream.", ResourcePatternType.PREFIXED, AclOperation.READ)
+    for _ in range(2):
+        bob.retain("kept", before={0: 2})
+        bob.maintain()
+    assert warnings("allow DELETE on the topic") == 1 and alice.ends("kept")[0] == topics.Ends(0, 2)
     for log in (alice, bob):
         log.close()

@@ -22,8 +22,8 @@ from millstream.declare.stream import Stream
 from millstream.engines.spark.sink import SparkSink
 from millstream.engines.spark.sql import SparkSql
 from millstream.engines.sqlite.log import SqliteLog
-from millstream.lake import gaps
 from millstream.lake.contract import READINGS, WIDE, SinkContract, at_once, ids, ids_of, proven, put, readings, rows_in
+from millstream.lake.gaps import accept, find
 from millstream.lake.lake import Lake
 from millstream.lake.landing import HOLES_AFTER
 from millstream.lake.lineage import ranges
@@ -206,7 +206,7 @@ def test_lost_records_stop_it(world: World) -> None:
         future.result()
     with pytest.raises(Truncated, match=r"records \[10, 15\) left the log"):
         world.sink("spark")
-    gaps.accept(world.log, world.lake, READINGS, gaps.find(world.log, world.lake, READINGS))
+    accept(world.log, world.lake, READINGS, find(world.log, world.lake, READINGS))
     going_on = world.sink("spark")
     assert going_on.drain().rows == 5
     going_on.close()

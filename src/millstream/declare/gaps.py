@@ -25,7 +25,7 @@ def promise(what: str) -> Callable[[Any], Any]:
 
 def promises(suite: type) -> list[str]:
     """What an engine of a suite may lack, in the order of its tests."""
-    return [test.promise for test in vars(suite).values() if hasattr(test, "promise")]
+    return list(dict.fromkeys(test.promise for test in vars(suite).values() if hasattr(test, "promise")))
 
 
 def lacking(request: pytest.FixtureRequest, engine: object) -> None:

@@ -26,7 +26,7 @@ ELSEWHERE: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "unclean.leader.election.enable": ("false, as here", "true would lose acknowledged records"),
         "transaction.state.log.num.partitions": ("50", "few here, so that brokers start fast"),
         "group.initial.rebalance.delay.ms": ("3000", "many sinks start at once"),
-        "log.dirs": ("a disk a path", "and retention longer than a sink may ever stand still"),
+        "log.dirs": ("a disk a path", "with room for as long as a sink may ever stand still"),
     },
     "registry": {
         "apicurio.storage.sql.kind": ("postgresql", "two registries then share one database, and neither is missed"),
