@@ -21,7 +21,7 @@ from memory_table import MemoryTables
 from reference import Record, Window, expected
 
 from millstream.declare.errors import Conflict, Damaged, Fenced, Full, MillstreamError, Transient, Truncated
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET, PARTITION, TIMESTAMP, Event, EventTime
+from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET, PARTITION, TIMESTAMP
 from millstream.declare.features import agg, features
 from millstream.declare.stream import Stream, stream
 from millstream.features.define import define
@@ -30,6 +30,7 @@ from millstream.features.port import Apply
 from millstream.features.state import PARTITION_BITS
 from millstream.features.updater import Updater
 from millstream.lake import aside, gaps, points
+from millstream.lake.contract import Loose, Reading
 from millstream.lake.dead import SET_ASIDE, dead_name
 from millstream.lake.landing import SinkLimits
 from millstream.lake.positions import app_id
@@ -47,22 +48,6 @@ WINDOWS = (10, 4, 25)
 """Seconds; the first is what a schedule begins with."""
 
 
-class Thing(Event):
-    """What is sent."""
-
-    who: str
-    n: int
-    ts: EventTime
-
-
-class Loose(Event):
-    """The same by a writer who takes the number for optional: without one it is dead."""
-
-    who: str
-    n: int | None
-    ts: EventTime
-
-
 class Died(BaseException):
     """In the place of a killed process."""
 
@@ -72,7 +57,7 @@ class Wrong(AssertionError):
 
 
 def things(window: int) -> Stream[Any]:
-    return stream("things", Thing, key="who", partitions=PARTITIONS, dedupe_within=f"{window}s", lateness="5s", retention="20s")
+    return stream("things", Reading, key="who", partitions=PARTITIONS, dedupe_within=f"{window}s", lateness="5s", retention="20s")
 
 
 STREAMS = {window: things(window) for window in WINDOWS}

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from millstream.declare.duration import UNITS
 from millstream.declare.errors import Conflict, Fenced, Truncated
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET
+from millstream.declare.event import ARRIVED_AT, OFFSET
 from millstream.declare.stream import Stream
 from millstream.features.definition import Definition
 from millstream.features.events import events_of
@@ -296,15 +296,11 @@ class Updater:
         rows = judged.rows if fine.all() else judged.rows.filter(pa.array(fine))
         good, doubles = rows.num_rows, 0
         if self._deduper and good:
-            keep = self._deduper.keep(piece.partition, rows.column(self._id), _micros(rows.column(ARRIVED_AT)))
+            keep = self._deduper.keep(piece.partition, rows.column(str(self._rule.id_column)), _micros(rows.column(ARRIVED_AT)))
             if not keep.all():
                 rows = rows.filter(pa.array(keep))
                 doubles = good - rows.num_rows
         return rows, Applied(records, 0, doubles, records - good)
-
-    @property
-    def _id(self) -> str:
-        return EVENT_ID if self.stream.dedupe == "event_id" else str(self.stream.dedupe)
 
     def _remember(self, deduper: Deduper, partition: int, start: int) -> None:
         """Learn the ids of the records before `start`: those that are written from the stream's table, the rest from the log.
@@ -338,7 +334,7 @@ class Updater:
         """Ids that the table has of records below `_written`."""
         assert self._table is not None
         table: Table = self._table
-        return earlier(lambda: table, self._id, partition, self._written[partition])(low_us, high_us)
+        return earlier(lambda: table, str(self._rule.id_column), partition, self._written[partition])(low_us, high_us)
 
     # -- from events to the store
 
