@@ -74,7 +74,7 @@ def stream(
         event: The class of its events.
         key: The field or fields that decide the partition, and so the order.
         dedupe: What makes two records the same: a field, "event_id" (the envelope's id), or None to keep all.
-        dedupe_within: How long after a record its double is recognised, by arrival time.
+        dedupe_within: How far the arrival of a record may lie from that of a kept one with the same id, before or after it, to be its duplicate.
         lateness: How far the watermark stays behind the newest event time seen.
         ahead: How far the event time and the arrival time of a record may lie ahead of the clock. Each door checks it before the log: files turn
             such a record into a dead letter, HTTP refuses it.
