@@ -135,7 +135,9 @@ def test_a_server_that_lost_everything_is_filled_again(world: World, own_cluster
     for _ in range(5):
         world.send(40)
     world.land()
-    behind: Any = SimpleNamespace(log=world.log, schemas=world.schemas, lake=world.lake, sql=world.sql, store=world.store, streams={"readings": world.stream})
+    behind: Any = SimpleNamespace(
+        log=world.log, schemas=world.schemas, lake=world.lake, sql=world.sql, store=world.store, streams={"readings": world.stream}, doors=None, scratch=None
+    )
     with closing(Updates(behind)) as updates:
         updates.want(d)
         updates.refresh()

@@ -144,7 +144,16 @@ def test_where_the_log_has_removed_records_the_features_are_filled_anew(world: W
     with pytest.raises(Truncated):
         world.updater(d).drain()
     updates = Updates(
-        SimpleNamespace(log=world.log, schemas=world.schemas, lake=world.lake, sql=world.sql, store=world.store, streams={"readings": world.stream}, doors=None)
+        SimpleNamespace(
+            log=world.log,
+            schemas=world.schemas,
+            lake=world.lake,
+            sql=world.sql,
+            store=world.store,
+            streams={"readings": world.stream},
+            scratch=None,
+            doors=None,
+        )
     )  # type: ignore[arg-type]
     for definition in (d, late):
         updates.want(definition)
@@ -294,7 +303,16 @@ def test_a_generation_whose_clock_is_far_ahead_of_the_wall_clock_is_filled_again
     assert world.store.applied(d.generation).clock_us == IN_2062  # type: ignore[union-attr]
     assert world.updater(d).beyond
     updates = Updates(
-        SimpleNamespace(log=world.log, schemas=world.schemas, lake=world.lake, sql=world.sql, store=world.store, streams={"readings": world.stream}, doors=None)
+        SimpleNamespace(
+            log=world.log,
+            schemas=world.schemas,
+            lake=world.lake,
+            sql=world.sql,
+            store=world.store,
+            streams={"readings": world.stream},
+            scratch=None,
+            doors=None,
+        )
     )  # type: ignore[arg-type]
     updates.want(d)
     updates.refresh()

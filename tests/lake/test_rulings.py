@@ -11,7 +11,7 @@ from lake_actors import World
 from millstream.declare.errors import Conflict, Fenced, Unwritable
 from millstream.declare.event import OFFSET
 from millstream.declare.stream import stream
-from millstream.lake import aside, batch, gaps, landing
+from millstream.lake import aside, batch, gaps, landing, points
 from millstream.lake.contract import READINGS, Reading, ids, ids_of, proven, put, rows_in
 from millstream.lake.lineage import fold
 from millstream.lake.ruling import Rule, current, ensure, stamp
@@ -74,6 +74,31 @@ def test_who_is_at_work_under_an_older_definition_stops(world: World) -> None:
     assert new.drain().rows == 1 and ids(world.lake) == ids_of(1, 2, 3)
     new.close()
     proven(world.lake, world.log, LONGER)
+
+
+def test_a_ruling_between_a_commit_and_the_look_at_it_is_heard(world: World) -> None:
+    """The handle that a sink has after its commit may show more than that commit."""
+    put(world.log, world.schemas, 0, 1)
+    sink, topic = world.sink(), world.log.topic("readings")
+    assert topic is not None
+    ruled: list[int] = []
+
+    def rule(point: str) -> None:
+        if point == "commit.linked" and not ruled:
+            ruled.append(1)
+            ensure(world.lake, LONGER, topic)
+
+    end = points.watch(rule)
+    try:
+        assert sink.drain().rows == 1
+    finally:
+        end()
+    assert ruled and ruling(world).number == 2
+    put(world.log, world.schemas, 0, 2)
+    with pytest.raises(Fenced):
+        sink.drain()
+    sink.close()
+    assert ruling(world).number == 2, "it did not take the stream back"
 
 
 def test_a_reader_may_rule_too_and_fences_the_sink(world: World) -> None:

@@ -19,7 +19,7 @@ def live(ws: Workspace, **options: Any) -> Live:
     from millstream.serve.live import Behind, Live
 
     behind = Behind(endpoints=ws.project.endpoints, streams=ws.project.streams, log=ws.log, schemas=ws.schemas, lake=ws.lake, sql=ws.compute, store=ws.online,
-                    tracking=ws.tracking, state=ws.state, params=ws.project.params, doors=ws.doors)  # fmt: skip
+                    tracking=ws.tracking, state=ws.state, params=ws.project.params, doors=ws.doors, scratch=ws.folder / "scratch")  # fmt: skip
     return Live(behind, definitions={name: ws.definition(f) for name, f in ws.project.features.items()}, **options)
 
 

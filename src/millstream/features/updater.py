@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from millstream.declare.duration import UNITS
-from millstream.declare.errors import Conflict, Fenced, Truncated
+from millstream.declare.errors import Conflict, Truncated
 from millstream.declare.event import ARRIVED_AT, OFFSET
 from millstream.declare.stream import Stream
 from millstream.features.definition import Definition
@@ -30,7 +30,7 @@ from millstream.lake.aside import asides, without
 from millstream.lake.dead import Quarantine
 from millstream.lake.earlier import earlier
 from millstream.lake.judge import judge
-from millstream.lake.port import Table, Tables
+from millstream.lake.port import Tables
 from millstream.lake.positions import app_id
 from millstream.lake.ruling import Rule
 from millstream.log.dedupe import Deduper
@@ -200,8 +200,7 @@ class Updater:
         if self.lake is not None and self.lake.exists(self.stream.name):
             self._table = self.lake.table(self.stream.name)
             if (found := ruling.current(self._table, self.topic.uuid)).number and found.rule != self._rule.fingerprint:
-                raise Fenced(f'stream "{self.stream.name}": another process writes it by another definition of its class, id or window (ruling {found.number}); '
-                             "start this one again with the newest definition")  # fmt: skip
+                raise ruling.replaced(self.stream.name, found)
             if self._dead is not None:
                 self._dead.refresh()
         known, stamp = {d.generation: self.store.applied(d.generation) for d in self.definitions}, self._stamp()
@@ -333,7 +332,7 @@ class Updater:
     def _kept(self, partition: int, low_us: int, high_us: int) -> Iterable[tuple[pa.Array, Any]]:
         """Ids that the table has of records below `_written`."""
         assert self._table is not None
-        table: Table = self._table
+        table = self._table
         return earlier(lambda: table, str(self._rule.id_column), partition, self._written[partition])(low_us, high_us)
 
     # -- from events to the store

@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from millstream.declare.errors import Conflict, Fenced, NotFound, Recreated, Transient, Truncated, UsageError
+from millstream.declare.errors import Conflict, NotFound, Recreated, Transient, Truncated, UsageError
 from millstream.declare.stream import Stream
 from millstream.lake.batch import Batch, Batcher, Progress
 from millstream.lake.culprit import named
@@ -29,7 +29,7 @@ from millstream.lake.parquet import Written, encoded_rows
 from millstream.lake.points import reach
 from millstream.lake.port import Table, Tables
 from millstream.lake.positions import app_id, stored, time_id, topics_of
-from millstream.lake.ruling import Rule, current, moves, told
+from millstream.lake.ruling import Rule, Ruling, current, moves, replaced, told
 from millstream.log.port import Log
 
 GROUP = "sink"
@@ -177,8 +177,7 @@ class Landing(ABC):
         if found == before:
             return 0
         if found.rule != self.rule.fingerprint and before.rule == self.rule.fingerprint:
-            raise Fenced(f'stream "{self.stream.name}": another process writes it by another definition of its class, id or window (ruling {found.number}); '
-                         "start this one again with the newest definition")  # fmt: skip
+            raise replaced(self.stream.name, found)
         self.ruling = found
         return self._start_over() if found.amended != before.amended else 0
 
@@ -204,7 +203,8 @@ class Landing(ABC):
         metadata |= {"by": "sink", "topic": self.topic.uuid, "stream": self.stream.name, "ranges": ranges}
         self.table.land(written, txns=txns, metadata=metadata)
         reach("sink.committed")
-        self.ruling = current(self.table, self.topic.uuid)
+        # What we wrote under, not what the handle shows: it may have passed a ruling of somebody else's, which `_agree` must still find.
+        self.ruling = Ruling(number, self.rule.fingerprint, self.ruling.amended)
         for partition in batches:
             self.batcher.landed(partition)
         return sum((batch.progress() for batch in batches.values()), Progress(commits=1))

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from millstream.declare.errors import Conflict
+from millstream.declare.errors import Conflict, Fenced
 from millstream.declare.event import EVENT_ID, REQUIRED, Schema
 from millstream.lake.judge import VERSION
 from millstream.lake.port import Table, Tables
@@ -84,6 +84,12 @@ def current(table: Table, topic: str) -> Ruling:
     """The ruling on this handle, of the topic of this uuid."""
     number, rule, amended = (table.position(f"{kind}{topic}") or 0 for kind in (NUMBER, RULE, AMENDED))
     return Ruling(number, rule, amended)
+
+
+def replaced(stream: str, found: Ruling) -> Fenced:
+    """What stops who is at work by a rule that another process has replaced."""
+    return Fenced(f'stream "{stream}": another process writes it by another definition of its class, id or window (ruling {found.number}); '
+                  "start this one again with the newest definition")  # fmt: skip
 
 
 def stamp(rule: Rule, table: Table | None, topic: str) -> str:

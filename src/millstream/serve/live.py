@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millstream.declare.endpoint import Endpoint
@@ -54,6 +55,8 @@ class Behind:
     state: State
     params: Mapping[str, Any] = field(default_factory=dict)
     doors: Doors | None = None
+    scratch: Path | None = None
+    """For files that do not outlive the process; None: the system's folder of temporary files, which may be memory."""
 
 
 class Live:

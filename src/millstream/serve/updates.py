@@ -118,7 +118,8 @@ class Updates:
             try:
                 self._let_go_beyond(stream, definitions)
                 self.ready(definitions)
-                with closing(Updater(behind.log, behind.schemas, behind.store, definitions, behind.streams[stream], lake=behind.lake)) as updater:
+                with closing(Updater(behind.log, behind.schemas, behind.store, definitions, behind.streams[stream],
+                                     lake=behind.lake, folder=behind.scratch)) as updater:  # fmt: skip
                     try:
                         updater.step()
                         worker.trouble = said = ""
