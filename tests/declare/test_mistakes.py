@@ -110,6 +110,14 @@ def test_event_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert error.message == 'stream "plain": Plain needs exactly one field of type ms.EventTime'
 
 
+def test_an_id_with_a_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old writers lack the field: all their records would be one, and the others duplicates."""
+    text = '\n\nclass Sold(ms.Event):\n    ref: str{}\n    ts: ms.EventTime\n\n\nsold = ms.stream("sold", Sold, key="ref", dedupe="ref")\n'
+    error = only(tmp_path, monkeypatch, {"streams": STREAMS + text.format(' = "none"')})
+    assert (error.code, error.found) == ("E125", "'none'")
+    load(project(tmp_path, streams=STREAMS + text.format(" | None = None")))
+
+
 def test_missing_key_of_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = only(tmp_path, monkeypatch, {"streams": STREAMS.replace("carrier: str\n    number", "airline: str\n    number")})
     assert error.code == "E141"

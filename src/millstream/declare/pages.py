@@ -90,6 +90,10 @@ Mend: use one of them; a structure becomes several fields, or text.
 E124: a number of partitions that cannot be
 Mend: 1 to 10000.
 
+E125: an id with a default
+Records that lack the field that dedupe names all get its default, so the first within the window is kept, and the others are dropped as its duplicates.
+Mend: declare the field as `| None` without a default: a record without an id is never a duplicate.
+
 E130: a word of a table's header
 The comment lines before the first line of SQL may say @time, @key, @incremental and @schedule, each once and with a value.
 Mend: correct the line.

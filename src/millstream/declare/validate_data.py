@@ -9,7 +9,7 @@ from millstream.declare.cache import Cache
 from millstream.declare.duration import spell
 from millstream.declare.endpoint import Decisions
 from millstream.declare.errors import DefinitionError
-from millstream.declare.event import Kind
+from millstream.declare.event import REQUIRED, Kind
 from millstream.declare.expression import nearest
 from millstream.declare.facts import Anything, kind_of, query
 from millstream.declare.features import Features
@@ -78,6 +78,10 @@ def check_stream(stream: Stream[Any], project: Project, cache: Cache) -> Errors:
             yield _inexact(stream, name, fields[name])
     if stream.dedupe not in (None, "event_id") and stream.dedupe not in fields:
         yield _missing(f'{stream}: dedupe="{stream.dedupe}" is no field of {schema.name}', stream, str(stream.dedupe), fields)
+    same = next((f.default for f in schema.fields if f.name == stream.dedupe and f.default is not REQUIRED), None)
+    if same is not None:
+        yield DefinitionError(f'{stream}: the field "{stream.dedupe}", which dedupe names, has a default', place=stream.place, found=repr(same),
+                              mend=f"{stream.dedupe}: ... | None = None; records that lack it would all be one record", code="E125")  # fmt: skip
     if not 1 <= stream.partitions <= 10_000:
         yield DefinitionError(f"{stream} needs a number of partitions", place=stream.place, found=str(stream.partitions), mend="1 to 10000", code="E124")
     for word, length in (
