@@ -14,10 +14,12 @@ from lake_actors import World
 
 from millstream.declare.errors import Corrupt, Full
 from millstream.lake import checkpoint, clean, compact, deltalog
-from millstream.lake.contract import ids, ids_of, proven, put
+from millstream.lake import cut as cutting
+from millstream.lake.contract import READINGS, ids, ids_of, proven, put
 from millstream.lake.lineage import fold
 from millstream.lake.positions import app_id
 from millstream.lake.repair import examine, repair
+from millstream.lake.ruling import Rule, stamp
 
 LOG = "readings/_delta_log"
 Tear = Callable[[World], None]
@@ -184,11 +186,29 @@ def test_up_mends_before_it_lands(landed: World, monkeypatch: pytest.MonkeyPatch
 
     cut(landed, deltalog.commit_path("readings", 8))
     parts.mend(SimpleNamespace(lake=landed.lake, files=landed.lake.files, state=landed.state, log=landed.log))  # type: ignore[arg-type]
-    assert examine(landed.lake.files, "readings") is None and landed.lake.table("readings").version == 7
+    assert examine(landed.lake.files, "readings") is None and landed.lake.table("readings").version == 8, "version 8 says that the table was cut"
     assert landed.state.lease("mend/readings", "another", clean.KEPT), "the lease is given back"
     marks = dict(landed.log._rows("select partition, before from mark where reader = 'lake'"))
     topic, table = landed.log.topic("readings"), landed.lake.table("readings")
     assert topic is not None and marks == {p: table.position(app_id(topic, p)) or 0 for p in range(topic.partitions)}, "the log keeps what the table has lost"
+
+
+def test_a_cut_that_died_before_all_were_told_is_completed(landed: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was counted since would else be taken for counted under a ruling that went with the tail."""
+    topic = landed.log.topic("readings")
+    assert topic is not None
+    before = stamp(Rule.of(READINGS), landed.lake.table("readings"), topic.uuid)
+    cut(landed, deltalog.commit_path("readings", 8))
+    with monkeypatch.context() as patch:
+        patch.setattr(cutting, "amend", lambda *args: (_ for _ in ()).throw(Full("no room")))
+        with pytest.raises(Full):
+            cutting.cut(landed.lake, landed.log, "readings")
+    assert examine(landed.lake.files, "readings") is None and "not all were told" in str(cutting.needed(landed.lake.files, "readings"))
+    cutting.cut(landed.lake, landed.log, "readings")
+    assert cutting.needed(landed.lake.files, "readings") is None
+    assert stamp(Rule.of(READINGS), landed.lake.table("readings"), topic.uuid) != before
+    landed.drain()
+    proven(landed.lake, landed.log)
 
 
 def test_damage_can_be_told_as_json(landed: World) -> None:

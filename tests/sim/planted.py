@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,7 @@ def asides_unheard(patch: pytest.MonkeyPatch) -> None:
 
 def no_amendments(patch: pytest.MonkeyPatch) -> None:
     """A gap or a record set aside changes nothing for those who counted it."""
-    patch.setattr(updater.Updater, "_stamp", lambda self: f"1.0.{self._rule.fingerprint:x}")
+    patch.setattr(updater.Updater, "_stamp", lambda self: ruling.stamp(self._rule, None, ""))
 
 
 def letters_by_position(patch: pytest.MonkeyPatch) -> None:
@@ -192,6 +193,12 @@ def unlowered(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(world.World, "lower", lambda self, before: None)
 
 
+def unheard(patch: pytest.MonkeyPatch) -> None:
+    """A doctor who cuts a ruling away and says so to nobody, and rulings that are told apart by their number."""
+    patch.setattr(world.World, "heard", lambda self: None)
+    patch.setattr(ruling, "secrets", SimpleNamespace(randbits=lambda bits: 7))
+
+
 def unasked(patch: pytest.MonkeyPatch) -> None:
     """A sink goes on over a gap by itself."""
     real = Landing._begin
@@ -209,7 +216,7 @@ def unasked(patch: pytest.MonkeyPatch) -> None:
 def rulings_unread(patch: pytest.MonkeyPatch) -> None:
     """A sink goes on by its own rule, whatever has been ruled since."""
     patch.setattr(Landing, "_agree", lambda self: 0)
-    patch.setattr(updater.Updater, "_stamp", lambda self: f"1.0.{self._rule.fingerprint:x}")
+    patch.setattr(updater.Updater, "_stamp", lambda self: ruling.stamp(self._rule, None, ""))
 
 
 def rulings_without_positions(patch: pytest.MonkeyPatch) -> None:
@@ -251,6 +258,7 @@ FAULTS: dict[str, Plant] = {
     "marks before the commit": marks_before_the_commit,
     "retention by age alone": by_age_alone,
     "a cut table, and marks as they were": unlowered,
+    "a ruling that was cut away": unheard,
     "a gap that nobody accepted": unasked,
     "rulings that nobody reads": rulings_unread,
     "rulings that name no partition": rulings_without_positions,

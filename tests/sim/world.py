@@ -29,7 +29,7 @@ from millstream.features.events import events_of
 from millstream.features.port import Apply
 from millstream.features.state import PARTITION_BITS
 from millstream.features.updater import Updater
-from millstream.lake import aside, gaps, points
+from millstream.lake import aside, gaps, points, ruling
 from millstream.lake.contract import Loose, Reading
 from millstream.lake.dead import SET_ASIDE, dead_name
 from millstream.lake.landing import SinkLimits
@@ -300,6 +300,11 @@ class World:
         if all(at >= ends[p].low for p, at in before.items()):
             self.lower(before)
             self.tables.cut("things", keep)
+            self.trouble.clear()  # a doctor who fails comes again until all were told
+            self.heard()
+
+    def heard(self) -> None:
+        ruling.amend(self.tables, self.binding.topic, "the table was cut back")
 
     def lower(self, before: dict[int, int]) -> None:
         self.log.retain("things", before=before)
@@ -336,7 +341,7 @@ class World:
     def _expected(self, partition: int) -> tuple[set[int], set[int], set[int]]:
         table = self.tables.table("things") if self.tables.exists("things") else None
         ruled = [m["ruling"] for m in table.metadata() if "ruling" in m] if table else []
-        windows = [Window(0, WINDOWS[0] * SECOND), *(Window(r["first"][str(partition)], r["within_us"]) for r in ruled)]
+        windows = [Window(0, WINDOWS[0] * SECOND), *(Window(r["first"][str(partition)], r["within_us"]) for r in ruled if "first" in r)]
         given_up = self.given_up[partition] = {o for r in (table.ranges() if table else []) if r.gap and r.partition == partition for o in range(*r.gap)}
         if given_up - self.lost[partition]:
             raise Wrong(f"partition {partition}: {sorted(given_up - self.lost[partition])} were given up, and the log had them")

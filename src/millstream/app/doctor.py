@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from millstream.declare.errors import MillstreamError, NotFound, UsageError
@@ -146,20 +145,18 @@ def _catalog(ws: Workspace) -> Iterator[Finding]:
 
 
 def _tables(ws: Workspace, mend: bool) -> Iterator[Finding]:
-    from millstream.lake.marks import lower
-    from millstream.lake.repair import examine as torn
-    from millstream.lake.repair import repair
+    from millstream.lake.cut import cut, needed
 
     for name in ws.lake.names():
         try:
-            damage = torn(ws.files, name)
+            damage = needed(ws.files, name)
         except MillstreamError as error:
             yield Finding(f"table {name}", "bad", str(error), "its message says how to go on")
             continue
         if not damage:
             continue
         if mend:
-            repair(ws.files, name, partial(lower, ws.log, name))
+            cut(ws.lake, ws.log, name)
             yield Finding(f"table {name}", "mended", f"{damage}; cut off, the log fills it again with the next run")
         else:
             yield Finding(f"table {name}", "bad", str(damage), "millstream doctor --mend")

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -113,17 +112,17 @@ def sinks(ws: Workspace) -> None:
 
 def mend(ws: Workspace) -> None:
     """Cut off what a power cut tore, before anybody builds on it. Looking costs milliseconds, so no boot is taken for a clean one."""
-    from millstream.lake.marks import lower
-    from millstream.lake.repair import examine, repair
+    from millstream.lake.cut import cut, needed
 
     for name in ws.lake.names():
-        if not examine(ws.files, name):
+        if not needed(ws.files, name):
             continue
         lease = f"mend/{name}"
         while not ws.state.lease(lease, owner(), timedelta(minutes=1)):
             time.sleep(0.5)  # another process mends it; nothing may be written meanwhile
         try:
-            if damage := repair(ws.files, name, partial(lower, ws.log, name)):
+            if damage := needed(ws.files, name):
+                cut(ws.lake, ws.log, name)
                 log.warning("%s; the log fills it again", damage)
         finally:
             ws.state.release(lease, owner())

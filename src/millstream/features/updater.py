@@ -183,7 +183,8 @@ class Updater:
         """A definition that nobody knows is counted from the log's beginning, where the log has it and one ruling holds from there on."""
         whole = all(end.low == 0 for end in self.log.ends(self.topic.name).values())
         if self._table is not None and any(self._table.position(app_id(self.topic, p)) for p in range(self.topic.partitions)):
-            whole = whole and ruling.current(self._table, self.topic.uuid) == ruling.Ruling(1, self._rule.fingerprint)
+            found = ruling.current(self._table, self.topic.uuid)
+            whole = whole and (found.number, found.rule, found.amended) == (1, self._rule.fingerprint, 0)
         for definition in self.definitions:
             if whole and self.store.applied(definition.generation) is None:
                 self.store.create(definition)

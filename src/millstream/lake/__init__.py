@@ -17,6 +17,6 @@ clean.py     commits and files that no version needs any more    repair.py    to
 ruling.py    what verdicts depend on besides the log, numbered   gaps.py      records given up: found, accepted once
 aside.py     records that an operator set aside                  culprit.py   which one record a conversion fails on
 earlier.py   ids that the table holds, for who takes over        recheck.py   verdicts made again, for verify (tally.py: counts)
-inspect.py   files that are not as they were written             marks.py     what the log is told before a table is cut
+inspect.py   files that are not as they were written             cut.py       a torn table cut back, and all told
 sound.py     which values every writer and reader can hold       shown.py     any value as a person can read it
 """

@@ -29,7 +29,7 @@ from millstream.lake.parquet import Written, encoded_rows
 from millstream.lake.points import reach
 from millstream.lake.port import Table, Tables
 from millstream.lake.positions import app_id, stored, time_id, topics_of
-from millstream.lake.ruling import Rule, Ruling, current, moves, replaced, told
+from millstream.lake.ruling import IDENTITY, Rule, Ruling, current, moves, replaced, told
 from millstream.log.port import Log
 
 GROUP = "sink"
@@ -184,11 +184,12 @@ class Landing(ABC):
     def _append(self, batches: Mapping[int, Batch]) -> Progress:
         """The commit itself: rows, files that are written already, and positions."""
         txns: dict[str, tuple[int | None, int]] = {}
-        number, ruled = self.ruling.number, self.ruling.rule == self.rule.fingerprint
+        number, identity, ruled = self.ruling.number, self.ruling.identity, self.ruling.rule == self.rule.fingerprint
         metadata: dict[str, Any] = {}
         if not ruled:
             number += 1
             txns |= moves(self.table, self.topic, self.rule.fingerprint, self.ruling.amended)
+            identity = txns[f"{IDENTITY}{self.topic.uuid}"][1]
             metadata["ruling"] = told(number, self.rule, self.table, self.topic, "the stream's definition")
         for partition, batch in batches.items():
             app, newest = app_id(self.topic, partition), time_id(self.topic, partition)
@@ -204,7 +205,7 @@ class Landing(ABC):
         self.table.land(written, txns=txns, metadata=metadata)
         reach("sink.committed")
         # What we wrote under, not what the handle shows: it may have passed a ruling of somebody else's, which `_agree` must still find.
-        self.ruling = Ruling(number, self.rule.fingerprint, self.ruling.amended)
+        self.ruling = Ruling(number, self.rule.fingerprint, self.ruling.amended, identity)
         for partition in batches:
             self.batcher.landed(partition)
         return sum((batch.progress() for batch in batches.values()), Progress(commits=1))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -31,6 +32,9 @@ RULE = "millstream-rule/"
 """`millstream-rule/<topic uuid>` -> the fingerprint of its rule."""
 AMENDED = "millstream-amended/"
 """`millstream-amended/<topic uuid>` -> how many gaps, records set aside and repairs there were."""
+IDENTITY = "millstream-verdicts/"
+"""`millstream-verdicts/<topic uuid>` -> which rulings came one after the other up to here. A number alone does not tell: a torn tail takes a ruling with it,
+and the next one has its number."""
 _TRIES = 20
 
 
@@ -78,12 +82,17 @@ class Ruling:
     number: int = 0
     rule: int = 0
     amended: int = 0
+    identity: int = 0
 
 
 def current(table: Table, topic: str) -> Ruling:
     """The ruling on this handle, of the topic of this uuid."""
-    number, rule, amended = (table.position(f"{kind}{topic}") or 0 for kind in (NUMBER, RULE, AMENDED))
-    return Ruling(number, rule, amended)
+    return Ruling(*(table.position(f"{kind}{topic}") or 0 for kind in (NUMBER, RULE, AMENDED, IDENTITY)))
+
+
+def _follows(before: int, rule: int) -> int:
+    """The identity of a changed definition: known beforehand, so that what is counted before the first ruling is counted under it."""
+    return int.from_bytes(hashlib.sha256(f"{before} {rule}".encode()).digest()[:8], "big") >> 2
 
 
 def replaced(stream: str, found: Ruling) -> Fenced:
@@ -93,14 +102,16 @@ def replaced(stream: str, found: Ruling) -> Fenced:
 
 
 def stamp(rule: Rule, table: Table | None, topic: str) -> str:
-    """What a reader's state is counted under: its rule, the number of the ruling (before the first, that of the first), and the amendments."""
+    """What a reader's state is counted under: the identity of the newest ruling; before the first, that of the first."""
     found = current(table, topic) if table is not None else Ruling()
-    return f"{max(1, found.number)}.{found.amended}.{rule.fingerprint:x}"
+    return f"{found.identity if found.number else _follows(0, rule.fingerprint):x}"
 
 
 def moves(table: Table, topic: Topic, rule: int, amended: int) -> dict[str, tuple[int | None, int]]:
     """What a commit names that makes a new ruling: its number, and every partition, which stays where it stands."""
-    after = {f"{NUMBER}{topic.uuid}": current(table, topic.uuid).number + 1, f"{RULE}{topic.uuid}": rule, f"{AMENDED}{topic.uuid}": amended}
+    found = current(table, topic.uuid)
+    identity = _follows(found.identity, rule) if amended == found.amended else secrets.randbits(62)
+    after = {f"{NUMBER}{topic.uuid}": found.number + 1, f"{RULE}{topic.uuid}": rule, f"{AMENDED}{topic.uuid}": amended, f"{IDENTITY}{topic.uuid}": identity}
     after |= {app_id(topic, p): stored(table, topic, p) for p in range(topic.partitions)}
     return {app: (table.position(app), to) for app, to in after.items()}
 
@@ -130,3 +141,19 @@ def ensure(tables: Tables, stream: Judgeable, topic: Topic) -> Table:
             table.land([], txns=moves(table, topic, rule.fingerprint, found.amended), metadata={"by": "ruling", "topic": topic.uuid, "ruling": said})
             return table
     raise Conflict(f'stream "{topic.name}": other commits never left a gap to record its definition in; try again')
+
+
+def amend(tables: Tables, topic: Topic, why: str) -> None:
+    """Have all who count by the table's verdicts begin again, by the rule it has.
+
+    Raises:
+        Conflict: Sinks never left a gap to record it in.
+    """
+    for _ in range(_TRIES):
+        table = tables.table(topic.name)
+        found = current(table, topic.uuid)
+        said = {"number": found.number + 1, "why": why, "rule": found.rule}
+        with suppress(Conflict):
+            table.land([], txns=moves(table, topic, found.rule, found.amended + 1), metadata={"by": "ruling", "topic": topic.uuid, "ruling": said})
+            return
+    raise Conflict(f'table "{topic.name}": other commits never left a gap to record that {why}; try again')
