@@ -134,7 +134,8 @@ def ensure(tables: Tables, stream: Judgeable, topic: Topic) -> Table:
     for _ in range(_TRIES):
         table = tables.table(topic.name)
         found = current(table, topic.uuid)
-        if found.rule == rule.fingerprint or not any(table.position(app_id(topic, p)) for p in range(topic.partitions)):
+        untouched = not found.number and not any(table.position(app_id(topic, p)) for p in range(topic.partitions))
+        if found.rule == rule.fingerprint or untouched:
             return table
         said = told(found.number + 1, rule, table, topic, "the stream's definition")
         with suppress(Conflict):

@@ -5,14 +5,13 @@ Times in which a dead node is noticed are set to 3 s (9 s and more by default), 
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from millstream.app.cluster import kafka_wire
 from millstream.app.cluster.fetch import Jars, Java
 from millstream.app.cluster.jvm import jvm
-from millstream.app.cluster.kafka_archive import Archive
+from millstream.app.cluster.kafka_archive import Archive, cluster_id
 from millstream.app.cluster.service import LOOPBACK, Daemon, Fetch, Once, Service, Site, Step
 
 JARS = Jars("kafka", ("org.apache.kafka:kafka_2.13:4.4.0", "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5"))
@@ -87,7 +86,7 @@ class Kafka(Service):
         conf, ports = site.conf(self.name), _ports(site)
         path = f"{JARS.folder}/*"
         options = (f"-Dlog4j2.configurationFile={conf}/log4j2.properties", f"-XX:SharedArchiveFile={ARCHIVE.file}")
-        cluster = base64.urlsafe_b64encode(bytes.fromhex(site.secret("kafka-cluster"))).decode().rstrip("=")
+        cluster = cluster_id(bytes.fromhex(site.secret("kafka-cluster")))
         formatted = [[*jvm(128, path, "kafka.tools.StorageTool", *options), "format", "-t", cluster, "-c", conf / f"{n}.properties"] for n in ports]
         daemon = jvm(256, path, "kafka.Kafka", *options)
         nodes = [Daemon("kafka", n, [*daemon, conf / f"{n}.properties"], ports[n]) for n in ports]

@@ -27,9 +27,14 @@ _TETHERED = 'trap "" INT; "$@" & read -r _; kill $!; wait $!'
 _PATIENCE_S = 120.0
 
 
-def cluster_id() -> str:
-    """A new id as Kafka writes them: 16 random bytes in URL-safe base64."""
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+def cluster_id(raw: bytes) -> str:
+    """An id as Kafka writes them: 16 bytes in URL-safe base64. One that began with "-" would be taken for an option (1 of 64).
+
+    >>> cluster_id(bytes(16)), cluster_id(bytes([0xF8, *range(15)]))
+    ('AAAAAAAAAAAAAAAAAAAAAA', 'AAABAgMEBQYHCAkKCwwNDg')
+    """
+    text = base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    return f"A{text[1:]}" if text.startswith("-") else text
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Archive:
         properties.write_text(self.settings(client, controller, scratch / "data"), encoding="utf-8")
         path = f"{self.jars.folder}/*"
         formatted = jvm(256, path, "kafka.tools.StorageTool")
-        subprocess.run([*formatted, "format", "-t", cluster_id(), "-c", properties], check=True, capture_output=True)
+        subprocess.run([*formatted, "format", "-t", cluster_id(uuid.uuid4().bytes), "-c", properties], check=True, capture_output=True)
         broker = [*jvm(256, path, "kafka.Kafka", f"-XX:ArchiveClassesAtExit={archive}"), properties]
         with (
             (scratch / "log").open("wb") as log,
