@@ -113,16 +113,18 @@ class Updates:
         """Run an updater; when it fails, begin again at the stored positions, or from the lake where the log no longer holds them."""
         from millstream.features.updater import Updater
 
-        behind, said = self._behind, ""
+        behind, said, gap = self._behind, "", False
         while not worker.stop.is_set():
             try:
                 self._let_go_beyond(stream, definitions)
                 self.ready(definitions)
                 with closing(Updater(behind.log, behind.schemas, behind.store, definitions, behind.streams[stream],
                                      lake=behind.lake, folder=behind.scratch)) as updater:  # fmt: skip
+                    if not gap:  # which the first step would come to again
+                        worker.trouble = ""
                     try:
                         updater.step()
-                        worker.trouble = said = ""
+                        worker.trouble, said, gap = "", "", False
                         updater.run(worker.stop)
                     except Truncated as error:
                         if gaps.find(behind.log, behind.lake, behind.streams[stream], damaged=False):
@@ -137,6 +139,7 @@ class Updates:
                 if said != str(error):
                     log.warning("the feature updater of %s begins again: %s", stream, error, exc_info=not isinstance(error, MillstreamError))
                 worker.trouble = said = str(error)
+                gap = isinstance(error, Truncated)
                 self._known.clear()  # a store that was lost and found may stand further back
                 worker.stop.wait(PAUSE_S)
 
