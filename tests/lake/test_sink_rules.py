@@ -355,7 +355,7 @@ class Holes:
     def position(self, partition: int) -> int:
         return self.at
 
-    def retain(self, topic: str, *, before: Mapping[int, int], reader: str = "lake") -> None:
+    def retain(self, topic: str, *, before: Mapping[int, int], reader: str = "lake", uuid: str | None = None) -> None:
         self.told.append(before)
 
     def close(self) -> None: ...
@@ -391,7 +391,7 @@ def test_retention_waits_for_what_landed(world: World) -> None:
     """The log hears a position only when it is durable."""
     put(world.log, world.schemas, 0, *range(10))
     told: list[dict[int, int]] = []
-    world.log.retain = lambda topic, *, before, reader="lake": told.append(dict(before))  # type: ignore[method-assign]
+    world.log.retain = lambda topic, *, before, uuid: told.append(dict(before))  # type: ignore[method-assign]
     sink = world.sink()
     assert told == [{0: 0, 1: 0, 2: 0}], "from the moment it opens"
     sink.limits = SinkLimits()
@@ -406,11 +406,11 @@ def test_a_transient_error_in_telling_is_told_again(world: World) -> None:
     put(world.log, world.schemas, 0, 1)
     sink, real, failed = world.sink(), world.log.retain, list[int]()
 
-    def fails(topic: str, *, before: Mapping[int, int], reader: str = "lake") -> None:
+    def fails(topic: str, *, before: Mapping[int, int], uuid: str) -> None:
         if not failed:
             failed.append(1)
             raise Full("no room for a mark")
-        real(topic, before=before, reader=reader)
+        real(topic, before=before, uuid=uuid)
 
     world.log.retain = fails  # type: ignore[method-assign]
     assert sink.drain().rows == 1

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from millstream.declare.errors import Conflict, Damaged, Fenced, NotFound, Recreated, Truncated, UsageError
 from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET, TIMESTAMP
 from millstream.log.port import Append, Ends, Range, Slice, Topic
-from millstream.log.retention import LAKE, Stretch, removable
+from millstream.log.retention import LAKE, Stretch, removable, same
 
 
 @dataclass
@@ -142,8 +142,8 @@ class MemoryLog:
 
     # upkeep
 
-    def retain(self, topic: str, *, before: Mapping[int, int], reader: str = LAKE) -> None:
-        self._known(topic)
+    def retain(self, topic: str, *, before: Mapping[int, int], reader: str = LAKE, uuid: str | None = None) -> None:
+        same(topic, self._known(topic).uuid, uuid)
         with self.held.changed:
             for partition, part in enumerate(self.held.parts[topic]):
                 if not before:

@@ -165,9 +165,9 @@ def unmarked(patch: pytest.MonkeyPatch) -> None:
 def marks_only_rise(patch: pytest.MonkeyPatch) -> None:
     real = MemoryLog.retain
 
-    def retain(self: MemoryLog, topic: str, *, before: Mapping[int, int], reader: str = retention.LAKE) -> None:
+    def retain(self: MemoryLog, topic: str, *, before: Mapping[int, int], reader: str = retention.LAKE, uuid: str | None = None) -> None:
         stands = {p: part.marks.get(reader, 0) for p, part in enumerate(self.held.parts[topic])}
-        real(self, topic, before={p: max(at, stands[p]) for p, at in before.items()}, reader=reader)
+        real(self, topic, before={p: max(at, stands[p]) for p, at in before.items()}, reader=reader, uuid=uuid)
 
     patch.setattr(MemoryLog, "retain", retain)
 

@@ -11,9 +11,14 @@ from millstream.declare.stream import Stream
 
 @dataclass(frozen=True, kw_only=True)
 class Reader(Term):
-    """Where records come from; the engine of `kind` reads them."""
+    """Where records come from; the engine of `kind` reads them.
+
+    Attributes:
+        positioned: Positions are kept with the records, so each is read once. Else the sender may send a record again.
+    """
 
     kind: ClassVar[str]
+    positioned: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +26,7 @@ class FileReader(Reader):
     """Files below the project, by a glob; `watch` looks for new ones while `up` runs."""
 
     kind: ClassVar[str] = "files"
+    positioned: ClassVar[bool] = True
     glob: str
     format: Literal["csv", "jsonl", "parquet", "avro"] | None
     compression: Literal["gzip", "zstd", "bz2"] | None
@@ -83,4 +89,5 @@ def source(into: Stream[Any], reader: Reader, *, name: str | None = None) -> Sou
         reader: One of `ms.read`.
         name: Defaults to `<stream>_<reader>`; it names the positions kept, so it must be stable.
     """
+    into.fed_by.append(reader)
     return Source(name=name or f"{into.name}_{reader.kind}", into=into, reader=reader, doc=f"{reader.kind} into {into.name}")

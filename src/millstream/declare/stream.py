@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from millstream.declare.duration import Duration, micros
 from millstream.declare.event import Event, Schema
 from millstream.declare.noun import Noun, Term
 
+if TYPE_CHECKING:
+    from millstream.declare.source import Reader
+
 E = TypeVar("E", bound=Event)
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 Contract = Literal["none", "backward", "forward", "full", "backward_transitive", "forward_transitive", "full_transitive"]
+AUTO = "auto"
+"""`dedupe` when nothing is declared: see `stream`."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -22,13 +27,23 @@ class Stream(Noun, Generic[E]):
     kind: ClassVar[str] = "stream"
     event: type[E]
     key: tuple[str, ...]
-    dedupe: str | None
+    identity: str | None
+    """`dedupe` as it was declared; `AUTO` when it was not."""
     dedupe_within_us: int
     lateness_us: int
     ahead_us: int
     partitions: int
     retention_us: int | None
     contract: Contract
+    fed_by: list[Reader] = field(default_factory=list, repr=False)
+    """The readers of its sources; each `source` adds its own."""
+
+    @property
+    def dedupe(self) -> str | None:
+        """The field that makes two records the same, "event_id" for the envelope's id, or None: none is a duplicate."""
+        if self.identity != AUTO:
+            return self.identity
+        return None if self.fed_by and all(reader.positioned for reader in self.fed_by) else "event_id"
 
     @property
     def schema(self) -> Schema:
@@ -64,7 +79,7 @@ class Contents(Term):
 
 
 def stream(
-    name: str, event: type[E], *, key: str | Sequence[str], dedupe: str | None = "event_id", dedupe_within: Duration = "24h",
+    name: str, event: type[E], *, key: str | Sequence[str], dedupe: str | None = "auto", dedupe_within: Duration = "24h",
     lateness: Duration = "0s", ahead: Duration = "1d", partitions: int = 4, retention: Duration | None = None, contract: Contract = "backward", doc: str = "",
 ) -> Stream[E]:  # fmt: skip
     """Declare a topic of one typed event and the lake table of the same name.
@@ -73,7 +88,9 @@ def stream(
         name: Lower case, unique in the project.
         event: The class of its events.
         key: The field or fields that decide the partition, and so the order.
-        dedupe: What makes two records the same: a field, "event_id" (the envelope's id), or None to keep all.
+        dedupe: What makes two records the same: a field, "event_id" (the envelope's id), or None to keep all. "auto" is None for a stream whose
+            sources all have positions, e.g. files: each record is read once already, and ids would cost memory. For every other stream it is "event_id",
+            since a client that got no answer sends again.
         dedupe_within: How far the arrival of a record may lie from that of a kept one with the same id, before or after it, to be its duplicate.
         lateness: How far the watermark stays behind the newest event time seen.
         ahead: How far the event time and the arrival time of a record may lie ahead of the clock. Each door checks it before the log: files turn
@@ -83,6 +100,6 @@ def stream(
         contract: What a changed event class must stay compatible with.
     """
     keys = (key,) if isinstance(key, str) else tuple(key)
-    return Stream(name=name, event=event, key=keys, dedupe=dedupe, dedupe_within_us=micros(dedupe_within), lateness_us=micros(lateness), ahead_us=micros(ahead),
+    return Stream(name=name, event=event, key=keys, identity=dedupe, dedupe_within_us=micros(dedupe_within), lateness_us=micros(lateness), ahead_us=micros(ahead),
                   partitions=partitions, retention_us=None if retention is None else micros(retention), contract=contract,
                   doc=doc or (event.__doc__ or ""))  # fmt: skip

@@ -26,7 +26,7 @@ def cut(lake: Lake, log: Log, name: str) -> None:
 
     def lower(positions: Mapping[str, int]) -> None:
         if topic is not None:
-            log.retain(name, before={p: positions.get(app_id(topic, p), 0) for p in range(topic.partitions)})
+            log.retain(name, before={p: positions.get(app_id(topic, p), 0) for p in range(topic.partitions)}, uuid=topic.uuid)
         if files.size(_note(name)) is None:
             files.create(_note(name)).close()
             files.sync(_note(name))

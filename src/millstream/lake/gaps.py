@@ -91,7 +91,7 @@ def accept(log: Log, lake: Tables, stream: Stream[Any], gaps: Sequence[Gap]) -> 
     ranges = {str(gap.partition): {"start": gap.start, "end": gap.end, "gap": [gap.start, gap.end], "why": gap.why, **nothing} for gap in gaps}
     said = told(ruling.number + 1, rule, table, topic, "records were given up")
     table.land([], txns=txns, metadata={"by": "sink", "topic": topic.uuid, "stream": stream.name, "ranges": ranges, "ruling": said})
-    log.retain(stream.name, before={gap.partition: gap.end for gap in gaps})
+    log.retain(stream.name, before={gap.partition: gap.end for gap in gaps}, uuid=topic.uuid)
 
 
 def _topic(log: Log, stream: Stream[Any]) -> Topic:

@@ -133,7 +133,7 @@ class Landing(ABC):
 
     def _mark(self, before: Mapping[int, int]) -> None:
         """Tell the log up to where the table has each partition."""
-        self.log.retain(self.stream.name, before=before)
+        self.log.retain(self.stream.name, before=before, uuid=self.topic.uuid)
         self.marks |= before
 
     # -- committing ------------------------------------------------------------------------------------------------------

@@ -363,6 +363,18 @@ class LogContract:
         pieces = read(log.reader("t", {0: 0}), 100)
         assert numbers(pieces) == list(range(100))
 
+    def test_a_reader_of_a_deleted_topic_marks_no_other(self, log: Log, schema_id: int) -> None:
+        log.create("t", partitions=1, retention=timedelta(milliseconds=1))
+        topic = log.topic("t")
+        assert topic is not None
+        log.retain("t", before={0: 0}, uuid=topic.uuid)
+        log.append([Append("t", 0, schema_id, rows(*range(1000)))])
+        with pytest.raises(Recreated):
+            log.retain("t", before={0: 1_000}, uuid="another")
+        time.sleep(0.01)
+        log.maintain()
+        assert log.ends("t")[0].low == 0
+
     # what an engine may lack
 
     @promise("offsets without holes")

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.types as is_
 
 from millstream.log.hashing import U64
-from millstream.log.kept import KeptIds
+from millstream.log.kept import FILTER_BYTES, ID_BYTES, KeptIds
 
 MEMORY_BYTES = 64 << 20
 """Of ids that are held in memory, over all partitions, before they go to files."""
@@ -41,6 +41,20 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Earlier: TypeAlias = Callable[[int, int], Iterable[tuple[pa.Array, Ints]]]
 """`earlier(low_us, high_us)`: ids and arrivals (microseconds) of the records kept before the reader began, with `low_us <= arrival < high_us`."""
+
+
+class Cost(NamedTuple):
+    """Bytes that a process needs for the ids of a stream."""
+
+    memory: int
+    disk: int
+
+
+def cost(ids: int) -> Cost:
+    """What it costs to remember so many ids: at most `MEMORY_BYTES` of them are in memory, the others in files with a filter each."""
+    if ids * ID_BYTES <= MEMORY_BYTES:
+        return Cost(ids * ID_BYTES, 0)
+    return Cost(MEMORY_BYTES + round(ids * FILTER_BYTES), ids * ID_BYTES)
 
 
 @dataclass

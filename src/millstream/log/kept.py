@@ -26,6 +26,7 @@ from millstream.log.hashing import U64
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 ID_BYTES = 24
+FILTER_BYTES = 1.25
 IN_MEMORY = 6
 """Runs in memory before they become one."""
 FANOUT = 8

@@ -219,11 +219,18 @@ class Log(Protocol):
         """Join a group of readers of a topic."""
         ...
 
-    def retain(self, topic: str, *, before: Mapping[int, int], reader: str = "lake") -> None:
+    def retain(self, topic: str, *, before: Mapping[int, int], reader: str = "lake", uuid: str | None = None) -> None:
         """This reader has the records below these offsets: they may be removed when retention wants them to be (`retention.py`).
 
         The slowest reader decides. "lake" is one from the moment that the topic exists, with mark 0 until it says otherwise. A mark may move back:
         what has not been removed by then stays. An empty mapping forgets the reader; of "lake" it sets the marks to 0.
+
+        Args:
+            uuid: Of the topic that the reader has read; None: whichever has the name now.
+
+        Raises:
+            NotFound: There is no such topic.
+            Recreated: The topic of this name is another one; its marks are left as they are.
         """
         ...
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from millstream.declare.errors import Recreated
+
 LAKE = "lake"
 """The reader that every topic has."""
 
@@ -18,6 +20,12 @@ class Stretch(NamedTuple):
 
     end: int
     newest_us: int
+
+
+def same(topic: str, stands: str, uuid: str | None) -> None:
+    """Raises Recreated when a mark is of another topic of this name than the one that stands."""
+    if uuid is not None and uuid != stands:
+        raise Recreated(f'topic "{topic}" was deleted and created again; up to where its records were read before means nothing any more')
 
 
 def needed(marks: Mapping[str, int]) -> int:

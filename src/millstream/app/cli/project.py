@@ -37,6 +37,7 @@ def init(context: Context, folder: str, template: str) -> None:
 def check(context: Context, as_json: bool, parity: bool, against: str | None, rows: int) -> None:
     """Validate the definitions; without --parity nothing is run. All mistakes are shown together; tests of the project are plain pytest."""
     from millstream.app.binding import unbound
+    from millstream.app.run import windows
     from millstream.declare.errors import DefinitionErrors
 
     begun = time.perf_counter()
@@ -56,6 +57,8 @@ def check(context: Context, as_json: bool, parity: bool, against: str | None, ro
         return
     parts = ", ".join(f"{n} {kind.replace('_', ' ')}{'s' if n > 1 and kind != 'features' else ''}" for kind, n in counts.items())
     context.err.print(f"[green]ok[/] {project.name}: {parts} ({seconds:.2f} s)")
+    for line in windows.declared(project.streams.values()):
+        context.err.print(line)
 
 
 def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> None:

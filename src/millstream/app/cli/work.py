@@ -25,13 +25,20 @@ def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything
 
     Selectors: NAME, +NAME (and what it is made from), NAME+ (and what is made from it), kind:KIND, state:changed.
     """
+    from millstream.app.run import windows
     from millstream.app.run.steps import size
 
     made = _plan(context, selectors)
+    ids = list(windows.measured(context.workspace))
     if as_json:
         context.json({"assets": [{"name": a.name, "kind": a.kind, "stale": a.stale, "reasons": a.reasons, "rows": a.cost.rows, "bytes": a.cost.bytes,
-                                  "seconds": a.seconds} for a in made.assets], "endpoints": made.endpoints})  # fmt: skip
+                                  "seconds": a.seconds} for a in made.assets], "endpoints": made.endpoints,
+                      "dedupe": [{"stream": w.stream, "within_us": w.within_us, "ids": w.ids, "memory_bytes": w.cost.memory, "disk_bytes": w.cost.disk}
+                                 for w in ids]})  # fmt: skip
         return
+    for window in ids:
+        if window.ids >= windows.WORTH_TELLING:
+            context.err.print(str(window))
     shown = [a for a in made.assets if a.stale or everything]
     if shown:
         context.table("", ["asset", "kind", "why", "rows", "bytes", "seconds"], [

@@ -21,11 +21,12 @@ from millstream.engines.kafka.positions import Positions
 from millstream.engines.kafka.reading import KafkaReader
 from millstream.engines.kafka.sending import Encoder, Sender
 from millstream.engines.kafka.sharing import KafkaShare
-from millstream.engines.kafka.topics import Topics, kept, topic_of
+from millstream.engines.kafka.topics import Topics, kept, topic_of, uuid_of
 from millstream.engines.kafka.upkeep import Upkeep
 from millstream.engines.kafka.writing import KafkaWriter
 from millstream.log.framing import Texts
 from millstream.log.port import Append, Ends, Range, Schemas, Topic
+from millstream.log.retention import same
 
 log = logging.getLogger("millstream.kafka")
 _STREAM = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"}
@@ -104,9 +105,10 @@ class KafkaLog:
 
     # upkeep
 
-    def retain(self, topic: str, *, before: Mapping[int, int], reader: str = "lake") -> None:
+    def retain(self, topic: str, *, before: Mapping[int, int], reader: str = "lake", uuid: str | None = None) -> None:
         """Where the cluster does not let us keep marks, nothing of the topic is ever removed, which is said once."""
         found = self._topics.known(topic)
+        same(topic, uuid_of(found), uuid)
         try:
             if before:
                 self._marks.write(found, reader, before)

@@ -27,7 +27,7 @@ from millstream.engines.sqlite.upkeep import join_small, retire, unwritten
 from millstream.engines.sqlite.wake import Bell
 from millstream.engines.sqlite.writing import GroupCommit, SqliteWriter
 from millstream.log.port import Append, Ends, Range, Schemas, Topic
-from millstream.log.retention import LAKE
+from millstream.log.retention import LAKE, same
 
 FORMAT = 1
 TABLES = """
@@ -141,21 +141,23 @@ class SqliteLog:
 
     # upkeep
 
-    def retain(self, topic: str, *, before: Mapping[int, int], reader: str = "lake") -> None:
-        self._topic(topic)
+    def retain(self, topic: str, *, before: Mapping[int, int], reader: str = "lake", uuid: str | None = None) -> None:
         try:
-            self._mark(topic, before, reader)
+            self._mark(topic, before, reader, uuid)
         except Full:  # retention waits for this very mark
             self.room.release(needed=True)
-            self._mark(topic, before, reader)
+            self._mark(topic, before, reader, uuid)
 
-    def _mark(self, topic: str, before: Mapping[int, int], reader: str) -> None:
+    def _mark(self, topic: str, before: Mapping[int, int], reader: str, uuid: str | None) -> None:
         with self._write() as con:
-            (number,) = con.execute("select id from topic where name = ?", (topic,)).fetchone() or (None,)
+            number, stands = con.execute("select id, uuid from topic where name = ?", (topic,)).fetchone() or (None, "")
+            if number is None:
+                raise NotFound(f'no topic "{topic}" in {self.path}')
+            same(topic, stands, uuid)
             if not before:
                 con.execute("delete from mark where topic = ? and reader = ?", (number, reader))
             con.executemany("insert into mark values (?, ?, ?, ?) on conflict do update set before = excluded.before where before != excluded.before",
-                            [(number, p, reader, offset) for p, offset in before.items() if number is not None])  # fmt: skip
+                            [(number, p, reader, offset) for p, offset in before.items()])  # fmt: skip
 
     def maintain(self) -> None:
         self.room.release()
