@@ -88,6 +88,19 @@ def test_runs_of_small_batches_are_joined(log: SqliteLog) -> None:
     assert numbers(read(reader, 65)) == list(range(36, 101)), "a reader in the middle notices nothing"
 
 
+def test_a_damaged_batch_is_left_out_and_its_neighbours_are_joined(log: SqliteLog) -> None:
+    """Upkeep that failed at it ended every sink of the process, round after round."""
+    log.create("t", partitions=2)
+    for n in range(30):
+        log.append([Append("t", 0, 1, rows(n)), Append("t", 1, 1, rows(n))])
+    with log._write() as con:
+        con.execute("update batch set data = zeroblob(length(data)) where partition = 0 and start = 10")
+    log.maintain()
+    log.maintain()
+    assert stored(log) == [(0, 10), (10, 11), (11, 30), (0, 30)]
+    assert numbers(read(log.reader("t", {0: 11}), 19)) == list(range(11, 30))
+
+
 def test_a_large_append_becomes_several_batches(log: SqliteLog) -> None:
     log.create("t", partitions=1)
     noise = random.Random(1)

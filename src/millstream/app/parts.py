@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -97,17 +98,25 @@ def sinks(ws: Workspace) -> None:
         thread.start()
     if ws.catalog is not None:  # a pass may be cut off anywhere, so nothing waits for a metastore that is slow
         threading.Thread(target=follow, args=(ws, owner(), stop), name="catalog", daemon=True).start()
-    while not stop.wait(5.0):
-        persist("upkeep", ws.log.maintain, stop)
-        for name in ws.lake.names():
-            if stop.is_set():
-                break
-            try:
-                maintain(ws.lake, name, ws.state, owner())
-            except (MillstreamError, OSError) as error:  # upkeep saves work, safety never rests on it
-                log.warning("upkeep of %s: %s", name, error)
-    for thread in threads:
-        thread.join()
+    try:
+        while not stop.wait(5.0):
+            _upkeep("the log", ws.log.maintain)
+            for name in ws.lake.names():
+                if stop.is_set():
+                    break
+                _upkeep(name, partial(maintain, ws.lake, name, ws.state, owner()))
+    finally:  # also when this thread fails: the engines are closed after it, and none may be at work with them
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def _upkeep(what: str, work: Callable[[], object]) -> None:
+    """It saves work, and safety never rests on it: what fails is tried again in the next round, and nobody waits for it."""
+    try:
+        work()
+    except (MillstreamError, OSError) as error:
+        log.warning("upkeep of %s: %s", what, error)
 
 
 def mend(ws: Workspace) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from millstream.declare.errors import Corrupt
 from millstream.declare.event import OFFSET
 from millstream.engines.sqlite.records import Layouts, checksum, finished, pack, plain, unpack
 from millstream.engines.sqlite.writing import INSERT, Write
@@ -119,15 +120,28 @@ def _runs(metas: list[_Meta]) -> Iterator[list[_Meta]]:
 
 
 def _join(con: sqlite3.Connection, layouts: Layouts, topic: int, partition: int, run: list[_Meta]) -> int:
-    batches = []
-    for b in run:
-        layout, crc, data = con.execute("select layout, crc, data from batch where id = ?", (b.id,)).fetchone()
+    """A batch that is damaged stays as it is: whoever reads it reports it, and its neighbours are joined without it."""
+    read = [(b, _rows(con, layouts, b)) for b in run]
+    intact = (list(part) for whole, part in groupby(read, lambda one: one[1] is not None) if whole)
+    return sum(_replace(con, layouts, topic, partition, part) for part in intact if len(part) >= FEW)
+
+
+def _rows(con: sqlite3.Connection, layouts: Layouts, b: _Meta) -> pa.RecordBatch | None:
+    """None when they cannot be read."""
+    layout, crc, data = con.execute("select layout, crc, data from batch where id = ?", (b.id,)).fetchone()
+    try:
         rows = unpack(data, crc, layouts.schema(con, layout), b.end - b.start, f"batch {b.id}")
-        batches.append(finished([rows], [b.appended_us], b.start, b.schema_id).drop_columns([OFFSET]))
+    except Corrupt:
+        return None
+    return finished([rows], [b.appended_us], b.start, b.schema_id).drop_columns([OFFSET])
+
+
+def _replace(con: sqlite3.Connection, layouts: Layouts, topic: int, partition: int, part: list[tuple[_Meta, Any]]) -> int:
+    run = [b for b, _ in part]
     con.executemany("delete from batch where id = ?", [(b.id,) for b in run])
     at = run[0].start
     # A newer writer under the same schema may order or type a column otherwise: such neighbours stay apart.
-    for _, same in groupby(batches, lambda rows: str(rows.schema)):
+    for _, same in groupby((rows for _, rows in part), lambda rows: str(rows.schema)):
         whole = plain(pa.concat_batches(list(same)))
         for rows, data in pack(whole):
             con.execute(

@@ -1,0 +1,70 @@
+"""The part `sinks`: upkeep that fails costs no stream its sink, and no engine is closed under a sink that is at work."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from millstream.app import parts
+from millstream.declare.errors import Corrupt, Transient
+
+
+class Sinks:
+    """Of two streams, which note what they do; the upkeep of the log fails."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error, self.stop, self.rounds, self.at_work = error, threading.Event(), 0, set[str]()
+        state = SimpleNamespace(get=lambda *a: None, put=lambda *a: None)
+        self.ws: Any = SimpleNamespace(sink=self.sink, state=state, all_streams=self.streams, catalog=None, log=SimpleNamespace(maintain=self.upkeep),
+                                       lake=SimpleNamespace(names=list))  # fmt: skip
+
+    def streams(self) -> dict[str, Any]:
+        return {name: SimpleNamespace(name=name) for name in ("a", "b")}
+
+    def sink(self, stream: Any, limits: Any) -> Any:
+        def run(stop: threading.Event) -> None:
+            self.at_work.add(stream.name)
+            stop.wait()
+            time.sleep(0.05)  # a batch in its hands
+            self.at_work.discard(stream.name)
+
+        return SimpleNamespace(step=lambda: None, run=run, close=lambda: None)
+
+    def upkeep(self) -> None:
+        self.rounds += 1
+        if self.rounds == 3:
+            assert self.at_work == {"a", "b"}
+            self.stop.set()
+        raise self.error
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def run(error: BaseException) -> Sinks:
+        made = Sinks(error)
+        wait = made.stop.wait
+        monkeypatch.setattr(parts, "until_told", lambda: made.stop)
+        monkeypatch.setattr(parts, "mend", lambda ws: None)
+        monkeypatch.setattr(made.stop, "wait", lambda s=None: wait(s and 0.1))
+        return made
+
+    return run
+
+
+@pytest.mark.parametrize("error", [Corrupt("batch 7"), Transient("not now"), OSError(28, "No space left on device")])
+def test_upkeep_that_fails_stops_no_sink(quick: Any, error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    made = quick(error)
+    parts.sinks(made.ws)
+    assert made.rounds == 3 and made.at_work == set()
+    assert f"upkeep of the log: {error}" in caplog.text
+
+
+def test_what_nobody_foresaw_ends_the_part_after_its_sinks(quick: Any) -> None:
+    made = quick(ValueError("a bug"))
+    with pytest.raises(ValueError, match="a bug"):
+        parts.sinks(made.ws)
+    assert made.at_work == set(), "their engines are closed next"
