@@ -296,6 +296,32 @@ class TestOnlyKafka(OnKafka):
         log.maintain()
         assert [end.low for end in log.ends("t").values()] == [10, 10]
 
+    def test_records_that_brokers_are_about_to_remove_are_warned_of(
+        self, log: KafkaLog, schema_id: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A topic of others, whose retention we may not set."""
+        log._topics.create("t", 1, {"retention.ms": "2000", "message.timestamp.type": "LogAppendTime"})
+
+        def refused(name: str, settings: object) -> None:
+            raise ConfigError("not allowed")
+
+        monkeypatch.setattr(log._topics, "configure", refused)
+        log.create("t", partitions=1)
+
+        def warnings() -> list[str]:
+            log.maintain()
+            return [r.message for r in caplog.records if "older than half" in r.message]
+
+        log.append([Append("t", 0, schema_id, rows(*range(10)))])
+        log.retain("t", before={0: 4})
+        assert warnings() == []
+        time.sleep(1.2)
+        (said,) = warnings()
+        assert 'topic "t"' in said and "after 2s" in said and "6 records that are not in the lake" in said and "partitions 0" in said
+        assert warnings() == [said], "once"
+        log.retain("t", before={0: 10})
+        assert warnings() == [said]
+
     def test_a_topic_that_fails_stops_no_other(self, log: KafkaLog, schema_id: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
         self.old(log, schema_id)
         log.retain("t", before={0: 10})

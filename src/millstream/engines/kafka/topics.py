@@ -53,7 +53,8 @@ class Topics:
         self._admin: AdminClient | None = None
         self._faults = Faults(f"Kafka at {address.brokers}")
         self._gone: set[str] = set()
-        self._warned: set[str] = set()  # topics whose configuration we may not change
+        self.foreign: set[str] = set()
+        """Topics of streams whose retention is not ours to set: brokers remove their records, whoever has them."""
 
     # made, described, deleted
 
@@ -202,9 +203,9 @@ class Topics:
         try:
             self.configure(name, wrong)
         except ConfigError as error:
-            if name in self._warned:
+            if name in self.foreign:
                 return
-            self._warned.add(name)
+            self.foreign.add(name)
             log.warning('topic "%s": its retention cannot be set, so the brokers go on to remove records by retention.ms=%s and retention.bytes=%s, written to '
                         "the lake or not; allow ALTER_CONFIGS on the topic, or set both to -1: %s",
                         name, config.get("retention.ms"), config.get("retention.bytes"), error)  # fmt: skip

@@ -13,15 +13,17 @@ from datetime import timedelta
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+from millstream.declare.duration import spell
 from millstream.declare.errors import MillstreamError
 from millstream.engines.kafka import topics
 from millstream.engines.kafka.errors import denied
 from millstream.engines.kafka.marks import Marks
 from millstream.engines.kafka.topics import Topics, uuid_of
 from millstream.log.port import Ends
-from millstream.log.retention import Stretch, needed, removable
+from millstream.log.retention import LAKE, Stretch, needed, removable
 
 EVERY_S = 60.0
+_HALF = "half of the brokers' retention has passed"
 log = logging.getLogger("millstream.kafka")
 
 
@@ -39,6 +41,15 @@ def due(ends: Ends, young: int, marks: Mapping[str, int], now_us: int, retention
     if not 0 < found <= min(needed(marks), ends.high):
         raise AssertionError(f"{found} would be deleted of {ends}, {dict(marks)}")
     return found
+
+
+def aging(ends: Ends, young: int, mark: int) -> int:
+    """How many records from the mark on are not young.
+
+    >>> aging(Ends(0, 10), 7, 4), aging(Ends(0, 10), -1, 4), aging(Ends(5, 10), 7, 4), aging(Ends(0, 10), 3, 4)
+    (3, 6, 2, 0)
+    """
+    return max(0, (ends.high if young < 0 else min(young, ends.high)) - max(mark, ends.low))
 
 
 class Upkeep:
@@ -61,6 +72,31 @@ class Upkeep:
                 self._warn(name, error)
             else:
                 self._warned.pop(name, None)
+        for name in sorted(self._topics.foreign):
+            try:
+                self._watch(name)
+            except MillstreamError as error:
+                log.warning('topic "%s": how long its unwritten records will stay is not known: %s', name, error)
+
+    def _watch(self, name: str) -> None:
+        """Warn while records that the lake lacks have reached half of the age at which the brokers remove them."""
+        topic, config = self._topics.describe(name), self._topics.configs([name], lenient=True).get(name, {})
+        age_ms = int(config.get("retention.ms", -1))
+        if topic is None or age_ms < 0:
+            return
+        partitions = [p.id for p in topic.partitions]
+        ends = self._topics.ends(name, partitions)
+        young = self._topics.offsets(name, partitions, OffsetSpec.for_timestamp(max(1, time.time_ns() // 1_000_000 - age_ms // 2)), uncommitted=True)
+        marks = self._marks.read(topic)
+        late = {p: behind for p in partitions if (behind := aging(ends[p], young[p], marks[p][LAKE])) > 0}
+        if late and self._warned.get(name) != _HALF:
+            log.warning('topic "%s": brokers remove its records after %s (retention.ms), and %d records that are not in the lake are older than half of that '
+                        "(partitions %s): see why its sink waits (millstream show streams), or allow ALTER_CONFIGS on the topic",
+                        name, spell(age_ms * 1000), sum(late.values()), ", ".join(map(str, late)))  # fmt: skip
+        if late:
+            self._warned[name] = _HALF
+        else:
+            self._warned.pop(name, None)
 
     def _retire(self, name: str, retention: timedelta) -> None:
         topic = self._topics.describe(name)
