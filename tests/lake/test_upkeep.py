@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from lake_actors import World
+from small_disk import SmallDisk
 
-from millstream.declare.errors import Conflict, Corrupt, NotFound, Truncated
+from millstream.declare.errors import Conflict, Corrupt, Full, NotFound, Truncated
 from millstream.lake import checkpoint, clean, compact, deltalog, parquet, points
 from millstream.lake.contract import ROWS, ids, ids_of, proven, put, rows_in
 from millstream.lake.lineage import ranges
@@ -304,3 +306,22 @@ def test_a_sink_that_nobody_helps_makes_its_own_checkpoint(world: World, monkeyp
     landing.drain()
     landing.close()
     assert deltalog.checkpoints(world.lake.files, "readings") == [50]
+
+
+def test_a_checkpoint_on_a_full_disk_says_so_and_comes_later(tmp_path: Path) -> None:
+    """delta-rs wraps the system's error; untold, it ended the part that keeps tables up."""
+    disk = SmallDisk(tmp_path / "small", "8m")
+    world = World(tmp_path, disk.folder / "lake")
+    try:
+        for n in range(checkpoint.EVERY + 2):
+            put(world.log, world.schemas, 0, n)
+            world.drain()
+        disk.fill()
+        with pytest.raises(Full, match=r"small/lake: no space left on its disk while trying to .*free some space"):
+            checkpoint.make(world.lake.table("readings"))
+        disk.empty()
+        checkpoint.make(world.lake.table("readings"))
+        assert checkpoint.age(world.lake.table("readings")) == 0 and world.lake.table("readings").rows() == checkpoint.EVERY + 2
+    finally:
+        world.close()
+        disk.close()

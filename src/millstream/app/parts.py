@@ -115,8 +115,8 @@ def _upkeep(what: str, work: Callable[[], object]) -> None:
     """It saves work, and safety never rests on it: what fails is tried again in the next round, and nobody waits for it."""
     try:
         work()
-    except (MillstreamError, OSError) as error:
-        log.warning("upkeep of %s: %s", what, error)
+    except Exception as error:
+        log.warning("upkeep of %s: %s", what, error, exc_info=not isinstance(error, MillstreamError | OSError))
 
 
 def mend(ws: Workspace) -> None:

@@ -99,8 +99,16 @@ def asked(files: Files, work: Callable[[], T], *, anew: bool = False) -> T:
 
     Args:
         anew: The work makes all that it uses, so that it may be done again when it did not come back.
+
+    Raises:
+        Full, ConfigError: The disk refuses; delta-rs drops the number of the system's error.
     """
-    return patiently(lambda: files.call(work), (lambda: None) if anew else None)
+    try:
+        return patiently(lambda: files.call(work), (lambda: None) if anew else None)
+    except DeltaError as error:
+        if (known := refused(error, files.root, "read or write its tables")) is not None:
+            raise known from error
+        raise
 
 
 @contextmanager
