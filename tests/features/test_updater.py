@@ -16,7 +16,7 @@ import pytest
 from oracle import HOUR, PAYLOAD, naive, same, spine
 from updater_world import World, across_restarts, one
 
-from millstream.declare.errors import Busy, Conflict, Recreated, Truncated
+from millstream.declare.errors import Busy, Recreated, Truncated
 from millstream.declare.event import ARRIVED_AT, EVENT_ID, TIMESTAMP
 from millstream.features.fill import fill
 from millstream.features.offline import offline
@@ -45,9 +45,8 @@ def test_filled_then_moved_on(world: World) -> None:
     world.land()
     for _ in range(3):
         world.send(30)
-    assert world.fill(d) == len(world.rows())
-    with pytest.raises(Conflict):
-        world.fill(d)
+    for _ in range(2):  # again is as well as once
+        assert world.fill(d) == len(world.rows())
     updater = world.updater(d)
     updater.drain()
     updater.close()

@@ -22,7 +22,7 @@ from millstream.declare.registry import engine
 from millstream.declare.stream import Stream, stream
 from millstream.engines.sqlite.online import SqliteOnline
 from millstream.features.define import define
-from millstream.features.fill import fill
+from millstream.features.fill import current, fill
 from millstream.features.keys import encode
 from millstream.features.updater import Updater
 from millstream.lake import aside, gaps, ruling
@@ -142,8 +142,8 @@ class RulesWorld:
             updater.close()
 
     def _fill(self) -> None:
-        stands = self.store.applied(COUNT.generation)
-        if stands is None and self.lake.exists("things"):
+        """As `serve/updates.py`: what was never filled, and what counted by rules that no longer hold."""
+        if self.lake.exists("things") and not current(self.lake, self.store, COUNT, self.stream):
             fill(self.sql, self.lake, self.store, COUNT, self.stream)
 
     def redefine(self) -> None:
@@ -177,7 +177,7 @@ class RulesWorld:
         self.given_up[partition] |= set(range(found[0].start, found[0].end))
         stood = self.store.applied(COUNT.generation)
         if stood is not None and stood.offsets.get(partition, 0) < low:
-            self.store.drop(COUNT.generation)
+            fill(self.sql, self.lake, self.store, COUNT, self.stream)
 
     def _stands(self, partition: int) -> int:
         return (self.lake.table("things").position(app_id(self.binding.topic, partition)) or 0) if self.lake.exists("things") else 0

@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
 def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, source: Stream[Any] | Table, *, chunk_rows: int = CHUNK_ROWS,
          wall_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> int:  # fmt: skip
-    """Fill and activate the definition's generation; the rows of the table it came from.
+    """Fill and activate the definition's generation; the rows of the table it came from. One that is active answers until the new one takes its place.
 
     Args:
         wall_us: The wall clock, in microseconds since 1970 UTC; the store's clock never passes it.
 
     Raises:
-        Conflict: It is active already.
+        Conflict: Another fills it.
         Recreated: The table was filled from more than one topic.
     """
     rule = Rule.of(source) if isinstance(source, Stream) else None
@@ -69,6 +69,17 @@ def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, sourc
     points.reach("features.ready")
     store.activate(definition.generation, offsets, clock, stamp(rule, table, next(iter(topics_of(table.txns())), "")) if rule else "")
     return rows
+
+
+def current(lake: Lake, store: OnlineStore, definition: Definition, source: Stream[Any] | Table) -> bool:
+    """Whether the generation is filled, and what it counted is what counts now: else it must be filled (again)."""
+    applied = store.applied(definition.generation)
+    if applied is None or not applied.active:
+        return False
+    if not isinstance(source, Stream) or not lake.exists(source.name):
+        return True
+    table = lake.table(source.name)
+    return applied.ruling == stamp(Rule.of(source), table, next(iter(topics_of(table.txns())), ""))
 
 
 def landed(table: LakeTable) -> dict[int, int]:
@@ -173,4 +184,4 @@ def _stored(part: Part, live: bool) -> list[str]:
     return [part.name]
 
 
-__all__ = ["fill"]
+__all__ = ["current", "fill"]

@@ -100,18 +100,18 @@ class OnlineStore(Protocol):
     def generations(self) -> list[str]: ...
 
     def load(self, definition: Definition, tiles: pa.RecordBatchReader, heads: pa.RecordBatchReader) -> None:
-        """Fill a generation that is not active, made when it is unknown; replaces what an earlier, killed fill left.
+        """Fill a generation, made when it is unknown; replaces what an earlier, killed fill left.
 
         Of two that fill one generation, at most one can go on to `activate`: what it activates is all its own.
-        One over a table (`definition.live` is False), which no updater moves on, may be active: it is filled beside what answers, and
-        `activate` puts it in its place, so that a look-up sees the one or the other.
+        One that is active is filled next to what answers, which updaters go on moving; `activate` puts the new one in its place, so that a look-up
+        sees the one or the other.
 
         Args:
             tiles: Columns of `lift.tile_schema`, each tile once, levels 0 to 2.
             heads: Columns of `lift.schema`: the events from the horizon on, which are in the tiles too.
 
         Raises:
-            Conflict: The generation is active, and over a stream; or another fills it.
+            Conflict: Another fills it.
         """
         ...
 
@@ -119,7 +119,7 @@ class OnlineStore(Protocol):
         """The filling is whole, and stands at these positions: one transaction. `applied` gives `ruling` back.
 
         Raises:
-            Conflict: It is active already, or another has begun to fill it since.
+            Conflict: It is active, and was not filled again; or another has begun to fill it since.
         """
         ...
 

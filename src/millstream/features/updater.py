@@ -196,7 +196,7 @@ class Updater:
         self._stands |= self._look()
 
     def _look(self) -> dict[str, dict[int, int]]:
-        """Positions of the definitions that are active in the store; one that was counted under another ruling is dropped."""
+        """Positions of the definitions that are active in the store; one that was counted under another ruling is none of them."""
         self._checked = self.clock()
         if self.lake is not None and self.lake.exists(self.stream.name):
             self._table = self.lake.table(self.stream.name)
@@ -207,8 +207,7 @@ class Updater:
         known, stamp = {d.generation: self.store.applied(d.generation) for d in self.definitions}, self._stamp()
         for generation, applied in known.items():
             if self.lake is not None and applied is not None and applied.active and applied.ruling != stamp:
-                self.store.drop(generation)
-                self._known.add(generation)
+                self._known.add(generation)  # it answers until it is filled again
                 known[generation] = None
         self.forgotten = any(known[generation] is None for generation in self._known)
         self.beyond = any(applied is not None and applied.clock_us > self.wall_us() + BEYOND_US for applied in known.values())

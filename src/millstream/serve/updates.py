@@ -54,30 +54,35 @@ class Updates:
         self._wanted.setdefault(definition.generation, definition)
 
     def ready(self, definitions: Iterable[Definition]) -> None:
-        """Fill what was never filled. Blocks for as long as that takes.
+        """Fill what was never filled, and again what counted by rules that no longer hold. Blocks for as long as that takes.
 
         Raises:
             Transient: It is another process's work, and not done yet.
         """
-        for definition in definitions:
-            if self._is_active(definition.generation):
-                continue
-            if not self._run:
-                raise Transient(f'features "{definition.name}" are not filled yet')
-            self._fill(definition)
+        from millstream.features.fill import current
 
-    def _is_active(self, generation: str) -> bool:
-        applied = self._behind.store.applied(generation)
-        return applied is not None and applied.active
+        behind = self._behind
+        for definition in definitions:
+            if not self._run:
+                applied = behind.store.applied(definition.generation)
+                if applied is None or not applied.active:
+                    raise Transient(f'features "{definition.name}" are not filled yet')
+            elif not current(behind.lake, behind.store, definition, self._source(definition)):
+                self._fill(definition)
+
+    def _source(self, definition: Definition) -> Stream[Any] | Table:
+        return self._behind.streams.get(definition.stream) or Table(name=definition.stream)
 
     def _fill(self, definition: Definition) -> None:
+        """Fill it; what it answers until then stays."""
         from millstream.features.fill import fill
 
-        source = self._behind.streams.get(definition.stream) or Table(name=definition.stream)
+        source = self._source(definition)
         if isinstance(source, Stream):
             topic_of(self._behind.log, self._behind.schemas, source)
         log.info("filling features %s from the lake", definition.name)
         fill(self._behind.sql, self._behind.lake, self._behind.store, definition, source)
+        self._known.pop(definition.generation, None)
 
     def refresh(self) -> None:
         """Start a thread for each stream whose wanted definitions changed."""
@@ -116,7 +121,7 @@ class Updates:
         behind, said, gap = self._behind, "", False
         while not worker.stop.is_set():
             try:
-                self._let_go_beyond(stream, definitions)
+                self._fill_beyond(stream, definitions)
                 self.ready(definitions)
                 with closing(Updater(behind.log, behind.schemas, behind.store, definitions, behind.streams[stream],
                                      lake=behind.lake, folder=behind.scratch)) as updater:  # fmt: skip
@@ -130,7 +135,7 @@ class Updates:
                         if gaps.find(behind.log, behind.lake, behind.streams[stream], damaged=False):
                             raise  # the sink stands there too: nothing has these records, and the operator decides
                         log.warning("the features of %s are filled again: %s", stream, error)
-                        self._let_go(stream, definitions)
+                        self._fill_behind(stream, definitions)
             except Fenced as error:
                 log.error("the feature updater of %s stops: %s", stream, error)
                 worker.trouble = str(error)
@@ -143,17 +148,16 @@ class Updates:
                 self._known.clear()  # a store that was lost and found may stand further back
                 worker.stop.wait(PAUSE_S)
 
-    def _let_go(self, stream: str, definitions: list[Definition]) -> None:
-        """Drop what waits for records that the log has removed. They had landed before, so a fill has them."""
+    def _fill_behind(self, stream: str, definitions: list[Definition]) -> None:
+        """Fill again what waits for records that the log has removed. They had landed before, so a fill has them."""
         ends = self._behind.log.ends(stream)
         for definition in definitions:
             stands = self._behind.store.applied(definition.generation)
             if stands is not None and any(stands.offsets.get(partition, 0) < end.low for partition, end in ends.items()):
-                self._behind.store.drop(definition.generation)
-                self._known.pop(definition.generation, None)
+                self._fill(definition)
 
-    def _let_go_beyond(self, stream: str, definitions: list[Definition]) -> None:
-        """Drop what stands far ahead of the wall clock: that clock had jumped, and what came since was taken for old. A fill is right again.
+    def _fill_beyond(self, stream: str, definitions: list[Definition]) -> None:
+        """Fill again what stands far ahead of the wall clock: that clock had jumped, and what came since was taken for old.
 
         Raises:
             ClockWrong: It may be this machine's clock that is wrong.
@@ -169,8 +173,7 @@ class Updates:
         door.now_us()
         for definition in far:
             log.warning("the features %s are filled again: their clock is ahead of the wall clock", definition.name)
-            self._behind.store.drop(definition.generation)
-            self._known.pop(definition.generation, None)
+            self._fill(definition)
 
     def _halt(self, worker: _Worker | None) -> None:
         if worker is not None:

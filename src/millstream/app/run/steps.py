@@ -254,12 +254,25 @@ class FeaturesStep(_Recorded):
     def definition(self) -> str:
         return self.ws.definition(self.features).generation
 
+    def pending(self) -> str:
+        from millstream.features.fill import current
+
+        definition = self.ws.definition(self.features)
+        applied = self.ws.online.applied(definition.generation) if definition.live else None
+        if applied is None or not applied.active or current(self.ws.lake, self.ws.online, definition, self.features.source):
+            return ""
+        return f"the rules of {definition.stream} have changed since it was filled"
+
     def make(self, report: Report) -> Made:
-        from millstream.features.fill import fill
+        from millstream.features.fill import current, fill
 
         definition = self.ws.definition(self.features)
         applied, source = self.ws.online.applied(definition.generation), self.features.source
-        if applied is not None and applied.active and (definition.live or applied.offsets.get(0) == self.ws.lake.table(source.name).version):
+        if definition.live:
+            filled = current(self.ws.lake, self.ws.online, definition, source)
+        else:
+            filled = applied is not None and applied.active and applied.offsets.get(0) == self.ws.lake.table(source.name).version
+        if filled:
             return Made(definition.generation, note="live")
         rows = fill(self.ws.compute, self.ws.lake, self.ws.online, definition, source)
         return Made(definition.generation, rows=rows, note="filled")

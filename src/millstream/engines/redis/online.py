@@ -103,8 +103,6 @@ class RedisOnline:
 
         def work(stands: Mapping[str, Stand | None]) -> list[Command]:
             stand = stands[g]
-            if stand is not None and stand.active and definition.live:
-                raise Conflict(f"generation {g} is filled already; drop it to fill it again")
             if stand is None:
                 return self._made(definition, Stand(definition.name, space, era=_era(), filling=space))
             return [self._standing(g, stand.with_(filling=space)), *self._db.let_go(stand.filling if stand.filling != stand.space else 0)]

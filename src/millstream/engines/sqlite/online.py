@@ -120,7 +120,7 @@ class SqliteOnline:
     def load(self, definition: Definition, tiles: pa.RecordBatchReader, heads: pa.RecordBatchReader) -> None:
         g, names = definition.generation, [name for name, _, _ in stored(definition)]
         stands = self.applied(g)
-        beside = stands is not None and stands.active and not definition.live
+        beside = stands is not None and stands.active
         into = g + _NEXT if beside else g
         if not beside:
             self.create(definition)
