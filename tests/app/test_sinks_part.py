@@ -48,7 +48,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Any:
         made = Sinks(error)
         wait = made.stop.wait
         monkeypatch.setattr(parts, "until_told", lambda: made.stop)
-        monkeypatch.setattr(parts, "mend", lambda ws: None)
+        monkeypatch.setattr(parts, "mend", lambda ws, stop: None)
         monkeypatch.setattr(made.stop, "wait", lambda s=None: wait(s and 0.1))
         return made
 
@@ -68,3 +68,51 @@ def test_what_ends_the_part_ends_it_after_its_sinks(quick: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
         parts.sinks(made.ws)
     assert made.at_work == set(), "their engines are closed next"
+
+
+class Torn:
+    """A project with one torn table, which another process is repairing; a lease and its holder's death are told by the test."""
+
+    def __init__(self) -> None:
+        self.damage: str | None = "torn"
+        self.held, self.asked, self.cuts = True, 0, 0
+        state = SimpleNamespace(lease=self.lease, release=lambda *a: None)
+        self.ws: Any = SimpleNamespace(lake=SimpleNamespace(names=lambda: ["t"]), files=None, log=None, state=state)
+
+    def lease(self, *what: Any) -> bool:
+        self.asked += 1
+        if self.asked == 3:
+            self.after_a_while()
+        return not self.held
+
+    def after_a_while(self) -> None: ...
+
+    def cut(self, *what: Any) -> None:
+        self.cuts += 1
+
+
+@pytest.fixture
+def torn(monkeypatch: pytest.MonkeyPatch) -> Torn:
+    made = Torn()
+    monkeypatch.setattr("millstream.lake.cut.needed", lambda files, name: made.damage)
+    monkeypatch.setattr("millstream.lake.cut.cut", made.cut)
+    return made
+
+
+def test_sinks_say_that_they_wait_for_a_repair(torn: Torn, caplog: pytest.LogCaptureFixture) -> None:
+    torn.after_a_while = lambda: setattr(torn, "held", False)  # type: ignore[method-assign]
+    parts.mend(torn.ws, threading.Event())
+    assert torn.cuts == 1 and caplog.text.count('table "t" is being repaired by another process') == 1
+
+
+def test_sinks_go_on_when_another_has_repaired_the_table(torn: Torn) -> None:
+    torn.after_a_while = lambda: setattr(torn, "damage", None)  # type: ignore[method-assign]
+    parts.mend(torn.ws, threading.Event())
+    assert torn.cuts == 0
+
+
+def test_sinks_that_wait_for_a_repair_can_be_stopped(torn: Torn) -> None:
+    stop = threading.Event()
+    torn.after_a_while = stop.set  # type: ignore[method-assign]
+    parts.mend(torn.ws, stop)
+    assert torn.cuts == 0 and torn.asked == 3

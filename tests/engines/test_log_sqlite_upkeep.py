@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -325,3 +326,35 @@ class Story(RuleBasedStateMachine):
 
 TestStory = Story.TestCase
 TestStory.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+
+
+@pytest.mark.parametrize("ahead_s", [7_200, 400 * 86_400, -7_200])
+def test_a_member_that_died_while_its_clock_was_wrong_has_no_share(log: SqliteLog, monkeypatch: pytest.MonkeyPatch, ahead_s: int) -> None:
+    """Its partitions would be read by nobody until the clock had come there."""
+    log.create("t", partitions=4)
+    real, now = time.time_ns, [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "time_ns", lambda: real() + ahead_s * 10**9)
+    log.share("t", "sink", "dead").partitions()
+    monkeypatch.setattr(time, "time_ns", real)
+    alone = log.share("t", "sink", "me")
+    assert alone.partitions() == {0, 1, 2, 3}
+    monkeypatch.setattr(time, "time_ns", lambda: real() + ahead_s * 10**9)  # a clock that moves under members that live
+    for _ in range(3):
+        now[0] += 2
+        assert alone.partitions() == {0, 1, 2, 3}
+
+
+def test_a_member_lives_while_its_heart_beats(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    log.create("t", partitions=4)
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    a, b = log.share("t", "sink", "a"), log.share("t", "sink", "b")
+    for _ in range(5):
+        now[0] += 2
+        both = [a.partitions(), b.partitions()]
+    assert both == [{0, 2}, {1, 3}]
+    for _ in range(4):  # b is silent
+        now[0] += 2
+        left = a.partitions()
+    assert left == {0, 1, 2, 3}

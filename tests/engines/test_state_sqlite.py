@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,15 @@ def test_a_killed_writer_leaves_whole_documents_and_no_lock(tmp_path: Path) -> N
         assert doc is not None and doc.value["n"] >= told and doc.value["n"] == doc.value["same"]
         state.put("run", "after", {})
         state.close()
+
+
+@pytest.mark.parametrize("ahead_s", [7_200, 400 * 86_400])
+def test_a_lease_that_a_wrong_clock_has_written_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: int) -> None:
+    """Its holder was killed while its clock was ahead; nobody else could have the lease until then."""
+    state, real = SqliteState(str(tmp_path / "state.db")), time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + ahead_s * 10**9)
+    assert state.lease("table", "dead", timedelta(minutes=1))
+    monkeypatch.setattr(time, "time_ns", real)
+    assert state.lease("table", "me", timedelta(minutes=1))
+    assert not state.lease("table", "dead", timedelta(minutes=1))
+    state.close()

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +58,12 @@ class World:
     def close(self) -> None:
         self.log.close()
         self.state.close()
+
+
+def upkeep_after(world: World, name: str, days: float) -> Any:
+    """Upkeep, days from now, of a table that others have just written to: ages are counted from the newest commit."""
+    with mock.patch("millstream.lake.maintain._written", return_value=float("inf")):
+        return maintain(world.lake, name, world.state, "me", now=lambda: time.time() + days * 86400)
 
 
 class Lenient(Reading):

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lake_actors import LENIENT, Actor, Stage, World
+from lake_actors import LENIENT, Actor, Stage, World, upkeep_after
 
 from millstream.lake import checkpoint, clean, deltalog, parquet
 from millstream.lake.contract import READINGS, ids, ids_of, proven, put, rows_in
 from millstream.lake.lineage import fold, ranges
-from millstream.lake.maintain import maintain
 from millstream.lake.verify import verify
 
 pytestmark = pytest.mark.fault
@@ -95,8 +94,8 @@ def test_files_without_a_commit(world: World, stage: Stage) -> None:
         world.lake.table("readings").actions()["path"].to_pylist()
     )
     assert len(orphans) == 2 and proven(world.lake, world.log).rows == 60
-    assert maintain(world.lake, "readings", world.state, "me", now=lambda: time.time() + 6 * 86400).removed == 0
-    assert maintain(world.lake, "readings", world.state, "me", now=lambda: time.time() + 8 * 86400).removed == 2
+    assert upkeep_after(world, "readings", 6).removed == 0
+    assert upkeep_after(world, "readings", 8).removed == 2
     assert proven(world.lake, world.log).rows == 60
 
 

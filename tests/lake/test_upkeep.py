@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pytest
-from lake_actors import World
+from lake_actors import World, upkeep_after
 from small_disk import SmallDisk
 
 from millstream.declare.errors import Conflict, Corrupt, Full, NotFound, Truncated
@@ -41,7 +41,7 @@ def rows(*numbers: int) -> pa.RecordBatch:
 
 
 def keep(world: World, name: str = "t", days: float = 0) -> Done:
-    return maintain(world.lake, name, world.state, "me", now=lambda: time.time() + days * 86400)
+    return cast("Done", upkeep_after(world, name, days))
 
 
 def test_a_checkpoint_each_25_commits(world: World, fill: Fill) -> None:
@@ -202,6 +202,23 @@ def test_files_are_kept_a_week(world: World, fill: Fill) -> None:
     assert there() == 41 and not keep(world, days=2).removed and there() == 41
     assert keep(world, days=8).removed == 40 and there() == 1
     assert [row["x"] for row in rows_in(world.lake.table("t"))] == list(range(40))
+
+
+def test_a_clock_that_is_weeks_ahead_makes_no_file_old(world: World, fill: Fill) -> None:
+    """A sink that is about to commit one would name a file that is gone."""
+    table = fill(3)
+    waits = table.write([rows(7)])
+    for days in (30, 60, -400, 0):
+        assert not maintain(world.lake, "t", world.state, "me", now=lambda days=days: time.time() + days * 86400).removed
+    table.land(waits, txns={}, metadata={})
+    assert [row["x"] for row in rows_in(world.lake.table("t"))] == [0, 1, 2, 7]
+
+
+def test_a_sweep_that_was_noted_by_a_clock_of_the_future_is_done_again(world: World, fill: Fill) -> None:
+    fill(3)
+    keep(world, days=400)
+    assert keep(world, days=1).checkpoint is None
+    assert cast("Any", world.state.get("upkeep", "t")).value["swept"] < time.time() + 2 * 86400
 
 
 def test_a_pinned_version_stays(world: World, fill: Fill) -> None:

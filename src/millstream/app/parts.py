@@ -82,7 +82,7 @@ def sinks(ws: Workspace) -> None:
     from millstream.lake.sink import SinkLimits
 
     stop = until_told()
-    mend(ws)
+    mend(ws, stop)
 
     def write(stream: Any) -> None:
         def run() -> None:
@@ -93,6 +93,11 @@ def sinks(ws: Workspace) -> None:
 
         trouble.alone(ws.state, stream.name, run, stop)
 
+    def tend(tables: list[str]) -> None:
+        for name in tables:
+            if not stop.is_set():
+                _upkeep(name, partial(maintain, ws.lake, name, ws.state, owner()))
+
     threads = [threading.Thread(target=write, args=(s,), name=f"sink-{s.name}") for s in ws.all_streams().values()]
     for thread in threads:
         thread.start()
@@ -100,11 +105,8 @@ def sinks(ws: Workspace) -> None:
         threading.Thread(target=follow, args=(ws, owner(), stop), name="catalog", daemon=True).start()
     try:
         while not stop.wait(5.0):
-            _upkeep("the log", ws.log.maintain)
-            for name in ws.lake.names():
-                if stop.is_set():
-                    break
-                _upkeep(name, partial(maintain, ws.lake, name, ws.state, owner()))
+            _upkeep("the log", lambda: ws.log.maintain())
+            _upkeep("the lake", lambda: tend(ws.lake.names()))
     finally:  # also when this thread fails: the engines are closed after it, and none may be at work with them
         stop.set()
         for thread in threads:
@@ -119,16 +121,22 @@ def _upkeep(what: str, work: Callable[[], object]) -> None:
         log.warning("upkeep of %s: %s", what, error, exc_info=not isinstance(error, MillstreamError | OSError))
 
 
-def mend(ws: Workspace) -> None:
+def mend(ws: Workspace, stop: threading.Event) -> None:
     """Cut off what a power cut tore, before anybody builds on it. Looking costs milliseconds, so no boot is taken for a clean one."""
     from millstream.lake.cut import cut, needed
 
     for name in ws.lake.names():
         if not needed(ws.files, name):
             continue
-        lease = f"mend/{name}"
+        lease, waits = f"mend/{name}", False
         while not ws.state.lease(lease, owner(), timedelta(minutes=1)):
-            time.sleep(0.5)  # another process mends it; nothing may be written meanwhile
+            if not waits:
+                log.warning('table "%s" is being repaired by another process; the sinks wait for it, at most a minute after that process has died', name)
+            waits = True
+            if stop.wait(0.5):
+                return
+            if not needed(ws.files, name):
+                break
         try:
             if damage := needed(ws.files, name):
                 cut(ws.lake, ws.log, name)

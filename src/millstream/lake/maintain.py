@@ -59,7 +59,7 @@ def maintain(lake: Lake, name: str, state: State, owner: str, *, now: Callable[[
     told = state.get(KIND, name)
     seen = int(told.value["version"]) if told else -1
     swept = float(told.value["swept"]) if told else None
-    sweeping = swept is None or now() - swept >= SWEEP.total_seconds()
+    sweeping = swept is None or not 0 <= now() - swept < SWEEP.total_seconds()  # in the future: written by a clock that was wrong
     if newest < 0 or (0 <= newest - seen < checkpoint.EVERY and not sweeping):  # a lower version than seen is another table, or a tail was cut
         return Done()
     if not state.lease(f"{KIND}/{name}", owner, LEASE):
@@ -70,11 +70,18 @@ def maintain(lake: Lake, name: str, state: State, owner: str, *, now: Callable[[
         except NotFound:  # dropped a moment ago
             return Done()
         try:
-            return _work(lake, table, now(), sweeping)
+            return _work(lake, table, min(now(), _written(table)), sweeping)
         finally:  # what failed is not tried again every few seconds
             state.put(KIND, name, {"version": table.version, "swept": now() if sweeping else swept})
     finally:
         state.release(f"{KIND}/{name}", owner)
+
+
+def _written(table: LakeTable) -> float:
+    """When the newest commit was made, in seconds since 1970. Ages are counted from there: a clock that has jumped ahead makes no file old, so that
+    one which a sink is about to commit stays. A table in which nothing happens keeps what is unnamed until something does.
+    """
+    return deltalog.read(table.files, table.name, table.version).at_ms / 1e3
 
 
 def _work(lake: Lake, table: LakeTable, now: float, sweeping: bool) -> Done:

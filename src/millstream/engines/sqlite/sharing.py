@@ -15,12 +15,18 @@ _EVERY = SESSION_S / 4
 
 
 class SqliteShare:
-    """A member of a group: partitions by rank among the members seen lately."""
+    """A member of a group: partitions by rank among the members that are alive.
+
+    A member lives while its row changes, by the clock of whoever looks. The row's own time is believed only at first sight: a process that was
+    killed while the wall clock was wrong would else count as alive until then.
+    """
 
     def __init__(self, write: Write, look: Callable[[str, Sequence[object]], list[tuple[Any, ...]]], topic: Topic, group: str, member: str) -> None:
         self._write, self._look, self._topic = write, look, topic
         self._me, self._group, self._member = (topic.uuid, group, member), group, member
         self._beat = -_EVERY
+        self._heard: dict[str, tuple[int, float]] = {}
+        """Member -> the time its row says, and the last moment (monotonic) up to which it is alive."""
 
     def partitions(self) -> frozenset[int]:
         now = time.time_ns() // 1000
@@ -28,16 +34,27 @@ class SqliteShare:
             with self._write() as con:
                 self._heartbeat(con, now)
             self._beat = time.monotonic()
-        oldest = now - int(SESSION_S * 1e6)
-        rows = self._look("select member from member where topic = ? and grp = ? and seen_us > ? order by member", (self._topic.uuid, self._group, oldest))
-        alive = [str(member) for (member,) in rows]
+        alive = self._alive(now)
         if self._member not in alive:
             return frozenset()
         rank = alive.index(self._member)
         return frozenset(p for p in range(self._topic.partitions) if p % len(alive) == rank)
 
+    def _alive(self, now: int) -> list[str]:
+        rows = self._look("select member, seen_us from member where topic = ? and grp = ? order by member", (self._topic.uuid, self._group))
+        clock, heard = time.monotonic(), dict[str, tuple[int, float]]()
+        for member, seen_us in rows:
+            before = self._heard.get(member)
+            if before is None:
+                heard[member] = (seen_us, clock + max(0.0, SESSION_S - abs(now - seen_us) / 1e6))
+            else:
+                heard[member] = before if before[0] == seen_us else (seen_us, clock + SESSION_S)
+        self._heard = heard
+        return [member for member, (_, until) in heard.items() if until > clock]
+
     def _heartbeat(self, con: sqlite3.Connection, now: int) -> None:
-        con.execute("delete from member where seen_us < ?", (now - int(10 * SESSION_S * 1e6),))
+        far = int(10 * SESSION_S * 1e6)
+        con.execute("delete from member where seen_us not between ? and ?", (now - far, now + far))  # who lives writes it again
         con.execute("insert or replace into member values (?, ?, ?, ?)", (*self._me, now))
 
     def leave(self) -> None:

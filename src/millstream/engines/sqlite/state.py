@@ -25,6 +25,8 @@ create index if not exists doc_newest on doc(kind, seq);
 create table if not exists lease(name text primary key, owner text not null, until_us integer not null) without rowid;
 """
 COLUMNS = "kind, key, revision, written_us, value"
+_SLACK_US = 60_000_000
+"""Between the clocks of two holders of a lease."""
 
 
 class SqliteState:
@@ -61,12 +63,13 @@ class SqliteState:
             con.execute("delete from doc where kind = ? and key = ?", (kind, key))
 
     def lease(self, name: str, owner: str, length: timedelta) -> bool:
-        now_us = time.time_ns() // 1000
+        now_us, length_us = time.time_ns() // 1000, length // timedelta(microseconds=1)
+        # One that ends later than anybody would ask for was written by a clock that was wrong: its holder may have died with it.
         with self._lock.held(), transaction(self._con, self.path) as con:
             con.execute(
                 "insert into lease values (?, ?, ?) on conflict(name) do update set owner = excluded.owner, until_us = excluded.until_us "
-                "where lease.owner = excluded.owner or lease.until_us <= ?",
-                (name, owner, now_us + length // timedelta(microseconds=1), now_us),
+                "where lease.owner = excluded.owner or lease.until_us not between ? and ?",
+                (name, owner, now_us + length_us, now_us + 1, now_us + 2 * length_us + _SLACK_US),
             )
             (holder,) = con.execute("select owner from lease where name = ?", (name,)).fetchone()
         return bool(holder == owner)
