@@ -68,7 +68,7 @@ def rewrite(world: World, at: int, change: Any) -> None:
     row = held.actions().to_pylist()[at]
     kept = change(pa.Table.from_batches(replace.batches_of(held, row)))
     written = parquet.write(held.files, held.name, held.schema, kept.to_batches(), place=row["path"])
-    held.commit([*(file.action(data_change=False) for file in written), replace._gone(held, row, data_change=False)])
+    held.commit([*(file.action(data_change=False) for file in written), replace.gone(held, row, data_change=False)])
 
 
 def test_a_good_table(landed: World) -> None:

@@ -1,0 +1,210 @@
+"""Rows too far ahead, moved to the dead letters, beside a model in which they were dead letters from the start: any order, any batches, killed anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from memory_log import MemoryLog
+from memory_rest import MemorySchemas
+from memory_table import MemoryTables
+
+from millstream.declare.event import ARRIVED_AT, EVENT_ID, LATE, OFFSET, PARTITION, TIMESTAMP
+from millstream.declare.stream import Stream, stream
+from millstream.lake.contract import Loose, Reading
+from millstream.lake.dead import MOVED, dead_name
+from millstream.lake.far import look
+from millstream.lake.landing import SinkLimits
+from millstream.lake.move import move, open_bound
+from millstream.lake.positions import NEVER, app_id, time_id
+from millstream.lake.sink import Sink
+from millstream.lake.verify import verify
+from millstream.log.avro import avro_schema
+from millstream.log.envelope import topic_of
+from millstream.log.port import Append
+
+SECOND = 1_000_000
+T0 = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * SECOND
+LATEST = T0 + 3600 * SECOND
+FAR = T0 + 10**9 * SECOND
+PARTITIONS, LATENESS, WINDOWS = 2, 5 * SECOND, (10, 4, 25)
+
+
+def things(window: int) -> Stream[Any]:
+    return stream("things", Reading, key="who", partitions=PARTITIONS, dedupe_within=f"{window}s", lateness="5s")
+
+
+STREAMS = {window: things(window) for window in WINDOWS}
+
+
+class Died(BaseException):
+    """In the place of a killed process."""
+
+
+@dataclass(frozen=True)
+class Record:
+    id: str | None
+    arrived: int
+    time: int
+    good: bool
+
+    @property
+    def far(self) -> bool:
+        return max(self.arrived, self.time) > LATEST
+
+
+@dataclass
+class Model:
+    """What must be where, one record after the other."""
+
+    rows: list[int] = field(default_factory=list)
+    dead: list[int] = field(default_factory=list)
+    duplicates: list[int] = field(default_factory=list)
+    late: list[int] = field(default_factory=list)
+    newest: int = NEVER
+
+    @classmethod
+    def of(cls, log: Sequence[Record], windows: Sequence[tuple[int, int]], moved_below: int) -> Model:
+        found, kept = cls(), list[Record]()
+        for offset, record in enumerate(log):
+            within = [window for first, window in windows if first <= offset][-1] * SECOND
+            if not record.good:
+                found.dead.append(offset)
+            elif record.id and any(record.id == other.id and abs(record.arrived - other.arrived) <= within for other in kept):
+                found.duplicates.append(offset)
+            elif record.far and offset < moved_below:
+                found.dead.append(offset)
+            else:
+                kept.append(record)
+                found.rows.append(offset)
+                if record.time < found.newest - LATENESS:
+                    found.late.append(offset)
+                found.newest = max(found.newest, min(record.time, record.arrived))
+        return found
+
+
+class World:
+    def __init__(self) -> None:
+        self.log, self.schemas = MemoryLog(clock=lambda: T0), MemorySchemas()
+        self.left = -1
+        self.tables = MemoryTables(fault=lambda point: self.reached())
+        self.window = WINDOWS[0]
+        self.topic = topic_of(self.log, self.schemas, STREAMS[self.window])
+        self.loose = self.schemas.register("loose", avro_schema(Loose.__schema__), "none")
+        self.records: list[list[Record]] = [[] for _ in range(PARTITIONS)]
+
+    def reached(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Died
+
+    def send(self, partition: int, records: Sequence[Record]) -> None:
+        for record in records:
+            rows = pa.record_batch({"who": pa.array(["w"]), "n": pa.array([1 if record.good else None], pa.int64()), "ts": pa.array([record.time], TIMESTAMP),
+                                    EVENT_ID: pa.array([record.id], pa.string()), ARRIVED_AT: pa.array([record.arrived], TIMESTAMP)})  # fmt: skip
+            self.log.append([Append("things", partition, self.topic.schema_id if record.good else self.loose, rows)])
+        self.records[partition] += records
+
+    def drain(self, rows: int) -> None:
+        Sink(self.log, self.schemas, self.tables, STREAMS[self.window], limits=SinkLimits(rows=rows), clock=lambda: 0.0).drain()
+
+    def move(self, left: int = -1) -> None:
+        """Move what lies too far ahead; killed at the `left`th call of the store."""
+        self.left = left
+        try:
+            if self.tables.exists("things"):
+                move(self.log, self.tables, STREAMS[self.window], LATEST)
+        finally:
+            self.left = -1
+
+    # -- what is there
+
+    def check(self, moved_below: Sequence[int]) -> None:
+        report = verify(self.tables, self.log, STREAMS[self.window])
+        assert report.ok, report.words()
+        assert report.records == sum(map(len, self.records)) == report.rows + report.dead + report.duplicates
+        table = self.tables.table("things")
+        ruled = [m["ruling"] for m in table.metadata() if "first" in m.get("ruling", {})]
+        wanted = [Model.of(self.records[p], [(0, WINDOWS[0]), *((r["first"][str(p)], r["within_us"] // SECOND) for r in ruled)], moved_below[p])
+                  for p in range(PARTITIONS)]  # fmt: skip
+        assert report.duplicates == sum(len(one.duplicates) for one in wanted)
+        for p, one in enumerate(wanted):
+            rows = [row for batch in table.scan([PARTITION, OFFSET, LATE]) for row in batch.to_pylist() if row[PARTITION] == p]
+            assert [row[OFFSET] for row in rows] == one.rows, "in the order of the log, each once"
+            assert [row[OFFSET] for row in rows if row[LATE]] == one.late
+            assert (table.position(time_id(self.topic.topic, p)) or NEVER) == one.newest
+            assert self.letters(p) == one.dead
+        assert not look(table, STREAMS[self.window], LATEST) or any(r.far for p, one in enumerate(self.records) for r in one[moved_below[p] :])
+
+    def letters(self, partition: int) -> list[int]:
+        held = self.tables.table(dead_name("things")).scan([PARTITION, OFFSET]) if self.tables.exists(dead_name("things")) else []
+        return sorted(row[OFFSET] for batch in held for row in batch.to_pylist() if row[PARTITION] == partition)
+
+    def moved_below(self) -> list[int]:
+        """The positions at the last commit that moved rows."""
+        table, at = self.tables.table("things"), [0] * PARTITIONS
+        for version, said in enumerate(table.metadata()):
+            if said.get("by") == "move" and "ruling" in said:
+                txns = self.tables.held["things"].commits[version].txns
+                at = [txns[app_id(self.topic.topic, p)] for p in range(PARTITIONS)]
+        return at
+
+
+def record(id: int, arrived: int, behind: int, kind: int) -> Record:
+    """Kinds: three of four are as they should be."""
+    time = T0 + (arrived - behind) * SECOND
+    return Record(f"id{id}" if id else None, FAR if kind in (1, 3) else T0 + arrived * SECOND, FAR + arrived if kind in (2, 3) else time, kind != 4)
+
+
+RECORDS = st.lists(st.builds(record, st.integers(0, 3), st.integers(0, 40), st.integers(0, 12), st.sampled_from([0, 0, 0, 0, 0, 0, 1, 2, 2, 3, 4])), max_size=8)
+STEPS = st.lists(st.one_of(st.tuples(st.just("send"), st.integers(0, PARTITIONS - 1), RECORDS), st.tuples(st.just("drain"), st.integers(1, 6), st.none()),
+                           st.tuples(st.just("window"), st.sampled_from(WINDOWS), st.none())), max_size=10)  # fmt: skip
+
+
+def run(world: World, steps: Sequence[tuple[str, int, Any]]) -> None:
+    for name, number, records in steps:
+        if name == "send":
+            world.send(number, records)
+        elif name == "drain":
+            world.drain(number)
+        else:
+            world.window = number
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(STEPS, st.lists(st.tuples(st.integers(1, 9), st.booleans()), max_size=3), STEPS)
+def test_it_is_as_if_they_had_been_dead_letters_from_the_start(before: Any, kills: Sequence[tuple[int, bool]], after: Any) -> None:
+    world = World()
+    run(world, before)
+    for left, sink in kills:
+        with suppress(Died):
+            world.move(left)
+        if sink:
+            world.drain(3)
+    world.move()
+    below = world.moved_below() if world.tables.exists("things") else [0] * PARTITIONS
+    run(world, after)
+    world.drain(4)
+    world.check(below)
+    assert open_bound(world.tables.table("things"), world.topic.topic) is None
+
+
+def test_the_model_can_fail() -> None:
+    """What was dropped for the sake of a moved row must be found again, or the comparison is worth nothing."""
+    records = [record(1, 5, 0, 2), record(1, 6, 0, 0), record(1, 14, 0, 0), record(1, 17, 0, 0)]
+    assert (Model.of(records, [(0, 10)], 0).rows, Model.of(records, [(0, 10)], 4).rows) == ([0, 3], [1, 3])
+    assert (Model.of(records, [(0, 10)], 0).duplicates, Model.of(records, [(0, 10)], 4).duplicates) == ([1, 2], [2])
+    world = World()
+    world.send(0, records)
+    world.drain(2)
+    world.check([0, 0])
+    world.move()
+    world.check([4, 4])
+    letters = [row["error"] for batch in world.tables.table(dead_name("things")).scan(["error"]) for row in batch.to_pylist()]
+    assert len(letters) == 1 and letters[0].startswith(f'{MOVED}: event time "ts" is 2057-')
