@@ -45,8 +45,8 @@ class Far:
 
     def __str__(self) -> str:
         more = ", ..." if self.rows > len(self.first) else ""
-        are = "row is" if self.rows == 1 else "rows are"
-        return f"{self.rows:,} of {self.of:,} {are} too far ahead (later than {moment(self.bound_us)}): {'; '.join(self.first)}{more}"
+        lie = "lies" if self.rows == 1 else "lie"
+        return f"{self.rows:,} of {self.of:,} rows {lie} too far ahead (later than {moment(self.bound_us)}): {'; '.join(self.first)}{more}"
 
 
 def look(table: Table, stream: Stream[Any], bound_us: int) -> Far | None:
