@@ -310,6 +310,17 @@ def test_a_table_that_is_not_what_its_commits_say_is_left_alone(poisoned: World)
     assert len(rows_in(poisoned.lake.table("readings"))) == 8
 
 
+def test_a_log_that_ends_before_the_table(poisoned: World) -> None:
+    """Restored from an older copy: what it lacks is named, and nobody waits for it."""
+    with poisoned.log._write() as con:
+        con.execute("delete from batch where partition = 0 and start >= 3")
+        con.execute("update part set high = 3 where partition = 0")
+    assert poisoned.log.ends("readings")[0].high == 3
+    done = moved(poisoned)
+    assert [(one.start, one.end, one.dropped, one.why) for one in done.unread] == [(3, 7, 1, "the log ends before them")]
+    assert ids(poisoned.lake) == ["a", "b", "c", "d", "e", "f"]
+
+
 def test_features_are_counted_again(poisoned: World) -> None:
     topic = poisoned.log.topic("readings")
     assert topic is not None
@@ -336,7 +347,7 @@ def test_a_torn_tail_takes_the_move_with_it(poisoned: World) -> None:
     """The letters stand, so the sink buries the record; what is left of the move is finished by the next."""
     moved(poisoned)
     files, version = poisoned.lake.files, poisoned.lake.table("readings").version
-    for cut_at in (version, version - 2):
+    for cut_at in (version, 2):  # the move itself; the commit that had brought the row
         path = Path(files.root) / deltalog.commit_path("readings", cut_at)
         path.write_bytes(b"")
         cut(poisoned.lake, poisoned.log, "readings")  # type: ignore[arg-type]

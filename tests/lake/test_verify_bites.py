@@ -221,6 +221,18 @@ def lose(world: World, before: int) -> None:
         con.execute("update part set low = ? where partition = 0", (before,))
 
 
+def test_a_log_that_ends_before_the_table(world: World) -> None:
+    """Restored from an older copy: it is said, and nobody waits for what the log lacks."""
+    for n in (0, 10):
+        put(world.log, world.schemas, 0, *range(n, n + 10))
+    world.drain()
+    with world.log._write() as con:
+        con.execute("delete from batch where partition = 0 and start >= 10")
+        con.execute("update part set high = 10 where partition = 0")
+    found = report(world)
+    assert found.words() == ["partition 0, offsets [10, 20): the table stands past the log's end"] and found.recomputed == 10
+
+
 def test_a_report_is_bounded(landed: World) -> None:
     put(landed.log, landed.schemas, 2, *range(100, 100 + 3 * MOST))
     landed.drain()

@@ -18,6 +18,7 @@ from millstream.declare.duration import spell
 from millstream.declare.event import ARRIVED_AT, OFFSET, PARTITION
 from millstream.declare.stream import Stream
 from millstream.lake.port import Table
+from millstream.lake.positions import NEVER
 
 BEYOND = "millstream-beyond/"
 """`millstream-beyond/<topic uuid>` -> the bound, microseconds, while rows beyond it are being moved; 0 when all are."""
@@ -64,9 +65,9 @@ def beyond(table: Table, stream: Stream[Any], bound_us: int, columns: list[str],
     time, least = stream.schema.event_time, after(bound_us)
     if least is None:
         return
-    wanted = list(dict.fromkeys([*columns, PARTITION, time, ARRIVED_AT]))
+    wanted = there(table, [*columns, PARTITION, time, ARRIVED_AT])
     mine: dict[str, tuple[Any, Any]] = {} if partition is None else {PARTITION: (partition, partition)}
-    for column in (time, ARRIVED_AT):
+    for column in there(table, [time, ARRIVED_AT]):
         for rows in table.scan(wanted, {**mine, column: (least, None)}):
             happened, arrived = micros(rows, time), micros(rows, ARRIVED_AT)
             far = happened > bound_us if column == time else (arrived > bound_us) & (happened <= bound_us)
@@ -76,9 +77,16 @@ def beyond(table: Table, stream: Stream[Any], bound_us: int, columns: list[str],
                 yield rows.filter(pa.array(far))
 
 
+def there(table: Table, columns: list[str]) -> list[str]:
+    """Those that the table has, each once: the class may have one that no sink has added yet."""
+    return [name for name in dict.fromkeys(columns) if name in table.schema.names]
+
+
 def micros(rows: pa.RecordBatch, name: str) -> Ints:
-    """A time in microseconds; long ago where there is none."""
-    values: Ints = rows.column(name).cast(pa.int64()).fill_null(-(1 << 61)).to_numpy(zero_copy_only=False)
+    """A time in microseconds; `NEVER` where there is none."""
+    if name not in rows.schema.names:
+        return np.full(rows.num_rows, NEVER, np.int64)
+    values: Ints = rows.column(name).cast(pa.int64()).fill_null(NEVER).to_numpy(zero_copy_only=False)
     return values
 
 

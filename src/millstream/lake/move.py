@@ -122,7 +122,7 @@ class _Move:
         self.rule = Rule.of(stream)
         self.dead = Quarantine(tables, stream.name, topic.uuid)
         self.letters = self._letters(tables)
-        self.low = {p: ends.low for p, ends in log.ends(stream.name).items()}
+        self.ends = log.ends(stream.name)
         self.stands = {p: stored(table, topic, p) for p in range(topic.partitions)}
         self.said = [r for r in table.ranges() if r.topic == topic.uuid]
 
@@ -165,7 +165,7 @@ class _Move:
         found = [rows.column(OFFSET).to_numpy() for rows in far.beyond(self.table, self.stream, self.bound_us, [OFFSET], partition)]
         moved = np.unique(np.concatenate([np.empty(0, np.int64), *found]))
         said = [r for r in self.said if r.partition == partition]
-        return Part(partition, said, self.low.get(partition, 0), self._dead(partition)[0], moved)
+        return Part(partition, said, self.ends[partition].low, self.ends[partition].high, self._dead(partition)[0], moved)
 
     def _again(self, part: Part) -> Again:
         columns = {r.id_column for r in part.said if r.id_column is not None and r.id_column in self.table.schema.names}

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from millstream.declare.errors import Corrupt
 from millstream.declare.event import ARRIVED_AT, ENVELOPE, LATE, OFFSET, PARTITION
 from millstream.declare.stream import Stream
-from millstream.lake.far import Ints, micros
+from millstream.lake.far import Ints, micros, there
 from millstream.lake.lineage import Range
 from millstream.lake.port import Table
 from millstream.lake.positions import NEVER
@@ -87,7 +87,7 @@ def plan(table: Table, stream: Stream[Any], part: Part, again: Again, buried: In
     before = np.maximum.accumulate(np.concatenate(([newest], after.seen)))
     late = after.times < before[:-1] - stream.lateness_us
     old = np.isin(after.offsets, kept.offsets)
-    flip = after.offsets[old & (late != after.late)]
+    flip = after.offsets[old & (late != after.late) & (after.times > NEVER)]
     after = replace(after, late=late)
     fresh: Ints = np.empty(0, np.int64) if found is None else found.column(OFFSET).to_numpy()
     touched, dead = np.unique(np.concatenate([away, buried[buried > away[0]], fresh])), np.unique(np.concatenate([part.letters, part.moved, buried]))
@@ -101,7 +101,7 @@ def plan(table: Table, stream: Stream[Any], part: Part, again: Again, buried: In
 def _read(table: Table, stream: Stream[Any], partition: int, begin: int) -> tuple[_Rows, int]:
     """The partition's rows from `begin` on, and the newest time before."""
     time = stream.schema.event_time
-    columns = list(dict.fromkeys([PARTITION, OFFSET, time, ARRIVED_AT, LATE]))
+    columns = there(table, [PARTITION, OFFSET, time, ARRIVED_AT, LATE])
     newest, held = NEVER, list[_Rows]()
     for batch in table.scan(columns, {PARTITION: (partition, partition)}, pc.field(PARTITION) == partition):
         rows = _columns(stream, batch)

@@ -70,7 +70,7 @@ class Part:
 
     Attributes:
         said: Its ranges, ascending.
-        low: Where the log begins.
+        low, high: Where the log begins and ends.
         letters: Offsets of its dead letters.
         moved: Offsets of the rows that are moved, ascending.
     """
@@ -78,6 +78,7 @@ class Part:
     partition: int
     said: Sequence[Range]
     low: int
+    high: int
     letters: Ints
     moved: Ints
 
@@ -132,6 +133,8 @@ class _Judging:
         """Ranges that follow one another, by ids in one column."""
         turn = _Turn(self, column, ranges)
         start, end = max(ranges[0].start, int(self.part.moved[0]) + 1), ranges[-1].end
+        self._lost(ranges, max(start, self.part.high), end, "the log ends before them")
+        end = min(end, self.part.high)
         at = max(start, self.part.low)
         self._lost(ranges, start, min(at, end), "the log has removed them")
         turn.pass_by(min(at, end))

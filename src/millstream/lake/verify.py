@@ -129,7 +129,7 @@ def _again(
     log: Log, table: Table, stream: Stream[Any], parts: Mapping[int, Part], ends: Mapping[int, Ends], report: Callable[[int, int], None]
 ) -> list[Rechecked]:
     """Every partition judged again. Retention may pass meanwhile: then from the log's new start on."""
-    total, done, made = sum(max(0, part.stored - ends[p].low) for p, part in parts.items()), [0], []
+    total, done, made = sum(max(0, min(part.stored, ends[p].high) - ends[p].low) for p, part in parts.items()), [0], []
 
     def count(records: int) -> None:
         done[0] += records
@@ -139,7 +139,7 @@ def _again(
         low = ends[partition].low
         while True:
             try:
-                made.append(recheck(log, table, stream, part, low, count))
+                made.append(recheck(log, table, stream, part, low, ends[partition].high, count))
                 break
             except Truncated:
                 now = log.ends(stream.name)[partition].low
