@@ -6,19 +6,15 @@ import os
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from memory_log import MemoryLog
-from memory_rest import MemorySchemas
-from memory_table import MemoryTables
+from world import PARTITIONS, SECOND, T0, WINDOWS, Died
+from world import World as Simulated
 
 from millstream.declare.event import ARRIVED_AT, EVENT_ID, LATE, OFFSET, PARTITION, TIMESTAMP
-from millstream.declare.stream import Stream, stream
-from millstream.lake.contract import Loose, Reading
 from millstream.lake.dead import MOVED, dead_name
 from millstream.lake.far import look
 from millstream.lake.landing import SinkLimits
@@ -26,26 +22,11 @@ from millstream.lake.move import move, open_bound
 from millstream.lake.positions import NEVER, app_id, time_id
 from millstream.lake.sink import Sink
 from millstream.lake.verify import verify
-from millstream.log.avro import avro_schema
-from millstream.log.envelope import topic_of
 from millstream.log.port import Append
 
-SECOND = 1_000_000
-T0 = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * SECOND
 LATEST = T0 + 3600 * SECOND
 FAR = T0 + 10**9 * SECOND
-PARTITIONS, LATENESS, WINDOWS = 2, 5 * SECOND, (10, 4, 25)
-
-
-def things(window: int) -> Stream[Any]:
-    return stream("things", Reading, key="who", partitions=PARTITIONS, dedupe_within=f"{window}s", lateness="5s")
-
-
-STREAMS = {window: things(window) for window in WINDOWS}
-
-
-class Died(BaseException):
-    """In the place of a killed process."""
+LATENESS = 5 * SECOND
 
 
 @dataclass(frozen=True)
@@ -103,39 +84,37 @@ class Model:
         return late, newest
 
 
-class World:
-    def __init__(self) -> None:
-        self.log, self.schemas = MemoryLog(clock=lambda: T0), MemorySchemas()
+class World(Simulated):
+    """The simulator's processes, with records that lie too far ahead and a doctor who moves them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.left = -1
-        self.tables = MemoryTables(fault=lambda point: self.reached())
-        self.window = WINDOWS[0]
-        self.topic = topic_of(self.log, self.schemas, STREAMS[self.window])
-        self.loose = self.schemas.register("loose", avro_schema(Loose.__schema__), "none")
-        self.records: list[list[Record]] = [[] for _ in range(PARTITIONS)]
+        self.sent_to: list[list[Record]] = [[] for _ in range(PARTITIONS)]
         self.moves: list[list[tuple[int, int]]] = [[] for _ in range(PARTITIONS)]
         self.seen = 0
 
-    def reached(self) -> None:
+    def _fault(self, point: str) -> None:
         self.left -= 1
         if self.left == 0:
             raise Died
 
-    def send(self, partition: int, records: Sequence[Record]) -> None:
+    def append(self, partition: int, records: Sequence[Record]) -> None:
         for record in records:
             rows = pa.record_batch({"who": pa.array(["w"]), "n": pa.array([1 if record.good else None], pa.int64()), "ts": pa.array([record.time], TIMESTAMP),
                                     EVENT_ID: pa.array([record.id], pa.string()), ARRIVED_AT: pa.array([record.arrived], TIMESTAMP)})  # fmt: skip
-            self.log.append([Append("things", partition, self.topic.schema_id if record.good else self.loose, rows)])
-        self.records[partition] += records
+            self.log.append([Append("things", partition, self.binding.schema_id if record.good else self.loose, rows)])
+        self.sent_to[partition] += records
 
     def drain(self, rows: int) -> None:
-        Sink(self.log, self.schemas, self.tables, STREAMS[self.window], limits=SinkLimits(rows=rows), clock=lambda: 0.0).drain()
+        Sink(self.log, self.schemas, self.tables, self.stream, limits=SinkLimits(rows=rows), clock=lambda: 0.0).drain()
 
     def move(self, left: int = -1) -> None:
         """Move what lies too far ahead; killed at the `left`th call of the store."""
         self.left = left
         try:
             if self.tables.exists("things"):
-                move(self.log, self.tables, STREAMS[self.window], LATEST)
+                move(self.log, self.tables, self.stream, LATEST)
         finally:
             self.left = -1
             self.note()
@@ -147,32 +126,37 @@ class World:
             for commit in commits[self.seen :]:
                 if commit.metadata.get("by") == "move" and "ruling" in commit.metadata:
                     for p in range(PARTITIONS):
-                        self.moves[p].append((commit.txns[app_id(self.topic.topic, p)], self.log.ends("things")[p].low))
+                        self.moves[p].append((commit.txns[app_id(self.binding.topic, p)], self.log.ends("things")[p].low))
             self.seen = len(commits)
 
     def forget(self, many: int) -> None:
         """Retention removes records that are written."""
         for p, part in enumerate(self.log.held.parts["things"]):
-            stands = (self.tables.table("things").position(app_id(self.topic.topic, p)) or 0) if self.tables.exists("things") else 0
+            stands = (self.tables.table("things").position(app_id(self.binding.topic, p)) or 0) if self.tables.exists("things") else 0
             part.low = max(part.low, min(part.low + many, stands))
             part.batches = [batch for batch in part.batches if batch.end > part.low]
 
     # -- what is there
 
     def check(self) -> None:
-        report = verify(self.tables, self.log, STREAMS[self.window])
+        self.sinks.clear()
+        self.updaters.clear()
+        report = verify(self.tables, self.log, self.stream)
         assert report.ok, report.words()
-        assert report.records == sum(map(len, self.records)) == report.rows + report.dead + report.duplicates
+        assert report.records == sum(map(len, self.sent_to)) == report.rows + report.dead + report.duplicates
         table = self.tables.table("things")
         ruled = [m["ruling"] for m in table.metadata() if "first" in m.get("ruling", {})]
-        for p, records in enumerate(self.records):
+        wanted = list[set[int]]()
+        for p, records in enumerate(self.sent_to):
             model = Model(records, [(0, WINDOWS[0]), *((r["first"][str(p)], r["within_us"] // SECOND) for r in ruled)], self.moves[p])
             rows = [row for batch in table.scan([PARTITION, OFFSET, LATE]) for row in batch.to_pylist() if row[PARTITION] == p]
             assert [row[OFFSET] for row in rows] == model.all("row"), "in the order of the log, each once"
             assert self.letters(p) == model.all("dead")
-            assert ([row[OFFSET] for row in rows if row[LATE]], table.position(time_id(self.topic.topic, p)) or NEVER) == model.late()
+            assert ([row[OFFSET] for row in rows if row[LATE]], table.position(time_id(self.binding.topic, p)) or NEVER) == model.late()
+            wanted.append(set(model.all("row")))
             stood = max((below for below, _ in self.moves[p]), default=0)
             assert not any(records[row[OFFSET]].far for row in rows if row[OFFSET] < stood)
+        self._features(wanted)
 
     def letters(self, partition: int) -> list[int]:
         held = self.tables.table(dead_name("things")).scan([PARTITION, OFFSET]) if self.tables.exists(dead_name("things")) else []
@@ -189,17 +173,22 @@ RECORDS = st.lists(
     st.builds(record, st.sampled_from([1, 1, 1, 2, 0]), st.integers(0, 30), st.integers(0, 12), st.sampled_from([0, 0, 0, 0, 0, 0, 1, 2, 2, 3, 4])), max_size=8
 )
 STEPS = st.lists(st.one_of(st.tuples(st.just("send"), st.integers(0, PARTITIONS - 1), RECORDS), st.tuples(st.just("drain"), st.integers(1, 6), st.none()),
+                           st.tuples(st.just("sink"), st.integers(0, 5), st.none()), st.tuples(st.just("update"), st.integers(0, 7), st.none()),
                            st.tuples(st.just("forget"), st.integers(1, 6), st.none()), st.tuples(st.just("window"), st.sampled_from(WINDOWS), st.none())), max_size=10)  # fmt: skip
 
 
 def run(world: World, steps: Sequence[tuple[str, int, Any]]) -> None:
     for name, number, records in steps:
         if name == "send":
-            world.send(number, records)
+            world.append(number, records)
         elif name == "drain":
             world.drain(number)
         elif name == "forget":
             world.forget(number)
+        elif name == "sink":
+            world.sink(number % 2, number // 2, 2, 0)
+        elif name == "update":
+            world.update(number % 2, number // 2, 0)
         else:
             world.window = number
 
@@ -213,14 +202,16 @@ def test_it_is_as_if_they_had_been_dead_letters_from_the_start(before: Any, kill
         with suppress(Died):
             world.move(left)
         if sink:
+            world.sink(0, 2, 2, 0)
             world.drain(3)
+            world.update(0, 1, 0)
     world.move()
     run(world, after)
     world.drain(4)
     world.check()
-    assert open_bound(world.tables.table("things"), world.topic.topic) is None
+    assert open_bound(world.tables.table("things"), world.binding.topic) is None
     world.move()
-    assert look(world.tables.table("things"), STREAMS[world.window], LATEST) is None
+    assert look(world.tables.table("things"), world.stream, LATEST) is None
     world.check()
     stands = world.tables.table("things").version
     world.move()
@@ -235,7 +226,7 @@ def test_the_model_can_fail() -> None:
     assert (after.all("row"), after.all("duplicate"), after.all("dead")) == ([1, 3], [2], [0])
     assert (lost.all("row"), lost.all("duplicate"), lost.all("dead")) == ([2], [1, 3], [0])
     world = World()
-    world.send(0, records)
+    world.append(0, records)
     world.drain(2)
     world.check()
     world.move()
