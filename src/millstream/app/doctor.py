@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from millstream.declare.errors import ClockWrong, MillstreamError, NotFound, UsageError
+from millstream.declare.errors import ClockWrong, Corrupt, MillstreamError, NotFound, UsageError
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
@@ -149,7 +149,11 @@ def _ahead_in(ws: Workspace, stream: Stream[Any], mend: bool) -> Iterator[Findin
     from millstream.lake.far import look
     from millstream.lake.move import move, open_bound
 
-    what, table, topic = f"rows of {stream.name}", ws.lake.table(stream.name), ws.log.topic(stream.name)
+    try:
+        table = ws.lake.table(stream.name)
+    except Corrupt:
+        return  # the table's own finding says so
+    what, topic = f"rows of {stream.name}", ws.log.topic(stream.name)
     begun = None if topic is None else open_bound(table, topic)
     found = look(table, stream, begun or wall_us() + stream.ahead_us)
     if found is None and begun is None:
@@ -173,13 +177,13 @@ def _trusted_us(ws: Workspace, stream: Stream[Any]) -> int:
     Raises:
         ClockWrong: One does: by such a clock, every row may seem to lie ahead.
     """
-    from millstream.ingest.doors import moment
+    from millstream.ingest.doors import Doors, moment
 
+    doors = Doors(ws.log, released=ws.released_us)  # that have not asked yet
     for other in ws.all_streams().values():
-        door = ws.doors.of(other)
-        door.refresh()
-        door.now_us()
-    now = ws.doors.of(stream).now_us()
+        doors.of(other).refresh()
+        doors.of(other).now_us()
+    now = doors.of(stream).now_us()
     if all(_newest(ws, name) is None for name in ws.all_streams()) and (later := _changed_later(ws, now)):
         raise ClockWrong(f"this machine's clock shows {moment(now)}, but {later} was changed later than that; set the clock")
     return now
