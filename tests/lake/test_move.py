@@ -377,6 +377,26 @@ def stage(server: Stage, tmp_path: Path) -> Iterator[Stage]:
     server.clear()
 
 
+def test_what_was_begun_is_finished_by_its_own_bound(poisoned: World) -> None:
+    """The bound was decided once; by a later one the row of 2115 would stay, with its letter."""
+
+    def die(point: str) -> None:
+        if point == "sink.quarantined":
+            raise KeyboardInterrupt
+
+    end = points.watch(die)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            moved(poisoned)
+    finally:
+        end()
+    topic = poisoned.log.topic("readings")
+    assert topic is not None and open_bound(poisoned.lake.table("readings"), topic) == LATEST_US
+    done = move(poisoned.log, poisoned.lake, READINGS, LATEST_US * 10)
+    assert done is not None and (done.bound_us, done.rows) == (LATEST_US, 1)
+    proven(poisoned.lake, poisoned.log)
+
+
 POINTS = [("move.bound", 1), ("append.files", 1), ("sink.quarantined", 1), ("edit.files", 1), ("commit.ready", 3), ("commit.linked", 3), ("move.committed", 1)]
 
 
