@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from decided_world import DAY, HOUR, PARAMS, T0, World, ab, bought, buy, buys, calm, complaints, decision, paid, rng, shop
 
@@ -159,6 +160,18 @@ def test_what_lands_late_changes_what_was_judged(world: World) -> None:
         == {r["decision_id"]: (r["outcome"], r["reward"]) for r in fully(world, SHOP)}
     )
     assert done.low_us == T0 + 20 * DAY and done.rows == 2, "the decision of the first day was left alone"
+
+
+def test_rows_that_were_taken_out_count_no_more(world: World) -> None:
+    """`doctor` moves rows to the dead letters (`lake/move.py`): no row is new then, and some are gone."""
+    world.decide(SHOP, [decision("a", 0), decision("b", HOUR)])
+    world.land(buys, [buy("a", HOUR), buy("b", 2 * HOUR)], upto=T0 + DAY)
+    world.refresh(SHOP)
+    assert world.judged(SHOP) == {"a": (1.0, 1.0), "b": (1.0, 1.0)}
+    table = world.lake.table("buys")
+    table.edit(lambda rows: rows.filter(pa.array([name != "a" for name in rows.column("decision_id").to_pylist()])), {}, txns={"moved": (None, 1)}, metadata={})
+    world.refresh(SHOP)
+    assert world.judged(SHOP) == {"a": (0.0, 0.0), "b": (1.0, 1.0)}
 
 
 def test_another_way_to_judge_judges_all_anew(world: World) -> None:

@@ -32,7 +32,11 @@ from millstream.lake import clean, compact, points
 from millstream.lake.contract import READINGS, Reading
 from millstream.lake.lake import Lake
 from millstream.lake.maintain import maintain
+from millstream.lake.move import move
 from millstream.lake.sink import Sink, SinkLimits
+
+LATEST_US = 1_893_456_000_000_000
+"""2030: rows later than this lie too far ahead."""
 
 
 class World:
@@ -124,7 +128,12 @@ def upkeep(world: World, often: bool = False) -> None:
         time.sleep(0.05)
 
 
-ROLES: dict[str, Callable[..., None]] = {"drain": drain, "follow": follow, "upkeep": upkeep}
+def move_rows(world: World) -> None:
+    """Move what lies too far ahead to the dead letters, and end."""
+    move(world.log, world.lake, READINGS, LATEST_US)
+
+
+ROLES: dict[str, Callable[..., None]] = {"drain": drain, "follow": follow, "upkeep": upkeep, "move": move_rows}
 
 
 def become(role: str, folder: str, lake: str | None, point: list[Any] | None, arguments: dict[str, Any]) -> None:

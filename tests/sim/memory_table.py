@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from millstream.declare.errors import Conflict, Incompatible, NotFound
-from millstream.lake import deltalog, lineage
+from millstream.lake import deltalog, lineage, points
 from millstream.lake.parquet import Written, fit, plain_schema
 from millstream.lake.port import Txns
 
@@ -22,6 +22,8 @@ class Commit:
     txns: Mapping[str, int]
     metadata: Mapping[str, Any]
     schema: pa.Schema
+    instead: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Files of earlier commits that were edited -> those in their place."""
 
 
 @dataclass
@@ -112,15 +114,39 @@ class MemoryTable:
         return [Written(path, whole.nbytes, whole.num_rows, "{}", {})]
 
     def land(self, files: Sequence[Written], *, txns: Txns, metadata: Mapping[str, Any]) -> int:
+        return self._commit(files, {}, txns, metadata)
+
+    def edit(
+        self, change: Callable[[pa.RecordBatch], pa.RecordBatch], bounds: Mapping[str, tuple[Any, Any]], files: Sequence[Written] = (), *,
+        txns: Txns, metadata: Mapping[str, Any],
+    ) -> int:  # fmt: skip
+        self.check(txns)
+        instead = {}
+        for path in self._paths():
+            before = fit(self._held.files[path], self.schema)
+            after = change(before)
+            if after is not before:
+                instead[path] = tuple(file.path for file in self.write([after]))
+        points.reach("edit.files")
+        return self._commit(files, instead, txns, metadata)
+
+    def _paths(self) -> list[str]:
+        """Files of this version, in order of writing."""
+        paths: list[str] = []
+        for commit in self._commits:
+            paths = [new for path in paths for new in commit.instead.get(path, (path,))] + list(commit.files)
+        return paths
+
+    def _commit(self, files: Sequence[Written], instead: Mapping[str, tuple[str, ...]], txns: Txns, metadata: Mapping[str, Any]) -> int:
         self.check(txns)
         self._tables.fault("land")
         between = self._held.commits[self.version + 1 :]
         if self._held.commits[: self.version + 1] != self._commits or any(
-            txns.keys() & commit.txns.keys() or commit.schema != self.schema for commit in between
+            txns.keys() & commit.txns.keys() or commit.schema != self.schema or (instead and commit.instead) for commit in between
         ):
             raise Conflict(f'table "{self.name}": another commit came first')
         moved = {app: after for app, (_, after) in txns.items()}
-        self._held.commits.append(Commit(tuple(file.path for file in files), moved, json.loads(json.dumps(metadata)), self.schema))
+        self._held.commits.append(Commit(tuple(file.path for file in files), moved, json.loads(json.dumps(metadata)), self.schema, instead))
         self._tables.fault("landed")
         self._stand(len(self._held.commits))
         return self.version
@@ -140,7 +166,7 @@ class MemoryTable:
         self, columns: Sequence[str], bounds: Mapping[str, tuple[Any, Any]] | None = None, where: Any = None, *, skip: Collection[str] = ()
     ) -> Iterator[pa.RecordBatch]:
         if self._whole is None:
-            files = [fit(self._held.files[path], self.schema) for commit in self._commits for path in commit.files]
+            files = [fit(self._held.files[path], self.schema) for path in self._paths()]
             self._whole = pa.concat_batches(files) if files else pa.RecordBatch.from_pylist([], schema=self.schema)
         batch = self._whole
         if batch.num_rows and where is not None:
@@ -152,7 +178,7 @@ class MemoryTable:
         found = [
             one for version, commit in enumerate(self._commits) for one in lineage.of(deltalog.Commit(version, "", 0, commit.metadata, {}, (), {}, commit.txns))
         ]
-        return sorted(found, key=lambda r: (r.partition, r.start, r.end, r.version))
+        return lineage.merged(found)
 
     def metadata(self) -> Iterator[Mapping[str, Any]]:
         """What each commit said about itself, in order."""

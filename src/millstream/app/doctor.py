@@ -8,12 +8,13 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from millstream.declare.errors import MillstreamError, NotFound, UsageError
+from millstream.declare.errors import ClockWrong, Corrupt, MillstreamError, NotFound, UsageError
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
+    from millstream.declare.stream import Stream
 
 FLOOR_BYTES = 1_000_000_000
 
@@ -29,12 +30,12 @@ class Finding:
 
 
 def examine(ws: Workspace, *, mend: bool = False) -> list[Finding]:
-    """Look at the machine, the engines and the tails of the lake's tables.
+    """Look at the machine, the engines, the tails of the lake's tables, and rows that lie too far ahead.
 
     Args:
-        mend: Cut torn tails off; positions fall with them, and the log fills the tables again.
+        mend: Cut torn tails off; positions fall with them, and the log fills the tables again. Move rows that lie too far ahead to the dead letters.
     """
-    return [*_machine(ws), *_engines(ws), *_clocks(ws), *_tables(ws, mend), *_catalog(ws)]
+    return [*_machine(ws), *_engines(ws), *_clocks(ws), *_tables(ws, mend), *_ahead(ws, mend), *_catalog(ws)]
 
 
 def _machine(ws: Workspace) -> Iterator[Finding]:
@@ -127,6 +128,65 @@ def _changed_later(ws: Workspace, now_us: int) -> str:
     files = [path for kind in ("*.py", "*.toml", "tables/*.sql") for path in ws.project.root.glob(kind)]
     newest = max(files, key=lambda path: path.stat().st_mtime_ns, default=None)
     return newest.name if newest is not None and newest.stat().st_mtime_ns // 1000 > now_us + 60_000_000 else ""
+
+
+def _ahead(ws: Workspace, mend: bool) -> Iterator[Finding]:
+    """Rows of streams whose times lie too far ahead: from before doors refused such records, or from a time when a clock was wrong."""
+    try:
+        streams = [stream for name, stream in ws.all_streams().items() if ws.lake.exists(name)]
+    except (MillstreamError, OSError):
+        return  # the engines' own findings say what does not answer
+    for stream in streams:
+        try:
+            yield from _ahead_in(ws, stream, mend)
+        except (MillstreamError, OSError) as error:
+            yield Finding(f"rows of {stream.name}", "bad", str(error), "its message says how to go on")
+
+
+def _ahead_in(ws: Workspace, stream: Stream[Any], mend: bool) -> Iterator[Finding]:
+    from millstream.declare.event import Change
+    from millstream.ingest.doors import wall_us
+    from millstream.lake.far import look
+    from millstream.lake.move import move, open_bound
+
+    try:
+        table = ws.lake.table(stream.name)
+    except Corrupt:
+        return  # the table's own finding says so
+    what, topic = f"rows of {stream.name}", ws.log.topic(stream.name)
+    begun = None if topic is None else open_bound(table, topic)
+    found = look(table, stream, begun or wall_us() + stream.ahead_us)
+    if found is None and begun is None:
+        return
+    if issubclass(stream.event, Change):
+        yield Finding(what, "ok", f"{found}; changes stay whatever their time, or the state that they lead to would be wrong")
+        return
+    now = _trusted_us(ws, stream)
+    if not mend:
+        left = "a move of its rows to the dead letters was begun and not finished"
+        yield Finding(what, "bad", "; ".join([*([left] if begun else []), *([str(found)] if found else [])]), "millstream doctor --mend")
+        return
+    done = move(ws.log, ws.lake, stream, now + stream.ahead_us)
+    if done is not None:
+        yield Finding(what, "mended", f"{done}. Its features and what is made from it are made again; the letters are in {stream.name}__dead")
+
+
+def _trusted_us(ws: Workspace, stream: Stream[Any]) -> int:
+    """Now, where no stream's newest append and, without any, no file of the project says that this machine's clock is wrong.
+
+    Raises:
+        ClockWrong: One does: by such a clock, every row may seem to lie ahead.
+    """
+    from millstream.ingest.doors import Doors, moment
+
+    doors = Doors(ws.log, released=ws.released_us)  # that have not asked yet
+    for other in ws.all_streams().values():
+        doors.of(other).refresh()
+        doors.of(other).now_us()
+    now = doors.of(stream).now_us()
+    if all(_newest(ws, name) is None for name in ws.all_streams()) and (later := _changed_later(ws, now)):
+        raise ClockWrong(f"this machine's clock shows {moment(now)}, but {later} was changed later than that; set the clock")
+    return now
 
 
 def _catalog(ws: Workspace) -> Iterator[Finding]:

@@ -204,8 +204,10 @@ class _Work:
         times = {r.outcome.stream.name: r.outcome.stream.schema.event_time for g in self.groups for r in g.metrics.values()} | {self.endpoint.decisions: "ts"}
         for name, table in self.tables.items():
             try:
-                added = table.added(last["versions"][name][1])
+                added = table.appended(last["versions"][name][1])
             except (Truncated, NotFound):
+                return 0
+            if added is None:  # rows have gone, or are others now: what was judged by them cannot be told apart
                 return 0
             if added:
                 snapshot = replace(table.snapshot(), files=tuple(added), partitions=())

@@ -21,7 +21,7 @@ from millstream.lake.earlier import earlier
 from millstream.lake.judge import Judged, add_extra, extra_fields, judge, table_schema
 from millstream.lake.parquet import Written
 from millstream.lake.port import Table
-from millstream.lake.positions import app_id, letters_id, time_id
+from millstream.lake.positions import NEVER, app_id, letters_id, time_id
 from millstream.lake.ruling import Rule
 from millstream.log.dedupe import Deduper, Earlier
 from millstream.log.port import Slice, Topic
@@ -260,7 +260,7 @@ class Batcher:
         times = _micros(rows.column(self.stream.schema.event_time))
         # No time is later than its arrival here: one sender's clock that runs ahead would make all others late and ripen every label.
         seen = np.minimum(times, _micros(rows.column(ARRIVED_AT)))
-        before = np.maximum.accumulate(np.concatenate(([_NEVER if batch.newest_us is None else batch.newest_us], seen)))
+        before = np.maximum.accumulate(np.concatenate(([NEVER if batch.newest_us is None else batch.newest_us], seen)))
         late = times < before[:-1] - self.stream.lateness_us
         batch.late += int(late.sum())
         batch.newest_us = int(before[-1])
@@ -287,9 +287,6 @@ class Batcher:
     def _earlier(self, partition: int) -> Earlier:
         """What was kept before: the partition's rows, by the sink's newest handle."""
         return earlier(lambda: self.positions.table, str(self.rule.id_column), partition)
-
-
-_NEVER = -(1 << 61)
 
 
 def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:

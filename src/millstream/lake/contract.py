@@ -353,6 +353,48 @@ class TableContract:
         self.put(second, 2, two=(None, 1))
         assert sorted(self.numbers(tables.table("t"))) == [1, 2] and tables.table("t").txns() == {"one": 1, "two": 1}
 
+    def test_rows_are_edited_where_they_are(self, tables: Tables) -> None:
+        table = tables.create("t", ROWS)
+        for n in (0, 3, 6):
+            self.put(table, n, n + 1, n + 2, app=(n or None, n + 3))
+        before, seen = tables.table("t"), list[int]()
+
+        def change(rows: pa.RecordBatch) -> pa.RecordBatch:
+            numbers = rows.column(0).to_pylist()
+            seen.extend(numbers)
+            kept = rows.filter(pa.array([n not in (4, 6, 7, 8) for n in numbers]))
+            return rows if kept.num_rows == rows.num_rows else kept
+
+        more = table.write([pa.record_batch({"x": pa.array([9], pa.int64()), "name": ["9"]})])
+        assert self.numbers(tables.table("t")) == list(range(9)), "only written"
+        version = table.edit(change, {"x": (4, None)}, more, txns={"app": (9, 9), "other": (None, -(1 << 61))}, metadata={"by": "test"})
+        assert (table.version, table.position("other")) == (version, -(1 << 61)) and set(seen) >= set(range(3, 9))
+        assert self.numbers(table) == self.numbers(tables.table("t")) == [0, 1, 2, 3, 5, 9], "in their place, and others as they were"
+        assert self.numbers(before) == list(range(9)) and before.position("other") is None, "an older version stays"
+
+    def test_nothing_to_edit_moves_positions_all_the_same(self, tables: Tables) -> None:
+        table = tables.create("t", ROWS)
+        self.put(table, 1, 2, app=(None, 2))
+        table.edit(lambda rows: rows, {}, txns={"app": (2, 5)}, metadata={})
+        assert table.position("app") == 5 and self.numbers(table) == [1, 2]
+
+    def test_of_an_edit_and_another_commit_of_its_position_one_lands(self, tables: Tables) -> None:
+        self.put(tables.create("t", ROWS), 1, 2, app=(None, 2))
+        first, second = tables.table("t"), tables.table("t")
+        self.put(first, 3, app=(2, 3))
+        with pytest.raises(Conflict):
+            second.edit(lambda rows: rows.slice(1), {}, txns={"app": (2, 2)}, metadata={})
+        assert self.numbers(tables.table("t")) == [1, 2, 3]
+
+    def test_of_two_edits_one_lands(self, tables: Tables) -> None:
+        """Also where they name no position in common: rows would come twice."""
+        self.put(tables.create("t", ROWS), 1, 2, app=(None, 2))
+        first, second = tables.table("t"), tables.table("t")
+        first.edit(lambda rows: rows.slice(1), {}, txns={"one": (None, 1)}, metadata={})
+        with pytest.raises(Conflict):
+            second.edit(lambda rows: rows.slice(0, 1), {}, txns={"two": (None, 1)}, metadata={})
+        assert self.numbers(tables.table("t")) == [2]
+
     def test_what_is_only_written_is_not_there(self, tables: Tables) -> None:
         table = tables.create("t", ROWS)
         table.write([pa.record_batch({"x": pa.array([1], pa.int64()), "name": ["a"]})])

@@ -30,6 +30,11 @@ that it was judged by (`ruling.py`), NULL in letters of an older Millstream."""
 SET_ASIDE = "set aside by an operator"
 """How the error of a letter begins that `millstream dead set` wrote: `judge` passes the record, and it is dead all the same."""
 
+MOVED = "moved to the dead letters"
+"""How the error of a letter begins that was a row until `doctor` moved it (`move.py`)."""
+STANDS = (SET_ASIDE, MOVED)
+"""Letters that are dead by a recorded verdict, whatever `judge` says of their record."""
+
 
 def dead_name(stream: str) -> str:
     """The table of a stream's dead letters."""

@@ -17,7 +17,7 @@ from millstream.declare.stream import Stream
 from millstream.lake import deltalog, parquet, pins
 from millstream.lake.commit import HOOKS_OFF, asked
 from millstream.lake.port import CanPrepare, Files
-from millstream.lake.positions import TIME
+from millstream.lake.positions import NEVER, TIME
 from millstream.lake.repair import examine, repair
 from millstream.lake.table import LakeTable
 
@@ -108,7 +108,7 @@ class Lake:
         if not self.exists(stream.name):
             return None
         table = self.table(stream.name)
-        newest = [at for app, at in table.txns().items() if app.startswith(TIME)]
+        newest = [at for app, at in table.txns().items() if app.startswith(TIME) and at > NEVER]
         return min(max([*newest, self._complete(table) or 0]), self._now_us()) - stream.lateness_us if newest else None
 
 

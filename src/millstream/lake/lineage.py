@@ -1,6 +1,7 @@
 """Which offsets each commit of a sink brought: said in the commit, and folded into `<stream>__lineage` before the log is cleaned.
 
 Delta drops a commit's own words when its log is cleaned up (PROTOCOL 4), and what verify, trace and replay rest on must outlive that.
+A commit that moves rows to the dead letters (`move.py`) counts the ranges that they were in again; the last count holds.
 The fold's position, `millstream-lineage/<table uuid>`, is the last version folded, so a range is in the commits or in the lineage
 table and never counted twice.
 """
@@ -8,7 +9,7 @@ table and never counted twice.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -31,7 +32,7 @@ LINEAGE = pa.schema(
      pa.field("rows", pa.int64()), pa.field("dead", pa.int64()), pa.field("duplicates", pa.int64()), pa.field("late", pa.int64()),
      pa.field("gap_start", pa.int64()), pa.field("gap_end", pa.int64()), pa.field("min_us", pa.int64()), pa.field("max_us", pa.int64()),
      pa.field("schema_ids", pa.list_(pa.field("element", pa.int64()))), pa.field("checksum", pa.int64()), pa.field("ruling", pa.int64()),
-     pa.field("rule", pa.int64()), pa.field("id_column", pa.string()), pa.field("within_us", pa.int64())]
+     pa.field("rule", pa.int64()), pa.field("id_column", pa.string()), pa.field("within_us", pa.int64()), pa.field("restated", pa.int64())]
 )  # fmt: skip
 """`table` and `topic` are uuids: a table dropped and made again begins a lineage of its own."""
 
@@ -44,12 +45,13 @@ class Range:
         version: Of the table, the first that holds them.
         at_ms: When it was committed, in milliseconds since 1970, by the committer's clock.
         records: What was read; rows + dead + duplicates.
-        late: Rows among `rows` that came behind their partition's watermark.
+        late: Rows among `rows` that came behind their partition's watermark, as it stood when this was counted.
         gap: Offsets [a, b) inside that the log had lost before they landed (`--accept-loss`).
         min_us: Least event time of its rows; None without rows.
         schema_ids: Under which its records were written.
         checksum: CRC-32 over the offsets of its rows, ascending, as little-endian 64-bit integers.
         ruling, rule, id_column, within_us: By what its records were judged (`ruling.py`); 0, None where its commit does not say.
+        restated: The version whose commit counted it again, when rows were moved out of it; 0: none did.
     """
 
     version: int
@@ -72,6 +74,11 @@ class Range:
     rule: int | None = None
     id_column: str | None = None
     within_us: int | None = None
+    restated: int = 0
+
+    def told(self) -> dict[str, Any]:
+        """As a commit that counts it again says it."""
+        return {name: value for name, value in asdict(self).items() if name not in ("topic", "restated")}
 
 
 def lineage_name(stream: str) -> str:
@@ -93,7 +100,7 @@ def ranges(table: LakeTable) -> list[Range]:
             if folded(lake, table) > done:
                 continue
             found += gone.rest
-        return sorted(found, key=lambda r: (r.partition, r.start, r.end, r.version))
+        return merged(found)
     raise Conflict(f'the lineage of table "{table.name}" moved ten times while it was read')
 
 
@@ -130,6 +137,16 @@ def fold(lake: Lake, table: LakeTable) -> int:
     return len(found)
 
 
+def merged(found: Iterable[Range]) -> list[Range]:
+    """Each range once, as it was counted last, by partition and start."""
+    last: dict[tuple[str, int, int, int, int], Range] = {}
+    for one in found:
+        place = (one.topic, one.partition, one.start, one.end, one.version)
+        if place not in last or last[place].restated <= one.restated:
+            last[place] = one
+    return sorted(last.values(), key=lambda r: (r.partition, r.start, r.end, r.version))
+
+
 _SAME = ("version", "start", "end", "topic", "at_ms", "records", "rows", "dead", "duplicates", "late", "min_us", "max_us", "checksum")
 
 
@@ -156,7 +173,10 @@ def _committed(table: LakeTable, since: int) -> list[Range]:
 
 
 def of(commit: deltalog.Commit) -> Iterator[Range]:
-    """The ranges that a commit says it brought."""
+    """The ranges that a commit says it brought, or counted again."""
+    for again in commit.user.get("restated", ()):
+        gap, ids = again.get("gap"), tuple(again.get("schema_ids", ()))
+        yield Range(**{**again, "gap": (gap[0], gap[1]) if gap else None, "schema_ids": ids}, topic=str(commit.user.get("topic", "")), restated=commit.version)
     if commit.user.get("by") != "sink":
         return
     for partition, said in commit.user.get("ranges", {}).items():
@@ -189,12 +209,12 @@ def _folded(lake: Lake, table: LakeTable) -> tuple[list[Range], int]:
         return [], -1
     where = (pc.field("table") == table.uuid) & (pc.field("version") <= table.version)
     found = [_range(row) for batch in scan(kept, kept.schema.names, {"version": (None, table.version)}, where) for row in batch.to_pylist()]
-    return found, stands
+    return [one for one in found if one.restated <= table.version], stands
 
 
 def _range(row: Mapping[str, Any]) -> Range:
     said = {name: row[name] for name in _SAME}
-    said |= {name: row.get(name) for name in ("rule", "id_column", "within_us")} | {"ruling": row.get("ruling") or 0}
+    said |= {name: row.get(name) for name in ("rule", "id_column", "within_us")} | {name: row.get(name) or 0 for name in ("ruling", "restated")}
     gap = None if row["gap_start"] is None else (row["gap_start"], row["gap_end"])
     return Range(partition=row[PARTITION], gap=gap, schema_ids=tuple(row["schema_ids"] or ()), **said)
 

@@ -84,6 +84,21 @@ class Table(Protocol):
         """
         ...
 
+    def edit(
+        self, change: Callable[[pa.RecordBatch], pa.RecordBatch], bounds: Mapping[str, tuple[Any, Any]], files: Sequence[Written] = (), *, txns: Txns, metadata: Mapping[str, Any]
+    ) -> int:  # fmt: skip
+        """Put what `change` makes of the rows in their place, in the same order, bring these files and move these positions: one durable commit from
+        this handle; the version that holds it. Older versions stay as they are.
+
+        Args:
+            change: Called with batches of all columns, twice with most; gives back the very batch where nothing changes.
+            bounds: As of `scan`: rows that lie outside need not be shown to it.
+
+        Raises:
+            Conflict, Transient, OSError: As `land`.
+        """
+        ...
+
     def add_columns(self, fields: Iterable[pa.Field]) -> Table:
         """The table with these columns as well, null in every old row; those that are there are left. Raises Incompatible."""
         ...

@@ -16,6 +16,8 @@ APP = "millstream/"
 TIME = "millstream-time/"
 """`millstream-time/<topic uuid>/<partition>` -> the newest event time that landed, in microseconds."""
 
+NEVER = -(1 << 61)
+"""The newest event time of a partition that has no rows any more: before all others."""
 LETTERS = "millstream-letters/"
 """`millstream-letters/<topic uuid>/<partition>`, in a table of dead letters -> how many commits brought letters of the partition."""
 

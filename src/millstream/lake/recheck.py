@@ -49,10 +49,11 @@ class Rechecked:
     wrong: list[Finding]
 
 
-def recheck(log: Log, table: Table, stream: Stream[Any], part: Part, low: int, report: Callable[[int], None] = lambda records: None) -> Rechecked:
+def recheck(log: Log, table: Table, stream: Stream[Any], part: Part, low: int, high: int, report: Callable[[int], None] = lambda records: None) -> Rechecked:
     """Judge again what the log holds of a partition from `low` on and below the table's position.
 
     Args:
+        high: Where the log ends; before the table's position when it was restored from an older copy.
         report: Called with the number of records judged, piece by piece.
 
     Raises:
@@ -61,7 +62,7 @@ def recheck(log: Log, table: Table, stream: Stream[Any], part: Part, low: int, r
     rule, made, skipped = Rule.of(stream).fingerprint, _Rechecking(log, table, stream, part, report), 0
     for same, ranges in groupby(part.said, lambda r: r.rule == rule):
         held = list(ranges)
-        at, end = max(held[0].start, low), min(held[-1].end, part.stored)
+        at, end = max(held[0].start, low), min(held[-1].end, part.stored, high)
         if not same:
             skipped += max(0, end - at)
             continue

@@ -37,7 +37,7 @@ def replace(table: LakeTable, batches: Rows, where: tuple[str, Any, Any] | None,
         if where is not None:
             actions += _take_out(current, *_bounds(current, where))
         elif schema is None:
-            actions += [_gone(current, row) for row in _files(current)]
+            actions += [gone(current, row) for row in _files(current)]
         try:
             version = current.commit(actions, txns=txns, metadata=metadata, alone=True, schema=schema)
         except Conflict:
@@ -102,7 +102,7 @@ def _take_out(table: LakeTable, column: str, low: pa.Scalar, high: pa.Scalar) ->
                 table.files.remove(f"{table.name}/{file.path}")
             continue
         # Rows leave with it, so it is news; whoever reads only additions sees just the new rows.
-        actions += [_gone(table, row), *(file.action(data_change=False) for file in kept)]
+        actions += [gone(table, row), *(file.action(data_change=False) for file in kept)]
     return actions
 
 
@@ -128,6 +128,7 @@ def _files(table: LakeTable) -> list[dict[str, Any]]:
     return list(table.actions().to_pylist())
 
 
-def _gone(table: LakeTable, row: Mapping[str, Any], *, data_change: bool = True) -> RemoveAction:
+def gone(table: LakeTable, row: Mapping[str, Any], *, data_change: bool = True) -> RemoveAction:
+    """The file of this row of `actions` taken away."""
     values = {name: encoded(row[f"partition.{name}"]) for name in table.partition_by}
     return RemoveAction(row["path"], data_change, time.time_ns() // 1_000_000, row["size_bytes"], values)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -185,14 +185,24 @@ class LakeTable:
             for old in commit.user.get("compacted", ()):
                 held = [path for one in old["from"] for path in within.pop(one, [one])]
                 within.update(dict.fromkeys(old["into"], held))
+            edited = [path for one in commit.user.get("edited", ()) for path in self._still_new(one, paths, within)]
             for path in (path for path, with_rows in commit.removed.items() if with_rows):
                 for one in within.pop(path, [path]):
                     paths.pop(one, None)
             paths.update((file.path, None) for file in commit.added if file.data_change)
+            paths.update(dict.fromkeys(edited))
         gone = next((path for path in paths if self.files.size(f"{self.name}/{path}") is None), None)
         if gone:
             raise Truncated(f'table "{self.name}": file {gone}, added after version {since}, has been vacuumed; read the table whole')
         return [f"{self.files.root}/{self.name}/{path}" for path in paths]
+
+    def _still_new(self, edited: Mapping[str, Any], paths: Mapping[str, None], within: Mapping[str, list[str]]) -> list[str]:
+        """The files in the place of an edited one, when its rows are new; none when they are old."""
+        held = within.get(edited["from"], [edited["from"]])
+        new = [path for path in held if path in paths]
+        if new and len(new) < len(held):
+            raise Truncated(f'table "{self.name}": old rows and new ones were joined, and then edited; read the table whole')
+        return list(edited["into"]) if new else []
 
     def appended(self, since: int) -> list[str] | None:
         """The same, or None when rows of version `since` have been taken away or replaced.
@@ -327,6 +337,15 @@ class LakeTable:
     def land(self, files: Sequence[parquet.Written], *, txns: Txns, metadata: Mapping[str, Any]) -> int:
         """Commit these files and positions from this handle; see `append`."""
         return self.commit([file.action() for file in files], txns=txns, metadata=metadata)
+
+    def edit(
+        self, change: Callable[[pa.RecordBatch], pa.RecordBatch], bounds: Mapping[str, tuple[Any, Any]], files: Sequence[parquet.Written] = (), *,
+        txns: Txns, metadata: Mapping[str, Any],
+    ) -> int:  # fmt: skip
+        """Put what `change` makes of the rows in their place, in one commit from this handle; see `edit.edit`."""
+        from millstream.lake.edit import edit
+
+        return edit(self, change, bounds, files, txns, metadata)
 
     def tend(self) -> None:
         """A table that nobody maintains must not get slower for ever."""

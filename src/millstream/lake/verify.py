@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ import pyarrow.compute as pc
 from millstream.declare.errors import NotFound, Truncated
 from millstream.declare.event import ARRIVED_AT, OFFSET, PARTITION
 from millstream.declare.stream import Stream
-from millstream.lake.dead import SET_ASIDE, dead_name
+from millstream.lake.dead import STANDS, dead_name
 from millstream.lake.port import CanInspect, Table, Tables
 from millstream.lake.positions import app_id
 from millstream.lake.recheck import Rechecked, recheck
@@ -128,7 +129,7 @@ def _again(
     log: Log, table: Table, stream: Stream[Any], parts: Mapping[int, Part], ends: Mapping[int, Ends], report: Callable[[int, int], None]
 ) -> list[Rechecked]:
     """Every partition judged again. Retention may pass meanwhile: then from the log's new start on."""
-    total, done, made = sum(max(0, part.stored - ends[p].low) for p, part in parts.items()), [0], []
+    total, done, made = sum(max(0, min(part.stored, ends[p].high) - ends[p].low) for p, part in parts.items()), [0], []
 
     def count(records: int) -> None:
         done[0] += records
@@ -138,7 +139,7 @@ def _again(
         low = ends[partition].low
         while True:
             try:
-                made.append(recheck(log, table, stream, part, low, count))
+                made.append(recheck(log, table, stream, part, low, ends[partition].high, count))
                 break
             except Truncated:
                 now = log.ends(stream.name)[partition].low
@@ -187,7 +188,7 @@ def _letters(lake: Tables, stream: Stream[Any], topic: str, broken: Mapping[str,
     rule, judged = Rule.of(stream).fingerprint, "rule" in table.schema.names
     for batch in table.scan([PARTITION, OFFSET, "error", *(["rule"] if judged else [])], where=pc.field("topic") == topic, skip=frozenset(broken)):
         for partition, rows in _by_partition(batch):
-            stands = pc.fill_null(pc.starts_with(rows.column("error"), SET_ASIDE), False)
+            stands = reduce(pc.or_, (pc.fill_null(pc.starts_with(rows.column("error"), reason), False) for reason in STANDS))
             other = pc.fill_null(pc.not_equal(rows.column("rule"), rule), True) if judged else pa.array([True] * rows.num_rows)
             aside = rows.filter(pc.or_(stands, other))
             found.setdefault(partition, []).append((rows.column(OFFSET).to_numpy(), aside.column(OFFSET).to_numpy()))

@@ -12,8 +12,10 @@ import msgspec
 from millstream.declare.duration import spell
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.errors import NotFound
+from millstream.declare.event import OFFSET, PARTITION
 from millstream.features.definition import Definition, Output
 from millstream.features.window import SLOT_US, start_slot
+from millstream.lake.dead import dead_name
 from millstream.serve.record import decisions_stream, feature_columns, request_schema
 from millstream.serve.request import moment_of, moment_us
 from millstream.watch.scene import quoted
@@ -147,10 +149,34 @@ def _decision(decision_id: str, project: Project, lake: Lake, sql: Sql) -> tuple
             found = sql.query("select * from t where decision_id = $id", {"t": lake.table(endpoint.decisions).snapshot()}, {"id": decision_id}).read_all()
             if found.num_rows:
                 return endpoint, found.to_pylist()[0]
+    for endpoint in project.endpoints.values():
+        if lake.exists(dead_name(endpoint.decisions)):
+            letter = _letter(decision_id, lake.table(dead_name(endpoint.decisions)))
+            if letter is not None:
+                raise NotFound(
+                    f'decision "{decision_id}" is a dead letter, record {letter[PARTITION]}:{letter[OFFSET]} of {endpoint.decisions}: {letter["error"]}'
+                )
     known = ", ".join(project.endpoints) or "none"
     raise NotFound(
         f'no decision "{decision_id}" has landed in the lake; looked at the endpoints {known}. A fresh one lands with `millstream up` or `millstream run`'
     )
+
+
+def _letter(decision_id: str, table: LakeTable) -> dict[str, Any] | None:
+    """The dead letter of a decision; None when there is none."""
+    for batch in table.scan(["error", "raw", PARTITION, OFFSET]):
+        for letter in batch.to_pylist():
+            if decision_id.encode() in letter["raw"] and _said_by(letter["raw"]) == decision_id:
+                return dict(letter)
+    return None
+
+
+def _said_by(raw: bytes) -> Any:
+    """Which decision a record says it is; None where it cannot be read."""
+    try:
+        return msgspec.json.decode(raw).get("decision_id")
+    except (msgspec.DecodeError, AttributeError):
+        return None
 
 
 def _model(row: Mapping[str, Any], project: Project, tracking: Tracking) -> ModelTrace | None:

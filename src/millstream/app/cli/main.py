@@ -20,7 +20,7 @@ from millstream.declare.errors import MillstreamError
 VERBS = {
     "init": ("project", "Create a project from a template."),
     "check": ("project", "Validate the project's definitions; runs nothing."),
-    "doctor": ("project", "Look for what is missing or damaged, and mend what can be mended."),
+    "doctor": ("project", "Look for what is missing, damaged or too far ahead, and fix what can be fixed."),
     "config": ("project", "Show every setting, and where it comes from."),
     "plan": ("work", "Say what a run would do, why, and what it would cost."),
     "run": ("work", "Bring assets up to date; what is unchanged is skipped."),

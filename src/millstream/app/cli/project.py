@@ -90,11 +90,13 @@ def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> 
 
 @click.command()
 @as_json
-@click.option("--mend", is_flag=True, help="Mend what can be mended: cut torn tails off (the log fills them again).")
+@click.option(
+    "--mend", is_flag=True, help="Fix what can be fixed: cut torn tails off (the log fills them again), move rows that lie too far ahead to the dead letters."
+)
 @click.option("--release", metavar="STREAM", help="The newest append to STREAM was stamped by a wrong clock: let its doors take records again.")
 @pass_context
 def doctor(context: Context, as_json: bool, mend: bool, release: str | None) -> None:
-    """Look at the environment, the engines and the lake's tails."""
+    """Look at the environment, the engines, the lake's tails, and rows whose times lie too far ahead."""
     from millstream.app import doctor as doctors
 
     released = [] if release is None else [doctors.release(context.workspace, release)]
