@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import Conflict, Incompatible, NotFound
+from millstream.declare.errors import Conflict, Incompatible, NotFound, Transient
 from millstream.lake import deltalog, lineage
 from millstream.lake.parquet import Written, fit, plain_schema
 from millstream.lake.port import Txns
@@ -31,12 +31,19 @@ class Held:
     name: str
     uuid: str
     commits: list[Commit]
+    late: tuple[int, Commit] | None = None
+    """A commit that a slow disk still has under way, and its version."""
     files: dict[str, pa.RecordBatch] = field(default_factory=dict)
+
+
+class Late(Transient):
+    """The store did not answer in time, and may still do what it was asked."""
 
 
 class MemoryTables:
     """Args:
-    fault: Called with "write", "land" or "landed" where a store may fail; raises what it raises.
+    fault: Called with "write", "torn", "written", "land" or "landed" where a store may fail; raises what it raises. Past "torn" a part of the files
+        is there, past "written" all of them, past "landed" the commit. When "land" raises Late, the commit may come later.
     """
 
     def __init__(self, held: dict[str, Held] | None = None, fault: Callable[[str], None] = lambda point: None) -> None:
@@ -61,8 +68,16 @@ class MemoryTables:
         return table
 
     def cut(self, name: str, version: int) -> None:
-        """A torn tail cut off, as `repair` does: only versions below stay."""
+        """A torn tail cut off, as `repair` does: only versions below stay. Nothing is under way any more: the machines were off."""
         del self.held[name].commits[version:]
+        self.held[name].late = None
+
+    def arrive(self) -> None:
+        """What is under way is there now, unless another commit took its version."""
+        for held in self.held.values():
+            late, held.late = held.late, None
+            if late is not None and late[0] == len(held.commits):
+                held.commits.append(late[1])
 
 
 class MemoryTable:
@@ -108,19 +123,27 @@ class MemoryTable:
             return []
         whole = pa.concat_batches(held)
         path = uuid.uuid4().hex
+        self._held.files[path] = whole.slice(0, whole.num_rows // 2)
+        self._tables.fault("torn")
         self._held.files[path] = whole
+        self._tables.fault("written")
         return [Written(path, whole.nbytes, whole.num_rows, "{}", {})]
 
     def land(self, files: Sequence[Written], *, txns: Txns, metadata: Mapping[str, Any]) -> int:
         self.check(txns)
-        self._tables.fault("land")
         between = self._held.commits[self.version + 1 :]
         if self._held.commits[: self.version + 1] != self._commits or any(
             txns.keys() & commit.txns.keys() or commit.schema != self.schema for commit in between
         ):
             raise Conflict(f'table "{self.name}": another commit came first')
         moved = {app: after for app, (_, after) in txns.items()}
-        self._held.commits.append(Commit(tuple(file.path for file in files), moved, json.loads(json.dumps(metadata)), self.schema))
+        commit = Commit(tuple(file.path for file in files), moved, json.loads(json.dumps(metadata)), self.schema)
+        try:
+            self._tables.fault("land")
+        except Late:
+            self._held.late = len(self._held.commits), commit
+            raise
+        self._held.commits.append(commit)
         self._tables.fault("landed")
         self._stand(len(self._held.commits))
         return self.version

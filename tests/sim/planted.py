@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import planted_time
 import pyarrow as pa
 import pytest
 import world
 from memory_log import MemoryLog
 
 from millstream.features import updater
-from millstream.lake import batch, gaps, landing, ruling
+from millstream.declare.errors import Transient
+from millstream.lake import batch, gaps, landing, lineage, ruling
 from millstream.lake.batch import Batcher
 from millstream.lake.dead import Quarantine
 from millstream.lake.landing import Landing
@@ -230,14 +233,33 @@ def rulings_without_positions(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(room, "moves", moves)
 
 
-def a_clock_of_the_future(patch: pytest.MonkeyPatch) -> None:
-    """The online clock follows arrivals, whatever the wall clock says."""
-    real = updater.Updater.__init__
+def tried_again_as_it_is(patch: pytest.MonkeyPatch) -> None:
+    """After an unknown outcome the batch is committed again, wherever the table stands now."""
+    patch.setattr(Landing, "_let_go", lambda self: 0)
 
-    def begin(self: Any, *args: Any, **more: Any) -> None:
-        real(self, *args, **{**more, "wall_us": lambda: NEVER})
 
-    patch.setattr(updater.Updater, "__init__", begin)
+def an_updater_without_memory(patch: pytest.MonkeyPatch) -> None:
+    """An updater that takes over knows no earlier ids."""
+    patch.setattr(updater.Updater, "_remember", lambda self, deduper, partition, start: deduper.begin(partition))
+
+
+def an_early_answer(patch: pytest.MonkeyPatch) -> None:
+    """Positions move although the store has refused the events."""
+    real = updater.Updater._apply
+
+    def apply(self: updater.Updater, applies: list[Any]) -> Any:
+        try:
+            return real(self, applies)
+        except Transient:
+            return real(self, [replace(one, events=one.events.slice(0, 0)) for one in applies])
+
+    patch.setattr(updater.Updater, "_apply", apply)
+
+
+def a_gap_unrecorded(patch: pytest.MonkeyPatch) -> None:
+    """Positions move over an accepted gap, and no commit names it."""
+    real = lineage.of
+    patch.setattr(lineage, "of", lambda commit: [one for one in real(commit) if not one.gap])
 
 
 FAULTS: dict[str, Plant] = {
@@ -262,7 +284,11 @@ FAULTS: dict[str, Plant] = {
     "a gap that nobody accepted": unasked,
     "rulings that nobody reads": rulings_unread,
     "rulings that name no partition": rulings_without_positions,
-    "an online clock of the future": a_clock_of_the_future,
+    "an unknown outcome is tried again as it is": tried_again_as_it_is,
+    "an updater that takes over knows no earlier ids": an_updater_without_memory,
+    "a refused update moves the position": an_early_answer,
+    "an accepted gap that no commit names": a_gap_unrecorded,
+    **planted_time.FAULTS,
 }
 
 

@@ -11,7 +11,7 @@ import multiprocessing
 import sys
 import time
 
-from world import fails, schedule, shown
+from schedules import fails, schedule, shown
 
 
 def main() -> int:

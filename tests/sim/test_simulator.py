@@ -12,7 +12,7 @@ import world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import FAULTS, check_naive
-from world import fails, schedule, shown, shrunk
+from schedules import fails, schedule, shown, shrunk
 
 SECONDS = 28.0
 """Of each half of the random schedules in `make test`; SCHEDULES=20000 runs so many instead (`make torture`)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -39,10 +39,11 @@ class Updates:
 
     Args:
         run: False when another process runs the updaters; then nothing is filled or moved here, only looked at.
+        wall_us: The wall clock, in microseconds since 1970 UTC; the store's clock never passes it.
     """
 
-    def __init__(self, behind: Behind, *, run: bool = True) -> None:
-        self._behind, self._run = behind, run
+    def __init__(self, behind: Behind, *, run: bool = True, wall_us: Callable[[], int] = wall_us) -> None:
+        self._behind, self._run, self._wall_us = behind, run, wall_us
         self._doors = behind.doors or Doors(behind.log)
         self._wanted: dict[str, Definition] = {}
         self._workers: dict[str, _Worker] = {}
@@ -77,7 +78,7 @@ class Updates:
         if isinstance(source, Stream):
             topic_of(self._behind.log, self._behind.schemas, source)
         log.info("filling features %s from the lake", definition.name)
-        fill(self._behind.sql, self._behind.lake, self._behind.store, definition, source)
+        fill(self._behind.sql, self._behind.lake, self._behind.store, definition, source, wall_us=self._wall_us)
 
     def refresh(self) -> None:
         """Start a thread for each stream whose wanted definitions changed."""
@@ -119,7 +120,7 @@ class Updates:
                 self._let_go_beyond(stream, definitions)
                 self.ready(definitions)
                 with closing(Updater(behind.log, behind.schemas, behind.store, definitions, behind.streams[stream],
-                                     lake=behind.lake, folder=behind.scratch)) as updater:  # fmt: skip
+                                     lake=behind.lake, folder=behind.scratch, wall_us=self._wall_us)) as updater:  # fmt: skip
                     if not gap:  # which the first step would come to again
                         worker.trouble = ""
                     try:
@@ -161,7 +162,7 @@ class Updates:
         from millstream.features.updater import BEYOND_US
 
         stands = {d.generation: self._behind.store.applied(d.generation) for d in definitions}
-        far = [d for d in definitions if (at := stands[d.generation]) is not None and at.clock_us > wall_us() + BEYOND_US]
+        far = [d for d in definitions if (at := stands[d.generation]) is not None and at.clock_us > self._wall_us() + BEYOND_US]
         if not far:
             return
         door = self._doors.of(self._behind.streams[stream])
