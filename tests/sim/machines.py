@@ -55,7 +55,9 @@ class Box:
         self.log = MemoryLog(world.log.held, self.wall, self._fault)
         self.store = MemoryOnline(world.store.held, self._fault)
         self.doors = Doors(self.log, released=world.released.get, machine=Machine(self.wall, lambda: world.now))
-        behind: Any = SimpleNamespace(log=self.log, schemas=world.schemas, lake=world.tables, store=self.store, streams={"things": world.stream}, doors=self.doors)
+        behind: Any = SimpleNamespace(
+            log=self.log, schemas=world.schemas, lake=world.tables, store=self.store, streams={"things": world.stream}, doors=self.doors
+        )
         self.updates = Updates(behind, wall_us=self.wall)
         self._collector: Collector | None = None
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +34,11 @@ class Stored:
     at_us: int
     rows: pa.RecordBatch
     damaged: bool = False
+
+    @cached_property
+    def finished(self) -> pa.RecordBatch:
+        """As a reader sees them: `_event_id`, `_arrived_at` and `_offset` last."""
+        return _finished(self.rows, self, self.start)
 
 
 @dataclass
@@ -224,8 +230,8 @@ class MemoryReader:
                 if batch.damaged:
                     damage.append(Damaged("a damaged batch", partition=partition, start=at, end=batch.end))
                     break
-                rows = batch.rows.slice(at - batch.start, min(left, batch.end - at))
-                found.append(Slice(known.name, partition, at, at + rows.num_rows, batch.schema_id, _finished(rows, batch, at)))
+                rows = batch.finished.slice(at - batch.start, min(left, batch.end - at))
+                found.append(Slice(known.name, partition, at, at + rows.num_rows, batch.schema_id, rows))
                 self._at[partition], left = at + rows.num_rows, left - rows.num_rows
         if damage and not found:
             raise damage[0]
@@ -258,7 +264,6 @@ class MemoryShare:
 
 
 def _finished(rows: pa.RecordBatch, batch: Stored, at: int) -> pa.RecordBatch:
-    """As a reader sees them: `_event_id`, `_arrived_at` and `_offset` last."""
     names = [n for n in rows.schema.names if n not in (EVENT_ID, ARRIVED_AT, OFFSET)]
     columns = [rows.column(n) for n in names]
     stamp = pa.array(np.full(rows.num_rows, batch.at_us)).cast(TIMESTAMP)

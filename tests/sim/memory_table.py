@@ -22,6 +22,8 @@ class Commit:
     txns: Mapping[str, int]
     metadata: Mapping[str, Any]
     schema: pa.Schema
+    read: dict[str, pa.RecordBatch] = field(default_factory=dict)
+    """What was read of this version, by its condition."""
 
 
 @dataclass
@@ -89,7 +91,6 @@ class MemoryTable:
     def _stand(self, count: int) -> None:
         self._commits = self._held.commits[:count]
         self.version, self.schema = count - 1, self._commits[-1].schema
-        self._whole: pa.RecordBatch | None = None
         self._txns: dict[str, int] = {}
         for commit in self._commits:
             self._txns.update(commit.txns)
@@ -162,14 +163,21 @@ class MemoryTable:
     def scan(
         self, columns: Sequence[str], bounds: Mapping[str, tuple[Any, Any]] | None = None, where: Any = None, *, skip: Collection[str] = ()
     ) -> Iterator[pa.RecordBatch]:
-        if self._whole is None:
-            files = [fit(self._held.files[path], self.schema) for commit in self._commits for path in commit.files]
-            self._whole = pa.concat_batches(files) if files else pa.RecordBatch.from_pylist([], schema=self.schema)
-        batch = self._whole
-        if batch.num_rows and where is not None:
-            batch = batch.filter(where)
+        batch = self._read(where)
         if batch.num_rows:
             yield batch.select(list(columns))
+
+    def _read(self, where: Any) -> pa.RecordBatch:
+        """Kept, since nothing before a commit ever changes."""
+        kept, name = self._commits[-1].read, str(where)
+        if name not in kept:
+            if where is None:
+                files = [fit(self._held.files[path], self.schema) for commit in self._commits for path in commit.files]
+                kept[name] = pa.concat_batches(files) if files else pa.RecordBatch.from_pylist([], schema=self.schema)
+            else:
+                whole = self._read(None)
+                kept[name] = whole.filter(where) if whole.num_rows else whole
+        return kept[name]
 
     def ranges(self) -> list[lineage.Range]:
         found = [

@@ -14,8 +14,8 @@ import pytest
 import world
 from memory_log import MemoryLog
 
-from millstream.features import updater
 from millstream.declare.errors import Transient
+from millstream.features import updater
 from millstream.lake import batch, gaps, landing, lineage, ruling
 from millstream.lake.batch import Batcher
 from millstream.lake.dead import Quarantine

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 from machines import Box, Wrong
 from reference import Record, Window, counted, expected, lates, watermark
-from things import COUNT, DAY, HOUR, LATENESS, NAMES, PARTITIONS, RAW_KIND, SECOND, T0, WINDOWS, YEAR
+from things import COUNT, DAY, HOUR, LATENESS, NAMES, PARTITIONS, SECOND, T0, WINDOWS, YEAR
 
 from millstream.declare.errors import Damaged, Truncated
 from millstream.declare.event import LATE, OFFSET, PARTITION
@@ -18,13 +17,12 @@ from millstream.lake.dead import SET_ASIDE, dead_name
 from millstream.lake.positions import time_id
 from millstream.lake.sink import Sink
 from millstream.lake.verify import verify
-from millstream.log.port import RAW_SCHEMA_ID
 
 if TYPE_CHECKING:
     from world import World
 
-WANTED = 5 * 12 * 84 + 2 * 84 + 16
-"""The code of a thing that nothing is wrong with, without an id."""
+GOOD = 2 * 84
+"""The code of a thing that nothing is wrong with, and without an id."""
 _KEY = encoder(["who"])
 
 
@@ -33,6 +31,7 @@ def settle(world: World) -> None:
     world.trouble.clear()
     world.die_at = ""
     world.tables.arrive()
+    _released(world)
     for box in world.boxes:
         box.kill()
     last = Box(world)
@@ -51,11 +50,20 @@ def settle(world: World) -> None:
     _features(world, last, kept)
 
 
+def _released(world: World) -> None:
+    """Processes that have waited for an append of the future take things in again, those whose own clock is right."""
+    world.release()
+    world._look()
+    world.now += 2 * SECOND
+    for box in world.boxes:
+        box.post([world._made(GOOD, 0)], replay=False)
+
+
 def _open(world: World, last: Box) -> None:
     """Whoever sent a wrong moment, a person looks once; then every door whose clock is right takes things in, and files to their end."""
     world.release()
     world._look()
-    last.post([world._made(2 * 84, 0)], replay=False)
+    last.post([world._made(GOOD, 0)], replay=False)
     last.read(world.lines)
     if int(world.log.position("feed/feed") or 0) != len(world.lines):
         raise Wrong("files were not read to their end")

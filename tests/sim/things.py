@@ -112,7 +112,9 @@ def made(number: int, code: int, part: int, now: int) -> Sent:
     known = None if shift < 6 else now + (-3, -8, -11, -30, -60, 9)[shift - 6] * SECOND
     known = {9: T0 + 73 * YEAR, 10: T0 - 55 * YEAR, 14: now + 62 * SECOND}.get(far, known)
     base = now if known is None or far in (9, 14) else known
-    happened = {6: base - 7 * SECOND, 7: base - HOUR, 8: T0 + 73 * YEAR, 11: now + 66 * SECOND, 12: -200 * DAY, 13: base - 2 * DAY, 15: now + 55 * SECOND}.get(far, base)
+    happened = {6: base - 7 * SECOND, 7: base - HOUR, 8: T0 + 73 * YEAR, 11: now + 66 * SECOND, 12: -200 * DAY, 13: base - 2 * DAY, 15: now + 55 * SECOND}.get(
+        far, base
+    )
     return Sent(number, NAMES[part][code % 2], None if name == 0 else "" if name == 1 else f"id{name}", happened, known, kind)
 
 

@@ -14,6 +14,7 @@ from datetime import timedelta
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from machines import SLACK, Box, Wrong
 from memory_log import MemoryLog, Slow, Stored
@@ -22,7 +23,7 @@ from memory_schemas import MemorySchemas
 from memory_table import Late, MemoryTables
 from reference import Record
 from settled import settle
-from things import CODES, COUNT, LOOSE_KIND, PARTITIONS, RAW_KIND, SECOND, STREAMS, T0, WINDOWS, LooseThing, Sent, columns, made, raw
+from things import COUNT, LOOSE_KIND, PARTITIONS, RAW_KIND, SECOND, STREAMS, T0, WINDOWS, LooseThing, Sent, columns, made, raw
 
 from millstream.declare.errors import Conflict, Damaged, Fenced, Full, MillstreamError, Transient, Truncated
 from millstream.declare.event import ARRIVED_AT, EVENT_ID, PARTITION, TIMESTAMP
@@ -37,6 +38,7 @@ from millstream.lake.landing import SinkLimits
 from millstream.lake.positions import app_id
 from millstream.lake.ruling import Rule, stamp
 from millstream.lake.sink import Sink
+from millstream.log import dedupe
 from millstream.log.avro import avro_schema
 from millstream.log.envelope import topic_of
 from millstream.log.port import RAW_SCHEMA_ID, Append
@@ -46,6 +48,16 @@ DEATHS = ("", "", "", "sink.read", "sink.quarantined", "sink.files", "sink.commi
 TROUBLE = ("write", "torn", "written", "land", "landed", "append", "appended", "retain", "poll", "apply", "applied")
 DISK, BROKER = (OSError(5, "I/O error"), OSError(28, "No space left on device"), Full("no space left"), Transient("no answer"), Late("no answer yet")), (
     Full("no space left"), Transient("no answer"))  # fmt: skip
+
+
+def hashes(ids: pa.Array) -> tuple[Any, Any]:
+    """In the place of the hash of ids, which takes a tenth of a schedule: of a few rows a dictionary is quicker."""
+    found = [hash(("id", one)) & 0xFFFFFFFFFFFFFFFF for one in ids.to_pylist()]
+    made = np.array(found, np.uint64)
+    return made, made
+
+
+dedupe.hashes = hashes
 
 
 class Died(BaseException):
