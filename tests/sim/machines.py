@@ -26,7 +26,22 @@ if TYPE_CHECKING:
 SLACK = max(AHEAD, LEAST_US)
 FRESH = 60 * SECOND
 """A door may know the log's newest append by so much late."""
-OFFSETS = (0, 0, 5 * SECOND, -5 * SECOND, 50 * SECOND, -50 * SECOND, 70 * SECOND, -70 * SECOND, 3600 * SECOND, -3600 * SECOND, 2 * DAY, -6 * YEAR, 36 * YEAR)
+OFFSETS = (
+    0,
+    0,
+    5 * SECOND,
+    -5 * SECOND,
+    50 * SECOND,
+    -50 * SECOND,
+    70 * SECOND,
+    -70 * SECOND,
+    3600 * SECOND,
+    -3600 * SECOND,
+    2 * DAY,
+    -6 * YEAR,
+    36 * YEAR,
+    36 * YEAR,
+)
 """How far a wall clock is off: differences of two machines, summer time, a machine that starts in 2020 and one that has jumped to 2062."""
 
 
@@ -158,8 +173,8 @@ class Box:
 
     # -- features --------------------------------------------------------------------------------------------------------
 
-    def let_go(self, lost: bool) -> None:
-        """As `serve/updates.py`: what stands beyond the wall clock is filled again, and what waits for records that the log has removed."""
+    def let_go(self) -> None:
+        """As `serve/updates.py`: what stands beyond the wall clock is filled again, if the clock can be trusted; so the log may be asked now."""
+        if self.doubted_us >= 0:
+            self.doubted_us = self.world.now
         self.updates._let_go_beyond("things", [COUNT])
-        if lost:
-            self.updates._let_go("things", [COUNT])

@@ -103,6 +103,44 @@ class Empty(Naive):
     empty_is_an_id = True
 
 
+class Open(Naive):
+    """The window's edge does not count."""
+
+    def double(self, partition: int, id_: str, at: int) -> bool:
+        return any(id_ == other and abs(at - then) < self.within for other, then in self.kept[partition])
+
+
+class AnyPartition(Naive):
+    """One memory for all partitions, as if their order were one."""
+
+    def double(self, partition: int, id_: str, at: int) -> bool:
+        return any(id_ == other and abs(at - then) <= self.within for kept in self.kept.values() for other, then in kept)
+
+
+def dead_keep(patch: pytest.MonkeyPatch) -> None:
+    """The id of a dead letter makes duplicates."""
+    real = Batcher._take
+
+    def take(self: Batcher, made: Any, judged: Any, *args: Any) -> None:
+        dead = judged.rows.filter(pa.array(~judged.good))
+        if self.deduper and dead.num_rows:
+            self.deduper.keep(made.partition, dead.column("_event_id"), dead.column("_arrived_at").cast(pa.int64()).to_numpy())
+        real(self, made, judged, *args)
+
+    patch.setattr(Batcher, "_take", take)
+
+
+def dead_count(patch: pytest.MonkeyPatch) -> None:
+    """Features count what the table does not have."""
+    real = updater.judge
+
+    def judge(stream: Any, rows: pa.RecordBatch, schema_id: int) -> Any:
+        found = real(stream, rows, schema_id)
+        return replace(found, good=np.full(rows.num_rows, schema_id != 0))
+
+    patch.setattr(updater, "judge", judge)
+
+
 def no_take_over(patch: pytest.MonkeyPatch) -> None:
     """A successor knows no earlier ids."""
     patch.setattr(batch, "earlier", lambda *args: lambda low, high: [])
@@ -268,6 +306,10 @@ FAULTS: dict[str, Plant] = {
     "one arrival an id": deduper(OnlyTheLast),
     "duplicates that keep": deduper(Chains),
     "an empty id is an id": deduper(Empty),
+    "the window's edge is outside": deduper(Open),
+    "ids of another partition": deduper(AnyPartition),
+    "dead letters keep their ids": dead_keep,
+    "features count dead letters": dead_count,
     "a successor knows no earlier ids": no_take_over,
     "half a batch is remembered": keeps_half_a_batch,
     "recorded verdicts do not stand": judged_again,

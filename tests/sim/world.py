@@ -46,7 +46,7 @@ from millstream.log.port import RAW_SCHEMA_ID, Append
 Step = tuple[str, tuple[int, ...]]
 DEATHS = ("", "", "", "sink.read", "sink.quarantined", "sink.files", "sink.committed", "append.files")
 TROUBLE = ("write", "torn", "written", "land", "landed", "append", "appended", "retain", "poll", "apply", "applied")
-DISK, BROKER = (OSError(5, "I/O error"), OSError(28, "No space left on device"), Full("no space left"), Transient("no answer"), Late("no answer yet")), (
+DISK, BROKER = (OSError(5, "I/O error"), OSError(28, "No space left on device"), Full("no space left"), Transient("no answer")), (
     Full("no space left"), Transient("no answer"))  # fmt: skip
 
 
@@ -243,13 +243,16 @@ class World:
     def store_fails(self, where: int, how: int, times: int) -> None:
         """The next calls fail: before anything, in the middle, or after the commit is there; or they are slow."""
         point = TROUBLE[where % len(TROUBLE)]
-        errors: Sequence[BaseException] = DISK[: 5 if point == "land" else 4] if where % len(TROUBLE) < 5 else BROKER
+        errors: Sequence[BaseException] = DISK if where % len(TROUBLE) < 5 else BROKER
         error = Slow() if point == "poll" and how % 2 else errors[how % len(errors)]
         self.trouble.setdefault(point, []).extend([error] * (1 + times % 3))
 
     def late(self) -> None:
-        """What a slow disk had under way is there now."""
-        self.tables.arrive()
+        """What a slow disk had under way is there now; when nothing is, the next commit will be."""
+        if any(held.late for held in self.tables.held.values()):
+            self.tables.arrive()
+        else:
+            self.trouble.setdefault("land", []).append(Late("no answer yet"))
 
     # -- updaters --------------------------------------------------------------------------------------------------------
 
@@ -259,7 +262,7 @@ class World:
 
     def move(self, box: Box, *, kill: bool = False, die: bool = False) -> None:
         try:
-            box.let_go(lost=False)
+            box.let_go()
             if box.updater is None:
                 self.latest_us = max(self.latest_us, box.wall())
                 if not self._fill(box, die):
