@@ -14,12 +14,13 @@ import pytest
 import world
 from memory_log import MemoryLog
 
-from millstream.declare.errors import Transient
+from millstream.declare.errors import Conflict, Transient
 from millstream.features import updater
 from millstream.lake import batch, gaps, landing, lineage, ruling
 from millstream.lake.batch import Batcher
 from millstream.lake.dead import Quarantine
 from millstream.lake.landing import Landing
+from millstream.lake.sink import Sink
 from millstream.log import retention
 from millstream.log.dedupe import NEVER, Deduper
 
@@ -271,6 +272,17 @@ def rulings_without_positions(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(room, "moves", moves)
 
 
+def widened_past_a_ruling(patch: pytest.MonkeyPatch) -> None:
+    """Adding a column takes a newer handle, and nobody looks at what was ruled in between."""
+
+    def widen(self: Sink, extra: Any) -> None:
+        self.table = self.table.add_columns(extra)
+        if self._let_go() or not self.buffer:
+            raise Conflict("another sink landed while a column was added")
+
+    patch.setattr(Sink, "_widen", widen)
+
+
 def tried_again_as_it_is(patch: pytest.MonkeyPatch) -> None:
     """After an unknown outcome the batch is committed again, wherever the table stands now."""
     patch.setattr(Landing, "_let_go", lambda self: 0)
@@ -326,6 +338,7 @@ FAULTS: dict[str, Plant] = {
     "a gap that nobody accepted": unasked,
     "rulings that nobody reads": rulings_unread,
     "rulings that name no partition": rulings_without_positions,
+    "a ruling that came while a column was added": widened_past_a_ruling,
     "an unknown outcome is tried again as it is": tried_again_as_it_is,
     "an updater that takes over knows no earlier ids": an_updater_without_memory,
     "a refused update moves the position": an_early_answer,
