@@ -26,22 +26,8 @@ if TYPE_CHECKING:
 SLACK = max(AHEAD, LEAST_US)
 FRESH = 60 * SECOND
 """A door may know the log's newest append by so much late."""
-OFFSETS = (
-    0,
-    0,
-    5 * SECOND,
-    -5 * SECOND,
-    50 * SECOND,
-    -50 * SECOND,
-    70 * SECOND,
-    -70 * SECOND,
-    3600 * SECOND,
-    -3600 * SECOND,
-    2 * DAY,
-    -6 * YEAR,
-    36 * YEAR,
-    36 * YEAR,
-)
+_NEAR = [sign * seconds * SECOND for seconds in (5, 50, 70, 3600) for sign in (1, -1)]
+OFFSETS = (0, 0, *_NEAR, 2 * DAY, -6 * YEAR, 36 * YEAR, 36 * YEAR)
 """How far a wall clock is off: differences of two machines, summer time, a machine that starts in 2020 and one that has jumped to 2062."""
 
 

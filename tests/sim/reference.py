@@ -60,7 +60,7 @@ def lates(rows: Sequence[Record], lateness: int) -> tuple[list[bool], int | None
 
 def watermark(newest: Iterable[int | None], now: int, lateness: int) -> int | None:
     there = [at for at in newest if at is not None]
-    return min(max([*there, 0]), now) - lateness if there else None
+    return min(max(there), now) - lateness if there else None
 
 
 def may_judge(wall: int, stepped: int, newest: int | None, slack: int) -> bool:
