@@ -201,7 +201,7 @@ class MemoryOnline:
             held = self._known(definition)
             return [self._look(held, answers, key, at) for key, at in zip(keys, at_us, strict=True)]
 
-    def reader(self, uses: Sequence[Use]) -> Callable[[Mapping[str, Any], int], Found]:
+    def reader(self, uses: Sequence[Use]) -> MemoryReader:
         return MemoryReader(self, [Bound(*use) for use in uses])
 
     def _known(self, definition: Definition) -> Generation:
@@ -253,7 +253,7 @@ def _copy(state: State, events: Lifted, since_us: int) -> None:
 
 def _windows(state: State, key: str, shape: Sequence[Sequence[int]], bounds: Sequence[int], head: list[Row]) -> list[Row]:
     """Of each window, shortest first, what its stretches add; the head belongs to the first."""
-    made, at = [], 0
+    made, at = list[Row](), 0
     for levels in shape:
         rows = [] if made else list(head)
         for level in levels:

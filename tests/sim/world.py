@@ -268,7 +268,7 @@ class World:
                 if not self._fill(box, die):
                     return
                 box.updater = Updater(box.log, self.schemas, box.store, [COUNT], self.stream, lake=self.tables, max_rows=3,
-                                      clock=lambda: self.now / SECOND, wall_us=box.wall)  # type: ignore[arg-type]  # fmt: skip
+                                      clock=lambda: self.now / SECOND, wall_us=box.wall)  # fmt: skip
             self.latest_us = max(self.latest_us, box.wall())
             box.updater.step()
             if box.updater.forgotten or box.updater.beyond or kill:
