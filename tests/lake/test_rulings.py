@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from lake_actors import World
 
@@ -12,12 +13,14 @@ from millstream.declare.errors import Conflict, Fenced, Unwritable
 from millstream.declare.event import OFFSET
 from millstream.declare.stream import stream
 from millstream.lake import aside, batch, gaps, landing, points
-from millstream.lake.contract import READINGS, Reading, ids, ids_of, proven, put, rows_in
+from millstream.lake.contract import READINGS, WIDE, Reading, ids, ids_of, proven, put, readings, rows_in
 from millstream.lake.lineage import fold
 from millstream.lake.ruling import Rule, current, ensure, stamp
 from millstream.lake.sink import Sink
 from millstream.lake.table import LakeTable
 from millstream.lake.verify import verify
+from millstream.log.envelope import topic_of
+from millstream.log.port import Append
 
 LONGER = stream("readings", Reading, key="who", partitions=3, lateness="60s", dedupe_within=timedelta(hours=48))
 
@@ -101,6 +104,39 @@ def test_a_ruling_between_a_commit_and_the_look_at_it_is_heard(world: World) -> 
     assert ruling(world).number == 2, "it did not take the stream back"
 
 
+@pytest.mark.parametrize("amended", [False, True], ids=["another rule", "an amendment"])
+def test_a_ruling_that_comes_while_a_column_is_added_is_heard(world: World, amended: bool) -> None:
+    """The simulator's seed 5000570: adding a column takes a newer handle, and what was ruled in between was passed over."""
+    put(world.log, world.schemas, 0, 1)
+    sink, topic = world.sink(), world.log.topic("readings")
+    assert topic is not None and sink.drain().rows == 1
+    wide = readings(2, 3).append_column("unit", pa.array(["C", "F"])).append_column("exact", pa.array([0.5, None], pa.float64()))
+    world.log.append([Append("readings", 0, topic_of(world.log, world.schemas, WIDE).schema_id, wide)])
+
+    def rule(point: str) -> None:
+        if point == "sink.read" and ruling(world).number == 1:
+            if amended:
+                aside.set_aside(world.log, world.lake, READINGS, 0, 1)
+            else:
+                ensure(world.lake, LONGER, topic)
+
+    end = points.watch(rule)
+    try:
+        if amended:
+            done = sink.drain()
+            assert (done.rows, done.dead) == (1, 1)
+        else:
+            with pytest.raises(Fenced):
+                sink.drain()
+    finally:
+        end()
+        sink.close()
+    assert ruling(world).number == 2
+    world.drain(of=READINGS if amended else LONGER)
+    assert ids(world.lake) == ids_of(*((1, 3) if amended else (1, 2, 3)))
+    proven(world.lake, world.log, READINGS if amended else LONGER)
+
+
 def test_a_reader_may_rule_too_and_fences_the_sink(world: World) -> None:
     put(world.log, world.schemas, 0, 1)
     sink, topic = world.sink(), world.log.topic("readings")
@@ -117,8 +153,6 @@ def test_a_reader_may_rule_too_and_fences_the_sink(world: World) -> None:
 
 
 def test_an_optional_field_more_is_no_other_rule(world: World) -> None:
-    from millstream.lake.contract import WIDE
-
     assert Rule.of(WIDE).fingerprint == Rule.of(READINGS).fingerprint != Rule.of(LONGER).fingerprint
 
 

@@ -62,6 +62,14 @@ def test_a_clock_that_runs_ahead_makes_no_other_late(world: World) -> None:
     assert mark is not None and mark < time.time() * 1e6 and [r["n"] for r in rows_in(world.lake.table("readings")) if r["ts"].year == 2099] == [ahead]
 
 
+def test_history_before_1970_has_a_watermark_of_its_own(world: World) -> None:
+    """Its times are negative, and no time is not 0."""
+    at = datetime(1960, 5, 1, tzinfo=UTC)
+    put(world.log, world.schemas, 0, (at - T0) // timedelta(seconds=1))
+    world.drain()
+    assert world.lake.watermark(READINGS) == (at - timedelta(minutes=1) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
 def test_no_watermark_before_the_first_row(world: World) -> None:
     assert world.lake.watermark(READINGS) is None
     put(world.log, world.schemas, 0, 1, bad=[1])

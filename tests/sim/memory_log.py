@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,10 @@ from millstream.declare.errors import Conflict, Damaged, Fenced, NotFound, Recre
 from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET, TIMESTAMP
 from millstream.log.port import Append, Ends, Range, Slice, Topic
 from millstream.log.retention import LAKE, Stretch, removable, same
+
+
+class Slow(Exception):
+    """A read that brings nothing yet."""
 
 
 @dataclass
@@ -29,6 +34,11 @@ class Stored:
     at_us: int
     rows: pa.RecordBatch
     damaged: bool = False
+
+    @cached_property
+    def finished(self) -> pa.RecordBatch:
+        """As a reader sees them: `_event_id`, `_arrived_at` and `_offset` last."""
+        return _finished(self.rows, self, self.start)
 
 
 @dataclass
@@ -43,7 +53,6 @@ class Part:
 class Held:
     """What outlives a process."""
 
-    clock: Callable[[], int]
     topics: dict[str, Topic] = field(default_factory=dict)
     parts: dict[str, list[Part]] = field(default_factory=dict)
     splits: dict[str, list[object]] = field(default_factory=dict)
@@ -55,11 +64,13 @@ class MemoryLog:
     """One process's hold on a log.
 
     Args:
-        clock: Microseconds since 1970, of appends and of retention.
+        clock: This process's, microseconds since 1970, of its appends and of its retention.
+        fault: Called with "append", "appended", "poll" or "retain" where a log may fail; raises what it raises. Past "appended" the records are there.
     """
 
-    def __init__(self, held: Held | None = None, clock: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
-        self.held = held or Held(clock)
+    def __init__(self, held: Held | None = None, clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+                 fault: Callable[[str], None] = lambda point: None) -> None:  # fmt: skip
+        self.held, self.clock, self.fault = held or Held(), clock, fault
 
     # topics
 
@@ -90,8 +101,11 @@ class MemoryLog:
     # records
 
     def append(self, appends: Sequence[Append]) -> list[Range]:
+        self.fault("append")
         with self.held.changed:
-            return self._append(appends)
+            ranges = self._append(appends)
+        self.fault("appended")
+        return ranges
 
     def _append(self, appends: Sequence[Append]) -> list[Range]:
         for append in appends:
@@ -101,7 +115,7 @@ class MemoryLog:
         ranges = []
         for append in (a for a in appends if a.rows.num_rows):
             part = self.held.parts[append.topic][append.partition]
-            batch = Stored(part.high, part.high + append.rows.num_rows, append.schema_id, self.held.clock(), append.rows)
+            batch = Stored(part.high, part.high + append.rows.num_rows, append.schema_id, self.clock(), append.rows)
             part.batches.append(batch)
             part.high = batch.end
             ranges.append(Range(append.topic, append.partition, batch.start, batch.end))
@@ -144,6 +158,7 @@ class MemoryLog:
 
     def retain(self, topic: str, *, before: Mapping[int, int], reader: str = LAKE, uuid: str | None = None) -> None:
         same(topic, self._known(topic).uuid, uuid)
+        self.fault("retain")
         with self.held.changed:
             for partition, part in enumerate(self.held.parts[topic]):
                 if not before:
@@ -156,7 +171,7 @@ class MemoryLog:
             for name, topic in self.held.topics.items():
                 for part in self.held.parts[name]:
                     kept = None if topic.retention is None else topic.retention // timedelta(microseconds=1)
-                    upto = removable((Stretch(b.end, b.at_us) for b in part.batches), part.marks, self.held.clock(), kept)
+                    upto = removable((Stretch(b.end, b.at_us) for b in part.batches), part.marks, self.clock(), kept)
                     if upto is not None:
                         part.batches = [b for b in part.batches if b.end > upto]
                         part.low = max(part.low, upto)
@@ -169,13 +184,15 @@ class MemoryWriter:
         self._log, self._split, self._epoch, self.position = log, split, epoch, position
 
     def commit(self, appends: Sequence[Append], position: str) -> list[Range]:
+        self._log.fault("append")
         with self._log.held.changed:
             row = self._log.held.splits[self._split]
             if row[0] != self._epoch or row[1] != self.position:
                 raise Fenced(f'split "{self._split}" was taken over')
             ranges = self._log._append(appends)
             row[1] = self.position = position
-            return ranges
+        self._log.fault("appended")
+        return ranges
 
     def close(self) -> None: ...
 
@@ -185,6 +202,10 @@ class MemoryReader:
         self._log, self._topic, self._at, self._turn = log, topic, dict(positions), 0
 
     def poll(self, max_rows: int, timeout: timedelta) -> list[Slice]:
+        try:
+            self._log.fault("poll")
+        except Slow:
+            return []
         deadline = time.monotonic() + timeout.total_seconds()
         with self._log.held.changed:
             while not (found := self._fetch(max(1, max_rows))) and (left := deadline - time.monotonic()) > 0:
@@ -209,8 +230,8 @@ class MemoryReader:
                 if batch.damaged:
                     damage.append(Damaged("a damaged batch", partition=partition, start=at, end=batch.end))
                     break
-                rows = batch.rows.slice(at - batch.start, min(left, batch.end - at))
-                found.append(Slice(known.name, partition, at, at + rows.num_rows, batch.schema_id, _finished(rows, batch, at)))
+                rows = batch.finished.slice(at - batch.start, min(left, batch.end - at))
+                found.append(Slice(known.name, partition, at, at + rows.num_rows, batch.schema_id, rows))
                 self._at[partition], left = at + rows.num_rows, left - rows.num_rows
         if damage and not found:
             raise damage[0]
@@ -243,7 +264,6 @@ class MemoryShare:
 
 
 def _finished(rows: pa.RecordBatch, batch: Stored, at: int) -> pa.RecordBatch:
-    """As a reader sees them: `_event_id`, `_arrived_at` and `_offset` last."""
     names = [n for n in rows.schema.names if n not in (EVENT_ID, ARRIVED_AT, OFFSET)]
     columns = [rows.column(n) for n in names]
     stamp = pa.array(np.full(rows.num_rows, batch.at_us)).cast(TIMESTAMP)

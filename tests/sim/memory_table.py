@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import Conflict, Incompatible, NotFound
+from millstream.declare.errors import Conflict, Incompatible, NotFound, Transient
 from millstream.lake import deltalog, lineage, points
 from millstream.lake.parquet import Written, fit, plain_schema
 from millstream.lake.port import Txns
@@ -24,6 +24,8 @@ class Commit:
     schema: pa.Schema
     instead: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Files of earlier commits that were edited -> those in their place."""
+    read: dict[str, pa.RecordBatch] = field(default_factory=dict)
+    """What was read of this version, by its condition."""
 
 
 @dataclass
@@ -33,12 +35,19 @@ class Held:
     name: str
     uuid: str
     commits: list[Commit]
+    late: tuple[int, Commit] | None = None
+    """A commit that a slow disk still has under way, and its version."""
     files: dict[str, pa.RecordBatch] = field(default_factory=dict)
+
+
+class Late(Transient):
+    """The store did not answer in time, and may still do what it was asked."""
 
 
 class MemoryTables:
     """Args:
-    fault: Called with "write", "land" or "landed" where a store may fail; raises what it raises.
+    fault: Called with "write", "torn", "written", "land" or "landed" where a store may fail; raises what it raises. Past "torn" a part of the files
+        is there, past "written" all of them, past "landed" the commit. When "land" raises Late, the commit may come later.
     """
 
     def __init__(self, held: dict[str, Held] | None = None, fault: Callable[[str], None] = lambda point: None) -> None:
@@ -63,8 +72,16 @@ class MemoryTables:
         return table
 
     def cut(self, name: str, version: int) -> None:
-        """A torn tail cut off, as `repair` does: only versions below stay."""
+        """A torn tail cut off, as `repair` does: only versions below stay. Nothing is under way any more: the machines were off."""
         del self.held[name].commits[version:]
+        self.held[name].late = None
+
+    def arrive(self) -> None:
+        """What is under way is there now, unless another commit took its version."""
+        for held in self.held.values():
+            late, held.late = held.late, None
+            if late is not None and late[0] == len(held.commits):
+                held.commits.append(late[1])
 
 
 class MemoryTable:
@@ -76,7 +93,6 @@ class MemoryTable:
     def _stand(self, count: int) -> None:
         self._commits = self._held.commits[:count]
         self.version, self.schema = count - 1, self._commits[-1].schema
-        self._whole: pa.RecordBatch | None = None
         self._txns: dict[str, int] = {}
         for commit in self._commits:
             self._txns.update(commit.txns)
@@ -110,7 +126,10 @@ class MemoryTable:
             return []
         whole = pa.concat_batches(held)
         path = uuid.uuid4().hex
+        self._held.files[path] = whole.slice(0, whole.num_rows // 2)
+        self._tables.fault("torn")
         self._held.files[path] = whole
+        self._tables.fault("written")
         return [Written(path, whole.nbytes, whole.num_rows, "{}", {})]
 
     def land(self, files: Sequence[Written], *, txns: Txns, metadata: Mapping[str, Any]) -> int:
@@ -139,14 +158,19 @@ class MemoryTable:
 
     def _commit(self, files: Sequence[Written], instead: Mapping[str, tuple[str, ...]], txns: Txns, metadata: Mapping[str, Any]) -> int:
         self.check(txns)
-        self._tables.fault("land")
         between = self._held.commits[self.version + 1 :]
         if self._held.commits[: self.version + 1] != self._commits or any(
             txns.keys() & commit.txns.keys() or commit.schema != self.schema or (instead and commit.instead) for commit in between
         ):
             raise Conflict(f'table "{self.name}": another commit came first')
         moved = {app: after for app, (_, after) in txns.items()}
-        self._held.commits.append(Commit(tuple(file.path for file in files), moved, json.loads(json.dumps(metadata)), self.schema, instead))
+        commit = Commit(tuple(file.path for file in files), moved, json.loads(json.dumps(metadata)), self.schema, instead)
+        try:
+            self._tables.fault("land")
+        except Late:
+            self._held.late = len(self._held.commits), commit
+            raise
+        self._held.commits.append(commit)
         self._tables.fault("landed")
         self._stand(len(self._held.commits))
         return self.version
@@ -165,14 +189,21 @@ class MemoryTable:
     def scan(
         self, columns: Sequence[str], bounds: Mapping[str, tuple[Any, Any]] | None = None, where: Any = None, *, skip: Collection[str] = ()
     ) -> Iterator[pa.RecordBatch]:
-        if self._whole is None:
-            files = [fit(self._held.files[path], self.schema) for path in self._paths()]
-            self._whole = pa.concat_batches(files) if files else pa.RecordBatch.from_pylist([], schema=self.schema)
-        batch = self._whole
-        if batch.num_rows and where is not None:
-            batch = batch.filter(where)
+        batch = self._read(where)
         if batch.num_rows:
             yield batch.select(list(columns))
+
+    def _read(self, where: Any) -> pa.RecordBatch:
+        """Kept, since nothing before a commit ever changes."""
+        kept, name = self._commits[-1].read, str(where)
+        if name not in kept:
+            if where is None:
+                files = [fit(self._held.files[path], self.schema) for path in self._paths()]
+                kept[name] = pa.concat_batches(files) if files else pa.RecordBatch.from_pylist([], schema=self.schema)
+            else:
+                whole = self._read(None)
+                kept[name] = whole.filter(where) if whole.num_rows else whole
+        return kept[name]
 
     def ranges(self) -> list[lineage.Range]:
         found = [

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import planted_time
 import pyarrow as pa
 import pytest
 import world
 from memory_log import MemoryLog
 
+from millstream.declare.errors import Conflict, Transient
 from millstream.features import updater
-from millstream.lake import batch, gaps, landing, ruling
+from millstream.lake import batch, gaps, landing, lineage, ruling
 from millstream.lake.batch import Batcher
 from millstream.lake.dead import Quarantine
 from millstream.lake.landing import Landing
+from millstream.lake.sink import Sink
 from millstream.log import retention
 from millstream.log.dedupe import NEVER, Deduper
 
@@ -98,6 +102,44 @@ class Chains(Naive):
 
 class Empty(Naive):
     empty_is_an_id = True
+
+
+class Open(Naive):
+    """The window's edge does not count."""
+
+    def double(self, partition: int, id_: str, at: int) -> bool:
+        return any(id_ == other and abs(at - then) < self.within for other, then in self.kept[partition])
+
+
+class AnyPartition(Naive):
+    """One memory for all partitions, as if their order were one."""
+
+    def double(self, partition: int, id_: str, at: int) -> bool:
+        return any(id_ == other and abs(at - then) <= self.within for kept in self.kept.values() for other, then in kept)
+
+
+def dead_keep(patch: pytest.MonkeyPatch) -> None:
+    """The id of a dead letter makes duplicates."""
+    real = Batcher._take
+
+    def take(self: Batcher, made: Any, judged: Any, *args: Any) -> None:
+        dead = judged.rows.filter(pa.array(~judged.good))
+        if self.deduper and dead.num_rows:
+            self.deduper.keep(made.partition, dead.column("_event_id"), dead.column("_arrived_at").cast(pa.int64()).to_numpy())
+        real(self, made, judged, *args)
+
+    patch.setattr(Batcher, "_take", take)
+
+
+def dead_count(patch: pytest.MonkeyPatch) -> None:
+    """Features count what the table does not have."""
+    real = updater.judge
+
+    def judge(stream: Any, rows: pa.RecordBatch, schema_id: int) -> Any:
+        found = real(stream, rows, schema_id)
+        return replace(found, good=np.full(rows.num_rows, schema_id != 0))
+
+    patch.setattr(updater, "judge", judge)
 
 
 def no_take_over(patch: pytest.MonkeyPatch) -> None:
@@ -230,14 +272,44 @@ def rulings_without_positions(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(room, "moves", moves)
 
 
-def a_clock_of_the_future(patch: pytest.MonkeyPatch) -> None:
-    """The online clock follows arrivals, whatever the wall clock says."""
-    real = updater.Updater.__init__
+def widened_past_a_ruling(patch: pytest.MonkeyPatch) -> None:
+    """Adding a column takes a newer handle, and nobody looks at what was ruled in between."""
 
-    def begin(self: Any, *args: Any, **more: Any) -> None:
-        real(self, *args, **{**more, "wall_us": lambda: NEVER})
+    def widen(self: Sink, extra: Any) -> None:
+        self.table = self.table.add_columns(extra)
+        if self._let_go() or not self.buffer:
+            raise Conflict("another sink landed while a column was added")
 
-    patch.setattr(updater.Updater, "__init__", begin)
+    patch.setattr(Sink, "_widen", widen)
+
+
+def tried_again_as_it_is(patch: pytest.MonkeyPatch) -> None:
+    """After an unknown outcome the batch is committed again, wherever the table stands now."""
+    patch.setattr(Landing, "_let_go", lambda self: 0)
+
+
+def an_updater_without_memory(patch: pytest.MonkeyPatch) -> None:
+    """An updater that takes over knows no earlier ids."""
+    patch.setattr(updater.Updater, "_remember", lambda self, deduper, partition, start: deduper.begin(partition))
+
+
+def an_early_answer(patch: pytest.MonkeyPatch) -> None:
+    """Positions move although the store has refused the events."""
+    real = updater.Updater._apply
+
+    def apply(self: updater.Updater, applies: list[Any]) -> Any:
+        try:
+            return real(self, applies)
+        except Transient:
+            return real(self, [replace(one, events=one.events.slice(0, 0)) for one in applies])
+
+    patch.setattr(updater.Updater, "_apply", apply)
+
+
+def a_gap_unrecorded(patch: pytest.MonkeyPatch) -> None:
+    """Positions move over an accepted gap, and no commit names it."""
+    real = lineage.of
+    patch.setattr(lineage, "of", lambda commit: [one for one in real(commit) if not one.gap])
 
 
 FAULTS: dict[str, Plant] = {
@@ -246,6 +318,10 @@ FAULTS: dict[str, Plant] = {
     "one arrival an id": deduper(OnlyTheLast),
     "duplicates that keep": deduper(Chains),
     "an empty id is an id": deduper(Empty),
+    "the window's edge is outside": deduper(Open),
+    "ids of another partition": deduper(AnyPartition),
+    "dead letters keep their ids": dead_keep,
+    "features count dead letters": dead_count,
     "a successor knows no earlier ids": no_take_over,
     "half a batch is remembered": keeps_half_a_batch,
     "recorded verdicts do not stand": judged_again,
@@ -262,7 +338,12 @@ FAULTS: dict[str, Plant] = {
     "a gap that nobody accepted": unasked,
     "rulings that nobody reads": rulings_unread,
     "rulings that name no partition": rulings_without_positions,
-    "an online clock of the future": a_clock_of_the_future,
+    "a ruling that came while a column was added": widened_past_a_ruling,
+    "an unknown outcome is tried again as it is": tried_again_as_it_is,
+    "an updater that takes over knows no earlier ids": an_updater_without_memory,
+    "a refused update moves the position": an_early_answer,
+    "an accepted gap that no commit names": a_gap_unrecorded,
+    **planted_time.FAULTS,
 }
 
 

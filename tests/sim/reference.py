@@ -1,18 +1,24 @@
-"""What must be where, said as simply as it can be: the rules over lists, one record after the other."""
+"""What must be where, said as simply as it can be: the rules over lists, one record after the other. Times are microseconds since 1970."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+SLOT = 300_000_000
+"""Windows begin at whole slots."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """One record of the log. `arrived` in microseconds; `good`: what `judge` says."""
+    """One record of the log. `good`: what `judge` says."""
 
     id: str | None
     arrived: int
     good: bool
+    happened: int = 0
+    number: int = 0
+    who: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,3 +45,36 @@ def expected(log: Sequence[Record], windows: Sequence[Window], given_up: set[int
             rows.add(offset)
             kept.append(record)
     return rows, dead, doubles
+
+
+def lates(rows: Sequence[Record], lateness: int) -> tuple[list[bool], int | None]:
+    """Which rows of a partition are late, and its newest time: no wall clock, and no time that is later than its arrival."""
+    late: list[bool] = []
+    newest: int | None = None
+    for row in rows:
+        late.append(newest is not None and row.happened < newest - lateness)
+        seen = min(row.happened, row.arrived)
+        newest = seen if newest is None else max(newest, seen)
+    return late, newest
+
+
+def watermark(newest: Iterable[int | None], now: int, lateness: int) -> int | None:
+    there = [at for at in newest if at is not None]
+    return min(max(there), now) - lateness if there else None
+
+
+def may_judge(wall: int, stepped: int, newest: int | None, slack: int) -> bool:
+    """Whether a door's clock can be trusted: it has not been moved far, nor is it far behind the newest append."""
+    return abs(stepped) <= slack and (newest is None or newest - wall <= slack)
+
+
+def too_far(times: Iterable[int | None], wall: int, ahead: int) -> bool:
+    """Whether one of a record's times lies too far ahead of the door's clock."""
+    return any(time is not None and time > wall + ahead for time in times)
+
+
+def counted(rows: Iterable[Record], who: str, at: int, window: int | None) -> tuple[int, int | None, int | None]:
+    """Of the events of a key before a moment: how many, the sum of their numbers, and the last one's."""
+    start = 0 if window is None else at // SLOT * SLOT - window
+    mine = sorted((row.happened, place, row.number) for place, row in enumerate(rows) if row.who == who and max(0, start) <= row.happened < at)
+    return len(mine), sum(number for _, _, number in mine) if mine else None, mine[-1][2] if mine else None

@@ -7,11 +7,12 @@ python tests/sim/simulate.py --first 0 --count 200000 --jobs 2
 from __future__ import annotations
 
 import argparse
+import logging
 import multiprocessing
 import sys
 import time
 
-from world import fails, schedule, shown
+from schedules import fails, schedule, shown
 
 
 def main() -> int:
@@ -21,6 +22,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1_000)
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     given = parser.parse_args()
+    logging.disable(logging.WARNING)  # of features that are filled again, as they should be
     if given.seed is not None:
         steps = schedule(given.seed)
         why = fails(steps)
@@ -32,8 +34,9 @@ def main() -> int:
             if why:
                 bad += 1
                 print(shown(seed, schedule(seed), why), flush=True)
-            if done % 500 == 0 and sys.stderr.isatty():
-                print(f"\r{done} of {given.count}, {bad} bad, {(time.monotonic() - begun) / done * 1e3:.0f} ms each", end="", file=sys.stderr, flush=True)
+            if done % 500 == 0:
+                each = (time.monotonic() - begun) / done * 1e3
+                print(f"{done} of {given.count}, {bad} bad, {each:.0f} ms each", end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
     print(f"{given.count} schedules from seed {given.first}: {bad} bad, {time.monotonic() - begun:.0f} s")
     return bool(bad)
 

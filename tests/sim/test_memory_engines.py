@@ -7,15 +7,19 @@ from pathlib import Path
 
 import pytest
 from memory_log import MemoryLog
+from memory_online import MemoryOnline
+from memory_schemas import MemorySchemas
 from memory_table import MemoryTables
 
 from millstream.engines.local.files import LocalFiles
 from millstream.engines.sqlite.schemas import SqliteSchemas
+from millstream.features.contract import OnlineContract
+from millstream.features.port import OnlineStore
 from millstream.lake.contract import TableContract
 from millstream.lake.lake import Lake
 from millstream.lake.port import Tables
-from millstream.log.contract import SCHEMA, LogContract
-from millstream.log.port import Log
+from millstream.log.contract import SCHEMA, LogContract, SchemasContract
+from millstream.log.port import Log, Schemas
 
 
 class TestMemoryLog(LogContract):
@@ -30,6 +34,26 @@ class TestMemoryLog(LogContract):
     def again(self, log: Log) -> Log:
         assert isinstance(log, MemoryLog)
         return MemoryLog(log.held)
+
+
+class TestMemorySchemas(SchemasContract):
+    @pytest.fixture
+    def schemas(self) -> Schemas:
+        return MemorySchemas()
+
+    def again(self, schemas: Schemas) -> Schemas:
+        assert isinstance(schemas, MemorySchemas)
+        return MemorySchemas(schemas.texts)
+
+
+class TestMemoryOnline(OnlineContract):
+    @pytest.fixture
+    def store(self) -> OnlineStore:
+        return MemoryOnline()
+
+    def again(self, store: OnlineStore) -> OnlineStore:
+        assert isinstance(store, MemoryOnline)
+        return MemoryOnline(store.held)
 
 
 class TestMemoryTable(TableContract):

@@ -9,9 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import reference
+import settled
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from world import PARTITIONS, SECOND, T0, WINDOWS, Died
+from machines import Box
+from things import NAMES, PARTITIONS, SECOND, T0, WINDOWS
+from world import Died
 from world import World as Simulated
 
 from millstream.declare.event import ARRIVED_AT, EVENT_ID, LATE, OFFSET, PARTITION, TIMESTAMP
@@ -87,9 +91,10 @@ class Model:
 class World(Simulated):
     """The simulator's processes, with records that lie too far ahead and a doctor who moves them."""
 
+    left = -1
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.left = -1
         self.sent_to: list[list[Record]] = [[] for _ in range(PARTITIONS)]
         self.moves: list[list[tuple[int, int]]] = [[] for _ in range(PARTITIONS)]
         self.seen = 0
@@ -100,16 +105,16 @@ class World(Simulated):
             raise Died
 
     def append(self, partition: int, records: Sequence[Record]) -> None:
-        for record in records:
-            rows = pa.record_batch({"who": pa.array(["w"]), "n": pa.array([1 if record.good else None], pa.int64()), "ts": pa.array([record.time], TIMESTAMP),
-                                    EVENT_ID: pa.array([record.id], pa.string()), ARRIVED_AT: pa.array([record.arrived], TIMESTAMP)})  # fmt: skip
+        for at, record in enumerate(records, len(self.sent_to[partition])):
+            rows = pa.record_batch({"who": pa.array(NAMES[partition][:1]), "n": pa.array([at if record.good else None], pa.int64()),
+                                    "known": pa.array([None], TIMESTAMP), "ts": pa.array([record.time], TIMESTAMP), EVENT_ID: pa.array([record.id], pa.string()), ARRIVED_AT: pa.array([record.arrived], TIMESTAMP)})  # fmt: skip
             self.log.append([Append("things", partition, self.binding.schema_id if record.good else self.loose, rows)])
         self.sent_to[partition] += records
 
     def drain(self, rows: int) -> None:
         Sink(self.log, self.schemas, self.tables, self.stream, limits=SinkLimits(rows=rows), clock=lambda: 0.0).drain()
 
-    def move(self, left: int = -1) -> None:
+    def repair(self, left: int = -1) -> None:
         """Move what lies too far ahead; killed at the `left`th call of the store."""
         self.left = left
         try:
@@ -139,24 +144,24 @@ class World(Simulated):
     # -- what is there
 
     def check(self) -> None:
-        self.sinks.clear()
-        self.updaters.clear()
+        for box in self.boxes:
+            box.kill()
         report = verify(self.tables, self.log, self.stream)
         assert report.ok, report.words()
         assert report.records == sum(map(len, self.sent_to)) == report.rows + report.dead + report.duplicates
         table = self.tables.table("things")
         ruled = [m["ruling"] for m in table.metadata() if "first" in m.get("ruling", {})]
-        wanted = list[set[int]]()
+        kept = list[list[reference.Record]]()
         for p, records in enumerate(self.sent_to):
             model = Model(records, [(0, WINDOWS[0]), *((r["first"][str(p)], r["within_us"] // SECOND) for r in ruled)], self.moves[p])
             rows = [row for batch in table.scan([PARTITION, OFFSET, LATE]) for row in batch.to_pylist() if row[PARTITION] == p]
             assert [row[OFFSET] for row in rows] == model.all("row"), "in the order of the log, each once"
             assert self.letters(p) == model.all("dead")
             assert ([row[OFFSET] for row in rows if row[LATE]], table.position(time_id(self.binding.topic, p)) or NEVER) == model.late()
-            wanted.append(set(model.all("row")))
+            kept.append([reference.Record(records[at].id, records[at].arrived, True, records[at].time, at, NAMES[p][0]) for at in model.all("row")])
             stood = max((below for below, _ in self.moves[p]), default=0)
             assert not any(records[row[OFFSET]].far for row in rows if row[OFFSET] < stood)
-        self._features(wanted)
+        settled._features(self, Box(self), kept)
 
     def letters(self, partition: int) -> list[int]:
         held = self.tables.table(dead_name("things")).scan([PARTITION, OFFSET]) if self.tables.exists(dead_name("things")) else []
@@ -200,21 +205,21 @@ def test_it_is_as_if_they_had_been_dead_letters_from_the_start(before: Any, kill
     run(world, before)
     for left, sink in kills:
         with suppress(Died):
-            world.move(left)
+            world.repair(left)
         if sink:
             world.sink(0, 2, 2, 0)
             world.drain(3)
             world.update(0, 1, 0)
-    world.move()
+    world.repair()
     run(world, after)
     world.drain(4)
     world.check()
     assert open_bound(world.tables.table("things"), world.binding.topic) is None
-    world.move()
+    world.repair()
     assert look(world.tables.table("things"), world.stream, LATEST) is None
     world.check()
     stands = world.tables.table("things").version
-    world.move()
+    world.repair()
     assert world.tables.table("things").version == stands, "a second one finds nothing"
 
 
@@ -229,7 +234,7 @@ def test_the_model_can_fail() -> None:
     world.append(0, records)
     world.drain(2)
     world.check()
-    world.move()
+    world.repair()
     world.check()
     letters = [row["error"] for batch in world.tables.table(dead_name("things")).scan(["error"]) for row in batch.to_pylist()]
     assert len(letters) == 1 and letters[0].startswith(f'{MOVED}: event time "ts" is 2057-')

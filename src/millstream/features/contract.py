@@ -78,8 +78,10 @@ def filled(of: Definition, rows: pa.RecordBatch) -> tuple[pa.RecordBatchReader, 
     """Tiles and heads of these events, as a fill hands them over."""
     wanted = tile_schema(of)
     tiles = [(key, level, b, *states) for level, found in Lifted(of, rows).tiles() for key, b, *states in found]
-    columns = [pa.array(column, field.type) for column, field in zip(zip(*sorted(tiles), strict=True), wanted, strict=True)]
-    made = [pa.RecordBatch.from_arrays(columns, schema=wanted)] if tiles else []
+    made = []
+    if tiles:
+        columns = [pa.array(column, field.type) for column, field in zip(zip(*sorted(tiles), strict=True), wanted, strict=True)]
+        made.append(pa.RecordBatch.from_arrays(columns, schema=wanted))
     return pa.RecordBatchReader.from_batches(wanted, made), pa.RecordBatchReader.from_batches(schema(of), [rows])
 
 

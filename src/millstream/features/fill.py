@@ -28,6 +28,7 @@ from millstream.features.state import PARTITION_BITS, Part
 from millstream.features.tiles import Tiling, quoted
 from millstream.features.window import SLOT_US, horizon_us, reach
 from millstream.lake import points
+from millstream.lake.port import Tables
 from millstream.lake.positions import topics_of
 from millstream.lake.ruling import Rule, stamp
 from millstream.transform.port import Sql
@@ -71,7 +72,7 @@ def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, sourc
     return rows
 
 
-def current(lake: Lake, store: OnlineStore, definition: Definition, source: Stream[Any] | Table) -> bool:
+def current(lake: Tables, store: OnlineStore, definition: Definition, source: Stream[Any] | Table) -> bool:
     """Whether the generation is filled, and what it counted is what counts now: else it must be filled (again)."""
     applied = store.applied(definition.generation)
     if applied is None or not applied.active:

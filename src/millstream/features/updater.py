@@ -43,8 +43,9 @@ _EXPIRE_S = 60.0
 _LOOK_S = 5.0
 """Between two looks at the stream's table: whether another ruling holds, and how far it is written."""
 _WARM_WAIT = timedelta(milliseconds=200)
-BEYOND_US = UNITS["d"]
-"""A store's clock that is further ahead of the wall clock than this came of a clock that was wrong."""
+BEYOND_US = UNITS["h"]
+"""A store's clock that is further ahead of the wall clock than this came of a clock that was wrong. Half of what a store keeps apart (`online.HEAD_US`):
+further ahead, it takes what happens now for old."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ class Updater:
         folder: For ids that do not fit in memory; None: the system's folder of temporary files.
         clock: Seconds that only grow.
         wall_us: The wall clock, in microseconds since 1970 UTC; the store's clock never passes it.
+        beyond_us: How far the store's clock may be ahead of it, because that was set back.
 
     Attributes:
         forgotten: A definition must be filled again: the store no longer knows it, or another ruling holds than the one it was counted under.
@@ -90,11 +92,11 @@ class Updater:
     def __init__(
         self, log: Log, schemas: Schemas, store: OnlineStore, definitions: Sequence[Definition], stream: Stream[Any], partitions: Sequence[int] | None = None,
         *, lake: Tables | None = None, folder: Path | None = None, max_rows: int = _POLL_ROWS, clock: Callable[[], float] = time.monotonic,
-        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000, beyond_us: int = BEYOND_US,
     ) -> None:  # fmt: skip
         self.log, self.store, self.stream, self.lake = log, store, stream, lake
         self.definitions, self.max_rows, self.clock = list(definitions), max_rows, clock
-        self.wall_us = wall_us
+        self.wall_us, self.beyond_us = wall_us, beyond_us
         self.topic = topic_of(log, schemas, stream).topic
         self.partitions = list(range(self.topic.partitions) if partitions is None else partitions)
         self._stands: dict[str, dict[int, int]] = {}
@@ -210,7 +212,7 @@ class Updater:
                 self._known.add(generation)  # it answers until it is filled again
                 known[generation] = None
         self.forgotten = any(known[generation] is None for generation in self._known)
-        self.beyond = any(applied is not None and applied.clock_us > self.wall_us() + BEYOND_US for applied in known.values())
+        self.beyond = any(applied is not None and applied.clock_us > self.wall_us() + self.beyond_us for applied in known.values())
         self._rulings = {generation: applied.ruling for generation, applied in known.items() if applied is not None}
         active = {generation: dict(applied.offsets) for generation, applied in known.items() if applied is not None and applied.active}
         self._known |= active.keys()

@@ -109,7 +109,9 @@ class Lake:
             return None
         table = self.table(stream.name)
         newest = [at for app, at in table.txns().items() if app.startswith(TIME) and at > NEVER]
-        return min(max([*newest, self._complete(table) or 0]), self._now_us()) - stream.lateness_us if newest else None
+        complete = self._complete(table) if newest else None
+        newest += [] if complete is None else [complete]  # before 1970 times are negative, so none is not 0
+        return min(max(newest), self._now_us()) - stream.lateness_us if newest else None
 
 
 def _named(name: str) -> str:

@@ -10,6 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from millstream.declare.errors import Conflict, Damaged
 from millstream.declare.stream import Stream
 from millstream.lake.batch import Progress
@@ -171,15 +173,19 @@ class Sink(Landing):
     def _commit(self) -> Progress:
         extra = self.batcher.extra(self.buffer, self.table)
         if extra:
-            self.table = self.table.add_columns(extra)
-            reach("sink.schema")
-            if self._let_go() or not self.buffer:
-                raise Conflict("another sink landed while a column was added")
+            self._widen(extra)
         batches = {p: self.batcher.batch(p, pieces[0].start, pieces, self.table) for p, pieces in sorted(self.buffer.items())}
         self.batcher.quarantine(batches)
         landed = self._append(batches)
         self._clear()
         return landed
+
+    def _widen(self, extra: Sequence[pa.Field]) -> None:
+        """Add columns to the table. The handle is a newer one then: what has come in between, a ruling too, must be seen before it is committed from."""
+        self.table = self.table.add_columns(extra)
+        reach("sink.schema")
+        if self._agree() + self._let_go() or not self.buffer:
+            raise Conflict("another sink or a ruling came while a column was added")
 
     def _clear(self) -> None:
         self.buffer.clear()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from millstream.serve.live import Behind
 
 log = logging.getLogger("millstream.serve")
+NEVER = 1 << 62
 PAUSE_S = 0.5
+CORRECT_S = 3600.0
+"""Between two fills because of the clock: two machines whose clocks differ would take turns for ever."""
 
 
 @dataclass
@@ -39,10 +43,13 @@ class Updates:
 
     Args:
         run: False when another process runs the updaters; then nothing is filled or moved here, only looked at.
+        wall_us: The wall clock, in microseconds since 1970 UTC; the store's clock never passes it.
+        clock: Seconds that only grow.
     """
 
-    def __init__(self, behind: Behind, *, run: bool = True) -> None:
-        self._behind, self._run = behind, run
+    def __init__(self, behind: Behind, *, run: bool = True, wall_us: Callable[[], int] = wall_us, clock: Callable[[], float] = time.monotonic) -> None:
+        self._behind, self._run, self._wall_us, self._clock = behind, run, wall_us, clock
+        self._corrected: dict[str, float] = {}  # generation -> when it was filled again because of its clock
         self._doors = behind.doors or Doors(behind.log)
         self._wanted: dict[str, Definition] = {}
         self._workers: dict[str, _Worker] = {}
@@ -81,7 +88,7 @@ class Updates:
         if isinstance(source, Stream):
             topic_of(self._behind.log, self._behind.schemas, source)
         log.info("filling features %s from the lake", definition.name)
-        fill(self._behind.sql, self._behind.lake, self._behind.store, definition, source)
+        fill(self._behind.sql, self._behind.lake, self._behind.store, definition, source, wall_us=self._wall_us)
         self._known.pop(definition.generation, None)
 
     def refresh(self) -> None:
@@ -124,7 +131,8 @@ class Updates:
                 self._fill_beyond(stream, definitions)
                 self.ready(definitions)
                 with closing(Updater(behind.log, behind.schemas, behind.store, definitions, behind.streams[stream],
-                                     lake=behind.lake, folder=behind.scratch)) as updater:  # fmt: skip
+                                     lake=behind.lake, folder=behind.scratch, wall_us=self._wall_us,
+                                     beyond_us=self._beyond_us(definitions))) as updater:  # fmt: skip
                     if not gap:  # which the first step would come to again
                         worker.trouble = ""
                     try:
@@ -162,10 +170,9 @@ class Updates:
         Raises:
             ClockWrong: It may be this machine's clock that is wrong.
         """
-        from millstream.features.updater import BEYOND_US
-
+        limit = self._wall_us() + self._beyond_us(definitions)
         stands = {d.generation: self._behind.store.applied(d.generation) for d in definitions}
-        far = [d for d in definitions if (at := stands[d.generation]) is not None and at.clock_us > wall_us() + BEYOND_US]
+        far = [d for d in definitions if (at := stands[d.generation]) is not None and at.clock_us > limit]
         if not far:
             return
         door = self._doors.of(self._behind.streams[stream])
@@ -174,6 +181,14 @@ class Updates:
         for definition in far:
             log.warning("the features %s are filled again: their clock is ahead of the wall clock", definition.name)
             self._fill(definition)
+            self._corrected[definition.generation] = self._clock()
+
+    def _beyond_us(self, definitions: list[Definition]) -> int:
+        """How far the clock of these may be ahead of the wall clock."""
+        from millstream.features.updater import BEYOND_US
+
+        lately = self._clock() - CORRECT_S
+        return NEVER if any(self._corrected.get(d.generation, lately) > lately for d in definitions) else BEYOND_US
 
     def _halt(self, worker: _Worker | None) -> None:
         if worker is not None:
