@@ -288,19 +288,21 @@ def test_a_fill_over_an_arrival_of_2062_keeps_what_windows_reach(world: World) -
     assert world.differences(d) == []
 
 
-def test_a_generation_whose_clock_is_far_ahead_of_the_wall_clock_is_filled_again(world: World) -> None:
-    """The wall clock had jumped to 2062 while an updater ran, and is right again."""
+@pytest.mark.parametrize("ahead", [None, 20 * HOUR, 70 * MINUTE])
+def test_a_generation_whose_clock_is_far_ahead_of_the_wall_clock_is_filled_again(world: World, ahead: int | None) -> None:
+    """The wall clock had jumped to 2062 (or by some hours) while an updater ran, and is right again. Until then it took what happened now for old."""
     world.now = time.time_ns() // 1000 - 600_000_000
+    far = IN_2062 if ahead is None else time.time_ns() // 1000 + ahead
     d = one()
     world.send(30)
-    in_the_log(world, IN_2062, world.now, "far")
-    updater = world.updater(d, wall_us=lambda: IN_2062)
+    in_the_log(world, far, world.now, "far")
+    updater = world.updater(d, wall_us=lambda: far)
     updater.drain()
     updater.close()
     world.send(30)
     world.land()
-    assert world.store.applied(d.generation).clock_us == IN_2062  # type: ignore[union-attr]
-    assert world.updater(d).beyond
+    assert world.store.applied(d.generation).clock_us == far  # type: ignore[union-attr]
+    assert world.updater(d).beyond and not world.updater(d, beyond_us=1 << 62).beyond
     updates = Updates(
         SimpleNamespace(
             log=world.log,
@@ -316,7 +318,7 @@ def test_a_generation_whose_clock_is_far_ahead_of_the_wall_clock_is_filled_again
     updates.want(d)
     updates.refresh()
     ends = {p: end.high for p, end in world.log.ends("readings").items() if end.high}
-    while (found := world.store.applied(d.generation)) is None or found.clock_us >= IN_2062 or dict(found.offsets) != ends:
+    while (found := world.store.applied(d.generation)) is None or found.clock_us >= far or dict(found.offsets) != ends:
         threading.Event().wait(0.01)
     assert updates.problems() == []
     updates.close()
