@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from oracle import HOUR, PAYLOAD, naive, same, spine
+from oracle import HOUR, MINUTE, PAYLOAD, naive, same, spine
 from updater_world import World, across_restarts, one
 
 from millstream.declare.errors import Busy, Recreated, Truncated
