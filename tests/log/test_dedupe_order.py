@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -191,7 +192,40 @@ def test_many_ids(doubled: int) -> None:
 def test_the_filter_lets_few_pass() -> None:
     rng = np.random.default_rng(1)
     first, second = np.sort(rng.integers(0, 2**64, 100_000, np.uint64)), rng.integers(0, 2**64, 100_000, np.uint64)
-    bloom = kept._bloom(first, second)
-    assert kept._may(bloom, first, second).all()
+    bloom, arrived = kept._bloom(first, second), np.zeros(100_000, np.int64)
+    assert len(kept._Wanted(first, second, arrived, 0).may(bloom)) == 100_000
     others = rng.integers(0, 2**64, (2, 100_000), np.uint64)
-    assert kept._may(bloom, others[0], others[1]).mean() < 0.03
+    assert len(kept._Wanted(others[0], others[1], arrived, 0).may(bloom)) < 3_000
+
+
+@pytest.mark.parametrize("hashes", ["even", "few", "crowded", "ends", "one"])
+def test_places_in_a_file_are_those_of_a_bisection(hashes: str) -> None:
+    rng = np.random.default_rng(2)
+    column = {
+        "even": lambda: rng.integers(0, 2**64, 50_000, np.uint64),
+        "few": lambda: rng.choice(rng.integers(0, 2**64, 3, np.uint64), 5_000),
+        "crowded": lambda: np.concatenate([rng.integers(2**63, 2**63 + 10**6, 5_000, np.uint64), rng.integers(0, 2**64, 5_000, np.uint64)]),
+        "ends": lambda: np.array([0, 0, 1, 2**64 - 2, 2**64 - 1, 2**64 - 1], np.uint64),
+        "one": lambda: np.array([7], np.uint64),
+    }[hashes]()
+    column = np.sort(column)
+    ids = np.sort(np.concatenate([column, column[column > 0] - np.uint64(1), rng.integers(0, 2**64, 5_000, np.uint64), np.array([0, 2**64 - 1], np.uint64)]))
+    assert (kept._places(column, ids) == np.searchsorted(column, ids)).all()
+
+
+def test_files_are_joined_in_little_memory_and_hold_what_was_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "_PIECE", 100)
+    rng, held, wanted = np.random.default_rng(3), kept.KeptIds(), list[np.ndarray[Any, Any]]()
+    for turn in range(3 * kept.FANOUT):
+        first, second = rng.integers(0, 2**64, 700, np.uint64), rng.integers(0, 2**64, 700, np.uint64)
+        arrived = np.arange(turn * 700, turn * 700 + 700)
+        held.add(first, second, arrived)
+        wanted.append(np.stack([first, second, arrived.astype(np.uint64)]))
+        held.drop(turn * 700 - 4_000)
+        held.spill()
+    assert len(held._files) < kept.FANOUT and len(held) < 12_000
+    whole = np.concatenate(wanted, axis=1)
+    order = np.argsort(whole[0])
+    found = held.look(whole[0][order], whole[1][order], whole[2][order].astype(np.int64), 0)
+    assert found[whole[2][order] >= np.uint64(3 * kept.FANOUT * 700 - 4_700)].all()
+    assert not held.look(whole[0][order], whole[1][order] + np.uint64(1), whole[2][order].astype(np.int64), 0).any()

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import mmap
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,8 +31,11 @@ IN_MEMORY = 6
 """Runs in memory before they become one."""
 FANOUT = 8
 """Runs in files of about one size before they become one."""
-LARGEST_IDS = 8_000_000
+LARGEST_IDS = 32_000_000
+"""A file that is larger is not joined with others: it goes as a whole when all its ids are too old."""
 _LOOKS = 256
+_NEAR = 256
+"""How far an id may lie from where the hashes around it say."""
 _BITS_AN_ID = 10
 _PIECE = 1 << 20
 
@@ -106,9 +109,10 @@ class KeptIds:
         """Which of these ids were kept with an arrival no further than `within` from theirs. Sorted by `first`, it is one pass a run."""
         found = np.zeros(len(first), np.bool_)
         low, high = int(arrived.min()) - within, int(arrived.max()) + within
+        wanted = _Wanted(first, second, arrived, within)
         for run in (*self._memory, *self._files):
             if run.low <= high and run.high >= low:
-                _look(run, first, second, arrived, within, found)
+                _look(run, wanted, found)
         self._looks += 1
         if self._looks % _LOOKS == 0:  # pages that were touched stay the system's, and stop counting as ours
             for run in self._files:
@@ -124,10 +128,10 @@ class KeptIds:
 
     def spill(self) -> None:
         """What is in memory goes to a file."""
-        whole = self._joined(self._memory)
-        self._memory = []
+        runs, self._memory = self._memory, []
+        whole = _filed(runs, self._below, self._folder)
         if whole is not None:
-            self._files.append(_filed(whole, self._folder))
+            self._files.append(whole)
             self._compact()
 
     def drop(self, below: int) -> None:
@@ -147,8 +151,8 @@ class KeptIds:
             whole = sum(len(run) for run in last)
             if whole > LARGEST_IDS or max(len(run) for run in last) > FANOUT * max(1, min(len(run) for run in last)):
                 return
-            joined = self._joined(last)
-            self._files[-FANOUT:] = [] if joined is None else [_filed(joined, self._folder)]
+            joined = _filed(last, self._below, self._folder)
+            self._files[-FANOUT:] = [] if joined is None else [joined]
 
     def _joined(self, runs: Sequence[Run]) -> Run | None:
         """The runs as one in memory, without what was forgotten; None when that is all."""
@@ -168,14 +172,27 @@ class KeptIds:
         return [run for run in ([largest] if apart else []) + [joined] if run is not None]
 
 
-def _look(run: Run, first: U64, second: U64, arrived: Ints, within: int, found: Bools) -> None:
+class _Wanted:
+    """What a batch asks each run for; what a filter needs of it is worked out once."""
+
+    def __init__(self, first: U64, second: U64, arrived: Ints, within: int) -> None:
+        self.first, self.second, self.arrived, self.within = first, second, arrived, within
+        self.high, self.mask = first >> np.uint64(32), _mask(second)
+
+    def may(self, bloom: U64) -> Ints:
+        """Places of those that the filter does not exclude."""
+        words = (self.high * np.uint64(len(bloom))) >> np.uint64(32)
+        return np.flatnonzero((bloom[words] & self.mask) == self.mask)
+
+
+def _look(run: Run, wanted: _Wanted, found: Bools) -> None:
     """Mark in `found` the ids that this run holds near their arrival."""
-    at = np.flatnonzero(~found)
-    if run.bloom is not None:
-        at = at[_may(run.bloom, first[at], second[at])]
+    first, second, arrived, within = wanted.first, wanted.second, wanted.arrived, wanted.within
+    at = np.flatnonzero(~found) if run.bloom is None else wanted.may(run.bloom)
+    at = at if run.bloom is None else at[~found[at]]
     if not len(at):
         return
-    left = np.searchsorted(run.first, first[at], side="left")
+    left = np.searchsorted(run.first, first[at], side="left") if run.bloom is None else _places(run.first, first[at])
     hit = run.first[np.minimum(left, len(run) - 1)] == first[at]
     at, left = at[hit], left[hit]
     if not len(at):
@@ -190,6 +207,25 @@ def _look(run: Run, first: U64, second: U64, arrived: Ints, within: int, found: 
     if len(at):
         right = np.searchsorted(run.first, first[at], side="right")
         found[at] = _among(run, left, right, second[at], arrived[at], within)
+
+
+def _places(column: U64, ids: U64) -> Ints:
+    """As `np.searchsorted(column, ids)`, in a file, of whose pages a bisection would touch one a step: hashes lie evenly, so where one lies can be told
+    from its value, and better from the value found there (interpolation search, twice). What lies elsewhere is searched for as usual.
+    """
+    size = len(column)
+    guess = ((ids >> np.uint64(32)) * np.uint64(size) >> np.uint64(32)).astype(np.int64)
+    off = (ids.astype(np.float64) - column[guess].astype(np.float64)) * (size / 2.0**64)
+    guess += off.astype(np.int64)
+    low, high = np.clip(guess - _NEAR, 0, size), np.clip(guess + _NEAR, 0, size)
+    elsewhere = ((low > 0) & (column[np.maximum(low - 1, 0)] >= ids)) | ((high < size) & (column[np.minimum(high, size - 1)] < ids))
+    while (open_ := low < high).any():
+        middle = (low + high) // 2
+        below = column[np.minimum(middle, size - 1)] < ids
+        low, high = np.where(open_ & below, middle + 1, low), np.where(open_ & ~below, middle, high)
+    if elsewhere.any():
+        low[elsewhere] = np.searchsorted(column, ids[elsewhere])
+    return low
 
 
 def _among(run: Run, left: Ints, right: Ints, second: U64, arrived: Ints, within: int) -> Bools:
@@ -218,12 +254,6 @@ def _mask(second: U64) -> U64:
     return mask
 
 
-def _may(bloom: U64, first: U64, second: U64) -> Bools:
-    mask = _mask(second)
-    may: Bools = (bloom[_words(first, len(bloom))] & mask) == mask
-    return may
-
-
 def _bloom(first: U64, second: U64) -> U64:
     count = max(1, len(first) * _BITS_AN_ID // 64)
     bloom = np.zeros(count, np.uint64)
@@ -234,20 +264,40 @@ def _bloom(first: U64, second: U64) -> U64:
     return bloom
 
 
-def _filed(run: Run, folder: Path | None) -> Run:
-    """The run in a file without a name."""
+def _filed(runs: Sequence[Run], below: int, folder: Path | None) -> Run | None:
+    """The runs as one in a file without a name, without ids that arrived before `below`; None when that is all.
+
+    It is made a stretch of hashes at a time, so that it takes little memory.
+    """
+    room = sum(map(len, runs))
+    if not room:
+        return None
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
+    size, low, high = 0, 1 << 62, -(1 << 62)
     with tempfile.TemporaryFile(prefix="millstream-ids-", dir=folder) as file:
-        for column in (run.first, run.second, run.arrived):
-            _write(file, column)
+        file.truncate(ID_BYTES * room)
+        for run in _stretches(runs, below, room):
+            for place, column in enumerate((run.first, run.second, run.arrived)):
+                file.seek((place * room + size) * 8)
+                file.write(column.tobytes())
+            size, low, high = size + len(run), min(low, run.low), max(high, run.high)
+        if not size:
+            return None
         file.flush()
         held = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # the map keeps the file when it is closed
-    size = len(run) * 8
-    first, second = (np.frombuffer(held, np.uint64, len(run), at * size) for at in (0, 1))
-    return Run(first, second, np.frombuffer(held, np.int64, len(run), 2 * size), run.low, run.high, _bloom(run.first, run.second), held)
+    first, second = (np.frombuffer(held, np.uint64, size, place * room * 8) for place in (0, 1))
+    return Run(first, second, np.frombuffer(held, np.int64, size, 2 * room * 8), low, high, _bloom(first, second), held)
 
 
-def _write(file: BinaryIO | Any, column: npt.NDArray[Any]) -> None:
-    for at in range(0, len(column), _PIECE):
-        file.write(np.ascontiguousarray(column[at : at + _PIECE]).tobytes())
+def _stretches(runs: Sequence[Run], below: int, room: int) -> Iterator[Run]:
+    """What the runs hold, in order, in pieces of about `_PIECE` ids."""
+    pieces = -(-room // _PIECE)
+    edges = np.array([(piece << 64) // pieces for piece in range(1, pieces)], np.uint64)
+    bounds = [np.concatenate([[0], np.searchsorted(run.first, edges), [len(run)]]) for run in runs]
+    for piece in range(pieces):
+        parts = [(run, slice(at[piece], at[piece + 1])) for run, at in zip(runs, bounds, strict=True)]
+        first, second, arrived = (np.concatenate([getattr(run, name)[part] for run, part in parts]) for name in ("first", "second", "arrived"))
+        held = arrived >= below
+        if held.any():
+            yield run_of(first[held], second[held], arrived[held])
