@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from millstream.app import parts
+from millstream.app import parts, trouble
 from millstream.declare.errors import Corrupt, Transient
 
 
@@ -116,3 +116,24 @@ def test_sinks_that_wait_for_a_repair_can_be_stopped(torn: Torn) -> None:
     torn.after_a_while = stop.set  # type: ignore[method-assign]
     parts.mend(torn.ws, stop)
     assert torn.cuts == 0 and torn.asked == 3
+
+
+class Panic(BaseException):
+    """As pyo3's, which is no Exception."""
+
+
+def test_a_stream_that_fails_is_tried_again_whatever_was_raised(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A read-only lake names another new file each time: that is one error, told once."""
+    monkeypatch.setattr(trouble, "FIRST_S", 0.0)
+    monkeypatch.setattr(trouble, "TERMINAL_S", 0.0)
+    raised: list[BaseException] = [Panic("out of descriptors"), *(Transient(f"/lake/t/1733{n}-ab{n}f.parquet is read-only") for n in range(4))]
+    kept: list[Any] = []
+
+    def work() -> None:
+        if raised:
+            raise raised.pop(0)
+
+    trouble.alone(SimpleNamespace(put=lambda *what: kept.append(what)), "orders", work, threading.Event())  # type: ignore[arg-type]
+    assert not raised and len(kept) == 5
+    said = [record.message for record in caplog.records]
+    assert len(said) == 2 and "Panic: out of descriptors" in said[0] and "is read-only" in said[1]

@@ -378,6 +378,20 @@ def test_a_full_or_busy_log(tmp_path: Path) -> None:
     served.close()
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "word"),
+    [(OSError(28, "No space left on device"), 429, "no space left"), (OSError(24, "Too many open files"), 503, "ulimit -n"), (OSError(27, "File too large"), 429, "ulimit -f"),
+     (OSError(30, "Read-only file system"), 500, "read-only"), (OSError(5, "Input/output error"), 500, "check the disk")],
+)  # fmt: skip
+def test_what_a_disk_refuses_is_a_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture, error: OSError, status: int, word: str) -> None:
+    served = Served(tmp_path)
+    served.log.errors = [error]
+    found, told = served.post([sold(1)])
+    assert found == status and word in told["error"]["message"], told
+    assert "Traceback" not in caplog.text and not any(record.exc_info for record in caplog.records)
+    served.close()
+
+
 def test_close_flushes_and_then_refuses(tmp_path: Path) -> None:
     served = Served(tmp_path)
 

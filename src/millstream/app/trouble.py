@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,8 @@ from millstream.declare.port import State
 
 log = logging.getLogger("millstream")
 KIND = "sink"
+_UNLIKE = re.compile(r"[0-9a-f-]*\d[0-9a-f-]*")
+"""What differs from try to try in the same error: names of files, numbers."""
 FIRST_S, MOST_S, TERMINAL_S = 0.5, 30.0, 10.0
 """Pauses between tries: they double from the first to the most; what a person must decide about is tried again at one pace."""
 
@@ -23,12 +26,12 @@ def alone(state: State, stream: str, work: Callable[[], None], stop: threading.E
         try:
             work()
             return
-        except Exception as error:
+        except BaseException as error:  # a panic of a library in Rust is no Exception, and must not end the thread in silence
             waits = pause if isinstance(error, Transient | OSError) else TERMINAL_S
             text = str(error) if isinstance(error, MillstreamError) else f"{type(error).__name__}: {error}"
-            if text != said:
+            if _UNLIKE.sub("", text) != said:
                 log.error("the sink of %s: %s; its next try is in %.1f s", stream, text, waits, exc_info=not isinstance(error, MillstreamError | OSError))
-            said = text
+            said = _UNLIKE.sub("", text)
             _keep(state, stream, text, waits)
             if isinstance(error, Fenced):  # it would only take the stream back
                 log.error("the sink of %s stops", stream)

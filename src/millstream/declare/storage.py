@@ -1,4 +1,4 @@
-"""What a disk refuses, as one of our errors: full, read-only, not yours, failing.
+"""What a disk refuses, as one of our errors: full, read-only, not yours, failing, too many open files.
 
 Libraries below us (Arrow, delta-rs, DuckDB, SQLAlchemy) wrap the system's error and often drop its number, so the text is read too.
 """
@@ -10,15 +10,17 @@ import os
 import re
 from pathlib import Path
 
-from millstream.declare.errors import ConfigError, Full, MillstreamError
+from millstream.declare.errors import ConfigError, Full, MillstreamError, Transient
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+TOO_MANY = frozenset({errno.EMFILE, errno.ENFILE})
 _BY_TEXT = {
     "no space left": errno.ENOSPC,
     "disk quota exceeded": errno.EDQUOT,
     "database or disk is full": errno.ENOSPC,
     "read-only file system": errno.EROFS,
+    "too many open files": errno.EMFILE,
     "attempt to write a readonly database": errno.EROFS,
 }
 _OS_ERROR = re.compile(r"(?:os error |errno )(\d+)")
@@ -34,7 +36,7 @@ def number_of(error: BaseException) -> int | None:
     >>> number_of(RuntimeError("403: permission denied")) is None  # nobody's disk
     True
     """
-    known = FULL | REFUSED | {errno.EIO}
+    known = FULL | REFUSED | TOO_MANY | {errno.EIO}
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno if error.errno in known else None
     if isinstance(error, (ValueError, TypeError, LookupError)):  # these speak of what a person wrote
@@ -62,6 +64,8 @@ def refused(error: BaseException, path: str | Path | None, what: str) -> Millstr
         return Full(f"{place}: the file would exceed the size limit of this process while trying to {what}; raise it (ulimit -f), then try again")
     if number in FULL:
         return Full(f"{place}: no space left on its disk while trying to {what}; free some space (df -h shows how much there is), then try again")
+    if number in TOO_MANY:
+        return Transient(f"{place}: too many files are open while trying to {what}; raise the limit (ulimit -n), or stop what else holds files open")
     if number == errno.EROFS:
         return ConfigError(f"{place} is on a read-only file system, so millstream cannot {what}; remount it for writing, or work on a copy of the project")
     if number in REFUSED:

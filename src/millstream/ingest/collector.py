@@ -34,6 +34,7 @@ import msgspec
 
 from millstream.declare.duration import spell
 from millstream.declare.errors import ClockWrong, Full, MillstreamError, Transient
+from millstream.declare.storage import refused
 from millstream.declare.stream import Stream
 from millstream.ingest.append import Appender, Ticket
 from millstream.ingest.doors import DoorClock, Doors, moment, quietly
@@ -284,7 +285,9 @@ def _refusal(error: Exception) -> Refused:
         return Refused(503, "clock", str(error), "send the same request again once the server's clock is right", retry_after_s=30)
     if isinstance(error, Transient):
         return Refused(503, "unavailable", str(error), "send the same request again", retry_after_s=1)
-    log.error("the collector could not answer", exc_info=error)
+    if isinstance(error, OSError) and (known := refused(error, None, "append events")) is not None:
+        return _refusal(known)
+    log.error("the collector could not answer: %s", error, exc_info=None if isinstance(error, MillstreamError) else error)
     if isinstance(error, MillstreamError):
         return Refused(500, "log", str(error), "mend what is named; nothing of this request is known to be durable")
     return Refused(500, "internal", f"{type(error).__name__} while answering", "the server's log has the traceback")

@@ -27,7 +27,7 @@ import pyarrow.types as is_
 from millstream.log.hashing import U64
 from millstream.log.kept import FILTER_BYTES, ID_BYTES, KeptIds
 
-MEMORY_BYTES = 64 << 20
+MEMORY_BYTES = 32 << 20
 """Of ids that are held in memory, over all partitions, before they go to files."""
 EVER, NEVER = -(1 << 62), 1 << 62
 """Arrivals before and after all others."""

@@ -29,9 +29,9 @@ ID_BYTES = 24
 FILTER_BYTES = 1.25
 IN_MEMORY = 6
 """Runs in memory before they become one."""
-FANOUT = 8
+FANOUT = 5
 """Runs in files of about one size before they become one."""
-LARGEST_IDS = 32_000_000
+LARGEST_IDS = 40_000_000
 """A file that is larger is not joined with others: it goes as a whole when all its ids are too old."""
 _LOOKS = 256
 _NEAR = 256

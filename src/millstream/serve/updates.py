@@ -148,7 +148,7 @@ class Updates:
                 log.error("the feature updater of %s stops: %s", stream, error)
                 worker.trouble = str(error)
                 worker.stop.wait()
-            except Exception as error:
+            except BaseException as error:  # a panic of a library in Rust is no Exception, and must not end the thread in silence
                 if said != str(error):
                     log.warning("the feature updater of %s begins again: %s", stream, error, exc_info=not isinstance(error, MillstreamError))
                 worker.trouble = said = str(error)

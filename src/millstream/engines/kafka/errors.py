@@ -78,7 +78,7 @@ def told(error: KafkaException | KafkaError, what: str) -> MillstreamError:
     if code in _CONFIGURED:
         return ConfigError(said)
     if code in _PASSED:
-        return Truncated(f"{said}; records are gone, going on needs to be said (--accept-loss)")
+        return Truncated(f"{said}; to continue without records that are gone:  millstream ingest --accept-loss STREAM")
     if code in _NO_ROOM:
         return Full(said)
     if code in _DAMAGED:

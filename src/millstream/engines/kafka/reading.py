@@ -149,7 +149,7 @@ class KafkaReader:
             self.seek(partition, self._at[partition])
         elif partition in self._at:
             raise Truncated(f'topic "{self._topic.name}", partition {partition}: offset {at} is asked for, and the log holds [{end.low}, {end.high}); '
-                            "records are gone, going on needs to be said (--accept-loss)")  # fmt: skip
+                            f"to continue without records that are gone:  millstream ingest --accept-loss {self._topic.name}")  # fmt: skip
 
     # what is true of the topic
 

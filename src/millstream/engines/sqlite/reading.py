@@ -113,7 +113,8 @@ class SqliteReader:
     def _check(self, partition: int, low: int, high: int) -> None:
         at = self._at[partition]
         if not low <= at <= high:
-            raise Truncated(f'topic "{self._topic.name}", partition {partition}: offset {at} is asked for, and the log holds [{low}, {high}); records are gone, going on needs to be said (--accept-loss)')  # fmt: skip
+            raise Truncated(f'topic "{self._topic.name}", partition {partition}: offset {at} is asked for, and the log holds [{low}, {high}); '
+                            f"to continue without records that are gone:  millstream ingest --accept-loss {self._topic.name}")  # fmt: skip
 
     def _slice(self, batches: list[_Stored]) -> tuple[Slice | None, Damaged | None]:
         """The batches as one slice, up to the first that is damaged; and the damage."""
