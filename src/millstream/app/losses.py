@@ -47,7 +47,7 @@ def set_aside(ws: Workspace, name: str, record: str) -> None:
         NotFound: No such stream or record.
     """
     partition, colon, offset = record.partition(":")
-    if not (colon and partition.isdigit() and offset.isdigit()):
+    if not (colon and record.isascii() and partition.isdecimal() and offset.isdecimal()):
         raise UsageError(f'"{record}" names no record; write PARTITION:OFFSET, e.g. 0:1234')
     aside.set_aside(ws.log, ws.lake, _stream(ws, name), int(partition), int(offset))
 
