@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from millstream.app import trouble
 from millstream.declare.errors import Conflict, NotFound, UsageError
 from millstream.lake import aside, gaps
 from millstream.lake.gaps import Gap
@@ -33,6 +34,7 @@ def _accept(ws: Workspace, stream: Stream[Any]) -> Sequence[Gap]:
         try:
             if found:
                 gaps.accept(ws.log, ws.lake, stream, found)
+                trouble.clear(ws.state, stream.name)
             return found
         except Conflict:  # a sink of another partition committed
             continue

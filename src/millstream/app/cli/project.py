@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from millstream.app.cli.context import Context, as_json, pass_context
-from millstream.declare.errors import MillstreamError
+from millstream.declare.errors import MillstreamError, NotFound, UsageError
 
 
 @click.command()
@@ -93,14 +93,25 @@ def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> 
 @click.option(
     "--mend", is_flag=True, help="Fix what can be fixed: cut torn tails off (the log fills them again), move rows that lie too far ahead to the dead letters."
 )
+@click.option(
+    "--accept-loss",
+    "losses",
+    multiple=True,
+    metavar="STREAM",
+    help="With --mend: cut the table of STREAM also where the log no longer holds the records that go; they are printed and recorded.",
+)
 @click.option("--release", metavar="STREAM", help="The newest append to STREAM was stamped by a wrong clock: let its doors take records again.")
 @pass_context
-def doctor(context: Context, as_json: bool, mend: bool, release: str | None) -> None:
-    """Look at the environment, the engines, the lake's tails, and rows whose times lie too far ahead."""
+def doctor(context: Context, as_json: bool, mend: bool, losses: tuple[str, ...], release: str | None) -> None:
+    """Look at the environment, the engines, the lake's tails, rows whose times lie too far ahead, and streams that cannot go on."""
     from millstream.app import doctor as doctors
 
+    if losses and not mend:
+        raise UsageError("--accept-loss goes with --mend; records that left the log are given up by  millstream ingest --accept-loss STREAM")
+    if unknown := [name for name in losses if name not in context.workspace.all_streams()]:
+        raise NotFound(f'no stream "{unknown[0]}"; there are {", ".join(context.workspace.all_streams())}')
     released = [] if release is None else [doctors.release(context.workspace, release)]
-    findings = [*released, *doctors.examine(context.workspace, mend=mend)]
+    findings = [*released, *doctors.examine(context.workspace, mend=mend, losses=losses)]
     if as_json:
         context.json([vars(f) for f in findings])
     else:
