@@ -207,6 +207,11 @@ def fit(model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], para
     y = targets(parts[part], labels)
     if said.shape != y.shape:
         raise WorkFailed(f"{place}: its predictions have shape {said.shape} where the labels have {y.shape}; return a model of {len(labels)} output(s)")
+    odd = ~np.isfinite(said.reshape(len(said), -1)).all(axis=1)
+    if odd.any():
+        row = int(np.argmax(odd))
+        raise WorkFailed(f"{place}: {int(odd.sum()):,} of its {len(said):,} predictions for the {part} rows are NaN or infinite, the first {said[row]} for {ROW} "
+                         f"{parts[part][ROW][row].as_py()}; such a model is not kept: fill missing values, or return a model that can do without them")  # fmt: skip
     return Fitted(made, answering, encoder, part, parts[part], X, y, said, params, "probability" if answering.probability else "predict", warned)
 
 
