@@ -104,9 +104,11 @@ def r2(y: Floats, p: Floats) -> float:
     y, p = y / unit, p / unit
     away = y - np.mean(y)
     away -= np.mean(away)  # what the mean lost by being rounded
-    if float(np.max(np.abs(away))) <= _ALIKE * float(np.max(np.abs(y))):
+    spread = float(np.max(np.abs(away)))
+    if spread <= _ALIKE * float(np.max(np.abs(y))):
         return math.nan
-    return 1.0 - float(np.sum((y - p) ** 2)) / float(np.sum(away**2))
+    unexplained = float(np.sum(((y - p) / spread) ** 2)) / float(np.sum((away / spread) ** 2))
+    return 1.0 - unexplained if math.isfinite(unexplained) else math.nan
 
 
 METRICS: dict[str, Metric] = {
