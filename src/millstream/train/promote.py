@@ -63,17 +63,29 @@ def decide(model: Model[Any], tracking: Tracking, metrics: dict[str, float], jud
         return Verdict(passed, f"{'promoted' if passed else 'not promoted'}: {model.promote_if}")
     try:
         held = load(tracking, model.name, str(champion.number))
+    except MillstreamError as error:  # and so it answers nothing either
+        passed = _any_worst(model, metrics, dict.fromkeys(metrics, math.nan))
+        return Verdict(
+            passed, f"{'promoted' if passed else 'not promoted'}: {model.promote_if}: champion {champion.number} cannot be loaded, which loses to any: {error}"
+        )
+    try:
         theirs = measure(wanted, _targets(judged, labels), held.predict(judged), labels)
     except MillstreamError as error:
         return Verdict(False, f"not promoted: champion {champion.number} cannot be judged by these rows: {error}")
     blind = _blind(model, metrics, theirs)
     if blind:
-        passed = any(holds(model, metrics, {**theirs, **dict(zip(blind, worst, strict=True))}) for worst in product((-_WORST, _WORST), repeat=len(blind)))
+        passed = _any_worst(model, metrics, theirs)
         told = f"{', '.join(blind)} of champion {champion.number} is no number on these rows, which loses to any"
         return Verdict(passed, f"{'promoted' if passed else 'not promoted'}: {model.promote_if}: {told}", theirs)
     passed = holds(model, metrics, theirs)
     shown = ", ".join(f"{name} {metrics[name]:.5f} against {theirs[name]:.5f}" for name in metrics if name in theirs)
     return Verdict(passed, f"{'promoted' if passed else 'not promoted'}: {model.promote_if}: {shown} of champion {champion.number}", theirs)
+
+
+def _any_worst(model: Model[Any], metrics: dict[str, float], champion: dict[str, float]) -> bool:
+    """Whether the rule holds when the champion's metrics that are no numbers are the worst there are, whichever way that is."""
+    blind = _blind(model, metrics, champion)
+    return any(holds(model, metrics, {**champion, **dict(zip(blind, worst, strict=True))}) for worst in product((-_WORST, _WORST), repeat=len(blind)))
 
 
 def _blind(model: Model[Any], metrics: dict[str, float], champion: dict[str, float]) -> list[str]:
