@@ -198,7 +198,7 @@ def fit(model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], para
     boolean = all(kind == "bool" for kind in dataset.labels.values())
     answering = scorer(made, output=model.output, boolean=boolean, place=place)
     part = next(p for p in ("test", "valid", "train") if p in parts)
-    X, first = given(parts[part]), parts[part].slice(0, _CHECKED)
+    X, first = given(parts[part]), parts[part].slice(0, min(_CHECKED, (parts[part].num_rows + 1) // 2))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -215,7 +215,7 @@ def fit(model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], para
                          f"{parts[part][ROW][row].as_py()}; such a model is not kept: fill missing values, or return a model that can do without them")  # fmt: skip
     if not _same(X, given(parts[part])):
         raise WorkFailed(f"{place}: its predict() writes into the rows that it is given; work on a copy, e.g. X = X.copy()")
-    if again.shape != said[:_CHECKED].shape or not np.allclose(again, said[:_CHECKED], rtol=1e-4, atol=1e-6):
+    if again.shape != said[: first.num_rows].shape or not np.allclose(again, said[: first.num_rows], rtol=1e-4, atol=1e-6):
         raise WorkFailed(f"{place}: of the same {first.num_rows} rows it says other things alone than among {len(said):,}; an endpoint asks for one row at a time: "
                          "predict() must neither draw lots nor depend on its other rows")  # fmt: skip
     output = "probability" if answering.probability else "predict"
@@ -284,7 +284,7 @@ def _write(
     for i, name in enumerate(labels):
         told = told.append_column("prediction" if len(labels) == 1 else f"prediction_{name}", pa.array(said[:, i]))
     pq.write_table(told, folder / predictor.PREDICTIONS)
-    rows = fitted.judged.select(list(dataset.columns)).slice(0, _CHECKED)
+    rows = fitted.judged.select(list(dataset.columns)).slice(0, len(fitted.checked))
     for i, column in enumerate(fitted.checked.reshape(rows.num_rows, -1).T):
         rows = rows.append_column(f"{predictor.SAID}{i}", pa.array(column))
     pq.write_table(rows, folder / predictor.CHECKED)
