@@ -37,6 +37,7 @@ def init(context: Context, folder: str, template: str) -> None:
 def check(context: Context, as_json: bool, parity: bool, against: str | None, rows: int) -> None:
     """Validate the definitions; without --parity nothing is run. All mistakes are shown together; tests of the project are plain pytest."""
     from millstream.app.binding import unbound
+    from millstream.app.experiments import POOLED
     from millstream.app.run import windows
     from millstream.declare.errors import DefinitionErrors
 
@@ -52,13 +53,16 @@ def check(context: Context, as_json: bool, parity: bool, against: str | None, ro
     for noun in project.nouns:
         counts[noun.kind] = counts.get(noun.kind, 0) + 1
     seconds = time.perf_counter() - begun
+    bandits = [name for name, experiment in project.experiments.items() if experiment.assign.method != "ab"]
     if as_json:
-        context.json({"project": project.name, "nouns": counts, "seconds": round(seconds, 3)})
+        context.json({"project": project.name, "nouns": counts, "seconds": round(seconds, 3), "warnings": [f"{name}: {POOLED}" for name in bandits]})
         return
     parts = ", ".join(f"{n} {kind.replace('_', ' ')}{'s' if n > 1 and kind != 'features' else ''}" for kind, n in counts.items())
     context.err.print(f"[green]ok[/] {project.name}: {parts} ({seconds:.2f} s)")
     for line in windows.declared(project.streams.values()):
         context.err.print(line)
+    for name in bandits:
+        context.err.print(f"[yellow]warning[/] {name}: {POOLED}")
 
 
 def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> None:
