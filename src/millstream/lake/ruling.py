@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from millstream.declare.errors import Conflict, Fenced
-from millstream.declare.event import EVENT_ID, Schema
+from millstream.declare.event import EVENT_ID, REQUIRED, Schema
 from millstream.lake.judge import VERSION
 from millstream.lake.port import Table, Tables
 from millstream.lake.positions import app_id, stored
@@ -67,11 +67,10 @@ class Rule:
 
     @classmethod
     def of(cls, stream: Judgeable) -> Rule:
-        """A field that may be NULL and takes any value of its type decides nothing, so adding one changes no rule. One with a default may be absent, but a
-        NULL in it is a dead letter."""
+        """A field that may be absent and takes any value of its type decides nothing, so adding one changes no rule."""
         column = EVENT_ID if stream.dedupe == "event_id" else stream.dedupe
         within = stream.dedupe_within_us if column else 0
-        fields = [(f.name, f.kind, f.item, f.nullable, f.symbols) for f in stream.schema.fields if f.symbols or not f.nullable]
+        fields = [(f.name, f.kind, f.item, f.nullable, f.symbols) for f in stream.schema.fields if f.symbols or not (f.nullable or f.default is not REQUIRED)]
         text = json.dumps([VERSION, column, within, sorted(fields, key=lambda f: f[0])])
         return cls(column, within, int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 2)
 
