@@ -37,6 +37,15 @@ from millstream.watch.verdict import Verdict, unknown
 
 ALPHA = 0.01
 _FOLDS = (BUCKETS, 256, 16)  # fine buckets tell rare categories apart, coarse ones need few rows
+WORDS = {
+    "ks": "distribution",
+    "tv": "shares of categories",
+    "nulls": "share of NULL",
+    "unseen": "share unseen before",
+    "odd": "share of NaN and infinities",
+    "type": "type",
+}
+"""What each kind of distance compares, for people."""
 _REST = "\0"  # all that a list leaves out; no text of a lake is this
 
 
