@@ -41,6 +41,11 @@ class Cut:
     wrong: dict[int, str]
 
 
+def unclosed(line: bytes) -> bool:
+    """Whether a line, without its end, opens a quoted field that goes on in the next."""
+    return b'"' in line and not _WHOLE.fullmatch(line) and bool(_OPEN.fullmatch(line))
+
+
 def cut_lines(buffer: bytes, final: bool) -> Cut:
     """Each line a record; the last, without a line end, only when the buffer is `final`."""
     ends = np.flatnonzero(np.frombuffer(buffer, np.uint8) == NEWLINE)
