@@ -85,7 +85,7 @@ def ended(row: Mapping[str, Any]) -> str:
     from rich.markup import escape
 
     made = (f"{row['rows']:,} rows " if row["rows"] else "") + row["note"]
-    note = escape(" ".join(text for text in (made, row["error"]) if text))
+    note = escape(" ".join(text.strip() for text in (made, row["error"]) if text))
     mark = {"made": "[green]✓[/]", "skipped": "[dim]=[/]", "failed": "[red]✗[/]", "blocked": "[yellow]–[/]"}[row["status"]]
     return f"{mark} {row['name']:<28} {row['kind']:<13} {row['seconds']:7.2f} s  {note}"
 

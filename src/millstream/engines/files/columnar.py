@@ -43,7 +43,7 @@ class ColumnFile:
         """Batches up to the file's end."""
         try:
             seen = identity(self.path.stat())
-            if position.print and not self.verified and seen != position.seen or position.old:
+            if (position.print and not self.verified and seen != position.seen) or position.old:
                 self.holds(position)
         except PermissionError:
             raise Corrupt(f"the file {self.split} cannot be opened: permission denied; let this user read it") from None
@@ -72,7 +72,7 @@ class ColumnFile:
             return
         run = fingerprint(self.path)
         if run.text() != position.print:
-            raise replaced(self.split, position, f"it now has {run.size:,} bytes in all, with {run.text()}")
+            raise replaced(self.split, position, f"it now has {run.size:,} bytes in all, with {run.text()[:16]}")
 
     def _looked_at(self, before: Position, known: _Known) -> Iterator[Batch]:
         """See `TextFile`."""

@@ -114,7 +114,11 @@ def old_marks_agree(path: Path, position: Position) -> bool:
 
 def replaced(split: str, position: Position, now: str) -> Recreated:
     """What is there now is not what was read. Raised for this file alone."""
-    was = f"its first {position.byte:,} bytes had the fingerprint {position.print}" if position.print else f"it began with {position.head_n:,} bytes of the fingerprint {position.head}"
+    was = (
+        f"its first {position.byte:,} bytes had the fingerprint {position.print[:16]}"
+        if position.print
+        else f"it began with {position.head_n:,} bytes of the fingerprint {position.head}"
+    )
     return Recreated(
         f"the file {split} was replaced after it had been read up to line {position.line:,}: {was}, and {now}; "
         "give the new contents another file name, so that each line keeps its id, or put the old file back"

@@ -135,16 +135,11 @@ class Look:
         """Whether the file begins with what was read up to the position."""
         if split == name_of(split, position) and split in self.other and self.known[split] == position:
             return False
-        seen = identity(self.files[split])
-        error = self.verdicts_of_others(split, position, seen)
-        return error is None
-
-    def verdicts_of_others(self, split: str, position: Position, seen: Identity) -> MillstreamError | None:
         try:
             self.opened(split).holds(dataclasses.replace(position, seen=None))
-        except (MillstreamError, OSError) as error:
-            return error if isinstance(error, MillstreamError) else Corrupt(str(error))
-        return None
+        except (MillstreamError, OSError):
+            return False
+        return True
 
     def _under(self, home: str, split: str, position: Position) -> Position:
         """A position as it is kept under a new name."""
@@ -157,14 +152,14 @@ class Look:
             return Standing(split, None, size=stat.st_size, error=self.other[split])
         return standing(split, position, stat, self.waits_s)
 
-    def _stopped(self, found: Mapping[str, object]) -> Iterator[Standing]:
+    def _stopped(self, found: Mapping[str, tuple[str, Position]]) -> Iterator[Standing]:
         """What cannot be looked at, and what is gone before all of it was read."""
         for split, error in self.errors.items():
             yield Standing(split, None, error=error)
         if not any(not _ended(at) and split not in self.files for split, at in self.known.items()):
             return
         kept = {name_of(split, at) for split, at in self.known.items() if split in self.files}
-        kept |= {at.name for _, at in found.values()}  # type: ignore[misc]
+        kept |= {at.name for _, at in found.values()}
         for split, at in self.known.items():
             if split in self.files or _ended(at) or name_of(split, at) in kept or (self.root / split).is_file():
                 continue
@@ -179,7 +174,9 @@ def standing(split: str, position: Position | None, stat: os.stat_result, waits_
     idle = at.whole == stat.st_size and at.seen == identity(stat)
     whole = at.whole == stat.st_size
     done = stat.st_size if whole else min(at.disk, stat.st_size)
-    return Standing(split, None if position is None else position.text(), done=done, size=stat.st_size, idle=idle, waits_s=0.0 if whole else waits_s(split, stat))
+    return Standing(
+        split, None if position is None else position.text(), done=done, size=stat.st_size, idle=idle, waits_s=0.0 if whole else waits_s(split, stat)
+    )
 
 
 def name_of(split: str, position: Position) -> str:

@@ -121,7 +121,9 @@ class TextFile:
     def _none(self) -> pa.RecordBatch:
         return with_arrival(cast({}, 0, self.schema, Errors(0)), self.schema).append_column(EVENT_ID, pa.array([], pa.string()))
 
-    def _block(self, maker: Maker, buffer: bytes, cut: Cut, at: Position, trail: Trail, over: Running, max_rows: int, known: _Known, final: bool) -> Iterator[Batch]:
+    def _block(
+        self, maker: Maker, buffer: bytes, cut: Cut, at: Position, trail: Trail, over: Running, max_rows: int, known: _Known, final: bool
+    ) -> Iterator[Batch]:
         count, disk = len(cut.ends), known.stream.disk
         wrong = dict(cut.wrong)
         for record in np.flatnonzero(cut.ends - cut.starts > self.limit).tolist():
@@ -143,7 +145,9 @@ class TextFile:
         for start in range(0, count, max_rows):
             yield self._batch(maker, buffer, cut, at.line, name, start, min(start + max_rows, count), wrong, stand)
 
-    def _batch(self, maker: Maker, buffer: bytes, cut: Cut, line: int, name: str, start: int, stop: int, wrong: dict[int, str], stand: Callable[[int], str]) -> Batch:
+    def _batch(
+        self, maker: Maker, buffer: bytes, cut: Cut, line: int, name: str, start: int, stop: int, wrong: dict[int, str], stand: Callable[[int], str]
+    ) -> Batch:
         starts, ends = cut.starts[start:stop], cut.ends[start:stop]
         codes = np.frombuffer(buffer, np.uint8)
         blank = (ends == starts) | ((ends - starts == 1) & (codes[starts] == RETURN))
@@ -277,7 +281,9 @@ def resumed(stream: Stream, position: Position, start: bytes, *, split: str, pat
     whole = stream.feed(run, position.byte)
     if whole and (old_marks_agree(path, position) if position.old else run.text() == position.print):
         return run
-    raise replaced(split, position, f"its first {run.size:,} bytes now have {run.text()}" if whole else f"it now has {run.size:,} bytes in all, with {run.text()}")
+    raise replaced(
+        split, position, f"its first {run.size:,} bytes now have {run.text()[:16]}" if whole else f"it now has {run.size:,} bytes in all, with {run.text()[:16]}"
+    )
 
 
 def _runs(cut: Cut, kept: Ints) -> list[tuple[int, int]]:
