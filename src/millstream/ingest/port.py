@@ -40,8 +40,8 @@ class Standing:
 
     Attributes:
         position: From where it is read.
-        moved: This position is another than the one that is kept, and has to be kept before anything is read: what was known under another
-            name continues under this one.
+        moved_from: The split under whose name it was known, where that is another: the position has to be kept under this name before anything is
+            read. The split itself, when another file has its name and is read from its beginning. None: nothing moved.
         done, size: Bytes; of `size` nothing is known where it is None.
         idle: There is nothing to read.
         error: Why it stands still. It alone does: its neighbours are read.
@@ -50,7 +50,7 @@ class Standing:
 
     split: str
     position: str | None
-    moved: bool = False
+    moved_from: str | None = None
     done: int = 0
     size: int | None = None
     idle: bool = False

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from millstream.declare.errors import Corrupt, MillstreamError, NotFound, Recreated, UsageError
+from millstream.declare.errors import Corrupt, Fenced, MillstreamError, NotFound, Recreated, UsageError
 from millstream.declare.source import Source
 from millstream.ingest.ahead import without_ahead
 from millstream.ingest.doors import DoorClock, Doors
@@ -161,7 +161,7 @@ class _Split:
     def open(self, log: Log, max_rows: int) -> None:
         """Take the split over: fences an earlier writer, then reads its position, then the data."""
         self.writer = log.writer(self.name)
-        self.new = self.writer.position is None
+        self.new = self.writer.position is None or (self.engine.size(self.split, self.writer.position) or (1, 1))[0] == 0
         self.batches = map(self._judged, self.engine.read(self.split, self.writer.position, max_rows))
 
     def fill(self) -> bool:
@@ -214,8 +214,8 @@ class _Pump:
         self.log, self.until_us, self.report, self.stop = log, until_us, report, stop
         self.counts = Counts()
         self.bytes_done = self.bytes_all = 0
-        self.waits_s = 0.0
         self.waiting: list[_Split] = []
+        self._kept: dict[str, str] = {}
         self.open: list[_Split] = []
         self._sources, self._doors = sources, doors
         self._bindings = {source.into.name: topic_of(log, schemas, source.into) for source, _ in sources}
@@ -225,23 +225,32 @@ class _Pump:
     def _begin(self) -> None:
         """Keep what moved under its new name, and see which splits have something to read, and from when."""
         for source, engine, found in self._looked:
-            if any(s.moved for s in found):
-                for s in found:
-                    if s.moved:
-                        self._keep(source, s)
+            if any(s.moved_from for s in found):
+                before = self.log.positions(split_name(source, ""))
+                for s in engine.look(by_split(source, before)):
+                    if s.moved_from:
+                        self._keep(source, s, before)
                 found = standings(self.log, source, engine)
             for s in found:
                 self._look(source, engine, s)
         # Splits are opened when the merge comes to their first event, so a folder of a thousand days is read a few files at a time.
         self.waiting.sort(key=lambda s: s.first_us)
 
-    def _keep(self, source: Source, moved: Standing) -> None:
-        assert moved.position is not None
-        writer = self.log.writer(split_name(source, moved.split))
+    def _keep(self, source: Source, moved: Standing, before: Mapping[str, str]) -> None:
+        """The position under its new name. Whoever reads the file under its old one is fenced first, and must not have gone on since."""
+        assert moved.position is not None and moved.moved_from is not None
+        names = dict.fromkeys(split_name(source, split) for split in (moved.moved_from, moved.split))
+        writers = {name: self.log.writer(name) for name in names}
         try:
-            writer.commit([], moved.position)
+            for name, writer in writers.items():
+                if writer.position != self._kept.get(name, before.get(name)):
+                    raise Fenced(f'split "{name}" is being read by another process; this one must stop')
+            name = split_name(source, moved.split)
+            writers[name].commit([], moved.position)
+            self._kept[name] = moved.position
         finally:
-            writer.close()
+            for writer in writers.values():
+                writer.close()
 
     def _look(self, source: Source, engine: SourceEngine, standing: Standing) -> None:
         name = split_name(source, standing.split)
@@ -350,5 +359,10 @@ class _Pump:
 
 def standings(log: Log, source: Source, engine: SourceEngine) -> Sequence[Standing]:
     """How the splits of a source stand now."""
+    return engine.look(by_split(source, log.positions(split_name(source, ""))))
+
+
+def by_split(source: Source, positions: Mapping[str, str]) -> dict[str, str]:
+    """The source's positions, as the log keeps them, by split."""
     prefix = split_name(source, "")
-    return engine.look({name.removeprefix(prefix): position for name, position in log.positions(prefix).items()})
+    return {name.removeprefix(prefix): position for name, position in positions.items()}

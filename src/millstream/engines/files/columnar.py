@@ -59,10 +59,19 @@ class ColumnFile:
                     part = group.slice(start, max_rows)
                     yield self._batch(part, at, known, rows)
                     at = dataclasses.replace(at, line=at.line + part.num_rows)
+            if rows == 0:
+                yield from self._looked_at(at, known)
         except (*UNFIT, OSError, EOFError, IndexError, KeyError) as error:
             if isinstance(error, Corrupt):
                 raise
             raise Corrupt(f"{self.split} cannot be read beyond row {at.line:,}: {error}; it is cut off or damaged, put it there again whole") from None
+
+    def begins(self, position: Position) -> bool:
+        """See `TextFile`."""
+        if position.old:
+            return old_marks_agree(self.path, position)
+        with self.path.open("rb") as file:
+            return self.path.stat().st_size == position.byte and digest(file.read(position.head_n)) == position.head
 
     def holds(self, position: Position) -> None:
         """Raises Recreated when the file has other bytes than the one that was read."""
@@ -76,7 +85,7 @@ class ColumnFile:
 
     def _looked_at(self, before: Position, known: _Known) -> Iterator[Batch]:
         """See `TextFile`."""
-        if before.old or (before.seen != known.seen and settled(known.seen)[3] >= 0):
+        if before.old or before.whole < 0 or (before.seen != known.seen and settled(known.seen)[3] >= 0):
             none = with_arrival(cast({}, 0, self.schema, Errors(0)), self.schema).append_column(EVENT_ID, pa.array([], pa.string()))
             yield Batch(none, dead(self.split, []), lambda rows: (0, known.at(before, before.line, before.line).text()))
 

@@ -48,6 +48,9 @@ class FileSource:
                     files[split] = stat
                 elif error := self._no_file(split, stat, found):
                     wrong.append(Standing(split, None, error=error))
+            except FileNotFoundError:
+                if (self.root / split).is_symlink():
+                    wrong.append(Standing(split, None, error=NotFound(f'source "{self.source.name}": {split} is a link to a file that is not there; put the file there, or remove the link')))  # fmt: skip
             except (OSError, UsageError) as error:
                 said = error if isinstance(error, UsageError) else NotFound(f'source "{self.source.name}": {split} cannot be looked at: {error.strerror}; put it right, or leave it out of "{self.reader.glob}"')  # fmt: skip
                 wrong.append(Standing(split, None, error=said))
@@ -70,7 +73,7 @@ class FileSource:
         try:
             with (self.root / split).open("rb") as file:
                 file.seek(-1, os.SEEK_END)
-                return 0.0 if file.read(1) == b"\n" else left
+                return left if file.read(1) != b"\n" or self._quiet.open.get(split) == identity(stat) else 0.0
         except OSError:
             return 0.0  # the reading will say so
 
@@ -101,7 +104,7 @@ class FileSource:
         schema, zone = self.source.into.schema, self.reader.zone
         if form in ("parquet", "avro"):
             return ColumnFile(path, split, form, compression, schema, zone)
-        return TextFile(path, split, form, compression, schema, zone, self.reader.record_bytes, lambda seen: self._quiet.left_s(split, seen) == 0)
+        return TextFile(path, split, form, compression, schema, zone, self.reader.record_bytes, lambda seen: self._quiet.left_s(split, seen) == 0, lambda seen: self._quiet.open.update({split: seen}))
 
     def _kind(self, path: Path) -> tuple[str, str | None]:
         endings = [ending.lower() for ending in path.suffixes]
@@ -124,11 +127,15 @@ class Quiet:
     Args:
         steady: Seconds.
         wall: Nanoseconds since 1970.
+
+    Attributes:
+        open: Files whose last record was left, because more of it may come: a line without an end, a quoted field that is not closed.
     """
 
     def __init__(self, steady: Callable[[], float] = time.monotonic, wall: Callable[[], int] = time.time_ns) -> None:
         self._steady, self._wall = steady, wall
         self._since: dict[str, tuple[Identity, float]] = {}
+        self.open: dict[str, Identity] = {}
 
     def left_s(self, split: str, seen: Identity) -> float:
         """Seconds until the file counts as one that nobody is writing; 0 when it does."""

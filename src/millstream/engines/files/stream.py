@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from millstream.declare.errors import Corrupt
+from millstream.declare.errors import Corrupt, NotFound
 from millstream.engines.files.fingerprint import Running
 from millstream.engines.files.records import NEWLINE, QUOTE, RETURN, Cut, cut_csv, cut_lines
 
@@ -22,11 +22,12 @@ class Blocks:
     Attributes:
         run: The fingerprint before the records that come next; the caller keeps it up.
         over: The fingerprint after a line that was cut short.
+        left: In the end: something follows the last record, and may still become one.
     """
 
     def __init__(self, stream: Stream, run: Running, quoted: bool, limit: int, take_open: Callable[[], bool], chunk: int) -> None:
         self.stream, self.run, self.quoted, self.limit, self.take_open, self.chunk = stream, run, quoted, limit, take_open, chunk
-        self.over = run
+        self.over, self.left = run, False
 
     def __iter__(self) -> Iterator[tuple[bytes, Cut, bool]]:
         held, ended = b"", False
@@ -41,8 +42,10 @@ class Blocks:
                 held = held[int(cut.nexts[-1]) :]
             elif len(held) > self.limit and b"\n" not in held:
                 line, cut, held, over = self._endless(held)
+                self.left = not line
                 if line:
                     yield line, cut, over
+        self.left = self.left or bool(held)
 
     def _endless(self, held: bytes) -> tuple[bytes, Cut, bytes, bool]:
         """A line that is too long: as much of it as a record may have, what follows it, and whether the file ended in it."""
@@ -77,6 +80,8 @@ class Stream:
             self._file = pa.CompressedInputStream(self._raw, compression) if compression else self._raw
         except PermissionError:
             raise Corrupt(f"the file {path.name} cannot be opened: permission denied; let this user read it") from None
+        except FileNotFoundError:
+            raise NotFound(f"the file {path.name} is not there any more; put it back") from None
         self._at, self._ahead = 0, b""
 
     def stat(self) -> os.stat_result:

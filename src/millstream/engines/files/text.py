@@ -39,6 +39,7 @@ class TextFile:
         form: "csv" or "jsonl".
         limit: Bytes a record may have.
         quiet: Whether a file of this identity has not changed for a while: only then is a last line without an end taken for whole.
+        left: Told when a last record is left because it may still be written.
         verified: It was found to begin with what was read, as it is now.
     """
 
@@ -50,6 +51,7 @@ class TextFile:
     zone: str
     limit: int
     quiet: Callable[[Identity], bool] = lambda seen: True
+    left: Callable[[Identity], None] = lambda seen: None
     verified: bool = False
 
     def read(self, position: Position, max_rows: int) -> Iterator[Batch]:
@@ -60,6 +62,19 @@ class TextFile:
         finally:
             stream.close()
 
+    def begins(self, position: Position) -> bool:
+        """Whether it may hold what was read: it is large enough, and its first bytes are the same. Cheap."""
+        if position.old:
+            return old_marks_agree(self.path, position)
+        if not self.compression and self.path.stat().st_size < position.byte:
+            return False
+        stream = Stream(self.path, self.compression, position.cr)
+        try:
+            found = stream.peek(lambda data: len(data) >= position.head_n)[: position.head_n]
+        finally:
+            stream.close()
+        return digest(found.replace(b"\r", b"\n") if position.cr else found) == position.head
+
     def holds(self, position: Position) -> None:
         """Whether the file still begins with what was read.
 
@@ -68,8 +83,7 @@ class TextFile:
         """
         stream = Stream(self.path, self.compression, position.cr)
         try:
-            lead = self._lead(stream, position)
-            resumed(stream, position, lead[1] if lead else b"", split=self.split, path=self.path, verified=False)
+            resumed(stream, position, b"", split=self.split, path=self.path, verified=False)
         finally:
             stream.close()
 
@@ -77,6 +91,8 @@ class TextFile:
         seen = identity(stream.stat())
         lead = self._lead(stream, position)
         if lead is None:
+            if position.byte:
+                self.holds(position)
             return
         header, start, lines, first = lead
         if position.byte:
@@ -107,6 +123,8 @@ class TextFile:
                 reader.run = (reader.over if done > len(buffer) else trail.at(done)).copy()
                 at = dataclasses.replace(at, line=at.line + int(cut.lines_after[-1]), byte=at.byte + done, disk=stream.disk)
             run = reader.run
+            if reader.left:
+                self.left(seen)
         if position.byte and not read:
             yield from self._looked_at(position, known.at(at, run, at.line, stream.disk, final=True))
 
