@@ -27,6 +27,8 @@ from millstream.log.port import Log, Schemas, Writer
 BATCH_ROWS = 50_000
 IN_HAND_ROWS = 1_000_000
 POLL_S = 1.0
+MOVES = 3
+"""How often files may be renamed while it is kept where they are."""
 Told = Callable[..., None]
 log = logging.getLogger("millstream.ingest")
 _ABOUT_ONE_SPLIT = (Corrupt, Recreated, NotFound, UsageError)
@@ -225,14 +227,17 @@ class _Pump:
     def _begin(self) -> None:
         """Keep what moved under its new name, and see which splits have something to read, and from when."""
         for source, engine, found in self._looked:
-            if any(s.moved_from for s in found):
+            for _ in range(MOVES):
+                if not any(s.moved_from for s in found):
+                    break
                 before = self.log.positions(split_name(source, ""))
                 for s in engine.look(by_split(source, before)):
                     if s.moved_from:
                         self._keep(source, s, before)
                 found = standings(self.log, source, engine)
             for s in found:
-                self._look(source, engine, s)
+                if s.moved_from is None:  # else it moves on while it is looked at: next time
+                    self._look(source, engine, s)
         # Splits are opened when the merge comes to their first event, so a folder of a thousand days is read a few files at a time.
         self.waiting.sort(key=lambda s: s.first_us)
 

@@ -106,7 +106,9 @@ class SourceStep:
     def pending(self) -> str:
         found = self._standings()
         left, stopped = sum((s.size or 0) - s.done for s in found if s.error is None), [str(s.error) for s in found if s.error is not None]
-        return "; ".join([*([f"{size(left)} of files to read"] if left else []), *(["files were renamed"] if any(s.moved_from for s in found) else []), *stopped])
+        return "; ".join(
+            [*([f"{size(left)} of files to read"] if left else []), *(["files were renamed"] if any(s.moved_from for s in found) else []), *stopped]
+        )
 
     def _left(self) -> int:
         return sum((s.size or 0) - s.done for s in self._standings() if s.error is None)

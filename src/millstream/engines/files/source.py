@@ -104,7 +104,17 @@ class FileSource:
         schema, zone = self.source.into.schema, self.reader.zone
         if form in ("parquet", "avro"):
             return ColumnFile(path, split, form, compression, schema, zone)
-        return TextFile(path, split, form, compression, schema, zone, self.reader.record_bytes, lambda seen: self._quiet.left_s(split, seen) == 0, lambda seen: self._quiet.open.update({split: seen}))
+        return TextFile(
+            path,
+            split,
+            form,
+            compression,
+            schema,
+            zone,
+            self.reader.record_bytes,
+            lambda seen: self._quiet.left_s(split, seen) == 0,
+            lambda seen: self._quiet.open.update({split: seen}),
+        )
 
     def _kind(self, path: Path) -> tuple[str, str | None]:
         endings = [ending.lower() for ending in path.suffixes]

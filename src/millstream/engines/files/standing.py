@@ -17,7 +17,6 @@ from millstream.declare.errors import Corrupt, MillstreamError, NotFound, Recrea
 from millstream.engines.files.position import Identity, Position, identity, replaced, settled
 from millstream.ingest.port import Standing
 
-
 HELD = 100_000
 """How many answers to "is this new file that lost one" are remembered."""
 
@@ -89,7 +88,7 @@ class Look:
     def standings(self) -> list[Standing]:
         self._compare()
         found = self._continued()
-        moves = list(_in_order(found, self.known, self.files))
+        moves = [*_in_order(found, self.known, self.files), *self._left_behind(found)]
         rest = [split for split in self.files if split not in found]
         return [*moves, *(self._standing(split) for split in rest if split not in self.errors), *self._stopped(found)]
 
@@ -105,7 +104,7 @@ class Look:
             elif error is not None:
                 self.errors[split] = error
             elif (rival := self._rival(split, position, stat)) is not None:
-                self.other[split] = replaced(split, position, f"it is the file that was read as {rival}")
+                self.other[split] = replaced(split, position, f"it is the file that was read as {rival}, whose bytes have {self.known[rival].print[:16]}")
                 self.doubtful.add(split)
         self._once()
 
@@ -117,7 +116,7 @@ class Look:
                 holders.setdefault(name_of(split, at), []).append(split)
         for name, splits in holders.items():
             for split in sorted(splits, key=self._likeness)[:-1]:
-                self.other[split] = replaced(split, self.known[split], f"what was read as {name} is elsewhere")
+                self.other[split] = replaced(split, self.known[split], f"what was read as {name} is at another name, with {self.known[splits[-1]].print[:16]}")
 
     def _likeness(self, split: str) -> tuple[int, int, bool, str]:
         at, stat = self.known[split], self.files[split]
@@ -155,6 +154,15 @@ class Look:
         for split in self.doubtful - set(found):
             del self.other[split]
         return found
+
+    def _left_behind(self, found: Mapping[str, tuple[str, Position]]) -> Iterator[Standing]:
+        """Old names without a file, whose file is known under another: their positions are out of date, and must never be gone on from."""
+        kept = {at.name for _, at in found.values()} | {
+            name_of(split, at) for split, at in self.known.items() if split in self.files and split not in self.other
+        }
+        for split, at in self.known.items():
+            if _read(at) and split not in self.files and split not in self.errors and name_of(split, at) in kept:
+                yield Standing(split, _afresh(split, at).text(), moved_from=split)
 
     def _homes(self, lost: Mapping[str, tuple[str, Position]], free: Sequence[str]) -> dict[str, tuple[str, Position]]:
         """Where what was lost is found: the longest first, so that of two that begin alike each finds its own."""

@@ -34,7 +34,7 @@ class Blocks:
         while not ended:
             chunk = self.stream.read(self.chunk)
             held = held + chunk if held else chunk
-            ended = not chunk
+            ended = not chunk or (self.stream.compressed and not self.stream.peek(bool))  # only so is it known that an archive was read to its end
             final = ended and self.take_open()
             cut = cut_csv(held, final, self.limit) if self.quoted else cut_lines(held, final)
             if len(cut.ends):

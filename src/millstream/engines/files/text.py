@@ -300,7 +300,9 @@ def resumed(stream: Stream, position: Position, start: bytes, *, split: str, pat
     if whole and (old_marks_agree(path, position) if position.old else run.text() == position.print):
         return run
     raise replaced(
-        split, position, f"its first {run.size:,} bytes now have {run.text()[:16]}" if whole else f"it now has {run.size:,} bytes in all, with {run.text()[:16]}"
+        split,
+        position,
+        f"its first {run.size:,} bytes now have {run.text()[:16]}" if whole else f"it now has {run.size:,} bytes in all, with {run.text()[:16]}",
     )
 
 
