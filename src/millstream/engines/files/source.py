@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from millstream.engines.files.text import TextFile
 from millstream.ingest.port import Batch, Standing
 
 QUIET_S = 5.0
+_AGAIN = re.compile(r"(~[1-9]\d*)?")
 _COMPRESSION = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2"}
 _FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet", ".pq": "parquet", ".avro": "avro"}
 
@@ -97,7 +99,10 @@ class FileSource:
 
     def locate(self, split: str, event_id: str) -> str | None:
         name, _, number = event_id.rpartition(":")
-        return event_id if name == split and number.isdecimal() else None
+        born = name.removeprefix(split)
+        if not number.isdecimal() or not name.startswith(split) or not _AGAIN.fullmatch(born):
+            return None
+        return f"{split}:{number}, of the {int(born[1:])}. file of this name" if born else event_id
 
     def _file(self, path: Path, split: str) -> TextFile | ColumnFile:
         form, compression = self._kind(path)
