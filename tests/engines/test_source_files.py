@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 import millstream as ms
 from millstream.declare.errors import Corrupt, NotFound, Recreated, UsageError
 from millstream.declare.registry import engine as registered
+from millstream.engines.files import records as records_of_text
 from millstream.engines.files import text
 from millstream.engines.files.source import FileSource
 from millstream.ingest.contract import SourceContract, read_all
@@ -549,3 +550,28 @@ def test_a_last_line_without_an_end_beyond_the_limit(tmp_path: Path, form: str) 
         file.write(b"yy\n" + good)
     rows, bad, _ = read_all(engine, path.name, position)
     assert [r["_event_id"] for r in rows] == [f"{path.name}:{number + 1}"] and [b["raw"] for b in bad] == [b"yy"]
+
+
+class Counted:
+    """A pattern that counts the bytes it is shown."""
+
+    def __init__(self, pattern: Any, shown: list[int]) -> None:
+        self.pattern, self.shown = pattern, shown
+
+    def fullmatch(self, data: bytes) -> Any:
+        self.shown.append(len(data))
+        return self.pattern.fullmatch(data)
+
+
+@pytest.mark.parametrize("strays", [1, 2, 50])
+def test_stray_quotes_cost_their_lines_and_are_linear(tmp_path: Path, strays: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quote that is never closed, before lines that hold quotes: each of them is looked at a few times, not once for each line before it."""
+    shown: list[int] = []
+    for name in ("_WHOLE", "_OPEN", "_CLOSES", "_STAYS_OPEN"):
+        monkeypatch.setattr(records_of_text, name, Counted(getattr(records_of_text, name), shown))
+    good = 'f1,UA,1.5,7,"",9,2013-01-01T00:00:00Z\n'
+    stray = 'f2,UA,1.5,7,"oops,9,2013-01-01T00:00:00Z\n'
+    data = (HEADER + (stray + good * (4_000 // strays)) * strays).encode()
+    rows, errors, raw = bad_of(tmp_path, data)
+    assert len(rows) == 4_000 and raw == [stray[:-1].encode()] * strays and sum(shown) < 8 * len(data)
+    assert "a quoted field is opened and not closed" in errors[-1]

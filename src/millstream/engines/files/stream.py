@@ -32,7 +32,7 @@ class Blocks:
     def __iter__(self) -> Iterator[tuple[bytes, Cut, bool]]:
         held, ended = b"", False
         while not ended:
-            chunk = self.stream.read(self.chunk)
+            chunk = self.stream.read(max(self.chunk, len(held)))  # what holds no whole record is not cut again for each further chunk
             held = held + chunk if held else chunk
             ended = not chunk or (self.stream.compressed and not self.stream.peek(bool))  # only so is it known that an archive was read to its end
             final = ended and self.take_open()
