@@ -72,6 +72,7 @@ class Look:
 
     def __init__(self, root: Path, files: Mapping[str, os.stat_result], positions: Mapping[str, str], opened: Callable[[str], Readable], verdicts: Verdicts,
                  waits_s: Callable[[str, os.stat_result], float]) -> None:  # fmt: skip
+        self.positions = positions
         self.root, self.files, self.opened, self.verdicts, self.waits_s = root, files, opened, verdicts, waits_s
         self.errors: dict[str, MillstreamError] = {}
         self.known: dict[str, Position] = {}
@@ -221,7 +222,7 @@ class Look:
         stat, position = self.files[split], self.known.get(split)
         if split in self.other:
             return Standing(split, None, size=stat.st_size, error=self.other[split])
-        return standing(split, position, stat, self.waits_s)
+        return standing(split, position, stat, self.waits_s, self.positions.get(split))
 
     def _stopped(self, found: Mapping[str, tuple[str, Position]]) -> Iterator[Standing]:
         """What cannot be looked at, and what is gone before all of it was read."""
@@ -239,8 +240,8 @@ class Look:
                 f"the file {split} is gone, and {left:,} of its bytes were not read; put it back, under this name or another that its source reads"))  # fmt: skip
 
 
-def standing(split: str, position: Position | None, stat: os.stat_result, waits_s: Callable[[str, os.stat_result], float]) -> Standing:
-    """Of a file that is what it was."""
+def standing(split: str, position: Position | None, stat: os.stat_result, waits_s: Callable[[str, os.stat_result], float], text: str | None = None) -> Standing:
+    """Of a file that is what it was. `text`: its position, as it is kept."""
     at = position or Position()
     idle = at.whole == stat.st_size and at.seen == identity(stat)
     whole = at.whole == stat.st_size
