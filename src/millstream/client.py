@@ -314,7 +314,7 @@ def _error(status: int, headers: Mapping[str, str], found: Any, where: str) -> M
         return WorkFailed(text)
     error = kinds.get(status, Terminal)(text)
     wait = next((value for name, value in headers.items() if name.lower() == "retry-after"), "")
-    if wait.isdigit() and isinstance(error, Transient):
+    if wait.isdecimal() and isinstance(error, Transient):
         error.retry_after_s = int(wait)  # type: ignore[attr-defined]
     return error
 

@@ -53,6 +53,15 @@ def test_plan_counts_what_the_tables_hold(project: Path, monkeypatch: pytest.Mon
     assert "orders: 10 ids in dedupe_within=7d, 240 B of memory and 0 B of scratch disk" in millstream(project, "plan").err
 
 
+def test_plan_says_that_a_window_has_changed(project: Path) -> None:
+    assert millstream(project, "ingest").code == 0
+    (project / "streams.py").write_text(STREAMS.replace('dedupe_within="7d"', 'dedupe_within="8d"'))
+    changed = {row["name"]: row["reasons"] for row in millstream(project, "plan", "--json").json["assets"] if row["stale"]}
+    assert list(changed) == ["orders"] and "its class, id or window has changed" in changed["orders"][0]
+    assert millstream(project, "ingest").code == 0
+    assert not [row for row in millstream(project, "plan", "--json").json["assets"] if row["stale"]]
+
+
 def test_ids_that_do_not_fit_in_memory_cost_a_filter_and_disk() -> None:
     assert cost(1_000) == (24_000, 0)
     assert cost(173_000_000) == (MEMORY_BYTES + 216_250_000, 4_152_000_000)

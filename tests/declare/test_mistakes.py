@@ -209,6 +209,7 @@ def test_circle_of_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ("E160", {"zzlive": LIVE.replace("assign.ab(0.5, 0.5)", "assign.ab(0.5, 0.4)")}),
     ("E161", {"zzlive": LIVE.replace('unit="flight_id", assign=assign.ab', 'unit="user", assign=assign.ab')}),
     ("E162", {"zzlive": LIVE.replace("(0.5, 1.0)", "(0.5, 1.5)")}),
+    ("E164", {"zzlive": LIVE.replace("import both, trees", "import both, seen, trees").replace("traffic=(0.5, 1.0)", 'traffic=(0.5, 1.0), adjust=seen["delay_3h"]')}),
     ("E111", {"zzlive": LIVE.replace("prediction - outcome", "predicted - outcome")}),
     ("E172", {"zzlive": LIVE.replace('reward=late, layer="l"', 'reward=late, layer="m"')}),
     ("E173", {"zzlive": 'import millstream as ms\nfrom streams import late\nfrom millstream import assign\ne = ms.experiment("e", arms={"a": 1, "b": 2}, unit="x", assign=assign.ab(), reward=late)\np = ms.endpoint("p", e, request=None)\n'}),

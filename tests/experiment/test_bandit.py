@@ -17,7 +17,7 @@ counts = st.tuples(st.integers(0, 300), st.integers(0, 300)).map(lambda t: Stat(
 
 
 def stat(values: list[float]) -> Stat:
-    return Stat(len(values), math.fsum(values), math.fsum(v * v for v in values))
+    return Stat.of(values)
 
 
 def closed(a: int, b: int, c: int, d: int) -> float:

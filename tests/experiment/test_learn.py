@@ -112,7 +112,7 @@ def test_numbers_and_missing_rewards_by_context(world: World) -> None:
     world.refresh(endpoint)
     made = analyse.update(by, endpoint, world.lake, world.sql, world.state, PARAMS)
     assert made is not None and not made.boolean
-    assert made.stats == {"desk": {"blue": Stat(1, 1.5, 2.25), "red": Stat(1, 4.0, 16.0)}, "phone": {"blue": Stat(1, 0.5, 0.25), "red": Stat()}}
+    assert made.stats == {"desk": {"blue": Stat.of([1.5]), "red": Stat.of([4.0])}, "phone": {"blue": Stat.of([0.5]), "red": Stat()}}
 
 
 # The whole loop

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,20 +16,6 @@ from millstream.lake.lineage import fold, ranges
 from millstream.lake.verify import verify
 
 pytestmark = pytest.mark.fault
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    made = Stage(tmp_path_factory.mktemp("actors"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def stage(server: Stage, tmp_path: Path) -> Iterator[Stage]:
-    server.folder = tmp_path
-    yield server
-    server.clear()
 
 
 def sow(world: World, count: int, *, begin: int = 0, bad: bool = False, each: int = 10) -> None:

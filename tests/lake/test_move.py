@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -361,20 +360,6 @@ def test_a_torn_tail_takes_the_move_with_it(poisoned: World) -> None:
 
 
 # killed
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    made = Stage(tmp_path_factory.mktemp("actors"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def stage(server: Stage, tmp_path: Path) -> Iterator[Stage]:
-    server.folder = tmp_path
-    yield server
-    server.clear()
 
 
 def test_what_was_begun_is_finished_by_its_own_bound(poisoned: World) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -185,7 +186,7 @@ def test_up_mends_before_it_lands(landed: World, monkeypatch: pytest.MonkeyPatch
     from millstream.app import parts
 
     cut(landed, deltalog.commit_path("readings", 8))
-    parts.mend(SimpleNamespace(lake=landed.lake, files=landed.lake.files, state=landed.state, log=landed.log))  # type: ignore[arg-type]
+    parts.mend(SimpleNamespace(lake=landed.lake, files=landed.lake.files, state=landed.state, log=landed.log), threading.Event())  # type: ignore[arg-type]
     assert examine(landed.lake.files, "readings") is None and landed.lake.table("readings").version == 8, "version 8 says that the table was cut"
     assert landed.state.lease("mend/readings", "another", clean.KEPT), "the lease is given back"
     marks = dict(landed.log._rows("select partition, before from mark where reader = 'lake'"))

@@ -59,7 +59,8 @@ class Generation:
     active: bool = False
     ruling: str = ""
     expired_us: int = 0
-    filler: object = None
+    filler: tuple[object, object] | None = None
+    """The store and the thread that fill."""
     begun: bool = False
     beside: State | None = None
     """What is filled while another answers."""
@@ -105,7 +106,7 @@ class MemoryOnline:
         """What this process was filling, another may fill."""
         with self.held.lock:
             for held in self.held.generations.values():
-                held.filler = None if held.filler is self else held.filler
+                held.filler = None if held.filler and held.filler[0] is self else held.filler
 
     # filling
 
@@ -123,9 +124,9 @@ class MemoryOnline:
         with self.held.lock:
             self.create(definition)
             held = self.held.generations[definition.generation]
-            if held.filler not in (None, self):
+            if held.filler not in (None, self._me()):
                 raise Conflict(f"generation {definition.generation} is filled by another")
-            held.filler, state = self, _empty(definition)
+            held.filler, state = self._me(), _empty(definition)
             if held.active:
                 held.beside = state
             else:
@@ -136,14 +137,17 @@ class MemoryOnline:
             held.filler = None
             raise
 
+    def _me(self) -> tuple[object, object]:
+        return self, threading.current_thread()
+
     def activate(self, generation: str, offsets: Mapping[int, int], clock_us: int, ruling: str = "") -> None:
         with self.held.lock:
             held = self.held.generations.get(generation)
             if held is None:
                 raise NotFound(f"no generation {generation}")
-            if held.beside is not None and held.filler is self:
+            if held.beside is not None and held.filler == self._me():
                 held.state, held.beside = held.beside, None
-            elif held.active or (held.begun and held.filler is not self):
+            elif held.active or (held.begun and held.filler != self._me()):
                 raise Conflict(f"generation {generation} is filled already, or by another")
             held.offsets, held.clock_us, held.active, held.ruling, held.filler, held.begun = dict(offsets), clock_us, True, ruling, None, False
 

@@ -15,9 +15,9 @@ from millstream.engines.local.files import LocalFiles
 from millstream.engines.sqlite.schemas import SqliteSchemas
 from millstream.features.contract import OnlineContract
 from millstream.features.port import OnlineStore
-from millstream.lake.contract import TableContract
 from millstream.lake.lake import Lake
 from millstream.lake.port import Tables
+from millstream.lake.table_contract import TableContract
 from millstream.log.contract import SCHEMA, LogContract, SchemasContract
 from millstream.log.port import Log, Schemas
 

@@ -63,3 +63,46 @@ def test_several_labels_are_named() -> None:
 def test_an_unknown_metric_is_named_with_those_there_are() -> None:
     with pytest.raises(UsageError, match='no metric "gini"; there are auc, brier'):
         measure(["gini"], np.zeros(2), np.zeros(2))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", METRICS)
+def test_what_is_no_number_makes_no_metric(name: str, bad: float) -> None:
+    """auc would rank NaN highest, accuracy take it for false, log_loss clip an infinity."""
+    y, p = np.array([0.0, 1.0, 0.0, 1.0]), np.array([0.1, 0.2, bad, 0.7])
+    assert math.isnan(METRICS[name](y, p)) and math.isnan(measure([name], y, p)[name])
+    labels = np.array([0.0, 1.0, bad, 1.0])
+    assert math.isnan(METRICS[name](labels, np.array([0.1, 0.9, 0.2, 0.8])))
+    assert math.isnan(METRICS[name](np.empty(0), np.empty(0)))
+    several = measure([name], np.stack([y, y], 1), np.stack([p, np.array([0.1, 0.9, 0.2, 0.8])], 1), ["a", "b"])
+    assert math.isnan(several[f"a.{name}"]) and not math.isnan(several[f"b.{name}"]), "the other label has its own"
+
+
+def test_auc_with_nan_is_none() -> None:
+    assert math.isnan(auc(np.array([0.0, 1.0, 0.0, 1.0]), np.array([0.1, 0.2, math.nan, math.nan])))
+
+
+@pytest.mark.parametrize("p", [1.2, -0.1, 1 + 1e-6])
+def test_the_loss_of_what_is_no_probability(p: float) -> None:
+    y = np.array([0.0, 1.0])
+    assert math.isnan(METRICS["log_loss"](y, np.array([0.5, p])))
+    assert METRICS["log_loss"](y, np.array([0.0, 1 + 1e-12])) == pytest.approx(0, abs=1e-11), "but rounding is no lie"
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(0.0, 1.0), (1e9, 1.0), (1e15, 4.0), (0.0, 1e-200), (0.0, 1e-160), (0.0, 1e160), (0.0, 1e300), (-1e12, 1e-3)])
+def test_errors_at_every_scale(offset: float, scale: float) -> None:
+    random = np.random.default_rng(4)
+    y = offset + scale * random.normal(0, 1, 500)
+    p = y + scale * random.normal(0.1, 0.5, 500)
+    first, second = (y - offset) / scale, (p - offset) / scale
+    told = measure(["rmse", "mae", "r2"], y, p)
+    assert told["rmse"] / scale == pytest.approx(math.sqrt(theirs.mean_squared_error(first, second)), rel=1e-9)
+    assert told["mae"] / scale == pytest.approx(theirs.mean_absolute_error(first, second), rel=1e-9)
+    assert told["r2"] == pytest.approx(theirs.r2_score(first, second), rel=1e-7)
+
+
+@pytest.mark.parametrize("value", [0.1, 1e9 / 3, 0.0, -7.7, 1e200 / 3])
+def test_labels_that_are_all_alike_have_no_r2(value: float) -> None:
+    """The mean of ten times 0.1 is not 0.1: the sum of squares is 1e-33, and r2 would be -1e31."""
+    y = np.full(10, value)
+    assert math.isnan(METRICS["r2"](y, y + 1.0))

@@ -112,6 +112,10 @@ def broken(train: ms.Train, *, how: str = "raise") -> object:
         def predict_proba(self, X: Any) -> Any:
             if how == "late":
                 raise RuntimeError("cannot")
+            if how in ("nan", "inf"):
+                p = super().predict_proba(X)
+                p[5:8, 1] = float(how)
+                return p
             return np.zeros((len(X) + 1, 2))
 
     return object() if how == "nothing" else Odd(1.0, 1.0)
@@ -279,6 +283,31 @@ def test_a_champion_that_cannot_be_judged_stays(world: World, tracking: Tracking
     assert not verdict.promoted and verdict.reason.startswith("not promoted: champion 1 cannot be judged by these rows: ") and "distance" in verdict.reason
 
 
+class Short(Threshold):
+    """Has an answer for distances below 50 only."""
+
+    def predict_proba(self, X: Any) -> Any:
+        return np.where(X[:, 1:2] < 50, super().predict_proba(X), np.nan)
+
+
+@ms.model(rides, metrics=["auc", "brier"], promote_if="auc >= champion.auc and brier < 0.3")
+def short(train: ms.Train) -> object:
+    return Short(9.0, 0.5)
+
+
+def test_a_champion_whose_answers_are_no_numbers_loses_to_any(world: World, tracking: Tracking, rows: Dataset) -> None:
+    """Its metrics are NaN, no comparison with NaN is true, and no later version would ever take its place."""
+    train(short, replace(rows), tracking, world.lake, world.sql)
+    far = pa.table({"city": ["ams"] * 4, "distance": [1.0, 2.0, 80.0, 3.0], "far": [False, False, True, False], "label": [True, False, True, False],
+                    "city_done__rides_1d": [1, 1, 1, 1], "city_done__delay_1d": [1.0] * 4})  # fmt: skip
+    found = decide(short, tracking, {"auc": 0.4, "brier": 0.2}, far, ["label"], ["auc", "brier"])
+    assert found.promoted and found.reason == "promoted: auc >= champion.auc and brier < 0.3: auc of champion 1 is no number on these rows, which loses to any"
+    bar = decide(short, tracking, {"auc": 0.4, "brier": 0.5}, far, ["label"], ["auc", "brier"])
+    assert not bar.promoted, "what the rule asks besides still holds"
+    one = far.filter(pa.compute.equal(far["label"], True))
+    assert not decide(short, tracking, {"auc": float("nan"), "brier": 0.2}, one, ["label"], ["auc", "brier"]).promoted, "the rows have no auc"
+
+
 # Again
 
 
@@ -342,7 +371,9 @@ def test_code_is_the_function_and_what_it_reaches() -> None:
 
 @pytest.mark.parametrize(("how", "error", "said"), [
     ("raise", WorkFailed, r'model "broken".* raised ValueError: no city today \(test_run\.py:\d+\)'), ("nothing", WorkFailed, r"returned object, which has no predict\(\)"),
-    ("late", WorkFailed, "what it returned cannot predict: RuntimeError: cannot"), ("shape", WorkFailed, "its predictions have shape"), ("interrupt", KeyboardInterrupt, None),
+    ("late", WorkFailed, "what it returned cannot predict: RuntimeError: cannot"), ("shape", WorkFailed, "its predictions have shape"),
+    ("nan", WorkFailed, r"3 of its \d+ predictions for the test rows are NaN or infinite, the first nan for _row \d+; such a model is not kept"),
+    ("inf", WorkFailed, r"3 of its \d+ predictions for the test rows are NaN or infinite, the first inf"), ("interrupt", KeyboardInterrupt, None),
 ])  # fmt: skip
 def test_a_function_that_fails_leaves_a_failed_run_and_no_version(
     world: World, tracking: Tracking, rows: Dataset, how: str, error: type[BaseException], said: str | None

@@ -90,6 +90,12 @@ def test_nulls_and_what_is_no_finite_number(sql: Sql) -> None:
     assert (only.nulls, only.odd, only.known, only.quantiles, only.histogram, only.mean) == (1, 2, 0, (), None, None)
 
 
+def test_an_empty_text_among_many_is_counted(sql: Sql) -> None:
+    """DuckDB's histogram_exact keeps '' for what is not asked for."""
+    column = of(sql, [""] * 40 + [f"c{i}" for i in range(1000) for _ in range(2)] + [None])
+    assert column.top[0] == ("", 40) and column.nulls == 1 and not column.complete and sum(n for _, n in column.top) <= column.known
+
+
 def test_whole_numbers_and_decimals(sql: Sql) -> None:
     column = of(sql, [1, 2, 2, 2**40], pa.int64())
     assert column.top == (("2", 2), ("1", 1), (str(2**40), 1)) and column.high == float(2**40)

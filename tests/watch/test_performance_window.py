@@ -51,6 +51,17 @@ def test_one_decision_of_9999_does_not_empty_the_window(tmp_path: Path) -> None:
     assert before.status == after.status == "ok" and after.details == before.details and after.details["rows"] == 200
 
 
+def test_predictions_that_are_no_numbers_are_a_violation(tmp_path: Path) -> None:
+    """A model that began to answer NaN has no auc; that is bad news, not too few data."""
+    made = scene_in(tmp_path, [ASKED], endpoints={"rank": RANK}, wall_us=lambda: NOW)
+    table = outcomes(*(NOW - DAY + i for i in range(200)))
+    said = [float("nan") if i in (3, 70) else float("inf") if i == 9 else p for i, p in enumerate(table["prediction"].to_pylist())]
+    table = table.set_column(2, "prediction", pa.array(said, from_pandas=False))
+    made.lake.create(RANK.outcomes, table.schema).append(table)
+    found = performance(ms.expect.performance(RANK, "auc >= 0.5", window="2d"), RANK, made)
+    assert (found.status, found.value, found.message) == ("violated", None, "3 of 200 predictions with a ripe outcome are NaN or infinite; auc >= 0.5")
+
+
 def test_features_whose_clock_is_in_2062_are_not_called_fresh(tmp_path: Path) -> None:
     seen = ms.features("seen", ASKED, key="ask_id", windows=["1h"], aggregates={"n": agg.count()})
     stands: dict[str, Any] = {"clock_us": NOW + 36 * 365 * DAY}

@@ -6,7 +6,7 @@ import importlib.util
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +29,14 @@ class Finding:
     mend: str = ""
 
 
-def examine(ws: Workspace, *, mend: bool = False) -> list[Finding]:
-    """Look at the machine, the engines, the tails of the lake's tables, and rows that lie too far ahead.
+def examine(ws: Workspace, *, mend: bool = False, losses: Collection[str] = ()) -> list[Finding]:
+    """Look at the machine, the engines, the tails of the lake's tables, rows that lie too far ahead, and streams that cannot go on.
 
     Args:
         mend: Cut torn tails off; positions fall with them, and the log fills the tables again. Move rows that lie too far ahead to the dead letters.
+        losses: Streams whose records may be given up where the log no longer holds what would be cut off.
     """
-    return [*_machine(ws), *_engines(ws), *_clocks(ws), *_sources(ws), *_tables(ws, mend), *_ahead(ws, mend), *_catalog(ws)]
+    return [*_machine(ws), *_engines(ws), *_clocks(ws), *_sources(ws), *_tables(ws, mend, losses), *_ahead(ws, mend), *_streams(ws), *_catalog(ws)]
 
 
 def _machine(ws: Workspace) -> Iterator[Finding]:
@@ -221,7 +222,20 @@ def _catalog(ws: Workspace) -> Iterator[Finding]:
     yield Finding("catalog", "bad" if found else "ok", found or "up to date", "the next pass of `millstream up` or `run` makes up for it" if found else "")
 
 
-def _tables(ws: Workspace, mend: bool) -> Iterator[Finding]:
+def _streams(ws: Workspace) -> Iterator[Finding]:
+    """Streams whose sink cannot go on."""
+    from millstream.app import trouble
+
+    try:
+        stuck = {name: why for name, stream in ws.all_streams().items() if (why := trouble.why(ws, stream))}
+    except (MillstreamError, OSError):
+        return  # the engines' own findings say what does not answer
+    for name, why in stuck.items():
+        yield Finding(f"stream {name}", "bad", why, "its message says how to go on")
+
+
+def _tables(ws: Workspace, mend: bool, losses: Collection[str]) -> Iterator[Finding]:
+    from millstream.app.losses import accept
     from millstream.lake.cut import cut, needed
 
     for name in ws.lake.names():
@@ -233,7 +247,14 @@ def _tables(ws: Workspace, mend: bool) -> Iterator[Finding]:
         if not damage:
             continue
         if mend:
-            cut(ws.lake, ws.log, name)
-            yield Finding(f"table {name}", "mended", f"{damage}; cut off, the log fills it again with the next run")
+            try:
+                cut(ws.lake, ws.log, name, lossy=name in losses)
+            except MillstreamError as error:
+                yield Finding(f"table {name}", "bad", str(error), "its message says how to go on")
+                continue
+            given = [str(gap) for _, gaps in (accept(ws, [name]) if name in losses else []) for gap in gaps]
+            yield Finding(
+                f"table {name}", "mended", "; ".join([f"{damage}; cut off, the log fills it again with the next run", *(f"given up {gap}" for gap in given)])
+            )
         else:
             yield Finding(f"table {name}", "bad", str(damage), "millstream doctor --mend")

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from millstream.experiment.phases import Phase
 
 DAY_US = 86_400_000_000
+POOLED = (
+    "It learns from means pooled over time: when the rewards of all arms rise and fall from day to day, it moves to the arm that had more traffic on good days, "
+    "which may be the worse one. An A/B test does not."
+)
+"""Of a bandit, until it learns within stretches of equal probability."""
+LACKS = {
+    "not enough data": "Not enough ripe rewards to compare {treatment} with {control}.",
+    "no variance": "{treatment} cannot be compared with {control}: the rewards of each are all alike, so nothing says what chance can do.",
+    "rewards that are no finite numbers": "{treatment} cannot be compared with {control}: some of their rewards are NaN or infinite; correct the reward's expression.",
+    "rewards too large to square": "{treatment} cannot be compared with {control}: the squares of their rewards are no doubles; scale the reward's expression down.",
+}
 
 
 def status(ws: Workspace, experiment: Experiment[Any]) -> dict[str, Any]:
@@ -39,7 +50,7 @@ def change(ws: Workspace, action: str, name: str, arm: str | None) -> str:
     experiment = ws.project.experiments[name]
     if action == "start":
         phase = phases.start(experiment, ws.state, lambda ref: ws.tracking.version(ref.model.name, ref.version).number)
-        return f"{name}: phase {phase.number} runs with {_pinned(phase)}"
+        return f"{name}: phase {phase.number} runs with {_pinned(phase)}{'' if experiment.assign.method == 'ab' else f'. {POOLED}'}"
     if action == "stop":
         phase = phases.stop(name, ws.state)
         return f"{name}: phase {phase.number} is stopped; its units get the default, and late rewards still count"
@@ -111,6 +122,8 @@ def _ratio(found: Report) -> str:
 
 def _verdict(experiment: Experiment[Any], found: Report) -> str:
     """What to make of it, in a sentence or two."""
+    from millstream.experiment.ab import LARGE, ODD
+
     srm = found.result.srm
     if srm is not None and not srm.ok:
         return f"The arms' shares are {_ratio(found)}."
@@ -119,15 +132,18 @@ def _verdict(experiment: Experiment[Any], found: Report) -> str:
     if found.result.srm is None:
         leader = max(found.arms, key=lambda a: a.probability)
         chance = f"{leader.arm} is chosen with probability {leader.probability:.1%} now"
-        return f"{chance}, learnt from {sum(a.judged for a in found.arms):,} ripe units." if any(a.judged for a in found.arms) else "No reward is ripe yet."
+        judged = sum(a.judged for a in found.arms)
+        return f"{chance}, learnt from {judged:,} ripe units. {POOLED}" if judged else f"No reward is ripe yet. {POOLED}"
     told = [_sentence(e) for e in found.result.effects if e.metric == "reward"]
     bad = [name for name, kept in found.result.guards.items() if not kept]
-    return " ".join([*told, f"Shares are {_ratio(found)}.", *([f"Guardrail {', '.join(bad)} is hurt."] if bad else [])])
+    blind = dict.fromkeys(e.metric for e in found.result.effects if e.metric != "reward" and e.lacks in (ODD, LARGE))
+    return " ".join([*told, f"Shares are {_ratio(found)}.", *([f"Guardrail {', '.join(bad)} is hurt."] if bad else []),
+                     *([f"Guardrail {', '.join(blind)} cannot be judged: rewards are NaN, infinite or too large."] if blind else [])])  # fmt: skip
 
 
 def _sentence(effect: Effect) -> str:
-    if not effect.enough:
-        return f"Not enough ripe rewards to compare {effect.treatment} with {effect.control}."
+    if effect.lacks:
+        return LACKS[effect.lacks].format(treatment=effect.treatment, control=effect.control)
     return f"{effect.treatment} beside {effect.control}: {effect.verdict} ({effect.difference:+.4f}, p = {effect.p:.2g})."
 
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from millstream.app.run.port import Run
     from millstream.app.workspace import Workspace
-    from millstream.declare.stream import Stream
 
 
 def ask(ws: Workspace, query: str, limit: int | None = None) -> pa.Table:
@@ -106,16 +105,8 @@ def streams(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
         newest = None if mark is None else datetime.fromtimestamp((mark + stream.lateness_us) / 1e6, UTC)
         rows.append({"stream": stream.name, "in the log": sum(e.high - e.low for e in ends.values()), "in the lake": table.rows() if table else 0,
                      "behind": behind, "held": sum(e.held for e in ends.values()), "end": sum(e.high for e in ends.values()), "newest event": newest.isoformat(" ", "seconds")[:19] if newest else "",
-                     "given up": sum(gap.end - gap.start for gap in gaps.recorded(table)) if table else 0, "stuck": _stuck(ws, stream) if topic else ""})  # fmt: skip
+                     "given up": sum(gap.end - gap.start for gap in gaps.recorded(table)) if table else 0, "stuck": trouble.why(ws, stream) if topic else ""})  # fmt: skip
     return rows
-
-
-def _stuck(ws: Workspace, stream: Stream[Any]) -> str:
-    """Why the stream's sink does not go on; "" when it does, as far as is known."""
-    from millstream.lake import gaps
-
-    missing = gaps.find(ws.log, ws.lake, stream, damaged=False)
-    return "; ".join(map(str, missing)) or trouble.of(ws.state, stream.name)
 
 
 def tables(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:

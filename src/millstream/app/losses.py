@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from millstream.app import trouble
 from millstream.declare.errors import Conflict, NotFound, UsageError
 from millstream.lake import aside, gaps
 from millstream.lake.gaps import Gap
@@ -33,6 +34,7 @@ def _accept(ws: Workspace, stream: Stream[Any]) -> Sequence[Gap]:
         try:
             if found:
                 gaps.accept(ws.log, ws.lake, stream, found)
+                trouble.clear(ws.state, stream.name)
             return found
         except Conflict:  # a sink of another partition committed
             continue
@@ -47,7 +49,7 @@ def set_aside(ws: Workspace, name: str, record: str) -> None:
         NotFound: No such stream or record.
     """
     partition, colon, offset = record.partition(":")
-    if not (colon and partition.isdigit() and offset.isdigit()):
+    if not (colon and record.isascii() and partition.isdecimal() and offset.isdecimal()):
         raise UsageError(f'"{record}" names no record; write PARTITION:OFFSET, e.g. 0:1234')
     aside.set_aside(ws.log, ws.lake, _stream(ws, name), int(partition), int(offset))
 

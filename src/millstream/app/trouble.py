@@ -7,9 +7,14 @@ import re
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from millstream.declare.errors import Fenced, MillstreamError, Transient
 from millstream.declare.port import State
+
+if TYPE_CHECKING:
+    from millstream.app.workspace import Workspace
+    from millstream.declare.stream import Stream
 
 log = logging.getLogger("millstream")
 KIND = "sink"
@@ -32,7 +37,7 @@ def alone(state: State, stream: str, work: Callable[[], None], stop: threading.E
             if _UNLIKE.sub("", text) != said:
                 log.error("the sink of %s: %s; its next try is in %.1f s", stream, text, waits, exc_info=not isinstance(error, MillstreamError | OSError))
             said = _UNLIKE.sub("", text)
-            _keep(state, stream, text, waits)
+            keep(state, stream, text, waits)
             if isinstance(error, Fenced):  # it would only take the stream back
                 log.error("the sink of %s stops", stream)
                 return
@@ -40,7 +45,8 @@ def alone(state: State, stream: str, work: Callable[[], None], stop: threading.E
             pause = min(MOST_S, 2 * pause)
 
 
-def _keep(state: State, stream: str, text: str, waits: float) -> None:
+def keep(state: State, stream: str, text: str, waits: float) -> None:
+    """Why it stands still, for `show streams` and `doctor`; `waits`: seconds until the next try."""
     now = datetime.now(UTC)
     try:
         state.put(KIND, stream, {"why": text, "at": now.isoformat(), "next": (now + timedelta(seconds=waits)).isoformat()})
@@ -50,8 +56,17 @@ def _keep(state: State, stream: str, text: str, waits: float) -> None:
 
 def clear(state: State, stream: str) -> None:
     """It goes on."""
-    if state.get(KIND, stream) is not None:
+    if (found := state.get(KIND, stream)) is not None and found.value.get("why"):
         state.put(KIND, stream, {"why": ""})
+
+
+def why(ws: Workspace, stream: Stream[Any]) -> str:
+    """Why the stream's sink does not go on, with a way on; "" when it does, as far as is known."""
+    from millstream.lake import gaps
+
+    if missing := gaps.find(ws.log, ws.lake, stream, damaged=False):
+        return f"{'; '.join(map(str, missing))}; to continue without them:  millstream ingest --accept-loss {stream.name}"
+    return of(ws.state, stream.name)
 
 
 def of(state: State, stream: str) -> str:

@@ -100,7 +100,7 @@ def experiment(
         guardrails: Rewards that are reported and must not get worse.
         layer: Experiments of one layer share one salted line of units [0, 1); its own by default.
         traffic: The half-open part of that line this experiment takes.
-        adjust: A feature as of first exposure, to reduce variance. Kept with the declaration; no report of this version uses it.
+        adjust: Must be None: adjusting by a feature (to reduce variance) is not in this version, and `check` refuses it.
     """
     return Experiment(name=name, arms=dict(arms), unit=unit, assign=assign, reward=_reward(reward), layer=layer or name, traffic=traffic,
                       guardrails={k: _reward(r) for k, r in (guardrails or {}).items()}, adjust=adjust, doc=doc)  # fmt: skip

@@ -121,7 +121,11 @@ class expect:
 
     @staticmethod
     def drift(against: TrainingSet[Any], *, tolerance: float = 0.1, window: Duration = "7d") -> Drift:
-        """No column's distribution is further than `tolerance` from the training set's (0 to 1; Kolmogorov-Smirnov or total variation)."""
+        """No column's distribution is further than `tolerance` from the training set's (0 to 1; Kolmogorov-Smirnov or total variation).
+
+        Of an endpoint, the rows that a version answered are compared with the set that this version was trained on; with `against` where no model
+        answers, or where it is the set of none of them. A column of NaN or infinities, or of another type, has drifted.
+        """
         return Drift(against=against, tolerance=tolerance, window_us=micros(window))
 
     @staticmethod

@@ -188,6 +188,10 @@ Mend: e.g. (0.0, 0.5).
 E163: a reward that is no number
 Mend: score with a number or a boolean; higher is better.
 
+E164: an experiment that adjusts by a feature
+Adjusting by what was known before (CUPED) is not in this version; a report without it would look as if it had been done.
+Mend: leave adjust= out.
+
 E171: experiments that overlap
 Experiments of one layer share one line of units, and each unit belongs to one of them at most.
 Mend: make their traffic disjoint.

@@ -88,7 +88,7 @@ def stream(
         name: Lower case, unique in the project.
         event: The class of its events.
         key: The field or fields that decide the partition, and so the order.
-        dedupe: What makes two records the same: a field, "event_id" (the envelope's id), or None to keep all. "auto" is None for a stream whose
+        dedupe: What makes two records of one partition (records of one key are always in one) the same: a field, "event_id" (the envelope's id), or None to keep all. "auto" is None for a stream whose
             sources all have positions, e.g. files: each record is read once already, and ids would cost memory. For every other stream it is "event_id",
             since a client that got no answer sends again.
         dedupe_within: How far the arrival of a record may lie from that of a kept one with the same id, before or after it, to be its duplicate.

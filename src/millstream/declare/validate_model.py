@@ -270,6 +270,9 @@ def check_experiment(experiment: Experiment[Any], project: Project, cache: Cache
         yield DefinitionError(
             f"{experiment}: traffic is a part of [0, 1)", place=experiment.place, found=str(experiment.traffic), mend="e.g. (0.0, 0.5)", code="E162"
         )
+    if experiment.adjust is not None:
+        yield DefinitionError(f"{experiment}: no report adjusts by a feature yet", place=experiment.place, found=f'adjust={experiment.adjust.features.name}["{experiment.adjust.output}"]',
+                              mend="leave adjust= out; the plain comparison is unbiased, its interval is wider", code="E164")  # fmt: skip
     for reward in (experiment.reward, *experiment.guardrails.values()):
         yield from check_outcome(reward.outcome, project, cache)
 

@@ -11,7 +11,7 @@ from millstream.declare.errors import NotFound
 from millstream.declare.experiment import Experiment
 from millstream.declare.port import State
 from millstream.experiment import ab, learn, outcomes, phases
-from millstream.experiment.bandit import Posterior, Stat, context_sql, posteriors
+from millstream.experiment.bandit import Posterior, Stat, context_sql, posteriors, read_stat, stat_sql
 from millstream.experiment.learn import Snapshot
 from millstream.experiment.phases import Phase
 
@@ -95,9 +95,10 @@ def analyse(
     metrics = outcomes.metrics_of(experiment)
     kinds = {name: outcomes.reward_kind(reward, endpoint.event, params) for name, reward in metrics.items()}
     exposed = _exposed(experiment, endpoint, chosen, lake, sql)
-    stats, judged = first_statistics(experiment, endpoint, chosen, lake, sql, list(metrics))
+    booleans = frozenset(name for name, kind in kinds.items() if kind == "bool")
+    stats, judged = first_statistics(experiment, endpoint, chosen, lake, sql, list(metrics), booleans)
     result = ab.analyse(stats, control=next(iter(chosen.arms)), exposed={arm: units for arm, (_, units) in exposed.items()}, weights=chosen.weights,
-                        shares=frozenset(name for name, kind in kinds.items() if kind == "bool"), level=level)  # fmt: skip
+                        shares=booleans, level=level)  # fmt: skip
     snapshot = learn.snapshot_of(state, experiment.name)
     snapshot = snapshot if snapshot is not None and snapshot.phase == chosen.number else None
     believed = _believed(snapshot)
@@ -123,20 +124,23 @@ def update(experiment: Experiment[Any], endpoint: Endpoint[Any, Any], lake: Lake
     last = learn.snapshot_of(state, experiment.name)
     if last is not None and last.phase == phase.number and last.position.get("outcomes") == table.version:
         return last
-    text = f"""select {context_sql(learn.by_of(experiment.assign))} as context, arm, count(reward) as n, sum(reward) as total, sum(reward * reward) as squares,
-        max(epoch_us(ts)) as newest from o where experiment = $name and phase = $phase and reward is not null group by all order by all"""
+    boolean = outcomes.reward_kind(experiment.reward, endpoint.event, params) == "bool"
+    inner, outer = stat_sql("reward", "r", whole=boolean)
+    text = f"""select context, arm, {outer}, max(epoch_us(ts)) as newest from (
+        select *, {inner.format(groups="context, arm")} from (
+            select ts, arm, reward, {context_sql(learn.by_of(experiment.assign))} as context from o where experiment = $name and phase = $phase and reward is not null))
+        group by all order by all"""
     found = sql.query(text, {"o": table.snapshot()}, {"name": experiment.name, "phase": phase.number}).read_all().to_pylist()
     stats: dict[str, dict[str, Stat]] = {}
     for row in found:
         if row["arm"] in phase.arms:
-            stats.setdefault(row["context"], {})[row["arm"]] = Stat(row["n"], row["total"], row["squares"])
+            stats.setdefault(row["context"], {})[row["arm"]] = read_stat(row, "r")
     position = {"outcomes": table.version, "decisions_us": max((row["newest"] for row in found), default=0)}
-    boolean = outcomes.reward_kind(experiment.reward, endpoint.event, params) == "bool"
     return learn.refresh(experiment, phase, stats, position, state, boolean=boolean)
 
 
 def first_statistics(
-    experiment: Experiment[Any], endpoint: Endpoint[Any, Any], phase: Phase, lake: Lake, sql: Sql, metrics: list[str]
+    experiment: Experiment[Any], endpoint: Endpoint[Any, Any], phase: Phase, lake: Lake, sql: Sql, metrics: list[str], booleans: frozenset[str]
 ) -> tuple[dict[str, dict[str, Stat]], dict[str, int]]:
     """Metric -> arm -> statistics over units, each by its first decision of the phase; and arm -> units judged.
 
@@ -145,15 +149,16 @@ def first_statistics(
     none = {metric: {arm: Stat() for arm in phase.arms} for metric in metrics}
     if not lake.exists(endpoint.outcomes):
         return none, {}
-    columns = ", ".join(f'count("{m}") as n{i}, sum("{m}") as t{i}, sum("{m}" * "{m}") as s{i}' for i, m in enumerate(metrics))
-    text = f"""select arm, count(*) as judged, {columns} from (
-        select *, row_number() over (partition by unit order by ts, decision_id) as place from o where experiment = $name and phase = $phase)
-        where place = 1 group by arm"""
+    parts = [stat_sql(f'"{metric}"', f"m{i}", whole=metric in booleans) for i, metric in enumerate(metrics)]
+    text = f"""select arm, count(*) as judged, {", ".join(outer for _, outer in parts)} from (
+        select *, {", ".join(inner.format(groups="arm") for inner, _ in parts)} from (
+            select *, row_number() over (partition by unit order by ts, decision_id) as place from o where experiment = $name and phase = $phase)
+        where place = 1) group by arm"""
     found = sql.query(text, {"o": lake.table(endpoint.outcomes).snapshot()}, {"name": experiment.name, "phase": phase.number}).read_all().to_pylist()
     for row in found:
         if row["arm"] in phase.arms:
             for i, metric in enumerate(metrics):
-                none[metric][row["arm"]] = Stat(row[f"n{i}"], row[f"t{i}"] or 0.0, row[f"s{i}"] or 0.0)
+                none[metric][row["arm"]] = read_stat(row, f"m{i}")
     return none, {row["arm"]: row["judged"] for row in found}
 
 
@@ -209,4 +214,4 @@ def _probability(arm: str, phase: Phase, snapshot: Snapshot | None) -> float:
 
 def _arm(arm: str, exposed: tuple[int, int], stat: Stat, judged: int, believed: Posterior | None, probability: float) -> ArmReport:
     mean, sd = (believed.mean, believed.sd) if believed is not None else (math.nan, math.nan)
-    return ArmReport(arm, *exposed, judged, stat, judged - stat.n, mean, sd, probability)
+    return ArmReport(arm, *exposed, judged, stat, judged - stat.n - stat.odd, mean, sd, probability)

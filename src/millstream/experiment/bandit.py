@@ -12,9 +12,9 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,36 +22,111 @@ from millstream.declare.experiment import Assign, EpsilonGreedy, Thompson
 from millstream.experiment.assign import even
 from millstream.experiment.special import Floats, beta_cdf, t_cdf
 
+_EPSILON = float(np.finfo(np.float64).eps)
 # Points of the grid an arm contributes: steps in units of its own spread, dense in the middle: within 3e-6 of the true integral (tests).
 _STEPS = np.concatenate([-np.geomspace(1e8, 8.0, 160), np.linspace(-8.0, 8.0, 1201)[1:-1], np.geomspace(8.0, 1e8, 160)])
 
 
 class Stat(NamedTuple):
-    """Sufficient statistics of the ripe rewards of one arm.
+    """Sufficient statistics of the ripe rewards of one arm, about a shift: raw sums of squares cancel where the spread is small beside the mean.
 
     Attributes:
-        n: How many.
-        total: Their sum.
-        squares: The sum of their squares.
+        n: How many finite rewards.
+        total: The sum of (reward - shift).
+        squares: The sum of the squares of (reward - shift).
+        shift: Near the mean for numbers; 0 for booleans, whose sums are then whole numbers.
+        odd: Rewards that are NaN or infinite; they are in no other figure, and while there is one nothing is concluded.
     """
 
     n: int = 0
     total: float = 0.0
     squares: float = 0.0
+    shift: float = 0.0
+    odd: int = 0
 
     @property
     def mean(self) -> float:
         """NaN when there is none."""
-        return self.total / self.n if self.n else math.nan
+        return self.shift + self.total / self.n if self.n else math.nan
+
+    @property
+    def sum(self) -> float:
+        """Of the rewards themselves."""
+        return self.shift * self.n + self.total
 
     @property
     def variance(self) -> float:
-        """The sample variance (n - 1), NaN below two; never negative."""
-        return max(0.0, self.squares - self.total * self.total / self.n) / (self.n - 1) if self.n > 1 else math.nan
+        """The sample variance (n - 1), NaN below two and where the squares are beyond a double; 0 when the rewards are alike to its rounding."""
+        if self.n < 2 or not math.isfinite(self.squares):
+            return math.nan
+        about, lost = self._about_mean(), 4.0 * _EPSILON * math.sqrt(self.n) * self.squares
+        if about <= lost:
+            return 0.0
+        found = about / (self.n - 1)
+        return 0.0 if math.sqrt(found) <= 4.0 * _EPSILON * abs(self.mean) else found
+
+    def _about_mean(self) -> float:
+        """The sum of squared distances from the mean."""
+        return self.squares - self.total / self.n * self.total
+
+    def beyond(self, other: Stat) -> float:
+        """Its mean less the other's, without what either loses by being rounded at its size."""
+        return (self.shift - other.shift) + (self.total / self.n - other.total / other.n) if self.n and other.n else math.nan
+
+    def moved(self, by: float, unit: float) -> Stat:
+        """Of (reward - by) / unit."""
+        return Stat(self.n, self.total / unit, self.squares / unit / unit, (self.shift - by) / unit, self.odd)
 
     def __add__(self, other: object) -> Stat:
+        """Of both together, about their common mean (Chan, Golub and LeVeque 1979); about the shift when it is the same."""
         assert isinstance(other, Stat)
-        return Stat(self.n + other.n, self.total + other.total, self.squares + other.squares)
+        odd = self.odd + other.odd
+        if not self.n or not other.n:
+            return (self if self.n else other)._replace(odd=odd)
+        n = self.n + other.n
+        if self.shift == other.shift:
+            return Stat(n, self.total + other.total, self.squares + other.squares, self.shift, odd)
+        apart = other.beyond(self)
+        about = max(0.0, self._about_mean()) + max(0.0, other._about_mean()) + apart * (self.n / n) * apart * other.n
+        shift = self.mean + apart * (other.n / n)
+        total = (self.total + self.n * (self.shift - shift)) + (other.total + other.n * (other.shift - shift))  # what rounding left out of the shift
+        return Stat(n, total, about + total / n * total, shift, odd)
+
+    @classmethod
+    def of(cls, rewards: Iterable[float]) -> Stat:
+        """Of these values, in two passes.
+
+        >>> Stat.of([1e9 + 1, 1e9 + 2, 1e9 + 3]).variance
+        1.0
+        """
+        given = [float(value) for value in rewards]
+        finite = [value for value in given if math.isfinite(value)]
+        shift = math.fsum(value / len(finite) for value in finite)
+        away = [value - shift for value in finite]
+        return cls(len(finite), math.fsum(away), math.fsum(d * d for d in away), shift, len(given) - len(finite))
+
+
+def stat_sql(column: str, name: str, *, whole: bool) -> tuple[str, str]:
+    """SQL of the statistics of a column of doubles: what the inner query adds (the shift, by the same groups), and what the outer one
+    selects, as `<name>_n`, `_total`, `_squares`, `_shift` and `_odd`.
+
+    Args:
+        column: Quoted. The inner query's `{groups}` stands for the columns that are grouped by.
+        whole: Booleans as 0 and 1: no shift, and exact sums.
+    """
+    finite = f"filter (where isfinite({column}))"
+    shift = f'"{name}_by"'
+    inner = f"0.0::double as {shift}" if whole else f"avg({column}) {finite} over (partition by {{groups}}) as {shift}"
+    outer = (f"count({column}) {finite} as {name}_n, sum({column} - {shift}) {finite} as {name}_total, "
+             f"sum(({column} - {shift}) * ({column} - {shift})) {finite} as {name}_squares, "
+             f"max({shift}) as {name}_shift, count({column}) filter (where not isfinite({column})) as {name}_odd")  # fmt: skip
+    return inner, outer
+
+
+def read_stat(row: Mapping[str, Any], name: str) -> Stat:
+    """From a row that `stat_sql` selects."""
+    n, odd = int(row[f"{name}_n"]), int(row[f"{name}_odd"])
+    return Stat(n, row[f"{name}_total"], row[f"{name}_squares"], row[f"{name}_shift"], odd) if n else Stat(odd=odd)
 
 
 class Posterior(Protocol):
@@ -77,7 +152,7 @@ class Beta:
 
     @classmethod
     def of(cls, stat: Stat) -> Beta:
-        return cls(1.0 + stat.total, 1.0 + stat.n - stat.total)
+        return cls(1.0 + stat.sum, 1.0 + stat.n - stat.sum)
 
     @property
     def mean(self) -> float:
@@ -106,11 +181,11 @@ class Normal:
         k0, a0 = 1.0, 1.0
         b0 = a0 * prior_variance
         k, a = k0 + stat.n, a0 + stat.n / 2.0
-        mean = (k0 * prior_mean + stat.total) / k
-        spread = (stat.n - 1) * stat.variance if stat.n > 1 else 0.0
         apart = (stat.mean - prior_mean) if stat.n else 0.0
+        mean = prior_mean + stat.n * (apart / k)
+        spread = (stat.n - 1) * stat.variance if stat.n > 1 else 0.0
         b = b0 + 0.5 * spread + k0 * stat.n * apart * apart / (2.0 * k)
-        return cls(mean, math.sqrt(max(b / (a * k), 1e-300)), 2.0 * a)
+        return cls(mean, math.sqrt(b / (a * k)), 2.0 * a)
 
     @property
     def sd(self) -> float:
@@ -132,8 +207,9 @@ def posteriors(stats: Mapping[str, Stat], *, boolean: bool) -> dict[str, Posteri
     pooled = sum(stats.values(), Stat())
     variance = pooled.variance if pooled.n > 1 else 1.0
     centre = pooled.mean if pooled.n else 0.0
-    tiny = max(variance, 1e-18 * (1.0 + centre * centre))  # all rewards equal: still a proper prior
-    return {arm: Normal.of(stat, centre, tiny) for arm, stat in stats.items()}
+    if not variance > 0.0:  # all rewards equal: still a proper prior, in their own unit
+        variance = (1e-9 * centre) * (1e-9 * centre) or 1.0
+    return {arm: Normal.of(stat, centre, variance) for arm, stat in stats.items()}
 
 
 def best(believed: Mapping[str, Posterior]) -> dict[str, float]:
@@ -166,9 +242,15 @@ def probabilities(assign: Assign, stats: Mapping[str, Stat], *, boolean: bool) -
 
     Thompson: floor + (1 - arms * floor) * P(best). Epsilon-greedy: epsilon is spread evenly, the rest goes to the greatest mean (shared
     by ties); while an arm has no ripe reward all are even, since with rewards that come hours late greed would starve the others.
+    While a reward is NaN or infinite all are even too.
     """
     arms = list(stats)
+    if any(stat.odd or (stat.n and not math.isfinite(stat.squares)) for stat in stats.values()):
+        return even(arms)  # rewards that are no numbers, or whose squares are none, teach nothing
     if isinstance(assign, Thompson):
+        pooled = sum(stats.values(), Stat())
+        if not boolean and pooled.n > 1:  # about their centre and in their own unit, where a grid of doubles tells the arms apart
+            stats = {arm: stat.moved(pooled.shift, math.sqrt(pooled.variance) or 1.0) for arm, stat in stats.items()}
         chance = best(posteriors(stats, boolean=boolean))
         floor = min(assign.floor, 1.0 / len(arms))
         return _whole({arm: floor + (1.0 - len(arms) * floor) * chance[arm] for arm in arms})
@@ -176,7 +258,7 @@ def probabilities(assign: Assign, stats: Mapping[str, Stat], *, boolean: bool) -
     if any(stat.n == 0 for stat in stats.values()):
         return even(arms)
     top = max(stat.mean for stat in stats.values())
-    leaders = [arm for arm, stat in stats.items() if stat.mean == top]
+    leaders = [arm for arm, stat in stats.items() if math.isclose(stat.mean, top, rel_tol=1e-12)]  # sums in another order are ties too
     share = (1.0 - assign.epsilon) / len(leaders)
     return _whole({arm: assign.epsilon / len(arms) + (share if arm in leaders else 0.0) for arm in arms})
 

@@ -17,7 +17,8 @@ from millstream.experiment.bandit import Stat, probabilities
 from millstream.experiment.phases import Phase
 
 KIND = "bandit"
-FORMAT = 1
+FORMAT = 2
+"""1 had raw sums, without a shift; it is read as well."""
 _MOST_CONTEXTS = 10_000
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -401,6 +401,36 @@ class OnlineContract:
         assert self.again(store).applied(of.generation) == Applied({0: 60}, T0, True, "rule.2")
         store.apply([apply(of, rows[60:], 60, ruling="rule.2")])
         assert store.applied(of.generation) == Applied({0: 120}, T0, True, "rule.2")
+
+    def test_a_thread_is_another_too(self, store: OnlineStore) -> None:
+        """Two threads of a process that find the same thing to do, through one handle."""
+        of, half, more = definition(), threading.Event(), threading.Event()
+        rows: list[Row] = [("a", T0 - i, 1.0, 1) for i in range(1, 60)]
+        self.open(store, of)
+        tiles, heads = filled(of, batch(of, rows))
+
+        def slow() -> Iterator[pa.RecordBatch]:
+            half.set()
+            more.wait(20)
+            yield from tiles
+
+        def fill() -> None:
+            store.load(of, pa.RecordBatchReader.from_batches(tiles.schema, slow()), heads)
+            store.activate(of.generation, {0: 59}, T0)
+
+        first = threading.Thread(target=fill)
+        first.start()
+        half.wait(20)
+        with pytest.raises(Conflict):
+            store.load(of, *filled(of, batch(of, rows[:3])))
+        with pytest.raises(Conflict):
+            store.activate(of.generation, {0: 3}, T0)
+        more.set()
+        first.join()
+        assert self.look(store, of, "a")[0]["c_7d"] == 59 and store.applied(of.generation) == Applied({0: 59}, T0, True)
+        store.load(of, *filled(of, batch(of, rows[:3])))
+        store.activate(of.generation, {0: 3}, T0)
+        assert self.look(store, of, "a")[0]["c_7d"] == 3
 
     def test_nobody_activates_what_another_has_begun_to_fill(self, store: OnlineStore) -> None:
         of = definition()

@@ -1,6 +1,6 @@
 """Tables that remember every version, and the sink that fills them exactly once.
 
-port.py      the files port: `Files`, `Snapshot`                 contract.py  the suites of its engines and of sinks
+port.py      the files port: `Files`, `Snapshot`                 contract.py  the suites of its engines and of sinks (table_contract.py: of tables)
 lake.py      `Lake`: tables by name; watermarks                  table.py     `LakeTable`: append, replace, history, pins
 replace.py   rows in the place of others, in one commit          parquet.py   durable data files with statistics
 deltalog.py  a table's own log, read                             pins.py      versions that something names

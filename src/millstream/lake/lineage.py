@@ -137,6 +137,22 @@ def fold(lake: Lake, table: LakeTable) -> int:
     return len(found)
 
 
+def unfold(lake: Lake, table: LakeTable) -> None:
+    """Forget the ranges of versions that the table has lost: those with their numbers that come next have other ranges."""
+    app = f"{APP}{table.uuid}"
+    if folded(lake, table) <= table.version:
+        return
+    kept = lake.table(lineage_name(table.name))
+
+    def change(rows: pa.RecordBatch) -> pa.RecordBatch:
+        later = pc.or_(pc.greater(rows.column("version"), table.version), pc.greater(pc.fill_null(rows.column("restated"), 0), table.version))
+        gone = pc.and_(pc.equal(rows.column("table"), table.uuid), later)
+        return rows.filter(pc.invert(gone)) if pc.any(gone).as_py() else rows
+
+    kept = kept.add_columns(LINEAGE)
+    kept.edit(change, {}, txns={app: (kept.position(app), table.version)}, metadata={"by": "lineage", "table": table.uuid, "unfolded": table.version})
+
+
 def merged(found: Iterable[Range]) -> list[Range]:
     """Each range once, as it was counted last, by partition and start."""
     last: dict[tuple[str, int, int, int, int], Range] = {}

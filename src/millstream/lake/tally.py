@@ -89,6 +89,8 @@ class Part:
                 yield {**where, "said": r.rows, "found": rows, "why": "the rows are at other offsets"}
             if letters[i] != r.dead:
                 yield {**where, "said": r.dead, "found": letters[i], "why": "the dead letters are others"}
+            if r.duplicates < 0:
+                yield {**where, "said": r.records, "found": r.rows + r.dead, "why": "more rows and dead letters than records read"}
             if r.records != r.rows + r.dead + r.duplicates:
                 yield {**where, "said": r.records, "found": r.rows + r.dead + r.duplicates, "why": "records read and records accounted for differ"}
 

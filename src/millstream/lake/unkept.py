@@ -183,6 +183,7 @@ class _Turn:
         self.offsets, self.arrived, self.names = self._rows()
         self.next = 0
         self.dead = np.concatenate([judging.part.letters, judging.part.moved])
+        self.given_up = [r.gap for r in judging.part.said if r.gap is not None]
         for rows in judging.result.found:  # by an earlier column
             for id, arrived in zip(rows.column(column).to_pylist(), micros(rows, ARRIVED_AT).tolist(), strict=True):
                 if _real(id):
@@ -213,7 +214,10 @@ class _Turn:
         rows = judged.rows
         offsets = rows.column(OFFSET).to_numpy()
         mine = np.asarray(pc.is_in(rows.column(self.column), value_set=self.wanted))
-        dropped = np.flatnonzero(mine & ~np.isin(offsets, self.dead) & ~np.isin(offsets, self.offsets[self.next :]))
+        mine &= ~np.isin(offsets, self.dead)
+        for start, end_ in self.given_up:  # they may be readable again, and stay given up
+            mine &= (offsets < start) | (offsets >= end_)
+        dropped = np.flatnonzero(mine & ~np.isin(offsets, self.offsets[self.next :]))
         ids, arrived = rows.column(self.column).take(pa.array(dropped)).to_pylist(), micros(rows, ARRIVED_AT)
         happened, recovered = micros(rows, self.judging.stream.schema.event_time), []
         for at, id in zip(dropped.tolist(), ids, strict=True):

@@ -40,7 +40,8 @@ def removable(
 
     Args:
         stretches: From the partition's beginning, in order of offset. They end at the first that must stay, so that no hole is made: where a clock ran
-            backwards, old records behind young ones wait.
+            backwards, old records behind young ones wait. A stamp of the future was made by a clock that was wrong: such a stretch is as old as the next one
+            that has another.
         marks: Reader -> the offset up to which it has the records.
         retention_us: How long records are kept; None: for ever, unless the disk is tight.
         tight: The disk is nearly full: where records are kept for ever, all that every reader has may go.
@@ -50,7 +51,7 @@ def removable(
         return None
     limit, horizon = needed(marks), now_us if retention_us is None else now_us - retention_us
     found = None
-    for stretch in stretches:
+    for stretch in _told_by_later(stretches, now_us):
         if stretch.newest_us >= horizon or (whole and stretch.end > limit):
             break
         if limit <= 0:
@@ -59,6 +60,15 @@ def removable(
         if stretch.end > limit:
             break
     return found
+
+
+def _told_by_later(stretches: Iterable[Stretch], now_us: int) -> list[Stretch]:
+    found, later = list[Stretch](), None
+    for stretch in reversed(list(stretches)):
+        if stretch.newest_us <= now_us:
+            later = stretch.newest_us
+        found.append(stretch if later is None or stretch.newest_us <= now_us else stretch._replace(newest_us=later))
+    return found[::-1]
 
 
 def refused(free: int, floor: int, unwritten: Mapping[str, int]) -> frozenset[str] | None:

@@ -66,7 +66,7 @@ class Decider:
         arms: (experiment, phase, arm) -> what answers.
         default: What answers when no experiment takes the unit.
         now_us: The clock, in microseconds since 1970 UTC. Raises ClockWrong while it cannot be trusted.
-        ahead_us: How far ahead of it a request's event time may lie.
+        ahead_us: How far ahead of it a request's event time and arrival time may lie.
     """
 
     endpoint: str
@@ -86,7 +86,7 @@ class Decider:
             began: `time.perf_counter()` when the request came.
 
         Raises:
-            BadRequest: An event time lies too far ahead of the clock; none was decided.
+            BadRequest: An event time or arrival time lies too far ahead of the clock; none was decided.
             ClockWrong: The clock cannot be trusted.
             Transient: An arm that the router chose cannot answer yet.
             WorkFailed: A model or a derived column raised.
@@ -103,18 +103,23 @@ class Decider:
 
     def _moments(self, requests: Sequence[dict[str, Any]]) -> list[int]:
         """The event time of each. All are judged before any is decided: what was decided is recorded, and this door judges once."""
-        now, name = self.now_us(), self.form.time
+        now, name, arrival = self.now_us(), self.form.time, self.form.arrival
         found = []
         for request in requests:
             given = request[name]
             if given is None:
                 request[name] = moment_of(now)
             at = now if given is None else moment_us(given)
-            if at > now + self.ahead_us:
-                raise BadRequest(f'event time "{name}" is {moment(at)}, more than {spell(self.ahead_us)} ahead of the server\'s clock ({moment(now)})', name,
-                                 f"send {name} as the time of the event, or leave it out for now")  # fmt: skip
+            self._check("event time", name, at, now)
+            if arrival is not None and request[arrival] is not None:
+                self._check("arrival time", arrival, moment_us(request[arrival]), now)
             found.append(at)
         return found
+
+    def _check(self, what: str, name: str, at: int, now: int) -> None:
+        if at > now + self.ahead_us:
+            raise BadRequest(f'{what} "{name}" is {moment(at)}, more than {spell(self.ahead_us)} ahead of the server\'s clock ({moment(now)})', name,
+                             f"send {name} as the time of the event, or leave it out for now" if name == self.form.time else f"send {name} as the time at which the event arrived")  # fmt: skip
 
     def _route(self, request: Mapping[str, Any]) -> tuple[Any, Arm]:
         routed = None if self.router is None else self.router.route(None, request)

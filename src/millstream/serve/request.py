@@ -42,7 +42,7 @@ class RequestForm:
     """
 
     def __init__(self, schema: Schema) -> None:
-        self.schema, self.time = schema, schema.event_time
+        self.schema, self.time, self.arrival = schema, schema.event_time, schema.arrival_time
         self._moments = [f.name for f in schema.fields if "timestamp" in (f.kind, f.item)]
         ordered = sorted(schema.fields, key=lambda f: f.nullable or f.default is not REQUIRED or f.role == "event_time")
         struct = msgspec.defstruct(schema.name, [_spec(f) for f in ordered], forbid_unknown_fields=True)

@@ -54,7 +54,7 @@ class Updates:
         self._wanted: dict[str, Definition] = {}
         self._workers: dict[str, _Worker] = {}
         self._lock = threading.Lock()
-        self._known: dict[str, Mapping[int, int]] = {}  # positions only grow, so what was read once answers most questions
+        self._filling: dict[str, threading.Lock] = {}
 
     def want(self, definition: Definition) -> None:
         """Keep this definition alive from now on."""
@@ -75,7 +75,9 @@ class Updates:
                 if applied is None or not applied.active:
                     raise Transient(f'features "{definition.name}" are not filled yet')
             elif not current(behind.lake, behind.store, definition, self._source(definition)):
-                self._fill(definition)
+                with self._one(definition):
+                    if not current(behind.lake, behind.store, definition, self._source(definition)):
+                        self._fill(definition)
 
     def _source(self, definition: Definition) -> Stream[Any] | Table:
         return self._behind.streams.get(definition.stream) or Table(name=definition.stream)
@@ -89,7 +91,11 @@ class Updates:
             topic_of(self._behind.log, self._behind.schemas, source)
         log.info("filling features %s from the lake", definition.name)
         fill(self._behind.sql, self._behind.lake, self._behind.store, definition, source, wall_us=self._wall_us)
-        self._known.pop(definition.generation, None)
+
+    def _one(self, definition: Definition) -> threading.Lock:
+        """Held while a definition is filled: its thread and a refresh may both find that it must be."""
+        with self._lock:
+            return self._filling.setdefault(definition.generation, threading.Lock())
 
     def refresh(self) -> None:
         """Start a thread for each stream whose wanted definitions changed."""
@@ -153,7 +159,6 @@ class Updates:
                     log.warning("the feature updater of %s begins again: %s", stream, error, exc_info=not isinstance(error, MillstreamError))
                 worker.trouble = said = str(error)
                 gap = isinstance(error, Truncated)
-                self._known.clear()  # a store that was lost and found may stand further back
                 worker.stop.wait(PAUSE_S)
 
     def _fill_behind(self, stream: str, definitions: list[Definition]) -> None:
@@ -162,7 +167,8 @@ class Updates:
         for definition in definitions:
             stands = self._behind.store.applied(definition.generation)
             if stands is not None and any(stands.offsets.get(partition, 0) < end.low for partition, end in ends.items()):
-                self._fill(definition)
+                with self._one(definition):
+                    self._fill(definition)
 
     def _fill_beyond(self, stream: str, definitions: list[Definition]) -> None:
         """Fill again what stands far ahead of the wall clock: that clock had jumped, and what came since was taken for old.
@@ -180,7 +186,8 @@ class Updates:
         door.now_us()
         for definition in far:
             log.warning("the features %s are filled again: their clock is ahead of the wall clock", definition.name)
-            self._fill(definition)
+            with self._one(definition):
+                self._fill(definition)
             self._corrected[definition.generation] = self._clock()
 
     def _beyond_us(self, definitions: list[Definition]) -> int:
@@ -205,13 +212,9 @@ class Updates:
             ends = after.get(definition.stream)
             if not ends:
                 continue
-            known = self._known.get(definition.generation, {})
-            if all(known.get(partition, 0) >= end for partition, end in ends.items()):
-                continue
-            applied = self._behind.store.applied(definition.generation)
+            applied = self._behind.store.applied(definition.generation)  # each time: a fill may put it further back
             if applied is None or not applied.active:
                 return f"{definition.name} is being filled"
-            self._known[definition.generation] = applied.offsets
             for partition, end in ends.items():
                 if applied.offsets.get(partition, 0) < end:
                     return f"{definition.name} stands at {applied.offsets.get(partition, 0)} of {end} of {definition.stream}/{partition}"

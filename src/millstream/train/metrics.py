@@ -3,12 +3,15 @@
 References:
     auc: Mann and Whitney (1947), ties counted half; it equals the area under the ROC curve (Hanley and McNeil 1982).
     brier: Brier (1950), for probabilities of a boolean label. log_loss: probabilities are kept 1e-15 away from 0 and 1.
+
+A label or a prediction that is NaN or infinite makes every metric NaN: no comparison with it is true, and ranking or clipping would hide it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import TypeAlias
 
 import numpy as np
@@ -17,8 +20,33 @@ from numpy.typing import NDArray
 from millstream.declare.errors import UsageError
 
 Floats: TypeAlias = NDArray[np.float64]
+Metric: TypeAlias = Callable[[Floats, Floats], float]
+_LEAST, _MOST = 1e-150, 1e150  # between them squares, and sums of them, are doubles
+_ALIKE = 4.0 * float(np.finfo(np.float64).eps)
+_OUTSIDE = 1e-9  # a probability may be so far outside [0, 1] by rounding
 
 
+def _of_numbers(metric: Metric) -> Metric:
+    """NaN without rows, or when one of them is no finite number."""
+
+    @wraps(metric)
+    def checked(y: Floats, p: Floats) -> float:
+        y, p = np.asarray(y, dtype=np.float64), np.asarray(p, dtype=np.float64)
+        if not len(y) or not np.isfinite(y).all() or not np.isfinite(p).all():
+            return math.nan
+        with np.errstate(over="ignore", under="ignore"):
+            return metric(y, p)
+
+    return checked
+
+
+def _unit(*values: Floats) -> float:
+    """1; or the size of the largest number, when squares of such numbers are beyond a double."""
+    top = max(float(np.max(np.abs(v))) for v in values)
+    return 1.0 if top == 0.0 or _LEAST <= top <= _MOST else top
+
+
+@_of_numbers
 def auc(y: Floats, p: Floats) -> float:
     """Probability that a true row is scored above a false one; NaN when one of them is missing.
 
@@ -34,45 +62,62 @@ def auc(y: Floats, p: Floats) -> float:
     return float((np.sum(middle[place][y > 0.5]) - positives * (positives + 1) / 2.0) / (positives * negatives))
 
 
+@_of_numbers
 def brier(y: Floats, p: Floats) -> float:
     """Mean squared distance of the probability from what happened; 0 is perfect."""
     return float(np.mean((p - y) ** 2))
 
 
+@_of_numbers
 def log_loss(y: Floats, p: Floats) -> float:
-    """Mean negative log likelihood, in nats."""
+    """Mean negative log likelihood, in nats; NaN when a prediction is no probability."""
+    if p.min() < -_OUTSIDE or p.max() > 1 + _OUTSIDE:
+        return math.nan
     kept = np.clip(p, 1e-15, 1 - 1e-15)
     return float(-np.mean(y * np.log(kept) + (1 - y) * np.log1p(-kept)))
 
 
+@_of_numbers
 def accuracy(y: Floats, p: Floats) -> float:
     """Share of rows where the probability is on the right side of a half (0.5 itself says true)."""
     return float(np.mean((p >= 0.5) == (y > 0.5)))
 
 
+@_of_numbers
 def rmse(y: Floats, p: Floats) -> float:
     """Root of the mean squared error, in the label's unit."""
-    return float(np.sqrt(np.mean((p - y) ** 2)))
+    unit = _unit(y, p)
+    return unit * float(np.sqrt(np.mean((p / unit - y / unit) ** 2)))
 
 
+@_of_numbers
 def mae(y: Floats, p: Floats) -> float:
     """Mean absolute error, in the label's unit."""
-    return float(np.mean(np.abs(p - y)))
+    unit = _unit(y, p)
+    return unit * float(np.mean(np.abs(p / unit - y / unit)))
 
 
+@_of_numbers
 def r2(y: Floats, p: Floats) -> float:
-    """Share of the label's variance that is explained; NaN when it has none."""
-    whole = float(np.sum((y - np.mean(y)) ** 2))
-    return 1.0 - float(np.sum((y - p) ** 2)) / whole if whole > 0 else math.nan
+    """Share of the label's variance that is explained; NaN when all labels are alike (to the rounding of a double)."""
+    unit = _unit(y, p)
+    y, p = y / unit, p / unit
+    away = y - np.mean(y)
+    away -= np.mean(away)  # what the mean lost by being rounded
+    spread = float(np.max(np.abs(away)))
+    if spread <= _ALIKE * float(np.max(np.abs(y))):
+        return math.nan
+    unexplained = float(np.sum(((y - p) / spread) ** 2)) / float(np.sum((away / spread) ** 2))
+    return 1.0 - unexplained if math.isfinite(unexplained) else math.nan
 
 
-METRICS: dict[str, Callable[[Floats, Floats], float]] = {
+METRICS: dict[str, Metric] = {
     "auc": auc, "brier": brier, "log_loss": log_loss, "accuracy": accuracy, "rmse": rmse, "mae": mae, "r2": r2,
 }  # fmt: skip
 
 
 def measure(names: Sequence[str], y: Floats, p: Floats, labels: Sequence[str] = ("label",)) -> dict[str, float]:
-    """Each metric; with several labels `<label>.<metric>`. Rows without a label (NaN) do not count.
+    """Each metric; with several labels `<label>.<metric>`. Rows without a label (NaN) do not count; NaN where a counted number is not finite.
 
     Raises:
         UsageError: There is no such metric.

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from millstream.declare.errors import Corrupt
+from millstream.declare.errors import Corrupt, WorkFailed
 from millstream.declare.event import Kind
 from millstream.declare.expression import Expression
 from millstream.declare.expression import compile as compile_expression
 from millstream.features.definition import Definition
 from millstream.train import scorer
+from millstream.train.code import libraries
 from millstream.train.matrix import Encoder
 from millstream.train.pinned import from_json
 from millstream.train.port import Tracking, Version
@@ -24,6 +27,11 @@ from millstream.train.port import Tracking, Version
 Floats: TypeAlias = NDArray[np.float64]
 FORMAT = 1
 MANIFEST, ENCODER, CHECK, PREDICTIONS = "manifest.json", "encoder.json", "check.npz", "predictions.parquet"
+CHECKED = "check.parquet"
+"""Rows as they come, before they are encoded, and what the model said of them when it was registered."""
+SAID = "_said"
+_CLOSE = 1e-9
+log = logging.getLogger("millstream.train")
 
 
 class Predictor:
@@ -57,6 +65,7 @@ class Predictor:
             self.predict_row: Callable[[Mapping[str, Any]], Any] = self._one
         else:
             self.predict_row = self._slow
+        self._as_registered()
 
     def _one(self, row: Mapping[str, Any]) -> float:
         """The prediction for one row: request, features and derived columns by name (None is NULL)."""
@@ -101,6 +110,33 @@ class Predictor:
                     kinds[column] = "int64" if output.operation == "count" else "float64"
         return {name: compile_expression(text, kinds, self.manifest["project_params"], what=name) for name, text in self.manifest["derive"].items()}
 
+    def _as_registered(self) -> None:
+        """Predict the stored rows again: a version is what was registered, whatever has become of the files and libraries that it uses.
+
+        Raises:
+            WorkFailed: It says something else now.
+        """
+        name = f"{self.version.model}@{self.version.number}"
+        if not (self.folder / CHECKED).exists():
+            log.warning("%s keeps no rows to check it by (it was made by an older Millstream): train it again to know that it answers as registered", name)
+            return
+        kept = pq.read_table(self.folder / CHECKED)
+        then = np.stack([kept.column(f"{SAID}{i}").to_numpy() for i in range(len(self.labels))], axis=1)
+        try:
+            now = np.asarray(self.scorer.matrix(self._given(kept)), dtype=np.float64).reshape(kept.num_rows, -1)
+        except Exception as error:
+            raise WorkFailed(f"{name} cannot predict the rows it was registered with any more: {type(error).__name__}: {error}{self._changed()}") from error
+        row = differs(now, then)
+        if row is not None:
+            raise WorkFailed(f"{name} is not what was registered: of its stored row {row} it says {_plain(now[row])} and said {_plain(then[row])}"
+                             f"{self._changed()}; put back what it uses, or train it again")  # fmt: skip
+
+    def _changed(self) -> str:
+        """Libraries that are others now."""
+        then, now = self.manifest.get("libraries", {}), libraries()
+        others = [f"{name} {was} is {now.get(name, 'gone')} now" for name, was in then.items() if now.get(name) != was]
+        return f" ({', '.join(others)})" if others else ""
+
     def _check(self) -> tuple[Floats, Floats] | None:
         if not (self.folder / CHECK).exists():
             return None
@@ -131,6 +167,19 @@ def manifest(tracking: Tracking, model: str, number: int) -> dict[str, Any]:
         NotFound: No such version, or its files are gone.
     """
     return dict(json.loads(_text(tracking.artifacts(model, number) / MANIFEST)))
+
+
+def differs(now: Floats, then: Floats) -> int | None:
+    """The first row of two arrays [rows, labels] that is not the same within 1e-9 of its size; None when all are."""
+    if now.shape != then.shape:
+        return 0
+    apart = np.abs(now - then) > _CLOSE * np.maximum(np.abs(then), 1e-6)
+    wrong = (apart | (np.isnan(now) != np.isnan(then))).any(axis=1)
+    return int(np.argmax(wrong)) if wrong.any() else None
+
+
+def _plain(said: Floats) -> str:
+    return ", ".join(f"{float(value):.9g}" for value in said)
 
 
 def inputs(form: str, encoder: Encoder) -> Callable[[pa.Table], Any]:

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from millstream.declare.errors import MillstreamError, NotFound, UsageError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _CHAMPION = "champion"
+_WORST = 1e300  # a metric of this size, or less than nothing by as much, loses under any rule
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,35 @@ def decide(model: Model[Any], tracking: Tracking, metrics: dict[str, float], jud
         return Verdict(passed, f"{'promoted' if passed else 'not promoted'}: {model.promote_if}")
     try:
         held = load(tracking, model.name, str(champion.number))
+    except MillstreamError as error:  # and so it answers nothing either
+        passed = _any_worst(model, metrics, dict.fromkeys(metrics, math.nan))
+        return Verdict(
+            passed, f"{'promoted' if passed else 'not promoted'}: {model.promote_if}: champion {champion.number} cannot be loaded, which loses to any: {error}"
+        )
+    try:
         theirs = measure(wanted, _targets(judged, labels), held.predict(judged), labels)
     except MillstreamError as error:
         return Verdict(False, f"not promoted: champion {champion.number} cannot be judged by these rows: {error}")
+    blind = _blind(model, metrics, theirs)
+    if blind:
+        passed = _any_worst(model, metrics, theirs)
+        told = f"{', '.join(blind)} of champion {champion.number} is no number on these rows, which loses to any"
+        return Verdict(passed, f"{'promoted' if passed else 'not promoted'}: {model.promote_if}: {told}", theirs)
     passed = holds(model, metrics, theirs)
     shown = ", ".join(f"{name} {metrics[name]:.5f} against {theirs[name]:.5f}" for name in metrics if name in theirs)
     return Verdict(passed, f"{'promoted' if passed else 'not promoted'}: {model.promote_if}: {shown} of champion {champion.number}", theirs)
+
+
+def _any_worst(model: Model[Any], metrics: dict[str, float], champion: dict[str, float]) -> bool:
+    """Whether the rule holds when the champion's metrics that are no numbers are the worst there are, whichever way that is."""
+    blind = _blind(model, metrics, champion)
+    return any(holds(model, metrics, {**champion, **dict(zip(blind, worst, strict=True))}) for worst in product((-_WORST, _WORST), repeat=len(blind)))
+
+
+def _blind(model: Model[Any], metrics: dict[str, float], champion: dict[str, float]) -> list[str]:
+    """The champion's metrics in the rule that it alone does not have: on the same rows, it is its answers that are no numbers."""
+    asked = set(_DOTTED.findall(model.promote_if or ""))
+    return [name for name, value in champion.items() if f"{_CHAMPION}.{name}" in asked and math.isnan(value) and not math.isnan(metrics[name])]
 
 
 def holds(model: Model[Any], metrics: dict[str, float], champion: dict[str, float]) -> bool:

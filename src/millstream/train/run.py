@@ -70,7 +70,7 @@ class Fitted:
 
     Attributes:
         judged: The rows it is judged by: test, else valid, else train; `part` says which.
-        X: Their matrix (or frame), `y` their labels, `said` its predictions.
+        X: Their matrix (or frame), `y` their labels, `said` its predictions; `checked` are those of the first rows, asked alone.
     """
 
     model: object
@@ -81,6 +81,7 @@ class Fitted:
     X: Any
     y: Floats
     said: Floats
+    checked: Floats
     params: Mapping[str, Any]
     output: str
     warned: list[str] = field(default_factory=list)
@@ -197,17 +198,33 @@ def fit(model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], para
     boolean = all(kind == "bool" for kind in dataset.labels.values())
     answering = scorer(made, output=model.output, boolean=boolean, place=place)
     part = next(p for p in ("test", "valid", "train") if p in parts)
-    X = given(parts[part])
+    X, first = given(parts[part]), parts[part].slice(0, min(_CHECKED, (parts[part].num_rows + 1) // 2))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            said = answering.matrix(X)
+            said, again = answering.matrix(X), answering.matrix(given(first))
     except Exception as error:
         raise WorkFailed(f"{place}: what it returned cannot predict: {type(error).__name__}: {error}") from error
     y = targets(parts[part], labels)
     if said.shape != y.shape:
         raise WorkFailed(f"{place}: its predictions have shape {said.shape} where the labels have {y.shape}; return a model of {len(labels)} output(s)")
-    return Fitted(made, answering, encoder, part, parts[part], X, y, said, params, "probability" if answering.probability else "predict", warned)
+    odd = ~np.isfinite(said.reshape(len(said), -1)).all(axis=1)
+    if odd.any():
+        row = int(np.argmax(odd))
+        raise WorkFailed(f"{place}: {int(odd.sum()):,} of its {len(said):,} predictions for the {part} rows are NaN or infinite, the first {said[row]} for {ROW} "
+                         f"{parts[part][ROW][row].as_py()}; such a model is not kept: fill missing values, or return a model that can do without them")  # fmt: skip
+    if not _same(X, given(parts[part])):
+        raise WorkFailed(f"{place}: its predict() writes into the rows that it is given; work on a copy, e.g. X = X.copy()")
+    if again.shape != said[: first.num_rows].shape or not np.allclose(again, said[: first.num_rows], rtol=1e-4, atol=1e-6):
+        raise WorkFailed(f"{place}: of the same {first.num_rows} rows it says other things alone than among {len(said):,}; an endpoint asks for one row at a time: "
+                         "predict() must neither draw lots nor depend on its other rows")  # fmt: skip
+    output = "probability" if answering.probability else "predict"
+    return Fitted(made, answering, encoder, part, parts[part], X, y, said, again, params, output, warned)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two matrices or frames hold the same."""
+    return bool(one.equals(other)) if hasattr(one, "equals") else np.array_equal(one, other, equal_nan=True)
 
 
 def targets(rows: pa.Table, labels: list[str]) -> Floats:
@@ -267,6 +284,10 @@ def _write(
     for i, name in enumerate(labels):
         told = told.append_column("prediction" if len(labels) == 1 else f"prediction_{name}", pa.array(said[:, i]))
     pq.write_table(told, folder / predictor.PREDICTIONS)
+    rows = fitted.judged.select(list(dataset.columns)).slice(0, len(fitted.checked))
+    for i, column in enumerate(fitted.checked.reshape(rows.num_rows, -1).T):
+        rows = rows.append_column(f"{predictor.SAID}{i}", pa.array(column))
+    pq.write_table(rows, folder / predictor.CHECKED)
     if not frame:
         np.savez(folder / predictor.CHECK, X=fitted.X[:_CHECKED], said=fitted.said[:_CHECKED])
     manifest = {

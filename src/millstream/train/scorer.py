@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -82,10 +84,9 @@ def save(fitted: object, folder: Path, module: str | None = None, *, native: boo
 
     Args:
         native: Whether LightGBM's own text will do (a model of frames keeps its frame).
-        module: The user's module: classes defined there are stored by value, so a version outlives a change of the file.
+        module: The user's module: classes defined there, and in other modules of its folder, are stored by value, so a version outlives a change of
+            the files.
     """
-    import cloudpickle  # type: ignore[import-untyped,unused-ignore]
-
     booster = _booster(fitted) if native else None
     if booster is not None:
         best = getattr(fitted, "best_iteration_", None) or booster.best_iteration
@@ -93,14 +94,42 @@ def save(fitted: object, folder: Path, module: str | None = None, *, native: boo
         return BOOSTER
     held = sys.modules.get(module) if module else None
     with _ONE:
-        if held is not None:
-            cloudpickle.register_pickle_by_value(held)
         try:
-            (folder / PICKLE).write_bytes(cloudpickle.dumps(fitted))
-        finally:
-            if held is not None:
-                cloudpickle.unregister_pickle_by_value(held)
+            told = _dumped(fitted, project_modules(held))
+        except Exception:  # something that a helper holds cannot be stored; the rows that are checked at load tell when it changes
+            told = _dumped(fitted, [held] if held is not None else [])
+    (folder / PICKLE).write_bytes(told)
     return PICKLE
+
+
+def _dumped(fitted: object, by_value: Sequence[ModuleType]) -> bytes:
+    import cloudpickle  # type: ignore[import-untyped,unused-ignore]
+
+    try:
+        for module in by_value:
+            cloudpickle.register_pickle_by_value(module)
+        return bytes(cloudpickle.dumps(fitted))
+    finally:
+        for module in by_value:
+            with suppress(ValueError):
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+def project_modules(module: ModuleType | None) -> list[ModuleType]:
+    """The module, and all others that were imported from its folder: a version must not change with any of them."""
+    file = getattr(module, "__file__", None)
+    if module is None or file is None:
+        return [] if module is None else [module]
+    home = Path(file).resolve().parent
+    found = [module]
+    for name, other in list(sys.modules.items()):
+        path = getattr(other, "__file__", None)
+        if other is module or not path or name == "__main__" or name.partition(".")[0] == "millstream":
+            continue
+        inside = Path(path).resolve()
+        if inside.is_relative_to(home) and not {"site-packages", "dist-packages"} & set(inside.relative_to(home).parts):
+            found.append(other)
+    return found
 
 
 def load(folder: Path, file: str, *, probability: bool, check: tuple[Floats, Floats] | None = None, frame: bool = False) -> Scorer:

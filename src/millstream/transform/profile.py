@@ -191,8 +191,10 @@ def _second(i: int, column: _Seen, asked: dict[str, Any]) -> Iterable[str]:
     if column.few:
         yield f"histogram(v{i}) as t{i}"
         return
-    asked[f"top{i}"] = list(column.top)
+    asked[f"top{i}"] = [value for value in column.top if value != ""]  # DuckDB counts under '' what is not asked for
     yield f"histogram_exact(v{i}, $top{i}) as t{i}"
+    if "" in column.top:
+        yield f"count(*) filter (where v{i} = '') as z{i}"
     if column.kind != "category":
         bins = _bins(column.low, column.high, column.bulk, whole=is_.is_integer(column.field.type))
         # Just below an atom and up to it: a value that many rows share is then a jump of its own.
@@ -214,7 +216,7 @@ def _bins(low: float, high: float, bulk: tuple[float, float], *, whole: bool) ->
     if high <= low:
         pad = abs(low) * 1e-9 or 0.5
         return [float(np.nextafter(low, -np.inf)), low + pad]
-    return [float(np.nextafter(low, -np.inf)), *(low + (high - low) * step / BINS for step in range(1, BINS)), high]
+    return [float(np.nextafter(low, -np.inf)), *(2 * (low / 2 + (high / 2 - low / 2) * step / BINS) for step in range(1, BINS)), high]
 
 
 def _made(i: int, column: _Seen, rows: int, two: Mapping[str, Any], asked: Mapping[str, Any]) -> Column:
@@ -223,6 +225,8 @@ def _made(i: int, column: _Seen, rows: int, two: Mapping[str, Any], asked: Mappi
     if not known:
         return base
     counted = [(value, int(count)) for value, count in (two[f"t{i}"] if column.few else two[f"t{i}"][: len(asked[f"top{i}"])]) if count]
+    if f"z{i}" in two:
+        counted.append(("", int(two[f"z{i}"])))
     most = sorted(((_text(value, f.type, kind), count) for value, count in counted), key=lambda pair: (-pair[1], pair[0]))
     complete = sum(count for _, count in counted) == known and len(most) <= TOP
     distinct = len(most) if column.few or complete else min(max(column.distinct, len(most)), known)
@@ -235,7 +239,12 @@ def _made(i: int, column: _Seen, rows: int, two: Mapping[str, Any], asked: Mappi
     quantiles = even(places, counts, known)
     bulk = (quantiles[_BULK], quantiles[-1 - _BULK]) if column.few else column.bulk
     bins = _bins(column.low, column.high, bulk, whole=is_.is_integer(f.type))
-    return replace(base, mean=column.mean, std=column.std, quantiles=quantiles, histogram=_binned(bins, places, counts))
+    return replace(base, mean=_finite(column.mean), std=_finite(column.std), quantiles=quantiles, histogram=_binned(bins, places, counts))
+
+
+def _finite(value: float | None) -> float | None:
+    """None for what is beyond a double."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _counted(values: Sequence[tuple[float, int]]) -> tuple[list[float], list[int]]:
@@ -271,7 +280,8 @@ def even(edges: Sequence[float], counts: Sequence[int], known: int) -> tuple[flo
             made.append(float(places[at]))
         else:  # between two values: on the line through them
             share = (wanted - upto[at - 1]) / (upto[at] - upto[at - 1])
-            made.append(float(places[at - 1] + (ends[at] - places[at - 1]) * min(max(share, 0.0), 1.0)))
+            # In halves, whose difference is a double whatever the two are.
+            made.append(float(places[at - 1] + (ends[at] / 2 - places[at - 1] / 2) * min(max(share, 0.0), 1.0) * 2))
     return tuple(made)
 
 

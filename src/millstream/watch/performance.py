@@ -37,9 +37,16 @@ def performance(check: Performance, target: Noun, scene: Scene) -> Verdict:
     y, p, newest = _ripe(check, target, scene)
     if len(y) < ENOUGH:
         return unknown("performance", f"{len(y)} decisions have a ripe outcome; {ENOUGH} are needed", bound, rows=len(y))
+    odd = int(np.sum(~np.isfinite(p)))
+    if odd:  # a model that answers NaN is not one that nothing is known of
+        return Verdict("performance", "violated", None, bound, f"{odd:,} of {len(y):,} predictions with a ripe outcome are NaN or infinite; {check.expression}",
+                       {"rows": len(y), "odd": odd, "newest_us": newest})  # fmt: skip
     found = measure(list(expression.columns), y, p)
     if any(math.isnan(value) for value in found.values()):
-        return unknown("performance", f"{metric} is not defined on {len(y):,} decisions that all came out alike", bound, rows=len(y))
+        why = (
+            "whose outcomes are not all finite numbers" if not np.isfinite(y).all() else "that all came out alike, or were predicted by what is no probability"
+        )
+        return unknown("performance", f"{metric} is not defined on {len(y):,} decisions {why}", bound, rows=len(y))
     good = expression.evaluate(found)
     text = ", ".join(f"{name} {value:.4f}" for name, value in found.items()) + f" on {len(y):,} ripe decisions; {check.expression}"
     details = {"rows": len(y), "metrics": found, "newest_us": newest, "share": float(np.mean(y)), "predicted": float(np.mean(p))}

@@ -90,7 +90,7 @@ def show(context: Context, what: str, name: str | None, as_json: bool, limit: in
     """Show one of: runs, run ID, steps RUN-ID (of another orchestrator), streams, tables, models, model NAME@VERSION, experiments, endpoints, endpoint NAME, graph; or an error code such as E141."""
     from millstream.app import lookup
 
-    if what[:1] in "eE" and what[1:].isdigit():
+    if what[:1] in "eE" and what[1:].isdecimal():
         click.echo(lookup.page(what.upper()))
         return
     if what not in KINDS:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from millstream.app.cli.context import Context, as_json, pass_context
-from millstream.declare.errors import MillstreamError
+from millstream.declare.errors import MillstreamError, NotFound, UsageError
 
 
 @click.command()
@@ -37,6 +37,7 @@ def init(context: Context, folder: str, template: str) -> None:
 def check(context: Context, as_json: bool, parity: bool, against: str | None, rows: int) -> None:
     """Validate the definitions; without --parity nothing is run. All mistakes are shown together; tests of the project are plain pytest."""
     from millstream.app.binding import unbound
+    from millstream.app.experiments import POOLED
     from millstream.app.run import windows
     from millstream.declare.errors import DefinitionErrors
 
@@ -52,13 +53,16 @@ def check(context: Context, as_json: bool, parity: bool, against: str | None, ro
     for noun in project.nouns:
         counts[noun.kind] = counts.get(noun.kind, 0) + 1
     seconds = time.perf_counter() - begun
+    bandits = [name for name, experiment in project.experiments.items() if experiment.assign.method != "ab"]
     if as_json:
-        context.json({"project": project.name, "nouns": counts, "seconds": round(seconds, 3)})
+        context.json({"project": project.name, "nouns": counts, "seconds": round(seconds, 3), "warnings": [f"{name}: {POOLED}" for name in bandits]})
         return
     parts = ", ".join(f"{n} {kind.replace('_', ' ')}{'s' if n > 1 and kind != 'features' else ''}" for kind, n in counts.items())
     context.err.print(f"[green]ok[/] {project.name}: {parts} ({seconds:.2f} s)")
     for line in windows.declared(project.streams.values()):
         context.err.print(line)
+    for name in bandits:
+        context.err.print(f"[yellow]warning[/] {name}: {POOLED}")
 
 
 def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> None:
@@ -93,14 +97,25 @@ def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> 
 @click.option(
     "--mend", is_flag=True, help="Fix what can be fixed: cut torn tails off (the log fills them again), move rows that lie too far ahead to the dead letters."
 )
+@click.option(
+    "--accept-loss",
+    "losses",
+    multiple=True,
+    metavar="STREAM",
+    help="With --mend: cut the table of STREAM also where the log no longer holds the records that go; they are printed and recorded.",
+)
 @click.option("--release", metavar="STREAM", help="The newest append to STREAM was stamped by a wrong clock: let its doors take records again.")
 @pass_context
-def doctor(context: Context, as_json: bool, mend: bool, release: str | None) -> None:
-    """Look at the environment, the engines, the lake's tails, and rows whose times lie too far ahead."""
+def doctor(context: Context, as_json: bool, mend: bool, losses: tuple[str, ...], release: str | None) -> None:
+    """Look at the environment, the engines, the lake's tails, rows whose times lie too far ahead, and streams that cannot go on."""
     from millstream.app import doctor as doctors
 
+    if losses and not mend:
+        raise UsageError("--accept-loss goes with --mend; records that left the log are given up by  millstream ingest --accept-loss STREAM")
+    if unknown := [name for name in losses if name not in context.workspace.all_streams()]:
+        raise NotFound(f'no stream "{unknown[0]}"; there are {", ".join(context.workspace.all_streams())}')
     released = [] if release is None else [doctors.release(context.workspace, release)]
-    findings = [*released, *doctors.examine(context.workspace, mend=mend)]
+    findings = [*released, *doctors.examine(context.workspace, mend=mend, losses=losses)]
     if as_json:
         context.json([vars(f) for f in findings])
     else:

@@ -153,9 +153,10 @@ def _amounts(verdict: Mapping[str, Any]) -> str:
 
 def distances(verdict: Mapping[str, Any]) -> Grid:
     """How far each column has moved, the furthest beyond its allowance first."""
+    from millstream.watch.drift import WORDS
+
     tolerance = verdict.get("bound") or 0.0
-    kinds = {"ks": "distribution", "tv": "shares of categories", "nulls": "share of NULL", "unseen": "share unseen before"}
-    rows = [[d["column"], kinds.get(d["kind"], d["kind"]), Bar(d["value"], tolerance + d["allowance"], "bad" if d["status"] == "drifted" else ""),
+    rows = [[d["column"] + (f" of {d['of']}" if d.get("of") else ""), WORDS.get(d["kind"], d["kind"]), Bar(d["value"], tolerance + d["allowance"], "bad" if d["status"] == "drifted" else ""),
              f"{d['allowance']:.3f}", Tag(d["status"])] for d in verdict["details"]["distances"]]  # fmt: skip
     return Grid(["column", "compared", "distance", "allowed for chance", "status"], rows, f"distances-{verdict['check']}", ("allowed for chance",))
 

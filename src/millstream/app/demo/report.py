@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Mapping
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from millstream.app.console import charts
 from millstream.app.demo.story import Told
+from millstream.watch.drift import WORDS
 
 CALIBRATION = """select coalesce(model, '') as model, floor(prediction * 10) / 10 + 0.05 as bin, avg(prediction) as predicted, avg(outcome::double) as happened,
   count(*) as n from late_outcomes where prediction is not null group by all having count(*) >= 30 order by all"""
@@ -21,7 +23,6 @@ SHARES = (
 )
 HOURS = """select s.local_hour as hour, avg(f.late::int) as late, avg(f.arr_delay) as delay from flight_days f join scheduled s using (flight_id)
   where f.late is not null group by all order by all"""
-KINDS = {"ks": "distribution", "tv": "shares of categories", "nulls": "share of NULL", "unseen": "share unseen before"}
 MONTHS = "select month(ts) as month, avg(late::int) as late from flight_days where late is not null group by all order by all"
 
 
@@ -111,6 +112,10 @@ def _months(told: Told) -> str:
     )
 
 
+def _of(distance: Mapping[str, Any]) -> str:
+    return f"{distance['column']} of {distance['of']}" if distance.get("of") else str(distance["column"])
+
+
 def _drift(told: Told) -> str:
     """The distances furthest beyond what chance allows, each with a mark where it would count as drift."""
     rows = []
@@ -119,9 +124,9 @@ def _drift(told: Told) -> str:
         for d in verdict["details"].get("distances", [])[:14] if verdict["check"].startswith("drift") else []:
             mark = min(1.0, bound + d["allowance"])
             rows.append(
-                f"<tr><td>{escape(d['column'])}</td><td><span class='bar'><span class='track'><span class='fill{' bad' if d['status'] == 'drifted' else ''}' "
+                f"<tr><td>{escape(_of(d))}</td><td><span class='bar'><span class='track'><span class='fill{' bad' if d['status'] == 'drifted' else ''}' "
                 f"style='width:{100 * min(1.0, d['value']):.1f}%'></span><span class='mark' style='left:{100 * mark:.1f}%'></span></span></span></td>"
-                f"<td class='n'>{d['value']:.3f}</td><td>{KINDS.get(d['kind'], d['kind'])}</td><td><span class='tag{' warn' if d['status'] == 'drifted' else ' plain'}'>{escape(d['status'])}</span></td></tr>"
+                f"<td class='n'>{d['value']:.3f}</td><td>{WORDS.get(d['kind'], d['kind'])}</td><td><span class='tag{' warn' if d['status'] == 'drifted' else ' plain'}'>{escape(d['status'])}</span></td></tr>"
             )
     head = "<tr><th>column</th><th>distance</th><th class='n'></th><th>compared</th><th>status</th></tr>"
     return (

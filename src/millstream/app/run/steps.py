@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from millstream.declare.errors import NotFound
+from millstream.app import trouble
+from millstream.declare.errors import MillstreamError, NotFound
 from millstream.declare.features import Features
 from millstream.declare.model import Model
 from millstream.declare.source import FileReader, Source
@@ -144,7 +146,16 @@ class StreamStep:
 
     def pending(self) -> str:
         behind = self._behind()
-        return f"{behind:,} records to land" if behind or not self.ws.lake.exists(self.name) else ""
+        if behind or not self.ws.lake.exists(self.name):
+            return f"{behind:,} records to land"
+        return "its class, id or window has changed; what comes from now on is judged by it, what is in the table stays" if self._changed() else ""
+
+    def _changed(self) -> bool:
+        from millstream.lake.ruling import Rule, current
+
+        topic = self.ws.log.topic(self.name) if self.ws.lake.exists(self.name) else None
+        found = None if topic is None else current(self.ws.lake.table(self.name), topic.uuid)
+        return found is not None and found.number > 0 and found.rule != Rule.of(self.stream).fingerprint
 
     def _behind(self) -> int:
         topic = self.ws.log.topic(self.name)
@@ -156,11 +167,17 @@ class StreamStep:
         return sum(max(0, end.high - txns.get(f"millstream/{topic.uuid}/{partition}", 0)) for partition, end in ends.items())
 
     def make(self, report: Report) -> Made:
-        sink = self.ws.sink(self.stream)
+        from millstream.lake.ruling import ensure
+
         try:
-            progress = sink.drain(report)
-        finally:
-            sink.close()
+            with closing(self.ws.sink(self.stream)) as sink:
+                progress = sink.drain(report)
+            if self._changed() and (topic := self.ws.log.topic(self.name)) is not None:  # a sink says it with its next records, and there are none
+                ensure(self.ws.lake, self.stream, topic)
+        except (MillstreamError, OSError) as error:
+            trouble.keep(self.ws.state, self.name, str(error), 0.0)  # for `show streams` and `doctor`
+            raise
+        trouble.clear(self.ws.state, self.name)
         notes = [f"{n:,} {word}" for n, word in ((progress.dead, "dead"), (progress.duplicates, "duplicates"), (progress.late, "late")) if n]
         return Made(stream_version(self.ws, self.name), rows=progress.rows, note=", ".join(notes))
 

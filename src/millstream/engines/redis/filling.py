@@ -27,7 +27,7 @@ class Filler:
 
     def __init__(self, address: Address, names: Names, generation: str, space: int, length: timedelta) -> None:
         """Raises Conflict: Another has it."""
-        self.space = space
+        self.space, self._owner = space, threading.current_thread()
         self._wire, self._name, self._length_ms = Wire(address), names.filler(generation), length // timedelta(milliseconds=1)
         if self._wire.ask([("SET", self._name, space, "NX", "PX", self._length_ms)]) == [None]:
             self._wire.close()
@@ -35,6 +35,11 @@ class Filler:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._renew, name=f"fill-{generation}", daemon=True)
         self._thread.start()
+
+    @property
+    def mine(self) -> bool:
+        """Whether this thread has it; also what one has left that is gone."""
+        return self._owner is threading.current_thread() or not self._owner.is_alive()
 
     def _renew(self) -> None:
         while not self._stop.wait(self._length_ms / 3000):

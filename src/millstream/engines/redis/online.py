@@ -99,6 +99,8 @@ class RedisOnline:
     def _begin(self, definition: Definition) -> int:
         """A new space that only this fill writes to."""
         g = definition.generation
+        if (known := self._fills.get(g)) is not None and not known.mine:
+            raise Conflict(f"generation {g} is being filled by another thread")
         (space,) = self._db.writing([("INCR", self._db.names.spaces)])
 
         def work(stands: Mapping[str, Stand | None]) -> list[Command]:
@@ -132,7 +134,7 @@ class RedisOnline:
             stand, mine = stands[generation], self._fills.get(generation)
             if stand is None:
                 raise NotFound(f"the online store has no generation {generation}; create it first")
-            filled = mine is not None and stand.filling == mine.space
+            filled = mine is not None and mine.mine and stand.filling == mine.space
             if stand.active and not filled:
                 raise Conflict(f"generation {generation} is filled already; drop it to fill it again")
             if stand.filling and not filled:

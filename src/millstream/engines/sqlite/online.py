@@ -64,7 +64,8 @@ class SqliteOnline:
         self._all: list[sqlite3.Connection] = []
         self._guard = threading.Lock()
         self._write = threading.Lock()
-        self._fills: dict[str, int] = {}
+        self._fills: dict[str, tuple[int, threading.Thread]] = {}
+        """Generation -> the lock that is held, and the thread that fills."""
         try:
             self._writer = self._connect()
             self._prepare()
@@ -146,12 +147,13 @@ class SqliteOnline:
 
     def activate(self, generation: str, offsets: Mapping[int, int], clock_us: int, ruling: str = "") -> None:
         with self._transaction() as run:
-            if generation in self._fills and run("select 1 from sqlite_master where name = ?", (f"tile_{generation}{_NEXT}",)).fetchone():
+            mine = self._mine(generation)
+            if mine and run("select 1 from sqlite_master where name = ?", (f"tile_{generation}{_NEXT}",)).fetchone():
                 _drop(run, generation)
                 for kind in ("tile", "head"):
                     run(f"alter table {kind}_{generation}{_NEXT} rename to {kind}_{generation}")
                 run("delete from position where generation = ?", (generation,))
-            elif self._inactive(run, generation) and generation not in self._fills:
+            elif self._inactive(run, generation) and not mine:
                 raise Conflict(f"generation {generation} is being filled by another")
             settled = max(0, clock_us - SETTLED_US)
             run("update generation set active = 1, clock = ?, filling = 0, era = random(), settled = ?, ruling = ? where generation = ?",
@@ -171,25 +173,48 @@ class SqliteOnline:
     @contextmanager
     def _filling(self, generation: str) -> Iterator[None]:
         """One filler a generation, from here until it is active: the lock goes with the process that holds it."""
-        if generation not in self._fills:
-            held = os.open(self._lock_file(generation), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(held)
-                raise Conflict(f"generation {generation} is being filled by another") from None
-            self._fills[generation] = held
+        with self._guard:
+            known = self._fills.get(generation)
+            if known is None:
+                held = self._locked(generation)
+            elif known[1] is threading.current_thread() or not known[1].is_alive():
+                held = known[0]
+            else:
+                raise Conflict(f"generation {generation} is being filled by another thread")
+            self._fills[generation] = (held, threading.current_thread())
         try:
             yield
         except BaseException:
-            os.close(self._fills.pop(generation))
+            if self._mine(generation):
+                os.close(self._fills.pop(generation)[0])
             raise
+
+    def _locked(self, generation: str) -> int:
+        """The lock of a generation; of the file that has the name now, since whoever lets one go removes it. Raises Conflict."""
+        path = self._lock_file(generation)
+        while True:
+            held = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.exists() and os.path.samestat(os.fstat(held), path.stat()):
+                    return held
+            except FileNotFoundError:
+                pass  # removed between the two looks
+            except BlockingIOError:
+                os.close(held)
+                raise Conflict(f"generation {generation} is being filled by another") from None
+            os.close(held)
+
+    def _mine(self, generation: str) -> bool:
+        """Whether this thread fills it."""
+        known = self._fills.get(generation)
+        return known is not None and known[1] is threading.current_thread()
 
     def _release(self, generation: str) -> None:
         held = self._fills.pop(generation, None)
         if held is not None:
             self._lock_file(generation).unlink(missing_ok=True)
-            os.close(held)
+            os.close(held[0])
 
     def _lock_file(self, generation: str) -> Path:
         return Path(f"{self.path}.fill-{generation}")
@@ -337,7 +362,7 @@ class SqliteOnline:
                 connection.close()
             self._all.clear()
             while self._fills:
-                os.close(self._fills.popitem()[1])
+                os.close(self._fills.popitem()[1][0])
 
 
 def _refusal(path: Path) -> MillstreamError | None:
