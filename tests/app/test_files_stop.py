@@ -65,10 +65,48 @@ def test_a_replaced_file_is_said_by_every_verb(project: Path) -> None:
 def test_a_file_of_carriage_returns_is_read_and_one_without_a_good_record_is_loud(project: Path) -> None:
     (project / "data/mac.csv").write_bytes(b"id,n,ts\rp,1,2026-01-01T00:00:00Z\rq,2,2026-01-01T00:00:00Z\r")
     assert millstream(project, "ingest").code == 0 and ids(project) == ["p", "q"]
-    (project / "data/wrong.csv").write_text("no;such;file\n1;2;3\n")
+    (project / "data/wrong.csv").write_text("id,n\nz,1\n")
     said = millstream(project, "ingest")
     assert said.code == 1 and "no record of data/wrong.csv is good: all 1 are dead letters; the first: data/wrong.csv:2" in " ".join(said.err.split())
     assert millstream(project, "ingest").code == 0, "it was said, and the dead letter is there"
+
+
+def stale(project: Path) -> dict[str, list[str]]:
+    return {asset["name"]: asset["reasons"] for asset in millstream(project, "plan", "--json").json["assets"] if asset["stale"]}
+
+
+def source_findings(project: Path) -> list[tuple[str, str]]:
+    return [(one["status"], one["found"]) for one in millstream(project, "doctor", "--json").json if one["what"].startswith(("source", "file"))]
+
+
+def test_files_without_a_record_are_said_once_and_keep_nothing_stale(project: Path) -> None:
+    (project / "data/head.csv").write_text(HEADER)
+    for n in range(3):
+        (project / f"data/none-{n}.csv").write_bytes(b"")
+    assert stale(project) == {"sources": ["8 B of files to read; 3 new empty files"], "orders": ["it has no table yet", "sources will be made again"]}
+    said = millstream(project, "ingest", "--json")
+    assert said.code == 0 and said.json[0]["note"] == "no record in data/head.csv, data/none-0.csv, data/none-1.csv and 1 more"
+    assert stale(project) == {} and [step["status"] for step in millstream(project, "run", "--json").json] == ["skipped", "skipped"]
+    assert source_findings(project) == [("ok", "no record in data/head.csv, data/none-0.csv, data/none-1.csv and 1 more")]
+    with (project / "data/head.csv").open("a") as file:
+        file.write("a,1,2026-01-01T00:00:00Z\n")
+    assert stale(project) == {"sources": ["33 B of files to read"], "orders": ["sources will be made again"]}
+    assert millstream(project, "ingest").code == 0 and ids(project) == ["a"]
+    assert source_findings(project) == [("ok", "1 file read to the end, no record in data/none-0.csv, data/none-1.csv, data/none-2.csv")]
+
+
+def test_a_file_that_cannot_be_read_is_said_by_plan_and_doctor_too(project: Path) -> None:
+    (project / "data/good.csv").write_text(HEADER + "a,1,2026-01-01T00:00:00Z\n")
+    (project / "data/sheet.csv").write_bytes(b"PK\x03\x04" + b"x" * 100 + b"\n")
+    why = "data/sheet.csv: it is a ZIP archive or a spreadsheet; unpack it, or save it as text"
+    assert stale(project)["sources"] == [f"33 B of files to read; {why}"]
+    assert source_findings(project) == [("bad", why), ("ok", "1 file with 33 B to read")]
+    for verb in ("ingest", "run"):
+        said = millstream(project, verb)
+        assert said.code == 1 and why in " ".join(said.err.split()) and ids(project) == ["a"]
+    assert stale(project) == {"sources": [why]}, "it brings nothing new to the stream"
+    (project / "data/sheet.csv").write_text(HEADER + "b,1,2026-01-01T00:00:00Z\n")
+    assert millstream(project, "ingest").code == 0 and ids(project) == ["a", "b"] and stale(project) == {}
 
 
 def test_a_sharded_history_is_not_late(project: Path) -> None:

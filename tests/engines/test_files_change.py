@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import millstream as ms
-from millstream.declare.errors import MillstreamError, NotFound, Recreated, UsageError
+from millstream.declare.errors import Corrupt, MillstreamError, NotFound, Recreated, UsageError
 from millstream.engines.files import position as positions
 from millstream.engines.files import text
 from millstream.engines.files.fingerprint import BLOCK, TAIL, Running, Trail, start_of
@@ -130,6 +130,8 @@ class World:
         self.of: dict[int, int] = {}
         self.next = self.names = 0
         self.harmed = False
+        self.cuts: set[str] = set()
+        """Files that may have had records, and have none."""
 
     def path(self, name: str) -> Path:
         return self.root / name
@@ -166,7 +168,13 @@ class World:
         return 1 if self.members[self.of[n]] == 1 else 3 * self.members[self.of[n]]
 
     def create(self) -> None:
-        self.put(self.fresh(), self.numbers())
+        self.put(self.fresh(), self.numbers() if self.chance.random() < 0.8 else [])
+
+    def fill(self) -> None:
+        """A file of no record is written anew: nothing was read of it, so nothing is lost."""
+        blank = [name for name in sorted(self.held) if not self.held[name] and name not in self.cuts]
+        if blank:
+            self.put(self.chance.choice(blank), self.numbers())
 
     def grow(self) -> None:
         name = self.some()
@@ -247,6 +255,7 @@ class World:
             self.put(name, [])
             self.path(name).write_bytes(whole(self.form, left))
             self.held[name], self.family[name] = left, family
+            self.cuts.add(name)
             self.members[family] += 1  # under another name it is another file
 
     def overwrite(self) -> None:
@@ -271,7 +280,7 @@ class World:
         self.half = {}
 
 
-KIND = ("create", "grow", "grow", "begin_a_line", "rename", "rotate", "swap", "copy", "touch", "rewrite")
+KIND = ("create", "fill", "grow", "grow", "begin_a_line", "rename", "rotate", "swap", "copy", "touch", "rewrite")
 HARM = ("replace", "cut", "overwrite", "remove")
 
 
@@ -478,8 +487,87 @@ def test_a_header_that_is_being_written_is_waited_for_and_one_that_is_none_is_na
     engine._quiet = clock.quiet()
     assert list(engine.read("a.csv", None)) == []
     clock.now = 6.0
-    with pytest.raises(MillstreamError, match=r"a\.csv:1: the file is one line, b'x;y;2026', and it names no field of Tick"):
+    with pytest.raises(MillstreamError, match=r'a\.csv:1: the first line, "x;y;2026", names no field of Tick; begin the file with a header'):
         list(engine.read("a.csv", None))
+
+
+NOTHING = {
+    "a.csv": [b"", b"n,note,ts\n", b"n,note,ts", b"\xef\xbb\xbf", b"\xef\xbb\xbfn,note,ts\r\n", b"\n", b"n,note,ts\r"],
+    "a.jsonl": [b"", b"\xef\xbb\xbf", b"\r\n\n"],
+    "a.csv.gz": [b"", packed("csv.gz", b"n,note,ts\n"), gzip.compress(b"", mtime=0)],
+    "a.parquet": [b"", whole("parquet", [])],
+    "a.avro": [b"", whole("avro", [])],
+}
+
+
+@pytest.mark.parametrize(("name", "data"), [(name, data) for name, several in NOTHING.items() for data in several])
+def test_a_file_without_a_record_is_known_as_one_and_may_become_any(tmp_path: Path, name: str, data: bytes) -> None:
+    path, reader = tmp_path / name, Reader(tmp_path, "a.*")
+    path.write_bytes(data)
+    engine = reader.engine()
+    engine._quiet = Quiet(wall=lambda: 1 << 62)
+    reader.read(engine=engine)
+    (standing,) = reader.engine().look(dict(reader.kept))
+    assert reader.out == [] and reader.dead == [] and not reader.errors
+    assert standing.empty and standing.done == standing.size == len(data), "nothing waits"
+    path.write_bytes(whole(name.removeprefix("a."), [5]) if not name.endswith("csv") else b"ts,n\n2026-01-01T00:00:00Z,5\n")
+    assert [s.error for s in reader.engine().look(dict(reader.kept))] == [None], "nothing was read of it, so it was not replaced"
+    reader.read()
+    assert [n for _, n in reader.out] == [5] and reader.out[0][0] in ("a.csv:2", "a.jsonl:1", "a.csv.gz:2", "a.parquet:1", "a.avro:1")
+    path.rename(tmp_path / name.replace("a.", "b."))
+    path.write_bytes(data)
+    moved = Reader(tmp_path, "[ab].*")
+    moved.kept = reader.kept
+    moved.read()
+    assert moved.out == [] and not moved.errors, "and what was read goes on under another name"
+
+
+def test_a_file_without_a_record_is_not_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.csv").write_bytes(b"n,note,ts\n")
+    monkeypatch.setattr(positions, "SETTLED_NS", -1)
+    reader = Reader(tmp_path, "a.csv")
+    reader.read()
+    (standing,) = reader.engine().look(dict(reader.kept))
+    assert standing.idle and standing.empty
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("a.csv", "n,ts\n".encode("utf-16"), "it is UTF-16; write it in UTF-8"),
+        ("a.csv", "n,ts\n".encode("utf-16-be"), r"it is UTF-16 \(every other byte is 0\); write it in UTF-8"),
+        ("a.jsonl", '{"n": 1}\n'.encode("utf-16-le"), r"it is UTF-16 \(every other byte is 0\); write it in UTF-8"),
+        ("a.csv", "n,ts\n".encode("utf-32"), "it is UTF-32; write it in UTF-8"),
+        ("a.jsonl", whole("csv.gz", [1]), 'it is compressed by gzip; name it .gz, or say compression="gzip"'),
+        ("a.csv.gz", gzip.compress(whole("csv.gz", [1])), "it is compressed by gzip"),
+        ("a.csv", whole("parquet", [1]), 'it is a Parquet file; name it .parquet, or say format="parquet"'),
+        ("a.csv", whole("avro", [1]), 'it is an Avro file; name it .avro, or say format="avro"'),
+        ("a.csv", b"PK\x03\x04" + b"x" * 100, "it is a ZIP archive or a spreadsheet; unpack it, or save it as text"),
+        ("a.csv", whole("csv", [1, 2, 3])[10:], 'a.csv:1: the first line, "1,tick 1,2026-01-01T00:00:01[+]00:00", names no field of Tick'),
+        (
+            "a.csv",
+            whole("csv", [1]).replace(b",", b";"),
+            'a.csv:1: the first line, "n;note;ts", names no field of Tick; begin the file with a header .n, note, ts.',
+        ),
+    ],
+)
+def test_a_file_that_is_something_else_stops_with_its_reason_and_is_read_when_it_was_corrected(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+    path, reader = tmp_path / name, Reader(tmp_path, name)
+    path.write_bytes(data)
+    with pytest.raises(Corrupt, match=said) as error:
+        list(reader.engine().read(name, None))
+    assert name in str(error.value)
+    path.write_bytes(whole(name.removeprefix("a."), [1]))
+    reader.read()
+    assert [n for _, n in reader.out] == [1]
+
+
+@pytest.mark.parametrize("data", ["PAR1,n,ts\nx,1,2026-01-01T00:00:00Z\n", "BZh,n,ts\nx,1,2026-01-01T00:00:00Z\n", "Obj,n,ts\nx,1,2026-01-01T00:00:00Z\n"])
+def test_text_that_begins_like_something_else_is_text(tmp_path: Path, data: str) -> None:
+    (tmp_path / "a.csv").write_text(data)
+    reader = Reader(tmp_path, "a.csv")
+    reader.read()
+    assert [n for _, n in reader.out] == [1]
 
 
 @pytest.mark.parametrize(

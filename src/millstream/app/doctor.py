@@ -121,7 +121,9 @@ def _clocks(ws: Workspace) -> Iterator[Finding]:
 
 
 def _sources(ws: Workspace) -> Iterator[Finding]:
-    """Files that were replaced, or are gone before they were read: what `ingest` stops at."""
+    """Files that were replaced, are gone before they were read, or cannot be read: what `ingest` stops at; and what becomes of the others."""
+    from millstream.app import sources
+    from millstream.app.run.steps import size
     from millstream.ingest.pump import standings
 
     for source, engine in ws.source_engines():
@@ -130,11 +132,11 @@ def _sources(ws: Workspace) -> Iterator[Finding]:
         except (MillstreamError, OSError) as error:
             yield Finding(f"source {source.name}", "bad", str(error), "its message says how to go on")
             continue
-        stopped = [s for s in found if s.error is not None]
-        for one in stopped:
-            yield Finding(f"file {one.split}", "bad", str(one.error), "its message says how to go on")
-        if not stopped:
-            yield Finding(f"source {source.name}", "ok", f"{len(found)} files are what they were when they were read" if found else "no file matches")
+        stopped = {s.split: why for s in found if (why := sources.unreadable(engine, s)) is not None}
+        for split, why in stopped.items():
+            yield Finding(f"file {split}", "bad", str(why), "its message says how to go on")
+        fine = [s for s in found if s.split not in stopped]
+        yield Finding(f"source {source.name}", "ok", sources.summary(fine, size(sources.left(fine))))
 
 
 def _newest(ws: Workspace, stream: str) -> int | None:

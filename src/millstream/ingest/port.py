@@ -44,6 +44,7 @@ class Standing:
             read. The split itself, when another file has its name and is read from its beginning. None: nothing moved.
         done, size: Bytes; of `size` nothing is known where it is None.
         idle: There is nothing to read.
+        empty: It was looked at, and no record is in it: a file without a byte, a header alone.
         error: Why it stands still. It alone does: its neighbours are read.
         waits_s: Its end may still be being written; in so many seconds that will be clear.
     """
@@ -54,6 +55,7 @@ class Standing:
     done: int = 0
     size: int | None = None
     idle: bool = False
+    empty: bool = False
     error: MillstreamError | None = None
     waits_s: float = 0.0
 

@@ -48,6 +48,7 @@ class Counts:
         faults: Split -> what a person must hear of what was read: a file of which no record is good, a line that was taken too early.
         held: Splits that stopped at `until_us`.
         unended: Splits whose last record may still be being written; it was left.
+        empty: Splits that were read for the first time, and in which no record is.
     """
 
     rows: int = 0
@@ -58,6 +59,7 @@ class Counts:
     faults: dict[str, str] = field(default_factory=dict)
     held: int = 0
     unended: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
 
 
 def split_name(source: Source, split: str) -> str:
@@ -112,6 +114,7 @@ def _add(counts: Counts, more: Counts) -> None:
     for name, rows in more.by_stream.items():
         counts.by_stream[name] = counts.by_stream.get(name, 0) + rows
     counts.failed, counts.faults = more.failed, counts.faults | more.faults
+    counts.empty = [*counts.empty, *more.empty]
 
 
 def follow(logs: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], stop: threading.Event, *, poll_s: float = POLL_S,
@@ -150,7 +153,7 @@ class _Split:
         self.first_us = 0
         self.done_bytes = 0
         self.good = self.dead = 0
-        self.new = False
+        self.new = self.read = False
         self.why = ""
 
     def peek(self, position: str | None) -> bool:
@@ -163,7 +166,8 @@ class _Split:
     def open(self, log: Log, max_rows: int) -> None:
         """Take the split over: fences an earlier writer, then reads its position, then the data."""
         self.writer = log.writer(self.name)
-        self.new = self.writer.position is None or (self.engine.size(self.split, self.writer.position) or (1, 1))[0] == 0
+        done, size = self.engine.size(self.split, self.writer.position) or (1, 1)
+        self.new = self.writer.position is None or (done == 0 and size > 0)
         self.batches = map(self._judged, self.engine.read(self.split, self.writer.position, max_rows))
 
     def fill(self) -> bool:
@@ -172,7 +176,7 @@ class _Split:
             batch = next(self.batches, None)
             if batch is None:
                 return False
-            self.batch, self.times, self.taken, self.bad_taken = batch, self._times(batch), 0, 0
+            self.batch, self.times, self.taken, self.bad_taken, self.read = batch, self._times(batch), 0, 0, True
         return True
 
     @property
@@ -315,11 +319,18 @@ class _Pump:
             try:
                 if split.fill():
                     continue
-                if split.new and split.dead and not split.good:
-                    self.counts.faults[split.name] = f"no record of {split.split} is good: all {split.dead:,} are dead letters; the first: {split.why}"
+                self._ended(split)
             except _ABOUT_ONE_SPLIT as error:
                 self.counts.failed[split.name] = error
             self._leave(split)
+
+    def _ended(self, split: _Split) -> None:
+        if not split.new or split.good:
+            return
+        if split.dead:
+            self.counts.faults[split.name] = f"no record of {split.split} is good: all {split.dead:,} are dead letters; the first: {split.why}"
+        elif split.read:
+            self.counts.empty.append(split.split)
 
     def _leave(self, split: _Split) -> None:
         split.close()

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from millstream.app import trouble
+from millstream.app.sources import apart, count, few
+from millstream.app.sources import left as left_of
 from millstream.declare.errors import MillstreamError, NotFound
 from millstream.declare.features import Features
 from millstream.declare.model import Model
@@ -103,29 +105,29 @@ class SourceStep:
         return {}
 
     def cost(self) -> Cost:
-        return Cost(bytes=self._left())
+        return Cost(bytes=left_of(self._look()[0]))
 
     def pending(self) -> str:
-        found = self._standings()
-        left, stopped = sum((s.size or 0) - s.done for s in found if s.error is None), [str(s.error) for s in found if s.error is not None]
-        return "; ".join(
-            [*([f"{size(left)} of files to read"] if left else []), *(["files were renamed"] if any(s.moved_from for s in found) else []), *stopped]
-        )
+        fine, stopped = self._look()
+        left, new = left_of(fine), sum(s.position is None and s.size == 0 for s in fine)
+        said = [f"{size(left)} of files to read" if left else "", count(new, "new empty file", "new empty files") if new else "",
+                "files were renamed" if any(s.moved_from for s in fine) else ""]  # fmt: skip
+        return "; ".join([*(text for text in said if text), *stopped])
 
-    def _left(self) -> int:
-        return sum((s.size or 0) - s.done for s in self._standings() if s.error is None)
-
-    def _standings(self) -> list[Standing]:
+    def _look(self) -> tuple[list[Standing], list[str]]:
+        """Splits that can be read, and why the others cannot."""
         from millstream.ingest.pump import standings
 
-        return [s for source, engine in self.ws.source_engines(self.sources) for s in standings(self.ws.log, source, engine)]
+        found = [(engine, s) for source, engine in self.ws.source_engines(self.sources) for s in standings(self.ws.log, source, engine)]
+        return apart(found)
 
     def make(self, report: Report) -> Made:
         from millstream.ingest.pump import pump_all
 
         counts = pump_all(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report, doors=self.ws.doors)
         left = f"{', '.join(counts.unended)} may still be being written: what follows its last whole line is left for the next time" if counts.unended else ""
-        return Made("", rows=counts.rows, note=", ".join(text for text in (f"{counts.bad:,} bad" if counts.bad else "", left) if text),
+        empty = f"no record in {few(counts.empty)}" if counts.empty else ""
+        return Made("", rows=counts.rows, note=", ".join(text for text in (f"{counts.bad:,} bad" if counts.bad else "", empty, left) if text),
                     details={"rows": counts.rows, "bad": counts.bad},
                     problems=(*map(str, counts.failed.values()), *counts.faults.values()))  # fmt: skip
 
@@ -145,9 +147,10 @@ class StreamStep:
         return Cost(rows=self._behind())
 
     def pending(self) -> str:
-        behind = self._behind()
-        if behind or not self.ws.lake.exists(self.name):
+        if behind := self._behind():
             return f"{behind:,} records to land"
+        if not self.ws.lake.exists(self.name):
+            return "it has no table yet"
         return "its class, id or window has changed; what comes from now on is judged by it, what is in the table stays" if self._changed() else ""
 
     def _changed(self) -> bool:

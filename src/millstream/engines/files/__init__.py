@@ -6,6 +6,7 @@ position.py   where a file stands, and by what it is known again
 fingerprint.py  the hash of all bytes so far, kept up and taken up again
 records.py    bytes cut into records: lines, and quoted fields that span them
 stream.py     a file's bytes, decompressed, a buffer of whole records at a time
+foreign.py    what a file is that is no text
 formats.py    records of CSV and JSON Lines as columns
 text.py       CSV and JSON Lines as batches
 letters.py    how records are named, and how bad ones are kept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from millstream.declare.event import EVENT_ID, Schema
 from millstream.engines.files.avro_slow import read_blocks
 from millstream.engines.files.fingerprint import Running
 from millstream.engines.files.letters import dead, ids
-from millstream.engines.files.position import HEAD, Identity, Position, digest, identity, old_marks_agree, replaced, settled
+from millstream.engines.files.position import HEAD, Identity, Position, bare, digest, identity, old_marks_agree, replaced, settled
 from millstream.ingest.cast import Errors, cast, with_arrival
 from millstream.ingest.port import Batch
 from millstream.lake.shown import as_json
@@ -48,8 +48,11 @@ class ColumnFile:
         except PermissionError:
             raise Corrupt(f"the file {self.split} cannot be opened: permission denied; let this user read it") from None
         known = _Known(self.path, self.split, seen, position)
-        if position.whole >= 0:
+        if position.whole >= 0 and (position.print or position.old):
             yield from self._looked_at(position, known)
+            return
+        if not seen[1]:
+            yield from self._nothing(position, seen)
             return
         at = dataclasses.replace(position, born=position.born or (0 if position.name else 1))
         try:
@@ -60,7 +63,7 @@ class ColumnFile:
                     yield self._batch(part, at, known, rows)
                     at = dataclasses.replace(at, line=at.line + part.num_rows)
             if rows == 0:
-                yield from self._looked_at(at, known)
+                yield from self._nothing(position, seen)
         except (*UNFIT, OSError, EOFError, IndexError, KeyError) as error:
             if isinstance(error, Corrupt):
                 raise
@@ -85,9 +88,17 @@ class ColumnFile:
 
     def _looked_at(self, before: Position, known: _Known) -> Iterator[Batch]:
         """See `TextFile`."""
-        if before.old or before.whole < 0 or (before.seen != known.seen and settled(known.seen)[3] >= 0):
-            none = with_arrival(cast({}, 0, self.schema, Errors(0)), self.schema).append_column(EVENT_ID, pa.array([], pa.string()))
-            yield Batch(none, dead(self.split, []), lambda rows: (0, known.at(before, before.line, before.line).text()))
+        if before.old or (before.seen != known.seen and settled(known.seen)[3] >= 0):
+            yield self._only(lambda: known.at(before, before.line, before.line))
+
+    def _nothing(self, before: Position, seen: Identity) -> Iterator[Batch]:
+        """See `TextFile`."""
+        if (now := bare(before, seen)) is not None:
+            yield self._only(lambda: now)
+
+    def _only(self, position: Callable[[], Position]) -> Batch:
+        none = with_arrival(cast({}, 0, self.schema, Errors(0)), self.schema).append_column(EVENT_ID, pa.array([], pa.string()))
+        return Batch(none, dead(self.split, []), lambda rows: (0, position().text()))
 
     def _batch(self, found: pa.RecordBatch, at: Position, known: _Known, rows: int) -> Batch:
         count, errors = found.num_rows, Errors(found.num_rows)

@@ -97,6 +97,13 @@ def settled(seen: Identity) -> Identity:
     return seen if time.time_ns() - max(seen[2:]) > SETTLED_NS else (*seen[:3], -1)
 
 
+def bare(position: Position, seen: Identity) -> Position | None:
+    """Of a file that holds no record: nothing was read of it, so it may become anything. None: that is known already."""
+    now = dataclasses.replace(position, whole=seen[1], seen=settled(seen))
+    known = now.whole == position.whole and (settled(seen)[3] < 0 or now.seen == position.seen)
+    return None if known else now
+
+
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 

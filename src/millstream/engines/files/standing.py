@@ -246,9 +246,8 @@ def standing(split: str, position: Position | None, stat: os.stat_result, waits_
     idle = at.whole == stat.st_size and at.seen == identity(stat)
     whole = at.whole == stat.st_size
     done = stat.st_size if whole else min(at.disk, stat.st_size)
-    return Standing(
-        split, None if position is None else position.text(), done=done, size=stat.st_size, idle=idle, waits_s=0.0 if whole else waits_s(split, stat)
-    )
+    kept = None if position is None else position.text()
+    return Standing(split, kept, done=done, size=stat.st_size, idle=idle, empty=whole and not _read(at), waits_s=0.0 if whole else waits_s(split, stat))
 
 
 def name_of(split: str, position: Position) -> str:
@@ -258,7 +257,7 @@ def name_of(split: str, position: Position) -> str:
 
 def born_of(position: Position | None) -> int:
     """How many files were first read under this path."""
-    return 0 if position is None else position.born or (0 if position.name else 1)
+    return 0 if position is None else position.born or (0 if position.name or not _read(position) else 1)
 
 
 def _read(position: Position | None) -> bool:

@@ -70,18 +70,19 @@ class Stream:
     """A file's bytes, decompressed. `disk` is how far it has been read as it lies on disk.
 
     Args:
+        split: What the file is called in errors.
         cr: Lines end with a carriage return alone: it is read as a line feed.
     """
 
-    def __init__(self, path: Path, compression: str | None, cr: bool = False) -> None:
-        self.path, self.cr, self.compressed = path, cr, bool(compression)
+    def __init__(self, path: Path, split: str, compression: str | None, cr: bool = False) -> None:
+        self.split, self.cr, self.compressed = split, cr, bool(compression)
         try:
             self._raw = pa.OSFile(str(path))
             self._file = pa.CompressedInputStream(self._raw, compression) if compression else self._raw
         except PermissionError:
-            raise Corrupt(f"the file {path.name} cannot be opened: permission denied; let this user read it") from None
+            raise Corrupt(f"the file {split} cannot be opened: permission denied; let this user read it") from None
         except FileNotFoundError:
-            raise NotFound(f"the file {path.name} is not there any more; put it back") from None
+            raise NotFound(f"the file {split} is not there any more; put it back") from None
         self._at, self._ahead = 0, b""
 
     def stat(self) -> os.stat_result:
@@ -104,7 +105,7 @@ class Stream:
         try:
             return bytes(self._file.read(size))
         except OSError as error:
-            raise Corrupt(f"{self.path.name} cannot be decompressed beyond byte {self._at:,} of its text: {error}; the file is cut off or damaged, put it there again whole") from None  # fmt: skip
+            raise Corrupt(f"{self.split} cannot be decompressed beyond byte {self._at:,} of its text: {error}; the file is cut off or damaged, put it there again whole") from None  # fmt: skip
 
     def peek(self, enough: Callable[[bytes], bool]) -> bytes:
         """Bytes ahead, until there are enough, or all; they are read again."""

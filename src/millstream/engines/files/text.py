@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,9 +17,10 @@ import pyarrow as pa
 from millstream.declare.errors import Corrupt
 from millstream.declare.event import EVENT_ID, Schema
 from millstream.engines.files.fingerprint import Running, Trail, start_of
+from millstream.engines.files.foreign import foreign
 from millstream.engines.files.formats import Csv, JsonLines, Maker
 from millstream.engines.files.letters import dead, ids
-from millstream.engines.files.position import HEAD, Identity, Position, digest, identity, old_marks_agree, replaced, settled
+from millstream.engines.files.position import HEAD, Identity, Position, bare, digest, identity, old_marks_agree, replaced, settled
 from millstream.engines.files.records import RETURN, Cut, Ints, unclosed
 from millstream.engines.files.stream import Blocks, Stream, ends_with_returns
 from millstream.ingest.cast import Errors, cast, with_arrival
@@ -56,7 +58,7 @@ class TextFile:
 
     def read(self, position: Position, max_rows: int) -> Iterator[Batch]:
         """Batches up to the file's end as of now."""
-        stream = Stream(self.path, self.compression, position.cr)
+        stream = Stream(self.path, self.split, self.compression, position.cr)
         try:
             yield from self._from(stream, position, max_rows)
         finally:
@@ -68,7 +70,7 @@ class TextFile:
             return old_marks_agree(self.path, position)
         if not self.compression and self.path.stat().st_size < position.byte:
             return False
-        stream = Stream(self.path, self.compression, position.cr)
+        stream = Stream(self.path, self.split, self.compression, position.cr)
         try:
             found = stream.peek(lambda data: len(data) >= position.head_n)[: position.head_n]
         finally:
@@ -81,7 +83,7 @@ class TextFile:
         Raises:
             Recreated: It does not.
         """
-        stream = Stream(self.path, self.compression, position.cr)
+        stream = Stream(self.path, self.split, self.compression, position.cr)
         try:
             resumed(stream, position, b"", split=self.split, path=self.path, verified=False)
         finally:
@@ -89,10 +91,15 @@ class TextFile:
 
     def _from(self, stream: Stream, position: Position, max_rows: int) -> Iterator[Batch]:
         seen = identity(stream.stat())
+        if not position.byte and _blank(stream):
+            yield from self._nothing(position, seen)
+            return
         lead = self._lead(stream, position)
         if lead is None:
             if position.byte:
                 self.holds(position)
+            elif self._is_whole(stream, seen):
+                yield from self._nothing(position, seen)
             return
         header, start, lines, first = lead
         if position.byte:
@@ -127,6 +134,8 @@ class TextFile:
                 self.left(seen)
         if position.byte and not read:
             yield from self._looked_at(position, known.at(at, run, at.line, stream.disk, final=True))
+        elif not read and not reader.left:
+            yield from self._nothing(position, seen)
 
     def _is_whole(self, stream: Stream, seen: Identity) -> bool:
         return bool(self.compression) or (identity(stream.stat()) == seen and self.quiet(seen))
@@ -134,6 +143,11 @@ class TextFile:
     def _looked_at(self, before: Position, now: Position) -> Iterator[Batch]:
         """No record, but another position: the file was touched, or renamed, or read by an older version. It is not hashed again for that."""
         if now.seen is not None and now.seen[3] >= 0 and now != before:
+            yield Batch(self._none(), dead(self.split, []), lambda rows: (0, now.text()))
+
+    def _nothing(self, before: Position, seen: Identity) -> Iterator[Batch]:
+        """No record, and that is known from now on: the file is not opened again until it changes."""
+        if (now := bare(before, seen)) is not None:
             yield Batch(self._none(), dead(self.split, []), lambda rows: (0, now.text()))
 
     def _none(self) -> pa.RecordBatch:
@@ -221,6 +235,8 @@ class TextFile:
         if not position.byte:
             stream.cr = ends_with_returns(stream, quoted, self.limit)
         first = stream.peek(lambda data: len(data) >= HEAD)[:HEAD]
+        if not position.byte and (what := foreign(first)):
+            raise Corrupt(f"{self.split}: {what}")
         first = first.replace(b"\r", b"\n") if stream.cr else first
         if not quoted:
             return None, stream.read(len(BOM)) if first.startswith(BOM) else b"", 0, first
@@ -228,7 +244,10 @@ class TextFile:
         if not line.endswith(b"\n"):
             self._unended(line, identity(stream.stat()))
             return None
-        return self._header(line), line, line.count(b"\n"), first
+        header = self._header(line)
+        if not position.byte and not any(name in self.schema.names() for name in header):
+            raise self._no_header(line)
+        return header, line, line.count(b"\n"), first
 
     def _header_line(self, stream: Stream) -> bytes:
         """The first record: a line, or those that a quoted name spans."""
@@ -246,8 +265,16 @@ class TextFile:
         """A header without a line end may still be written. When it is not, the file must have no record that was taken for a header."""
         if len(line) > self.limit:
             raise Corrupt(f"{self.split}:1: the header has more than {self.limit:,} bytes without a line end; end lines with a line feed")
-        if line.strip() and (self.compression or self.quiet(seen)) and not any(name in self.schema.names() for name in self._header(line)):
-            raise Corrupt(f"{self.split}:1: the file is one line, {line[:60]!r}, and it names no field of {self.schema.name}; begin the file with a header, and end lines with a line feed")  # fmt: skip
+        if (self.compression or self.quiet(seen)) and not any(name in self.schema.names() for name in self._header(line)):
+            raise self._no_header(line)
+
+    def _no_header(self, line: bytes) -> Corrupt:
+        """What no record can be read with: said once of the file, which can be corrected where it is, and not of each of its lines."""
+        text = json.dumps(line.rstrip(b"\r\n")[:40].decode(errors="replace"))
+        return Corrupt(
+            f"{self.split}:1: the first line, {text}, names no field of {self.schema.name}; begin the file with a header "
+            f"({', '.join(self.schema.names()[:5])}), separate its names by commas, and end lines with a line feed"
+        )
 
     def _header(self, line: bytes) -> list[str]:
         text = line.removeprefix(BOM).decode(errors="replace").rstrip("\r\n")
@@ -276,6 +303,12 @@ class _Known:
         head = position.head if head_n == position.head_n and not position.old else digest(self.first[:head_n])
         disk = disk if self.stream.compressed else run.size
         return dataclasses.replace(position.by(run), line=line, disk=disk, whole=size if ended else -1, head=head, head_n=head_n)
+
+
+def _blank(stream: Stream) -> bool:
+    """Whether a file has no byte but a mark and line ends: an export of no rows."""
+    first = stream.peek(lambda data: len(data) >= HEAD)
+    return len(first) < HEAD and not first.removeprefix(BOM).strip()
 
 
 def resumed(stream: Stream, position: Position, start: bytes, *, split: str, path: Path, verified: bool) -> Running:
