@@ -522,6 +522,26 @@ def test_a_file_without_a_record_is_known_as_one_and_may_become_any(tmp_path: Pa
     assert moved.out == [] and not moved.errors, "and what was read goes on under another name"
 
 
+def test_a_folder_that_cannot_be_listed_is_named_and_its_files_are_not_taken_for_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests may run as root, whom no folder is closed to: the files that could not be seen are moved away."""
+    (tmp_path / "data/closed").mkdir(parents=True)
+    inside, aside = tmp_path / "data/closed/a.csv", tmp_path / "aside"
+    inside.write_bytes(whole("csv", [1, 2]))
+    reader = Reader(tmp_path, "data/**/*.csv")
+    reader.read()
+    shutil.copy(inside, tmp_path / "data/copy.csv")
+    inside.rename(aside)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "access", lambda path, mode: Path(path).name != "closed")
+        reader.read()
+        assert list(reader.errors) == ["data/closed/"]
+        assert "the folder data/closed/ cannot be listed: permission denied; let this user read it" in str(reader.errors["data/closed/"])
+        assert Counter(one for one, _ in reader.out)["data/copy.csv:2"] == 1, "the copy is another file"
+    aside.rename(inside)
+    reader.read()
+    assert reader.numbers() == {1: 2, 2: 2} and not reader.errors
+
+
 def test_a_file_without_a_record_is_not_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.csv").write_bytes(b"n,note,ts\n")
     monkeypatch.setattr(positions, "SETTLED_NS", -1)

@@ -42,6 +42,9 @@ class FileSource:
 
     def look(self, positions: Mapping[str, str]) -> Sequence[Standing]:
         found, files, wrong = self._found(), dict[str, os.stat_result](), list[Standing]()
+        closed = tuple(f"{folder}/" for folder in self._closed())
+        for folder in closed:
+            wrong.append(Standing(folder, None, error=NotFound(f'source "{self.source.name}": the folder {folder} cannot be listed: permission denied; let this user read it, or leave it out of "{self.reader.glob}"')))  # fmt: skip
         for split in found:
             try:
                 stat = (self.root / split).stat()
@@ -56,8 +59,15 @@ class FileSource:
             except (OSError, UsageError) as error:
                 said = error if isinstance(error, UsageError) else NotFound(f'source "{self.source.name}": {split} cannot be looked at: {error.strerror}; put it right, or leave it out of "{self.reader.glob}"')  # fmt: skip
                 wrong.append(Standing(split, None, error=said))
-        kept = {split: text for split, text in positions.items() if split not in {w.split for w in wrong}}
+        kept = {split: text for split, text in positions.items() if split not in {w.split for w in wrong} and not split.startswith(closed)}
         return [*Look(self.root, files, kept, lambda split: self._file(self.root / split, split), self._verdicts, self._waits_s).standings(), *wrong]
+
+    def _closed(self) -> list[str]:
+        """Folders on the way to the files that cannot be listed: what is in them would disappear without a word."""
+        parts = self.reader.glob.split("/")
+        ways = ["/".join(parts[:n]) + "/" for n in range(1, len(parts))]
+        folders = {Path(name).as_posix() for way in ways for name in glob.glob(way, root_dir=self.root, recursive=True)}
+        return sorted(name for name in folders if not os.access(self.root / name, os.R_OK | os.X_OK))
 
     def _no_file(self, split: str, stat: os.stat_result, found: Sequence[str]) -> UsageError | None:
         """A folder whose name is a file's, and of which no file is read: what is in it would disappear without a word."""
