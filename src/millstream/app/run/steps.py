@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from millstream.app import trouble
+from millstream.app.sources import apart, count, few
+from millstream.app.sources import left as left_of
 from millstream.declare.errors import MillstreamError, NotFound
 from millstream.declare.features import Features
 from millstream.declare.model import Model
@@ -24,6 +26,7 @@ from millstream.declare.training_set import TrainingSet
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
     from millstream.declare.model import Scoring
+    from millstream.ingest.port import Standing
 
 
 class Report:
@@ -43,13 +46,18 @@ class Cost:
 
 @dataclass(frozen=True)
 class Made:
-    """What a step made: its version's name, rows and bytes written, and a remark for people."""
+    """What a step made: its version's name, rows and bytes written, and a remark for people.
+
+    Attributes:
+        problems: What went wrong with parts of it. The run has failed then, but what is made from this step is made all the same.
+    """
 
     version: str
     rows: int = 0
     bytes: int = 0
     note: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
 
 class Step(Protocol):
@@ -97,30 +105,31 @@ class SourceStep:
         return {}
 
     def cost(self) -> Cost:
-        return Cost(bytes=self._left())
+        return Cost(bytes=left_of(self._look()[0]))
 
     def pending(self) -> str:
-        left = self._left()
-        return f"{size(left)} of files to read" if left else ""
+        fine, stopped = self._look()
+        left, new = left_of(fine), sum(s.position is None and s.size == 0 for s in fine)
+        said = [f"{size(left)} of files to read" if left else "", count(new, "new empty file", "new empty files") if new else "",
+                "files were renamed" if any(s.moved_from for s in fine) else ""]  # fmt: skip
+        return "; ".join([*(text for text in said if text), *stopped])
 
-    def _left(self) -> int:
-        left = 0
-        for source, engine in self.ws.source_engines(self.sources):
-            for split in engine.splits():
-                known = engine.size(split, self.ws.log.position(split_name(source, split)))
-                left += known[1] - known[0] if known else 0
-        return left
+    def _look(self) -> tuple[list[Standing], list[str]]:
+        """Splits that can be read, and why the others cannot."""
+        from millstream.ingest.pump import standings
+
+        found = [(engine, s) for source, engine in self.ws.source_engines(self.sources) for s in standings(self.ws.log, source, engine)]
+        return apart(found)
 
     def make(self, report: Report) -> Made:
-        from millstream.ingest.pump import pump
+        from millstream.ingest.pump import pump_all
 
-        counts = pump(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report, doors=self.ws.doors)
-        return Made("", rows=counts.rows, note=f"{counts.bad:,} bad" if counts.bad else "", details={"rows": counts.rows, "bad": counts.bad})
-
-
-def split_name(source: Source, split: str) -> str:
-    """The name under which the log keeps a split's position."""
-    return f"{source.name}/{split}"
+        counts = pump_all(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report, doors=self.ws.doors)
+        left = f"{', '.join(counts.unended)} may still be being written: what follows its last whole line is left for the next time" if counts.unended else ""
+        empty = f"no record in {few(counts.empty)}" if counts.empty else ""
+        return Made("", rows=counts.rows, note=", ".join(text for text in (f"{counts.bad:,} bad" if counts.bad else "", empty, left) if text),
+                    details={"rows": counts.rows, "bad": counts.bad},
+                    problems=(*map(str, counts.failed.values()), *counts.faults.values()))  # fmt: skip
 
 
 class StreamStep:
@@ -138,9 +147,10 @@ class StreamStep:
         return Cost(rows=self._behind())
 
     def pending(self) -> str:
-        behind = self._behind()
-        if behind or not self.ws.lake.exists(self.name):
+        if behind := self._behind():
             return f"{behind:,} records to land"
+        if not self.ws.lake.exists(self.name):
+            return "it has no table yet"
         return "its class, id or window has changed; what comes from now on is judged by it, what is in the table stays" if self._changed() else ""
 
     def _changed(self) -> bool:
