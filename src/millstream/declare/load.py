@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from millstream.declare.query import header
 from millstream.declare.table import Table
 
 FILE = "millstream.toml"
+CLASSES = ("E112", "E120", "E121", "E122", "E123")
+"""Codes of mistakes in a class of events."""
 SECTIONS = ("project", "params", "profile", "serve", "console", "collector", "alerts", "cluster")
 
 
@@ -53,7 +55,7 @@ def load(path: str | Path = ".", *, cache: Path | None = None) -> Project:
     with Cache(cache) as known:
         errors = errors + validate(project, whole, known)
     if errors:
-        raise DefinitionErrors(sorted({str(error): error for error in errors}.values(), key=_place))
+        raise DefinitionErrors(sorted({str(error): error for error in errors}.values(), key=_order))
     return project
 
 
@@ -70,10 +72,11 @@ def read(root: Path) -> tuple[Project, list[DefinitionError], bool]:
         )
     with collecting() as nouns:
         wrong, whole = run(root)
-    errors += wrong
+    errors += wrong + nouns.mistakes
     with collecting() as more:
-        errors += _tables(root, nouns)
-    return Project(root, name or root.name, settings.get("params", {}), [*nouns, *more]), errors, whole
+        errors += _tables(root, nouns, nouns.withheld)
+    project = Project(root, name or root.name, settings.get("params", {}), [*nouns, *more], withheld=nouns.withheld)
+    return project, errors, whole and "" not in nouns.withheld
 
 
 def _settings(root: Path) -> tuple[Mapping[str, Any], list[DefinitionError]]:
@@ -100,7 +103,7 @@ def _line(file: Path, key: str) -> Place:
     return Place(shorten(str(file)), next((i for i, line in enumerate(lines, 1) if line.lstrip(" [").startswith(key)), 1))
 
 
-def _tables(root: Path, nouns: list[Noun]) -> list[DefinitionError]:
+def _tables(root: Path, nouns: Sequence[Noun], withheld: Container[str]) -> list[DefinitionError]:
     """Give tables without a body their file's text, and make a table of every other file."""
     errors: list[DefinitionError] = []
     declared = {noun.name: noun for noun in reversed(nouns) if isinstance(noun, Table)}
@@ -114,6 +117,8 @@ def _tables(root: Path, nouns: list[Noun]) -> list[DefinitionError]:
             errors.append(error)
             continue
         noun = declared.get(file.stem)
+        if noun is None and file.stem in withheld:
+            continue
         if noun is None:
             Table(name=file.stem, sql=text, file=told, time=said.time, key=said.key or (), incremental=said.incremental, schedule=said.schedule,
                   doc=said.doc, place=Place(told, 1))  # fmt: skip
@@ -146,5 +151,6 @@ def _merge(noun: Table, text: str, told: str, file: Path) -> list[DefinitionErro
     return errors
 
 
-def _place(error: DefinitionError) -> tuple[str, int]:
-    return (error.place.file, error.place.line) if error.place else ("", 0)
+def _order(error: DefinitionError) -> tuple[bool, str, int]:
+    """Classes of events first, since much else follows from them; then by file and line."""
+    return (error.code not in CLASSES, *((error.place.file, error.place.line) if error.place else ("", 0)))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from millstream.declare.duration import Duration, micros
+from millstream.declare.arguments import checked
+from millstream.declare.duration import Span, micros
 from millstream.declare.features import Aggregate
 from millstream.declare.noun import Term
+from millstream.declare.rules import Columns
 from millstream.declare.stream import Stream
 
 Credit = Literal["all", "last", "first"]
@@ -25,6 +27,7 @@ class Outcome(Term):
     otherwise: bool | int | float | str | None
     credit: Credit
 
+    @checked
     def score(self, expression: str) -> Reward:
         """A reward in SQL over `outcome`, `prediction`, `arm` and the request's fields; higher is better, always."""
         return Reward(outcome=self, expression=expression)
@@ -38,8 +41,9 @@ class Reward(Term):
     expression: str
 
 
+@checked
 def outcome(
-    stream: Stream[Any], *, on: str | tuple[str, ...] | list[str], within: Duration, where: str | None = None, value: str | Aggregate = "true",
+    stream: Stream[Any], *, on: Columns, within: Span, where: str | None = None, value: str | Aggregate = "true",
     otherwise: bool | int | float | str | None = None, credit: Credit = "all",
 ) -> Outcome:  # fmt: skip
     """What the events after a moment say about it.

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import pyarrow as pa
 
+from millstream.declare.arguments import checked
 from millstream.declare.noun import Noun
+from millstream.declare.rules import Columns, Name, Schedule
 from millstream.declare.stream import Contents, Stream
 
 if TYPE_CHECKING:
@@ -54,9 +56,10 @@ def table(name: str, body: str | Contents | Scoring | None = None, *, time: str 
 @overload
 def table(name: Stream[Any] | Table, *, time: str | None = None, key: str | Sequence[str] = (), incremental: str | None = None,
           schedule: str | None = None) -> Callable[[ArrowFunction], Table]: ...  # fmt: skip
+@checked
 def table(
-    name: str | Stream[Any] | Table, body: str | Contents | Scoring | None = None, *, time: str | None = None, key: str | Sequence[str] = (),
-    incremental: str | None = None, schedule: str | None = None, doc: str = "",
+    name: Name | Stream[Any] | Table, body: str | Contents | Scoring | None = None, *, time: str | None = None, key: Columns = (),
+    incremental: str | None = None, schedule: Schedule | None = None, doc: str = "",
 ) -> Table | Callable[[ArrowFunction], Table]:  # fmt: skip
     """Declare a table of the lake.
 
@@ -74,6 +77,7 @@ def table(
     keys = (key,) if isinstance(key, str) else tuple(key)
     if isinstance(name, Noun):
 
+        @checked
         def declare(function: ArrowFunction) -> Table:
             return Table(name=function.__name__, function=function, reads=name, time=time, key=keys, incremental=incremental,
                          schedule=schedule, doc=function.__doc__ or "")  # fmt: skip

@@ -9,27 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.declare.cache import Cache
 from millstream.declare.duration import spell
-from millstream.declare.endpoint import Decisions, Endpoint
+from millstream.declare.endpoint import Endpoint
 from millstream.declare.errors import DefinitionError
 from millstream.declare.event import Kind
 from millstream.declare.experiment import AB, EpsilonGreedy, Experiment, Thompson
 from millstream.declare.expression import nearest
 from millstream.declare.facts import Anything, kind_of, query
 from millstream.declare.features import Aggregate, Feature, Features
-from millstream.declare.model import Model
+from millstream.declare.model import METRICS, Model
 from millstream.declare.monitor import Monitor, NotNull, Performance, Rows
 from millstream.declare.outcome import Outcome, Reward
 from millstream.declare.query import increment
 from millstream.declare.stream import Payload, Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
-from millstream.declare.validate_data import Errors, columns_of, condition, fields_of, through_a_table
+from millstream.declare.validate_data import Errors, columns_of, condition, fields_of
 from millstream.declare.words import NAME
 
 if TYPE_CHECKING:
     from millstream.declare.project import Project
 
-METRICS = ("auc", "brier", "log_loss", "accuracy", "rmse", "mae", "r2")
 _WORD = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _WORDS_OF_SQL = (
     "and",
@@ -55,9 +54,6 @@ _WORDS_OF_SQL = (
 
 def check_training_set(of: TrainingSet[Any], project: Project, cache: Cache) -> Errors:
     """Its spine has a moment, its features find their keys there, its labels come after it."""
-    if isinstance(of.at, Decisions):
-        yield through_a_table(of, of.at)
-        return
     fields = columns_of(of.at, cache)
     if isinstance(of.at, Table) and of.at.time is None:
         yield DefinitionError(f'{of}: the table "{of.at.name}" has no time, so its rows have no moment', place=of.place, found="no @time header and no time=",
@@ -205,9 +201,6 @@ def _expression(text: str, fields: Mapping[str, Kind], project: Project, cache: 
 
 def check_model(model: Model[Any], project: Project, cache: Cache) -> Errors:
     """Its metrics, its rule, its parameters."""
-    for name in model.metrics:
-        if name not in METRICS:
-            yield _metric(f'{model}: there is no metric "{name}"', model, name, "E150")
     parameters = list(inspect.signature(model.function).parameters.values())
     if not parameters:
         yield DefinitionError(
