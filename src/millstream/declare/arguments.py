@@ -43,6 +43,7 @@ def checked(declaration: F) -> F:
             return _unmade(heard, declaration, bound.get("name"))
         return declaration(*given, **named)
 
+    check.__checked__ = True  # type: ignore[attr-defined]  # a test walks all that is public
     return cast(F, check)
 
 

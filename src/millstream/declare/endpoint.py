@@ -11,7 +11,7 @@ from millstream.declare.event import Event
 from millstream.declare.experiment import ARM, Experiment
 from millstream.declare.model import ModelRef
 from millstream.declare.noun import Noun
-from millstream.declare.rules import Name
+from millstream.declare.rules import Doc, Name
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 
@@ -67,21 +67,21 @@ class Endpoint(Noun, Generic[E, V_co]):
 
 
 @overload
-def endpoint(name: Name, decide: ModelRef[E], *, default: object = None, request: None = None, doc: str = "") -> Endpoint[E, float]: ...
+def endpoint(name: Name, decide: ModelRef[E], *, default: object = None, request: None = None, doc: Doc = "") -> Endpoint[E, float]: ...
 @overload
 def endpoint(name: Name, decide: Experiment[ModelRef[E]] | Sequence[Experiment[ModelRef[E]]], *, default: ModelRef[E] | None = None,
-             request: None = None, doc: str = "") -> Endpoint[E, float]: ...  # fmt: skip
+             request: None = None, doc: Doc = "") -> Endpoint[E, float]: ...  # fmt: skip
 @overload
-def endpoint(name: Name, decide: ModelRef[Any], *, default: object = None, request: type[E], doc: str = "") -> Endpoint[E, float]: ...
+def endpoint(name: Name, decide: ModelRef[Any], *, default: object = None, request: type[E], doc: Doc = "") -> Endpoint[E, float]: ...
 @overload
 def endpoint(name: Name, decide: Experiment[ModelRef[Any]] | Sequence[Experiment[ModelRef[Any]]], *, default: ModelRef[Any] | None = None,
-             request: type[E], doc: str = "") -> Endpoint[E, float]: ...  # fmt: skip
+             request: type[E], doc: Doc = "") -> Endpoint[E, float]: ...  # fmt: skip
 @overload
-def endpoint(name: Name, decide: Experiment[V] | Sequence[Experiment[V]], *, default: V | None = None, request: type[E], doc: str = "") -> Endpoint[E, V]: ...
+def endpoint(name: Name, decide: Experiment[V] | Sequence[Experiment[V]], *, default: V | None = None, request: type[E], doc: Doc = "") -> Endpoint[E, V]: ...
 @checked
 def endpoint(
     name: Name, decide: ModelRef[Any] | Experiment[Any] | Sequence[Experiment[Any]], *, default: Annotated[Any, ARM] = None,
-    request: type[Event] | None = None, doc: str = "",
+    request: type[Event] | None = None, doc: Doc = "",
 ) -> Endpoint[Any, Any]:  # fmt: skip
     """Declare what answers `POST /v1/predict/{name}`.
 

@@ -24,7 +24,7 @@ from millstream.declare.arguments import checked, spelt
 from millstream.declare.collect import refuse
 from millstream.declare.errors import DefinitionError, Place
 from millstream.declare.place import here
-from millstream.declare.rules import Anything
+from millstream.declare.rules import Anything, Doc
 from millstream.declare.words import FIELD, unfit
 
 EventTime = Annotated[datetime, "event_time"]
@@ -110,7 +110,7 @@ class Schema:
 
 
 @checked
-def field(*, doc: str = "", default: Annotated[Any, Anything("its class, by the field's type")] = dataclasses.MISSING) -> Any:
+def field(*, doc: Doc = "", default: Annotated[Any, Anything("its class, by the field's type")] = dataclasses.MISSING) -> Any:
     """A field with a description; it shows in the schema, the console and the client."""
     return dataclasses.field(default=default, metadata={"doc": doc})
 

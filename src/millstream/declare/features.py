@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from millstream.declare.arguments import checked
 from millstream.declare.duration import Span, micros, spell
 from millstream.declare.noun import Noun, Term
-from millstream.declare.rules import Columns, Name, Whole
+from millstream.declare.rules import Columns, Doc, Name, Whole
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 
@@ -154,7 +154,7 @@ def _quietly(base: Features, changes: Mapping[str, Any]) -> Features:
 @checked
 def features(
     name: Name, source: Stream[Any] | Table, *, key: Columns, aggregates: Mapping[Name, Aggregate],
-    windows: Sequence[Span] = (), where: str | None = None, timeless: bool = False, doc: str = "",
+    windows: Sequence[Span] = (), where: str | None = None, timeless: bool = False, doc: Doc = "",
 ) -> Features:  # fmt: skip
     """Declare aggregates of a stream or table by key, over sliding windows.
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from millstream.declare.arguments import checked
 from millstream.declare.duration import Span, micros
 from millstream.declare.features import Aggregate
 from millstream.declare.noun import Term
-from millstream.declare.rules import Columns
+from millstream.declare.rules import Columns, Text
 from millstream.declare.stream import Stream
 
+Answer = bool | int | float | Annotated[str, Text(empty=True)]
+"""What an outcome may say."""
 Credit = Literal["all", "last", "first"]
 
 
@@ -24,7 +26,7 @@ class Outcome(Term):
     within_us: int
     where: str | None
     value: str | Aggregate
-    otherwise: bool | int | float | str | None
+    otherwise: Answer | None
     credit: Credit
 
     @checked
@@ -44,7 +46,7 @@ class Reward(Term):
 @checked
 def outcome(
     stream: Stream[Any], *, on: Columns, within: Span, where: str | None = None, value: str | Aggregate = "true",
-    otherwise: bool | int | float | str | None = None, credit: Credit = "all",
+    otherwise: Answer | None = None, credit: Credit = "all",
 ) -> Outcome:  # fmt: skip
     """What the events after a moment say about it.
 

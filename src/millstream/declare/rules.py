@@ -163,7 +163,8 @@ class Number(Rule):
         if not self.fits(value):
             return self.other(value)
         low = self.least is not None and (value < self.least or (self.above and value == self.least))
-        if not _finite(value) or low or (self.most is not None and value > self.most):
+        large = isinstance(value, int) and abs(value) >= 2**63
+        if large or not _finite(value) or low or (self.most is not None and value > self.most):
             return Wrong(f"wants {self.wants}", value, f"give {self.wants}", self.code)
         return None
 
@@ -478,6 +479,6 @@ def _spelt(value: Any) -> str:
 Name = Annotated[str, Named()]
 Columns = Annotated[str | Sequence[str], Either((Text(), Items(Text(), least=1, distinct=True)))]
 """One name or several."""
-Share = Annotated[float, Number(0, 1)]
+Doc = Annotated[str, Text(empty=True)]
 Schedule = Annotated[str, Cron()]
 Value = Annotated[Any, Json()]

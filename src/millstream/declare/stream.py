@@ -9,7 +9,7 @@ from millstream.declare.arguments import checked
 from millstream.declare.duration import Duration, Span, micros
 from millstream.declare.event import Event, Schema
 from millstream.declare.noun import Noun, Term
-from millstream.declare.rules import Columns, Name, Whole
+from millstream.declare.rules import Columns, Doc, Name, Whole
 
 if TYPE_CHECKING:
     from millstream.declare.source import Reader
@@ -56,10 +56,12 @@ class Stream(Noun, Generic[E]):
         """These payload fields, as features of a training set whose spine is this stream."""
         return Payload(stream=self, names=names)
 
+    @checked
     def latest(self) -> Contents:
         """The last row of each key; a key whose last change is a delete is absent."""
         return Contents(stream=self, form="latest")
 
+    @checked
     def history(self) -> Contents:
         """Every version of each key, with `valid_from` (inclusive) and `valid_to` (exclusive, NULL while it holds)."""
         return Contents(stream=self, form="history")
@@ -84,7 +86,7 @@ class Contents(Term):
 @checked
 def stream(
     name: Name, event: type[E], *, key: Columns, dedupe: str | None = "auto", dedupe_within: Duration = "24h",
-    lateness: Duration = "0s", ahead: Duration = "1d", partitions: Partitions = 4, retention: Span | None = None, contract: Contract = "backward", doc: str = "",
+    lateness: Duration = "0s", ahead: Duration = "1d", partitions: Partitions = 4, retention: Span | None = None, contract: Contract = "backward", doc: Doc = "",
 ) -> Stream[E]:  # fmt: skip
     """Declare a topic of one typed event and the lake table of the same name.
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from millstream.declare.arguments import checked
 from millstream.declare.noun import Noun
-from millstream.declare.rules import Columns, Name, Schedule
+from millstream.declare.rules import Columns, Doc, Name, Schedule
 from millstream.declare.stream import Contents, Stream
 
 if TYPE_CHECKING:
@@ -52,14 +52,14 @@ class Table(Noun):
 
 @overload
 def table(name: str, body: str | Contents | Scoring | None = None, *, time: str | None = None, key: str | Sequence[str] = (),
-          incremental: str | None = None, schedule: str | None = None, doc: str = "") -> Table: ...  # fmt: skip
+          incremental: str | None = None, schedule: str | None = None, doc: Doc = "") -> Table: ...  # fmt: skip
 @overload
 def table(name: Stream[Any] | Table, *, time: str | None = None, key: str | Sequence[str] = (), incremental: str | None = None,
           schedule: str | None = None) -> Callable[[ArrowFunction], Table]: ...  # fmt: skip
 @checked
 def table(
     name: Name | Stream[Any] | Table, body: str | Contents | Scoring | None = None, *, time: str | None = None, key: Columns = (),
-    incremental: str | None = None, schedule: Schedule | None = None, doc: str = "",
+    incremental: str | None = None, schedule: Schedule | None = None, doc: Doc = "",
 ) -> Table | Callable[[ArrowFunction], Table]:  # fmt: skip
     """Declare a table of the lake.
 

@@ -13,7 +13,7 @@ from millstream.declare.event import Event
 from millstream.declare.features import Feature, Features
 from millstream.declare.noun import Noun, Term
 from millstream.declare.outcome import Outcome
-from millstream.declare.rules import Moment, Name, moment
+from millstream.declare.rules import Doc, Moment, Name, moment
 from millstream.declare.stream import Payload, Stream
 from millstream.declare.table import Table
 
@@ -59,17 +59,17 @@ class TrainingSet(Noun, Generic[E_co]):
 @overload
 def training_set(
     name: Name, *, at: Stream[E], label: Outcome | Mapping[Name, Outcome], features: Sequence[Features | Feature | Payload[Any]],
-    derive: Mapping[Name, str] | None = None, where: str | None = None, until: Until | None = None, split: Split | None = None, doc: str = "",
+    derive: Mapping[Name, str] | None = None, where: str | None = None, until: Until | None = None, split: Split | None = None, doc: Doc = "",
 ) -> TrainingSet[E]: ...  # fmt: skip
 @overload
 def training_set(
     name: Name, *, at: Table, label: Outcome | Mapping[Name, Outcome], features: Sequence[Features | Feature | Payload[Any]],
-    derive: Mapping[Name, str] | None = None, where: str | None = None, until: Until | None = None, split: Split | None = None, doc: str = "",
+    derive: Mapping[Name, str] | None = None, where: str | None = None, until: Until | None = None, split: Split | None = None, doc: Doc = "",
 ) -> TrainingSet[Any]: ...  # fmt: skip
 @checked
 def training_set(
     name: Name, *, at: Stream[Any] | Table, label: Outcome | Mapping[Name, Outcome], features: Sequence[Features | Feature | Payload[Any]],
-    derive: Mapping[Name, str] | None = None, where: str | None = None, until: Until | None = None, split: Split | None = None, doc: str = "",
+    derive: Mapping[Name, str] | None = None, where: str | None = None, until: Until | None = None, split: Split | None = None, doc: Doc = "",
 ) -> TrainingSet[Any]:  # fmt: skip
     """Declare a training set: one ripe row for each row of `at`.
 
