@@ -11,13 +11,16 @@ from millstream.declare.event import Event
 from millstream.declare.experiment import ARM, Experiment
 from millstream.declare.model import ModelRef
 from millstream.declare.noun import Noun
-from millstream.declare.rules import Doc, Name
+from millstream.declare.rules import Doc, Either, Instance, Items, Name
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 
 E = TypeVar("E", bound=Event)
 V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
+
+
+DECIDE = Either((Instance(ModelRef), Instance(Experiment), Items(Instance(Experiment), least=1, distinct=True)))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -80,7 +83,7 @@ def endpoint(name: Name, decide: Experiment[ModelRef[Any]] | Sequence[Experiment
 def endpoint(name: Name, decide: Experiment[V] | Sequence[Experiment[V]], *, default: V | None = None, request: type[E], doc: Doc = "") -> Endpoint[E, V]: ...
 @checked
 def endpoint(
-    name: Name, decide: ModelRef[Any] | Experiment[Any] | Sequence[Experiment[Any]], *, default: Annotated[Any, ARM] = None,
+    name: Name, decide: Annotated[ModelRef[Any] | Experiment[Any] | Sequence[Experiment[Any]], DECIDE], *, default: Annotated[Any, ARM] = None,
     request: type[Event] | None = None, doc: Doc = "",
 ) -> Endpoint[Any, Any]:  # fmt: skip
     """Declare what answers `POST /v1/predict/{name}`.

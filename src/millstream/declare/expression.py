@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 
+OUTSIDE = "is no part of the expression language"
+"""What the refusal of a construct says, whatever the types in it are."""
+
+
 @dataclass(frozen=True)
 class Expression:
     """A checked scalar expression.

@@ -10,7 +10,7 @@ from millstream.declare.cache import Cache
 from millstream.declare.duration import spell
 from millstream.declare.errors import DefinitionError
 from millstream.declare.event import REQUIRED, Event, Kind
-from millstream.declare.expression import nearest
+from millstream.declare.expression import OUTSIDE, nearest
 from millstream.declare.facts import Anything, kind_of, query
 from millstream.declare.features import Features
 from millstream.declare.graph import READABLE, made
@@ -18,7 +18,7 @@ from millstream.declare.query import increment
 from millstream.declare.rules import Cron
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
-from millstream.declare.words import NAME, dialect
+from millstream.declare.words import dialect
 
 if TYPE_CHECKING:
     from millstream.declare.noun import Noun
@@ -105,6 +105,7 @@ def check_table(table: Table, project: Project, cache: Cache) -> Errors:
     untimely = Cron().wrong(table.schedule) if table.schedule and table.file else None  # Python's own argument has been checked
     if untimely is not None:
         yield mistake(str(table), "schedule", untimely, table.place)
+    yield from _contents(table, cache)
     step = increment(table.incremental) if table.incremental else None
     if step and step.length_us and table.time is None:
         yield DefinitionError(f"{table} is rebuilt by intervals of nothing", place=table.place, found=f"incremental {table.incremental}",
@@ -132,6 +133,17 @@ def check_table(table: Table, project: Project, cache: Cache) -> Errors:
             if facts.columns is not None and name.lower() not in facts.columns:
                 yield DefinitionError(f'{table}: its {word} "{name}" is no column of it', place=table.place, found=", ".join(facts.columns),
                                       mend=nearest(name, facts.columns) or "select it", code="E136")  # fmt: skip
+
+
+def _contents(table: Table, cache: Cache) -> Errors:
+    """The time and the key of a table that holds a stream's contents; these are made whole, not by intervals."""
+    if table.contents is None:
+        return
+    columns = columns_of(table, cache)
+    for word, name in [*(("key", name) for name in table.key), *([("time", table.time)] if table.time else [])]:
+        if name not in columns:
+            yield DefinitionError(f'{table}: its {word} "{name}" is no column of it', place=table.place, found=", ".join(columns),
+                                  mend=nearest(name, columns) or "name one of them", code="E136")  # fmt: skip
 
 
 def _same_event(table: Table) -> bool:
@@ -184,17 +196,10 @@ def check_features(features: Features, project: Project, cache: Cache) -> Errors
     if not features.aggregates:
         yield DefinitionError(f"{features} has no aggregate", place=features.place, found="aggregates={}", mend='e.g. {"n": agg.count()}', code="E114")
     for name, aggregate in features.aggregates.items():
-        if not NAME.fullmatch(name):
-            yield DefinitionError(f'{features}: "{name}" is no name for an aggregate', place=aggregate.place or features.place, found=name,
-                                  mend="lower case letters, digits and _, beginning with a letter", code="E101")  # fmt: skip
         if aggregate.expression is not None:
             yield from _aggregate(features, name, fields, project, cache)
-        elif aggregate.operation != "count":
-            yield DefinitionError(
-                f"{features}, {name}: {aggregate.operation} of nothing", place=aggregate.place, found="no expression", mend='agg.mean("delay")', code="E114"
-            )
-    if features.where is not None and not isinstance(fields, Anything) and isinstance(source, Stream):
-        yield from condition(features.where, fields, project, cache, features, f"{features}, where")
+    if features.where is not None:
+        yield from condition(features.where, fields, project, cache, features, f"{features}, where", loose=isinstance(source, Table))
 
 
 def _aggregate(features: Features, name: str, fields: Mapping[str, Kind], project: Project, cache: Cache) -> Errors:
@@ -203,7 +208,7 @@ def _aggregate(features: Features, name: str, fields: Mapping[str, Kind], projec
     try:
         kind = kind_of(text, fields, project.params, cache, place=place, what=f"{features}, {name}")
     except DefinitionError as error:
-        if isinstance(features.source, Stream) or error.code not in ("E117",):  # a table's columns have no known type yet
+        if isinstance(features.source, Stream) or not of_types(error):
             yield error
         return
     if kind not in ("float64", "int64", "bool") and aggregate.operation != "count":
@@ -211,15 +216,25 @@ def _aggregate(features: Features, name: str, fields: Mapping[str, Kind], projec
                               mend="count it, or compare it: a boolean is 0 or 1", code="E114")  # fmt: skip
 
 
-def condition(text: str, fields: Mapping[str, Kind], project: Project, cache: Cache, noun: Any, what: str) -> Errors:
-    """That a text is a condition over the fields."""
+def condition(text: str, fields: Mapping[str, Kind], project: Project, cache: Cache, noun: Any, what: str, *, loose: bool = False) -> Errors:
+    """That a text is a condition over the fields.
+
+    Args:
+        loose: The fields are a table's, whose types are not known before it is made: what goes by types is left to the engine.
+    """
     try:
         kind = kind_of(text, fields, project.params, cache, place=noun.place, what=what)
     except DefinitionError as error:
-        yield error
+        if not (loose and of_types(error)):
+            yield error
         return
-    if kind != "bool":
+    if kind != "bool" and not loose:
         yield DefinitionError(f"{what} is no condition", place=noun.place, found=f"{text} is {kind}", mend="write a comparison", code="E113")
+
+
+def of_types(error: DefinitionError) -> bool:
+    """Whether a mistake in an expression is about types alone. A table's columns have none before it is made."""
+    return error.code == "E117" and OUTSIDE not in error.message
 
 
 def hop_us(window_us: int) -> int:
