@@ -39,7 +39,7 @@ The module was run and raised. The line is the last one of the project that took
 Mend: correct the line, or install what it imports.
 
 E109: millstream.toml says something that cannot be
-It has [project] with a name, [params] with single values, [profile.NAME] with engines, and [serve], [console], [alerts].
+It has [project] with a name, [params] with single values, [profile.NAME] with engines, and [serve], [console], [alerts], [cluster].
 Mend: correct the section or the value that is named.
 
 E110: no length of time
@@ -251,6 +251,11 @@ Mend: say it, or leave the argument out.
 
 E194: an argument that is not there, or one that is missing
 Mend: the message names what the declaration takes.
+
+E195: a setting that cannot be
+Settings stand in millstream.toml, in variables MILLSTREAM_..., and in --set; docs/reference/configuration.md has all of them. A URL names
+its engine by what stands before the colon.
+Mend: correct the key or the value at the place that is named; millstream config --show-origin shows what holds.
 """
 
 PAGES: dict[str, str] = {page.partition(":")[0]: page.strip() for page in _PAGES.strip().split("\n\n")}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
 from millstream.declare.errors import ConfigError, EngineMissing
+from millstream.declare.words import nearest
 
 # Schemes of engines that come as an extra of the same name but are not always installed.
 _SCHEMELESS = {"files": "file", "sql": "duckdb", "log": "sqlite", "schemas": "sqlite", "online": "sqlite", "state": "sqlite", "tracking": "mlflow"}
@@ -22,6 +24,30 @@ def scheme(port: str, url: str) -> str:
     if colon and len(head) > 1 and "/" not in head:
         return {"http": "mlflow", "https": "mlflow"}.get(head, head) if port == "tracking" else head
     return url if port in ("sql", "sink", "orchestrator") else _SCHEMELESS[port]
+
+
+def unknown(port: str, url: str) -> str:
+    """What is wrong with a setting that names an engine by URL, without loading any; "" when an engine is known.
+
+    >>> unknown("log", "sqllite:x.db"), unknown("online", "sqlite:x.db")
+    ('no engine "sqllite" serves log; did you mean "sqlite"?', '')
+    >>> unknown("online", "redis")
+    '"redis" alone is the name of a file here; for the engine write redis://HOST:PORT'
+    """
+    known = _names(port)
+    name = scheme(port, url)
+    if name not in known:
+        return f'no engine "{name}" serves {port}; {nearest(name, known) or "known: " + (", ".join(sorted(known)) or "none")}'
+    bare = url.rpartition("/")[2]
+    if bare in known and scheme(port, bare) != bare:
+        return f'"{bare}" alone is the name of a file here; for the engine write {bare}://HOST:PORT'
+    return ""
+
+
+@cache
+def _names(port: str) -> frozenset[str]:
+    """Engines of a port; what is installed stays the same while a process runs."""
+    return frozenset(point.name for point in entry_points(group=f"millstream.{port}"))
 
 
 def engine(port: str, url: str) -> Any:
