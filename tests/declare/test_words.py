@@ -177,6 +177,8 @@ def test_types_of_a_table_are_left_to_the_engine(tmp_path: Path, where: str) -> 
 
 @pytest.mark.parametrize(("more", "code"), [
     ('ms.table("t", landed.latest(), key="nosuch")\n', "E136"), ('ms.table("t", landed.history(), key="flight_id", time="valid")\n', "E136"),
+    ('ms.table("t", landed.latest(), incremental="append")\n', "E131"), ('ms.table("t", landed.history(), time="valid_from", incremental="1d")\n', "E131"),
+    ('@ms.table(landed, time="ts", incremental="1d")\ndef t(rows):\n    return rows\n', "E131"), ('ms.source(landed, ms.read.files("d/*.parquet", compression="gzip"))\n', "E190"),
     ('ms.table("t", "select")\n', "E132"), ("ms.monitor(landed, expect.not_null())\n", "E193"), ("ms.monitor(landed, expect.volume(9, 3))\n", "E192"),
 ])  # fmt: skip
 def test_the_rest_that_was_let_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str, code: str) -> None:

@@ -20,7 +20,10 @@ V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
 
 
-DECIDE = Either((Instance(ModelRef), Instance(Experiment), Items(Instance(Experiment), least=1, distinct=True)))
+Deciding = Annotated[
+    ModelRef[Any] | Experiment[Any] | Sequence[Experiment[Any]],
+    Either((Instance(ModelRef), Instance(Experiment), Items(Instance(Experiment), least=1, distinct=True))),
+]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -83,7 +86,7 @@ def endpoint(name: Name, decide: Experiment[ModelRef[Any]] | Sequence[Experiment
 def endpoint(name: Name, decide: Experiment[V] | Sequence[Experiment[V]], *, default: V | None = None, request: type[E], doc: Doc = "") -> Endpoint[E, V]: ...
 @checked
 def endpoint(
-    name: Name, decide: Annotated[ModelRef[Any] | Experiment[Any] | Sequence[Experiment[Any]], DECIDE], *, default: Annotated[Any, ARM] = None,
+    name: Name, decide: Deciding, *, default: Annotated[Any, ARM] = None,
     request: type[Event] | None = None, doc: Doc = "",
 ) -> Endpoint[Any, Any]:  # fmt: skip
     """Declare what answers `POST /v1/predict/{name}`.
@@ -92,9 +95,9 @@ def endpoint(
     spine; a request without an event time happens now.
 
     Args:
-        decide: A model's version, an experiment, or several of one or more layers.
+        decide: A model's version, an experiment, or several of one layer with disjoint `traffic`.
         default: What units outside every `traffic` range, and of stopped experiments, get.
-        request: The class of a request, for experiments over values.
+        request: The class of a request, for models over a table and experiments over values; models over a stream have its class.
     """
     model = decide if isinstance(decide, ModelRef) else None
     experiments = () if isinstance(decide, ModelRef) else (decide,) if isinstance(decide, Experiment) else tuple(decide)
@@ -117,5 +120,9 @@ class Decisions:
 
 @checked
 def decisions(endpoint: Name) -> Decisions:
-    """Refer to an endpoint's decisions before it is declared: a cycle through the log is no cycle."""
+    """An endpoint's decisions, by its name, before it is declared.
+
+    Nothing takes them as they are, since their columns follow from the endpoint: read `<endpoint>_decisions` in a table's SQL and use that table. Being
+    read back through the log is no circle.
+    """
     return Decisions(endpoint=endpoint)

@@ -43,7 +43,7 @@ class Train(Matrix, Protocol):
         columns: Names of X's columns.
         categorical: Indices of the columns that hold codes.
         numeric: Indices of the others.
-        weight: One weight a row, all 1.0 unless the set says otherwise.
+        weight: One weight a row, all 1.0 in this version.
         seed: Give it to whatever draws at random, and training again gives the same model.
     """
 

@@ -169,4 +169,4 @@ def _circle(error: Exception, root: Path, place: Place | None) -> DefinitionErro
     if walk:
         chain.append(shorten(walk[start][0]))
     return DefinitionError("modules import one another in a circle", place=place, found=" -> ".join(chain),
-                           mend='imports go the way of the event: streams < features < models < live; for feedback: ms.decisions("late")', code="E105")  # fmt: skip
+                           mend='imports go the way of the event: streams < features < models < live; for feedback read <endpoint>_decisions in a table\'s SQL', code="E105")  # fmt: skip

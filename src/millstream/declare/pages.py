@@ -21,7 +21,7 @@ Mend: correct the name, or declare what is missing.
 E104: something is made from itself
 Tables, features, sets and models are made in order, so none may need itself. What comes back through the log is no circle: an
 endpoint's decisions are a stream like any other.
-Mend: break the circle; for feedback use ms.decisions("...").
+Mend: break the circle; for feedback read <endpoint>_decisions in a table's SQL.
 
 E105: modules import one another in a circle
 Python runs the project's modules one after another. In a circle one of them sees another that is only half run.

@@ -71,7 +71,8 @@ def table(
         body: SQL in DuckDB's dialect, `stream.latest()`, `stream.history()`, or `model["champion"].over(spine)`.
         time: The column of event time, needed by features and by intervals.
         key: The columns that identify a row.
-        incremental: "append" (row-wise over one stream's new rows) or "1d lookback 2d" (whole intervals of `time`).
+        incremental: "append" (row-wise over one stream's new rows) or "1d lookback 2d" (whole intervals of `time`). Intervals are for SQL alone; a function can append;
+            contents of a stream, and what a model scores, are made whole.
         schedule: A cron line or "@daily", for `up`.
     """
     keys = (key,) if isinstance(key, str) else tuple(key)

@@ -20,15 +20,17 @@ from millstream.declare.model import Model
 from millstream.declare.monitor import Monitor
 from millstream.declare.noun import Noun
 from millstream.declare.project import Project
+from millstream.declare.source import Source
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
-from millstream.declare.validate_data import check_class, check_features, check_stream, check_table
+from millstream.declare.validate_data import check_class, check_features, check_source, check_stream, check_table
 from millstream.declare.validate_model import check_endpoint, check_experiment, check_model, check_monitor, check_training_set
 from millstream.declare.words import dialect, short, unfit
 
 _CHECKS: tuple[tuple[type[Noun], Callable[[Any, Project, Cache], Iterator[DefinitionError]]], ...] = (
     (Stream, check_stream),
+    (Source, check_source),
     (Table, check_table),
     (Features, check_features),
     (TrainingSet, check_training_set),
@@ -116,4 +118,4 @@ def _cycles(project: Project, cache: Cache) -> Iterator[DefinitionError]:
     for walk in project.graph.cycles():
         noun = project.by_name.get(walk[0])
         yield DefinitionError(f'"{walk[0]}" is made from itself', place=noun.place if noun else None, found=" -> ".join(walk),
-                              mend='break the circle; what comes back through the log is no circle: ms.decisions("...")', code="E104")  # fmt: skip
+                              mend='break the circle; what comes back through the log is no circle: read <endpoint>_decisions in SQL', code="E104")  # fmt: skip

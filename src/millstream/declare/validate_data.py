@@ -16,6 +16,7 @@ from millstream.declare.features import Features
 from millstream.declare.graph import READABLE, made
 from millstream.declare.query import increment
 from millstream.declare.rules import Cron
+from millstream.declare.source import FileReader, Source
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.words import dialect
@@ -100,6 +101,14 @@ def _inexact(noun: Noun, name: str, kind: Kind) -> DefinitionError:
                            mend="use a string, an integer, a boolean, a date or a time", code="E145")  # fmt: skip
 
 
+def check_source(source: Source, project: Project, cache: Cache) -> Errors:
+    """What its reader says fits together."""
+    reader = source.reader
+    if isinstance(reader, FileReader) and reader.compression and (reader.format == "parquet" or reader.glob.lower().endswith((".parquet", ".pq"))):
+        yield DefinitionError(f"{source}: a Parquet file is compressed inside", place=reader.place or source.place, found=f'compression = "{reader.compression}"',
+                              mend="leave compression= out", code="E190")  # fmt: skip
+
+
 def check_table(table: Table, project: Project, cache: Cache) -> Errors:
     """Its SQL parses and reads what is there; its header makes sense."""
     untimely = Cron().wrong(table.schedule) if table.schedule and table.file else None  # Python's own argument has been checked
@@ -107,7 +116,11 @@ def check_table(table: Table, project: Project, cache: Cache) -> Errors:
         yield mistake(str(table), "schedule", untimely, table.place)
     yield from _contents(table, cache)
     step = increment(table.incremental) if table.incremental else None
-    if step and step.length_us and table.time is None:
+    whole = "the contents of a stream" if table.contents else "what a model scores" if table.scoring else ""
+    if step and (whole or (step.length_us and table.function)):
+        yield DefinitionError(f"{table}: {whole or 'what a function makes'} cannot be made so", place=table.place, found=f"incremental {table.incremental}",
+                              mend="leave incremental= out" + ("" if whole else ', or say "append"'), code="E131")  # fmt: skip
+    elif step and step.length_us and table.time is None:
         yield DefinitionError(f"{table} is rebuilt by intervals of nothing", place=table.place, found=f"incremental {table.incremental}",
                               mend="name its column of time:  -- @time ts", code="E131")  # fmt: skip
     if table.scoring is not None and table.scoring.ref.model.on.at is not table.scoring.spine and not _same_event(table):
