@@ -30,12 +30,11 @@ def checked(declaration: F) -> F:
 
     @wraps(declaration)
     def check(*given: Any, **named: Any) -> Any:
-        told = _told(declaration, given)
         try:
             bound = _signature(declaration).bind(*given, **named).arguments
         except TypeError as error:
-            return _unmade(refuse([_no_call(declaration, told, error, given, named)]), declaration, named.get("name", next(iter(given), None)))
-        wrong = list(_wrong(declaration, told, bound))
+            return _unmade(refuse([_no_call(declaration, error, given, named)]), declaration, named.get("name", next(iter(given), None)))
+        wrong = list(_wrong(declaration, given, bound))
         if wrong:
             return _unmade(refuse(wrong), declaration, bound.get("name"))
         heard = listening()
@@ -61,12 +60,13 @@ def rules(declaration: Callable[..., Any]) -> Mapping[str, Rule | None]:
     return {p.name: rule_of(hints[p.name]) for p in parameters if p.name in hints}
 
 
-def _wrong(declaration: Callable[..., Any], told: str, arguments: Mapping[str, Any]) -> Iterator[DefinitionError]:
+def _wrong(declaration: Callable[..., Any], given: tuple[Any, ...], arguments: Mapping[str, Any]) -> Iterator[DefinitionError]:
     parameters = _signature(declaration).parameters
-    for name, rule in rules(declaration).items():
-        if rule is None or name not in arguments or unmade_in(arguments[name]):
+    by_name = rules(declaration)
+    for name, value in arguments.items():
+        rule, default = by_name.get(name), parameters[name].default
+        if rule is None or unmade_in(value):
             continue
-        value, default = arguments[name], parameters[name].default
         if value is default or (isinstance(value, str) and value == default):
             continue
         if parameters[name].kind is inspect.Parameter.VAR_POSITIONAL:
@@ -74,7 +74,7 @@ def _wrong(declaration: Callable[..., Any], told: str, arguments: Mapping[str, A
         else:
             found = rule.wrong(value)
         if found is not None:
-            yield mistake(told, name, found, here())
+            yield mistake(_told(declaration, given), name, found, here())
 
 
 def mistake(told: str, name: str, wrong: Wrong, place: Place | None) -> DefinitionError:
@@ -108,9 +108,10 @@ def _told(declaration: Callable[..., Any], given: tuple[Any, ...]) -> str:
     return f'{own} "{short(given[0])[1:-1]}"' if given and isinstance(given[0], str) and "name" in rules(declaration) else f"ms.{own}"
 
 
-def _no_call(declaration: Callable[..., Any], told: str, error: TypeError, given: tuple[Any, ...], named: Mapping[str, Any]) -> DefinitionError:
+def _no_call(declaration: Callable[..., Any], error: TypeError, given: tuple[Any, ...], named: Mapping[str, Any]) -> DefinitionError:
     """An argument that is not there, or one that is missing."""
     parameters = {p.name: p for p in _signature(declaration).parameters.values() if p.name != "self"}
+    told = _told(declaration, given)
     unknown = [name for name in named if name not in parameters]
     takes = f"it takes {', '.join(parameters) or 'nothing'}"
     if unknown:
