@@ -481,4 +481,3 @@ Columns = Annotated[str | Sequence[str], Either((Text(), Items(Text(), least=1, 
 """One name or several."""
 Doc = Annotated[str, Text(empty=True)]
 Schedule = Annotated[str, Cron()]
-Value = Annotated[Any, Json()]

@@ -13,7 +13,7 @@ from millstream.declare.stream import Stream
 Format = Literal["csv", "jsonl", "parquet", "avro"]
 Compression = Literal["gzip", "zstd", "bz2"]
 Pattern = Annotated[str, Glob()]
-Place = Annotated[str, Zone()]
+ZoneName = Annotated[str, Zone()]
 Size = Annotated[int, Whole(1)]
 
 
@@ -56,7 +56,7 @@ class read:
     @staticmethod
     @checked
     def files(
-        glob: Pattern, *, format: Format | None = None, compression: Compression | None = None, watch: bool = False, zone: Place = "UTC",
+        glob: Pattern, *, format: Format | None = None, compression: Compression | None = None, watch: bool = False, zone: ZoneName = "UTC",
         record_bytes: Size = 10_000_000,
     ) -> FileReader:  # fmt: skip
         """Files by a glob relative to the project, in name order.
