@@ -9,8 +9,9 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache, wraps
+from functools import wraps
 from importlib import import_module
+from types import CodeType
 from typing import Any, TypeVar, cast
 
 from millstream.declare.collect import Collection, listening, refuse
@@ -46,15 +47,25 @@ def checked(declaration: F) -> F:
     return cast(F, check)
 
 
-@lru_cache(maxsize=256)
+_known: dict[CodeType, tuple[inspect.Signature, Mapping[str, Rule | None]]] = {}
+"""By code and not by function: the function below a decorator is another one each time, and holds what it was made for."""
+
+
 def _signature(declaration: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(declaration)
+    found = _known.get(declaration.__code__)
+    if found is None:
+        found = _known[declaration.__code__] = (inspect.signature(declaration), _rules(declaration))
+    return found[0]
 
 
-@lru_cache(maxsize=256)
 def rules(declaration: Callable[..., Any]) -> Mapping[str, Rule | None]:
     """The rule of each parameter, by its annotation; None for one whose type says nothing. `self` has none."""
-    parameters = [p for p in _signature(declaration).parameters.values() if p.name != "self"]
+    _signature(declaration)
+    return _known[declaration.__code__][1]
+
+
+def _rules(declaration: Callable[..., Any]) -> Mapping[str, Rule | None]:
+    parameters = [p for p in inspect.signature(declaration).parameters.values() if p.name != "self"]
     later = {name: getattr(import_module(f"millstream.declare.{file}"), name) for name, file in _LATER.items()}
     hints = typing.get_type_hints(declaration, localns={**later, **declaration.__globals__}, include_extras=True)
     return {p.name: rule_of(hints[p.name]) for p in parameters if p.name in hints}
