@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from millstream.declare.errors import Busy, MillstreamError
+from millstream.declare.words import SCHEDULES
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
 
 log = logging.getLogger("millstream")
-NAMED = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *"}
 
 
 def next_after(line: str, moment: datetime) -> datetime:
@@ -24,7 +24,7 @@ def next_after(line: str, moment: datetime) -> datetime:
     """
     from cronsim import CronSim
 
-    return next(CronSim(NAMED.get(line, line), moment))
+    return next(CronSim(SCHEDULES.get(line, line), moment))
 
 
 class Schedule:
