@@ -174,7 +174,7 @@ def render(context: Context, found: dict[str, Any]) -> None:
     if rows:
         context.table(title, columns, rows, right=[c for c in columns if c not in ("arm", "model", "95 % interval", "believed")])
     else:
-        context.out.print(f"[bold]{title}[/]")
+        context.out.print(title, style="bold")
     context.out.print(found["verdict"], end="\n\n")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from millstream.app.cli.context import Context, as_json, pass_context
+from millstream.app.cli.context import Context, Styled, as_json, pass_context
 from millstream.declare.errors import NotFound, UsageError
 
 
@@ -59,7 +59,7 @@ def experiment(context: Context, action: str, name: str | None, arm: str | None,
     if action != "show":
         if name is None:
             raise UsageError(f"experiment {action} wants the experiment's name")
-        context.err.print(experiments.change(ws, action, name, arm))
+        context.say(experiments.change(ws, action, name, arm))
         return
     found = [experiments.analyse(ws, e) for e in ([ws.project.experiments[name]] if name else ws.project.experiments.values())]
     if as_json:
@@ -86,7 +86,12 @@ def monitor(context: Context, names: tuple[str, ...], as_json: bool, history: bo
     if as_json:
         context.json(rows)
     else:
-        marks = {"ok": "[green]ok[/]", "violated": "[red]violated[/]", "drifted": "[yellow]drifted[/]", "unknown": "[dim]unknown[/]"}
+        marks = {
+            "ok": Styled("green", "ok"),
+            "violated": Styled("red", "violated"),
+            "drifted": Styled("yellow", "drifted"),
+            "unknown": Styled("dim", "unknown"),
+        }
         context.table("", ["monitor", "check", "", "found"], [(r["monitor"], r["check"], marks.get(r["status"], r["status"]), r["message"]) for r in rows])
     if not history and any(r["status"] in ("violated", "drifted") for r in rows):
         raise click.exceptions.Exit(4)

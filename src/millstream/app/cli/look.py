@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from millstream.app.cli.context import Context, as_json, ended, pass_context
+from millstream.app.cli.context import Context, Styled, as_json, ended, pass_context
 from millstream.declare.errors import NotFound, UsageError
 
 KINDS = ("runs", "run", "steps", "streams", "tables", "models", "model", "experiments", "endpoint", "endpoints", "graph")
@@ -30,30 +29,30 @@ _LOOK_S = 1.0
 def sql(context: Context, query: str, as_json: bool, limit: int, as_csv: bool) -> None:
     """Query the lake with one read-only statement in DuckDB's dialect; "-" reads it from standard input."""
     from millstream.app.lookup import ask
+    from millstream.transform import cell
 
     text = sys.stdin.read() if query == "-" else query
     found = ask(context.workspace, text, None if limit == 0 else limit + 1)
     more = limit and found.num_rows > limit
     found = found.slice(0, limit) if more else found
     if as_json:
-        context.json(found.to_pylist())
+        context.json(cell.values(found))
     elif as_csv:
         import pyarrow.csv
 
-        pyarrow.csv.write_csv(found, sys.stdout.buffer)
+        pyarrow.csv.write_csv(cell.flat(found), sys.stdout.buffer)
     else:
         numeric = [f.name for f in found.schema if str(f.type).startswith(("int", "uint", "double", "float", "decimal"))]
-        context.table("", found.column_names, [[_cell(v) for v in row.values()] for row in found.to_pylist()], right=numeric)
+        context.table("", found.column_names, zip(*(_cells(column) for column in found.columns), strict=True), right=numeric)
         if more:
-            context.err.print(f"[dim]the first {limit} rows; --limit 0 prints all[/]")
+            context.say("", Styled("dim", f"the first {limit} rows; --limit 0 prints all"))
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return "[dim]NULL[/]"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return value.strftime("%Y-%m-%d %H:%M:%S") if isinstance(value, datetime) else str(value)
+def _cells(column: Any) -> list[str | Styled]:
+    """A column's values; what is NULL looks other than the text."""
+    from millstream.transform import cell
+
+    return [text if valid.as_py() else Styled("dim", text) for text, valid in zip(cell.cells(column), column.is_valid(), strict=True)]
 
 
 @click.command()
@@ -72,7 +71,7 @@ def explore(context: Context, table: str, as_json: bool, page: Path | None, colu
     found = profile(ws.compute, ws.lake.table(table).snapshot(version), columns.split(",") if columns else None)
     if page is not None:
         page.write_text(html(found, title=table), encoding="utf-8")
-        context.err.print(f"[green]written[/] {page}")
+        context.say(page, Styled("green", "written"))
     if as_json:
         context.json(found.to_dict())
     elif page is None:
@@ -110,7 +109,7 @@ def show(context: Context, what: str, name: str | None, as_json: bool, limit: in
     steps = found.pop("results", None) if what == "run" else None
     rows = found if isinstance(found, list) else [{"": key, " ": _line(value)} for key, value in found.items()]
     if not rows:
-        context.err.print(f"no {what} yet")
+        context.say(f"no {what} yet")
         return
     rare = [key for key in ("given up", "stuck") if not any(row.get(key) for row in rows)]  # columns that are there when they say something
     _rows(context, [{key: value for key, value in row.items() if key not in rare} for row in rows])
@@ -120,8 +119,6 @@ def show(context: Context, what: str, name: str | None, as_json: bool, limit: in
 
 def _follow(context: Context, name: str, as_json: bool) -> None:
     """To the run's end, whoever runs it."""
-    from rich.markup import escape
-
     from millstream.app import lookup
 
     told, ws = set[str](), context.workspace
@@ -134,12 +131,12 @@ def _follow(context: Context, name: str, as_json: bool) -> None:
                     context.err.print(ended(row), soft_wrap=True)
             if found.ended:
                 break
-            waiting.update(f"{escape(name)}: {found.status}")
+            waiting.update(f"{name}: {found.status}")
             time.sleep(_LOOK_S)
     if as_json:
         context.json(lookup.run(ws, name))
     else:
-        context.err.print(f"{'[green]' if found.status == 'finished' else '[red]'}{found.status}[/]: {escape(name)}", soft_wrap=True)
+        context.say(name, Styled("green" if found.status == "finished" else "red", f"{found.status}:"))
     if found.status != "finished":
         raise click.exceptions.Exit(1)
 
@@ -173,8 +170,6 @@ def verify(context: Context, names: Sequence[str], as_json: bool, deep: bool) ->
 
     What the log still holds is judged again and compared with the table. What was judged by an older definition of the stream is not, and is counted.
     """
-    from rich.markup import escape
-
     from millstream.lake.verify import verify as prove
 
     ws = context.workspace
@@ -195,16 +190,16 @@ def verify(context: Context, names: Sequence[str], as_json: bool, deep: bool) ->
     else:
         columns = ["rows", "dead", "duplicates", "gaps", "overlaps", "doubles", "judged again", "not again"]
         context.table("", ["stream", "", *columns],
-                      [(name, "[green]proven[/]" if r.ok else "[red]broken[/]", f"{r.rows:,}", f"{r.dead:,}", f"{r.duplicates:,}", len(r.gaps), len(r.overlaps), len(r.doubles),
+                      [(name, Styled("green", "proven") if r.ok else Styled("red", "broken"), f"{r.rows:,}", f"{r.dead:,}", f"{r.duplicates:,}", len(r.gaps), len(r.overlaps), len(r.doubles),
                         f"{r.recomputed:,}", f"{r.not_recomputed:,}") for name, r in reports], right=columns)  # fmt: skip
         for name, r in reports:
             for gap in (gap for gap in r.gaps if gap["recorded"]):
-                context.err.print(f"{name}: partition {gap['partition']}, offsets [{gap['start']}, {gap['end']}) were given up (--accept-loss)", soft_wrap=True)
+                context.say(f"{name}: partition {gap['partition']}, offsets [{gap['start']}, {gap['end']}) were given up (--accept-loss)")
             words = r.words()
             for text in words[:20]:
-                context.err.print(f"[red]{name}[/]: {escape(text)}", soft_wrap=True)
+                context.say(text, Styled("red", f"{name}:"))
             if len(words) > 20:
-                context.err.print(f"{name}: {len(words) - 20} more; --json has them", soft_wrap=True)
+                context.say(f"{name}: {len(words) - 20} more; --json has them")
     if not all(r.ok for _, r in reports):
         raise click.exceptions.Exit(1)
 

@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from rich.markup import escape
 
-from millstream.app.cli.context import Context, as_json, ended, pass_context
+from millstream.app.cli.context import Context, Styled, as_json, ended, pass_context
 from millstream.declare.errors import UsageError
 
 
@@ -38,22 +37,22 @@ def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything
         return
     for window in ids:
         if window.ids >= windows.WORTH_TELLING:
-            context.err.print(str(window))
+            context.say(window)
     shown = [a for a in made.assets if a.stale or everything]
     if shown:
         context.table("", ["asset", "kind", "why", "rows", "bytes", "seconds"], [
-            (f"[yellow]{a.name}[/]" if a.stale else f"[dim]{a.name}[/]", a.kind, "\n".join(a.reasons) or "[dim]up to date[/]",
+            (Styled("yellow" if a.stale else "dim", a.name), a.kind, "\n".join(a.reasons) or Styled("dim", "up to date"),
              f"{a.cost.rows:,}" if a.stale else "", size(a.cost.bytes) if a.stale else "", "" if a.seconds is None else f"{a.seconds:.1f}")
             for a in shown], right=["rows", "bytes", "seconds"])  # fmt: skip
     if not made.stale:
-        context.err.print(f"[green]nothing to do[/]: {len(made.assets)} assets are up to date")
+        context.say(f"{len(made.assets)} assets are up to date", Styled("green", "nothing to do:"))
         return
     rows, count = sum(a.cost.rows for a in made.stale), sum(a.cost.bytes for a in made.stale)
     known = [a.seconds for a in made.stale if a.seconds is not None]
     price = f"{rows:,} rows, {size(count)} to read" + (f", about {sum(known):.0f} s by the last run" if known else "")
-    context.err.print(f"{len(made.stale)} of {len(made.assets)} assets would be made: {price}")
+    context.say(f"{len(made.stale)} of {len(made.assets)} assets would be made: {price}")
     if made.endpoints:
-        context.err.print(f"models of {', '.join(made.endpoints)} would change")
+        context.say(f"models of {', '.join(made.endpoints)} would change")
 
 
 def _plan(context: Context, selectors: tuple[str, ...]) -> Any:
@@ -88,9 +87,9 @@ def _give_up(context: Context, losses: tuple[str, ...]) -> None:
 
     for name, gaps in accept(context.workspace, losses):
         if not gaps:
-            context.err.print(f"{name}: no record is missing; nothing was accepted")
+            context.say(f"{name}: no record is missing; nothing was accepted")
         for gap in gaps:
-            context.err.print(f"[yellow]given up[/] {name} {gap}", soft_wrap=True)
+            context.say(f"{name} {gap}", Styled("yellow", "given up"))
 
 
 @click.command()
@@ -133,7 +132,7 @@ def _missing(context: Context) -> None:
     """A word about sources without a file: a misspelt path would else be a run that does nothing."""
     for source, engine in context.workspace.source_engines():
         if not engine.splits():
-            context.err.print(f"[yellow]no file[/] matches {getattr(source.reader, 'glob', '')} (source {source.name}, {source.place})", soft_wrap=True)
+            context.say(f"matches {getattr(source.reader, 'glob', '')} (source {source.name}, {source.place})", Styled("yellow", "no file"))
 
 
 def end(context: Context, done: list[Any], as_json: bool) -> None:
@@ -143,7 +142,7 @@ def end(context: Context, done: list[Any], as_json: bool) -> None:
     from millstream.app.run import runner
 
     for text in tell(context.workspace, owner()):
-        context.err.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
+        context.say("", Styled("yellow", text))
 
     failed = [d for d in done if d.status in ("failed", "blocked")]
     if as_json:
@@ -152,8 +151,8 @@ def end(context: Context, done: list[Any], as_json: bool) -> None:
         if any(d.kind == "source" for d in done):
             _missing(context)
         made = sum(d.status == "made" for d in done)
-        context.err.print(f"{'[red]failed[/]' if failed else '[green]done[/]'}: {made} made, {len(done) - made - len(failed)} up to date"
-                          + (f", {len(failed)} failed or blocked" if failed else ""))  # fmt: skip
+        context.say(f"{made} made, {len(done) - made - len(failed)} up to date" + (f", {len(failed)} failed or blocked" if failed else ""),
+                    Styled("red", "failed:") if failed else Styled("green", "done:"))  # fmt: skip
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -254,7 +253,7 @@ def up(context: Context, no_console: bool, losses: tuple[str, ...]) -> None:
 
     ws = context.workspace
     _give_up(context, losses)
-    supervise(ws, console=not no_console, say=context.err.print)
+    supervise(ws, console=not no_console, say=lambda style, mark, text: context.say(text, Styled(style, mark)))
 
 
 @click.command()
