@@ -204,6 +204,14 @@ class _Recorded:
     def pending(self) -> str:
         return ""
 
+    def gone(self) -> str:
+        """Of what is kept in a table of the step's name: whether the version that was built last is not there any more."""
+        doc = self.ws.state.get("asset", self.name)
+        if doc is None or not str(doc.value["version"]).isdigit():
+            return ""
+        there = self.ws.lake.table(self.name).version if self.ws.lake.exists(self.name) else -1
+        return "its table was deleted or cut back since it was built" if there < int(doc.value["version"]) else ""
+
     def cost(self) -> Cost:
         tables = [self.ws.lake.table(n) for n in self.upstream if self.ws.lake.exists(n)]
         return Cost(sum(t.rows() for t in tables), sum(t.bytes() for t in tables))
@@ -216,6 +224,9 @@ class TableStep(_Recorded):
 
     def __init__(self, ws: Workspace, table: Table, upstream: tuple[str, ...], force: bool = False) -> None:
         self.ws, self.table, self.name, self.upstream, self.force = ws, table, table.name, upstream, force
+
+    def pending(self) -> str:
+        return self.gone()
 
     @property
     def definition(self) -> str:
@@ -245,6 +256,9 @@ class ScoringStep(_Recorded):
 
     def __init__(self, ws: Workspace, table: Table, scoring: Scoring, upstream: tuple[str, ...]) -> None:
         self.ws, self.table, self.scoring, self.name, self.upstream = ws, table, scoring, table.name, upstream
+
+    def pending(self) -> str:
+        return self.gone()
 
     @property
     def definition(self) -> str:
@@ -312,6 +326,9 @@ class SetStep(_Recorded):
 
     def __init__(self, ws: Workspace, training_set: TrainingSet[Any], upstream: tuple[str, ...]) -> None:
         self.ws, self.set, self.name, self.upstream = ws, training_set, training_set.name, upstream
+
+    def pending(self) -> str:
+        return self.gone()
 
     @property
     def definition(self) -> str:
