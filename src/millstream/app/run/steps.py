@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from millstream.app import trouble
 from millstream.app.sources import apart, count, few
@@ -86,6 +86,24 @@ class Step(Protocol):
     def make(self, report: Report) -> Made: ...
 
 
+@runtime_checkable
+class Feeds(Protocol):
+    """A step that brings something to some of those made from it, and nothing to the others."""
+
+    def feeds(self) -> Mapping[str, int]:
+        """Those it would bring something -> about how many rows, 0 where nothing tells."""
+        ...
+
+
+@runtime_checkable
+class Expects(Protocol):
+    """A step that reads another part of what is there when more has come."""
+
+    def expects(self, rows: int) -> Cost:
+        """What it would read once what it is made from has been made again, with so many rows more; 0 where nothing tells."""
+        ...
+
+
 def digest(*parts: object) -> str:
     """A short fingerprint of JSON-able parts."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -99,6 +117,7 @@ class SourceStep:
 
     def __init__(self, ws: Workspace, sources: Sequence[Source], until_us: int | None = None) -> None:
         self.ws, self.sources, self.until_us = ws, sources, until_us
+        self._seen: list[tuple[Source, Standing]] = []
         self.name = "sources"
 
     def inputs(self) -> dict[str, str]:
@@ -118,8 +137,25 @@ class SourceStep:
         """Splits that can be read, and why the others cannot."""
         from millstream.ingest.pump import standings
 
-        found = [(engine, s) for source, engine in self.ws.source_engines(self.sources) for s in standings(self.ws.log, source, engine)]
-        return apart(found)
+        found = [(source, engine, s) for source, engine in self.ws.source_engines(self.sources) for s in standings(self.ws.log, source, engine)]
+        fine, stopped = apart((engine, s) for _, engine, s in found)
+        self._seen = [(source, s) for source, _, s in found if any(s is one for one in fine)]
+        return fine, stopped
+
+    def feeds(self) -> dict[str, int]:
+        """Streams with bytes to read -> about how many records, by those that were read already."""
+        if not self._seen:
+            self._look()
+        waits, done = dict[str, int](), dict[str, int]()
+        for source, standing in self._seen:
+            stream, left = source.into.name, left_of([standing])
+            done[stream] = done.get(stream, 0) + standing.done
+            if left or (standing.size is None and not standing.idle):
+                waits[stream] = waits.get(stream, 0) + left
+        return {stream: left * self._records(stream) // max(done[stream], 1) for stream, left in waits.items()}
+
+    def _records(self, stream: str) -> int:
+        return sum(end.high for end in self.ws.log.ends(stream).values()) if self.ws.log.topic(stream) else 0
 
     def make(self, report: Report) -> Made:
         from millstream.ingest.pump import pump_all
@@ -240,6 +276,14 @@ class TableStep(_Recorded):
         found = estimate(self.table, self.ws.lake, self.ws.project.params)
         return Cost(found.rows, found.bytes)
 
+    def expects(self, rows: int) -> Cost:
+        from millstream.transform.estimate import estimate
+
+        found = estimate(self.table, self.ws.lake, self.ws.project.params)
+        if found.kind == "nothing" and not (self.table.incremental and rows):
+            found = estimate(self.table, self.ws.lake, self.ws.project.params, full=True)
+        return Cost(found.rows + rows, found.bytes)
+
     def make(self, report: Report) -> Made:
         from millstream.transform.build import build
 
@@ -304,18 +348,29 @@ class FeaturesStep(_Recorded):
             return ""
         return f"the rules of {definition.stream} have changed since it was filled"
 
+    def cost(self) -> Cost:
+        return Cost() if self._filled() else super().cost()
+
+    def expects(self, rows: int) -> Cost:
+        """Over a stream what comes is the updater's; a table's version is filled anew."""
+        return self.cost() if self.ws.definition(self.features).live else super().cost()
+
+    def _filled(self) -> bool:
+        from millstream.features.fill import current
+
+        definition, source = self.ws.definition(self.features), self.features.source
+        applied = self.ws.online.applied(definition.generation)
+        if definition.live:
+            return current(self.ws.lake, self.ws.online, definition, source)
+        return applied is not None and applied.active and self.ws.lake.exists(source.name) and applied.offsets.get(0) == self.ws.lake.table(source.name).version
+
     def make(self, report: Report) -> Made:
-        from millstream.features.fill import current, fill
+        from millstream.features.fill import fill
 
         definition = self.ws.definition(self.features)
-        applied, source = self.ws.online.applied(definition.generation), self.features.source
-        if definition.live:
-            filled = current(self.ws.lake, self.ws.online, definition, source)
-        else:
-            filled = applied is not None and applied.active and applied.offsets.get(0) == self.ws.lake.table(source.name).version
-        if filled:
+        if self._filled():
             return Made(definition.generation, note="live")
-        rows = fill(self.ws.compute, self.ws.lake, self.ws.online, definition, source)
+        rows = fill(self.ws.compute, self.ws.lake, self.ws.online, definition, self.features.source)
         return Made(definition.generation, rows=rows, note="filled")
 
 
