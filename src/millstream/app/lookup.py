@@ -127,6 +127,21 @@ def models(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
     return [{key: row.get(key, "") for key in columns} for row in rows]
 
 
+def sets(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
+    """Each training set as last built: its rows by part, of how many of its spine, and why the others are not in it."""
+    from millstream.train.dataset import latest
+    from millstream.train.kept import left
+
+    rows = []
+    for name, noun in ws.project.training_sets.items():
+        found = latest(name, ws.lake)
+        parts = dict(found.rows) if found else {}
+        rows.append({"training set": name, "version": found.version if found else "", "rows": sum(parts.values()) if found else "not built",
+                     "of": f"{found.total:,} of {found.spine}" if found and found.total is not None else noun.at.name,
+                     "parts": parts, "others": left(found.left_out) if found and found.total is not None else ""})  # fmt: skip
+    return rows
+
+
 def model(ws: Workspace, name: str) -> dict[str, Any]:
     """`trees@champion`: what the version is made from."""
     from millstream.train.describe import describe

@@ -296,7 +296,7 @@ def _write(
         "promote_if": model.promote_if, "columns": list(dataset.columns), "derive": dict(dataset.derive), "fields": dict(dataset.fields),
         "project_params": {k: v for k, v in dataset.params.items() if any(f"${k}" in text for text in dataset.derive.values())},
         "dataset": {"name": dataset.name, "version": dataset.version, "fingerprint": dataset.fingerprint, "rows": dict(dataset.rows), "purged": dataset.purged,
-                    "unlabelled": dataset.unlabelled, "mode": dataset.mode, "until_us": dataset.until_us},
+                    "unlabelled": dataset.unlabelled, "total": dataset.total, "left_out": dict(dataset.left_out), "mode": dataset.mode, "until_us": dataset.until_us},
         "inputs": {k: dict(v) for k, v in dataset.inputs.items()}, "features": [dict(use) for use in dataset.uses],
         "code": {"function": code_of(model), "commit": commit_of(model), "place": str(model.place) if model.place else ""}, "libraries": libraries(),
     }  # fmt: skip

@@ -60,11 +60,20 @@ def table(ws: Workspace, request: Request) -> Values:
                Figure("Version", str(found.version))]  # fmt: skip
     sample = lookup.ask(ws, f'select * from "{name}" limit 20', 20)
     history = [[str(h["version"]), str(h["operation"]).lower(), moment(h["at"]), f"{h['rows']:,}"] for h in found.history()[:12]]
-    sections = [Section("Rows", grid=rows(sample, "rows", "It has no row.")), *definition(noun),
+    sections = [*_kept(ws, name), Section("Rows", grid=rows(sample, "rows", "It has no row.")), *definition(noun),
                 Section("History", grid=Grid(["version", "operation", "at", "rows"], history, "history", ("version", "rows")), half=True), *around(ws, noun)]  # fmt: skip
     if "x-live" not in request.headers:  # a refresh leaves the profile as it is: making one costs more than all the rest
         sections.insert(1, Section("Profile", html=profile_of(ws, name)))
     return {"title": name, "kind": _what(ws, name), "lead": noun.doc if noun else "", "figures": figures, "sections": sections}
+
+
+def _kept(ws: Workspace, name: str) -> list[Section]:
+    """Of a training set: how many of how many rows it kept, and why the others are not in it."""
+    from millstream.train.dataset import latest
+    from millstream.train.kept import sentence
+
+    found = latest(name, ws.lake) if name in ws.project.training_sets else None
+    return [Section("Rows kept", sentence(found))] if found is not None and found.total is not None else []
 
 
 def profile_of(ws: Workspace, name: str) -> str:

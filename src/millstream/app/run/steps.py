@@ -393,10 +393,11 @@ class SetStep(_Recorded):
 
     def make(self, report: Report) -> Made:
         from millstream.train.dataset import build
+        from millstream.train.kept import sentence
 
         made = build(self.set, self.ws.lake, self.ws.compute, self.ws.project.params)
-        return Made(str(made.version), sum(made.rows.values()),
-                    note=", ".join(f"{rows:,} {part}" for part, rows in made.rows.items()))  # fmt: skip
+        parts = ", ".join(f"{rows:,} {part}" for part, rows in made.rows.items())
+        return Made(str(made.version), sum(made.rows.values()), note=f"({parts}); {sentence(made)}" if made.total is not None else parts)
 
 
 class ModelStep(_Recorded):
