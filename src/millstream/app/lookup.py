@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from millstream.app.run.port import Run
     from millstream.app.workspace import Workspace
+    from millstream.declare.stream import Stream
 
 
 def ask(ws: Workspace, query: str, limit: int | None = None) -> pa.Table:
@@ -91,22 +92,49 @@ def steps(ws: Workspace, name: str) -> list[dict[str, Any]]:
 
 
 def streams(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
-    """Each stream: what the log holds, what has landed, how far the table is behind, what an open transaction holds back, its newest event time."""
-    from millstream.lake import gaps
+    """Each stream, see `STREAMS` for what the columns say."""
+    return [_stream(ws, stream) for stream in ws.all_streams().values()]
 
-    rows = []
-    for stream in ws.all_streams().values():
-        topic = ws.log.topic(stream.name)
-        ends = ws.log.ends(stream.name) if topic else {}
-        table = ws.lake.table(stream.name) if ws.lake.exists(stream.name) else None
-        txns = table.txns() if table else {}
-        behind = sum(max(0, end.high - txns.get(f"millstream/{topic.uuid}/{p}", 0)) for p, end in ends.items()) if topic else 0
-        mark = ws.lake.watermark(stream) if table else None
-        newest = None if mark is None else datetime.fromtimestamp((mark + stream.lateness_us) / 1e6, UTC)
-        rows.append({"stream": stream.name, "in the log": sum(e.high - e.low for e in ends.values()), "in the lake": table.rows() if table else 0,
-                     "behind": behind, "held": sum(e.held for e in ends.values()), "end": sum(e.high for e in ends.values()), "newest event": newest.isoformat(" ", "seconds")[:19] if newest else "",
-                     "given up": sum(gap.end - gap.start for gap in gaps.recorded(table)) if table else 0, "stuck": trouble.why(ws, stream) if topic else ""})  # fmt: skip
-    return rows
+
+STREAMS = {
+    "in the log": "records that the log still holds",
+    "in the lake": "rows of its table",
+    "behind": "records of the log that are not in the lake yet",
+    "held": "records that an open transaction of a producer holds back",
+    "end": "records ever appended to the log: the next offsets, summed over its partitions",
+    "newest event": "the latest event time in its table",
+    "watermark": "no earlier event is waited for; labels are complete up to it",
+    "complete": "its history was declared complete (ingest --complete)",
+    "given up": "records that are gone, and were accepted as lost",
+    "stuck": "why its sink cannot continue",
+}
+"""Columns of `streams`, in words."""
+
+
+def _stream(ws: Workspace, stream: Stream[Any]) -> dict[str, Any]:
+    from millstream.lake import complete, gaps
+    from millstream.lake.positions import NEVER, TIME
+
+    topic = ws.log.topic(stream.name)
+    ends = ws.log.ends(stream.name) if topic else {}
+    table = ws.lake.table(stream.name) if ws.lake.exists(stream.name) else None
+    txns = table.txns() if table else {}
+    behind = sum(max(0, end.high - txns.get(f"millstream/{topic.uuid}/{p}", 0)) for p, end in ends.items()) if topic else 0
+    mark = ws.lake.watermark(stream) if table else None
+    newest = max((at for app, at in txns.items() if app.startswith(TIME) and at > NEVER), default=None)
+    upto = complete.declared(table) if table else None
+    said = f"up to {_moment(upto)}" if upto is not None else "taken back: records came later" if table and complete.taken_back(table) else ""
+    return {"stream": stream.name, "in the log": sum(e.high - e.low for e in ends.values()), "in the lake": table.rows() if table else 0,
+            "behind": behind, "held": sum(e.held for e in ends.values()), "end": sum(e.high for e in ends.values()),
+            "newest event": _moment(newest), "watermark": _moment(mark), "complete": said,
+            "given up": sum(gap.end - gap.start for gap in gaps.recorded(table)) if table else 0, "stuck": trouble.why(ws, stream) if topic else ""}  # fmt: skip
+
+
+def _moment(us: int | None) -> str:
+    """To the second, in UTC; "" for none."""
+    from millstream.lake.far import moment
+
+    return "" if us is None else moment(us).removesuffix(" UTC")
 
 
 def tables(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:

@@ -212,10 +212,13 @@ def bars(context: Context) -> Iterator[tuple[Any, Any]]:
 @as_json
 @click.option("--until", metavar="TIME", help="Stop before the first event at or after TIME (event time; UTC without a zone).")
 @click.option("--no-sink", is_flag=True, help="Into the log only; the lake follows with the next run.")
+@click.option("--complete", "complete", multiple=True, metavar="STREAM",
+              help="Afterwards, declare that no event of STREAM up to now is missing: labels that wait for one are complete. A later record takes it back.")  # fmt: skip
 @accept_loss
 @pass_context
-def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool, losses: tuple[str, ...]) -> None:
+def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool, complete: tuple[str, ...], losses: tuple[str, ...]) -> None:
     """Read the file sources, merged by event time, into the log; then land the streams in the lake."""
+    from millstream.app import losses as decisions
     from millstream.app.run import runner
     from millstream.app.run.steps import SourceStep, StreamStep, steps
     from millstream.declare.source import FileReader
@@ -228,6 +231,9 @@ def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool, lo
         except ValueError:
             raise UsageError(f'--until "{until}" is no time; write e.g. 2013-11-01 or 2013-11-01T12:00Z') from None
         until_us = int((moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp() * 1_000_000)
+    if complete and (until or no_sink):
+        raise UsageError("--complete says that all is there; leave out --until and --no-sink, with which something is not")
+    decisions.streams_of(ws, complete)
     _give_up(context, losses)
     for source in ws.project.sources.values():
         if isinstance(source.reader, FileReader):
@@ -237,6 +243,11 @@ def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool, lo
     chosen = [s for s in steps(ws, until_us=until_us) if isinstance(s, SourceStep) or (isinstance(s, StreamStep) and not no_sink)]
     with runner.alone(ws.folder), bars(context) as (report, told):
         done = runner.run(chosen, ws.state, report=report, told=told)
+    if all(d.status in ("made", "skipped") for d in done):
+        for name, upto in decisions.complete(ws, complete):
+            context.say(f"{name}: no event up to {upto} is missing; a record that comes later takes it back", Styled("green", "complete"))
+    elif complete:
+        context.say(f"{', '.join(complete)}: not declared complete, since not all was read", Styled("red", "refused"))
     end(context, done, as_json)
 
 

@@ -206,8 +206,10 @@ class StreamStep:
         return sum(max(0, end.high - txns.get(f"millstream/{topic.uuid}/{partition}", 0)) for partition, end in ends.items())
 
     def make(self, report: Report) -> Made:
+        from millstream.lake.complete import taken_back
         from millstream.lake.ruling import ensure
 
+        before = self.ws.lake.exists(self.name) and taken_back(self.ws.lake.table(self.name))
         try:
             with closing(self.ws.sink(self.stream)) as sink:
                 progress = sink.drain(report)
@@ -218,6 +220,8 @@ class StreamStep:
             raise
         trouble.clear(self.ws.state, self.name)
         notes = [f"{n:,} {word}" for n, word in ((progress.dead, "dead"), (progress.duplicates, "duplicates"), (progress.late, "late")) if n]
+        if not before and taken_back(self.ws.lake.table(self.name)):
+            notes.append("it was declared complete, and is not any more")
         return Made(stream_version(self.ws, self.name), rows=progress.rows, note=", ".join(notes))
 
 
