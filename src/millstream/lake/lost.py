@@ -24,7 +24,8 @@ def first_lost(snapshots: Iterable[Snapshot]) -> Corrupt | None:
     for snapshot in snapshots:
         for file in snapshot.files:
             if "://" not in file and not os.path.exists(file):
-                return lost(snapshot.table, f"{snapshot.table}/{file.rpartition(f'/{snapshot.table}/')[2]}", snapshot.version)
+                _, folder, below = file.rpartition(f"/{snapshot.table}/")
+                return lost(snapshot.table, f"{folder[1:]}{below}", snapshot.version)
     return None
 
 

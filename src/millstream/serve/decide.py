@@ -11,6 +11,7 @@ import msgspec
 
 from millstream.declare.duration import UNITS, spell
 from millstream.declare.errors import Transient, WorkFailed
+from millstream.declare.theirs import spot
 from millstream.features.online import Found
 from millstream.features.port import Reader
 from millstream.ingest.doors import moment, wall_us
@@ -156,7 +157,7 @@ def _predict(arm: Arm, row: dict[str, Any]) -> Any:
             row[name] = evaluate(row)
         predicted = arm.predictor.predict_row(row)
     except Exception as error:
-        raise WorkFailed(f"model {arm.label} raised {type(error).__name__}: {error}") from error
+        raise WorkFailed(f"model {arm.label} raised {type(error).__name__}: {error} ({spot(error)})") from error
     if isinstance(predicted, float) and predicted != predicted:
         raise WorkFailed(f"model {arm.label} predicted NaN")
     return predicted
