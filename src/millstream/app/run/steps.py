@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from millstream.ingest.port import Standing
 
 
+LIMIT = "until"
+"""Kind of the state document that says where `ingest --until` stopped."""
+
+
 class Report:
     """Where a step tells how far it is; this one listens to nobody."""
 
@@ -129,7 +133,8 @@ class SourceStep:
     def pending(self) -> str:
         fine, stopped = self._look()
         left, new = left_of(fine), sum(s.position is None and s.size == 0 for s in fine)
-        said = [f"{size(left)} of files to read" if left else "", count(new, "new empty file", "new empty files") if new else "",
+        past = self._past() if left else ""
+        said = [f"{size(left)} of files to read{past and f', past {past}'}" if left else "", count(new, "new empty file", "new empty files") if new else "",
                 "files were renamed" if any(s.moved_from for s in fine) else ""]  # fmt: skip
         return "; ".join([*(text for text in said if text), *stopped])
 
@@ -154,16 +159,38 @@ class SourceStep:
                 waits[stream] = waits.get(stream, 0) + left
         return {stream: left * self._records(stream) // max(done[stream], 1) for stream, left in waits.items()}
 
+    def _past(self) -> str:
+        """The limit of the last `ingest --until` that left something unread, in words; "" where this call keeps to it, or there was none."""
+        from millstream.lake.far import moment
+
+        doc = self.ws.state.get(LIMIT, self.name)
+        limit = doc.value["until_us"] if doc is not None else None
+        if limit is None or (self.until_us is not None and self.until_us <= limit):
+            return ""
+        return f"{moment(limit)}, where `ingest --until` had stopped"
+
+    def _keep_limit(self, held: int) -> None:
+        """Remember the limit while there is something behind it, for the next call that has none or another."""
+        doc = self.ws.state.get(LIMIT, self.name)
+        before = doc.value["until_us"] if doc is not None else None
+        limit = max(self.until_us or 0, before or 0) if held else None
+        if limit != before:
+            self.ws.state.put(LIMIT, self.name, {"until_us": limit})
+
     def _records(self, stream: str) -> int:
         return sum(end.high for end in self.ws.log.ends(stream).values()) if self.ws.log.topic(stream) else 0
 
     def make(self, report: Report) -> Made:
         from millstream.ingest.pump import pump_all
 
+        past = self._past()
         counts = pump_all(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report, doors=self.ws.doors)
         left = f"{', '.join(counts.unended)} may still be being written: what follows its last whole line is left for the next time" if counts.unended else ""
         empty = f"no record in {few(counts.empty)}" if counts.empty else ""
-        return Made("", rows=counts.rows, note=", ".join(text for text in (f"{counts.bad:,} bad" if counts.bad else "", empty, left) if text),
+        self._keep_limit(counts.held)
+        beyond = f"read past {past}" if past and counts.rows else ""
+        said = [f"{counts.bad:,} bad" if counts.bad else "", beyond, empty, left]
+        return Made("", rows=counts.rows, note=", ".join(text for text in said if text),
                     details={"rows": counts.rows, "bad": counts.bad},
                     problems=(*map(str, counts.failed.values()), *counts.faults.values()))  # fmt: skip
 
