@@ -13,10 +13,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 
+from millstream.app.alarms import Alarms, Say
 from millstream.app.run.runner import alone
 from millstream.app.workspace import Workspace
 
@@ -53,7 +53,7 @@ def parts_of(ws: Workspace, console: bool) -> list[str]:
     return [*names, "console"] if console else names
 
 
-def supervise(ws: Workspace, *, console: bool, say: Callable[[str, str, str], None]) -> None:
+def supervise(ws: Workspace, *, console: bool, say: Say) -> None:
     """Run until told to stop.
 
     Raises:
@@ -79,8 +79,10 @@ def supervise(ws: Workspace, *, console: bool, say: Callable[[str, str, str], No
             for part in parts:
                 part.start()
                 say("green", "started", f"{part.name} (process {part.process.pid if part.process else '?'})")
+            alarms = Alarms(lambda: [v for name in ws.project.monitors for v in ws.verdicts(name, latest=True)], say)
             while not stopping:
                 _watch(parts, say)
+                alarms.look()
                 time.sleep(0.1)
         finally:
             _stop(parts)
@@ -97,7 +99,7 @@ def _guard(ws: Workspace, console: bool) -> None:
         server.guard(ws.settings)
 
 
-def _watch(parts: list[Part], say: Callable[[str, str, str], None]) -> None:
+def _watch(parts: list[Part], say: Say) -> None:
     now = time.monotonic()
     for part in parts:
         if part.process is not None and part.process.poll() is not None:

@@ -92,6 +92,8 @@ def monitor(context: Context, names: tuple[str, ...], as_json: bool, history: bo
             "drifted": Styled("yellow", "drifted"),
             "unknown": Styled("dim", "unknown"),
         }
-        context.table("", ["monitor", "check", "", "found"], [(r["monitor"], r["check"], marks.get(r["status"], r["status"]), r["message"]) for r in rows])
+        columns = ["at", "monitor", "check", "", "found"] if history else ["monitor", "check", "", "found"]
+        told = [(r["at"][:19], r["monitor"], r["check"], marks.get(r["status"], r["status"]), r["message"]) for r in rows]
+        context.table("", columns, told if history else [row[1:] for row in told])
     if not history and any(r["status"] in ("violated", "drifted") for r in rows):
         raise click.exceptions.Exit(4)
