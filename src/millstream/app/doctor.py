@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from millstream.declare.errors import ClockWrong, Corrupt, MillstreamError, NotFound, UsageError
+from millstream.declare.secrets import hide
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
@@ -27,6 +28,9 @@ class Finding:
     status: str
     found: str
     mend: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "found", hide(self.found))  # of libraries' errors, too
 
 
 def examine(ws: Workspace, *, mend: bool = False, losses: Collection[str] = ()) -> list[Finding]:

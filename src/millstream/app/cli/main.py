@@ -15,7 +15,9 @@ from typing import NoReturn
 import click
 
 from millstream.app.cli.context import Context
+from millstream.app.voice import quiet_about_secrets
 from millstream.declare.errors import MillstreamError
+from millstream.declare.secrets import hide
 
 VERBS = {
     "init": ("project", "Create a project from a template."),
@@ -91,16 +93,15 @@ def cli(ctx: click.Context, folder: str | None, profile: str | None, sets: tuple
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code; errors are sentences on stderr, never a traceback unless MILLSTREAM_DEBUG is set."""
+    quiet_about_secrets()
     try:
         code = cli.main(args, prog_name="millstream", standalone_mode=False)
         _flush()
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
-    except click.UsageError as error:
-        error.show()
-        sys.exit(2)
-    except click.ClickException as error:
+    except click.ClickException as error:  # names what was typed, which may be a secret
+        error.message = hide(error.message)
         error.show()
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
