@@ -40,7 +40,7 @@ def examine(ws: Workspace, *, mend: bool = False, losses: Collection[str] = ()) 
         mend: Cut torn tails off; positions fall with them, and the log fills the tables again. Move rows that lie too far ahead to the dead letters.
         losses: Streams whose records may be given up where the log no longer holds what would be cut off.
     """
-    return [*_machine(ws), *_engines(ws), *_clocks(ws), *_tables(ws, mend, losses), *_ahead(ws, mend), *_streams(ws), *_catalog(ws)]
+    return [*_machine(ws), *_engines(ws), *_clocks(ws), *_sources(ws), *_tables(ws, mend, losses), *_ahead(ws, mend), *_streams(ws), *_catalog(ws)]
 
 
 def _machine(ws: Workspace) -> Iterator[Finding]:
@@ -122,6 +122,23 @@ def _clocks(ws: Workspace) -> Iterator[Finding]:
         return  # the engines' own findings say what does not answer
     if agree and not bad:
         yield Finding("clock", "ok", f"not behind the newest append of {agree} streams")
+
+
+def _sources(ws: Workspace) -> Iterator[Finding]:
+    """Files that were replaced, or are gone before they were read: what `ingest` stops at."""
+    from millstream.ingest.pump import standings
+
+    for source, engine in ws.source_engines():
+        try:
+            found = standings(ws.log, source, engine)
+        except (MillstreamError, OSError) as error:
+            yield Finding(f"source {source.name}", "bad", str(error), "its message says how to go on")
+            continue
+        stopped = [s for s in found if s.error is not None]
+        for one in stopped:
+            yield Finding(f"file {one.split}", "bad", str(one.error), "its message says how to go on")
+        if not stopped:
+            yield Finding(f"source {source.name}", "ok", f"{len(found)} files are what they were when they were read" if found else "no file matches")
 
 
 def _newest(ws: Workspace, stream: str) -> int | None:

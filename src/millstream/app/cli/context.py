@@ -84,7 +84,8 @@ def ended(row: Mapping[str, Any]) -> str:
     """A line for an asset that a run is through with; `row` as `runner.row` makes it."""
     from rich.markup import escape
 
-    note = escape(row["error"] or ((f"{row['rows']:,} rows " if row["rows"] else "") + row["note"]))
+    made = (f"{row['rows']:,} rows " if row["rows"] else "") + row["note"]
+    note = escape(" ".join(text.strip() for text in (made, row["error"]) if text))
     mark = {"made": "[green]✓[/]", "skipped": "[dim]=[/]", "failed": "[red]✗[/]", "blocked": "[yellow]–[/]"}[row["status"]]
     return f"{mark} {row['name']:<28} {row['kind']:<13} {row['seconds']:7.2f} s  {note}"
 

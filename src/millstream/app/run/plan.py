@@ -73,8 +73,9 @@ def plan(steps: Sequence[Step], selected: Iterable[str], state: State, endpoints
         elif not why:
             why = ["never made"]
         if why:
-            stale.add(step.name)
             cost = step.cost()
+            if step.kind != "source" or cost.bytes:  # files that stopped bring nothing new
+                stale.add(step.name)
             assets.append(Planned(step.name, step.kind, tuple(dict.fromkeys(why)), cost, _seconds(last, cost)))
         else:
             assets.append(Planned(step.name, step.kind, ()))

@@ -24,6 +24,7 @@ from millstream.declare.training_set import TrainingSet
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
     from millstream.declare.model import Scoring
+    from millstream.ingest.port import Standing
 
 
 class Report:
@@ -43,13 +44,18 @@ class Cost:
 
 @dataclass(frozen=True)
 class Made:
-    """What a step made: its version's name, rows and bytes written, and a remark for people."""
+    """What a step made: its version's name, rows and bytes written, and a remark for people.
+
+    Attributes:
+        problems: What went wrong with parts of it. The run has failed then, but what is made from this step is made all the same.
+    """
 
     version: str
     rows: int = 0
     bytes: int = 0
     note: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
 
 class Step(Protocol):
@@ -100,27 +106,28 @@ class SourceStep:
         return Cost(bytes=self._left())
 
     def pending(self) -> str:
-        left = self._left()
-        return f"{size(left)} of files to read" if left else ""
+        found = self._standings()
+        left, stopped = sum((s.size or 0) - s.done for s in found if s.error is None), [str(s.error) for s in found if s.error is not None]
+        return "; ".join(
+            [*([f"{size(left)} of files to read"] if left else []), *(["files were renamed"] if any(s.moved_from for s in found) else []), *stopped]
+        )
 
     def _left(self) -> int:
-        left = 0
-        for source, engine in self.ws.source_engines(self.sources):
-            for split in engine.splits():
-                known = engine.size(split, self.ws.log.position(split_name(source, split)))
-                left += known[1] - known[0] if known else 0
-        return left
+        return sum((s.size or 0) - s.done for s in self._standings() if s.error is None)
+
+    def _standings(self) -> list[Standing]:
+        from millstream.ingest.pump import standings
+
+        return [s for source, engine in self.ws.source_engines(self.sources) for s in standings(self.ws.log, source, engine)]
 
     def make(self, report: Report) -> Made:
-        from millstream.ingest.pump import pump
+        from millstream.ingest.pump import pump_all
 
-        counts = pump(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report, doors=self.ws.doors)
-        return Made("", rows=counts.rows, note=f"{counts.bad:,} bad" if counts.bad else "", details={"rows": counts.rows, "bad": counts.bad})
-
-
-def split_name(source: Source, split: str) -> str:
-    """The name under which the log keeps a split's position."""
-    return f"{source.name}/{split}"
+        counts = pump_all(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report, doors=self.ws.doors)
+        left = f"{', '.join(counts.unended)} may still be being written: what follows its last whole line is left for the next time" if counts.unended else ""
+        return Made("", rows=counts.rows, note=", ".join(text for text in (f"{counts.bad:,} bad" if counts.bad else "", left) if text),
+                    details={"rows": counts.rows, "bad": counts.bad},
+                    problems=(*map(str, counts.failed.values()), *counts.faults.values()))  # fmt: skip
 
 
 class StreamStep:
