@@ -88,7 +88,7 @@ def sinks(ws: Workspace) -> None:
         def run() -> None:
             with closing(ws.sink(stream, SinkLimits(age=LAND_WITHIN))) as sink:
                 sink.step()
-                trouble.clear(ws.state, stream.name)
+                trouble.clear(ws.state, trouble.SINK, stream.name)
                 sink.run(stop)
 
         trouble.alone(ws.state, stream.name, run, stop)
@@ -150,16 +150,14 @@ def mend(ws: Workspace, stop: threading.Event) -> None:
 def sources(ws: Workspace) -> None:
     """Folders watched for new files."""
     from millstream.app.serving import must_write
+    from millstream.app.trouble import SOURCE, Watch
     from millstream.ingest.pump import follow
 
     stop = until_told()
     watched = [s for s in ws.project.sources.values() if isinstance(s.reader, FileReader) and s.reader.watch]
 
-    def work() -> None:
-        must_write(ws.log)
-        follow(ws.log, ws.schemas, ws.source_engines(watched), stop, doors=ws.doors)
-
-    persist("sources", work, stop)
+    persist("sources", lambda: must_write(ws.log), stop)
+    follow(ws.log, ws.schemas, ws.source_engines(watched), stop, doors=ws.doors, watch=Watch(ws.state, SOURCE))
 
 
 def schedule(ws: Workspace) -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from millstream.app import trouble
-from millstream.declare.errors import MillstreamError, NotFound
+from millstream.declare.errors import ClockWrong, MillstreamError, NotFound, Transient
 from millstream.declare.features import Features
 from millstream.declare.model import Model
 from millstream.declare.source import FileReader, Source
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
     from millstream.declare.model import Scoring
     from millstream.ingest.port import Standing
+    from millstream.ingest.pump import Counts
+
+AGAIN = 2
+"""Tries after the first at what may pass."""
 
 
 class Report:
@@ -106,28 +111,49 @@ class SourceStep:
         return Cost(bytes=self._left())
 
     def pending(self) -> str:
-        found = self._standings()
-        left, stopped = sum((s.size or 0) - s.done for s in found if s.error is None), [str(s.error) for s in found if s.error is not None]
+        found, stopped = self._standings()
+        left = sum((s.size or 0) - s.done for s in found if s.error is None)
+        stopped += [str(s.error) for s in found if s.error is not None]
         return "; ".join(
             [*([f"{size(left)} of files to read"] if left else []), *(["files were renamed"] if any(s.moved_from for s in found) else []), *stopped]
         )
 
     def _left(self) -> int:
-        return sum((s.size or 0) - s.done for s in self._standings() if s.error is None)
+        return sum((s.size or 0) - s.done for s in self._standings()[0] if s.error is None)
 
-    def _standings(self) -> list[Standing]:
+    def _standings(self) -> tuple[list[Standing], list[str]]:
+        """How the files stand, and the sources of which none could be looked at."""
         from millstream.ingest.pump import standings
 
-        return [s for source, engine in self.ws.source_engines(self.sources) for s in standings(self.ws.log, source, engine)]
+        found: list[Standing] = []
+        stopped: list[str] = []
+        for source, engine in self.ws.source_engines(self.sources):
+            try:
+                found += standings(self.ws.log, source, engine)
+            except Exception as error:
+                stopped.append(f'source "{source.name}": {trouble.said(error)}')
+        return found, stopped
 
     def make(self, report: Report) -> Made:
-        from millstream.ingest.pump import pump_all
+        """Read what can be read; a failure that may pass is tried again, for its own source."""
+        from millstream.ingest.pump import reasons
 
-        counts = pump_all(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report, doors=self.ws.doors)
+        counts = self._pumped(report)
+        for attempt in range(AGAIN):
+            if not any(isinstance(error, Transient) and not isinstance(error, ClockWrong) for error in counts.failed.values()):
+                break
+            time.sleep(0.2 * 4**attempt)
+            more = self._pumped(report)
+            counts = replace(more, rows=counts.rows + more.rows, bad=counts.bad + more.bad, faults=counts.faults | more.faults)
         left = f"{', '.join(counts.unended)} may still be being written: what follows its last whole line is left for the next time" if counts.unended else ""
         return Made("", rows=counts.rows, note=", ".join(text for text in (f"{counts.bad:,} bad" if counts.bad else "", left) if text),
                     details={"rows": counts.rows, "bad": counts.bad},
-                    problems=(*map(str, counts.failed.values()), *counts.faults.values()))  # fmt: skip
+                    problems=(*reasons(counts), *counts.faults.values()))  # fmt: skip
+
+    def _pumped(self, report: Report) -> Counts:
+        from millstream.ingest.pump import pump_all
+
+        return pump_all(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report, doors=self.ws.doors)
 
 
 class StreamStep:
@@ -175,9 +201,9 @@ class StreamStep:
             if self._changed() and (topic := self.ws.log.topic(self.name)) is not None:  # a sink says it with its next records, and there are none
                 ensure(self.ws.lake, self.stream, topic)
         except (MillstreamError, OSError) as error:
-            trouble.keep(self.ws.state, self.name, str(error), 0.0)  # for `show streams` and `doctor`
+            trouble.keep(self.ws.state, trouble.SINK, self.name, str(error), None)  # for `show streams` and `doctor`
             raise
-        trouble.clear(self.ws.state, self.name)
+        trouble.clear(self.ws.state, trouble.SINK, self.name)
         notes = [f"{n:,} {word}" for n, word in ((progress.dead, "dead"), (progress.duplicates, "duplicates"), (progress.late, "late")) if n]
         return Made(stream_version(self.ws, self.name), rows=progress.rows, note=", ".join(notes))
 
