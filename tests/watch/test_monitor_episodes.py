@@ -11,7 +11,9 @@ from watch_fakes import MemoryState, webhook
 
 import millstream as ms
 from millstream.declare.errors import WorkFailed
+from millstream.declare.waits import Waits
 from millstream.watch import monitor as monitors
+from millstream.watch.alert import Webhook
 from millstream.watch.scene import Scene
 from millstream.watch.verdict import Verdict, unknown
 
@@ -54,7 +56,7 @@ def test_one_alert_an_episode_and_one_recovery(monkeypatch: pytest.MonkeyPatch, 
     where = scene()
     with webhook() as (address, posted, _), caplog.at_level(logging.INFO, "millstream.watch"):
         for _ in range(8):
-            monitors.run(MONITOR, where, webhook=address, project="flights")
+            monitors.run(MONITOR, where, webhook=Webhook(address), project="flights")
     assert [(p["event"], p["verdict"]["status"]) for p in posted] == [("opened", "violated"), ("recovered", "ok"), ("opened", "drifted")]
     assert posted[0]["severity"] == "page" and posted[0]["project"] == "flights" and "things" in posted[0]["text"]
     assert [r.levelno for r in caplog.records] == [logging.ERROR, logging.INFO, logging.ERROR]
@@ -66,8 +68,9 @@ def test_a_webhook_that_was_away_is_told_later(monkeypatch: pytest.MonkeyPatch) 
     where = scene()
     with webhook() as (address, posted, statuses):
         statuses += [500, 200, 503, 200]
+        hook = Webhook(address, waits=Waits(0.0, 0.0))
         for _ in range(5):
-            monitors.run(MONITOR, where, webhook=address)
+            monitors.run(MONITOR, where, webhook=hook)
     assert [p["event"] for p in posted] == ["opened", "opened", "recovered", "recovered"]
 
 

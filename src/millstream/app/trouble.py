@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("millstream")
 KIND = "trouble"
-SINK, SOURCE, MONITOR, ALERTS, ASSET, OUTCOMES, EXPERIMENT = "sink", "source", "monitor", "alerts", "asset", "outcomes", "experiment"
+SINK, SOURCE, MONITOR, ALERTS, ASSET, OUTCOMES, EXPERIMENT, SCHEDULE = "sink", "source", "monitor", "alerts", "asset", "outcomes", "experiment", "schedule"
 """Parts of a project that fail by themselves; with a name each: of a stream, a file, a monitor, a table or model, an endpoint, an experiment."""
 FIRST_S, MOST_S, TERMINAL_S = 0.5, 30.0, 10.0
 """Pauses between tries: they double from the first to the most; what a person must decide about is tried again at one pace."""
+PACE = {MONITOR: (15.0, 600.0)}
+"""The same of a part whose work may take minutes."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,23 @@ class Watch:
             except (MillstreamError, OSError):
                 return set()
         return self._kept
+
+
+class Watches:
+    """A watch for each part, made when it is first asked for."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._parts: dict[str, Watch] = {}
+
+    def of(self, part: str) -> Watch:
+        if part not in self._parts:
+            self._parts[part] = Watch(self.state, part, Waits(*PACE.get(part, (FIRST_S, MOST_S))))
+        return self._parts[part]
+
+    def attempt(self, part: str, name: str, work: Callable[[], object]) -> bool:
+        """As `Watch.attempt`, for a thing of this part."""
+        return self.of(part).attempt(name, work)
 
 
 def said(error: BaseException) -> str:
