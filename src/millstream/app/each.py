@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -28,8 +29,9 @@ class Each:
         except MillstreamError as error:
             self.failed[name] = error
         except BaseException as error:  # a panic of a library in Rust is no Exception
-            log.debug("%s", name, exc_info=error)
-            self.failed[name] = WorkFailed(said(error))
+            if os.environ.get("MILLSTREAM_DEBUG"):
+                log.error("%s", name, exc_info=error)
+            self.failed[name] = WorkFailed(f"{said(error)}; MILLSTREAM_DEBUG=1 shows where it happened")
         return None
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from millstream.declare.errors import Fenced, MillstreamError, Transient
+from millstream.declare.errors import Fenced, MillstreamError, Terminal, Transient
 from millstream.declare.port import State
 from millstream.declare.secrets import hide
 from millstream.declare.waits import Waits, alike
@@ -181,7 +181,11 @@ def why(ws: Workspace, stream: Stream[Any]) -> str:
     """Why the stream's sink does not go on, with a way on; "" when it does, as far as is known."""
     from millstream.lake import gaps
 
-    if missing := gaps.find(ws.log, ws.lake, stream, damaged=False):
+    try:
+        missing = gaps.find(ws.log, ws.lake, stream, damaged=False)
+    except Terminal as error:  # as a topic that is another one now
+        return of(ws.state, SINK, stream.name) or str(error)
+    if missing:
         return f"{'; '.join(map(str, missing))}; to continue without them:  millstream ingest --accept-loss {stream.name}"
     return of(ws.state, SINK, stream.name)
 

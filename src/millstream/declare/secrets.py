@@ -85,7 +85,7 @@ def keep_password(url: str) -> None:
 
 def _spellings(value: str) -> set[str]:
     plain = urllib.parse.unquote(value)
-    found = {value, plain, urllib.parse.quote(plain, safe=""), urllib.parse.quote(plain), repr(plain)[1:-1], value.strip()}
+    found = {value, plain, urllib.parse.quote(plain, safe="", errors="replace"), urllib.parse.quote(plain, errors="replace"), repr(plain)[1:-1], value.strip()}
     return {text for text in found if text}
 
 

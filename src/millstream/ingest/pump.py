@@ -96,8 +96,15 @@ def pump(log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngin
 
 def reasons(counts: Counts) -> list[str]:
     """Why what failed did, each reason once: a folder that nobody may read is one, however many files it has."""
-    told = (str(e) if isinstance(e, MillstreamError) else hide(f"{name}: {type(e).__name__}: {e}") for name, e in counts.failed.items())
-    return list(dict.fromkeys(told))
+    return list(dict.fromkeys(_named(name, error) for name, error in counts.failed.items()))
+
+
+def _named(name: str, error: Exception) -> str:
+    """With its class where it is a library's, and with the whole path of its file: two folders may have one of the same name."""
+    text = str(error) if isinstance(error, MillstreamError) else hide(f"{type(error).__name__}: {error}")
+    source, slash, split = name.partition("/")
+    where = split if slash else f'source "{source}"'
+    return text if where in text else f"{where}: {text}"
 
 
 def pump_all(log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], *, until_us: int | None = None, report: Told | None = None,

@@ -85,7 +85,7 @@ class Context:
 
         if not failed:
             return
-        if len({str(error) for error in failed.values()}) == 1:
+        if len(failed) > 1 and len({str(error) for error in failed.values()}) == 1:
             raise next(iter(failed.values()))
         for name, error in failed.items():
             self.err.print(f"[red]{escape(name)}[/]: {escape(str(error))}", soft_wrap=True)

@@ -105,10 +105,8 @@ def run(steps: Sequence[Step], state: State, *, force: bool = False, workers: in
 
 
 def _note(state: State, one: Done) -> None:
-    """What failed waits for the next run, as those who look on can see. A stream's step says it itself."""
-    part = trouble.SOURCE if one.kind == "source" else trouble.ASSET
-    if one.kind == "stream":
-        return
+    """What failed waits for the next run, as those who look on can see."""
+    part = {"source": trouble.SOURCE, "stream": trouble.SINK}.get(one.kind, trouble.ASSET)
     if one.status == "failed":
         trouble.keep(state, part, one.name, one.error, None)
     elif one.status in ("made", "skipped"):
