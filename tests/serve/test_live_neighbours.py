@@ -87,6 +87,8 @@ def test_a_model_that_cannot_be_loaded_leaves_the_other_endpoints_ready(tmp_path
     status, body = asked(app, "/readyz")
     assert (status, body["status"], body["endpoints"]) == (200, "degraded", ["price", "rank"]) and "bad@1 cannot be loaded" in str(body["problems"])
     assert body["waiting"] == [{"part": "sink", "name": "orders", "why": "its topic was recreated"}]
+    guarded = Server(live, FakeLog(), token="t0ken")  # type: ignore[arg-type]
+    assert asked(guarded, "/readyz")[1]["waiting"] == [{"part": "sink", "name": "orders"}], "the reason is for those who have the token"
     assert asked(app, "/readyz", b"strict=1")[0] == 503 and asked(app, "/readyz", b"strict=maybe")[0] == 400
     assert asked(app, "/readyz/price")[0] == 200 and asked(app, "/readyz/risk")[0] == 503 and asked(app, "/readyz/nope")[0] == 404
     _, text = asked(app, "/metrics")

@@ -208,8 +208,12 @@ class Server:
             raise Refused(503, "overloaded", f"{self.meter.in_flight} requests are being answered", "send the request again a little later", retry_after_s=1)
 
     def _authorise(self, scope: Scope) -> None:
-        if self.token is not None and not hmac.compare_digest((header(scope, b"authorization") or "").encode(), b"Bearer " + self.token.encode()):
+        if not self._has_token(scope):
             raise Refused(401, "token", "this server wants a token", "send the header  Authorization: Bearer TOKEN")
+
+    def _has_token(self, scope: Scope) -> bool:
+        given = (header(scope, b"authorization") or "").encode()
+        return self.token is None or hmac.compare_digest(given, b"Bearer " + self.token.encode())
 
     async def _until(self, after: Mapping[str, Mapping[int, int]]) -> None:
         """Wait until the features have applied these positions."""
@@ -239,19 +243,24 @@ class Server:
             elif path.startswith(READY_OF):
                 await self._ready_of(send, path[len(READY_OF) :])
             else:
-                await self._ready(send, scope["query_string"])
+                await self._ready(send, scope)
         except Refused as error:
             await refuse(send, error)
 
-    async def _ready(self, send: Send, query: bytes) -> None:
-        """Ready is what has an endpoint that answers: one that does not must not take the others from a load balancer. `?strict=1`: all of them."""
+    async def _ready(self, send: Send, scope: Scope) -> None:
+        """Ready is what has an endpoint that answers: one that does not must not take the others from a load balancer. `?strict=1`: all of them.
+
+        No token is needed, but whoever has none is not told why other parts of the project wait.
+        """
+        query = scope["query_string"]
         if query not in (b"", b"strict=1", b"strict=0"):
             raise Refused(400, "query", f"?{query.decode('latin-1')[:100]} means nothing here", "leave it out, or say ?strict=1")
         problems = ["the server is stopping"] if self.draining else self.live.problems()
         names, answering = self.live.names(), self.live.answering()
         if problems and (self.draining or query == b"strict=1" or (names and not answering)):
             raise Refused(503, "not_ready", "; ".join(problems), "wait, or fix what is named", retry_after_s=1)
-        waiting = [{"part": part, "name": name, "why": why} for part, name, why in self.live.waiting()]
+        known = self._has_token(scope)
+        waiting = [{"part": part, "name": name} | ({"why": why} if known else {}) for part, name, why in self.live.waiting()]
         told = {"status": "degraded" if problems or waiting else "ready", "endpoints": answering, "problems": [hide(p) for p in problems], "waiting": waiting}
         await reply(send, 200, encode(told), [JSON])
 
