@@ -107,10 +107,14 @@ def answer(d: Definition, o: Output, inside: Sequence[Row]) -> float | int | Non
         if not raw:
             return default
         return {"min": min(x[-1] for x in raw), "max": max(x[-1] for x in raw), "first": min(raw)[-1], "last": max(raw)[-1]}[o.operation]
-    q = [x for _, v in found if (x := grid(v, value.scale)) is not None]
+    q = [grid(v, value.scale) for _, v in found]
     unit = 10.0**value.scale
+    if None in q:
+        return None
     if o.operation == "variance":
         n = len(q)
+        if n * sum(x * x for x in q) >= 2**127:
+            return None
         return default if n < 2 else as_double(n * sum(x * x for x in q) - sum(q) ** 2) / float(n * (n - 1)) / (unit * unit)
     if not q:
         return default

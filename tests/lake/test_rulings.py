@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,8 +15,8 @@ from lake_actors import World
 from millstream.declare.errors import Conflict, Fenced, Unwritable
 from millstream.declare.event import OFFSET
 from millstream.declare.stream import stream
-from millstream.lake import aside, batch, gaps, landing, points
-from millstream.lake.contract import READINGS, WIDE, Reading, ids, ids_of, proven, put, readings, rows_in
+from millstream.lake import aside, batch, cut, deltalog, gaps, landing, points
+from millstream.lake.contract import READINGS, WIDE, Loose, Reading, ids, ids_of, proven, put, readings, rows_in
 from millstream.lake.lineage import fold
 from millstream.lake.ruling import Rule, current, ensure, stamp
 from millstream.lake.sink import Sink
@@ -23,6 +26,7 @@ from millstream.log.envelope import topic_of
 from millstream.log.port import Append
 
 LONGER = stream("readings", Reading, key="who", partitions=3, lateness="60s", dedupe_within=timedelta(hours=48))
+LOOSE = stream("readings", Loose, key="who", partitions=3, lateness="60s")
 
 
 def ruling(world: World) -> Any:
@@ -50,7 +54,7 @@ def test_a_changed_window_is_a_ruling_with_first_offsets(world: World) -> None:
     put(world.log, world.schemas, 1, 4)
     world.drain(of=LONGER)
     table = world.lake.table("readings")
-    said = table.metadata(table.version)["ruling"]
+    said = table.metadata(table.version - 1)["ruling"]  # before anything is written by it
     assert (said["number"], said["first"], said["within_us"]) == (2, {"0": 2, "1": 0, "2": 0}, LONGER.dedupe_within_us)
     assert [(r.partition, r.start, r.ruling, r.within_us) for r in table.ranges()] == [
         (0, 0, 1, READINGS.dedupe_within_us),
@@ -77,6 +81,70 @@ def test_who_is_at_work_under_an_older_definition_stops(world: World) -> None:
     assert new.drain().rows == 1 and ids(world.lake) == ids_of(1, 2, 3)
     new.close()
     proven(world.lake, world.log, LONGER)
+
+
+@contextmanager
+def meanwhile(point: str, do: Callable[[], object]) -> Iterator[None]:
+    """`do` it once, when this process comes to the point."""
+    left = [do]
+    end = points.watch(lambda reached: left.pop()() if reached == point and left else None)
+    try:
+        yield
+    finally:
+        end()
+    assert not left
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["the first letter", "one more"])
+def test_a_letter_under_way_does_not_land_beside_a_row_of_another_definition(world: World, first: bool) -> None:
+    """Dead by one class and good by the next: the letter of a sink that was replaced while it wrote comes too late."""
+    put(world.log, world.schemas, 0, 1) if first else put(world.log, world.schemas, 0, 1, 2, bad=[2])
+    world.drain()
+    put(world.log, world.schemas, 0, 3, 4, bad=[3])
+    old = world.sink()
+    with meanwhile("append.files", lambda: world.drain(of=LOOSE)), pytest.raises(Fenced, match="another definition"):
+        old.drain()
+    old.close()
+    assert ids(world.lake) == ids_of(1, 3, 4)
+    report = proven(world.lake, world.log, LOOSE)
+    assert (report.rows, report.dead) == (3, 0 if first else 1)
+
+
+def test_letters_of_one_definition_at_a_time(world: World) -> None:
+    """Between the ruling of a new definition and its first rows, the older one buries nothing more; started again, it takes the stream back."""
+    put(world.log, world.schemas, 0, 1)
+    world.drain()
+    put(world.log, world.schemas, 0, 2, 3, bad=[2])
+    new = world.sink(of=LOOSE)
+
+    def taken_back() -> None:
+        assert (report := world.drain()).rows == 1 and report.dead == 1
+
+    with meanwhile("sink.files", taken_back), pytest.raises(Fenced):
+        new.drain()
+    new.close()
+    assert ids(world.lake) == ids_of(1, 3) and proven(world.lake, world.log).dead == 1
+
+
+def test_a_letter_under_way_does_not_outlive_the_ruling_that_a_cut_took(world: World) -> None:
+    """Found by the simulator (seed 416387574): set aside, and the table cut back to before that while its letter was still being written."""
+    put(world.log, world.schemas, 0, 1, 2, bad=[1])
+    world.drain()
+    put(world.log, world.schemas, 0, 3, 4)
+    aside.set_aside(world.log, world.lake, READINGS, 0, 2)
+    sink = world.sink()
+
+    def power_cut() -> None:
+        newest = world.lake.files.root + "/" + deltalog.commit_path("readings", world.lake.table("readings").version)
+        Path(newest).write_bytes(b"")
+        cut.cut(world.lake, world.log, "readings")
+        assert world.drain().rows == 2
+
+    with meanwhile("append.files", power_cut), suppress(Conflict):
+        sink.drain()
+    sink.close()
+    world.drain()
+    assert ids(world.lake) == ids_of(2, 3, 4) and proven(world.lake, world.log).dead == 1
 
 
 def test_a_ruling_between_a_commit_and_the_look_at_it_is_heard(world: World) -> None:

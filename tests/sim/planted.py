@@ -235,6 +235,11 @@ def unlowered(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(world.World, "lower", lambda self, before: None)
 
 
+def unclaimed(patch: pytest.MonkeyPatch) -> None:
+    """Letters under way outlive a cut, which took the ruling that they were written by."""
+    patch.setattr(world.World, "claim", lambda self: None)
+
+
 def unheard(patch: pytest.MonkeyPatch) -> None:
     """A doctor who cuts a ruling away and says so to nobody, and rulings that are told apart by their number."""
     patch.setattr(world.World, "heard", lambda self: None)

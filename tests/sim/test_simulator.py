@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import Box
 from memory_table import MemoryTables
-from planted import FAULTS, check_naive
+from planted import FAULTS, check_naive, unclaimed
 from schedules import fails, schedule, shown, shrunk
 from things import COUNT
 
@@ -66,6 +66,15 @@ def test_a_failing_schedule_is_made_small(monkeypatch: pytest.MonkeyPatch) -> No
     assert fails(small) and len(small) <= 4, small
     assert not any(fails(small[:at] + small[at + 1 :]) for at in range(len(small))), "every step is needed"
     assert f"--seed {seed}" in shown(seed, schedule(seed), "why") and small[0][0] in shown(seed, schedule(seed), "why")
+
+
+def test_a_letter_under_way_does_not_outlive_a_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of seed 416387574; too rare to be found by the first thousand."""
+    steps = [("sink", (4, 23, 13, 23)), ("post", (0, 1, 8969, 2658)), ("store_fails", (79, 474, 202)), ("set_aside", (7, 3)), ("late", ()),
+             ("sink", (23, 11, 9, 1)), ("cut", (4,)), ("update", (15, 13, 7)), ("update", (7, 16, 18))]  # fmt: skip
+    assert fails(steps) == ""
+    unclaimed(monkeypatch)
+    assert "features" in fails(steps)
 
 
 @settings(max_examples=50, deadline=None)

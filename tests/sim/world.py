@@ -34,6 +34,7 @@ from millstream.features.fill import current
 from millstream.features.lift import schema
 from millstream.features.updater import Updater
 from millstream.lake import aside, gaps, points, ruling
+from millstream.lake.dead import Quarantine
 from millstream.lake.lake import Lake
 from millstream.lake.landing import SinkLimits
 from millstream.lake.positions import app_id
@@ -375,7 +376,11 @@ class World:
             self.lower(before)
             self.tables.cut("things", keep)
             self.trouble.clear()  # a doctor who fails comes again until all were told
+            self.claim()
             self.heard()
+
+    def claim(self) -> None:
+        Quarantine(self.tables, "things", self.binding.topic.uuid).claim(self.binding.topic)
 
     def heard(self) -> None:
         ruling.amend(self.tables, self.binding.topic, "the table was cut back")

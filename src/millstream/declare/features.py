@@ -27,7 +27,9 @@ class Aggregate(Term):
 class agg:
     """The aggregates. Each takes an expression in SQL over the event's fields; booleans are 0 and 1.
 
-    `scale` is the number of decimal places kept of a float (default 6; sums are exact integers of value * 10**scale).
+    NULL, NaN and infinity count nowhere. `scale` is the number of decimal places kept of a float (default 6; sums are exact integers of
+    value * 10**scale). A sum, mean or variance is NULL where a value is beyond 9e15 / 10**scale (integers: 9e15): one that leaves values out would
+    be wrong.
     """
 
     @staticmethod

@@ -68,10 +68,14 @@ def apply(of: Definition, rows: Sequence[Row], start: int = 0, partition: int = 
 def some_rows(chance: random.Random, n: int, until_us: int = T0) -> list[Row]:
     """Events of the last ten days, most of them near the ends of slots, hours and days."""
     edges = [until_us - SLOT_US, until_us - 30 * MINUTE, until_us - HOUR, until_us - DAY, until_us - 7 * DAY, until_us - 10 * DAY]
-    values = [None, 0.1, -0.0, 0.0, -3.5, 1e12, 9e9, float("inf"), float("nan"), 2.5e-7, chance.uniform(-1e6, 1e6)]
-    whole = [None, 0, 5, -7, 9_000_000_000_000_000, 8_999_999_999_999_999]
-    return [(chance.choice(KEYS), chance.choice(edges) + chance.choice([-1, 0, 1, chance.randrange(2 * HOUR)]), chance.choice(values), chance.choice(whole))
-            for _ in range(n)]  # fmt: skip
+    values = [None, 0.1, -0.0, 0.0, -3.5, 8.9e9, float("inf"), float("nan"), 2.5e-7, chance.uniform(-1e6, 1e6)]
+    whole = [None, 0, 5, -7, 8_999_999_999_999_999]
+
+    def value(usual: Sequence[Any], too_large: Sequence[Any]) -> Any:
+        return chance.choice(usual if chance.random() < 0.98 else too_large)  # seldom, since one leaves a window without a sum
+
+    return [(chance.choice(KEYS), chance.choice(edges) + chance.choice([-1, 0, 1, chance.randrange(2 * HOUR)]), value(values, [1e12, -9e9]),
+             value(whole, [9_000_000_000_000_000, -(2**63)])) for _ in range(n)]  # fmt: skip
 
 
 def filled(of: Definition, rows: pa.RecordBatch) -> tuple[pa.RecordBatchReader, pa.RecordBatchReader]:
@@ -234,6 +238,11 @@ class OnlineContract:
         assert old.reasons["s_30m"] == "outside_window" and "s_7d" not in old.reasons and old.values["s_7d"] == 1.0
         assert null.reasons["s_30m"] == "no_value" and null.values["c_30m"] == 1 and null.values["cv_30m"] == 0
         assert one.reasons == {"var_30m": "no_value", "var_7d": "no_value"}
+        store.apply([apply(of, [("one", T0 - 2, 9e9, 3), ("big", T0 - 3, 1.0, 9_000_000_000_000_000), ("big", T0 - 2, -1e300, -(2**63))], 3)])
+        one, big = store.lookup(of, ["one", "big"], [T0, T0])
+        assert one.reasons == dict.fromkeys(["s_30m", "s_7d", "m_30m", "m_7d", "var_30m", "var_7d"], "too_large")
+        assert (one.values["cv_30m"], one.values["mx_30m"], one.values["s_30m"], one.values["ns_30m"], one.values["nl_30m"]) == (2, 9e9, None, 4.0, 1.0)
+        assert big.reasons["ns_7d"] == big.reasons["s_7d"] == "too_large" and big.values["mn_7d"] == -1e300 and big.values["nl_7d"] == -float(2**63)
         assert set(never.reasons.values()) == {"never_seen"} and set(none.reasons.values()) == {"null_key"}
         assert never.values == none.values and never.values["nl_7d"] == -1.0 and never.values["c_7d"] == 0 and never.values["s_7d"] is None
 

@@ -31,6 +31,17 @@ def tile_schema(definition: Definition) -> pa.Schema:
     return pa.schema([pa.field("key", pa.string()), pa.field("level", pa.int64()), pa.field("b", pa.int64()), *states])
 
 
+def too_large(definition: Definition, events: pa.RecordBatch) -> dict[Value, int]:
+    """Values without an exact sum -> how many of these events have one."""
+    found = {}
+    for i, value in enumerate(definition.values):
+        if value.scale is not None and events.num_rows:
+            _, _, _, large = _counting(value, events.column(f"v{i}"))
+            if large is not None and large.any():
+                found[value] = int(large.sum())
+    return found
+
+
 def ties(partition: int, offsets: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """What orders events of one microsecond."""
     return offsets.astype(np.int64) | np.int64(partition << PARTITION_BITS)
@@ -90,8 +101,8 @@ class Lifted:
         ranks: Array | None = None
         for i, value in enumerate(definition.values):
             kinds = needed.get(i, set())
-            counts, raw, q = _counting(value, events.column(f"v{i}"))
-            self._states |= {name: _State("add", column) for name, column in _sums(i, kinds, counts, q).items()}
+            counts, raw, q, large = _counting(value, events.column(f"v{i}"))
+            self._states |= {name: _State("add", column) for name, column in _sums(i, kinds, counts, q, large).items()}
             self._states |= {f"{kind}{i}": _State(_SIDES[kind], raw, counts) for kind in ("mn", "mx") if kind in kinds}
             for kind in ("f", "l"):
                 if kind in kinds:
@@ -167,9 +178,11 @@ def _grouped(keys: Array, slots: Array, states: dict[str, _State]) -> tuple[Arra
     return keys[starts], slots[starts], {name: state.merged(starts) for name, state in states.items()}
 
 
-def _sums(i: int, kinds: set[str], counts: Array, q: Array | None) -> dict[str, Array]:
+def _sums(i: int, kinds: set[str], counts: Array, q: Array | None, large: Array | None) -> dict[str, Array]:
     """The states of value i that merge by adding."""
     made: dict[str, Array] = {f"n{i}": counts.astype(np.int64)} if "n" in kinds else {}
+    if large is not None and "o" in kinds:
+        made[f"o{i}"] = large.astype(np.int64)
     if q is not None and "s" in kinds:
         made |= {f"s{i}_0": q & 0xFFFFFFFF, f"s{i}_1": q >> 32}
     if q is not None and "x" in kinds:
@@ -196,26 +209,27 @@ def _pack(times: np.ndarray[Any, Any], tied: np.ndarray[Any, Any], values: np.nd
     return made.view("V24")
 
 
-def _counting(value: Value, column: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
-    """Which values count, as raw doubles (-0.0 is 0.0), and as integers of the grid; both 0 where they do not count."""
+def _counting(value: Value, column: pa.Array | pa.ChunkedArray) -> tuple[Array, Array, Array | None, Array | None]:
+    """Which values count, as raw doubles (-0.0 is 0.0), and as integers of the grid, both 0 where they do not count; and which are too large for it."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     present = column.is_valid().to_numpy(zero_copy_only=False)
     if _whole(value):
         whole = column.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
         if value.scale is None:
-            return present, whole.astype(np.float64), None
-        present &= (whole < int(LIMIT)) & (whole > -int(LIMIT))
-        q = np.where(present, whole, 0)
-        return present, q.astype(np.float64), q
+            return present, whole.astype(np.float64), None, None
+        fits = (whole < int(LIMIT)) & (whole > -int(LIMIT))
+        q = np.where(fits, whole, 0)
+        return present & fits, q.astype(np.float64), q, ~fits
     raw = column.fill_null(0.0).to_numpy(zero_copy_only=False).astype(np.float64) + 0.0
     present &= np.isfinite(raw)
-    if value.scale is not None:
-        present &= np.abs(raw) < grid_limit(value.scale)
-    raw = np.where(present, raw, 0.0)
     if value.scale is None:
-        return present, raw, None
-    return present, raw, np.floor(raw * 10.0**value.scale + 0.5).astype(np.int64)
+        return present, np.where(present, raw, 0.0), None, None
+    fits = np.abs(raw) < grid_limit(value.scale)
+    large = present & ~fits
+    present &= fits
+    raw = np.where(present, raw, 0.0)
+    return present, raw, np.floor(raw * 10.0**value.scale + 0.5).astype(np.int64), large
 
 
 def _square(q: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], ...]:

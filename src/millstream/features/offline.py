@@ -85,7 +85,7 @@ class _Plan:
             joins.append(f"left join out{number} on out{number}.id = sp.id")
             for i, (output, window) in enumerate(definition.answers()):
                 missing = empty(output)
-                found = f"out{number}.a{i}" if missing is None else f"coalesce(out{number}.a{i}, {missing!r})"
+                found = f"out{number}.a{i}" if missing is None else f"case when out{number}.id is null then {missing!r} else out{number}.a{i} end"
                 kind = "bigint" if output.operation == "count" else "double"
                 columns.append(f"cast({found} as {kind}) as {quoted(f'{prefix}__{output.column(window)}')}")
         return f"select {', '.join(columns)} from sp {' '.join(joins)}"
@@ -130,9 +130,9 @@ class _Plan:
         reachable = f"x.t < (select max(t) from l) and x.t >= {low}"
         z = f"known // {SLOT_US} as z" if tiling.clock else "bounds.step as z"
         seen = "" if tiling.clock else f" asof join {bounds} bounds on bounds.partition = x._partition and x._offset < bounds.upto"
-        wanted = ", ".join(["ks.k", "x.t", "x.known", *(f"x.{c}" for c in position), *_values(definition), *(["bounds.step"] if seen else [])])
+        wanted = ", ".join(["ks.k", "x.t", "x.known", *(f"x.{c}" for c in position), *(f"x.{c}" for c in tiling.values()), *(["bounds.step"] if seen else [])])
         yield (
-            f"create table e as select k, t, known, t // {SLOT_US} as b, {', '.join([z.replace('bounds.', ''), *_values(definition, ''), *tiling.orders()])} "
+            f"create table e as select k, t, known, t // {SLOT_US} as b, {', '.join([z.replace('bounds.', ''), *tiling.values(), *tiling.orders()])} "
             f"from (select {wanted} from ({events}) x join ks on {joined}{part}{seen} where {reachable})"
         )
         if not tiling.clock:
@@ -179,7 +179,3 @@ class _Plan:
             self._steps[names] = number, steps
             self.tables[f"steps{number}"], self.tables[f"bounds{number}"] = steps.steps, steps.bounds
         return self._steps[names]
-
-
-def _values(definition: Definition, table: str = "x.") -> list[str]:
-    return [f"{table}{'v' if value.scale is None else 'q'}{i}" for i, value in enumerate(definition.values)]

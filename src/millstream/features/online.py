@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from millstream.features.definition import Definition
 from millstream.features.keys import encoder
-from millstream.features.state import empty, finaliser, stored
+from millstream.features.state import empty, finaliser, stored, too_large
 from millstream.features.window import HOUR, LEVELS, SLOT_US, Stretch, by_length, nested
 
 HEAD_US = 7_200_000_000
@@ -57,7 +57,8 @@ class Answers:
         self._merges = [merge for _, merge, _ in columns]
         self._empty: Row = tuple(0 if merge == "add" else None for merge in self._merges)
         self._by_window = [
-            [(prefix + output.column(window), finaliser(definition, output, at)) for output in definition.outputs] for window in self.windows
+            [(prefix + output.column(window), finaliser(definition, output, at), too_large(definition, output, at)) for output in definition.outputs]
+            for window in self.windows
         ]  # fmt: skip
         self.names = tuple(prefix + name for name in definition.columns)
         self._nothing = {prefix + output.column(window): empty(output) for output, window in definition.answers()}
@@ -85,11 +86,11 @@ class Answers:
                 row = self._merged(row, past[i]) if row[0] else past[i]
             rows.append(row)
         for row, outputs in zip(rows, self._by_window, strict=True):
-            for name, finalise in outputs:
+            for name, finalise, large in outputs:
                 value = values[name] = finalise(row)
                 if value is None:
                     if row[0]:
-                        reasons[name] = "no_value"
+                        reasons[name] = "too_large" if large(row) else "no_value"
                     else:
                         last = last or ("outside_window" if rows[-1][0] or ever() else "never_seen")
                         reasons[name] = last

@@ -16,6 +16,7 @@ from millstream.declare.expression import compile as compile_expression
 from millstream.declare.features import Aggregate
 from millstream.declare.outcome import Outcome
 from millstream.declare.stream import Stream
+from millstream.features.state import grid_limit
 
 SCALE = 6
 """Decimal places kept of a float that is summed: sums are exact integers, so no order of rows changes a label (FEATURES.md, rule 9)."""
@@ -60,7 +61,7 @@ def outcome_sql(outcome: Outcome, params: Mapping[str, Any], *, spine: str = "sp
         DefinitionError: Its value or `where` does not fit the stream.
     """
     stream, fields = outcome.stream, fields_of(outcome.stream)
-    value, kind = _value(outcome, fields, params)
+    value, kind, whole = _value(outcome, fields, params)
     time = stream.schema.event_time
     wanted = []
     if outcome.where is not None:
@@ -81,7 +82,7 @@ def outcome_sql(outcome: Outcome, params: Mapping[str, Any], *, spine: str = "sp
     if outcome.credit != "all":
         order = "st desc, r desc" if outcome.credit == "last" else "st, r"
         pairs = f"select * from (select *, row_number() over (partition by p, o order by {order}) as place from ({pairs})) where place = 1"
-    answer = _answer(outcome, kind)
+    answer = _answer(outcome, kind, whole)
     sql = f"""select s._row, case when a.n > 0 then a.answer else {_literal(outcome.otherwise)} end as outcome
 from {spine} s left join (
   select r, count(*) as n, {answer} as answer from ({pairs}) group by r
@@ -89,21 +90,22 @@ from {spine} s left join (
     return OutcomeSql(sql, kind, stream.name)
 
 
-def _value(outcome: Outcome, fields: Mapping[str, Kind], params: Mapping[str, Any]) -> tuple[str, Kind]:
+def _value(outcome: Outcome, fields: Mapping[str, Kind], params: Mapping[str, Any]) -> tuple[str, Kind, bool]:
+    """Its SQL, the kind of the outcome, and whether the values are integers."""
     of = outcome.value
     text = of if isinstance(of, str) else of.expression
     if text is None:
-        return "1", "int64"
+        return "1", "int64", True
     made = compile_expression(text, fields, params, place=outcome.place if isinstance(of, str) else of.place, what=f"the outcome over {outcome.stream.name}")
     if isinstance(of, Aggregate) and made.kind == "bool":
-        return f"cast({made.sql} as bigint)", "int64"
+        return f"cast({made.sql} as bigint)", "float64" if of.operation in ("mean", "variance") else "int64", True
     if isinstance(of, Aggregate) and of.operation != "count":
         kind = "float64" if of.operation in ("mean", "variance") else made.kind
-        return made.sql, kind
-    return made.sql, "int64" if isinstance(of, Aggregate) else made.kind
+        return made.sql, kind, made.kind == "int64"
+    return (made.sql, "int64", False) if isinstance(of, Aggregate) else (made.sql, made.kind, False)
 
 
-def _answer(outcome: Outcome, kind: Kind) -> str:
+def _answer(outcome: Outcome, kind: Kind, whole: bool) -> str:
     of = outcome.value
     if isinstance(of, str):
         return "arg_min_null(v, {'t': t, 'p': p, 'o': o})"
@@ -116,14 +118,18 @@ def _answer(outcome: Outcome, kind: Kind) -> str:
         return f"arg_{'min' if of.operation == 'first' else 'max'}(v, {order}) filter (where v is not null)"
     if of.operation == "sum" and kind == "int64":
         return "cast(sum(cast(v as hugeint)) as bigint)"
-    scale = 10 ** (SCALE if of.scale is None else of.scale)
-    whole = f"cast(floor(v * {scale}::double + 0.5) as hugeint)"
+    places = 0 if whole else SCALE if of.scale is None else of.scale
+    unit, limit = f"{10.0**places!r}::double", f"{grid_limit(places)!r}::double"
+    q = f"case when abs(v) < {limit} then cast(floor(cast(v as double) * {unit} + 0.5) as hugeint) end"
+    n = f"count({q})"
     if of.operation == "sum":
-        return f"cast(sum({whole}) as double) / {scale}::double"
-    if of.operation == "mean":
-        return f"cast(sum({whole}) as double) / (nullif(count(v), 0)::double * {scale}::double)"
-    top = f"cast(count(v)::hugeint * sum({whole} * {whole}) - sum({whole}) * sum({whole}) as double)"
-    return f"case when count(v) > 1 then {top} / (count(v)::double * (count(v) - 1)::double) / ({scale}::double * {scale}::double) end"
+        answer = f"cast(sum({q}) as double) / {unit}"
+    elif of.operation == "mean":
+        answer = f"cast(sum({q}) as double) / (nullif({n}, 0)::double * {unit})"
+    else:
+        top = f"cast({n}::hugeint * sum(({q}) * ({q})) - sum({q}) * sum({q}) as double)"
+        answer = f"case when {n} > 1 then {top} / ({n}::double * ({n} - 1)::double) / ({unit} * {unit}) end"
+    return f"case when {n} = count(v) then {answer} end"  # a sum without those that are too large would be wrong
 
 
 def _literal(value: bool | int | float | str | None) -> str:

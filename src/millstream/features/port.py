@@ -58,7 +58,7 @@ class Lookup:
     Attributes:
         values: Output name (`delay_3h`) -> value, None where there is none.
         reasons: Output -> why it is None: "never_seen", "outside_window" (the key has no event there), "no_value" (events, but too few
-            values that count), "null_key".
+            values that count), "too_large" (a value beyond what can be summed exactly), "null_key".
         offsets: The positions the answer is as of.
         exact: False when the moment lies before what the store still keeps apart: its slot began before the newest arrival - 10 min.
     """

@@ -5,12 +5,14 @@ threads and tiles gives the same answer. Sums are exact integers in limbs, becau
 
     c           events                                     add
     n<i>        values of expression i that count          add
+    o<i>        values too large for an exact sum          add
     s<i>_0,1    sum of q, limbs of 32 bits                 add
     x<i>_0..2   sum of q squared, limbs of 36 bits         add
     mn<i> mx<i> least and greatest raw double              least, greatest
     f<i> l<i>   (event time, tie, value) packed: first, last   least, greatest
 
 q is floor(value * 10**scale + 0.5), or the value itself for integers. Limbs need not be normal: what counts is their weighted sum.
+A sum, mean or variance over a value that is too large for the integers of its scale is NULL: a sum of the others would be wrong.
 """
 
 from __future__ import annotations
@@ -22,18 +24,19 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from millstream.declare.errors import WorkFailed
 from millstream.features.definition import Definition, Output, Value
 
-VERSION = 1
+VERSION = 2
 """Of this layout; part of every generation's fingerprint."""
 LIMIT = 9e15
 """|value| * 10**scale must stay below it."""
+MOST = (1 << 127) - 1
+"""Of the integers of 128 bits that variances are computed in."""
 PARTITION_BITS = 47
 """A tie of two events of one microsecond is broken by partition << 47 | offset."""
 PACKED = pa.binary(24)
 _PAIR = struct.Struct(">qqd")
-_NEEDS: dict[str, tuple[str, ...]] = {"count": ("n",), "sum": ("n", "s"), "mean": ("n", "s"), "variance": ("n", "s", "x"),
+_NEEDS: dict[str, tuple[str, ...]] = {"count": ("n",), "sum": ("n", "o", "s"), "mean": ("n", "o", "s"), "variance": ("n", "o", "s", "x"),
                                       "min": ("mn",), "max": ("mx",), "first": ("f",), "last": ("l",)}  # fmt: skip
 _LIMBS = {"s": 2, "x": 3}
 Merge = Literal["add", "least", "greatest"]
@@ -42,7 +45,7 @@ _MERGE: dict[str, Merge] = {"mn": "least", "mx": "greatest", "f": "least", "l": 
 
 @dataclass(frozen=True)
 class Part:
-    """One state: "c", or "n", "s", "x", "mn", "mx", "f", "l" of value `value`."""
+    """One state: "c", or "n", "o", "s", "x", "mn", "mx", "f", "l" of value `value`."""
 
     kind: str
     value: int = -1
@@ -69,7 +72,7 @@ class Part:
 def parts(definition: Definition) -> tuple[Part, ...]:
     """The states that the outputs need, in a fixed order."""
     needed = {(output.value, kind) for output in definition.outputs if output.value is not None for kind in _NEEDS[output.operation]}
-    return (Part("c"), *(Part(k, i) for i in range(len(definition.values)) for k in ("n", "s", "x", "mn", "mx", "f", "l") if (i, k) in needed))
+    return (Part("c"), *(Part(k, i) for i in range(len(definition.values)) for k in ("n", "o", "s", "x", "mn", "mx", "f", "l") if (i, k) in needed))
 
 
 def stored(definition: Definition) -> list[tuple[str, Merge, pa.DataType]]:
@@ -78,7 +81,7 @@ def stored(definition: Definition) -> list[tuple[str, Merge, pa.DataType]]:
 
 
 def grid_limit(scale: int) -> float:
-    """Values of at least this size do not count in sums of that scale."""
+    """Values of at least this size have no exact sum of that scale."""
     return LIMIT / 10.0**scale
 
 
@@ -123,14 +126,18 @@ def finaliser(definition: Definition, output: Output, at: dict[str, int]) -> Cal
         return _plain(at[f"{'mn' if output.operation == 'min' else 'mx'}{i}"], fallback)
     if output.operation in ("first", "last"):
         return _packed(at[f"{output.operation[0]}{i}"], fallback)
-    n, s, unit = at[f"n{i}"], at[f"s{i}_0"], _unit(definition.values[i])
+    n, o, s, unit = at[f"n{i}"], at[f"o{i}"], at[f"s{i}_0"], _unit(definition.values[i])
     if output.operation == "variance":
-        return _variance(definition, output, n, s, at[f"x{i}_0"], unit, fallback)
+        return _variance(n, o, s, at[f"x{i}_0"], unit, fallback)
 
     def total(row: Sequence[Any]) -> float | None:
+        if row[o]:
+            return None
         return double((row[s + 1] << 32) + row[s]) / unit if row[n] else fallback
 
     def mean(row: Sequence[Any]) -> float | None:
+        if row[o]:
+            return None
         return double((row[s + 1] << 32) + row[s]) / (float(row[n]) * unit) if row[n] else fallback
 
     return total if output.operation == "sum" else mean
@@ -153,20 +160,27 @@ def _packed(place: int, fallback: float | None) -> Callable[[Sequence[Any]], flo
     return lambda row: fallback if row[place] is None else value(row[place], 16)[0]
 
 
-def _variance(definition: Definition, output: Output, n: int, s: int, x: int, unit: float, fallback: float | None) -> Callable[[Sequence[Any]], float | None]:
+def _variance(n: int, o: int, s: int, x: int, unit: float, fallback: float | None) -> Callable[[Sequence[Any]], float | None]:
     square = unit * unit
 
     def variance(row: Sequence[Any]) -> float | None:
-        count = row[n]
+        count, squares = row[n], (row[x + 2] << 72) + (row[x + 1] << 36) + row[x]
+        if row[o] or (count and squares > MOST // count):
+            return None
         if count < 2:
             return fallback
-        total, squares = (row[s + 1] << 32) + row[s], (row[x + 2] << 72) + (row[x + 1] << 36) + row[x]
-        numerator = count * squares - total * total
-        if count * squares >= 1 << 127:
-            raise WorkFailed(f'features "{definition.name}": the variance "{output.name}" of {count} values leaves 128 bits; give it a smaller scale=')
-        return double(numerator) / float(count * (count - 1)) / square
+        total = (row[s + 1] << 32) + row[s]
+        return double(count * squares - total * total) / float(count * (count - 1)) / square
 
     return variance
+
+
+def too_large(definition: Definition, output: Output, at: dict[str, int]) -> Callable[[Sequence[Any]], bool]:
+    """A function that says of a merged row without an answer whether that is because of values beyond the exact range."""
+    if f"o{output.value}" not in at or output.operation not in ("sum", "mean", "variance"):
+        return lambda row: False
+    n, o = at[f"n{output.value}"], at[f"o{output.value}"]
+    return lambda row: bool(row[o]) or (output.operation == "variance" and row[n] > 1)
 
 
 def _unit(value: Value) -> float:
@@ -193,6 +207,7 @@ def sql_output(definition: Definition, output: Output, column: Callable[[str], s
         kind = {"min": "mn", "max": "mx", "first": "f", "last": "l"}[output.operation]
         return f"cast(coalesce({column(f'{kind}{i}')}, {fallback}) as double)"
     n, s, unit = column(f"n{i}"), column(f"s{i}"), _unit(definition.values[i])
+    large = f"{column(f'o{i}')} > 0"
     if output.operation == "sum":
         found, least = f"{sql_double(s)} / {unit!r}::double", 1
     elif output.operation == "mean":
@@ -200,4 +215,5 @@ def sql_output(definition: Definition, output: Output, column: Callable[[str], s
     else:
         numerator = f"{n}::hugeint * {column(f'x{i}')} - {s} * {s}"
         found, least = f"{sql_double(numerator)} / cast(cast({n} as bigint) * (cast({n} as bigint) - 1) as double) / {unit * unit!r}::double", 2
-    return f"case when {n} >= {least} then {found} else {fallback} end"
+        large += f" or {column(f'x{i}')} > {MOST}::hugeint // greatest({n}::hugeint, 1)"
+    return f"case when {large} then null when {n} >= {least} then {found} else {fallback} end"

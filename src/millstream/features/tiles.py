@@ -44,7 +44,7 @@ class Tiling:
         return {part.value for part in self.parts if part.kind in ("f", "l")}
 
     def events(self, source: str, known: str, extra: Sequence[str] = (), *, raw: bool = False) -> str:
-        """A select of k0.., t, known, values that count as v<i> or q<i>; rows of `where` with a whole key only.
+        """A select of k0.., t, known, values that count as v<i> or q<i>, g<i> where one is too large; rows of `where` with a whole key only.
 
         Args:
             known: Expression of the arrival time (us) over the source's columns.
@@ -59,9 +59,13 @@ class Tiling:
         if d.where:
             conditions.append(f"({d.where.sql})")
         inner = f"select {', '.join([*keys, f'{time} as t', f'{known} as known', *values, *extra])} from {source} where {' and '.join(conditions)}"
-        lifted = [_raw(i, value) if raw else _lifted(i, value) for i, value in enumerate(d.values)]
+        lifted = [column for i, value in enumerate(d.values) for column in ([_raw(i, value)] if raw else _lifted(i, value))]
         kept = [f"k{i}" for i in range(len(d.key))] + ["t", "greatest(known, t) as known", *extra]
         return f"select {', '.join(kept + lifted)} from ({inner})"
+
+    def values(self) -> list[str]:
+        """The names of the columns of values that `events` makes."""
+        return [name for i, value in enumerate(self.definition.values) for name in ([f"v{i}"] if value.scale is None else [f"q{i}", f"g{i}"])]
 
     def orders(self) -> list[str]:
         """Columns that order the events of values with a first or last; NULL where the value does not count."""
@@ -83,7 +87,7 @@ class Tiling:
                 made += [f"arg_{_side(part)}(v{i}, o{i}){ending} as {name}", f"{_side(part)}(o{i}){ending} as {name}o"]
                 continue
             value = f"{'v' if i >= 0 and self.definition.values[i].scale is None else 'q'}{i}"
-            call = {"c": f"count({counted})", "n": f"count({value})", "s": f"sum({value})", "x": f"sum({value}::hugeint * {value})"}
+            call = {"c": f"count({counted})", "n": f"count({value})", "o": f"count(g{i})", "s": f"sum({value})", "x": f"sum({value}::hugeint * {value})"}
             made.append(f"{call.get(part.kind) or f'{_side(part)}({value})'}{ending} as {name}")
         return made
 
@@ -95,7 +99,7 @@ class Tiling:
             if part.kind in ("f", "l"):
                 made += [f"arg_{_side(part)}({name}, {name}o) as {name}", f"{_side(part)}({name}o) as {name}o"]
             elif part.merge == "add":
-                made.append(f"cast(sum({name}) as {'bigint' if part.kind in ('c', 'n') else 'hugeint'}) as {name}")
+                made.append(f"cast(sum({name}) as {'bigint' if part.kind in ('c', 'n', 'o') else 'hugeint'}) as {name}")
             else:
                 made.append(f"{_side(part)}({name}) as {name}")
         return made
@@ -152,7 +156,7 @@ class Tiling:
     def tail(self, windows: Sequence[int | None]) -> str:
         """A select of id and running states `w<i>_<state>`: what became known in a label's slot, before the label. Clock only."""
         running = [c for i, w in enumerate(windows) for c in self.lift("one", " over w", _start(w) if self.late and w is not None else "", f"w{i}_")]
-        carried = [f"{'v' if value.scale is None else 'q'}{i}" for i, value in enumerate(self.definition.values)] + [f"o{i}" for i in sorted(self._pairs)]
+        carried = [*self.values(), *(f"o{i}" for i in sorted(self._pairs))]
         rows = (
             f"select {', '.join(['null::bigint as id', 'sid', '1 as one', 'e.t', 'e.known', 'sl.b', *(f'e.{c}' for c in carried)])} "
             f"from e join sl on e.k = sl.k and e.z = sl.b union all "
@@ -186,16 +190,18 @@ def _seen(step: str) -> str:
     return f"case when {step} <= floors.least then 0 else {step} end"
 
 
-def _lifted(i: int, value: Value) -> str:
+def _lifted(i: int, value: Value) -> list[str]:
     raw = f"cast(r{i} as double)"
     if value.expression.kind not in NUMBERS:
-        return f"case when r{i} is not null then 0.0::double end as v{i}"
+        return [f"case when r{i} is not null then 0.0::double end as v{i}"]
     if value.scale is None:
-        return f"case when isfinite({raw}) then {raw} + 0.0::double end as v{i}"
+        return [f"case when isfinite({raw}) then {raw} + 0.0::double end as v{i}"]
     if value.expression.kind != "float64":
-        return f"case when abs(cast(r{i} as hugeint)) < {int(LIMIT)} then cast(r{i} as bigint) end as q{i}"
-    unit, limit = repr(10.0**value.scale), repr(grid_limit(value.scale))
-    return f"case when isfinite({raw}) and abs({raw}) < {limit}::double then cast(floor({raw} * {unit}::double + 0.5::double) as bigint) end as q{i}"
+        size, most = f"abs(cast(r{i} as hugeint))", int(LIMIT)
+        return [f"case when {size} < {most} then cast(r{i} as bigint) end as q{i}", f"case when {size} >= {most} then true end as g{i}"]
+    unit, limit = repr(10.0**value.scale), f"{grid_limit(value.scale)!r}::double"
+    return [f"case when isfinite({raw}) and abs({raw}) < {limit} then cast(floor({raw} * {unit}::double + 0.5::double) as bigint) end as q{i}",
+            f"case when isfinite({raw}) and abs({raw}) >= {limit} then true end as g{i}"]  # fmt: skip
 
 
 def _raw(i: int, value: Value) -> str:

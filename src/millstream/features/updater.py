@@ -7,6 +7,7 @@ what a look-up has seen is what the stream's table holds below the same offsets.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -22,9 +23,11 @@ from millstream.declare.duration import UNITS
 from millstream.declare.errors import Conflict, Truncated
 from millstream.declare.event import ARRIVED_AT, OFFSET
 from millstream.declare.stream import Stream
-from millstream.features.definition import Definition
+from millstream.features.definition import Definition, Value
 from millstream.features.events import events_of
+from millstream.features.lift import too_large
 from millstream.features.port import Apply, OnlineStore
+from millstream.features.state import grid_limit
 from millstream.lake import ruling
 from millstream.lake.aside import asides, without
 from millstream.lake.dead import Quarantine
@@ -38,6 +41,7 @@ from millstream.log.envelope import topic_of
 from millstream.log.port import Log, Schemas, Slice
 from millstream.log.slices import joined
 
+log = logging.getLogger("millstream.features")
 _POLL_ROWS = 65_536
 _EXPIRE_S = 60.0
 _LOOK_S = 5.0
@@ -102,6 +106,7 @@ class Updater:
         self._stands: dict[str, dict[int, int]] = {}
         self._rulings: dict[str, str] = {}
         self._known: set[str] = set()
+        self._warned: set[tuple[str, Value]] = set()
         self._expired, self.forgotten = clock(), False
         self._rule = Rule.of(stream)
         self._table = ruling.ensure(lake, stream, self.topic) if lake is not None and lake.exists(stream.name) else None
@@ -281,8 +286,19 @@ class Updater:
                 continue
             rows = together if together is None or at == start else together.filter(pa.compute.greater_equal(together.column(OFFSET), at))
             events = _none(definition) if rows is None else events_of(definition, rows, partition)
+            self._warn(definition, events)
             applies.append(Apply(definition, partition, at, end, clock, events, self._rulings[definition.generation]))
         return applies, done
+
+    def _warn(self, definition: Definition, events: pa.RecordBatch) -> None:
+        """Say once of a value that it has no exact sum."""
+        for value, many in too_large(definition, events).items():
+            if (definition.generation, value) not in self._warned:
+                self._warned.add((definition.generation, value))
+                limit = grid_limit(value.scale or 0)
+                log.warning('features "%s": %s of an event of "%s" is beyond %g (%d in this batch); sums, means and variances over such an event are NULL (too_large). '
+                            "Give the aggregate a smaller scale=, or leave such events out with where=",
+                            definition.name, value.expression.text, definition.stream, limit, many)  # fmt: skip
 
     def _good(self, piece: Slice) -> tuple[pa.RecordBatch, Applied]:
         """The records that count: well-formed, and seen for the first time."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from millstream.declare.errors import Truncated
 from millstream.lake import lineage
+from millstream.lake.dead import Quarantine
 from millstream.lake.lake import Lake
 from millstream.lake.port import Files
 from millstream.lake.positions import app_id
@@ -46,6 +47,7 @@ def cut(lake: Lake, log: Log, name: str, *, lossy: bool = False) -> None:
         return
     if topic is not None and lake.exists(name):
         lineage.unfold(lake, lake.table(name))
+        Quarantine(lake, name, topic.uuid).claim(topic)  # a letter may be under way whose verdict, a ruling, was cut away
         amend(lake, topic, "the table was cut back")
     files.remove(_note(name))
 

@@ -3,23 +3,29 @@
 Order of a batch: quarantine first, then the main table. So after a crash the quarantine may be ahead of the main table, and in that
 stretch recorded verdicts stand: an offset in quarantine is not judged again and never goes to main; any other offset that fails now is
 quarantined first. A batch's verdicts hold as long as no other letter of its partition came in between: commits with letters are counted, since
-one may lie behind where the quarantine stands. So each record is in exactly one of the two, whatever the batch bounds and the code's version.
+one may lie behind where the quarantine stands. And letters are written by one rule at a time: whoever judges by another claims the quarantine first,
+so a letter that an earlier worker still has under way cannot land beside its record's row. So each record is in exactly one of the two, whatever the
+batch bounds and the code's version.
 Readers look only below the main table's position.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millstream.declare.errors import Conflict
 from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, PARTITION
 from millstream.lake.parquet import Written
 from millstream.lake.points import reach
 from millstream.lake.port import Table, Tables
+from millstream.lake.positions import LETTERS_RULE, letters_id
+from millstream.log.port import Topic
 
 DEAD = pa.schema(
     [pa.field("error", pa.string()), pa.field("raw", pa.binary()), pa.field("origin", pa.string()), pa.field("topic", pa.string()),
@@ -36,16 +42,25 @@ STANDS = (SET_ASIDE, MOVED)
 """Letters that are dead by a recorded verdict, whatever `judge` says of their record."""
 
 
+_SUFFIX = "__dead"
+_TRIES = 20
+
+
 def dead_name(stream: str) -> str:
     """The table of a stream's dead letters."""
-    return f"{stream}__dead"
+    return f"{stream}{_SUFFIX}"
 
 
 class Quarantine:
-    """One topic's dead letters, as one sink sees them. Touches no file while nothing is dead."""
+    """One topic's dead letters, as one sink sees them. Touches no file while nothing is dead.
 
-    def __init__(self, lake: Tables, stream: str, topic: str) -> None:
-        self._lake, self._name, self._topic = lake, dead_name(stream), topic
+    Args:
+        topic: Its uuid.
+        rule: The fingerprint of the rule that letters are written by (`ruling.py`); None for those who only read, or repair.
+    """
+
+    def __init__(self, lake: Tables, stream: str, topic: str, rule: int | None = None) -> None:
+        self._lake, self._name, self._topic, self._rule = lake, dead_name(stream), topic, rule
         self._table: Table | None = None
         self.refresh()
 
@@ -56,6 +71,32 @@ class Quarantine:
     def refresh(self) -> None:
         """See what others have quarantined."""
         self._table = self._lake.table(self._name) if self._lake.exists(self._name) else None
+
+    @property
+    def rule(self) -> int | None:
+        """By which rule letters were last claimed; None when no rule has ever changed."""
+        return self.position(f"{LETTERS_RULE}{self._topic}")
+
+    def claim(self, topic: Topic) -> None:
+        """From now on letters are written by this rule, and none lands that was under way before: it finds that another commit came in between.
+
+        Raises:
+            Conflict: Other commits never left a gap.
+        """
+        if self._rule is not None and self._table is None:
+            self._table = self._lake.create(self._name, DEAD)
+        for _ in range(_TRIES):
+            self.refresh()
+            if self._table is None:
+                return
+            counts = {letters_id(topic, p): self.position(letters_id(topic, p)) for p in range(topic.partitions)}
+            moves = {app: (count, (count or 0) + 1) for app, count in counts.items()}
+            if self._rule is not None:
+                moves[f"{LETTERS_RULE}{topic.uuid}"] = self.rule, self._rule
+            with suppress(Conflict):
+                self._table.land([], txns=moves, metadata={"by": "claim", "topic": topic.uuid})
+                return
+        raise Conflict(f'table "{self._name}": other commits never left a gap to claim it in; try again')
 
     def position(self, app: str) -> int | None:
         """How far a partition has been judged with a dead letter in it."""
@@ -87,6 +128,10 @@ class Quarantine:
         if set(DEAD.names) - set(self._table.schema.names):
             self._table = self._table.add_columns(DEAD)
         self._table.check(moves)
+        if self._rule is not None and self.rule not in (None, self._rule):
+            raise Conflict(
+                f'dead letters of "{self._name.removesuffix(_SUFFIX)}": another process writes the stream by another definition of its class, id or window'
+            )
         written = [*files, *self._table.write(letters)]
         reach("append.files")
         self._table.land(written, txns=moves, metadata=metadata)

@@ -29,7 +29,7 @@ from millstream.lake.parquet import Written, encoded_rows
 from millstream.lake.points import reach
 from millstream.lake.port import Table, Tables
 from millstream.lake.positions import app_id, stored, time_id, topics_of
-from millstream.lake.ruling import IDENTITY, Rule, Ruling, current, moves, replaced, told
+from millstream.lake.ruling import IDENTITY, Rule, Ruling, current, ensure, moves, replaced, told
 from millstream.log.port import Log
 
 GROUP = "sink"
@@ -73,7 +73,8 @@ class Landing(ABC):
         self.table: Table = lake.create(stream.name, table_schema(stream)) if not lake.exists(stream.name) else lake.table(stream.name)
         self.table = self._open()
         self.rule, self.ruling = Rule.of(stream), current(self.table, topic.uuid)
-        self.batcher = Batcher(stream, Quarantine(lake, stream.name, topic.uuid), self, folder)
+        self.batcher = Batcher(stream, Quarantine(lake, stream.name, topic.uuid, self.rule.fingerprint), self, folder)
+        self.claimed = False
         self.marks: dict[int, int] = {}
         self._mark({p: self.table.position(app_id(topic, p)) or 0 for p in range(topic.partitions)})
 
@@ -147,7 +148,8 @@ class Landing(ABC):
             if not self._held():
                 return Progress(dropped=dropped)
             try:
-                landed = self._commit()
+                dropped += self._claim()
+                landed = self._commit() if self._held() else Progress()
             except Conflict as error:
                 failure = error
             except (Transient, OSError) as error:
@@ -180,6 +182,25 @@ class Landing(ABC):
             raise replaced(self.stream.name, found)
         self.ruling = found
         return self._start_over() if found.amended != before.amended else 0
+
+    def _claim(self) -> int:
+        """Before anything lands by a definition that has changed, say so, in the table and to whoever may still write letters by another; returns how many
+        records are dropped, to be judged again. The first ruling of a table comes with the first commit."""
+        rule, number = self.rule.fingerprint, self.ruling.number
+        if self.claimed or not number:
+            return 0
+        changed = self.ruling.rule != rule
+        if changed:
+            number = current(ensure(self.lake, self.stream, self.topic), self.topic.uuid).number
+        if number > 1 and self.batcher.dead.rule != rule:
+            self.batcher.dead.claim(self.topic)
+            changed = True
+        self.claimed = True
+        if not changed:
+            return 0
+        self.table = self._open()
+        self.ruling = current(self.table, self.topic.uuid)
+        return self._start_over()
 
     def _append(self, batches: Mapping[int, Batch]) -> Progress:
         """The commit itself: rows, files that are written already, and positions."""

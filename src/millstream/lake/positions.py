@@ -20,6 +20,8 @@ NEVER = -(1 << 61)
 """The newest event time of a partition that has no rows any more: before all others."""
 LETTERS = "millstream-letters/"
 """`millstream-letters/<topic uuid>/<partition>`, in a table of dead letters -> how many commits brought letters of the partition."""
+LETTERS_RULE = "millstream-letters-rule/"
+"""`millstream-letters-rule/<topic uuid>`, in a table of dead letters -> the fingerprint of the rule that letters are written by, once a rule has changed."""
 
 
 def app_id(topic: Topic, partition: int) -> str:
