@@ -123,7 +123,8 @@ class SourceStep:
         """Splits that can be read, and why the others cannot, nor sources that could not be looked at."""
         from millstream.ingest.pump import standings
 
-        found, failed = list[tuple[SourceEngine, Standing]](), list[str]()
+        found: list[tuple[SourceEngine, Standing]] = []
+        failed: list[str] = []
         for source, engine in self.ws.source_engines(self.sources):
             try:
                 found += [(engine, s) for s in standings(self.ws.log, source, engine)]
