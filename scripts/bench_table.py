@@ -33,6 +33,7 @@ QUICK = {
     "features": ["--scale", "0.002", "--keys", "uniform"],
     "ingest": ["--rows", "20000"],
     "log": ["--rows", "20000", "--seconds", "0.3"],
+    "read": ["--rows", "20000"],
     "scale": ["--events", "20000,50000"],
     "serve": ["--seconds", "0.3", "--rows", "2000"],
     "sink": ["--rows", "100000", "--commit", "50000"],

@@ -15,6 +15,7 @@ import pytest
 
 from millstream.declare.errors import ConfigError, Corrupt, WorkFailed
 from millstream.declare.registry import engine as find
+from millstream.engines.duckdb.instance import Bench, Options
 from millstream.engines.duckdb.relations import type_name
 from millstream.engines.duckdb.sql import DuckDbSql
 from millstream.lake.port import Snapshot
@@ -38,6 +39,13 @@ def test_the_registry_finds_it() -> None:
 def test_options_are_checked(url: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="compute"):
         DuckDbSql(url, tmp_path)
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_no_progress_is_printed_between_the_lines_of_a_result(tmp_path: Path, on_disk: bool) -> None:
+    instance = Bench(tmp_path, Options.read("duckdb"))._make(on_disk)
+    assert instance.connection.execute("select current_setting('enable_progress_bar')").fetchone() == (False,)
+    instance.clear()
 
 
 def test_a_query_past_its_time_is_stopped(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from millstream.app.workspace import Workspace
+    from millstream.declare.errors import MillstreamError
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
@@ -85,6 +86,22 @@ class Context:
         from rich.text import Text
 
         self.err.print(Text.assemble(rich(mark), " " if str(text) else "", rich(text)) if mark else rich(text), soft_wrap=True)
+
+    def end(self, failed: Mapping[str, MillstreamError]) -> None:
+        """Name what failed of several things, when the others are done, and exit with its code; nothing when all went well.
+
+        Raises:
+            MillstreamError: The same for each of them: it is said once.
+        """
+        from millstream.app.each import code
+
+        if not failed:
+            return
+        if len(failed) > 1 and len({str(error) for error in failed.values()}) == 1:
+            raise next(iter(failed.values()))
+        for name, error in failed.items():
+            self.say(error, Styled("red", f"{name}:"))
+        raise click.exceptions.Exit(code(failed))
 
     def progress(self) -> Progress:
         """A progress bar on stderr, silent when it is no terminal."""

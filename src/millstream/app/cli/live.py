@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import click
 
 from millstream.app.cli.context import Context, Styled, as_json, pass_context
-from millstream.declare.errors import NotFound, UsageError
+from millstream.app.each import Each, Rows
+from millstream.declare.errors import MillstreamError, NotFound, UsageError
 
 
 def _listen(context: Context, section: str, host: str | None, port: int | None) -> None:
@@ -61,12 +64,15 @@ def experiment(context: Context, action: str, name: str | None, arm: str | None,
             raise UsageError(f"experiment {action} wants the experiment's name")
         context.say(experiments.change(ws, action, name, arm))
         return
-    found = [experiments.analyse(ws, e) for e in ([ws.project.experiments[name]] if name else ws.project.experiments.values())]
+    found = Rows()
+    for one in [ws.project.experiments[name]] if name else ws.project.experiments.values():
+        found.add(f"experiment {one.name}", partial(experiments.analyse, ws, one))
     if as_json:
         context.json(found)
-        return
-    for one in found:
-        experiments.render(context, one)
+    else:
+        for told in found:
+            experiments.render(context, told)
+    context.end(found.failed)
 
 
 @click.command()
@@ -75,14 +81,15 @@ def experiment(context: Context, action: str, name: str | None, arm: str | None,
 @click.option("--history", is_flag=True, help="What was found before, newest first, instead of looking now.")
 @pass_context
 def monitor(context: Context, names: tuple[str, ...], as_json: bool, history: bool) -> None:
-    """Run monitors NAMES (all by default) once. Exit code 4 when one is violated."""
+    """Run monitors NAMES (all by default) once. Exit code 4 when one is violated; else 1 when a check could not be judged, or an alert not be sent."""
     ws = context.workspace
     unknown = [n for n in names if n not in ws.project.monitors]
     if unknown:
         raise NotFound(f'no monitor "{unknown[0]}"; there are {", ".join(ws.project.monitors)}')
-    rows: list[dict[str, Any]] = []
+    rows, each = list[dict[str, Any]](), Each()
     for name in names or ws.project.monitors:
-        rows += ws.verdicts(name) if history else ws.watch(ws.project.monitors[name])
+        noun = ws.project.monitors[name]
+        rows += each.attempt(f"monitor {name}", partial(ws.verdicts, name) if history else partial(ws.watch, noun)) or []
     if as_json:
         context.json(rows)
     else:
@@ -95,5 +102,19 @@ def monitor(context: Context, names: tuple[str, ...], as_json: bool, history: bo
         columns = ["at", "monitor", "check", "", "found"] if history else ["monitor", "check", "", "found"]
         told = [(r["at"][:19], r["monitor"], r["check"], marks.get(r["status"], r["status"]), r["message"]) for r in rows]
         context.table("", columns, told if history else [row[1:] for row in told])
-    if not history and any(r["status"] in ("violated", "drifted") for r in rows):
+    if not history:
+        _judged(context, rows, each.failed)
+    context.end(each.failed)
+
+
+def _judged(context: Context, rows: list[dict[str, Any]], failed: Mapping[str, MillstreamError]) -> None:
+    """The exit codes of a look: 4 is the strongest, since pipelines stop at it."""
+    lost = context.workspace.webhook.trouble
+    if lost:
+        context.say(f"{lost}; the next look sends the alert again", Styled("yellow", "not sent:"))
+    if any(r["status"] in ("violated", "drifted") for r in rows):
+        for name, error in failed.items():
+            context.say(error, Styled("red", f"{name}:"))
         raise click.exceptions.Exit(4)
+    if not failed and (lost or any(r["details"].get("failed") for r in rows)):
+        raise click.exceptions.Exit(1)

@@ -7,18 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from millstream.app.run.steps import Cost, Expects, Feeds, Step
+from millstream.app.trouble import said
+from millstream.declare.errors import ConfigError, EngineMissing, MillstreamError, WorkFailed
 from millstream.declare.port import State
 
 
 @dataclass(frozen=True)
 class Planned:
-    """One asset in a plan. `reasons` is empty when it is up to date; `seconds` is what it took last time, scaled by rows."""
+    """One asset in a plan. `reasons` is empty when it is up to date; `seconds` is what it took last time, scaled by rows; `error`: why it cannot be looked at."""
 
     name: str
     kind: str
     reasons: tuple[str, ...]
     cost: Cost = field(default_factory=Cost)
     seconds: float | None = None
+    error: MillstreamError | None = None
 
     @property
     def stale(self) -> bool:
@@ -66,22 +69,34 @@ def plan(steps: Sequence[Step], selected: Iterable[str], state: State, endpoints
     for step in steps:
         if step.name not in wanted:
             continue
-        doc = state.get("asset", step.name)
-        last = doc.value if doc else None
-        why = reasons(step, last)
-        fed = {name: reached for name in step.upstream if name in stale and ((reached := stale[name]) is None or step.name in reached)}
-        if last is not None or not step.recorded:  # what was never made needs no further reason
-            why += [f"{name} will be made again" for name in fed]
-        elif not why:
-            why = ["never made"]
-        if why:
-            more = sum(reached[step.name] for reached in fed.values() if reached is not None)
-            cost = _cost(step, more, bool(fed))
-            stale[step.name] = step.feeds() if isinstance(step, Feeds) else _passed(step, steps, cost)
-            assets.append(Planned(step.name, step.kind, tuple(dict.fromkeys(why)), cost, _seconds(last, cost)))
-        else:
-            assets.append(Planned(step.name, step.kind, ()))
+        try:
+            made, reached = _planned(step, steps, state, stale)
+        except (KeyboardInterrupt, SystemExit, ConfigError, EngineMissing):  # without its engines there is nothing to plan
+            raise
+        except BaseException as error:  # the others are planned; it counts as stale, since a run would try it
+            wrong = error if isinstance(error, MillstreamError) else WorkFailed(said(error))
+            made, reached = Planned(step.name, step.kind, (f"it cannot be looked at: {wrong}",), error=wrong), None
+        if made.stale and (step.kind != "source" or not made.error):  # files that cannot be looked at bring nothing new
+            stale[step.name] = reached
+        assets.append(made)
     return Plan(tuple(assets), tuple(name for name, models in endpoints.items() if stale.keys() & set(models)))
+
+
+def _planned(step: Step, steps: Sequence[Step], state: State, stale: Mapping[str, Mapping[str, int] | None]) -> tuple[Planned, Mapping[str, int] | None]:
+    """One asset, and whom it would bring something; `stale`: those before it that would be made."""
+    doc = state.get("asset", step.name)
+    last = doc.value if doc else None
+    why = reasons(step, last)
+    fed = {name: reached for name in step.upstream if name in stale and ((reached := stale[name]) is None or step.name in reached)}
+    if last is not None or not step.recorded:  # what was never made needs no further reason
+        why += [f"{name} will be made again" for name in fed]
+    elif not why:
+        why = ["never made"]
+    if not why:
+        return Planned(step.name, step.kind, ()), None
+    cost = _cost(step, sum(reached[step.name] for reached in fed.values() if reached is not None), bool(fed))
+    reaches = step.feeds() if isinstance(step, Feeds) else _passed(step, steps, cost)
+    return Planned(step.name, step.kind, tuple(dict.fromkeys(why)), cost, _seconds(last, cost)), reaches
 
 
 def _cost(step: Step, more: int, fed: bool) -> Cost:

@@ -233,6 +233,7 @@ class Bench:
                 str(scratch / "scratch.db") if on_disk else ":memory:", config=self.options.config(scratch / "spill" if on_disk else scratch)
             )  # DuckDB makes one folder, not two
             connection.execute("SET TimeZone = 'UTC'")
+            connection.execute("SET enable_progress_bar = false")  # it prints to stdout, between the lines of a result
             if on_disk:  # nobody reads the file again
                 connection.execute("PRAGMA disable_checkpoint_on_shutdown")
                 connection.execute("SET preserve_insertion_order = false")
