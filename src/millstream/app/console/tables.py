@@ -11,12 +11,12 @@ from starlette.requests import Request
 
 from millstream.app import lookup
 from millstream.app.console.overview import behind
-from millstream.app.console.show import Figure, Grid, Link, Section, Values, grid, link, moment
+from millstream.app.console.show import Figure, Grid, Link, Section, Values, grid, link, moment, text
 from millstream.app.workspace import Workspace
 from millstream.declare.errors import MillstreamError, NotFound
 from millstream.declare.features import Features
 from millstream.declare.noun import Noun
-from millstream.transform.cell import cells
+from millstream.transform.cell import values
 
 CELLS = 2_000_000
 """A profile looks at about so many values: rows are drawn at random when a table has more."""
@@ -93,8 +93,7 @@ def profile_of(ws: Workspace, name: str) -> str:
 def rows(found: Any, name: str, empty: str = "The query found no row.") -> Grid:
     """An Arrow table as a grid."""
     right = {f.name for f in found.schema if str(f.type).startswith(("int", "uint", "double", "float", "decimal"))}
-    columns = [[said if valid.as_py() else None for said, valid in zip(cells(column), column.is_valid(), strict=True)] for column in found.columns]
-    return Grid(found.column_names, [list(row) for row in zip(*columns, strict=True)], name, right, (), empty)
+    return Grid(found.column_names, [[text(v) for v in r.values()] for r in values(found)], name, right, (), empty)
 
 
 def definition(noun: Noun | None) -> list[Section]:
