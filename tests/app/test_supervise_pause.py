@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +27,7 @@ def test_a_part_that_dies_again_and_again_is_started_after_a_pause_that_doubles(
     while len(starts) < 10:
         supervise._watch([part], lambda text: None)
         clock[0] += 0.25
-    pauses = [round(after - before, 1) for before, after in zip(starts, starts[1:], strict=False)]
+    pauses = [round(after - before, 1) for before, after in pairwise(starts)]
     assert [round(pause) for pause in pauses] == [1, 2, 4, 8, 16, 30, 30, 30, 30]
     died.poll = lambda: None  # it lives for more than a minute, and dies
     supervise._watch([part], lambda text: None)
