@@ -21,7 +21,6 @@ from millstream.declare.table import Table
 from millstream.features import keys
 from millstream.features.definition import Definition
 from millstream.features.lift import pack, schema, tile_schema
-from millstream.features.offline import CHUNK_ROWS
 from millstream.features.online import HEAD_US
 from millstream.features.port import OnlineStore
 from millstream.features.state import PARTITION_BITS, Part
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
     from millstream.lake.lake import Lake
     from millstream.lake.table import LakeTable
 
+CHUNK_ROWS = 10_000_000
+"""Rows worked on at once. Each chunk of keys reads the table again; of so many rows the groups take less than a gigabyte."""
 _DAY = DAY // HOUR
 """Hours."""
 
