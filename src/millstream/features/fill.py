@@ -100,12 +100,12 @@ def _nothing(columns: pa.Schema) -> pa.RecordBatchReader:
 
 
 def _clock(sql: Sql, definition: Definition, tables: dict[str, Any]) -> int:
-    """The largest arrival time; for a table, the largest event time."""
+    """The largest arrival time; for a table, when the last of its rows is known."""
     if definition.time is None:
         return 0
     column = ARRIVED_AT if definition.live else definition.time
     found = sql.query(f"select max(epoch_us({quoted(column)})) as clock from source", tables).read_all()["clock"][0].as_py()
-    return max(0, found or 0)
+    return max(0, found or 0) if definition.live or not found else definition.known_us(found)
 
 
 class _Fill:
@@ -113,6 +113,7 @@ class _Fill:
 
     def __init__(self, definition: Definition, columns: pa.Schema, horizon: int) -> None:
         self.definition, self.horizon = definition, horizon
+        self.recent = definition.until_us(horizon) // SLOT_US * SLOT_US
         self.tiling = Tiling(definition, late=False)
         self.key = keys.sql([f"k{i}" for i in range(len(definition.key))], [columns.field(column).type for column in definition.key])
         self.position = ["_partition", "_offset"] if definition.live else []
@@ -123,7 +124,7 @@ class _Fill:
         events = self.tiling.events("source", "0", self.position)
         yield f"create table e as select *, t // {SLOT_US} as b, t // {SLOT_US} as z{orders} from (select *, {self.key} as k from ({events})){part}"
         yield from self.tiling.tiles()
-        for level, first in enumerate(reach(self.horizon, self.definition.windows_us)):
+        for level, first in enumerate(reach(self.horizon, self.definition.windows_us, self.recent)):
             verb = "insert into tiles" if chunk or level else "create table tiles as"
             kept = f" where b >= {first}" if first else ""
             yield f"{verb} select k as key, {level}::bigint as level, b, {', '.join(self._columns())} from t{level}{kept}"
@@ -134,7 +135,7 @@ class _Fill:
         return "select * from tiles order by key, level, b"  # the order of the store's tables: no page is touched twice
 
     def heads(self) -> str:
-        """The events from the horizon on, one row each."""
+        """The events that a look-up at the horizon or later may see or not, one row each."""
         events = self._raw(self.position)
         if self.definition.live:
             tie = f"_partition::bigint * {1 << PARTITION_BITS} + _offset"
@@ -144,7 +145,7 @@ class _Fill:
 
     def _raw(self, extra: Sequence[str]) -> str:
         events = self.tiling.events("source", "0", extra, raw=True)
-        recent = "false" if self.definition.time is None else f"t >= {self.horizon}"  # what is timeless lies in 1970, long before any look-up
+        recent = "false" if self.definition.time is None else f"t >= {self.recent}"  # what is timeless lies in 1970, long before any look-up
         return f"select {', '.join([f'{self.key} as key', 't', *extra])}{self._values('r{0}')} from ({events}) where {recent}"
 
     def _values(self, text: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from millstream.app.export.manifest import Group, Manifest, Timetable, put, write
 from millstream.app.export.modules import Deployment
-from millstream.app.run.schedule import NAMED
+from millstream.declare.cron import NAMED
 
 WORKFLOW, SHELL, COORDINATOR = "uri:oozie:workflow:1.0", "uri:oozie:shell-action:1.0", "uri:oozie:coordinator:0.5"
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")

@@ -7,24 +7,13 @@ import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from millstream.declare.cron import next_after
 from millstream.declare.errors import Busy, MillstreamError
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
 
 log = logging.getLogger("millstream")
-NAMED = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *"}
-
-
-def next_after(line: str, moment: datetime) -> datetime:
-    """The first time a cron line names after a moment (UTC).
-
-    >>> next_after("@daily", datetime(2026, 1, 1, 12, tzinfo=UTC)).isoformat()
-    '2026-01-02T00:00:00+00:00'
-    """
-    from cronsim import CronSim
-
-    return next(CronSim(NAMED.get(line, line), moment))
 
 
 class Schedule:
