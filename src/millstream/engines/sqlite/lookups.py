@@ -171,7 +171,8 @@ def _text(queries: Sequence[Query], shapes: Sequence[Cut]) -> tuple[str, list[li
     """Of covers of these shapes, the text and the rows of a `_Ready`."""
     width = max((query.width for query in queries), default=1)
     many = len(queries)
-    parts, first, rows = [f"select n{', null' * (width - 1)} from change"], 1 + 2 * many, []
+    named = 2 * many + sum(2 * sum(map(len, shape)) + 1 for shape, _ in shapes)
+    parts, first, rows = [f"select n{', null' * (width - 1)} from change where 1 or ?{named}"], 1 + 2 * many, []  # all are named, asked or not
     for i, (query, (shape, head)) in enumerate(zip(queries, shapes, strict=True)):
         windows = query.windows(shape, head=head, key=f"?{1 + many + i}", first=first, moment=f"?{1 + i}", width=width)
         first += 2 * sum(map(len, shape)) + 1
@@ -220,7 +221,7 @@ class Query:
         """One row a window; parameters: where they end, the key, bounds of the stretches; with a head, where it begins."""
         found = self._texts.get((shape, head))
         if found is None:
-            nothing = f"select 0{', null' * (self.width - 1)}"
+            nothing = f"select 0{', null' * (self.width - 1)} where 1 or ?{(2 if head is None else 3) + 2 * sum(map(len, shape))}"  # all are named, asked or not
             windows = self.windows(shape, head=head, key="?2", first=3, moment="?1", width=self.width)
             found = self._texts[shape, head] = " union all ".join(window or nothing for window in windows)
         return found
