@@ -50,8 +50,8 @@ orders = ms.stream("orders", Order, key="user", dedupe="order_id", lateness="5m"
 loaded = ms.stream("loaded", Loaded, key="user")
 totals = ms.table("totals", "select user, max(price) as top, max(price) > $big as big from orders group by user", key="user")
 rewards = ms.table("rewards", "select count(*) as n, sum(reward) as reward from shop_outcomes")
-paid = ms.table("paid", "select v.user, v.ts, o.price from visits v left join orders o using (visit_id)", time="ts")
-sales = ms.table("sales", "select user, ts, price, _arrived_at from orders where kind = 'sale'", time="ts")
+paid = ms.table("paid", "select v.user, v.ts, o.price from visits v left join orders o using (visit_id)", time="ts", lag="1m")
+sales = ms.table("sales", "select user, ts, price from orders where kind = 'sale'", time="ts", lag="5m")
 
 spend = ms.features("spend", orders, key="user", windows=["1h", "7d"], where="kind = 'sale'",
                     aggregates={"n": agg.count(), "sum": agg.sum("price"), "big": agg.mean("price > $big"), "last": agg.last("price")})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice, pairwise
@@ -33,9 +34,13 @@ def longest_us(line: str) -> int | None:
     from cronsim import CronSim, CronSimError
 
     try:
-        ticks = CronSim(NAMED.get(line, line), _BEGIN)
+        ticks = islice(CronSim(NAMED.get(line, line), _BEGIN), _TICKS)
     except CronSimError:
         return None
-    until = _BEGIN + timedelta(days=3 * 366)
-    gaps = [later - earlier for earlier, later in pairwise(islice((tick for tick in ticks), _TICKS)) if earlier < until]
-    return max(gaps) // timedelta(microseconds=1) if gaps else None
+    longest, until = timedelta(0), _BEGIN + timedelta(days=3 * 366)
+    with suppress(OverflowError):  # after the year 9999
+        for earlier, later in pairwise(ticks):
+            longest = max(longest, later - earlier)
+            if later > until:
+                break
+    return longest // timedelta(microseconds=1) or None
