@@ -30,7 +30,19 @@ SECONDS = float(os.environ.get("MILLSTREAM_WORLDS_SECONDS", "12"))
 T0 = 19_700 * DAY + 7 * HOUR
 PLAIN = {n: a for n, a in __import__("oracle").ALL.items() if n not in ("ck", "ns", "nvar", "nmx", "nl", "pos")}
 WINDOWS = [("30m", "3h", "7d"), ("3h", "2d", "14d"), (), ("1d",), ("30m", "14d")]
-RULES = [(0, 0), (0, 90_000_000), (0, 5 * MINUTE), (0, HOUR), (0, 26 * HOUR + 1), (HOUR, 0), (HOUR, 10 * MINUTE), (DAY, 0), (DAY, HOUR), (DAY, 3 * DAY), (7 * MINUTE, MINUTE)]
+RULES = [
+    (0, 0),
+    (0, 90_000_000),
+    (0, 5 * MINUTE),
+    (0, HOUR),
+    (0, 26 * HOUR + 1),
+    (HOUR, 0),
+    (HOUR, 10 * MINUTE),
+    (DAY, 0),
+    (DAY, HOUR),
+    (DAY, 3 * DAY),
+    (7 * MINUTE, MINUTE),
+]
 """Buckets and waits: of slots, across them, longer than the shortest window."""
 Look = tuple[tuple[Any, ...], int]
 
@@ -145,5 +157,3 @@ def test_a_window_that_ends_before_its_start_is_empty(sql: Any, tmp_path: Path) 
     assert (found.values["c_30m"], found.values["c_7d"], found.values["s_7d"]) == (0, 2, 6.0)
     assert found.reasons["s_30m"] == "outside_window"
     store.close()
-
-

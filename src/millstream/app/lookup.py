@@ -115,6 +115,25 @@ def tables(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
     return [{"table": name, "version": t.version, "rows": t.rows(), "bytes": t.bytes(), "columns": len(t.schema)} for name, t in found]
 
 
+def features(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
+    """Each features noun: what it is made of, when a row of that is known, where the online state stands, and why it is stale."""
+    from millstream.app.run.plan import reasons
+    from millstream.app.run.steps import steps as every
+
+    rows = []
+    for step in (step for step in every(ws) if step.kind == "features"):
+        noun, doc = ws.project.features[step.name], ws.state.get("asset", step.name)
+        definition = ws.definition(noun)
+        applied = ws.online.applied(definition.generation)
+        live, table = definition.live, ws.lake.table(noun.source.name) if ws.lake.exists(noun.source.name) else None
+        known = "as it arrives" if live else "always" if definition.time is None else str(getattr(noun.source, "known", None) or "its time")
+        stands = "" if applied is None or not applied.active else sum(applied.offsets.values()) if live else applied.offsets.get(0, "")
+        why = [] if live and doc else reasons(step, doc.value if doc else None)  # what is live follows its stream by itself
+        rows.append({"features": step.name, "of": noun.source.name, "a row is known at": known, "online": stands,
+                     "in the lake": "" if live or table is None else table.version, "stale": ", ".join([step.pending()] if live and step.pending() else why)})  # fmt: skip
+    return rows
+
+
 def models(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
     """Each version of each model, newest first."""
     rows = []

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
 
-from millstream.declare.errors import Recreated
+from millstream.declare.errors import Recreated, Truncated
 from millstream.declare.event import ARRIVED_AT
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
@@ -27,7 +27,7 @@ from millstream.features.port import OnlineStore
 from millstream.features.state import PARTITION_BITS, Part
 from millstream.features.tiles import Tiling, quoted
 from millstream.features.window import SLOT_US, horizon_us, reach
-from millstream.lake import points
+from millstream.lake import deltalog, points
 from millstream.lake.port import Tables
 from millstream.lake.positions import topics_of
 from millstream.lake.ruling import Rule, stamp
@@ -68,7 +68,7 @@ def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, sourc
     points.reach("features.ready")
     store.load(definition, tiles, heads.cast(schema(definition)))
     points.reach("features.ready")
-    store.activate(definition.generation, offsets, clock, stamp(rule, table, next(iter(topics_of(table.txns())), "")) if rule else "")
+    store.activate(definition.generation, offsets, clock, stamp(rule, table, next(iter(topics_of(table.txns())), "")) if rule else table.uuid)
     return rows
 
 
@@ -77,10 +77,21 @@ def current(lake: Tables, store: OnlineStore, definition: Definition, source: St
     applied = store.applied(definition.generation)
     if applied is None or not applied.active:
         return False
-    if not isinstance(source, Stream) or not lake.exists(source.name):
+    if not lake.exists(source.name):
         return True
     table = lake.table(source.name)
+    if not isinstance(source, Stream):
+        return applied.ruling == table.uuid and not rebuilt(cast("LakeTable", table), applied.offsets.get(0, -1))
     return applied.ruling == stamp(Rule.of(source), table, next(iter(topics_of(table.txns())), ""))
+
+
+def rebuilt(table: LakeTable, since: int) -> bool:
+    """Whether the table's rows are others than at that version, as far as its commits say: compaction changes none."""
+    try:
+        return any(any(file.data_change for file in commit.added) or any(commit.removed.values())
+                   for commit in deltalog.commits(table.files, table.name, since, table.version))  # fmt: skip
+    except Truncated:
+        return True
 
 
 def landed(table: LakeTable) -> dict[int, int]:
@@ -186,4 +197,4 @@ def _stored(part: Part, live: bool) -> list[str]:
     return [part.name]
 
 
-__all__ = ["current", "fill"]
+__all__ = ["current", "fill", "rebuilt"]

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from millstream.declare.errors import Fenced, MillstreamError, Transient, Truncated
+from millstream.declare.errors import Conflict, Fenced, MillstreamError, Transient, Truncated
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.features.definition import Definition
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("millstream.serve")
 NEVER = 1 << 62
 PAUSE_S = 0.5
+TABLES_S = 5.0
+"""Between two looks at the versions of tables that features are made of."""
 CORRECT_S = 3600.0
 """Between two fills because of the clock: two machines whose clocks differ would take turns for ever."""
 
@@ -55,6 +57,7 @@ class Updates:
         self._workers: dict[str, _Worker] = {}
         self._lock = threading.Lock()
         self._filling: dict[str, threading.Lock] = {}
+        self._looked = -TABLES_S
 
     def want(self, definition: Definition) -> None:
         """Keep this definition alive from now on."""
@@ -101,6 +104,7 @@ class Updates:
         """Start a thread for each stream whose wanted definitions changed."""
         if not self._run:
             return
+        self._follow_tables()
         for stream, definitions in self._by_stream().items():
             wanted = frozenset(d.generation for d in definitions)
             worker = self._workers.get(stream)
@@ -113,6 +117,21 @@ class Updates:
                 continue
             self._halt(worker)
             self._workers[stream] = self._started(stream, definitions, wanted)
+
+    def _follow_tables(self) -> None:
+        """Fill again what is made of a table that was rebuilt, whoever built it: definitions that only an older model pinned are in no run."""
+        if self._clock() - self._looked < TABLES_S:
+            return
+        self._looked = self._clock()
+        for definition in list(self._wanted.values()):
+            if definition.live or not self._behind.lake.exists(definition.stream):
+                continue
+            try:
+                self.ready([definition])
+            except Conflict:
+                pass  # a run fills it
+            except MillstreamError as error:
+                log.warning("features %s: %s", definition.name, error)
 
     def _by_stream(self) -> dict[str, list[Definition]]:
         found: dict[str, list[Definition]] = {}

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from millstream.app import trouble
-from millstream.declare.errors import MillstreamError, NotFound
+from millstream.declare.errors import Conflict, MillstreamError, NotFound
 from millstream.declare.features import Features
 from millstream.declare.model import Model
 from millstream.declare.source import FileReader, Source
@@ -24,6 +25,10 @@ from millstream.declare.training_set import TrainingSet
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
     from millstream.declare.model import Scoring
+
+
+_FILLS_S = 600.0
+"""For how long a step waits for another process that fills the same features."""
 
 
 class Report:
@@ -275,24 +280,27 @@ class FeaturesStep(_Recorded):
         from millstream.features.fill import current
 
         definition = self.ws.definition(self.features)
-        applied = self.ws.online.applied(definition.generation) if definition.live else None
+        applied = self.ws.online.applied(definition.generation)
         if applied is None or not applied.active or current(self.ws.lake, self.ws.online, definition, self.features.source):
             return ""
-        return f"the rules of {definition.stream} have changed since it was filled"
+        if definition.live:
+            return f"the rules of {definition.stream} have changed since it was filled"
+        now = self.ws.lake.table(definition.stream).version
+        return f"{definition.stream} was rebuilt: it is at version {now}, and requests are answered from version {applied.offsets.get(0, 'none')}"
 
     def make(self, report: Report) -> Made:
+        """Filled here, or by the process that serves, which may be about it at this moment."""
         from millstream.features.fill import current, fill
 
-        definition = self.ws.definition(self.features)
-        applied, source = self.ws.online.applied(definition.generation), self.features.source
-        if definition.live:
-            filled = current(self.ws.lake, self.ws.online, definition, source)
-        else:
-            filled = applied is not None and applied.active and applied.offsets.get(0) == self.ws.lake.table(source.name).version
-        if filled:
-            return Made(definition.generation, note="live")
-        rows = fill(self.ws.compute, self.ws.lake, self.ws.online, definition, source)
-        return Made(definition.generation, rows=rows, note="filled")
+        definition, source, until = self.ws.definition(self.features), self.features.source, time.monotonic() + _FILLS_S
+        while not current(self.ws.lake, self.ws.online, definition, source):
+            try:
+                return Made(definition.generation, rows=fill(self.ws.compute, self.ws.lake, self.ws.online, definition, source), note="filled")
+            except Conflict:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.5)
+        return Made(definition.generation, note="live")
 
 
 class SetStep(_Recorded):

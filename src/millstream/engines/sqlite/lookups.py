@@ -221,7 +221,9 @@ class Query:
         """One row a window; parameters: where they end, the key, bounds of the stretches; with a head, where it begins."""
         found = self._texts.get((shape, head))
         if found is None:
-            nothing = f"select 0{', null' * (self.width - 1)} where 1 or ?{(2 if head is None else 3) + 2 * sum(map(len, shape))}"  # all are named, asked or not
+            nothing = (
+                f"select 0{', null' * (self.width - 1)} where 1 or ?{(2 if head is None else 3) + 2 * sum(map(len, shape))}"  # all are named, asked or not
+            )
             windows = self.windows(shape, head=head, key="?2", first=3, moment="?1", width=self.width)
             found = self._texts[shape, head] = " union all ".join(window or nothing for window in windows)
         return found
