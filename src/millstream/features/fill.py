@@ -111,12 +111,12 @@ def _nothing(columns: pa.Schema) -> pa.RecordBatchReader:
 
 
 def _clock(sql: Sql, definition: Definition, tables: dict[str, Any]) -> int:
-    """The largest arrival time; for a table, when the last of its rows is known."""
+    """The largest arrival time; for a table, the largest event time: while history is replayed nobody asks for a moment at which its last row is known."""
     if definition.time is None:
         return 0
     column = ARRIVED_AT if definition.live else definition.time
     found = sql.query(f"select max(epoch_us({quoted(column)})) as clock from source", tables).read_all()["clock"][0].as_py()
-    return max(0, found or 0) if definition.live or not found else definition.known_us(found)
+    return max(0, found or 0)
 
 
 class _Fill:
