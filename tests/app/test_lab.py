@@ -329,7 +329,7 @@ def test_a_table_made_of_the_future_is_a_leak(shop_lab: Lab) -> None:
         AssertionError,
         match=r'(?s)"foretold__price_1h" depends.*event    orders: .*mend     a row of "paid" counts from its time \+ 1m on \(its time is "ts"\)',
     ):
-        shop_lab.assert_no_leak(noun(shop_lab, "future_set"), tries=40)
+        shop_lab.assert_no_leak(noun(shop_lab, "future_set"), tries=200)
 
 
 def test_a_lag_shorter_than_the_lateness_is_a_leak_through_the_table(shop_lab: Lab) -> None:
