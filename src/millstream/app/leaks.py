@@ -225,7 +225,9 @@ class _World:
         rows = {row[ROW]: row for row in found}
         for number, event in enumerate(own):
             key = next((key for key in before if key[0] == self.moment and self._is(event, key)), None)
-            for use in uses if key is not None else ():
+            if key is None:
+                continue
+            for use in uses:
                 for column in use.taken():
                     if column in before[key] and bits(before[key][column]) != bits(rows[number][column]):
                         raise AssertionError(self._blame_own(event, column, before[key][column], rows[number][column]))
