@@ -10,16 +10,21 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import inspect
+import json
+import pkgutil
 import re
 import sys
 import tempfile
+import types
+import typing
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import click
 
@@ -39,6 +44,8 @@ RETURNED = {
 }
 """Nouns whose value has methods that a user calls."""
 OTHERS = {"millstream.client": ("Client", "Receipt", "Decision"), "millstream.testing": ("Lab",), "millstream.declare.project": ("Project",)}
+EXPLAINED = ("Name", "Columns", "Duration", "Span", "Schedule", "EventTime", "ArrivalTime", "Target")
+"""Types that the page of the API explains."""
 PORTS = {
     "log": ("millstream.log.port:Log", "log", "the log of events"),
     "schemas": ("millstream.log.port:Schemas", "registry", "schemas of the log's records"),
@@ -161,8 +168,10 @@ def api() -> str:
 
     lines = ["# Python API", "", MADE_BY, inspect.cleandoc("""
         `import millstream as ms` declares; `millstream.client` talks to a server; `millstream.testing` tests a project. Lengths of time
-        (`Duration`) are texts such as `"10m"`, `"3h"`, `"7d"`, or a `timedelta`. Expressions are scalar SQL in DuckDB's dialect, and
-        `$name` in them is a parameter of `millstream.toml`.
+        (`Duration`; a `Span` is above nothing) are texts such as `"10m"`, `"3h"`, `"7d"`, or a `timedelta`. Expressions are scalar SQL in DuckDB's
+        dialect, and `$name` in them is a parameter of `millstream.toml`. A `Name` has lower case letters, digits and _, at most 100; `Columns` are one
+        name or a list of them; a `Schedule` is a line of cron or "@daily". Every argument is checked when it is given: what does not fit is a mistake
+        with a [code](errors.md) that names the argument, its value and what is possible.
     """), "", "## Nouns", ""]  # fmt: skip
     for name in NOUNS:
         lines += _function(f"ms.{name}", getattr(ms, name))
@@ -257,7 +266,37 @@ def _parameter(p: inspect.Parameter) -> str:
 
 
 def _type(annotation: Any) -> str:
-    return _short(annotation if isinstance(annotation, str) else inspect.formatannotation(annotation))
+    """The annotation as a reader wants it: vocabularies with their words, other rules without."""
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    plain = re.sub(r"Annotated\[((?:[^\[\],]|\[[^\]]*\])+(?:\[[^\]]*\])*?), [^\]]*?\]", r"\1", text)
+    return re.sub(r"\b[A-Z]\w+\b", lambda word: _aliases().get(word[0], word[0]), _short(plain))
+
+
+@functools.cache
+def _aliases() -> dict[str, str]:
+    """Names of types in `declare/` that are told by what they stand for; those that the page explains stay."""
+    import millstream.declare
+
+    found: dict[str, str] = {}
+    for module in pkgutil.iter_modules(millstream.declare.__path__):
+        if module.name == "contract":
+            continue
+        for name, value in vars(import_module(f"millstream.declare.{module.name}")).items():
+            if name in EXPLAINED or get_origin(value) not in (Annotated, Literal, types.UnionType, typing.Union):
+                continue
+            found[name] = _plain(value)
+    return found
+
+
+def _plain(of: Any) -> str:
+    origin = get_origin(of)
+    if origin is Annotated:
+        return _plain(get_args(of)[0])
+    if origin is Literal:
+        return f"Literal[{', '.join(map(json.dumps, get_args(of)))}]"
+    if origin in (types.UnionType, typing.Union):
+        return " | ".join(map(_plain, get_args(of)))
+    return _short(inspect.formatannotation(of))
 
 
 def _short(text: str) -> str:

@@ -126,3 +126,25 @@ def test_secrets_as_they_are_are_refused_and_not_repeated(root: Path, flags: dic
     with pytest.raises(ConfigError) as caught:
         read(root, flags=flags)
     assert "env:NAME" in str(caught.value) and "tell-no-one" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "told"), [
+    ("[serve]\nprot = 1\n", 'millstream.toml:4 [serve]: there is no setting "serve.prot"; did you mean "serve.port"?    E195'),
+    ("[serve]\nport = -1\n", "millstream.toml:4 [serve]: serve.port is a port, 0 to 65535; it is -1    E195"),
+    ("[serve]\nport = true\n", "serve.port is a port"), ("[serve]\nport = nan\n", "serve.port is a port"), ("[serve]\nport = []\n", "serve.port is a port"),
+    ("[serve]\nhost = 5\n", "serve.host is a text; it is 5"), ('[serve]\nhost = ""\n', "serve.host is empty; leave it out for its default, 127.0.0.1"),
+    ('[profile.laptop]\nlag = "x"\n', 'millstream.toml:4 [profile.laptop]: there is no setting "lag"; did you mean "log"?'),
+    ('[profile.laptop]\nlog = "sqllite:x.db"\n', 'log = sqllite:x.db: no engine "sqllite" serves log; did you mean "sqlite"?'),
+    ('[profile.laptop]\nlog = "kafak://me:secret@h"\n', 'log = kafak://me:(hidden)@h: no engine "kafak" serves log; did you mean "kafka"?'),
+    ('[profile.laptop]\ncompute = "ducdb"\n', 'did you mean "duckdb"?'), ('[profile.laptop]\nsink = "lokal"\n', 'did you mean "local"?'),
+    ('[profile.laptop]\nlake = "s3://x"\n', "known: file, hdfs"), ('[profile.laptop]\nonline = "redis"\n', "write redis://HOST:PORT"),
+    ('[profile.laptop]\nlog = ""\n', "log is empty"), ("[console]\nport = 8600\n", "console.port is 8600, which is serve.port too"),
+    ("[profile.laptop.serve]\nport = 99999\n", "millstream.toml:4 [profile.laptop]: serve.port is a port"),
+    ("[profile]\nlaptop = 5\n", "laptop is a section; it is 5"),
+])  # fmt: skip
+def test_a_wrong_setting_is_found_by_check_at_its_line(tmp_path: Path, text: str, told: str) -> None:
+    """An engine that nobody has was found by the first verb that needed it; an empty host listens everywhere."""
+    (tmp_path / "millstream.toml").write_text(f'[project]\nname = "p"\n{text}')
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path)
+    assert told in str(caught.value) and str(caught.value).endswith("E195") and "secret@" not in str(caught.value)

@@ -163,7 +163,7 @@ def test_an_unknown_field_is_named_with_what_there_is_and_the_mend() -> None:
     ("x >", "E116", "parse"), ("", "E116", "expression"), ("x y", "E116", "parse"), ("x; drop table t", "E116", "parse"), ("nothing + 1", "E111", "nothing"),
     ("a.x", "E111", "x"), ("count(*)", "E117", "count"), ("sum(x) over ()", "E117", "OVER"), ("(select 1)", "E117", "SELECT"), ("x in (select 1)", "E117", "query"),
     ("read_text('/etc/passwd')", "E117", "read_text"), ("getenv('HOME')", "E117", "getenv"), ("s > 1", "E117", "mixes"), ("not x", "E117", "condition"),
-    ("s + 1", "E117", "arithmetic"), ("upper(i)", "E117", "string"), ("$nothing", "E117", "nothing"), ("x // 2", "E117", "whole"), ("ts > 'soon'", "E117", "time"),
+    ("s + 1", "E117", "arithmetic"), ("upper(i)", "E117", "string"), ("$nothing", "E135", "nothing"), ("x // 2", "E117", "whole"), ("ts > 'soon'", "E117", "time"),
     ("s like t", "E117", "like"), ("x::varchar", "E117", "cast"), ("random()", "E117", "random"), ("current_date", "E117", "date"), ("case when x then 1 end", "E117", "condition"),
 ])  # fmt: skip
 def test_what_is_outside_is_refused(source: str, code: str, word: str) -> None:

@@ -107,7 +107,7 @@ def test_no_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_words_of_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = only(tmp_path, monkeypatch, {"streams": STREAMS.replace("    delay: float\n    ts: ms.", "    delay: float\n    at: ms.")})
     assert str(error) == (
-        'streams.py:19  stream "landed": the field "at" of Landed is a word of SQL\n'
+        'streams.py:11  stream "landed": the field "at" of Landed is a word of SQL\n'
         "  found  select at from landed  does not parse in DuckDB\n  mend   rename it, e.g. ts    E112"
     )
 

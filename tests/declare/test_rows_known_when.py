@@ -81,7 +81,6 @@ SEEN = [
     ("a time that is no event time", "-- @time due\n-- @schedule @hourly\nselect user, due from orders", Known(missing="x")),
     ("a local day", "-- @time day\n-- @schedule @daily\nselect date_trunc('day', ts at time zone 'America/New_York') as day from orders", Known(missing="x")),
     ("no schedule", "-- @time ts\nselect user, ts from orders", Known(missing="x")),
-    ("no cron line", "-- @time ts\n-- @schedule often\nselect user, ts from orders", Known(missing="x")),
 ]  # fmt: skip
 
 

@@ -35,11 +35,7 @@ class Ask(ms.Event):
 ENDPOINT: Any = ms.endpoint(
     "rank",
     ms.experiment(
-        "ab",
-        arms={"a": "one", "b": "two"},
-        unit="unit",
-        assign=ms.assign.ab(0.5, 0.5),
-        reward=ms.outcome(LANDED, on={"unit": "flight_id"}, within="1h", value="delay"),
+        "ab", arms={"a": "one", "b": "two"}, unit="unit", assign=ms.assign.ab(0.5, 0.5), reward=ms.outcome(LANDED, on="flight_id", within="1h", value="delay")
     ),
     default="one",
     request=Ask,

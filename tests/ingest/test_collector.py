@@ -123,11 +123,12 @@ def sold(number: int, **more: Any) -> dict[str, Any]:
     return {"item": f"i{number}", "price": 1.5, "ts": NOW, **more}
 
 
-@pytest.mark.parametrize("form", ["array", "lines", "lines with blanks", "one object", "gzip"])
+@pytest.mark.parametrize("form", ["array", "lines", "lines with blanks", "one object", "gzip", "byte order mark"])
 def test_events_are_durable_when_answered(served: Served, form: str) -> None:
     events = [sold(0)] if form == "one object" else [sold(i) for i in range(20)]
     lines = [json.dumps(e).encode() for e in events]
     body = {"array": json.dumps(events).encode(), "lines": b"\n".join(lines), "lines with blanks": b"\r\n\n".join(lines) + b"\n", "one object": json.dumps(events[0], indent=2).encode(),
+            "byte order mark": b"\xef\xbb\xbf" + b"\n".join(lines),
             "gzip": gzip.compress(json.dumps(events[:9]).encode()[:-1] + b",") + gzip.compress(json.dumps(events[9:]).encode()[1:])}[form]  # fmt: skip
     status, told = served.post(body, **({"content_encoding": "gzip", "chunk": 50} if form == "gzip" else {}))
     assert (status, told["stream"], told["accepted"], told["repeated"]) == (200, "sold", len(events), 0)

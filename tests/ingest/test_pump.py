@@ -20,11 +20,11 @@ import pyarrow as pa
 import pytest
 
 import millstream as ms
-from millstream.declare.errors import Corrupt, Fenced, Full
+from millstream.declare.errors import Corrupt, Fenced, Full, Recreated
 from millstream.declare.registry import engine
-from millstream.engines.files.source import FileSource
+from millstream.engines.files.source import FileSource, Quiet
 from millstream.ingest import pump as pumping
-from millstream.ingest.pump import Counts, follow, pump
+from millstream.ingest.pump import Counts, follow, pump, pump_all
 
 
 class Tick(ms.Event):
@@ -346,3 +346,88 @@ def test_a_stopped_pump_that_wakes_up_writes_nothing(tmp_path: Path) -> None:
     names = store.names("fast")
     assert len(names) == 150_000 and set(names.values()) == {1}
     store.close()
+
+
+def test_a_renamed_file_goes_on_and_whoever_reads_it_under_its_old_name_is_fenced(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pumping, "BATCH_ROWS", 1_000)
+    write(tmp_path / "data/fast.csv", [line("f", i, i) for i in range(5_000)])
+    steps = 0
+
+    def report(*args: Any) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            (tmp_path / "data/fast.csv").rename(tmp_path / "data/fast-1.csv")
+            assert pump(store.log, store.schemas, sources(tmp_path)).rows == 3_000
+
+    with pytest.raises(Fenced):
+        pump(store.log, store.schemas, sources(tmp_path), report=report)
+    names = store.names("fast")
+    assert len(names) == 5_000 and set(names.values()) == {1}
+    write(tmp_path / "data/fast.csv", [line("g", i, i) for i in range(3)])
+    assert pump(store.log, store.schemas, sources(tmp_path)).rows == 3
+    assert {row["_event_id"] for row in store.rows("fast") if row["name"].startswith("g")} == {f"data/fast.csv~2:{n}" for n in (2, 3, 4)}
+
+
+def test_a_replaced_file_stops_alone(tmp_path: Path, store: Store) -> None:
+    write(tmp_path / "data/fast.csv", [line("f", 1, 1)])
+    pump(store.log, store.schemas, sources(tmp_path))
+    write(tmp_path / "data/fast.csv", [line("g", 1, 1)])
+    write(tmp_path / "data/slow.csv", [line("s", 1, 1)])
+    for _ in range(2):
+        with pytest.raises(Recreated, match=r"data/fast\.csv was replaced after it had been read up to line 2"):
+            pump(store.log, store.schemas, sources(tmp_path))
+    assert store.names("fast", "slow") == Counter({"f1": 1, "s1": 1})
+
+
+def test_a_file_of_which_no_record_is_good_and_a_line_taken_too_early_are_faults(tmp_path: Path, store: Store) -> None:
+    write(tmp_path / "data/fast.csv", ["x\n"] * 3)
+    write(tmp_path / "data/slow.csv", [line("s", 0, 0), line("s", 1, 1)[:-8]])
+    os.utime(tmp_path / "data/slow.csv", (1, 1))
+    counts = pump_all(store.log, store.schemas, sources(tmp_path))
+    assert list(counts.faults) == ["fast_files/data/fast.csv"]
+    assert counts.faults["fast_files/data/fast.csv"].startswith("no record of data/fast.csv is good: all 3 are dead letters; the first: data/fast.csv:2: ")
+    with (tmp_path / "data/slow.csv").open("a") as file:
+        file.write(line("s", 1, 1)[-8:])
+    counts = pump_all(store.log, store.schemas, sources(tmp_path))
+    assert counts.bad == 1 and "line 3 went on after it had been read as the file's last" in counts.faults["slow_files/data/slow.csv"]
+    assert pump_all(store.log, store.schemas, sources(tmp_path)) == Counts()
+
+
+def test_a_last_line_that_is_being_written_is_waited_for_and_keeps_its_place(tmp_path: Path, store: Store) -> None:
+    """All files wait together, and before they are read."""
+    write(tmp_path / "data/fast-1.csv", [line("f", 0, 0), line("f", 1, 1)[:-1]])
+    write(tmp_path / "data/fast-2.csv", [line("f", 2, 2), line("f", 3, 3)[:-1]])
+    waited: list[float | None] = []
+    clock = [0.0]
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.append(timeout)
+            clock[0] += timeout or 0
+            return False
+
+    made = sources(tmp_path)
+    for _, source in made:
+        source._quiet = Quiet(steady=lambda: clock[0], wall=lambda: 0)
+    counts = pump_all(store.log, store.schemas, made, stop=Stop())
+    assert waited == [5.0] and counts.rows == 4 and counts.unended == []
+    assert [row["n"] for row in sorted(store.rows("fast"), key=lambda r: r["n"])] == [0, 1, 2, 3]
+
+
+def test_a_file_that_is_never_quiet_is_not_waited_for_without_end(tmp_path: Path, store: Store) -> None:
+    write(tmp_path / "data/fast.csv", [line("f", 0, 0), line("f", 1, 1)[:-3]])
+    waited = 0.0
+
+    class Stop(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            nonlocal waited
+            waited += timeout or 0
+            (tmp_path / "data/fast.csv").write_bytes((tmp_path / "data/fast.csv").read_bytes() + b"0")
+            return False
+
+    made = sources(tmp_path)
+    for _, source in made:
+        source._quiet = Quiet(steady=lambda: waited, wall=lambda: 0)
+    counts = pump_all(store.log, store.schemas, made, stop=Stop())
+    assert waited == pumping.PATIENCE_S and counts.rows == 1 and counts.unended == ["data/fast.csv"]

@@ -31,13 +31,13 @@ FAR = 3_000_000_000
 """Seconds after T0: 2115."""
 
 
-def sow(world: World, partition: int, *said: tuple[str, int], of: Any = READINGS) -> None:
-    """Readings of these ids, these seconds after T0; each an append of its own, arrived when it happened, or now if that is earlier."""
+def sow(world: World, partition: int, *said: tuple[str, int], of: Any = READINGS, behind: int = 0) -> None:
+    """Readings of these ids, these seconds after T0; each an append of its own, arrived when it happened or so much later, or now if that is earlier."""
     binding = topic_of(world.log, world.schemas, of)
     for id, seconds in said:
         at = T0 + timedelta(seconds=seconds)
         rows = {"who": pa.array(["w"]), "n": pa.array([seconds % 1000], pa.int64()), "ts": pa.array([at], pa.timestamp("us", "UTC")),
-                EVENT_ID: pa.array([id]), ARRIVED_AT: pa.array([at if seconds < FAR else T0 + timedelta(seconds=seconds - FAR)], pa.timestamp("us", "UTC"))}  # fmt: skip
+                EVENT_ID: pa.array([id]), ARRIVED_AT: pa.array([at + timedelta(seconds=behind) if seconds < FAR else T0 + timedelta(seconds=seconds - FAR)], pa.timestamp("us", "UTC"))}  # fmt: skip
         world.log.append([Append("readings", partition, binding.schema_id, pa.record_batch(rows))])
 
 
@@ -66,7 +66,7 @@ def poisoned(world: World) -> World:
     sow(world, 1, ("d", 0), ("d", 1))
     world.drain()
     sow(world, 0, ("e", 4_990))
-    sow(world, 0, ("f", 4_000))
+    sow(world, 0, ("f", 4_000), behind=61)
     world.drain()
     assert ids(world.lake) == ["a", "b", "c", "d", "e", "f", "x"] and late(world) == ["f"]
     return world
@@ -114,7 +114,7 @@ def test_flags_and_the_watermark_are_as_if_it_had_never_come(world: World) -> No
     at = pa.array([T0 + timedelta(seconds=FAR)], pa.timestamp("us", "UTC"))
     rows = pa.record_batch({"who": ["w"], "n": pa.array([1], pa.int64()), "ts": at, EVENT_ID: ["x"], ARRIVED_AT: at})
     world.log.append([Append("readings", 0, binding.schema_id, rows)])
-    sow(world, 0, ("b", 100), ("c", 10), ("d", 90))
+    sow(world, 0, ("b", 100), ("c", 10), ("d", 90), behind=61)
     world.drain(2)
     assert late(world) == ["b", "c", "d"]
     assert str(moved(world)).endswith("_late set anew in 2 rows")
@@ -123,7 +123,7 @@ def test_flags_and_the_watermark_are_as_if_it_had_never_come(world: World) -> No
     assert table.position(time_id(binding.topic, 0)) == int((T0 + timedelta(seconds=100)).timestamp()) * 1_000_000
     assert world.lake.watermark(READINGS) == int((T0 + timedelta(seconds=40)).timestamp()) * 1_000_000
     assert 'arrival time "_arrived_at"' not in letters(world)[0, 1], "of two wrong times the event's is named"
-    sow(world, 0, ("g", 30))
+    sow(world, 0, ("g", 30), behind=61)
     world.drain()
     assert late(world) == ["c", "g"], "and so is what comes later"
     proven(world.lake, world.log)

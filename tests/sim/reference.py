@@ -48,11 +48,11 @@ def expected(log: Sequence[Record], windows: Sequence[Window], given_up: set[int
 
 
 def lates(rows: Sequence[Record], lateness: int) -> tuple[list[bool], int | None]:
-    """Which rows of a partition are late, and its newest time: no wall clock, and no time that is later than its arrival."""
+    """Which rows of a partition are late, and its newest time: no wall clock, no time that is later than its arrival, and none late that arrived in time."""
     late: list[bool] = []
     newest: int | None = None
     for row in rows:
-        late.append(newest is not None and row.happened < newest - lateness)
+        late.append(newest is not None and row.happened < newest - lateness and row.arrived > row.happened + lateness)
         seen = min(row.happened, row.arrived)
         newest = seen if newest is None else max(newest, seen)
     return late, newest

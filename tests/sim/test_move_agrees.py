@@ -82,7 +82,7 @@ class Model:
         """Rows that are late, and the newest time."""
         newest, late = NEVER, []
         for offset in self.all("row"):
-            if self.log[offset].time < newest - LATENESS:
+            if self.log[offset].time < newest - LATENESS and self.log[offset].arrived > self.log[offset].time + LATENESS:
                 late.append(offset)
             newest = max(newest, min(self.log[offset].time, self.log[offset].arrived))
         return late, newest

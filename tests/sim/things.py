@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from millstream.declare.source import Source
 from millstream.declare.stream import Stream, stream
 from millstream.features.define import define
 from millstream.ingest.cast import with_arrival
-from millstream.ingest.port import Batch
+from millstream.ingest.port import Batch, Standing
 from millstream.log.partition import partition
 from millstream.log.port import RAW
 
@@ -143,6 +143,9 @@ class Feed:
     def splits(self) -> list[str]:
         return ["feed"]
 
+    def look(self, positions: Mapping[str, str]) -> list[Standing]:
+        return [Standing("feed", positions.get("feed"))]
+
     def read(self, split: str, position: str | None, max_rows: int = 50_000) -> Iterator[Batch]:
         at = int(position or 0)
         while at < len(self._lines):
@@ -161,7 +164,7 @@ def _batch(lines: Sequence[Sent], start: int) -> Batch:
     fine = [lines[at] for at in good]
     rows = pa.record_batch({**columns(fine), EVENT_ID: pa.array([one.id for one in fine], pa.string())})
     bad = raw([one for one in lines if not one.good])
-    return Batch(with_arrival(rows, Thing.__schema__), bad, str(start + len(lines)), _after(good, len(lines), start))
+    return Batch(with_arrival(rows, Thing.__schema__), bad, _after(good, len(lines), start))
 
 
 def _after(good: Sequence[int], lines: int, start: int) -> Callable[[int], tuple[int, str]]:

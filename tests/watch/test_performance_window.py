@@ -44,7 +44,7 @@ def test_one_decision_of_9999_does_not_empty_the_window(tmp_path: Path) -> None:
     made = scene_in(tmp_path, [ASKED], endpoints={"rank": RANK}, wall_us=lambda: NOW)
     table = outcomes(*(NOW - DAY + i for i in range(200)))
     made.lake.create(RANK.outcomes, table.schema).append(table)
-    check = ms.expect.performance(RANK, "auc >= 0.5", window="2d")
+    check = ms.expect.performance(SPENT, "auc >= 0.5", window="2d")
     before = performance(check, RANK, made)
     made.lake.table(RANK.outcomes).append(outcomes(253_402_214_400_000_000))
     after = performance(check, RANK, made)
@@ -58,7 +58,7 @@ def test_predictions_that_are_no_numbers_are_a_violation(tmp_path: Path) -> None
     said = [float("nan") if i in (3, 70) else float("inf") if i == 9 else p for i, p in enumerate(table["prediction"].to_pylist())]
     table = table.set_column(2, "prediction", pa.array(said, from_pandas=False))
     made.lake.create(RANK.outcomes, table.schema).append(table)
-    found = performance(ms.expect.performance(RANK, "auc >= 0.5", window="2d"), RANK, made)
+    found = performance(ms.expect.performance(SPENT, "auc >= 0.5", window="2d"), RANK, made)
     assert (found.status, found.value, found.message) == ("violated", None, "3 of 200 predictions with a ripe outcome are NaN or infinite; auc >= 0.5")
 
 

@@ -26,7 +26,8 @@ class Visit(ms.Event):
 
 
 def asked(lake: Lake, decision_id: str) -> str:
-    tries = ms.experiment("tries", arms={"a": {"x": 1}}, unit="user", assign=ms.assign.ab(), reward=None)  # type: ignore[arg-type]
+    bought = ms.outcome(ms.stream("visits", Visit, key="user"), on="user", within="1h")
+    tries = ms.experiment("tries", arms={"a": {"x": 1}}, unit="user", assign=ms.assign.ab(), reward=bought)
     endpoint = ms.endpoint("shop", [tries], request=Visit, default={"x": 0})
     nothing = cast("Any", None)
     with pytest.raises(NotFound) as raised:

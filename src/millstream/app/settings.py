@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from millstream.declare.errors import ConfigError
-from millstream.declare.expression import nearest
+from millstream.declare.registry import unknown
 from millstream.declare.settings import DEFAULTS, Layer, Settings, flatten, settle
+from millstream.declare.toml import FILE, line_of
+from millstream.declare.words import nearest, short
 
 __all__ = ["Settings", "read"]
 
@@ -36,15 +38,30 @@ def read(root: Path, *, profile: str | None = None, flags: Mapping[str, str] | N
         ConfigError: Every wrong setting, with where it stands.
     """
     environment, flags = environment or {}, dict(flags or {})
-    told = _file(root / "millstream.toml")
+    text, told = _file(root / FILE)
     profiles = told.get("profile", {})
+    for section, value in [*((key, told[key]) for key in (*_BASE, "profile") if key in told), *(profiles.items() if isinstance(profiles, Mapping) else ())]:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{FILE}: {section} is a section; it is {short(value)}    E195")
     name, origin = _profile(profile, environment)
     if name not in profiles and name != _DEFAULT_PROFILE:
-        raise ConfigError(f'no profile "{name}" ({origin}); looked in {root / "millstream.toml"}: it has {", ".join(profiles) or "none"}')
+        raise ConfigError(
+            f'no profile "{name}" ({origin}); looked in {root / FILE}: {nearest(name, profiles) or "it has " + (", ".join(profiles) or "none")}    E195'
+        )
     named = _named(environment)
     layers = [
-        Layer("base", flatten({k: told[k] for k in _BASE if k in told}), lambda key: f"millstream.toml [{key.partition('.')[0]}]"),
-        Layer("profile", flatten(profiles.get(name, {})), lambda key: f"millstream.toml [profile.{name}]"),
+        Layer(
+            "base",
+            flatten({k: told[k] for k in _BASE if k in told}),
+            lambda key: f"{FILE} [{key.partition('.')[0]}]",
+            place=lambda key: f"{FILE}:{line_of(text, '', key)} [{key.partition('.')[0]}]",
+        ),
+        Layer(
+            "profile",
+            flatten(profiles.get(name, {})),
+            lambda key: f"{FILE} [profile.{name}]",
+            place=lambda key: f"{FILE}:{line_of(text, f'profile.{name}', key)} [profile.{name}]",
+        ),
         Layer("environment", {key: environment[variable] for key, variable in named.items()}, lambda key: named[key], literal_secrets=True),
         Layer("flags", flags, lambda key: f"--set {key}"),
     ]
@@ -52,12 +69,13 @@ def read(root: Path, *, profile: str | None = None, flags: Mapping[str, str] | N
     def secret(reference: str) -> str | None:
         return _secret(reference, root, environment) if secrets else reference
 
-    return settle(root, layers, profile=name, profile_origin=origin, flags=flags, secret=secret)
+    return settle(root, layers, profile=name, profile_origin=origin, flags=flags, secret=secret, engine=unknown)
 
 
-def _file(file: Path) -> dict[str, Any]:
+def _file(file: Path) -> tuple[str, dict[str, Any]]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from error
 
@@ -75,7 +93,7 @@ def _named(environment: Mapping[str, str]) -> dict[str, str]:
     variables = {_PREFIX + key.replace(".", "_").upper(): key for key in DEFAULTS}
     unknown = sorted(v for v in environment if v.startswith(_PREFIX) and v not in variables and v not in _OTHERS)
     if unknown:
-        raise ConfigError("\n".join(f"{v}: no setting is called so; {nearest(v, variables) or 'see millstream config'}" for v in unknown))
+        raise ConfigError("\n".join(f"{v}: no setting is called so; {nearest(v, variables) or 'see millstream config'}    E195" for v in unknown))
     return {key: variable for variable, key in variables.items() if variable in environment}
 
 

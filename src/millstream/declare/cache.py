@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 """Raised whenever a check changes, so that old verdicts are forgotten."""
 
 

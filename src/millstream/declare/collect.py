@@ -1,26 +1,43 @@
 """Who is listening while a project loads.
 
 A noun made inside `collecting()` joins the collection; outside it a noun is a plain object with no side effect, so
-notebook cells can be run again and tests hold no global state.
+notebook cells can be run again and tests hold no global state. So with mistakes: whoever listens is told, else they are raised.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from millstream.declare.errors import DefinitionError, DefinitionErrors
+
 if TYPE_CHECKING:
     from millstream.declare.noun import Noun
 
-_listening: ContextVar[list[Noun] | None] = ContextVar("millstream_collector", default=None)
+
+class Collection(list["Noun"]):
+    """Nouns in order of declaration.
+
+    Attributes:
+        mistakes: Of declarations that made no noun.
+        withheld: Names of what was not made; "" when one of them is not known.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mistakes: list[DefinitionError] = []
+        self.withheld: set[str] = set()
+
+
+_listening: ContextVar[Collection | None] = ContextVar("millstream_collector", default=None)
 
 
 @contextmanager
-def collecting() -> Iterator[list[Noun]]:
+def collecting() -> Iterator[Collection]:
     """A list that every noun declared inside the block is appended to, in order of declaration."""
-    nouns: list[Noun] = []
+    nouns = Collection()
     token = _listening.set(nouns)
     try:
         yield nouns
@@ -33,3 +50,17 @@ def collect(noun: Noun) -> None:
     nouns = _listening.get()
     if nouns is not None:
         nouns.append(noun)
+
+
+def listening() -> Collection | None:
+    """Whoever listens."""
+    return _listening.get()
+
+
+def refuse(mistakes: Sequence[DefinitionError]) -> Collection:
+    """Hand mistakes to whoever listens. Raises them when nobody does."""
+    nouns = _listening.get()
+    if nouns is None:
+        raise mistakes[0] if len(mistakes) == 1 else DefinitionErrors(mistakes)
+    nouns.mistakes += mistakes
+    return nouns

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice, pairwise
 
-NAMED = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *"}
+from millstream.declare.words import SCHEDULES
+
 _TICKS = 4096
 """As many are looked at: a year of every two hours, two weeks of every five minutes."""
 _BEGIN = datetime(2023, 12, 31, tzinfo=UTC)
@@ -21,7 +22,7 @@ def next_after(line: str, moment: datetime) -> datetime:
     """
     from cronsim import CronSim
 
-    return next(CronSim(NAMED.get(line, line), moment))
+    return next(CronSim(SCHEDULES.get(line, line), moment))
 
 
 @lru_cache(maxsize=256)
@@ -34,7 +35,7 @@ def longest_us(line: str) -> int | None:
     from cronsim import CronSim, CronSimError
 
     try:
-        ticks = islice(CronSim(NAMED.get(line, line), _BEGIN), _TICKS)
+        ticks = islice(CronSim(SCHEDULES.get(line, line), _BEGIN), _TICKS)
     except CronSimError:
         return None
     longest, until = timedelta(0), _BEGIN + timedelta(days=3 * 366)

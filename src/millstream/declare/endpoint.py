@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar, overload
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, overload
 
+from millstream.declare.arguments import checked
 from millstream.declare.event import Event
-from millstream.declare.experiment import Experiment
+from millstream.declare.experiment import ARM, Experiment
 from millstream.declare.model import ModelRef
 from millstream.declare.noun import Noun
+from millstream.declare.rules import Doc, Either, Instance, Items, Name
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 
 E = TypeVar("E", bound=Event)
 V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
+
+
+Deciding = Annotated[
+    ModelRef[Any] | Experiment[Any] | Sequence[Experiment[Any]],
+    Either((Instance(ModelRef), Instance(Experiment), Items(Instance(Experiment), least=1, distinct=True))),
+]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -65,29 +73,38 @@ class Endpoint(Noun, Generic[E, V_co]):
 
 
 @overload
-def endpoint(name: str, decide: ModelRef[E], *, default: object = None, request: None = None, doc: str = "") -> Endpoint[E, float]: ...
+def endpoint(name: Name, decide: ModelRef[E], *, default: object = None, request: None = None, doc: Doc = "") -> Endpoint[E, float]: ...
 @overload
-def endpoint(name: str, decide: Experiment[ModelRef[E]] | Sequence[Experiment[ModelRef[E]]], *, default: ModelRef[E] | None = None,
-             request: None = None, doc: str = "") -> Endpoint[E, float]: ...  # fmt: skip
+def endpoint(name: Name, decide: Experiment[ModelRef[E]] | Sequence[Experiment[ModelRef[E]]], *, default: ModelRef[E] | None = None,
+             request: None = None, doc: Doc = "") -> Endpoint[E, float]: ...  # fmt: skip
 @overload
-def endpoint(name: str, decide: Experiment[V] | Sequence[Experiment[V]], *, default: V | None = None, request: type[E], doc: str = "") -> Endpoint[E, V]: ...
-def endpoint(name: str, decide: Any, *, default: Any = None, request: Any = None, doc: str = "") -> Endpoint[Any, Any]:
+def endpoint(name: Name, decide: ModelRef[Any], *, default: object = None, request: type[E], doc: Doc = "") -> Endpoint[E, float]: ...
+@overload
+def endpoint(name: Name, decide: Experiment[ModelRef[Any]] | Sequence[Experiment[ModelRef[Any]]], *, default: ModelRef[Any] | None = None,
+             request: type[E], doc: Doc = "") -> Endpoint[E, float]: ...  # fmt: skip
+@overload
+def endpoint(name: Name, decide: Experiment[V] | Sequence[Experiment[V]], *, default: V | None = None, request: type[E], doc: Doc = "") -> Endpoint[E, V]: ...
+@checked
+def endpoint(
+    name: Name, decide: Deciding, *, default: Annotated[Any, ARM] = None,
+    request: type[Event] | None = None, doc: Doc = "",
+) -> Endpoint[Any, Any]:  # fmt: skip
     """Declare what answers `POST /v1/predict/{name}`.
 
     Makes the stream `<name>_decisions` and the table `<name>_outcomes`. The body of a request is the class of the models'
     spine; a request without an event time happens now.
 
     Args:
-        decide: A model's version, an experiment, or several of one or more layers.
+        decide: A model's version, an experiment, or several of one layer with disjoint `traffic`.
         default: What units outside every `traffic` range, and of stopped experiments, get.
-        request: The class of a request, for experiments over values.
+        request: The class of a request, for models over a table and experiments over values; models over a stream have its class.
     """
     model = decide if isinstance(decide, ModelRef) else None
-    experiments = () if model else (decide,) if isinstance(decide, Experiment) else tuple(decide)
+    experiments = () if isinstance(decide, ModelRef) else (decide,) if isinstance(decide, Experiment) else tuple(decide)
     return Endpoint(name=name, model=model, experiments=experiments, default=default if default is not None else model, request=request, doc=doc)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Decisions:
     """The stream of an endpoint's decisions, named before the endpoint exists."""
 
@@ -97,7 +114,15 @@ class Decisions:
     def name(self) -> str:
         return f"{self.endpoint}_decisions"
 
+    def __repr__(self) -> str:
+        return f'ms.decisions("{self.endpoint}")'
 
-def decisions(endpoint: str) -> Decisions:
-    """Refer to an endpoint's decisions before it is declared: a cycle through the log is no cycle."""
+
+@checked
+def decisions(endpoint: Name) -> Decisions:
+    """An endpoint's decisions, by its name, before it is declared.
+
+    Nothing takes them as they are, since their columns follow from the endpoint: read `<endpoint>_decisions` in a table's SQL and use that table. Being
+    read back through the log is no circle.
+    """
     return Decisions(endpoint=endpoint)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
+from millstream.declare.arguments import checked
 from millstream.declare.features import Feature
 from millstream.declare.model import ModelRef
 from millstream.declare.noun import Noun, Term
 from millstream.declare.outcome import Outcome, Reward
+from millstream.declare.rules import Doc, Either, Instance, Items, Json, Name, Number
 
 V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
+ARM = Either((Instance(ModelRef), Json()))
+"""What an arm is: a model's version, or a value."""
+Weight = Annotated[float, Number(0, 1, code="E160")]
+Epsilon = Annotated[float, Number(0, 1, above=True, code="E160")]
+Traffic = Annotated[tuple[float, float], Items(Number(0, 1, code="E162"), least=2, most=2)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +59,20 @@ class assign:
     """The ways to assign."""
 
     @staticmethod
-    def ab(*weights: float) -> AB:
+    @checked
+    def ab(*weights: Weight) -> AB:
         """A fixed split. Weights in the arms' order, summing to 1; none means even."""
         return AB(weights=weights)
 
     @staticmethod
-    def epsilon_greedy(epsilon: float = 0.1, *, by: Sequence[str] = ()) -> EpsilonGreedy:
+    @checked
+    def epsilon_greedy(epsilon: Epsilon = 0.1, *, by: Sequence[str] = ()) -> EpsilonGreedy:
         """Explore with probability `epsilon`; `by` keeps one posterior for each value of these request fields."""
         return EpsilonGreedy(epsilon=epsilon, by=tuple(by))
 
     @staticmethod
-    def thompson(*, floor: float = 0.01, by: Sequence[str] = ()) -> Thompson:
+    @checked
+    def thompson(*, floor: Weight = 0.01, by: Sequence[str] = ()) -> Thompson:
         """Thompson sampling; every arm keeps at least `floor` of the traffic, so propensities stay useful."""
         return Thompson(floor=floor, by=tuple(by))
 
@@ -86,9 +96,10 @@ class Experiment(Noun, Generic[V_co]):
         return (*dict.fromkeys(models), self.reward.outcome.stream)
 
 
+@checked
 def experiment(
-    name: str, *, arms: Mapping[str, V], unit: str, assign: Assign, reward: Reward | Outcome, guardrails: Mapping[str, Reward | Outcome] | None = None,
-    layer: str | None = None, traffic: tuple[float, float] = (0.0, 1.0), adjust: Feature | None = None, doc: str = "",
+    name: Name, *, arms: Mapping[Name, Annotated[V, ARM]], unit: str, assign: Assign, reward: Reward | Outcome,
+    guardrails: Mapping[Name, Reward | Outcome] | None = None, layer: Name | None = None, traffic: Traffic = (0.0, 1.0), adjust: Feature | None = None, doc: Doc = "",
 ) -> Experiment[V]:  # fmt: skip
     """Declare an experiment; starting, stopping and shipping it are state, not code.
 

@@ -5,17 +5,21 @@ declare/scalar.py has the subset node by node; declare/kernel.py what the closur
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from millstream.declare.errors import DefinitionError, Place
 from millstream.declare.event import Kind
+from millstream.declare.words import nearest as nearest
 
 if TYPE_CHECKING:
     from sqlglot import exp
+
+
+OUTSIDE = "is no part of the expression language"
+"""What the refusal of a construct says, whatever the types in it are."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,6 @@ def parse(text: str) -> exp.Expression:
         near = f"{said.get('start_context', '')}{said.get('highlight', '')}"[-40:].strip()
         raise Refused(f"it does not parse: {said.get('description') or str(error).splitlines()[0]}" + (f" near {near}" if near else ""),
                       "write one scalar expression of SQL (DuckDB's dialect)", code="E116") from None  # fmt: skip
-
-
-def nearest(word: str, names: Iterable[str]) -> str:
-    """`did you mean "delay"?`, or nothing when no name is near."""
-    near = difflib.get_close_matches(word, list(names), 1)
-    return f'did you mean "{near[0]}"?' if near else ""
 
 
 def _error(refused: Any, text: str, fields: Mapping[str, Kind], told: str, place: Place | None) -> DefinitionError:

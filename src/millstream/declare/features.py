@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from millstream.declare.duration import Duration, micros, spell
+from millstream.declare.arguments import checked
+from millstream.declare.duration import Span, micros, spell
 from millstream.declare.noun import Noun, Term
+from millstream.declare.rules import Columns, Doc, Name, Whole
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 
+Scale = Annotated[int, Whole(0, 11, code="E115")]
 Operation = Literal["count", "sum", "mean", "min", "max", "variance", "first", "last"]
 
 
@@ -33,41 +36,49 @@ class agg:
     """
 
     @staticmethod
+    @checked
     def count(expression: str | None = None, *, default: int | None = None) -> Aggregate:
         """Events, or values that are not NULL; nothing seen is 0."""
         return Aggregate(operation="count", expression=expression, default=default)
 
     @staticmethod
-    def sum(expression: str, *, default: float | None = None, scale: int | None = None) -> Aggregate:
+    @checked
+    def sum(expression: str, *, default: float | None = None, scale: Scale | None = None) -> Aggregate:
         """The sum; nothing seen is NULL unless `default`."""
         return Aggregate(operation="sum", expression=expression, default=default, scale=scale)
 
     @staticmethod
-    def mean(expression: str, *, default: float | None = None, scale: int | None = None) -> Aggregate:
+    @checked
+    def mean(expression: str, *, default: float | None = None, scale: Scale | None = None) -> Aggregate:
         """The mean; nothing seen is NULL unless `default`."""
         return Aggregate(operation="mean", expression=expression, default=default, scale=scale)
 
     @staticmethod
+    @checked
     def min(expression: str, *, default: float | None = None) -> Aggregate:
         """The least value."""
         return Aggregate(operation="min", expression=expression, default=default)
 
     @staticmethod
+    @checked
     def max(expression: str, *, default: float | None = None) -> Aggregate:
         """The greatest value."""
         return Aggregate(operation="max", expression=expression, default=default)
 
     @staticmethod
-    def variance(expression: str, *, default: float | None = None, scale: int | None = None) -> Aggregate:
+    @checked
+    def variance(expression: str, *, default: float | None = None, scale: Scale | None = None) -> Aggregate:
         """The sample variance (n - 1); NULL below two values."""
         return Aggregate(operation="variance", expression=expression, default=default, scale=scale)
 
     @staticmethod
+    @checked
     def first(expression: str, *, default: float | None = None) -> Aggregate:
         """The value of the earliest event, by (event time, partition, offset)."""
         return Aggregate(operation="first", expression=expression, default=default)
 
     @staticmethod
+    @checked
     def last(expression: str, *, default: float | None = None) -> Aggregate:
         """The value of the latest event, by (event time, partition, offset)."""
         return Aggregate(operation="last", expression=expression, default=default)
@@ -104,7 +115,8 @@ class Features(Noun):
         """The same without the prefix: `delay_3h`."""
         return {f"{name}_{spell(w)}" if w is not None else name: (name, w) for name in self.aggregates for w in self.windows_us}
 
-    def on(self, *columns: str, name: str | None = None) -> Features:
+    @checked
+    def on(self, *columns: str, name: Name | None = None) -> Features:
         """These features, looked up by other columns of the spine.
 
         Args:
@@ -114,6 +126,10 @@ class Features(Noun):
         base = self.base or self  # a use of features is no second noun: it is not collected
         return _quietly(base, {"on_columns": columns, "prefix": name or base.name, "base": base})
 
+    __iter__ = None
+    """Features have columns, but are no sequence of them."""
+
+    @checked
     def __getitem__(self, output: str) -> Feature:
         return Feature(features=self, output=output)
 
@@ -137,9 +153,10 @@ def _quietly(base: Features, changes: Mapping[str, Any]) -> Features:
         return replace(base, **changes)
 
 
+@checked
 def features(
-    name: str, source: Stream[Any] | Table, *, key: str | Sequence[str], aggregates: Mapping[str, Aggregate],
-    windows: Sequence[Duration] = (), where: str | None = None, timeless: bool = False, doc: str = "",
+    name: Name, source: Stream[Any] | Table, *, key: Columns, aggregates: Mapping[Name, Aggregate],
+    windows: Sequence[Span] = (), where: str | None = None, timeless: bool = False, doc: Doc = "",
 ) -> Features:  # fmt: skip
     """Declare aggregates of a stream or table by key, over sliding windows.
 

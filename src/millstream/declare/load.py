@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
 from millstream.declare.collect import collecting
 from millstream.declare.errors import DefinitionError, DefinitionErrors, NotFound, Place
-from millstream.declare.expression import nearest
 from millstream.declare.known import settle
 from millstream.declare.modules import run
 from millstream.declare.noun import Noun
@@ -17,9 +15,11 @@ from millstream.declare.place import shorten
 from millstream.declare.project import Project
 from millstream.declare.query import header
 from millstream.declare.table import Table
+from millstream.declare.toml import FILE as FILE
+from millstream.declare.toml import said
 
-FILE = "millstream.toml"
-SECTIONS = ("project", "params", "profile", "serve", "console", "collector", "alerts", "cluster")
+CLASSES = ("E112", "E120", "E121", "E122", "E123")
+"""Codes of mistakes in a class of events."""
 
 
 def find(path: str | Path = ".") -> Path:
@@ -54,56 +54,25 @@ def load(path: str | Path = ".", *, cache: Path | None = None) -> Project:
     with Cache(cache) as known:
         errors = errors + validate(project, whole, known)
     if errors:
-        raise DefinitionErrors(sorted({str(error): error for error in errors}.values(), key=_place))
+        raise DefinitionErrors(sorted({str(error): error for error in errors}.values(), key=_order))
     return project
 
 
 def read(root: Path) -> tuple[Project, list[DefinitionError], bool]:
     """The project as far as it can be read, the mistakes on the way, and whether all of it was read."""
-    settings, errors = _settings(root)
-    told = settings.get("project", {})
-    name = told.get("name", "") if isinstance(told, dict) else ""
-    if not name and not errors:
-        errors.append(
-            DefinitionError(
-                "the project has no name", place=Place(shorten(str(root / FILE)), 1), found=FILE, mend='[project]\n         name = "..."', code="E109"
-            )
-        )
+    settings, errors = said(root)
+    name = settings.get("project", {}).get("name", "")
     with collecting() as nouns:
         wrong, whole = run(root)
-    errors += wrong
+    errors += wrong + nouns.mistakes
     with collecting() as more:
-        errors += _tables(root, nouns)
-    project = Project(root, name or root.name, settings.get("params", {}), [*nouns, *more])
+        errors += _tables(root, nouns, nouns.withheld)
+    project = Project(root, str(name) or root.name, settings.get("params", {}), [*nouns, *more], withheld=nouns.withheld)
     settle(project.by_name)
-    return project, errors, whole
+    return project, errors, whole and "" not in nouns.withheld
 
 
-def _settings(root: Path) -> tuple[Mapping[str, Any], list[DefinitionError]]:
-    file = root / FILE
-    place = Place(shorten(str(file)), 1)
-    try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        return {}, [DefinitionError(f"{FILE} is no TOML", place=place, found=str(error), mend="mend the syntax", code="E109")]
-    errors = [
-        DefinitionError(f'{FILE} has a section "{key}" that nothing reads', place=_line(file, key), found=key,
-                        mend=nearest(key, SECTIONS) or f"there are {', '.join(SECTIONS)}", code="E109")
-        for key in found if key not in SECTIONS
-    ]  # fmt: skip
-    for key, value in found.get("params", {}).items():
-        if isinstance(value, list | dict):
-            errors.append(DefinitionError(f'the parameter "{key}" is no single value', place=_line(file, key), found=repr(value),
-                                          mend="a parameter is a number, a string, a boolean or a time", code="E109"))  # fmt: skip
-    return found, errors
-
-
-def _line(file: Path, key: str) -> Place:
-    lines = file.read_text(encoding="utf-8").splitlines()
-    return Place(shorten(str(file)), next((i for i, line in enumerate(lines, 1) if line.lstrip(" [").startswith(key)), 1))
-
-
-def _tables(root: Path, nouns: list[Noun]) -> list[DefinitionError]:
+def _tables(root: Path, nouns: Sequence[Noun], withheld: Container[str]) -> list[DefinitionError]:
     """Give tables without a body their file's text, and make a table of every other file."""
     errors: list[DefinitionError] = []
     declared = {noun.name: noun for noun in reversed(nouns) if isinstance(noun, Table)}
@@ -112,14 +81,16 @@ def _tables(root: Path, nouns: list[Noun]) -> list[DefinitionError]:
         told, text = shorten(str(file)), file.read_text(encoding="utf-8")
         there.add(file.stem)
         try:
-            said = header(text, told)
+            words = header(text, told)
         except DefinitionError as error:
             errors.append(error)
             continue
         noun = declared.get(file.stem)
+        if noun is None and file.stem in withheld:
+            continue
         if noun is None:
-            Table(name=file.stem, sql=text, file=told, time=said.time, key=said.key or (), incremental=said.incremental, schedule=said.schedule,
-                  lag_us=said.lag_us, doc=said.doc, place=Place(told, 1))  # fmt: skip
+            Table(name=file.stem, sql=text, file=told, time=words.time, key=words.key or (), incremental=words.incremental, schedule=words.schedule,
+                  lag_us=words.lag_us, doc=words.doc, place=Place(told, 1))  # fmt: skip
             continue
         errors += _merge(noun, text, told, file)
     for noun in declared.values():
@@ -135,11 +106,11 @@ def _merge(noun: Table, text: str, told: str, file: Path) -> list[DefinitionErro
         return [
             DefinitionError(f'table "{noun.name}" has two bodies', place=noun.place, found=f"{noun.place} and {told}", mend="keep one of them", code="E134")
         ]
-    said, errors = header(text, told), []
-    values: dict[str, Any] = {"sql": text, "file": told, "doc": noun.doc or said.doc}
+    words, errors = header(text, told), []
+    values: dict[str, Any] = {"sql": text, "file": told, "doc": noun.doc or words.doc}
     for word in ("time", "key", "incremental", "schedule", "lag"):
         field = "lag_us" if word == "lag" else word
-        in_python, in_file = getattr(noun, field), getattr(said, field)
+        in_python, in_file = getattr(noun, field), getattr(words, field)
         in_python = None if in_python in ((), "") else in_python
         if in_python is not None and in_file is not None:
             errors.append(DefinitionError(f'table "{noun.name}": {word} is said twice', place=noun.place, found=f"here and in {told}",
@@ -152,5 +123,6 @@ def _merge(noun: Table, text: str, told: str, file: Path) -> list[DefinitionErro
     return errors
 
 
-def _place(error: DefinitionError) -> tuple[str, int]:
-    return (error.place.file, error.place.line) if error.place else ("", 0)
+def _order(error: DefinitionError) -> tuple[bool, str, int]:
+    """Classes of events first, since much else follows from them; then by file and line."""
+    return (error.code not in CLASSES, *((error.place.file, error.place.line) if error.place else ("", 0)))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
+from millstream.declare.arguments import checked
 from millstream.declare.event import Event
 from millstream.declare.noun import Noun, Term
+from millstream.declare.rules import Schedule, Whole, Word
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
@@ -16,6 +18,11 @@ from millstream.declare.training_set import TrainingSet
 E = TypeVar("E", bound=Event)
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 Alias = Literal["champion", "challenger", "latest"]
+Version = Alias | Annotated[int, Whole(1)]
+Input = Literal["matrix", "frame"]
+Output = Literal["auto", "probability", "predict"]
+METRICS = ("auc", "brier", "log_loss", "accuracy", "rmse", "mae", "r2")
+Metric = Annotated[Literal["auc", "brier", "log_loss", "accuracy", "rmse", "mae", "r2"], Word(METRICS, code="E150")]
 
 
 class Matrix(Protocol):
@@ -36,7 +43,7 @@ class Train(Matrix, Protocol):
         columns: Names of X's columns.
         categorical: Indices of the columns that hold codes.
         numeric: Indices of the others.
-        weight: One weight a row, all 1.0 unless the set says otherwise.
+        weight: One weight a row, all 1.0 in this version.
         seed: Give it to whatever draws at random, and training again gives the same model.
     """
 
@@ -55,6 +62,7 @@ class ModelRef(Term, Generic[E_co]):
     model: Model[E_co]
     version: str
 
+    @checked
     def over(self, spine: Stream[E_co] | Table) -> Scoring:
         """Batch scoring: each row of the spine in, one decision out."""
         return Scoring(ref=self, spine=spine)
@@ -78,8 +86,8 @@ class Model(Noun, Generic[E_co]):
     metrics: tuple[str, ...]
     schedule: str | None
     promote_if: str | None
-    input: Literal["matrix", "frame"]
-    output: Literal["auto", "probability", "predict"]
+    input: Input
+    output: Output
 
     @property
     def params(self) -> dict[str, Any]:
@@ -90,16 +98,21 @@ class Model(Noun, Generic[E_co]):
     def upstream(self) -> tuple[Noun, ...]:
         return (self.on,)
 
-    def __getitem__(self, version: Alias | str | int) -> ModelRef[E_co]:
+    __iter__ = None
+    """A model has versions, but is no sequence of them."""
+
+    @checked
+    def __getitem__(self, version: Version) -> ModelRef[E_co]:
         return ModelRef(model=self, version=str(version))
 
     def __call__(self, train: Any, **params: Any) -> object:
         return self.function(train, **params)
 
 
+@checked
 def model(
-    on: TrainingSet[E], *, metrics: Sequence[str] = (), schedule: str | None = None, promote_if: str | None = None,
-    input: Literal["matrix", "frame"] = "matrix", output: Literal["auto", "probability", "predict"] = "auto",
+    on: TrainingSet[E], *, metrics: Sequence[Metric] = (), schedule: Schedule | None = None, promote_if: str | None = None,
+    input: Input = "matrix", output: Output = "auto",
 ) -> Callable[[Callable[..., object]], Model[E]]:  # fmt: skip
     """Declare a model: decorate a function `def f(train: ms.Train, *, p=default) -> object` that returns a fitted model.
 
@@ -112,6 +125,7 @@ def model(
         output: "auto": P(true) for a boolean label, else `predict`.
     """
 
+    @checked
     def declare(function: Callable[..., object]) -> Model[E]:
         return Model(name=function.__name__, on=on, function=function, metrics=tuple(metrics), schedule=schedule, promote_if=promote_if,
                      input=input, output=output, doc=function.__doc__ or "")  # fmt: skip

@@ -19,6 +19,7 @@ from types import CodeType, ModuleType
 
 from millstream.declare.errors import DefinitionError, DefinitionErrors, Place
 from millstream.declare.place import shorten
+from millstream.declare.unmade import Unmade
 
 _loaded: dict[str, set[str]] = {}
 """Root -> the names of its modules, of the loads of this process."""
@@ -141,6 +142,8 @@ def _told(error: Exception, root: Path) -> list[DefinitionError]:
         return [DefinitionError(f"this is no Python: {error.msg}", place=where, found=(error.text or "").strip(), mend="mend the syntax", code="E107")]
     if isinstance(error, ImportError | AttributeError) and "partially initialized module" in str(error):
         return [_circle(error, root, place)]
+    if isinstance(error, TypeError) and Unmade.__name__ in str(error):
+        return []  # it did something with what an earlier mistake, which is told, did not make
     said = f"{type(error).__name__}: {error}"
     if isinstance(error, ModuleNotFoundError):
         return [
@@ -166,4 +169,4 @@ def _circle(error: Exception, root: Path, place: Place | None) -> DefinitionErro
     if walk:
         chain.append(shorten(walk[start][0]))
     return DefinitionError("modules import one another in a circle", place=place, found=" -> ".join(chain),
-                           mend='imports go the way of the event: streams < features < models < live; for feedback: ms.decisions("late")', code="E105")  # fmt: skip
+                           mend='imports go the way of the event: streams < features < models < live; for feedback read <endpoint>_decisions in a table\'s SQL', code="E105")  # fmt: skip

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from millstream.declare.duration import Duration, micros
+from millstream.declare.arguments import checked
+from millstream.declare.duration import Span, micros
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.features import Features
 from millstream.declare.model import Model
 from millstream.declare.noun import Noun, Term
 from millstream.declare.outcome import Outcome
+from millstream.declare.rules import Name, Number, Whole
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
 
+Tolerance = Annotated[float, Number(0, 1, code="E182")]
+Count = Annotated[int, Whole(0)]
 Severity = Literal["info", "warn", "page"]
 Target = Stream[Any] | Table | Features | Model[Any] | Endpoint[Any, Any]
 
@@ -95,32 +99,38 @@ class expect:
     """The expectations. Windows end at the newest event time of what is watched. `tolerance` is a share of rows, 0 to 1."""
 
     @staticmethod
-    def fresh(within: Duration) -> Fresh:
+    @checked
+    def fresh(within: Span) -> Fresh:
         """The newest event is at most this old, by the project's clock (the newest event time of all streams while history is replayed)."""
         return Fresh(within_us=micros(within))
 
     @staticmethod
-    def volume(at_least: int, at_most: int | None = None, *, every: Duration = "1d") -> Volume:
+    @checked
+    def volume(at_least: Count, at_most: Count | None = None, *, every: Span = "1d") -> Volume:
         """Every whole interval of event time holds this many rows."""
         return Volume(at_least=at_least, at_most=at_most, every_us=micros(every))
 
     @staticmethod
-    def contract(tolerance: float = 0.0) -> ContractKept:
+    @checked
+    def contract(tolerance: Tolerance = 0.0) -> ContractKept:
         """No more than this share of the records is dead-lettered."""
         return ContractKept(tolerance=tolerance)
 
     @staticmethod
-    def not_null(*columns: str, tolerance: float = 0.0) -> NotNull:
+    @checked
+    def not_null(*columns: str, tolerance: Tolerance = 0.0) -> NotNull:
         """No more than this share of the rows is NULL, in each of the columns."""
         return NotNull(columns=columns, tolerance=tolerance)
 
     @staticmethod
-    def rows(expression: str, tolerance: float = 0.0) -> Rows:
+    @checked
+    def rows(expression: str, tolerance: Tolerance = 0.0) -> Rows:
         """No more than this share of the rows fails the expression (NULL passes)."""
         return Rows(expression=expression, tolerance=tolerance)
 
     @staticmethod
-    def drift(against: TrainingSet[Any], *, tolerance: float = 0.1, window: Duration = "7d") -> Drift:
+    @checked
+    def drift(against: TrainingSet[Any], *, tolerance: Tolerance = 0.1, window: Span = "7d") -> Drift:
         """No column's distribution is further than `tolerance` from the training set's (0 to 1; Kolmogorov-Smirnov or total variation).
 
         Of an endpoint, the rows that a version answered are compared with the set that this version was trained on; with `against` where no model
@@ -129,12 +139,14 @@ class expect:
         return Drift(against=against, tolerance=tolerance, window_us=micros(window))
 
     @staticmethod
-    def performance(outcome: Outcome, expression: str, *, window: Duration = "7d") -> Performance:
+    @checked
+    def performance(outcome: Outcome, expression: str, *, window: Span = "7d") -> Performance:
         """A metric of ripe decisions, e.g. "auc >= 0.6"."""
         return Performance(outcome=outcome, expression=expression, window_us=micros(window))
 
     @staticmethod
-    def skew(window: Duration | None = None) -> Skew:
+    @checked
+    def skew(window: Span | None = None) -> Skew:
         """Every logged look-up equals the offline reader's answer, in bits: at the positions that it logged, and of tables by when their rows are known.
 
         The details count rows of tables that came later than the table's lag, name the lag to declare, and count rows that were restated.
@@ -156,7 +168,8 @@ class Monitor(Noun):
         return (self.target,)
 
 
-def monitor(target: Target, *checks: Check, every: Duration = "5m", severity: Severity = "warn", name: str | None = None) -> Monitor:
+@checked
+def monitor(target: Target, *checks: Check, every: Span = "5m", severity: Severity = "warn", name: Name | None = None) -> Monitor:
     """Declare what must stay true of a target.
 
     Args:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from millstream.declare.duration import Duration, micros
+from millstream.declare.arguments import checked
+from millstream.declare.duration import Span, micros
 from millstream.declare.features import Aggregate
 from millstream.declare.noun import Term
+from millstream.declare.rules import Columns, Text
 from millstream.declare.stream import Stream
 
+Answer = bool | int | float | Annotated[str, Text(empty=True)]
+"""What an outcome may say."""
 Credit = Literal["all", "last", "first"]
 
 
@@ -22,9 +26,10 @@ class Outcome(Term):
     within_us: int
     where: str | None
     value: str | Aggregate
-    otherwise: bool | int | float | str | None
+    otherwise: Answer | None
     credit: Credit
 
+    @checked
     def score(self, expression: str) -> Reward:
         """A reward in SQL over `outcome`, `prediction`, `arm` and the request's fields; higher is better, always."""
         return Reward(outcome=self, expression=expression)
@@ -38,9 +43,10 @@ class Reward(Term):
     expression: str
 
 
+@checked
 def outcome(
-    stream: Stream[Any], *, on: str | tuple[str, ...] | list[str], within: Duration, where: str | None = None, value: str | Aggregate = "true",
-    otherwise: bool | int | float | str | None = None, credit: Credit = "all",
+    stream: Stream[Any], *, on: Columns, within: Span, where: str | None = None, value: str | Aggregate = "true",
+    otherwise: Answer | None = None, credit: Credit = "all",
 ) -> Outcome:  # fmt: skip
     """What the events after a moment say about it.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 _PAGES = """
 E101: a name that cannot be one
-Names are lower case letters, digits and _, and begin with a letter: they become topics, tables, columns and paths.
+Names of all kinds are lower case letters, digits and _, begin with a letter, and have at most 100 letters: they become folders, topics,
+tables, columns and URLs, and some of these take no more with what is added (`_decisions`, `__dead`). Fields of events may have upper case.
 Mend: rename it.
 
 E102: the name is taken
@@ -20,7 +21,7 @@ Mend: correct the name, or declare what is missing.
 E104: something is made from itself
 Tables, features, sets and models are made in order, so none may need itself. What comes back through the log is no circle: an
 endpoint's decisions are a stream like any other.
-Mend: break the circle; for feedback use ms.decisions("...").
+Mend: break the circle; for feedback read <endpoint>_decisions in a table's SQL.
 
 E105: modules import one another in a circle
 Python runs the project's modules one after another. In a circle one of them sees another that is only half run.
@@ -38,11 +39,11 @@ The module was run and raised. The line is the last one of the project that took
 Mend: correct the line, or install what it imports.
 
 E109: millstream.toml says something that cannot be
-It has [project] with a name, [params] with single values, [profile.NAME] with engines, and [serve], [console], [alerts].
+It has [project] with a name, [params] with single values, [profile.NAME] with engines, and [serve], [console], [alerts], [cluster].
 Mend: correct the section or the value that is named.
 
 E110: no length of time
-Lengths are a number and a unit: 30s, 10m, 3h, 7d, 2w, or a timedelta.
+Lengths are a number and a unit: 30s, 10m, 3h, 7d, 2w, or a timedelta; not below 0, and a hundred years at most. There is no month and no year.
 Mend: write one of them.
 
 E111: no such field
@@ -76,6 +77,14 @@ power, exp, ln, sqrt, length, lower, upper, ||, concat, casts, and parts of time
 of rows and for one request; that is why the rest is left out.
 Mend: write it with these, or compute it in a table first.
 
+E118: no schedule
+A schedule is five fields of cron in UTC (minute, hour, day, month, day of the week), or @hourly, @daily, @weekly, @monthly; and it must come some day.
+Mend: e.g. "0 6 * * 1", Mondays at six.
+
+E119: no moment
+Moments are ISO 8601: "2013-11-01", "2013-11-01T06:00:00+00:00", or a date or datetime; UTC where they have no zone.
+Mend: write one of them.
+
 E120: an event without its time
 Exactly one field of an event is of type ms.EventTime: the moment at which the fact became known.
 Mend: mark it:  ts: ms.EventTime
@@ -86,6 +95,10 @@ Mend: import the type that the annotation names.
 E122: a field of a type that no event can hold
 Events hold str, int, float, bool, bytes, datetime, date, Literal[...], list[...] of these, and each of them | None.
 Mend: use one of them; a structure becomes several fields, or text.
+
+E123: a default of another type
+A record that lacks the field reads as its default, so the default is a value of the field; None only where the type says `| None`.
+Mend: give a value of the field's type.
 
 E124: a number of partitions that cannot be
 Mend: 1 to 10000.
@@ -230,6 +243,30 @@ Mend: e.g. expect.performance(outcome, "auc >= 0.6").
 
 E182: a tolerance that is no share
 Mend: 0 to 1.
+
+E190: a word that is not known
+The argument takes one of a few words, which the message names.
+Mend: take one of them.
+
+E191: a value of another kind
+Arguments take objects, not their names: the stream itself, not "orders". Where several are wanted it is a list, also for one.
+Mend: the message says what is wanted.
+
+E192: a number out of its range
+Numbers are finite, and True and False are none.
+Mend: the message names the range.
+
+E193: nothing where something is wanted
+An empty text or list, a list that names one thing twice, or a path that does not lie below the project.
+Mend: say it, or leave the argument out.
+
+E194: an argument that is not there, or one that is missing
+Mend: the message names what the declaration takes.
+
+E195: a setting that cannot be
+Settings stand in millstream.toml, in variables MILLSTREAM_..., and in --set; docs/reference/configuration.md has all of them. A URL names
+its engine by what stands before the colon.
+Mend: correct the key or the value at the place that is named; millstream config --show-origin shows what holds.
 """
 
 PAGES: dict[str, str] = {page.partition(":")[0]: page.strip() for page in _PAGES.strip().split("\n\n")}

@@ -32,11 +32,12 @@ class Project:
         name: `[project] name`.
         params: `[params]`: constants of the logic, `$name` in every expression and table.
         nouns: In order of declaration.
+        withheld: Names of what was declared wrongly, or with something that was, and so was not made.
         by_name: The first noun of each name (a second one is an error of the load).
     """
 
-    def __init__(self, root: Path, name: str, params: Mapping[str, Any], nouns: Iterable[Noun]) -> None:
-        self.root, self.name, self.params, self.nouns = root, name, dict(params), list(nouns)
+    def __init__(self, root: Path, name: str, params: Mapping[str, Any], nouns: Iterable[Noun], withheld: Iterable[str] = ()) -> None:
+        self.root, self.name, self.params, self.nouns, self.withheld = root, name, dict(params), list(nouns), frozenset(withheld)
         self.by_name: dict[str, Noun] = {}
         for noun in self.nouns:
             self.by_name.setdefault(noun.name, noun)

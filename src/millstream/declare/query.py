@@ -157,6 +157,10 @@ def tree(sql: str, file: str = "") -> exp.Expression:
     if len(found) != 1 or not isinstance(found[0], exp.Query):
         kinds = ", ".join(type(statement).__name__.upper() for statement in found) or "nothing"
         raise DefinitionError("a table is one SELECT", place=Place(file, 1) if file else None, found=kinds, mend="one SELECT; WITH for the steps", code="E132")
+    if isinstance(found[0], exp.Select) and not found[0].expressions:
+        raise DefinitionError(
+            "the SELECT selects nothing", place=Place(file, 1) if file else None, found=" ".join(sql.split())[:100], mend="name its columns", code="E132"
+        )
     return found[0]
 
 

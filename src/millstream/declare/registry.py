@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
 from millstream.declare.errors import ConfigError, EngineMissing
+from millstream.declare.words import nearest
 
 # Schemes of engines that come as an extra of the same name but are not always installed.
 _SCHEMELESS = {"files": "file", "sql": "duckdb", "log": "sqlite", "schemas": "sqlite", "online": "sqlite", "state": "sqlite", "tracking": "mlflow"}
@@ -24,6 +26,30 @@ def scheme(port: str, url: str) -> str:
     return url if port in ("sql", "sink", "orchestrator") else _SCHEMELESS[port]
 
 
+def unknown(port: str, url: str) -> str:
+    """What is wrong with a setting that names an engine by URL, without loading any; "" when an engine is known.
+
+    >>> unknown("log", "sqllite:x.db"), unknown("online", "sqlite:x.db")
+    ('no engine "sqllite" serves log; did you mean "sqlite"?', '')
+    >>> unknown("online", "redis")
+    '"redis" alone is the name of a file here; for the engine write redis://HOST:PORT'
+    """
+    known = {point.name for point in installed().select(group=f"millstream.{port}")}
+    name = scheme(port, url)
+    if name not in known:
+        return f'no engine "{name}" serves {port}; {nearest(name, known) or "known: " + (", ".join(sorted(known)) or "none")}'
+    bare = url.rpartition("/")[2]
+    if bare in known and scheme(port, bare) != bare:
+        return f'"{bare}" alone is the name of a file here; for the engine write {bare}://HOST:PORT'
+    return ""
+
+
+@cache
+def installed() -> Any:
+    """The entry points of all that is installed, looked up once a process: it takes tens of milliseconds in a large environment."""
+    return entry_points()
+
+
 def engine(port: str, url: str) -> Any:
     """The class that serves `port` for this URL; it is constructed as the port's docstring says.
 
@@ -32,7 +58,7 @@ def engine(port: str, url: str) -> Any:
         EngineMissing: It is known, but its driver is not installed.
     """
     name = scheme(port, url)
-    known = {point.name: point for point in entry_points(group=f"millstream.{port}")}
+    known = {point.name: point for point in installed().select(group=f"millstream.{port}")}
     if name not in known:
         shown = re.sub(r"//[^/]*@", "//...@", url)  # a password may stand there
         raise ConfigError(f'no engine "{name}" serves {port} ({shown}); known: {", ".join(sorted(known)) or "none"}')

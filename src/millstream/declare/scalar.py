@@ -18,6 +18,8 @@ from typing import Any
 from sqlglot import exp
 
 from millstream.declare.event import Kind
+from millstream.declare.expression import OUTSIDE
+from millstream.declare.words import nearest
 
 
 class Refused(ValueError):
@@ -75,10 +77,7 @@ class Compiler:
             return self._part(PART_NODES[name], node.this)
         method: Callable[[Any], Code] | None = getattr(self, f"_{name.lower()}", None)
         if method is None:
-            raise Refused(
-                f"{node.sql('duckdb')}  is no part of the expression language",
-                "use arithmetic, comparisons, and/or/not, case, coalesce, abs, power, round, least, greatest …",
-            )
+            raise Refused(f"{node.sql('duckdb')}  {OUTSIDE}", "use arithmetic, comparisons, and/or/not, case, coalesce, abs, power, round, least, greatest …")
         return method(node)
 
     # leaves
@@ -98,7 +97,8 @@ class Compiler:
     def _parameter(self, node: exp.Expression) -> Code:
         name = node.name or str(node.this)
         if name not in self.params:
-            raise Refused(f"no parameter ${name}", f"[params] of millstream.toml has {', '.join(self.params) or 'nothing'}")
+            mend = nearest(name, self.params) or f"[params] of millstream.toml has {', '.join(self.params) or 'nothing'}"
+            raise Refused(f"there is no parameter ${name}", mend, code="E135")
         return literal(self.params[name])
 
     _placeholder = _parameter

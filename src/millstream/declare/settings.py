@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from millstream.declare.errors import ConfigError
-from millstream.declare.expression import nearest
+from millstream.declare.secrets import hide, keep, keep_address, keep_password
+from millstream.declare.words import nearest, short
 
 DEFAULTS: dict[str, str | int] = {
     "log": "sqlite:.millstream/log.db",
@@ -61,8 +62,12 @@ MEANINGS: dict[str, str] = {
 """What each key is for, as the generated reference says it."""
 SECRETS = ("serve.token", "console.token", "alerts.webhook")
 """Keys whose value is never shown, and in files and flags is given by reference only: `env:NAME` or `file:PATH`."""
+PORTS = {
+    "log": "log", "registry": "schemas", "lake": "files", "catalog": "catalog", "compute": "sql", "query": "sql", "sink": "sink", "online": "online",
+    "orchestrator": "orchestrator", "tracking": "tracking", "state": "state",
+}  # fmt: skip
+"""Setting -> the port whose engine it names."""
 _PATHS = ("log", "registry", "lake", "online", "tracking", "state")
-_PASSWORD = re.compile(r"(?<=://)([^/@:]*):(?!env:|file:)[^/@]*@")
 _REFERRED = re.compile(r"(?<=://)([^/@:]*):((?:env|file):[^@]+)@")
 _CONF = re.compile(r"(?<=[?&]conf=)[^/~&][^&]*")
 """A folder of clients' configuration, as seen from the project."""
@@ -74,6 +79,7 @@ class Layer:
     """Values by key, and where each was written: "millstream.toml [serve]", "MILLSTREAM_LOG", "--set log".
 
     Attributes:
+        place: The same with the line, for errors; None where there is no line.
         literal_secrets: Whether a secret may stand here as it is (the environment).
     """
 
@@ -81,6 +87,11 @@ class Layer:
     values: Mapping[str, Any]
     origin: Callable[[str], str]
     literal_secrets: bool = False
+    place: Callable[[str], str] | None = None
+
+    def at(self, key: str) -> str:
+        """Where a key was written, as errors say it."""
+        return (self.place or self.origin)(key)
 
 
 @dataclass(frozen=True)
@@ -127,11 +138,12 @@ class Settings:
 
 def settle(
     root: Path, layers: Sequence[Layer], *, profile: str, profile_origin: str = "default", flags: Mapping[str, str] | None = None,
-    secret: Callable[[str], str | None],
+    secret: Callable[[str], str | None], engine: Callable[[str, str], str] = lambda port, url: "",
 ) -> Settings:  # fmt: skip
     """The settings that the layers say together; the last that names a key wins.
 
     Args:
+        engine: What is wrong with the URL of a port's engine, "" when nothing is.
         secret: What a reference (`env:NAME`, `file:PATH`) stands for, None when it is not there.
 
     Raises:
@@ -140,22 +152,28 @@ def settle(
     wrong = [_unknown(layer, key) for layer in layers for key in layer.values if key not in DEFAULTS]
     values: dict[str, Any] = dict(DEFAULTS)
     origins = dict.fromkeys(DEFAULTS, "default")
+    places = dict(origins)
     shown: dict[str, str] = {}
     for layer in layers:
         for key, value in layer.values.items():
             if key not in DEFAULTS:
                 continue
-            values[key], origins[key] = value, layer.origin(key)
+            values[key], origins[key], places[key] = value, layer.origin(key), layer.at(key)
             if key in SECRETS and value and not layer.literal_secrets and not _is_reference(key, value):
-                wrong.append(f"{layer.origin(key)}: {key} is a secret and stands here as it is; write env:NAME or file:PATH")
+                wrong.append(f"{layer.at(key)}: {key} is a secret and stands here as it is; write env:NAME or file:PATH")
     for key, value in values.items():
         shown[key] = _shown(key, value)
         try:
             values[key] = _settled(key, value, root, secret)
+            said = engine(PORTS[key], value) if key in PORTS and value else ""
+            if said:
+                raise ConfigError(f"{key} = {shown[key]}: {said}")
         except ConfigError as error:
-            wrong.append(f"{origins[key]}: {error}")
+            wrong.append(f"{places[key]}: {error}")
+    if not wrong and values["serve.port"] and (values["serve.host"], values["serve.port"]) == (values["console.host"], values["console.port"]):
+        wrong.append(f"{places['console.port']}: console.port is {values['serve.port']}, which is serve.port too; give one of them another")
     if wrong:
-        raise ConfigError("\n".join(wrong))
+        raise ConfigError("\n".join(f"{line}    E195" for line in wrong))
     fields = {key.replace(".", "_"): value for key, value in values.items() if key != "alerts.webhook"}
     for key in ("serve_token", "console_token"):
         fields[key] = fields[key] or None
@@ -176,7 +194,7 @@ def flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _unknown(layer: Layer, key: str) -> str:
-    return f'{layer.origin(key)}: there is no setting "{key}"; {nearest(key, DEFAULTS) or "there are " + ", ".join(DEFAULTS)}'
+    return f'{layer.at(key)}: there is no setting "{key}"; {nearest(key, DEFAULTS) or "there are " + ", ".join(DEFAULTS)}'
 
 
 def _is_reference(key: str, value: Any) -> bool:
@@ -186,16 +204,7 @@ def _is_reference(key: str, value: Any) -> bool:
 def _shown(key: str, value: Any) -> str:
     if key in SECRETS and value and not _is_reference(key, value):
         return "(hidden)"
-    return masked(str(value))
-
-
-def masked(url: str) -> str:
-    """The URL as it may be shown: a password stands there only as a reference.
-
-    >>> masked("kafka://alice:secret@broker:9093"), masked("kafka://alice:env:KAFKA_PASSWORD@broker:9093")
-    ('kafka://alice:(hidden)@broker:9093', 'kafka://alice:env:KAFKA_PASSWORD@broker:9093')
-    """
-    return _PASSWORD.sub(r"\1:(hidden)@", url)
+    return hide(str(value))
 
 
 def _settled(key: str, value: Any, root: Path, secret: Callable[[str], str | None]) -> str | int:
@@ -204,13 +213,18 @@ def _settled(key: str, value: Any, root: Path, secret: Callable[[str], str | Non
         if not found:
             raise ConfigError(f"{key} = {value}: nothing is there")
         value = found
+    if key in SECRETS and isinstance(value, str) and value:
+        (keep_address if "://" in value else keep)(value)
     if isinstance(DEFAULTS[key], int):
         if isinstance(value, bool) or not re.fullmatch(r"\d{1,5}", str(value)) or int(value) > 65535:
             raise ConfigError(f"{key} is a port, 0 to 65535; it is {value!r}")
         return int(value)
     if not isinstance(value, str):
-        raise ConfigError(f"{key} is a text; it is {type(value).__name__}")
+        raise ConfigError(f"{key} is a text; it is {short(value)}")
+    if not value.strip() and DEFAULTS[key]:
+        raise ConfigError(f"{key} is empty; leave it out for its default, {DEFAULTS[key]}")
     value = _CONF.sub(lambda part: str(root / part[0]), _with_password(key, value, secret))
+    keep_password(value)
     return _absolute(value, root) if key in _PATHS else value
 
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
+from millstream.declare.arguments import checked
 from millstream.declare.noun import Noun, Term
+from millstream.declare.rules import Glob, Name, Whole, Zone
 from millstream.declare.stream import Stream
+
+Format = Literal["csv", "jsonl", "parquet", "avro"]
+Compression = Literal["gzip", "zstd", "bz2"]
+Pattern = Annotated[str, Glob()]
+ZoneName = Annotated[str, Zone()]
+Size = Annotated[int, Whole(1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +36,8 @@ class FileReader(Reader):
     kind: ClassVar[str] = "files"
     positioned: ClassVar[bool] = True
     glob: str
-    format: Literal["csv", "jsonl", "parquet", "avro"] | None
-    compression: Literal["gzip", "zstd", "bz2"] | None
+    format: Format | None
+    compression: Compression | None
     watch: bool
     zone: str
     record_bytes: int = 10_000_000
@@ -46,10 +54,10 @@ class read:
     """The readers of a source."""
 
     @staticmethod
+    @checked
     def files(
-        glob: str, *, format: Literal["csv", "jsonl", "parquet", "avro"] | None = None,
-        compression: Literal["gzip", "zstd", "bz2"] | None = None, watch: bool = False, zone: str = "UTC",
-        record_bytes: int = 10_000_000,
+        glob: Pattern, *, format: Format | None = None, compression: Compression | None = None, watch: bool = False, zone: ZoneName = "UTC",
+        record_bytes: Size = 10_000_000,
     ) -> FileReader:  # fmt: skip
         """Files by a glob relative to the project, in name order.
 
@@ -64,6 +72,7 @@ class read:
         return FileReader(glob=glob, format=format, compression=compression, watch=watch, zone=zone, record_bytes=record_bytes)
 
     @staticmethod
+    @checked
     def http() -> HttpReader:
         """Events posted to the collector."""
         return HttpReader()
@@ -81,7 +90,8 @@ class Source(Noun):
         return ()
 
 
-def source(into: Stream[Any], reader: Reader, *, name: str | None = None) -> Source:
+@checked
+def source(into: Stream[Any], reader: Reader, *, name: Name | None = None) -> Source:
     """Declare what fills a stream; a stream may have several sources.
 
     Args:

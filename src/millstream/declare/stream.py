@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
-from millstream.declare.duration import Duration, micros
+from millstream.declare.arguments import checked
+from millstream.declare.duration import Duration, Span, micros
 from millstream.declare.event import Event, Schema
 from millstream.declare.noun import Noun, Term
+from millstream.declare.rules import Columns, Doc, Name, Whole
 
 if TYPE_CHECKING:
     from millstream.declare.source import Reader
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=Event)
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 Contract = Literal["none", "backward", "forward", "full", "backward_transitive", "forward_transitive", "full_transitive"]
+Partitions = Annotated[int, Whole(1, 10_000, code="E124")]
 AUTO = "auto"
 """`dedupe` when nothing is declared: see `stream`."""
 
@@ -49,14 +51,17 @@ class Stream(Noun, Generic[E]):
     def schema(self) -> Schema:
         return self.event.__schema__
 
+    @checked
     def fields(self, *names: str) -> Payload[E]:
         """These payload fields, as features of a training set whose spine is this stream."""
         return Payload(stream=self, names=names)
 
+    @checked
     def latest(self) -> Contents:
         """The last row of each key; a key whose last change is a delete is absent."""
         return Contents(stream=self, form="latest")
 
+    @checked
     def history(self) -> Contents:
         """Every version of each key, with `valid_from` (inclusive) and `valid_to` (exclusive, NULL while it holds)."""
         return Contents(stream=self, form="history")
@@ -78,14 +83,15 @@ class Contents(Term):
     form: Literal["latest", "history"]
 
 
+@checked
 def stream(
-    name: str, event: type[E], *, key: str | Sequence[str], dedupe: str | None = "auto", dedupe_within: Duration = "24h",
-    lateness: Duration = "0s", ahead: Duration = "1d", partitions: int = 4, retention: Duration | None = None, contract: Contract = "backward", doc: str = "",
+    name: Name, event: type[E], *, key: Columns, dedupe: str | None = "auto", dedupe_within: Duration = "24h",
+    lateness: Duration = "0s", ahead: Duration = "1d", partitions: Partitions = 4, retention: Span | None = None, contract: Contract = "backward", doc: Doc = "",
 ) -> Stream[E]:  # fmt: skip
     """Declare a topic of one typed event and the lake table of the same name.
 
     Args:
-        name: Lower case, unique in the project.
+        name: Lower case letters, digits and _, at most 100; unique in the project.
         event: The class of its events.
         key: The field or fields that decide the partition, and so the order.
         dedupe: What makes two records of one partition (records of one key are always in one) the same: a field, "event_id" (the envelope's id), or None to keep all. "auto" is None for a stream whose
@@ -95,7 +101,7 @@ def stream(
         lateness: How far the watermark stays behind the newest event time seen.
         ahead: How far the event time and the arrival time of a record may lie ahead of the clock. Each door checks it before the log: files turn
             such a record into a dead letter, HTTP refuses it.
-        partitions: Of the topic. More can be added to a drained stream; fewer is a new topic.
+        partitions: Of the topic. Order and duplicates hang on their number, so it stays: another number is a new stream.
         retention: How long the log keeps records; None keeps them until the disk's floor is near.
         contract: What a changed event class must stay compatible with.
     """

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import pyarrow as pa
 
+from millstream.declare.arguments import checked
 from millstream.declare.duration import Duration, micros
 from millstream.declare.known import Known
 from millstream.declare.noun import Noun
+from millstream.declare.rules import Columns, Doc, Name, Schedule
 from millstream.declare.stream import Contents, Stream
 
 if TYPE_CHECKING:
@@ -56,13 +58,14 @@ class Table(Noun):
 
 @overload
 def table(name: str, body: str | Contents | Scoring | None = None, *, time: str | None = None, key: str | Sequence[str] = (),
-          incremental: str | None = None, schedule: str | None = None, lag: Duration | None = None, doc: str = "") -> Table: ...  # fmt: skip
+          incremental: str | None = None, schedule: str | None = None, lag: Duration | None = None, doc: Doc = "") -> Table: ...  # fmt: skip
 @overload
 def table(name: Stream[Any] | Table, *, time: str | None = None, key: str | Sequence[str] = (), incremental: str | None = None,
           schedule: str | None = None, lag: Duration | None = None) -> Callable[[ArrowFunction], Table]: ...  # fmt: skip
+@checked
 def table(
-    name: str | Stream[Any] | Table, body: str | Contents | Scoring | None = None, *, time: str | None = None, key: str | Sequence[str] = (),
-    incremental: str | None = None, schedule: str | None = None, lag: Duration | None = None, doc: str = "",
+    name: Name | Stream[Any] | Table, body: str | Contents | Scoring | None = None, *, time: str | None = None, key: Columns = (),
+    incremental: str | None = None, schedule: Schedule | None = None, lag: Duration | None = None, doc: Doc = "",
 ) -> Table | Callable[[ArrowFunction], Table]:  # fmt: skip
     """Declare a table of the lake.
 
@@ -74,7 +77,8 @@ def table(
         body: SQL in DuckDB's dialect, `stream.latest()`, `stream.history()`, or `model["champion"].over(spine)`.
         time: The column of event time, needed by features and by intervals.
         key: The columns that identify a row.
-        incremental: "append" (row-wise over one stream's new rows) or "1d lookback 2d" (whole intervals of `time`).
+        incremental: "append" (row-wise over one stream's new rows) or "1d lookback 2d" (whole intervals of `time`). Intervals are for SQL alone; a function can append;
+            contents of a stream, and what a model scores, are made whole.
         schedule: A cron line or "@daily", for `up`.
         lag: When features may count a row: this long after its time, or after the end of the bucket that it sums up (an interval, an hour of
             `date_trunc('hour', ts)`). It must cover how late the inputs come and how long it takes until the next build has committed. By default the largest
@@ -84,6 +88,7 @@ def table(
     lag_us = None if lag is None else micros(lag)
     if isinstance(name, Noun):
 
+        @checked
         def declare(function: ArrowFunction) -> Table:
             return Table(name=function.__name__, function=function, reads=name, time=time, key=keys, incremental=incremental,
                          schedule=schedule, lag_us=lag_us, doc=function.__doc__ or "")  # fmt: skip

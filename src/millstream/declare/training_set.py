@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
-from typing import Any, ClassVar, Generic, TypeVar
+from datetime import date, datetime
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, overload
 
+from millstream.declare.arguments import checked
 from millstream.declare.duration import Duration, micros
 from millstream.declare.event import Event
 from millstream.declare.features import Feature, Features
 from millstream.declare.noun import Noun, Term
 from millstream.declare.outcome import Outcome
+from millstream.declare.rules import Doc, Moment, Name, moment
 from millstream.declare.stream import Payload, Stream
 from millstream.declare.table import Table
 
 E = TypeVar("E", bound=Event)
 E_co = TypeVar("E_co", bound=Event, covariant=True)
+
+
+Until = Annotated[str | date | datetime, Moment()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +32,7 @@ class Split(Term):
     test_us: int
 
 
+@checked
 def by_time(*, valid: Duration = "0s", test: Duration = "0s") -> Split:
     """Split by time, counted back from `until`; rows whose horizon crosses an edge are purged."""
     return Split(valid_us=micros(valid), test_us=micros(test))
@@ -50,10 +56,21 @@ class TrainingSet(Noun, Generic[E_co]):
         return (self.at, *dict.fromkeys(used), *dict.fromkeys(o.stream for o in self.labels.values()))
 
 
+@overload
 def training_set(
-    name: str, *, at: Stream[E] | Table, label: Outcome | Mapping[str, Outcome], features: Sequence[Features | Feature | Payload[Any]],
-    derive: Mapping[str, str] | None = None, where: str | None = None, until: str | date | datetime | None = None, split: Split | None = None, doc: str = "",
-) -> TrainingSet[E]:  # fmt: skip
+    name: Name, *, at: Stream[E], label: Outcome | Mapping[Name, Outcome], features: Sequence[Features | Feature | Payload[Any]],
+    derive: Mapping[Name, str] | None = None, where: str | None = None, until: Until | None = None, split: Split | None = None, doc: Doc = "",
+) -> TrainingSet[E]: ...  # fmt: skip
+@overload
+def training_set(
+    name: Name, *, at: Table, label: Outcome | Mapping[Name, Outcome], features: Sequence[Features | Feature | Payload[Any]],
+    derive: Mapping[Name, str] | None = None, where: str | None = None, until: Until | None = None, split: Split | None = None, doc: Doc = "",
+) -> TrainingSet[Any]: ...  # fmt: skip
+@checked
+def training_set(
+    name: Name, *, at: Stream[Any] | Table, label: Outcome | Mapping[Name, Outcome], features: Sequence[Features | Feature | Payload[Any]],
+    derive: Mapping[Name, str] | None = None, where: str | None = None, until: Until | None = None, split: Split | None = None, doc: Doc = "",
+) -> TrainingSet[Any]:  # fmt: skip
     """Declare a training set: one ripe row for each row of `at`.
 
     Args:
@@ -67,12 +84,13 @@ def training_set(
     """
     labels = {"label": label} if isinstance(label, Outcome) else dict(label)
     return TrainingSet(
-        name=name, at=at, labels=labels, inputs=tuple(features), derive=dict(derive or {}), where=where, until=_moment(until), split=split, doc=doc
+        name=name,
+        at=at,
+        labels=labels,
+        inputs=tuple(features),
+        derive=dict(derive or {}),
+        where=where,
+        until=None if until is None else moment(until),
+        split=split,
+        doc=doc,
     )
-
-
-def _moment(text: str | date | datetime | None) -> datetime | None:
-    if text is None:
-        return None
-    moment = datetime.fromisoformat(text if isinstance(text, str) else text.isoformat())
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

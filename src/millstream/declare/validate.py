@@ -15,20 +15,22 @@ from millstream.declare.endpoint import Endpoint
 from millstream.declare.errors import DefinitionError
 from millstream.declare.experiment import Experiment
 from millstream.declare.features import Features
-from millstream.declare.graph import build, made
+from millstream.declare.graph import READABLE, build, made
 from millstream.declare.model import Model
 from millstream.declare.monitor import Monitor
 from millstream.declare.noun import Noun
 from millstream.declare.project import Project
+from millstream.declare.source import Source
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
-from millstream.declare.validate_data import check_features, check_stream, check_table
+from millstream.declare.validate_data import check_class, check_features, check_source, check_stream, check_table
 from millstream.declare.validate_model import check_endpoint, check_experiment, check_model, check_monitor, check_training_set
-from millstream.declare.words import NAME
+from millstream.declare.words import dialect, short, unfit
 
 _CHECKS: tuple[tuple[type[Noun], Callable[[Any, Project, Cache], Iterator[DefinitionError]]], ...] = (
     (Stream, check_stream),
+    (Source, check_source),
     (Table, check_table),
     (Features, check_features),
     (TrainingSet, check_training_set),
@@ -47,13 +49,34 @@ def validate(project: Project, whole: bool = True, cache: Cache | None = None) -
         cache: Verdicts of earlier checks.
     """
     cache = cache or Cache(None)
-    errors = list(_names(project))
+    errors = [*_names(project), *_cycles(project, cache)]
+    of_classes, doubted = _classes(project)
+    errors += of_classes
     for noun in project.nouns:
+        if noun.name in doubted:
+            continue  # what is wrong with it may follow from the class
         for kind, check in _CHECKS:
             if isinstance(noun, kind):
                 errors += _safely(check, noun, project, cache)
-    errors += _cycles(project, cache)
     return [error for error in errors if whole or error.code != "E103"]
+
+
+def _classes(project: Project) -> tuple[list[DefinitionError], set[str]]:
+    """What is wrong with the classes of events, once a class, and the names of all that is made from streams of these."""
+    errors: list[DefinitionError] = []
+    judged: dict[type[Any], bool] = {}
+    doubted: list[str] = []
+    asked = [(endpoint.request, endpoint) for endpoint in project.endpoints.values() if endpoint.request]
+    for event, user in [*((stream.event, stream) for stream in project.streams.values()), *asked]:
+        if event not in judged:
+            found = list(check_class(event, user))
+            errors += found
+            judged[event] = bool(found)
+        if judged[event]:
+            doubted.append(user.name)
+    for name in doubted:  # grows while it is walked
+        doubted += [down for down in project.graph.downstream(name) if down not in doubted]
+    return errors, set(doubted)
 
 
 def _safely(check: Callable[[Any, Project, Cache], Iterator[DefinitionError]], noun: Noun, project: Project, cache: Cache) -> Iterator[DefinitionError]:
@@ -69,9 +92,7 @@ def _names(project: Project) -> Iterator[DefinitionError]:
     for name in made(project.nouns):
         first[name] = "made by an endpoint: its decisions or outcomes"
     for noun in project.nouns:
-        if not NAME.fullmatch(noun.name):
-            yield DefinitionError(f'"{noun.name}" is no name for a {noun.kind}', place=noun.place, found=noun.name,
-                                  mend="lower case letters, digits and _, beginning with a letter", code="E101")  # fmt: skip
+        yield from _name(noun)
         if noun.name in first:
             mend = "names are unique in a project, over all kinds"
             if noun.kind in ("source", "monitor"):
@@ -80,9 +101,21 @@ def _names(project: Project) -> Iterator[DefinitionError]:
         first.setdefault(noun.name, f"{noun.kind} at {noun.place}" if noun.place else noun.kind)
 
 
+def _name(noun: Noun) -> Iterator[DefinitionError]:
+    """The rule of all names, for those too that a file, a function or a default gave."""
+    said = unfit(noun.name)
+    if said:
+        mend = said[1] + (f';  say ms.{noun.kind}(..., name="...")' if noun.kind in ("source", "monitor") else "")
+        yield DefinitionError(f'{noun.kind} "{short(noun.name)[1:-1]}": its name {said[0]}', place=noun.place, found=noun.name, mend=mend, code="E101")
+    spoken = dialect(noun.name) if noun.kind in READABLE else None
+    if spoken:
+        yield DefinitionError(f"{noun}: its name is a word of SQL", place=noun.place, found=f"select ... from {noun.name}  does not parse in {spoken}",
+                              mend=f"rename it, e.g. {noun.name}s", code="E112")  # fmt: skip
+
+
 def _cycles(project: Project, cache: Cache) -> Iterator[DefinitionError]:
     project.graph = build(project.nouns, cache)
     for walk in project.graph.cycles():
         noun = project.by_name.get(walk[0])
         yield DefinitionError(f'"{walk[0]}" is made from itself', place=noun.place if noun else None, found=" -> ".join(walk),
-                              mend='break the circle; what comes back through the log is no circle: ms.decisions("...")', code="E104")  # fmt: skip
+                              mend='break the circle; what comes back through the log is no circle: read <endpoint>_decisions in SQL', code="E104")  # fmt: skip

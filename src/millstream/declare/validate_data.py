@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from millstream.declare.arguments import mistake
 from millstream.declare.cache import Cache
 from millstream.declare.duration import spell
-from millstream.declare.endpoint import Decisions
 from millstream.declare.errors import DefinitionError
-from millstream.declare.event import REQUIRED, Kind
-from millstream.declare.expression import nearest
+from millstream.declare.event import REQUIRED, Event, Kind
+from millstream.declare.expression import OUTSIDE, nearest
 from millstream.declare.facts import Anything, kind_of, query
 from millstream.declare.features import Features
 from millstream.declare.graph import READABLE, made
 from millstream.declare.query import increment
+from millstream.declare.rules import Cron
+from millstream.declare.source import FileReader, Source
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
-from millstream.declare.words import NAME, dialect
+from millstream.declare.words import dialect
 
 if TYPE_CHECKING:
     from millstream.declare.noun import Noun
@@ -47,30 +49,36 @@ def columns_of(source: Noun, cache: Cache) -> Mapping[str, Kind]:
     return Anything()
 
 
-def check_stream(stream: Stream[Any], project: Project, cache: Cache) -> Errors:
-    """Its event class, and the fields that key and dedupe name."""
-    schema, fields = stream.schema, fields_of(stream)
-    for name in fields:
+def check_class(event: type[Event], user: Noun) -> Errors:
+    """A class of events, as `user` needs it: fields that SQL takes, and the one time."""
+    schema, place = event.__schema__, event.__place__ or user.place
+    names = schema.names()
+    for name in names:
         spoken = dialect(name)
         if spoken:
             mend = "rename it, e.g. ts" if schema[name].role == "event_time" else f"rename it, e.g. {name}_value"
-            yield DefinitionError(f'{stream}: the field "{name}" of {schema.name} is a word of SQL', place=stream.place,
-                                  found=f"select {name} from {stream.name}  does not parse in {spoken}", mend=mend, code="E112")  # fmt: skip
+            yield DefinitionError(f'{user}: the field "{name}" of {schema.name} is a word of SQL', place=place,
+                                  found=f"select {name} from {user.name}  does not parse in {spoken}", mend=mend, code="E112")  # fmt: skip
         elif name.startswith("_"):
-            yield DefinitionError(f'{stream}: the field "{name}" of {schema.name} begins with _', place=stream.place, found=name,
+            yield DefinitionError(f'{user}: the field "{name}" of {schema.name} begins with _', place=place, found=name,
                                   mend=f"rename it, e.g. {name.strip('_') or 'value'}: such names are the envelope's", code="E112")  # fmt: skip
     first: dict[str, str] = {}
-    for name in fields:
+    for name in names:
         if first.setdefault(name.lower(), name) != name:
-            yield DefinitionError(f'{stream}: the fields "{first[name.lower()]}" and "{name}" of {schema.name} differ by letter case only', place=stream.place,
+            yield DefinitionError(f'{user}: the fields "{first[name.lower()]}" and "{name}" of {schema.name} differ by letter case only', place=place,
                                   found=f"{first[name.lower()]}, {name}", mend="rename one of them: SQL and the lake's tables ignore letter case", code="E112")  # fmt: skip
     times = [f.name for f in schema.fields if f.role == "event_time"]
     if len(times) != 1:
-        yield DefinitionError(f"{stream}: {schema.name} needs exactly one field of type ms.EventTime", place=stream.place, found=", ".join(times) or "none",
+        yield DefinitionError(f"{user}: {schema.name} needs exactly one field of type ms.EventTime", place=place, found=", ".join(times) or "none",
                               mend="mark the field at which the fact became known:  ts: ms.EventTime", code="E120")  # fmt: skip
     if len([f for f in schema.fields if f.role == "arrival_time"]) > 1:
-        yield DefinitionError(f"{stream}: {schema.name} has several fields of type ms.ArrivalTime", place=stream.place, found="two arrivals of one event",
+        yield DefinitionError(f"{user}: {schema.name} has several fields of type ms.ArrivalTime", place=place, found="two arrivals of one event",
                               mend="keep one", code="E120")  # fmt: skip
+
+
+def check_stream(stream: Stream[Any], project: Project, cache: Cache) -> Errors:
+    """The fields that key and dedupe name."""
+    schema, fields = stream.schema, fields_of(stream)
     for name in stream.key:
         if name not in fields:
             yield _missing(f'{stream}: its key "{name}" is no field of {schema.name}', stream, name, fields)
@@ -82,16 +90,6 @@ def check_stream(stream: Stream[Any], project: Project, cache: Cache) -> Errors:
     if same is not None:
         yield DefinitionError(f'{stream}: the field "{stream.dedupe}", which dedupe names, has a default', place=stream.place, found=repr(same),
                               mend=f"{stream.dedupe}: ... | None = None; records that lack it would all be one record", code="E125")  # fmt: skip
-    if not 1 <= stream.partitions <= 10_000:
-        yield DefinitionError(f"{stream} needs a number of partitions", place=stream.place, found=str(stream.partitions), mend="1 to 10000", code="E124")
-    for word, length in (
-        ("lateness", stream.lateness_us),
-        ("ahead", stream.ahead_us),
-        ("dedupe_within", stream.dedupe_within_us),
-        ("retention", stream.retention_us),
-    ):
-        if length is not None and (length < 0 or (word == "retention" and length == 0)):
-            yield DefinitionError(f"{stream}: {word} is no length", place=stream.place, found=spell(length), mend='write "10m", "7d"', code="E110")
 
 
 def _missing(message: str, noun: Noun, name: str, fields: Mapping[str, Kind]) -> DefinitionError:
@@ -103,12 +101,28 @@ def _inexact(noun: Noun, name: str, kind: Kind) -> DefinitionError:
                            mend="use a string, an integer, a boolean, a date or a time", code="E145")  # fmt: skip
 
 
+def check_source(source: Source, project: Project, cache: Cache) -> Errors:
+    """What its reader says fits together."""
+    reader = source.reader
+    if isinstance(reader, FileReader) and reader.compression and (reader.format == "parquet" or reader.glob.lower().endswith((".parquet", ".pq"))):
+        yield DefinitionError(f"{source}: a Parquet file is compressed inside", place=reader.place or source.place, found=f'compression = "{reader.compression}"',
+                              mend="leave compression= out", code="E190")  # fmt: skip
+
+
 def check_table(table: Table, project: Project, cache: Cache) -> Errors:
     """Its SQL parses and reads what is there; its header makes sense."""
+    untimely = Cron().wrong(table.schedule) if table.schedule and table.file else None  # Python's own argument has been checked
+    if untimely is not None:
+        yield mistake(str(table), "schedule", untimely, table.place)
+    yield from _contents(table, cache)
     if table.lag_us is not None and table.lag_us < 0:
         yield DefinitionError(f"{table}: lag is no length", place=table.place, found=spell(table.lag_us), mend='write "10m", "2h"', code="E110")
     step = increment(table.incremental) if table.incremental else None
-    if step and step.length_us and table.time is None:
+    whole = "the contents of a stream" if table.contents else "what a model scores" if table.scoring else ""
+    if step and (whole or (step.length_us and table.function)):
+        yield DefinitionError(f"{table}: {whole or 'what a function makes'} cannot be made so", place=table.place, found=f"incremental {table.incremental}",
+                              mend="leave incremental= out" + ("" if whole else ', or say "append"'), code="E131")  # fmt: skip
+    elif step and step.length_us and table.time is None:
         yield DefinitionError(f"{table} is rebuilt by intervals of nothing", place=table.place, found=f"incremental {table.incremental}",
                               mend="name its column of time:  -- @time ts", code="E131")  # fmt: skip
     if table.scoring is not None and table.scoring.ref.model.on.at is not table.scoring.spine and not _same_event(table):
@@ -136,6 +150,17 @@ def check_table(table: Table, project: Project, cache: Cache) -> Errors:
                                       mend=nearest(name, facts.columns) or "select it", code="E136")  # fmt: skip
 
 
+def _contents(table: Table, cache: Cache) -> Errors:
+    """The time and the key of a table that holds a stream's contents; these are made whole, not by intervals."""
+    if table.contents is None:
+        return
+    columns = columns_of(table, cache)
+    for word, name in [*(("key", name) for name in table.key), *([("time", table.time)] if table.time else [])]:
+        if name not in columns:
+            yield DefinitionError(f'{table}: its {word} "{name}" is no column of it', place=table.place, found=", ".join(columns),
+                                  mend=nearest(name, columns) or "name one of them", code="E136")  # fmt: skip
+
+
 def _same_event(table: Table) -> bool:
     assert table.scoring is not None
     trained = table.scoring.ref.model.on.at
@@ -146,7 +171,7 @@ def _read(table: Table, reads: tuple[str, ...], project: Project) -> Errors:
     lake = {name for name, noun in project.by_name.items() if noun.kind in READABLE} | set(made(project.nouns))
     lake |= {f"{name}__dead" for name in project.streams}
     for name in reads:
-        if name in lake:
+        if name in lake or any(name == other or name.startswith(f"{other}_") for other in project.withheld):
             continue
         place, found = _line(table, name), name
         other = project.by_name.get(name)
@@ -166,17 +191,8 @@ def _line(table: Table, name: str) -> Any:
     return Place(table.file, line_of(table.sql or "", name)) if table.file else table.place
 
 
-def through_a_table(noun: Noun, decisions: Decisions) -> DefinitionError:
-    """Decisions get their columns from the endpoint when it serves, so what needs types at declaration reads them through a table."""
-    return DefinitionError(f'{noun} reads the decisions of "{decisions.endpoint}" themselves', place=noun.place, found=f'ms.decisions("{decisions.endpoint}")',
-                           mend=f"make a table of them:  -- @time ts  /  select ... from {decisions.name}", code="E137")  # fmt: skip
-
-
 def check_features(features: Features, project: Project, cache: Cache) -> Errors:
     """Key, windows and aggregates over the source."""
-    if isinstance(features.source, Decisions):
-        yield through_a_table(features, features.source)
-        return
     source, fields = features.source, columns_of(features.source, cache)
     if isinstance(source, Table) and source.time is None and not features.timeless:
         yield DefinitionError(f'{features}: the table "{source.name}" has no time, so today\'s values would leak into the past', place=features.place,
@@ -197,17 +213,10 @@ def check_features(features: Features, project: Project, cache: Cache) -> Errors
     if not features.aggregates:
         yield DefinitionError(f"{features} has no aggregate", place=features.place, found="aggregates={}", mend='e.g. {"n": agg.count()}', code="E114")
     for name, aggregate in features.aggregates.items():
-        if not NAME.fullmatch(name):
-            yield DefinitionError(f'{features}: "{name}" is no name for an aggregate', place=aggregate.place or features.place, found=name,
-                                  mend="lower case letters, digits and _, beginning with a letter", code="E101")  # fmt: skip
         if aggregate.expression is not None:
             yield from _aggregate(features, name, fields, project, cache)
-        elif aggregate.operation != "count":
-            yield DefinitionError(
-                f"{features}, {name}: {aggregate.operation} of nothing", place=aggregate.place, found="no expression", mend='agg.mean("delay")', code="E114"
-            )
-    if features.where is not None and not isinstance(fields, Anything) and isinstance(source, Stream):
-        yield from condition(features.where, fields, project, cache, features, f"{features}, where")
+    if features.where is not None:
+        yield from condition(features.where, fields, project, cache, features, f"{features}, where", loose=isinstance(source, Table))
 
 
 def _known(features: Features, table: Table) -> Errors:
@@ -233,26 +242,33 @@ def _aggregate(features: Features, name: str, fields: Mapping[str, Kind], projec
     try:
         kind = kind_of(text, fields, project.params, cache, place=place, what=f"{features}, {name}")
     except DefinitionError as error:
-        if isinstance(features.source, Stream) or error.code not in ("E117",):  # a table's columns have no known type yet
+        if isinstance(features.source, Stream) or not of_types(error):
             yield error
         return
     if kind not in ("float64", "int64", "bool") and aggregate.operation != "count":
         yield DefinitionError(f"{features}, {name}: {aggregate.operation} needs a number", place=place, found=f"{text} is {kind}",
                               mend="count it, or compare it: a boolean is 0 or 1", code="E114")  # fmt: skip
-    if aggregate.scale is not None and not 0 <= aggregate.scale <= 11:
-        yield DefinitionError(f"{features}, {name}: scale is the number of decimal places that sums keep", place=place, found=f"scale={aggregate.scale}",
-                              mend="0 to 11", code="E115")  # fmt: skip
 
 
-def condition(text: str, fields: Mapping[str, Kind], project: Project, cache: Cache, noun: Any, what: str) -> Errors:
-    """That a text is a condition over the fields."""
+def condition(text: str, fields: Mapping[str, Kind], project: Project, cache: Cache, noun: Any, what: str, *, loose: bool = False) -> Errors:
+    """That a text is a condition over the fields.
+
+    Args:
+        loose: The fields are a table's, whose types are not known before it is made: what goes by types is left to the engine.
+    """
     try:
         kind = kind_of(text, fields, project.params, cache, place=noun.place, what=what)
     except DefinitionError as error:
-        yield error
+        if not (loose and of_types(error)):
+            yield error
         return
-    if kind != "bool":
+    if kind != "bool" and not loose:
         yield DefinitionError(f"{what} is no condition", place=noun.place, found=f"{text} is {kind}", mend="write a comparison", code="E113")
+
+
+def of_types(error: DefinitionError) -> bool:
+    """Whether a mistake in an expression is about types alone. A table's columns have none before it is made."""
+    return error.code == "E117" and OUTSIDE not in error.message
 
 
 def hop_us(window_us: int) -> int:

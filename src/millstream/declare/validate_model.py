@@ -9,27 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.declare.cache import Cache
 from millstream.declare.duration import spell
-from millstream.declare.endpoint import Decisions, Endpoint
+from millstream.declare.endpoint import Endpoint
 from millstream.declare.errors import DefinitionError
 from millstream.declare.event import Kind
-from millstream.declare.experiment import AB, EpsilonGreedy, Experiment, Thompson
+from millstream.declare.experiment import AB, Experiment, Thompson
 from millstream.declare.expression import nearest
 from millstream.declare.facts import Anything, kind_of, query
 from millstream.declare.features import Aggregate, Feature, Features
-from millstream.declare.model import Model
-from millstream.declare.monitor import Monitor, NotNull, Performance, Rows
+from millstream.declare.model import METRICS, Model, ModelRef
+from millstream.declare.monitor import Monitor, NotNull, Performance, Rows, Volume
 from millstream.declare.outcome import Outcome, Reward
 from millstream.declare.query import increment
 from millstream.declare.stream import Payload, Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
-from millstream.declare.validate_data import Errors, columns_of, condition, fields_of, through_a_table
-from millstream.declare.words import NAME
+from millstream.declare.validate_data import Errors, columns_of, condition, fields_of, of_types
+from millstream.declare.words import dialect
 
 if TYPE_CHECKING:
     from millstream.declare.project import Project
 
-METRICS = ("auc", "brier", "log_loss", "accuracy", "rmse", "mae", "r2")
 _WORD = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _WORDS_OF_SQL = (
     "and",
@@ -55,9 +54,6 @@ _WORDS_OF_SQL = (
 
 def check_training_set(of: TrainingSet[Any], project: Project, cache: Cache) -> Errors:
     """Its spine has a moment, its features find their keys there, its labels come after it."""
-    if isinstance(of.at, Decisions):
-        yield through_a_table(of, of.at)
-        return
     fields = columns_of(of.at, cache)
     if isinstance(of.at, Table) and of.at.time is None:
         yield DefinitionError(f'{of}: the table "{of.at.name}" has no time, so its rows have no moment', place=of.place, found="no @time header and no time=",
@@ -77,20 +73,20 @@ def check_training_set(of: TrainingSet[Any], project: Project, cache: Cache) -> 
                 mend="name it otherwise: label={...}",
                 code="E149",
             )
+    for name in [*(of.labels if [*of.labels] != ["label"] else ()), *of.derive]:
+        spoken = dialect(name)
+        if spoken:
+            yield DefinitionError(f'{of}: the column "{name}" is a word of SQL', place=of.place, found=f"select {name} from {of.name}  does not parse in {spoken}",
+                                  mend=f"name it otherwise, e.g. {name}_value", code="E112")  # fmt: skip
     for name, text in of.derive.items():
-        if name in made or (name in fields and not isinstance(fields, Anything)) or not NAME.fullmatch(name):
-            yield DefinitionError(
-                f'{of}: derive "{name}" is {"taken" if NAME.fullmatch(name) else "no name"}', place=of.place, found=name, mend="name it otherwise", code="E149"
-            )
+        if name in made or (name in fields and not isinstance(fields, Anything)):
+            yield DefinitionError(f'{of}: derive "{name}" is taken', place=of.place, found=name, mend="name it otherwise", code="E149")
         yield from _expression(text, _also(fields, made), project, cache, of, f"{of}, {name}", loose=isinstance(of.at, Table))
-    if of.where is not None and isinstance(of.at, Stream):
-        yield from condition(of.where, fields, project, cache, of, f"{of}, where")
+    if of.where is not None:
+        yield from condition(of.where, fields, project, cache, of, f"{of}, where", loose=isinstance(of.at, Table))
     if of.split is not None and of.until is None:
         yield DefinitionError(f"{of}: the split counts back from a moment that is not said", place=of.place, found="until=None",
                               mend='say until="2013-11-01"', code="E149")  # fmt: skip
-    elif of.split is not None and min(of.split.valid_us, of.split.test_us) < 0:
-        yield DefinitionError(f"{of}: a part of the split is negative", place=of.place, found=f"valid={spell(of.split.valid_us)}, test={spell(of.split.test_us)}",
-                              mend='ms.by_time(valid="30d", test="31d")', code="E149")  # fmt: skip
 
 
 def _also(fields: Mapping[str, Kind], more: Mapping[str, Kind]) -> Mapping[str, Kind]:
@@ -130,7 +126,10 @@ def _key(of: TrainingSet[Any], features: Features, fields: Mapping[str, Kind]) -
         yield DefinitionError(f'{of}: features "{features.name}" have {len(features.key)} key columns, and .on(...) names {len(on)}', place=of.place,
                               found=f"key {', '.join(features.key)}; on {', '.join(on)}", mend="name one column of the request for each, in the key's order", code="E141")  # fmt: skip
         return
+    theirs_all = fields_of(features.source) if isinstance(features.source, Stream) else None
     for key, column in zip(features.key, on, strict=True):
+        if features.on_columns is None and theirs_all is not None and key not in theirs_all:
+            continue  # the features' own mistake, told there
         if column not in fields:
             said = (
                 f'features "{features.name}" are keyed by "{key}"' if features.on_columns is None else f'features "{features.name}" are looked up by "{column}"'
@@ -159,6 +158,7 @@ def _outcome(of: TrainingSet[Any], outcome: Outcome, fields: Mapping[str, Kind],
             if name not in there:
                 yield DefinitionError(f'{of}: the label joins on "{name}", and "{where.name}" has no "{name}"', place=place, found=", ".join(sorted(there)),
                                       mend=nearest(name, there) or "join on fields that both have", code="E141")  # fmt: skip
+                break
         if isinstance(of.at, Stream) and name in theirs and name in fields and _plain(theirs[name]) != _plain(fields[name]):
             yield DefinitionError(f'{of}: "{name}" is {fields[name]} in "{of.at.name}" and {theirs[name]} in "{outcome.stream.name}"', place=place,
                                   found=f"outcome(..., on={name})", mend="give both fields one type", code="E146")  # fmt: skip
@@ -173,8 +173,6 @@ def _outcome(of: TrainingSet[Any], outcome: Outcome, fields: Mapping[str, Kind],
 def check_outcome(outcome: Outcome, project: Project, cache: Cache) -> Errors:
     """Its value and its condition over the stream; a mistake is the outcome's own, however many use it."""
     fields, what = fields_of(outcome.stream), f'the outcome of "{outcome.stream.name}"'
-    if outcome.within_us <= 0:
-        yield DefinitionError(f"{what} has no horizon", place=outcome.place, found=f"within={spell(outcome.within_us)}", mend='say within="36h"', code="E110")
     if outcome.where is not None:
         yield from condition(outcome.where, fields, project, cache, outcome, f"{what}, where")
     text = outcome.value.expression if isinstance(outcome.value, Aggregate) else outcome.value
@@ -199,15 +197,12 @@ def _expression(text: str, fields: Mapping[str, Kind], project: Project, cache: 
     try:
         kind_of(text, fields, project.params, cache, place=noun.place, what=what)
     except DefinitionError as error:
-        if not (loose and error.code == "E117"):  # a table's columns have no known type yet
+        if not (loose and of_types(error)):
             yield error
 
 
 def check_model(model: Model[Any], project: Project, cache: Cache) -> Errors:
     """Its metrics, its rule, its parameters."""
-    for name in model.metrics:
-        if name not in METRICS:
-            yield _metric(f'{model}: there is no metric "{name}"', model, name, "E150")
     parameters = list(inspect.signature(model.function).parameters.values())
     if not parameters:
         yield DefinitionError(
@@ -234,6 +229,8 @@ def _rule(model: Model[Any], project: Project, cache: Cache) -> Errors:
         last, before = parts[-1], [p for p in parts[:-1] if p != "champion"]
         if len(parts) == 1 and word.lower() in _WORDS_OF_SQL:
             continue
+        if wrong:
+            break
         if last not in METRICS or any(label not in labels for label in before):
             wrong = True
             yield _metric(f'{model}: promote_if names "{word}", which is no metric', model, last if last not in METRICS else before[0], "E150")
@@ -247,26 +244,21 @@ def check_experiment(experiment: Experiment[Any], project: Project, cache: Cache
     how, arms = experiment.assign, len(experiment.arms)
     if arms < 2:
         yield DefinitionError(f"{experiment} compares nothing", place=experiment.place, found=f"{arms} arm", mend="name two arms or more", code="E160")
-    for name in experiment.arms:
-        if not NAME.fullmatch(name):
-            yield DefinitionError(f'{experiment}: "{name}" is no name for an arm', place=experiment.place, found=name,
-                                  mend="lower case letters, digits and _, beginning with a letter", code="E101")  # fmt: skip
+    if len({isinstance(arm, ModelRef) for arm in experiment.arms.values()}) > 1:
+        yield DefinitionError(f"{experiment}: some of its arms are models and some are values", place=experiment.place, found=", ".join(experiment.arms),
+                              mend="all arms answer in one way: versions of models, or values", code="E160")  # fmt: skip
     if isinstance(how, AB) and how.weights:
         if len(how.weights) != arms:
             yield DefinitionError(f"{experiment} has {arms} arms and {len(how.weights)} weights", place=how.place or experiment.place, found=str(how.weights),
                                   mend="one weight an arm, in their order", code="E160")  # fmt: skip
-        if abs(sum(how.weights) - 1) > 1e-9 or min(how.weights) < 0:
+        if abs(sum(how.weights) - 1) > 1e-9:
             yield DefinitionError(f"{experiment}: the weights do not sum to 1", place=how.place or experiment.place, found=f"{how.weights} sum to {sum(how.weights):g}",
                                   mend="e.g. assign.ab(0.5, 0.5)", code="E160")  # fmt: skip
-    if isinstance(how, EpsilonGreedy) and not 0 < how.epsilon <= 1:
-        yield DefinitionError(
-            f"{experiment}: epsilon is a share", place=how.place or experiment.place, found=f"{how.epsilon:g}", mend="above 0, at most 1", code="E160"
-        )
-    if isinstance(how, Thompson) and not 0 <= how.floor * arms <= 1:
+    if isinstance(how, Thompson) and how.floor * arms > 1:
         yield DefinitionError(f"{experiment}: the floors leave nothing to learn with", place=how.place or experiment.place,
                               found=f"{arms} arms with at least {how.floor:g} each", mend=f"at most {1 / max(arms, 1):.2g} each", code="E160")  # fmt: skip
     low, high = experiment.traffic
-    if not 0 <= low < high <= 1:
+    if low >= high:
         yield DefinitionError(
             f"{experiment}: traffic is a part of [0, 1)", place=experiment.place, found=str(experiment.traffic), mend="e.g. (0.0, 0.5)", code="E162"
         )
@@ -286,6 +278,11 @@ def check_endpoint(endpoint: Endpoint[Any, Any], project: Project, cache: Cache)
     if endpoint.event is None:
         yield DefinitionError(f"{endpoint} has no class of a request", place=endpoint.place, found="models over a table, or values without request=",
                               mend="say request=YourEvent", code="E173")  # fmt: skip
+        return
+    if endpoint.request and isinstance(endpoint.spine, Stream) and endpoint.request is not endpoint.spine.event:
+        yield DefinitionError(f"{endpoint}: its request is another class than that of its models", place=endpoint.place,
+                              found=f"request={endpoint.request.__name__}, and the models' spine {endpoint.spine.name} has {endpoint.spine.event.__name__}",
+                              mend="leave request= out; it is for models over a table, and for values", code="E175")  # fmt: skip
         return
     layers: dict[str, list[Experiment[Any]]] = {}
     for experiment in endpoint.experiments:
@@ -349,18 +346,21 @@ def check_monitor(monitor: Monitor, project: Project, cache: Cache) -> Errors:
             yield DefinitionError(f"monitor on {target}: {check.check} cannot watch {an} {target.kind.replace('_', ' ')}", place=check.place or monitor.place,
                                   found=target.kind, mend=f"{check.check} watches {_or(check.watches)}", code="E180")  # fmt: skip
             continue
-        tolerance = getattr(check, "tolerance", 0.0)
-        if not 0 <= tolerance <= 1:
-            yield DefinitionError(f"monitor on {target}: tolerance is a share", place=check.place, found=f"{tolerance:g}", mend="0 to 1", code="E182")
         fields = columns_of(target, cache) if isinstance(target, Stream | Table) else {}
         if isinstance(check, Rows):
-            found = list(condition(check.expression, fields, project, cache, check, f"expect.rows of {target}"))
-            yield from (e for e in found if isinstance(target, Stream) or e.code == "E111")
+            yield from condition(check.expression, fields, project, cache, check, f"expect.rows of {target}", loose=isinstance(target, Table))
         elif isinstance(check, NotNull):
+            if not check.columns:
+                yield DefinitionError(
+                    f"expect.not_null: it names no column of {target}", place=check.place, found="no column", mend="name one or more", code="E193"
+                )
             for name in check.columns:
                 if name not in fields:
                     yield DefinitionError(f'expect.not_null: {target} has no field "{name}"', place=check.place, found=", ".join(sorted(fields)),
                                           mend=nearest(name, fields) or "name one of them", code="E111")  # fmt: skip
+        elif isinstance(check, Volume) and check.at_most is not None and check.at_most < check.at_least:
+            yield DefinitionError(f"expect.volume of {target}: no number is at least {check.at_least} and at most {check.at_most}", place=check.place,
+                                  found=f"{check.at_least}, {check.at_most}", mend="give the smaller one first", code="E192")  # fmt: skip
         elif isinstance(check, Performance):
             yield from _performance(check, target, project, cache)
 

@@ -1,10 +1,19 @@
-"""Names that a field cannot have: words of SQL in either dialect, and names that Millstream needs for itself."""
+"""Names: what one is made of, how long it may be, which words it cannot be; and the nearest word to one that is not there."""
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+LONGEST = 100
+"""Letters of a name: Hive's tables take 128, and `_decisions__dead` and suffixes of versions come behind it."""
+LETTERS = "lower case letters, digits and _, beginning with a letter"
+BECOMES = "names become folders, topics, tables and URLs"
+SCHEDULES = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *"}
+"""Cron lines that have a name."""
 
 # Measured with DuckDB 2.0: `create table t("w" int)`, then `select w, max(w) from t where w > 1 group by w order by w` does not parse.
 DUCKDB = frozenset(["all", "analyse", "analyze", "and", "anti", "any", "array", "as", "asc", "asof", "asymmetric", "at", "authorization", "binary", "both", "by", "case", "cast", "check", "collate", "collation", "column", "concurrently", "constraint", "create", "cross", "default", "deferrable", "desc", "describe", "distinct", "do", "else", "end", "except", "false", "fetch", "for", "foreign", "freeze", "from", "full", "glob", "group", "having", "ilike", "in", "initially", "inner", "intersect", "into", "is", "isnull", "join", "lambda", "lateral", "leading", "left", "like", "limit", "natural", "not", "notnull", "null", "offset", "on", "only", "or", "order", "outer", "overlaps", "pivot", "pivot_longer", "pivot_wider", "placing", "positional", "primary", "qualify", "references", "returning", "right", "select", "semi", "show", "similar", "some", "summarize", "symmetric", "table", "tablesample", "then", "to", "trailing", "true", "union", "unique", "unpack", "unpivot", "using", "variadic", "verbose", "when", "where", "window", "with"])  # fmt: skip
@@ -16,3 +25,29 @@ def dialect(word: str) -> str | None:
     """The dialect in which a column of this name does not parse, or None."""
     word = word.lower()
     return "DuckDB" if word in DUCKDB else "Spark" if word in SPARK else None
+
+
+def unfit(name: str, *, letters: re.Pattern[str] = NAME) -> tuple[str, str] | None:
+    """What is wrong with a name, and what to write; None when nothing is.
+
+    >>> unfit("late"), unfit("Late")
+    (None, ('is no name', 'lower case letters, digits and _, beginning with a letter: names become folders, topics, tables and URLs'))
+    """
+    if not letters.fullmatch(name):
+        allowed = LETTERS if letters is NAME else "letters of a to z, digits and _, beginning with a letter"
+        return "is no name", f"{allowed}: {BECOMES if letters is NAME else 'fields become columns of tables, of Avro records and of Hive'}"
+    if len(name) > LONGEST:
+        return f"has {len(name)} letters", f"at most {LONGEST}: {BECOMES}, and some of these take no more with what is added to them"
+    return None
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """`did you mean "delay"?`, or nothing when no name is near."""
+    near = difflib.get_close_matches(word, list(names), 1)
+    return f'did you mean "{near[0]}"?' if near else ""
+
+
+def short(value: object, most: int = 80) -> str:
+    """A value as a person would recognise it, cut where it is long."""
+    text = f"the class {value.__name__}" if isinstance(value, type) else repr(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"

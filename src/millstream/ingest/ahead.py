@@ -41,7 +41,7 @@ def without_ahead(batch: Batch, stream: Stream[Any], now_us: int, origin: Callab
     kept = np.setdiff1d(np.arange(batch.rows.num_rows), late)
     # `after` counts bad records up to a row. A row that becomes bad itself stands behind those that come with it.
     before = np.array([batch.after(int(at) + 1)[0] for at in late], np.int64) if batch.bad.num_rows else np.zeros(len(late), np.int64)
-    return Batch(batch.rows.take(pa.array(kept)), _merged(batch.bad, dead, before), batch.position, _after(batch, kept, late))
+    return Batch(batch.rows.take(pa.array(kept)), _merged(batch.bad, dead, before), _after(batch, kept, late), batch.fault)
 
 
 def _after(batch: Batch, kept: Ints, late: Ints) -> Callable[[int], tuple[int, str]]:

@@ -151,7 +151,9 @@ class Collector:
             raise Refused(404, "no_stream", f'no stream "{name}" takes events over HTTP', f"those that do: {known}; another needs  ms.source({name}, ms.read.http())")  # fmt: skip
         if scope["method"] != "POST":
             raise Refused(405, "method", f"{scope['method']} {scope['path']} means nothing", "POST events as a JSON array, or one a line")
-        body = await read_body(receive, headers, self.limits.body_bytes)
+        body = (await read_body(receive, headers, self.limits.body_bytes)).removeprefix(
+            b"\xef\xbb\xbf"
+        )  # a byte order mark: some programs put one before UTF-8
         if intake.door.due:
             await asyncio.to_thread(quietly, intake.door)
         taken = self._judge(intake, body)

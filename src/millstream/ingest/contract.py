@@ -100,6 +100,16 @@ class SourceContract:
         _, _, position = read_all(engine, split)
         assert list(engine.read(split, position)) == []
 
+    def test_a_look_says_how_a_split_stands(self, engine: SourceEngine) -> None:
+        """What is idle gives nothing; what moved would be kept first, and nothing has moved here."""
+        split = engine.splits()[0]
+        (new,) = [standing for standing in engine.look({}) if standing.split == split]
+        assert (new.position, new.moved_from, new.error, new.idle) == (None, None, None, False)
+        _, _, position = read_all(engine, split)
+        assert position is not None
+        (read,) = [standing for standing in self.again(engine).look({split: position}) if standing.split == split]
+        assert (read.position, read.moved_from, read.error) == (position, None, None) and read.done == (read.size or 0)
+
     def test_rows_are_of_the_event(self, engine: SourceEngine) -> None:
         batches: list[Batch] = list(engine.read(engine.splits()[0], None, 5))
         first = batches[0].rows.schema

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import pyarrow as pa
+
+from millstream.declare.errors import MillstreamError
 
 
 @dataclass(frozen=True)
@@ -16,15 +18,46 @@ class Batch:
     Attributes:
         rows: Columns of the event's schema plus `_event_id`; cast and checked. History carries `_arrived_at`.
         bad: `millstream.log.port.RAW` columns: what could not be read as the event, kept as found.
-        position: Opaque, versioned text: reading again from it yields exactly what follows.
         after: Where the split stands when only the first n of `rows` are taken: how many of `bad` come with them, and the
             position. So a merge by event time may stop inside a batch. `after(rows.num_rows)` is all of it.
+        fault: What a person must hear of beside the bad records, "" for nothing.
     """
 
     rows: pa.RecordBatch
     bad: pa.RecordBatch
-    position: str
     after: Callable[[int], tuple[int, str]]
+    fault: str = ""
+
+    @property
+    def position(self) -> str:
+        """Opaque, versioned text: reading again from it yields exactly what follows. Made when it is asked for."""
+        return self.after(self.rows.num_rows)[1]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a split stands before it is read.
+
+    Attributes:
+        position: From where it is read.
+        moved_from: The split under whose name it was known, where that is another: the position has to be kept under this name before anything is
+            read. The split itself, when another file has its name and is read from its beginning. None: nothing moved.
+        done, size: Bytes; of `size` nothing is known where it is None.
+        idle: There is nothing to read.
+        empty: It was looked at, and no record is in it: a file without a byte, a header alone.
+        error: Why it stands still. It alone does: its neighbours are read.
+        waits_s: Its end may still be being written; in so many seconds that will be clear.
+    """
+
+    split: str
+    position: str | None
+    moved_from: str | None = None
+    done: int = 0
+    size: int | None = None
+    idle: bool = False
+    empty: bool = False
+    error: MillstreamError | None = None
+    waits_s: float = 0.0
 
 
 class SourceEngine(Protocol):
@@ -33,6 +66,15 @@ class SourceEngine(Protocol):
     def splits(self) -> Sequence[str]:
         """Names of the units that own a position (a file, a slot, a shard), in the order they should be read.
         Stable: a split keeps its name for ever. Cheap; called again to find new ones."""
+        ...
+
+    def look(self, positions: Mapping[str, str]) -> Sequence[Standing]:
+        """How the splits stand, and what has become of those that are gone, in the order in which they should be looked at: what moved is to be kept
+        in this order. Cheap where nothing has changed.
+
+        Args:
+            positions: Split -> its position, of all that have one.
+        """
         ...
 
     def read(self, split: str, position: str | None, max_rows: int = 50_000) -> Iterator[Batch]:

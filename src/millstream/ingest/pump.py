@@ -9,47 +9,59 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from millstream.declare.errors import Corrupt, MillstreamError, NotFound, Recreated
+from millstream.declare.errors import Fenced, MillstreamError, WorkFailed
+from millstream.declare.secrets import hide
 from millstream.declare.source import Source
+from millstream.declare.waits import Waits
 from millstream.ingest.ahead import without_ahead
 from millstream.ingest.doors import DoorClock, Doors
-from millstream.ingest.port import Batch, SourceEngine
+from millstream.ingest.port import Batch, SourceEngine, Standing
 from millstream.log.envelope import Binding, raw_appends, split_appends, topic_of
 from millstream.log.port import Log, Schemas, Writer
 
 BATCH_ROWS = 50_000
 IN_HAND_ROWS = 1_000_000
 POLL_S = 1.0
+MOVES = 3
+"""How often files may be renamed while it is kept where they are."""
 Told = Callable[..., None]
 log = logging.getLogger("millstream.ingest")
-_ABOUT_ONE_SPLIT = (Corrupt, Recreated, NotFound)
+PATIENCE_S = 30.0
+"""How long the end of a file that is being written is waited for."""
 
 
 @dataclass
 class Counts:
-    """What a pump did.
+    """What a pump did. What fails costs its own split or source only; every other was read.
 
     Attributes:
         rows, bad: Records committed: events, and what could not be read as one.
         by_stream: Rows by stream.
         commits: Transactions.
-        failed: Split -> why the rest of it could not be read.
+        failed: Split -> why the rest of it could not be read; or a source's name -> why none of its splits could be looked at.
+        faults: Split -> what a person must hear of what was read: a file of which no record is good, a line that was taken too early.
         held: Splits that stopped at `until_us`.
+        unended: Splits whose last record may still be being written; it was left.
+        empty: Splits that were read for the first time, and in which no record is.
     """
 
     rows: int = 0
     bad: int = 0
     commits: int = 0
     by_stream: dict[str, int] = field(default_factory=dict)
-    failed: dict[str, MillstreamError] = field(default_factory=dict)
+    failed: dict[str, Exception] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
     held: int = 0
+    unended: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
 
 
 def split_name(source: Source, split: str) -> str:
@@ -67,39 +79,112 @@ def pump(log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngin
         stop: Ends it after the step under way.
         doors: The clocks that times are held against; this machine's by default.
 
-    Raises:
-        ClockWrong: This machine's clock cannot be trusted; nothing more was committed.
-        Corrupt, Recreated, NotFound: Splits whose rest cannot be read; all others were pumped first. Raised after the last step.
+    Raises after the last step, when all that can be read was pumped:
+        ClockWrong: The clock cannot be trusted, for the streams that are named; none of their records was committed.
+        Corrupt, Recreated, NotFound, UsageError: Splits whose rest cannot be read.
         Fenced: Another process pumps the same split now.
         Full, Busy: The log takes nothing at the moment; calling again goes on where it stopped.
+        WorkFailed: What nobody foresaw.
     """
-    counts = _Pump(log, schemas, sources, until_us, report, stop, doors).run()
-    if counts.failed:
-        errors = list(counts.failed.values())
-        if len(errors) == 1:
-            raise errors[0]
-        raise type(errors[0])(f"{len(errors)} files could not be read to their end, all others were; " + "; ".join(map(str, errors)))
+    counts = pump_all(log, schemas, sources, until_us=until_us, report=report, stop=stop, doors=doors)
+    if not counts.failed:
+        return counts
+    first, *more = counts.failed.values()
+    if not more:
+        raise first
+    kind = type(first) if isinstance(first, MillstreamError) else WorkFailed
+    raise kind(f"{1 + len(more)} files could not be read to their end, all others were; " + "; ".join(reasons(counts))) from first
+
+
+def reasons(counts: Counts) -> list[str]:
+    """Why what failed did, each reason once: a folder that nobody may read is one, however many files it has."""
+    return list(dict.fromkeys(_named(name, error) for name, error in counts.failed.items()))
+
+
+def _named(name: str, error: Exception) -> str:
+    """With its class where it is a library's, and with the whole path of its file: two folders may have one of the same name."""
+    text = str(error) if isinstance(error, MillstreamError) else hide(f"{type(error).__name__}: {error}")
+    source, slash, split = name.partition("/")
+    where = split if slash else f'source "{source}"'
+    return text if where in text else f"{where}: {text}"
+
+
+def pump_all(log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], *, until_us: int | None = None, report: Told | None = None,
+             stop: threading.Event | None = None, doors: Doors | None = None) -> Counts:  # fmt: skip
+    """As `pump`, but splits that cannot be read are in the counts, and nothing is raised for them."""
+    stop, doors, counts, patience = stop or threading.Event(), doors or Doors(log), Counts(), PATIENCE_S
+    while not stop.is_set():
+        made = _Pump(log, schemas, sources, until_us, report, stop, doors)
+        if made.waits_s and patience > 0:  # first, so that last lines keep their place among their neighbours'
+            stop.wait(min(made.waits_s, patience))
+            patience -= made.waits_s
+            continue
+        _add(counts, made.run())
+        counts.unended = made.unended() if until_us is None and not stop.is_set() else []
+        if not counts.unended or patience <= 0:
+            break
     return counts
 
 
+def _add(counts: Counts, more: Counts) -> None:
+    counts.rows, counts.bad, counts.commits, counts.held = counts.rows + more.rows, counts.bad + more.bad, counts.commits + more.commits, more.held
+    for name, rows in more.by_stream.items():
+        counts.by_stream[name] = counts.by_stream.get(name, 0) + rows
+    counts.failed, counts.faults = more.failed, counts.faults | more.faults
+    counts.empty = [*counts.empty, *more.empty]
+
+
 def follow(logs: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], stop: threading.Event, *, poll_s: float = POLL_S,
-           doors: Doors | None = None) -> None:  # fmt: skip
+           doors: Doors | None = None, watch: Watches | None = None) -> None:  # fmt: skip
     """Pump until told to stop, looking for new splits and more of old ones every `poll_s` seconds.
 
-    A split that cannot be read is said once in the log, and tried again at each look: the others go on.
+    What cannot be read is said once, and tried again after a pause that doubles: each split and each source by itself, the others go on.
 
-    Raises:
-        Fenced, Full, Busy, ClockWrong: As `pump`.
+    Args:
+        watch: Keeps what waits; without one it is in the log only.
     """
-    said: dict[str, str] = {}
-    doors = doors or Doors(logs)
+    doors, watch = doors or Doors(logs), watch or InTheLog()
     while not stop.is_set():
-        counts = _Pump(logs, schemas, sources, None, None, stop, doors).run()
+        made = _Pump(logs, schemas, sources, None, None, stop, doors, watch.due)
+        counts = made.run()
         for name, error in counts.failed.items():
-            if said.get(name) != str(error):
-                log.error("%s", error)
-        said = {name: str(error) for name, error in counts.failed.items()}
+            watch.failed(name, error)
+        watch.only({*counts.failed, *made.left})
+        for fault in counts.faults.values():
+            log.error("%s", fault)
         stop.wait(poll_s)
+
+
+class Watches(Protocol):
+    """Who is told what fails, and says when it is tried again. Names are those of splits and sources, as in `Counts.failed`."""
+
+    def due(self, name: str) -> bool:
+        """Whether it may be tried now."""
+        ...
+
+    def failed(self, name: str, error: BaseException) -> None: ...
+
+    def only(self, names: Collection[str]) -> None:
+        """All others are well, or gone."""
+        ...
+
+
+class InTheLog:
+    """Says it in the log, once."""
+
+    def __init__(self) -> None:
+        self.waits = Waits()
+
+    def due(self, name: str) -> bool:
+        return self.waits.due(name)
+
+    def failed(self, name: str, error: BaseException) -> None:
+        if self.waits.failed(name, str(error)).news:
+            log.error("%s: %s", name, error, exc_info=None if isinstance(error, MillstreamError) else error)
+
+    def only(self, names: Collection[str]) -> None:
+        for name in set(self.waits.names()) - set(names):
+            self.waits.well(name)
 
 
 class _Split:
@@ -115,21 +200,22 @@ class _Split:
         self.taken = self.bad_taken = 0
         self.first_us = 0
         self.done_bytes = 0
+        self.good = self.dead = 0
+        self.new = self.read = False
+        self.why = ""
 
     def peek(self, position: str | None) -> bool:
         """Whether there is anything to read, and the time of the first event."""
         for batch in map(self._judged, self.engine.read(self.split, position, 1)):
-            if batch.rows.num_rows:
-                self.first_us = int(self._times(batch)[0])
-                return True
-            if batch.bad.num_rows:
-                self.first_us = -(2**62)  # no time: at once
-                return True
+            self.first_us = int(self._times(batch)[0]) if batch.rows.num_rows else -(2**62)  # no time: at once
+            return True
         return False
 
     def open(self, log: Log, max_rows: int) -> None:
         """Take the split over: fences an earlier writer, then reads its position, then the data."""
         self.writer = log.writer(self.name)
+        done, size = self.engine.size(self.split, self.writer.position) or (1, 1)
+        self.new = self.writer.position is None or (done == 0 and size > 0)
         self.batches = map(self._judged, self.engine.read(self.split, self.writer.position, max_rows))
 
     def fill(self) -> bool:
@@ -138,7 +224,7 @@ class _Split:
             batch = next(self.batches, None)
             if batch is None:
                 return False
-            self.batch, self.times, self.taken, self.bad_taken = batch, self._times(batch), 0, 0
+            self.batch, self.times, self.taken, self.bad_taken, self.read = batch, self._times(batch), 0, 0, True
         return True
 
     @property
@@ -178,34 +264,98 @@ class _Split:
 
 class _Pump:
     def __init__(self, log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], until_us: int | None, report: Told | None,
-                 stop: threading.Event | None, doors: Doors | None) -> None:  # fmt: skip
-        doors = doors or Doors(log)
-        self.log, self.until_us, self.report, self.stop = log, until_us, report, stop
+                 stop: threading.Event | None, doors: Doors, due: Callable[[str], bool] = lambda name: True) -> None:  # fmt: skip
+        self.log, self.until_us, self.report, self.stop, self._due = log, until_us, report, stop, due
         self.counts = Counts()
         self.bytes_done = self.bytes_all = 0
         self.waiting: list[_Split] = []
-        bindings = {source.into.name: topic_of(log, schemas, source.into) for source, _ in sources}
-        positions = log.positions()
+        self._kept: dict[str, str] = {}
+        self.open: list[_Split] = []
+        self.left = set[str]()
+        """What failed before, and is not to be tried yet."""
+        self._doors = doors
+        self._bindings: dict[str, Binding] = {}
+        self._looked: list[tuple[Source, SourceEngine, Sequence[Standing]]] = []
         for source, engine in sources:
-            for split in engine.splits():
-                self._look(_Split(split_name(source, split), split, source, engine, bindings[source.into.name], doors.of(source.into)), positions)
+            if due(source.name):
+                with self._alone(source.name):
+                    self._bindings[source.into.name] = topic_of(log, schemas, source.into)
+                    self._looked.append((source, engine, standings(log, source, engine)))
+            else:
+                self.left.add(source.name)
+        self.waits_s = max((s.waits_s for _, _, found in self._looked for s in found if s.error is None), default=0.0)
+
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        """What is raised is noted as the failure of this split or source, and the others go on."""
+        try:
+            yield
+        except Exception as error:
+            self.counts.failed[name] = error
+
+    def _begin(self) -> None:
+        """Keep what moved under its new name, and see which splits have something to read, and from when."""
+        for source, engine, found in self._looked:
+            with self._alone(source.name):
+                found = self._moved(source, engine, found)
+                for s in found:
+                    if s.moved_from is None:  # else it moves on while it is looked at: next time
+                        self._look(source, engine, s)
         # Splits are opened when the merge comes to their first event, so a folder of a thousand days is read a few files at a time.
         self.waiting.sort(key=lambda s: s.first_us)
-        self.open: list[_Split] = []
 
-    def _look(self, split: _Split, positions: Any) -> None:
-        position = positions.get(split.name)
-        size = split.engine.size(split.split, position)
+    def _moved(self, source: Source, engine: SourceEngine, found: Sequence[Standing]) -> Sequence[Standing]:
+        """How the splits stand once what moved is kept under its new name."""
+        for _ in range(MOVES):
+            if not any(s.moved_from for s in found):
+                break
+            before = self.log.positions(split_name(source, ""))
+            for s in engine.look(by_split(source, before)):
+                if s.moved_from:
+                    self._keep(source, s, before)
+            found = standings(self.log, source, engine)
+        return found
+
+    def _keep(self, source: Source, moved: Standing, before: Mapping[str, str]) -> None:
+        """The position under its new name. Whoever reads the file under its old one is fenced first, and must not have gone on since."""
+        assert moved.position is not None and moved.moved_from is not None
+        names = dict.fromkeys(split_name(source, split) for split in (moved.moved_from, moved.split))
+        writers = {name: self.log.writer(name) for name in names}
         try:
-            if split.peek(position):
+            for name, writer in writers.items():
+                if writer.position != self._kept.get(name, before.get(name)):
+                    raise Fenced(f'split "{name}" is being read by another process; this one must stop')
+            name = split_name(source, moved.split)
+            writers[name].commit([], moved.position)
+            self._kept[name] = moved.position
+        finally:
+            for writer in writers.values():
+                writer.close()
+
+    def _look(self, source: Source, engine: SourceEngine, standing: Standing) -> None:
+        name = split_name(source, standing.split)
+        if standing.size is not None:
+            self.bytes_done, self.bytes_all = self.bytes_done + standing.done, self.bytes_all + standing.size
+        if standing.error is not None:
+            self.counts.failed[name] = standing.error
+        if standing.error is not None or standing.idle:
+            return
+        if not self._due(name):
+            self.left.add(name)
+            return
+        split = _Split(name, standing.split, source, engine, self._bindings[source.into.name], self._doors.of(source.into))
+        split.done_bytes = standing.done
+        with self._alone(name):
+            if split.peek(standing.position):
                 self.waiting.append(split)
-        except _ABOUT_ONE_SPLIT as error:
-            self.counts.failed[split.name] = error
-        if size:
-            split.done_bytes = size[0]
-            self.bytes_done, self.bytes_all = self.bytes_done + size[0], self.bytes_all + size[1]
+
+    def unended(self) -> list[str]:
+        """Splits whose rest was left because it may still be being written."""
+        left = [(source, s) for source, engine, _ in self._looked if source.name not in self.counts.failed for s in standings(self.log, source, engine)]
+        return [s.split for source, s in left if s.waits_s and split_name(source, s.split) not in self.counts.failed]
 
     def run(self) -> Counts:
+        self._begin()
         try:
             while (self.open or self.waiting) and not (self.stop and self.stop.is_set()):
                 self._step()
@@ -233,21 +383,30 @@ class _Pump:
 
     def _open_next(self) -> None:
         split = self.waiting.pop(0)
-        split.open(self.log, max(1_000, min(BATCH_ROWS, IN_HAND_ROWS // (len(self.open) + 1))))
-        self.open.append(split)
+        with self._alone(split.name):
+            split.open(self.log, max(1_000, min(BATCH_ROWS, IN_HAND_ROWS // (len(self.open) + 1))))
+            self.open.append(split)
 
     def _fill(self) -> None:
         for split in list(self.open):
-            try:
+            with self._alone(split.name):
                 if split.fill():
                     continue
-            except _ABOUT_ONE_SPLIT as error:
-                self.counts.failed[split.name] = error
+                self._ended(split)
             self._leave(split)
 
+    def _ended(self, split: _Split) -> None:
+        if not split.new or split.good:
+            return
+        if split.dead:
+            self.counts.faults[split.name] = f"no record of {split.split} is good: all {split.dead:,} are dead letters; the first: {split.why}"
+        elif split.read:
+            self.counts.empty.append(split.split)
+
     def _leave(self, split: _Split) -> None:
-        split.close()
         self.open.remove(split)
+        with self._alone(split.name):
+            split.close()
 
     def _commit(self, split: _Split, horizon_us: int) -> None:
         rows = split.upto(horizon_us)
@@ -255,19 +414,45 @@ class _Pump:
         if self.until_us is not None:
             rows = min(rows, split.upto(self.until_us - 1))
         if rows > split.taken or (not held and rows == len(split.times)):
-            taken, bad, position = split.take(rows)
-            assert split.writer is not None
-            split.writer.commit([*split_appends(split.binding, taken), *raw_appends(split.binding, bad)], position)
-            self._counted(split, taken.num_rows, bad.num_rows, position)
+            with self._alone(split.name):
+                self._write(split, rows)
+            if split.name in self.counts.failed:  # what was taken may not be in the log: it is read again from there
+                self._leave(split)
+                return
         if held:
             self.counts.held += 1
             self._leave(split)
 
-    def _counted(self, split: _Split, rows: int, bad: int, position: str) -> None:
+    def _write(self, split: _Split, rows: int) -> None:
+        fault = split.batch.fault if split.batch is not None and rows == len(split.times) else ""
+        taken, bad, position = split.take(rows)
+        assert split.writer is not None
+        split.writer.commit([*split_appends(split.binding, taken), *raw_appends(split.binding, bad)], position)
+        if fault:
+            self.counts.faults[split.name] = fault
+        self._counted(split, taken.num_rows, bad, position)
+
+    def _counted(self, split: _Split, rows: int, bad: pa.RecordBatch, position: str) -> None:
         counts, stream = self.counts, split.source.into.name
-        counts.rows, counts.bad, counts.commits = counts.rows + rows, counts.bad + bad, counts.commits + 1
-        counts.by_stream[stream] = counts.by_stream.get(stream, 0) + rows
+        counts.rows, counts.bad = counts.rows + rows, counts.bad + bad.num_rows
+        if rows or bad.num_rows:
+            counts.commits += 1
+            counts.by_stream[stream] = counts.by_stream.get(stream, 0) + rows
+        split.good, split.dead = split.good + rows, split.dead + bad.num_rows
+        if bad.num_rows and not split.why:
+            split.why = str(bad.column("error")[0])
         size = split.engine.size(split.split, position)
         if size:
             self.bytes_done += size[0] - split.done_bytes
             split.done_bytes = size[0]
+
+
+def standings(log: Log, source: Source, engine: SourceEngine) -> Sequence[Standing]:
+    """How the splits of a source stand now."""
+    return engine.look(by_split(source, log.positions(split_name(source, ""))))
+
+
+def by_split(source: Source, positions: Mapping[str, str]) -> dict[str, str]:
+    """The source's positions, as the log keeps them, by split."""
+    prefix = split_name(source, "")
+    return {name.removeprefix(prefix): position for name, position in positions.items()}

@@ -19,6 +19,7 @@ from millstream.lake.culprit import named
 from millstream.lake.dead import DEAD, Quarantine
 from millstream.lake.earlier import earlier
 from millstream.lake.judge import Judged, add_extra, extra_fields, judge, table_schema
+from millstream.lake.late import late
 from millstream.lake.parquet import Written
 from millstream.lake.port import Table
 from millstream.lake.positions import NEVER, app_id, letters_id, time_id
@@ -258,17 +259,13 @@ class Batcher:
     def _finish(self, batch: Batch, rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
         """Mark what is late, against the partition's watermark in the order of the log, and put columns in the table's order."""
         times = _micros(rows.column(self.stream.schema.event_time))
-        # No time is later than its arrival here: one sender's clock that runs ahead would make all others late and ripen every label.
-        seen = np.minimum(times, _micros(rows.column(ARRIVED_AT)))
-        before = np.maximum.accumulate(np.concatenate(([NEVER if batch.newest_us is None else batch.newest_us], seen)))
-        late = times < before[:-1] - self.stream.lateness_us
-        batch.late += int(late.sum())
-        batch.newest_us = int(before[-1])
+        marked, batch.newest_us = late(times, _micros(rows.column(ARRIVED_AT)), NEVER if batch.newest_us is None else batch.newest_us, self.stream.lateness_us)
+        batch.late += int(marked.sum())
         low, high = int(times.min()), int(times.max())
         batch.least_us = low if batch.least_us is None else min(low, batch.least_us)
         batch.most_us = high if batch.most_us is None else max(high, batch.most_us)
         batch.checksum = zlib.crc32(rows.column(OFFSET).to_numpy().astype("<i8").tobytes(), batch.checksum)
-        made = {**dict(zip(rows.schema.names, rows.columns, strict=True)), LATE: pa.array(late),
+        made = {**dict(zip(rows.schema.names, rows.columns, strict=True)), LATE: pa.array(marked),
                 PARTITION: pa.repeat(pa.scalar(batch.partition, ENVELOPE[PARTITION]), rows.num_rows)}  # fmt: skip
         return pa.RecordBatch.from_arrays([_as(made[field.name], field.type) for field in schema], schema=schema)
 

@@ -16,6 +16,7 @@ from millstream.declare.errors import Corrupt
 from millstream.declare.event import ARRIVED_AT, ENVELOPE, LATE, OFFSET, PARTITION
 from millstream.declare.stream import Stream
 from millstream.lake.far import Ints, micros, there
+from millstream.lake.late import late
 from millstream.lake.lineage import Range
 from millstream.lake.port import Table
 from millstream.lake.positions import NEVER
@@ -57,15 +58,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Rows:
-    """Rows from the first range on that changes, ascending by offset. `seen`: the event time, or the arrival where that is earlier."""
+    """Rows from the first range on that changes, ascending by offset."""
 
     offsets: Ints
     times: Ints
-    seen: Ints
+    arrived: Ints
     late: Bools
 
     def only(self, mask: Bools) -> _Rows:
-        return _Rows(self.offsets[mask], self.times[mask], self.seen[mask], self.late[mask])
+        return _Rows(self.offsets[mask], self.times[mask], self.arrived[mask], self.late[mask])
 
 
 def plan(table: Table, stream: Stream[Any], part: Part, again: Again, buried: Ints) -> Plan:
@@ -84,18 +85,17 @@ def plan(table: Table, stream: Stream[Any], part: Part, again: Again, buried: In
     found = _together(again.found)
     kept = rows.only(~np.isin(rows.offsets, away))
     after = _merged(kept, _columns(stream, found)) if found is not None else kept
-    before = np.maximum.accumulate(np.concatenate(([newest], after.seen)))
-    late = after.times < before[:-1] - stream.lateness_us
+    marked, last = late(after.times, after.arrived, newest, stream.lateness_us)
     old = np.isin(after.offsets, kept.offsets)
-    flip = after.offsets[old & (late != after.late) & (after.times > NEVER)]
-    after = replace(after, late=late)
+    flip = after.offsets[old & (marked != after.late) & (after.times > NEVER)]
+    after = replace(after, late=marked)
     fresh: Ints = np.empty(0, np.int64) if found is None else found.column(OFFSET).to_numpy()
     touched, dead = np.unique(np.concatenate([away, buried[buried > away[0]], fresh])), np.unique(np.concatenate([part.letters, part.moved, buried]))
     restated = tuple(_counted(r, rows, after, dead) for r in part.said if _many(r, touched))
     fitted = None if found is None else _fitted(found, table.schema, part.partition, after.late[~old])
     place = np.searchsorted(rows.offsets, fresh)
     ahead = np.append(rows.offsets, -1)[place]
-    return Plan(part.partition, away, flip, fitted, ahead, int(before[-1]), restated)
+    return Plan(part.partition, away, flip, fitted, ahead, last, restated)
 
 
 def _read(table: Table, stream: Stream[Any], partition: int, begin: int) -> tuple[_Rows, int]:
@@ -107,17 +107,17 @@ def _read(table: Table, stream: Stream[Any], partition: int, begin: int) -> tupl
         rows = _columns(stream, batch)
         early = rows.offsets < begin
         if early.any():
-            newest = max(newest, int(rows.seen[early].max()))
+            newest = max(newest, int(np.minimum(rows.times, rows.arrived)[early].max()))
         held.append(rows.only(~early))
-    whole = _Rows(*(np.concatenate([getattr(rows, name) for rows in held]) for name in ("offsets", "times", "seen", "late")))
+    whole = _Rows(*(np.concatenate([getattr(rows, name) for rows in held]) for name in ("offsets", "times", "arrived", "late")))
     order = np.argsort(whole.offsets, kind="stable")
-    return _Rows(whole.offsets[order], whole.times[order], whole.seen[order], whole.late[order]), newest
+    return _Rows(whole.offsets[order], whole.times[order], whole.arrived[order], whole.late[order]), newest
 
 
 def _columns(stream: Stream[Any], batch: pa.RecordBatch) -> _Rows:
     times, arrived = micros(batch, stream.schema.event_time), micros(batch, ARRIVED_AT)
-    late = batch.column(LATE).fill_null(False).to_numpy(zero_copy_only=False) if LATE in batch.schema.names else np.zeros(batch.num_rows, bool)
-    return _Rows(batch.column(OFFSET).to_numpy(), times, np.minimum(times, arrived), np.asarray(late, bool))
+    flags = batch.column(LATE).fill_null(False).to_numpy(zero_copy_only=False) if LATE in batch.schema.names else np.zeros(batch.num_rows, bool)
+    return _Rows(batch.column(OFFSET).to_numpy(), times, arrived, np.asarray(flags, bool))
 
 
 def _together(found: Sequence[pa.RecordBatch]) -> pa.RecordBatch | None:
@@ -126,7 +126,7 @@ def _together(found: Sequence[pa.RecordBatch]) -> pa.RecordBatch | None:
 
 def _merged(rows: _Rows, more: _Rows) -> _Rows:
     at = np.searchsorted(rows.offsets, more.offsets)
-    return _Rows(*(np.insert(getattr(rows, name), at, getattr(more, name)) for name in ("offsets", "times", "seen", "late")))
+    return _Rows(*(np.insert(getattr(rows, name), at, getattr(more, name)) for name in ("offsets", "times", "arrived", "late")))
 
 
 def _counted(r: Range, rows: _Rows, after: _Rows, dead: Ints) -> Range:

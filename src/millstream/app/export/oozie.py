@@ -13,7 +13,7 @@ from pathlib import Path
 
 from millstream.app.export.manifest import Group, Manifest, Timetable, put, write
 from millstream.app.export.modules import Deployment
-from millstream.declare.cron import NAMED
+from millstream.declare.words import SCHEDULES
 
 WORKFLOW, SHELL, COORDINATOR = "uri:oozie:workflow:1.0", "uri:oozie:shell-action:1.0", "uri:oozie:coordinator:0.5"
 _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
@@ -108,7 +108,7 @@ def frequency(line: str) -> str:
     >>> frequency("@weekly"), frequency("*/5 4 * * 1-5"), frequency("0 0 1 * 0,7")
     ('0 0 * * SUN', '*/5 4 * * MON-FRI', '0 0 1 * SUN,SUN')
     """
-    *others, days = NAMED.get(line, line).split()
+    *others, days = SCHEDULES.get(line, line).split()
     return " ".join([*others, re.sub(r"(?<![/#\d])[0-7](?!\d)", lambda day: _DAYS[int(day[0])], days)])
 
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from millstream.app import trouble
 from millstream.app.run.plan import reasons
 from millstream.app.run.steps import Made, Report, Step
 from millstream.declare.errors import Busy, ClockWrong, MillstreamError, Transient, WorkFailed
@@ -27,7 +28,7 @@ RETRIES = 3
 
 @dataclass(frozen=True)
 class Done:
-    """What became of one asset in a run. `status`: "made", "skipped", "failed", "blocked" (something before it failed)."""
+    """What became of one asset in a run. `status`: "made", "skipped", "failed", "blocked" (something before it failed). What failed in part has `made` too."""
 
     name: str
     kind: str
@@ -90,6 +91,7 @@ def run(steps: Sequence[Step], state: State, *, force: bool = False, workers: in
     def ended(one: Done) -> None:
         with suppress(Transient):  # for those who look on; the end is told again
             state.put("run", run_id, history | {"results": [row(d) for d in results.values()]})
+        _note(state, one)
         told(one)
 
     try:
@@ -100,6 +102,15 @@ def run(steps: Sequence[Step], state: State, *, force: bool = False, workers: in
         state.put("run", run_id, history | {"status": "failed" if failed else "finished", "ended_at": datetime.now(UTC).isoformat(),
                                             "results": [row(d) for d in done]})  # fmt: skip
     return done
+
+
+def _note(state: State, one: Done) -> None:
+    """What failed waits for the next run, as those who look on can see."""
+    part = {"source": trouble.SOURCE, "stream": trouble.SINK}.get(one.kind, trouble.ASSET)
+    if one.status == "failed":
+        trouble.keep(state, part, one.name, one.error, None)
+    elif one.status in ("made", "skipped"):
+        trouble.clear(state, part, one.name)
 
 
 def new_id() -> str:
@@ -116,7 +127,7 @@ def carry_out(steps: Sequence[Step], state: State, run_id: str, results: dict[st
         while waiting or running:
             for step in [s for s in waiting if all(u in results for u in s.upstream if u in names)]:
                 waiting.remove(step)
-                bad = [u for u in step.upstream if u in results and results[u].status in ("failed", "blocked")]
+                bad = [u for u in step.upstream if u in results and results[u].status in ("failed", "blocked") and results[u].made is None]
                 if bad:
                     results[step.name] = Done(step.name, step.kind, "blocked", 0.0, error=f"{bad[0]} failed")
                     told(results[step.name])
@@ -145,7 +156,7 @@ def _one(step: Step, state: State, run_id: str, force: bool, report: Callable[[s
                 state.put("asset", step.name, {"definition": step.definition, "inputs": inputs, "version": made.version, "rows": made.rows,
                                                "rows_read": read, "bytes": made.bytes, "seconds": seconds, "note": made.note,
                                                "run": run_id, "at": datetime.now(UTC).isoformat()})  # fmt: skip
-            return Done(step.name, step.kind, "made", seconds, made)
+            return Done(step.name, step.kind, "failed" if made.problems else "made", seconds, made, "; ".join(made.problems))
         except ClockWrong as error:  # waiting a second sets no clock
             return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(error))
         except Transient as error:

@@ -10,11 +10,13 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from millstream.app import trouble
-from millstream.declare.errors import Conflict, MillstreamError, NotFound
+from millstream.app.sources import apart, count, few
+from millstream.app.sources import left as left_of
+from millstream.declare.errors import ClockWrong, Conflict, MillstreamError, NotFound, Transient
 from millstream.declare.features import Features
 from millstream.declare.model import Model
 from millstream.declare.source import FileReader, Source
@@ -25,6 +27,11 @@ from millstream.declare.training_set import TrainingSet
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
     from millstream.declare.model import Scoring
+    from millstream.ingest.port import SourceEngine, Standing
+    from millstream.ingest.pump import Counts
+
+AGAIN = 2
+"""Tries after the first at what may pass."""
 
 
 _FILLS_S = 600.0
@@ -48,13 +55,18 @@ class Cost:
 
 @dataclass(frozen=True)
 class Made:
-    """What a step made: its version's name, rows and bytes written, and a remark for people."""
+    """What a step made: its version's name, rows and bytes written, and a remark for people.
+
+    Attributes:
+        problems: What went wrong with parts of it. The run has failed then, but what is made from this step is made all the same.
+    """
 
     version: str
     rows: int = 0
     bytes: int = 0
     note: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
 
 class Step(Protocol):
@@ -102,30 +114,50 @@ class SourceStep:
         return {}
 
     def cost(self) -> Cost:
-        return Cost(bytes=self._left())
+        return Cost(bytes=left_of(self._look()[0]))
 
     def pending(self) -> str:
-        left = self._left()
-        return f"{size(left)} of files to read" if left else ""
+        fine, stopped = self._look()
+        left, new = left_of(fine), sum(s.position is None and s.size == 0 for s in fine)
+        said = [f"{size(left)} of files to read" if left else "", count(new, "new empty file", "new empty files") if new else "",
+                "files were renamed" if any(s.moved_from for s in fine) else ""]  # fmt: skip
+        return "; ".join([*(text for text in said if text), *stopped])
 
-    def _left(self) -> int:
-        left = 0
+    def _look(self) -> tuple[list[Standing], list[str]]:
+        """Splits that can be read, and why the others cannot, nor sources that could not be looked at."""
+        from millstream.ingest.pump import standings
+
+        found: list[tuple[SourceEngine, Standing]] = []
+        failed: list[str] = []
         for source, engine in self.ws.source_engines(self.sources):
-            for split in engine.splits():
-                known = engine.size(split, self.ws.log.position(split_name(source, split)))
-                left += known[1] - known[0] if known else 0
-        return left
+            try:
+                found += [(engine, s) for s in standings(self.ws.log, source, engine)]
+            except Exception as error:
+                failed.append(f'source "{source.name}": {trouble.said(error)}')
+        fine, stopped = apart(found)
+        return fine, [*failed, *stopped]
 
     def make(self, report: Report) -> Made:
-        from millstream.ingest.pump import pump
+        """Read what can be read; a failure that may pass is tried again, for its own source."""
+        from millstream.ingest.pump import reasons
 
-        counts = pump(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report, doors=self.ws.doors)
-        return Made("", rows=counts.rows, note=f"{counts.bad:,} bad" if counts.bad else "", details={"rows": counts.rows, "bad": counts.bad})
+        counts = self._pumped(report)
+        for attempt in range(AGAIN):
+            if not any(isinstance(error, Transient) and not isinstance(error, ClockWrong) for error in counts.failed.values()):
+                break
+            time.sleep(0.2 * 4**attempt)
+            more = self._pumped(report)
+            counts = replace(more, rows=counts.rows + more.rows, bad=counts.bad + more.bad, faults=counts.faults | more.faults)
+        left = f"{', '.join(counts.unended)} may still be being written: what follows its last whole line is left for the next time" if counts.unended else ""
+        empty = f"no record in {few(counts.empty)}" if counts.empty else ""
+        return Made("", rows=counts.rows, note=", ".join(text for text in (f"{counts.bad:,} bad" if counts.bad else "", empty, left) if text),
+                    details={"rows": counts.rows, "bad": counts.bad},
+                    problems=(*reasons(counts), *counts.faults.values()))  # fmt: skip
 
+    def _pumped(self, report: Report) -> Counts:
+        from millstream.ingest.pump import pump_all
 
-def split_name(source: Source, split: str) -> str:
-    """The name under which the log keeps a split's position."""
-    return f"{source.name}/{split}"
+        return pump_all(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report, doors=self.ws.doors)
 
 
 class StreamStep:
@@ -143,9 +175,10 @@ class StreamStep:
         return Cost(rows=self._behind())
 
     def pending(self) -> str:
-        behind = self._behind()
-        if behind or not self.ws.lake.exists(self.name):
+        if behind := self._behind():
             return f"{behind:,} records to land"
+        if not self.ws.lake.exists(self.name):
+            return "it has no table yet"
         return "its class, id or window has changed; what comes from now on is judged by it, what is in the table stays" if self._changed() else ""
 
     def _changed(self) -> bool:
@@ -173,9 +206,9 @@ class StreamStep:
             if self._changed() and (topic := self.ws.log.topic(self.name)) is not None:  # a sink says it with its next records, and there are none
                 ensure(self.ws.lake, self.stream, topic)
         except (MillstreamError, OSError) as error:
-            trouble.keep(self.ws.state, self.name, str(error), 0.0)  # for `show streams` and `doctor`
+            trouble.keep(self.ws.state, trouble.SINK, self.name, str(error), None)  # for `show streams` and `doctor`
             raise
-        trouble.clear(self.ws.state, self.name)
+        trouble.clear(self.ws.state, trouble.SINK, self.name)
         notes = [f"{n:,} {word}" for n, word in ((progress.dead, "dead"), (progress.duplicates, "duplicates"), (progress.late, "late")) if n]
         return Made(stream_version(self.ws, self.name), rows=progress.rows, note=", ".join(notes))
 

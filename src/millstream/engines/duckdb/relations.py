@@ -19,6 +19,8 @@ _NAMES = {
     pa.string(): "VARCHAR", pa.large_string(): "VARCHAR", pa.string_view(): "VARCHAR", pa.binary(): "BLOB", pa.large_binary(): "BLOB",
     pa.binary_view(): "BLOB", pa.date32(): "DATE", pa.date64(): "DATE", pa.null(): "INTEGER",
 }  # fmt: skip
+FEW = 128
+"""Up to so many files are looked into while a query is planned."""
 _NAIVE = {"s": "TIMESTAMP_S", "ms": "TIMESTAMP_MS", "us": "TIMESTAMP", "ns": "TIMESTAMP_NS"}
 
 
@@ -67,12 +69,12 @@ def attach(connection: duckdb.DuckDBPyConnection, table: str, relation: Any) -> 
             relation = pa.Table.from_batches([relation])
         connection.register(table, relation)
     elif relation.files:
-        connection.execute(f"create temp view {name(table)} as {scan(relation)}")
+        connection.execute(f"create temp view {name(table)} as {scan(connection, relation)}")
     else:
         connection.register(table, relation.schema.empty_table())
 
 
-def scan(snapshot: Snapshot) -> str:
+def scan(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> str:
     """A select over the snapshot's files, in the schema's columns and order.
 
     A file that is older than a column gives NULL for it. Partition values are constants from the Delta log, one branch for each
@@ -82,16 +84,43 @@ def scan(snapshot: Snapshot) -> str:
     values = snapshot.partitions or ({},) * len(snapshot.files)
     for file, constants in zip(snapshot.files, values, strict=True):
         groups.setdefault(tuple(sorted(constants.items())), []).append(file)
-    return " union all ".join(_select(snapshot.schema, files, dict(constants)) for constants, files in groups.items())
+    few = len(snapshot.files) <= FEW
+    return " union all ".join(_select(connection, snapshot.schema, files, dict(constants), few) for constants, files in groups.items())
 
 
-def _select(schema: pa.Schema, files: list[str], constants: Mapping[str, Any]) -> str:
-    columns = [_constant(constants[field.name], field.type) + f" as {name(field.name)}" if field.name in constants else name(field.name) for field in schema]
-    stored = [field for field in schema if field.name not in constants]
-    if not stored:  # nothing but partition columns: the files still say how many rows
-        return f"select {', '.join(columns)} from read_parquet([{', '.join(map(text, files))}])"
-    shapes = ", ".join(f"{text(f.name)}: {{'name': {text(f.name)}, 'type': {text(type_name(f.type))}, 'default_value': NULL}}" for f in stored)
-    return f"select {', '.join(columns)} from read_parquet([{', '.join(map(text, files))}], schema = MAP {{{shapes}}})"
+def _select(connection: duckdb.DuckDBPyConnection, schema: pa.Schema, files: list[str], constants: Mapping[str, Any], few: bool) -> str:
+    stored = {field.name: type_name(field.type) for field in schema if field.name not in constants}
+    known = {field.name: _constant(constants[field.name], field.type) for field in schema if field.name in constants}
+    listed = f"[{', '.join(map(text, files))}]"
+    there = _written(connection, listed, stored) if few and stored else None
+    if there is not None:
+        known |= {column: f"cast(null as {kind})" for column, kind in stored.items() if column not in there}
+        source = f"read_parquet({listed}, union_by_name = true, hive_partitioning = false)"
+    else:
+        shapes = ", ".join(f"{text(column)}: {{'name': {text(column)}, 'type': {text(kind)}, 'default_value': NULL}}" for column, kind in stored.items())
+        # Without stored columns the files still say how many rows.
+        source = f"read_parquet({listed}, schema = MAP {{{shapes}}})" if stored else f"read_parquet({listed})"
+    columns = [f"{known[column]} as {name(column)}" if column in known else name(column) for column in schema.names]
+    return f"select {', '.join(columns)} from {source}"
+
+
+def _written(connection: duckdb.DuckDBPyConnection, listed: str, stored: Mapping[str, str]) -> set[str] | None:
+    """Which of these columns the files have; None where they cannot be read by their own schemas, because a type is another or a file is lost.
+
+    Read by their own schemas, DuckDB has the statistics of all files while it plans: how many rows a filter leaves, which side of a join is
+    small, how wide a key must be. Read by a given schema it has none: a sort then costs three times as much.
+    """
+    try:
+        rows = connection.execute(f"describe select * from read_parquet({listed}, union_by_name = true, hive_partitioning = false)").fetchall()
+        nulls = ", ".join(f"cast(null as {kind}) as {name(column)}" for column, kind in stored.items())
+        wanted = {column: kind for column, kind, *_ in connection.execute(f"describe select {nulls}").fetchall()}
+    except duckdb.Error:  # the query will say what is wrong
+        return None
+    found = {column: kind for column, kind, *_ in rows}
+    spelled = {column.lower() for column in found} - {column.lower() for column in found.keys() & stored.keys()}
+    if spelled & {column.lower() for column in stored} or any(found.get(column, kind) != kind for column, kind in wanted.items()):
+        return None
+    return found.keys() & stored.keys()
 
 
 def _constant(value: Any, kind: pa.DataType) -> str:

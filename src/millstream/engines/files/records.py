@@ -14,11 +14,15 @@ import numpy as np
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 NEWLINE, QUOTE, COMMA, RETURN = 10, 34, 44, 13
-_FIELD = rb'(?:[^",\n]+|"(?:[^"]|"")*"|)'
+_INSIDE = rb'[^"]*(?:""[^"]*)*'
+_FIELD = rb'(?:[^",\n]+|"' + _INSIDE + rb'"|)'
 _WHOLE = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*\r?")
+_OPEN = re.compile(rb"(?:" + _FIELD + rb',)*"' + _INSIDE)
+_CLOSES = re.compile(_INSIDE + rb'"(?:,' + _FIELD + rb")*\r?")
+_STAYS_OPEN = re.compile(_INSIDE + rb'(?:"(?:,' + _FIELD + rb')*,"' + _INSIDE + rb")?")
+"""The last two are of a line that begins inside a quoted field: so each line is looked at once, however many a field spans."""
 UNCLOSED = "a quoted field is opened and not closed; close it, or double the quote"
 STRAY = "a quote stands inside an unquoted field, or text after a closing one; quote the whole field, and double the quotes in it"
-_OPEN = re.compile(rb"(?:" + _FIELD + rb",)*\"(?:[^\"]|\"\")*")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,11 @@ class Cut:
     lines: Ints
     lines_after: Ints
     wrong: dict[int, str]
+
+
+def unclosed(line: bytes) -> bool:
+    """Whether a line, without its end, opens a quoted field that goes on in the next."""
+    return b'"' in line and not _WHOLE.fullmatch(line) and bool(_OPEN.fullmatch(line))
 
 
 def cut_lines(buffer: bytes, final: bool) -> Cut:
@@ -82,7 +91,7 @@ def _cut_slowly(buffer: bytes, newlines: Ints, final: bool, limit: int) -> Cut:
     quoted = np.unique(np.searchsorted(newlines, quotes))  # only a line with a quote can close one
     at = 0
     while at < len(stops):
-        last, why = _last_line(buffer, starts[at], at, stops, quoted, final, limit)
+        last, why = _last_line(buffer, at, starts, stops, quoted, final, limit)
         if last is None:
             return _made(np.array(ends, np.int64), newlines, buffer, False, wrong)
         if why:
@@ -92,21 +101,27 @@ def _cut_slowly(buffer: bytes, newlines: Ints, final: bool, limit: int) -> Cut:
     return _made(np.array(ends, np.int64), newlines, buffer, final, wrong)
 
 
-def _last_line(buffer: bytes, start: int, at: int, stops: list[int], quoted: Ints, final: bool, limit: int) -> tuple[int | None, str]:
-    """The last line of the record that begins with line `at` (None: more must be read to say), and why it is wrong."""
-    last = at
-    while True:
-        text = buffer[start : stops[last]]
-        if last > at and len(text) > limit:
+def _last_line(buffer: bytes, at: int, starts: list[int], stops: list[int], quoted: Ints, final: bool, limit: int) -> tuple[int | None, str]:
+    """The last line of the record that begins with line `at` (None: more must be read to say), and why it is wrong.
+
+    A line that opens a field has an odd number of quotes, and such a line closes one: so no line is looked at from more than two records.
+    """
+    line = buffer[starts[at] : stops[at]]
+    if b'"' not in line or _WHOLE.fullmatch(line):
+        return at, ""
+    if not _OPEN.fullmatch(line):
+        return at, STRAY
+    for last in quoted[np.searchsorted(quoted, at, side="right") :].tolist():
+        if last >= len(stops):
+            break
+        if stops[last] - starts[at] > limit:
             return at, UNCLOSED
-        if b'"' not in text or _WHOLE.fullmatch(text):
+        line = buffer[starts[last] : stops[last]]
+        if _CLOSES.fullmatch(line):
             return last, ""
-        if not _OPEN.fullmatch(text):
+        if not _STAYS_OPEN.fullmatch(line):
             return at, STRAY
-        later = quoted[np.searchsorted(quoted, last, side="right") :]
-        if len(later) == 0 or later[0] >= len(stops):
-            return (at, UNCLOSED) if final or len(buffer) - start > limit else (None, "")
-        last = int(later[0])
+    return (at, UNCLOSED) if final or len(buffer) - starts[at] > limit else (None, "")
 
 
 def _made(ends: Ints, newlines: Ints, buffer: bytes, final: bool, wrong: dict[int, str]) -> Cut:

@@ -1,0 +1,483 @@
+"""What a value of an argument may be: one rule a kind of value, read off the type that the argument is annotated with.
+
+`rule_of` is the only place that decides which rule an annotation means, so an argument has the check of its type without anybody writing one.
+A rule that the type cannot say (a range, the letters of a name) stands beside it: `Annotated[int, Whole(1, 10_000)]`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from millstream.declare.words import BECOMES, LETTERS, SCHEDULES, nearest, short, unfit
+
+_GIVEN = {
+    "Stream": "a stream (ms.stream)", "Table": "a table (ms.table)", "Features": "features (ms.features)", "Feature": 'one feature (seen["n_3h"])',
+    "Payload": 'fields of the request (orders.fields("amount"))', "Contents": "the contents of a stream (orders.latest())",
+    "Scoring": 'a model over a spine (trees["champion"].over(weeks))', "Outcome": "an outcome (ms.outcome)", "Reward": "a reward (bought.score)",
+    "TrainingSet": "a training set (ms.training_set)", "Split": "a split (ms.by_time)", "Model": "a model (@ms.model)",
+    "ModelRef": 'a version of a model (trees["champion"])', "Experiment": "an experiment (ms.experiment)", "Endpoint": "an endpoint (ms.endpoint)",
+    "Aggregate": "an aggregate (ms.agg)", "Reader": "a reader (ms.read)", "Check": "a check (ms.expect)", "Assign": "a way to assign (ms.assign)",
+}  # fmt: skip
+"""What an object of ours is called, and what gives one."""
+_INSTEAD = {
+    "Model": ('say which version: ["champion"], ["challenger"], ["latest"] or its number', "E191"),
+    "Decisions": ("make a table of them:  -- @time ts  /  select ... from <endpoint>_decisions", "E137"),
+}
+"""What to write for an object that is often given where it does not fit, and the code of the page that explains it."""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """What is wrong with one value. `says` goes on after the argument's name; `part` is where in the value: `[2]`."""
+
+    says: str
+    found: Any
+    mend: str
+    code: str
+    part: str = ""
+
+
+class Rule:
+    """A kind of value. `wants` names it, as in: severity wants ..."""
+
+    wants: str
+    code = "E191"
+
+    def fits(self, value: Any) -> bool:
+        """Whether the value is of this kind at all; a rule of several kinds asks the one that fits what is wrong."""
+        raise NotImplementedError
+
+    def wrong(self, value: Any) -> Wrong | None:
+        """None when the value will do."""
+        return None if self.fits(value) else self.other(value)
+
+    def other(self, value: Any) -> Wrong:
+        """A value of another kind. Of the usual slips it is known what was meant."""
+        mend, code = _INSTEAD.get(type(value).__name__, (f"give {self.wants}", self.code))
+        return Wrong(f"wants {self.wants}", value, mend, code)
+
+
+@dataclass(frozen=True)
+class Text(Rule):
+    """A text that says something."""
+
+    wants: str = "a text"
+    empty: bool = False
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+    def wrong(self, value: Any) -> Wrong | None:
+        if isinstance(value, str) and not value.strip() and not self.empty:
+            return Wrong("is empty", value, f"give {self.wants}, or leave it out", "E193")
+        return super().wrong(value)
+
+
+@dataclass(frozen=True)
+class Named(Rule):
+    """A name: of a noun, or of a part of one."""
+
+    wants: str = f"a name: {LETTERS}"
+    code: str = "E101"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+    def wrong(self, value: Any) -> Wrong | None:
+        if not isinstance(value, str):
+            return Wrong("wants a name", value, f"{LETTERS}: {BECOMES}", self.code)
+        said = unfit(value)
+        return Wrong(said[0], value, said[1], self.code) if said else None
+
+
+@dataclass(frozen=True)
+class Word(Rule):
+    """One of a fixed vocabulary."""
+
+    words: tuple[Any, ...]
+    code: str = "E190"
+
+    @property
+    def wants(self) -> str:  # type: ignore[override]
+        return f"one of {', '.join(_quoted(word) for word in self.words)}"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+    def wrong(self, value: Any) -> Wrong | None:
+        if isinstance(value, str) and value in self.words:
+            return None
+        near = nearest(value.lower(), self.words) if isinstance(value, str) else ""
+        return Wrong("is a word it does not know" if isinstance(value, str) else "wants a word", value,
+                     f"{near} " * bool(near) + f"there are {', '.join(_quoted(word) for word in self.words)}", self.code)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Whole(Rule):
+    """An integer within bounds, both included; a boolean is none."""
+
+    least: int | None = None
+    most: int | None = None
+    code: str = "E192"
+
+    @property
+    def wants(self) -> str:  # type: ignore[override]
+        return f"a whole number{_range(self.least, self.most)}"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool)
+
+    def wrong(self, value: Any) -> Wrong | None:
+        if not self.fits(value):
+            return self.other(value)
+        outside = (self.least is not None and value < self.least) or (self.most is not None and value > self.most) or abs(value) >= 2**63
+        return Wrong(f"wants {self.wants}", value, f"give {self.wants}", self.code) if outside else None
+
+
+@dataclass(frozen=True)
+class Number(Rule):
+    """A finite number within bounds; `above` leaves the lower one out."""
+
+    least: float | None = None
+    most: float | None = None
+    above: bool = False
+    code: str = "E192"
+
+    @property
+    def wants(self) -> str:  # type: ignore[override]
+        if self.above:
+            return f"a number above {self.least:g}" + (f", at most {self.most:g}" if self.most is not None else "")
+        return f"a finite number{_range(self.least, self.most)}"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
+    def wrong(self, value: Any) -> Wrong | None:
+        if not self.fits(value):
+            return self.other(value)
+        low = self.least is not None and (value < self.least or (self.above and value == self.least))
+        large = isinstance(value, int) and abs(value) >= 2**63
+        if large or not _finite(value) or low or (self.most is not None and value > self.most):
+            return Wrong(f"wants {self.wants}", value, f"give {self.wants}", self.code)
+        return None
+
+
+@dataclass(frozen=True)
+class Flag(Rule):
+    """True or False, and nothing that merely looks like it."""
+
+    wants: str = "True or False"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Moment(Rule):
+    """A moment: ISO 8601, a date or a datetime."""
+
+    wants: str = 'a moment, e.g. "2013-11-01" or "2013-11-01T06:00:00+00:00"'
+    code: str = "E119"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, str | date)
+
+    def wrong(self, value: Any) -> Wrong | None:
+        if not self.fits(value):
+            return self.other(value)
+        try:
+            moment(value)
+        except (ValueError, OverflowError) as error:
+            return Wrong(f"is no moment: {error}", value, f"give {self.wants}", self.code)
+        return None
+
+
+@dataclass(frozen=True)
+class Cron(Rule):
+    """When something is made again: five fields of cron, or a named line."""
+
+    wants: str = f'a cron line of five fields ("0 6 * * 1") or one of {", ".join(SCHEDULES)}'
+    code: str = "E118"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+    def wrong(self, value: Any) -> Wrong | None:
+        from cronsim import CronSim, CronSimError
+
+        if not isinstance(value, str):
+            return self.other(value)
+        try:
+            next(CronSim(SCHEDULES.get(value, value), datetime(2026, 1, 1, tzinfo=UTC)))
+        except StopIteration:
+            return Wrong("never comes", value, f"give {self.wants}", self.code)
+        except (CronSimError, ValueError) as error:
+            near = nearest(value, SCHEDULES) if value.startswith("@") else ""
+            return Wrong("is no schedule" + (f": {error}" if str(error) != "Bad expression" else ""), value, near or f"give {self.wants}", self.code)
+        return None
+
+
+@dataclass(frozen=True)
+class Zone(Rule):
+    """A time zone by its name in the IANA database."""
+
+    wants: str = 'a time zone, e.g. "UTC" or "Europe/Paris"'
+    code: str = "E190"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+    def wrong(self, value: Any) -> Wrong | None:
+        from zoneinfo import available_timezones
+
+        if not isinstance(value, str):
+            return self.other(value)
+        if value in available_timezones():
+            return None
+        near = nearest(value, sorted(available_timezones()))
+        return Wrong("is no time zone", value, near or f"give {self.wants}", self.code)
+
+
+@dataclass(frozen=True)
+class Glob(Rule):
+    """Files below the project."""
+
+    wants: str = 'a path below the project\'s folder, e.g. "data/*.csv.gz"'
+    code: str = "E193"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+    def wrong(self, value: Any) -> Wrong | None:
+        if not isinstance(value, str):
+            return self.other(value)
+        bad = not value.strip() or value.startswith(("/", "~")) or ".." in value.split("/") or "\0" in value or "://" in value
+        return Wrong(f"wants {self.wants}", value, f"give {self.wants}; a link in the folder may lead elsewhere", self.code) if bad else None
+
+
+@dataclass(frozen=True)
+class Json(Rule):
+    """A value that can be answered as JSON: finite numbers, texts, booleans, None, lists and mappings of them."""
+
+    wants: str = "a value that JSON can hold"
+
+    def fits(self, value: Any) -> bool:
+        if isinstance(value, Mapping):
+            return all(isinstance(key, str) and self.fits(item) for key, item in value.items())
+        if isinstance(value, list | tuple):
+            return all(map(self.fits, value))
+        return value is None or isinstance(value, str | bool) or (isinstance(value, int | float) and _finite(value))
+
+
+@dataclass(frozen=True)
+class Anything(Rule):
+    """What something later judges, which `why` names."""
+
+    why: str
+    wants: str = "anything"
+
+    def fits(self, value: Any) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Instance(Rule):
+    """An object of ours: the value that a declaration gave."""
+
+    of: type
+    code: str = "E191"
+
+    @property
+    def wants(self) -> str:  # type: ignore[override]
+        return _GIVEN.get(self.of.__name__, self.of.__name__)
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, self.of)
+
+
+@dataclass(frozen=True)
+class Class(Rule):
+    """A class of ours, subclassed by the user."""
+
+    of: type
+    wants: str = "a class of events: class Order(ms.Event)"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, type) and issubclass(value, self.of) and value is not self.of
+
+
+@dataclass(frozen=True)
+class Function(Rule):
+    """A function of the project; its name is the name of what is declared."""
+
+    wants: str = "a function: def name(...)"
+
+    def fits(self, value: Any) -> bool:
+        return inspect.isfunction(value)
+
+
+@dataclass(frozen=True)
+class Items(Rule):
+    """Several values in order: a list or a tuple, never a text."""
+
+    item: Rule
+    least: int = 0
+    most: int | None = None
+    distinct: bool = False
+
+    @property
+    def wants(self) -> str:  # type: ignore[override]
+        return f"a list, each of it {self.item.wants}" if self.most is None else f"{self.most} values, each {self.item.wants}"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+    def wrong(self, value: Any) -> Wrong | None:
+        if not self.fits(value):
+            alone = self.item.wrong(value) is None
+            return Wrong("wants a list", value, f"write a list: [{_spelt(value)}]" if alone else f"give {self.wants}", self.code)
+        if len(value) < self.least or (self.most is not None and len(value) > self.most):
+            return Wrong("is empty" if not value else f"has {len(value)} values", value, f"give {self.wants}", "E193")
+        for place, item in enumerate(value):
+            found = self.item.wrong(item)
+            if found is not None:
+                return _inside(found, f"[{place}]")
+        if self.distinct and len(set(value)) < len(value):
+            return Wrong("names one thing twice", value, "name each once", "E193")
+        return None
+
+
+@dataclass(frozen=True)
+class Entries(Rule):
+    """Values by name."""
+
+    key: Rule
+    value: Rule
+
+    @property
+    def wants(self) -> str:  # type: ignore[override]
+        return f"a mapping of names, each to {self.value.wants}"
+
+    def fits(self, value: Any) -> bool:
+        return isinstance(value, Mapping)
+
+    def wrong(self, value: Any) -> Wrong | None:
+        if not isinstance(value, Mapping):
+            return self.other(value)
+        for name, item in value.items():
+            found = self.key.wrong(name) or self.value.wrong(item)
+            if found is not None:
+                return _inside(found, f"[{short(name, 40)}]")
+        return None
+
+
+@dataclass(frozen=True)
+class Either(Rule):
+    """One of several kinds of value."""
+
+    rules: tuple[Rule, ...]
+    none: bool = False
+
+    @property
+    def wants(self) -> str:  # type: ignore[override]
+        return " or ".join([*dict.fromkeys(rule.wants for rule in self.rules), *(["None"] if self.none else [])])
+
+    def fits(self, value: Any) -> bool:
+        return (self.none and value is None) or any(rule.fits(value) for rule in self.rules)
+
+    def wrong(self, value: Any) -> Wrong | None:
+        if self.none and value is None:
+            return None
+        near = [rule for rule in self.rules if rule.fits(value)]
+        found = [rule.wrong(value) for rule in near]
+        if near:
+            return None if None in found else found[0]
+        return self.rules[0].wrong(value) if len(self.rules) == 1 else self.other(value)
+
+
+def rule_of(annotation: Any) -> Rule | None:
+    """The rule that an annotation means; None when it says nothing that could be checked."""
+    if isinstance(annotation, typing.TypeVar):
+        return None if annotation.__bound__ is None else rule_of(annotation.__bound__)
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return next((said for said in reversed(annotation.__metadata__) if isinstance(said, Rule)), None) or rule_of(inner[0])
+    if origin in (typing.Union, types.UnionType):
+        return _either(inner)
+    if origin is Literal:
+        return Word(inner)
+    if origin is type:
+        bound = getattr(inner[0], "__bound__", None) or inner[0]
+        return Class(bound)
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Mapping):
+        key, value = rule_of(inner[0]), rule_of(inner[1])
+        return Entries(key, value) if key and value else None
+    if origin is tuple and inner[-1] is not ...:
+        item = rule_of(inner[0])
+        return Items(item, least=len(inner), most=len(inner)) if item else None
+    if origin is not None and isinstance(origin, type) and issubclass(origin, Sequence):
+        item = rule_of(inner[0])
+        return Items(item) if item else None
+    if origin is Callable:
+        return Function()
+    return _plain(origin or annotation)
+
+
+def _either(options: Sequence[Any]) -> Rule | None:
+    rules = [rule_of(option) for option in options if option is not type(None)]
+    if None in rules:
+        return None
+    return Either(tuple(rule for rule in rules if rule is not None), none=type(None) in options)
+
+
+def _plain(of: Any) -> Rule | None:
+    simple: dict[Any, Rule] = {str: Text(), int: Whole(), float: Number(), bool: Flag()}
+    if of in simple:
+        return simple[of]
+    return Instance(of) if isinstance(of, type) and of is not object else None
+
+
+def moment(said: str | date) -> datetime:
+    """The moment that a text, a date or a datetime says; UTC where it has no zone. Raises ValueError, OverflowError."""
+    found = datetime.fromisoformat(said if isinstance(said, str) else said.isoformat())
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _inside(wrong: Wrong, part: str) -> Wrong:
+    return Wrong(wrong.says, wrong.found, wrong.mend, wrong.code, part + wrong.part)
+
+
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _range(least: float | None, most: float | None) -> str:
+    if least is not None and most is not None:
+        return f", {least:g} to {most:g}"
+    return f", at least {least:g}" if least is not None else f", at most {most:g}" if most is not None else ""
+
+
+def _quoted(word: Any) -> str:
+    return f'"{word}"'
+
+
+def _spelt(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else getattr(value, "name", None) or short(value)
+
+
+# The types of arguments whose range their Python type cannot say.
+Name = Annotated[str, Named()]
+Columns = Annotated[str | Sequence[str], Either((Text(), Items(Text(), least=1, distinct=True)))]
+"""One name or several."""
+Doc = Annotated[str, Text(empty=True)]
+Schedule = Annotated[str, Cron()]
