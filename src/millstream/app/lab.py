@@ -7,7 +7,7 @@ and arrives when the clock gets there. So a test may send a whole day first and 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from millstream.features.updater import Updater
     from millstream.serve.live import Live
     from millstream.serve.record import Recorder
+    from millstream.train.pinned import Use
 
 E = TypeVar("E", bound=Event)
 V = TypeVar("V")
@@ -224,7 +225,9 @@ class Lab:
         """No feature of a training row depends on what was not known before the row's moment.
 
         Worlds of random events are made for the streams that the set reads, close around moments of the spine. Then all that was not
-        known at a moment is changed, moved, removed or added to, and the rows up to that moment are made again: they must be the same.
+        known at a moment is changed, moved, removed or added to, and the rows up to that moment are made again: they must be the same. Rows of
+        tables are among what is changed: they count from when they are known by the table's rule. Where a table is made of the spine, the rows are
+        also made without their own events, which no request finds in a table: they must be the same too.
 
         Args:
             tries: Rows that are looked at.
@@ -314,6 +317,14 @@ class Lab:
         snapshot = self.world.lake.table(noun.name).snapshot(made.version)
         rows = self.world.sql.query(f'select * from "{noun.name}" order by {ROW}', {noun.name: snapshot}).read_all().to_pylist()
         return [{name: value for name, value in row.items() if name != ROW} for row in rows]
+
+    def offline_of(self, uses: Sequence[Use], spine: pa.Table) -> list[dict[str, Any]]:
+        """Features of moments that no stream need hold: `_row`, `_t` and the key columns."""
+        from millstream.features.offline import offline
+
+        self._arrive()
+        self._make([use.definition.stream for use in uses])
+        return offline(self.world.sql, self.world.lake, spine, [(use.definition, use.columns, use.prefix) for use in uses]).read_all().to_pylist()
 
     def _online(self, noun: Features, definition: Definition, values: list[Any], now: int) -> dict[str, Any]:
         from millstream.features.keys import encode

@@ -41,16 +41,19 @@ def _group(root: Tree, features: list[FeatureTrace]) -> None:
         return
     span = f"[{_show(first.start) if first.start else 'the beginning'}, {_show(first.end)})"
     key = ", ".join(f"{k} = {v}" for k, v in first.key.items())
-    stood = ", ".join(f"{p}: {end:,}" for p, end in sorted(first.as_of.items()))
+    stood = "offsets " + ", ".join(f"{p}: {end:,}" for p, end in sorted(first.as_of.items()))
+    if not first.live:
+        stood = f"version {first.as_of.get(0)}"
     branch = root.add(
-        f"[bold]{first.stream}[/] {escape(key)} in {escape(span)}: {first.count:,} rows  [dim]as of offsets {stood}; table version {first.table_version}[/]"
+        f"[bold]{first.stream}[/] {escape(key)} in {escape(span)}: {first.count:,} rows  [dim]as of {stood}; table version {first.table_version}[/]"
     )
     for feature in features:
         why = f" [yellow]{feature.reason}[/]" if feature.reason else ""
         branch.add(f"{feature.column} = [bold cyan]{_show(feature.value)}[/]{why}  [dim]{escape(feature.what)}[/]")
     if first.rows:
         branch.add(_rows(first))
-        branch.add(_files([row.file for row in first.rows[:SHOWN] if row.file]))
+        if first.live:
+            branch.add(_files([row.file for row in first.rows[:SHOWN] if row.file]))
 
 
 def _files(held: list[str]) -> str:
@@ -64,13 +67,15 @@ def _files(held: list[str]) -> str:
 def _rows(feature: FeatureTrace) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     names = list(feature.rows[0].values)
-    for column in ("time", *names, "partition", "offset", "commit", "from"):
+    for column in ("time", *names, *(("partition", "offset") if feature.live else ()), "commit", "from"):
         table.add_column(
             column, justify="right" if column in ("partition", "offset", "commit") else "left", no_wrap=column in ("time", "from"), overflow="ellipsis"
         )
     for row in feature.rows[:SHOWN]:
         commit = str(row.commit["version"]) if row.commit else ""
-        table.add_row(_show(row.time), *(_show(row.values[n]) for n in names), str(row.partition), str(row.offset), commit, row.source or "")
+        table.add_row(
+            _show(row.time), *(_show(row.values[n]) for n in names), *((str(row.partition), str(row.offset)) if feature.live else ()), commit, row.source or ""
+        )
     if feature.count > SHOWN:
         table.add_row(f"[dim]and {feature.count - SHOWN:,} more[/]")
     return table
