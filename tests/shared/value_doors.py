@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from value_table import DEAD, MISSING
 
 import millstream as ms
 from millstream.app.lab import _sent
@@ -30,9 +32,8 @@ from millstream.engines.files.position import Position
 from millstream.engines.files.text import TextFile
 from millstream.ingest.collector import Collector
 from millstream.lake.judge import judge
+from millstream.log.avro import decode
 
-DEAD = "dead"
-"""What a value is that its field cannot hold: a dead letter of a file, a refusal of a request."""
 TS = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS: dict[str, Any] = {
     "int": int, "float": float, "bool": bool, "str": str, "date": date, "datetime": datetime, "symbol": Literal["red", "green"], "bytes": bytes,
@@ -82,10 +83,6 @@ def _read(file: Any, stream: Stream[Any], count: int) -> list[Any]:
     for batch in file.read(Position(), 1_000):
         found |= landed(stream, batch.rows.drop_columns(["_event_id"])) if batch.rows.num_rows else {}
     return [found.get(str(at), DEAD) for at in range(count)]
-
-
-MISSING = object()
-"""No such field in the record."""
 
 
 def csv_file(folder: Path, stream: Stream[Any], texts: Sequence[Any], zone: str = "UTC") -> list[Any]:
@@ -167,17 +164,10 @@ def predict(stream: Stream[Any], texts: Sequence[Any]) -> list[Any]:
     return found
 
 
-def parquet_file(folder: Path, stream: Stream[Any], column: pa.Array | None, count: int, zone: str = "UTC") -> list[Any]:
-    return _columns(folder, stream, column, count, "parquet", zone)
-
-
-def _columns(folder: Path, stream: Stream[Any], column: pa.Array | None, count: int, form: str, zone: str) -> list[Any]:
-    path = folder / f"v.{form}"
-    columns = {"id": pa.array([str(at) for at in range(count)]), "ts": pa.array([TS] * count, pa.timestamp("us", "UTC"))}
-    if column is not None:
-        columns["v"] = column
-    pq.write_table(pa.table(columns), path, use_deprecated_int96_timestamps=False)
-    return _read(ColumnFile(path, f"v.{form}", form, None, stream.schema, zone), stream, count)
+def parquet_file(folder: Path, stream: Stream[Any], column: pa.Array, count: int, zone: str) -> list[Any]:
+    path = folder / "v.parquet"
+    pq.write_table(pa.table({"id": pa.array([str(at) for at in range(count)]), "v": column, "ts": pa.array([TS] * count, pa.timestamp("us", "UTC"))}), path)
+    return _read(ColumnFile(path, "v.parquet", "parquet", None, stream.schema, zone), stream, count)
 
 
 def avro_file(folder: Path, stream: Stream[Any], kind: Any, values: Sequence[Any], zone: str = "UTC") -> list[Any]:
@@ -190,23 +180,27 @@ def avro_file(folder: Path, stream: Stream[Any], kind: Any, values: Sequence[Any
     return _read(ColumnFile(path, "v.avro", "avro", None, stream.schema, zone), stream, len(values))
 
 
-def python(stream: Stream[Any], http: Http, values: Sequence[Any]) -> dict[str, list[Any]]:
-    """Objects of the class: by the client over HTTP, and by the lab."""
-    sent, lab = list[Any](), list[Any]()
-    for value in values:
-        event: Any = None
-        try:
-            event = stream.event(id="0", v=value, ts=TS)
-            lab.append(landed(stream, rows_to_arrow(_sent(stream, (event,)), stream.schema))["0"])
-        except (MillstreamError, ValueError, TypeError) as error:
-            lab.append(DEAD if isinstance(error, MillstreamError | ValueError) else f"raised {error!r}")
-        if event is None:
-            sent.append(DEAD)
-            continue
-        try:
-            (body,) = _bodies([Client("http://127.0.0.1:1")._json(event)], [None])
-        except MillstreamError:
-            sent.append(DEAD)
-            continue
-        sent.append(http.ask(stream, body, 1)[0])
-    return {"client": sent, "lab": lab}
+def logged(stream: Stream[Any], kind: Any, value: Any) -> Any:
+    """A record of a topic in Avro, under a writer's schema that is not the class's."""
+    fields = [("id", "string"), ("v", kind), ("ts", {"type": "long", "logicalType": "timestamp-micros"})]
+    schema = {"type": "record", "name": "r", "fields": [{"name": n, "type": k} for n, k in fields]}
+    body = io.BytesIO()
+    fastavro.schemaless_writer(body, fastavro.parse_schema(schema), {"id": "0", "v": value, "ts": TS})
+    return landed(stream, decode([body.getvalue()], json.dumps(schema)).rows)["0"]
+
+
+def client(stream: Stream[Any], http: Http, value: Any) -> Any:
+    """An object of the class, by the client over HTTP."""
+    try:
+        (body,) = _bodies([Client("http://127.0.0.1:1")._json(stream.event(id="0", v=value, ts=TS))], [None])
+    except (MillstreamError, ValueError):
+        return DEAD
+    return http.ask(stream, body, 1)[0]
+
+
+def lab(stream: Stream[Any], value: Any) -> Any:
+    """An object of the class, by the lab."""
+    try:
+        return landed(stream, rows_to_arrow(_sent(stream, (stream.event(id="0", v=value, ts=TS),)), stream.schema))["0"]
+    except (MillstreamError, ValueError):
+        return DEAD
