@@ -7,6 +7,7 @@ same way.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import io
 import pickle
@@ -17,6 +18,8 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 PACKAGE = __name__.partition(".")[0]
+MOVED: dict[str, str] = {}
+"""Module of an older version -> where its names are now. Needed only where a name alone does not tell; `tests/train/test_stored_names.py` says so."""
 
 
 def named(name: str, hint: str) -> Any:
@@ -29,6 +32,7 @@ def named(name: str, hint: str) -> Any:
     Raises:
         ImportError: Nothing has this name any more, or several have and none lies in a module of the hint's own name.
     """
+    hint = MOVED.get(hint, hint)
     try:
         return _in(importlib.import_module(hint), name)
     except (ModuleNotFoundError, AttributeError):
@@ -37,6 +41,7 @@ def named(name: str, hint: str) -> Any:
 
 def module(hint: str) -> ModuleType:
     """A module of Millstream that was there; see `named`."""
+    hint = MOVED.get(hint, hint)
     try:
         return importlib.import_module(hint)
     except ModuleNotFoundError:
@@ -109,16 +114,32 @@ def _in(place: ModuleType, name: str) -> Any:
 def _found(name: str, hint: str) -> str:
     """The module that defines a name."""
     defines = re.compile(rf"^(?:class {re.escape(name)}\b|(?:async )?def {re.escape(name)}\b|{re.escape(name)}(?::[^=\n]+)? = )", re.MULTILINE)
-    return _only([place for place, text in _sources() if defines.search(text)], name, hint)
+    return _only([place for place, text in _sources() if defines.search(text) and name in _top(text)], name, hint)
+
+
+def _top(text: str) -> set[str]:
+    """Names that a module's text defines, without those of its examples."""
+    found = set[str]()
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            found.update(target.id for target in (node.targets if isinstance(node, ast.Assign) else [node.target]) if isinstance(target, ast.Name))
+    return found
 
 
 def _only(places: list[str], what: str, hint: str) -> str:
+    places = [place for place in places if _engine(place) == _engine(hint)]
     same = [place for place in places if place.rpartition(".")[2] == hint.rpartition(".")[2]]
     chosen = same if len(same) == 1 else places
     if len(chosen) != 1:
         where = f"is in {', '.join(chosen)}" if chosen else "is in none of its modules"
         raise ImportError(f"a stored model reaches {what}, which was in {hint} when it was trained, and {where} in this Millstream; train it again")
     return chosen[0]
+
+
+def _engine(place: str) -> bool:
+    return place.startswith(f"{PACKAGE}.engines.")
 
 
 @lru_cache(1)
