@@ -17,7 +17,7 @@ from millstream.declare.errors import UsageError
 from millstream.declare.event import EVENT_ID, REQUIRED, Field, Schema
 from millstream.ingest.cast import shown, wanted
 from millstream.ingest.digits import EXACT
-from millstream.ingest.spelled import FINER, Lossy, normal
+from millstream.ingest.spelled import Lossy, finer, normal
 from millstream.ingest.split import array_items
 from millstream.lake.sound import UNFIT, unsound
 
@@ -209,7 +209,7 @@ def not_utf8(raw: bytes) -> str:
 
 
 def _plain(data: bytes) -> bytes:
-    if FINER.search(data):
+    if finer(data):
         raise msgspec.ValidationError("a second has more digits than six")
     return data
 

@@ -13,7 +13,7 @@ import msgspec
 from millstream.declare.errors import UsageError
 from millstream.declare.event import REQUIRED, TIMESTAMP, Field, Schema
 from millstream.ingest.digits import EXACT
-from millstream.ingest.spelled import FINER, Lossy, normal
+from millstream.ingest.spelled import Lossy, finer, normal
 from millstream.lake.sound import years
 
 _INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
@@ -79,7 +79,7 @@ class RequestForm:
 
     def _strict(self, body: bytes, array: bool) -> list[Any] | None:
         """None: it may be wrong, or only be spelled in another way."""
-        if FINER.search(body):
+        if finer(body):
             return None
         try:
             return self._many.decode(body) if array else [self._one.decode(body)]
