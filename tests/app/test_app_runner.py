@@ -35,6 +35,9 @@ class Memory:
     def get(self, kind: str, key: str) -> Doc | None:
         return self.docs.get((kind, key))
 
+    def delete(self, kind: str, key: str) -> None:
+        self.docs.pop((kind, key), None)
+
     def list(self, kind: str, *, prefix: str = "", limit: int | None = None, newest: bool = False) -> list[Doc]:
         found = [d for (k, key), d in self.docs.items() if k == kind and key.startswith(prefix)]
         return sorted(found, key=lambda d: d.written_at, reverse=newest)[:limit]

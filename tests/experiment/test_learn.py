@@ -47,6 +47,12 @@ def test_a_new_phase_begins_to_learn_anew_and_draws_on(world: World) -> None:
     assert second.probabilities[""] == pytest.approx({"blue": 0.5, "red": 0.5})
 
 
+def test_the_same_rewards_in_another_phase_are_another_snapshot(world: World) -> None:
+    first = refresh(BANDIT, begun(world), ONE, {"outcomes": 1}, world.state, boolean=True)
+    second = refresh(BANDIT, begun(world), ONE, {"outcomes": 2}, world.state, boolean=True)
+    assert first.stats == second.stats and (first.phase, second.phase, second.draw) == (1, 2, 2) and snapshot_of(world.state, "colours") == second
+
+
 def test_arms_without_rewards_are_there_too(world: World) -> None:
     made = refresh(BANDIT, begun(world), {"": {"red": Stat(50, 40.0, 40.0)}}, {}, world.state, boolean=True)
     assert made.stats[""]["blue"] == Stat() and list(made.probabilities[""]) == ["blue", "red"]

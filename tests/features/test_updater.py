@@ -339,3 +339,59 @@ def test_the_offline_reader_leaves_out_a_row_of_2062_and_nothing_else(world: Wor
     (found,) = offline(world.sql, world.lake, spine([(("a",), moment)]), [(d, ("k",), "p")]).read_all().to_pylist()
     wanted = {n: v for w in d.windows_us for n, v in naive(d, kept, ("a",), moment, w, lambda r: True).items()}
     assert all(same(found[f"p__{n}"], v) for n, v in wanted.items())
+
+
+class Broken:
+    """An online store of which one generation fails: when it is filled, or when it is moved on."""
+
+    def __init__(self, store: Any, generation: str, method: str) -> None:
+        self.store, self.generation, self.method, self.broken = store, generation, method, True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
+
+    def load(self, definition: Any, *rest: Any) -> Any:
+        if self.broken and self.method == "load" and definition.generation == self.generation:
+            raise ValueError("its tiles cannot be read")
+        return self.store.load(definition, *rest)
+
+    def apply(self, applies: Any) -> Any:
+        if self.broken and self.method == "apply" and any(a.definition.generation == self.generation for a in applies):
+            raise ValueError("its tiles cannot be read")
+        return self.store.apply(applies)
+
+
+@pytest.mark.parametrize("method", ["load", "apply"])
+def test_a_definition_that_fails_leaves_the_others_of_its_stream_at_work(world: World, method: str) -> None:
+    good, bad = one(), one("bad", where="n is not null")
+    for _ in range(3):
+        world.send(30)
+    world.land()
+    store = Broken(world.store, bad.generation, method)
+    behind: Any = SimpleNamespace(log=world.log, schemas=world.schemas, lake=world.lake, sql=world.sql, store=store,
+                                  streams={"readings": world.stream}, scratch=None, doors=None)  # fmt: skip
+    updates = Updates(behind)
+    for definition in (good, bad):
+        updates.want(definition)
+    updates.refresh()
+    world.send(30)
+    ends = {p: end.high for p, end in world.log.ends("readings").items() if end.high}
+
+    def stands(definition: Any) -> bool:
+        found = world.store.applied(definition.generation)
+        return found is not None and found.active and dict(found.offsets) == ends
+
+    deadline = time.monotonic() + 60
+    while not (stands(good) and updates.troubled() == {"readings"}):
+        assert time.monotonic() < deadline, updates.problems()
+        threading.Event().wait(0.05)
+        updates.refresh()
+    assert not stands(bad) and any("its tiles cannot be read" in problem for problem in updates.problems())
+    store.broken = False
+    while not (stands(bad) and not updates.problems()):
+        assert time.monotonic() < deadline, updates.problems()
+        threading.Event().wait(0.05)
+        updates.refresh()
+    updates.close()
+    world.land()
+    assert world.differences(good, bad) == []

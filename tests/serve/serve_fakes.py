@@ -125,6 +125,12 @@ class FakeLive:
     def problems(self) -> list[str]:
         return self.trouble
 
+    def answering(self) -> list[str]:
+        return [] if self.trouble else self.names()
+
+    def waiting(self) -> list[tuple[str, str, str]]:
+        return [("sink", "orders", "its topic was recreated")]
+
     def behind(self, after: Mapping[str, Mapping[int, int]]) -> str:
         late = [f"{s} {p}" for s, ends in after.items() for p, end in ends.items() if self.applied.get(s, {}).get(p, 0) < end]
         return ", ".join(late)

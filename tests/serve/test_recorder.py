@@ -96,6 +96,23 @@ def test_the_queue_is_bounded() -> None:
     asyncio.run(story())
 
 
+def test_room_is_given_back_by_every_append() -> None:
+    """One that lands and one that fails."""
+
+    async def story() -> None:
+        errors: list[Exception | None] = []
+        made = await recorder(FakeLog(refuse=lambda: errors.pop() if errors else None), limit=3, retry_s=0.0)
+        for n in range(4):
+            await made.put([row(n), row(n)])
+            errors.append(Transient("no answer"))
+            with pytest.raises(Transient, match="no answer"):
+                await made.put([row(n), row(n)])
+        assert (made.written, made.lost) == (8, 8)
+        await made.close()
+
+    asyncio.run(story())
+
+
 def test_a_client_that_hangs_up_does_not_cancel_its_neighbours() -> None:
     async def story() -> None:
         log = FakeLog(pause_s=0.05)

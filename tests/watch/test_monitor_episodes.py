@@ -11,7 +11,9 @@ from watch_fakes import MemoryState, webhook
 
 import millstream as ms
 from millstream.declare.errors import WorkFailed
+from millstream.declare.waits import Waits
 from millstream.watch import monitor as monitors
+from millstream.watch.alert import Webhook
 from millstream.watch.scene import Scene
 from millstream.watch.verdict import Verdict, unknown
 
@@ -54,7 +56,7 @@ def test_one_alert_an_episode_and_one_recovery(monkeypatch: pytest.MonkeyPatch, 
     where = scene()
     with webhook() as (address, posted, _), caplog.at_level(logging.INFO, "millstream.watch"):
         for _ in range(8):
-            monitors.run(MONITOR, where, webhook=address, project="flights")
+            monitors.run(MONITOR, where, webhook=Webhook(address), project="flights")
     assert [(p["event"], p["verdict"]["status"]) for p in posted] == [("opened", "violated"), ("recovered", "ok"), ("opened", "drifted")]
     assert posted[0]["severity"] == "page" and posted[0]["project"] == "flights" and "things" in posted[0]["text"]
     assert [r.levelno for r in caplog.records] == [logging.ERROR, logging.INFO, logging.ERROR]
@@ -66,8 +68,9 @@ def test_a_webhook_that_was_away_is_told_later(monkeypatch: pytest.MonkeyPatch) 
     where = scene()
     with webhook() as (address, posted, statuses):
         statuses += [500, 200, 503, 200]
+        hook = Webhook(address, waits=Waits(0.0, 0.0))
         for _ in range(5):
-            monitors.run(MONITOR, where, webhook=address)
+            monitors.run(MONITOR, where, webhook=hook)
     assert [p["event"] for p in posted] == ["opened", "opened", "recovered", "recovered"]
 
 
@@ -88,3 +91,35 @@ def test_a_check_that_fails_to_run_is_unknown_and_the_others_are_judged(monkeypa
     found = monitors.run(monitor, scene())
     assert [v.status for v in found] == ["unknown", "ok"] and "the engine refused" in found[0].message
     assert [label for label, _ in monitors.labelled(monitor)] == ["fresh", "fresh-2"]
+
+
+def test_an_alert_that_was_not_taken_is_posted_again_without_another_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    verdicts(monkeypatch, "violated")
+    where = scene()
+    with webhook() as (address, posted, statuses):
+        hook = Webhook(address, waits=Waits(0.0, 0.0))
+        statuses += [500, 503]
+        monitors.run(MONITOR, where, webhook=hook)
+        assert monitors.retell([MONITOR], where, hook) == ["watched/fresh"]
+        assert monitors.retell([MONITOR], where, hook) == [] and monitors.retell([MONITOR], where, hook) == []
+    assert [p["event"] for p in posted] == ["opened"] * 3 and not hook.trouble
+
+
+@pytest.mark.parametrize("error", [KeyError("no such thing"), MemoryError(), WorkFailed("kafka://a:secretpass1@h:1 is away")])
+def test_a_check_that_raises_anything_is_unknown_and_failed(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    verdicts(monkeypatch, error)
+    (found,) = monitors.run(MONITOR, scene())
+    assert found.status == "unknown" and found.failed and "could not be judged" in found.message and "secretpass1" not in found.message
+
+
+def test_two_processes_that_look_at_once_both_have_their_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
+    verdicts(monkeypatch, "violated")
+    where, put = scene(), MemoryState.put
+
+    def other_first(self: MemoryState, kind: str, key: str, value: Any, *, expect: int | None = None) -> Any:
+        if kind == "episode":
+            put(self, kind, key, value)
+        return put(self, kind, key, value, expect=expect)
+
+    monkeypatch.setattr(MemoryState, "put", other_first)
+    assert [v.status for v in monitors.run(MONITOR, where)] == ["violated"]

@@ -10,7 +10,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from millstream.app.trouble import said
 from millstream.declare.errors import ClockWrong, Corrupt, MillstreamError, NotFound, UsageError
+from millstream.declare.secrets import hide
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
@@ -28,6 +30,9 @@ class Finding:
     found: str
     mend: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "found", hide(self.found))  # of libraries' errors, too
+
 
 def examine(ws: Workspace, *, mend: bool = False, losses: Collection[str] = ()) -> list[Finding]:
     """Look at the machine, the engines, the tails of the lake's tables, rows that lie too far ahead, and streams that cannot go on.
@@ -36,7 +41,17 @@ def examine(ws: Workspace, *, mend: bool = False, losses: Collection[str] = ()) 
         mend: Cut torn tails off; positions fall with them, and the log fills the tables again. Move rows that lie too far ahead to the dead letters.
         losses: Streams whose records may be given up where the log no longer holds what would be cut off.
     """
-    return [*_machine(ws), *_engines(ws), *_clocks(ws), *_sources(ws), *_tables(ws, mend, losses), *_ahead(ws, mend), *_streams(ws), *_catalog(ws)]
+    looks = [_machine(ws), _engines(ws), _clocks(ws), _sources(ws), _tables(ws, mend, losses), _ahead(ws, mend), _streams(ws), _catalog(ws)]
+    found = [finding for look in looks for finding in _each(look)]
+    return [*found, *_each(_waiting(ws, {f.found for f in found}))]
+
+
+def _each(look: Iterator[Finding]) -> Iterator[Finding]:
+    """What it finds; a look that fails is a finding too, and the others are made."""
+    try:
+        yield from look
+    except Exception as error:
+        yield Finding(getattr(look, "__name__", "").strip("_"), "bad", said(error), "its message says how to go on")
 
 
 def _machine(ws: Workspace) -> Iterator[Finding]:
@@ -228,12 +243,25 @@ def _streams(ws: Workspace) -> Iterator[Finding]:
     """Streams whose sink cannot go on."""
     from millstream.app import trouble
 
+    for name, stream in ws.all_streams().items():
+        try:
+            why = trouble.why(ws, stream)
+        except (MillstreamError, OSError):
+            continue  # the engines' own findings say what does not answer
+        if why:
+            yield Finding(f"stream {name}", "bad", why, "its message says how to go on")
+
+
+def _waiting(ws: Workspace, known: Collection[str]) -> Iterator[Finding]:
+    """What failed last time and was not found above: monitors, experiments, assets, sources."""
+    from millstream.app import trouble
+
     try:
-        stuck = {name: why for name, stream in ws.all_streams().items() if (why := trouble.why(ws, stream))}
+        waiting = [one for one in trouble.found(ws.state) if one.part != trouble.SINK and one.why not in known]
     except (MillstreamError, OSError):
-        return  # the engines' own findings say what does not answer
-    for name, why in stuck.items():
-        yield Finding(f"stream {name}", "bad", why, "its message says how to go on")
+        return
+    for one in waiting:
+        yield Finding(f"{one.part} {one.name}", "bad", one.why, f"its message says how to go on; the next try is {one.next[:19] or 'the next run'}")
 
 
 def _tables(ws: Workspace, mend: bool, losses: Collection[str]) -> Iterator[Finding]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from millstream.app import trouble
+from millstream.app.each import Rows
 from millstream.declare.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -13,6 +15,11 @@ if TYPE_CHECKING:
 
     from millstream.app.run.port import Run
     from millstream.app.workspace import Workspace
+    from millstream.declare.model import Model
+    from millstream.declare.source import Source
+    from millstream.declare.stream import Stream
+    from millstream.ingest.port import SourceEngine
+    from millstream.train.port import Version
 
 
 def ask(ws: Workspace, query: str, limit: int | None = None) -> pa.Table:
@@ -90,41 +97,81 @@ def steps(ws: Workspace, name: str) -> list[dict[str, Any]]:
     return [{"step": doc.key.rpartition("/")[2], "status": doc.value["status"], "attempt": doc.value["attempt"], "at": doc.value["at"][:19]} for doc in docs]
 
 
-def streams(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
+def streams(ws: Workspace, limit: int = 0) -> Rows:
     """Each stream: what the log holds, what has landed, how far the table is behind, what an open transaction holds back, its newest event time."""
-    from millstream.lake import gaps
-
-    rows = []
+    rows = Rows()
     for stream in ws.all_streams().values():
-        topic = ws.log.topic(stream.name)
-        ends = ws.log.ends(stream.name) if topic else {}
-        table = ws.lake.table(stream.name) if ws.lake.exists(stream.name) else None
-        txns = table.txns() if table else {}
-        behind = sum(max(0, end.high - txns.get(f"millstream/{topic.uuid}/{p}", 0)) for p, end in ends.items()) if topic else 0
-        mark = ws.lake.watermark(stream) if table else None
-        newest = None if mark is None else datetime.fromtimestamp((mark + stream.lateness_us) / 1e6, UTC)
-        rows.append({"stream": stream.name, "in the log": sum(e.high - e.low for e in ends.values()), "in the lake": table.rows() if table else 0,
-                     "behind": behind, "held": sum(e.held for e in ends.values()), "end": sum(e.high for e in ends.values()), "newest event": newest.isoformat(" ", "seconds")[:19] if newest else "",
-                     "given up": sum(gap.end - gap.start for gap in gaps.recorded(table)) if table else 0, "stuck": trouble.why(ws, stream) if topic else ""})  # fmt: skip
+        rows.add(stream.name, partial(_stream, ws, stream))
     return rows
 
 
-def tables(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
+def _stream(ws: Workspace, stream: Stream[Any]) -> dict[str, Any]:
+    from millstream.lake import gaps
+
+    topic = ws.log.topic(stream.name)
+    ends = ws.log.ends(stream.name) if topic else {}
+    table = ws.lake.table(stream.name) if ws.lake.exists(stream.name) else None
+    txns = table.txns() if table else {}
+    behind = sum(max(0, end.high - txns.get(f"millstream/{topic.uuid}/{p}", 0)) for p, end in ends.items()) if topic else 0
+    mark = ws.lake.watermark(stream) if table else None
+    newest = None if mark is None else datetime.fromtimestamp((mark + stream.lateness_us) / 1e6, UTC)
+    return {"stream": stream.name, "in the log": sum(e.high - e.low for e in ends.values()), "in the lake": table.rows() if table else 0,
+            "behind": behind, "held": sum(e.held for e in ends.values()), "end": sum(e.high for e in ends.values()), "newest event": newest.isoformat(" ", "seconds")[:19] if newest else "",
+            "given up": sum(gap.end - gap.start for gap in gaps.recorded(table)) if table else 0, "stuck": trouble.why(ws, stream) if topic else ""}  # fmt: skip
+
+
+def sources(ws: Workspace, limit: int = 0) -> Rows:
+    """Each file source: its files, the bytes of them that were read, and which stand still."""
+    from millstream.ingest.pump import standings
+
+    rows = Rows()
+    kept = [t for t in trouble.found(ws.state) if t.part == trouble.SOURCE]
+
+    def row(source: Source, engine: SourceEngine) -> dict[str, Any]:
+        found = standings(ws.log, source, engine)
+        waits = [str(s.error) for s in found if s.error is not None]
+        waits += [t.why for t in kept if t.name == source.name or t.name.startswith(f"{source.name}/")]
+        return {"source": source.name, "stream": source.into.name, "files": len(found), "read": sum(s.done for s in found),
+                "bytes": sum(s.size or 0 for s in found), "stuck": "; ".join(dict.fromkeys(waits))}  # fmt: skip
+
+    for source, engine in ws.source_engines():
+        rows.add(f"source {source.name}", partial(row, source, engine))
+    return rows
+
+
+def waiting(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
+    """All that has failed and waits: streams, sources, assets, monitors, experiments; each with its reason and its next try."""
+    return list(trouble.lines(trouble.found(ws.state)))
+
+
+def tables(ws: Workspace, limit: int = 0) -> Rows:
     """Each table of the lake: version, rows, bytes, columns."""
-    found = [(name, ws.lake.table(name)) for name in ws.lake.names()]
-    return [{"table": name, "version": t.version, "rows": t.rows(), "bytes": t.bytes(), "columns": len(t.schema)} for name, t in found]
+    rows = Rows()
+
+    def row(name: str) -> dict[str, Any]:
+        t = ws.lake.table(name)
+        return {"table": name, "version": t.version, "rows": t.rows(), "bytes": t.bytes(), "columns": len(t.schema)}
+
+    for name in ws.lake.names():
+        rows.add(f"table {name}", partial(row, name))
+    return rows
 
 
-def models(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
+def models(ws: Workspace, limit: int = 0) -> Rows:
     """Each version of each model, newest first."""
-    rows = []
+    found = Rows()
+
+    def row(model: Model[Any], version: Version) -> dict[str, Any]:
+        metrics = ws.tracking.run(version.run_id).metrics
+        return {"model": f"{model.name}@{version.number}", "aliases": " ".join(version.aliases), **{m: metrics.get(m) for m in model.metrics},
+                "made": version.created_at.isoformat(" ", "seconds")[:19]}  # fmt: skip
+
     for model in ws.project.models.values():
-        for version in reversed(ws.tracking.versions(model.name)):
-            metrics = ws.tracking.run(version.run_id).metrics
-            rows.append({"model": f"{model.name}@{version.number}", "aliases": " ".join(version.aliases), **{m: metrics.get(m) for m in model.metrics},
-                         "made": version.created_at.isoformat(" ", "seconds")[:19]})  # fmt: skip
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    return [{key: row.get(key, "") for key in columns} for row in rows]
+        for version in reversed(found.each.attempt(f"model {model.name}", partial(ws.tracking.versions, model.name)) or []):
+            found.add(f"{model.name}@{version.number}", partial(row, model, version))
+    columns = list(dict.fromkeys(key for row in found for key in row))
+    found[:] = [{key: row.get(key, "") for key in columns} for row in found]
+    return found
 
 
 def model(ws: Workspace, name: str) -> dict[str, Any]:
@@ -137,17 +184,23 @@ def model(ws: Workspace, name: str) -> dict[str, Any]:
     return dict(describe(ws.tracking, base, version or "champion"))
 
 
-def experiments(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
+def experiments(ws: Workspace, limit: int = 0) -> Rows:
     """Each experiment: method, layer, traffic, status, phase."""
     from millstream.app.experiments import status
 
-    return [{"experiment": e.name, "method": e.assign.method, "arms": " ".join(e.arms), "unit": e.unit, "layer": e.layer,
-             "traffic": f"{e.traffic[0]:g} to {e.traffic[1]:g}", **status(ws, e)} for e in ws.project.experiments.values()]  # fmt: skip
+    rows = Rows()
+    for e in ws.project.experiments.values():
+        base = {"experiment": e.name, "method": e.assign.method, "arms": " ".join(e.arms), "unit": e.unit, "layer": e.layer, "traffic": f"{e.traffic[0]:g} to {e.traffic[1]:g}"}  # fmt: skip
+        rows.add(f"experiment {e.name}", lambda e=e, base=base: {**base, **status(ws, e)})  # type: ignore[misc]
+    return rows
 
 
-def endpoints(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
+def endpoints(ws: Workspace, limit: int = 0) -> Rows:
     """Each endpoint with its decisions."""
-    return [endpoint(ws, name) for name in ws.project.endpoints]
+    rows = Rows()
+    for name in ws.project.endpoints:
+        rows.add(f"endpoint {name}", partial(endpoint, ws, name))
+    return rows
 
 
 def endpoint(ws: Workspace, name: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def _accept(ws: Workspace, stream: Stream[Any]) -> Sequence[Gap]:
         try:
             if found:
                 gaps.accept(ws.log, ws.lake, stream, found)
-                trouble.clear(ws.state, stream.name)
+                trouble.clear(ws.state, trouble.SINK, stream.name)
             return found
         except Conflict:  # a sink of another partition committed
             continue

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -88,7 +88,7 @@ def sinks(ws: Workspace) -> None:
         def run() -> None:
             with closing(ws.sink(stream, SinkLimits(age=LAND_WITHIN))) as sink:
                 sink.step()
-                trouble.clear(ws.state, stream.name)
+                trouble.clear(ws.state, trouble.SINK, stream.name)
                 sink.run(stop)
 
         trouble.alone(ws.state, stream.name, run, stop)
@@ -150,31 +150,38 @@ def mend(ws: Workspace, stop: threading.Event) -> None:
 def sources(ws: Workspace) -> None:
     """Folders watched for new files."""
     from millstream.app.serving import must_write
+    from millstream.app.trouble import SOURCE, Watch
     from millstream.ingest.pump import follow
 
     stop = until_told()
     watched = [s for s in ws.project.sources.values() if isinstance(s.reader, FileReader) and s.reader.watch]
 
-    def work() -> None:
-        must_write(ws.log)
-        follow(ws.log, ws.schemas, ws.source_engines(watched), stop, doors=ws.doors)
-
-    persist("sources", work, stop)
+    persist("sources", lambda: must_write(ws.log), stop)
+    follow(ws.log, ws.schemas, ws.source_engines(watched), stop, doors=ws.doors, watch=Watch(ws.state, SOURCE))
 
 
 def schedule(ws: Workspace) -> None:
     """Outcomes, rewards and posteriors as labels ripen; scheduled assets; monitors when they are due."""
     from millstream.app.run.feedback import feedback
     from millstream.app.run.schedule import Schedule
+    from millstream.app.trouble import ASSET, EXPERIMENT, MONITOR, OUTCOMES, SCHEDULE, Watches, of
 
-    stop, due = until_told(), Schedule(ws, assets=not ws.orchestrator.keeps_time)
+    stop, watches = until_told(), Watches(ws.state)
+    declared: dict[str, Iterable[str]] = {
+        MONITOR: ws.project.monitors,
+        OUTCOMES: ws.project.endpoints,
+        EXPERIMENT: ws.project.experiments,
+        ASSET: ws.project.by_name,
+    }
+    for part, names in declared.items():
+        watches.of(part).only([name for name in names if of(ws.state, part, name)])  # what is declared no longer waits for nothing
+    due = Schedule(ws, assets=not ws.orchestrator.keeps_time, attempt=watches.attempt)
     while not stop.is_set():
         begun = time.monotonic()
-        persist("feedback", lambda: feedback(ws), stop)
+        watches.attempt(SCHEDULE, "feedback", lambda: feedback(ws, watches.attempt))
         took = time.monotonic() - begun
-        persist(
-            "schedule", lambda: due.tick(datetime.now(UTC), stop), stop
-        )  # not in the pause: a monitor of minutes would hold rewards back for three times as long
+        # Not in the pause: a monitor of minutes would hold rewards back for three times as long.
+        watches.attempt(SCHEDULE, "clock", lambda: due.tick(datetime.now(UTC), stop))
         stop.wait(min(15.0, max(1.0 - took, 2.0 * took)))  # about a third of a core, however much there is to judge
 
 

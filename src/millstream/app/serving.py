@@ -8,6 +8,8 @@ import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from millstream.app import trouble
+
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
     from millstream.declare.model import Model
@@ -18,8 +20,11 @@ def live(ws: Workspace, **options: Any) -> Live:
     """What stands behind the endpoints; every feature of the project is kept live, used by a model or not yet."""
     from millstream.serve.live import Behind, Live
 
+    def waiting() -> list[tuple[str, str, str]]:
+        return [(one.part, one.name, one.why) for one in trouble.found(ws.state)]
+
     behind = Behind(endpoints=ws.project.endpoints, streams=ws.project.streams, log=ws.log, schemas=ws.schemas, lake=ws.lake, sql=ws.compute, store=ws.online,
-                    tracking=ws.tracking, state=ws.state, params=ws.project.params, doors=ws.doors, scratch=ws.folder / "scratch")  # fmt: skip
+                    tracking=ws.tracking, state=ws.state, params=ws.project.params, doors=ws.doors, waiting=waiting, scratch=ws.folder / "scratch")  # fmt: skip
     return Live(behind, definitions={name: ws.definition(f) for name, f in ws.project.features.items()}, **options)
 
 

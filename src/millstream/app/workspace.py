@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from millstream.log.port import Log, Schemas
     from millstream.train.port import Tracking
     from millstream.transform.port import Sql
+    from millstream.watch.alert import Webhook
     from millstream.watch.scene import Scene
     from millstream.watch.verdict import Verdict
 
@@ -209,11 +210,18 @@ class Workspace:
         return Scene(lake=self.lake, sql=self.sql, state=self.state, streams=project.streams, endpoints=project.endpoints, params=project.params,
                      store=self.online, tracking=self.tracking, define=self.definition)  # fmt: skip
 
+    @cached_property
+    def webhook(self) -> Webhook:
+        """Where alerts go; it remembers what it did not take."""
+        from millstream.watch.alert import Webhook
+
+        return Webhook(self.settings.webhook)
+
     def watch(self, monitor: Monitor) -> list[dict[str, Any]]:
         """Run a monitor now: a verdict a check, kept, and told when it turns bad or well again."""
         from millstream.watch.monitor import labelled, run
 
-        verdicts = run(monitor, self.scene, webhook=self.settings.webhook, project=self.project.name)
+        verdicts = run(monitor, self.scene, webhook=self.webhook, project=self.project.name)
         return [_told(monitor, label, v) for (label, _), v in zip(labelled(monitor), verdicts, strict=True)]
 
     def verdicts(self, name: str, *, latest: bool = False) -> list[dict[str, Any]]:

@@ -29,11 +29,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from millstream.declare.secrets import hide
+
 
 class MillstreamError(Exception):
-    """Anything Millstream raises on purpose."""
+    """Anything Millstream raises on purpose. As a text it has no secrets, whatever it was made of."""
 
     exit_code = 3
+
+    def __str__(self) -> str:
+        return hide(super().__str__())
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class DefinitionError(MillstreamError, ValueError):
             lines.append(f"  mend   {self.mend}")
         if self.code:
             lines[-1] += f"    {self.code}"
-        return "\n".join(lines)
+        return hide("\n".join(lines))
 
 
 class DefinitionErrors(DefinitionError):

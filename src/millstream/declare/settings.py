@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from millstream.declare.errors import ConfigError
+from millstream.declare.secrets import hide, keep, keep_address, keep_password
 from millstream.declare.words import nearest, short
 
 DEFAULTS: dict[str, str | int] = {
@@ -67,7 +68,6 @@ PORTS = {
 }  # fmt: skip
 """Setting -> the port whose engine it names."""
 _PATHS = ("log", "registry", "lake", "online", "tracking", "state")
-_PASSWORD = re.compile(r"(?<=://)([^/@:]*):(?!env:|file:)[^/@]*@")
 _REFERRED = re.compile(r"(?<=://)([^/@:]*):((?:env|file):[^@]+)@")
 _CONF = re.compile(r"(?<=[?&]conf=)[^/~&][^&]*")
 """A folder of clients' configuration, as seen from the project."""
@@ -204,16 +204,7 @@ def _is_reference(key: str, value: Any) -> bool:
 def _shown(key: str, value: Any) -> str:
     if key in SECRETS and value and not _is_reference(key, value):
         return "(hidden)"
-    return masked(str(value))
-
-
-def masked(url: str) -> str:
-    """The URL as it may be shown: a password stands there only as a reference.
-
-    >>> masked("kafka://alice:secret@broker:9093"), masked("kafka://alice:env:KAFKA_PASSWORD@broker:9093")
-    ('kafka://alice:(hidden)@broker:9093', 'kafka://alice:env:KAFKA_PASSWORD@broker:9093')
-    """
-    return _PASSWORD.sub(r"\1:(hidden)@", url)
+    return hide(str(value))
 
 
 def _settled(key: str, value: Any, root: Path, secret: Callable[[str], str | None]) -> str | int:
@@ -222,6 +213,8 @@ def _settled(key: str, value: Any, root: Path, secret: Callable[[str], str | Non
         if not found:
             raise ConfigError(f"{key} = {value}: nothing is there")
         value = found
+    if key in SECRETS and isinstance(value, str) and value:
+        (keep_address if "://" in value else keep)(value)
     if isinstance(DEFAULTS[key], int):
         if isinstance(value, bool) or not re.fullmatch(r"\d{1,5}", str(value)) or int(value) > 65535:
             raise ConfigError(f"{key} is a port, 0 to 65535; it is {value!r}")
@@ -231,6 +224,7 @@ def _settled(key: str, value: Any, root: Path, secret: Callable[[str], str | Non
     if not value.strip() and DEFAULTS[key]:
         raise ConfigError(f"{key} is empty; leave it out for its default, {DEFAULTS[key]}")
     value = _CONF.sub(lambda part: str(root / part[0]), _with_password(key, value, secret))
+    keep_password(value)
     return _absolute(value, root) if key in _PATHS else value
 
 

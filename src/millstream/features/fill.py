@@ -26,7 +26,7 @@ from millstream.features.online import HEAD_US
 from millstream.features.port import OnlineStore
 from millstream.features.state import PARTITION_BITS, Part
 from millstream.features.tiles import Tiling, quoted
-from millstream.features.window import SLOT_US, horizon_us, reach
+from millstream.features.window import DAY, HOUR, SLOT_US, horizon_us, reach
 from millstream.lake import points
 from millstream.lake.port import Tables
 from millstream.lake.positions import topics_of
@@ -36,6 +36,9 @@ from millstream.transform.port import Sql
 if TYPE_CHECKING:
     from millstream.lake.lake import Lake
     from millstream.lake.table import LakeTable
+
+_DAY = DAY // HOUR
+"""Hours."""
 
 
 def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, source: Stream[Any] | Table, *, chunk_rows: int = CHUNK_ROWS,
@@ -114,21 +117,33 @@ class _Fill:
     def __init__(self, definition: Definition, columns: pa.Schema, horizon: int) -> None:
         self.definition, self.horizon = definition, horizon
         self.tiling = Tiling(definition, late=False)
-        self.key = keys.sql([f"k{i}" for i in range(len(definition.key))], [columns.field(column).type for column in definition.key])
+        self.keys = [f"k{i}" for i in range(len(definition.key))]
+        self.key = keys.sql(self.keys, [columns.field(column).type for column in definition.key])
         self.position = ["_partition", "_offset"] if definition.live else []
 
     def statements(self, chunk: int, chunks: int) -> Iterator[str]:
-        part = f" where hash(k) % {chunks} = {chunk}" if chunks > 1 else ""
-        orders = "".join(f", {order}" for order in self.tiling.orders())
-        events = self.tiling.events("source", "0", self.position)
-        yield f"create table e as select *, t // {SLOT_US} as b, t // {SLOT_US} as z{orders} from (select *, {self.key} as k from ({events})){part}"
-        yield from self.tiling.tiles()
-        for level, first in enumerate(reach(self.horizon, self.definition.windows_us)):
+        """Statements that add the tiles of one chunk of keys. A coarse tile is made of finer ones where those are wanted, else of the events."""
+        part = f"hash({', '.join(self.keys)}) % {chunks} = {chunk}" if chunks > 1 else "true"
+        first, hours, days = reach(self.horizon, self.definition.windows_us)
+        whole = hours // _DAY * _DAY  # an hour that is wanted has its whole day made of hours
+        yield f"create table t0 as {self._lifted(1, f'{part} and t >= {first * SLOT_US}')}"
+        yield f"create table t1 as {self._lifted(HOUR, f'{part} and t >= {whole * HOUR * SLOT_US}')}"
+        keys, merged = ", ".join(self.keys), ", ".join(self.tiling.merge())
+        coarse = f"create table t2 as select {keys}, b // {_DAY} as b, {merged} from t1 group by all"
+        if whole:
+            early = f"{part} and t < {whole * HOUR * SLOT_US}" + (f" and t >= {days * DAY * SLOT_US}" if days else "")
+            coarse += f" union all {self._lifted(DAY, early)}"
+        yield coarse
+        for level, least in enumerate((first, hours, days or 0)):
             verb = "insert into tiles" if chunk or level else "create table tiles as"
-            kept = f" where b >= {first}" if first else ""
-            yield f"{verb} select k as key, {level}::bigint as level, b, {', '.join(self._columns())} from t{level}{kept}"
-        for name in ("e", "t0", "t1", "t2"):
+            yield f"{verb} select {self.key} as key, {level}::bigint as level, b, {', '.join(self._columns())} from t{level} where b >= {least}"
+        for name in ("t0", "t1", "t2"):
             yield f"drop table {name}"
+
+    def _lifted(self, slots: int, when: str) -> str:
+        """A select of keys, b and states: the events as tiles of so many slots."""
+        events = f"select *{''.join(f', {order}' for order in self.tiling.orders())} from ({self.tiling.events('source', '0', self.position)}) where {when}"
+        return f"select {', '.join(self.keys)}, t // {slots * SLOT_US} as b, {', '.join(self.tiling.lift())} from ({events}) group by all"
 
     def result(self) -> str:
         return "select * from tiles order by key, level, b"  # the order of the store's tables: no page is touched twice

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from millstream.declare.secrets import hide
+
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -22,7 +24,7 @@ class Refused(Exception):
         self.status, self.code, self.mend, self.retry_after_s, self.details = status, code, mend, retry_after_s, details
 
     def body(self) -> Mapping[str, Any]:
-        return {"error": {"code": self.code, "message": str(self), "mend": self.mend, **self.details}}
+        return {"error": {"code": self.code, "message": hide(str(self)), "mend": hide(self.mend), **self.details}}
 
 
 async def reply(send: Send, status: int, body: Mapping[str, Any], headers: Iterable[tuple[bytes, bytes]] = ()) -> None:

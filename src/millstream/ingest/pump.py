@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from millstream.declare.errors import Corrupt, Fenced, MillstreamError, NotFound, Recreated, UsageError
+from millstream.declare.errors import Fenced, MillstreamError, WorkFailed
+from millstream.declare.secrets import hide
 from millstream.declare.source import Source
+from millstream.declare.waits import Waits
 from millstream.ingest.ahead import without_ahead
 from millstream.ingest.doors import DoorClock, Doors
 from millstream.ingest.port import Batch, SourceEngine, Standing
@@ -31,20 +34,19 @@ MOVES = 3
 """How often files may be renamed while it is kept where they are."""
 Told = Callable[..., None]
 log = logging.getLogger("millstream.ingest")
-_ABOUT_ONE_SPLIT = (Corrupt, Recreated, NotFound, UsageError)
 PATIENCE_S = 30.0
 """How long the end of a file that is being written is waited for."""
 
 
 @dataclass
 class Counts:
-    """What a pump did.
+    """What a pump did. What fails costs its own split or source only; every other was read.
 
     Attributes:
         rows, bad: Records committed: events, and what could not be read as one.
         by_stream: Rows by stream.
         commits: Transactions.
-        failed: Split -> why the rest of it could not be read.
+        failed: Split -> why the rest of it could not be read; or a source's name -> why none of its splits could be looked at.
         faults: Split -> what a person must hear of what was read: a file of which no record is good, a line that was taken too early.
         held: Splits that stopped at `until_us`.
         unended: Splits whose last record may still be being written; it was left.
@@ -55,7 +57,7 @@ class Counts:
     bad: int = 0
     commits: int = 0
     by_stream: dict[str, int] = field(default_factory=dict)
-    failed: dict[str, MillstreamError] = field(default_factory=dict)
+    failed: dict[str, Exception] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
     held: int = 0
     unended: list[str] = field(default_factory=list)
@@ -77,19 +79,34 @@ def pump(log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngin
         stop: Ends it after the step under way.
         doors: The clocks that times are held against; this machine's by default.
 
-    Raises:
-        ClockWrong: This machine's clock cannot be trusted; nothing more was committed.
-        Corrupt, Recreated, NotFound, UsageError: Splits whose rest cannot be read; all others were pumped first. Raised after the last step.
+    Raises after the last step, when all that can be read was pumped:
+        ClockWrong: The clock cannot be trusted, for the streams that are named; none of their records was committed.
+        Corrupt, Recreated, NotFound, UsageError: Splits whose rest cannot be read.
         Fenced: Another process pumps the same split now.
         Full, Busy: The log takes nothing at the moment; calling again goes on where it stopped.
+        WorkFailed: What nobody foresaw.
     """
     counts = pump_all(log, schemas, sources, until_us=until_us, report=report, stop=stop, doors=doors)
-    if counts.failed:
-        errors = list(counts.failed.values())
-        if len(errors) == 1:
-            raise errors[0]
-        raise type(errors[0])(f"{len(errors)} files could not be read to their end, all others were; " + "; ".join(map(str, errors)))
-    return counts
+    if not counts.failed:
+        return counts
+    first, *more = counts.failed.values()
+    if not more:
+        raise first
+    kind = type(first) if isinstance(first, MillstreamError) else WorkFailed
+    raise kind(f"{1 + len(more)} files could not be read to their end, all others were; " + "; ".join(reasons(counts))) from first
+
+
+def reasons(counts: Counts) -> list[str]:
+    """Why what failed did, each reason once: a folder that nobody may read is one, however many files it has."""
+    return list(dict.fromkeys(_named(name, error) for name, error in counts.failed.items()))
+
+
+def _named(name: str, error: Exception) -> str:
+    """With its class where it is a library's, and with the whole path of its file: two folders may have one of the same name."""
+    text = str(error) if isinstance(error, MillstreamError) else hide(f"{type(error).__name__}: {error}")
+    source, slash, split = name.partition("/")
+    where = split if slash else f'source "{source}"'
+    return text if where in text else f"{where}: {text}"
 
 
 def pump_all(log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], *, until_us: int | None = None, report: Told | None = None,
@@ -118,25 +135,56 @@ def _add(counts: Counts, more: Counts) -> None:
 
 
 def follow(logs: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], stop: threading.Event, *, poll_s: float = POLL_S,
-           doors: Doors | None = None) -> None:  # fmt: skip
+           doors: Doors | None = None, watch: Watches | None = None) -> None:  # fmt: skip
     """Pump until told to stop, looking for new splits and more of old ones every `poll_s` seconds.
 
-    A split that cannot be read is said once in the log, and tried again at each look: the others go on.
+    What cannot be read is said once, and tried again after a pause that doubles: each split and each source by itself, the others go on.
 
-    Raises:
-        Fenced, Full, Busy, ClockWrong: As `pump`.
+    Args:
+        watch: Keeps what waits; without one it is in the log only.
     """
-    said: dict[str, str] = {}
-    doors = doors or Doors(logs)
+    doors, watch = doors or Doors(logs), watch or InTheLog()
     while not stop.is_set():
-        counts = _Pump(logs, schemas, sources, None, None, stop, doors).run()
+        made = _Pump(logs, schemas, sources, None, None, stop, doors, watch.due)
+        counts = made.run()
         for name, error in counts.failed.items():
-            if said.get(name) != str(error):
-                log.error("%s", error)
-        said = {name: str(error) for name, error in counts.failed.items()}
+            watch.failed(name, error)
+        watch.only({*counts.failed, *made.left})
         for fault in counts.faults.values():
             log.error("%s", fault)
         stop.wait(poll_s)
+
+
+class Watches(Protocol):
+    """Who is told what fails, and says when it is tried again. Names are those of splits and sources, as in `Counts.failed`."""
+
+    def due(self, name: str) -> bool:
+        """Whether it may be tried now."""
+        ...
+
+    def failed(self, name: str, error: BaseException) -> None: ...
+
+    def only(self, names: Collection[str]) -> None:
+        """All others are well, or gone."""
+        ...
+
+
+class InTheLog:
+    """Says it in the log, once."""
+
+    def __init__(self) -> None:
+        self.waits = Waits()
+
+    def due(self, name: str) -> bool:
+        return self.waits.due(name)
+
+    def failed(self, name: str, error: BaseException) -> None:
+        if self.waits.failed(name, str(error)).news:
+            log.error("%s: %s", name, error, exc_info=None if isinstance(error, MillstreamError) else error)
+
+    def only(self, names: Collection[str]) -> None:
+        for name in set(self.waits.names()) - set(names):
+            self.waits.well(name)
 
 
 class _Split:
@@ -216,34 +264,57 @@ class _Split:
 
 class _Pump:
     def __init__(self, log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], until_us: int | None, report: Told | None,
-                 stop: threading.Event | None, doors: Doors) -> None:  # fmt: skip
-        self.log, self.until_us, self.report, self.stop = log, until_us, report, stop
+                 stop: threading.Event | None, doors: Doors, due: Callable[[str], bool] = lambda name: True) -> None:  # fmt: skip
+        self.log, self.until_us, self.report, self.stop, self._due = log, until_us, report, stop, due
         self.counts = Counts()
         self.bytes_done = self.bytes_all = 0
         self.waiting: list[_Split] = []
         self._kept: dict[str, str] = {}
         self.open: list[_Split] = []
-        self._sources, self._doors = sources, doors
-        self._bindings = {source.into.name: topic_of(log, schemas, source.into) for source, _ in sources}
-        self._looked = [(source, engine, standings(log, source, engine)) for source, engine in sources]
+        self.left = set[str]()
+        """What failed before, and is not to be tried yet."""
+        self._doors = doors
+        self._bindings: dict[str, Binding] = {}
+        self._looked: list[tuple[Source, SourceEngine, Sequence[Standing]]] = []
+        for source, engine in sources:
+            if due(source.name):
+                with self._alone(source.name):
+                    self._bindings[source.into.name] = topic_of(log, schemas, source.into)
+                    self._looked.append((source, engine, standings(log, source, engine)))
+            else:
+                self.left.add(source.name)
         self.waits_s = max((s.waits_s for _, _, found in self._looked for s in found if s.error is None), default=0.0)
+
+    @contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        """What is raised is noted as the failure of this split or source, and the others go on."""
+        try:
+            yield
+        except Exception as error:
+            self.counts.failed[name] = error
 
     def _begin(self) -> None:
         """Keep what moved under its new name, and see which splits have something to read, and from when."""
         for source, engine, found in self._looked:
-            for _ in range(MOVES):
-                if not any(s.moved_from for s in found):
-                    break
-                before = self.log.positions(split_name(source, ""))
-                for s in engine.look(by_split(source, before)):
-                    if s.moved_from:
-                        self._keep(source, s, before)
-                found = standings(self.log, source, engine)
-            for s in found:
-                if s.moved_from is None:  # else it moves on while it is looked at: next time
-                    self._look(source, engine, s)
+            with self._alone(source.name):
+                found = self._moved(source, engine, found)
+                for s in found:
+                    if s.moved_from is None:  # else it moves on while it is looked at: next time
+                        self._look(source, engine, s)
         # Splits are opened when the merge comes to their first event, so a folder of a thousand days is read a few files at a time.
         self.waiting.sort(key=lambda s: s.first_us)
+
+    def _moved(self, source: Source, engine: SourceEngine, found: Sequence[Standing]) -> Sequence[Standing]:
+        """How the splits stand once what moved is kept under its new name."""
+        for _ in range(MOVES):
+            if not any(s.moved_from for s in found):
+                break
+            before = self.log.positions(split_name(source, ""))
+            for s in engine.look(by_split(source, before)):
+                if s.moved_from:
+                    self._keep(source, s, before)
+            found = standings(self.log, source, engine)
+        return found
 
     def _keep(self, source: Source, moved: Standing, before: Mapping[str, str]) -> None:
         """The position under its new name. Whoever reads the file under its old one is fenced first, and must not have gone on since."""
@@ -269,17 +340,18 @@ class _Pump:
             self.counts.failed[name] = standing.error
         if standing.error is not None or standing.idle:
             return
+        if not self._due(name):
+            self.left.add(name)
+            return
         split = _Split(name, standing.split, source, engine, self._bindings[source.into.name], self._doors.of(source.into))
         split.done_bytes = standing.done
-        try:
+        with self._alone(name):
             if split.peek(standing.position):
                 self.waiting.append(split)
-        except _ABOUT_ONE_SPLIT as error:
-            self.counts.failed[name] = error
 
     def unended(self) -> list[str]:
         """Splits whose rest was left because it may still be being written."""
-        left = [(source, s) for source, engine in self._sources for s in standings(self.log, source, engine)]
+        left = [(source, s) for source, engine, _ in self._looked if source.name not in self.counts.failed for s in standings(self.log, source, engine)]
         return [s.split for source, s in left if s.waits_s and split_name(source, s.split) not in self.counts.failed]
 
     def run(self) -> Counts:
@@ -311,17 +383,16 @@ class _Pump:
 
     def _open_next(self) -> None:
         split = self.waiting.pop(0)
-        split.open(self.log, max(1_000, min(BATCH_ROWS, IN_HAND_ROWS // (len(self.open) + 1))))
-        self.open.append(split)
+        with self._alone(split.name):
+            split.open(self.log, max(1_000, min(BATCH_ROWS, IN_HAND_ROWS // (len(self.open) + 1))))
+            self.open.append(split)
 
     def _fill(self) -> None:
         for split in list(self.open):
-            try:
+            with self._alone(split.name):
                 if split.fill():
                     continue
                 self._ended(split)
-            except _ABOUT_ONE_SPLIT as error:
-                self.counts.failed[split.name] = error
             self._leave(split)
 
     def _ended(self, split: _Split) -> None:
@@ -333,8 +404,9 @@ class _Pump:
             self.counts.empty.append(split.split)
 
     def _leave(self, split: _Split) -> None:
-        split.close()
         self.open.remove(split)
+        with self._alone(split.name):
+            split.close()
 
     def _commit(self, split: _Split, horizon_us: int) -> None:
         rows = split.upto(horizon_us)
@@ -342,21 +414,23 @@ class _Pump:
         if self.until_us is not None:
             rows = min(rows, split.upto(self.until_us - 1))
         if rows > split.taken or (not held and rows == len(split.times)):
-            fault = split.batch.fault if split.batch is not None and rows == len(split.times) else ""
-            try:
-                taken, bad, position = split.take(rows)
-            except _ABOUT_ONE_SPLIT as error:
-                self.counts.failed[split.name] = error
+            with self._alone(split.name):
+                self._write(split, rows)
+            if split.name in self.counts.failed:  # what was taken may not be in the log: it is read again from there
                 self._leave(split)
                 return
-            assert split.writer is not None
-            split.writer.commit([*split_appends(split.binding, taken), *raw_appends(split.binding, bad)], position)
-            if fault:
-                self.counts.faults[split.name] = fault
-            self._counted(split, taken.num_rows, bad, position)
         if held:
             self.counts.held += 1
             self._leave(split)
+
+    def _write(self, split: _Split, rows: int) -> None:
+        fault = split.batch.fault if split.batch is not None and rows == len(split.times) else ""
+        taken, bad, position = split.take(rows)
+        assert split.writer is not None
+        split.writer.commit([*split_appends(split.binding, taken), *raw_appends(split.binding, bad)], position)
+        if fault:
+            self.counts.faults[split.name] = fault
+        self._counted(split, taken.num_rows, bad, position)
 
     def _counted(self, split: _Split, rows: int, bad: pa.RecordBatch, position: str) -> None:
         counts, stream = self.counts, split.source.into.name

@@ -67,7 +67,7 @@ class LakeTable:
         except DeltaError as error:
             if version is not None and version not in deltalog.versions(files, name):
                 raise NotFound(f"{what} is not kept any more, or not yet made; the lake has {_span(files, name)}") from error
-            raise Corrupt(f"{what} cannot be opened: {error}; millstream doctor mends a torn tail") from error
+            raise Corrupt(f"{what} cannot be opened: {next(iter(str(error).splitlines()), '')}; millstream doctor mends a torn tail") from error
         if files.size(deltalog.commit_path(name, table.version)) == 0:  # delta-rs takes it for a commit that says nothing, and would build on it
             raise Corrupt(f'commit {table.version} of table "{name}" is empty: a power cut tore it; millstream doctor mends it')
         return table

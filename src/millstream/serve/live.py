@@ -9,15 +9,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.errors import Conflict, MillstreamError, NotFound, Transient
 from millstream.declare.model import Model, ModelRef
+from millstream.declare.secrets import hide
 from millstream.declare.stream import Stream
+from millstream.declare.waits import Waits
 from millstream.experiment import learn, phases
 from millstream.experiment.route import Router
 from millstream.features.definition import Definition
@@ -55,8 +58,14 @@ class Behind:
     state: State
     params: Mapping[str, Any] = field(default_factory=dict)
     doors: Doors | None = None
+    waiting: Callable[[], Sequence[tuple[str, str, str]]] = tuple
+    """What waits after a failure in other parts of the project: part, name, why."""
     scratch: Path | None = None
     """For files that do not outlive the process; None: the system's folder of temporary files, which may be memory."""
+
+
+class Unbuilt(Transient):
+    """An arm cannot be built at the moment."""
 
 
 class Live:
@@ -76,10 +85,14 @@ class Live:
         self._load = predictor or self._registered
         self._forms = {name: RequestForm(request_schema(e)) for name, e in behind.endpoints.items()}
         self._bindings: dict[str, Binding] = {}
+        self._begun = False
         self._deciders: dict[str, Decider] = {}
         self._marks: dict[str, Any] = {}
         self._arms: dict[tuple[str, int], Arm] = {}
+        self._unbuilt, self._asked, self._unbuilt_waits = dict[tuple[str, int], str](), set[tuple[str, int]](), Waits(first_s=1.0)
+        self._reads: dict[str, set[str]] = {}  # model@version -> streams that its features count
         self._troubles: dict[str, str] = {}
+        self._waiting: Sequence[tuple[str, str, str]] = ()
         self._stop, self._thread = threading.Event(), threading.Thread(target=self._keep_fresh, name="refresh", daemon=True)
         self.updates = Updates(behind, run=update)
         for definition in (definitions or {}).values():
@@ -87,10 +100,12 @@ class Live:
 
     def start(self) -> None:
         """Topics, deciders and updaters, then keep them fresh. An endpoint without a model's version yet is no error."""
-        for name, endpoint in self._behind.endpoints.items():
-            self._bindings[name] = topic_of(self._behind.log, self._behind.schemas, decisions_stream(endpoint, self._behind.params))
+        self._begun = True  # from now on an endpoint without a topic is tried again
         self.refresh()
         self._thread.start()
+
+    def _bind(self, name: str, endpoint: Endpoint[Any, Any]) -> None:
+        self._bindings[name] = topic_of(self._behind.log, self._behind.schemas, decisions_stream(endpoint, self._behind.params))
 
     def close(self) -> None:
         """Stop refreshing and updating; the engines stay open."""
@@ -103,6 +118,8 @@ class Live:
         return sorted(self._behind.endpoints)
 
     def binding(self, endpoint: str) -> Binding:
+        if endpoint not in self._bindings:
+            raise Transient(f'endpoint "{endpoint}" is not ready: {self._troubles.get(endpoint, "it is being built")}')
         return self._bindings[endpoint]
 
     def features(self, endpoint: str) -> list[str]:
@@ -125,9 +142,25 @@ class Live:
 
     def problems(self) -> list[str]:
         """Why it is not ready; empty when it is."""
-        found = [f'endpoint "{name}": {arm.missing}' for name, decider in self._deciders.items()
-                 for arm in (*decider.arms.values(), decider.default) if arm.missing]  # fmt: skip
-        return [*dict.fromkeys([*found, *self._troubles.values(), *self.updates.problems()])]
+        found = [problem for name in self._deciders for problem in self._missing(name)]
+        return [*dict.fromkeys([*found, *self._troubles.values(), *self._unbuilt.values(), *self.updates.problems()])]
+
+    def _missing(self, endpoint: str) -> list[str]:
+        decider = self._deciders[endpoint]
+        return [f'endpoint "{endpoint}": {arm.missing}' for arm in (*decider.arms.values(), decider.default) if arm.missing]
+
+    def answering(self) -> list[str]:
+        """Endpoints of which every arm can answer now, by features that are kept up to date; though one may be of an older version than it should be."""
+        troubled = set(self.updates.troubled())
+        return [name for name in self.names() if name in self._deciders and not self._missing(name) and not troubled & self._streams(name)]
+
+    def _streams(self, endpoint: str) -> set[str]:
+        decider = self._deciders[endpoint]
+        return {stream for arm in (*decider.arms.values(), decider.default) for stream in self._reads.get(arm.label, ())}
+
+    def waiting(self) -> Sequence[tuple[str, str, str]]:
+        """What other parts of the project wait for, as of the last refresh: part, name, why."""
+        return self._waiting
 
     def behind(self, after: Mapping[str, Mapping[int, int]]) -> str:
         return self.updates.behind(after)
@@ -140,23 +173,43 @@ class Live:
                 if arm.model and arm.version is not None:
                     versions[(("endpoint", name), ("model", arm.model), ("version", str(arm.version)))] = 1.0
         lag: dict[Labels, float] = {(("stream", stream),): float(records) for stream, records in self.updates.lag().items()}
+        waits: dict[Labels, float] = {(("part", part), ("name", name)): 1.0 for part, name, _ in self._waiting}
+        ready: dict[Labels, float] = {(("endpoint", name),): float(name in self.answering()) for name in self.names()}
         return {"millstream_model_version": ("Versions that answer now.", versions),
+                "millstream_endpoint_ready": ("1 when every arm of the endpoint can answer.", ready),
+                "millstream_waiting": ("1 for each stream, source, monitor, asset or experiment that has failed and waits for its next try.", waits),
                 "millstream_updater_lag": ("Records in the log that the features have not applied.", lag)}  # fmt: skip
 
     def refresh(self) -> None:
         """Look at versions, phases and posteriors again, and swap in what changed."""
-        for binding in self._bindings.values():
-            quietly(self._doors.of(binding.stream))
+        self._asked = set()
         for name, endpoint in self._behind.endpoints.items():
-            try:
-                self._refresh(name, endpoint)
-                self._troubles.pop(name, None)
-            except MillstreamError as error:
-                if self._troubles.get(name) != str(error):
-                    log.warning('endpoint "%s" stays as it is: %s', name, error)
-                self._troubles[name] = str(error)
-        self.updates.refresh()
+            self._try(f'endpoint "{name}" stays as it is', name, partial(self._refreshed, name, endpoint))
+        self._try("the feature updaters", "", self.updates.refresh)
+        self._try("what other parts wait for", " ", self._look_around)
         self._forget()
+
+    def _refreshed(self, name: str, endpoint: Endpoint[Any, Any]) -> None:
+        if name not in self._bindings and self._begun:
+            self._bind(name, endpoint)
+        if name in self._bindings:
+            quietly(self._doors.of(self._bindings[name].stream))
+        self._refresh(name, endpoint)
+
+    def _look_around(self) -> None:
+        self._waiting = tuple(self._behind.waiting())
+
+    def _try(self, what: str, key: str, work: Callable[[], object]) -> None:
+        """What it raises is said once and kept as the trouble of `key`; the others are refreshed all the same."""
+        try:
+            work()
+            self._troubles.pop(key, None)
+        except Exception as error:
+            ours = isinstance(error, MillstreamError)
+            text = str(error) if ours else hide(f"{what}: {type(error).__name__}: {error}")
+            if self._troubles.get(key) != text:
+                log.warning("%s: %s", what, text, exc_info=None if ours else error)
+            self._troubles[key] = text
 
     def _keep_fresh(self) -> None:
         while not self._stop.wait(self._refresh_s):
@@ -168,8 +221,10 @@ class Live:
     def _refresh(self, name: str, endpoint: Endpoint[Any, Any]) -> None:
         known = {e.name: phase for e in endpoint.experiments if (phase := self._phase(e)) is not None}
         snapshots = {n: s for n in known if (s := learn.snapshot_of(self._behind.state, n)) is not None}
-        default = self._default(endpoint)
-        arms = {(n, p.number, arm): self._arm_of(endpoint, n, arm, p) for n, p in known.items() for arm in p.arms}
+        before = self._deciders.get(name)
+        default = _or(partial(self._default, endpoint), None if before is None else before.default, before is None)
+        arms = {(n, p.number, arm): _or(partial(self._arm_of, endpoint, n, arm, p), None if before is None else before.arms.get((n, p.number, arm)), before is None)
+                for n, p in known.items() for arm in p.arms}  # fmt: skip
         mark = (id(default), [(k, id(a)) for k, a in arms.items()], [(p.number, p.status, p.winner) for p in known.values()],
                 [(n, s.phase, s.draw) for n, s in snapshots.items()])  # fmt: skip
         if mark == self._marks.get(name):
@@ -218,9 +273,34 @@ class Live:
         return self._kept((model.name, version), lambda: self._built(model, version))
 
     def _kept(self, key: tuple[str, int], build: Callable[[], Arm]) -> Arm:
+        self._asked.add(key)
         if key not in self._arms:
-            self._arms[key] = build()
+            self._arms[key] = self._tried(key, build)
         return self._arms[key]
+
+    def _tried(self, key: tuple[str, int], build: Callable[[], Arm]) -> Arm:
+        """Built; after a failure not before a pause, which doubles: a model of a gigabyte is not read in vain each second. What may pass is not waited for.
+
+        Raises:
+            Unbuilt: It cannot be built, now or the last time that it was tried.
+        """
+        label = f"{key[0]}@{key[1]}"
+        if not self._unbuilt_waits.due(label):
+            raise Unbuilt(self._unbuilt_waits.why(label))
+        try:
+            made = build()
+        except Exception as error:
+            ours = isinstance(error, MillstreamError)
+            why = str(error) if ours else hide(f"model {label} cannot be loaded: {type(error).__name__}: {error}")
+            if not isinstance(error, Transient):
+                self._unbuilt_waits.failed(label, why)
+            if self._unbuilt.get(key) != why:
+                log.warning("%s; what answers stays, and it is tried again", why, exc_info=None if ours else error)
+            self._unbuilt[key] = why
+            raise Unbuilt(why) from error
+        self._unbuilt_waits.well(label)
+        self._unbuilt.pop(key, None)
+        return made
 
     def _built(self, model: Model[Any], version: int) -> Arm:
         began = time.perf_counter()
@@ -228,6 +308,7 @@ class Live:
         for definition, _, _ in predictor.definitions:
             self.updates.want(definition)
         self.updates.ready([definition for definition, _, _ in predictor.definitions])
+        self._reads[f"{model.name}@{version}"] = {definition.stream for definition, _, _ in predictor.definitions}
         reads = self._behind.store.reader(predictor.definitions) if predictor.definitions else None
         log.info("%s@%d is ready after %.2f s", model.name, version, time.perf_counter() - began)
         return Arm(model=model.name, version=version, predictor=predictor, reads=reads, derive=dict(predictor.derive))
@@ -242,3 +323,21 @@ class Live:
         used = {id(arm) for d in self._deciders.values() for arm in (*d.arms.values(), d.default)}
         for key in [key for key, arm in self._arms.items() if id(arm) not in used]:
             del self._arms[key]
+        for key in set(self._unbuilt) - self._asked:
+            del self._unbuilt[key]
+
+
+def _or(build: Callable[[], Arm], before: Arm | None, first: bool) -> Arm:
+    """The arm; when it cannot be built, the one that answers now, and at the very first one that says why it does not: the other arms answer.
+
+    Raises:
+        Unbuilt: There is none; the endpoint stays whole as it is.
+    """
+    try:
+        return build()
+    except Unbuilt as error:
+        if before is not None:
+            return before
+        if first:
+            return Arm(missing=str(error))
+        raise

@@ -1,22 +1,25 @@
 """The HTTP face: predictions, health, metrics, and whatever else is mounted (the collector of events).
 
 POST /v1/predict/{endpoint}     one request, or an array of them; ?explain=1 adds features and reasons
-GET  /healthz /readyz /metrics
+GET  /healthz /metrics
+GET  /readyz                    ready when an endpoint answers; ?strict=1 when all do; /readyz/{endpoint} of one
 *    /v1/events/...             the collector, when it is mounted
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import ipaddress
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from millstream.declare.errors import ConfigError, NotFound, Transient
+from millstream.declare.secrets import hide
 from millstream.log.envelope import Binding
 from millstream.log.port import Log
 from millstream.serve.decide import Decider, answer
@@ -26,7 +29,7 @@ from millstream.serve.request import BadRequest
 from millstream.serve.wire import JSON, TEXT, App, Receive, Refused, Scope, Send, encode, header, read_body, refusal, refuse, reply
 
 log = logging.getLogger("millstream.serve")
-PREDICT, AFTER = "/v1/predict/", b"millstream-after"
+PREDICT, AFTER, READY_OF = "/v1/predict/", b"millstream-after", "/readyz/"
 LOOK_AGAIN_S = 0.002
 _YES, _NO = frozenset(("1", "true")), frozenset(("0", "false"))
 
@@ -54,14 +57,24 @@ class Serves(Protocol):
         """Raises NotFound."""
         ...
 
-    def binding(self, endpoint: str) -> Binding: ...
+    def binding(self, endpoint: str) -> Binding:
+        """Raises Transient."""
+        ...
 
     def features(self, endpoint: str) -> list[str]:
         """Names of the feature columns an explanation shows."""
         ...
 
     def problems(self) -> list[str]:
-        """Why it is not ready; empty when it is."""
+        """What is not as it should be; empty when all is."""
+        ...
+
+    def answering(self) -> list[str]:
+        """Endpoints that can answer now."""
+        ...
+
+    def waiting(self) -> Sequence[tuple[str, str, str]]:
+        """What other parts of the project wait for: part, name, why."""
         ...
 
     def behind(self, after: Mapping[str, Mapping[int, int]]) -> str:
@@ -132,7 +145,8 @@ class Server:
         """Build what is behind, and one recorder an endpoint."""
         await asyncio.to_thread(self.live.start)
         for name in self.live.names():
-            self.recorder(name)
+            with contextlib.suppress(Transient):  # one whose topic cannot be had; the others answer
+                self.recorder(name)
 
     async def stop(self) -> None:
         """Flush the decisions still waiting, then let everything go."""
@@ -194,8 +208,12 @@ class Server:
             raise Refused(503, "overloaded", f"{self.meter.in_flight} requests are being answered", "send the request again a little later", retry_after_s=1)
 
     def _authorise(self, scope: Scope) -> None:
-        if self.token is not None and not hmac.compare_digest((header(scope, b"authorization") or "").encode(), b"Bearer " + self.token.encode()):
+        if not self._has_token(scope):
             raise Refused(401, "token", "this server wants a token", "send the header  Authorization: Bearer TOKEN")
+
+    def _has_token(self, scope: Scope) -> bool:
+        given = (header(scope, b"authorization") or "").encode()
+        return self.token is None or hmac.compare_digest(given, b"Bearer " + self.token.encode())
 
     async def _until(self, after: Mapping[str, Mapping[int, int]]) -> None:
         """Wait until the features have applied these positions."""
@@ -213,7 +231,7 @@ class Server:
                 if path.startswith(prefix):
                     await mounted(scope, receive, send)
                     return
-            if path not in ("/healthz", "/readyz", "/metrics"):
+            if path not in ("/healthz", "/readyz", "/metrics") and not path.startswith(READY_OF):
                 raise Refused(404, "not_found", f"nothing is at {path}", f"POST {PREDICT}NAME with one of: {', '.join(self.live.names()) or 'no endpoint'}")
             if scope["method"] not in ("GET", "HEAD"):
                 raise Refused(405, "method", f"{scope['method']} {path} means nothing", f"GET {path}")
@@ -222,16 +240,36 @@ class Server:
                 await reply(send, 200, self.meter.text(self.live.gauges()).encode(), [TEXT])
             elif path == "/healthz":
                 await reply(send, 200, encode({"status": "ok"}))
+            elif path.startswith(READY_OF):
+                await self._ready_of(send, path[len(READY_OF) :])
             else:
-                await self._ready(send)
+                await self._ready(send, scope)
         except Refused as error:
             await refuse(send, error)
 
-    async def _ready(self, send: Send) -> None:
+    async def _ready(self, send: Send, scope: Scope) -> None:
+        """Ready is what has an endpoint that answers: one that does not must not take the others from a load balancer. `?strict=1`: all of them.
+
+        No token is needed, but whoever has none is not told why other parts of the project wait.
+        """
+        query = scope["query_string"]
+        if query not in (b"", b"strict=1", b"strict=0"):
+            raise Refused(400, "query", f"?{query.decode('latin-1')[:100]} means nothing here", "leave it out, or say ?strict=1")
         problems = ["the server is stopping"] if self.draining else self.live.problems()
-        if problems:
-            raise Refused(503, "not_ready", "; ".join(problems), "wait, or mend what is named", retry_after_s=1)
-        await reply(send, 200, encode({"status": "ready", "endpoints": self.live.names()}), [JSON])
+        names, answering = self.live.names(), self.live.answering()
+        if problems and (self.draining or query == b"strict=1" or (names and not answering)):
+            raise Refused(503, "not_ready", "; ".join(problems), "wait, or fix what is named", retry_after_s=1)
+        known = self._has_token(scope)
+        waiting = [{"part": part, "name": name} | ({"why": why} if known else {}) for part, name, why in self.live.waiting()]
+        told = {"status": "degraded" if problems or waiting else "ready", "endpoints": answering, "problems": [hide(p) for p in problems], "waiting": waiting}
+        await reply(send, 200, encode(told), [JSON])
+
+    async def _ready_of(self, send: Send, name: str) -> None:
+        if name not in self.live.names():
+            raise Refused(404, "no_endpoint", f'no endpoint "{name}"', "check the endpoint's name")
+        if self.draining or name not in self.live.answering():
+            raise Refused(503, "not_ready", f'endpoint "{name}" does not answer: {"; ".join(self.live.problems()) or "the server is stopping"}', "wait, or fix what is named", retry_after_s=1)  # fmt: skip
+        await reply(send, 200, encode({"status": "ready", "endpoints": [name]}), [JSON])
 
 
 def _refusal(error: Exception) -> Refused:

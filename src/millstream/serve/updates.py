@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from millstream.declare.errors import Fenced, MillstreamError, Transient, Truncated
+from millstream.declare.secrets import hide
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
+from millstream.declare.waits import Waits
 from millstream.features.definition import Definition
 from millstream.ingest.doors import Doors, wall_us
 from millstream.lake import gaps
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("millstream.serve")
 NEVER = 1 << 62
-PAUSE_S = 0.5
+PAUSE_S, MOST_S = 0.5, 30.0
+"""Between two tries of an updater: they double from the first to the most."""
 CORRECT_S = 3600.0
 """Between two fills because of the clock: two machines whose clocks differ would take turns for ever."""
 
@@ -55,6 +58,8 @@ class Updates:
         self._workers: dict[str, _Worker] = {}
         self._lock = threading.Lock()
         self._filling: dict[str, threading.Lock] = {}
+        self._waits = Waits(clock=clock)
+        self._apart: dict[str, frozenset[str]] = {}  # stream -> definitions that are moved on each by itself
 
     def want(self, definition: Definition) -> None:
         """Keep this definition alive from now on."""
@@ -101,18 +106,45 @@ class Updates:
         """Start a thread for each stream whose wanted definitions changed."""
         if not self._run:
             return
-        for stream, definitions in self._by_stream().items():
-            wanted = frozenset(d.generation for d in definitions)
-            worker = self._workers.get(stream)
-            if worker is not None and worker.generations == wanted and worker.thread.is_alive():
-                continue
-            try:
-                self.ready(definitions)
-            except MillstreamError as error:
-                log.warning("features of %s: %s", stream, error)
+        groups = self._groups()
+        for key in set(self._workers) - set(groups):
+            self._halt(self._workers.pop(key))
+        for key, (stream, definitions) in groups.items():
+            worker = self._workers.get(key)
+            moved = worker.generations if worker is not None and worker.thread.is_alive() else frozenset()
+            filled = [d for d in definitions if d.generation in moved or self._filled(d)]
+            wanted = frozenset(d.generation for d in filled)
+            if not filled or (worker is not None and worker.generations == wanted and worker.thread.is_alive()):
                 continue
             self._halt(worker)
-            self._workers[stream] = self._started(stream, definitions, wanted)
+            self._workers[key] = self._started(stream, filled, wanted)
+
+    def _groups(self) -> dict[str, tuple[str, list[Definition]]]:
+        """What one thread moves on: the definitions of a stream, which then read it once; each alone where one of them has stopped the others."""
+        groups: dict[str, tuple[str, list[Definition]]] = {}
+        for stream, definitions in self._by_stream().items():
+            if self._apart.get(stream) == frozenset(d.generation for d in definitions):
+                groups |= {f"{stream}/{d.generation}": (stream, [d]) for d in definitions}
+            else:
+                self._apart.pop(stream, None)
+                groups[stream] = (stream, definitions)
+        return groups
+
+    def _filled(self, definition: Definition) -> bool:
+        """Whether it is filled, by now; one that cannot be waits alone, and its neighbours are moved on."""
+        name = definition.generation
+        if not self._waits.due(name):
+            return False
+        try:
+            self.ready([definition])
+        except Exception as error:
+            ours = isinstance(error, MillstreamError)
+            why = str(error) if ours else hide(f"{type(error).__name__}: {error}")
+            if self._waits.failed(name, why).news:
+                log.warning("features %s cannot be filled: %s; they are tried again", definition.name, why, exc_info=None if ours else error)
+            return False
+        self._waits.well(name)
+        return True
 
     def _by_stream(self) -> dict[str, list[Definition]]:
         found: dict[str, list[Definition]] = {}
@@ -131,7 +163,7 @@ class Updates:
         """Run an updater; when it fails, begin again at the stored positions, or from the lake where the log no longer holds them."""
         from millstream.features.updater import Updater
 
-        behind, said, gap = self._behind, "", False
+        behind, said, gap, pause = self._behind, "", False, PAUSE_S / 2
         while not worker.stop.is_set():
             try:
                 self._fill_beyond(stream, definitions)
@@ -143,7 +175,7 @@ class Updates:
                         worker.trouble = ""
                     try:
                         updater.step()
-                        worker.trouble, said, gap = "", "", False
+                        worker.trouble, said, gap, pause = "", "", False, PAUSE_S / 2
                         updater.run(worker.stop)
                     except Truncated as error:
                         if gaps.find(behind.log, behind.lake, behind.streams[stream], damaged=False):
@@ -157,9 +189,11 @@ class Updates:
             except BaseException as error:  # a panic of a library in Rust is no Exception, and must not end the thread in silence
                 if said != str(error):
                     log.warning("the feature updater of %s begins again: %s", stream, error, exc_info=not isinstance(error, MillstreamError))
-                worker.trouble = said = str(error)
+                worker.trouble = said = hide(str(error))
                 gap = isinstance(error, Truncated)
-                worker.stop.wait(PAUSE_S)
+                if len(definitions) > 1 and not isinstance(error, Transient | Truncated | OSError):  # it may be of one of them only
+                    self._apart[stream] = frozenset(d.generation for d in self._by_stream()[stream])
+                worker.stop.wait(pause := min(MOST_S, 2 * pause))
 
     def _fill_behind(self, stream: str, definitions: list[Definition]) -> None:
         """Fill again what waits for records that the log has removed. They had landed before, so a fill has them."""
@@ -203,8 +237,15 @@ class Updates:
             worker.thread.join()
 
     def problems(self) -> list[str]:
-        """Updaters that are in trouble now."""
-        return [f"features of {stream}: {worker.trouble}" for stream, worker in self._workers.items() if worker.trouble]
+        """Updaters that are in trouble now, and definitions that cannot be filled."""
+        moved = [f"features of {key.partition('/')[0]}: {worker.trouble}" for key, worker in self._workers.items() if worker.trouble]
+        names = {d.generation: d.name for d in self._wanted.values()}
+        return [*dict.fromkeys(moved), *(f"features {names[g]} cannot be filled: {self._waits.why(g)}" for g in self._waits.names() if g in names)]
+
+    def troubled(self) -> set[str]:
+        """Streams whose features are not kept up to date now, as a whole or in part."""
+        unfilled = {d.stream for d in self._wanted.values() if self._waits.why(d.generation)}
+        return unfilled | {key.partition("/")[0] for key, worker in self._workers.items() if worker.trouble}
 
     def behind(self, after: Mapping[str, Mapping[int, int]]) -> str:
         """Which of these positions are not applied, in words; streams that no feature reads are never waited for."""

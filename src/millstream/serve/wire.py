@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from millstream.declare.errors import ClockWrong, Full, NotFound, Transient, WorkFailed
+from millstream.declare.secrets import hide
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -61,7 +62,7 @@ async def refuse(send: Send, error: Refused) -> None:
     headers = [JSON] if error.retry_after_s is None else [JSON, (b"retry-after", b"%d" % error.retry_after_s)]
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    await reply(send, error.status, encode({"error": {"code": error.code, "message": str(error), "mend": error.mend, **error.details}}), headers)
+    await reply(send, error.status, encode({"error": {"code": error.code, "message": hide(str(error)), "mend": hide(error.mend), **error.details}}), headers)
 
 
 async def read_body(receive: Receive, limit: int) -> bytes:

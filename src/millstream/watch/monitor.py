@@ -5,38 +5,56 @@ State: `verdict` documents `<monitor>/<check>-<n>/<time>`, and one `episode` doc
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from millstream.declare.errors import MillstreamError
+from millstream.declare.errors import Conflict, MillstreamError
 from millstream.declare.monitor import Check, ContractKept, Drift, Fresh, Monitor, NotNull, Performance, Rows, Skew, Volume
+from millstream.declare.secrets import hide
 from millstream.watch import expect
-from millstream.watch.alert import message, notify
+from millstream.watch.alert import Webhook, announce, message
 from millstream.watch.scene import Scene
-from millstream.watch.verdict import Verdict, unknown
+from millstream.watch.verdict import Verdict, failed, unknown
 
 log = logging.getLogger("millstream.watch")
 KEPT = 500
 """Verdicts kept of each check; older ones are forgotten."""
 
 
-def run(monitor: Monitor, scene: Scene, *, webhook: str | None = None, project: str = "") -> list[Verdict]:
+def run(monitor: Monitor, scene: Scene, *, webhook: Webhook | None = None, project: str = "") -> list[Verdict]:
     """One verdict a check, in their order; kept, and told when one turns bad or well again.
 
     A check that cannot be judged (no data, an engine that fails) is `unknown`, and does not keep the others from being judged.
 
     Args:
-        webhook: Where alerts are posted to as JSON.
+        webhook: Where alerts are posted to; nowhere without one.
     """
     made: list[Verdict] = []
     for label, check in labelled(monitor):
         verdict = replace(_judged(check, monitor, scene, label), at_us=scene.clock_us())
         _keep(monitor, label, verdict, scene)
-        _episode(monitor, label, verdict, scene, webhook, project)
+        with contextlib.suppress(Conflict):  # another process looks at the same moment, and tells
+            _episode(monitor, label, verdict, scene, webhook or Webhook(None), project)
         made.append(verdict)
     return made
+
+
+def retell(monitors: Iterable[Monitor], scene: Scene, webhook: Webhook) -> list[str]:
+    """Post the alerts that the webhook did not take before: it need not wait for the next look, which may be a day away. Those that are left."""
+    left = []
+    for monitor in monitors:
+        for doc in scene.state.list("episode", prefix=f"{monitor.name}/"):
+            if doc.value["told"] or not doc.value.get("alert"):
+                continue
+            if webhook.post(doc.value["alert"]):
+                with contextlib.suppress(Conflict):
+                    scene.state.put("episode", doc.key, {**doc.value, "told": True}, expect=doc.revision)
+            else:
+                left.append(doc.key)
+    return left
 
 
 def labelled(monitor: Monitor) -> list[tuple[str, Check]]:
@@ -97,9 +115,13 @@ def _judged(check: Check, monitor: Monitor, scene: Scene, label: str) -> Verdict
         if verdict.status == "unknown" and last is not None and isinstance(check, Volume) and last.details.get("through_us"):
             return last  # nothing new to look at: what was found stands
         return verdict
-    except MillstreamError as error:
-        log.warning("monitor %s, %s: %s", monitor.name, label, error)
-        return unknown(check.check, f"could not be judged: {error}")
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a fault of ours, or a panic of a library in Rust, which is no Exception
+        if isinstance(error, MillstreamError):
+            return failed(check.check, str(error))
+        log.exception("monitor %s, %s", monitor.name, label)
+        return failed(check.check, hide(f"{type(error).__name__}: {error}"))
 
 
 def _keep(monitor: Monitor, label: str, verdict: Verdict, scene: Scene) -> None:
@@ -113,7 +135,7 @@ def _forget(scene: Scene, keys: Iterable[str]) -> None:
         scene.state.delete("verdict", key)
 
 
-def _episode(monitor: Monitor, label: str, verdict: Verdict, scene: Scene, webhook: str | None, project: str) -> None:
+def _episode(monitor: Monitor, label: str, verdict: Verdict, scene: Scene, webhook: Webhook, project: str) -> None:
     """Open on the first bad verdict, close on the first good one; `unknown` changes nothing. A webhook that failed is
     tried again at the next look, so an episode is told at least once, and as a rule once."""
     key = f"{monitor.name}/{label}"
@@ -128,6 +150,8 @@ def _episode(monitor: Monitor, label: str, verdict: Verdict, scene: Scene, webho
         return
     now["last"] = verdict.message
     if not now["told"]:
-        event = "opened" if now["open"] else "recovered"
-        now["told"] = notify(message(monitor, verdict, event, now["opened_us"], project), webhook)
+        now["alert"] = message(monitor, verdict, "opened" if now["open"] else "recovered", now["opened_us"], project)
+        if was["told"] or now["open"] != was["open"]:  # else it was said, and only the webhook has not taken it
+            announce(now["alert"])
+        now["told"] = webhook.post(now["alert"])
     scene.state.put("episode", key, now, expect=doc.revision if doc else 0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import UsageError
+from millstream.declare.errors import MillstreamError, UsageError
 from millstream.declare.event import Kind
 from millstream.declare.features import Features
 from millstream.declare.noun import Noun
@@ -83,10 +83,11 @@ class Scene:
         """
         newest: list[int] = []
         for stream in self.streams.values():
-            table = self.table(stream.name)
-            if table is None:
+            try:
+                table = self.table(stream.name)
+                moment, history = (None, True) if table is None else self._last(stream, table)
+            except MillstreamError:  # the checks that look at it say so; the others have a clock all the same
                 continue
-            moment, history = self._last(stream, table)
             if moment is not None:
                 if not history:
                     return self.wall_us()

@@ -36,6 +36,11 @@ class Verdict:
     def bad(self) -> bool:
         return self.status in BAD
 
+    @property
+    def failed(self) -> bool:
+        """Whether it could not be judged because something is broken."""
+        return bool(self.details.get("failed"))
+
     def json(self) -> dict[str, Any]:
         """As kept in the state."""
         return {"check": self.check, "status": self.status, "value": self.value, "bound": self.bound, "message": self.message,
@@ -49,3 +54,8 @@ class Verdict:
 def unknown(check: str, message: str, bound: float | None = None, **details: Any) -> Verdict:
     """Nothing can be said."""
     return Verdict(check, "unknown", None, bound, message, details)
+
+
+def failed(check: str, why: str) -> Verdict:
+    """It could not be judged, since something is broken; that is more than not enough data."""
+    return Verdict(check, "unknown", None, None, f"could not be judged: {why}", {"failed": True})

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from millstream.app.workspace import Workspace
+    from millstream.declare.errors import MillstreamError
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
@@ -71,6 +72,24 @@ class Context:
         for row in rows:
             shown.add_row(*("" if cell is None else str(cell) for cell in row))
         self.out.print(shown)
+
+    def end(self, failed: Mapping[str, MillstreamError]) -> None:
+        """Name what failed of several things, when the others are done, and exit with its code; nothing when all went well.
+
+        Raises:
+            MillstreamError: The same for each of them: it is said once.
+        """
+        from rich.markup import escape
+
+        from millstream.app.each import code
+
+        if not failed:
+            return
+        if len(failed) > 1 and len({str(error) for error in failed.values()}) == 1:
+            raise next(iter(failed.values()))
+        for name, error in failed.items():
+            self.err.print(f"[red]{escape(name)}[/]: {escape(str(error))}", soft_wrap=True)
+        raise click.exceptions.Exit(code(failed))
 
     def progress(self) -> Progress:
         """A progress bar on stderr, silent when it is no terminal."""

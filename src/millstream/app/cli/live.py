@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import click
+from rich.markup import escape
 
 from millstream.app.cli.context import Context, as_json, pass_context
-from millstream.declare.errors import NotFound, UsageError
+from millstream.app.each import Each, Rows
+from millstream.declare.errors import MillstreamError, NotFound, UsageError
 
 
 def _listen(context: Context, section: str, host: str | None, port: int | None) -> None:
@@ -61,12 +65,15 @@ def experiment(context: Context, action: str, name: str | None, arm: str | None,
             raise UsageError(f"experiment {action} wants the experiment's name")
         context.err.print(experiments.change(ws, action, name, arm))
         return
-    found = [experiments.analyse(ws, e) for e in ([ws.project.experiments[name]] if name else ws.project.experiments.values())]
+    found = Rows()
+    for one in [ws.project.experiments[name]] if name else ws.project.experiments.values():
+        found.add(f"experiment {one.name}", partial(experiments.analyse, ws, one))
     if as_json:
         context.json(found)
-        return
-    for one in found:
-        experiments.render(context, one)
+    else:
+        for told in found:
+            experiments.render(context, told)
+    context.end(found.failed)
 
 
 @click.command()
@@ -75,18 +82,33 @@ def experiment(context: Context, action: str, name: str | None, arm: str | None,
 @click.option("--history", is_flag=True, help="What was found before, newest first, instead of looking now.")
 @pass_context
 def monitor(context: Context, names: tuple[str, ...], as_json: bool, history: bool) -> None:
-    """Run monitors NAMES (all by default) once. Exit code 4 when one is violated."""
+    """Run monitors NAMES (all by default) once. Exit code 4 when one is violated; else 1 when a check could not be judged, or an alert not be sent."""
     ws = context.workspace
     unknown = [n for n in names if n not in ws.project.monitors]
     if unknown:
         raise NotFound(f'no monitor "{unknown[0]}"; there are {", ".join(ws.project.monitors)}')
-    rows: list[dict[str, Any]] = []
+    rows, each = list[dict[str, Any]](), Each()
     for name in names or ws.project.monitors:
-        rows += ws.verdicts(name) if history else ws.watch(ws.project.monitors[name])
+        noun = ws.project.monitors[name]
+        rows += each.attempt(f"monitor {name}", partial(ws.verdicts, name) if history else partial(ws.watch, noun)) or []
     if as_json:
         context.json(rows)
     else:
         marks = {"ok": "[green]ok[/]", "violated": "[red]violated[/]", "drifted": "[yellow]drifted[/]", "unknown": "[dim]unknown[/]"}
         context.table("", ["monitor", "check", "", "found"], [(r["monitor"], r["check"], marks.get(r["status"], r["status"]), r["message"]) for r in rows])
-    if not history and any(r["status"] in ("violated", "drifted") for r in rows):
+    if not history:
+        _judged(context, rows, each.failed)
+    context.end(each.failed)
+
+
+def _judged(context: Context, rows: list[dict[str, Any]], failed: Mapping[str, MillstreamError]) -> None:
+    """The exit codes of a look: 4 is the strongest, since pipelines stop at it."""
+    lost = context.workspace.webhook.trouble
+    if lost:
+        context.err.print(f"[yellow]not sent[/]: {escape(lost)}; the next look sends the alert again", soft_wrap=True)
+    if any(r["status"] in ("violated", "drifted") for r in rows):
+        for name, error in failed.items():
+            context.err.print(f"[red]{name}[/]: {escape(str(error))}", soft_wrap=True)
         raise click.exceptions.Exit(4)
+    if not failed and (lost or any(r["details"].get("failed") for r in rows)):
+        raise click.exceptions.Exit(1)

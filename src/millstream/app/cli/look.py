@@ -13,9 +13,10 @@ from typing import Any
 import click
 
 from millstream.app.cli.context import Context, as_json, ended, pass_context
+from millstream.app.each import Each, Rows
 from millstream.declare.errors import NotFound, UsageError
 
-KINDS = ("runs", "run", "steps", "streams", "tables", "models", "model", "experiments", "endpoint", "endpoints", "graph")
+KINDS = ("runs", "run", "steps", "streams", "sources", "waiting", "tables", "models", "model", "experiments", "endpoint", "endpoints", "graph")
 _NAMED = ("run", "steps", "model", "endpoint")
 _LOOK_S = 1.0
 """Between two looks at a run that is followed."""
@@ -87,7 +88,7 @@ def explore(context: Context, table: str, as_json: bool, page: Path | None, colu
 @click.option("--follow", is_flag=True, help="Of a run: wait for its end, a line for each asset; the exit code is 1 when it failed.")
 @pass_context
 def show(context: Context, what: str, name: str | None, as_json: bool, limit: int, follow: bool) -> None:
-    """Show one of: runs, run ID, steps RUN-ID (of another orchestrator), streams, tables, models, model NAME@VERSION, experiments, endpoints, endpoint NAME, graph; or an error code such as E141."""
+    """Show one of: runs, run ID, steps RUN-ID (of another orchestrator), streams, sources, waiting (what has failed, and when it is tried again), tables, models, model NAME@VERSION, experiments, endpoints, endpoint NAME, graph; or an error code such as E141."""
     from millstream.app import lookup
 
     if what[:1] in "eE" and what[1:].isdecimal():
@@ -104,18 +105,22 @@ def show(context: Context, what: str, name: str | None, as_json: bool, limit: in
         _follow(context, str(name), as_json)
         return
     found: Any = getattr(lookup, what)(ws, name) if what in _NAMED else getattr(lookup, what)(ws, limit)
+    failed = found.failed if isinstance(found, Rows) else {}
     if as_json:
         context.json(found)
+        context.end(failed)
         return
     steps = found.pop("results", None) if what == "run" else None
     rows = found if isinstance(found, list) else [{"": key, " ": _line(value)} for key, value in found.items()]
     if not rows:
-        context.err.print(f"no {what} yet")
+        context.end(failed)
+        context.err.print("nothing waits" if what == "waiting" else f"no {what} yet")
         return
     rare = [key for key in ("given up", "stuck") if not any(row.get(key) for row in rows)]  # columns that are there when they say something
     _rows(context, [{key: value for key, value in row.items() if key not in rare} for row in rows])
     if steps:
         _rows(context, [{"asset": s["name"], **{k: s[k] for k in ("kind", "status", "seconds", "rows", "error")}} for s in steps])
+    context.end(failed)
 
 
 def _follow(context: Context, name: str, as_json: bool) -> None:
@@ -183,11 +188,13 @@ def verify(context: Context, names: Sequence[str], as_json: bool, deep: bool) ->
         if name not in streams:
             raise NotFound(f'no stream "{name}"; there are {", ".join(streams)}')
     chosen = [streams[n] for n in (names or streams) if ws.log.topic(n) is not None]
-    reports = []
+    reports, each = [], Each()
     with context.progress() as progress:
         for stream in chosen:
             task = progress.add_task(stream.name, total=None, note="")
-            reports.append((stream.name, prove(ws.lake, ws.log, stream, deep=deep, report=partial(_tell, progress, task))))
+            report = each.attempt(stream.name, partial(prove, ws.lake, ws.log, stream, deep=deep, report=partial(_tell, progress, task)))
+            if report is not None:
+                reports.append((stream.name, report))
             progress.remove_task(task)
     if as_json:
         context.json([{"stream": name, "ok": r.ok, "rows": r.rows, "dead": r.dead, "duplicates": r.duplicates, "gaps": r.gaps, "overlaps": r.overlaps,
@@ -206,7 +213,10 @@ def verify(context: Context, names: Sequence[str], as_json: bool, deep: bool) ->
             if len(words) > 20:
                 context.err.print(f"{name}: {len(words) - 20} more; --json has them", soft_wrap=True)
     if not all(r.ok for _, r in reports):
+        for name, error in each.failed.items():
+            context.err.print(f"[red]{name}[/]: {escape(str(error))}", soft_wrap=True)
         raise click.exceptions.Exit(1)
+    context.end(each.failed)
 
 
 @click.command()

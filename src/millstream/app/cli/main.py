@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from typing import NoReturn
 import click
 
 from millstream.app.cli.context import Context
+from millstream.app.voice import quiet_about_secrets
 from millstream.declare.errors import MillstreamError
+from millstream.declare.secrets import hide
 
 VERBS = {
     "init": ("project", "Create a project from a template."),
@@ -91,17 +94,17 @@ def cli(ctx: click.Context, folder: str | None, profile: str | None, sets: tuple
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line and exit with its code; errors are sentences on stderr, never a traceback unless MILLSTREAM_DEBUG is set."""
+    quiet_about_secrets()
     try:
         code = cli.main(args, prog_name="millstream", standalone_mode=False)
         _flush()
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
-    except click.UsageError as error:
-        error.show()
-        sys.exit(2)
-    except click.ClickException as error:
-        error.show()
+    except click.ClickException as error:  # names what was typed, which may be a secret
+        said = io.StringIO()
+        error.show(said)
+        click.echo(hide(said.getvalue()), nl=False, err=True)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped", err=True)

@@ -12,6 +12,7 @@ import click
 from rich.markup import escape
 
 from millstream.app.cli.context import Context, as_json, ended, pass_context
+from millstream.app.each import Each
 from millstream.declare.errors import UsageError
 
 
@@ -29,12 +30,15 @@ def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything
     from millstream.app.run.steps import size
 
     made = _plan(context, selectors)
-    ids = list(windows.measured(context.workspace))
+    each = Each()
+    ids = each.attempt("dedupe windows", lambda: list(windows.measured(context.workspace))) or []
+    each.failed.update({a.name: a.error for a in made.assets if a.error is not None})
     if as_json:
         context.json({"assets": [{"name": a.name, "kind": a.kind, "stale": a.stale, "reasons": a.reasons, "rows": a.cost.rows, "bytes": a.cost.bytes,
                                   "seconds": a.seconds} for a in made.assets], "endpoints": made.endpoints,
                       "dedupe": [{"stream": w.stream, "within_us": w.within_us, "ids": w.ids, "memory_bytes": w.cost.memory, "disk_bytes": w.cost.disk}
                                  for w in ids]})  # fmt: skip
+        context.end(each.failed)
         return
     for window in ids:
         if window.ids >= windows.WORTH_TELLING:
@@ -54,6 +58,7 @@ def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything
     context.err.print(f"{len(made.stale)} of {len(made.assets)} assets would be made: {price}")
     if made.endpoints:
         context.err.print(f"models of {', '.join(made.endpoints)} would change")
+    context.end(each.failed)
 
 
 def _plan(context: Context, selectors: tuple[str, ...]) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -11,6 +13,7 @@ from millstream.app import lookup
 from millstream.app.console.graph import Drawing, Node, layout
 from millstream.app.console.rates import Rates
 from millstream.app.console.show import Figure, Grid, Link, Tag, Values, link, moment, rate, run_page, seconds
+from millstream.app.each import Each, Rows
 from millstream.app.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ def home(ws: Workspace, request: Request) -> Values:
         [Link(moment(r["started"]) if r["started"] else r["status"], run_page(r["run"])), Tag(r["status"]), f"{r['made']:,}", seconds(r["seconds"])]
         for r in lookup.runs(ws, 8)
     ]
+    waiting = [[*row, moment(since), moment(until) if until else "at the next run"] for *row, since, until in _waiting(ws, streams)]
     rows = [[Link(s["stream"], f"/tables/{s['stream']}"), f"{s['in the log']:,}", f"{s['in the lake']:,}", _behind(s), rate(rates[s["stream"]]),
              s["newest event"] or None] for s in streams]  # fmt: skip
     return {
@@ -35,8 +39,16 @@ def home(ws: Workspace, request: Request) -> Values:
         "drawing": request.app.state.drawing, "notes": _notes(ws, streams, rates), "marks": _marks(ws, verdicts),
         "streams": Grid(["stream", "in the log", "in the lake", "behind", "events/s", "newest event"], rows, "streams",
                         ("in the log", "in the lake", "behind", "events/s"), empty="No stream is declared: add one to `streams.py`."),
+        "waiting": Grid(["part", "name", "why", "since", "next try"], waiting, "waiting", wide=("why",), empty="Nothing has failed."),
         "runs": Grid(["started", "status", "made", "took"], runs, "runs", ("made", "took"), empty="No run yet: `millstream run` makes everything that is declared."),
     }  # fmt: skip
+
+
+def _waiting(ws: Workspace, streams: Rows) -> list[tuple[str, str, str, str, str]]:
+    """What has failed and waits, and the streams that cannot be looked at."""
+    kept = [(w["part"], w["name"], w["why"], w["since"], w["next try"]) for w in lookup.waiting(ws)]
+    now = datetime.now(UTC).isoformat()
+    return [*kept, *(("stream", name, str(error), now, "") for name, error in streams.failed.items())]
 
 
 def _lead(ws: Workspace) -> str:
@@ -88,13 +100,14 @@ def _notes(ws: Workspace, streams: Sequence[Row], rates: Mapping[str, float | No
             else:
                 notes[noun.name] = _trained(doc.value) if noun.kind == "model" else f"{doc.value['rows']:,} rows"
     for features in ws.project.features.values():
-        lag = behind(ws, features)
-        notes[features.name] = "not filled yet" if lag is None else f"live · {lag:,} behind"
+        each = Each()
+        lag = each.attempt(features.name, partial(behind, ws, features))
+        notes[features.name] = "cannot be looked at" if each.failed else "not filled yet" if lag is None else f"live · {lag:,} behind"
     for row in lookup.experiments(ws):
         notes[row["experiment"]] = f"{row['status']}, phase {row['phase']}" if row["phase"] else "not started"
     for endpoint in ws.project.endpoints.values():
-        landed = next(s["end"] for s in streams if s["stream"] == endpoint.decisions)
-        notes[endpoint.name] = f"{landed:,} decisions"
+        landed = next((s["end"] for s in streams if s["stream"] == endpoint.decisions), None)
+        notes[endpoint.name] = "cannot be looked at" if landed is None else f"{landed:,} decisions"
     return notes
 
 

@@ -25,6 +25,7 @@ from millstream.app.console.rates import Rates
 from millstream.app.console.show import Bar, Link, Tag, Values, code, run_page
 from millstream.app.workspace import Workspace
 from millstream.declare.errors import ConfigError, MillstreamError, NotFound
+from millstream.declare.secrets import hide
 from millstream.declare.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -77,7 +78,7 @@ def app(ws: Workspace, *, token: str | None = None, hosts: tuple[str, ...] = LOO
         return render(request, "thing.html", {"title": "Not found", "lead": f"Nothing is at `{request.url.path}`.", "sections": []}, 404)
 
     async def failed(request: Request, error: Exception) -> Response:
-        lead = f"{type(error).__name__}: {error}. That is a fault of Millstream; the console's output says where."
+        lead = f"{type(error).__name__}: {hide(str(error))}. That is a fault of Millstream; the console's output says where."
         return render(request, "thing.html", {"title": "This page failed", "lead": lead, "sections": []}, 500)
 
     routes = [

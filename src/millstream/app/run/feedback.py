@@ -7,28 +7,57 @@ by two processes at once, and the next pass is right.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from millstream.app.trouble import EXPERIMENT, OUTCOMES
 from millstream.declare.errors import Conflict
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
     from millstream.declare.endpoint import Endpoint
+    from millstream.declare.experiment import Experiment
 
 
-def feedback(ws: Workspace) -> int:
-    """One pass over all endpoints; outcomes written."""
+Attempt = Callable[[str, str, Callable[[], object]], object]
+"""Does a piece of work (part, name, work), and what it raises costs the others nothing."""
+
+
+def feedback(ws: Workspace, attempt: Attempt | None = None) -> int:
+    """One pass over all endpoints; outcomes written.
+
+    Args:
+        attempt: Takes what a piece raises; without one the first error is raised when all others are done.
+    """
     from millstream.experiment.analyse import update
-    from millstream.experiment.outcomes import refresh
 
-    written = 0
-    for endpoint in ws.project.endpoints.values():
+    written, errors = [0], list[Exception]()
+
+    def outcomes(endpoint: Endpoint[Any, Any]) -> None:
+        from millstream.experiment.outcomes import refresh
+
         with contextlib.suppress(Conflict):  # another process did the same just now
-            written += refresh(endpoint, ws.lake, ws.sql, ws.project.params).rows
+            written[0] += refresh(endpoint, ws.lake, ws.sql, ws.project.params).rows
+
+    def bandit(experiment: Experiment[Any], endpoint: Endpoint[Any, Any]) -> None:
+        with contextlib.suppress(Conflict):
+            update(experiment, endpoint, ws.lake, ws.sql, ws.state, ws.project.params)
+
+    def noted(part: str, name: str, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception as error:
+            errors.append(error)
+
+    attempt = attempt or noted
+    for endpoint in ws.project.endpoints.values():
+        attempt(OUTCOMES, endpoint.name, partial(outcomes, endpoint))
         for experiment in endpoint.experiments:
-            with contextlib.suppress(Conflict):
-                update(experiment, endpoint, ws.lake, ws.sql, ws.state, ws.project.params)
-    return written
+            attempt(EXPERIMENT, experiment.name, partial(bandit, experiment, endpoint))
+    if errors:
+        raise errors[0]
+    return written[0]
 
 
 def unjudged(ws: Workspace, endpoint: Endpoint[Any, Any]) -> int:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from millstream.app import trouble
 from millstream.app.run.plan import reasons
 from millstream.app.run.steps import Made, Report, Step
 from millstream.declare.errors import Busy, ClockWrong, MillstreamError, Transient, WorkFailed
@@ -90,6 +91,7 @@ def run(steps: Sequence[Step], state: State, *, force: bool = False, workers: in
     def ended(one: Done) -> None:
         with suppress(Transient):  # for those who look on; the end is told again
             state.put("run", run_id, history | {"results": [row(d) for d in results.values()]})
+        _note(state, one)
         told(one)
 
     try:
@@ -100,6 +102,15 @@ def run(steps: Sequence[Step], state: State, *, force: bool = False, workers: in
         state.put("run", run_id, history | {"status": "failed" if failed else "finished", "ended_at": datetime.now(UTC).isoformat(),
                                             "results": [row(d) for d in done]})  # fmt: skip
     return done
+
+
+def _note(state: State, one: Done) -> None:
+    """What failed waits for the next run, as those who look on can see."""
+    part = {"source": trouble.SOURCE, "stream": trouble.SINK}.get(one.kind, trouble.ASSET)
+    if one.status == "failed":
+        trouble.keep(state, part, one.name, one.error, None)
+    elif one.status in ("made", "skipped"):
+        trouble.clear(state, part, one.name)
 
 
 def new_id() -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
-from millstream.declare.errors import Busy, MillstreamError
+from millstream.app.trouble import ALERTS, ASSET, MONITOR, Watches
+from millstream.declare.errors import Busy, Unreachable, WorkFailed
 from millstream.declare.words import SCHEDULES
 
 if TYPE_CHECKING:
+    from millstream.app.run.feedback import Attempt
     from millstream.app.workspace import Workspace
+    from millstream.declare.monitor import Monitor
 
 log = logging.getLogger("millstream")
 
@@ -30,23 +34,43 @@ def next_after(line: str, moment: datetime) -> datetime:
 class Schedule:
     """What is due. The last time of each is kept in the state, so a restart neither repeats nor forgets."""
 
-    def __init__(self, ws: Workspace, *, assets: bool = True) -> None:
+    def __init__(self, ws: Workspace, *, assets: bool = True, attempt: Attempt | None = None) -> None:
         """`assets`: Whether those with a cron line are among it; another orchestrator may keep their time."""
         self.ws, self._assets = ws, assets
+        self._attempt = attempt or Watches(ws.state).attempt
         self._held_up: set[str] = set()
+        self._wrong: dict[str, bool] = {}
 
     def tick(self, now: datetime, stop: threading.Event) -> None:
-        """Run what has become due; the errors of one do not keep the others from running."""
+        """Run what has become due; the errors of one do not keep the others from running, nor those of the webhook a verdict."""
         for name, line in self._cron().items() if self._assets else ():
-            if not stop.is_set() and now >= next_after(line, self._last(name, now)) and self._make(name):
-                self._mark(name, now)
+            if not stop.is_set():
+                self._attempt(ASSET, name, partial(self._make_due, name, line, now))
         for monitor in self.ws.project.monitors.values():
-            if not stop.is_set() and now - self._last(monitor.name, now - timedelta(days=365)) >= timedelta(microseconds=monitor.every_us):
-                self._mark(monitor.name, now)
-                try:
-                    self.ws.watch(monitor)
-                except MillstreamError as error:
-                    log.warning("monitor %s: %s", monitor.name, error)
+            if not stop.is_set():
+                self._attempt(MONITOR, monitor.name, partial(self._look_due, monitor, now))
+        if self.ws.project.monitors and not stop.is_set():
+            self._attempt(ALERTS, "webhook", self._retell)
+
+    def _make_due(self, name: str, line: str, now: datetime) -> None:
+        if now >= next_after(line, self._last(name, now)) and self._make(name):
+            self._mark(name, now)
+
+    def _look_due(self, monitor: Monitor, now: datetime) -> None:
+        if self._wrong.get(monitor.name) or now - self._last(monitor.name, now - timedelta(days=365)) >= timedelta(microseconds=monitor.every_us):
+            self._mark(monitor.name, now)
+            self._wrong[monitor.name] = True  # until it is known to be right: what could not be looked at is looked at again before it is due
+            rows = self.ws.watch(monitor)
+            if broken := [f"{r['check']} {r['message']}" for r in rows if r["details"].get("failed")]:
+                raise WorkFailed("; ".join(broken))
+            self._wrong[monitor.name] = False
+
+    def _retell(self) -> None:
+        from millstream.watch.monitor import retell
+
+        hook = self.ws.webhook
+        if retell(self.ws.project.monitors.values(), self.ws.scene, hook) and hook.trouble:
+            raise Unreachable(hook.trouble)
 
     def _cron(self) -> dict[str, str]:
         project = self.ws.project

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from millstream.app import trouble
 from millstream.app.sources import apart, count, few
 from millstream.app.sources import left as left_of
-from millstream.declare.errors import MillstreamError, NotFound
+from millstream.declare.errors import ClockWrong, MillstreamError, NotFound, Transient
 from millstream.declare.features import Features
 from millstream.declare.model import Model
 from millstream.declare.source import FileReader, Source
@@ -26,7 +27,11 @@ from millstream.declare.training_set import TrainingSet
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
     from millstream.declare.model import Scoring
-    from millstream.ingest.port import Standing
+    from millstream.ingest.port import SourceEngine, Standing
+    from millstream.ingest.pump import Counts
+
+AGAIN = 2
+"""Tries after the first at what may pass."""
 
 
 class Report:
@@ -115,21 +120,40 @@ class SourceStep:
         return "; ".join([*(text for text in said if text), *stopped])
 
     def _look(self) -> tuple[list[Standing], list[str]]:
-        """Splits that can be read, and why the others cannot."""
+        """Splits that can be read, and why the others cannot, nor sources that could not be looked at."""
         from millstream.ingest.pump import standings
 
-        found = [(engine, s) for source, engine in self.ws.source_engines(self.sources) for s in standings(self.ws.log, source, engine)]
-        return apart(found)
+        found: list[tuple[SourceEngine, Standing]] = []
+        failed: list[str] = []
+        for source, engine in self.ws.source_engines(self.sources):
+            try:
+                found += [(engine, s) for s in standings(self.ws.log, source, engine)]
+            except Exception as error:
+                failed.append(f'source "{source.name}": {trouble.said(error)}')
+        fine, stopped = apart(found)
+        return fine, [*failed, *stopped]
 
     def make(self, report: Report) -> Made:
-        from millstream.ingest.pump import pump_all
+        """Read what can be read; a failure that may pass is tried again, for its own source."""
+        from millstream.ingest.pump import reasons
 
-        counts = pump_all(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report, doors=self.ws.doors)
+        counts = self._pumped(report)
+        for attempt in range(AGAIN):
+            if not any(isinstance(error, Transient) and not isinstance(error, ClockWrong) for error in counts.failed.values()):
+                break
+            time.sleep(0.2 * 4**attempt)
+            more = self._pumped(report)
+            counts = replace(more, rows=counts.rows + more.rows, bad=counts.bad + more.bad, faults=counts.faults | more.faults)
         left = f"{', '.join(counts.unended)} may still be being written: what follows its last whole line is left for the next time" if counts.unended else ""
         empty = f"no record in {few(counts.empty)}" if counts.empty else ""
         return Made("", rows=counts.rows, note=", ".join(text for text in (f"{counts.bad:,} bad" if counts.bad else "", empty, left) if text),
                     details={"rows": counts.rows, "bad": counts.bad},
-                    problems=(*map(str, counts.failed.values()), *counts.faults.values()))  # fmt: skip
+                    problems=(*reasons(counts), *counts.faults.values()))  # fmt: skip
+
+    def _pumped(self, report: Report) -> Counts:
+        from millstream.ingest.pump import pump_all
+
+        return pump_all(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report, doors=self.ws.doors)
 
 
 class StreamStep:
@@ -178,9 +202,9 @@ class StreamStep:
             if self._changed() and (topic := self.ws.log.topic(self.name)) is not None:  # a sink says it with its next records, and there are none
                 ensure(self.ws.lake, self.stream, topic)
         except (MillstreamError, OSError) as error:
-            trouble.keep(self.ws.state, self.name, str(error), 0.0)  # for `show streams` and `doctor`
+            trouble.keep(self.ws.state, trouble.SINK, self.name, str(error), None)  # for `show streams` and `doctor`
             raise
-        trouble.clear(self.ws.state, self.name)
+        trouble.clear(self.ws.state, trouble.SINK, self.name)
         notes = [f"{n:,} {word}" for n, word in ((progress.dead, "dead"), (progress.duplicates, "duplicates"), (progress.late, "late")) if n]
         return Made(stream_version(self.ws, self.name), rows=progress.rows, note=", ".join(notes))
 

@@ -63,7 +63,7 @@ def address_of(url: str) -> Address:
     who, at, brokers = rest.rpartition("@")
     brokers = brokers.strip("/")
     if not brokers or not all(_is_host(broker) for broker in brokers.split(",")):
-        raise ConfigError(f'"{_masked(url)}" names no broker; write kafka://HOST:PORT,HOST:PORT')
+        raise ConfigError(f'"{url}" names no broker; write kafka://HOST:PORT,HOST:PORT')
     options = dict(urllib.parse.parse_qsl(query, keep_blank_values=True))
     client = {name: value for name, value in options.items() if "." in name}
     _check(options)
@@ -93,8 +93,3 @@ def _number(name: str, value: str) -> int:
 def _is_host(broker: str) -> bool:
     host, _, port = broker.rpartition(":")
     return bool(host) and port.isdecimal()
-
-
-def _masked(url: str) -> str:
-    _, at, tail = url.rpartition("@")
-    return f"kafka://...@{tail}" if at else url
