@@ -25,6 +25,8 @@ from millstream.declare.noun import Noun
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
+from millstream.ingest.form import BadEvent, EventForm
+from millstream.ingest.objects import Objects
 from millstream.log.envelope import publish, topic_of
 from millstream.serve.request import moment_of, moment_us
 
@@ -113,9 +115,8 @@ class Lab:
             UsageError: An event is of another class than the stream's, or holds a value of another type.
         """
         noun = self._of(stream, Stream)
-        _checked(noun, events)
         schema = noun.schema
-        for event in events:
+        for event in _sent(noun, events):
             arrives = getattr(event, schema.arrival_time) if schema.arrival_time else None
             if arrives is None:
                 happened = moment_us(getattr(event, schema.event_time))
@@ -212,7 +213,7 @@ class Lab:
             self._told = asked if self._told is None else max(asked, self._told)
         live = self._served()
         decider = live.decider(noun.name)
-        requests, _ = decider.form.decode(msgspec.json.encode(request))
+        requests, _ = decider.form.decode(Objects(type(request).__schema__).json(request))
         (row,) = decider.decide(requests)
         self._recorder(noun.name).write([row])
         self._fresh.add(noun.decisions)
@@ -413,15 +414,21 @@ def _same(schema: Schema, event: Event, what: str) -> None:
         raise UsageError(f"{what} takes {schema.name}, and was given {type(event).__name__}")
 
 
-def _checked(stream: Stream[Any], events: tuple[Any, ...]) -> None:
+def _sent(stream: Stream[Any], events: tuple[Any, ...]) -> list[Any]:
+    """The events as a server would have them, had a client sent them."""
+    form, objects = EventForm(stream.schema, zoned=True, ids=False, closed=True), Objects(stream.schema)
+    made = []
     for event in events:
         _same(stream.schema, event, f'stream "{stream.name}"')
-        for field in stream.schema.fields:
-            value = getattr(event, field.name)
-            try:
-                pa.array([value], field.arrow)
-            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-                raise UsageError(f"{type(event).__name__}.{field.name} is {value!r}: {error}") from None
+        try:
+            one = form.one(objects.json(event))
+            wrong = form.unsound(form.columns([one]))
+        except BadEvent as error:
+            raise UsageError(f"{error}; {error.mend}") from None
+        if wrong:
+            raise UsageError(f"{wrong[0]}; send a value that the field's type can hold")
+        made.append(one)
+    return made
 
 
 def _key(of: Features, noun: Features, given: Mapping[str, Any]) -> list[Any]:
