@@ -68,6 +68,7 @@ class Decision(Generic[V_co]):
         value: The arm's value, or the prediction of a model's endpoint.
         propensity: Probability with which this arm was chosen; None outside experiments.
         as_of: Stream -> partition -> the first offset that the features had not seen.
+        inexact: Prefixes of features that were looked up for a moment too old to be exact; empty for nearly all.
         features, reasons: The columns looked up and why some are NULL, when asked for with `explain=True`.
     """
 
@@ -83,6 +84,7 @@ class Decision(Generic[V_co]):
     as_of: Mapping[str, Any] = field(default_factory=dict)
     features: Mapping[str, Any] | None = None
     reasons: Mapping[str, str] | None = None
+    inexact: Sequence[str] = ()
 
 
 class Client:
@@ -317,6 +319,7 @@ def _decision(endpoint: Endpoint[Any, V], told: Mapping[str, Any]) -> Decision[V
         known["prediction"] = known["value"]  # a model of several labels
     if known["value"] is None:
         known["value"] = known["prediction"]
+    known["inexact"] = tuple(known["inexact"] or ())
     return Decision(**known)  # type: ignore[arg-type]
 
 

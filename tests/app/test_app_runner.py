@@ -134,3 +134,12 @@ def test_two_processes_cannot_run_one_project_and_the_lock_dies_with_its_holder(
                 return
         except Busy:
             assert time.monotonic() < deadline
+
+
+def test_a_step_that_raises_in_the_users_code_names_their_line() -> None:
+    """A reader of a user's own, say: any step in which a line of theirs was at work."""
+    step = Fake("a", world={}, errors=[ZeroDivisionError("theirs")])
+    (done,) = runner.run([step], Memory())
+    line = Fake.make.__code__.co_firstlineno + 2
+    assert done.status == "failed" and f"table a: ZeroDivisionError: theirs (test_app_runner.py:{line})" in done.error
+    assert "raise self.errors.pop(0)" in done.error and "runner.py:" not in done.error.replace("test_app_runner.py:", "")

@@ -172,7 +172,8 @@ def test_until_stops_before_a_moment_and_goes_on_from_it(project: Path) -> None:
     assert landed(project)["rows"] == 11
     assert millstream(project, "ingest", "--no-sink").code == 0
     assert millstream(project, "show", "streams", "--json").json[0] == {
-        "stream": "orders", "in the log": 20, "in the lake": 11, "behind": 9, "held": 0, "end": 20, "newest event": "2026-01-11 12:00:00", "given up": 0, "stuck": "",
+        "stream": "orders", "in the log": 20, "in the lake": 11, "behind": 9, "held": 0, "end": 20, "newest event": "2026-01-11 12:00:00",
+        "watermark": "2026-01-11 11:50:00", "complete": "", "given up": 0, "stuck": "",
     }  # fmt: skip
     assert millstream(project, "run").code == 0 and landed(project)["rows"] == 20
 

@@ -71,7 +71,8 @@ def test_an_event_of_2099_in_a_file_completes_no_label_and_makes_nothing_late(pr
     said = millstream(project, "run")
     assert said.code == 1 and "no record of data/orders-2.csv is good" in said.err, "a file that is dead as a whole is loud, and stops nothing"
     assert rows(project, "select count(*) as n, max(_t) as newest from paid") == before
-    (dead,) = rows(project, "select origin, error from orders__dead")
+    (dead,) = rows(project, "select origin, error, decode(raw) as raw from orders__dead")
+    assert dead["raw"] == "f,5,2099-01-01T00:00:00Z", "the line as it was found, as of any other bad record"
     assert dead["origin"] == "data/orders-2.csv:2" and 'event time "ts" is 2099-01-01' in dead["error"]
     (fresh,) = millstream(project, "monitor", "--json").json
     assert fresh["details"]["newest_us"] == int((T0 + timedelta(hours=6 * 39)).timestamp() * 1e6)

@@ -25,15 +25,15 @@ def test_a_part_that_dies_again_and_again_is_started_after_a_pause_that_doubles(
     part = Part("sinks", ["never run"])
     part.start()
     while len(starts) < 10:
-        supervise._watch([part], lambda text: None)
+        supervise._watch([part], lambda *said: None)
         clock[0] += 0.25
     pauses = [round(after - before, 1) for before, after in pairwise(starts)]
     assert [round(pause) for pause in pauses] == [1, 2, 4, 8, 16, 30, 30, 30, 30]
     died.poll = lambda: None  # it lives for more than a minute, and dies
-    supervise._watch([part], lambda text: None)
+    supervise._watch([part], lambda *said: None)
     clock[0] += 61
     died.poll = lambda: 1
     while len(starts) < 11:
-        supervise._watch([part], lambda text: None)
+        supervise._watch([part], lambda *said: None)
         clock[0] += 0.25
     assert clock[0] - 61 - starts[-2] < 2, "it has lived, so it is started at once"

@@ -63,7 +63,7 @@ def test_the_modules_of_the_project_are_there(engine: SparkSql, project: Path, m
 
 def test_a_mistake_in_a_helper_is_told_where_it_is(engine: SparkSql, project: Path) -> None:
     write(project, "1000 // (150_000 - i)")
-    with pytest.raises(WorkFailed, match=r"^it: its function raised ZeroDivisionError: .* \(_prices.py:5\)$"):
+    with pytest.raises(WorkFailed, match=r"(?m)^it: its function raised ZeroDivisionError: .* \(_prices.py:5\)$"):
         made(engine, MANY)
 
 

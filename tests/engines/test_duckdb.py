@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from millstream.declare.errors import ConfigError, WorkFailed
+from millstream.declare.errors import ConfigError, Corrupt, WorkFailed
 from millstream.declare.registry import engine as find
 from millstream.engines.duckdb.instance import Bench, Options
 from millstream.engines.duckdb.relations import type_name
@@ -124,6 +124,6 @@ def test_many_partitions(tmp_path: Path) -> None:
 def test_a_file_that_went_is_named(tmp_path: Path) -> None:
     engine = DuckDbSql("duckdb", tmp_path / "scratch")
     gone = str(tmp_path / "gone.parquet")
-    with pytest.raises(WorkFailed, match=r"gone\.parquet"):
+    with pytest.raises(Corrupt, match=r"gone\.parquet"):
         engine.query("select * from t", {"t": Snapshot("t", 1, pa.schema([("a", pa.int64())]), (gone,))}).read_all()
     engine.close()

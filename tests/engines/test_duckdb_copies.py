@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pytest
 
-from millstream.declare.errors import ConfigError, Full, Unreachable, WorkFailed
+from millstream.declare.errors import ConfigError, Corrupt, Full, Unreachable, WorkFailed
 from millstream.engines.duckdb.instance import Options
 from millstream.engines.duckdb.sql import DuckDbSql
 from millstream.engines.local.files import LocalFiles
@@ -134,7 +134,7 @@ def test_many_at_once_read_the_same(world: World) -> None:
 def test_a_file_that_went_is_named(world: World) -> None:
     table = world.table(ones(1))
     (world.folder / "t" / "part-0.parquet").unlink()
-    with pytest.raises(WorkFailed, match=r"part-0\.parquet is not there"):
+    with pytest.raises(Corrupt, match=r"part-0\.parquet is lost; millstream doctor"):
         world.sum(table)
 
 

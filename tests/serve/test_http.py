@@ -95,7 +95,9 @@ def test_features_are_looked_up_derived_and_explained() -> None:
         assert unseen.status == 200 and unseen.json["reasons"] == {"left__delay_3h": "never_seen"}
         reads.inexact = ("left",)
         old = await call(app, "/v1/predict/late?explain=true", ASK)
-        assert old.json["reasons"] == {"left": "inexact"}
+        assert old.json["reasons"] == {"left": "inexact"} and old.json["inexact"] == ["left"]
+        assert (await call(app, "/v1/predict/late", ASK)).json["inexact"] == ["left"], "also when nobody asked why"
+        assert "inexact" not in known.json and "inexact" not in unseen.json
         assert "features" not in (await call(app, "/v1/predict/late?explain=0", ASK)).json
 
     story(test, made)

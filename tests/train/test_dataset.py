@@ -150,7 +150,7 @@ def test_parts_are_what_the_plain_rule_says(tmp_path_factory: pytest.TempPathFac
         made(world, of)
         assert {r["ride"]: r["_split"] for r in world.rows("rides")} == truth
     else:
-        with pytest.raises(WorkFailed, match="no ripe row"):
+        with pytest.raises(WorkFailed, match="no mature row"):
             made(world, of)
 
 
@@ -255,7 +255,7 @@ def test_without_answers_it_says_what_to_do(world: World) -> None:
     with pytest.raises(WorkFailed, match='the stream "done" of its label "label" holds no event yet'):
         made(world, rides())
     world.land(done, [answer("other", HOUR)], upto=T0 + DAY)
-    with pytest.raises(WorkFailed, match="has no ripe row with a label: 1 moments before"):
+    with pytest.raises(WorkFailed, match="has no mature row with a label: 1 moments before"):
         made(world, rides())
 
 

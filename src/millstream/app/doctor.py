@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from millstream.app.trouble import said
 from millstream.declare.errors import ClockWrong, Corrupt, MillstreamError, NotFound, UsageError
 from millstream.declare.secrets import hide
+from millstream.declare.table import Table
+from millstream.declare.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
@@ -264,6 +266,25 @@ def _waiting(ws: Workspace, known: Collection[str]) -> Iterator[Finding]:
         yield Finding(f"{one.part} {one.name}", "bad", one.why, f"its message says how to go on; the next try is {one.next[:19] or 'the next run'}")
 
 
+def _lost(ws: Workspace, name: str) -> Iterator[Finding]:
+    """Data files that are gone: what the log can fill again is damage of the tail, and this is the rest."""
+    from millstream.lake.lost import missing
+
+    try:
+        table = ws.lake.table(name)
+        gone = list(missing(table))
+    except MillstreamError as error:
+        yield Finding(f"table {name}", "bad", str(error), "its message says how to go on")
+        return
+    if gone:
+        more = f" and {len(gone) - 1:,} more" if len(gone) > 1 else ""
+        noun = "its data file" if len(gone) == 1 else "its data files"
+        derived = isinstance(ws.project.by_name.get(name), Table | TrainingSet)
+        way = (f"; or build it again from what it is made from: delete the folder {ws.files.root}/{name}, then  millstream run {name}") if derived else ""
+        yield Finding(f"table {name}", "bad", f"{noun} {gone[0]}{more} (version {table.version}) {'is' if len(gone) == 1 else 'are'} lost",
+                      f"put back what is lost from a copy of the lake{way}")  # fmt: skip
+
+
 def _tables(ws: Workspace, mend: bool, losses: Collection[str]) -> Iterator[Finding]:
     from millstream.app.losses import accept
     from millstream.lake.cut import cut, needed
@@ -275,6 +296,7 @@ def _tables(ws: Workspace, mend: bool, losses: Collection[str]) -> Iterator[Find
             yield Finding(f"table {name}", "bad", str(error), "its message says how to go on")
             continue
         if not damage:
+            yield from _lost(ws, name)
             continue
         if mend:
             try:

@@ -73,11 +73,22 @@ def analyse(ws: Workspace, experiment: Experiment[Any]) -> dict[str, Any]:
     try:
         found = report(experiment, _endpoint(ws, experiment), ws.lake, ws.sql, ws.state, ws.project.params)
     except NotFound as error:
-        return base | {"arms": [], "effects": [], "guardrails": {}, "ratio": "", "srm": None, "shares": {}, "rewards": {}, "days": [], "verdict": str(error)}
+        return base | {
+            "arms": [],
+            "effects": [],
+            "guardrails": {},
+            "ratio": "",
+            "srm": None,
+            "shares": {},
+            "rewards": {},
+            "days": [],
+            "counted": "",
+            "verdict": str(error),
+        }
     shares, rewards = _series(found)
     return base | {"arms": _arms(found), "effects": [_effect(e) for e in found.result.effects], "guardrails": dict(found.result.guards),
                    "ratio": _ratio(found), "srm": _srm(found), "shares": shares, "rewards": rewards, "days": sorted({s.at_us // DAY_US for s in found.shares}),
-                   "verdict": _verdict(experiment, found)}  # fmt: skip
+                   "counted": _counted(experiment, found), "verdict": _verdict(experiment, found)}  # fmt: skip
 
 
 def _endpoint(ws: Workspace, experiment: Experiment[Any]) -> Endpoint[Any, Any]:
@@ -118,6 +129,18 @@ def _ratio(found: Report) -> str:
     if srm is None:
         return "moves on purpose"
     return f"as weighed (p = {srm.p:.2g})" if srm.ok else f"not as weighed (p = {srm.p:.1g}): do not believe the effect"
+
+
+def _counted(experiment: Experiment[Any], found: Report) -> str:
+    """Which decisions the reward and the effect are of, and how many of those have it yet."""
+    units, judged = sum(a.units for a in found.arms), sum(a.judged for a in found.arms)
+    missing, later = sum(a.missing for a in found.arms), sum(a.decisions - a.units for a in found.arms)
+    rest = [f"{units - judged:,} wait for theirs" if units > judged else "", f"of {missing:,} no outcome came" if missing else "",
+            f"{later:,} later decisions of the same units do not count" if later else ""]  # fmt: skip
+    said = "".join(f"; {text}" for text in rest if text)
+    learnt = "" if found.result.srm is not None else " The bandit itself learns from every decision with a complete reward."
+    return (f"Counted is the first decision of each {experiment.unit} in phase {found.phase.number} (since {found.phase.started_at:%Y-%m-%d %H:%M} UTC): "
+            f"{judged - missing:,} of {units:,} have a complete reward{said}.{learnt}")  # fmt: skip
 
 
 def _verdict(experiment: Experiment[Any], found: Report) -> str:
@@ -174,8 +197,8 @@ def render(context: Context, found: dict[str, Any]) -> None:
     if rows:
         context.table(title, columns, rows, right=[c for c in columns if c not in ("arm", "model", "95 % interval", "believed")])
     else:
-        context.out.print(f"[bold]{title}[/]")
-    context.out.print(found["verdict"], end="\n\n")
+        context.out.print(title, style="bold")
+    context.out.print("\n".join(text for text in (found["counted"], found["verdict"]) if text), end="\n\n")
 
 
 def _cells(arm: dict[str, Any], bandit: bool) -> list[str]:

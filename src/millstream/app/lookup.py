@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from millstream.declare.model import Model
     from millstream.declare.source import Source
     from millstream.declare.stream import Stream
+    from millstream.declare.training_set import TrainingSet
     from millstream.ingest.port import SourceEngine
     from millstream.train.port import Version
 
@@ -99,15 +100,31 @@ def steps(ws: Workspace, name: str) -> list[dict[str, Any]]:
 
 
 def streams(ws: Workspace, limit: int = 0) -> Rows:
-    """Each stream: what the log holds, what has landed, how far the table is behind, what an open transaction holds back, its newest event time."""
+    """Each stream, see `STREAMS` for what the columns say."""
     rows = Rows()
     for stream in ws.all_streams().values():
         rows.add(stream.name, partial(_stream, ws, stream))
     return rows
 
 
+STREAMS = {
+    "in the log": "records that the log still holds",
+    "in the lake": "rows of its table",
+    "behind": "records of the log that are not in the lake yet",
+    "held": "records that an open transaction of a producer holds back",
+    "end": "records ever appended to the log: the next offsets, summed over its partitions",
+    "newest event": "the latest event time in its table",
+    "watermark": "no earlier event is waited for; labels are complete up to it",
+    "complete": "its history was declared complete (ingest --complete)",
+    "given up": "records that are gone, and were accepted as lost",
+    "stuck": "why its sink cannot continue",
+}
+"""Columns of `streams`, in words."""
+
+
 def _stream(ws: Workspace, stream: Stream[Any]) -> dict[str, Any]:
-    from millstream.lake import gaps
+    from millstream.lake import complete, gaps
+    from millstream.lake.positions import NEVER, TIME
 
     topic = ws.log.topic(stream.name)
     ends = ws.log.ends(stream.name) if topic else {}
@@ -115,10 +132,20 @@ def _stream(ws: Workspace, stream: Stream[Any]) -> dict[str, Any]:
     txns = table.txns() if table else {}
     behind = sum(max(0, end.high - txns.get(f"millstream/{topic.uuid}/{p}", 0)) for p, end in ends.items()) if topic else 0
     mark = ws.lake.watermark(stream) if table else None
-    newest = None if mark is None else datetime.fromtimestamp((mark + stream.lateness_us) / 1e6, UTC)
+    newest = max((at for app, at in txns.items() if app.startswith(TIME) and at > NEVER), default=None)
+    upto = complete.declared(table) if table else None
+    said = f"up to {_moment(upto)}" if upto is not None else "taken back: records came later" if table and complete.taken_back(table) else ""
     return {"stream": stream.name, "in the log": sum(e.high - e.low for e in ends.values()), "in the lake": table.rows() if table else 0,
-            "behind": behind, "held": sum(e.held for e in ends.values()), "end": sum(e.high for e in ends.values()), "newest event": newest.isoformat(" ", "seconds")[:19] if newest else "",
+            "behind": behind, "held": sum(e.held for e in ends.values()), "end": sum(e.high for e in ends.values()),
+            "newest event": _moment(newest), "watermark": _moment(mark), "complete": said,
             "given up": sum(gap.end - gap.start for gap in gaps.recorded(table)) if table else 0, "stuck": trouble.why(ws, stream) if topic else ""}  # fmt: skip
+
+
+def _moment(us: int | None) -> str:
+    """To the second, in UTC; "" for none."""
+    from millstream.lake.far import moment
+
+    return "" if us is None else moment(us).removesuffix(" UTC")
 
 
 def sources(ws: Workspace, limit: int = 0) -> Rows:
@@ -200,6 +227,25 @@ def models(ws: Workspace, limit: int = 0) -> Rows:
     columns = list(dict.fromkeys(key for row in found for key in row))
     found[:] = [{key: row.get(key, "") for key in columns} for row in found]
     return found
+
+
+def sets(ws: Workspace, limit: int = 0) -> Rows:
+    """Each training set as last built: its rows by part, of how many of its spine, and why the others are not in it."""
+    rows = Rows()
+    for noun in ws.project.training_sets.values():
+        rows.add(f"training set {noun.name}", partial(_set, ws, noun))
+    return rows
+
+
+def _set(ws: Workspace, noun: TrainingSet[Any]) -> dict[str, Any]:
+    from millstream.train.dataset import latest
+    from millstream.train.kept import left
+
+    found = latest(noun.name, ws.lake)
+    parts, counted = dict(found.rows) if found else {}, found is not None and found.total is not None
+    return {"training set": noun.name, "version": found.version if found else "", "rows": sum(parts.values()) if found else "not built",
+            "of": f"{found.total:,} of {found.spine}" if found and counted else noun.at.name, "parts": parts,
+            "others": left(found.left_out) if found and counted else ""}  # fmt: skip
 
 
 def model(ws: Workspace, name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What an operator decides about a stream that cannot go on: records that are gone, and one record that cannot be written."""
+"""What an operator decides about a stream: that records which are gone are given up, that one is set aside, that its history is complete."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from millstream.app import trouble
 from millstream.declare.errors import Conflict, NotFound, UsageError
 from millstream.lake import aside, gaps
+from millstream.lake.complete import declare
+from millstream.lake.far import moment
 from millstream.lake.gaps import Gap
 
 if TYPE_CHECKING:
@@ -52,6 +54,27 @@ def set_aside(ws: Workspace, name: str, record: str) -> None:
     if not (colon and record.isascii() and partition.isdecimal() and offset.isdecimal()):
         raise UsageError(f'"{record}" names no record; write PARTITION:OFFSET, e.g. 0:1234')
     aside.set_aside(ws.log, ws.lake, _stream(ws, name), int(partition), int(offset))
+
+
+def streams_of(ws: Workspace, names: Iterable[str]) -> list[Stream[Any]]:
+    """Raises NotFound where there is none of a name."""
+    return [_stream(ws, name) for name in dict.fromkeys(names)]
+
+
+def complete(ws: Workspace, names: Iterable[str]) -> list[tuple[str, str]]:
+    """Declare the history of these streams complete up to now; stream -> the moment, for people.
+
+    Raises:
+        NotFound: No such stream, or nothing was ever sent to it.
+        UsageError: Records of its log are not in the lake yet.
+        ClockWrong: This machine's clock cannot be trusted, so nobody knows when now is.
+    """
+    done = []
+    for stream in streams_of(ws, names):
+        now_us = ws.doors.of(stream).now_us()
+        declare(ws.log, ws.lake, stream, now_us)
+        done.append((stream.name, moment(now_us)))
+    return done
 
 
 def _stream(ws: Workspace, name: str) -> Stream[Any]:

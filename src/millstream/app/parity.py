@@ -54,8 +54,9 @@ class Judged:
         return not self.failed and (self.difference is None or self.difference.same)
 
     @property
-    def mark(self) -> str:
-        return "[red]differs[/]" if not self.same else "[green]same[/]" if self.difference else "[dim]not compared[/]"
+    def mark(self) -> tuple[str, str]:
+        """Style and word."""
+        return ("red", "differs") if not self.same else ("green", "same") if self.difference else ("dim", "not compared")
 
     @property
     def rows(self) -> str:

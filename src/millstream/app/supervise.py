@@ -13,10 +13,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 
+from millstream.app.alarms import Alarms, Say
 from millstream.app.run.runner import alone
 from millstream.app.workspace import Workspace
 
@@ -53,7 +53,7 @@ def parts_of(ws: Workspace, console: bool) -> list[str]:
     return [*names, "console"] if console else names
 
 
-def supervise(ws: Workspace, *, console: bool, say: Callable[[str], None]) -> None:
+def supervise(ws: Workspace, *, console: bool, say: Say) -> None:
     """Run until told to stop.
 
     Raises:
@@ -78,13 +78,15 @@ def supervise(ws: Workspace, *, console: bool, say: Callable[[str], None]) -> No
         try:
             for part in parts:
                 part.start()
-                say(f"[green]started[/] {part.name} (process {part.process.pid if part.process else '?'})")
+                say("green", "started", f"{part.name} (process {part.process.pid if part.process else '?'})")
+            alarms = Alarms(lambda: [v for name in ws.project.monitors for v in ws.verdicts(name, latest=True)], say)
             while not stopping:
                 _watch(parts, say)
+                alarms.look()
                 time.sleep(0.1)
         finally:
             _stop(parts)
-            say("stopped")
+            say("", "stopped", "")
 
 
 def _guard(ws: Workspace, console: bool) -> None:
@@ -97,7 +99,7 @@ def _guard(ws: Workspace, console: bool) -> None:
         server.guard(ws.settings)
 
 
-def _watch(parts: list[Part], say: Callable[[str], None]) -> None:
+def _watch(parts: list[Part], say: Say) -> None:
     now = time.monotonic()
     for part in parts:
         if part.process is not None and part.process.poll() is not None:
@@ -105,7 +107,7 @@ def _watch(parts: list[Part], say: Callable[[str], None]) -> None:
             part.pause = 0.5 if now - part.started > 60 else min(30.0, part.pause * 2)
             _close(part.process)
             part.process, part.due = None, now + part.pause
-            say(f"[red]{part.name} ended with {code}[/]; starting it again in {part.pause:.1f} s")
+            say("red", f"{part.name} ended with {code};", f"starting it again in {part.pause:.1f} s")
         elif part.process is None and now >= part.due:
             part.start()
 

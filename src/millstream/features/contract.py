@@ -243,7 +243,11 @@ class OnlineContract:
         assert one.reasons == dict.fromkeys(["s_30m", "s_7d", "m_30m", "m_7d", "var_30m", "var_7d"], "too_large")
         assert (one.values["cv_30m"], one.values["mx_30m"], one.values["s_30m"], one.values["ns_30m"], one.values["nl_30m"]) == (2, 9e9, None, 4.0, 1.0)
         assert big.reasons["ns_7d"] == big.reasons["s_7d"] == "too_large" and big.values["mn_7d"] == -1e300 and big.values["nl_7d"] == -float(2**63)
-        assert set(never.reasons.values()) == {"never_seen"} and set(none.reasons.values()) == {"null_key"}
+        assert set(never.reasons.values()) == {"none_in_reach"} and set(none.reasons.values()) == {"null_key"}
+        with collecting():
+            ever = define(features("ever", stream("contract_readings", Read, key="k", partitions=3), key="k", aggregates={"m": agg.mean("v")}), {})
+        self.open(store, ever)
+        assert store.lookup(ever, ["never"], [T0])[0].reasons == {"m": "never_seen"}, "only a window over all time knows"
         assert never.values == none.values and never.values["nl_7d"] == -1.0 and never.values["c_7d"] == 0 and never.values["s_7d"] is None
 
     def test_what_is_too_old_says_so(self, store: OnlineStore) -> None:

@@ -25,6 +25,9 @@ _COVERS = 4096
 _KEPT = 16_384
 """Keys of a definition whose past is kept: some hundred bytes each."""
 
+NEVER_SEEN, NONE_IN_REACH = "never_seen", "none_in_reach"
+"""Why a key has no value at all: it never had an event; or it has none within the longest window, and older ones are not kept online."""
+
 Row: TypeAlias = Sequence[Any]
 
 
@@ -66,6 +69,8 @@ class Answers:
         self.names = tuple(prefix + name for name in definition.columns)
         self._nothing = {prefix + output.column(window): empty(output) for output, window in definition.answers()}
         self._windows = tuple(self.windows)
+        # Without a window over all time the store forgets what is older than the longest: the key may well have had events then.
+        self._unknown = NEVER_SEEN if None in self._windows else NONE_IN_REACH
         self.ruled = definition.ruled
 
     def until_us(self, at_us: int) -> int:
@@ -101,7 +106,7 @@ class Answers:
                     if row[0]:
                         reasons[name] = "too_large" if large(row) else "no_value"
                     else:
-                        last = last or ("outside_window" if rows[-1][0] or ever() else "never_seen")
+                        last = last or ("outside_window" if rows[-1][0] or ever() else self._unknown)
                         reasons[name] = last
 
     def nothing(self, reason: str, values: dict[str, Any], reasons: dict[str, str]) -> None:

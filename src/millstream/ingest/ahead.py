@@ -37,11 +37,12 @@ def without_ahead(batch: Batch, stream: Stream[Any], now_us: int, origin: Callab
         late = np.union1d(late, np.flatnonzero(arrived > latest))
     if not len(late):
         return batch
-    dead = [_dead(batch.rows, int(at), stream, happened, latest, now_us, origin) for at in late]
+    dead = [_dead(batch, int(at), stream, happened, latest, now_us, origin) for at in late]
     kept = np.setdiff1d(np.arange(batch.rows.num_rows), late)
     # `after` counts bad records up to a row. A row that becomes bad itself stands behind those that come with it.
     before = np.array([batch.after(int(at) + 1)[0] for at in late], np.int64) if batch.bad.num_rows else np.zeros(len(late), np.int64)
-    return Batch(batch.rows.take(pa.array(kept)), _merged(batch.bad, dead, before), _after(batch, kept, late), batch.fault)
+    found, rows = batch.found, batch.rows.take(pa.array(kept))
+    return Batch(rows, _merged(batch.bad, dead, before), _after(batch, kept, late), batch.fault, None if found is None else lambda row: found(int(kept[row])))
 
 
 def _after(batch: Batch, kept: Ints, late: Ints) -> Callable[[int], tuple[int, str]]:
@@ -60,18 +61,18 @@ def _merged(bad: pa.RecordBatch, dead: list[dict[str, Any]], before: Ints) -> pa
     return together.take(pa.array(np.argsort(places, kind="stable"))).to_batches()[0]
 
 
-def _dead(rows: pa.RecordBatch, at: int, stream: Stream[Any], happened: Ints, latest: int, now_us: int, origin: Callable[[str], str]) -> dict[str, Any]:
-    schema = stream.schema
+def _dead(batch: Batch, at: int, stream: Stream[Any], happened: Ints, latest: int, now_us: int, origin: Callable[[str], str]) -> dict[str, Any]:
+    schema, rows = stream.schema, batch.rows
     by_event = happened is not None and int(happened[at]) > latest
     field = schema.event_time if by_event else schema.arrival_time or schema.event_time
     what, us = ("event", int(happened[at])) if by_event else ("arrival", int(rows.column(ARRIVED_AT)[at].cast(pa.int64()).as_py()))
     place = origin(str(rows.column(EVENT_ID)[at]))
     error = f'{place}: {what} time "{field}" is {moment(us)}, more than {spell(stream.ahead_us)} ahead of the clock ({moment(now_us)}); correct the time and send the record again'
-    return {"raw": _text(rows, at, schema.names()), "error": error, "origin": place}
+    return {"raw": _text(rows, at, schema.names()) if batch.found is None else batch.found(at), "error": error, "origin": place}
 
 
 def _text(rows: pa.RecordBatch, at: int, names: Any) -> bytes:
-    """The event as JSON: its bytes in the file are not known here."""
+    """The event as JSON, of a file whose records have no bytes of their own."""
     values = {}
     for name in names:
         scalar = rows.column(name)[at]

@@ -21,12 +21,14 @@ class Batch:
         after: Where the split stands when only the first n of `rows` are taken: how many of `bad` come with them, and the
             position. So a merge by event time may stop inside a batch. `after(rows.num_rows)` is all of it.
         fault: What a person must hear of beside the bad records, "" for nothing.
+        found: The bytes of a row as they were found; None where its form has none of its own (Parquet).
     """
 
     rows: pa.RecordBatch
     bad: pa.RecordBatch
     after: Callable[[int], tuple[int, str]]
     fault: str = ""
+    found: Callable[[int], bytes] | None = None
 
     @property
     def position(self) -> str:

@@ -16,6 +16,7 @@ from millstream.declare.storage import refused
 from millstream.declare.stream import Stream
 from millstream.lake import deltalog, parquet, pins
 from millstream.lake.commit import HOOKS_OFF, asked
+from millstream.lake.complete import declared
 from millstream.lake.port import CanPrepare, Files
 from millstream.lake.positions import NEVER, TIME
 from millstream.lake.repair import examine, repair
@@ -103,7 +104,8 @@ class Lake:
 
         Labels and windows up to it are ripe. It needs no scan: each commit of the sink carries it. A stream that has caught up moves it
         by the clock, or the labels of a quiet stream would never ripen. It never passes the wall clock: one event of 2099 that is stored does
-        not complete the labels of today. What is stored, and what `_late` is held against, stays a function of the log.
+        not complete the labels of today. What is stored, and what `_late` is held against, stays a function of the log. A history that was declared
+        complete (`complete.py`) is complete up to that moment, without the lateness.
         """
         if not self.exists(stream.name):
             return None
@@ -111,7 +113,10 @@ class Lake:
         newest = [at for app, at in table.txns().items() if app.startswith(TIME) and at > NEVER]
         complete = self._complete(table) if newest else None
         newest += [] if complete is None else [complete]  # before 1970 times are negative, so none is not 0
-        return min(max(newest), self._now_us()) - stream.lateness_us if newest else None
+        bounds = [min(max(newest), self._now_us()) - stream.lateness_us] if newest else []
+        upto = declared(table)
+        bounds += [] if upto is None else [min(upto, self._now_us())]
+        return max(bounds, default=None)
 
 
 def _named(name: str) -> str:

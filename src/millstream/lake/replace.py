@@ -15,6 +15,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from millstream.declare.errors import Conflict, UsageError
 from millstream.lake import parquet
+from millstream.lake.lost import opened
 from millstream.lake.parquet import encoded
 from millstream.lake.points import reach
 
@@ -116,7 +117,7 @@ def _outside(table: LakeTable, row: Mapping[str, Any], column: str, low: pa.Scal
 def batches_of(table: LakeTable, row: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
     """A file's rows with the table's columns: partition values from the log, null where the file is older than a column."""
     schema, columns = table.schema, table.partition_by
-    with table.files.open(f"{table.name}/{row['path']}") as file:
+    with opened(table, row["path"]) as file:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=parquet.GROUP_ROWS):
             for name in columns:
                 kind = schema.field(name).type

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from millstream.declare.event import OFFSET, PARTITION
 from millstream.lake import parquet
+from millstream.lake.lost import opened
 from millstream.lake.table import LakeTable
 
 
@@ -58,7 +59,7 @@ def _may(row: Mapping[str, Any], name: str, low: Any, high: Any) -> bool:
 
 def _file(table: LakeTable, row: Mapping[str, Any], columns: Sequence[str], where: Any) -> Iterator[pa.RecordBatch]:
     wanted = pa.schema([table.schema.field(name) for name in columns])
-    with table.files.open(f"{table.name}/{row['path']}") as file:
+    with opened(table, row["path"]) as file:
         parquet_file = pq.ParquetFile(file)
         held = set(parquet_file.schema_arrow.names)
         if where is not None:

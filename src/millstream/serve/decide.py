@@ -11,6 +11,7 @@ import msgspec
 
 from millstream.declare.duration import UNITS, spell
 from millstream.declare.errors import Transient, WorkFailed
+from millstream.declare.theirs import spot
 from millstream.features.online import Found
 from millstream.features.port import Reader
 from millstream.ingest.doors import moment, wall_us
@@ -135,7 +136,7 @@ class Decider:
         predicted = _predict(arm, row) if arm.predictor is not None else None
         several = dict(predicted) if isinstance(predicted, Mapping) else None
         value = arm.value if several is None else several
-        reasons = {**found.reasons, **dict.fromkeys(found.inexact, "inexact")} if found.inexact else found.reasons
+        reasons = {**found.reasons, **dict.fromkeys(found.inexact, INEXACT)} if found.inexact else found.reasons
         row |= {
             "decision_id": decision_id(), "unit": self._unit(request, routed.experiment if routed else None),
             "reasons": _json(reasons).decode() if reasons else None,
@@ -156,20 +157,28 @@ def _predict(arm: Arm, row: dict[str, Any]) -> Any:
             row[name] = evaluate(row)
         predicted = arm.predictor.predict_row(row)
     except Exception as error:
-        raise WorkFailed(f"model {arm.label} raised {type(error).__name__}: {error}") from error
+        raise WorkFailed(f"model {arm.label} raised {type(error).__name__}: {error} ({spot(error)})") from error
     if isinstance(predicted, float) and predicted != predicted:
         raise WorkFailed(f"model {arm.label} predicted NaN")
     return predicted
 
 
+INEXACT = "inexact"
+"""Of a prefix of features: the moment lies further back than the store keeps apart, so its values are not those of that moment."""
 ANSWER = ("decision_id", "prediction", "experiment", "phase", "arm", "propensity", "model", "version")
 
 
 def answer(row: Mapping[str, Any], explain: Sequence[str] = ()) -> dict[str, Any]:
-    """A decision as the caller gets it. `explain` names the feature columns to add, with the reasons."""
+    """A decision as the caller gets it; features that were looked up for a moment too old to be exact are named in any case. `explain` names the feature columns to add, with the reasons."""
     said = {name: row[name] for name in ANSWER}
     said["value"] = None if row["value"] is None else msgspec.Raw(row["value"].encode())
     said["as_of"] = msgspec.Raw(row["as_of"].encode())
+    if (
+        row["reasons"] is not None
+        and INEXACT in row["reasons"]
+        and (prefixes := [name for name, why in msgspec.json.decode(row["reasons"]).items() if why == INEXACT])
+    ):
+        said["inexact"] = prefixes
     if explain:
         said["features"] = {name: row[name] for name in explain if name in row}
         said["reasons"] = {} if row["reasons"] is None else msgspec.Raw(row["reasons"].encode())

@@ -30,7 +30,7 @@ _TYPES: dict[Kind, Any] = {"string": str, "int64": int, "float64": float, "bool"
 
 # What a decision says besides the request and the features, in the order stored.
 DECIDED: dict[str, tuple[Any, str]] = {
-    "reasons": (str, "JSON: feature column -> why it is NULL (never_seen, outside_window, null_key)"),
+    "reasons": (str, "JSON: feature column -> why it is NULL (never_seen, none_in_reach, outside_window, no_value, too_large, null_key); prefix -> inexact"),
     "experiment": (str, "NULL when no experiment took the unit"),
     "phase": (int, "of the experiment"),
     "arm": (str, "of the experiment"),

@@ -16,7 +16,9 @@ from millstream.declare.expression import compile as compile_expression
 from millstream.declare.stream import Stream
 from millstream.declare.training_set import TrainingSet
 from millstream.features.outcome import OutcomeSql, outcome_sql
+from millstream.lake.far import moment
 from millstream.train import dataset as sets
+from millstream.train import kept
 from millstream.train import spine as spines
 from millstream.train.pinned import to_json
 from millstream.train.reuse import holds_until
@@ -100,12 +102,16 @@ class Builder:
     def _spine(self, pinned: Mapping[str, LakeTable], ripe_us: int) -> pa.Table:
         at, until = self.set.at, self._until_us()
         bound = min(ripe_us, until) if until is not None else ripe_us
-        chosen = ""
+        chosen, condition = "", None
         if self.set.where is not None:
             condition = compile_expression(self.set.where, self.fields, self.params, place=self.set.place, what=str(self.set)).sql
             chosen = f" and ({condition.replace('{', '{{').replace('}', '}}')})"
         text = spines.query(at, self.fields, str(self.set), self.set.place, "{time} < $bound" + chosen)
-        return self.sql.query(text, {at.name: pinned[at.name].snapshot()}, {"bound": _EPOCH + timedelta(microseconds=bound)}).read_all()
+        tables = {at.name: pinned[at.name].snapshot()}
+        spine = self.sql.query(text, tables, {"bound": _EPOCH + timedelta(microseconds=bound)}).read_all()
+        time = at.schema.event_time if isinstance(at, Stream) else str(at.time)  # a table without one has been refused
+        (self.counts,) = self.sql.query(kept.counting(at.name, time, ripe_us, until, condition), tables).read_all().to_pylist()
+        return spine
 
     def _labelled(self, spine: pa.Table, pinned: Mapping[str, LakeTable], ripe_us: int) -> tuple[pa.Table, dict[str, int]]:
         """Rows that have a label, with their part of the split; the others counted."""
@@ -127,15 +133,21 @@ class Builder:
         import pyarrow.compute as pc
 
         keep = pc.and_(some_label, pc.is_valid(part))
-        kept = joined.filter(keep).drop_columns(["_some"])
-        if kept.num_rows == 0:
-            raise NoRows(f'training_set "{self.name}" has no ripe row with a label: {spine.num_rows:,} moments before '
-                         f"{_EPOCH + timedelta(microseconds=min(ripe_us, self._until_us() or ripe_us)):%Y-%m-%d %H:%M} UTC")  # fmt: skip
-        told = pc.value_counts(kept.column(sets.SPLIT))
+        chosen = joined.filter(keep).drop_columns(["_some"])
+        if chosen.num_rows == 0:
+            raise NoRows(f'training_set "{self.name}" has no mature row with a label: {spine.num_rows:,} moments before '
+                         f"{moment(min(ripe_us, self._until_us() or ripe_us))}; of {self.counts['total']:,} rows of {self.set.at.name}, "
+                         f"{kept.left(self._left(joined.num_rows - (pc.sum(some_label).as_py() or 0), pc.sum(some_label).as_py() or 0))}")  # fmt: skip
+        told = pc.value_counts(chosen.column(sets.SPLIT))
         counts = {c["values"].as_py(): c["counts"].as_py() for c in told}
         counts["purged"] = pc.sum(pc.and_(some_label, pc.is_null(part))).as_py() or 0
         counts["unlabelled"] = joined.num_rows - (pc.sum(some_label).as_py() or 0)
-        return kept, counts
+        return chosen, counts
+
+    def _left(self, unlabelled: int, purged: int) -> dict[str, int]:
+        """Reason -> rows that are not in the set."""
+        counted = {**self.counts, kept.UNLABELLED: unlabelled, kept.PURGED: purged}
+        return {name: counted[name] for name in kept.REASONS if counted[name]}
 
     def _split(self, ripe_us: int) -> str:
         """SQL of the part; NULL is purged: the horizon of a row before an edge reaches over it, so its label is of the other side."""
@@ -157,16 +169,16 @@ class Builder:
 
         taken = ", ".join(f'"{c}"' for use in self.uses for c in use.taken())
         narrow = spine.select([sets.ROW, sets.MOMENT, *dict.fromkeys(c for use in self.uses for c in use.columns)])
-        kept, tables = "", dict[str, Any]()
+        held, tables = "", dict[str, Any]()
         if stored is not None and (until := self._holds_until(stored, pinned)):
             tables["kept"] = self.lake.table(self.name).snapshot(stored.version)
             there = f"select {sets.ROW} from kept where epoch_us({sets.MOMENT}) < {until}"
             narrow = self.sql.query(f"select * from spine where {sets.ROW} not in ({there})", {"spine": narrow, **tables}).read_all()
-            kept = f"select {sets.ROW}, {taken} from kept where epoch_us({sets.MOMENT}) < {until} union all "
+            held = f"select {sets.ROW}, {taken} from kept where epoch_us({sets.MOMENT}) < {until} union all "
         uses = [(u.definition, u.columns, u.prefix) for u in self.uses]
         versions = {name: table.version for name, table in pinned.items()}
         tables["made"] = offline(self.sql, self.lake, narrow, uses, mode=self.mode, versions=versions)
-        return f"{kept}select {sets.ROW}, {taken} from made", tables
+        return f"{held}select {sets.ROW}, {taken} from made", tables
 
     def _holds_until(self, stored: sets.Dataset, pinned: Mapping[str, LakeTable]) -> int:
         if stored.definition != sets.definition_of(self.set, self.params, self.mode):
@@ -199,6 +211,7 @@ class Builder:
             unlabelled=unlabelled, columns=tuple(sets.columns_of(self.set)), labels=self.kinds, inputs=inputs,
             uses=tuple(to_json(u, self.params) for u in self.uses), derive=dict(self.set.derive), fields=self.fields, params=dict(self.params),
             mode=self.mode, until_us=self._until_us() or -1, within_us=self.within_us, definition=sets.definition_of(self.set, self.params, self.mode),
+            spine=self.set.at.name, total=self.counts["total"], left_out=self._left(unlabelled, purged),
         )  # fmt: skip
 
     def _store(self, rows: pa.RecordBatchReader, made: sets.Dataset) -> int:

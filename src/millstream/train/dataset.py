@@ -51,6 +51,9 @@ class Dataset:
         uses: The features, pinned (see `pinned.to_json`).
         definition: Fingerprint of the declaration alone.
         reused: It was there already.
+        spine: The stream or table whose rows it is made of.
+        total: Rows of it; None in a set that was stored before they were counted.
+        left_out: Why rows are not in it -> how many; with those of `rows` they are `total` (see `kept.py`).
     """
 
     name: str
@@ -71,6 +74,9 @@ class Dataset:
     within_us: int
     definition: str = ""
     reused: bool = field(default=False, compare=False)
+    spine: str = ""
+    total: int | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def build(
@@ -82,7 +88,7 @@ def build(
         mode: "known" (only what had arrived by the moment: what an endpoint can know; the default) or "event".
 
     Raises:
-        WorkFailed: There is no ripe row with a label.
+        WorkFailed: There is no mature row with a label.
         DefinitionError: Two columns have one name, or the features do not fit the spine.
     """
     from millstream.train.build import Builder

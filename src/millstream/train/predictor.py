@@ -17,6 +17,7 @@ from millstream.declare.errors import Corrupt, WorkFailed
 from millstream.declare.event import Kind
 from millstream.declare.expression import Expression
 from millstream.declare.expression import compile as compile_expression
+from millstream.declare.theirs import details, spot
 from millstream.features.definition import Definition
 from millstream.train import scorer
 from millstream.train.code import libraries
@@ -125,7 +126,8 @@ class Predictor:
         try:
             now = np.asarray(self.scorer.matrix(self._given(kept)), dtype=np.float64).reshape(kept.num_rows, -1)
         except Exception as error:
-            raise WorkFailed(f"{name} cannot predict the rows it was registered with any more: {type(error).__name__}: {error}{self._changed()}") from error
+            said = f"{name} cannot predict the rows it was registered with any more: {type(error).__name__}: {error} ({spot(error)}){self._changed()}"
+            raise WorkFailed("\n".join([said, *details(error)])) from error
         row = differs(now, then)
         if row is not None:
             raise WorkFailed(f"{name} is not what was registered: of its stored row {row} it says {_plain(now[row])} and said {_plain(then[row])}"

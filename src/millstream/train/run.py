@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import tempfile
-import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from millstream.declare.errors import MillstreamError, UsageError, WorkFailed
 from millstream.declare.model import Model
+from millstream.declare.theirs import details, raised, spot
 from millstream.lake.points import reach
 from millstream.train import predictor
 from millstream.train.code import code_of, commit_of, libraries, source_of
@@ -204,7 +204,8 @@ def fit(model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], para
             warnings.simplefilter("ignore")
             said, again = answering.matrix(X), answering.matrix(given(first))
     except Exception as error:
-        raise WorkFailed(f"{place}: what it returned cannot predict: {type(error).__name__}: {error}") from error
+        raise WorkFailed("\n".join([f"{place}: what it returned cannot predict: {type(error).__name__}: {error} ({spot(error, model.function)})",
+                                    *details(error, model.function)])) from error  # fmt: skip
     y = targets(parts[part], labels)
     if said.shape != y.shape:
         raise WorkFailed(f"{place}: its predictions have shape {said.shape} where the labels have {y.shape}; return a model of {len(labels)} output(s)")
@@ -252,8 +253,7 @@ def _call(model: Model[Any], training: Training, params: Mapping[str, Any], seed
         except MillstreamError:
             raise
         except Exception as error:
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            raise WorkFailed(f"{place} raised {type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})") from error
+            raise WorkFailed(raised(place, error, model.function, said.getvalue())) from error
     lines = [f"{w.category.__name__}: {w.message}" for w in caught]
     return made, [*dict.fromkeys(lines)][:_SHOWN] + said.getvalue().splitlines()[:_SHOWN]
 
@@ -296,7 +296,7 @@ def _write(
         "promote_if": model.promote_if, "columns": list(dataset.columns), "derive": dict(dataset.derive), "fields": dict(dataset.fields),
         "project_params": {k: v for k, v in dataset.params.items() if any(f"${k}" in text for text in dataset.derive.values())},
         "dataset": {"name": dataset.name, "version": dataset.version, "fingerprint": dataset.fingerprint, "rows": dict(dataset.rows), "purged": dataset.purged,
-                    "unlabelled": dataset.unlabelled, "mode": dataset.mode, "until_us": dataset.until_us},
+                    "unlabelled": dataset.unlabelled, "total": dataset.total, "left_out": dict(dataset.left_out), "mode": dataset.mode, "until_us": dataset.until_us},
         "inputs": {k: dict(v) for k, v in dataset.inputs.items()}, "features": [dict(use) for use in dataset.uses],
         "code": {"function": code_of(model), "commit": commit_of(model), "place": str(model.place) if model.place else ""}, "libraries": libraries(),
     }  # fmt: skip

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from millstream.declare.errors import DefinitionError, WorkFailed
 from millstream.declare.table import Table
+from millstream.declare.theirs import details, spot
 from millstream.train import predictor, spine
 
 if TYPE_CHECKING:
@@ -129,9 +130,8 @@ class _Rows:
         try:
             said = self.model.predict(rows).reshape(rows.num_rows, -1)
         except Exception as error:
-            raise WorkFailed(
-                f"{self.table}: {self.model.version.model}@{self.model.version.number} failed on its rows: {type(error).__name__}: {error}"
-            ) from error
+            by = f"{self.model.version.model}@{self.model.version.number}"
+            raise WorkFailed("\n".join([f"{self.table}: {by} failed on its rows: {type(error).__name__}: {error} ({spot(error)})", *details(error)])) from error
         made = [rows.column(name).combine_chunks() for name in self.fields]
         made += [pa.array(said[:, i], pa.float64()) for i in range(len(self.predicted))]
         self.count += rows.num_rows

@@ -280,7 +280,7 @@ class SqlContract:
             return batch
 
         line = picky.__code__.co_firstlineno + 2
-        with pytest.raises(WorkFailed, match=rf'^table "picky": its function raised KeyError: .the cat ate it. \(contract.py:{line}\)$'):
+        with pytest.raises(WorkFailed, match=rf'(?m)^table "picky": its function raised KeyError: .the cat ate it. \(contract.py:{line}\)$'):
             engine.map("select i from range(200000) as r(i)", picky, {}, what='table "picky"').read_all()
 
     def test_a_functions_batches_are_all_alike(self, engine: Sql) -> None:

@@ -5,18 +5,14 @@ Engines call it where their rows are: in this process, or on executors.
 
 from __future__ import annotations
 
-import sysconfig
-import traceback
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from pathlib import Path
 
 import pyarrow as pa
 
 from millstream.declare.errors import WorkFailed
 from millstream.declare.table import ArrowFunction
-
-_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")} | {str(Path(__file__).parents[1])})
+from millstream.declare.theirs import raised
 
 
 def mapped(function: ArrowFunction, reader: pa.RecordBatchReader, what: str) -> pa.RecordBatchReader:
@@ -50,7 +46,7 @@ def called(function: ArrowFunction, batches: Iterable[pa.RecordBatch], what: str
             made = function(batch)
             yield from [made] if isinstance(made, pa.RecordBatch) else made.to_batches() if isinstance(made, pa.Table) else made
         except Exception as error:
-            raise WorkFailed(f"{what}: its function raised {type(error).__name__}: {error}{_place(function, error)}") from error
+            raise WorkFailed(raised(f"{what}: its function", error, function)) from error
 
 
 def alike(batches: Iterable[pa.RecordBatch], schema: pa.Schema, what: str) -> Iterator[pa.RecordBatch]:
@@ -69,15 +65,3 @@ def alike(batches: Iterable[pa.RecordBatch], schema: pa.Schema, what: str) -> It
 
 def empty(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
-
-
-def _place(function: ArrowFunction, error: Exception) -> str:
-    """The line of the user's that raised, or that called what did."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is ours
-    theirs = [frame for frame in frames if not frame.filename.startswith((*_INSTALLED, "<"))] or list(frames)
-    if not theirs:
-        return ""
-    code = getattr(function, "__code__", None)
-    home = f"{Path(code.co_filename).parent}/" if code else ""
-    file = theirs[-1].filename.rpartition(".zip/")[2].removeprefix(home)  # a project's modules come to executors as a zip
-    return f" ({Path(file).name if file.startswith('/') else file}:{theirs[-1].lineno})"

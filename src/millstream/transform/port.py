@@ -24,6 +24,7 @@ class Sql(Protocol):
 
         Raises:
             WorkFailed: The engine refused the query; its message is kept.
+            Corrupt: A data file of a table is lost, where the engine can tell; the message names both.
         """
         ...
 

@@ -228,7 +228,7 @@ class _Finder:
                 column = f"{prefix}__{output.column(window)}"
                 if column not in row:
                     continue  # looked up, and not taken by the model
-                yield FeatureTrace(column, row.get(column), reasons.get(column), _words(definition, output, key, window), definition.generation,
+                yield FeatureTrace(column, row.get(column), reasons.get(column) or reasons.get(prefix), _words(definition, output, key, window), definition.generation,
                                    definition.stream, key, None if start_us is None else moment_of(start_us), moment_of(until_us), as_of, version,
                                    count, rows, definition.live)  # fmt: skip
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from millstream.app.cli.context import Context, as_json, pass_context
+from millstream.app.cli.context import Context, Styled, as_json, pass_context, rich
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -56,7 +56,7 @@ def up(context: Context, services: tuple[str, ...], ha: bool) -> None:
         it.up(services, ha=ha, say=say)
     context.out.print(_table(it.status()))
     lines = [f'{key} = "{url}"' for key, url in it.profile().items()]
-    context.err.print("\n".join(["a profile for it in millstream.toml:", "\\[profile.cluster]", *lines]), highlight=False, soft_wrap=True)
+    context.err.print("\n".join(["a profile for it in millstream.toml:", "[profile.cluster]", *lines]), highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def _waiting(context: Context) -> Iterator[Any]:
         for service, (text, at) in list(lines.items()):
             ready = text == "ready"
             seconds = at if ready else time.monotonic() - began
-            table.add_row("[green]✓[/]" if ready else spinner, service, text, f"{seconds:.0f} s")
+            table.add_row(rich(Styled("green", "✓")) if ready else spinner, service, rich(text), f"{seconds:.0f} s")
         return table
 
     def say(service: str, text: str) -> None:
@@ -126,7 +126,7 @@ def _table(found: list[Status]) -> Table:
     for column, justify in {"role": "left", "": "left", "pid": "right", "MB": "right", "up": "right", "log": "left"}.items():
         table.add_column(column, justify="right" if justify == "right" else "left", overflow="fold")
     for s in found:
-        mark = s.part if s.alive else "[red]not running[/]"
+        mark = s.part if s.alive else rich(Styled("red", "not running"))
         table.add_row(s.role, mark, str(s.pid or ""), f"{s.memory_bytes / 1e6:,.0f}" if s.alive else "", _span(s.uptime_s), _near(s.log))
     return table
 

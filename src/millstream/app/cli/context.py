@@ -7,18 +7,26 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
+    from rich.text import Text
 
     from millstream.app.workspace import Workspace
     from millstream.declare.errors import MillstreamError
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+class Styled(NamedTuple):
+    """A word of ours in a style; texts that come from elsewhere are never read as markup."""
+
+    style: str
+    text: str
 
 
 @dataclass
@@ -63,15 +71,21 @@ class Context:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode() + "\n")
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
-        """A table for people."""
+        """A table for people: texts are printed as they are, with control characters spelled out."""
         from rich.table import Table
 
-        shown = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", border_style="dim", pad_edge=False)
+        shown = Table(title=rich(title) if title else None, title_justify="left", title_style="bold", header_style="bold", border_style="dim", pad_edge=False)
         for column in columns:
-            shown.add_column(column, justify="right" if column in right else "left", overflow="fold")
+            shown.add_column(rich(column), justify="right" if column in right else "left", overflow="fold")
         for row in rows:
-            shown.add_row(*("" if cell is None else str(cell) for cell in row))
+            shown.add_row(*(rich(cell) for cell in row))
         self.out.print(shown)
+
+    def say(self, text: object, mark: Styled | None = None) -> None:
+        """A line on stderr, folded by the terminal alone: a word in a style, then a text as it is."""
+        from rich.text import Text
+
+        self.err.print(Text.assemble(rich(mark), " " if str(text) else "", rich(text)) if mark else rich(text), soft_wrap=True)
 
     def end(self, failed: Mapping[str, MillstreamError]) -> None:
         """Name what failed of several things, when the others are done, and exit with its code; nothing when all went well.
@@ -79,8 +93,6 @@ class Context:
         Raises:
             MillstreamError: The same for each of them: it is said once.
         """
-        from rich.markup import escape
-
         from millstream.app.each import code
 
         if not failed:
@@ -88,33 +100,46 @@ class Context:
         if len(failed) > 1 and len({str(error) for error in failed.values()}) == 1:
             raise next(iter(failed.values()))
         for name, error in failed.items():
-            self.err.print(f"[red]{escape(name)}[/]: {escape(str(error))}", soft_wrap=True)
+            self.say(error, Styled("red", f"{name}:"))
         raise click.exceptions.Exit(code(failed))
 
     def progress(self) -> Progress:
         """A progress bar on stderr, silent when it is no terminal."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        return Progress(SpinnerColumn(), TextColumn("{task.description:<28}"), BarColumn(bar_width=28), MofNCompleteColumn(),
-                        TextColumn("{task.fields[note]}"), TimeElapsedColumn(), console=self.err, transient=False, disable=not self.err.is_terminal)  # fmt: skip
+        return Progress(SpinnerColumn(), TextColumn("{task.description:<28}", markup=False), BarColumn(bar_width=28), MofNCompleteColumn(),
+                        TextColumn("{task.fields[note]}", markup=False), TimeElapsedColumn(), console=self.err, transient=False, disable=not self.err.is_terminal)  # fmt: skip
 
 
-def ended(row: Mapping[str, Any]) -> str:
+def rich(cell: object) -> Text:
+    """A cell or a line for rich: no markup, no emoji, no control character but line ends."""
+    from rich.text import Text
+
+    from millstream.transform.cell import visible
+
+    if isinstance(cell, Styled):
+        return Text(visible(cell.text, keep="\n"), style=cell.style)
+    return Text("" if cell is None else visible(str(cell), keep="\n"))
+
+
+def ended(row: Mapping[str, Any]) -> Text:
     """A line for an asset that a run is through with; `row` as `runner.row` makes it."""
-    from rich.markup import escape
+    from rich.text import Text
 
     made = (f"{row['rows']:,} rows " if row["rows"] else "") + row["note"]
-    note = escape(" ".join(text.strip() for text in (made, row["error"]) if text))
-    mark = {"made": "[green]✓[/]", "skipped": "[dim]=[/]", "failed": "[red]✗[/]", "blocked": "[yellow]–[/]"}[row["status"]]
-    return f"{mark} {row['name']:<28} {row['kind']:<13} {row['seconds']:7.2f} s  {note}"
+    note = " ".join(text.strip() for text in (made, row["error"]) if text)
+    return Text.assemble(rich(_ENDS[row["status"]]), rich(f" {row['name']:<28} {row['kind']:<13} {row['seconds']:7.2f} s  {note}"))
+
+
+_ENDS = {"made": Styled("green", "✓"), "skipped": Styled("dim", "="), "failed": Styled("red", "✗"), "blocked": Styled("yellow", "–")}
 
 
 def _console(*, stderr: bool = False) -> Console:
     """As wide as the terminal; a file or a pipe has no width, and tables folded to 80 columns are hard to read there."""
     from rich.console import Console
 
-    made = Console(stderr=stderr)
-    return made if made.is_terminal or "COLUMNS" in os.environ else Console(stderr=stderr, width=140)
+    made = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    return made if made.is_terminal or "COLUMNS" in os.environ else Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=140)
 
 
 pass_context: Callable[[Any], Any] = click.pass_obj

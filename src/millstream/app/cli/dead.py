@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from millstream.app.cli.context import Context, pass_context
+from millstream.app.cli.context import Context, Styled, pass_context
 
 
 @click.group()
@@ -24,4 +24,4 @@ def set_(context: Context, stream: str, record: str) -> None:
     from millstream.app.losses import set_aside
 
     set_aside(context.workspace, stream, record)
-    context.err.print(f"[yellow]set aside[/] record {record} of {stream}; its sink writes it to {stream}__dead")
+    context.say(f"record {record} of {stream}; its sink writes it to {stream}__dead", Styled("yellow", "set aside"))

@@ -7,9 +7,8 @@ from functools import partial
 from typing import Any
 
 import click
-from rich.markup import escape
 
-from millstream.app.cli.context import Context, as_json, pass_context
+from millstream.app.cli.context import Context, Styled, as_json, pass_context
 from millstream.app.each import Each, Rows
 from millstream.declare.errors import MillstreamError, NotFound, UsageError
 
@@ -63,7 +62,7 @@ def experiment(context: Context, action: str, name: str | None, arm: str | None,
     if action != "show":
         if name is None:
             raise UsageError(f"experiment {action} wants the experiment's name")
-        context.err.print(experiments.change(ws, action, name, arm))
+        context.say(experiments.change(ws, action, name, arm))
         return
     found = Rows()
     for one in [ws.project.experiments[name]] if name else ws.project.experiments.values():
@@ -94,8 +93,15 @@ def monitor(context: Context, names: tuple[str, ...], as_json: bool, history: bo
     if as_json:
         context.json(rows)
     else:
-        marks = {"ok": "[green]ok[/]", "violated": "[red]violated[/]", "drifted": "[yellow]drifted[/]", "unknown": "[dim]unknown[/]"}
-        context.table("", ["monitor", "check", "", "found"], [(r["monitor"], r["check"], marks.get(r["status"], r["status"]), r["message"]) for r in rows])
+        marks = {
+            "ok": Styled("green", "ok"),
+            "violated": Styled("red", "violated"),
+            "drifted": Styled("yellow", "drifted"),
+            "unknown": Styled("dim", "unknown"),
+        }
+        columns = ["at", "monitor", "check", "", "found"] if history else ["monitor", "check", "", "found"]
+        told = [(r["at"][:19], r["monitor"], r["check"], marks.get(r["status"], r["status"]), r["message"]) for r in rows]
+        context.table("", columns, told if history else [row[1:] for row in told])
     if not history:
         _judged(context, rows, each.failed)
     context.end(each.failed)
@@ -105,10 +111,10 @@ def _judged(context: Context, rows: list[dict[str, Any]], failed: Mapping[str, M
     """The exit codes of a look: 4 is the strongest, since pipelines stop at it."""
     lost = context.workspace.webhook.trouble
     if lost:
-        context.err.print(f"[yellow]not sent[/]: {escape(lost)}; the next look sends the alert again", soft_wrap=True)
+        context.say(f"{lost}; the next look sends the alert again", Styled("yellow", "not sent:"))
     if any(r["status"] in ("violated", "drifted") for r in rows):
         for name, error in failed.items():
-            context.err.print(f"[red]{name}[/]: {escape(str(error))}", soft_wrap=True)
+            context.say(error, Styled("red", f"{name}:"))
         raise click.exceptions.Exit(4)
     if not failed and (lost or any(r["details"].get("failed") for r in rows)):
         raise click.exceptions.Exit(1)

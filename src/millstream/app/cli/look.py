@@ -5,18 +5,33 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from millstream.app.cli.context import Context, as_json, ended, pass_context
+from millstream.app.cli.context import Context, Styled, as_json, ended, pass_context
 from millstream.app.each import Each, Rows
 from millstream.declare.errors import NotFound, UsageError
 
-KINDS = ("runs", "run", "steps", "streams", "sources", "waiting", "tables", "features", "models", "model", "experiments", "endpoint", "endpoints", "graph")
+KINDS = (
+    "runs",
+    "run",
+    "steps",
+    "streams",
+    "sources",
+    "waiting",
+    "tables",
+    "features",
+    "sets",
+    "models",
+    "model",
+    "experiments",
+    "endpoint",
+    "endpoints",
+    "graph",
+)
 _NAMED = ("run", "steps", "model", "endpoint")
 _LOOK_S = 1.0
 """Between two looks at a run that is followed."""
@@ -31,30 +46,30 @@ _LOOK_S = 1.0
 def sql(context: Context, query: str, as_json: bool, limit: int, as_csv: bool) -> None:
     """Query the lake with one read-only statement in DuckDB's dialect; "-" reads it from standard input."""
     from millstream.app.lookup import ask
+    from millstream.transform import cell
 
     text = sys.stdin.read() if query == "-" else query
     found = ask(context.workspace, text, None if limit == 0 else limit + 1)
     more = limit and found.num_rows > limit
     found = found.slice(0, limit) if more else found
     if as_json:
-        context.json(found.to_pylist())
+        context.json(cell.values(found))
     elif as_csv:
         import pyarrow.csv
 
-        pyarrow.csv.write_csv(found, sys.stdout.buffer)
+        pyarrow.csv.write_csv(cell.flat(found), sys.stdout.buffer)
     else:
         numeric = [f.name for f in found.schema if str(f.type).startswith(("int", "uint", "double", "float", "decimal"))]
-        context.table("", found.column_names, [[_cell(v) for v in row.values()] for row in found.to_pylist()], right=numeric)
+        context.table("", found.column_names, zip(*(_cells(column) for column in found.columns), strict=True), right=numeric)
         if more:
-            context.err.print(f"[dim]the first {limit} rows; --limit 0 prints all[/]")
+            context.say("", Styled("dim", f"the first {limit} rows; --limit 0 prints all"))
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return "[dim]NULL[/]"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return value.strftime("%Y-%m-%d %H:%M:%S") if isinstance(value, datetime) else str(value)
+def _cells(column: Any) -> list[str | Styled]:
+    """A column's values; what is NULL looks other than the text."""
+    from millstream.transform import cell
+
+    return [text if valid.as_py() else Styled("dim", text) for text, valid in zip(cell.cells(column), column.is_valid(), strict=True)]
 
 
 @click.command()
@@ -73,7 +88,7 @@ def explore(context: Context, table: str, as_json: bool, page: Path | None, colu
     found = profile(ws.compute, ws.lake.table(table).snapshot(version), columns.split(",") if columns else None)
     if page is not None:
         page.write_text(html(found, title=table), encoding="utf-8")
-        context.err.print(f"[green]written[/] {page}")
+        context.say(page, Styled("green", "written"))
     if as_json:
         context.json(found.to_dict())
     elif page is None:
@@ -88,7 +103,7 @@ def explore(context: Context, table: str, as_json: bool, page: Path | None, colu
 @click.option("--follow", is_flag=True, help="Of a run: wait for its end, a line for each asset; the exit code is 1 when it failed.")
 @pass_context
 def show(context: Context, what: str, name: str | None, as_json: bool, limit: int, follow: bool) -> None:
-    """Show one of: runs, run ID, steps RUN-ID (of another orchestrator), streams, sources, waiting (what has failed, and when it is tried again), tables, features, models, model NAME@VERSION, experiments, endpoints, endpoint NAME, graph; or an error code such as E141."""
+    """Show one of: runs, run ID, steps RUN-ID (of another orchestrator), streams, sources, waiting (what has failed, and when it is tried again), tables, features, sets (of training), models, model NAME@VERSION, experiments, endpoints, endpoint NAME, graph; or an error code such as E141."""
     from millstream.app import lookup
 
     if what[:1] in "eE" and what[1:].isdecimal():
@@ -114,10 +129,12 @@ def show(context: Context, what: str, name: str | None, as_json: bool, limit: in
     rows = found if isinstance(found, list) else [{"": key, " ": _line(value)} for key, value in found.items()]
     if not rows:
         context.end(failed)
-        context.err.print("nothing waits" if what == "waiting" else f"no {what} yet")
+        context.say("nothing waits" if what == "waiting" else f"no {what} yet")
         return
-    rare = [key for key in ("given up", "stuck") if not any(row.get(key) for row in rows)]  # columns that are there when they say something
+    rare = [key for key in ("held", "complete", "given up", "stuck") if not any(row.get(key) for row in rows)]  # columns that are there when they say something
     _rows(context, [{key: value for key, value in row.items() if key not in rare} for row in rows])
+    if what == "streams":
+        context.say("", Styled("dim", "\n".join(f"{name}: {words}" for name, words in lookup.STREAMS.items() if name not in rare)))
     if steps:
         _rows(context, [{"asset": s["name"], **{k: s[k] for k in ("kind", "status", "seconds", "rows", "error")}} for s in steps])
     context.end(failed)
@@ -125,8 +142,6 @@ def show(context: Context, what: str, name: str | None, as_json: bool, limit: in
 
 def _follow(context: Context, name: str, as_json: bool) -> None:
     """To the run's end, whoever runs it."""
-    from rich.markup import escape
-
     from millstream.app import lookup
 
     told, ws = set[str](), context.workspace
@@ -139,12 +154,12 @@ def _follow(context: Context, name: str, as_json: bool) -> None:
                     context.err.print(ended(row), soft_wrap=True)
             if found.ended:
                 break
-            waiting.update(f"{escape(name)}: {found.status}")
+            waiting.update(f"{name}: {found.status}")
             time.sleep(_LOOK_S)
     if as_json:
         context.json(lookup.run(ws, name))
     else:
-        context.err.print(f"{'[green]' if found.status == 'finished' else '[red]'}{found.status}[/]: {escape(name)}", soft_wrap=True)
+        context.say(name, Styled("green" if found.status == "finished" else "red", f"{found.status}:"))
     if found.status != "finished":
         raise click.exceptions.Exit(1)
 
@@ -178,8 +193,6 @@ def verify(context: Context, names: Sequence[str], as_json: bool, deep: bool) ->
 
     What the log still holds is judged again and compared with the table. What was judged by an older definition of the stream is not, and is counted.
     """
-    from rich.markup import escape
-
     from millstream.lake.verify import verify as prove
 
     ws = context.workspace
@@ -200,21 +213,23 @@ def verify(context: Context, names: Sequence[str], as_json: bool, deep: bool) ->
         context.json([{"stream": name, "ok": r.ok, "rows": r.rows, "dead": r.dead, "duplicates": r.duplicates, "gaps": r.gaps, "overlaps": r.overlaps,
                        "doubles": r.doubles, "torn": r.torn, "verdicts": r.verdicts, "recomputed": r.recomputed, "not_recomputed": r.not_recomputed} for name, r in reports])  # fmt: skip
     else:
-        columns = ["rows", "dead", "duplicates", "gaps", "overlaps", "doubles", "judged again", "not again"]
+        columns = ["rows", "dead", "duplicates", "gaps", "overlaps", "doubles", "judged again", "not judged again"]
         context.table("", ["stream", "", *columns],
-                      [(name, "[green]proven[/]" if r.ok else "[red]broken[/]", f"{r.rows:,}", f"{r.dead:,}", f"{r.duplicates:,}", len(r.gaps), len(r.overlaps), len(r.doubles),
+                      [(name, Styled("green", "proven") if r.ok else Styled("red", "broken"), f"{r.rows:,}", f"{r.dead:,}", f"{r.duplicates:,}", len(r.gaps), len(r.overlaps), len(r.doubles),
                         f"{r.recomputed:,}", f"{r.not_recomputed:,}") for name, r in reports], right=columns)  # fmt: skip
+        if any(r.not_recomputed for _, r in reports):
+            context.say("", Styled("dim", "not judged again: another definition of the stream judged these records, or the log is damaged there"))
         for name, r in reports:
             for gap in (gap for gap in r.gaps if gap["recorded"]):
-                context.err.print(f"{name}: partition {gap['partition']}, offsets [{gap['start']}, {gap['end']}) were given up (--accept-loss)", soft_wrap=True)
+                context.say(f"{name}: partition {gap['partition']}, offsets [{gap['start']}, {gap['end']}) were given up (--accept-loss)")
             words = r.words()
             for text in words[:20]:
-                context.err.print(f"[red]{name}[/]: {escape(text)}", soft_wrap=True)
+                context.say(text, Styled("red", f"{name}:"))
             if len(words) > 20:
-                context.err.print(f"{name}: {len(words) - 20} more; --json has them", soft_wrap=True)
+                context.say(f"{name}: {len(words) - 20} more; --json has them")
     if not all(r.ok for _, r in reports):
         for name, error in each.failed.items():
-            context.err.print(f"[red]{name}[/]: {escape(str(error))}", soft_wrap=True)
+            context.say(error, Styled("red", f"{name}:"))
         raise click.exceptions.Exit(1)
     context.end(each.failed)
 

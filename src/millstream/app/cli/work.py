@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from rich.markup import escape
 
-from millstream.app.cli.context import Context, as_json, ended, pass_context
+from millstream.app.cli.context import Context, Styled, as_json, ended, pass_context
 from millstream.app.each import Each
 from millstream.declare.errors import UsageError
 
@@ -42,22 +41,22 @@ def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything
         return
     for window in ids:
         if window.ids >= windows.WORTH_TELLING:
-            context.err.print(str(window))
+            context.say(window)
     shown = [a for a in made.assets if a.stale or everything]
     if shown:
         context.table("", ["asset", "kind", "why", "rows", "bytes", "seconds"], [
-            (f"[yellow]{a.name}[/]" if a.stale else f"[dim]{a.name}[/]", a.kind, "\n".join(a.reasons) or "[dim]up to date[/]",
+            (Styled("yellow" if a.stale else "dim", a.name), a.kind, "\n".join(a.reasons) or Styled("dim", "up to date"),
              f"{a.cost.rows:,}" if a.stale else "", size(a.cost.bytes) if a.stale else "", "" if a.seconds is None else f"{a.seconds:.1f}")
             for a in shown], right=["rows", "bytes", "seconds"])  # fmt: skip
     if not made.stale:
-        context.err.print(f"[green]nothing to do[/]: {len(made.assets)} assets are up to date")
+        context.say(f"{len(made.assets)} assets are up to date", Styled("green", "nothing to do:"))
         return
     rows, count = sum(a.cost.rows for a in made.stale), sum(a.cost.bytes for a in made.stale)
     known = [a.seconds for a in made.stale if a.seconds is not None]
     price = f"{rows:,} rows, {size(count)} to read" + (f", about {sum(known):.0f} s by the last run" if known else "")
-    context.err.print(f"{len(made.stale)} of {len(made.assets)} assets would be made: {price}")
+    context.say(f"{len(made.stale)} of {len(made.assets)} assets would be made: {price}")
     if made.endpoints:
-        context.err.print(f"models of {', '.join(made.endpoints)} would change")
+        context.say(f"models of {', '.join(made.endpoints)} would change")
     context.end(each.failed)
 
 
@@ -93,9 +92,9 @@ def _give_up(context: Context, losses: tuple[str, ...]) -> None:
 
     for name, gaps in accept(context.workspace, losses):
         if not gaps:
-            context.err.print(f"{name}: no record is missing; nothing was accepted")
+            context.say(f"{name}: no record is missing; nothing was accepted")
         for gap in gaps:
-            context.err.print(f"[yellow]given up[/] {name} {gap}", soft_wrap=True)
+            context.say(f"{name} {gap}", Styled("yellow", "given up"))
 
 
 @click.command()
@@ -139,14 +138,14 @@ def _left_behind(context: Context, every: list[Any], chosen: set[str]) -> None:
     """Features over a table that this run has rebuilt and that were not selected: requests are answered from its former rows."""
     for step in every:
         if step.kind == "features" and step.name not in chosen and chosen.intersection(step.upstream) and (why := step.pending()):
-            context.err.print(f"[yellow]stale[/] {escape(step.name)}: {escape(why)}; millstream run {step.name}", soft_wrap=True)
+            context.say(f"{step.name}: {why}; millstream run {step.name}", Styled("yellow", "stale"))
 
 
 def _missing(context: Context) -> None:
     """A word about sources without a file: a misspelt path would else be a run that does nothing."""
     for source, engine in context.workspace.source_engines():
         if not engine.splits():
-            context.err.print(f"[yellow]no file[/] matches {getattr(source.reader, 'glob', '')} (source {source.name}, {source.place})", soft_wrap=True)
+            context.say(f"matches {getattr(source.reader, 'glob', '')} (source {source.name}, {source.place})", Styled("yellow", "no file"))
 
 
 def end(context: Context, done: list[Any], as_json: bool) -> None:
@@ -156,7 +155,7 @@ def end(context: Context, done: list[Any], as_json: bool) -> None:
     from millstream.app.run import runner
 
     for text in tell(context.workspace, owner()):
-        context.err.print(f"[yellow]{escape(text)}[/]", soft_wrap=True)
+        context.say("", Styled("yellow", text))
 
     failed = [d for d in done if d.status in ("failed", "blocked")]
     if as_json:
@@ -165,8 +164,8 @@ def end(context: Context, done: list[Any], as_json: bool) -> None:
         if any(d.kind == "source" for d in done):
             _missing(context)
         made = sum(d.status == "made" for d in done)
-        context.err.print(f"{'[red]failed[/]' if failed else '[green]done[/]'}: {made} made, {len(done) - made - len(failed)} up to date"
-                          + (f", {len(failed)} failed or blocked" if failed else ""))  # fmt: skip
+        context.say(f"{made} made, {len(done) - made - len(failed)} up to date" + (f", {len(failed)} failed or blocked" if failed else ""),
+                    Styled("red", "failed:") if failed else Styled("green", "done:"))  # fmt: skip
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -226,10 +225,13 @@ def bars(context: Context) -> Iterator[tuple[Any, Any]]:
 @as_json
 @click.option("--until", metavar="TIME", help="Stop before the first event at or after TIME (event time; UTC without a zone).")
 @click.option("--no-sink", is_flag=True, help="Into the log only; the lake follows with the next run.")
+@click.option("--complete", "complete", multiple=True, metavar="STREAM",
+              help="Afterwards, declare that no event of STREAM up to now is missing: labels that wait for one are complete. A later record takes it back.")  # fmt: skip
 @accept_loss
 @pass_context
-def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool, losses: tuple[str, ...]) -> None:
+def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool, complete: tuple[str, ...], losses: tuple[str, ...]) -> None:
     """Read the file sources, merged by event time, into the log; then land the streams in the lake."""
+    from millstream.app import losses as decisions
     from millstream.app.run import runner
     from millstream.app.run.steps import SourceStep, StreamStep, steps
     from millstream.declare.source import FileReader
@@ -242,6 +244,9 @@ def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool, lo
         except ValueError:
             raise UsageError(f'--until "{until}" is no time; write e.g. 2013-11-01 or 2013-11-01T12:00Z') from None
         until_us = int((moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp() * 1_000_000)
+    if complete and (until or no_sink):
+        raise UsageError("--complete says that all is there; leave out --until and --no-sink, with which something is not")
+    decisions.streams_of(ws, complete)
     _give_up(context, losses)
     for source in ws.project.sources.values():
         if isinstance(source.reader, FileReader):
@@ -251,6 +256,11 @@ def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool, lo
     chosen = [s for s in steps(ws, until_us=until_us) if isinstance(s, SourceStep) or (isinstance(s, StreamStep) and not no_sink)]
     with runner.alone(ws.folder), bars(context) as (report, told):
         done = runner.run(chosen, ws.state, report=report, told=told)
+    if all(d.status in ("made", "skipped") for d in done):
+        for name, upto in decisions.complete(ws, complete):
+            context.say(f"{name}: no event up to {upto} is missing; a record that comes later takes it back", Styled("green", "complete"))
+    elif complete:
+        context.say(f"{', '.join(complete)}: not declared complete, since not all was read", Styled("red", "refused"))
     end(context, done, as_json)
 
 
@@ -267,7 +277,7 @@ def up(context: Context, no_console: bool, losses: tuple[str, ...]) -> None:
 
     ws = context.workspace
     _give_up(context, losses)
-    supervise(ws, console=not no_console, say=context.err.print)
+    supervise(ws, console=not no_console, say=lambda style, mark, text: context.say(text, Styled(style, mark)))
 
 
 @click.command()

@@ -36,7 +36,7 @@ def experiment(ws: Workspace, request: Request) -> Values:
     found = rooms.analyse(ws, noun)
     figures = [Figure("Method", METHODS.get(found["method"], found["method"])), Figure("Phase", str(found["phase"] or "–"), "" if found["phase"] else "not started"),
                Figure("Traffic", f"{100 * noun.traffic[0]:g} to {100 * noun.traffic[1]:g} %", f"of layer {noun.layer}" if noun.layer else ""), _shares(found)]  # fmt: skip
-    sections = [Section("Arms", found["verdict"], grid=_arms(found, noun.name))]
+    sections = [Section("Arms", f"{found['verdict']} {found['counted']}".strip(), grid=_arms(found, noun.name))]
     if found["shares"]:
         sections.append(Section("Over time", charts=[
             ("Share of each arm", charts.lines(found["shares"], label="Share of each arm over time", low=0.0, high=1.0, x_name="day of the phase", y_name="share")),

@@ -98,7 +98,7 @@ def _notes(ws: Workspace, streams: Sequence[Row], rates: Mapping[str, float | No
             if doc is None:
                 notes[noun.name] = f"{noun.kind.replace('_', ' ')}, not made"
             else:
-                notes[noun.name] = _trained(doc.value) if noun.kind == "model" else f"{doc.value['rows']:,} rows"
+                notes[noun.name] = _trained(doc.value) if noun.kind == "model" else f"{_rows(ws, noun.name):,} rows"
     for features in ws.project.features.values():
         each = Each()
         lag = each.attempt(features.name, partial(behind, ws, features))
@@ -109,6 +109,11 @@ def _notes(ws: Workspace, streams: Sequence[Row], rates: Mapping[str, float | No
         landed = next((s["end"] for s in streams if s["stream"] == endpoint.decisions), None)
         notes[endpoint.name] = "cannot be looked at" if landed is None else f"{landed:,} decisions"
     return notes
+
+
+def _rows(ws: Workspace, table: str) -> int:
+    """Of the table as it is: what a build brings may be its newest interval alone."""
+    return ws.lake.table(table).rows() if ws.lake.exists(table) else 0
 
 
 def _trained(value: Row) -> str:

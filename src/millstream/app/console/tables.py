@@ -11,11 +11,12 @@ from starlette.requests import Request
 
 from millstream.app import lookup
 from millstream.app.console.overview import behind
-from millstream.app.console.show import Figure, Grid, Link, Section, Values, grid, link, moment, text
+from millstream.app.console.show import Figure, Grid, Link, Section, Values, grid, link, moment
 from millstream.app.workspace import Workspace
 from millstream.declare.errors import MillstreamError, NotFound
 from millstream.declare.features import Features
 from millstream.declare.noun import Noun
+from millstream.transform.cell import cells
 
 CELLS = 2_000_000
 """A profile looks at about so many values: rows are drawn at random when a table has more."""
@@ -59,11 +60,20 @@ def table(ws: Workspace, request: Request) -> Values:
                Figure("Version", str(found.version))]  # fmt: skip
     sample = lookup.ask(ws, f'select * from "{name}" limit 20', 20)
     history = [[str(h["version"]), str(h["operation"]).lower(), moment(h["at"]), f"{h['rows']:,}"] for h in found.history()[:12]]
-    sections = [Section("Rows", grid=rows(sample, "rows", "It has no row.")), *definition(noun),
+    sections = [*_kept(ws, name), Section("Rows", grid=rows(sample, "rows", "It has no row.")), *definition(noun),
                 Section("History", grid=Grid(["version", "operation", "at", "rows"], history, "history", ("version", "rows")), half=True), *around(ws, noun)]  # fmt: skip
     if "x-live" not in request.headers:  # a refresh leaves the profile as it is: making one costs more than all the rest
         sections.insert(1, Section("Profile", html=profile_of(ws, name)))
     return {"title": name, "kind": _what(ws, name), "lead": noun.doc if noun else "", "figures": figures, "sections": sections}
+
+
+def _kept(ws: Workspace, name: str) -> list[Section]:
+    """Of a training set: how many of how many rows it kept, and why the others are not in it."""
+    from millstream.train.dataset import latest
+    from millstream.train.kept import sentence
+
+    found = latest(name, ws.lake) if name in ws.project.training_sets else None
+    return [Section("Rows kept", sentence(found))] if found is not None and found.total is not None else []
 
 
 def profile_of(ws: Workspace, name: str) -> str:
@@ -83,7 +93,8 @@ def profile_of(ws: Workspace, name: str) -> str:
 def rows(found: Any, name: str, empty: str = "The query found no row.") -> Grid:
     """An Arrow table as a grid."""
     right = {f.name for f in found.schema if str(f.type).startswith(("int", "uint", "double", "float", "decimal"))}
-    return Grid(found.column_names, [[text(v) for v in r.values()] for r in found.to_pylist()], name, right, (), empty)
+    columns = [[said if valid.as_py() else None for said, valid in zip(cells(column), column.is_valid(), strict=True)] for column in found.columns]
+    return Grid(found.column_names, [list(row) for row in zip(*columns, strict=True)], name, right, (), empty)
 
 
 def definition(noun: Noun | None) -> list[Section]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from millstream.app.run.steps import Cost, Step
+from millstream.app.run.steps import Cost, Expects, Feeds, Step
 from millstream.app.trouble import said
 from millstream.declare.errors import ConfigError, EngineMissing, MillstreamError, WorkFailed
 from millstream.declare.port import State
@@ -64,40 +64,58 @@ def plan(steps: Sequence[Step], selected: Iterable[str], state: State, endpoints
         state: Holds what is known of the last making of each.
         endpoints: Endpoint -> models it uses.
     """
-    wanted, stale, assets = set(selected), set[str](), []
+    wanted, assets = set(selected), list[Planned]()
+    stale = dict[str, Mapping[str, int] | None]()  # asset -> whom it brings something, and about how many rows; None: all that are made from it
     for step in steps:
         if step.name not in wanted:
             continue
         try:
-            made = _planned(step, state, stale)
+            made, reached = _planned(step, steps, state, stale)
         except (KeyboardInterrupt, SystemExit, ConfigError, EngineMissing):  # without its engines there is nothing to plan
             raise
         except BaseException as error:  # the others are planned; it counts as stale, since a run would try it
             wrong = error if isinstance(error, MillstreamError) else WorkFailed(said(error))
-            made = Planned(step.name, step.kind, (f"it cannot be looked at: {wrong}",), error=wrong)
-        if made.stale and (step.kind != "source" or made.cost.bytes):  # files that stopped bring nothing new
-            stale.add(step.name)
+            made, reached = Planned(step.name, step.kind, (f"it cannot be looked at: {wrong}",), error=wrong), None
+        if made.stale and (step.kind != "source" or not made.error):  # files that cannot be looked at bring nothing new
+            stale[step.name] = reached
         assets.append(made)
-    return Plan(tuple(assets), tuple(name for name, models in endpoints.items() if stale & set(models)))
+    return Plan(tuple(assets), tuple(name for name, models in endpoints.items() if stale.keys() & set(models)))
 
 
-def _planned(step: Step, state: State, stale: Collection[str]) -> Planned:
-    """One asset; `stale`: those before it that would be made."""
+def _planned(step: Step, steps: Sequence[Step], state: State, stale: Mapping[str, Mapping[str, int] | None]) -> tuple[Planned, Mapping[str, int] | None]:
+    """One asset, and whom it would bring something; `stale`: those before it that would be made."""
     doc = state.get("asset", step.name)
     last = doc.value if doc else None
     why = reasons(step, last)
+    fed = {name: reached for name in step.upstream if name in stale and ((reached := stale[name]) is None or step.name in reached)}
     if last is not None or not step.recorded:  # what was never made needs no further reason
-        why += [f"{name} will be made again" for name in step.upstream if name in stale]
+        why += [f"{name} will be made again" for name in fed]
     elif not why:
         why = ["never made"]
     if not why:
-        return Planned(step.name, step.kind, ())
+        return Planned(step.name, step.kind, ()), None
+    cost = _cost(step, sum(reached[step.name] for reached in fed.values() if reached is not None), bool(fed))
+    reaches = step.feeds() if isinstance(step, Feeds) else _passed(step, steps, cost)
+    return Planned(step.name, step.kind, tuple(dict.fromkeys(why)), cost, _seconds(last, cost)), reaches
+
+
+def _cost(step: Step, more: int, fed: bool) -> Cost:
+    """What it would read: what is there, and what would come before it is made."""
+    if isinstance(step, Expects):
+        return step.expects(more) if fed else step.cost()
     cost = step.cost()
-    return Planned(step.name, step.kind, tuple(dict.fromkeys(why)), cost, _seconds(last, cost))
+    return Cost(cost.rows + more, cost.bytes)
+
+
+def _passed(step: Step, steps: Sequence[Step], cost: Cost) -> Mapping[str, int] | None:
+    """Of a stream, the rows that it would bring; of anything else nothing is known beforehand."""
+    if step.kind != "stream":
+        return None
+    return {other.name: cost.rows for other in steps if step.name in other.upstream}
 
 
 def _seconds(last: Mapping[str, Any] | None, cost: Cost) -> float | None:
     if last is None or not last.get("seconds"):
         return None
     rows = last.get("rows_read") or 0
-    return float(last["seconds"]) * (cost.rows / rows if rows and cost.rows else 1.0)
+    return float(last["seconds"]) * (cost.rows / rows if rows else 1.0)

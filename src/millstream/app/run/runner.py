@@ -21,6 +21,7 @@ from millstream.app.run.steps import Made, Report, Step
 from millstream.declare.errors import Busy, ClockWrong, MillstreamError, Transient, WorkFailed
 from millstream.declare.port import State
 from millstream.declare.storage import refused
+from millstream.declare.theirs import details, is_theirs, spot
 from millstream.lake.points import reach
 
 RETRIES = 3
@@ -169,7 +170,11 @@ def _one(step: Step, state: State, run_id: str, force: bool, report: Callable[[s
             known = refused(error, None, f"build {step.name}")
             if known is not None and not os.environ.get("MILLSTREAM_DEBUG"):
                 return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(known))
-            text = traceback.format_exc() if os.environ.get("MILLSTREAM_DEBUG") else f"{type(error).__name__}: {error}"
+            text = f"{type(error).__name__}: {error}"
+            if os.environ.get("MILLSTREAM_DEBUG"):
+                text = traceback.format_exc()
+            elif is_theirs(error):  # e.g. a reader of theirs
+                text = "\n".join([f"{text} ({spot(error)})", *details(error)])
             return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(WorkFailed(f"{step.kind} {step.name}: {text}")))
     raise AssertionError("a step ends in one of the branches above")
 

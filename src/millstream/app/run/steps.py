@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from millstream.app import trouble
 from millstream.app.sources import apart, count, few
@@ -36,6 +36,8 @@ AGAIN = 2
 
 _FILLS_S = 600.0
 """For how long a step waits for another process that fills the same features."""
+LIMIT = "until"
+"""Kind of the state document that says where `ingest --until` stopped."""
 
 
 class Report:
@@ -95,6 +97,24 @@ class Step(Protocol):
     def make(self, report: Report) -> Made: ...
 
 
+@runtime_checkable
+class Feeds(Protocol):
+    """A step that brings something to some of those made from it, and nothing to the others."""
+
+    def feeds(self) -> Mapping[str, int]:
+        """Those it would bring something -> about how many rows, 0 where nothing tells."""
+        ...
+
+
+@runtime_checkable
+class Expects(Protocol):
+    """A step that reads another part of what is there when more has come."""
+
+    def expects(self, rows: int) -> Cost:
+        """What it would read once what it is made from has been made again, with so many rows more; 0 where nothing tells."""
+        ...
+
+
 def digest(*parts: object) -> str:
     """A short fingerprint of JSON-able parts."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -108,6 +128,7 @@ class SourceStep:
 
     def __init__(self, ws: Workspace, sources: Sequence[Source], until_us: int | None = None) -> None:
         self.ws, self.sources, self.until_us = ws, sources, until_us
+        self._seen: list[tuple[Source, Standing]] = []
         self.name = "sources"
 
     def inputs(self) -> dict[str, str]:
@@ -119,7 +140,8 @@ class SourceStep:
     def pending(self) -> str:
         fine, stopped = self._look()
         left, new = left_of(fine), sum(s.position is None and s.size == 0 for s in fine)
-        said = [f"{size(left)} of files to read" if left else "", count(new, "new empty file", "new empty files") if new else "",
+        past = self._past() if left else ""
+        said = [f"{size(left)} of files to read{past and f', past {past}'}" if left else "", count(new, "new empty file", "new empty files") if new else "",
                 "files were renamed" if any(s.moved_from for s in fine) else ""]  # fmt: skip
         return "; ".join([*(text for text in said if text), *stopped])
 
@@ -127,20 +149,55 @@ class SourceStep:
         """Splits that can be read, and why the others cannot, nor sources that could not be looked at."""
         from millstream.ingest.pump import standings
 
-        found: list[tuple[SourceEngine, Standing]] = []
+        found: list[tuple[Source, SourceEngine, Standing]] = []
         failed: list[str] = []
         for source, engine in self.ws.source_engines(self.sources):
             try:
-                found += [(engine, s) for s in standings(self.ws.log, source, engine)]
+                found += [(source, engine, s) for s in standings(self.ws.log, source, engine)]
             except Exception as error:
                 failed.append(f'source "{source.name}": {trouble.said(error)}')
-        fine, stopped = apart(found)
+        fine, stopped = apart((engine, s) for _, engine, s in found)
+        self._seen = [(source, s) for source, _, s in found if any(s is one for one in fine)]
         return fine, [*failed, *stopped]
+
+    def feeds(self) -> dict[str, int]:
+        """Streams with bytes to read -> about how many records, by those that were read already."""
+        if not self._seen:
+            self._look()
+        waits, done = dict[str, int](), dict[str, int]()
+        for source, standing in self._seen:
+            stream, left = source.into.name, left_of([standing])
+            done[stream] = done.get(stream, 0) + standing.done
+            if left or (standing.size is None and not standing.idle):
+                waits[stream] = waits.get(stream, 0) + left
+        return {stream: left * self._records(stream) // max(done[stream], 1) for stream, left in waits.items()}
+
+    def _past(self) -> str:
+        """The limit of the last `ingest --until` that left something unread, in words; "" where this call keeps to it, or there was none."""
+        from millstream.lake.far import moment
+
+        doc = self.ws.state.get(LIMIT, self.name)
+        limit = doc.value["until_us"] if doc is not None else None
+        if limit is None or (self.until_us is not None and self.until_us <= limit):
+            return ""
+        return f"{moment(limit)}, where `ingest --until` had stopped"
+
+    def _keep_limit(self, held: int) -> None:
+        """Remember the limit while there is something behind it, for the next call that has none or another."""
+        doc = self.ws.state.get(LIMIT, self.name)
+        before = doc.value["until_us"] if doc is not None else None
+        limit = max(self.until_us or 0, before or 0) if held else None
+        if limit != before:
+            self.ws.state.put(LIMIT, self.name, {"until_us": limit})
+
+    def _records(self, stream: str) -> int:
+        return sum(end.high for end in self.ws.log.ends(stream).values()) if self.ws.log.topic(stream) else 0
 
     def make(self, report: Report) -> Made:
         """Read what can be read; a failure that may pass is tried again, for its own source."""
         from millstream.ingest.pump import reasons
 
+        past = self._past()
         counts = self._pumped(report)
         for attempt in range(AGAIN):
             if not any(isinstance(error, Transient) and not isinstance(error, ClockWrong) for error in counts.failed.values()):
@@ -150,7 +207,10 @@ class SourceStep:
             counts = replace(more, rows=counts.rows + more.rows, bad=counts.bad + more.bad, faults=counts.faults | more.faults)
         left = f"{', '.join(counts.unended)} may still be being written: what follows its last whole line is left for the next time" if counts.unended else ""
         empty = f"no record in {few(counts.empty)}" if counts.empty else ""
-        return Made("", rows=counts.rows, note=", ".join(text for text in (f"{counts.bad:,} bad" if counts.bad else "", empty, left) if text),
+        self._keep_limit(counts.held)
+        beyond = f"read past {past}" if past and counts.rows else ""
+        said = [f"{counts.bad:,} bad" if counts.bad else "", beyond, empty, left]
+        return Made("", rows=counts.rows, note=", ".join(text for text in said if text),
                     details={"rows": counts.rows, "bad": counts.bad},
                     problems=(*reasons(counts), *counts.faults.values()))  # fmt: skip
 
@@ -198,8 +258,10 @@ class StreamStep:
         return sum(max(0, end.high - txns.get(f"millstream/{topic.uuid}/{partition}", 0)) for partition, end in ends.items())
 
     def make(self, report: Report) -> Made:
+        from millstream.lake.complete import taken_back
         from millstream.lake.ruling import ensure
 
+        before = self.ws.lake.exists(self.name) and taken_back(self.ws.lake.table(self.name))
         try:
             with closing(self.ws.sink(self.stream)) as sink:
                 progress = sink.drain(report)
@@ -210,6 +272,8 @@ class StreamStep:
             raise
         trouble.clear(self.ws.state, trouble.SINK, self.name)
         notes = [f"{n:,} {word}" for n, word in ((progress.dead, "dead"), (progress.duplicates, "duplicates"), (progress.late, "late")) if n]
+        if not before and taken_back(self.ws.lake.table(self.name)):
+            notes.append("it was declared complete, and is not any more")
         return Made(stream_version(self.ws, self.name), rows=progress.rows, note=", ".join(notes))
 
 
@@ -232,6 +296,14 @@ class _Recorded:
     def pending(self) -> str:
         return ""
 
+    def gone(self) -> str:
+        """Of what is kept in a table of the step's name: whether the version that was built last is not there any more."""
+        doc = self.ws.state.get("asset", self.name)
+        if doc is None or not str(doc.value["version"]).isdigit():
+            return ""
+        there = self.ws.lake.table(self.name).version if self.ws.lake.exists(self.name) else -1
+        return "its table was deleted or cut back since it was built" if there < int(doc.value["version"]) else ""
+
     def cost(self) -> Cost:
         tables = [self.ws.lake.table(n) for n in self.upstream if self.ws.lake.exists(n)]
         return Cost(sum(t.rows() for t in tables), sum(t.bytes() for t in tables))
@@ -245,6 +317,9 @@ class TableStep(_Recorded):
     def __init__(self, ws: Workspace, table: Table, upstream: tuple[str, ...], force: bool = False) -> None:
         self.ws, self.table, self.name, self.upstream, self.force = ws, table, table.name, upstream, force
 
+    def pending(self) -> str:
+        return self.gone()
+
     @property
     def definition(self) -> str:
         from millstream.transform.build import fingerprint
@@ -256,6 +331,14 @@ class TableStep(_Recorded):
 
         found = estimate(self.table, self.ws.lake, self.ws.project.params)
         return Cost(found.rows, found.bytes)
+
+    def expects(self, rows: int) -> Cost:
+        from millstream.transform.estimate import estimate
+
+        found = estimate(self.table, self.ws.lake, self.ws.project.params)
+        if found.kind == "nothing" and not (self.table.incremental and rows):
+            found = estimate(self.table, self.ws.lake, self.ws.project.params, full=True)
+        return Cost(found.rows + rows, found.bytes)
 
     def make(self, report: Report) -> Made:
         from millstream.transform.build import build
@@ -273,6 +356,9 @@ class ScoringStep(_Recorded):
 
     def __init__(self, ws: Workspace, table: Table, scoring: Scoring, upstream: tuple[str, ...]) -> None:
         self.ws, self.table, self.scoring, self.name, self.upstream = ws, table, scoring, table.name, upstream
+
+    def pending(self) -> str:
+        return self.gone()
 
     @property
     def definition(self) -> str:
@@ -310,23 +396,33 @@ class FeaturesStep(_Recorded):
         return self.ws.definition(self.features).generation
 
     def pending(self) -> str:
-        from millstream.features.fill import current
-
         definition = self.ws.definition(self.features)
         applied = self.ws.online.applied(definition.generation)
-        if applied is None or not applied.active or current(self.ws.lake, self.ws.online, definition, self.features.source):
+        if applied is None or not applied.active or self._filled():
             return ""
         if definition.live:
             return f"the rules of {definition.stream} have changed since it was filled"
         now = self.ws.lake.table(definition.stream).version
         return f"{definition.stream} was rebuilt: it is at version {now}, and requests are answered from version {applied.offsets.get(0, 'none')}"
 
+    def cost(self) -> Cost:
+        return Cost() if self._filled() else super().cost()
+
+    def expects(self, rows: int) -> Cost:
+        """Over a stream what comes is the updater's; a table's version is filled anew."""
+        return self.cost() if self.ws.definition(self.features).live else super().cost()
+
+    def _filled(self) -> bool:
+        from millstream.features.fill import current
+
+        return current(self.ws.lake, self.ws.online, self.ws.definition(self.features), self.features.source)
+
     def make(self, report: Report) -> Made:
         """Filled here, or by the process that serves, which may be about it at this moment."""
-        from millstream.features.fill import current, fill
+        from millstream.features.fill import fill
 
         definition, source, until = self.ws.definition(self.features), self.features.source, time.monotonic() + _FILLS_S
-        while not current(self.ws.lake, self.ws.online, definition, source):
+        while not self._filled():
             try:
                 return Made(definition.generation, rows=fill(self.ws.compute, self.ws.lake, self.ws.online, definition, source), note="filled")
             except Conflict:
@@ -344,6 +440,9 @@ class SetStep(_Recorded):
     def __init__(self, ws: Workspace, training_set: TrainingSet[Any], upstream: tuple[str, ...]) -> None:
         self.ws, self.set, self.name, self.upstream = ws, training_set, training_set.name, upstream
 
+    def pending(self) -> str:
+        return self.gone()
+
     @property
     def definition(self) -> str:
         from millstream.train.dataset import definition_of
@@ -352,10 +451,11 @@ class SetStep(_Recorded):
 
     def make(self, report: Report) -> Made:
         from millstream.train.dataset import build
+        from millstream.train.kept import sentence
 
         made = build(self.set, self.ws.lake, self.ws.compute, self.ws.project.params)
-        return Made(str(made.version), sum(made.rows.values()),
-                    note=", ".join(f"{rows:,} {part}" for part, rows in made.rows.items()))  # fmt: skip
+        parts = ", ".join(f"{rows:,} {part}" for part, rows in made.rows.items())
+        return Made(str(made.version), sum(made.rows.values()), note=f"({parts}); {sentence(made)}" if made.total is not None else parts)
 
 
 class ModelStep(_Recorded):

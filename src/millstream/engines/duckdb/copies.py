@@ -19,7 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from millstream.declare.errors import Full, WorkFailed
+from millstream.declare.errors import Corrupt, Full
+from millstream.lake.lost import lost
 from millstream.lake.port import Files, Snapshot
 
 AT_MOST = 20 << 30
@@ -43,7 +44,7 @@ class Copies:
 
         Raises:
             Full: The files are more than copies may take.
-            WorkFailed: A file is not there any more.
+            Corrupt: A file is lost.
             Unreachable: The store does not answer.
         """
         far = {name: (r, r.store) for name, r in relations.items() if isinstance(r, Snapshot) and r.store is not None and r.files}
@@ -64,7 +65,7 @@ class Copies:
             return self._at(file).stat().st_size
         size = store.size(_within(store, file))
         if size is None:
-            raise WorkFailed(f"{file} is not there any more; was the version vacuumed?")
+            raise _lost(store, file)
         return size
 
     def _link(self, store: Files, scratch: Path, file: str) -> str:
@@ -91,7 +92,7 @@ class Copies:
                 os.fsync(target.fileno())  # a power cut must not leave the name without the bytes
             half.replace(kept)
         except FileNotFoundError as error:
-            raise WorkFailed(f"{file} is not there any more; was the version vacuumed?") from error
+            raise _lost(store, file) from error
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise Full(f"no room for a copy of {file} in {self.folder}") from error
@@ -118,6 +119,11 @@ class Copies:
 
     def _at(self, file: str) -> Path:
         return self.folder / f"{hashlib.sha256(file.encode()).hexdigest()[:40]}.parquet"
+
+
+def _lost(store: Files, file: str) -> Corrupt:
+    within = _within(store, file)
+    return lost(within.partition("/")[0], within)
 
 
 def _within(store: Files, file: str) -> str:

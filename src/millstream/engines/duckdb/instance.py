@@ -24,6 +24,8 @@ from millstream.declare.errors import ConfigError, Full, MillstreamError, WorkFa
 from millstream.declare.storage import number_of, refused
 from millstream.engines.duckdb.copies import AT_MOST
 from millstream.engines.duckdb.relations import text
+from millstream.lake.lost import first_lost
+from millstream.lake.port import Snapshot
 
 _NUMBERS = itertools.count()
 
@@ -92,6 +94,7 @@ class Instance:
     stopped: str = ""
     timer: threading.Timer | None = field(default=None, repr=False)
     bench: Bench | None = field(default=None, repr=False)
+    reads: tuple[Snapshot, ...] = field(default=(), repr=False)
 
     def lock(self, files: Sequence[str]) -> None:
         """From here on: these files, the scratch folder, and no other; no extension, no setting."""
@@ -128,14 +131,15 @@ class Instance:
         except duckdb.Error as error:
             raise self._ours(error) from error
         except (OSError, RuntimeError, ValueError) as error:  # what a stream's far side threw, its type lost on the way through Arrow's C interface
-            if isinstance(error, WorkFailed):
+            if isinstance(error, MillstreamError):
                 raise
             raise self._ours(error) from error
 
     def _ours(self, error: BaseException) -> MillstreamError:
         if self.stopped:
             return WorkFailed(f"the query was stopped: {self.stopped}")
-        return disk_error(error, self.scratch.parent) or WorkFailed(str(error))
+        # A file that is gone is anything to DuckDB, once other files are forbidden: "file system operations are disabled by configuration".
+        return first_lost(self.reads) or disk_error(error, self.scratch.parent) or WorkFailed(str(error))
 
 
 def disk_error(error: BaseException, scratch: Path) -> MillstreamError | None:

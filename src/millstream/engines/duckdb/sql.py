@@ -19,6 +19,7 @@ from millstream.engines.duckdb.copies import Copies
 from millstream.engines.duckdb.instance import Bench, Instance, Options
 from millstream.engines.duckdb.relations import attach, paths
 from millstream.engines.duckdb.values import bind
+from millstream.lake.port import Snapshot
 from millstream.transform.mapping import mapped
 from millstream.transform.parse import body
 from millstream.transform.port import Relation
@@ -71,7 +72,9 @@ class DuckDbSql:
     ) -> pa.RecordBatchReader:
         instance = self._bench.take(on_disk=on_disk)
         try:
-            relations = self._copies.local(_used(tables, result, *statements), instance.scratch / "copies")
+            used = _used(tables, result, *statements)
+            relations = self._copies.local(used, instance.scratch / "copies")
+            instance.reads = tuple(r for r in used.values() if isinstance(r, Snapshot) and r.store is None)
             with instance.errors():
                 last = _one(instance, result)
                 for table, relation in relations.items():

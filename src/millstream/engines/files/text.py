@@ -203,7 +203,7 @@ class TextFile:
             record = int(kept[rows - 1]) + 1 if rows else start
             return int(np.searchsorted(order, record)), stand(record)
 
-        return Batch(made, raw, after)
+        return Batch(made, raw, after, found=lambda row: buffer[cut.starts[kept[row]] : cut.ends[kept[row]]])
 
     def _utf8(self, buffer: bytes, cut: Cut, start: int, stop: int, good: Any, bad: dict[int, str]) -> Any:
         fine = np.ones(stop - start, bool)
