@@ -186,6 +186,15 @@ def test_what_needs_a_closer_look_costs_its_neighbours_nothing(tmp_path: Path, h
     assert http.lines(STREAMS["int", False], texts) == right
 
 
+@pytest.mark.parametrize("digits", [19, 20, 37, 38, 39, 40, 100, 300, 5_000])
+def test_digits_without_end_are_no_whole_number(tmp_path: Path, http: Http, digits: int) -> None:
+    """A library that wraps around would make -1 of them."""
+    for text in ("9" * digits, "9" * digits + ".0", "-" + "9" * digits, f"1e{digits}"):
+        assert doors.csv_file(tmp_path, STREAMS["int", False], ["1", text, "2.0"]) == [1, DEAD, 2]
+        assert doors.jsonl_file(tmp_path, STREAMS["int", False], ["1", text, "2.0"]) == [1, DEAD, 2]
+        assert http.lines(STREAMS["int", False], ["1", text, "2.0"]) == [1, DEAD, 2]
+
+
 def test_texts_that_look_like_times_stay_as_they_are(tmp_path: Path, http: Http) -> None:
     text = '"at 2026-01-02T03:04:05.123456789Z"'
     assert (

@@ -24,6 +24,8 @@ from millstream.ingest.spelled import Lossy, normal_items
 NAIVE = pa.timestamp("us")
 _ZONED = r"\d[Tt ]\d.*([Zz]|[+-]\d{2}:?\d{2}|[+-]\d{2})$"
 _FLOAT, _INT, _TEXT = pa.float64(), pa.int64(), pa.string()
+_DECIMAL = 38
+"""Digits of a decimal of 128 bits."""
 _JSON = {"int64": int, "float64": float, "bool": bool}
 
 
@@ -97,9 +99,14 @@ def _whole_texts(column: pa.Array, trim: bool) -> pa.Array:
     except pa.ArrowInvalid:
         pass
     column = pc.utf8_trim_whitespace(column) if trim else column
-    if not _all(pc.match_substring_regex(column, NUMBER)):
+    short = pc.less_equal(pc.utf8_length(column), _DECIMAL)  # Arrow's decimals wrap around when a text has hundreds of digits
+    if not _all(pc.and_(short, pc.match_substring_regex(column, NUMBER))):
         raise pa.ArrowInvalid("no number")
-    return column.cast(pa.decimal128(38, 18)).cast(_INT)  # 1.0 and 1e3 are whole
+    made = column.cast(pa.decimal128(_DECIMAL, 18)).cast(_INT)  # 1.0 and 1e3 are whole
+    rough = column.cast(_FLOAT)
+    if not _all(pc.less_equal(pc.abs(pc.subtract(made.cast(_FLOAT, safe=False), rough)), pc.multiply(pc.abs(rough), 1e-9))):
+        raise pa.ArrowInvalid("a number is out of range")
+    return made
 
 
 def _has(column: pa.Array, letters: bytes) -> bool:

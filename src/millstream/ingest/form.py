@@ -119,6 +119,8 @@ class EventForm:
         except Lossy as error:
             name = error.name
             raise BadEvent(f'field "{name}" of {self.schema.name} is {error}', f"declare {name} as int, or send fewer digits", name) from None
+        except UnicodeDecodeError:
+            raise BadEvent(not_utf8(raw), "write it in UTF-8") from None
         except (msgspec.DecodeError, RecursionError) as error:
             raise self._explained(str(error), raw) from None
 
