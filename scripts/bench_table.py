@@ -37,6 +37,7 @@ QUICK = {
     "scale": ["--events", "20000,50000"],
     "serve": ["--seconds", "0.3", "--rows", "2000"],
     "sink": ["--rows", "100000", "--commit", "50000"],
+    "version": ["--rows", "64"],
 }
 RUNS = {"features": 1, "scale": 1, "cluster": 3}
 """Other than 5. Of so many events that one run says enough: a quarter of an hour each."""

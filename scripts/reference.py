@@ -1,4 +1,4 @@
-"""Writes docs/reference/ from the code: command line, configuration, error codes, Python API, ports and engines, SQL on Spark.
+"""Writes docs/reference/ from the code: command line, configuration, error codes, Python API, ports and engines, SQL on Spark, values.
 
     python scripts/reference.py            write what has changed
     python scripts/reference.py --check    write nothing; exit code 1 when a page is stale
@@ -418,8 +418,15 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+def values() -> str:
+    """From the table that the tests ask every door by."""
+    if (shared := str(ROOT / "tests" / "shared")) not in sys.path:
+        sys.path.append(shared)
+    return str(import_module("value_page").page())
+
+
 PAGES: dict[str, Callable[[], str]] = {"cli": cli, "configuration": configuration, "errors": errors, "api": api, "engines": engines, "spark-sql": spark_sql,
-                                      "cluster-settings": cluster_settings}  # fmt: skip
+                                      "cluster-settings": cluster_settings, "values": values}  # fmt: skip
 
 
 def pages(names: Iterable[str] = PAGES) -> dict[Path, str]:

@@ -30,6 +30,7 @@ from millstream.declare.endpoint import Endpoint
 from millstream.declare.errors import Conflict, Full, MillstreamError, NotFound, Terminal, Transient, Unreachable, UsageError, WorkFailed
 from millstream.declare.event import Event
 from millstream.declare.stream import Stream
+from millstream.ingest.objects import Objects
 
 E = TypeVar("E", bound=Event)
 V = TypeVar("V")
@@ -106,6 +107,7 @@ class Client:
         self._pool = _Pool(parts.scheme, parts.hostname, parts.port, timeout.total_seconds())
         self._base, self._retry_s = parts.path.rstrip("/"), retry_for.total_seconds()
         self._pack = parts.hostname not in ("localhost", "127.0.0.1", "::1")  # a loopback is faster than gzip
+        self._objects: dict[type[Event], Objects] = {}
         self._headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
 
     def __repr__(self) -> str:
@@ -119,7 +121,8 @@ class Client:
                 call's own retries count once too.
 
         Raises:
-            UsageError: The server refused some for what they are; the others are durable.
+            UsageError: An event holds a value of another type than its class says (nothing was sent), or the server refused some for what they are; the
+                others are durable.
             NotFound: No such stream takes events over HTTP.
             Transient: The server could not take them for `retry_for`; sending again is safe under the same ids.
         """
@@ -137,7 +140,7 @@ class Client:
         offsets: dict[int, int] = {}
         accepted = repeated = 0
         headers = {"millstream-replay": "true"} if self.replay else {}
-        for body in _bodies(events, named):
+        for body in _bodies(list(map(self._json, events)), named):
             told = self._post(f"/v1/events/{stream.name}", body, headers)
             if told.get("errors"):
                 first = told["errors"][0]
@@ -160,7 +163,7 @@ class Client:
             WorkFailed: The model raised.
             Transient: The server could not answer for `retry_for`. Asked again, it makes another decision.
         """
-        told = self._post(_path(endpoint, explain), _encode(request), _after(after))
+        told = self._post(_path(endpoint, explain), self._json(request), _after(after))
         return _decision(endpoint, told)
 
     def predict_many(self, endpoint: Endpoint[E, V], requests: Sequence[E], *, after: Receipt | Sequence[Receipt] | None = None,
@@ -168,9 +171,24 @@ class Client:
         """Ask for decisions in their order, many in a request; raises as `predict`."""
         found: list[Decision[V]] = []
         for start in range(0, len(requests), REQUESTS_A_BODY):
-            told = self._post(_path(endpoint, explain), _encode(list(requests[start : start + REQUESTS_A_BODY])), _after(after))
+            body = b"[" + b",".join(map(self._json, requests[start : start + REQUESTS_A_BODY])) + b"]"
+            told = self._post(_path(endpoint, explain), body, _after(after))
             found += [_decision(endpoint, one) for one in told]
         return found
+
+    def _json(self, event: Event) -> bytes:
+        """As the class says.
+
+        Raises:
+            BadEvent: It holds something else.
+        """
+        kind = type(event)
+        if not isinstance(event, Event):
+            raise UsageError(f"a {kind.__name__} is no event; make one of the stream's class")
+        objects = self._objects.get(kind)
+        if objects is None:
+            objects = self._objects[kind] = Objects(kind.__schema__)
+        return objects.json(event)
 
     def close(self) -> None:
         """Close idle connections; the client may be used again."""
@@ -262,13 +280,12 @@ class _Pool:
             connection.close()
 
 
-def _bodies(events: Sequence[Event], ids: Sequence[str | None]) -> list[bytes]:
-    """Events one a line, in bodies of a size that servers take."""
+def _bodies(events: Sequence[bytes], ids: Sequence[str | None]) -> list[bytes]:
+    """Encoded events one a line, in bodies of a size that servers take."""
     bodies: list[bytes] = []
     lines: list[bytes] = []
     size = 0
-    for event, name in zip(events, ids, strict=True):
-        line = _encode(event)
+    for line, name in zip(events, ids, strict=True):
         if name is not None:
             line = b'%b,"event_id":%b}' % (line[:-1], _encode(name))
         if lines and (len(lines) == EVENTS_A_REQUEST or size + len(line) > BYTES_A_REQUEST):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,7 +15,9 @@ from spark_world import both
 
 from millstream.engines.duckdb.sql import DuckDbSql
 from millstream.engines.spark.sql import SparkSql
+from millstream.transform.buckets import bucket, bucketed
 from millstream.transform.parity import compare
+from millstream.transform.profile import profile
 
 LAST, FALL, SPRING = datetime(2013, 12, 31, 23, 59, 59, 999999, UTC), datetime(2013, 11, 3, 5, 30, tzinfo=UTC), datetime(2013, 3, 10, 7, tzinfo=UTC)
 ROWS: dict[str, list[Any]] = {
@@ -53,7 +56,7 @@ SCALARS = [
     "y::int", "dec::int", "try_cast(x as bigint)", "try_cast(d as int)", "try_cast(d as double)", "try_cast(d as date)", "n::double", "i::double", "n::varchar", "day::varchar",
     "(n > 2)::int", "n::boolean", "dec::double", "y::decimal(10,1)", "ts::date", "day::timestamp", "ts::timestamp", "naive::timestamptz", "(n > 2)::varchar",
     "lower(s)", "upper(s)", "length(s)", "s || n", "concat(s, n, null)", "s like 'a\\%'", "s like '%\\%'", "s like g || '%'", "s ilike 'AB'", "contains(s, 'a')", "starts_with(s, 'x')", "ends_with(s, 'b')", "strpos(s, 'b')",
-    "substring(s, 2, 3)", "left(s, 2)", "right(s, 2)", "trim(s)", "ltrim(s)", "rtrim(s)", "replace(s, 'a', 'ä')", "split_part(s, '%', 2)", "string_split(s, '%')", "repeat(s, 2)", "md5(s)", "sha256(s)",
+    "substring(s, 2, 3)", "left(s, 2)", "right(s, 2)", "trim(s)", "ltrim(s)", "rtrim(s)", "replace(s, 'a', 'ä')", "split_part(s, '%', 2)", "string_split(s, '%')", "repeat(s, 2)", "md5(s)", "md5_number_lower(s)", "md5_number_lower(s) % 4096", "md5_number_lower(n::varchar) % 16", "sha256(s)",
     "regexp_matches(s, '^[a-z]+')", "regexp_replace(s, '[ab]', '_', 'g')", "regexp_extract(s, '([a-z])(.)')", "regexp_extract(s, '([a-z])(.)', 2)", "coalesce(s, g)", "nullif(s, '')", "s in ('Ab', '')", "s < 'b'",
     "len(l)", "l[1]", "l[3]", "list_sort(l)", "list_contains(l, 5)", "l || [7]", "[n, 1]", "range(n)", "range(1, n)", "{'a': n, 'b': s}", "{'a': n}['a']", "(map {'a': n})['a']",
     "epoch_us(ts)", "epoch_ms(ts)", "epoch(ts)", "epoch_us(naive)", "epoch_us(day)", "make_timestamptz(i % 1000000)", "make_timestamp(1000000)", "to_timestamp(1.5)",
@@ -114,6 +117,18 @@ def test_scalars(engines: tuple[DuckDbSql, SparkSql]) -> None:
         if differ(engines, f"select k, {text} from t"):
             wrong += [told for scalar in some if (told := differ(engines, f"select k, {scalar} as v from t"))]
     assert not wrong, "\n".join(wrong)
+
+
+def test_categories_are_dealt_into_the_same_buckets(engines: tuple[DuckDbSql, SparkSql]) -> None:
+    """What drift counts categories by; the text may be anything."""
+    rows = pa.table({"c": pa.array([*(f"k{at}" for at in range(700)), "", "ß", "\U0001f600", "a\\b'c", None])})
+    found = []
+    for engine in engines:
+        profiled = profile(engine, rows)
+        found.append(bucketed(engine, rows, profiled))
+    assert found[0] == found[1] and sum(found[0]["c"].values()) == 704
+    want = Counter(bucket(text) for text in rows.column("c").to_pylist() if text is not None)
+    assert found[1]["c"] == want
 
 
 @pytest.mark.parametrize("sql", QUERIES)

@@ -82,7 +82,7 @@ def test_tables_of_files(tmp_path: Path) -> None:
     root = project(tmp_path / "p")
     (root / "tables" / "days.sql").write_text("-- Orders of a day.\n-- @time day\n-- @key customer, day\n-- @incremental 1d lookback 2d\n"
                                               "select customer, ts as day from orders where amount > $big and ts >= $start and ts < $end\n")  # fmt: skip
-    (root / "tables" / "kept.sql").write_text("-- @time day\nselect * from days\n")
+    (root / "tables" / "kept.sql").write_text("-- @time day\n-- @lag 1h\nselect * from days\n")
     (root / "views.py").write_text(
         "import millstream as ms\nfrom millstream import agg\nkept = ms.table('kept', key='customer')\n"
         "f = ms.features('f', kept, key='customer', aggregates={'n': agg.count()})\n"
@@ -90,7 +90,7 @@ def test_tables_of_files(tmp_path: Path) -> None:
     made = load(root)
     days, kept = made.tables["days"], made.tables["kept"]
     assert (days.time, days.key, days.incremental, days.doc) == ("day", ("customer", "day"), "1d lookback 2d", "Orders of a day.")
-    assert (kept.time, kept.key, kept.sql) == ("day", ("customer",), "-- @time day\nselect * from days\n")
+    assert (kept.time, kept.key, kept.sql) == ("day", ("customer",), "-- @time day\n-- @lag 1h\nselect * from days\n")
     assert made.features["f"].source is kept
     assert made.graph.upstream("days") == ("orders",) and made.graph.downstream("days") == ("kept",) and made.graph.upstream("f") == ("kept",)
     order = made.graph.order()

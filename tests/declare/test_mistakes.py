@@ -54,6 +54,14 @@ def linear(train: ms.Train) -> object:
 both = {"a": trees["champion"], "b": linear["champion"]}
 """
 
+OVER = """\
+import millstream as ms
+from millstream import agg
+
+t = ms.table("t")
+f = ms.features("f", t, key="carrier", windows=["3h"], aggregates={"n": agg.count()})
+"""
+
 
 def project(folder: Path, **files: str) -> Path:
     (folder / "tables").mkdir(parents=True, exist_ok=True)
@@ -200,6 +208,12 @@ def test_circle_of_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ("E136", {"tables__a.sql": "-- @key x\nselect delay from landed"}),
     ("E137", {"zzlive": 'import millstream as ms\nfrom millstream import agg\nf = ms.features("f", ms.decisions("point"), key="arm", aggregates={"n": agg.count()})\n'}),
     ("E143", {"zzlive": 'import millstream as ms\nfrom millstream import agg\nt = ms.table("t", "select carrier, delay from landed")\nf = ms.features("f", t, key="carrier", aggregates={"n": agg.count()})\n'}),
+    ("E152", {"tables__t.sql": "-- @time ts\nselect carrier, ts, delay from landed", "zzlive": OVER}),
+    ("E152", {"tables__t.sql": "-- @time ts\n-- @schedule @daily\nselect carrier, max(ts) as ts from landed group by carrier", "zzlive": OVER}),
+    ("E153", {"tables__t.sql": "-- @time ts\n-- @lag 4h\nselect carrier, ts, delay from landed", "zzlive": OVER}),
+    ("E110", {"tables__t.sql": "-- @time ts\n-- @lag soon\nselect carrier, ts, delay from landed"}),
+    ("E110", {"tables__t.sql": "-- @time ts\n-- @lag -2h\nselect carrier, ts, delay from landed"}),
+    ("E134", {"tables__t.sql": "-- @time ts\n-- @lag 2h\nselect carrier, ts from landed", "zzlive": 'import millstream as ms\nt = ms.table("t", lag="0s")\n'}),
     ("E144", {"zmodels": MODELS.replace('windows=["3h"]', 'windows=["3h", "61m"]')}),
     ("E146", {"streams": STREAMS.replace("carrier: str\n    number", "carrier: int\n    number")}),
     ("E149", {"zmodels": MODELS.replace("features=[asked.fields(\"number\"), seen]", "features=[seen, seen]")}),

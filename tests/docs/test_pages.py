@@ -13,7 +13,7 @@ from millstream.app.cli.main import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted({*(ROOT / "docs").rglob("*.md"), ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"})
-RUN = ("bad-records", "several-sources", "schema-evolution", "serve-beyond-loopback", "add-an-engine", "retention")
+RUN = ("bad-records", "features-over-tables", "several-sources", "schema-evolution", "serve-beyond-loopback", "add-an-engine", "retention")
 """How-to pages that take seconds; the others were run by hand with `python scripts/tutorial.py`."""
 
 

@@ -43,7 +43,7 @@ def test_options_are_checked(url: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("on_disk", [False, True])
 def test_no_progress_is_printed_between_the_lines_of_a_result(tmp_path: Path, on_disk: bool) -> None:
-    instance = Bench(tmp_path, Options.read("duckdb"))._make(on_disk)
+    instance = Bench(Options.read("duckdb"), tmp_path)._make(on_disk)
     assert instance.connection.execute("select current_setting('enable_progress_bar')").fetchone() == (False,)
     instance.clear()
 

@@ -145,6 +145,7 @@ class Stored:
 class Held:
     def __init__(self, name: str, table: pa.Table, txns: Mapping[str, int]) -> None:
         self.name, self.held, self.schema, self.version, self._txns = name, table, table.schema, 7, txns
+        self.uuid = "0" * 32
 
     def snapshot(self, version: int | None = None) -> Any:
         return self.held

@@ -7,7 +7,7 @@ and arrives when the clock gets there. So a test may send a whole day first and 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,6 +25,8 @@ from millstream.declare.noun import Noun
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
+from millstream.ingest.form import BadEvent, EventForm
+from millstream.ingest.objects import Objects
 from millstream.log.envelope import publish, topic_of
 from millstream.serve.request import moment_of, moment_us
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from millstream.features.updater import Updater
     from millstream.serve.live import Live
     from millstream.serve.record import Recorder
+    from millstream.train.pinned import Use
 
 E = TypeVar("E", bound=Event)
 V = TypeVar("V")
@@ -112,9 +115,8 @@ class Lab:
             UsageError: An event is of another class than the stream's, or holds a value of another type.
         """
         noun = self._of(stream, Stream)
-        _checked(noun, events)
         schema = noun.schema
-        for event in events:
+        for event in _sent(noun, events):
             arrives = getattr(event, schema.arrival_time) if schema.arrival_time else None
             if arrives is None:
                 happened = moment_us(getattr(event, schema.event_time))
@@ -211,7 +213,7 @@ class Lab:
             self._told = asked if self._told is None else max(asked, self._told)
         live = self._served()
         decider = live.decider(noun.name)
-        requests, _ = decider.form.decode(msgspec.json.encode(request))
+        requests, _ = decider.form.decode(Objects(type(request).__schema__).json(request))
         (row,) = decider.decide(requests)
         self._recorder(noun.name).write([row])
         self._fresh.add(noun.decisions)
@@ -224,7 +226,9 @@ class Lab:
         """No feature of a training row depends on what was not known before the row's moment.
 
         Worlds of random events are made for the streams that the set reads, close around moments of the spine. Then all that was not
-        known at a moment is changed, moved, removed or added to, and the rows up to that moment are made again: they must be the same.
+        known at a moment is changed, moved, removed or added to, and the rows up to that moment are made again: they must be the same. Rows of
+        tables are among what is changed: they count from when they are known by the table's rule. Where a table is made of the spine, the rows are
+        also made without their own events, which no request finds in a table: they must be the same too.
 
         Args:
             tries: Rows that are looked at.
@@ -315,6 +319,14 @@ class Lab:
         rows = self.world.sql.query(f'select * from "{noun.name}" order by {ROW}', {noun.name: snapshot}).read_all().to_pylist()
         return [{name: value for name, value in row.items() if name != ROW} for row in rows]
 
+    def offline_of(self, uses: Sequence[Use], spine: pa.Table) -> list[dict[str, Any]]:
+        """Features of moments that no stream need hold: `_row`, `_t` and the key columns."""
+        from millstream.features.offline import offline
+
+        self._arrive()
+        self._make([use.definition.stream for use in uses])
+        return offline(self.world.sql, self.world.lake, spine, [(use.definition, use.columns, use.prefix) for use in uses]).read_all().to_pylist()
+
     def _online(self, noun: Features, definition: Definition, values: list[Any], now: int) -> dict[str, Any]:
         from millstream.features.keys import encode
 
@@ -402,15 +414,21 @@ def _same(schema: Schema, event: Event, what: str) -> None:
         raise UsageError(f"{what} takes {schema.name}, and was given {type(event).__name__}")
 
 
-def _checked(stream: Stream[Any], events: tuple[Any, ...]) -> None:
+def _sent(stream: Stream[Any], events: tuple[Any, ...]) -> list[Any]:
+    """The events as a server would have them, had a client sent them."""
+    form, objects = EventForm(stream.schema, zoned=True, ids=False, closed=True), Objects(stream.schema)
+    made = []
     for event in events:
         _same(stream.schema, event, f'stream "{stream.name}"')
-        for field in stream.schema.fields:
-            value = getattr(event, field.name)
-            try:
-                pa.array([value], field.arrow)
-            except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-                raise UsageError(f"{type(event).__name__}.{field.name} is {value!r}: {error}") from None
+        try:
+            one = form.one(objects.json(event))
+            wrong = form.unsound(form.columns([one]))
+        except BadEvent as error:
+            raise UsageError(f"{error}; {error.mend}") from None
+        if wrong:
+            raise UsageError(f"{wrong[0]}; send a value that the field's type can hold")
+        made.append(one)
+    return made
 
 
 def _key(of: Features, noun: Features, given: Mapping[str, Any]) -> list[Any]:

@@ -4,6 +4,9 @@ For each world one moment is chosen, and its rows are made twice: once of all it
 before the moment changed, moved, taken out, and others added. A row up to the moment that is not the same, bit for bit, has seen
 something that its endpoint could not have seen; the events are then halved until the one is found.
 
+Where a table is made of the spine, the rows are made a third time, as a request would be answered: without the events that ask. What a table says of
+an event that is not there yet when its own prediction is made is no feature of it.
+
 Labels come after the moment by nature: what is made here has an answer for every row, and labels are not compared.
 """
 
@@ -18,16 +21,18 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pyarrow as pa
+
 from millstream.app.chance import Happening, Vocabulary
 from millstream.app.lab import Lab, bits
 from millstream.declare.collect import collecting
-from millstream.declare.event import Field
+from millstream.declare.event import TIMESTAMP, Field
 from millstream.declare.features import Features
 from millstream.declare.stream import Payload, Stream
 from millstream.declare.table import Table
 from millstream.features.outcome import outcome_sql
 from millstream.serve.request import moment_of, moment_us
-from millstream.train.dataset import MOMENT, columns_of, uses_of
+from millstream.train.dataset import MOMENT, ROW, columns_of, uses_of
 
 if TYPE_CHECKING:
     from millstream.declare.project import Project
@@ -77,6 +82,7 @@ def prove(project: Project, on: TrainingSet[Any], folder: Path, *, tries: int, s
             for column in world.columns:
                 if bits(before[key][column]) != bits(after[key][column]):
                     raise AssertionError(world.blame(key, column, altered, before[key][column]))
+        world.alone(before)
         empty -= {column for column in empty if any(before[key][column] for key in shared)}
         shutil.rmtree(world.folder, ignore_errors=True)
     if rows < tries // 2:
@@ -109,6 +115,7 @@ class _World:
         self.reach = max((w for use in self.uses for w in use.definition.windows_us if w is not None), default=_DAY)
         self.moment = _moment(self.rng, self.on)
         self.spine = self.on.at.name if isinstance(self.on.at, Stream) else ""
+        self.waits = [use.definition.known_us(0) for use in self.uses if use.definition.ruled]
         self.probe = _probe(self.on, self.project.params)
         self.number = 0
         self.events = [e for stream in self.streams for e in self._begin(stream)]
@@ -131,6 +138,9 @@ class _World:
     def _offset(self) -> int:
         """From the moment: its neighbours, both edges of every window, anywhere near or far."""
         rng, edges = self.rng, [w for use in self.uses for w in use.definition.windows_us if w is not None] or [_DAY]
+        if self.waits and rng.random() < 0.3:  # rows of tables that become known about now
+            wait = rng.choice(self.waits)
+            return rng.choice([-wait + rng.choice([-1, 0, 1]), -rng.randrange(2 * wait + 1), -wait - rng.randrange(rng.choice(edges))])
         kind = rng.random()
         if kind < 0.25:
             return rng.choice([-1, 0, 1, -1_000_000, 1_000_000])
@@ -191,13 +201,7 @@ class _World:
         """The features of the rows of this world with these changes, by moment and columns of the spine."""
         gone = {c.before.number for c in changes if c.before is not None}
         events = [e for e in self.events if e.number not in gone] + [c.after for c in changes if c.after is not None]
-        self.built += 1
-        with Lab(self.project, self.folder / str(self.built)) as lab:
-            lateness = max(stream.lateness_us for stream in self.streams)
-            lab.at(moment_of(self.moment + 2 * self.within + self.reach + lateness + _DAY))
-            for stream in self.streams:
-                mine = sorted((e for e in events if e.stream is stream), key=lambda e: (e.arrived, e.number))
-                lab.deliver(stream, [(e.arrived, e.event()) for e in mine])
+        with self._lab(events) as lab:
             made = lab.training_rows_of(self.probe)
         left = {*self.columns, *self.probe.labels, "_split", MOMENT}
         found: Rows = {}
@@ -205,6 +209,55 @@ class _World:
             key = (moment_us(row[MOMENT]), *((name, str(value)) for name, value in row.items() if name not in left))
             found[key] = {column: row[column] for column in self.columns}
         return found
+
+    def alone(self, before: Rows) -> None:
+        """The rows as requests would see them, their own events not there yet. Raises AssertionError where that makes a difference."""
+        made_of_it = [t.name for t in self.tables if self.spine in _ancestors(self.project, [t.name])]
+        fields = {f.name: f.arrow for f in self.on.at.schema.fields} if isinstance(self.on.at, Stream) else {}
+        uses = [use for use in self.uses if _ancestors(self.project, [use.definition.stream]).intersection(made_of_it)]
+        own = [e for e in self.events if e.stream.name == self.spine and e.happened == e.arrived == self.moment]
+        if not uses or not own:
+            return
+        asked = pa.table({ROW: pa.array(range(len(own)), pa.int64()), MOMENT: pa.array([moment_of(self.moment)] * len(own), TIMESTAMP)}
+                         | {name: pa.array([e.values[name] for e in own], fields[name]) for name in dict.fromkeys(c for use in uses for c in use.columns)})  # fmt: skip
+        with self._lab([e for e in self.events if e not in own]) as lab:
+            found = lab.offline_of(uses, asked)
+        rows = {row[ROW]: row for row in found}
+        for number, event in enumerate(own):
+            key = next((key for key in before if key[0] == self.moment and self._is(event, key)), None)
+            if key is None:
+                continue
+            for use in uses:
+                for column in use.taken():
+                    if column in before[key] and bits(before[key][column]) != bits(rows[number][column]):
+                        raise AssertionError(self._blame_own(event, column, before[key][column], rows[number][column]))
+
+    def _is(self, event: Happening, key: Key) -> bool:
+        """Whether a row is that event's."""
+        said = dict(key[1:])
+        return all(said[name] == str(value) for name, value in event.values.items() if name in said)
+
+    def _blame_own(self, event: Happening, column: str, was: Any, now: Any) -> str:
+        use = next(use for use in self.uses if column in use.taken())
+        noun = self.project.by_name.get(use.name)
+        table = noun.source.name if isinstance(noun, Features) else use.name
+        return "\n  ".join([
+            f'training_set "{self.on.name}" sees what no request can see: "{column}" depends on the event of the row itself',
+            f"row      {moment_of(self.moment).isoformat()}  {event}",
+            f"value    {was!r} in training, and {now!r} for a request: its own event is in no table when it is answered",
+            f'mend     "{table}" is made of "{self.spine}", the stream that is predicted for: leave it out, and look up by columns that the request has',
+        ])  # fmt: skip
+
+    def _lab(self, events: Sequence[Happening]) -> Lab:
+        """A lab in which all of these have arrived, long ago."""
+        self.built += 1
+        lab = Lab(self.project, self.folder / str(self.built))
+        lateness = max(stream.lateness_us for stream in self.streams)
+        lab.at(moment_of(self.moment + 2 * self.within + self.reach + lateness + _DAY))
+        for stream in self.streams:
+            mine = sorted((e for e in events if e.stream is stream), key=lambda e: (e.arrived, e.number))
+            lab.deliver(stream, [(e.arrived, e.event()) for e in mine])
+        return lab
 
     # -- blame
 
@@ -239,9 +292,10 @@ class _World:
             return "a derived column or a stream cannot do this by itself: please report it, with the seed"
         if noun.timeless:
             return f'"{noun.source.name}" is taken for timeless, and is not: give it a time and take timeless=True away'
+        rule = noun.source.known
         return (
-            f'a row of "{noun.source.name}" says at its time "{noun.source.time}" what became known later: make its time the moment at which all of it was known, '
-            "or select the latest _arrived_at of what it is made from"
+            f'a row of "{noun.source.name}" counts from {rule or "its time"} on (its time is "{noun.source.time}"), and says what became known later: declare a '
+            f"longer lag of the table, or make its time the moment at which all of it is known"
         )
 
 

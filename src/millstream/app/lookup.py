@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from millstream.app.run.port import Run
+    from millstream.app.run.steps import FeaturesStep
     from millstream.app.workspace import Workspace
     from millstream.declare.model import Model
     from millstream.declare.source import Source
@@ -182,6 +183,33 @@ def tables(ws: Workspace, limit: int = 0) -> Rows:
     for name in ws.lake.names():
         rows.add(f"table {name}", partial(row, name))
     return rows
+
+
+def features(ws: Workspace, limit: int = 0) -> Rows:
+    """Each features noun: what it is made of, when a row of that is known, where the online state stands, and why it is stale."""
+    from millstream.app.run.steps import FeaturesStep
+    from millstream.app.run.steps import steps as every
+
+    rows = Rows()
+    for step in every(ws):
+        if isinstance(step, FeaturesStep):
+            rows.add(f"features {step.name}", partial(_features, ws, step))
+    return rows
+
+
+def _features(ws: Workspace, step: FeaturesStep) -> dict[str, Any]:
+    from millstream.app.run.plan import reasons
+    from millstream.declare.table import Table
+
+    source, definition, doc = step.features.source, ws.definition(step.features), ws.state.get("asset", step.name)
+    applied = ws.online.applied(definition.generation)
+    stands: Any = "" if applied is None or not applied.active else sum(applied.offsets.values())
+    shown = {"features": step.name, "of": source.name, "a row is known at": "as it arrives", "online": stands, "in the lake": "", "stale": step.pending()}
+    if isinstance(source, Table):
+        known = "always" if definition.time is None else str(source.known or "its time")
+        at = ws.lake.table(source.name).version if ws.lake.exists(source.name) else ""
+        shown |= {"a row is known at": known, "in the lake": at, "stale": ", ".join(reasons(step, doc.value if doc else None))}
+    return shown
 
 
 def models(ws: Workspace, limit: int = 0) -> Rows:

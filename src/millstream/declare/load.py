@@ -8,6 +8,7 @@ from typing import Any
 
 from millstream.declare.collect import collecting
 from millstream.declare.errors import DefinitionError, DefinitionErrors, NotFound, Place
+from millstream.declare.known import settle
 from millstream.declare.modules import run
 from millstream.declare.noun import Noun
 from millstream.declare.place import shorten
@@ -67,6 +68,7 @@ def read(root: Path) -> tuple[Project, list[DefinitionError], bool]:
     with collecting() as more:
         errors += _tables(root, nouns, nouns.withheld)
     project = Project(root, str(name) or root.name, settings.get("params", {}), [*nouns, *more], withheld=nouns.withheld)
+    settle(project.by_name)
     return project, errors, whole and "" not in nouns.withheld
 
 
@@ -88,7 +90,7 @@ def _tables(root: Path, nouns: Sequence[Noun], withheld: Container[str]) -> list
             continue
         if noun is None:
             Table(name=file.stem, sql=text, file=told, time=words.time, key=words.key or (), incremental=words.incremental, schedule=words.schedule,
-                  doc=words.doc, place=Place(told, 1))  # fmt: skip
+                  lag_us=words.lag_us, doc=words.doc, place=Place(told, 1))  # fmt: skip
             continue
         errors += _merge(noun, text, told, file)
     for noun in declared.values():
@@ -106,12 +108,15 @@ def _merge(noun: Table, text: str, told: str, file: Path) -> list[DefinitionErro
         ]
     words, errors = header(text, told), []
     values: dict[str, Any] = {"sql": text, "file": told, "doc": noun.doc or words.doc}
-    for word in ("time", "key", "incremental", "schedule"):
-        in_python, in_file = getattr(noun, word) or None, getattr(words, word)
+    for word in ("time", "key", "incremental", "schedule", "lag"):
+        field = "lag_us" if word == "lag" else word
+        in_python, in_file = getattr(noun, field), getattr(words, field)
+        in_python = None if in_python in ((), "") else in_python
         if in_python is not None and in_file is not None:
             errors.append(DefinitionError(f'table "{noun.name}": {word} is said twice', place=noun.place, found=f"here and in {told}",
                                           mend="keep one of them", code="E134"))  # fmt: skip
-        values[word] = in_python or in_file or (() if word == "key" else None)
+        values[field] = in_file if in_python is None else in_python
+    values["key"] = values["key"] or ()
     for name, value in values.items():
         # The noun stays the object that other nouns refer to; this is the one moment at which it is completed.
         object.__setattr__(noun, name, value)

@@ -147,7 +147,10 @@ class expect:
     @staticmethod
     @checked
     def skew(window: Span | None = None) -> Skew:
-        """Every logged look-up equals the offline reader's answer, in bits."""
+        """Every logged look-up equals the offline reader's answer, in bits: at the positions that it logged, and of tables by when their rows are known.
+
+        The details count rows of tables that came later than the table's lag, name the lag to declare, and count rows that were restated.
+        """
         return Skew(window_us=None if window is None else micros(window))
 
 

@@ -108,7 +108,7 @@ Records that lack the field that dedupe names all get its default, so the first 
 Mend: declare the field as `| None` without a default: a record without an id is never a duplicate.
 
 E130: a word of a table's header
-The comment lines before the first line of SQL may say @time, @key, @incremental and @schedule, each once and with a value.
+The comment lines before the first line of SQL may say @time, @key, @incremental, @schedule and @lag, each once and with a value.
 Mend: correct the line.
 
 E131: how a table is incremental
@@ -123,7 +123,7 @@ E133: columns that cannot be traced
 Mend: name the column's table where two tables have one of that name.
 
 E134: a table without a body, or with two
-A table's text is tables/<name>.sql or the second argument of ms.table; each of time, key, incremental and schedule is said once.
+A table's text is tables/<name>.sql or the second argument of ms.table; each of time, key, incremental, schedule and lag is said once.
 Mend: keep one of the two.
 
 E135: a parameter that is not there
@@ -185,6 +185,17 @@ Mend: correct the name.
 E151: a parameter without default
 A model's keyword parameters are versioned with it, so each has a default; the first argument is the training data.
 Mend: give it one.
+
+E152: features over a table without a lag
+Features over a table count a row from when it is known: its time, or the end of the hour, day or interval that it sums up, plus the
+table's lag. The lag is by default the largest lateness (streams) or lag (tables) of what the table reads, plus the interval of its schedule. It
+must be declared where there is no schedule, and where the query does not show what a row sums up: the time is neither passed on from what
+the table reads nor cut by date_trunc, time_bucket or a cast to date, and the table is not built by intervals.
+Mend: -- @lag 2h in the table's file, or lag="2h": how long after that moment a row is committed at the latest. The skew monitor reports a lag that is too short.
+
+E153: a window in which no row is known
+A row of the table counts only after its lag, so a shorter window has no rows in it at any moment.
+Mend: a longer window, or a shorter lag of the table.
 
 E160: arms and weights
 An experiment has two arms or more; assign.ab takes one weight an arm, and they sum to 1.

@@ -5,6 +5,7 @@
 -- @key carrier, day
 -- @incremental 1d lookback 2d          (or: append)
 -- @schedule @daily
+-- @lag 2h                             (features: a row is known this long after its time, or its bucket's end)
 select ...
 """
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 # What sqlglot cannot parse is an error here, so its own warning beside it says nothing new.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
-WORDS = ("time", "key", "incremental", "schedule")
+WORDS = ("time", "key", "incremental", "schedule", "lag")
 _INTERVAL = re.compile(r"(\S+?)(?:\s+lookback\s+(\S+))?")
 
 
@@ -37,6 +38,7 @@ class Header:
     key: tuple[str, ...] | None = None
     incremental: str | None = None
     schedule: str | None = None
+    lag_us: int | None = None
     doc: str = ""
 
 
@@ -101,6 +103,7 @@ def header(text: str, file: str = "") -> Header:
         DefinitionError: An unknown or repeated word, or a word without a value.
     """
     said: dict[str, str] = {}
+    lag_place: Place | None = None
     doc: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
@@ -120,8 +123,16 @@ def header(text: str, file: str = "") -> Header:
             wrong = "is said twice" if word in said else "has no value"
             raise DefinitionError(f'"@{word}" {wrong}', place=place, found=line, mend=f"write one line  -- @{word} ...", code="E130")
         said[word] = value.strip()
+        lag_place = place if word == "lag" else lag_place
     key = tuple(part.strip() for part in said["key"].split(",")) if "key" in said else None
-    return Header(said.get("time"), key, said.get("incremental"), said.get("schedule"), "\n".join(doc).strip())
+    return Header(said.get("time"), key, said.get("incremental"), said.get("schedule"), _lag(said.get("lag"), lag_place), "\n".join(doc).strip())
+
+
+def _lag(text: str | None, place: Place | None) -> int | None:
+    try:
+        return None if text is None else micros(text)
+    except DefinitionError as error:
+        raise DefinitionError(error.message, place=place, found=error.found, mend=error.mend, code=error.code) from None
 
 
 @lru_cache(maxsize=4096)

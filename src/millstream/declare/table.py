@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 import pyarrow as pa
 
 from millstream.declare.arguments import checked
+from millstream.declare.duration import Duration, micros
+from millstream.declare.known import Known
 from millstream.declare.noun import Noun
 from millstream.declare.rules import Columns, Doc, Name, Schedule
 from millstream.declare.stream import Contents, Stream
@@ -27,6 +29,8 @@ class Table(Noun):
         sql: The query's text; None while `tables/<name>.sql` has not been read, and for the other bodies.
         function: An Arrow batch function over `reads`.
         incremental: None (rebuilt whole), "append", or "1d lookback 2d".
+        lag_us: As declared; None: the default, where there is one.
+        known: When its rows are known, which a load finds out (`known.settle`); None where the project does not say enough.
     """
 
     kind: ClassVar[str] = "table"
@@ -39,6 +43,8 @@ class Table(Noun):
     key: tuple[str, ...] = ()
     incremental: str | None = None
     schedule: str | None = None
+    lag_us: int | None = None
+    known: Known | None = None
     file: str | None = None
 
     def upstream(self) -> tuple[Noun, ...]:
@@ -52,14 +58,14 @@ class Table(Noun):
 
 @overload
 def table(name: str, body: str | Contents | Scoring | None = None, *, time: str | None = None, key: str | Sequence[str] = (),
-          incremental: str | None = None, schedule: str | None = None, doc: Doc = "") -> Table: ...  # fmt: skip
+          incremental: str | None = None, schedule: str | None = None, lag: Duration | None = None, doc: Doc = "") -> Table: ...  # fmt: skip
 @overload
 def table(name: Stream[Any] | Table, *, time: str | None = None, key: str | Sequence[str] = (), incremental: str | None = None,
-          schedule: str | None = None) -> Callable[[ArrowFunction], Table]: ...  # fmt: skip
+          schedule: str | None = None, lag: Duration | None = None) -> Callable[[ArrowFunction], Table]: ...  # fmt: skip
 @checked
 def table(
     name: Name | Stream[Any] | Table, body: str | Contents | Scoring | None = None, *, time: str | None = None, key: Columns = (),
-    incremental: str | None = None, schedule: Schedule | None = None, doc: Doc = "",
+    incremental: str | None = None, schedule: Schedule | None = None, lag: Duration | None = None, doc: Doc = "",
 ) -> Table | Callable[[ArrowFunction], Table]:  # fmt: skip
     """Declare a table of the lake.
 
@@ -74,15 +80,19 @@ def table(
         incremental: "append" (row-wise over one stream's new rows) or "1d lookback 2d" (whole intervals of `time`). Intervals are for SQL alone; a function can append;
             contents of a stream, and what a model scores, are made whole.
         schedule: A cron line or "@daily", for `up`.
+        lag: When features may count a row: this long after its time, or after the end of the bucket that it sums up (an interval, an hour of
+            `date_trunc('hour', ts)`). It must cover how late the inputs come and how long it takes until the next build has committed. By default the largest
+            lateness (streams) or lag (tables) of what the table reads, plus the interval of `schedule`.
     """
     keys = (key,) if isinstance(key, str) else tuple(key)
+    lag_us = None if lag is None else micros(lag)
     if isinstance(name, Noun):
 
         @checked
         def declare(function: ArrowFunction) -> Table:
             return Table(name=function.__name__, function=function, reads=name, time=time, key=keys, incremental=incremental,
-                         schedule=schedule, doc=function.__doc__ or "")  # fmt: skip
+                         schedule=schedule, lag_us=lag_us, doc=function.__doc__ or "")  # fmt: skip
 
         return declare
     made: dict[str, Any] = {"sql": body} if isinstance(body, str) or body is None else {"contents": body} if isinstance(body, Contents) else {"scoring": body}
-    return Table(name=name, time=time, key=keys, incremental=incremental, schedule=schedule, doc=doc, **made)
+    return Table(name=name, time=time, key=keys, incremental=incremental, schedule=schedule, lag_us=lag_us, doc=doc, **made)

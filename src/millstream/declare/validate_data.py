@@ -115,6 +115,8 @@ def check_table(table: Table, project: Project, cache: Cache) -> Errors:
     if untimely is not None:
         yield mistake(str(table), "schedule", untimely, table.place)
     yield from _contents(table, cache)
+    if table.lag_us is not None and table.lag_us < 0:
+        yield DefinitionError(f"{table}: lag is no length", place=table.place, found=spell(table.lag_us), mend='write "10m", "2h"', code="E110")
     step = increment(table.incremental) if table.incremental else None
     whole = "the contents of a stream" if table.contents else "what a model scores" if table.scoring else ""
     if step and (whole or (step.length_us and table.function)):
@@ -195,6 +197,8 @@ def check_features(features: Features, project: Project, cache: Cache) -> Errors
     if isinstance(source, Table) and source.time is None and not features.timeless:
         yield DefinitionError(f'{features}: the table "{source.name}" has no time, so today\'s values would leak into the past', place=features.place,
                               found="a table without time=", mend="give the table its column of event time, or say timeless=True", code="E143")  # fmt: skip
+    if isinstance(source, Table) and source.time is not None and not features.timeless:
+        yield from _known(features, source)
     for window in features.windows_us:
         if window is not None and (window <= 0 or window % hop_us(window)):
             nearest_one = max(hop_us(max(window, 1)), round(window / hop_us(max(window, 1))) * hop_us(max(window, 1)))
@@ -213,6 +217,23 @@ def check_features(features: Features, project: Project, cache: Cache) -> Errors
             yield from _aggregate(features, name, fields, project, cache)
     if features.where is not None:
         yield from condition(features.where, fields, project, cache, features, f"{features}, where", loose=isinstance(source, Table))
+
+
+def _known(features: Features, table: Table) -> Errors:
+    """That it can be told when a row of the table is known, and that a window can hold one."""
+    known = table.known
+    if known is None or (table.lag_us or 0) < 0:
+        return  # the table's own mistake
+    if known.missing:
+        yield DefinitionError(f'{table}: nothing tells when a row of it is known, and {features} count it from then on', place=table.place,
+                              found=known.missing, mend='-- @lag 2h  (lag="2h"): how long after its time, or after the end of what it sums up, a row is committed at the latest'
+                              + ("" if table.schedule else "; or a schedule"), code="E152")  # fmt: skip
+        return
+    for window in features.windows_us:
+        if window is not None and window > 0 and window + hop_us(window) <= known.wait_us:
+            yield DefinitionError(f"{features}: a window of {spell(window)} is always empty", place=features.place,
+                                  found=f'a row of "{table.name}" is known at {known}', mend=f"a window longer than {spell(known.wait_us)}, or a shorter lag of the table",
+                                  code="E153")  # fmt: skip
 
 
 def _aggregate(features: Features, name: str, fields: Mapping[str, Kind], project: Project, cache: Cache) -> Errors:

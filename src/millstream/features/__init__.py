@@ -15,4 +15,5 @@ lift.py        events as states, column by column
 updater.py     the log -> the online store, exactly once
 fill.py        a table's version -> the online store, up to the position at which the updater goes on
 skew.py        logged look-ups beside what offline says of the same positions
+missed.py       rows of a table that came too late for look-ups, or were restated after them
 """

@@ -12,6 +12,7 @@ from millstream.declare.errors import DefinitionError
 from millstream.declare.event import Kind
 from millstream.declare.expression import Expression
 from millstream.declare.features import Aggregate, Features
+from millstream.declare.known import Known, known
 from millstream.declare.stream import Stream
 from millstream.features.definition import NUMBERS, Definition, Output, Value
 from millstream.features.state import VERSION
@@ -42,12 +43,13 @@ def define(features: Features, params: Mapping[str, Any]) -> Definition:
         if where.kind != "bool":
             raise DefinitionError(f'features "{features.name}": where is no condition', place=features.place, found=f"{features.where} is {where.kind}",
                                   mend="write a comparison", code="E113")  # fmt: skip
-    return assemble(features.name, features.source, features.key, values, where, outputs, features.windows_us, timeless=features.timeless)
+    return assemble(features.name, features.source, features.key, values, where, outputs, features.windows_us, timeless=features.timeless,
+                    known=_known(features))  # fmt: skip
 
 
 def assemble(
     name: str, source: Any, key: tuple[str, ...], values: list[Value], where: Expression | None, outputs: list[Output],
-    windows_us: tuple[int | None, ...], *, timeless: bool = False,
+    windows_us: tuple[int | None, ...], *, timeless: bool = False, known: Known | None = None,
 ) -> Definition:  # fmt: skip
     """The definition of compiled parts, with its fingerprint."""
     live = isinstance(source, Stream)
@@ -57,8 +59,17 @@ def assemble(
         "values": [(v.expression.sql, v.expression.kind, v.scale) for v in values],
         "outputs": [(o.name, o.operation, o.value, o.default) for o in outputs], "windows_us": windows_us,
     }  # fmt: skip
+    bucket_us, wait_us = (0, 0) if known is None or time is None or live else (known.bucket_us, known.wait_us)
+    if bucket_us or wait_us:
+        said |= {"bucket_us": bucket_us, "wait_us": wait_us}
     generation = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
-    return Definition(generation, name, source.name, time, key, tuple(values), where, tuple(outputs), windows_us, live)
+    return Definition(generation, name, source.name, time, key, tuple(values), where, tuple(outputs), windows_us, live, bucket_us, wait_us)
+
+
+def _known(features: Features) -> Known | None:
+    """When the rows of the source are known; outside of a project only what the table itself says."""
+    source = features.source
+    return None if isinstance(source, Stream) else source.known or known(source, {})
 
 
 def _fields(features: Features) -> Mapping[str, Kind]:

@@ -9,25 +9,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
 
-from millstream.declare.errors import Recreated
+from millstream.declare.errors import Recreated, Truncated
 from millstream.declare.event import ARRIVED_AT
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.features import keys
 from millstream.features.definition import Definition
 from millstream.features.lift import pack, schema, tile_schema
-from millstream.features.offline import CHUNK_ROWS
 from millstream.features.online import HEAD_US
 from millstream.features.port import OnlineStore
 from millstream.features.state import PARTITION_BITS, Part
 from millstream.features.tiles import Tiling, quoted
 from millstream.features.window import DAY, HOUR, SLOT_US, horizon_us, reach
-from millstream.lake import points
+from millstream.lake import deltalog, points
 from millstream.lake.port import Tables
 from millstream.lake.positions import topics_of
 from millstream.lake.ruling import Rule, stamp
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
     from millstream.lake.lake import Lake
     from millstream.lake.table import LakeTable
 
+CHUNK_ROWS = 10_000_000
+"""Rows worked on at once. Each chunk of keys reads the table again; of so many rows the groups take less than a gigabyte."""
 _DAY = DAY // HOUR
 """Hours."""
 
@@ -71,7 +72,7 @@ def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, sourc
     points.reach("features.ready")
     store.load(definition, tiles, heads.cast(schema(definition)))
     points.reach("features.ready")
-    store.activate(definition.generation, offsets, clock, stamp(rule, table, next(iter(topics_of(table.txns())), "")) if rule else "")
+    store.activate(definition.generation, offsets, clock, stamp(rule, table, next(iter(topics_of(table.txns())), "")) if rule else table.uuid)
     return rows
 
 
@@ -80,10 +81,21 @@ def current(lake: Tables, store: OnlineStore, definition: Definition, source: St
     applied = store.applied(definition.generation)
     if applied is None or not applied.active:
         return False
-    if not isinstance(source, Stream) or not lake.exists(source.name):
+    if not lake.exists(source.name):
         return True
     table = lake.table(source.name)
+    if not isinstance(source, Stream):
+        return applied.ruling == table.uuid and not rebuilt(cast("LakeTable", table), applied.offsets.get(0, -1))
     return applied.ruling == stamp(Rule.of(source), table, next(iter(topics_of(table.txns())), ""))
+
+
+def rebuilt(table: LakeTable, since: int) -> bool:
+    """Whether the table's rows are others than at that version, as far as its commits say: compaction changes none."""
+    try:
+        return any(any(file.data_change for file in commit.added) or any(commit.removed.values())
+                   for commit in deltalog.commits(table.files, table.name, since, table.version))  # fmt: skip
+    except Truncated:
+        return True
 
 
 def landed(table: LakeTable) -> dict[int, int]:
@@ -103,7 +115,7 @@ def _nothing(columns: pa.Schema) -> pa.RecordBatchReader:
 
 
 def _clock(sql: Sql, definition: Definition, tables: dict[str, Any]) -> int:
-    """The largest arrival time; for a table, the largest event time."""
+    """The largest arrival time; for a table, the largest event time: while history is replayed nobody asks for a moment at which its last row is known."""
     if definition.time is None:
         return 0
     column = ARRIVED_AT if definition.live else definition.time
@@ -116,6 +128,7 @@ class _Fill:
 
     def __init__(self, definition: Definition, columns: pa.Schema, horizon: int) -> None:
         self.definition, self.horizon = definition, horizon
+        self.recent = definition.until_us(horizon) // SLOT_US * SLOT_US
         self.tiling = Tiling(definition, late=False)
         self.keys = [f"k{i}" for i in range(len(definition.key))]
         self.key = keys.sql(self.keys, [columns.field(column).type for column in definition.key])
@@ -124,7 +137,7 @@ class _Fill:
     def statements(self, chunk: int, chunks: int) -> Iterator[str]:
         """Statements that add the tiles of one chunk of keys. A coarse tile is made of finer ones where those are wanted, else of the events."""
         part = f"hash({', '.join(self.keys)}) % {chunks} = {chunk}" if chunks > 1 else "true"
-        first, hours, days = reach(self.horizon, self.definition.windows_us)
+        first, hours, days = reach(self.horizon, self.definition.windows_us, self.recent)
         whole = hours // _DAY * _DAY  # an hour that is wanted has its whole day made of hours
         yield f"create table t0 as {self._lifted(1, f'{part} and t >= {first * SLOT_US}')}"
         yield f"create table t1 as {self._lifted(HOUR, f'{part} and t >= {whole * HOUR * SLOT_US}')}"
@@ -149,7 +162,7 @@ class _Fill:
         return "select * from tiles order by key, level, b"  # the order of the store's tables: no page is touched twice
 
     def heads(self) -> str:
-        """The events from the horizon on, one row each."""
+        """The events that a look-up at the horizon or later may see or not, one row each."""
         events = self._raw(self.position)
         if self.definition.live:
             tie = f"_partition::bigint * {1 << PARTITION_BITS} + _offset"
@@ -159,7 +172,7 @@ class _Fill:
 
     def _raw(self, extra: Sequence[str]) -> str:
         events = self.tiling.events("source", "0", extra, raw=True)
-        recent = "false" if self.definition.time is None else f"t >= {self.horizon}"  # what is timeless lies in 1970, long before any look-up
+        recent = "false" if self.definition.time is None else f"t >= {self.recent}"  # what is timeless lies in 1970, long before any look-up
         return f"select {', '.join([f'{self.key} as key', 't', *extra])}{self._values('r{0}')} from ({events}) where {recent}"
 
     def _values(self, text: str) -> str:
@@ -200,4 +213,4 @@ def _stored(part: Part, live: bool) -> list[str]:
     return [part.name]
 
 
-__all__ = ["current", "fill"]
+__all__ = ["current", "fill", "rebuilt"]

@@ -41,10 +41,10 @@ def offline(
 
     Args:
         spine: Columns `_row` (int64, unique), `_t` (timestamp) and the key columns. A reader is consumed.
-        mode: "known": only what had arrived before the moment. "event": as if nothing were ever late.
+        mode: "known": only what had arrived before the moment. "event": as if nothing were ever late. Rows of a table count from when they are
+            known by its rule (`Definition.known_us`), in either mode and beside any positions.
         as_of: A column of the spine with logged positions as JSON, {stream: {partition: next offset}}: an event counts if its offset lies
             below, whatever its arrival. An entry "<stream>/<prefix>" goes before the stream's own. The spine must be readable twice.
-            A table has no offsets: all of its version counts.
         versions: Table -> version to read; the newest where absent.
         chunk_rows: Rows of a source worked on at once.
 
@@ -92,9 +92,9 @@ class _Plan:
 
     def _use(self, number: int, definition: Definition, asked: Sequence[str], key: Sequence[str], prefix: str) -> Iterator[str]:
         snapshot = self.lake.table(definition.stream).snapshot(self.versions.get(definition.stream))
-        arrives = ARRIVED_AT in snapshot.schema.names and definition.time is not None
-        clock = self.as_of is None or not definition.live  # a table has no positions: it is as of its version
-        tiling = Tiling(definition, clock=clock, late=self.mode == "known" and arrives and clock == (self.as_of is None))
+        clock = self.as_of is None or not definition.live  # a table has no positions
+        late = definition.ruled if not definition.live else self.mode == "known" and clock and ARRIVED_AT in snapshot.schema.names
+        tiling = Tiling(definition, clock=clock, late=late)
         self.tables[f"source{number}"] = snapshot
         keys = ", ".join(f"{column} as k{i}" for i, column in enumerate(key))
         whole = " and ".join(f"{column} is not null" for column in key) if self._meet(definition, snapshot, asked) else "false"
@@ -108,7 +108,7 @@ class _Plan:
             same = " and ".join(f"sp.{column} = ks.k{i}" for i, column in enumerate(key))
             if clock:
                 yield f"create table l as select sp.id, sp.t, sp.t // {SLOT_US} as b, sp.t // {SLOT_US} as z, ks.k from sp join ks on {same}{part}"
-                yield from self._chunk(number, tiling, f"source{number}", "", part, arrives)
+                yield from self._chunk(number, tiling, f"source{number}", "", part)
                 continue
             name, steps = self._positions(definition.stream, prefix)
             for chain in range(steps.chains):
@@ -116,13 +116,13 @@ class _Plan:
                     f"create table l as select sp.id, sp.t, sp.t // {SLOT_US} as b, s.step as z, ks.k from sp join ks on {same}{part} "
                     f"join steps{name} s on s.as_of = sp.as_of and s.chain = {chain}"
                 )
-                yield from self._chunk(number, tiling, f"source{number}", f"(select * from bounds{name} where chain = {chain})", part, arrives)
+                yield from self._chunk(number, tiling, f"source{number}", f"(select * from bounds{name} where chain = {chain})", part)
         yield "drop table ks"
 
-    def _chunk(self, number: int, tiling: Tiling, source: str, bounds: str, part: str, arrives: bool) -> Iterator[str]:
+    def _chunk(self, number: int, tiling: Tiling, source: str, bounds: str, part: str) -> Iterator[str]:
         definition = tiling.definition
         windows = list(definition.windows_us)
-        known = "epoch_us(_arrived_at)" if tiling.late else "0"
+        known = "0" if not tiling.late else "epoch_us(_arrived_at)" if definition.live else definition.known_sql(f"epoch_us({quoted(definition.time or '')})")
         position = ["_partition", "_offset"] if definition.live else []
         events = tiling.events(source, known, position)
         joined = " and ".join(f"x.k{i} = ks.k{i}" for i in range(len(definition.key)))

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from millstream.features.definition import Definition
 from millstream.features.keys import encoder
 from millstream.features.state import empty, finaliser, stored, too_large
-from millstream.features.window import HOUR, LEVELS, SLOT_US, Stretch, by_length, nested
+from millstream.features.window import HOUR, LEVELS, SLOT_US, Stretch, by_length, nested, start_slot
 
 HEAD_US = 7_200_000_000
 """How old a look-up's moment may be, beside the newest arrival applied: two hours. A store lets go of its copies of events once an hour."""
@@ -36,8 +36,10 @@ class Plan:
     """How to look a slot up: in two halves, since what is past is the same for an hour and for every request of a key.
 
     Attributes:
-        shape: For each window, shortest first, the levels of the recent stretches that it adds. The head belongs to the first.
+        shape: For each window, shortest first, the levels of the recent stretches that it adds.
         bounds: low and high of each recent stretch, in the same order; then where the head begins.
+        head: The first window that the events of the head belong to, the first one as a rule. Those before it are empty: they begin after the last row
+            that is known.
         past_shape, past_bounds: The same of the hours and days that end PAST_SLOTS ago or earlier; no head.
         past_until_us: Where the last of them ends; 0 when there are none.
     """
@@ -47,6 +49,7 @@ class Plan:
     past_shape: tuple[tuple[int, ...], ...]
     past_bounds: tuple[int, ...]
     past_until_us: int
+    head: int = 0
 
 
 class Answers:
@@ -68,10 +71,16 @@ class Answers:
         self._windows = tuple(self.windows)
         # Without a window over all time the store forgets what is older than the longest: the key may well have had events then.
         self._unknown = NEVER_SEEN if None in self._windows else NONE_IN_REACH
+        self.ruled = definition.ruled
+
+    def until_us(self, at_us: int) -> int:
+        """Where the windows of a moment end: events before this count."""
+        return self.definition.until_us(at_us) if self.ruled else at_us
 
     def plan(self, at_us: int) -> Plan:
         """The cover of the windows of a moment."""
-        return _plan(self._windows, at_us // SLOT_US)
+        slot = at_us // SLOT_US
+        return _plan(self._windows, slot, self.definition.until_us(at_us) // SLOT_US if self.ruled else slot)
 
     def answer(self, found: Sequence[Row], past: Sequence[Row], ever: Callable[[], bool], values: dict[str, Any], reasons: dict[str, str]) -> None:
         """Add the answers of one key.
@@ -112,13 +121,14 @@ class Answers:
 
 
 @lru_cache(_COVERS)
-def _plan(windows: tuple[int | None, ...], slot: int) -> Plan:
-    """Kept, since the moments of many requests fall into one slot, and many definitions have the same windows."""
-    covers = nested(slot, windows)
+def _plan(windows: tuple[int | None, ...], slot: int, last: int) -> Plan:
+    """Kept, since the moments of many requests fall into one slot, and many definitions have the same windows. `last`: the slot in which they end."""
+    covers = nested(slot, windows, last)
+    head = next((i for i, window in enumerate(windows) if start_slot(slot, window) <= last), len(windows))
     until = (slot - PAST_SLOTS) // HOUR * HOUR
     recent, past = zip(*(_cut(cover, until) for cover in covers), strict=True)
     end = max((stretch.high * LEVELS[stretch.level] for cover in past for stretch in cover), default=0)
-    return Plan(_levels(recent), (*_bounds(recent), slot * SLOT_US), _levels(past), _bounds(past), end * SLOT_US)
+    return Plan(_levels(recent), (*_bounds(recent), last * SLOT_US), _levels(past), _bounds(past), end * SLOT_US, head)
 
 
 def _cut(cover: list[Stretch], until: int) -> tuple[list[Stretch], list[Stretch]]:

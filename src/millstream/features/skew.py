@@ -1,4 +1,8 @@
-"""Logged look-ups beside what offline says of the same positions: both readers then have the same events, so equality is in bits."""
+"""Logged look-ups beside what offline says: of a stream at the same positions, so that both readers have the same events; of a table by its rule.
+
+A row of a table counts from when it is known, whatever version answered, so the newest version is the judge: a row that was missing when the
+look-up was served, or has other values by now, is a difference. Equality is in bits.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +45,7 @@ class Compared:
         inexact: Values left out because the look-up's moment was older than the store keeps apart, as it said itself.
         ahead: Look-ups left out because they had seen records that have not landed in the lake yet, or say nothing of what they had seen.
         examples: Some that differ.
+        seen: Generation of a definition over a table -> version that answered (-1: none) -> the latest moment (us) that it answered for.
     """
 
     rows: int = 0
@@ -49,11 +54,13 @@ class Compared:
     inexact: int = 0
     ahead: int = 0
     examples: Sequence[Difference] = ()
+    seen: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
     def __add__(self, other: Compared) -> Compared:
         differ = {c: self.differ.get(c, 0) + other.differ.get(c, 0) for c in {**self.differ, **other.differ}}
         examples = [*self.examples, *other.examples][:EXAMPLES]
-        return Compared(self.rows + other.rows, self.values + other.values, differ, self.inexact + other.inexact, self.ahead + other.ahead, examples)
+        seen = {g: _latest(self.seen.get(g, {}), other.seen.get(g, {})) for g in {**self.seen, **other.seen}}
+        return Compared(self.rows + other.rows, self.values + other.values, differ, self.inexact + other.inexact, self.ahead + other.ahead, examples, seen)
 
 
 def compare(sql: Sql, lake: Lake, logged: pa.Table, uses: Sequence[Use], columns: Iterable[str]) -> Compared:
@@ -66,35 +73,51 @@ def compare(sql: Sql, lake: Lake, logged: pa.Table, uses: Sequence[Use], columns
     asked = [name for name in columns if name in logged.column_names]
     placed = _placed(lake, logged["as_of"].unique().to_pylist(), uses)
     found = Compared(ahead=logged.num_rows)
-    for versions, texts in placed.items():
-        part = sql.query("select l.* from l join wanted w on l.as_of = w.as_of", {"l": logged, "wanted": pa.table({"as_of": texts})}).read_all()
-        found += Compared(ahead=-part.num_rows) + _compared(sql, lake, part, uses, asked, dict(versions))
+    if placed:
+        part = sql.query("select l.* from l join wanted w on l.as_of = w.as_of", {"l": logged, "wanted": pa.table({"as_of": placed})}).read_all()
+        found += Compared(ahead=-part.num_rows, seen=_seen(sql, part, uses)) + _compared(sql, lake, part, uses, asked)
     return found
 
 
-def _placed(lake: Lake, texts: Iterable[str | None], uses: Sequence[Use]) -> dict[tuple[tuple[str, int], ...], list[str]]:
-    """The positions that offline can go back to, by the versions of the tables among the sources."""
+def _latest(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
+    return {version: max(one.get(version, 0), other.get(version, 0)) for version in {**one, **other}}
+
+
+def _seen(sql: Sql, logged: pa.Table, uses: Sequence[Use]) -> dict[str, dict[int, int]]:
+    """The versions of tables that answered, and until when."""
+    tables = [(definition, prefix) for definition, _, prefix in uses if not definition.live]
+    found: dict[str, dict[int, int]] = {definition.generation: {} for definition, _ in tables}
+    rows = sql.query("select as_of, max(epoch_us(_t))::bigint as latest from l group by as_of", {"l": logged}).read_all().to_pylist() if tables else []
+    for row in rows:
+        said = msgspec.json.decode(row["as_of"])
+        for definition, prefix in tables:
+            at = said.get(f"{definition.stream}/{prefix}", said.get(definition.stream)) or {}
+            versions = found[definition.generation]
+            versions[at.get("0", -1)] = max(versions.get(at.get("0", -1), 0), row["latest"])
+    return found
+
+
+def _placed(lake: Lake, texts: Iterable[str | None], uses: Sequence[Use]) -> list[str]:
+    """The texts of positions that offline can go back to: what had been seen of streams is in the lake, and the tables are there."""
     sources = dict.fromkeys((definition.stream, definition.live, prefix) for definition, _, prefix in uses)
     stands = {stream: landed(lake.table(stream)) if lake.exists(stream) else {} for stream, live, _ in sources if live}
-    found: dict[tuple[tuple[str, int], ...], list[str]] = {}
+    if any(not live and not lake.exists(stream) for stream, live, _ in sources):
+        return []
+    found = []
     for text in texts:
         said = msgspec.json.decode(text) if text else {}
-        versions: dict[str, int] = {}
         for stream, live, prefix in sources:
             at = said.get(f"{stream}/{prefix}", said.get(stream))
-            if at is None or (live and any(stands[stream].get(int(p), 0) < end for p, end in at.items())) or not (live or at):
+            if live and (at is None or any(stands[stream].get(int(p), 0) < end for p, end in at.items())):
                 break
-            if not live:
-                versions[stream] = at["0"]
         else:
-            assert text is not None or not sources
-            found.setdefault(tuple(versions.items()), []).append(text or "")
+            found += [text] if text else []
     return found
 
 
-def _compared(sql: Sql, lake: Lake, logged: pa.Table, uses: Sequence[Use], columns: Sequence[str], versions: Mapping[str, int]) -> Compared:
+def _compared(sql: Sql, lake: Lake, logged: pa.Table, uses: Sequence[Use], columns: Sequence[str]) -> Compared:
     keys = dict.fromkeys(column for _, key, _ in uses for column in key)
-    said = offline(sql, lake, logged.select(["_row", "_t", "as_of", *keys]), uses, as_of="as_of", versions=versions).read_all()
+    said = offline(sql, lake, logged.select(["_row", "_t", "as_of", *keys]), uses, as_of="as_of").read_all()
     tables = {"l": logged, "o": said.select(["_row", *columns])}
     of = {f"{prefix}__{output}": prefix for definition, _, prefix in uses for output in definition.columns}
     exact = {name: f"not contains(coalesce(l.reasons, ''), '\"{of[name]}\":\"inexact\"')" for name in columns}

@@ -71,13 +71,16 @@ def _cover(low: int, high: int) -> Iterator[Stretch]:
     yield Stretch(2, days_from, days_to)
 
 
-def nested(slot: int, windows_us: Sequence[int | None]) -> list[list[Stretch]]:
+def nested(slot: int, windows_us: Sequence[int | None], until: int | None = None) -> list[list[Stretch]]:
     """Covers of what each window adds to the one before it, shortest window first.
 
     Windows of one moment end together, so the longer one is the shorter one and a stretch before it: no tile is read twice.
     `windows_us` must be in the order of `by_length`.
+
+    Args:
+        until: The slot before which they end; None: that of the moment.
     """
-    covers, high = [], slot
+    covers, high = [], slot if until is None else until
     for window in windows_us:
         low = min(high, start_slot(slot, window))
         covers.append(cover(low, high))
@@ -95,14 +98,18 @@ def horizon_us(clock_us: int, head_us: int) -> int:
     return max(0, (clock_us - head_us) // SLOT_US * SLOT_US)
 
 
-def reach(horizon: int, windows_us: Sequence[int | None]) -> tuple[int, int, int | None]:
+def reach(horizon: int, windows_us: Sequence[int | None], until: int | None = None) -> tuple[int, int, int | None]:
     """The first tile of each level that a look-up at or after the horizon (us) can ask for; None: every one.
 
-    A level is asked for up to one tile of the next level before the start of a window whose hop it is, and before the horizon itself;
-    and a start lies up to one hop further back than the window is long.
+    A level is asked for up to one tile of the next level before the start of a window whose hop it is, and before its end; and a start lies
+    up to one hop further back than the window is long.
+
+    Args:
+        until: Where the windows of a moment at the horizon end (us); None: there.
     """
+    end = horizon if until is None else min(horizon, until)
     finite = [w for w in windows_us if w is not None]
     slots = max((w for w in finite if hop_us(w) == SLOT_US), default=0)
     hours = max((w for w in finite if hop_us(w) <= _HOUR_US), default=0)
-    first = max(0, (horizon - slots - _HOUR_US) // SLOT_US), max(0, (horizon - hours - _HOUR_US - _DAY_US) // _HOUR_US)
+    first = max(0, (min(horizon - slots, end) - _HOUR_US) // SLOT_US), max(0, (min(horizon - hours, end) - _HOUR_US - _DAY_US) // _HOUR_US)
     return *first, None if len(finite) < len(windows_us) else max(0, (horizon - max(finite) - _DAY_US) // _DAY_US)

@@ -16,17 +16,20 @@ import pyarrow as pa
 from millstream.declare.errors import UsageError
 from millstream.declare.event import EVENT_ID, REQUIRED, Field, Schema
 from millstream.ingest.cast import shown, wanted
+from millstream.ingest.digits import EXACT
+from millstream.ingest.spelled import Lossy, finer, normal
 from millstream.ingest.split import array_items
 from millstream.lake.sound import UNFIT, unsound
 
 _INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _ZONED = Annotated[datetime, msgspec.Meta(tz=True)]
+_EXACT = Annotated[float, msgspec.Meta(gt=-float(EXACT), lt=float(EXACT))]
 _TYPES: dict[str, Any] = {"string": str, "int64": _INT64, "float64": float, "bool": bool, "binary": bytes, "date": date}
 UNREAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises when the bytes are at fault."""
 _RANGE = ("Number out of range", "Integer value out of range")
 _DEEP = "it is nested too deeply"
-_PATH, _NAMED = re.compile(r" - at `\$\.?([^`\[]*)[^`]*`$"), re.compile(r"field `([^`]*)`")
+PATH, _NAMED = re.compile(r" - at `\$\.?([^`\[]*)[^`]*`$"), re.compile(r"field `([^`]*)`")
 
 
 class BadEvent(UsageError):
@@ -50,19 +53,25 @@ class EventForm:
         self.schema, self.zoned = schema, zoned
         ordered = sorted(schema.fields, key=lambda f: f.nullable or f.default is not REQUIRED)
         self._own_id = "event_id" in schema.names()
-        specs = [_spec(f, zoned) for f in ordered]
+        specs, first = [_spec(f, zoned) for f in ordered], [_spec(f, zoned, _EXACT) for f in ordered]
         renamed = {}
         if ids and not self._own_id:
             specs.append((EVENT_ID, str | None, None))
+            first.append(specs[-1])
             renamed = {EVENT_ID: "event_id"}
-        struct = msgspec.defstruct(schema.name, specs, forbid_unknown_fields=closed, rename=renamed or None, gc=False)
+        wide, struct = (msgspec.defstruct(schema.name, of, forbid_unknown_fields=closed, rename=renamed or None, gc=False) for of in (specs, first))
         self._order = {name: at for at, (name, *_) in enumerate(specs)}
         self._one, self._many = msgspec.json.Decoder(struct), msgspec.json.Decoder(list[struct])  # type: ignore[valid-type]
+        self._wide = msgspec.json.Decoder(wide)
         self._raw = msgspec.json.Decoder(list[msgspec.Raw])
-        self.lines = self._one.decode_lines
-        """Every line of a body as an event; raises one of UNREAD."""
-        self.array = self._many.decode
+
+    def lines(self, body: bytes) -> list[Any]:
+        """Every line of a body as an event; raises one of UNREAD, also for what `one` must look at more closely."""
+        return self._one.decode_lines(_plain(body))
+
+    def array(self, body: bytes) -> list[Any]:
         """A JSON array of events; raises likewise."""
+        return self._many.decode(_plain(body))
 
     def items(self, body: bytes) -> list[bytes]:
         """The items of an array, undecoded, so that each can be judged by itself.
@@ -85,15 +94,35 @@ class EventForm:
             BadEvent: What is wrong with it.
         """
         try:
-            return self._one.decode(raw)
-        except msgspec.ValidationError as error:
-            raise self._explained(str(error), raw) from None
+            return self._one.decode(_plain(raw))
+        except msgspec.ValidationError:
+            return self._closely(raw)
         except msgspec.DecodeError as error:
             raise BadEvent(f"it is no JSON: {error}", f"write one {self.schema.name} as a JSON object") from None
         except UnicodeDecodeError:
             raise BadEvent(not_utf8(raw), "write it in UTF-8") from None
         except RecursionError:
             raise BadEvent(_DEEP, f"write one {self.schema.name} as a JSON object of its fields") from None
+
+    def normal(self, raw: bytes) -> bytes:
+        """An event in the strict spelling, e.g. 1 for a whole number that is written 1.0.
+
+        Raises:
+            BadEvent: What is wrong with it.
+        """
+        self.one(raw)
+        return normal(raw, self.schema)
+
+    def _closely(self, raw: bytes) -> Any:
+        try:
+            return self._wide.decode(normal(raw, self.schema))
+        except Lossy as error:
+            name = error.name
+            raise BadEvent(f'field "{name}" of {self.schema.name} is {error}', f"declare {name} as int, or send fewer digits", name) from None
+        except UnicodeDecodeError:
+            raise BadEvent(not_utf8(raw), "write it in UTF-8") from None
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise self._explained(str(error), raw) from None
 
     def columns(self, events: Sequence[Any]) -> pa.RecordBatch:
         """Decoded events as columns of the class, and `_event_id` when ids are decoded.
@@ -119,7 +148,7 @@ class EventForm:
         return wrong
 
     def _explained(self, text: str, raw: bytes) -> BadEvent:
-        named, path = _NAMED.search(text), _PATH.search(text)
+        named, path = _NAMED.search(text), PATH.search(text)
         name = named[1] if named else path[1] if path else ""
         schema = self.schema
         if not name and text.startswith(_RANGE):
@@ -181,9 +210,15 @@ def not_utf8(raw: bytes) -> str:
         return f"it is no UTF-8: byte {error.start} is 0x{raw[error.start]:02x}"
 
 
-def _spec(field: Field, zoned: bool) -> Any:
+def _plain(data: bytes) -> bytes:
+    if finer(data):
+        raise msgspec.ValidationError("a second has more digits than six")
+    return data
+
+
+def _spec(field: Field, zoned: bool, real: Any = float) -> Any:
     moment = _ZONED if zoned else datetime
-    types = {**_TYPES, "timestamp": moment}
+    types = {**_TYPES, "timestamp": moment, "float64": real}
     hint = Literal[field.symbols] if field.kind == "enum" else GenericAlias(list, (types[field.item],)) if field.item else types[field.kind]
     if field.nullable:
         return (field.name, hint | None, None if field.default is REQUIRED else field.default)

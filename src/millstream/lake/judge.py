@@ -22,7 +22,7 @@ from millstream.lake.shown import as_json, shown
 from millstream.lake.sound import Mask, lenient, unsound, without
 from millstream.log.port import RAW_SCHEMA_ID
 
-VERSION = 2
+VERSION = 3
 """Raise it when a record may get another verdict than before; see `ruling.py`."""
 
 
@@ -173,6 +173,7 @@ def _flag(field: Field, column: pa.Array, errors: dict[int, str]) -> pa.Array:
     """Note the records whose value this field may not have; NaN is no number, so it is no value."""
     if is_.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    column = _unsigned(column)
     if not field.nullable and column.null_count:
         _note(errors, pc.is_null(column), f'required field "{field.name}" is missing or null')
     what = "event time" if field.role == "event_time" else "field"
@@ -181,6 +182,21 @@ def _flag(field: Field, column: pa.Array, errors: dict[int, str]) -> pa.Array:
     if field.symbols:
         wrong = pc.and_(pc.is_valid(column), pc.invert(pc.is_in(column, pa.array(field.symbols, column.type))))
         _note(errors, wrong, f'field "{field.name}" is none of {", ".join(field.symbols)}')
+    return column
+
+
+def _unsigned(column: pa.Array) -> pa.Array:
+    """Zero has no sign: -0 is a whole number in one format and a float in another, and only floats have two zeros."""
+    if is_.is_floating(column.type):
+        values = np.asarray(column.fill_null(1.0) if column.null_count else column)
+        return pc.add(column, 0.0) if (np.signbit(values) & (values == 0)).any() else column
+    if is_.is_list(column.type) and is_.is_floating(column.type.value_type):
+        items = column.flatten()
+        made = _unsigned(items)
+        if made is not items:
+            lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0), np.int64)
+            offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+            return pa.ListArray.from_arrays(offsets, made, type=column.type, mask=column.is_null() if column.null_count else None)
     return column
 
 

@@ -1,7 +1,7 @@
 """Which values every writer and reader of a table can hold, column by column.
 
 Arrow holds more than they do: dates beyond the years of Python and Spark, strings that are not UTF-8, nulls as items of a list whose items
-Avro requires. The doors refuse such a record before the log, and `judge` makes a dead letter of one that is there already, by this one rule.
+Avro requires, and NaN, which is no value. The doors refuse such a record before the log, and `judge` makes a dead letter of one that is there already, by this one rule.
 A sound column costs a minimum, a maximum and one pass over its text; only an unsound one is looked at row by row.
 """
 
@@ -20,6 +20,7 @@ Mask = npt.NDArray[np.bool_]
 OUTSIDE = "lies outside the years 1 to 9999"
 NOT_TEXT = "is not UTF-8"
 NULL_ITEM = "holds a null in a list, and the items of a list are required"
+NAN_ITEM = "holds a NaN in a list: it is no value, and the items of a list are required"
 
 UNFIT = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, pa.ArrowKeyError, pa.ArrowIndexError, pa.ArrowCapacityError, ValueError, TypeError,
          OverflowError, RecursionError)  # fmt: skip
@@ -42,7 +43,7 @@ def unsound(column: pa.Array, *, null_items: bool = False) -> Iterator[tuple[Mas
     """The rows whose value not every writer can hold, and what is wrong with them; nothing for a sound column.
 
     Args:
-        null_items: Items of lists may be null: so in columns that no class declares.
+        null_items: Items of lists may be null, or NaN: so in columns that no class declares.
     """
     kind = column.type
     if is_.is_string(kind) or is_.is_large_string(kind):
@@ -66,6 +67,8 @@ def _items(rows: int, items: pa.Array, parents: npt.NDArray[np.int64], null_item
     found = list(unsound(items, null_items=null_items))
     if items.null_count and not null_items:
         found.append((np.asarray(items.is_null()), NULL_ITEM))
+    if is_.is_floating(items.type) and not null_items and pc.any(pc.is_nan(items)).as_py():
+        found.append((np.asarray(pc.fill_null(pc.is_nan(items), False)), NAN_ITEM))
     for mask, why in found:
         wrong = np.zeros(rows, bool)
         wrong[parents[mask]] = True

@@ -12,9 +12,12 @@ import msgspec
 
 from millstream.declare.errors import UsageError
 from millstream.declare.event import REQUIRED, TIMESTAMP, Field, Schema
+from millstream.ingest.digits import EXACT
+from millstream.ingest.spelled import Lossy, finer, normal
 from millstream.lake.sound import years
 
 _INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_EXACT = Annotated[float, msgspec.Meta(gt=-float(EXACT), lt=float(EXACT))]
 _MOMENT = Annotated[datetime, msgspec.Meta(tz=True)]
 _TYPES: dict[str, Any] = {"string": str, "int64": _INT64, "float64": float, "bool": bool, "binary": bytes, "timestamp": _MOMENT, "date": date}
 _FIRST_US, _LAST_US = years(TIMESTAMP)
@@ -45,8 +48,9 @@ class RequestForm:
         self.schema, self.time, self.arrival = schema, schema.event_time, schema.arrival_time
         self._moments = [f.name for f in schema.fields if "timestamp" in (f.kind, f.item)]
         ordered = sorted(schema.fields, key=lambda f: f.nullable or f.default is not REQUIRED or f.role == "event_time")
-        struct = msgspec.defstruct(schema.name, [_spec(f) for f in ordered], forbid_unknown_fields=True)
+        struct, wide = (msgspec.defstruct(schema.name, [_spec(f, real) for f in ordered], forbid_unknown_fields=True) for real in (_EXACT, float))
         self._one, self._many = msgspec.json.Decoder(struct), msgspec.json.Decoder(list[struct])  # type: ignore[valid-type]
+        self._wide_one, self._wide_many = msgspec.json.Decoder(wide), msgspec.json.Decoder(list[wide])  # type: ignore[valid-type]
 
     def decode(self, body: bytes) -> tuple[list[dict[str, Any]], bool]:
         """The requests of a body, and whether it was an array. A missing event time is None.
@@ -56,9 +60,12 @@ class RequestForm:
         """
         array = body[:1] == b"[" or body.lstrip()[:1] == b"["
         try:
-            found = self._many.decode(body) if array else [self._one.decode(body)]
+            found = self._strict(body, array) or self._closely(body, array)
         except msgspec.ValidationError as error:
             raise self._explained(str(error)) from None
+        except Lossy as error:
+            name = error.name
+            raise BadRequest(f'field "{name}" of {self.schema.name} is {error}', name, f"declare {name} as int, or send fewer digits") from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise BadRequest(f"the body is not JSON: {error}", "", f"send one {self.schema.name} as a JSON object, or an array of them") from None
         except RecursionError:
@@ -69,6 +76,21 @@ class RequestForm:
             for name in self._moments:
                 self._check_moment(name, request[name])
         return requests, array
+
+    def _strict(self, body: bytes, array: bool) -> list[Any] | None:
+        """None: it may be wrong, or only be spelled in another way."""
+        if finer(body):
+            return None
+        try:
+            return self._many.decode(body) if array else [self._one.decode(body)]
+        except msgspec.ValidationError:
+            return None
+
+    def _closely(self, body: bytes, array: bool) -> list[Any]:
+        if not array:
+            return [self._wide_one.decode(normal(body, self.schema))]
+        items = msgspec.json.decode(body, type=list[msgspec.Raw])
+        return self._wide_many.decode(b"[" + b",".join(normal(bytes(item), self.schema) for item in items) + b"]")
 
     def _check_moment(self, name: str, given: Any) -> None:
         """A time is stored as UTC, where the first and the last day have fewer hours than in other zones; requests are recorded in one group,
@@ -106,8 +128,9 @@ def moment_of(us: int) -> datetime:
     return datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
 
 
-def _spec(field: Field) -> Any:
-    hint = Literal[field.symbols] if field.kind == "enum" else GenericAlias(list, (_TYPES[field.item],)) if field.item else _TYPES[field.kind]
+def _spec(field: Field, real: Any) -> Any:
+    types = {**_TYPES, "float64": real}
+    hint = Literal[field.symbols] if field.kind == "enum" else GenericAlias(list, (types[field.item],)) if field.item else types[field.kind]
     if field.role == "event_time" or field.nullable:
         return (field.name, hint | None, None if field.default is REQUIRED else field.default)
     return (field.name, hint) if field.default is REQUIRED else (field.name, hint, field.default)

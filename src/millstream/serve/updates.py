@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from millstream.declare.errors import Fenced, MillstreamError, Transient, Truncated
+from millstream.declare.errors import Conflict, Fenced, MillstreamError, Transient, Truncated
 from millstream.declare.secrets import hide
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
@@ -27,6 +27,8 @@ log = logging.getLogger("millstream.serve")
 NEVER = 1 << 62
 PAUSE_S, MOST_S = 0.5, 30.0
 """Between two tries of an updater: they double from the first to the most."""
+TABLES_S = 5.0
+"""Between two looks at the versions of tables that features are made of."""
 CORRECT_S = 3600.0
 """Between two fills because of the clock: two machines whose clocks differ would take turns for ever."""
 
@@ -58,6 +60,7 @@ class Updates:
         self._workers: dict[str, _Worker] = {}
         self._lock = threading.Lock()
         self._filling: dict[str, threading.Lock] = {}
+        self._looked = -TABLES_S
         self._waits = Waits(clock=clock)
         self._apart: dict[str, frozenset[str]] = {}  # stream -> definitions that are moved on each by itself
 
@@ -106,6 +109,7 @@ class Updates:
         """Start a thread for each stream whose wanted definitions changed."""
         if not self._run:
             return
+        self._follow_tables()
         groups = self._groups()
         for key in set(self._workers) - set(groups):
             self._halt(self._workers.pop(key))
@@ -145,6 +149,21 @@ class Updates:
             return False
         self._waits.well(name)
         return True
+
+    def _follow_tables(self) -> None:
+        """Fill again what is made of a table that was rebuilt, whoever built it: definitions that only an older model pinned are in no run."""
+        if self._clock() - self._looked < TABLES_S:
+            return
+        self._looked = self._clock()
+        for definition in list(self._wanted.values()):
+            if definition.live or not self._behind.lake.exists(definition.stream):
+                continue
+            try:
+                self.ready([definition])
+            except Conflict:
+                pass  # a run fills it
+            except MillstreamError as error:
+                log.warning("features %s: %s", definition.name, error)
 
     def _by_stream(self) -> dict[str, list[Definition]]:
         found: dict[str, list[Definition]] = {}

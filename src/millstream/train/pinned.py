@@ -47,7 +47,7 @@ def to_json(use: Use, params: Mapping[str, Any]) -> dict[str, Any]:
         "key": list(definition.key), "values": [[e.text, scale] for e, scale in definition.values],
         "where": definition.where.text if definition.where else None,
         "outputs": [[o.name, o.operation, o.value, o.default] for o in definition.outputs], "windows_us": list(definition.windows_us),
-        "live": definition.live, "columns": list(use.columns), "prefix": use.prefix, "taken": use.taken(), "fields": dict(use.fields), "params": named,
+        "live": definition.live, "bucket_us": definition.bucket_us, "wait_us": definition.wait_us, "columns": list(use.columns), "prefix": use.prefix, "taken": use.taken(), "fields": dict(use.fields), "params": named,
     }  # fmt: skip
 
 
@@ -64,6 +64,6 @@ def from_json(told: Mapping[str, Any]) -> tuple[Definition, tuple[str, ...], str
         generation=told["generation"], name=told["features"], stream=told["stream"], time=told["time"], key=tuple(told["key"]),
         values=tuple(Value(compiled(text), scale) for text, scale in told["values"]), where=compiled(told["where"]) if told["where"] is not None else None,
         outputs=tuple(Output(*o) for o in told["outputs"]), windows_us=tuple(told["windows_us"]),
-        live=live,
+        live=live, bucket_us=told.get("bucket_us", 0), wait_us=told.get("wait_us", 0),
     )  # fmt: skip
     return definition, tuple(told["columns"]), told["prefix"]

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from millstream import stored
 from millstream.declare.errors import UsageError, WorkFailed
 from millstream.train.compiled import BoosterScorer, LinearScorer
 
@@ -85,7 +86,7 @@ def save(fitted: object, folder: Path, module: str | None = None, *, native: boo
     Args:
         native: Whether LightGBM's own text will do (a model of frames keeps its frame).
         module: The user's module: classes defined there, and in other modules of its folder, are stored by value, so a version outlives a change of
-            the files.
+            the files. What is Millstream's is stored by a name that no room is part of (`millstream.stored`).
     """
     booster = _booster(fitted) if native else None
     if booster is not None:
@@ -108,7 +109,7 @@ def _dumped(fitted: object, by_value: Sequence[ModuleType]) -> bytes:
     try:
         for module in by_value:
             cloudpickle.register_pickle_by_value(module)
-        return bytes(cloudpickle.dumps(fitted))
+        return stored.dumps(fitted)
     finally:
         for module in by_value:
             with suppress(ValueError):
@@ -143,10 +144,8 @@ def load(folder: Path, file: str, *, probability: bool, check: tuple[Floats, Flo
     """
     if file == BOOSTER:
         return BoosterScorer((folder / file).read_text(), check)
-    import cloudpickle  # type: ignore[import-untyped,unused-ignore]
-
     try:
-        fitted = cloudpickle.loads((folder / file).read_bytes())
+        fitted = stored.loads((folder / file).read_bytes())
     except Exception as error:
         raise WorkFailed(f"the stored model {folder / file} cannot be read: {type(error).__name__}: {error}") from error
     plain = PlainScorer(fitted, probability)

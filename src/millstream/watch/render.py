@@ -55,15 +55,16 @@ def _group(root: Tree, features: list[FeatureTrace]) -> None:
         return
     span = f"[{read(first.start) if first.start else 'the beginning'}, {read(first.end)})"
     key = ", ".join(f"{k} = {read(v)}" for k, v in first.key.items())
-    stood = ", ".join(f"{p}: {end:,}" for p, end in sorted(first.as_of.items()))
-    known = f"as of offsets {stood}; table version {first.table_version}"
+    stood = "offsets " + ", ".join(f"{p}: {end:,}" for p, end in sorted(first.as_of.items())) if first.live else f"version {first.as_of.get(0)}"
+    known = f"as of {stood}; table version {first.table_version}"
     branch = root.add(_line((first.stream, "bold"), f" {key} in {span}: {first.count:,} rows  ", (known, "dim")))
     for feature in features:
         why: list[str | tuple[str, str]] = [" ", (feature.reason, "yellow")] if feature.reason else []
         branch.add(_line(f"{feature.column} = ", (read(feature.value), "bold cyan"), *why, "  ", (feature.what, "dim")))
     if first.rows:
         branch.add(_rows(first))
-        branch.add(_files([row.file for row in first.rows[:SHOWN] if row.file]))
+        if first.live:
+            branch.add(_files([row.file for row in first.rows[:SHOWN] if row.file]))
 
 
 def _files(held: list[str]) -> Text:
@@ -77,14 +78,14 @@ def _files(held: list[str]) -> Text:
 def _rows(feature: FeatureTrace) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     names = list(feature.rows[0].values)
-    for column in ("time", *names, "partition", "offset", "commit", "from"):
+    for column in ("time", *names, *(("partition", "offset") if feature.live else ()), "commit", "from"):
         table.add_column(
             _line(column), justify="right" if column in ("partition", "offset", "commit") else "left", no_wrap=column in ("time", "from"), overflow="ellipsis"
         )
     for row in feature.rows[:SHOWN]:
         commit = str(row.commit["version"]) if row.commit else ""
-        shown = [read(row.time), *(read(row.values[n]) for n in names), str(row.partition), str(row.offset), commit, row.source or ""]
-        table.add_row(*map(_line, shown))
+        place = (str(row.partition), str(row.offset)) if feature.live else ()
+        table.add_row(*map(_line, [read(row.time), *(read(row.values[n]) for n in names), *place, commit, row.source or ""]))
     if feature.count > SHOWN:
         table.add_row(_line((f"and {feature.count - SHOWN:,} more", "dim")))
     return table

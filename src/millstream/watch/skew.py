@@ -1,19 +1,23 @@
-"""Skew: what the online store answered, beside what offline says of the same positions. One bit that differs is a violation."""
+"""Skew: what the online store answered, beside what offline says of the same positions, and of tables by their rule. One bit that differs is a violation."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from millstream.declare.duration import UNITS, spell
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.errors import NotFound
 from millstream.declare.features import Features
 from millstream.declare.monitor import Skew
 from millstream.declare.noun import Noun
+from millstream.declare.table import Table
+from millstream.features.definition import Definition
+from millstream.features.missed import Missed, missed
 from millstream.features.offline import Use
 from millstream.features.skew import Compared, compare
 from millstream.train.pinned import from_json
@@ -41,13 +45,15 @@ class _Pinned:
 def skew(check: Skew, target: Noun, scene: Scene) -> Verdict:
     """Every logged look-up of an endpoint, or of one features noun behind any endpoint, compared in bits with the offline reader.
 
-    Each is held against the definitions that its model's version pinned, at the positions that it logged. Left out, and counted in the
-    details: what the look-up itself called inexact, and what it had seen that has not landed in the lake yet.
+    Each is held against the definitions that its model's version pinned, at the positions that it logged; features over a table by when its rows
+    are known. Rows of tables that came too late for a look-up, or have been restated since, are counted, with the lag that the table would
+    need. Left out, and counted in the details: what the look-up itself called inexact, and what it had seen that has not landed in the lake yet.
     """
     if scene.tracking is None:
         return unknown("skew", "no tracking says which features a model's version had", 0.0)
     found, lookups, gone = Compared(), 0, list[str]()
     examples: list[dict[str, Any]] = []
+    definitions: dict[str, Definition] = {}
     for endpoint in scene.endpoints.values():
         if isinstance(target, Endpoint) and endpoint.name != target.name:
             continue
@@ -59,6 +65,7 @@ def skew(check: Skew, target: Noun, scene: Scene) -> Verdict:
         groups, lost = _pinned(scene.tracking, answered, target)
         gone += lost
         for pinned in groups:
+            definitions |= {definition.generation: definition for definition, _, _ in pinned.uses if not definition.live}
             lookups += sum(answered[version] for version in pinned.versions)
             for part in _logged(scene, table, pinned, since):
                 some = compare(scene.sql, scene.lake, part, pinned.uses, pinned.taken)
@@ -66,12 +73,58 @@ def skew(check: Skew, target: Noun, scene: Scene) -> Verdict:
                 examples += [{"endpoint": endpoint.name, "model": f"{told[d.row]['model']}@{told[d.row]['version']}", "decision_id": told[d.row]["decision_id"],
                               "column": d.column, "online": d.online, "offline": d.offline} for d in some.examples]  # fmt: skip
                 found += some
-    return _verdict(found, lookups, gone, examples)
+    return _verdict(found, lookups, gone, examples, _tables(scene, definitions, found.seen))
 
 
-def _verdict(found: Compared, lookups: int, gone: list[str], examples: list[dict[str, Any]]) -> Verdict:
+def _tables(scene: Scene, definitions: Mapping[str, Definition], seen: Mapping[str, Mapping[int, int]]) -> dict[str, dict[str, Any]]:
+    """Table -> what its look-ups missed: rows late and restated, its lag, and the lag that it would need."""
+    found: dict[str, Missed] = {}
+    for generation, versions in seen.items():
+        definition = definitions[generation]
+        if scene.lake.exists(definition.stream):
+            part, known = missed(scene.sql, scene.lake, definition, versions), found.get(definition.stream, Missed())
+            # Two definitions over one table miss the same rows.
+            found[definition.stream] = Missed(*(max(a, b) for a, b in zip(vars(part).values(), vars(known).values(), strict=True)))
+    rules = {noun.source.name: noun.source.known for noun in _features(scene) if isinstance(noun.source, Table)}
+    told = {}
+    for name, one in found.items():
+        rule = rules.get(name)
+        lag = None if rule is None or rule.missing else rule.lag_us
+        told[name] = {"late": one.late, "restated": one.restated, "unread_versions": one.unread, "lag": None if lag is None else spell(lag),
+                      "declare": spell(_whole((lag or 0) + one.longer_us)) if one.late else None}  # fmt: skip
+    return told
+
+
+def _features(scene: Scene) -> Iterator[Features]:
+    """The features that the endpoints' models take."""
+    for endpoint in scene.endpoints.values():
+        for ref in endpoint.refs():
+            yield from (noun for noun in ref.model.on.upstream() if isinstance(noun, Features))
+
+
+def _whole(length_us: int) -> int:
+    """Up to the next whole minute; hour, from a day on."""
+    unit = UNITS["m"] if length_us < UNITS["d"] else UNITS["h"]
+    return -(-length_us // unit) * unit
+
+
+def _missed(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """In words."""
+    said = []
+    for name, one in tables.items():
+        if one["late"]:
+            lag = f"later than its lag of {one['lag']}" if one["lag"] else "after they should have been known"
+            said.append(f'{one["late"]:,} rows of "{name}" came {lag}, and none would be late with lag="{one["declare"]}"')
+        if one["restated"]:
+            said.append(f'{one["restated"]:,} rows of "{name}" were restated after look-ups had counted them')
+        if one["unread_versions"]:
+            said.append(f'{one["unread_versions"]:,} versions of "{name}" that answered are gone from the lake')
+    return f"; {'; '.join(said)}" if said else ""
+
+
+def _verdict(found: Compared, lookups: int, gone: list[str], examples: list[dict[str, Any]], tables: Mapping[str, Mapping[str, Any]]) -> Verdict:
     details = {"lookups": lookups, "compared": found.rows, "values": found.values, "inexact": found.inexact, "ahead": found.ahead,
-               "differ": dict(found.differ), "examples": examples[:20], "versions_gone": gone}  # fmt: skip
+               "differ": dict(found.differ), "examples": examples[:20], "versions_gone": gone, "tables": dict(tables)}  # fmt: skip
     left = [text for n, text in ((found.ahead, f"{found.ahead:,} look-ups had seen what has not landed yet"),
                                  (found.inexact, f"{found.inexact:,} values were looked up for a moment too old to be exact"),
                                  (len(gone), f"the files of {', '.join(gone)} are gone")) if n]  # fmt: skip
@@ -81,7 +134,7 @@ def _verdict(found: Compared, lookups: int, gone: list[str], examples: list[dict
     differ = sum(found.differ.values())
     told = f"{differ:,} of {found.values:,} values on {found.rows:,} look-ups differ from offline"
     named = f": {', '.join(sorted(found.differ))}" if differ else ""
-    return Verdict("skew", "violated" if differ else "ok", float(differ), 0.0, told + named + rest, details)
+    return Verdict("skew", "violated" if differ else "ok", float(differ), 0.0, told + named + _missed(tables) + rest, details)
 
 
 def _since(check: Skew, scene: Scene, table: Snapshot) -> str:

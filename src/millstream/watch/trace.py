@@ -11,7 +11,7 @@ import msgspec
 
 from millstream.declare.duration import spell
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import NotFound
+from millstream.declare.errors import MillstreamError, NotFound
 from millstream.declare.event import OFFSET, PARTITION
 from millstream.features.definition import Definition, Output
 from millstream.features.window import SLOT_US, start_slot
@@ -48,21 +48,23 @@ class ModelTrace:
 
 @dataclass(frozen=True)
 class RowTrace:
-    """One event that a feature was made of.
+    """One event that a feature was made of, or one row of a table.
 
     Attributes:
+        time: Of a timeless table None.
+        partition, offset, event_id, arrived_at: None for a row of a table.
         commit: Version of the lake table whose commit brought it, and the offsets [start, end) of that commit; None when
             the history of commits does not say.
         file: Of the lake, as it is now, that holds it: below the lake's folder, or a URL.
-        source: File and line, or the id it was sent with.
+        source: File and line, or the id it was sent with; of a table, what the version that was read is built from.
     """
 
-    time: datetime
+    time: datetime | None
     values: Mapping[str, Any]
-    partition: int
-    offset: int
+    partition: int | None
+    offset: int | None
     event_id: str | None
-    arrived_at: datetime
+    arrived_at: datetime | None
     commit: Mapping[str, int] | None
     file: str | None
     source: str | None
@@ -75,11 +77,13 @@ class FeatureTrace:
     Attributes:
         what: In words: operation, expression, source, key, window.
         definition: Fingerprint of the generation that answered; "" for a derived column.
-        start, end: The window [start, end); start is None when it reaches back to the beginning.
-        as_of: Partition -> offset: only events below it had been applied.
+        start, end: The window [start, end); start is None when it reaches back to the beginning. Over a table it ends where the rows begin that
+            were not known yet.
+        as_of: Partition -> offset: only events below it had been applied. Over a table 0 -> the version that answered.
         table_version: Of the lake table the rows were read from, just now.
         count: Rows it was made of.
         rows: The newest of them.
+        live: They are events of a stream; else rows of a table.
     """
 
     column: str
@@ -95,6 +99,7 @@ class FeatureTrace:
     table_version: int | None = None
     count: int = 0
     rows: Sequence[RowTrace] = ()
+    live: bool = True
 
 
 @dataclass(frozen=True)
@@ -217,19 +222,22 @@ class _Finder:
         end_us = moment_us(row["ts"])
         for window in definition.windows_us:
             start_us = None if window is None else start_slot(end_us // SLOT_US, window) * SLOT_US
-            version, count, rows = self._rows(definition, key, start_us, end_us, as_of)
+            until_us = definition.until_us(end_us) if definition.ruled else end_us
+            version, count, rows = self._rows(definition, key, start_us, until_us, as_of)
             for output in definition.outputs:
                 column = f"{prefix}__{output.column(window)}"
                 if column not in row:
                     continue  # looked up, and not taken by the model
                 yield FeatureTrace(column, row.get(column), reasons.get(column) or reasons.get(prefix), _words(definition, output, key, window), definition.generation,
-                                   definition.stream, key, None if start_us is None else moment_of(start_us), moment_of(end_us), as_of, version,
-                                   count, rows)  # fmt: skip
+                                   definition.stream, key, None if start_us is None else moment_of(start_us), moment_of(until_us), as_of, version,
+                                   count, rows, definition.live)  # fmt: skip
 
     def _rows(self, definition: Definition, key: Mapping[str, Any], start_us: int | None, end_us: int,
               as_of: Mapping[int, int]) -> tuple[int | None, int, list[RowTrace]]:  # fmt: skip
         if not self._lake.exists(definition.stream) or not as_of or any(value is None for value in key.values()):
             return None, 0, []
+        if not definition.live:
+            return self._table_rows(definition, key, start_us, end_us, as_of.get(0))
         table = self._table(definition.stream).snapshot()
         time = quoted(definition.time or "_arrived_at")
         held = " or ".join(f"(_partition = {p} and _offset < {end})" for p, end in as_of.items())
@@ -243,6 +251,40 @@ class _Finder:
         )
         found = self._sql.query(text, {"t": table}, {f"k{i}": value for i, value in enumerate(key.values())}).read_all().to_pylist()
         return table.version, found[0]["n"] if found else 0, [self._row(definition, one) for one in found]
+
+    def _table_rows(self, definition: Definition, key: Mapping[str, Any], start_us: int | None, until_us: int,
+                    version: int | None) -> tuple[int | None, int, list[RowTrace]]:  # fmt: skip
+        """The rows of the version that answered; of the newest where that one is gone."""
+        table = self._table(definition.stream)
+        try:
+            snapshot = table.snapshot(version)
+            self._sql.query("select 1 from t limit 1", {"t": snapshot}).read_all()
+        except (MillstreamError, OSError):  # cleaned up
+            snapshot = table.snapshot()
+        conditions = [f"{quoted(name)} = $k{i}" for i, name in enumerate(key)]
+        time = "null::timestamptz"
+        if definition.time is not None:
+            time = f"{quoted(definition.time)}::timestamptz"
+            conditions += [f"epoch_us({quoted(definition.time)}) < {until_us}", f"epoch_us({quoted(definition.time)}) >= {start_us or 0}"]
+        conditions += [f"({definition.where.sql})"] if definition.where else []
+        values = [f"({expression.sql}) as v{i}" for i, (expression, _) in enumerate(definition.values)]
+        order = ", ".join(["t desc", *(f"v{i} desc" for i in range(len(values)))])
+        text = f"select {', '.join([f'{time} as t', *values])}, count(*) over () as n from t where {' and '.join(conditions)} order by {order}"
+        text += f" limit {self._limit}" if self._limit else ""
+        found = self._sql.query(text, {"t": snapshot}, {f"k{i}": value for i, value in enumerate(key.values())}).read_all().to_pylist()
+        made = self._built(definition.stream, snapshot.version)
+        rows = [RowTrace(one["t"], {expression.text: one[f"v{i}"] for i, (expression, _) in enumerate(definition.values)}, None, None, None, None,
+                         {"version": snapshot.version}, None, made) for one in found]  # fmt: skip
+        return snapshot.version, found[0]["n"] if found else 0, rows
+
+    def _built(self, table: str, version: int) -> str | None:
+        """What a version of a table is built from, in words."""
+        try:
+            said = self._table(table).metadata(version)
+        except (MillstreamError, OSError):
+            return None
+        inputs = said.get("inputs") or {}
+        return f"built from {', '.join(f'{name} at version {at}' for name, at in inputs.items())}" if inputs else None
 
     def _row(self, definition: Definition, one: Mapping[str, Any]) -> RowTrace:
         values = {expression.text: one[f"v{i}"] for i, (expression, _) in enumerate(definition.values)}

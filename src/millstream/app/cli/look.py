@@ -15,7 +15,23 @@ from millstream.app.cli.context import Context, Styled, as_json, ended, pass_con
 from millstream.app.each import Each, Rows
 from millstream.declare.errors import NotFound, UsageError
 
-KINDS = ("runs", "run", "steps", "streams", "sources", "waiting", "tables", "sets", "models", "model", "experiments", "endpoint", "endpoints", "graph")
+KINDS = (
+    "runs",
+    "run",
+    "steps",
+    "streams",
+    "sources",
+    "waiting",
+    "tables",
+    "features",
+    "sets",
+    "models",
+    "model",
+    "experiments",
+    "endpoint",
+    "endpoints",
+    "graph",
+)
 _NAMED = ("run", "steps", "model", "endpoint")
 _LOOK_S = 1.0
 """Between two looks at a run that is followed."""
@@ -87,7 +103,7 @@ def explore(context: Context, table: str, as_json: bool, page: Path | None, colu
 @click.option("--follow", is_flag=True, help="Of a run: wait for its end, a line for each asset; the exit code is 1 when it failed.")
 @pass_context
 def show(context: Context, what: str, name: str | None, as_json: bool, limit: int, follow: bool) -> None:
-    """Show one of: runs, run ID, steps RUN-ID (of another orchestrator), streams, sources, waiting (what has failed, and when it is tried again), tables, sets (of training), models, model NAME@VERSION, experiments, endpoints, endpoint NAME, graph; or an error code such as E141."""
+    """Show one of: runs, run ID, steps RUN-ID (of another orchestrator), streams, sources, waiting (what has failed, and when it is tried again), tables, features, sets (of training), models, model NAME@VERSION, experiments, endpoints, endpoint NAME, graph; or an error code such as E141."""
     from millstream.app import lookup
 
     if what[:1] in "eE" and what[1:].isdecimal():

@@ -130,7 +130,15 @@ def run(
         done = runner.run(
             [s for s in every if s.name in names], ws.state, force=force or bool(given and selectors), workers=workers, report=report, told=told, run_id=run_id
         )
+    _left_behind(context, every, names)
     end(context, done, as_json)
+
+
+def _left_behind(context: Context, every: list[Any], chosen: set[str]) -> None:
+    """Features over a table that this run has rebuilt and that were not selected: requests are answered from its former rows."""
+    for step in every:
+        if step.kind == "features" and step.name not in chosen and chosen.intersection(step.upstream) and (why := step.pending()):
+            context.say(f"{step.name}: {why}; millstream run {step.name}", Styled("yellow", "stale"))
 
 
 def _missing(context: Context) -> None:

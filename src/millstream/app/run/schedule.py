@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from millstream.app.trouble import ALERTS, ASSET, MONITOR, Watches
+from millstream.declare.cron import next_after
 from millstream.declare.errors import Busy, Unreachable, WorkFailed
-from millstream.declare.words import SCHEDULES
 
 if TYPE_CHECKING:
     from millstream.app.run.feedback import Attempt
@@ -18,17 +18,6 @@ if TYPE_CHECKING:
     from millstream.declare.monitor import Monitor
 
 log = logging.getLogger("millstream")
-
-
-def next_after(line: str, moment: datetime) -> datetime:
-    """The first time a cron line names after a moment (UTC).
-
-    >>> next_after("@daily", datetime(2026, 1, 1, 12, tzinfo=UTC)).isoformat()
-    '2026-01-02T00:00:00+00:00'
-    """
-    from cronsim import CronSim
-
-    return next(CronSim(SCHEDULES.get(line, line), moment))
 
 
 class Schedule:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from millstream.app import trouble
 from millstream.app.sources import apart, count, few
 from millstream.app.sources import left as left_of
-from millstream.declare.errors import ClockWrong, MillstreamError, NotFound, Transient
+from millstream.declare.errors import ClockWrong, Conflict, MillstreamError, NotFound, Transient
 from millstream.declare.features import Features
 from millstream.declare.model import Model
 from millstream.declare.source import FileReader, Source
@@ -34,6 +34,8 @@ AGAIN = 2
 """Tries after the first at what may pass."""
 
 
+_FILLS_S = 600.0
+"""For how long a step waits for another process that fills the same features."""
 LIMIT = "until"
 """Kind of the state document that says where `ingest --until` stopped."""
 
@@ -394,13 +396,14 @@ class FeaturesStep(_Recorded):
         return self.ws.definition(self.features).generation
 
     def pending(self) -> str:
-        from millstream.features.fill import current
-
         definition = self.ws.definition(self.features)
-        applied = self.ws.online.applied(definition.generation) if definition.live else None
-        if applied is None or not applied.active or current(self.ws.lake, self.ws.online, definition, self.features.source):
+        applied = self.ws.online.applied(definition.generation)
+        if applied is None or not applied.active or self._filled():
             return ""
-        return f"the rules of {definition.stream} have changed since it was filled"
+        if definition.live:
+            return f"the rules of {definition.stream} have changed since it was filled"
+        now = self.ws.lake.table(definition.stream).version
+        return f"{definition.stream} was rebuilt: it is at version {now}, and requests are answered from version {applied.offsets.get(0, 'none')}"
 
     def cost(self) -> Cost:
         return Cost() if self._filled() else super().cost()
@@ -412,20 +415,21 @@ class FeaturesStep(_Recorded):
     def _filled(self) -> bool:
         from millstream.features.fill import current
 
-        definition, source = self.ws.definition(self.features), self.features.source
-        applied = self.ws.online.applied(definition.generation)
-        if definition.live:
-            return current(self.ws.lake, self.ws.online, definition, source)
-        return applied is not None and applied.active and self.ws.lake.exists(source.name) and applied.offsets.get(0) == self.ws.lake.table(source.name).version
+        return current(self.ws.lake, self.ws.online, self.ws.definition(self.features), self.features.source)
 
     def make(self, report: Report) -> Made:
+        """Filled here, or by the process that serves, which may be about it at this moment."""
         from millstream.features.fill import fill
 
-        definition = self.ws.definition(self.features)
-        if self._filled():
-            return Made(definition.generation, note="live")
-        rows = fill(self.ws.compute, self.ws.lake, self.ws.online, definition, self.features.source)
-        return Made(definition.generation, rows=rows, note="filled")
+        definition, source, until = self.ws.definition(self.features), self.features.source, time.monotonic() + _FILLS_S
+        while not self._filled():
+            try:
+                return Made(definition.generation, rows=fill(self.ws.compute, self.ws.lake, self.ws.online, definition, source), note="filled")
+            except Conflict:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.5)
+        return Made(definition.generation, note="live")
 
 
 class SetStep(_Recorded):

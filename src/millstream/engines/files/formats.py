@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -17,6 +16,7 @@ import pyarrow.json as pa_json
 from millstream.declare.event import Schema
 from millstream.engines.files.records import COMMA, QUOTE, RETURN, Cut, Ints
 from millstream.ingest.cast import Errors, cast
+from millstream.ingest.digits import EXACT
 from millstream.ingest.form import BadEvent, EventForm
 from millstream.lake.sound import UNFIT
 
@@ -110,8 +110,6 @@ class Csv:
 
 csv.field_size_limit(1 << 30)  # how long a record may be is the reader's to say, not the module's
 _SPACE = b" \t\r\n"
-_INFINITY = re.compile(rb":\s*[-+]?Inf|[\[,]\s*[-+]?Inf")
-"""Arrow's reader takes it for a number, and takes a number of a thousand digits for it."""
 
 
 class JsonLines:
@@ -133,9 +131,10 @@ class JsonLines:
             found = self._parsed(b"".join(_ended(parts)), count)
         except UNFIT:
             found = self._slowly([record(at) for at in range(count)], errors)
-        return cast(found, count, self.event, errors, zone=self.zone, what="field"), errors
+        return cast(found, count, self.event, errors, zone=self.zone, what="field", trim=False), errors
 
-    def _parsed(self, data: bytes, count: int) -> dict[str, pa.Array]:
+    def _parsed(self, data: bytes, count: int, *, looked_at: bool = False) -> dict[str, pa.Array]:
+        """`looked_at`: the strict decoder has taken each record, so no number has lost digits."""
         if not count:
             return {field.name: pa.array([], field.type) for field in self.layout}
         if not _lined(data, count):
@@ -145,8 +144,10 @@ class JsonLines:
         if table.num_rows != count:
             raise pa.ArrowInvalid("another number of records")
         found = {name: _one(table.column(name)) for name in self.layout.names}
-        if any(_infinite(column) for column in found.values()) and (count > 1 or not _INFINITY.search(data)):
-            raise pa.ArrowInvalid("a number is out of range")
+        if any(_infinite(column) for column in found.values()):
+            raise pa.ArrowInvalid("a number is out of range")  # JSON has no infinity; Arrow reads one, and takes 1e400 for it
+        if not looked_at and any(_large(column) for column in found.values()):
+            raise pa.ArrowInvalid("a float may have lost digits")
         return found
 
     def _slowly(self, records: list[bytes], errors: Errors) -> dict[str, pa.Array]:
@@ -156,7 +157,7 @@ class JsonLines:
         why: dict[int, str] = {}
         for at, raw in enumerate(records):
             try:
-                self.form.one(raw)
+                records[at] = self.form.normal(raw)
             except BadEvent as error:
                 why[at] = f"{error}; {error.mend}"
         found: list[tuple[list[int], dict[str, pa.Array]]] = []
@@ -174,7 +175,7 @@ class JsonLines:
         if not group:
             return
         try:
-            found.append((group, self._parsed(b"\n".join(records[at].strip(_SPACE) for at in group) + b"\n", len(group))))
+            found.append((group, self._parsed(b"\n".join(records[at].strip(_SPACE) for at in group) + b"\n", len(group), looked_at=group[0] not in why)))
         except UNFIT as error:
             if len(group) == 1:
                 errors.note(group[0], why.get(group[0], f"it cannot be read as one {self.event.name}: {error}"))
@@ -195,6 +196,11 @@ def _lined(data: bytes, count: int) -> bool:
 def _infinite(column: pa.Array) -> bool:
     values = column.flatten() if pa.types.is_list(column.type) else column
     return pa.types.is_floating(values.type) and bool(pc.any(pc.is_inf(values)).as_py())
+
+
+def _large(column: pa.Array) -> bool:
+    values = column.flatten() if pa.types.is_list(column.type) else column
+    return pa.types.is_floating(values.type) and bool(pc.any(pc.and_(pc.is_finite(values), pc.greater_equal(pc.abs(values), float(EXACT)))).as_py())
 
 
 def _ended(parts: Sequence[bytes]) -> list[bytes]:

@@ -27,7 +27,7 @@ _TRIES = 10
 
 
 class Piece(NamedTuple):
-    """Tiles [low, high) of the blob that is number `blob` of a cover; `high` None: up to the moment asked for."""
+    """Tiles [low, high) of the blob that is number `blob` of a cover; `high` None: up to where the windows of the moment asked for end."""
 
     blob: int
     low: int
@@ -41,13 +41,13 @@ class Cover:
     groups: tuple[str, ...]
     windows: tuple[tuple[Piece, ...], ...]
 
-    def rows(self, layout: Layout, blobs: Sequence[bytes | None], at_us: int) -> list[Row]:
-        """The merged states of each window."""
-        return [layout.merged([(blob, low, at_us if high is None else high) for i, low, high in pieces if (blob := blobs[i])]) for pieces in self.windows]
+    def rows(self, layout: Layout, blobs: Sequence[bytes | None], until_us: int) -> list[Row]:
+        """The merged states of each window; they end before `until_us`."""
+        return [layout.merged([(blob, low, until_us if high is None else high) for i, low, high in pieces if (blob := blobs[i])]) for pieces in self.windows]
 
 
-def cover(shape: Sequence[Sequence[int]], bounds: Sequence[int], *, head: bool) -> Cover:
-    """Of the stretches of a plan; with a head, the first window has the events from the last bound on too."""
+def cover(shape: Sequence[Sequence[int]], bounds: Sequence[int], *, head: int | None) -> Cover:
+    """Of the stretches of a plan; with a head, that window has the events from the last bound on too."""
     places: dict[str, int] = {}
     windows: list[tuple[Piece, ...]] = []
     at = iter(bounds)
@@ -61,10 +61,10 @@ def cover(shape: Sequence[Sequence[int]], bounds: Sequence[int], *, head: bool) 
 
     for levels in shape:
         windows.append(tuple(piece for level in levels for piece in pieces(level, next(at), next(at))))
-    if head:
+    if head is not None and head < len(windows):
         begins = next(at)
         (last,) = pieces(MOMENTS, begins, begins + SLOT_US)
-        windows[0] += (last._replace(high=None),)
+        windows[head] += (last._replace(high=None),)
     return Cover(tuple(places), tuple(windows))
 
 
@@ -79,7 +79,7 @@ class _Covers:
 
     @classmethod
     def of(cls, plan: Plan) -> _Covers:
-        recent, past = cover(plan.shape, plan.bounds, head=True), cover(plan.past_shape, plan.past_bounds, head=False)
+        recent, past = cover(plan.shape, plan.bounds, head=plan.head), cover(plan.past_shape, plan.past_bounds, head=None)
         return cls(recent, past, plan.past_bounds if plan.past_until_us else None, plan.past_until_us)
 
 
@@ -118,7 +118,8 @@ class Snapshots:
         self._wire, self._names, self._answers = wire, names, list(answers)
         self._layouts = [Layout(one.definition) for one in answers]
         self._stands = [names.stand(one.definition.generation) for one in answers]
-        self._covers: dict[int, list[_Covers]] = {}
+        self._ruled = any(one.ruled for one in answers)
+        self._covers: dict[int | tuple[int, ...], list[_Covers]] = {}
         self._local = threading.local()
 
     def look(self, asked: Sequence[tuple[int, str | None, int]]) -> tuple[Seen, list[Part]]:
@@ -174,20 +175,23 @@ class Snapshots:
 
     def _part(self, past: Past, i: int, key: str, at_us: int, blobs: list[bytes | None], kept: Sequence[Row] | None) -> Part:
         covers, layout = self._cover(i, at_us), self._layouts[i]
-        recent = covers.recent.rows(layout, blobs, at_us)
+        until = self._answers[i].until_us(at_us)
+        recent = covers.recent.rows(layout, blobs, until)
         if kept is None:
-            kept = covers.past.rows(layout, blobs[len(covers.recent.groups) :], at_us)
+            kept = covers.past.rows(layout, blobs[len(covers.recent.groups) :], until)
             if covers.past_bounds is not None and covers.past_until_us <= past.settled_us:
                 past.keep(key, covers.past_bounds, kept)
         return Part(recent, kept, any(blobs) or any(row[0] for row in kept))
 
     def _cover(self, i: int, at_us: int) -> _Covers:
-        slot = at_us // SLOT_US
-        found = self._covers.get(slot)
+        place: int | tuple[int, ...] = at_us // SLOT_US
+        if self._ruled:
+            place = (at_us // SLOT_US, *(one.until_us(at_us) // SLOT_US for one in self._answers))
+        found = self._covers.get(place)
         if found is None:
             if len(self._covers) >= _SLOTS:
                 self._covers.clear()
-            found = self._covers[slot] = [_Covers.of(one.plan(at_us)) for one in self._answers]
+            found = self._covers[place] = [_Covers.of(one.plan(at_us)) for one in self._answers]
         return found[i]
 
 

@@ -179,7 +179,7 @@ class RedisOnline:
 
     def _touched(self, definition: Definition, stand: Stand, levels: list[Columns], lifted: Lifted) -> Touched:
         """What no look-up can reach any more is left out: an expiry may be removing it right now."""
-        layout, since = self._layout(definition), reach(stand.expired_us, definition.windows_us)
+        layout, since = self._layout(definition), reach(stand.expired_us, definition.windows_us, definition.until_us(stand.expired_us))
         parts = [touched(layout, level, lifted.names, found, since[level] or 0) for level, found in enumerate(levels)]
         return together([*parts, touched(layout, MOMENTS, lifted.names, lifted.moments(stand.horizon_us))])
 
@@ -218,7 +218,8 @@ class RedisOnline:
         self._db.change([g], work)  # from here on nobody writes what is removed now
         rows = 0
         for space, horizon in gone:
-            first = (*reach(horizon, definition.windows_us), horizon)
+            until = definition.until_us(horizon)
+            first = (*reach(horizon, definition.windows_us, until), until)
             groups = [group.decode() for group in self._db.writing([("HKEYS", self._db.names.groups(space))])[0]]
             rows += self._db.swept(space, [group for group in groups if _ends(group) <= (first[int(group[0])] or 0)])
         return rows

@@ -127,6 +127,12 @@ def hash_(node: exp.Anonymous, context: Context) -> Node:
     return text(f"cast(pmod(xxhash64({holes}), 9223372036854775807) as decimal(20,0))", *node.expressions)
 
 
+@rule("md5_number_lower", what="md5_number_lower(s)", becomes="the same number: the last eight bytes of `md5`, the least of them first")
+def md5_number(node: exp.Anonymous, context: Context) -> Node:
+    digits = ", ".join(f"substring(md5({{0}}), {at}, 2)" for at in range(31, 16, -2))
+    return text(f"cast(conv(concat({digits}), 16, 10) as decimal(20,0))", *node.expressions)
+
+
 @rule("row", what="row(a, b)", becomes="`named_struct('_1', a, '_2', b)`")
 def row(node: exp.Anonymous, context: Context) -> Node:
     holes = ", ".join(f"'_{i + 1}', {{{i}}}" for i in range(len(node.expressions)))

@@ -17,6 +17,8 @@ from millstream.features.window import SLOT_US, horizon_us
 
 Run: TypeAlias = Any  # Connection.execute, whose overloads mypy cannot name shortly
 Shape: TypeAlias = tuple[tuple[int, ...], ...]
+Cut: TypeAlias = tuple[Shape, int]
+"""A shape, and the window that the head belongs to."""
 _SLOTS = 256
 _NOTHING: Row = (0,)
 _STANDS = """
@@ -76,13 +78,19 @@ class SqliteLookups:
         self._generations = list(dict.fromkeys(bound.definition.generation for bound in bounds))
         self.columns = tuple(name for bound in bounds for name in bound.answers.names)
         self._local = threading.local()
-        self._ready: dict[int, _Ready] = {}
-        self._texts: dict[tuple[Shape, ...], tuple[str, list[list[int]]]] = {}
+        self._ruled = any(bound.answers.ruled for bound in bounds)
+        self._ready: dict[int | tuple[int, ...], _Ready] = {}
+        self._texts: dict[tuple[Cut, ...], tuple[str, list[list[int]]]] = {}
 
     def __call__(self, request: Mapping[str, Any], at_us: int) -> Found:
         keys = [bound.key(request) for bound in self._bounds]
-        ready = self._ready.get(at_us // SLOT_US) or self._prepare(at_us)
-        asked = (at_us, *keys, *ready.bounds)
+        slot, until = at_us // SLOT_US, [at_us] * len(keys)
+        place: int | tuple[int, ...] = slot
+        if self._ruled:
+            until = [bound.answers.until_us(at_us) for bound in self._bounds]
+            place = (slot, *(end // SLOT_US for end in until))
+        ready = self._ready.get(place) or self._prepare(at_us, place)
+        asked = (*until, *keys, *ready.bounds)
         with self._errors():
             connection = self._connection()
             run = connection.execute
@@ -115,16 +123,16 @@ class SqliteLookups:
         late = () if at_us >= seen.exact_us else tuple(prefix for prefix, horizon in seen.horizons if at_us < horizon)
         return Found(values, reasons, seen.offsets, late)
 
-    def _prepare(self, at_us: int) -> _Ready:
+    def _prepare(self, at_us: int, place: int | tuple[int, ...]) -> _Ready:
         if len(self._ready) >= _SLOTS:
             self._ready.clear()
         plans = [bound.answers.plan(at_us) for bound in self._bounds]
-        shapes = tuple(plan.shape for plan in plans)
+        shapes = tuple((plan.shape, plan.head) for plan in plans)
         if shapes not in self._texts:
             self._texts[shapes] = _text(self._queries, shapes)
         text, rows = self._texts[shapes]
         bounds = tuple(bound for plan in plans for bound in plan.bounds)
-        made = self._ready[at_us // SLOT_US] = _Ready(text, bounds, rows, [plan.past_bounds if plan.past_until_us else None for plan in plans])
+        made = self._ready[place] = _Ready(text, bounds, rows, [plan.past_bounds if plan.past_until_us else None for plan in plans])
         return made
 
     def _seen(self, connection: sqlite3.Connection) -> _Seen:
@@ -147,7 +155,7 @@ class _Ready:
     """The statement of a slot: the number of the last change, then a row for what is recent of each window of each use.
 
     Attributes:
-        text: Parameters: the moment, the keys, `bounds`.
+        text: Parameters: where the windows of each use end, the keys, `bounds`.
         bounds: Of the recent stretches, use by use.
         rows: For each use, where the row of each window is; 0 where the window has nothing recent of its own.
         past: For each use, the bounds of what is past; None where nothing is.
@@ -159,12 +167,14 @@ class _Ready:
     past: list[tuple[int, ...] | None]
 
 
-def _text(queries: Sequence[Query], shapes: Sequence[Shape]) -> tuple[str, list[list[int]]]:
+def _text(queries: Sequence[Query], shapes: Sequence[Cut]) -> tuple[str, list[list[int]]]:
     """Of covers of these shapes, the text and the rows of a `_Ready`."""
     width = max((query.width for query in queries), default=1)
-    parts, first, rows = [f"select n{', null' * (width - 1)} from change"], 2 + len(queries), []
-    for i, (query, shape) in enumerate(zip(queries, shapes, strict=True)):
-        windows = query.windows(shape, head=True, key=f"?{2 + i}", first=first, moment="?1", width=width)
+    many = len(queries)
+    named = 2 * many + sum(2 * sum(map(len, shape)) + 1 for shape, _ in shapes)
+    parts, first, rows = [f"select n{', null' * (width - 1)} from change where 1 or ?{named}"], 1 + 2 * many, []  # all are named, asked or not
+    for i, (query, (shape, head)) in enumerate(zip(queries, shapes, strict=True)):
+        windows = query.windows(shape, head=head, key=f"?{1 + many + i}", first=first, moment=f"?{1 + i}", width=width)
         first += 2 * sum(map(len, shape)) + 1
         rows.append([len(parts) + sum(map(bool, windows[:n])) if window else 0 for n, window in enumerate(windows)])
         parts += filter(None, windows)
@@ -204,22 +214,25 @@ class Query:
         self._columns = stored(definition)
         self.width = len(self._columns)
         self._generation = definition.generation
-        self._texts: dict[tuple[Shape, bool], str] = {}
+        self._texts: dict[tuple[Shape, int | None], str] = {}
         self.ever = f"select 1 from tile_{self._generation} where k = ? limit 1"
 
-    def text(self, shape: Shape, *, head: bool) -> str:
-        """One row a window; parameters: the moment, the key, bounds of the stretches; with a head, where it begins."""
+    def text(self, shape: Shape, *, head: int | None) -> str:
+        """One row a window; parameters: where they end, the key, bounds of the stretches; with a head, where it begins."""
         found = self._texts.get((shape, head))
         if found is None:
-            nothing = f"select 0{', null' * (self.width - 1)}"
+            nothing = (
+                f"select 0{', null' * (self.width - 1)} where 1 or ?{(2 if head is None else 3) + 2 * sum(map(len, shape))}"  # all are named, asked or not
+            )
             windows = self.windows(shape, head=head, key="?2", first=3, moment="?1", width=self.width)
             found = self._texts[shape, head] = " union all ".join(window or nothing for window in windows)
         return found
 
-    def windows(self, shape: Shape, *, head: bool, key: str, first: int, moment: str, width: int) -> list[str]:
+    def windows(self, shape: Shape, *, head: int | None, key: str, first: int, moment: str, width: int) -> list[str]:
         """For each window a SELECT of one row of `width` columns, or "" when there is nothing to ask.
 
         Args:
+            head: The window that the head belongs to; None: it is not asked for.
             first: Number of the first bound's parameter.
         """
         names = ", ".join(name for name, _, _ in self._columns)
@@ -230,7 +243,7 @@ class Query:
             for level in levels:
                 stretches.append(f"select {names} from tile_{self._generation} where k = {key} and level = {level} and b >= ?{place} and b < ?{place + 1}")
                 place += 2
-            if head and i == 0:
+            if i == head:
                 stretches.append(f"select {names} from head_{self._generation} where k = {key} and t >= ?{begins} and t < {moment}")
             rest = ", null" * (width - self.width)
             made.append(f"select {merged}{rest} from ({' union all '.join(stretches)})" if stretches else "")
@@ -243,7 +256,7 @@ def look_up(run: Run, answers: Answers, query: Query, past: Past, key: str | Non
         answers.nothing("null_key", values, reasons)
         return
     plan = answers.plan(at_us)
-    recent: list[Row] = run(query.text(plan.shape, head=True), (at_us, key, *plan.bounds)).fetchall()
+    recent: list[Row] = run(query.text(plan.shape, head=plan.head), (answers.until_us(at_us), key, *plan.bounds)).fetchall()
     answers.answer(recent, _past(run, plan, query, past, key), lambda: run(query.ever, (key,)).fetchone() is not None, values, reasons)
 
 
@@ -252,7 +265,7 @@ def _past(run: Run, plan: Plan, query: Query, past: Past, key: str | None) -> Se
     bounds = plan.past_bounds if plan.past_until_us else None
     found = past.of(key, bounds)
     if found is None:
-        found = run(query.text(plan.past_shape, head=False), (None, key, *plan.past_bounds)).fetchall()
+        found = run(query.text(plan.past_shape, head=None), (None, key, *plan.past_bounds)).fetchall()
         if plan.past_until_us <= past.settled_us:
             past.keep(str(key), plan.past_bounds, found)
     return found

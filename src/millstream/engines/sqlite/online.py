@@ -30,7 +30,7 @@ from millstream.features.lift import Lifted
 from millstream.features.online import HEAD_US, SETTLED_US, Answers, Bound, Past, Use
 from millstream.features.port import Applied, Apply, Lookup
 from millstream.features.state import stored
-from millstream.features.window import horizon_us, reach
+from millstream.features.window import SLOT_US, horizon_us, reach
 
 FORMAT = 1
 _STEP_US = 3_600_000_000
@@ -267,8 +267,9 @@ class SqliteOnline:
             horizon = 0 if found is None else horizon_us(found[0], HEAD_US)
             if found is None or horizon - found[1] < _STEP_US:
                 return 0
-            dropped = run(f"delete from head_{g} where t < ?", (horizon,)).rowcount
-            for level, first in enumerate(reach(horizon, definition.windows_us)):
+            until = definition.until_us(horizon) // SLOT_US * SLOT_US
+            dropped = run(f"delete from head_{g} where t < ?", (until,)).rowcount
+            for level, first in enumerate(reach(horizon, definition.windows_us, until)):
                 if first:
                     dropped += run(f"delete from tile_{g} where level = ? and b < ?", (level, first)).rowcount
             run("update generation set expired = ? where generation = ?", (horizon, g))
