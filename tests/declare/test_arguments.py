@@ -98,7 +98,7 @@ ARGUMENTS: dict[str, dict[str, tuple[str, Any]]] = {
     "ms.source": {"into": ("stream", orders), "reader": ("object", ms.read.http()), "name": ("name?", "mine")},
     "ms.read.files": {"glob": ("path", "data/*.csv"), "format": ("word?", "csv"), "compression": ("word?", "gzip"), "watch": ("flag", True), "zone": ("word", "Europe/Paris"), "record_bytes": ("positive", 100)},
     "ms.read.http": {},
-    "ms.table": {"name": ("table", "t"), "body": ("text?", "select 1 as ts"), "time": ("text?", "ts"), "key": ("columns", "ts"), "incremental": ("text?", "1d"), "schedule": ("word?", "@daily"), "doc": ("doc", "d")},
+    "ms.table": {"name": ("table", "t"), "body": ("text?", "select 1 as ts"), "time": ("text?", "ts"), "key": ("columns", "ts"), "incremental": ("text?", "1d"), "schedule": ("word?", "@daily"), "lag": ("length?", "2h"), "doc": ("doc", "d")},
     "ms.features": {"name": ("name", "f"), "source": ("stream or table", orders), "key": ("columns", "customer"), "aggregates": ("object", {"n": ms.agg.count()}), "windows": ("object", ["3h"]),
                     "where": ("text?", "amount > 1"), "timeless": ("flag", False), "doc": ("doc", "d")},
     "ms.outcome": {"stream": ("stream", orders), "on": ("columns", "customer"), "within": ("span", "1d"), "where": ("text?", "amount > 1"), "value": ("text", "true"), "otherwise": ("answer?", False), "credit": ("word", "last")},

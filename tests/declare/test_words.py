@@ -12,7 +12,7 @@ from millstream.declare.load import load
 
 FILES = '\nms.source(landed, ms.read.files("d/*.csv", {}))\n'
 TABLE = "import millstream as ms\nfrom millstream import agg, expect\nfrom streams import asked, landed, late\nfrom zmodels import seen\n"
-DAYS = TABLE + 'days = ms.table("days", "select ts, carrier, flight_id, delay from landed", time="ts")\n'
+DAYS = TABLE + 'days = ms.table("days", "select ts, carrier, flight_id, delay from landed", time="ts", lag="1h")\n'
 
 
 def swap(text: str, old: str, new: str) -> str:

@@ -113,7 +113,7 @@ def answer(d: Definition, o: Output, inside: Sequence[Row]) -> float | int | Non
         return None
     if o.operation == "variance":
         n = len(q)
-        if n * sum(x * x for x in q) >= 2**127:
+        if float(n) * as_double(sum(x * x for x in q)) >= 9e37:
             return None
         return default if n < 2 else as_double(n * sum(x * x for x in q) - sum(q) ** 2) / float(n * (n - 1)) / (unit * unit)
     if not q:

@@ -87,10 +87,10 @@ def batch(rows: list[Row]) -> pa.RecordBatch:
     return table(rows).combine_chunks().to_batches()[0]
 
 
-def test_what_leaves_128_bits_is_no_variance_in_both_readers(sql: Any, tmp_path: Path) -> None:
-    """n * sum of squares >= 2**127 with the largest q there is: at 1,460 values it holds, at 1,470 it does not."""
+def test_what_leaves_the_exact_integers_is_no_variance_in_both_readers(sql: Any, tmp_path: Path) -> None:
+    """n * sum of squares >= 9 * 10**37 with the largest q there is: at 1,050 values it holds, at 1,060 it does not."""
     largest = 9 * 10**15 - 1
-    fits = next(n for n in range(1_000, 3_000) if (n + 1) ** 2 * largest**2 >= 2**127)
+    fits = next(n for n in range(1_000, 3_000) if (n + 1) ** 2 * largest**2 >= 9 * 10**37)
     d = definition(("3h",), aggregates={"var": ms.agg.variance("n")})
     store = SqliteOnline(str(tmp_path / "online.db"))
     store.create(d)

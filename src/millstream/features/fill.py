@@ -168,7 +168,15 @@ class _Fill:
             tie = f"_partition::bigint * {1 << PARTITION_BITS} + _offset"
             return f"select key, t, {tie} as tie{self._values('r{0} as v{0}')} from ({events})"
         # A table has no positions: events of one key and microsecond are ordered by value, each column for itself, as offline orders them.
-        return f"select key, t, unnest(range(count(*))) as tie{self._values('unnest(list_sort(list(r{0} + 0))) as v{0}')} from ({events}) group by key, t"
+        # Each column is numbered alone and they are joined: Spark takes apart one list a select.
+        many = len(self.definition.values)
+        sides = [
+            f"(select key, t, row_number() over (partition by key, t order by r{i} + 0) - 1 as tie, r{i} + 0 as v{i} from ({events})) x{i}" for i in range(many)
+        ]
+        if not sides:
+            return f"select key, t, row_number() over (partition by key, t order by t) - 1 as tie from ({events})"
+        joins = "".join(f" join {side} on x{i}.key = x0.key and x{i}.t = x0.t and x{i}.tie = x0.tie" for i, side in enumerate(sides) if i)
+        return f"select x0.key, x0.t, x0.tie{self._values('v{0}')} from {sides[0]}{joins}"
 
     def _raw(self, extra: Sequence[str]) -> str:
         events = self.tiling.events("source", "0", extra, raw=True)

@@ -30,8 +30,8 @@ VERSION = 2
 """Of this layout; part of every generation's fingerprint."""
 LIMIT = 9e15
 """|value| * 10**scale must stay below it."""
-MOST = (1 << 127) - 1
-"""Of the integers of 128 bits that variances are computed in."""
+MOST = 9e37
+"""Below it n times the sum of squares must stay, as a product of doubles: Spark has integers of 38 digits, and no division of them that is exact."""
 PARTITION_BITS = 47
 """A tie of two events of one microsecond is broken by partition << 47 | offset."""
 PACKED = pa.binary(24)
@@ -165,7 +165,7 @@ def _variance(n: int, o: int, s: int, x: int, unit: float, fallback: float | Non
 
     def variance(row: Sequence[Any]) -> float | None:
         count, squares = row[n], (row[x + 2] << 72) + (row[x + 1] << 36) + row[x]
-        if row[o] or (count and squares > MOST // count):
+        if row[o] or float(count) * double(squares) >= MOST:
             return None
         if count < 2:
             return fallback
@@ -215,5 +215,5 @@ def sql_output(definition: Definition, output: Output, column: Callable[[str], s
     else:
         numerator = f"{n}::hugeint * {column(f'x{i}')} - {s} * {s}"
         found, least = f"{sql_double(numerator)} / cast(cast({n} as bigint) * (cast({n} as bigint) - 1) as double) / {unit * unit!r}::double", 2
-        large += f" or {column(f'x{i}')} > {MOST}::hugeint // greatest({n}::hugeint, 1)"
+        large += f" or cast({n} as double) * {sql_double(column(f'x{i}'))} >= {MOST!r}::double"
     return f"case when {large} then null when {n} >= {least} then {found} else {fallback} end"
