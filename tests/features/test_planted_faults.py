@@ -60,7 +60,7 @@ FAULTS = [
     Fault("a day is seen whole or not at all", "known", (T, "tiles"), "greatest(vis, (b // 24 + 1) * 288)", "(b // 24 + 1) * 288"),
     Fault("the tail forgets the window's start", "known", (T, "tail"), '_start(w) if self.late and w is not None else ""', '""', ("30m", "5m")),
     Fault("an event of the very moment counts", "event", (T, "tail"), "nulls first", "nulls last"),
-    Fault("arrival is not asked for", "known", (offline._Plan, "_use"), 'self.mode == "known" and arrives', "False and arrives"),
+    Fault("arrival is not asked for", "known", (offline._Plan, "_use"), 'self.mode == "known" and clock', "False and clock"),
     Fault("an event of the future is known before it happens", "known", (T, "events"), "greatest(known, t) as known", "known"),
     Fault("the tie of a last is reversed", "event", (tiles, "ORDER"), "_partition::hugeint", "(2 - _partition)::hugeint"),
     Fault("minus zero stays minus zero", "event", (tiles, "_lifted"), "then {raw} + 0.0::double", "then {raw}"),
@@ -79,16 +79,16 @@ FAULTS = [
         "slots expire early",
         "online",
         (sqlite_online, "reach"),
-        "max(0, (horizon - slots - _HOUR_US) // SLOT_US)",
-        "max(0, (horizon - slots + _HOUR_US) // SLOT_US)",
+        "max(0, (min(horizon - slots, end) - _HOUR_US) // SLOT_US)",
+        "max(0, (min(horizon - slots, end) + _HOUR_US) // SLOT_US)",
         ("3h",),
     ),
     Fault(
         "hours expire early",
         "online",
         (sqlite_online, "reach"),
-        "(horizon - hours - _HOUR_US - _DAY_US) // _HOUR_US",
-        "(horizon - hours) // _HOUR_US + 1",
+        "(min(horizon - hours, end) - _HOUR_US - _DAY_US) // _HOUR_US",
+        "min(horizon - hours, end) // _HOUR_US + 1",
         ("7d",),
     ),
     Fault(
@@ -118,7 +118,7 @@ FAULTS = [
         raises=sqlite3.IntegrityError,
     ),
     Fault("a fill stands one record further", "filled", (fill, "landed"), ": at for", ": at + 1 for", raises=AssertionError),
-    Fault("a fill leaves the head out", "filled", (fill._Fill, "_raw"), "t >= {self.horizon}", "t >= {self.horizon + 24 * SLOT_US}"),
+    Fault("a fill leaves the head out", "filled", (fill._Fill, "_raw"), "t >= {self.recent}", "t >= {self.recent + 24 * SLOT_US}"),
     Fault("a fill loses the sign of sums", "filled", (fill, "_stored"), "{whole} >> {bits * i}", "abs({whole}) >> {bits * i}"),
 ]
 

@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 from oracle import DAY, HOUR, MINUTE, Row, Stored, definition, naive, same, settled, spine, table
+from test_planted_faults import Fault
 
 from millstream.declare.registry import engine
 from millstream.engines.sqlite.online import SqliteOnline
+from millstream.features import fill as fill_module
 from millstream.features.definition import Definition
 from millstream.features.fill import fill
 from millstream.features.keys import encode
@@ -135,6 +137,27 @@ def test_what_was_served_is_what_offline_says_in_every_bit(sql: Any, tmp_path: P
         seed += 1
     assert compared > 10, "the worlds must leave look-ups that nothing late has touched"
     print(f"{seed - first} worlds, {compared} look-ups that no late row touched")
+
+
+FAULTS = [
+    Fault("a row counts in the microsecond in which it is known", "", (Definition, "until_us"), "at_us - self.wait_us", "at_us - self.wait_us + 1"),
+    Fault("offline forgets the wait", "", (Definition, "known_sql"), "({time} + {self.wait_us})", "({time} + 0)"),
+    Fault("offline takes the bucket's start", "", (Definition, "known_sql"), "// {self.bucket_us} + 1", "// {self.bucket_us}"),
+    Fault("online takes the bucket's start", "", (Definition, "until_us"), "* self.bucket_us - self.bucket_us", "* self.bucket_us"),
+    Fault("a fill keeps no events of what is not known yet", "", (fill_module._Fill, "__init__"), "definition.until_us(horizon)", "horizon"),
+    Fault("a fill drops tiles that end before the horizon", "", (fill_module._Fill, "statements"), "self.definition.windows_us, self.recent", "self.definition.windows_us"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_planted_fault_is_found(fault: Fault, sql: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fault.plant(monkeypatch)
+    for seed in (13, 23, *range(40)):  # the first two have long waits, few rows in a slot
+        try:
+            check(seed, sql, tmp_path)
+        except AssertionError:
+            return
+    pytest.fail("not found in 42 worlds")
 
 
 @pytest.mark.parametrize("rule", RULES)
