@@ -29,7 +29,12 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(rf"(?<=://)([^\s/@:'\"]*):(?!\d+[/?#,]){_NOT_SAID}[^\s'\"]*@"), rf"\1:{HIDDEN}@"),
     (re.compile(r"(?<=https://)[^\s/@:'\"]{12,}@|(?<=http://)[^\s/@:'\"]{12,}@"), f"{HIDDEN}@"),
     # name=value, "name": "value": in queries, connection strings, properties, JSON.
-    (re.compile(rf"(?i)([?&;](?:[\w.%-]{{0,40}}(?:{_NAMES}|auth|authorization)[\w-]*|key|sig|code|jwt)=){_NOT_SAID}[^\s&;#'\"<>)]+"), rf"\1{HIDDEN}"),
+    (
+        re.compile(
+            rf"(?i)([?&;](?:[\w.%-]{{0,40}}(?:{_NAMES}|auth|authorization)[\w-]*|key|sig|code|jwt)=){_NOT_SAID}[^\s&;#'\"<>)]+?(?=[:.,]?(?:[\s&;#'\"<>)]|\Z))"
+        ),
+        rf"\1{HIDDEN}",
+    ),
     (re.compile(rf"(?i)(\b[\w.-]{{0,40}}(?:{_NAMES})[\w-]{{0,40}}['\"]?\s?[=:]\s?)(['\"])(?!\2){_NOT_SAID}(?:(?!\2).)+\2"), rf"\1\2{HIDDEN}\2"),
     (re.compile(rf"(?i)(\b[\w.-]{{0,40}}(?:{_NAMES})[\w-]{{0,40}}=){_NOT_SAID}[^\s,;&'\"<>)\]}}]+"), rf"\1{HIDDEN}"),
     (re.compile(r"(?i)\b(bearer|basic|apikey)(\s+)[\w.~+/=-]{8,}"), rf"\1\2{HIDDEN}"),
