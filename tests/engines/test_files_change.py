@@ -559,7 +559,7 @@ def test_a_file_without_a_record_is_not_opened_again(tmp_path: Path, monkeypatch
         ("a.jsonl", '{"n": 1}\n'.encode("utf-16-le"), r"it is UTF-16 \(every other byte is 0\); write it in UTF-8"),
         ("a.csv", "n,ts\n".encode("utf-32"), "it is UTF-32; write it in UTF-8"),
         ("a.jsonl", whole("csv.gz", [1]), 'it is compressed by gzip; name it .gz, or say compression="gzip"'),
-        ("a.csv.gz", gzip.compress(whole("csv.gz", [1])), "it is compressed by gzip"),
+        ("a.csv.gz", gzip.compress(whole("csv.gz", [1]), mtime=0), "it is compressed by gzip"),
         ("a.csv", whole("parquet", [1]), 'it is a Parquet file; name it .parquet, or say format="parquet"'),
         ("a.csv", whole("avro", [1]), 'it is an Avro file; name it .avro, or say format="avro"'),
         ("a.csv", b"PK\x03\x04" + b"x" * 100, "it is a ZIP archive or a spreadsheet; unpack it, or save it as text"),
