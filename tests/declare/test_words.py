@@ -62,7 +62,6 @@ KINDS = {
     "label": {"zmodels": MODELS + 'more = ms.training_set("more", at=asked, label={"{}": late}, features=[seen])\n'},
     "derive": {"zmodels": MODELS + 'more = ms.training_set("more", at=asked, label=late, features=[seen], derive={"{}": "number"})\n'},
     "experiment": {"zzlive": LIVE + 'more = ms.experiment("{}", arms=both, unit="flight_id", assign=assign.ab(), reward=late)\n'},
-    "arm": {"zzlive": LIVE + 'more = ms.experiment("more", arms={"{}": 1, "b": 2}, unit="flight_id", assign=assign.ab(), reward=late)\n'},
     "layer": {"zzlive": LIVE + 'more = ms.experiment("more", arms=both, layer="{}", unit="flight_id", assign=assign.ab(), reward=late)\n'},
     "endpoint": {"zzlive": LIVE + 'more = ms.endpoint("{}", trees["champion"])\n'},
     "monitor": {"zzlive": LIVE + 'ms.monitor(point, expect.skew(), name="{}")\n'},
@@ -79,6 +78,19 @@ def test_names_of_all_kinds_have_one_rule(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_name_of_a_hundred_letters_will_do(tmp_path: Path, kind: str) -> None:
     load(project(tmp_path, **{file: text.replace("{}", "l" * 100) for file, text in KINDS[kind].items()}))
+
+
+ARM = LIVE + "more = ms.experiment('more', arms={%s: 1, 'b': 2}, unit='flight_id', assign=assign.ab(), reward=late)\n"
+
+
+@pytest.mark.parametrize("arm", ["A", "control-1", "10 % off", "b'", "0", "größer", "l" * 100])
+def test_an_arm_may_be_called_as_people_call_it(tmp_path: Path, arm: str) -> None:
+    load(project(tmp_path, zzlive=ARM % repr(arm)))
+
+
+@pytest.mark.parametrize("arm", ["", " ", "a\nb", "\x1b[31m", "l" * 101])
+def test_an_arm_is_called_something_that_fits_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arm: str) -> None:
+    assert only(tmp_path, monkeypatch, {"zzlive": ARM % repr(arm)}).code == "E193"
 
 
 def test_names_of_files_and_functions_have_the_same_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -69,7 +69,7 @@ def test_any_cut_gives_the_same_rows() -> None:
 def test_a_cover_names_each_tile_of_a_plan_once() -> None:
     for at in (T0, T0 + 7, T0 + 5 * DAY + 123_456_789):
         plan = Answers(OF).plan(at)
-        for shape, bounds, head in ((plan.shape, plan.bounds, True), (plan.past_shape, plan.past_bounds, False)):
+        for shape, bounds, head in ((plan.shape, plan.bounds, plan.head), (plan.past_shape, plan.past_bounds, None)):
             found, asked = cover(shape, bounds, head=head), iter(bounds)
             assert len(set(found.groups)) == len(found.groups)
             for i, levels in enumerate(shape):
@@ -77,8 +77,8 @@ def test_a_cover_names_each_tile_of_a_plan_once() -> None:
                 pieces = [(int(found.groups[p.blob][0]), int(found.groups[p.blob][2:]), p) for p in found.windows[i]]
                 assert all(group * GROUPS[level] <= p.low and (p.high or 0) <= (group + 1) * GROUPS[level] for level, group, p in pieces)
                 assert [(level, b) for level, _, p in pieces if level != MOMENTS for b in range(p.low, p.high or 0)] == want
-            if head:
-                (last,) = [p for p in found.windows[0] if p.high is None]
+            if head is not None:
+                (last,) = [p for p in found.windows[head] if p.high is None]
                 assert last.low == bounds[-1] and found.groups[last.blob] == f"{MOMENTS}:{bounds[-1] // GROUPS[MOMENTS]}"
 
 

@@ -11,7 +11,7 @@ from millstream.declare.features import Feature
 from millstream.declare.model import ModelRef
 from millstream.declare.noun import Noun, Term
 from millstream.declare.outcome import Outcome, Reward
-from millstream.declare.rules import Doc, Either, Instance, Items, Json, Name, Number
+from millstream.declare.rules import Doc, Either, Instance, Items, Json, Label, Name, Number
 
 V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)
@@ -98,7 +98,7 @@ class Experiment(Noun, Generic[V_co]):
 
 @checked
 def experiment(
-    name: Name, *, arms: Mapping[Name, Annotated[V, ARM]], unit: str, assign: Assign, reward: Reward | Outcome,
+    name: Name, *, arms: Mapping[Annotated[str, Label()], Annotated[V, ARM]], unit: str, assign: Assign, reward: Reward | Outcome,
     guardrails: Mapping[Name, Reward | Outcome] | None = None, layer: Name | None = None, traffic: Traffic = (0.0, 1.0), adjust: Feature | None = None, doc: Doc = "",
 ) -> Experiment[V]:  # fmt: skip
     """Declare an experiment; starting, stopping and shipping it are state, not code.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from millstream.declare.words import BECOMES, LETTERS, SCHEDULES, nearest, short, unfit
+from millstream.declare.words import BECOMES, LETTERS, LONGEST, SCHEDULES, nearest, short, unfit
 
 _GIVEN = {
     "Stream": "a stream (ms.stream)", "Table": "a table (ms.table)", "Features": "features (ms.features)", "Feature": 'one feature (seen["n_3h"])',
@@ -77,6 +77,18 @@ class Text(Rule):
     def wrong(self, value: Any) -> Wrong | None:
         if isinstance(value, str) and not value.strip() and not self.empty:
             return Wrong("is empty", value, f"give {self.wants}, or leave it out", "E193")
+        return super().wrong(value)
+
+
+@dataclass(frozen=True)
+class Label(Text):
+    """A text that people read and write, such as the name of an arm: no folder and no table is called so."""
+
+    wants: str = f"a text of at most {LONGEST} letters"
+
+    def wrong(self, value: Any) -> Wrong | None:
+        if isinstance(value, str) and (len(value) > LONGEST or not value.isprintable()):
+            return Wrong(f"is no text of at most {LONGEST} letters", value, "give a short one, without line ends or control characters", "E193")
         return super().wrong(value)
 
 
