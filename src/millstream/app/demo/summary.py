@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from millstream.app.demo.story import LAPTOP, Told
 
@@ -22,17 +23,22 @@ def show(told: Told, console: Console) -> None:
         console.print(_compared(told))
     total = sum(told.seconds.values())
     name, chosen = told.folder, "" if told.profile == LAPTOP else f" --profile {told.profile}"
-    last = "" if told.profile == LAPTOP else "\n  millstream cluster down         [dim]# stops its daemons; the data stays[/]"
-    console.print(Panel.fit(
-        f"[bold]{total:.0f} s[/] from nothing to a traced prediction. Pictures: [bold]{name}/report.html[/]\n\n"
-        f"  cd {name}\n"
-        f"  millstream{chosen} run                  [dim]# nothing to do: all is up to date[/]\n"
-        f"  millstream{chosen} sql 'select carrier, avg(delay) from arrivals group by all order by 2 desc'\n"
-        f"  millstream{chosen} explore departures\n"
-        f"  millstream{chosen} show model trees@champion\n"
-        f"  millstream{chosen} trace {told.traffic.traced}\n"
-        f"  edit tables/carrier_days.sql, then: millstream{chosen} plan\n"
-        f"  millstream{chosen} up                   [dim]# everything, continuously, with a console[/]{last}", title="What to try next", border_style="cyan"))  # fmt: skip
+    verbs = [
+        f"  cd {name}",
+        f"  millstream{chosen} run                  # nothing to do: all is up to date",
+        f"  millstream{chosen} sql 'select carrier, avg(delay) from arrivals group by all order by 2 desc'",
+        f"  millstream{chosen} explore departures",
+        f"  millstream{chosen} show model trees@champion",
+        f"  millstream{chosen} trace {told.traffic.traced}",
+        f"  edit tables/carrier_days.sql, then: millstream{chosen} plan",
+        f"  millstream{chosen} up                   # everything, continuously, with a console",
+        *([] if told.profile == LAPTOP else ["  millstream cluster down         # stops its daemons; the data stays"]),
+    ]
+    text = Text.assemble(
+        (f"{total:.0f} s", "bold"), " from nothing to a traced prediction. Pictures: ", (f"{name}/report.html", "bold"), "\n\n", "\n".join(verbs)
+    )
+    text.highlight_regex(r"# .*", "dim")
+    console.print(Panel.fit(text, title="What to try next", border_style="cyan"))
 
 
 def _table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
@@ -52,7 +58,7 @@ def _speed(told: Told) -> Table:
     table.add_row(f"a request: {traffic.quantile(0.5):.1f} ms median, {traffic.quantile(0.99):.1f} ms p99", "")
     rows = sum(r["rows"] for r in told.found["verify"])
     proven = all(r["ok"] for r in told.found["verify"])
-    table.add_row(f"{rows:,} rows in the lake: " + ("[green]no gap, no overlap, no double[/]" if proven else "[red]broken[/]"), "")
+    table.add_row(Text.assemble(f"{rows:,} rows in the lake: ", ("no gap, no overlap, no double", "green") if proven else ("broken", "red")), "")
     return table
 
 
@@ -79,13 +85,15 @@ def _experiment(found: dict[str, Any]) -> Table:
 def _compared(told: Told) -> Table:
     table = _table("Beside the laptop's", "what", "here", "laptop", "rows that differ", "", right=("here", "laptop", "rows that differ"))
     for one in told.compared:
-        table.add_row(one.what, one.here, one.there, "" if one.differ is None else f"{one.differ:,}", "[green]the same[/]" if one.same else "[red]differs[/]")
+        table.add_row(
+            one.what, one.here, one.there, "" if one.differ is None else f"{one.differ:,}", Text("the same", "green") if one.same else Text("differs", "red")
+        )
     return table
 
 
 def _monitors(verdicts: list[dict[str, Any]]) -> Table:
-    marks = {"ok": "[green]ok[/]", "violated": "[red]violated[/]", "drifted": "[yellow]drifted[/]", "unknown": "[dim]not enough data[/]"}
+    marks = {"ok": ("ok", "green"), "violated": ("violated", "red"), "drifted": ("drifted", "yellow"), "unknown": ("not enough data", "dim")}
     table = _table("Monitors", "target", "check", "", "found")
     for verdict in verdicts:
-        table.add_row(verdict["target"], verdict["check"], marks.get(verdict["status"], verdict["status"]), verdict["message"])
+        table.add_row(verdict["target"], verdict["check"], Text(*marks.get(verdict["status"], (verdict["status"], ""))), verdict["message"])
     return table
