@@ -148,3 +148,13 @@ def test_a_wrong_setting_is_found_by_check_at_its_line(tmp_path: Path, text: str
     with pytest.raises(ConfigError) as caught:
         read(tmp_path)
     assert told in str(caught.value) and str(caught.value).endswith("E195") and "secret@" not in str(caught.value)
+
+
+def test_an_address_that_is_a_reference_is_judged_by_what_it_stands_for(tmp_path: Path) -> None:
+    (tmp_path / "millstream.toml").write_text('[project]\nname = "p"\n[profile.laptop]\nlog = "env:OUR_LOG"\nonline = "file:online.txt"\n')
+    (tmp_path / "online.txt").write_text("redis://host:6379/0\n")
+    made = read(tmp_path, environment={"OUR_LOG": "kafka://broker:9092"})
+    assert (made.log, made.online) == ("kafka://broker:9092", "redis://host:6379/0")
+    with pytest.raises(ConfigError, match=r'no engine "kafak" serves log; did you mean "kafka"') as caught:
+        read(tmp_path, environment={"OUR_LOG": "kafak://me:tell-no-one@broker:9092"})
+    assert "tell-no-one" not in str(caught.value)

@@ -165,7 +165,8 @@ def settle(
         shown[key] = _shown(key, value)
         try:
             values[key] = _settled(key, value, root, secret)
-            said = engine(PORTS[key], value) if key in PORTS and value else ""
+            named = values[key] if _is_reference(key, value) else value
+            said = engine(PORTS[key], named) if key in PORTS and named else ""
             if said:
                 raise ConfigError(f"{key} = {shown[key]}: {said}")
         except ConfigError as error:
