@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,14 @@ class Said:
     def json(self) -> Any:
         """Standard output as the one JSON document it must be."""
         return json.loads(self.out)
+
+
+def written(folder: Path, streams: str, files: Mapping[str, str], name: str = "shop") -> Path:
+    """A project of these streams, and files below its folder: path -> text."""
+    for path, text in {"millstream.toml": f'[project]\nname = "{name}"\n', "streams.py": streams, **files}.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    return folder
 
 
 def millstream(folder: Path, *words: str, stdin: str = "") -> Said:

@@ -16,7 +16,7 @@ import pytest
 
 from millstream.app.run import runner
 from millstream.app.run.plan import plan
-from millstream.app.run.steps import Cost, Made, Report
+from millstream.app.run.step import Cost, Made, Report
 from millstream.declare.errors import Busy, Transient
 from millstream.declare.port import Doc
 

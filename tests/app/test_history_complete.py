@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cli_project import millstream
+from cli_project import millstream, written
 
 STREAMS = """
 import millstream as ms
@@ -31,11 +31,9 @@ T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "millstream.toml").write_text('[project]\nname = "history"\n')
-    (tmp_path / "streams.py").write_text(STREAMS)
     times = [T0 + timedelta(hours=6 * n) for n in range(40)]
-    (tmp_path / "data/orders-1.csv").write_text("order_id,amount,ts\n" + "".join(f"o{n},{n},{at.isoformat()}\n" for n, at in enumerate(times)))
+    lines = "".join(f"o{n},{n},{at.isoformat()}\n" for n, at in enumerate(times))
+    written(tmp_path, STREAMS, {"data/orders-1.csv": "order_id,amount,ts\n" + lines})
     send(tmp_path, "returns-1", [(n, at + timedelta(hours=5)) for n, at in enumerate(times) if n % 5 == 0])
     assert millstream(tmp_path, "run").code == 0
     return tmp_path

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_project import Said, millstream
+from cli_project import Said, millstream, written
 
 STREAMS = """
 import millstream as ms
@@ -40,14 +40,9 @@ ms.monitor(orders, ms.expect.not_null("amount"))
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("whole")
-    (folder / "data").mkdir()
-    (folder / "millstream.toml").write_text('[project]\nname = "lost"\n')
-    (folder / "streams.py").write_text(STREAMS)
-    (folder / "tables").mkdir()
-    (folder / "tables" / "days.sql").write_text("select date_trunc('day', ts) as day, sum(amount) as amount from orders group by 1")
     lines = "".join(f"o{n},c{n % 5},1.0,2026-01-{1 + n % 20:02d}T00:00:00Z\n" for n in range(60))
-    (folder / "data" / "1.csv").write_text("order_id,customer,amount,ts\n" + lines)
+    days = "select date_trunc('day', ts) as day, sum(amount) as amount from orders group by 1"
+    folder = written(tmp_path_factory.mktemp("whole"), STREAMS, {"tables/days.sql": days, "data/1.csv": "order_id,customer,amount,ts\n" + lines})
     said = millstream(folder, "run")
     assert said.code == 0, said.err
     return folder

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_project import millstream
+from cli_project import millstream, written
 
 SECRET = "Zx9SecretValue77"
 STREAMS = """
@@ -49,10 +49,7 @@ SLOW = [("doctor",), ("run", "--json")]
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/1.csv").write_text("order_id,amount,ts\na,1.5,2026-01-01T10:00:00Z\n")
-    (tmp_path / "millstream.toml").write_text('[project]\nname = "shop"\n')
-    (tmp_path / "streams.py").write_text(STREAMS)
+    written(tmp_path, STREAMS, {"data/1.csv": "order_id,amount,ts\na,1.5,2026-01-01T10:00:00Z\n"})
     assert millstream(tmp_path, "ingest").code == 0
     return tmp_path
 

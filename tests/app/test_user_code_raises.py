@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cli_project import millstream
+from cli_project import millstream, written
 
 STREAMS = """
 import millstream as ms
@@ -57,14 +57,9 @@ def half(batch):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("raises")
-    (folder / "data").mkdir()
-    (folder / "millstream.toml").write_text('[project]\nname = "raises"\n')
-    (folder / "streams.py").write_text(STREAMS)
-    (folder / "helper.py").write_text(HELPER)
     lines = "".join(f"o{n},{n},2026-01-{1 + n // 24:02d}T{n % 24:02d}:00:00Z\n" for n in range(96))
-    for name in ("orders", "returns"):
-        (folder / "data" / f"{name}.csv").write_text("order_id,amount,ts\n" + lines)
+    data = {f"data/{name}.csv": "order_id,amount,ts\n" + lines for name in ("orders", "returns")}
+    folder = written(tmp_path_factory.mktemp("raises"), STREAMS, {"helper.py": HELPER, **data})
     said = millstream(folder, "run", "+paid")
     assert said.code == 0, said.err
     return folder

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cli_project import millstream
+from cli_project import millstream, written
 
 from millstream.app import experiments
 from millstream.app.console.overview import _notes
@@ -38,12 +38,9 @@ ms.monitor(orders, ms.expect.rows("amount > 0"))
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("read")
-    (folder / "data").mkdir()
-    (folder / "millstream.toml").write_text('[project]\nname = "read"\n')
-    (folder / "streams.py").write_text(STREAMS)
     for file, rows in ((1, 50), (2, 3)):
         lines = "".join(f"o{file}-{n},{n},2026-01-{file:02d}T00:{n:02d}:00Z\n" for n in range(rows))
-        (folder / "data" / f"{file}.csv").write_text("order_id,amount,ts\n" + lines)
+        written(folder, STREAMS, {f"data/{file}.csv": "order_id,amount,ts\n" + lines})
         assert millstream(folder, "run").code == 0
     return folder
 

@@ -140,7 +140,7 @@ def _clocks(ws: Workspace) -> Iterator[Finding]:
 def _sources(ws: Workspace) -> Iterator[Finding]:
     """Files that were replaced, are gone before they were read, or cannot be read: what `ingest` stops at; and what becomes of the others."""
     from millstream.app import sources
-    from millstream.app.run.steps import size
+    from millstream.app.run.step import size
     from millstream.ingest.pump import standings
 
     for source, engine in ws.source_engines():

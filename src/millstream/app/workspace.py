@@ -194,7 +194,7 @@ class Workspace:
 
     def version_of(self, name: str) -> str:
         """What identifies an asset's contents now; "" when it was never made."""
-        from millstream.app.run.steps import stream_version
+        from millstream.app.run.intake import stream_version
 
         if name in self.all_streams():
             return stream_version(self, name)

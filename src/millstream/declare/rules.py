@@ -10,6 +10,7 @@ import inspect
 import math
 import types
 import typing
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -44,15 +45,15 @@ class Wrong:
     part: str = ""
 
 
-class Rule:
+class Rule(ABC):
     """A kind of value. `wants` names it, as in: severity wants ..."""
 
     wants: str
     code = "E191"
 
+    @abstractmethod
     def fits(self, value: Any) -> bool:
         """Whether the value is of this kind at all; a rule of several kinds asks the one that fits what is wrong."""
-        raise NotImplementedError
 
     def wrong(self, value: Any) -> Wrong | None:
         """None when the value will do."""

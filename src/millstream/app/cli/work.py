@@ -26,7 +26,7 @@ def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything
     Selectors: NAME, +NAME (and what it is made from), NAME+ (and what is made from it), kind:KIND, state:changed.
     """
     from millstream.app.run import windows
-    from millstream.app.run.steps import size
+    from millstream.app.run.step import size
 
     made = _plan(context, selectors)
     each = Each()
@@ -195,7 +195,7 @@ def _params(ws: Any, words: tuple[str, ...], selected: set[str]) -> dict[str, di
 def bars(context: Context) -> Iterator[tuple[Any, Any]]:
     """A bar for each step that reports, and a line for each that ends."""
     from millstream.app.run.runner import row
-    from millstream.app.run.steps import Report
+    from millstream.app.run.step import Report
 
     progress, lock = context.progress(), threading.Lock()
     bars: dict[str, Any] = {}
@@ -233,7 +233,8 @@ def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool, co
     """Read the file sources, merged by event time, into the log; then land the streams in the lake."""
     from millstream.app import losses as decisions
     from millstream.app.run import runner
-    from millstream.app.run.steps import SourceStep, StreamStep, steps
+    from millstream.app.run.intake import SourceStep, StreamStep
+    from millstream.app.run.steps import steps
     from millstream.declare.source import FileReader
 
     ws = context.workspace

@@ -26,7 +26,7 @@ _profiles: OrderedDict[tuple[str, str, int], str] = OrderedDict()
 
 
 def tables(ws: Workspace, request: Request) -> Values:
-    from millstream.app.run.steps import size
+    from millstream.app.run.step import size
 
     rows = [{"table": Link(t["table"], f"/tables/{t['table']}"), "what": _what(ws, t["table"]), "rows": t["rows"], "size": size(t["bytes"]),
              "columns": t["columns"], "version": t["version"]} for t in lookup.tables(ws)]  # fmt: skip
@@ -46,7 +46,7 @@ def _what(ws: Workspace, name: str) -> str:
 
 
 def table(ws: Workspace, request: Request) -> Values:
-    from millstream.app.run.steps import size
+    from millstream.app.run.step import size
 
     name = request.path_params["name"]
     noun = ws.project.by_name.get(name)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from millstream.app.run.steps import Step
+from millstream.app.run.step import Step
 
 PHASES = {"source": "land", "stream": "land", "table": "make", "training_set": "make", "features": "fill", "model": "train"}
 """Kind of asset -> what its group does."""

@@ -20,7 +20,7 @@ from millstream.app.export.fuse import PHASES, Part, fuse
 from millstream.declare.errors import ConfigError, Corrupt, NotFound, UsageError
 
 if TYPE_CHECKING:
-    from millstream.app.run.steps import Step
+    from millstream.app.run.step import Step
     from millstream.app.workspace import Workspace
 
 FORMAT = 1

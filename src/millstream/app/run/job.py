@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from millstream.app.run.claim import Claim
 from millstream.app.run.runner import Done, alone, carry_out, row
-from millstream.app.run.steps import Report, steps
+from millstream.app.run.step import Report
+from millstream.app.run.steps import steps
 from millstream.declare.errors import Fenced, NotFound, Transient, UsageError
 from millstream.declare.port import State
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from millstream.app.run.steps import Cost, Expects, Feeds, Step
+from millstream.app.run.step import Cost, Expects, Feeds, Step
 from millstream.app.trouble import said
 from millstream.declare.errors import ConfigError, EngineMissing, MillstreamError, WorkFailed
 from millstream.declare.port import State

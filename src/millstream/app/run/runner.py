@@ -17,7 +17,7 @@ from typing import Any
 
 from millstream.app import trouble
 from millstream.app.run.plan import reasons
-from millstream.app.run.steps import Made, Report, Step
+from millstream.app.run.step import Made, Report, Step
 from millstream.declare.errors import Busy, ClockWrong, MillstreamError, Transient, WorkFailed
 from millstream.declare.port import State
 from millstream.declare.storage import refused

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from millstream.app.run.steps import size
+from millstream.app.run.step import size
 from millstream.app.workspace import Workspace
 from millstream.declare.duration import spell
 from millstream.declare.event import ARRIVED_AT
