@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from millstream.declare.errors import Fenced, MillstreamError, Terminal, Transient
 from millstream.declare.port import State
 from millstream.declare.secrets import hide
-from millstream.declare.waits import Waits, alike
+from millstream.declare.waits import Waits
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
@@ -127,23 +127,21 @@ def said(error: BaseException) -> str:
 
 def alone(state: State, stream: str, work: Callable[[], None], stop: threading.Event) -> None:
     """Do the work until it returns or `stop`; what it raises is said once, kept for `show streams`, and tried again."""
-    pause, before = FIRST_S, ""
+    waits = Waits(FIRST_S, MOST_S)
     while not stop.is_set():
         try:
             work()
             return
         except BaseException as error:  # a panic of a library in Rust is no Exception, and must not end the thread in silence
-            waits = pause if isinstance(error, Transient | OSError) else TERMINAL_S
-            text = said(error)
-            if alike(text) != before:
-                log.error("the sink of %s: %s; its next try is in %.1f s", stream, text, waits, exc_info=not isinstance(error, MillstreamError | OSError))
-            before = alike(text)
-            keep(state, SINK, stream, text, waits)
+            wait = waits.failed(stream, said(error))
+            pause = wait.pause_s if isinstance(error, Transient | OSError) else TERMINAL_S
+            if wait.news:
+                log.error("the sink of %s: %s; its next try is in %.1f s", stream, wait.why, pause, exc_info=not isinstance(error, MillstreamError | OSError))
+            keep(state, SINK, stream, wait.why, pause)
             if isinstance(error, Fenced):  # it would only take the stream back
                 log.error("the sink of %s stops", stream)
                 return
-            stop.wait(waits)
-            pause = min(MOST_S, 2 * pause)
+            stop.wait(pause)
 
 
 def keep(state: State, part: str, name: str, text: str, waits: float | None) -> None:

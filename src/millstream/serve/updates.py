@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("millstream.serve")
 NEVER = 1 << 62
-PAUSE_S, MOST_S = 0.5, 30.0
-"""Between two tries of an updater: they double from the first to the most."""
 TABLES_S = 5.0
 """Between two looks at the versions of tables that features are made of."""
 CORRECT_S = 3600.0
@@ -182,7 +180,7 @@ class Updates:
         """Run an updater; when it fails, begin again at the stored positions, or from the lake where the log no longer holds them."""
         from millstream.features.updater import Updater
 
-        behind, said, gap, pause = self._behind, "", False, PAUSE_S / 2
+        behind, gap, waits = self._behind, False, Waits()
         while not worker.stop.is_set():
             try:
                 self._fill_beyond(stream, definitions)
@@ -194,7 +192,8 @@ class Updates:
                         worker.trouble = ""
                     try:
                         updater.step()
-                        worker.trouble, said, gap, pause = "", "", False, PAUSE_S / 2
+                        worker.trouble, gap = "", False
+                        waits.well(stream)
                         updater.run(worker.stop)
                     except Truncated as error:
                         if gaps.find(behind.log, behind.lake, behind.streams[stream], damaged=False):
@@ -206,13 +205,14 @@ class Updates:
                 worker.trouble = str(error)
                 worker.stop.wait()
             except BaseException as error:  # a panic of a library in Rust is no Exception, and must not end the thread in silence
-                if said != str(error):
+                wait = waits.failed(stream, hide(str(error)))
+                if wait.news:
                     log.warning("the feature updater of %s begins again: %s", stream, error, exc_info=not isinstance(error, MillstreamError))
-                worker.trouble = said = hide(str(error))
+                worker.trouble = wait.why
                 gap = isinstance(error, Truncated)
                 if len(definitions) > 1 and not isinstance(error, Transient | Truncated | OSError):  # it may be of one of them only
                     self._apart[stream] = frozenset(d.generation for d in self._by_stream()[stream])
-                worker.stop.wait(pause := min(MOST_S, 2 * pause))
+                worker.stop.wait(wait.pause_s)
 
     def _fill_behind(self, stream: str, definitions: list[Definition]) -> None:
         """Fill again what waits for records that the log has removed. They had landed before, so a fill has them."""
