@@ -104,7 +104,7 @@ def test_a_damaged_file_and_a_class_that_breaks_its_contract_cost_their_own_sour
     status, error = steps(said)["sources"]
     assert said.code == 1 and status == "failed" and "orders/2.csv.gz" in error
     assert rows(project, "orders") == 3 and rows(project, "visits") == 3
-    assert "orders/2.csv.gz" in waiting(project)["source sources"]
+    assert "orders/2.csv.gz" in waiting(project)["source order_files/orders/2.csv.gz"]
 
     (project / "orders/2.csv.gz").unlink()
     text = (project / "streams.py").read_text()

@@ -96,11 +96,8 @@ class Watch:
     def _names(self) -> set[str]:
         """What was kept, by a process before this one too."""
         if self._kept is None:
-            try:
-                self._kept = {doc.key.partition("/")[2] for doc in self.state.list(KIND, prefix=f"{self.part}/") if doc.value.get("why")}
-            except (MillstreamError, OSError):
-                return set()
-        return self._kept
+            self._kept = names(self.state, self.part)
+        return self._kept if self._kept is not None else set()
 
 
 class Watches:
@@ -163,6 +160,14 @@ def clear(state: State, part: str, name: str) -> None:
             state.delete(KIND, f"{part}/{name}")
     except (MillstreamError, OSError) as error:
         log.warning("that %s %s works again could not be kept: %s", part, name, error)
+
+
+def names(state: State, part: str) -> set[str] | None:
+    """What waits of a part; None when the state does not tell now."""
+    try:
+        return {doc.key.partition("/")[2] for doc in state.list(KIND, prefix=f"{part}/") if doc.value.get("why")}
+    except (MillstreamError, OSError):
+        return None
 
 
 def found(state: State) -> list[Trouble]:

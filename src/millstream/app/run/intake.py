@@ -119,7 +119,8 @@ class SourceStep:
         said = [f"{counts.bad:,} bad" if counts.bad else "", beyond, empty, left]
         return Made("", rows=counts.rows, note=", ".join(text for text in said if text),
                     details={"rows": counts.rows, "bad": counts.bad},
-                    problems=(*reasons(counts), *counts.faults.values()))  # fmt: skip
+                    problems=(*reasons(counts), *counts.faults.values()),
+                    waits={name: trouble.said(error) for name, error in counts.failed.items()} | counts.faults)  # fmt: skip
 
     def _pumped(self, report: Report) -> Counts:
         from millstream.ingest.pump import pump_all

@@ -107,11 +107,16 @@ def run(steps: Sequence[Step], state: State, *, force: bool = False, workers: in
 
 def _note(state: State, one: Done) -> None:
     """What failed waits for the next run, as those who look on can see."""
+    if one.status not in ("failed", "made", "skipped"):
+        return
     part = {"source": trouble.SOURCE, "stream": trouble.SINK}.get(one.kind, trouble.ASSET)
-    if one.status == "failed":
-        trouble.keep(state, part, one.name, one.error, None)
-    elif one.status in ("made", "skipped"):
-        trouble.clear(state, part, one.name)
+    parts = one.made.waits if one.made is not None else {}
+    waits = (parts or {one.name: one.error}) if one.status == "failed" else {}
+    before = {one.name, *(trouble.names(state, part) or ())} if one.kind == "source" else {one.name}  # all sources are one step
+    for name in before - waits.keys():
+        trouble.clear(state, part, name)
+    for name, why in waits.items():
+        trouble.keep(state, part, name, why, None)
 
 
 def new_id() -> str:

@@ -33,6 +33,7 @@ class Made:
 
     Attributes:
         problems: What went wrong with parts of it. The run has failed then, but what is made from this step is made all the same.
+        waits: The parts that failed, by name -> why; of sources, the files.
     """
 
     version: str
@@ -41,6 +42,7 @@ class Made:
     note: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    waits: Mapping[str, str] = field(default_factory=dict)
 
 
 class Step(Protocol):
