@@ -213,12 +213,12 @@ def verify(context: Context, names: Sequence[str], as_json: bool, deep: bool) ->
         context.json([{"stream": name, "ok": r.ok, "rows": r.rows, "dead": r.dead, "duplicates": r.duplicates, "gaps": r.gaps, "overlaps": r.overlaps,
                        "doubles": r.doubles, "torn": r.torn, "verdicts": r.verdicts, "recomputed": r.recomputed, "not_recomputed": r.not_recomputed} for name, r in reports])  # fmt: skip
     else:
-        columns = ["rows", "dead", "duplicates", "gaps", "overlaps", "doubles", "judged again", "not judged again"]
+        columns = ["rows", "dead", "duplicates", "gaps", "overlaps", "doubles", "judged again", "not judged"]
         context.table("", ["stream", "", *columns],
                       [(name, Styled("green", "proven") if r.ok else Styled("red", "broken"), f"{r.rows:,}", f"{r.dead:,}", f"{r.duplicates:,}", len(r.gaps), len(r.overlaps), len(r.doubles),
                         f"{r.recomputed:,}", f"{r.not_recomputed:,}") for name, r in reports], right=columns)  # fmt: skip
         if any(r.not_recomputed for _, r in reports):
-            context.say("", Styled("dim", "not judged again: another definition of the stream judged these records, or the log is damaged there"))
+            context.say("", Styled("dim", "not judged: another definition of the stream judged these records, or the log is damaged there"))
         for name, r in reports:
             for gap in (gap for gap in r.gaps if gap["recorded"]):
                 context.say(f"{name}: partition {gap['partition']}, offsets [{gap['start']}, {gap['end']}) were given up (--accept-loss)")

@@ -23,7 +23,6 @@ from millstream.log.port import Ends
 from millstream.log.retention import LAKE, Stretch, needed, removable
 
 EVERY_S = 60.0
-_HALF = "half of the brokers' retention has passed"
 log = logging.getLogger("millstream.kafka")
 
 
@@ -59,6 +58,7 @@ class Upkeep:
         self.every_s, self._topics, self._marks, self._clock = every_s, topics, marks, clock
         self._next = clock()
         self._warned: dict[str, str] = {}
+        self._aging: set[str] = set()
 
     def maintain(self) -> None:
         """All topics with a declared retention; one that fails keeps its records, and the others are done."""
@@ -89,14 +89,11 @@ class Upkeep:
         young = self._topics.offsets(name, partitions, OffsetSpec.for_timestamp(max(1, time.time_ns() // 1_000_000 - age_ms // 2)), uncommitted=True)
         marks = self._marks.read(topic)
         late = {p: behind for p in partitions if (behind := aging(ends[p], young[p], marks[p][LAKE])) > 0}
-        if late and self._warned.get(name) != _HALF:
+        if late and name not in self._aging:
             log.warning('topic "%s": brokers remove its records after %s (retention.ms), and %d records that are not in the lake are older than half of that '
                         "(partitions %s): see why its sink waits (millstream show streams), or allow ALTER_CONFIGS on the topic",
                         name, spell(age_ms * 1000), sum(late.values()), ", ".join(map(str, late)))  # fmt: skip
-        if late:
-            self._warned[name] = _HALF
-        else:
-            self._warned.pop(name, None)
+        (self._aging.add if late else self._aging.discard)(name)
 
     def _retire(self, name: str, retention: timedelta) -> None:
         topic = self._topics.describe(name)
