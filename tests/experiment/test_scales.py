@@ -121,6 +121,8 @@ def test_where_nothing_can_be_said_there_is_no_verdict(a: list[float], b: list[f
     ((980, 1000), (1000, 1000), "better"),
     ((1000, 1000), (996, 1000), "not enough data"),
     ((0, 0), (0, 0), "not enough data"),
+    ((3, 5), (500, 1000), "not enough data"),  # the smaller arm says whether there are enough
+    ((500, 1000), (3, 5), "not enough data"),
     ((100, 1000), (101, 1000), "no difference seen"),
 ])  # fmt: skip
 def test_a_few_shares_have_no_verdict(a: tuple[int, int], b: tuple[int, int], verdict: str) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from serve_fakes import FakeLive, FakeLog, FakeReader, Fixed, live
 
 from millstream.declare.errors import ClockWrong, ConfigError, Full
+from millstream.serve import server
 from millstream.serve.decide import Arm, Decider
 from millstream.serve.server import Limits, Server, guard
 
@@ -68,6 +71,18 @@ def test_an_answer_is_a_recorded_decision() -> None:
         (row,) = log.rows()
         assert row["decision_id"] == reply.json["decision_id"] and row["flight_id"] == "f1" and row["ts"].isoformat() == "2013-11-01T12:00:00+00:00"
         assert row["latency_us"] > 0
+
+    story(test)
+
+
+def test_the_time_to_answer_is_counted_by_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(1000.0, 0.25)
+    monkeypatch.setattr(server, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        for n in range(3):
+            await call(app, "/v1/predict/late", ASK)
+            assert app.meter.latency["late"].sum_s == 0.25 * (n + 1)
 
     story(test)
 

@@ -35,6 +35,17 @@ def test_many_requests() -> None:
     assert requests[0]["ts"] == dt.datetime(2013, 11, 1, 12, tzinfo=dt.UTC)
 
 
+def test_fields_that_may_be_left_out_may_stand_before_those_that_may_not() -> None:
+    class Order(ms.Event):
+        note: str | None
+        ts: ms.EventTime
+        channel: str = "shop"
+        user: str
+
+    (request,), _ = RequestForm(Order.__schema__).decode(b'{"user": "u"}')
+    assert request == {"note": None, "ts": None, "channel": "shop", "user": "u"}
+
+
 @pytest.mark.parametrize(
     ("body", "field", "words", "mend"),
     [
