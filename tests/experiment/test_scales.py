@@ -161,6 +161,15 @@ def test_a_ratio_of_few_units_is_exact(observed: tuple[int, int], weights: tuple
     assert found.ok == (found.p >= SRM_BELOW)
 
 
+@pytest.mark.parametrize("observed", [(0, 9, 9), (9, 5, 4), (1, 16, 1), (4, 7, 7), (18, 0, 0)])
+def test_each_of_several_arms_is_tested_against_the_rest(observed: tuple[int, int, int]) -> None:
+    """Of two arms the one has too few where the other has too many, so either tail would do."""
+    weights = (0.2, 0.4, 0.4)
+    found = sample_ratio(dict(zip("abc", observed, strict=True)), dict(zip("abc", weights, strict=True)))
+    tails = [stats.binomtest(n, sum(observed), w, alternative=way).pvalue for n, w in zip(observed, weights, strict=True) for way in ("less", "greater")]
+    assert found.p == pytest.approx(min(1.0, 3 * 2 * min(tails)), rel=1e-9)
+
+
 def test_false_alarms_of_a_tiny_arm() -> None:
     random = np.random.default_rng(3)
     ps = [sample_ratio({"a": 300 - k, "b": int(k)}, {"a": 0.998, "b": 0.002}).p for k in random.binomial(300, 0.002, 2000)]

@@ -192,6 +192,23 @@ def test_a_model_without_a_version_is_not_ready() -> None:
     story(test, made)
 
 
+@pytest.mark.parametrize("trouble", [[], ["features of orders: no answer"]])
+@pytest.mark.parametrize("waits", [[], [("sink", "orders", "its topic was recreated")]])
+def test_what_answers_is_ready_and_degraded_by_any_trouble_or_wait(trouble: list[str], waits: list[tuple[str, str, str]]) -> None:
+    made = live()
+    made.answering = made.names  # type: ignore[method-assign]
+    made.trouble, made.waits = trouble, waits
+
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        ready = await call(app, "/readyz")
+        assert ready.status == 200 and ready.json == {
+            "status": "degraded" if trouble or waits else "ready", "endpoints": ["late"], "problems": trouble,
+            "waiting": [{"part": part, "name": name, "why": why} for part, name, why in waits]}  # fmt: skip
+        assert (await call(app, "/readyz?strict=1")).status == (503 if trouble else 200)
+
+    story(test, made)
+
+
 def test_a_request_waits_for_what_was_sent_before_it() -> None:
     async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
         after = {"millstream-after": "departures:0=3,1=4;arrivals:0=1"}
@@ -211,9 +228,12 @@ def test_a_request_waits_for_what_was_sent_before_it() -> None:
 def test_a_token_is_asked_for() -> None:
     async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
         for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "s3cret"}):
-            assert (await call(app, "/v1/predict/late", ASK, headers=headers)).status == 401
+            refused = await call(app, "/v1/predict/late", ASK, headers=headers)
+            assert refused.status == 401 and refused.headers["www-authenticate"] == "Bearer"
         assert (await call(app, "/metrics")).status == 401 and (await call(app, "/healthz")).status == 200
-        assert (await call(app, "/v1/predict/late", ASK, headers={"authorization": "Bearer s3cret"})).status == 200
+        known = {"authorization": "Bearer s3cret"}
+        assert (await call(app, "/v1/predict/late", ASK, headers=known)).status == 200
+        assert "www-authenticate" not in (await call(app, "/v1/predict/nobody", ASK, headers=known)).headers
 
     story(test, token="s3cret")
 
