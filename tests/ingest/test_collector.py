@@ -90,6 +90,7 @@ class Served:
         if sent[0]["status"] not in (200, 207):
             assert set(found) == {"error"} and {"code", "message", "mend"} <= set(found["error"]), "every error has one shape"
             assert all(found["error"][name] for name in ("code", "message", "mend"))
+        assert told.get(b"www-authenticate") == (b"Bearer" if sent[0]["status"] == 401 else None)
         return sent[0]["status"], found, told
 
     def post(self, body: Any, path: str = "/v1/events/sold", **options: Any) -> tuple[int, Any]:
