@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import value_table as table
 from value_doors import KINDS, STREAMS, TS, Http
 from value_table import DEAD, MISSING, Cell
 
+import millstream as ms
 from millstream.declare.errors import UsageError
 from millstream.engines.files.position import Position
 from millstream.engines.files.text import TextFile
@@ -211,3 +213,21 @@ def test_int96_is_a_time_like_any_other(tmp_path: Path) -> None:
     column = pa.array([TS], pa.timestamp("us", "UTC"))
     pq.write_table(pa.table({"id": ["0"], "v": column, "ts": column}), tmp_path / "v.parquet", use_deprecated_int96_timestamps=True)
     assert doors._read(doors.ColumnFile(tmp_path / "v.parquet", "v.parquet", "parquet", None, stream.schema, "UTC"), stream, 1) == [TS]
+
+
+class Loose(ms.Event):
+    """Fields that may be left out stand before those that may not."""
+
+    note: str | None
+    ts: ms.EventTime
+    channel: str = "shop"
+    user: str
+
+
+def test_the_order_in_which_fields_are_declared_is_that_of_the_columns_only() -> None:
+    schema, at = Loose.__schema__, datetime(2013, 11, 1, 12, tzinfo=UTC)
+    form = EventForm(schema, zoned=True, ids=True, closed=True)
+    told = Objects(schema).json(Loose(note=None, user="u", ts=at))
+    assert form.columns([form.one(told), form.one(b'{"ts": "2013-11-01T12:00:00Z", "user": "v"}')]).to_pylist() == [
+        {"note": None, "ts": at, "channel": "shop", "user": user, "_event_id": None} for user in "uv"
+    ]

@@ -70,6 +70,18 @@ def test_what_is_no_json_is_said_so(body: bytes) -> None:
         FORM.decode(body)
 
 
+@pytest.mark.parametrize(("ts", "taken"), [
+    ("0001-01-01T00:00:00Z", True), ("9999-12-31T23:59:59.999999Z", True), ("0001-01-01T00:00:00+00:01", False), ("9999-12-31T23:59:59.999999-00:01", False),
+])  # fmt: skip
+def test_times_from_the_year_1_to_9999_are_taken(ts: str, taken: bool) -> None:
+    body = json.dumps({"user": "u", "score": 1, "ts": ts}).encode()
+    if taken:
+        assert FORM.decode(body)[0][0]["ts"] == dt.datetime.fromisoformat(ts)
+    else:
+        with pytest.raises(BadRequest, match=r'field "ts" of Visit is .*, which lies outside the years 1 to 9999'):
+            FORM.decode(body)
+
+
 def test_moments_are_exact_to_the_microsecond() -> None:
     for us in (0, 1, 1_385_294_400_123_457, 4_102_444_800_999_999):
         assert moment_us(moment_of(us)) == us
