@@ -287,11 +287,12 @@ def test_an_array_whose_items_cannot_be_told_apart_is_refused_whole(served: Serv
     assert status == 400 and told["error"]["code"] == "invalid_json" and served.rows() == []
 
 
-def test_an_item_that_no_decoder_takes_harms_no_neighbour(served: Served) -> None:
+@pytest.mark.parametrize(("text", "why"), [(b'"\xff1"', "no UTF-8"), (b"[" * 9_000 + b"]" * 9_000, "nested too deeply")])
+def test_an_item_that_no_decoder_takes_harms_no_neighbour(served: Served, text: bytes, why: str) -> None:
     first, bad, last = (json.dumps(sold(n, note='a, "b" ]')).encode() for n in range(3))
-    status, told = served.post(b"[" + b" , ".join([first, bad.replace(b'"i1"', b'"\xff1"'), last]) + b"]")
+    status, told = served.post(b"[" + b" , ".join([first, bad.replace(b'"i1"', text), last]) + b"]")
     assert (status, told["accepted"], [error["index"] for error in told["errors"]]) == (207, 2, [1])
-    assert "no UTF-8" in told["errors"][0]["error"]["message"] and sorted(row["item"] for row in served.rows()) == ["i0", "i2"]
+    assert why in told["errors"][0]["error"]["message"] and sorted(row["item"] for row in served.rows()) == ["i0", "i2"]
 
 
 @pytest.mark.parametrize(("body", "items"), [
