@@ -146,6 +146,12 @@ def test_columns_without_any_value_stay_empty(tmp_path: Path) -> None:
         assert doors.parquet_file(tmp_path, STREAMS[kind, False], pa.nulls(3, type_), 3, ZONE) == [None] * 3, kind
 
 
+def test_a_moment_that_arrow_cannot_cut_to_microseconds_is_dead(tmp_path: Path) -> None:
+    """The first nanoseconds of its range, of 1677, wrapped around and became a moment of 2262."""
+    column = pa.array([-(2**63), 1_000], pa.timestamp("ns", "UTC"))
+    assert doors.parquet_file(tmp_path, STREAMS["datetime", False], column, 2, ZONE) == [DEAD, datetime(1970, 1, 1, 0, 0, 0, 1, UTC)]
+
+
 def test_lists_keep_their_rows(tmp_path: Path) -> None:
     """Items are converted in one column, beside empty lists, nulls and slices."""
     column = pa.array([[9.0], [1.0, 2.0], None, [], [3.0], [0.5], None], pa.list_(pa.float64())).slice(1)

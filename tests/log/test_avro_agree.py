@@ -100,6 +100,18 @@ def test_a_bad_body_harms_no_neighbour(table: tuple[str, pa.RecordBatch], data: 
     assert same(found.rows, alone.rows)
 
 
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_number_beyond_its_field_is_a_bad_body_and_harms_no_neighbour(listed: bool) -> None:
+    """A writer may call a long an int: its bytes are sound, and no column of the type holds it."""
+
+    def schema(kind: str) -> str:
+        return json.dumps({"type": "record", "name": "R", "fields": [{"name": "n", "type": {"type": "array", "items": kind} if listed else kind}]})
+
+    values = [[n] if listed else n for n in (1, 2**40, 3)]
+    found = decode(with_fastavro(pa.record_batch({"n": values}), schema("long")), schema("int"))
+    assert set(found.bad) == {1} and found.rows.column("n").to_pylist() == [values[0], values[2]]
+
+
 def same(a: pa.RecordBatch, b: pa.RecordBatch) -> bool:
     def value(x: Any) -> Any:
         return "nan" if isinstance(x, float) and math.isnan(x) else x
