@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,3 +32,12 @@ def test_large_slices_stay_apart() -> None:
     batch = pa.RecordBatch.from_pydict({"_offset": pa.array(range(40_000), pa.int64())})
     pieces = [Slice("t", 0, 0, 40_000, 1, batch), Slice("t", 0, 40_000, 80_000, 1, batch)]
     assert [piece.rows.num_rows for piece in joined(pieces)] == [40_000, 40_000] and slices.MOST_ROWS < 80_000
+
+
+def test_slices_are_joined_up_to_the_most_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "MOST_ROWS", 10)
+    pieces, at = list[Slice](), 0
+    for rows in (4, 6, 1, 9, 1, 11, 2):
+        pieces.append(Slice("t", 0, at, at + rows, 1, pa.RecordBatch.from_pydict({"_offset": pa.array(range(at, at + rows), pa.int64())})))
+        at += rows
+    assert [piece.rows.num_rows for piece in joined(pieces)] == [10, 10, 1, 11, 2]
