@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.log import slices
@@ -14,6 +14,7 @@ from millstream.log.port import Slice
 from millstream.log.slices import joined
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 2), st.integers(0, 3)), max_size=30))
 def test_records_and_schemas_stay_as_they_were(told: list[tuple[int, int, int]]) -> None:
     pieces, at = list[Slice](), 0
