@@ -34,12 +34,13 @@ QUICK = {
     "ingest": ["--rows", "20000"],
     "log": ["--rows", "20000", "--seconds", "0.3"],
     "read": ["--rows", "20000"],
+    "rest": ["--only", "letters", "--small", "0.01"],
     "scale": ["--events", "20000,50000"],
     "serve": ["--seconds", "0.3", "--rows", "2000"],
     "sink": ["--rows", "100000", "--commit", "50000"],
     "version": ["--rows", "64"],
 }
-RUNS = {"features": 1, "scale": 1, "cluster": 3}
+RUNS = {"features": 1, "rest": 1, "scale": 1, "cluster": 3}
 """Other than 5. Of so many events that one run says enough: a quarter of an hour each."""
 APART = ("cluster",)
 """Only when it is named: it fetches Kafka and Spark, and starts them."""

@@ -151,3 +151,11 @@ def test_the_factory_keeps_a_record_that_cannot_be_written_out() -> None:
 
     made = _record("x", logging.INFO, "f", 1, "%d", ("no number",), None)
     assert made.msg == "%d" and made.args == ("no number",)
+
+
+@pytest.mark.parametrize("url", ["http://alice:{}@127.0.0.1:8080/hooks/{}", "https://alerts.example.com/hooks/{}?key={}", "https://{}@alerts.example.com/{}"])
+def test_the_host_of_a_secret_address_may_be_read(url: str) -> None:
+    keep_address(url.format(SECRET, SECRET))
+    for text in ("hive://127.0.0.1:1/lake does not answer", "alerts.example.com:443 does not answer"):
+        assert hide(text) == text
+    assert SECRET not in hide(f"POST {url.format(SECRET, SECRET)}: 404") and SECRET not in hide(f"{SECRET} is wrong")

@@ -107,6 +107,24 @@ def test_a_release_is_seen_within_a_second_and_holds_for_that_append_only() -> N
         door.now_us()
 
 
+def test_a_door_that_comes_into_doubt_asks_again_within_a_second() -> None:
+    clock, newest, asked = Clock(), [NOW], list[int]()
+
+    def ask() -> int:
+        asked.append(clock.steady)
+        return newest[-1]
+
+    door = DoorClock("reads", DAY, ask, machine=clock.machine())
+    door.refresh()
+    clock.wall -= 3 * DAY
+    with pytest.raises(ClockWrong):
+        door.now_us()
+    newest.append(clock.wall)  # what was newest is gone from the log
+    clock.passes(1_000_000)
+    door.refresh()
+    assert len(asked) == 2
+
+
 def test_a_log_that_does_not_answer_leaves_what_was_known() -> None:
     clock, answers = Clock(), list[Any]([NOW + 2 * DAY, Unreachable("away")])
 

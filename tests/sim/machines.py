@@ -143,8 +143,8 @@ class Box:
         """By the reference; None where it depends on when the door has last asked the log."""
         samples, now = self.world.newest, self.world.now
         fresh = [newest for at, newest in samples if at >= now - FRESH] + [newest for at, newest in samples if at < now - FRESH][-1:]
-        if self.doubted_us <= now - SECOND and self.doubted_us >= 0:
-            fresh = [samples[-1][1]]
+        if 0 <= self.doubted_us <= now - SECOND:  # what it knows is one of these; while that lies ahead of its clock it asks again
+            fresh = [samples[-1][1] if newest is not None and newest - self.wall() > SLACK else newest for newest in fresh]
         says = {may_judge(self.wall(), self.off - self.began_off, newest, SLACK) for newest in fresh}
         return says.pop() if len(says) == 1 else None
 

@@ -48,8 +48,10 @@ from millstream.log.port import RAW_SCHEMA_ID, Append
 Step = tuple[str, tuple[int, ...]]
 DEATHS = ("", "", "", "sink.read", "sink.quarantined", "sink.files", "sink.committed", "append.files")
 TROUBLE = ("write", "torn", "written", "land", "landed", "append", "appended", "retain", "poll", "apply", "applied")
-DISK, BROKER = (OSError(5, "I/O error"), OSError(28, "No space left on device"), Full("no space left"), Transient("no answer")), (
-    Full("no space left"), Transient("no answer"))  # fmt: skip
+# Made where they are raised: an exception that is raised again keeps what it went through, and with it whole worlds.
+Fault = Callable[[], Exception]
+BROKER: tuple[Fault, ...] = (lambda: Full("no space left"), lambda: Transient("no answer"))
+DISK: tuple[Fault, ...] = (lambda: OSError(5, "I/O error"), lambda: OSError(28, "No space left on device"), *BROKER)
 
 
 def hashes(ids: pa.Array) -> tuple[Any, Any]:
@@ -85,7 +87,7 @@ class World:
 
     now: int = T0
     window: int = WINDOWS[0]
-    trouble: dict[str, list[BaseException]] = field(default_factory=dict)
+    trouble: dict[str, list[Fault]] = field(default_factory=dict)
     die_at: str = ""
 
     def __post_init__(self) -> None:
@@ -127,7 +129,7 @@ class World:
     def _fault(self, point: str) -> None:
         waiting = self.trouble.get(point)
         if waiting:
-            raise waiting.pop(0)
+            raise waiting.pop(0)()
 
     def _reached(self, point: str) -> None:
         if point == self.die_at:
@@ -245,8 +247,8 @@ class World:
     def store_fails(self, where: int, how: int, times: int) -> None:
         """The next calls fail: before anything, in the middle, or after the commit is there; or they are slow."""
         point = TROUBLE[where % len(TROUBLE)]
-        errors: Sequence[BaseException] = DISK if where % len(TROUBLE) < 5 else BROKER
-        error = Slow() if point == "poll" and how % 2 else errors[how % len(errors)]
+        errors: Sequence[Fault] = DISK if where % len(TROUBLE) < 5 else BROKER
+        error = Slow if point == "poll" and how % 2 else errors[how % len(errors)]
         self.trouble.setdefault(point, []).extend([error] * (1 + times % 3))
 
     def late(self) -> None:
@@ -254,7 +256,7 @@ class World:
         if any(held.late for held in self.tables.held.values()):
             self.tables.arrive()
         else:
-            self.trouble.setdefault("land", []).append(Late("no answer yet"))
+            self.trouble.setdefault("land", []).append(lambda: Late("no answer yet"))
 
     # -- updaters --------------------------------------------------------------------------------------------------------
 

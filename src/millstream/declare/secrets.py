@@ -75,7 +75,7 @@ def keep_address(url: str) -> None:
     rest = re.sub(r"^\w+://[^/?#]*", "", url)
     if len(rest) > 1:
         keep(rest)
-    for part in re.split(r"[/?#&=@:\s]+", url.partition("://")[2])[1:]:
+    for part in re.split(r"[/?#&=@:\s]+", rest):
         if len(part) >= 8:
             keep(part)
     keep_password(url)

@@ -67,12 +67,17 @@ class DoorClock:
         self.stream, self.slack_us = stream, max(ahead_us, LEAST_US)
         self._ask_newest, self._ask_released, self._machine = newest, released, machine or MACHINE
         self._newest: int | None = None
-        self._ask_at: int | None = None
+        self._asked_us: int | None = None
+        self._answered = False
 
     @property
     def due(self) -> bool:
         """Whether `refresh` would ask the log."""
-        return self._ask_at is None or self._machine.steady_us() >= self._ask_at
+        if self._asked_us is None:
+            return True
+        # The clock may have been set since, so the doubt is that of this moment.
+        wait_s = ASK_S if self._answered and not self._behind(self._machine.wall_us()) else ASK_AGAIN_S
+        return self._machine.steady_us() >= self._asked_us + round(wait_s * 1e6)
 
     def refresh(self) -> None:
         """Ask the log for its newest append, when that is due. Blocks for as long as the log takes.
@@ -82,12 +87,11 @@ class DoorClock:
         """
         if not self.due:
             return
-        self._ask_at = self._machine.steady_us() + round(ASK_AGAIN_S * 1e6)  # first, so that of many threads one asks
+        self._asked_us, self._answered = self._machine.steady_us(), False  # first, so that of many threads one asks
         newest = self._ask_newest()
         released = None if newest is None else self._ask_released()
         self._newest = None if newest is None or (released is not None and newest <= released) else newest
-        if not self._behind(self._machine.wall_us()):
-            self._ask_at = self._machine.steady_us() + round(ASK_S * 1e6)
+        self._answered = True
 
     def now_us(self) -> int:
         """The wall clock, in microseconds since 1970 UTC, when it can be trusted.
