@@ -113,6 +113,20 @@ def fully(world: World, endpoint: Any) -> list[dict[str, Any]]:
     return world.rows(endpoint.outcomes)
 
 
+def test_a_late_answer_reaches_as_far_back_as_the_longest_horizon_over_its_stream(world: World) -> None:
+    soon, later = ms.outcome(buys, on="decision_id", within="1h", otherwise=False), bought
+    for name, reward, guardrail in (("a", soon, later), ("b", later, soon)):
+        endpoint = shop(ab(reward=reward, guardrails={"other": guardrail}), name=name)
+        world.decide(endpoint, [decision("d", 0)])
+        world.land(buys, [], upto=T0 + 10 * HOUR)
+        assert world.refresh(endpoint).rows == 1
+        world.land(buys, [buy("d", 3 * HOUR)])
+        assert world.refresh(endpoint).rows == 1
+        (row,) = world.rows(endpoint.outcomes)
+        assert (row["reward"], row["guardrail__other"]) == ((0.0, 1.0) if reward is soon else (1.0, 0.0))
+        world.lake.drop("buys")
+
+
 @pytest.mark.parametrize("seed", [0, 3])
 def test_refreshes_bit_by_bit_are_one_refresh_of_all(world: World, seed: int) -> None:
     """Decisions and answers land in turns, some of them late; after every turn the table is what the whole would be."""
