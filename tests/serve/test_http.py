@@ -18,6 +18,7 @@ from millstream.declare.errors import ClockWrong, ConfigError, Full
 from millstream.serve import server
 from millstream.serve.decide import Arm, Decider
 from millstream.serve.server import Limits, Server, guard
+from millstream.serve.wire import reply
 
 ASK = {"flight_id": "f1", "carrier": "UA", "distance": 100.0, "ts": "2013-11-01T12:00:00Z"}
 
@@ -223,6 +224,16 @@ def test_a_request_waits_for_what_was_sent_before_it() -> None:
         assert wrong.status == 400 and wrong.json["error"]["code"] == "after"
 
     story(test, limits=Limits(wait_s=0.1))
+
+
+def test_a_mounted_application_takes_its_own_paths_only() -> None:
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        await reply(send, 418, b"{}")
+
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        assert [(await call(app, path)).status for path in ("/v1/events/orders", "/healthz", "/elsewhere")] == [418, 200, 404]
+
+    story(test, mounts={"/v1/events/": mounted})
 
 
 def test_a_token_is_asked_for() -> None:
