@@ -65,6 +65,16 @@ def test_credit(world: World, credit: Any, truth: list[float]) -> None:
     assert [outcome for outcome, _ in world.judged(endpoint).values()] == {"all": [1.0, 1.0, 1.0], "last": [0.0, 1.0, 1.0], "first": [1.0, 0.0, 0.0]}[credit]
 
 
+def test_credit_looks_at_decisions_that_were_judged_before(world: World) -> None:
+    endpoint = shop(ab(reward=ms.outcome(buys, on="user", within="6h", otherwise=False, credit="first")))
+    world.decide(endpoint, [decision("a", 0), decision("b", 3 * HOUR)])
+    world.land(buys, [buy("x", 4 * HOUR)], upto=T0 + 8 * HOUR)
+    world.refresh(endpoint)
+    world.land(buys, [], upto=T0 + DAY)
+    world.refresh(endpoint)
+    assert world.judged(endpoint) == {"a": (1.0, 1.0), "b": (0.0, 0.0)}
+
+
 def test_guardrails_ripen_with_the_slowest(world: World) -> None:
     endpoint = shop(ab(guardrails={"calm": calm}))
     world.decide(endpoint, [decision("a", 0, user="u"), decision("b", 0, user="v")])

@@ -298,7 +298,7 @@ def test_an_item_that_no_decoder_takes_harms_no_neighbour(served: Served, text: 
 @pytest.mark.parametrize(("body", "items"), [
     (b' [1, "a,]b" ,{"x": [1, {}], "y": "}"}, "\\"," ] ', [b"1", b'"a,]b"', b'{"x": [1, {}], "y": "}"}', b'"\\","']),
     (b'["\\\\", 2]', [b'"\\\\"', b"2"]), (b"[1]", [b"1"]), (b"[ ]", []), (b"[[1], [2]]", [b"[1]", b"[2]"]),
-    (b"[1,,2]", None), (b"[1,]", None), (b"[1", None), (b"1]", None), (b'["a]', None), (b"[1]]", None), (b"[[1]", None), (b"[1],[2]", None), (b"", None),
+    (b"[1,,2]", None), (b"[1,]", None), (b"[1", None), (b"1]", None), (b'["a]', None), (b"[1]]", None), (b"[[1]", None), (b"[1],[2]", None), (b"[1] 2", None), (b"2 [1]", None), (b"", None),
 ])  # fmt: skip
 def test_items_are_told_apart_by_brackets_and_quotes(body: bytes, items: list[bytes] | None) -> None:
     assert array_items(body) == items

@@ -100,6 +100,12 @@ def test_a_bad_body_harms_no_neighbour(table: tuple[str, pa.RecordBatch], data: 
     assert same(found.rows, alone.rows)
 
 
+def test_a_type_may_be_spelled_inside_another() -> None:
+    plain, inside = (json.dumps({"type": "record", "name": "R", "fields": [{"name": "n", "type": {"type": "array", "items": items}}]})
+                     for items in ("long", {"type": {"type": "long"}}))  # fmt: skip
+    assert arrow_schema(inside) == arrow_schema(plain)
+
+
 @pytest.mark.parametrize("listed", [False, True])
 def test_a_number_beyond_its_field_is_a_bad_body_and_harms_no_neighbour(listed: bool) -> None:
     """A writer may call a long an int: its bytes are sound, and no column of the type holds it."""

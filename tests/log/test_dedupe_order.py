@@ -220,6 +220,18 @@ def test_places_in_a_file_are_those_of_a_bisection(hashes: str) -> None:
     assert (kept._places(column, ids) == np.searchsorted(column, ids)).all()
 
 
+@pytest.mark.parametrize("spilled", [False, True])
+def test_what_arrived_at_the_bound_itself_is_not_let_go(spilled: bool) -> None:
+    held, one = kept.KeptIds(), np.array([1], np.uint64)
+    held.add(one, one, np.array([10]))
+    if spilled:
+        held.spill()
+    held.drop(10)
+    assert held.look(one, one, np.array([15]), 5).all()
+    held.drop(11)
+    assert not held.look(one, one, np.array([15]), 5).any()
+
+
 @pytest.mark.parametrize(("sizes", "largest", "files"), [
     ([100] * 5, 500, [500]), ([100] * 5, 499, [100] * 5), ([500, 100, 100, 100, 100], 10_000, [900]), ([501, 100, 100, 100, 100], 10_000, [501, 100, 100, 100, 100]),
 ])  # fmt: skip
