@@ -252,7 +252,7 @@ def test_a_column_named_twice_is_refused(tmp_path: Path) -> None:
 def test_a_column_that_a_parquet_file_has_twice_stops_that_file(tmp_path: Path) -> None:
     rows = pa.Table.from_pylist(records(3))
     pq.write_table(rows.append_column("delay", rows.column("delay")), tmp_path / "a.parquet")
-    with pytest.raises(Corrupt, match='a.parquet has two columns "delay"; name each column once'):
+    with pytest.raises(Corrupt, match=r'a\.parquet has two columns "delay"; name each column once'):
         list(source(tmp_path, "a.parquet").read("a.parquet", None, 10))
 
 

@@ -15,8 +15,8 @@ import pyarrow.types as is_
 
 from millstream.declare.cache import Cache, digest
 from millstream.declare.errors import DefinitionError, MillstreamError, Place, WorkFailed
-from millstream.declare.words import nearest
 from millstream.declare.table import Table
+from millstream.declare.words import nearest
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace

@@ -74,6 +74,7 @@ class Landing(ABC):
         known = set(self.table.schema.names)
         if added := [field for field in table_schema(stream) if field.name not in known]:  # readers may ask for them before the first record that has them
             self.table = self.table.add_columns(added)
+            reach("sink.schema")
         self.table = self._open()
         self.rule, self.ruling = Rule.of(stream), current(self.table, topic.uuid)
         self.batcher = Batcher(stream, Quarantine(lake, stream.name, topic.uuid, self.rule.fingerprint), self, folder)
