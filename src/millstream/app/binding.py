@@ -6,6 +6,7 @@ What was bound before is remembered by its text and the columns of what it reads
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 
 from millstream.declare.cache import Cache, digest
 from millstream.declare.errors import DefinitionError, MillstreamError, Place, WorkFailed
+from millstream.declare.features import Features
 from millstream.declare.table import Table
 
 if TYPE_CHECKING:
@@ -41,7 +43,15 @@ def unbound(ws: Workspace) -> list[DefinitionError]:
                     continue
                 if schema is not None:
                     known[name] = schema
-    return errors
+    return errors + [error for features in ws.project.features.values() for error in _unfit(ws, features, known)]
+
+
+def _unfit(ws: Workspace, features: Features, known: dict[str, pa.Schema]) -> Iterator[DefinitionError]:
+    """What features take the columns of a table for, and these are not."""
+    from millstream.features.fits import mistakes
+
+    if isinstance(features.source, Table) and features.source.name in known:
+        yield from mistakes(ws.definition(features), known[features.source.name])
 
 
 def _bound(ws: Workspace, table: Table, known: dict[str, pa.Schema], cache: Cache) -> pa.Schema | None:

@@ -1,0 +1,15 @@
+"""Columns of tables in expressions of features are taken for what is asked on Spark too: offline, and in what a fill loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spark_world import both
+from test_columns_of_tables import holds
+
+
+def test_spark_takes_columns_for_what_is_asked(tmp_path: Path) -> None:
+    with both(tmp_path) as engines:
+        for name, sql in zip(("duckdb", "spark"), engines, strict=True):
+            (tmp_path / f"of_{name}").mkdir()
+            holds(sql, tmp_path / f"of_{name}")
