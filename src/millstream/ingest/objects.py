@@ -38,7 +38,7 @@ class Objects:
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
-        ordered = sorted(schema.fields, key=lambda f: f.nullable)  # no other has a default here: an object has all its fields
+        ordered = sorted(schema.fields, key=lambda f: f.nullable)  # an object has all its fields, so those with a default too
         self._struct = msgspec.defstruct(schema.name, [_spec(f) for f in ordered], gc=False)
 
     def json(self, event: Event) -> bytes:
