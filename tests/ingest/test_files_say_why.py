@@ -21,6 +21,8 @@ from millstream.engines.files.columnar import ColumnFile
 from millstream.engines.files.names import _warn
 from millstream.engines.files.position import Position
 from millstream.engines.files.text import TextFile
+from millstream.lake.judge import judge
+from millstream.log.schemas import reads
 
 BERLIN = "Europe/Berlin"
 TWICE, NEVER, PLAIN = datetime(2026, 10, 25, 2, 30), datetime(2026, 3, 29, 2, 30), datetime(2026, 6, 1, 12)
@@ -150,3 +152,20 @@ def test_an_optional_column_in_another_case_is_warned_of_once(tmp_path: Path, ma
     assert [r.getMessage().split(": ", 1)[1] for r in caplog.records] == [
         'the column "KWH" is left out: names are case-sensitive, and the field of Reading is "kwh"; rename one of them'
     ]
+
+
+def test_a_topic_in_another_case_is_told() -> None:
+    """Under its writer's schema, which is compared first, and record by record where it was taken."""
+    said = list(
+        reads(
+            {"type": "record", "name": "r", "fields": [{"name": "meter", "type": "string"}]},
+            {"type": "record", "name": "r", "fields": [{"name": "METER", "type": "string"}]},
+        )
+    )
+    assert said == ['meter is missing there and has no default ("METER" is there, and names are case-sensitive)']
+    ts = pa.array([TWICE.replace(tzinfo=UTC)], pa.timestamp("us", "UTC"))
+    rows = pa.record_batch({"METER": ["m"], "ts": ts, "_event_id": ["x"], "_arrived_at": ts, "_offset": pa.array([0], pa.int64())})
+    judged = judge(ms.stream("readings", Reading, key="meter"), rows, 1)
+    assert judged.errors == {
+        0: 'required field "meter" is missing or null; field "METER" differs from "meter" by letter case only, and a table has one of them'
+    }

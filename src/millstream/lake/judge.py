@@ -17,7 +17,6 @@ import pyarrow.types as is_
 from millstream.declare.errors import Incompatible
 from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, REQUIRED, Field
 from millstream.declare.stream import Stream
-from millstream.declare.words import otherwise_cased
 from millstream.lake.parquet import plain
 from millstream.lake.shown import as_json, shown
 from millstream.lake.sound import Mask, lenient, unsound, without
@@ -152,9 +151,6 @@ def _as(column: pa.Array, kind: pa.DataType, name: str, errors: dict[int, str]) 
 def _column(stream: Stream[Any], rows: pa.RecordBatch, field: Field, errors: dict[int, str]) -> pa.Array:
     at = rows.schema.get_field_index(field.name)
     if at < 0:
-        cased = otherwise_cased(field.name, rows.schema.names)
-        if cased and not field.nullable and field.default is REQUIRED:
-            _note(errors, np.ones(rows.num_rows, bool), f'"{cased}" is there, and names are case-sensitive')
         value = None if field.default is REQUIRED else field.default
         return pa.nulls(rows.num_rows, field.arrow) if value is None else pa.repeat(pa.scalar(value, field.arrow), rows.num_rows)
     column = rows.column(at)
