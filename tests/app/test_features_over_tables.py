@@ -12,6 +12,7 @@ from cli_project import millstream
 
 from millstream.app.run.steps import steps
 from millstream.app.workspace import Workspace
+from millstream.features.keys import encode
 from millstream.lake.compact import compact
 
 TOML = '[project]\nname = "shop"\n'
@@ -185,3 +186,52 @@ def test_a_decision_is_traced_through_a_table(project: Path) -> None:
     assert all(r["source"] and r["source"].startswith("built from orders at version") for r in total["rows"])
     text = millstream(project, "trace", row["decision_id"])
     assert text.code == 0 and "hours customer = ada" in text.out and "as of version 1" in text.out
+
+
+FLAGS = """
+import millstream as ms
+from millstream import agg
+
+
+class Read(ms.Event):
+    meter: str
+    ok: bool = True
+    note: str | None = None
+    ts: ms.EventTime
+
+
+reads = ms.stream("reads", Read, key="meter", lateness="1h")
+ms.source(reads, ms.read.files("data/*.csv"))
+oks = ms.table("oks")
+flags = ms.features("flags", oks, key="meter", windows=["1d"], where="ok or not ok", aggregates={
+    "total": agg.sum("ok"), "share": agg.mean("ok = true"), "whole": agg.sum("ok::int"), "cased": agg.sum("case when ok then 1 else 0 end")})
+"""
+
+
+def flagged(folder: Path, features: str = FLAGS) -> Path:
+    for name in ("data", "tables"):
+        (folder / name).mkdir()
+    (folder / "millstream.toml").write_text(TOML)
+    (folder / "streams.py").write_text(features)
+    (folder / "tables" / "oks.sql").write_text("-- @time ts\n-- @lag 1h\nselect meter, ts, ok, note from reads\n")
+    (folder / "data" / "r.csv").write_text("meter,ok,note,ts\na,true,x,2026-01-01T09:00:00Z\na,false,,2026-01-01T10:00:00Z\na,,y,2026-01-01T11:00:00Z\n")
+    return folder
+
+
+def test_booleans_of_a_table_count_as_0_and_1(tmp_path: Path) -> None:
+    project = flagged(tmp_path)
+    assert millstream(project, "check").code == 0
+    assert (said := millstream(project, "run")).code == 0, said.err
+    with Workspace.open(str(project)) as ws:
+        definition = ws.definition(ws.project.features["flags"])
+        (found,) = ws.online.lookup(definition, [encode(("a",))], [int(at("13:00").timestamp() * 1e6)])
+    assert found.values == {"total_1d": 2.0, "share_1d": pytest.approx(2 / 3), "whole_1d": 2.0, "cased_1d": 2.0}
+
+
+def test_check_finds_a_column_of_another_type(tmp_path: Path) -> None:
+    """As the engine binds the table's SQL, nothing being there yet."""
+    project = flagged(tmp_path, FLAGS.replace('agg.sum("ok")', 'agg.sum("note")').replace('"ok or not ok"', '"meter"'))
+    said = millstream(project, "check")
+    assert said.code == 2
+    assert 'streams.py:17  features "flags": "note" takes the column "note" of "oks" for a number' in said.err, said.err
+    assert 'streams.py:16  features "flags": "meter" takes the column "meter" of "oks" for a condition' in said.err and said.err.count("E117") == 2, said.err

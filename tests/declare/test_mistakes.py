@@ -140,6 +140,36 @@ def test_label_from_the_spine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert error.code == "E142" and error.found == "outcome(asked, ...) and at=asked"
 
 
+@pytest.mark.parametrize(("value", "otherwise", "found", "mend"), [
+    ('"false"', '"yes"', "otherwise='yes' beside a value of type bool", "write otherwise=False or otherwise=True, or leave it out: no event is no label then"),
+    ('"delay > 1"', '"absent"', "otherwise='absent' beside a value of type bool", "write otherwise=False or otherwise=True, or leave it out: no event is no label then"),
+    ('"delay > 1"', "0", "otherwise=0 beside a value of type bool", "write otherwise=False or otherwise=True, or leave it out: no event is no label then"),
+    ('"delay"', "False", "otherwise=False beside a value of type float64", "write a number, e.g. otherwise=0.0, or leave it out: no event is no label then"),
+    ('ms.agg.count()', "0.5", "otherwise=0.5 beside a value of type int64", "write a whole number, e.g. otherwise=0, or leave it out: no event is no label then"),
+    ('ms.agg.mean("delay > 1")', '"no"', "otherwise='no' beside a value of type float64", "write a number, e.g. otherwise=0.0, or leave it out: no event is no label then"),
+    ('"carrier"', "0", "otherwise=0 beside a value of type string", 'write a text, e.g. otherwise="none", or leave it out: no event is no label then'),
+    ('"ts"', '"2026-01-01"', "otherwise='2026-01-01' beside a value of type timestamp", "leave it out: no event is no label then"),
+])  # fmt: skip
+def test_what_no_event_means_is_of_the_type_of_what_one_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, otherwise: str, found: str, mend: str
+) -> None:
+    text = STREAMS.replace('value="delay > $limit", within="1d"', f'value={value}, within="1d", otherwise={otherwise}')
+    error = only(tmp_path, monkeypatch, {"streams": text})
+    assert (error.code, error.message, error.found, error.mend) == ("E126", 'the outcome of "landed": otherwise is of another type than its value', found, mend)
+    assert str(error).startswith("streams.py:20  ")
+
+
+@pytest.mark.parametrize(("value", "otherwise"), [('"false"', "True"), ('"delay"', "0"), ('"delay"', "0.5"), ('ms.agg.count()', "0"), ('ms.agg.sum("delay")', "1"), ('ms.agg.sum("delay > 1")', "0"),
+                                                  ('"carrier"', '""'), ('"carrier"', "None"), ('ms.agg.max("carrier")', '"none"')])  # fmt: skip
+def test_what_no_event_means(tmp_path: Path, value: str, otherwise: str) -> None:
+    load(project(tmp_path, streams=STREAMS.replace('value="delay > $limit", within="1d"', f'value={value}, within="1d", otherwise={otherwise}')))
+
+
+def test_an_outcome_adds_up_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = only(tmp_path, monkeypatch, {"streams": STREAMS.replace('value="delay > $limit"', 'value=ms.agg.mean("carrier")')})
+    assert (error.code, error.message, error.found) == ("E114", 'the outcome of "landed": mean needs a number', "carrier is string")
+
+
 def test_sql_reads_what_nothing_declares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = only(tmp_path, monkeypatch, {"tables__days.sql": "-- @time ts\nselect ts, delay\nfrom landd\n"})
     assert str(error) == 'tables/days.sql:3  table "days" reads "landd", which nothing declares\n  found  landd\n  mend   did you mean "landed"?    E103'

@@ -15,6 +15,7 @@ import pyarrow.types as is_
 
 from millstream.declare.cache import Cache, digest
 from millstream.declare.errors import DefinitionError, MillstreamError, Place, WorkFailed
+from millstream.declare.features import Features
 from millstream.declare.table import Table
 from millstream.declare.words import nearest
 
@@ -45,7 +46,15 @@ def unbound(ws: Workspace) -> list[DefinitionError]:
                 if schema is not None:
                     errors += _unfit(table, schema)
                     known[name] = schema
-    return errors
+    return errors + [error for features in ws.project.features.values() for error in _unfit(ws, features, known)]
+
+
+def _unfit(ws: Workspace, features: Features, known: dict[str, pa.Schema]) -> Iterator[DefinitionError]:
+    """What features take the columns of a table for, and these are not."""
+    from millstream.features.fits import mistakes
+
+    if isinstance(features.source, Table) and features.source.name in known:
+        yield from mistakes(ws.definition(features), known[features.source.name])
 
 
 def _unfit(table: Table, schema: pa.Schema) -> Iterator[DefinitionError]:

@@ -66,7 +66,7 @@ class read:
             format: By the file's ending when None.
             compression: By the file's ending when None.
             watch: Look for new files while `up` runs.
-            zone: Of times that carry none.
+            zone: Of times that carry none. A local time that it has twice, as its clock is set back, is a dead letter.
             record_bytes: A longer line is a dead letter.
         """
         return FileReader(glob=glob, format=format, compression=compression, watch=watch, zone=zone, record_bytes=record_bytes)
