@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 from cli_project import millstream
+from starlette.requests import Request
 
+from millstream.app.console.online import positions
+from millstream.app.console.overview import _notes
+from millstream.app.console.show import Figure, Grid
+from millstream.app.console.tables import noun
+from millstream.app.lookup import streams
 from millstream.app.run.steps import steps
 from millstream.app.workspace import Workspace
 from millstream.lake.compact import compact
@@ -153,6 +159,26 @@ def test_features_of_a_rebuilt_table_are_stale_and_say_so(project: Path, monkeyp
         assert compact(table) > 0 and ws.lake.table("hours").version > before
         (step,) = [s for s in steps(ws) if s.name == "spent"]
         assert step.pending() == "", "compaction changes no row"
+
+
+def test_the_console_says_which_version_answers(project: Path) -> None:
+    def shown() -> tuple[str, Figure, Grid | None]:
+        with Workspace.open(str(project)) as ws:
+            features = ws.project.features["spent"]
+            request = Request({"type": "http", "path_params": {"kind": "features", "name": "spent"}, "headers": []})
+            page = noun(ws, request)
+            return _notes(ws, streams(ws), dict.fromkeys(ws.all_streams()))["spent"], page["figures"][0], positions(ws, features)
+
+    assert shown() == ("not filled yet", Figure("Online", "not filled", "`millstream run` fills it"), None)
+    assert millstream(project, "run").code == 0
+    (row,) = millstream(project, "show", "features", "--json").json
+    at = row["online"]
+    assert shown() == (f"live · version {at}", Figure("Online", f"version {at}", "of hours, which has no newer rows"),
+                       Grid(["table", "version"], [["hours", str(at)]], "applied", ("version",)))  # fmt: skip
+    put(project, "orders", 2, "more,ada,7.0,2026-01-01T14:59:00Z")
+    assert millstream(project, "run", "sources", "orders", "hours").code == 0
+    note, figure, _ = shown()
+    assert note == f"stale · version {at}" and figure == Figure("Online", f"version {at}", "of hours, which was rebuilt: `millstream run` fills it", "warn")
 
 
 def test_a_serving_process_follows_a_table_that_another_rebuilds(project: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import Request
 
 from millstream.app import lookup
-from millstream.app.console.overview import behind
+from millstream.app.console.online import positions, stand
 from millstream.app.console.show import Figure, Grid, Link, Section, Values, grid, link, moment, text
 from millstream.app.workspace import Workspace
 from millstream.declare.errors import MillstreamError, NotFound
@@ -144,9 +144,7 @@ def noun(ws: Workspace, request: Request) -> Values:
         raise NotFound(f'no {kind.replace("_", " ")} is called "{name}"')
     sections, figures = [], list[Figure]()
     if isinstance(found, Features):
-        lag = behind(ws, found)
-        figures = [Figure("Online", "not filled" if lag is None else f"{lag:,}", "`millstream run` fills it" if lag is None else "records behind the log"),
-                   Figure("Key", ", ".join(found.key)), Figure("Columns", f"{len(found.columns()):,}")]  # fmt: skip
+        figures = [stand(ws, found).figure, Figure("Key", ", ".join(found.key)), Figure("Columns", f"{len(found.columns()):,}")]
         sections = [Section("Columns", grid=_columns(found)), *_online(ws, found)]
     place = f"Declared at `{_from(ws, found.place.file)}:{found.place.line}`." if found.place else ""
     return {"title": name, "kind": found.kind.replace("_", " "), "lead": found.doc or place, "figures": figures, "sections": [*sections, *around(ws, found)]}
@@ -167,8 +165,5 @@ def _columns(features: Features) -> Grid:
 
 
 def _online(ws: Workspace, features: Features) -> list[Section]:
-    applied = ws.online.applied(ws.definition(features).generation)
-    if applied is None:
-        return []
-    told = [[str(p), f"{offset:,}"] for p, offset in sorted(applied.offsets.items())]
-    return [Section("Applied", grid=Grid(["partition", "next offset"], told, "applied", ("partition", "next offset")), half=True)]
+    applied = positions(ws, features)
+    return [] if applied is None else [Section("Applied", grid=applied, half=True)]
