@@ -307,7 +307,14 @@ def test_config_says_where_each_value_comes_from(made: Path, monkeypatch: pytest
         (["plam"], 2, 'did you mean "plan"'), (["plan", "--nope"], 2, "--nope"), (["--set", "log", "plan"], 2, "KEY=VALUE"), (["--set", "lgo=x", "plan"], 3, 'did you mean "log"?'),
         (["--profile", "cluster", "plan"], 3, "it has laptop"), (["--set", "log=kafka://b:9092", "plan"], 3, 'no engine "kafka"'), (["ingest", "--until", "noon"], 2, "is no time"),
         (["monitor", "nope"], 2, "there are orders_rows"), (["trace", "nope"], 2, "no decision"), (["experiment", "start", "nope"], 2, "no experiment"),
-        (["serve", "--host", "0.0.0.0"], 3, "without a token"), (["part", "nope"], 2, "no part nope"),
+        (["serve", "--host", "0.0.0.0"], 3, "without a token"), (["part", "nope"], 2, 'no part "nope"'),
+        (["plan", "kind:modle"], 2, 'no kind "modle"; did you mean "model"?'), (["run", "state:chnged"], 2, 'did you mean "state:changed"?'),
+        (["sql", "select amonut from orders"], 2, 'there is no column "amonut"; did you mean "amount"?'), (["sql", "select $bog from orders"], 2, "the query asks for $bog"),
+        (["sql", "select customer::int from orders"], 1, "Conversion Error"), (["explore", "orders", "--columns", "amonut"], 2, 'did you mean "amount"?'),
+        (["show", "streem"], 2, 'did you mean "streams"?'), (["show", "model", "bayer"], 2, 'did you mean "buyer"?'), (["experiment", "strat", "x"], 2, 'did you mean "start"?'), (["experiment", "callab"], 2, "experiment show callab"),
+        (["cluster", "statsu"], 2, 'no verb "statsu" of cluster; did you mean "status"?'), (["export", "airflw"], 2, 'did you mean "airflow"?'),
+        (["completion", "bsh"], 2, 'did you mean "bash"?'), (["verify", "order"], 2, 'did you mean "orders"?'), (["monitor", "orders_row"], 2, 'did you mean "orders_rows"?'),
+        (["zzz"], 2, 'no verb "zzz"; there are init, check'),
     ],
 )  # fmt: skip
 def test_exit_codes_and_sentences(made: Path, words: list[str], code: int, says: str) -> None:

@@ -15,6 +15,7 @@ from millstream.declare.errors import ClockWrong, Corrupt, MillstreamError, NotF
 from millstream.declare.secrets import hide
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
+from millstream.declare.words import choices
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
@@ -101,7 +102,7 @@ def release(ws: Workspace, stream: str) -> Finding:
 
     streams = ws.all_streams()
     if stream not in streams:
-        raise NotFound(f'no stream "{stream}"; there are {", ".join(streams) or "none"}')
+        raise NotFound(f'no stream "{stream}"; {choices(stream, streams)}')
     newest = _newest(ws, stream)
     if newest is None or newest - wall_us() <= max(streams[stream].ahead_us, LEAST_US):
         raise UsageError(f'stream "{stream}" needs no release: its newest append does not lie ahead of this machine\'s clock')

@@ -9,8 +9,10 @@ from typing import Any
 import click
 
 from millstream.app.cli.context import Context, Styled, as_json, pass_context
+from millstream.app.cli.words import OneOf
 from millstream.app.each import Each, Rows
 from millstream.declare.errors import MillstreamError, NotFound, UsageError
+from millstream.declare.words import choices
 
 
 def _listen(context: Context, section: str, host: str | None, port: int | None) -> None:
@@ -44,7 +46,7 @@ def console(context: Context, host: str | None, port: int | None) -> None:
 
 
 @click.command()
-@click.argument("action", type=click.Choice(["show", "start", "stop", "ship"]), default="show")
+@click.argument("action", type=OneOf(["show", "start", "stop", "ship"], "the name comes after one of them: experiment show {}"), default="show")
 @click.argument("name", required=False)
 @click.argument("arm", required=False)
 @as_json
@@ -58,7 +60,7 @@ def experiment(context: Context, action: str, name: str | None, arm: str | None,
 
     ws = context.workspace
     if name is not None and name not in ws.project.experiments:
-        raise NotFound(f'no experiment "{name}"; there are {", ".join(ws.project.experiments) or "none"}')
+        raise NotFound(f'no experiment "{name}"; {choices(name, ws.project.experiments)}')
     if action != "show":
         if name is None:
             raise UsageError(f"experiment {action} wants the experiment's name")
@@ -85,7 +87,7 @@ def monitor(context: Context, names: tuple[str, ...], as_json: bool, history: bo
     ws = context.workspace
     unknown = [n for n in names if n not in ws.project.monitors]
     if unknown:
-        raise NotFound(f'no monitor "{unknown[0]}"; there are {", ".join(ws.project.monitors)}')
+        raise NotFound(f'no monitor "{unknown[0]}"; {choices(unknown[0], ws.project.monitors)}')
     rows, each = list[dict[str, Any]](), Each()
     for name in names or ws.project.monitors:
         noun = ws.project.monitors[name]

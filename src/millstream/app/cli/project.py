@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 
 from millstream.app.cli.context import Context, Styled, as_json, pass_context
+from millstream.app.cli.words import OneOf
 from millstream.declare.errors import MillstreamError, NotFound, UsageError
+from millstream.declare.words import choices
 
 
 @click.command()
@@ -113,7 +115,7 @@ def doctor(context: Context, as_json: bool, mend: bool, losses: tuple[str, ...],
     if losses and not mend:
         raise UsageError("--accept-loss goes with --mend; records that left the log are given up by  millstream ingest --accept-loss STREAM")
     if unknown := [name for name in losses if name not in context.workspace.all_streams()]:
-        raise NotFound(f'no stream "{unknown[0]}"; there are {", ".join(context.workspace.all_streams())}')
+        raise NotFound(f'no stream "{unknown[0]}"; {choices(unknown[0], context.workspace.all_streams())}')
     released = [] if release is None else [doctors.release(context.workspace, release)]
     findings = [*released, *doctors.examine(context.workspace, mend=mend, losses=losses)]
     if as_json:
@@ -140,7 +142,7 @@ def config(context: Context, as_json: bool, show_origin: bool) -> None:
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=OneOf(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the completion script of SHELL; e.g. eval "$(millstream completion bash)"."""
     from click.shell_completion import get_completion_class

@@ -13,6 +13,7 @@ import click
 from millstream.app.cli.context import Context, Styled, as_json, ended, pass_context
 from millstream.app.each import Each
 from millstream.declare.errors import UsageError
+from millstream.declare.words import choices
 
 
 @click.command()
@@ -185,7 +186,7 @@ def _params(ws: Any, words: tuple[str, ...], selected: set[str]) -> dict[str, di
         takers = [model for model in models.values() if name in model.params]
         if not takers:
             known = dict.fromkeys(p for model in models.values() for p in model.params)
-            raise UsageError(f'no selected model has a parameter "{name}"; there are {", ".join(known) or "none"}')
+            raise UsageError(f'no selected model has a parameter "{name}"; {choices(name, known)}')
         for model in takers:
             given[model.name][name] = parameters(model, {name: value})[name]
     return given
@@ -296,7 +297,7 @@ def part(context: Context, name: str, watched: bool, losses: tuple[str, ...]) ->
     from millstream.app.supervise import stop_with_supervisor
 
     if name not in PARTS:
-        raise UsageError(f"no part {name}; there are {', '.join(PARTS)}")
+        raise UsageError(f'no part "{name}"; {choices(name, PARTS)}')
     if losses and name != "sinks":
         raise UsageError(f"--accept-loss is for the part sinks, which writes streams to the lake; {name} waits for nothing of the log")
     _give_up(context, losses)

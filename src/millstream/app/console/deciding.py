@@ -15,6 +15,7 @@ from millstream.app.console.tables import around, fields
 from millstream.app.workspace import Workspace
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.errors import MillstreamError, NotFound
+from millstream.declare.words import choices
 
 METHODS = {"ab": "A/B", "thompson": "Thompson sampling", "epsilon_greedy": "epsilon-greedy", "ucb": "UCB1", "linucb": "LinUCB"}
 NOT_DECIDED = "No decision has landed yet: `millstream up` answers requests and lands what was decided."
@@ -31,7 +32,7 @@ def experiment(ws: Workspace, request: Request) -> Values:
 
     name = request.path_params["name"]
     if name not in ws.project.experiments:
-        raise NotFound(f'no experiment "{name}"; there are {", ".join(ws.project.experiments) or "none"}')
+        raise NotFound(f'no experiment "{name}"; {choices(name, ws.project.experiments)}')
     noun = ws.project.experiments[name]
     found = rooms.analyse(ws, noun)
     figures = [Figure("Method", METHODS.get(found["method"], found["method"])), Figure("Phase", str(found["phase"] or "–"), "" if found["phase"] else "not started"),
@@ -130,7 +131,7 @@ def monitors(ws: Workspace, request: Request) -> Values:
 def monitor(ws: Workspace, request: Request) -> Values:
     name = request.path_params["name"]
     if name not in ws.project.monitors:
-        raise NotFound(f'no monitor "{name}"; there are {", ".join(ws.project.monitors) or "none"}')
+        raise NotFound(f'no monitor "{name}"; {choices(name, ws.project.monitors)}')
     noun = ws.project.monitors[name]
     latest = ws.verdicts(name, latest=True)
     now = [[v["check"], Tag(v["status"]), v["message"], moment(v["at"])] for v in latest]

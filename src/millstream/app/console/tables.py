@@ -16,6 +16,7 @@ from millstream.app.workspace import Workspace
 from millstream.declare.errors import MillstreamError, NotFound
 from millstream.declare.features import Features
 from millstream.declare.noun import Noun
+from millstream.declare.words import choices
 from millstream.transform.cell import values
 
 CELLS = 2_000_000
@@ -52,7 +53,7 @@ def table(ws: Workspace, request: Request) -> Values:
     noun = ws.project.by_name.get(name)
     if not ws.lake.exists(name):
         if noun is None and name not in ws.all_streams():
-            raise NotFound(f'no table "{name}"; there are {", ".join(ws.lake.names()) or "none yet"}')
+            raise NotFound(f'no table "{name}"; {choices(name, ws.lake.names())}')
         return {"title": name, "kind": _what(ws, name), "lead": noun.doc if noun else "", "figures": [],
                 "sections": [Section("Nothing has landed yet", "`millstream run` makes it; `millstream up` keeps it up to date."), *around(ws, noun)]}  # fmt: skip
     found = ws.lake.table(name)
