@@ -83,7 +83,9 @@ def test_check_binds_every_table_to_what_it_reads_and_remembers_what_it_has_boun
     (tables / "e.sql").write_text("select origin, error from orders__dead")
     said = millstream(mine, "check")
     assert said.code == 2 and said.err.count("E138") == 2, said.err
-    assert 'tables/b.sql:1  table "b": its SQL does not fit what it reads' in said.err and '"nope" not found' in said.err and "tables/d.sql:1" in said.err
+    assert (
+        'tables/b.sql:1  table "b": its SQL does not fit what it reads' in said.err and 'there is no column "nope"' in said.err and "tables/d.sql:1" in said.err
+    )
     (tables / "b.sql").write_text("select customer from customer_days")
     (tables / "c.sql").write_text("select upper(customer) as x from b")
     (tables / "d.sql").write_text("select spend > $big as y from customer_days")
@@ -92,6 +94,22 @@ def test_check_binds_every_table_to_what_it_reads_and_remembers_what_it_has_boun
     assert millstream(mine, "check").code == 0
     (tables / "c.sql").unlink()
     assert millstream(mine, "check").code == 0
+
+
+@pytest.mark.parametrize("verb", ["check", "plan", "run"])
+def test_a_column_misspelt_in_sql_is_told_at_its_line_and_not_where_it_is_missed(mine: Path, verb: str) -> None:
+    (mine / "tables" / "weeks.sql").write_text("-- @time day\n-- @key customer\n-- @lag 1d\n\nselect c.custmer,\n  day\nfrom customer_days c")
+    (mine / "more.py").write_text(
+        "import millstream as ms\nfrom millstream import agg\n\nweeks = ms.table('weeks')\n"
+        "came = ms.features('came', weeks, key='customer', windows=['7d'], aggregates={'n': agg.count()})\n"
+    )
+    said = millstream(mine, verb)
+    assert said.code == 2 and said.err.splitlines() == [
+        'tables/weeks.sql:5  table "weeks": its SQL does not fit what it reads',
+        '  found  there is no column "custmer" in "c" (DuckDB: Binder Error: Values list "c" does not have a column named "custmer")',
+        '  mend   did you mean "customer"?    E138',
+        "1 mistake; 1 definition was not checked, because it depends on what is wrong: came",
+    ], said.err
 
 
 def test_a_second_run_skips_everything(made: Path) -> None:

@@ -37,17 +37,18 @@ def init(context: Context, folder: str, template: str) -> None:
 @click.option("--rows", default=20_000, show_default=True, help="Of the sample: at most so many of the largest stream.")
 @pass_context
 def check(context: Context, as_json: bool, parity: bool, against: str | None, rows: int) -> None:
-    """Validate the definitions; without --parity nothing is run. All mistakes are shown together; tests of the project are plain pytest."""
+    """Validate the definitions; without --parity nothing is run. All mistakes are shown together, then what could not be checked because it depends on one; tests of the project are plain pytest."""
     from millstream.app.binding import unbound
     from millstream.app.experiments import POOLED
     from millstream.app.run import windows
     from millstream.declare.errors import DefinitionErrors
+    from millstream.declare.validate import below
 
     begun = time.perf_counter()
     project = context.workspace.project
     wrong = unbound(context.workspace)
     if wrong:
-        raise DefinitionErrors(wrong)
+        raise DefinitionErrors(list(wrong.values()), below(project, wrong))
     if parity:
         _parity(context, against, rows, as_json)
         return
