@@ -310,7 +310,8 @@ class Live:
         self.updates.ready([definition for definition, _, _ in predictor.definitions])
         self._reads[f"{model.name}@{version}"] = {definition.stream for definition, _, _ in predictor.definitions}
         reads = self._behind.store.reader(predictor.definitions) if predictor.definitions else None
-        log.info("%s@%d is ready after %.2f s", model.name, version, time.perf_counter() - began)
+        if self._load == self._registered:  # else only its features are followed here, and another process answers
+            log.info("%s@%d is ready after %.2f s", model.name, version, time.perf_counter() - began)
         return Arm(model=model.name, version=version, predictor=predictor, reads=reads, derive=dict(predictor.derive))
 
     def _registered(self, model: Model[Any], version: int) -> Any:
