@@ -207,6 +207,11 @@ def test_show_in_both_forms(made: Path, what: str) -> None:
     assert (plain.out != "") == bool(told.json), what
 
 
+def test_doctor_speaks_plainly(mine: Path) -> None:
+    (online,) = [f["found"] for f in millstream(mine, "doctor", "--json").json if f["what"] == "online"]
+    assert online == "2 definitions of features filled"
+
+
 def test_show_refuses_what_is_not_there(made: Path) -> None:
     for words, says in (("nothing", 'nothing is called "nothing" here'), ("model", "wants a name"), ("model nope", "there are buyer"), ("endpoint nope", "there are offer"),
                         ("run nope", "see millstream show runs"), ("model buyer@99", "99"), ("E999", "no page E999")):  # fmt: skip

@@ -50,8 +50,9 @@ def console(context: Context, host: str | None, port: int | None) -> None:
 @click.argument("name", required=False)
 @click.argument("arm", required=False)
 @as_json
+@click.option("--phase", type=int, help="Of show NAME: the report of this phase instead of the present one.")
 @pass_context
-def experiment(context: Context, action: str, name: str | None, arm: str | None, as_json: bool) -> None:
+def experiment(context: Context, action: str, name: str | None, arm: str | None, as_json: bool, phase: int | None) -> None:
     """Show (all, or NAME), start NAME, stop NAME, or ship NAME ARM.
 
     start begins a new phase with the arms' aliases pinned to versions; ship gives all of its traffic to one arm.
@@ -61,14 +62,18 @@ def experiment(context: Context, action: str, name: str | None, arm: str | None,
     ws = context.workspace
     if name is not None and name not in ws.project.experiments:
         raise NotFound(f'no experiment "{name}"; {choices(name, ws.project.experiments)}')
+    if phase is not None and (action != "show" or name is None):
+        raise UsageError("--phase goes with one experiment: experiment show NAME --phase N")
     if action != "show":
         if name is None:
             raise UsageError(f"experiment {action} wants the experiment's name")
         context.say(experiments.change(ws, action, name, arm))
         return
+    if phase is not None and name is not None:
+        experiments.known_phase(ws, ws.project.experiments[name], phase)
     found = Rows()
     for one in [ws.project.experiments[name]] if name else ws.project.experiments.values():
-        found.add(f"experiment {one.name}", partial(experiments.analyse, ws, one))
+        found.add(f"experiment {one.name}", partial(experiments.analyse, ws, one, phase))
     if as_json:
         context.json(found)
     else:
