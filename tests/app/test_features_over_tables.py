@@ -181,6 +181,36 @@ def test_the_console_says_which_version_answers(project: Path) -> None:
     assert note == f"stale · version {at}" and figure == Figure("Online", f"version {at}", "of hours, which was rebuilt: `millstream run` fills it", "warn")
 
 
+def test_a_table_that_up_would_never_rebuild_is_told(project: Path) -> None:
+    (warning,) = millstream(project, "check", "--json").json["warnings"]
+    assert warning == (
+        "hours: it has no schedule, so `up` never rebuilds it, and spent answers requests from the rows of its last run; give it one, e.g.  -- @schedule @hourly"
+    )
+    assert f"warning {warning}" in millstream(project, "check").err
+    later = project / "tables" / "later.sql"
+    later.write_text("-- @schedule @daily\nselect customer, n from hours")  # what is scheduled takes along what it is made from
+    assert millstream(project, "check", "--json").json["warnings"] == []
+    later.unlink()
+    hours = project / "tables" / "hours.sql"
+    hours.write_text("-- @schedule @hourly\n" + hours.read_text())
+    assert millstream(project, "check", "--json").json["warnings"] == []
+
+
+def test_up_tells_it_before_it_starts(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from millstream.app import supervise
+
+    def started(part: supervise.Part) -> None:
+        raise RuntimeError("the first part")
+
+    monkeypatch.setattr(supervise.Part, "start", started)
+    monkeypatch.setattr(supervise, "_free", lambda *given: None)
+    monkeypatch.setattr("signal.signal", lambda *given: None)
+    said: list[tuple[str, ...]] = []
+    with Workspace.open(str(project)) as ws, pytest.raises(RuntimeError, match="the first part"):
+        supervise.supervise(ws, console=False, say=lambda *words: said.append(words))
+    assert [words[1] for words in said] == ["warning", "stopped"] and said[0][2].startswith("hours: it has no schedule")
+
+
 def test_a_serving_process_follows_a_table_that_another_rebuilds(project: Path) -> None:
     from millstream.app.serving import live
 

@@ -18,6 +18,7 @@ from types import FrameType
 
 from millstream.app.alarms import Alarms, Say
 from millstream.app.run.runner import alone
+from millstream.app.run.schedule import left_alone
 from millstream.app.workspace import Workspace
 from millstream.declare.errors import Busy
 
@@ -78,6 +79,8 @@ def supervise(ws: Workspace, *, console: bool, say: Say) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
         try:
+            for line in left_alone(ws.project):
+                say("yellow", "warning", line)
             for part in parts:
                 part.start()
                 say("green", "started", f"{part.name} (process {part.process.pid if part.process else '?'})")

@@ -41,6 +41,7 @@ def check(context: Context, as_json: bool, parity: bool, against: str | None, ro
     from millstream.app.binding import unbound
     from millstream.app.experiments import POOLED
     from millstream.app.run import windows
+    from millstream.app.run.schedule import left_alone
     from millstream.declare.errors import DefinitionErrors
     from millstream.declare.validate import below
 
@@ -56,16 +57,16 @@ def check(context: Context, as_json: bool, parity: bool, against: str | None, ro
     for noun in project.nouns:
         counts[noun.kind] = counts.get(noun.kind, 0) + 1
     seconds = time.perf_counter() - begun
-    bandits = [name for name, experiment in project.experiments.items() if experiment.assign.method != "ab"]
+    warnings = [*left_alone(project), *(f"{name}: {POOLED}" for name, experiment in project.experiments.items() if experiment.assign.method != "ab")]
     if as_json:
-        context.json({"project": project.name, "nouns": counts, "seconds": round(seconds, 3), "warnings": [f"{name}: {POOLED}" for name in bandits]})
+        context.json({"project": project.name, "nouns": counts, "seconds": round(seconds, 3), "warnings": warnings})
         return
     parts = ", ".join(f"{n} {kind.replace('_', ' ')}{'s' if n > 1 and kind != 'features' else ''}" for kind, n in counts.items())
     context.say(f"{project.name}: {parts} ({seconds:.2f} s)", Styled("green", "ok"))
     for line in windows.declared(project.streams.values()):
         context.say(line)
-    for name in bandits:
-        context.say(f"{name}: {POOLED}", Styled("yellow", "warning"))
+    for line in warnings:
+        context.say(line, Styled("yellow", "warning"))
 
 
 def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> None:
