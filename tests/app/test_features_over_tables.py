@@ -122,6 +122,13 @@ def test_a_row_counts_from_the_end_of_its_hour_and_the_lag(project: Path) -> Non
     assert [row["n"] for row in trained] == [0.0, 2.0], "of the visits at 9:30 and 10:30; the others are not mature"
 
 
+def test_a_feature_that_is_null_for_every_training_row_is_said(project: Path) -> None:
+    (project / "shop.py").write_text(SHOP.replace('"total": agg.sum("total")', '"total": agg.sum("nullif(total, total)")'))
+    done = millstream(project, "run")
+    (line,) = [line for line in done.err.splitlines() if " sets " in line]
+    assert done.code == 0 and line.endswith("; NULL in every training row: spent__total_1d (no row of hours has a value)"), line
+
+
 def test_what_came_too_late_is_counted_with_the_lag_to_declare(project: Path) -> None:
     assert millstream(project, "run").code == 0
     served(project, ("ada", "12:30"), ("bob", "12:30"), ("eve", "12:30"))
