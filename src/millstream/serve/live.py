@@ -21,6 +21,7 @@ from millstream.declare.model import Model, ModelRef
 from millstream.declare.secrets import hide
 from millstream.declare.stream import Stream
 from millstream.declare.waits import Waits
+from millstream.declare.words import choices
 from millstream.experiment import learn, phases
 from millstream.experiment.route import Router
 from millstream.features.definition import Definition
@@ -137,8 +138,7 @@ class Live:
         except KeyError:
             if endpoint in self._behind.endpoints:
                 raise Transient(f'endpoint "{endpoint}" is not ready: {self._troubles.get(endpoint, "it is being built")}') from None
-            known = ", ".join(self.names()) or "none"
-            raise NotFound(f'no endpoint "{endpoint}"; there are: {known}') from None
+            raise NotFound(f'no endpoint "{endpoint}"; {choices(endpoint, self.names())}') from None
 
     def problems(self) -> list[str]:
         """Why it is not ready; empty when it is."""
