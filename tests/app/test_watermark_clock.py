@@ -88,3 +88,36 @@ def test_an_event_of_2099_that_is_stored_completes_no_label_of_today(ws: Workspa
     send(ws, datetime(2099, 1, 1, tzinfo=UTC), datetime(2099, 1, 1, tzinfo=UTC))
     land(ws)
     assert watermark(ws) <= micros(datetime.now(UTC)) - LATENESS_US and watermark(ws) >= micros(now) - LATENESS_US
+
+
+def known(ws: Workspace) -> None:
+    """From now on the records bring their own time of arrival."""
+    (ws.project.root / "streams.py").write_text(STREAMS.replace("    ts: ms.EventTime\n", "    ts: ms.EventTime\n    seen: ms.ArrivalTime | None = None\n"))
+
+
+@pytest.fixture
+def own(tmp_path: Path, ws: Workspace) -> Iterator[Workspace]:
+    known(ws)
+    with Workspace.open(str(tmp_path)) as made:
+        yield made
+
+
+def test_history_that_brings_its_own_arrival_times_has_no_clock(own: Workspace) -> None:
+    """It was live once: each record arrived later than it happened."""
+    happened = datetime.now(UTC) - timedelta(days=30)
+    send(own, happened, happened + timedelta(minutes=20))
+    land(own)
+    assert watermark(own) == micros(happened) - LATENESS_US
+
+
+def test_a_stream_whose_records_bring_their_own_arrival_times_is_live_when_they_come_in_time(own: Workspace) -> None:
+    now = datetime.now(UTC)
+    history = now - timedelta(days=30)
+    send(own, history, history + timedelta(minutes=20))
+    send(own, now - timedelta(seconds=5), now)
+    land(own)
+    live = watermark(own)
+    assert abs(live + LATENESS_US - micros(datetime.now(UTC))) < 4_000_000
+    send(own, history + timedelta(hours=1), now)  # late, and known at once
+    land(own)
+    assert watermark(own) >= live, "a late event does not make a live stream a history"

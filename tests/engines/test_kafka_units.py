@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from confluent_kafka import KafkaError, KafkaException
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.declare.errors import ConfigError, Corrupt, Fenced, Full, MillstreamError, NotFound, Terminal, Truncated, Unreachable, UsageError
@@ -161,6 +161,7 @@ def test_a_header_that_cannot_be_read_makes_a_dead_letter(texts: Texts) -> None:
     assert found[1].rows.column(ARRIVED_AT).cast(pa.int64()).to_pylist()[0] == -9
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.binary(max_size=12), st.integers(0, 9)), min_size=1, max_size=30))
 def test_every_record_comes_back_once_whatever_it_is(values: list[bytes | int | None]) -> None:
     """A number stands for a good record."""
@@ -274,6 +275,7 @@ def test_what_is_due(young: int, marks: Mapping[str, int], found: int | None) ->
     assert due(Ends(10, 80), young, marks, 2_000_000, 1_000_000) == found
 
 
+@settings(deadline=None)
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(-5, 120), st.dictionaries(st.sampled_from(["lake", "a", "b"]), st.integers(0, 150)))
 def test_no_offset_is_due_that_somebody_needs(low: int, more: int, young: int, marks: dict[str, int]) -> None:
     found = due(Ends(low, low + more), young, marks, 2_000_000, 1_000_000)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.engines.local.files import LocalFiles
@@ -98,6 +98,7 @@ def test_no_records_no_answer(lake: Lake) -> None:
     assert list(errand(lake)(iter([kafka([], [])]))) == []
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.none() | st.lists(st.tuples(st.sampled_from(["_event_id", "_arrived_at", "x"]), st.none() | st.binary(max_size=3)), max_size=4),

@@ -53,6 +53,16 @@ def test_the_same_rewards_in_another_phase_are_another_snapshot(world: World) ->
     assert first.stats == second.stats and (first.phase, second.phase, second.draw) == (1, 2, 2) and snapshot_of(world.state, "colours") == second
 
 
+def test_a_bandit_that_has_not_learnt_yet_is_reported_with_even_arms(world: World) -> None:
+    """Before its first snapshot, and with one of contexts in which nothing was decided."""
+    split: Any = ab(assign=ms.assign.thompson(by=["device"]))
+    for bandit, learnt in ((BANDIT, False), (split, False), (split, True)):
+        phase = begun(world, bandit)
+        assert not learnt or refresh(bandit, phase, {}, {}, world.state, boolean=True).probabilities == {}
+        report = analyse.analyse(bandit, shop(bandit), world.lake, world.sql, world.state, PARAMS)
+        assert [arm.probability for arm in report.arms] == [0.5, 0.5] and (report.snapshot is not None) == learnt
+
+
 def test_arms_without_rewards_are_there_too(world: World) -> None:
     made = refresh(BANDIT, begun(world), {"": {"red": Stat(50, 40.0, 40.0)}}, {}, world.state, boolean=True)
     assert made.stats[""]["blue"] == Stat() and list(made.probabilities[""]) == ["blue", "red"]

@@ -65,6 +65,16 @@ def test_credit(world: World, credit: Any, truth: list[float]) -> None:
     assert [outcome for outcome, _ in world.judged(endpoint).values()] == {"all": [1.0, 1.0, 1.0], "last": [0.0, 1.0, 1.0], "first": [1.0, 0.0, 0.0]}[credit]
 
 
+def test_credit_looks_at_decisions_that_were_judged_before(world: World) -> None:
+    endpoint = shop(ab(reward=ms.outcome(buys, on="user", within="6h", otherwise=False, credit="first")))
+    world.decide(endpoint, [decision("a", 0), decision("b", 3 * HOUR)])
+    world.land(buys, [buy("x", 4 * HOUR)], upto=T0 + 8 * HOUR)
+    world.refresh(endpoint)
+    world.land(buys, [], upto=T0 + DAY)
+    world.refresh(endpoint)
+    assert world.judged(endpoint) == {"a": (1.0, 1.0), "b": (0.0, 0.0)}
+
+
 def test_guardrails_ripen_with_the_slowest(world: World) -> None:
     endpoint = shop(ab(guardrails={"calm": calm}))
     world.decide(endpoint, [decision("a", 0, user="u"), decision("b", 0, user="v")])
@@ -111,6 +121,20 @@ def fully(world: World, endpoint: Any) -> list[dict[str, Any]]:
     world.refresh(endpoint)
     assert outcomes.due(endpoint, world.lake, world.sql) == len(kept)
     return world.rows(endpoint.outcomes)
+
+
+def test_a_late_answer_reaches_as_far_back_as_the_longest_horizon_over_its_stream(world: World) -> None:
+    soon, later = ms.outcome(buys, on="decision_id", within="1h", otherwise=False), bought
+    for name, reward, guardrail in (("a", soon, later), ("b", later, soon)):
+        endpoint = shop(ab(reward=reward, guardrails={"other": guardrail}), name=name)
+        world.decide(endpoint, [decision("d", 0)])
+        world.land(buys, [], upto=T0 + 10 * HOUR)
+        assert world.refresh(endpoint).rows == 1
+        world.land(buys, [buy("d", 3 * HOUR)])
+        assert world.refresh(endpoint).rows == 1
+        (row,) = world.rows(endpoint.outcomes)
+        assert (row["reward"], row["guardrail__other"]) == ((0.0, 1.0) if reward is soon else (1.0, 0.0))
+        world.lake.drop("buys")
 
 
 @pytest.mark.parametrize("seed", [0, 3])

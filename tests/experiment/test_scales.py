@@ -121,6 +121,8 @@ def test_where_nothing_can_be_said_there_is_no_verdict(a: list[float], b: list[f
     ((980, 1000), (1000, 1000), "better"),
     ((1000, 1000), (996, 1000), "not enough data"),
     ((0, 0), (0, 0), "not enough data"),
+    ((3, 5), (500, 1000), "not enough data"),  # the smaller arm says whether there are enough
+    ((500, 1000), (3, 5), "not enough data"),
     ((100, 1000), (101, 1000), "no difference seen"),
 ])  # fmt: skip
 def test_a_few_shares_have_no_verdict(a: tuple[int, int], b: tuple[int, int], verdict: str) -> None:
@@ -157,6 +159,15 @@ def test_a_ratio_of_few_units_is_exact(observed: tuple[int, int], weights: tuple
     tails = [stats.binomtest(observed[1], sum(observed), weights[1], alternative=way).pvalue for way in ("less", "greater")]
     assert found.p == pytest.approx(min(1.0, 2 * 2 * min(tails)), rel=1e-9)
     assert found.ok == (found.p >= SRM_BELOW)
+
+
+@pytest.mark.parametrize("observed", [(0, 9, 9), (9, 5, 4), (1, 16, 1), (4, 7, 7), (18, 0, 0)])
+def test_each_of_several_arms_is_tested_against_the_rest(observed: tuple[int, int, int]) -> None:
+    """Of two arms the one has too few where the other has too many, so either tail would do."""
+    weights = (0.2, 0.4, 0.4)
+    found = sample_ratio(dict(zip("abc", observed, strict=True)), dict(zip("abc", weights, strict=True)))
+    tails = [stats.binomtest(n, sum(observed), w, alternative=way).pvalue for n, w in zip(observed, weights, strict=True) for way in ("less", "greater")]
+    assert found.p == pytest.approx(min(1.0, 3 * 2 * min(tails)), rel=1e-9)
 
 
 def test_false_alarms_of_a_tiny_arm() -> None:

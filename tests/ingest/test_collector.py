@@ -20,6 +20,7 @@ from millstream.declare.registry import engine
 from millstream.ingest.collector import Collector, Limits
 from millstream.ingest.doors import Doors, Machine
 from millstream.ingest.form import EventForm
+from millstream.ingest.split import array_items
 
 
 class Sold(ms.Event):
@@ -90,6 +91,7 @@ class Served:
         if sent[0]["status"] not in (200, 207):
             assert set(found) == {"error"} and {"code", "message", "mend"} <= set(found["error"]), "every error has one shape"
             assert all(found["error"][name] for name in ("code", "message", "mend"))
+        assert told.get(b"www-authenticate") == (b"Bearer" if sent[0]["status"] == 401 else None)
         return sent[0]["status"], found, told
 
     def post(self, body: Any, path: str = "/v1/events/sold", **options: Any) -> tuple[int, Any]:
@@ -217,6 +219,16 @@ def test_bodies_have_a_bound_packed_or_not(tmp_path: Path) -> None:
     served.close()
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_body_may_be_as_long_as_the_bound_and_no_byte_longer(tmp_path: Path, packed: bool) -> None:
+    body = json.dumps([sold(1, note="n" * 5_000)]).encode()
+    served = Served(tmp_path, limits=Limits(body_bytes=len(body)))
+    pack = gzip.compress if packed else bytes
+    more = {"content_encoding": "gzip"} if packed else {}
+    assert [served.post(pack(sent), chunk=500, **more)[0] for sent in (body, body + b" ")] == [200, 413]
+    served.close()
+
+
 def test_events_of_ten_megabytes(served: Served) -> None:
     status, told = served.post([sold(1, note="n" * 9_900_000), sold(2, note="n" * 10_100_000), sold(3)])
     assert (status, told["accepted"], [e["index"] for e in told["errors"]]) == (207, 2, [1])
@@ -273,6 +285,23 @@ def test_an_array_whose_items_cannot_be_told_apart_is_refused_whole(served: Serv
     lost = json.dumps(sold(9)).encode().replace(b'"i9"', b'i9"', 1)
     status, told = served.post(b"[" + b",".join([lost, *good, lost]) + b"]")
     assert status == 400 and told["error"]["code"] == "invalid_json" and served.rows() == []
+
+
+@pytest.mark.parametrize(("text", "why"), [(b'"\xff1"', "no UTF-8"), (b"[" * 9_000 + b"]" * 9_000, "nested too deeply")])
+def test_an_item_that_no_decoder_takes_harms_no_neighbour(served: Served, text: bytes, why: str) -> None:
+    first, bad, last = (json.dumps(sold(n, note='a, "b" ]')).encode() for n in range(3))
+    status, told = served.post(b"[" + b" , ".join([first, bad.replace(b'"i1"', text), last]) + b"]")
+    assert (status, told["accepted"], [error["index"] for error in told["errors"]]) == (207, 2, [1])
+    assert why in told["errors"][0]["error"]["message"] and sorted(row["item"] for row in served.rows()) == ["i0", "i2"]
+
+
+@pytest.mark.parametrize(("body", "items"), [
+    (b' [1, "a,]b" ,{"x": [1, {}], "y": "}"}, "\\"," ] ', [b"1", b'"a,]b"', b'{"x": [1, {}], "y": "}"}', b'"\\","']),
+    (b'["\\\\", 2]', [b'"\\\\"', b"2"]), (b"[1]", [b"1"]), (b"[ ]", []), (b"[[1], [2]]", [b"[1]", b"[2]"]),
+    (b"[1,,2]", None), (b"[1,]", None), (b"[1", None), (b"1]", None), (b'["a]', None), (b"[1]]", None), (b"[[1]", None), (b"[1],[2]", None), (b"[1] 2", None), (b"2 [1]", None), (b"", None),
+])  # fmt: skip
+def test_items_are_told_apart_by_brackets_and_quotes(body: bytes, items: list[bytes] | None) -> None:
+    assert array_items(body) == items
 
 
 def test_a_field_called_event_id_is_the_id(served: Served) -> None:

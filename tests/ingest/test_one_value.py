@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import value_table as table
 from value_doors import KINDS, STREAMS, TS, Http
 from value_table import DEAD, MISSING, Cell
 
+import millstream as ms
 from millstream.declare.errors import UsageError
 from millstream.engines.files.position import Position
 from millstream.engines.files.text import TextFile
@@ -144,6 +146,12 @@ def test_columns_without_any_value_stay_empty(tmp_path: Path) -> None:
         assert doors.parquet_file(tmp_path, STREAMS[kind, False], pa.nulls(3, type_), 3, ZONE) == [None] * 3, kind
 
 
+def test_a_moment_that_arrow_cannot_cut_to_microseconds_is_dead(tmp_path: Path) -> None:
+    """The first nanoseconds of its range, of 1677, wrapped around and became a moment of 2262."""
+    column = pa.array([-(2**63), 1_000], pa.timestamp("ns", "UTC"))
+    assert doors.parquet_file(tmp_path, STREAMS["datetime", False], column, 2, ZONE) == [DEAD, datetime(1970, 1, 1, 0, 0, 0, 1, UTC)]
+
+
 def test_lists_keep_their_rows(tmp_path: Path) -> None:
     """Items are converted in one column, beside empty lists, nulls and slices."""
     column = pa.array([[9.0], [1.0, 2.0], None, [], [3.0], [0.5], None], pa.list_(pa.float64())).slice(1)
@@ -211,3 +219,21 @@ def test_int96_is_a_time_like_any_other(tmp_path: Path) -> None:
     column = pa.array([TS], pa.timestamp("us", "UTC"))
     pq.write_table(pa.table({"id": ["0"], "v": column, "ts": column}), tmp_path / "v.parquet", use_deprecated_int96_timestamps=True)
     assert doors._read(doors.ColumnFile(tmp_path / "v.parquet", "v.parquet", "parquet", None, stream.schema, "UTC"), stream, 1) == [TS]
+
+
+class Loose(ms.Event):
+    """Fields that may be left out stand before those that may not."""
+
+    note: str | None
+    ts: ms.EventTime
+    channel: str = "shop"
+    user: str
+
+
+def test_the_order_in_which_fields_are_declared_is_that_of_the_columns_only() -> None:
+    schema, at = Loose.__schema__, datetime(2013, 11, 1, 12, tzinfo=UTC)
+    form = EventForm(schema, zoned=True, ids=True, closed=True)
+    told = Objects(schema).json(Loose(note=None, user="u", ts=at))
+    assert form.columns([form.one(told), form.one(b'{"ts": "2013-11-01T12:00:00Z", "user": "v"}')]).to_pylist() == [
+        {"note": None, "ts": at, "channel": "shop", "user": user, "_event_id": None} for user in "uv"
+    ]

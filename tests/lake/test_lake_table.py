@@ -70,12 +70,14 @@ def test_what_is_not_there(world: World, table: LakeTable) -> None:
             world.lake.table(name)
 
 
-def test_a_position_is_checked_on_the_handle_and_by_the_store(table: LakeTable) -> None:
+def test_a_position_is_checked_on_the_handle_and_by_the_store(world: World, table: LakeTable) -> None:
     other = table.refresh()
     table.append([rows(1)], txns={"app": (None, 5)})
     assert (table.position("app"), other.position("app")) == (5, None)
+    written = data_files(world.lake)
     with pytest.raises(Conflict, match="stands at 5, not at None"):
         table.append([rows(2)], txns={"app": (None, 6)})
+    assert data_files(world.lake) == written, "what the handle knows is said before anything is written"
     with pytest.raises(Conflict):
         other.append([rows(2)], txns={"app": (None, 6)})
     other = other.refresh()

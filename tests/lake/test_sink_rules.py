@@ -14,9 +14,10 @@ from lake_actors import LENIENT, World
 from test_verify_bites import lose
 
 from millstream.declare.errors import Conflict, Corrupt, Full, Incompatible, NotFound, Recreated, Truncated, UsageError
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, LATE, OFFSET
+from millstream.declare.event import ARRIVED_AT, EVENT_ID, LATE, OFFSET, PARTITION
 from millstream.lake import gaps, landing, points
 from millstream.lake.contract import READINGS, T0, WIDE, ids, ids_of, proven, put, readings, rows_in
+from millstream.lake.dead import DEAD, Quarantine
 from millstream.lake.positions import app_id
 from millstream.lake.sink import HOLES_AFTER, Progress, Sink, SinkLimits
 from millstream.lake.verify import verify
@@ -301,6 +302,15 @@ def test_verdicts_of_another_worker_stand(world: World) -> None:
     assert sink.drain().rows == 5
     sink.close()
     assert raced and world.lake.table("readings__dead").rows() == 1 and proven(world.lake, world.log).dead == 1
+
+
+def test_recorded_verdicts_are_those_of_the_range_the_partition_and_the_topic(world: World) -> None:
+    quarantine = Quarantine(world.lake, "readings", "a" * 32)
+    places = [("a" * 32, 0, 1), ("a" * 32, 0, 2), ("a" * 32, 0, 3), ("a" * 32, 0, 4), ("a" * 32, 1, 2), ("b" * 32, 0, 2), ("a" * 32, 0, 2)]
+    letters = pa.RecordBatch.from_pylist([{"topic": topic, PARTITION: partition, OFFSET: offset} for topic, partition, offset in places], DEAD)
+    assert quarantine.recorded("app", 0, 0, 9).tolist() == []
+    quarantine.land([letters], {"app": (None, 4)}, {})
+    assert [quarantine.recorded("app", 0, start, end).tolist() for start, end in ((2, 4), (1, 2), (0, 9), (4, 9))] == [[2, 3], [1], [1, 2, 3, 4], []]
 
 
 def test_dead_letters_with_changed_code_and_bounds(world: World) -> None:

@@ -19,7 +19,7 @@ from millstream.lake import cut as cutting
 from millstream.lake.contract import READINGS, ids, ids_of, proven, put
 from millstream.lake.lineage import fold
 from millstream.lake.positions import app_id
-from millstream.lake.repair import examine, repair
+from millstream.lake.repair import Damage, examine, repair
 from millstream.lake.ruling import Rule, stamp
 
 LOG = "readings/_delta_log"
@@ -250,3 +250,11 @@ def test_a_full_disk(world: World, small_disk: Path) -> None:
         assert full.lake.table("readings").rows() == 40_000 and proven(full.lake, full.log).rows == 40_000
     finally:
         full.close()
+
+
+@pytest.mark.parametrize(("cut", "words"), [
+    (None, ""), (3, "; version 3 goes, and version 2 stands"), (2, "; versions 2 to 3 go, and version 1 stands"),
+    (0, "; versions 0 to 3 go, and the table begins anew"),
+])  # fmt: skip
+def test_damage_says_what_goes_and_what_stands(cut: int | None, words: str) -> None:
+    assert str(Damage("t", cut, 3, (), "commit 3 is torn")) == f'table "t": commit 3 is torn{words}'

@@ -100,6 +100,36 @@ def test_a_bad_body_harms_no_neighbour(table: tuple[str, pa.RecordBatch], data: 
     assert same(found.rows, alone.rows)
 
 
+@pytest.mark.parametrize("kind", ["int", ["null", "int"], ["int", "null"]])
+@pytest.mark.parametrize("number", [2**27, -(2**27) - 1, 2**31 - 1])
+def test_a_number_beyond_its_type_is_a_bad_body(kind: Any, number: int) -> None:
+    """One flipped bit in the last byte of an int adds 2**32, which a reader may cut off."""
+    text = json.dumps({"type": "record", "name": "R", "fields": [{"name": "n", "type": kind}]})
+    rows = pa.RecordBatch.from_arrays([pa.array([1, number, 3], pa.int32())], schema=arrow_schema(text))
+    bodies = encode(rows, text)
+    bodies[1] = bodies[1][:-1] + bytes([bodies[1][-1] | 0x10])
+    found = decode(bodies, text)
+    assert set(found.bad) == {1} == set(one_by_one(bodies, text).bad) and found.rows.column(0).to_pylist() == [1, 3]
+
+
+def test_a_type_may_be_spelled_inside_another() -> None:
+    plain, inside = (json.dumps({"type": "record", "name": "R", "fields": [{"name": "n", "type": {"type": "array", "items": items}}]})
+                     for items in ("long", {"type": {"type": "long"}}))  # fmt: skip
+    assert arrow_schema(inside) == arrow_schema(plain)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_number_beyond_its_field_is_a_bad_body_and_harms_no_neighbour(listed: bool) -> None:
+    """A writer may call a long an int: its bytes are sound, and no column of the type holds it."""
+
+    def schema(kind: str) -> str:
+        return json.dumps({"type": "record", "name": "R", "fields": [{"name": "n", "type": {"type": "array", "items": kind} if listed else kind}]})
+
+    values = [[n] if listed else n for n in (1, 2**40, 3)]
+    found = decode(with_fastavro(pa.record_batch({"n": values}), schema("long")), schema("int"))
+    assert set(found.bad) == {1} and found.rows.column("n").to_pylist() == [values[0], values[2]]
+
+
 def same(a: pa.RecordBatch, b: pa.RecordBatch) -> bool:
     def value(x: Any) -> Any:
         return "nan" if isinstance(x, float) and math.isnan(x) else x

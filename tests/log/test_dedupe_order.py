@@ -189,6 +189,13 @@ def test_many_ids(doubled: int) -> None:
     assert np.flatnonzero(np.concatenate(keep)).tolist() == sorted(firsts.tolist())
 
 
+def test_a_partition_that_nothing_was_read_of_has_nothing_to_let_go() -> None:
+    deduper = Deduper(5)
+    deduper.settled(3)
+    deduper.forget(3)
+    assert deduper.keep(3, pa.array(["a"]), np.array([1])).all() and not deduper.keep(3, pa.array(["a"]), np.array([1])).any()
+
+
 def test_the_filter_lets_few_pass() -> None:
     rng = np.random.default_rng(1)
     first, second = np.sort(rng.integers(0, 2**64, 100_000, np.uint64)), rng.integers(0, 2**64, 100_000, np.uint64)
@@ -211,6 +218,32 @@ def test_places_in_a_file_are_those_of_a_bisection(hashes: str) -> None:
     column = np.sort(column)
     ids = np.sort(np.concatenate([column, column[column > 0] - np.uint64(1), rng.integers(0, 2**64, 5_000, np.uint64), np.array([0, 2**64 - 1], np.uint64)]))
     assert (kept._places(column, ids) == np.searchsorted(column, ids)).all()
+
+
+@pytest.mark.parametrize("spilled", [False, True])
+def test_what_arrived_at_the_bound_itself_is_not_let_go(spilled: bool) -> None:
+    held, one = kept.KeptIds(), np.array([1], np.uint64)
+    held.add(one, one, np.array([10]))
+    if spilled:
+        held.spill()
+    held.drop(10)
+    assert held.look(one, one, np.array([15]), 5).all()
+    held.drop(11)
+    assert not held.look(one, one, np.array([15]), 5).any()
+
+
+@pytest.mark.parametrize(("sizes", "largest", "files"), [
+    ([100] * 5, 500, [500]), ([100] * 5, 499, [100] * 5), ([500, 100, 100, 100, 100], 10_000, [900]), ([501, 100, 100, 100, 100], 10_000, [501, 100, 100, 100, 100]),
+])  # fmt: skip
+def test_files_of_about_one_size_become_one_until_it_would_be_too_large(
+    sizes: list[int], largest: int, files: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "LARGEST_IDS", largest)
+    held, rng = kept.KeptIds(), np.random.default_rng(4)
+    for size in sizes:
+        held.add(rng.integers(0, 2**64, size, np.uint64), rng.integers(0, 2**64, size, np.uint64), np.arange(size))
+        held.spill()
+    assert [len(run) for run in held._files] == files
 
 
 def test_files_are_joined_in_little_memory_and_hold_what_was_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.log.retention import Stretch, needed, refused, removable
@@ -11,6 +11,7 @@ STRETCHES = st.lists(st.tuples(st.integers(1, 5), st.integers(0, 30)), max_size=
 MARKS = st.dictionaries(st.sampled_from(["lake", "updater", "other"]), st.integers(0, 40))
 
 
+@settings(deadline=None)
 @given(STRETCHES, MARKS, st.integers(0, 40), st.one_of(st.none(), st.integers(0, 20)), st.booleans(), st.booleans())
 def test_only_what_is_old_and_held_by_all_goes(
     lengths: list[tuple[int, int]], marks: dict[str, int], now: int, kept: int | None, tight: bool, whole: bool
@@ -27,6 +28,7 @@ def test_only_what_is_old_and_held_by_all_goes(
     assert not whole or upto in ends
 
 
+@settings(deadline=None)
 @given(STRETCHES, st.integers(1, 100))
 def test_all_that_may_go_goes(lengths: list[tuple[int, int]], kept: int) -> None:
     end = sum(length for length, _ in lengths)
@@ -58,6 +60,7 @@ def test_shares_of_a_short_disk() -> None:
     assert refused(150, 100, {"a": 900}) == frozenset(), "one alone has all there is"
 
 
+@settings(deadline=None)
 @given(st.integers(0, 500), st.dictionaries(st.text(max_size=2), st.integers(0, 1000), min_size=1))
 def test_somebody_may_always_go_on_above_the_floor(free: int, unwritten: dict[str, int]) -> None:
     found = refused(free, 100, unwritten)

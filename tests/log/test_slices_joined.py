@@ -5,7 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pyarrow as pa
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.log import slices
@@ -13,6 +14,7 @@ from millstream.log.port import Slice
 from millstream.log.slices import joined
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 2), st.integers(0, 3)), max_size=30))
 def test_records_and_schemas_stay_as_they_were(told: list[tuple[int, int, int]]) -> None:
     pieces, at = list[Slice](), 0
@@ -31,3 +33,12 @@ def test_large_slices_stay_apart() -> None:
     batch = pa.RecordBatch.from_pydict({"_offset": pa.array(range(40_000), pa.int64())})
     pieces = [Slice("t", 0, 0, 40_000, 1, batch), Slice("t", 0, 40_000, 80_000, 1, batch)]
     assert [piece.rows.num_rows for piece in joined(pieces)] == [40_000, 40_000] and slices.MOST_ROWS < 80_000
+
+
+def test_slices_are_joined_up_to_the_most_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "MOST_ROWS", 10)
+    pieces, at = list[Slice](), 0
+    for rows in (4, 6, 1, 9, 1, 11, 2):
+        pieces.append(Slice("t", 0, at, at + rows, 1, pa.RecordBatch.from_pydict({"_offset": pa.array(range(at, at + rows), pa.int64())})))
+        at += rows
+    assert [piece.rows.num_rows for piece in joined(pieces)] == [10, 10, 1, 11, 2]

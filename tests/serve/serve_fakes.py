@@ -98,6 +98,7 @@ class FakeLive:
     deciders: dict[str, Decider]
     bindings: dict[str, Binding]
     trouble: list[str] = field(default_factory=list)
+    waits: list[tuple[str, str, str]] = field(default_factory=list)
     applied: dict[str, dict[int, int]] = field(default_factory=dict)
     closed: bool = False
 
@@ -129,7 +130,7 @@ class FakeLive:
         return [] if self.trouble else self.names()
 
     def waiting(self) -> list[tuple[str, str, str]]:
-        return [("sink", "orders", "its topic was recreated")]
+        return self.waits
 
     def behind(self, after: Mapping[str, Mapping[int, int]]) -> str:
         late = [f"{s} {p}" for s, ends in after.items() for p, end in ends.items() if self.applied.get(s, {}).get(p, 0) < end]

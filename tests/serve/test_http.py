@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from serve_fakes import FakeLive, FakeLog, FakeReader, Fixed, live
 
 from millstream.declare.errors import ClockWrong, ConfigError, Full
+from millstream.serve import server
 from millstream.serve.decide import Arm, Decider
 from millstream.serve.server import Limits, Server, guard
+from millstream.serve.wire import reply
 
 ASK = {"flight_id": "f1", "carrier": "UA", "distance": 100.0, "ts": "2013-11-01T12:00:00Z"}
 
@@ -68,6 +72,18 @@ def test_an_answer_is_a_recorded_decision() -> None:
         (row,) = log.rows()
         assert row["decision_id"] == reply.json["decision_id"] and row["flight_id"] == "f1" and row["ts"].isoformat() == "2013-11-01T12:00:00+00:00"
         assert row["latency_us"] > 0
+
+    story(test)
+
+
+def test_the_time_to_answer_is_counted_by_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(1000.0, 0.25)
+    monkeypatch.setattr(server, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        for n in range(3):
+            await call(app, "/v1/predict/late", ASK)
+            assert app.meter.latency["late"].sum_s == 0.25 * (n + 1)
 
     story(test)
 
@@ -177,6 +193,23 @@ def test_a_model_without_a_version_is_not_ready() -> None:
     story(test, made)
 
 
+@pytest.mark.parametrize("trouble", [[], ["features of orders: no answer"]])
+@pytest.mark.parametrize("waits", [[], [("sink", "orders", "its topic was recreated")]])
+def test_what_answers_is_ready_and_degraded_by_any_trouble_or_wait(trouble: list[str], waits: list[tuple[str, str, str]]) -> None:
+    made = live()
+    made.answering = made.names  # type: ignore[method-assign]
+    made.trouble, made.waits = trouble, waits
+
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        ready = await call(app, "/readyz")
+        assert ready.status == 200 and ready.json == {
+            "status": "degraded" if trouble or waits else "ready", "endpoints": ["late"], "problems": trouble,
+            "waiting": [{"part": part, "name": name, "why": why} for part, name, why in waits]}  # fmt: skip
+        assert (await call(app, "/readyz?strict=1")).status == (503 if trouble else 200)
+
+    story(test, made)
+
+
 def test_a_request_waits_for_what_was_sent_before_it() -> None:
     async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
         after = {"millstream-after": "departures:0=3,1=4;arrivals:0=1"}
@@ -193,12 +226,25 @@ def test_a_request_waits_for_what_was_sent_before_it() -> None:
     story(test, limits=Limits(wait_s=0.1))
 
 
+def test_a_mounted_application_takes_its_own_paths_only() -> None:
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        await reply(send, 418, b"{}")
+
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        assert [(await call(app, path)).status for path in ("/v1/events/orders", "/healthz", "/elsewhere")] == [418, 200, 404]
+
+    story(test, mounts={"/v1/events/": mounted})
+
+
 def test_a_token_is_asked_for() -> None:
     async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
         for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "s3cret"}):
-            assert (await call(app, "/v1/predict/late", ASK, headers=headers)).status == 401
+            refused = await call(app, "/v1/predict/late", ASK, headers=headers)
+            assert refused.status == 401 and refused.headers["www-authenticate"] == "Bearer"
         assert (await call(app, "/metrics")).status == 401 and (await call(app, "/healthz")).status == 200
-        assert (await call(app, "/v1/predict/late", ASK, headers={"authorization": "Bearer s3cret"})).status == 200
+        known = {"authorization": "Bearer s3cret"}
+        assert (await call(app, "/v1/predict/late", ASK, headers=known)).status == 200
+        assert "www-authenticate" not in (await call(app, "/v1/predict/nobody", ASK, headers=known)).headers
 
     story(test, token="s3cret")
 

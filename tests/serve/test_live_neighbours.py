@@ -48,10 +48,6 @@ async def get(app: Server, path: str, query: bytes = b"") -> tuple[int, bytes]:
     return sent[0]["status"], sent[1]["body"]
 
 
-@pytest.mark.parametrize("error", [ValueError("bad pickle kafka://u:secretpass1@h:1"), ModuleNotFoundError("No module named 'gone'"), MemoryError()])
-async def _no(error: Exception) -> None: ...
-
-
 def asked(app: Server, path: str, query: bytes = b"") -> tuple[int, Any]:
     import asyncio
 
@@ -106,6 +102,43 @@ def test_a_model_that_cannot_be_loaded_leaves_the_other_endpoints_ready(tmp_path
     live.refresh()
     assert live.answering() == ["price", "rank", "risk"] and not live.problems()
     assert live.decider("risk").decide(asks(1))[0]["version"] == 2
+    live.close()
+
+
+@pytest.mark.parametrize("came_up", [True, False])
+def test_a_version_that_comes_back_is_waited_for_as_for_the_first_time(tmp_path: Path, came_up: bool) -> None:
+    """Whether it had answered before it was let go, or never did."""
+    good, _, _ = models()
+    loads, now, broken = list[float](), [0.0], [True]
+
+    def load(model: Any, version: int) -> Says:
+        if version == 1:
+            loads.append(now[0])
+            if broken[0]:
+                raise ValueError("bad pickle")
+        return Says(0.5)
+
+    made = behind(tmp_path, ms.endpoint("price", good["champion"]))
+    registered(made.tracking, "good")
+    live = Live(made, refresh_s=60, predictor=load)
+    live._unbuilt_waits = Waits(1.0, 8.0, clock=lambda: now[0])
+
+    def refreshed(second: float) -> None:
+        now[0] = second
+        live.refresh()
+
+    live.start()
+    refreshed(1.0)
+    broken[0] = not came_up
+    refreshed(3.0)
+    broken[0] = True
+    registered(made.tracking, "good")  # version 2 is the champion, and the first is let go
+    refreshed(4.0)
+    assert live.decider("price").default.version == 2
+    made.tracking.alias("good", "champion", 1)
+    refreshed(20.0)
+    refreshed(21.0)
+    assert loads == [0.0, 1.0, 3.0, 20.0, 21.0]
     live.close()
 
 

@@ -35,6 +35,17 @@ def test_many_requests() -> None:
     assert requests[0]["ts"] == dt.datetime(2013, 11, 1, 12, tzinfo=dt.UTC)
 
 
+def test_fields_that_may_be_left_out_may_stand_before_those_that_may_not() -> None:
+    class Order(ms.Event):
+        note: str | None
+        ts: ms.EventTime
+        channel: str = "shop"
+        user: str
+
+    (request,), _ = RequestForm(Order.__schema__).decode(b'{"user": "u"}')
+    assert request == {"note": None, "ts": None, "channel": "shop", "user": "u"}
+
+
 @pytest.mark.parametrize(
     ("body", "field", "words", "mend"),
     [
@@ -57,6 +68,18 @@ def test_a_wrong_field_is_named_with_its_mend(body: dict[str, Any], field: str, 
 def test_what_is_no_json_is_said_so(body: bytes) -> None:
     with pytest.raises(BadRequest, match="not JSON"):
         FORM.decode(body)
+
+
+@pytest.mark.parametrize(("ts", "taken"), [
+    ("0001-01-01T00:00:00Z", True), ("9999-12-31T23:59:59.999999Z", True), ("0001-01-01T00:00:00+00:01", False), ("9999-12-31T23:59:59.999999-00:01", False),
+])  # fmt: skip
+def test_times_from_the_year_1_to_9999_are_taken(ts: str, taken: bool) -> None:
+    body = json.dumps({"user": "u", "score": 1, "ts": ts}).encode()
+    if taken:
+        assert FORM.decode(body)[0][0]["ts"] == dt.datetime.fromisoformat(ts)
+    else:
+        with pytest.raises(BadRequest, match=r'field "ts" of Visit is .*, which lies outside the years 1 to 9999'):
+            FORM.decode(body)
 
 
 def test_moments_are_exact_to_the_microsecond() -> None:

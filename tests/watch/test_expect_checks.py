@@ -152,3 +152,31 @@ def test_volume_and_nulls_end_at_the_clock(scene: Scene) -> None:
     land(scene, READINGS, rows(*(IN_2099 + i for i in range(50)), level=None))
     assert expect.volume(ms.expect.volume(1, every="1d"), READINGS, scene).details == calm.details
     assert expect.not_null(ms.expect.not_null("level"), READINGS, scene).value == 0.0
+
+
+WATCHED = ms.stream("watched", Reading, key="sensor", lateness="1h")
+ms.source(WATCHED, ms.read.files("data/*.csv", watch=True))
+
+
+def test_a_stream_of_watched_files_is_held_against_the_wall_clock(tmp_path: Path) -> None:
+    """Its rows arrive when they happen, as history does, and yet more is expected."""
+    made = scene_in(tmp_path, [READINGS, WATCHED], wall_us=lambda: T0 + 1000 * DAY)
+    for stream in (READINGS, WATCHED):
+        land(made, stream, rows(T0, T0 + HOUR))
+    dead, history = (expect.fresh(ms.expect.fresh("3h"), stream, made) for stream in (WATCHED, READINGS))
+    assert (dead.status, history.status) == ("violated", "ok")
+    assert "all history" in history.message and "history" not in dead.message
+
+
+def test_a_stream_that_was_fresh_when_it_was_written_goes_stale(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file a day, read by a schedule of the user's: nothing watches it, and no stamp says that it is live."""
+    land(scene, READINGS, rows(T0, T0 + HOUR))
+    monkeypatch.setattr("millstream.lake.live.landed", lambda table: (T0 + HOUR, T0 + 20 * HOUR))
+    assert expect.fresh(ms.expect.fresh("1d"), READINGS, scene).status == "violated"
+    assert expect.fresh(ms.expect.fresh("3h"), READINGS, scene).status == "ok", "it never was as fresh as that"
+
+
+def test_volume_sees_that_nothing_comes_any_more(scene: Scene) -> None:
+    land(scene, READINGS, rows(*(T0 + DAY + i for i in range(5)), T0 + 2 * DAY), arrived_us=lambda ts: ts + 5)
+    found = expect.volume(ms.expect.volume(1, every="1d"), READINGS, scene)
+    assert found.status == "violated" and found.details["intervals"] == 998 and found.details["wrong"] == 996

@@ -130,10 +130,11 @@ class Workspace:
         return self._engine("catalog", self.settings.catalog) if self.settings.catalog else None
 
     def _complete(self, table: LakeTable) -> int | None:
-        """Now, when all that is in the log has landed and the stream is live: its newest record came after it happened. History has no clock."""
+        """Now, when all that is in the log has landed and the stream is live. History has no clock."""
         import pyarrow.compute as pc
 
         from millstream.declare.event import ARRIVED_AT
+        from millstream.lake.live import live
         from millstream.lake.positions import app_id
 
         now_us = time.time_ns() // 1000
@@ -144,7 +145,7 @@ class Workspace:
             return None
         bounds = table.actions()
         arrived, happened = (pc.max(bounds[f"max.{column}"]).as_py() for column in (ARRIVED_AT, noun.schema.event_time))
-        return now_us if arrived is not None and happened is not None and arrived > happened else None
+        return now_us if arrived is not None and happened is not None and live(table, noun, arrived_later=arrived > happened) else None
 
     @cached_property
     def compute(self) -> Sql:

@@ -102,13 +102,21 @@ class expect(metaclass=Vocabulary):
     @staticmethod
     @checked
     def fresh(within: Span) -> Fresh:
-        """The newest event is at most this old, by the project's clock (the newest event time of all streams while history is replayed)."""
+        """The newest event is at most this old.
+
+        By the wall clock where more is expected: in a project with a live stream, of a stream whose files are watched, and of one whose newest event
+        was no older than this when it was written. Else the project holds history, and its clock is the newest event of all streams.
+        """
         return Fresh(within_us=micros(within))
 
     @staticmethod
     @checked
     def volume(at_least: Count, at_most: Count | None = None, *, every: Span = "1d") -> Volume:
-        """Every whole interval of event time holds this many rows."""
+        """Every whole interval of event time holds this many rows, empty intervals too.
+
+        Intervals end at the wall clock where more is expected (see `fresh`), else at the newest event; less the stream's lateness. Each look judges the
+        intervals that ended since the last one.
+        """
         return Volume(at_least=at_least, at_most=at_most, every_us=micros(every))
 
     @staticmethod

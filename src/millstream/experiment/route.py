@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from millstream.declare.experiment import EpsilonGreedy, Experiment, Thompson
+from millstream.declare.experiment import Experiment
 from millstream.experiment.assign import arm_salt, bucket, even, layer_salt, pick
 from millstream.experiment.bandit import context
-from millstream.experiment.learn import Snapshot
+from millstream.experiment.learn import Snapshot, by_of
 from millstream.experiment.phases import Phase
 
 
@@ -68,8 +68,7 @@ class _Part:
         self.name, self.phase, self.unit = experiment.name, phase.number, phase.unit
         self.layer, (self.low, self.high) = layer_salt(phase.layer), phase.traffic
         self.winner = phase.winner if phase.status == "shipped" else None
-        assign = experiment.assign
-        self.by = assign.by if isinstance(assign, EpsilonGreedy | Thompson) else ()
+        self.by = by_of(experiment.assign)
         live = snapshot if snapshot is not None and snapshot.phase == phase.number else None
         self.salt = arm_salt(self.name, self.phase, live.draw if live else 0)
         self.unknown = dict(phase.weights) or even(list(phase.arms))

@@ -197,7 +197,7 @@ def _moment(column: pa.Array, zone: str, trim: bool) -> pa.Array:
     kind = column.type
     if is_.is_timestamp(kind):
         if kind.unit == "ns":  # cut, as no event holds them; downwards, before 1970 too
-            column = pc.floor_temporal(column, unit="microsecond").cast(pa.timestamp("us", tz=kind.tz), safe=False)
+            column = pc.floor_temporal(column, unit="microsecond").cast(pa.timestamp("us", tz=kind.tz))
         return column.cast(TIMESTAMP) if kind.tz else _localised(column.cast(NAIVE), zone)
     if is_.is_date(kind):
         return _localised(column.cast(NAIVE), zone)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from millstream.declare.event import REQUIRED, Event, Field, Schema
+from millstream.declare.event import Event, Field, Schema
 from millstream.ingest.cast import wanted
 from millstream.ingest.form import PATH, BadEvent
 
@@ -30,7 +30,7 @@ class Objects:
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
-        ordered = sorted(schema.fields, key=lambda f: f.nullable or f.default is not REQUIRED)
+        ordered = sorted(schema.fields, key=lambda f: f.nullable)  # an object has all its fields, so those with a default too
         self._struct = msgspec.defstruct(schema.name, [_spec(f) for f in ordered], gc=False)
 
     def json(self, event: Event) -> bytes:

@@ -67,6 +67,16 @@ class _Wire:
         null, value = np.uint8(2 * (self.column.null_branch or 0)), np.uint8(2 - 2 * (self.column.null_branch or 0))
         return value if self.valid is None else np.where(self.valid, value, null)
 
+    def wraps(self, data: Bytes, at: Ints) -> bool:
+        """Whether a number beyond 32 bits was read as an int: what lies beyond is cut off in silence, and the length stays the same."""
+        if self.number is None or self.digits is None or self.column.wire not in ("int", "enum"):
+            return False
+        longest = self.digits == 5
+        if self.valid is not None:
+            longest &= self.valid
+        rows = np.flatnonzero(longest)
+        return bool((data[at[rows] + (self.column.null_branch is not None) + 4] != self.number[rows] >> np.uint64(28)).any())
+
     def write(self, out: Bytes, at: Ints) -> None:
         if self.column.null_branch is not None:
             out[at] = self.branch()
@@ -144,6 +154,8 @@ def _sound(columns: Sequence[Column], arrays: Sequence[pa.Array], bodies: Sequen
             last = (at + wire.lengths - 1)[slice(None) if wire.valid is None else wire.valid]
             if (data[last] > 1).any():
                 return False
+        if wire.wraps(data, at):
+            return False
         at = at + wire.lengths
     return True
 

@@ -57,8 +57,6 @@ def removable(
         if limit <= 0:
             return None
         found = min(stretch.end, limit)
-        if stretch.end > limit:
-            break
     return found
 
 

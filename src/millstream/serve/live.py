@@ -284,7 +284,7 @@ class Live:
         Raises:
             Unbuilt: It cannot be built, now or the last time that it was tried.
         """
-        label = f"{key[0]}@{key[1]}"
+        label = _label(key)
         if not self._unbuilt_waits.due(label):
             raise Unbuilt(self._unbuilt_waits.why(label))
         try:
@@ -326,6 +326,11 @@ class Live:
             del self._arms[key]
         for key in set(self._unbuilt) - self._asked:
             del self._unbuilt[key]
+            self._unbuilt_waits.well(_label(key))
+
+
+def _label(key: tuple[str, int]) -> str:
+    return f"{key[0]}@{key[1]}"
 
 
 def _or(build: Callable[[], Arm], before: Arm | None, first: bool) -> Arm:

@@ -22,8 +22,9 @@ _DAY_US = UNITS["d"]
 
 
 def fresh(check: Fresh, target: Noun, scene: Scene) -> Verdict:
-    """How old the newest event is by the project's clock, in seconds. Of features: how far the live reader has come."""
-    clock, bound = scene.clock_us(), check.within_us / 1e6
+    """How old the newest event is, in seconds: by the wall clock where more is expected, else by the newest event of the project. Of features: how far the live reader has come."""
+    replayed, bound = not scene.goes_on(target, check.within_us), check.within_us / 1e6
+    clock = scene.clock_us() if replayed else scene.wall_us()
     if isinstance(target, Features):
         applied = None if scene.store is None or scene.define is None else scene.store.applied(scene.define(target).generation)
         newest = applied.clock_us if applied and applied.active else None
@@ -40,12 +41,13 @@ def fresh(check: Fresh, target: Noun, scene: Scene) -> Verdict:
         return unknown("fresh", f"{target} holds nothing yet", bound)
     age = max(0, clock - newest)
     old = age > check.within_us
-    text = f"the newest event is {_span(age)} old by {_moment(clock)}; at most {spell(check.within_us)}"
+    by = f"{_moment(clock)}, the newest event of this project, which is all history" if replayed else _moment(clock)
+    text = f"the newest event is {_span(age)} old by {by}; at most {spell(check.within_us)}"
     return Verdict("fresh", "violated" if old else "ok", age / 1e6, bound, text, {"newest_us": newest, "clock_us": clock})
 
 
 def volume(check: Volume, target: Noun, scene: Scene, since_us: int | None = None) -> Verdict:
-    """Rows in each whole interval of event time.
+    """Rows in each whole interval of event time, up to now where more is expected, else up to the newest event; less the lateness.
 
     Args:
         since_us: Only intervals that end after this moment (what an earlier verdict did not see).
@@ -59,7 +61,8 @@ def volume(check: Volume, target: Noun, scene: Scene, since_us: int | None = Non
         return unknown("volume", f"{target} holds nothing yet", check.at_least)
     late = target.lateness_us if isinstance(target, Stream) else 0
     begin = counts[0]["slot"] + (counts[0]["first"] % check.every_us > 0)
-    end = ((scene.newest_us(target.name, time) or 0) - late) // check.every_us
+    upto = scene.wall_us() if scene.goes_on(target, check.every_us) else scene.newest_us(target.name, time) or 0
+    end = (upto - late) // check.every_us
     if since_us is not None:
         begin = max(begin, since_us // check.every_us)
     if end <= begin:

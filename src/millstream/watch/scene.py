@@ -14,10 +14,12 @@ from millstream.declare.errors import MillstreamError, UsageError
 from millstream.declare.event import Kind
 from millstream.declare.features import Features
 from millstream.declare.noun import Noun
+from millstream.declare.source import FileReader
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.features.definition import Definition
 from millstream.features.port import OnlineStore
+from millstream.lake.live import in_time, live
 
 if TYPE_CHECKING:
     from millstream.declare.port import State
@@ -76,11 +78,12 @@ class Scene:
         return f"epoch_us({quoted(time)}) <= {self.wall_us()}"
 
     def clock_us(self) -> int:
-        """The project's clock: now, unless all it has is history.
+        """The project's clock: now, unless all it has is history (`lake/live.py`). While history is replayed, the clock is the newest event time."""
+        newest = self._history_us()
+        return self.wall_us() if newest is None else min(newest, self.wall_us())
 
-        History is stamped with its own time of arrival. While the newest record of every stream arrived, by its stamp, no
-        later than it happened, history is being replayed, and the clock is the newest event time.
-        """
+    def _history_us(self) -> int | None:
+        """The newest event time of a project that is all history; None where a stream is live, or nothing is there yet."""
         newest: list[int] = []
         for stream in self.streams.values():
             try:
@@ -90,19 +93,33 @@ class Scene:
                 continue
             if moment is not None:
                 if not history:
-                    return self.wall_us()
+                    return None
                 newest.append(moment)
-        return min(max(newest), self.wall_us()) if newest else self.wall_us()
+        return max(newest, default=None)
+
+    def goes_on(self, target: Noun, within_us: int) -> bool:
+        """Whether more is expected of it, so that its age is held against the wall clock.
+
+        So it is in a project that is live; and of a stream whose files are watched, or whose newest event was no older than this when it was written.
+        """
+        if self._history_us() is None:
+            return True
+        if not isinstance(target, Stream):
+            return False
+        if any(isinstance(reader, FileReader) and reader.watch for reader in target.fed_by):
+            return True
+        return self.lake.exists(target.name) and in_time(self.lake.table(target.name), within_us)
 
     def _last(self, stream: Stream[Any], table: Snapshot) -> tuple[int | None, bool]:
-        """The newest event time of a version that has come, and whether that record had arrived by then; asked for each check, so read once."""
+        """The newest event time of a version that has come, and whether the stream is history; asked for each check, so read once."""
         known = self._seen.get(stream.name)
         if known is None or known[0] != table.version:
             ts = quoted(stream.schema.event_time)
             past = self.past(stream.schema.event_time)
-            found = self.row(f"select max(epoch_us({ts})) filter ({past}) as newest, arg_max(_arrived_at <= {ts}, {ts}) filter ({past}) as history, "
+            found = self.row(f"select max(epoch_us({ts})) filter ({past}) as newest, arg_max(_arrived_at > {ts}, {ts}) filter ({past}) as later, "
                              f"count(*) filter (not {past}) as ahead from t", table)  # fmt: skip
-            known = table.version, found["newest"], bool(found["history"])
+            history = not live(self.lake.table(stream.name), stream, arrived_later=bool(found["later"]))
+            known = table.version, found["newest"], history
             if not found["ahead"]:  # what is still to come changes the answer as the clock goes on
                 self._seen[stream.name] = known
         return known[1], known[2]
