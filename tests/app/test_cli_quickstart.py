@@ -49,7 +49,7 @@ def test_init_says_what_comes_next_and_overwrites_nothing(tmp_path: Path) -> Non
     again = millstream(tmp_path, "init", str(tmp_path / "p"))
     assert again.code == 2 and "is not empty" in again.err
     unknown = millstream(tmp_path, "init", str(tmp_path / "q"), "--template", "flight")
-    assert unknown.code == 2 and "quickstart, flights" in unknown.err and not (tmp_path / "q").exists()
+    assert unknown.code == 2 and 'did you mean "flights"?' in unknown.err and not (tmp_path / "q").exists()
 
 
 def test_check_counts_the_nouns(made: Path) -> None:
@@ -265,7 +265,7 @@ def test_sql_prints_rows_in_three_forms(made: Path) -> None:
     assert millstream(made, "sql", "describe orders", "--json").json[0]["column_name"] == "order_id"
     assert {row["column_name"] for row in millstream(made, "sql", "summarize orders", "--json").json} > {"amount", "ts"}
     refused = millstream(made, "sql", "select nope from orders")
-    assert refused.code == 1 and "nope" in refused.err
+    assert refused.code == 2 and "nope" in refused.err
 
 
 @pytest.mark.parametrize(
