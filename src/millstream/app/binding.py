@@ -6,15 +6,17 @@ What was bound before is remembered by its text and the columns of what it reads
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.types as is_
 
 from millstream.declare.cache import Cache, digest
 from millstream.declare.errors import DefinitionError, MillstreamError, Place, WorkFailed
 from millstream.declare.table import Table
+from millstream.declare.words import nearest
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 _SOME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-def unbound(ws: Workspace, skip: Collection[str] = ()) -> dict[str, DefinitionError]:
-    """The tables whose SQL does not fit what it reads, each with its mistake.
+def unbound(ws: Workspace, skip: Collection[str] = ()) -> dict[str, list[DefinitionError]]:
+    """The tables whose SQL does not fit what it reads, each with its mistakes.
 
     What reads a table of unknown columns (a function's, one that is wrong) is not judged.
 
@@ -34,7 +36,7 @@ def unbound(ws: Workspace, skip: Collection[str] = ()) -> dict[str, DefinitionEr
     from millstream.lake.dead import DEAD, dead_name
     from millstream.lake.judge import table_schema
 
-    errors: dict[str, DefinitionError] = {}
+    errors: dict[str, list[DefinitionError]] = {}
     known: dict[str, pa.Schema] = {}
     for name, stream in _streams(ws, skip).items():
         known |= {name: table_schema(stream), dead_name(name): DEAD}
@@ -45,9 +47,11 @@ def unbound(ws: Workspace, skip: Collection[str] = ()) -> dict[str, DefinitionEr
                 try:
                     schema = _bound(ws, table, known, cache)
                 except WorkFailed as error:
-                    errors[name] = _told(table, str(error), known)
+                    errors[name] = [_told(table, str(error), known)]
                     continue
                 if schema is not None:
+                    if unfit := list(_unfit(table, schema)):
+                        errors[name] = unfit
                     known[name] = schema
     return errors
 
@@ -58,6 +62,26 @@ def _streams(ws: Workspace, skip: Collection[str]) -> dict[str, Stream[Any]]:
     project = ws.project
     found = {name: stream for name, stream in project.streams.items() if name not in skip}
     return found | {e.decisions: decisions_stream(e, project.params) for e in project.endpoints.values() if e.name not in skip}
+
+
+def _unfit(table: Table, schema: pa.Schema) -> Iterator[DefinitionError]:
+    """Columns that no table holds, and a time or key that is none of them."""
+    from millstream.transform.fit import fit
+
+    place = Place(table.file, 1) if table.file else table.place
+    try:
+        fit(schema, table.name)
+    except WorkFailed as error:
+        found, _, mend = str(error).removeprefix(f'table "{table.name}": ').partition("; ")
+        yield DefinitionError(f"{table}: its SQL gives what no table holds", place=place, found=found, mend=mend, code="E138")
+    names = {name.lower(): name for name in schema.names}
+    for word, name in [*(("key", name) for name in table.key), *([("time", table.time)] if table.time else [])]:
+        if name.lower() not in names:
+            yield DefinitionError(f'{table}: its {word} "{name}" is no column of it', place=place, found=", ".join(schema.names),
+                                  mend=nearest(name, schema.names) or "select it", code="E136")  # fmt: skip
+        elif word == "time" and not is_.is_temporal(kind := schema.field(names[name.lower()]).type):
+            yield DefinitionError(f'{table}: its time "{name}" is no time', place=place, found=f"{name} is {kind}",
+                                  mend="name a column of a time or a date, or cast it, e.g. ts::timestamptz", code="E136")  # fmt: skip
 
 
 def _bound(ws: Workspace, table: Table, known: dict[str, pa.Schema], cache: Cache) -> pa.Schema | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -66,7 +66,7 @@ class Workspace:
         def settings() -> Settings:
             return read(root, profile=profile, flags=overrides or {}, environment=os.environ)
 
-        def bind(project: Project, skip: Collection[str]) -> Mapping[str, DefinitionError]:
+        def bind(project: Project, skip: Collection[str]) -> Mapping[str, Sequence[DefinitionError]]:
             from millstream.app.binding import unbound
 
             try:

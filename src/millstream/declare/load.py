@@ -40,9 +40,9 @@ def find(path: str | Path = ".") -> Path:
 
 
 class Bind(Protocol):
-    """Asks an engine which tables' SQL does not fit what it reads: table -> the mistake. `skip`: names that are not to be looked at."""
+    """Asks an engine which tables' SQL does not fit what it reads: table -> its mistakes. `skip`: names that are not to be looked at."""
 
-    def __call__(self, project: Project, skip: Collection[str]) -> Mapping[str, DefinitionError]: ...
+    def __call__(self, project: Project, skip: Collection[str]) -> Mapping[str, Sequence[DefinitionError]]: ...
 
 
 def load(path: str | Path = ".", *, cache: Path | None = None, bind: Bind | None = None) -> Project:
@@ -67,7 +67,7 @@ def load(path: str | Path = ".", *, cache: Path | None = None, bind: Bind | None
         unfit = bind(project, found.wrong | found.doubted) if bind and (errors or found.errors) else {}
         if unfit:
             found = validate(project, whole, known, unfit)
-    errors = [*errors, *found.errors, *unfit.values()]
+    errors = [*errors, *found.errors, *(error for mistakes in unfit.values() for error in mistakes)]
     if errors:
         raise DefinitionErrors(sorted({str(error): error for error in errors}.values(), key=_order), _unchecked(project, found, unfit))
     return project

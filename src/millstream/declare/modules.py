@@ -156,7 +156,9 @@ class _Loader(SourceFileLoader):
         except _Failed:
             self.finder.failed.add(self.name)
             raise
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
             self.finder.failed.add(self.name)
             self.finder.errors += _told(error, self.finder.root, self.name)
             raise _Failed(self.name) from None
@@ -167,7 +169,7 @@ def _unknown(module: ModuleType, name: str) -> Any:
     return missing(module.__name__, name, vars(module), f'the module "{module.__name__}"')
 
 
-def _told(error: Exception, root: Path, module: str) -> list[DefinitionError]:
+def _told(error: BaseException, root: Path, module: str) -> list[DefinitionError]:
     """The user's mistake in an exception that a module's run ended with."""
     if isinstance(error, DefinitionErrors):
         return list(error.errors)
@@ -191,7 +193,7 @@ def _told(error: Exception, root: Path, module: str) -> list[DefinitionError]:
     return [DefinitionError("the module ends with an error", place=place, found=said, mend=_guess(error) or mend, code="E108")]
 
 
-def _guess(error: Exception) -> str:
+def _guess(error: BaseException) -> str:
     """The nearest to a name that is not there, for a variable or an attribute."""
     if isinstance(error, NameError) and error.name and error.__traceback__ is not None:
         frame = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]

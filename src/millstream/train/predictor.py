@@ -125,7 +125,9 @@ class Predictor:
         then = np.stack([kept.column(f"{SAID}{i}").to_numpy() for i in range(len(self.labels))], axis=1)
         try:
             now = np.asarray(self.scorer.matrix(self._given(kept)), dtype=np.float64).reshape(kept.num_rows, -1)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
             said = f"{name} cannot predict the rows it was registered with any more: {type(error).__name__}: {error} ({spot(error)}){self._changed()}"
             raise WorkFailed("\n".join([said, *details(error)])) from error
         row = differs(now, then)

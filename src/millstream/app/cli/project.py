@@ -49,7 +49,7 @@ def check(context: Context, as_json: bool, parity: bool, against: str | None, ro
     project = context.workspace.project
     wrong = unbound(context.workspace)
     if wrong:
-        raise DefinitionErrors(list(wrong.values()), below(project, wrong))
+        raise DefinitionErrors([error for mistakes in wrong.values() for error in mistakes], below(project, wrong))
     if parity:
         _parity(context, against, rows, as_json)
         return
