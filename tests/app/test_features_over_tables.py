@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 from cli_project import millstream
+from starlette.requests import Request
 
+from millstream.app.console.online import positions
+from millstream.app.console.overview import _notes
+from millstream.app.console.show import Figure, Grid
+from millstream.app.console.tables import noun
+from millstream.app.lookup import streams
 from millstream.app.run.steps import steps
 from millstream.app.workspace import Workspace
 from millstream.features.keys import encode
@@ -117,6 +123,13 @@ def test_a_row_counts_from_the_end_of_its_hour_and_the_lag(project: Path) -> Non
     assert [row["n"] for row in trained] == [0.0, 2.0], "of the visits at 9:30 and 10:30; the others are not mature"
 
 
+def test_a_feature_that_is_null_for_every_training_row_is_said(project: Path) -> None:
+    (project / "shop.py").write_text(SHOP.replace('"total": agg.sum("total")', '"total": agg.sum("nullif(total, total)")'))
+    done = millstream(project, "run")
+    (line,) = [line for line in done.err.splitlines() if " sets " in line]
+    assert done.code == 0 and line.endswith("; NULL in every training row: spent__total_1d (no row of hours has a value)"), line
+
+
 def test_what_came_too_late_is_counted_with_the_lag_to_declare(project: Path) -> None:
     assert millstream(project, "run").code == 0
     served(project, ("ada", "12:30"), ("bob", "12:30"), ("eve", "12:30"))
@@ -154,6 +167,56 @@ def test_features_of_a_rebuilt_table_are_stale_and_say_so(project: Path, monkeyp
         assert compact(table) > 0 and ws.lake.table("hours").version > before
         (step,) = [s for s in steps(ws) if s.name == "spent"]
         assert step.pending() == "", "compaction changes no row"
+
+
+def test_the_console_says_which_version_answers(project: Path) -> None:
+    def shown() -> tuple[str, Figure, Grid | None]:
+        with Workspace.open(str(project)) as ws:
+            features = ws.project.features["spent"]
+            request = Request({"type": "http", "path_params": {"kind": "features", "name": "spent"}, "headers": []})
+            page = noun(ws, request)
+            return _notes(ws, streams(ws), dict.fromkeys(ws.all_streams()))["spent"], page["figures"][0], positions(ws, features)
+
+    assert shown() == ("not filled yet", Figure("Online", "not filled", "`millstream run` fills it"), None)
+    assert millstream(project, "run").code == 0
+    (row,) = millstream(project, "show", "features", "--json").json
+    at = row["online"]
+    assert shown() == (f"live · version {at}", Figure("Online", f"version {at}", "of hours, which has no newer rows"),
+                       Grid(["table", "version"], [["hours", str(at)]], "applied", ("version",)))  # fmt: skip
+    put(project, "orders", 2, "more,ada,7.0,2026-01-01T14:59:00Z")
+    assert millstream(project, "run", "sources", "orders", "hours").code == 0
+    note, figure, _ = shown()
+    assert note == f"stale · version {at}" and figure == Figure("Online", f"version {at}", "of hours, which was rebuilt: `millstream run` fills it", "warn")
+
+
+def test_a_table_that_up_would_never_rebuild_is_told(project: Path) -> None:
+    (warning,) = millstream(project, "check", "--json").json["warnings"]
+    assert warning == (
+        "hours: it has no schedule, so `up` never rebuilds it, and spent answers requests from the rows of its last run; give it one, e.g.  -- @schedule @hourly"
+    )
+    assert f"warning {warning}" in millstream(project, "check").err
+    later = project / "tables" / "later.sql"
+    later.write_text("-- @schedule @daily\nselect customer, n from hours")  # what is scheduled takes along what it is made from
+    assert millstream(project, "check", "--json").json["warnings"] == []
+    later.unlink()
+    hours = project / "tables" / "hours.sql"
+    hours.write_text("-- @schedule @hourly\n" + hours.read_text())
+    assert millstream(project, "check", "--json").json["warnings"] == []
+
+
+def test_up_tells_it_before_it_starts(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from millstream.app import supervise
+
+    def started(part: supervise.Part) -> None:
+        raise RuntimeError("the first part")
+
+    monkeypatch.setattr(supervise.Part, "start", started)
+    monkeypatch.setattr(supervise, "_free", lambda *given: None)
+    monkeypatch.setattr("signal.signal", lambda *given: None)
+    said: list[tuple[str, ...]] = []
+    with Workspace.open(str(project)) as ws, pytest.raises(RuntimeError, match="the first part"):
+        supervise.supervise(ws, console=False, say=lambda *words: said.append(words))
+    assert [words[1] for words in said] == ["warning", "stopped"] and said[0][2].startswith("hours: it has no schedule")
 
 
 def test_a_serving_process_follows_a_table_that_another_rebuilds(project: Path) -> None:

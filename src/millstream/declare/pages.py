@@ -271,6 +271,10 @@ E195: a setting that cannot be
 Settings stand in millstream.toml, in variables MILLSTREAM_..., and in --set; docs/reference/configuration.md has all of them. A URL names
 its engine by what stands before the colon.
 Mend: correct the key or the value at the place that is named; millstream config --show-origin shows what holds.
+
+E196: a name that is not there
+What a module of the project or a vocabulary (agg, read, assign, expect) is asked for, and has not.
+Mend: take the nearest, or one of those that the message names.
 """
 
 PAGES: dict[str, str] = {page.partition(":")[0]: page.strip() for page in _PAGES.strip().split("\n\n")}

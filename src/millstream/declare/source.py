@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from millstream.declare.arguments import checked
+from millstream.declare.missing import Vocabulary
 from millstream.declare.noun import Noun, Term
 from millstream.declare.rules import Glob, Name, Whole, Zone
 from millstream.declare.stream import Stream
@@ -50,7 +51,7 @@ class HttpReader(Reader):
     kind: ClassVar[str] = "http"
 
 
-class read:
+class read(metaclass=Vocabulary):
     """The readers of a source."""
 
     @staticmethod

@@ -54,6 +54,16 @@ def otherwise_cased(word: str, names: Iterable[str]) -> str | None:
     return next((name for name in names if name != word and name.lower() == word.lower()), None)
 
 
+def choices(word: str, names: Iterable[str]) -> str:
+    """How a message goes on that has found no such name: the nearest one, else all there are.
+
+    >>> choices("streem", ["streams", "tables"]), choices("x", ["streams", "tables"]), choices("x", [])
+    ('did you mean "streams"?', 'there are streams, tables', 'there are none')
+    """
+    names = list(names)
+    return nearest(word, names) or f"there are {', '.join(names) or 'none'}"
+
+
 def short(value: object, most: int = 80) -> str:
     """A value as a person would recognise it, cut where it is long."""
     text = f"the class {value.__name__}" if isinstance(value, type) else repr(value)

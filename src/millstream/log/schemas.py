@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from millstream.declare.errors import Incompatible, UsageError
-from millstream.declare.words import otherwise_cased
+from millstream.declare.words import choices, otherwise_cased
 
 RULES = ("none", "backward", "forward", "full", "backward_transitive", "forward_transitive", "full_transitive")
 _PROMOTED = {
@@ -42,7 +42,7 @@ def check(compatibility: str, new: str, olds: Sequence[str], *, subject: str = "
         UsageError: No such rule.
     """
     if compatibility not in RULES:
-        raise UsageError(f'no compatibility rule "{compatibility}"; there are {", ".join(RULES)}')
+        raise UsageError(f'no compatibility rule "{compatibility}"; {choices(compatibility, RULES)}')
     direction, _, transitive = compatibility.partition("_")
     for old in olds if transitive else olds[-1:]:
         faults: list[str] = []
