@@ -54,15 +54,19 @@ def unbound(ws: Workspace, skip: Collection[str] = ()) -> dict[str, list[Definit
                     if unfit := list(_unfit(table, schema)):
                         errors[name] = unfit
                     known[name] = schema
-    return errors + [error for features in ws.project.features.values() for error in _unfit(ws, features, known)]
+    for features in ws.project.features.values():
+        if features.name not in skip and (wrong := _taken_for(ws, features, {name: known[name] for name in known.keys() - errors.keys()})):
+            errors[features.name] = wrong
+    return errors
 
 
-def _unfit(ws: Workspace, features: Features, known: dict[str, pa.Schema]) -> Iterator[DefinitionError]:
+def _taken_for(ws: Workspace, features: Features, known: Mapping[str, pa.Schema]) -> list[DefinitionError]:
     """What features take the columns of a table for, and these are not."""
     from millstream.features.fits import mistakes
 
-    if isinstance(features.source, Table) and features.source.name in known:
-        yield from mistakes(ws.definition(features), known[features.source.name])
+    if not isinstance(features.source, Table) or features.source.name not in known:
+        return []
+    return list(mistakes(ws.definition(features), known[features.source.name]))
 
 
 def _streams(ws: Workspace, skip: Collection[str]) -> dict[str, Stream[Any]]:
