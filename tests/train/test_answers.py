@@ -237,3 +237,20 @@ def test_a_version_that_cannot_be_served_is_never_registered(world: World, sets:
     with pytest.raises(WorkFailed, match=said):
         run.train(replace(ms.model(as_bool)(lambda train: made), name="champ"), sets["as_bool"], tracking, world.lake, world.sql)
     assert tracking.versions("champ") == [] and tracking.runs("champ")[0].status == "failed"
+
+
+class Low:
+    """The last bits of a whole number beyond 2^53."""
+
+    def predict(self, X: Any) -> Any:
+        return np.nan_to_num(X["big"].to_numpy(dtype="float64") - 2.0**53)
+
+
+def test_a_whole_number_beyond_a_double_is_rounded_alike_in_training_and_serving(world: World, sets: dict[str, Dataset], tmp_path: Path) -> None:
+    """A frame holds it as float64, as a matrix does: a column with NULLs can hold it in no other way."""
+    big: Any = ms.training_set("big", at=asked, label=late, split=SPLIT, features=COLUMNS,
+                               derive={"big": "case when distance > 8 then 9007199254740993 when distance > 4 then 9007199254740995 end"})  # fmt: skip
+    sets = {"big": build(big, world.lake, world.sql, PARAMS)}
+    held, rows = trained(world, sets, tmp_path, big, lambda train: Low(), input="frame")
+    said = held.predict(rows)
+    assert set(said.tolist()) == {0.0, 4.0} and [held.predict_row(row) for row in rows.to_pylist()] == said.tolist()

@@ -37,7 +37,8 @@ class Train(Matrix, Protocol):
 
     Attributes:
         X: float64 matrix [rows, columns]; strings are codes of a vocabulary frozen in the version; unseen and NULL are NaN.
-            With `input="frame"`, a pandas frame.
+            With `input="frame"`, a pandas frame; numbers are float64 in both, so whole numbers beyond 2^53 are rounded,
+            in serving as in training.
         y: Labels of the train rows; bool labels are 0.0 and 1.0.
         valid: The valid rows, the same shape; empty without a split.
         columns: Names of X's columns.

@@ -80,8 +80,7 @@ class Predictor:
 
     def _slow(self, row: Mapping[str, Any]) -> Any:
         if self.manifest["input"] == "frame":
-            kinds = {c.name: _ARROW[c.kind] for c in self.encoder.columns}
-            told = self.scorer.row(self._given(pa.table({name: pa.array([row[name]], kinds[name]) for name in self.columns})))
+            told = self.scorer.row(self._given(pa.table({c.name: _array(row[c.name], c.kind) for c in self.encoder.columns})))
         else:
             told = self._score(self._encode(row))
         return dict(zip(self._several, map(float, told), strict=True)) if self._several else float(told)
@@ -175,6 +174,13 @@ class Predictor:
 
 
 _ARROW = {"number": pa.float64(), "bool": pa.bool_(), "category": pa.string(), "timestamp": pa.timestamp("us", tz="UTC"), "date": pa.date32()}
+
+
+def _array(value: Any, kind: str) -> pa.Array:
+    """A number is a double, rounded if it must be, as in the rows that the model was trained on: a frame's column with NULLs holds no larger whole numbers."""
+    return pa.array([float(value) if kind == "number" and value is not None else value], _ARROW[kind])
+
+
 _KINDS: dict[Kind, pa.DataType] = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(), "enum": pa.string()}
 
 
