@@ -117,6 +117,9 @@ def model(
 ) -> Callable[[Callable[..., object]], Model[E]]:  # fmt: skip
     """Declare a model: decorate a function `def f(train: ms.Train, *, p=default) -> object` that returns a fitted model.
 
+    An edit of the function, or of what it names in the project's folder (functions, classes, modules, constants), makes the model stale; what no name
+    shows (`getattr` by a computed name, a file that it reads, an installed package) does not.
+
     Args:
         on: The training set.
         metrics: Computed on the test rows (valid, without a test part): "auc", "brier", "log_loss", "accuracy", "rmse", "mae", "r2".
