@@ -9,6 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from millstream.app.run.runner import run
+from millstream.app.run.steps import steps
 from millstream.app.workspace import Workspace
 from millstream.log.envelope import publish, topic_of
 
@@ -121,3 +123,16 @@ def test_a_stream_whose_records_bring_their_own_arrival_times_is_live_when_they_
     send(own, history + timedelta(hours=1), now)  # late, and known at once
     land(own)
     assert watermark(own) >= live, "a late event does not make a live stream a history"
+
+
+def test_a_new_field_with_a_default_can_be_asked_for_at_once(tmp_path: Path, ws: Workspace) -> None:
+    """Before the first record that has it: rows of before hold NULL."""
+    now = datetime.now(UTC)
+    send(ws, now, now)
+    land(ws)
+    (tmp_path / "streams.py").write_text(STREAMS.replace("    ts: ms.EventTime\n", "    weight: float = 1.0\n    ts: ms.EventTime\n"))
+    with Workspace.open(str(tmp_path)) as made:
+        done = [step for step in steps(made) if step.name == "beats"]
+        assert all(d.status == "made" for d in run(done, made.state))
+        found = made.sql.query("select weight from beats", {"beats": made.lake.table("beats").snapshot()}).read_all()
+    assert found.to_pylist() == [{"weight": None}]

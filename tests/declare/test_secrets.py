@@ -159,3 +159,11 @@ def test_the_host_of_a_secret_address_may_be_read(url: str) -> None:
     for text in ("hive://127.0.0.1:1/lake does not answer", "alerts.example.com:443 does not answer"):
         assert hide(text) == text
     assert SECRET not in hide(f"POST {url.format(SECRET, SECRET)}: 404") and SECRET not in hide(f"{SECRET} is wrong")
+
+
+@pytest.mark.parametrize("sign", "?#/@")
+@pytest.mark.parametrize("url", ["redis://:S3cr{}etPassword@127.0.0.1:1/0", "postgresql://bob:S3cr{}etPassword@127.0.0.1:1/db"])
+def test_a_password_that_ends_an_address_early_is_hidden_in_parts(url: str, sign: str) -> None:
+    keep_password(url.format(sign))
+    for left in ("redis://:S3cr", "PostgreSQL at bob:S3cr/ does not answer", "S3cr", f"S3cr{sign}etPassword"):
+        assert "S3cr" not in hide(left)

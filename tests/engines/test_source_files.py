@@ -249,6 +249,13 @@ def test_a_column_named_twice_is_refused(tmp_path: Path) -> None:
     assert rows == [] and 'the header names "delay" twice' in errors[0]
 
 
+def test_a_column_that_a_parquet_file_has_twice_stops_that_file(tmp_path: Path) -> None:
+    rows = pa.Table.from_pylist(records(3))
+    pq.write_table(rows.append_column("delay", rows.column("delay")), tmp_path / "a.parquet")
+    with pytest.raises(Corrupt, match=r'a\.parquet has two columns "delay"; name each column once'):
+        list(source(tmp_path, "a.parquet").read("a.parquet", None, 10))
+
+
 def test_empty_and_quoted_empty(tmp_path: Path) -> None:
     rows, errors, _ = bad_of(tmp_path, f'{HEADER}f1,UA,1,,,,2013-01-01T00:00:00Z\nf2,UA,1,,"",,2013-01-01T00:00:00Z\n'.encode())
     assert errors == [] and [r["note"] for r in rows] == [None, ""] and rows[0]["seats"] == 100

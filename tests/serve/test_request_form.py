@@ -85,3 +85,15 @@ def test_times_from_the_year_1_to_9999_are_taken(ts: str, taken: bool) -> None:
 def test_moments_are_exact_to_the_microsecond() -> None:
     for us in (0, 1, 1_385_294_400_123_457, 4_102_444_800_999_999):
         assert moment_us(moment_of(us)) == us
+
+
+def test_zero_has_no_sign() -> None:
+    """As in every table: a unit or key of -0.0 is the one of 0.0."""
+
+    class Sized(ms.Event):
+        size: float
+        sizes: list[float] | None = None
+        ts: ms.EventTime
+
+    (request,), _ = RequestForm(Sized.__schema__).decode(b'{"size": -0.0, "sizes": [-0.0, -1.5]}')
+    assert str(request["size"]) == "0.0" and str(request["sizes"]) == "[0.0, -1.5]"

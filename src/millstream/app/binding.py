@@ -6,14 +6,17 @@ What was bound before is remembered by its text and the columns of what it reads
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.types as is_
 
 from millstream.declare.cache import Cache, digest
 from millstream.declare.errors import DefinitionError, MillstreamError, Place, WorkFailed
 from millstream.declare.table import Table
+from millstream.declare.words import nearest
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
@@ -40,8 +43,29 @@ def unbound(ws: Workspace) -> list[DefinitionError]:
                     errors.append(_told(table, str(error)))
                     continue
                 if schema is not None:
+                    errors += _unfit(table, schema)
                     known[name] = schema
     return errors
+
+
+def _unfit(table: Table, schema: pa.Schema) -> Iterator[DefinitionError]:
+    """Columns that no table holds, and a time or key that is none of them."""
+    from millstream.transform.fit import fit
+
+    place = Place(table.file, 1) if table.file else table.place
+    try:
+        fit(schema, table.name)
+    except WorkFailed as error:
+        found, _, mend = str(error).removeprefix(f'table "{table.name}": ').partition("; ")
+        yield DefinitionError(f"{table}: its SQL gives what no table holds", place=place, found=found, mend=mend, code="E138")
+    names = {name.lower(): name for name in schema.names}
+    for word, name in [*(("key", name) for name in table.key), *([("time", table.time)] if table.time else [])]:
+        if name.lower() not in names:
+            yield DefinitionError(f'{table}: its {word} "{name}" is no column of it', place=place, found=", ".join(schema.names),
+                                  mend=nearest(name, schema.names) or "select it", code="E136")  # fmt: skip
+        elif word == "time" and not is_.is_temporal(kind := schema.field(names[name.lower()]).type):
+            yield DefinitionError(f'{table}: its time "{name}" is no time', place=place, found=f"{name} is {kind}",
+                                  mend="name a column of a time or a date, or cast it, e.g. ts::timestamptz", code="E136")  # fmt: skip
 
 
 def _bound(ws: Workspace, table: Table, known: dict[str, pa.Schema], cache: Cache) -> pa.Schema | None:

@@ -24,11 +24,11 @@ class Each:
         """What it gives; None when it fails, which is noted."""
         try:
             return work()
-        except (KeyboardInterrupt, SystemExit):
+        except KeyboardInterrupt:
             raise
         except MillstreamError as error:
             self.failed[name] = error
-        except BaseException as error:  # a panic of a library in Rust is no Exception
+        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
             if os.environ.get("MILLSTREAM_DEBUG"):
                 log.error("%s", name, exc_info=error)
             self.failed[name] = WorkFailed(f"{said(error)}; MILLSTREAM_DEBUG=1 shows where it happened")

@@ -63,9 +63,9 @@ class Watch:
             return False
         try:
             work()
-        except (KeyboardInterrupt, SystemExit):
+        except KeyboardInterrupt:
             raise
-        except BaseException as error:  # a panic of a library in Rust is no Exception
+        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
             self.failed(name, error)
             return False
         self.well(name)

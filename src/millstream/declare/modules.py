@@ -123,13 +123,15 @@ class _Loader(SourceFileLoader):
         except _Failed:
             self.finder.failed.add(self.name)
             raise
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
             self.finder.failed.add(self.name)
             self.finder.errors += _told(error, self.finder.root)
             raise _Failed(self.name) from None
 
 
-def _told(error: Exception, root: Path) -> list[DefinitionError]:
+def _told(error: BaseException, root: Path) -> list[DefinitionError]:
     """The user's mistake in an exception that a module's run ended with."""
     if isinstance(error, DefinitionErrors):
         return list(error.errors)

@@ -71,6 +71,10 @@ class Landing(ABC):
             raise NotFound(f'stream "{stream.name}" has no topic in the log yet; nothing was ever sent')
         self.log, self.lake, self.stream, self.topic = log, lake, stream, topic
         self.table: Table = lake.create(stream.name, table_schema(stream)) if not lake.exists(stream.name) else lake.table(stream.name)
+        known = set(self.table.schema.names)
+        if added := [field for field in table_schema(stream) if field.name not in known]:  # readers may ask for them before the first record that has them
+            self.table = self.table.add_columns(added)
+            reach("sink.schema")
         self.table = self._open()
         self.rule, self.ruling = Rule.of(stream), current(self.table, topic.uuid)
         self.batcher = Batcher(stream, Quarantine(lake, stream.name, topic.uuid, self.rule.fingerprint), self, folder)

@@ -156,7 +156,9 @@ def _predict(arm: Arm, row: dict[str, Any]) -> Any:
         for name, evaluate in arm.derive.items():
             row[name] = evaluate(row)
         predicted = arm.predictor.predict_row(row)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
         raise WorkFailed(f"model {arm.label} raised {type(error).__name__}: {error} ({spot(error)})") from error
     if isinstance(predicted, float) and predicted != predicted:
         raise WorkFailed(f"model {arm.label} predicted NaN")

@@ -204,7 +204,9 @@ class Live:
         try:
             work()
             self._troubles.pop(key, None)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
             ours = isinstance(error, MillstreamError)
             text = str(error) if ours else hide(f"{what}: {type(error).__name__}: {error}")
             if self._troubles.get(key) != text:
@@ -215,7 +217,7 @@ class Live:
         while not self._stop.wait(self._refresh_s):
             try:
                 self.refresh()
-            except Exception:
+            except BaseException:  # nothing ends this thread but its end
                 log.exception("a refresh failed; what answers stays as it is")
 
     def _refresh(self, name: str, endpoint: Endpoint[Any, Any]) -> None:
@@ -289,7 +291,9 @@ class Live:
             raise Unbuilt(self._unbuilt_waits.why(label))
         try:
             made = build()
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
             ours = isinstance(error, MillstreamError)
             why = str(error) if ours else hide(f"model {label} cannot be loaded: {type(error).__name__}: {error}")
             if not isinstance(error, Transient):

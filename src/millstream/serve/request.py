@@ -46,6 +46,7 @@ class RequestForm:
 
     def __init__(self, schema: Schema) -> None:
         self.schema, self.time, self.arrival = schema, schema.event_time, schema.arrival_time
+        self._floats = [f.name for f in schema.fields if "float64" in (f.kind, f.item)]
         self._moments = [f.name for f in schema.fields if "timestamp" in (f.kind, f.item)]
         ordered = sorted(schema.fields, key=lambda f: f.nullable or f.default is not REQUIRED or f.role == "event_time")
         struct, wide = (msgspec.defstruct(schema.name, [_spec(f, real) for f in ordered], forbid_unknown_fields=True) for real in (_EXACT, float))
@@ -75,6 +76,8 @@ class RequestForm:
         for request in requests:
             for name in self._moments:
                 self._check_moment(name, request[name])
+            for name in self._floats:
+                request[name] = _unsigned(request[name])
         return requests, array
 
     def _strict(self, body: bytes, array: bool) -> list[Any] | None:
@@ -115,6 +118,13 @@ class RequestForm:
         if name in names:
             return BadRequest(f'field "{name}" of {self.schema.name}: {_PATH.sub("", text)}', name, f"send {name} as {_wanted(self.schema[name])}")
         return BadRequest(f"{self.schema.name}: {text}", name, f"send one {self.schema.name} as a JSON object, or an array of them")
+
+
+def _unsigned(value: Any) -> Any:
+    """Zero has no sign, as in every table: -0.0 is the same unit, key and value as 0.0."""
+    if isinstance(value, list):
+        return [_unsigned(one) for one in value]
+    return 0.0 if value == 0 else value
 
 
 def moment_us(moment: datetime) -> int:

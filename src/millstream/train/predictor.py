@@ -129,7 +129,9 @@ class Predictor:
         kept, then = self._kept()
         try:
             now = self._now(kept)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
             said = f"{name} cannot predict the rows it was registered with any more: {type(error).__name__}: {error} ({spot(error)}){self._changed()}"
             raise WorkFailed("\n".join([said, *details(error)])) from error
         row = differs(now, then)
@@ -204,7 +206,9 @@ def prove(model: str, folder: Path, place: str) -> None:
     """
     try:
         Predictor(Version(model, 0, "", datetime.now(UTC), (), {}), folder, new=True).prove()
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an exit or a panic of what the user wrote
         said = f"{type(error).__name__}: {error} ({spot(error)})" if not isinstance(error, WorkFailed) else str(error)
         raise WorkFailed(
             "\n".join([f"{place}: what was stored of it is not the model that was trained, so it is not registered: {said}", *details(error)])

@@ -207,7 +207,9 @@ def fit(model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], para
             said, again = answering.matrix(X), answering.matrix(given(first))
     except WorkFailed as error:
         raise WorkFailed(f"{place}: {error}") from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
         raise WorkFailed("\n".join([f"{place}: what it returned cannot predict: {type(error).__name__}: {error} ({spot(error, model.function)})",
                                     *details(error, model.function)])) from error  # fmt: skip
     y = targets(parts[part], labels)
@@ -265,7 +267,9 @@ def _call(model: Model[Any], training: Training, params: Mapping[str, Any], seed
             made = model.function(training, **params)
         except MillstreamError:
             raise
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
             raise WorkFailed(raised(place, error, model.function, said.getvalue())) from error
     lines = [f"{w.category.__name__}: {w.message}" for w in caught]
     return made, [*dict.fromkeys(lines)][:_SHOWN] + said.getvalue().splitlines()[:_SHOWN]

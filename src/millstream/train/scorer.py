@@ -153,7 +153,9 @@ def load(folder: Path, file: str, *, probability: bool, check: tuple[Floats, Flo
         return BoosterScorer((folder / file).read_text(), check)
     try:
         fitted = stored.loads((folder / file).read_bytes())
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
         raise WorkFailed(f"the stored model {folder / file} cannot be read: {type(error).__name__}: {error}") from error
     plain = PlainScorer(fitted, probability, labels)
     if frame:

@@ -129,7 +129,9 @@ class _Rows:
     def _scored(self, rows: pa.Table) -> pa.RecordBatch:
         try:
             said = self.model.predict(rows).reshape(rows.num_rows, -1)
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
             by = f"{self.model.version.model}@{self.model.version.number}"
             raise WorkFailed("\n".join([f"{self.table}: {by} failed on its rows: {type(error).__name__}: {error} ({spot(error)})", *details(error)])) from error
         made = [rows.column(name).combine_chunks() for name in self.fields]

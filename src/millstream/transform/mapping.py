@@ -45,7 +45,9 @@ def called(function: ArrowFunction, batches: Iterable[pa.RecordBatch], what: str
         try:
             made = function(batch)
             yield from [made] if isinstance(made, pa.RecordBatch) else made.to_batches() if isinstance(made, pa.Table) else made
-        except Exception as error:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
             raise WorkFailed(raised(f"{what}: its function", error, function)) from error
 
 

@@ -32,7 +32,7 @@ def feedback(ws: Workspace, attempt: Attempt | None = None) -> int:
     """
     from millstream.experiment.analyse import update
 
-    written, errors = [0], list[Exception]()
+    written, errors = [0], list[BaseException]()
 
     def outcomes(endpoint: Endpoint[Any, Any]) -> None:
         from millstream.experiment.outcomes import refresh
@@ -47,7 +47,9 @@ def feedback(ws: Workspace, attempt: Attempt | None = None) -> int:
     def noted(part: str, name: str, work: Callable[[], object]) -> None:
         try:
             work()
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
             errors.append(error)
 
     attempt = attempt or noted

@@ -147,7 +147,17 @@ class StreamStep:
             return f"{behind:,} records to land"
         if not self.ws.lake.exists(self.name):
             return "it has no table yet"
+        if added := self._added():
+            return f"its class has new fields: {', '.join(added)}"
         return "its class, id or window has changed; what comes from now on is judged by it, what is in the table stays" if self._changed() else ""
+
+    def _added(self) -> list[str]:
+        """Columns that the table lacks. A sink adds them when it begins."""
+        from millstream.lake.judge import table_schema
+
+        if self.ws.log.topic(self.name) is None:
+            return []
+        return [name for name in table_schema(self.stream).names if name not in self.ws.lake.table(self.name).schema.names]
 
     def _changed(self) -> bool:
         from millstream.lake.ruling import Rule, current

@@ -171,7 +171,9 @@ def _one(step: Step, state: State, run_id: str, force: bool, report: Callable[[s
             time.sleep(0.2 * 4**attempt)
         except MillstreamError as error:
             return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(error))
-        except Exception as error:  # a user's function, or a fault of ours: the run goes on with what does not need it
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a user's function that calls sys.exit() too, or a fault of ours: the run goes on with what does not need it
             known = refused(error, None, f"build {step.name}")
             if known is not None and not os.environ.get("MILLSTREAM_DEBUG"):
                 return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(known))

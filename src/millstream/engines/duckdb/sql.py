@@ -59,7 +59,9 @@ class DuckDbSql:
                     attach(instance.connection, table, schema.empty_table())
                 instance.lock(())
                 values = bind(statement.named_parameters, params or {})
-                return instance.connection.sql(statement, params=values or None).limit(0).to_arrow_table().schema
+                found = instance.connection.sql(statement, params=values or None)
+                schema = found.limit(0).to_arrow_table().schema
+                return pa.schema([field.with_name(name) for field, name in zip(schema, found.columns, strict=True)])  # `limit` renames one of two of a name
         finally:
             instance.close()
 

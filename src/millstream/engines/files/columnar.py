@@ -121,7 +121,10 @@ class ColumnFile:
 
     def _parquet(self, skip: int, max_rows: int) -> tuple[Iterator[pa.RecordBatch], int]:
         file = pq.ParquetFile(self.path, coerce_int96_timestamp_unit="us")  # nanoseconds would wrap the years before 1677 and after 2262
-        wanted = [name for name in file.schema_arrow.names if name in self.schema.names()]
+        names = file.schema_arrow.names
+        wanted = [name for name in names if name in self.schema.names()]
+        if twice := [name for name in wanted if names.count(name) > 1]:
+            raise Corrupt(f'{self.split} has two columns "{twice[0]}"; name each column once')
 
         def groups() -> Iterator[pa.RecordBatch]:
             left = skip
