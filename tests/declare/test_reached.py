@@ -215,6 +215,28 @@ def test_modules_that_import_each_other(project: Callable[[dict[str, str]], Any]
     assert reached(project({**text, "users_models.py": text["users_models.py"].replace("K = 1", "K = 2"), "helpers.py": broken}).fit) != before
 
 
+def test_a_module_that_is_imported_when_called_counts_alike_before_and_after(project: Callable[[dict[str, str]], Any]) -> None:
+    lazy = {
+        "lazily.py": "import os\nK = 5  # of a kind\nL = len(os.sep) + 1\nseen = 0\n\ndef late(x):\n    global seen\n    seen += 1\n    return K + L + seen\n"
+    }
+    module = project(lazy)
+    before = reached(module.fit)
+    module.fit(None)
+    assert "lazily" in sys.modules and sys.modules["lazily"].seen == 1 and reached(module.fit) == before
+    assert reached(project({"lazily.py": lazy["lazily.py"].replace("of a kind", "of another")}).fit) == before
+    assert reached(project({"lazily.py": lazy["lazily.py"].replace("+ 1\nseen", "+ 2\nseen")}).fit) != before
+
+
+def test_a_constant_that_is_computed_counts_by_its_value(project: Callable[[dict[str, str]], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    text = edited("helpers.py", "RATE = 0.5", "import os\nRATE = float(os.environ['USERS_RATE'])")
+    monkeypatch.setenv("USERS_RATE", "1")
+    before = reached(project(text).fit)
+    monkeypatch.setenv("USERS_RATE", "1.0")
+    assert reached(project(text).fit) == before
+    monkeypatch.setenv("USERS_RATE", "2")
+    assert reached(project(text).fit) != before
+
+
 def test_an_import_that_may_fail_counts_with_what_stands_in_for_it(project: Callable[[dict[str, str]], Any]) -> None:
     text = {
         "users_models.py": "try:\n    from starred import star\nexcept ImportError:\n    def star(x):\n        return 0\n\ndef fit(train):\n    return star(1)\n"

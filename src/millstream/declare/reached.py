@@ -72,25 +72,28 @@ class _File:
 
 
 class _Module:
-    """A module of the project: its file (a folder without `__init__.py` has none), its full name and the folder that names begin in."""
+    """A module of the project: its file (a folder without `__init__.py` has none), its full name and the folder that names begin in.
 
-    def __init__(self, root: str, name: str, path: str | None) -> None:
-        self.root, self.name, self.file = root, name, _parsed(path) if path else None
+    `live` are its values, where its importers import it too: what a function imports when it is called may be there or not.
+    """
+
+    def __init__(self, root: str, name: str, path: str | None, eager: bool = True) -> None:
+        self.root, self.name, self.eager, self.file = root, name, eager, _parsed(path) if path else None
         self.package = name if path is None or os.path.basename(path) == "__init__.py" else name.rpartition(".")[0]
         held = sys.modules.get(name)
         same = path is not None and os.path.abspath(getattr(held, "__file__", None) or "") == path
-        self.live: dict[str, Any] = vars(held) if same and held is not None else {}
+        self.live: dict[str, Any] = vars(held) if eager and same and held is not None else {}
 
-    def import_(self, name: str, level: int = 0) -> _Module | None:
+    def import_(self, name: str, level: int = 0, *, lazily: bool = False) -> _Module | None:
         """The project's module of this name, as an import here finds it."""
         if level:
             base = self.package.split(".") if self.package else []
             name = ".".join([*base[: len(base) - level + 1], *filter(None, [name])])
-        path = os.path.join(self.root, *name.split("."))
+        path, eager = os.path.join(self.root, *name.split(".")), self.eager and not lazily
         for file in (os.path.join(path, "__init__.py"), path + ".py"):
             if os.path.isfile(file):
-                return _Module(self.root, name, file)
-        return _Module(self.root, name, None) if os.path.isdir(path) and name else None
+                return _Module(self.root, name, file, eager)
+        return _Module(self.root, name, None, eager) if os.path.isdir(path) and name else None
 
 
 class _Walk:
@@ -166,9 +169,9 @@ class _Walk:
         if imported is not None:
             level, of, member = imported
             if member is None:
-                self._member(module.import_(of), rest)
+                self._member(module.import_(of, lazily=name in local), rest)
             else:
-                self._from(module.import_(of, level), member, rest)
+                self._from(module.import_(of, level, lazily=name in local), member, rest)
         if name in made.makers and name not in local:  # besides an import: `try: from fast import f`, `except ImportError: f = None`
             self._made(module, name)
         for level, of in made.stars if imported is None and name not in made.makers else ():
@@ -207,8 +210,9 @@ class _Walk:
             return
         self.seen.add((module.file.path, name))
         makers = module.file.makers[name]
-        if name in module.live and _is_plain(module.live[name]) and not any(isinstance(m, _Def) for m in makers):
-            self.texts.append(f"{name} = {module.live[name]!r}")
+        value = _literal(makers, module.live.get(name, makers))
+        if _is_plain(value) and not any(isinstance(m, _Def) for m in makers):
+            self.texts.append(f"{name} = {value!r}")
             return
         for node in makers:
             if ours(node, module.file.imports) or (module.file.path, node.lineno) in self.seen:
@@ -261,6 +265,16 @@ def _is_call(statement: ast.stmt, node: ast.expr) -> bool:
 
 def _is_plain(value: Any) -> bool:
     return isinstance(value, _PLAIN) or (type(value) is tuple and all(_is_plain(v) for v in value))
+
+
+def _literal(makers: list[ast.stmt], otherwise: Any) -> Any:
+    """The value as it is written, which no call can have changed; the other one when it is computed."""
+    if len(makers) == 1 and isinstance(makers[0], ast.Assign | ast.AnnAssign) and makers[0].value is not None:
+        try:
+            return ast.literal_eval(makers[0].value)
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            pass
+    return otherwise
 
 
 def _installed(function: types.FunctionType) -> bool:
