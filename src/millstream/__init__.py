@@ -79,12 +79,25 @@ _keep_nouns(__name__)
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     if name not in _DOORS:
+        return _missing(name)
+    found = globals()[name] = getattr(import_module(f"millstream.declare.{_DOORS[name]}"), name)
+    return found
+
+
+def _missing(name: str) -> Any:
+    """A mistake of the project that is loading; a room is found by the import that asks for it."""
+    from importlib.util import find_spec
+
+    if name.startswith("_") or find_spec(f"millstream.{name}") is not None:
         raise AttributeError(f"module 'millstream' has no attribute {name!r}")
     from importlib import import_module
 
-    found = globals()[name] = getattr(import_module(f"millstream.declare.{_DOORS[name]}"), name)
-    return found
+    from millstream.declare.missing import missing
+
+    return missing("ms", name, {word: getattr(import_module(f"millstream.declare.{file}"), word) for word, file in _DOORS.items()})
 
 
 def __dir__() -> list[str]:

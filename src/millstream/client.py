@@ -18,7 +18,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -30,7 +30,8 @@ from millstream.declare.endpoint import Endpoint
 from millstream.declare.errors import Conflict, Full, MillstreamError, NotFound, Terminal, Transient, Unreachable, UsageError, WorkFailed
 from millstream.declare.event import Event
 from millstream.declare.stream import Stream
-from millstream.ingest.objects import Objects
+from millstream.declare.words import short
+from millstream.ingest.objects import Objects, same_class
 
 E = TypeVar("E", bound=Event)
 V = TypeVar("V")
@@ -113,22 +114,29 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self.url!r})"
 
-    def send(self, stream: Stream[E], events: Sequence[E], *, ids: Sequence[str] | None = None) -> Receipt:
+    def send(self, stream: Stream[E], events: Iterable[E] | E, *, ids: Sequence[str] | None = None) -> Receipt:
         """Make events durable in the log; all of them, or an error says which are not.
 
         Args:
+            events: Of the stream's class; one may stand alone.
             ids: One a event: sent again under the same id, an event counts once. Made here when left out, so that this
                 call's own retries count once too.
 
         Raises:
-            UsageError: An event holds a value of another type than its class says (nothing was sent), or the server refused some for what they are; the
-                others are durable.
+            UsageError: An event is of another class than the stream's, or holds a value of another type than its class says (nothing was sent), or the
+                server refused some for what they are; the others are durable.
             NotFound: No such stream takes events over HTTP.
             Transient: The server could not take them for `retry_for`; sending again is safe under the same ids.
         """
+        _check_noun(stream, Stream, "send", "stream")
+        events = _listed(events, "events")
+        for event in {type(event): event for event in events}.values():
+            same_class(stream.schema, event, f'stream "{stream.name}"')
         own = "event_id" in stream.schema.names()
         named: Sequence[str | None]
         if ids is not None:
+            if isinstance(ids, str):
+                raise UsageError(f'ids is a list of ids, and was given the text "{ids}"; write ids=["{ids}"]')
             if len(ids) != len(events):
                 raise UsageError(f"{len(events)} events and {len(ids)} ids; give one id an event")
             if own:
@@ -158,23 +166,36 @@ class Client:
             explain: Bring the features too.
 
         Raises:
-            UsageError: The request is refused for what it holds.
+            UsageError: The request is refused for its class, or for what it holds.
             NotFound: No such endpoint.
             WorkFailed: The model raised.
             Transient: The server could not answer for `retry_for`. Asked again, it makes another decision.
         """
+        self._check(endpoint, "predict", [request])
         told = self._post(_path(endpoint, explain), self._json(request), _after(after))
         return _decision(endpoint, told)
 
-    def predict_many(self, endpoint: Endpoint[E, V], requests: Sequence[E], *, after: Receipt | Sequence[Receipt] | None = None,
+    def predict_many(self, endpoint: Endpoint[E, V], requests: Iterable[E], *, after: Receipt | Sequence[Receipt] | None = None,
                      explain: bool = False) -> list[Decision[V]]:  # fmt: skip
         """Ask for decisions in their order, many in a request; raises as `predict`."""
+        requests = _listed(requests, "requests")
+        self._check(endpoint, "predict_many", requests)
         found: list[Decision[V]] = []
         for start in range(0, len(requests), REQUESTS_A_BODY):
             body = b"[" + b",".join(map(self._json, requests[start : start + REQUESTS_A_BODY])) + b"]"
             told = self._post(_path(endpoint, explain), body, _after(after))
             found += [_decision(endpoint, one) for one in told]
         return found
+
+    @staticmethod
+    def _check(endpoint: Endpoint[Any, Any], call: str, requests: Sequence[Any]) -> None:
+        """That what is asked is an endpoint, and each request one of its class."""
+        _check_noun(endpoint, Endpoint, call, "endpoint")
+        asked = endpoint.event
+        if asked is None:
+            return
+        for request in {type(request): request for request in requests}.values():
+            same_class(asked.__schema__, request, f'endpoint "{endpoint.name}"')
 
     def _json(self, event: Event) -> bytes:
         """As the class says.
@@ -296,6 +317,20 @@ def _bodies(events: Sequence[bytes], ids: Sequence[str | None]) -> list[bytes]:
     return [*bodies, b"\n".join(lines)] if lines else bodies
 
 
+def _check_noun(noun: Any, kind: type[Any], call: str, word: str) -> None:
+    if not isinstance(noun, kind):
+        raise UsageError(f"{call} takes the {word} that ms.{word}(...) returned, and was given {short(noun)}; import it from the project's module")
+
+
+def _listed(given: Any, what: str) -> list[Any]:
+    """What is given, as a list; an event that stands alone, as a list of one."""
+    if isinstance(given, Event):
+        return [given]
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise UsageError(f"{what} are a list of events, and {short(given)} is none; write [event, ...]")
+    return list(given)
+
+
 def _path(endpoint: Endpoint[Any, Any], explain: bool) -> str:
     return f"/v1/predict/{endpoint.name}" + ("?explain=1" if explain else "")
 
@@ -303,7 +338,10 @@ def _path(endpoint: Endpoint[Any, Any], explain: bool) -> str:
 def _after(after: Receipt | Sequence[Receipt] | None) -> dict[str, str]:
     """Receipts as a header: `stream:partition=end,...;stream2:...`; of several of one stream the furthest."""
     ends: dict[str, dict[int, int]] = {}
-    for receipt in (after,) if isinstance(after, Receipt) else after or ():
+    receipts = (after,) if after is None or isinstance(after, Receipt | str) else after
+    for receipt in receipts if after is not None else ():
+        if not isinstance(receipt, Receipt):
+            raise UsageError(f"after= takes what send returned, a Receipt or a list of them, and was given {short(receipt)}")
         known = ends.setdefault(receipt.stream, {})
         known.update({p: max(end, known.get(p, 0)) for p, end in receipt.offsets.items()})
     text = ";".join(f"{name}:" + ",".join(f"{p}={end}" for p, end in sorted(offsets.items())) for name, offsets in ends.items() if offsets)

@@ -49,7 +49,7 @@ def test_init_says_what_comes_next_and_overwrites_nothing(tmp_path: Path) -> Non
     again = millstream(tmp_path, "init", str(tmp_path / "p"))
     assert again.code == 2 and "is not empty" in again.err
     unknown = millstream(tmp_path, "init", str(tmp_path / "q"), "--template", "flight")
-    assert unknown.code == 2 and "quickstart, flights" in unknown.err and not (tmp_path / "q").exists()
+    assert unknown.code == 2 and 'did you mean "flights"?' in unknown.err and not (tmp_path / "q").exists()
 
 
 def test_check_counts_the_nouns(made: Path) -> None:
@@ -83,7 +83,9 @@ def test_check_binds_every_table_to_what_it_reads_and_remembers_what_it_has_boun
     (tables / "e.sql").write_text("select origin, error from orders__dead")
     said = millstream(mine, "check")
     assert said.code == 2 and said.err.count("E138") == 2, said.err
-    assert 'tables/b.sql:1  table "b": its SQL does not fit what it reads' in said.err and '"nope" not found' in said.err and "tables/d.sql:1" in said.err
+    assert (
+        'tables/b.sql:1  table "b": its SQL does not fit what it reads' in said.err and 'there is no column "nope"' in said.err and "tables/d.sql:1" in said.err
+    )
     (tables / "b.sql").write_text("select customer from customer_days")
     (tables / "c.sql").write_text("select upper(customer) as x from b")
     (tables / "d.sql").write_text("select spend > $big as y from customer_days")
@@ -92,6 +94,22 @@ def test_check_binds_every_table_to_what_it_reads_and_remembers_what_it_has_boun
     assert millstream(mine, "check").code == 0
     (tables / "c.sql").unlink()
     assert millstream(mine, "check").code == 0
+
+
+@pytest.mark.parametrize("verb", ["check", "plan", "run"])
+def test_a_column_misspelt_in_sql_is_told_at_its_line_and_not_where_it_is_missed(mine: Path, verb: str) -> None:
+    (mine / "tables" / "weeks.sql").write_text("-- @time day\n-- @key customer\n-- @lag 1d\n\nselect c.custmer,\n  day\nfrom customer_days c")
+    (mine / "more.py").write_text(
+        "import millstream as ms\nfrom millstream import agg\n\nweeks = ms.table('weeks')\n"
+        "came = ms.features('came', weeks, key='customer', windows=['7d'], aggregates={'n': agg.count()})\n"
+    )
+    said = millstream(mine, verb)
+    assert said.code == 2 and said.err.splitlines() == [
+        'tables/weeks.sql:5  table "weeks": its SQL does not fit what it reads',
+        '  found  there is no column "custmer" in "c" (DuckDB: Binder Error: Values list "c" does not have a column named "custmer")',
+        '  mend   did you mean "customer"?    E138',
+        "1 mistake; 1 definition was not checked, because it depends on what is wrong: came",
+    ], said.err
 
 
 def test_a_second_run_skips_everything(made: Path) -> None:
@@ -189,6 +207,11 @@ def test_show_in_both_forms(made: Path, what: str) -> None:
     assert (plain.out != "") == bool(told.json), what
 
 
+def test_doctor_speaks_plainly(mine: Path) -> None:
+    (online,) = [f["found"] for f in millstream(mine, "doctor", "--json").json if f["what"] == "online"]
+    assert online == "2 definitions of features filled"
+
+
 def test_show_refuses_what_is_not_there(made: Path) -> None:
     for words, says in (("nothing", 'nothing is called "nothing" here'), ("model", "wants a name"), ("model nope", "there are buyer"), ("endpoint nope", "there are offer"),
                         ("run nope", "see millstream show runs"), ("model buyer@99", "99"), ("E999", "no page E999")):  # fmt: skip
@@ -242,7 +265,7 @@ def test_sql_prints_rows_in_three_forms(made: Path) -> None:
     assert millstream(made, "sql", "describe orders", "--json").json[0]["column_name"] == "order_id"
     assert {row["column_name"] for row in millstream(made, "sql", "summarize orders", "--json").json} > {"amount", "ts"}
     refused = millstream(made, "sql", "select nope from orders")
-    assert refused.code == 1 and "nope" in refused.err
+    assert refused.code == 2 and "nope" in refused.err
 
 
 @pytest.mark.parametrize(
@@ -307,7 +330,14 @@ def test_config_says_where_each_value_comes_from(made: Path, monkeypatch: pytest
         (["plam"], 2, 'did you mean "plan"'), (["plan", "--nope"], 2, "--nope"), (["--set", "log", "plan"], 2, "KEY=VALUE"), (["--set", "lgo=x", "plan"], 3, 'did you mean "log"?'),
         (["--profile", "cluster", "plan"], 3, "it has laptop"), (["--set", "log=kafka://b:9092", "plan"], 3, 'no engine "kafka"'), (["ingest", "--until", "noon"], 2, "is no time"),
         (["monitor", "nope"], 2, "there are orders_rows"), (["trace", "nope"], 2, "no decision"), (["experiment", "start", "nope"], 2, "no experiment"),
-        (["serve", "--host", "0.0.0.0"], 3, "without a token"), (["part", "nope"], 2, "no part nope"),
+        (["serve", "--host", "0.0.0.0"], 3, "without a token"), (["part", "nope"], 2, 'no part "nope"'),
+        (["plan", "kind:modle"], 2, 'no kind "modle"; did you mean "model"?'), (["run", "state:chnged"], 2, 'did you mean "state:changed"?'),
+        (["sql", "select amonut from orders"], 2, 'there is no column "amonut"; did you mean "amount"?'), (["sql", "select $bog from orders"], 2, "the query asks for $bog"),
+        (["sql", "select customer::int from orders"], 1, "Conversion Error"), (["explore", "orders", "--columns", "amonut"], 2, 'did you mean "amount"?'),
+        (["show", "streem"], 2, 'did you mean "streams"?'), (["show", "model", "bayer"], 2, 'did you mean "buyer"?'), (["experiment", "strat", "x"], 2, 'did you mean "start"?'), (["experiment", "callab"], 2, "experiment show callab"),
+        (["cluster", "statsu"], 2, 'no verb "statsu" of cluster; did you mean "status"?'), (["export", "airflw"], 2, 'did you mean "airflow"?'),
+        (["completion", "bsh"], 2, 'did you mean "bash"?'), (["verify", "order"], 2, 'did you mean "orders"?'), (["monitor", "orders_row"], 2, 'did you mean "orders_rows"?'),
+        (["zzz"], 2, 'no verb "zzz"; there are init, check'),
     ],
 )  # fmt: skip
 def test_exit_codes_and_sentences(made: Path, words: list[str], code: int, says: str) -> None:

@@ -9,9 +9,16 @@ from typing import Any
 
 import pytest
 from cli_project import millstream
+from starlette.requests import Request
 
+from millstream.app.console.online import positions
+from millstream.app.console.overview import _notes
+from millstream.app.console.show import Figure, Grid
+from millstream.app.console.tables import noun
+from millstream.app.lookup import streams
 from millstream.app.run.steps import steps
 from millstream.app.workspace import Workspace
+from millstream.features.keys import encode
 from millstream.lake.compact import compact
 
 TOML = '[project]\nname = "shop"\n'
@@ -116,6 +123,13 @@ def test_a_row_counts_from_the_end_of_its_hour_and_the_lag(project: Path) -> Non
     assert [row["n"] for row in trained] == [0.0, 2.0], "of the visits at 9:30 and 10:30; the others are not mature"
 
 
+def test_a_feature_that_is_null_for_every_training_row_is_said(project: Path) -> None:
+    (project / "shop.py").write_text(SHOP.replace('"total": agg.sum("total")', '"total": agg.sum("nullif(total, total)")'))
+    done = millstream(project, "run")
+    (line,) = [line for line in done.err.splitlines() if " sets " in line]
+    assert done.code == 0 and line.endswith("; NULL in every training row: spent__total_1d (no row of hours has a value)"), line
+
+
 def test_what_came_too_late_is_counted_with_the_lag_to_declare(project: Path) -> None:
     assert millstream(project, "run").code == 0
     served(project, ("ada", "12:30"), ("bob", "12:30"), ("eve", "12:30"))
@@ -155,6 +169,56 @@ def test_features_of_a_rebuilt_table_are_stale_and_say_so(project: Path, monkeyp
         assert step.pending() == "", "compaction changes no row"
 
 
+def test_the_console_says_which_version_answers(project: Path) -> None:
+    def shown() -> tuple[str, Figure, Grid | None]:
+        with Workspace.open(str(project)) as ws:
+            features = ws.project.features["spent"]
+            request = Request({"type": "http", "path_params": {"kind": "features", "name": "spent"}, "headers": []})
+            page = noun(ws, request)
+            return _notes(ws, streams(ws), dict.fromkeys(ws.all_streams()))["spent"], page["figures"][0], positions(ws, features)
+
+    assert shown() == ("not filled yet", Figure("Online", "not filled", "`millstream run` fills it"), None)
+    assert millstream(project, "run").code == 0
+    (row,) = millstream(project, "show", "features", "--json").json
+    at = row["online"]
+    assert shown() == (f"live · version {at}", Figure("Online", f"version {at}", "of hours, which has no newer rows"),
+                       Grid(["table", "version"], [["hours", str(at)]], "applied", ("version",)))  # fmt: skip
+    put(project, "orders", 2, "more,ada,7.0,2026-01-01T14:59:00Z")
+    assert millstream(project, "run", "sources", "orders", "hours").code == 0
+    note, figure, _ = shown()
+    assert note == f"stale · version {at}" and figure == Figure("Online", f"version {at}", "of hours, which was rebuilt: `millstream run` fills it", "warn")
+
+
+def test_a_table_that_up_would_never_rebuild_is_told(project: Path) -> None:
+    (warning,) = millstream(project, "check", "--json").json["warnings"]
+    assert warning == (
+        "hours: it has no schedule, so `up` never rebuilds it, and spent answers requests from the rows of its last run; give it one, e.g.  -- @schedule @hourly"
+    )
+    assert f"warning {warning}" in millstream(project, "check").err
+    later = project / "tables" / "later.sql"
+    later.write_text("-- @schedule @daily\nselect customer, n from hours")  # what is scheduled takes along what it is made from
+    assert millstream(project, "check", "--json").json["warnings"] == []
+    later.unlink()
+    hours = project / "tables" / "hours.sql"
+    hours.write_text("-- @schedule @hourly\n" + hours.read_text())
+    assert millstream(project, "check", "--json").json["warnings"] == []
+
+
+def test_up_tells_it_before_it_starts(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from millstream.app import supervise
+
+    def started(part: supervise.Part) -> None:
+        raise RuntimeError("the first part")
+
+    monkeypatch.setattr(supervise.Part, "start", started)
+    monkeypatch.setattr(supervise, "_free", lambda *given: None)
+    monkeypatch.setattr("signal.signal", lambda *given: None)
+    said: list[tuple[str, ...]] = []
+    with Workspace.open(str(project)) as ws, pytest.raises(RuntimeError, match="the first part"):
+        supervise.supervise(ws, console=False, say=lambda *words: said.append(words))
+    assert [words[1] for words in said] == ["warning", "stopped"] and said[0][2].startswith("hours: it has no schedule")
+
+
 def test_a_serving_process_follows_a_table_that_another_rebuilds(project: Path) -> None:
     from millstream.app.serving import live
 
@@ -185,3 +249,52 @@ def test_a_decision_is_traced_through_a_table(project: Path) -> None:
     assert all(r["source"] and r["source"].startswith("built from orders at version") for r in total["rows"])
     text = millstream(project, "trace", row["decision_id"])
     assert text.code == 0 and "hours customer = ada" in text.out and "as of version 1" in text.out
+
+
+FLAGS = """
+import millstream as ms
+from millstream import agg
+
+
+class Read(ms.Event):
+    meter: str
+    ok: bool = True
+    note: str | None = None
+    ts: ms.EventTime
+
+
+reads = ms.stream("reads", Read, key="meter", lateness="1h")
+ms.source(reads, ms.read.files("data/*.csv"))
+oks = ms.table("oks")
+flags = ms.features("flags", oks, key="meter", windows=["1d"], where="ok or not ok", aggregates={
+    "total": agg.sum("ok"), "share": agg.mean("ok = true"), "whole": agg.sum("ok::int"), "cased": agg.sum("case when ok then 1 else 0 end")})
+"""
+
+
+def flagged(folder: Path, features: str = FLAGS) -> Path:
+    for name in ("data", "tables"):
+        (folder / name).mkdir()
+    (folder / "millstream.toml").write_text(TOML)
+    (folder / "streams.py").write_text(features)
+    (folder / "tables" / "oks.sql").write_text("-- @time ts\n-- @lag 1h\nselect meter, ts, ok, note from reads\n")
+    (folder / "data" / "r.csv").write_text("meter,ok,note,ts\na,true,x,2026-01-01T09:00:00Z\na,false,,2026-01-01T10:00:00Z\na,,y,2026-01-01T11:00:00Z\n")
+    return folder
+
+
+def test_booleans_of_a_table_count_as_0_and_1(tmp_path: Path) -> None:
+    project = flagged(tmp_path)
+    assert millstream(project, "check").code == 0
+    assert (said := millstream(project, "run")).code == 0, said.err
+    with Workspace.open(str(project)) as ws:
+        definition = ws.definition(ws.project.features["flags"])
+        (found,) = ws.online.lookup(definition, [encode(("a",))], [int(at("13:00").timestamp() * 1e6)])
+    assert found.values == {"total_1d": 2.0, "share_1d": pytest.approx(2 / 3), "whole_1d": 2.0, "cased_1d": 2.0}
+
+
+def test_check_finds_a_column_of_another_type(tmp_path: Path) -> None:
+    """As the engine binds the table's SQL, nothing being there yet."""
+    project = flagged(tmp_path, FLAGS.replace('agg.sum("ok")', 'agg.sum("note")').replace('"ok or not ok"', '"meter"'))
+    said = millstream(project, "check")
+    assert said.code == 2
+    assert 'streams.py:17  features "flags": "note" takes the column "note" of "oks" for a number' in said.err, said.err
+    assert 'streams.py:16  features "flags": "meter" takes the column "meter" of "oks" for a condition' in said.err and said.err.count("E117") == 2, said.err

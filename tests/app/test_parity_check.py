@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from cli_project import millstream
 from millstream.app.parity import parity
 from millstream.app.workspace import Workspace
 from millstream.declare import registry
-from millstream.declare.errors import WorkFailed
+from millstream.declare.errors import EngineMissing, MillstreamError, Unreachable, WorkFailed
 from millstream.engines.duckdb.sql import DuckDbSql
 from millstream.templates import create
 
@@ -79,6 +80,41 @@ def test_a_refusal_is_told_and_the_rest_goes_on(folder: Path, tmp_path: Path) ->
     judged = found(folder, engine)
     assert {name: one.failed for name, one in judged.items()} == {"habit": True, "spend": True, "customer_days": False, "visit_set": True}
     assert judged["habit"].told == "a script has no equal here"
+
+
+class Away(DuckDbSql):
+    """An engine whose driver is not there, from the start or from some query on."""
+
+    error: MillstreamError = EngineMissing('compute on Spark needs pyspark: pip install "millstream[spark]"')
+    answers = 0
+
+    def __init__(self, url: str, folder: Path) -> None:
+        super().__init__("duckdb:?threads=1", folder)
+
+    def _run(self, *given: Any, **named: Any) -> pa.RecordBatchReader:
+        if self.answers <= 0:
+            raise self.error
+        self.answers -= 1
+        return super()._run(*given, **named)
+
+
+@pytest.mark.parametrize("answers", [0, 2])
+@pytest.mark.parametrize("error", [Away.error, Unreachable("the cluster is gone")])
+def test_an_engine_that_cannot_be_had_is_one_message_and_no_difference(folder: Path, answers: int, error: MillstreamError) -> None:
+    real = registry.engine
+    with mock.patch("millstream.declare.registry.engine", lambda port, url: Away if url == "away" else real(port, url)), \
+         mock.patch.object(Away, "answers", answers), mock.patch.object(Away, "error", error):  # fmt: skip
+        said = millstream(folder, "check", "--parity", "--against", "away", "--rows", "200")
+    assert said.code == 3 and said.out == "" and "differs" not in said.err
+    assert said.err.count(str(error)) == 1 and said.err.splitlines()[-1] == f"{type(error).__name__}: {error}"
+
+
+def test_without_pyspark_the_command_names_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pyspark"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    said = millstream(folder, "check", "--parity", "--rows", "200")
+    assert said.code == 3 and said.out == "" and said.err.strip() == 'EngineMissing: the engine "spark" needs pyspark: pip install "millstream[spark]"'
 
 
 def test_the_command_says_it_and_exits_by_it(folder: Path, tmp_path: Path) -> None:

@@ -92,3 +92,14 @@ def test_an_empty_file_brings_nothing(project: Path) -> None:
     (project / "data" / "orders-3.csv").write_text("")
     assert set(planned(project)) == {"sources"}
     assert built(project) == {"sources"}
+
+
+def test_the_time_of_what_was_never_built_is_said_to_be_unknown(project: Path) -> None:
+    send(project, "orders", 2, 100)
+    assert "s by the last run\n" in millstream(project, "plan").err, "all have been built"
+    with (project / "streams.py").open("a") as file:
+        file.write('ms.table("more", "select order_id from orders")\nms.table("again", "select order_id from more")\n')
+    said = " ".join(millstream(project, "plan").err.split())
+    known = sum(a["seconds"] is not None for a in planned(project).values())
+    assert said.endswith(f"s by the last run for {known} of them; the time of 2, never built, is unknown"), said
+    assert millstream(project, "plan", "more").err.strip().endswith("; how long it takes is unknown, since none of them has been built")

@@ -85,10 +85,13 @@ def report(*arms: ArmReport) -> Report:
     [
         (
             [arm("a", 120, 100, 80, 5), arm("b", 130, 100, 75, 0)],
-            "Counted is the first decision of each user in phase 2 (since 2026-01-01 00:00 UTC): 150 of 200 have a complete reward; 45 wait for theirs; "
-            "of 5 no outcome came; 50 later decisions of the same units do not count." + LEARNS,
+            "Only the first decision of each user in phase 2 (since 2026-01-01 00:00 UTC) counts: 150 of 200 have a complete reward; 45 wait for theirs; "
+            "5 got no outcome; 50 later decisions of the same units do not count." + LEARNS,
         ),
-        ([arm("a", 9, 9, 9, 0)], "Counted is the first decision of each user in phase 2 (since 2026-01-01 00:00 UTC): 9 of 9 have a complete reward." + LEARNS),
+        (
+            [arm("a", 9, 9, 9, 0)],
+            "Only the first decision of each user in phase 2 (since 2026-01-01 00:00 UTC) counts: 9 of 9 have a complete reward." + LEARNS,
+        ),
     ],
 )
 def test_an_experiment_says_which_decisions_count(arms: list[ArmReport], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,4 +28,4 @@ def test_a_name_is_loaded_when_it_is_asked_for_and_all_are_there() -> None:
         "try: ms.strem\nexcept AttributeError as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "module 'millstream' has no attribute 'strem'", "")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "ms has no 'strem'; did you mean 'stream'?", "")

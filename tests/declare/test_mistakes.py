@@ -54,6 +54,8 @@ def linear(train: ms.Train) -> object:
 both = {"a": trees["champion"], "b": linear["champion"]}
 """
 
+UNLEARNT = MODELS.partition("@ms.model")[0]
+"""No model asks the label to be a number, nor a metric to fit it."""
 OVER = """\
 import millstream as ms
 from millstream import agg
@@ -138,6 +140,37 @@ def test_label_from_the_spine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     text = STREAMS.replace('ms.outcome(landed, on="flight_id", value="delay > $limit"', 'ms.outcome(asked, on="flight_id", value="number > 1"')
     error = only(tmp_path, monkeypatch, {"streams": text})
     assert error.code == "E142" and error.found == "outcome(asked, ...) and at=asked"
+
+
+@pytest.mark.parametrize(("value", "otherwise", "found", "mend"), [
+    ('"false"', '"yes"', "otherwise='yes' beside a value of type bool", "write otherwise=False or otherwise=True, or leave it out: no event is no label then"),
+    ('"delay > 1"', '"absent"', "otherwise='absent' beside a value of type bool", "write otherwise=False or otherwise=True, or leave it out: no event is no label then"),
+    ('"delay > 1"', "0", "otherwise=0 beside a value of type bool", "write otherwise=False or otherwise=True, or leave it out: no event is no label then"),
+    ('"delay"', "False", "otherwise=False beside a value of type float64", "write a number, e.g. otherwise=0.0, or leave it out: no event is no label then"),
+    ('ms.agg.count()', "0.5", "otherwise=0.5 beside a value of type int64", "write a whole number, e.g. otherwise=0, or leave it out: no event is no label then"),
+    ('ms.agg.mean("delay > 1")', '"no"', "otherwise='no' beside a value of type float64", "write a number, e.g. otherwise=0.0, or leave it out: no event is no label then"),
+    ('"carrier"', "0", "otherwise=0 beside a value of type string", 'write a text, e.g. otherwise="none", or leave it out: no event is no label then'),
+    ('"ts"', '"2026-01-01"', "otherwise='2026-01-01' beside a value of type timestamp", "leave it out: no event is no label then"),
+])  # fmt: skip
+def test_what_no_event_means_is_of_the_type_of_what_one_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, otherwise: str, found: str, mend: str
+) -> None:
+    text = STREAMS.replace('value="delay > $limit", within="1d"', f'value={value}, within="1d", otherwise={otherwise}')
+    error = only(tmp_path, monkeypatch, {"streams": text, "zmodels": UNLEARNT})
+    assert (error.code, error.message, error.found, error.mend) == ("E126", 'the outcome of "landed": otherwise is of another type than its value', found, mend)
+    assert str(error).startswith("streams.py:20  ")
+
+
+@pytest.mark.parametrize(("value", "otherwise"), [('"false"', "True"), ('"delay"', "0"), ('"delay"', "0.5"), ('ms.agg.count()', "0"), ('ms.agg.sum("delay")', "1"), ('ms.agg.sum("delay > 1")', "0"),
+                                                  ('"carrier"', '""'), ('"carrier"', "None"), ('ms.agg.max("carrier")', '"none"')])  # fmt: skip
+def test_what_no_event_means(tmp_path: Path, value: str, otherwise: str) -> None:
+    text = STREAMS.replace('value="delay > $limit", within="1d"', f'value={value}, within="1d", otherwise={otherwise}')
+    load(project(tmp_path, streams=text, zmodels=UNLEARNT))
+
+
+def test_an_outcome_adds_up_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = only(tmp_path, monkeypatch, {"streams": STREAMS.replace('value="delay > $limit"', 'value=ms.agg.mean("carrier")')})
+    assert (error.code, error.message, error.found) == ("E114", 'the outcome of "landed": mean needs a number', "carrier is string")
 
 
 def test_sql_reads_what_nothing_declares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,6 +338,66 @@ def test_all_mistakes_of_a_load_are_told_together(tmp_path: Path, monkeypatch: p
     found = mistakes(tmp_path, monkeypatch, files)
     assert [e.code for e in found] == ["E111", "E111", "E108"]  # with a module missing, a missing name is no mistake of the SQL
     assert "E103" in [e.code for e in mistakes(tmp_path, monkeypatch, {**files, "zzlive": ""})]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"zmodels": MODELS.replace("agg.mean", "agg.avg")}, ['zmodels.py:5  agg has no "avg"|agg.avg|did you mean "mean"?']),
+        ({"zmodels": MODELS.replace("agg.mean", "agg.quantile")},
+         ['zmodels.py:5  agg has no "quantile"|agg.quantile|there are count, first, last, max, mean, min, sum, variance']),
+        ({"zmodels": MODELS.replace("ms.training_set(", "ms.trainingset(")}, ['zmodels.py:6  ms has no "trainingset"|ms.trainingset|did you mean "training_set"?']),
+        ({"zzlive": 'import millstream as ms\nfrom streams import asked\nms.source(asked, ms.read.file("/x"))\n'},
+         ['zzlive.py:3  read has no "file"|read.file|did you mean "files"?', 'zzlive.py:3  ms.read.files: glob']),
+        ({"zmodels": MODELS.replace("from streams", "from stream")}, ['zmodels.py:3  the module "stream" is not there|import stream|did you mean "streams"?']),
+        ({"zmodels": MODELS.replace("import asked, late, landed", "import asked, late, landd as landed").replace('mean("delay")', 'mean("dealy")')},
+         ['zmodels.py:3  the module "streams" has no "landd"|streams.landd|did you mean "landed"?', 'zmodels.py:5  features "seen", delay: no field "dealy"']),
+        ({"zzlive": "from streams import late\n\nprint(lat)\n"}, ["zzlive.py:3  the module ends with an error|NameError: name 'lat' is not defined|did you mean \"late\"?"]),
+        ({"zzlive": "1 / 0\n"}, ["zzlive.py:1  the module ends with an error|ZeroDivisionError: division by zero|"
+                                 "run it by itself, in the project's folder, to see more: python -c 'import zzlive'"]),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_not_there_stops_nothing_and_is_told_with_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], said: list[str]
+) -> None:
+    found = mistakes(tmp_path, monkeypatch, files)
+    told = ["|".join((f"{e.place}  {e.message}", e.found, e.mend)) for e in found]
+    assert len(told) == len(said) and all(whole.startswith(part) for whole, part in zip(told, said, strict=True)), told
+
+
+def test_without_a_load_a_name_that_is_not_there_is_pythons_own_error() -> None:
+    import millstream as ms
+
+    with pytest.raises(AttributeError, match="agg has no 'avg'; did you mean 'mean'"):
+        _ = ms.agg.avg  # type: ignore[attr-defined]
+    assert not hasattr(ms.read, "file") and not hasattr(ms, "strem")
+
+
+def unchecked(folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> tuple[str, ...]:
+    monkeypatch.chdir(project(folder, **files))
+    with pytest.raises(DefinitionErrors) as caught:
+        load(".")
+    last = str(caught.value).splitlines()[-1]
+    assert bool(caught.value.unchecked) == ("not checked" in last) and all(name in last for name in caught.value.unchecked)
+    return caught.value.unchecked
+
+
+def test_what_was_not_checked_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    after = {"rows", "trees", "linear", "ab", "bandit", "point"}
+    assert set(unchecked(tmp_path, monkeypatch, {"zmodels": MODELS.replace("agg.mean", "agg.quantile"), "zzlive": LIVE})) == {"seen", *after}
+    of_class = {"streams": STREAMS.replace("    delay: float\n    ts: ms.", "    delay: float\n    at: ms."), "zzlive": LIVE}
+    assert set(unchecked(tmp_path, monkeypatch, of_class)) == {"seen", *after}
+    assert set(unchecked(tmp_path, monkeypatch, {"streams": STREAMS, "zmodels": MODELS.replace("rows = ", "1 / 0\nrows = "), "zzlive": LIVE})) == after
+    assert unchecked(tmp_path, monkeypatch, {"zmodels": MODELS, "zzlive": LIVE.replace("(0.5, 1.0)", "(0.5, 1.5)")}) == ("point",)
+    assert unchecked(tmp_path, monkeypatch, {"zmodels": MODELS.replace('mean("delay")', 'mean("dealy")'), "zzlive": LIVE}) == ()
+
+
+def test_the_number_of_what_was_not_checked_is_said() -> None:
+    wrong = DefinitionError("x", mend="y")
+    assert str(DefinitionErrors([wrong, wrong], ["a"])).splitlines()[-1] == "2 mistakes; 1 definition was not checked, because it depends on what is wrong: a"
+    assert (
+        str(DefinitionErrors([wrong], ["a", "b"])).splitlines()[-1] == "1 mistake; 2 definitions were not checked, because they depend on what is wrong: a, b"
+    )
 
 
 def test_a_shared_mistake_is_told_once_at_its_own_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

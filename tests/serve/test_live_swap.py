@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -133,3 +134,13 @@ def test_an_endpoint_judges_by_its_doors_clock_and_its_spines_bound(tmp_path: Pa
     with pytest.raises(ClockWrong):
         ask("rank", 0)
     live.close()
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_a_version_is_said_to_be_ready_by_the_process_that_answers_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture, follows: bool) -> None:
+    live = Live(behind(tmp_path, ranking()), refresh_s=60, **({"predictor": lambda model, version: Says(1.0)} if follows else {}))
+    live._registered = lambda model, version: Says(1.0)  # type: ignore[method-assign]
+    live._load = live._load if follows else live._registered
+    caplog.set_level("INFO", "millstream")
+    live._built(SimpleNamespace(name="linear"), 1)  # type: ignore[arg-type]
+    assert ("linear@1 is ready" in caplog.text) is not follows

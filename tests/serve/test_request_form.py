@@ -49,12 +49,13 @@ def test_fields_that_may_be_left_out_may_stand_before_those_that_may_not() -> No
 @pytest.mark.parametrize(
     ("body", "field", "words", "mend"),
     [
-        ({"score": 1}, "user", 'needs the field "user"', "send user as a string"),
+        ({"score": 1}, "user", 'needs the field "user"', "send user as text in UTF-8"),
         ({"user": "u", "score": "x"}, "score", "Expected `float`, got `str`", "send score as a number"),
         ({"user": "u", "score": 1, "device": "tv"}, "device", "Invalid enum value", "one of phone, desk"),
-        ({"user": "u", "score": 1, "ts": "2013-11-01T12:00:00"}, "ts", "timezone", "with a zone"),
+        ({"user": "u", "score": 1, "ts": "2013-11-01T12:00:00"}, "ts", 'field "ts" of Visit is a time, which has no time zone', "add Z, or an offset"),
         ({"user": "u", "score": 1, "scor": 1}, "scor", 'no field "scor"', 'did you mean "score"?'),
-        ({"user": "u", "score": 1, "count": 2**63}, "count", "count", "whole number or null"),
+        ({"user": "u", "score": 1, "DEVICE": "desk"}, "DEVICE", 'no field "DEVICE"', 'names are case-sensitive: send "device"'),
+        ({"user": "u", "score": 1, "count": 2**63}, "count", "count", "a whole number, e.g. 12, or nothing"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_mend(body: dict[str, Any], field: str, words: str, mend: str) -> None:

@@ -26,10 +26,12 @@ has to be guessed is refused. `tests/ingest/test_one_value.py` asks every door f
 - **Texts** are taken as they stand. Columns of whole numbers, decimals and dates become texts; floats, booleans and times do not, since each tool writes them in its own way.
 - **Dates** have no time and no zone. A column of times without a zone gives dates when each is a midnight, as pandas writes them.
 - **Times** are cut to microseconds, never rounded up. Without a zone they are of the source's zone (`ms.read.files(..., zone=)`) in files, and refused in requests. Numbers are no times: their
-  unit would be a guess.
+  unit would be a guess. So would be a local time that the zone has twice, in the hour when its clock is set back, in every format: write such times with an offset or in UTC (Z), or all of them. A local time
+  that the clock skips does not exist, and is refused too.
 - **Spaces** around a number, a date or a time do not count in CSV; in JSON they do.
 - **Lists** are JSON arrays, in CSV too, with the items of JSON; no item may be null or NaN.
-- **Objects** of the Python client and of `lab.send` are checked by their types before they are sent: no text is a date, `True` is no 1, and numbers of numpy are to be made Python's.
+- **Objects** of the Python client and of `lab.send` are checked by their types before they are sent: no text is a date, `True` is no 1. Scalars and arrays of
+  numpy, and times of pandas, count as the values of Python that they equal.
 
 A record of a topic is read under its writer's Avro schema, promoted as Avro does (`int` to `long`, `long` to `double` where it is exact); another change of type stops the stream, which is no
 question of one record.

@@ -8,10 +8,12 @@ has not), there are two columns.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 DEAD = "dead"
@@ -110,6 +112,8 @@ def _column(value: Any, kind: pa.DataType | None = None) -> pa.Array:
 
 
 _US, _NS, _NAIVE = pa.timestamp("us", "UTC"), pa.timestamp("ns"), datetime(2026, 1, 2, 3, 4, 5)
+_TWICE, _NEVER, _HALF = datetime(2026, 10, 25, 2, 30), datetime(2026, 3, 29, 2, 30), timedelta(minutes=30)
+"""Local times that Berlin has twice, and never."""
 COLUMNS = [Cell(kind, column, value) for kind, column, value in (
     ("int", _column(1.0), 1), ("int", _column(1.5), DEAD), ("int", _column(float("nan")), None), ("int", _column(INF), DEAD), ("int", _column(2.0**53 + 2), DEAD), ("int", _column(-0.0), 0),
     ("int", _column(True), DEAD), ("int", _column(Decimal("1.00")), 1), ("int", _column(Decimal("1.50")), DEAD), ("int", _column(2**63, pa.uint64()), DEAD), ("int", _column(5, pa.int8()), 5),
@@ -125,7 +129,8 @@ COLUMNS = [Cell(kind, column, value) for kind, column, value in (
     ("date", _column("2026-01-02"), DAY),
     ("datetime", _column(_NAIVE), _utc(2)), ("datetime", _column(DAY), datetime(2026, 1, 1, 23, tzinfo=UTC)), ("datetime", _column(1767312000), DEAD), ("datetime", _column(1767312000.5), DEAD),
     ("datetime", _column(1767323045123456789, pa.timestamp("ns", "UTC")), MICROS), ("datetime", _column(-1, pa.timestamp("ns", "UTC")), datetime(1969, 12, 31, 23, 59, 59, 999999, UTC)),
-    ("datetime", _column("2026-01-02T03:04:05"), _utc(2)),
+    ("datetime", _column("2026-01-02T03:04:05"), _utc(2)), ("datetime", _column(_TWICE), DEAD), ("datetime", _column(_TWICE, _NS), DEAD), ("datetime", _column(str(_TWICE)), DEAD), ("datetime", _column(_NEVER), DEAD),
+    ("datetime", _column(_TWICE.replace(hour=3)), datetime(2026, 10, 25, 2, tzinfo=UTC) + _HALF), ("datetime", _column("2026-10-25T02:30:00+01:00"), datetime(2026, 10, 25, 1, 30, tzinfo=UTC)),
     ("bytes", _column("YWJj"), b"abc"), ("bytes", _column(b"abc", pa.binary(3)), b"abc"), ("bytes", _column(1), DEAD),
     ("list[int]", _column([1.0]), [1]), ("list[int]", _column([1.5]), DEAD), ("list[int]", _column([True]), DEAD), ("list[int]", _column([1, None]), DEAD), ("list[int]", _column([float("nan")]), DEAD),
     ("list[int]", _column([1, 2], pa.list_(pa.int64(), 2)), [1, 2]), ("list[int]", _column("[1]"), [1]), ("list[int]", _column(["1"]), [1]), ("list[int]", _column(5), DEAD),
@@ -133,16 +138,17 @@ COLUMNS = [Cell(kind, column, value) for kind, column, value in (
     ("list[bool]", _column([1]), [True]), ("list[bool]", _column([2]), DEAD),
     ("list[str]", _column([1]), ["1"]), ("list[str]", _column([True]), DEAD), ("list[str]", _column([1.5]), DEAD), ("list[str]", _column([b"a"]), ["a"]),
     ("list[date]", _column([_NAIVE]), DEAD), ("list[date]", _column([20455], pa.list_(pa.int32())), DEAD), ("list[date]", _column(["2026-01-02"]), [DAY]),
-    ("list[datetime]", _column([_NAIVE]), [_utc(2)]), ("list[datetime]", _column([1767312000]), DEAD), ("list[datetime]", _column(["2026-01-02T03:04:05"]), [_utc(2)]),
+    ("list[datetime]", _column([_NAIVE]), [_utc(2)]), ("list[datetime]", _column([1767312000]), DEAD), ("list[datetime]", _column(["2026-01-02T03:04:05"]), [_utc(2)]), ("list[datetime]", _column([_NAIVE, _TWICE]), DEAD), ("list[datetime]", _column([_NEVER]), DEAD),
 )]  # fmt: skip
 """Columns of Parquet and Avro, of one row, read with the zone Europe/Berlin."""
 
 _Z = {"type": "long", "logicalType": "timestamp-micros"}
+_LOCAL = {"type": "long", "logicalType": "local-timestamp-micros"}
 AVRO = [Cell(kind, (schema, sent), value) for kind, schema, sent, value in (
     ("int", "double", 1.0, 1), ("int", "double", 1.5, DEAD), ("int", "boolean", True, DEAD), ("int", "int", 5, 5), ("int", ["null", "long"], None, None), ("int", "string", "1.0", 1), ("int", _Z, _utc(), DEAD),
     ("float", "long", 2**53 + 1, DEAD), ("float", "long", 2**60, 2.0**60), ("float", "double", float("nan"), None), ("float", "double", INF, INF), ("float", "float", 0.5, 0.5), ("float", "boolean", True, DEAD),
     ("bool", "int", 1, True), ("bool", "int", 2, DEAD), ("str", "long", 1, "1"), ("str", "double", 1.0, DEAD), ("str", "boolean", True, DEAD),
-    ("date", {"type": "int", "logicalType": "date"}, DAY, DAY), ("date", "int", 20455, DEAD), ("date", _Z, _utc(0, 0, 0), DEAD), ("datetime", _Z, _utc(), _utc()), ("datetime", "long", 1767312000, DEAD),
+    ("date", {"type": "int", "logicalType": "date"}, DAY, DAY), ("date", "int", 20455, DEAD), ("date", _Z, _utc(0, 0, 0), DEAD), ("datetime", _Z, _utc(), _utc()), ("datetime", "long", 1767312000, DEAD), ("datetime", _LOCAL, _NAIVE, _utc(2)), ("datetime", _LOCAL, _TWICE, DEAD), ("datetime", _LOCAL, _NEVER, DEAD),
     ("list[int]", {"type": "array", "items": "double"}, [1.0], [1]), ("list[int]", {"type": "array", "items": "boolean"}, [True], DEAD), ("list[float]", {"type": "array", "items": "double"}, [float("nan")], DEAD),
     ("list[float]", {"type": "array", "items": "long"}, [2**53 + 1], DEAD), ("list[str]", {"type": "array", "items": "long"}, [1], ["1"]),
 )]  # fmt: skip
@@ -159,6 +165,12 @@ PYTHON = [Cell(kind, sent, value) for kind, sent, value in (
     ("list[int]", [2**63], DEAD), ("list[int]", "[1]", DEAD), ("list[float]", [1, 2.5], [1.0, 2.5]), ("list[float]", [float("nan")], DEAD), ("list[float]", [INF], DEAD), ("list[float]", [2**53 + 1], DEAD),
     ("list[float]", [True], DEAD), ("list[str]", ["a"], ["a"]), ("list[str]", "ab", DEAD), ("list[str]", [1], DEAD), ("list[bool]", [1], DEAD), ("list[date]", [DAY], [DAY]), ("list[date]", [_utc()], DEAD),
     ("list[datetime]", [_utc()], [_utc()]), ("list[datetime]", [_NAIVE], DEAD),
+    ("int", np.int64(3), 3), ("int", np.uint64(2**63), DEAD), ("int", np.float64(3.0), 3), ("int", np.float64(3.5), DEAD), ("int", np.bool_(True), DEAD), ("int", np.float64("nan"), None), ("float", np.float64(1.5), 1.5),
+    ("float", np.float32(0.5), 0.5), ("float", np.int64(3), 3.0), ("float", np.int64(2**53 + 1), DEAD), ("float", np.float64("nan"), None), ("float", np.float64(INF), DEAD), ("float", np.bool_(True), DEAD),
+    ("float", np.longdouble("0.1"), DEAD), ("bool", np.bool_(False), False), ("bool", np.int64(1), DEAD), ("str", np.str_("a"), "a"), ("str", np.int64(1), DEAD), ("str", np.bytes_(b"a"), DEAD), ("symbol", np.str_("red"), "red"),
+    ("datetime", pd.Timestamp("2026-01-02T03:04:05.123456789Z"), MICROS), ("datetime", pd.Timestamp("2026-01-02T03:04:05"), DEAD), ("datetime", pd.NaT, DEAD), ("datetime", np.datetime64("2026-01-02T03:04:05"), DEAD),
+    ("date", pd.Timestamp("2026-01-02T00:00:00Z"), DEAD), ("list[int]", [np.int64(1), 2], [1, 2]), ("list[int]", np.array([1, 2]), [1, 2]), ("list[int]", np.array([[1]]), DEAD), ("list[int]", (1, 2), [1, 2]),
+    ("list[float]", np.array([0.5], np.float32), [0.5]), ("list[bool]", np.array([True]), [True]), ("list[datetime]", [pd.Timestamp("2026-01-02T03:04:05Z")], [_utc()]),
 )]  # fmt: skip
 """Objects of the class, by the client and by the lab."""
 

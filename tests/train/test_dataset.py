@@ -265,3 +265,21 @@ def test_progress_is_told(world: World) -> None:
     told: list[tuple[int, int, str]] = []
     made(world, rides(), report=lambda *said: told.append(said))
     assert [done for done, _, _ in told] == sorted(done for done, _, _ in told) and told[-1][:2] == (4, 4) and not math.isnan(told[0][0])
+
+
+# Columns without a value
+
+
+def test_a_column_without_a_value_in_any_training_row_is_named_with_its_cause(world: World) -> None:
+    asks, answers = [ask(f"r{i}", i * HOUR, distance=None) for i in range(8)], [answer(f"r{i}", i * HOUR + HOUR // 2, 1e7 if i < 2 else 5.0) for i in range(8)]
+    world.land(asked, asks)
+    world.land(done, answers, upto=T0 + 2 * DAY)
+    large = ms.features("large", done, key="city", windows=["1d"], aggregates={
+        "sum": ms.agg.sum("delay"), "worst": ms.agg.max("delay"), "huge": ms.agg.sum("delay * 1e6"), "none": ms.agg.min("nullif(delay, delay)"), "n": ms.agg.count()})  # fmt: skip
+    found = made(world, rides(features=[asked.fields("city", "distance"), large, city_done], where="ride <> 'r0'", derive={"twice": "distance * 2"}))
+    assert found.blank == {
+        "distance": "", "twice": "",
+        "large__huge_1d": "2 values of done are too large for an exact sum (too_large); give the aggregate a smaller scale=",
+        "large__none_1d": "no row of done has a value",
+    }  # fmt: skip
+    assert made(world, rides(features=[asked.fields("city"), city_done])).blank == {}, "a value in one row is one"

@@ -6,7 +6,7 @@ What was bound before is remembered by its text and the columns of what it reads
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,37 +15,66 @@ import pyarrow.types as is_
 
 from millstream.declare.cache import Cache, digest
 from millstream.declare.errors import DefinitionError, MillstreamError, Place, WorkFailed
+from millstream.declare.features import Features
 from millstream.declare.table import Table
 from millstream.declare.words import nearest
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
+    from millstream.declare.stream import Stream
 
 _SOME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-def unbound(ws: Workspace) -> list[DefinitionError]:
-    """The tables whose SQL does not fit what it reads. What reads a table of unknown columns (a function's, say) is not judged."""
+def unbound(ws: Workspace, skip: Collection[str] = ()) -> dict[str, list[DefinitionError]]:
+    """The tables whose SQL does not fit what it reads, each with its mistakes.
+
+    What reads a table of unknown columns (a function's, one that is wrong) is not judged.
+
+    Args:
+        skip: Names of nouns that are wrong, or may be.
+    """
     from millstream.lake.dead import DEAD, dead_name
     from millstream.lake.judge import table_schema
 
-    errors: list[DefinitionError] = []
+    errors: dict[str, list[DefinitionError]] = {}
     known: dict[str, pa.Schema] = {}
-    for name, stream in ws.all_streams().items():
+    for name, stream in _streams(ws, skip).items():
         known |= {name: table_schema(stream), dead_name(name): DEAD}
     with Cache(ws.folder / "bound") as cache:
         for name in ws.project.graph.order():
             table = ws.project.by_name.get(name)
-            if isinstance(table, Table):
+            if isinstance(table, Table) and name not in skip:
                 try:
                     schema = _bound(ws, table, known, cache)
                 except WorkFailed as error:
-                    errors.append(_told(table, str(error)))
+                    errors[name] = [_told(table, str(error), known)]
                     continue
                 if schema is not None:
-                    errors += _unfit(table, schema)
+                    if unfit := list(_unfit(table, schema)):
+                        errors[name] = unfit
                     known[name] = schema
+    for features in ws.project.features.values():
+        if features.name not in skip and (wrong := _taken_for(ws, features, {name: known[name] for name in known.keys() - errors.keys()})):
+            errors[features.name] = wrong
     return errors
+
+
+def _taken_for(ws: Workspace, features: Features, known: Mapping[str, pa.Schema]) -> list[DefinitionError]:
+    """What features take the columns of a table for, and these are not."""
+    from millstream.features.fits import mistakes
+
+    if not isinstance(features.source, Table) or features.source.name not in known:
+        return []
+    return list(mistakes(ws.definition(features), known[features.source.name]))
+
+
+def _streams(ws: Workspace, skip: Collection[str]) -> dict[str, Stream[Any]]:
+    from millstream.serve.record import decisions_stream
+
+    project = ws.project
+    found = {name: stream for name, stream in project.streams.items() if name not in skip}
+    return found | {e.decisions: decisions_stream(e, project.params) for e in project.endpoints.values() if e.name not in skip}
 
 
 def _unfit(table: Table, schema: pa.Schema) -> Iterator[DefinitionError]:
@@ -95,8 +124,11 @@ def _bound(ws: Workspace, table: Table, known: dict[str, pa.Schema], cache: Cach
     return found
 
 
-def _told(table: Table, text: str) -> DefinitionError:
-    first, *more = [line for line in text.splitlines() if line.strip()]
-    mend = more[0] if more else "correct the SQL; millstream sql tries a query on what has landed"
-    place = Place(table.file, 1) if table.file else table.place
-    return DefinitionError(f'table "{table.name}": its SQL does not fit what it reads', place=place, found=first, mend=mend, code="E138")
+def _told(table: Table, text: str, known: Mapping[str, pa.Schema]) -> DefinitionError:
+    from millstream.transform.refused import refusal
+
+    why = refusal(text, table.sql or "", known)
+    mend = why.mend or "correct the SQL; millstream sql tries a query on what has landed"
+    place = Place(table.file, why.line or 1) if table.file else table.place
+    return DefinitionError(f'table "{table.name}": its SQL does not fit what it reads', place=place, found=why.found + (f" (DuckDB: {why.said})" if why.said else ""),
+                           mend=mend, code="E138")  # fmt: skip

@@ -15,12 +15,15 @@ from millstream.declare.errors import ClockWrong, Corrupt, MillstreamError, NotF
 from millstream.declare.secrets import hide
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
+from millstream.declare.words import choices
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
     from millstream.declare.stream import Stream
 
 FLOOR_BYTES = 1_000_000_000
+DO = "do what the message says"
+"""Of a finding whose own words name the fix."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def _each(look: Iterator[Finding]) -> Iterator[Finding]:
     try:
         yield from look
     except Exception as error:
-        yield Finding(getattr(look, "__name__", "").strip("_"), "bad", said(error), "its message says how to go on")
+        yield Finding(getattr(look, "__name__", "").strip("_"), "bad", said(error), DO)
 
 
 def _machine(ws: Workspace) -> Iterator[Finding]:
@@ -80,13 +83,17 @@ def _engines(ws: Workspace) -> Iterator[Finding]:
         "log": lambda: f"{len(ws.log.topics())} topics",
         "lake": lambda: f"{len(ws.lake.names())} tables",
         "state": lambda: f"{len(ws.state.list('run'))} runs",
-        "online": lambda: f"{len(ws.online.generations())} generations of features",
+        "online": lambda: _filled(len(ws.online.generations())),
     }
     for name, look in looks.items():
         try:
             yield Finding(name, "ok", look())
         except (MillstreamError, OSError) as error:
             yield Finding(name, "bad", str(error), f"look at the setting {name}: millstream config --show-origin")
+
+
+def _filled(definitions: int) -> str:
+    return "no features are filled yet" if not definitions else f"{definitions} definition{'' if definitions == 1 else 's'} of features filled"
 
 
 def release(ws: Workspace, stream: str) -> Finding:
@@ -101,7 +108,7 @@ def release(ws: Workspace, stream: str) -> Finding:
 
     streams = ws.all_streams()
     if stream not in streams:
-        raise NotFound(f'no stream "{stream}"; there are {", ".join(streams) or "none"}')
+        raise NotFound(f'no stream "{stream}"; {choices(stream, streams)}')
     newest = _newest(ws, stream)
     if newest is None or newest - wall_us() <= max(streams[stream].ahead_us, LEAST_US):
         raise UsageError(f'stream "{stream}" needs no release: its newest append does not lie ahead of this machine\'s clock')
@@ -147,11 +154,11 @@ def _sources(ws: Workspace) -> Iterator[Finding]:
         try:
             found = standings(ws.log, source, engine)
         except (MillstreamError, OSError) as error:
-            yield Finding(f"source {source.name}", "bad", str(error), "its message says how to go on")
+            yield Finding(f"source {source.name}", "bad", str(error), DO)
             continue
         stopped = {s.split: why for s in found if (why := sources.unreadable(engine, s)) is not None}
         for split, why in stopped.items():
-            yield Finding(f"file {split}", "bad", str(why), "its message says how to go on")
+            yield Finding(f"file {split}", "bad", str(why), DO)
         fine = [s for s in found if s.split not in stopped]
         yield Finding(f"source {source.name}", "ok", sources.summary(fine, size(sources.left(fine))))
 
@@ -177,7 +184,7 @@ def _ahead(ws: Workspace, mend: bool) -> Iterator[Finding]:
         try:
             yield from _ahead_in(ws, stream, mend)
         except (MillstreamError, OSError) as error:
-            yield Finding(f"rows of {stream.name}", "bad", str(error), "its message says how to go on")
+            yield Finding(f"rows of {stream.name}", "bad", str(error), DO)
 
 
 def _ahead_in(ws: Workspace, stream: Stream[Any], mend: bool) -> Iterator[Finding]:
@@ -251,7 +258,7 @@ def _streams(ws: Workspace) -> Iterator[Finding]:
         except (MillstreamError, OSError):
             continue  # the engines' own findings say what does not answer
         if why:
-            yield Finding(f"stream {name}", "bad", why, "its message says how to go on")
+            yield Finding(f"stream {name}", "bad", why, DO)
 
 
 def _waiting(ws: Workspace, known: Collection[str]) -> Iterator[Finding]:
@@ -263,7 +270,7 @@ def _waiting(ws: Workspace, known: Collection[str]) -> Iterator[Finding]:
     except (MillstreamError, OSError):
         return
     for one in waiting:
-        yield Finding(f"{one.part} {one.name}", "bad", one.why, f"its message says how to go on; the next try is {one.next[:19] or 'the next run'}")
+        yield Finding(f"{one.part} {one.name}", "bad", one.why, f"{DO}; the next try is {one.next[:19] or 'the next run'}")
 
 
 def _lost(ws: Workspace, name: str) -> Iterator[Finding]:
@@ -274,7 +281,7 @@ def _lost(ws: Workspace, name: str) -> Iterator[Finding]:
         table = ws.lake.table(name)
         gone = list(missing(table))
     except MillstreamError as error:
-        yield Finding(f"table {name}", "bad", str(error), "its message says how to go on")
+        yield Finding(f"table {name}", "bad", str(error), DO)
         return
     if gone:
         more = f" and {len(gone) - 1:,} more" if len(gone) > 1 else ""
@@ -293,7 +300,7 @@ def _tables(ws: Workspace, mend: bool, losses: Collection[str]) -> Iterator[Find
         try:
             damage = needed(ws.files, name)
         except MillstreamError as error:
-            yield Finding(f"table {name}", "bad", str(error), "its message says how to go on")
+            yield Finding(f"table {name}", "bad", str(error), DO)
             continue
         if not damage:
             yield from _lost(ws, name)
@@ -302,7 +309,7 @@ def _tables(ws: Workspace, mend: bool, losses: Collection[str]) -> Iterator[Find
             try:
                 cut(ws.lake, ws.log, name, lossy=name in losses)
             except MillstreamError as error:
-                yield Finding(f"table {name}", "bad", str(error), "its message says how to go on")
+                yield Finding(f"table {name}", "bad", str(error), DO)
                 continue
             given = [str(gap) for _, gaps in (accept(ws, [name]) if name in losses else []) for gap in gaps]
             yield Finding(

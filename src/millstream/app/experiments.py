@@ -64,14 +64,22 @@ def _pinned(phase: Phase) -> str:
     return ", ".join(f"{name} = {arm.model}@{arm.version}" if arm.model else f"{name} = {arm.value!r}" for name, arm in phase.arms.items())
 
 
-def analyse(ws: Workspace, experiment: Experiment[Any]) -> dict[str, Any]:
-    """The report of the present phase, JSON-able; an experiment that was never started has no arms to tell of."""
+def analyse(ws: Workspace, experiment: Experiment[Any], phase: int | None = None) -> dict[str, Any]:
+    """The report of a phase, the present one by default, JSON-able; an experiment that was never started has no arms to tell of.
+
+    Raises:
+        NotFound: It has no such phase.
+    """
+    from millstream.experiment import phases
     from millstream.experiment.analyse import analyse as report
 
-    base = {"name": experiment.name, "method": experiment.assign.method, "unit": experiment.unit, "layer": experiment.layer,
-            "traffic": list(experiment.traffic), **status(ws, experiment)}  # fmt: skip
+    known = phases.history(ws.state, experiment.name)
+    shown = known_phase(ws, experiment, phase) if phase is not None else known[-1] if known else None
+    base = {"name": experiment.name, "method": shown.method if shown else experiment.assign.method, "unit": experiment.unit, "layer": experiment.layer,
+            "traffic": list(experiment.traffic), "status": shown.status if shown else "not started", "phase": shown.number if shown else 0,
+            "phases": [_phase(one) for one in known]}  # fmt: skip
     try:
-        found = report(experiment, _endpoint(ws, experiment), ws.lake, ws.sql, ws.state, ws.project.params)
+        found = report(experiment, _endpoint(ws, experiment), ws.lake, ws.sql, ws.state, ws.project.params, phase=phase)
     except NotFound as error:
         return base | {
             "arms": [],
@@ -89,6 +97,24 @@ def analyse(ws: Workspace, experiment: Experiment[Any]) -> dict[str, Any]:
     return base | {"arms": _arms(found), "effects": [_effect(e) for e in found.result.effects], "guardrails": dict(found.result.guards),
                    "ratio": _ratio(found), "srm": _srm(found), "shares": shares, "rewards": rewards, "days": sorted({s.at_us // DAY_US for s in found.shares}),
                    "counted": _counted(experiment, found), "verdict": _verdict(experiment, found)}  # fmt: skip
+
+
+def known_phase(ws: Workspace, experiment: Experiment[Any], number: int) -> Phase:
+    """The phase of that number. Raises NotFound."""
+    from millstream.experiment import phases
+
+    known = phases.history(ws.state, experiment.name)
+    for phase in known:
+        if phase.number == number:
+            return phase
+    there = f"its phases are {', '.join(str(p.number) for p in known)}" if known else "it was never started"
+    raise NotFound(f'experiment "{experiment.name}" has no phase {number}; {there}')
+
+
+def _phase(phase: Phase) -> dict[str, Any]:
+    """When it was, and what its arms were."""
+    return {"phase": phase.number, "status": phase.status, "started_at": phase.started_at.isoformat(), "ended_at": phase.ended_at and phase.ended_at.isoformat(),
+            "winner": phase.winner, "arms": {name: f"{arm.model}@{arm.version}" if arm.model else arm.value for name, arm in phase.arms.items()}}  # fmt: skip
 
 
 def _endpoint(ws: Workspace, experiment: Experiment[Any]) -> Endpoint[Any, Any]:
@@ -135,12 +161,18 @@ def _counted(experiment: Experiment[Any], found: Report) -> str:
     """Which decisions the reward and the effect are of, and how many of those have it yet."""
     units, judged = sum(a.units for a in found.arms), sum(a.judged for a in found.arms)
     missing, later = sum(a.missing for a in found.arms), sum(a.decisions - a.units for a in found.arms)
-    rest = [f"{units - judged:,} wait for theirs" if units > judged else "", f"of {missing:,} no outcome came" if missing else "",
+    rest = [f"{units - judged:,} wait for theirs" if units > judged else "", f"{missing:,} got no outcome" if missing else "",
             f"{later:,} later decisions of the same units do not count" if later else ""]  # fmt: skip
     said = "".join(f"; {text}" for text in rest if text)
     learnt = "" if found.result.srm is not None else " The bandit itself learns from every decision with a complete reward."
-    return (f"Counted is the first decision of each {experiment.unit} in phase {found.phase.number} (since {found.phase.started_at:%Y-%m-%d %H:%M} UTC): "
+    return (f"Only the first decision of each {experiment.unit} in phase {found.phase.number} ({_span(found.phase)}) counts: "
             f"{judged - missing:,} of {units:,} have a complete reward{said}.{learnt}")  # fmt: skip
+
+
+def _span(phase: Phase) -> str:
+    if phase.ended_at is None:
+        return f"since {phase.started_at:%Y-%m-%d %H:%M} UTC"
+    return f"{phase.started_at:%Y-%m-%d %H:%M} to {phase.ended_at:%Y-%m-%d %H:%M} UTC"
 
 
 def _verdict(experiment: Experiment[Any], found: Report) -> str:
@@ -152,6 +184,8 @@ def _verdict(experiment: Experiment[Any], found: Report) -> str:
         return f"The arms' shares are {_ratio(found)}."
     if found.phase.status == "shipped":
         return f"Shipped: all of its traffic gets {found.phase.winner}."
+    if found.result.srm is None and found.phase.ended_at is not None:
+        return "The phase is over; the probabilities that its bandit had learnt are not kept."
     if found.result.srm is None:
         leader = max(found.arms, key=lambda a: a.probability)
         chance = f"{leader.arm} is chosen with probability {leader.probability:.1%} now"
@@ -199,6 +233,17 @@ def render(context: Context, found: dict[str, Any]) -> None:
     else:
         context.out.print(title, style="bold")
     context.out.print("\n".join(text for text in (found["counted"], found["verdict"]) if text), end="\n\n")
+    if len(found["phases"]) > 1:
+        context.table(f"Phases (experiment show {found['name']} --phase N)", PHASES, phase_rows(found))
+
+
+PHASES = ("phase", "status", "from", "to", "arms")
+
+
+def phase_rows(found: dict[str, Any]) -> list[list[str]]:
+    """A line a phase, in UTC, first to last."""
+    return [[str(p["phase"]), p["status"], p["started_at"][:16].replace("T", " "), (p["ended_at"] or "")[:16].replace("T", " "),
+             f"all {p['winner']}" if p["winner"] else ", ".join(f"{arm} = {gives}" for arm, gives in p["arms"].items())] for p in found["phases"]]  # fmt: skip
 
 
 def _cells(arm: dict[str, Any], bandit: bool) -> list[str]:

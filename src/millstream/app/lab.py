@@ -18,7 +18,7 @@ from millstream.app.world import Says, World, stamped
 from millstream.client import Decision
 from millstream.declare.endpoint import Decisions, Endpoint
 from millstream.declare.errors import UsageError
-from millstream.declare.event import ENVELOPE, Event, Schema, rows_to_arrow
+from millstream.declare.event import ENVELOPE, Event, rows_to_arrow
 from millstream.declare.features import Features
 from millstream.declare.model import Model
 from millstream.declare.noun import Noun
@@ -26,7 +26,7 @@ from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
 from millstream.ingest.form import BadEvent, EventForm
-from millstream.ingest.objects import Objects
+from millstream.ingest.objects import Objects, same_class
 from millstream.log.envelope import publish, topic_of
 from millstream.serve.request import moment_of, moment_us
 
@@ -208,7 +208,7 @@ class Lab:
                 f'endpoint "{noun.name}" may use the model "{missing[0]}", which has no version in this lab; say lab.stub({missing[0]}, 0.5) first'
             )
         if noun.event is not None:
-            _same(noun.event.__schema__, request, f'endpoint "{noun.name}"')
+            same_class(noun.event.__schema__, request, f'endpoint "{noun.name}"')
             asked = moment_us(getattr(request, noun.event.__schema__.event_time))
             self._told = asked if self._told is None else max(asked, self._told)
         live = self._served()
@@ -407,19 +407,12 @@ def _said(us: int) -> str:
     return moment_of(us).isoformat(" ").replace("+00:00", " UTC")
 
 
-def _same(schema: Schema, event: Event, what: str) -> None:
-    """Modules may have been loaded more than once, so a class is the same when its fields are."""
-    other = getattr(event, "__schema__", None)
-    if other is None or other.fields != schema.fields:
-        raise UsageError(f"{what} takes {schema.name}, and was given {type(event).__name__}")
-
-
 def _sent(stream: Stream[Any], events: tuple[Any, ...]) -> list[Any]:
     """The events as a server would have them, had a client sent them."""
     form, objects = EventForm(stream.schema, zoned=True, ids=False, closed=True), Objects(stream.schema)
     made = []
     for event in events:
-        _same(stream.schema, event, f'stream "{stream.name}"')
+        same_class(stream.schema, event, f'stream "{stream.name}"')
         try:
             one = form.one(objects.json(event))
             wrong = form.unsound(form.columns([one]))

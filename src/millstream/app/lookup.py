@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from millstream.app import trouble
 from millstream.app.each import Rows
-from millstream.declare.errors import NotFound, UsageError
+from millstream.declare.errors import NotFound, UsageError, WorkFailed
+from millstream.declare.words import choices
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,15 +30,19 @@ def ask(ws: Workspace, query: str, limit: int | None = None) -> pa.Table:
     """A checked, read-only query over the lake; at most `limit` rows are fetched.
 
     Raises:
-        UsageError: It is not one query, or it reaches outside the lake.
-        WorkFailed: The engine refused it.
+        UsageError: It is not one query, it reaches outside the lake, or it asks for what is not there.
+        WorkFailed: It failed on the data.
     """
     import pyarrow as pa
 
     from millstream.transform.guard import read_only
 
     text = read_only(query, ws.lake.names())
-    reader = ws.sql.query(text, {name: ws.lake.table(name).snapshot() for name in text.tables}, ws.project.params)
+    snapshots = {name: ws.lake.table(name).snapshot() for name in text.tables}
+    try:
+        reader = ws.sql.query(text, snapshots, ws.project.params)
+    except WorkFailed as error:
+        raise _refused(ws, text, {name: snapshot.schema for name, snapshot in snapshots.items()}) or error from None
     batches, rows = [], 0
     try:
         for batch in reader:
@@ -48,6 +54,17 @@ def ask(ws: Workspace, query: str, limit: int | None = None) -> pa.Table:
         reader.close()
     found = pa.Table.from_batches(batches, reader.schema)
     return found if limit is None else found.slice(0, limit)
+
+
+def _refused(ws: Workspace, text: str, schemas: Mapping[str, pa.Schema]) -> UsageError | None:
+    """The mistake in a query that failed; None when there is none, so that it failed on the data."""
+    from millstream.transform.refused import refusal
+
+    try:
+        ws.sql.describe(text, schemas, ws.project.params)
+    except WorkFailed as error:
+        return UsageError(str(refusal(str(error), text, schemas)))
+    return None
 
 
 def runs(ws: Workspace, limit: int = 20) -> list[dict[str, Any]]:
@@ -254,7 +271,7 @@ def model(ws: Workspace, name: str) -> dict[str, Any]:
 
     base, _, version = name.partition("@")
     if base not in ws.project.models:
-        raise NotFound(f'no model "{base}"; there are {", ".join(ws.project.models) or "none"}')
+        raise NotFound(f'no model "{base}"; {choices(base, ws.project.models)}')
     return dict(describe(ws.tracking, base, version or "champion"))
 
 
@@ -280,7 +297,7 @@ def endpoints(ws: Workspace, limit: int = 0) -> Rows:
 def endpoint(ws: Workspace, name: str) -> dict[str, Any]:
     """An endpoint: its decisions in the log and in the lake, how many are judged, how many will be but are not yet."""
     if name not in ws.project.endpoints:
-        raise NotFound(f'no endpoint "{name}"; there are {", ".join(ws.project.endpoints) or "none"}')
+        raise NotFound(f'no endpoint "{name}"; {choices(name, ws.project.endpoints)}')
     from millstream.app.run.feedback import unjudged
 
     noun = ws.project.endpoints[name]
@@ -305,7 +322,7 @@ def page(code: str) -> str:
     from millstream.declare.pages import PAGES
 
     if code not in PAGES:
-        raise UsageError(f"no page {code}; there are {', '.join(sorted(PAGES))}")
+        raise UsageError(f"no page {code}; {choices(code, sorted(PAGES))}")
     return PAGES[code]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.app import trouble
 from millstream.declare.errors import Conflict, NotFound, UsageError
+from millstream.declare.words import choices
 from millstream.lake import aside, gaps
 from millstream.lake.complete import declare
 from millstream.lake.far import moment
@@ -80,5 +81,5 @@ def complete(ws: Workspace, names: Iterable[str]) -> list[tuple[str, str]]:
 def _stream(ws: Workspace, name: str) -> Stream[Any]:
     streams = ws.all_streams()
     if name not in streams:
-        raise NotFound(f'no stream "{name}"; there are {", ".join(streams)}')
+        raise NotFound(f'no stream "{name}"; {choices(name, streams)}')
     return streams[name]

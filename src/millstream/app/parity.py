@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import MillstreamError, NotFound
+from millstream.declare.errors import ConfigError, EngineMissing, MillstreamError, NotFound, Transient
 from millstream.declare.features import Features
 from millstream.declare.registry import engine
 from millstream.declare.stream import Stream
@@ -95,10 +95,14 @@ def parity(ws: Workspace, other: Sql, rows: int = ROWS) -> Iterator[Judged]:
 
     Args:
         rows: Of the largest stream, at most.
+
+    Raises:
+        EngineMissing, ConfigError, Transient: The other engine cannot be had, which is no difference between the two.
     """
     from millstream.lake.lake import Lake
     from millstream.train.build import NoRows
 
+    other.query("select 1 as one", {}).read_all()  # before anything is sampled
     folder, asked = f"{FOLDER}-{os.getpid()}", ws.settings.lake.partition("?")[2]
     files = engine("files", ws.settings.lake)(f"{ws.files.root}/{folder}" + (f"?{asked}" if asked else ""))
     sampled, embedded = Lake(files), engine("sql", "duckdb")("duckdb", ws.folder / "scratch")
@@ -112,6 +116,8 @@ def parity(ws: Workspace, other: Sql, rows: int = ROWS) -> Iterator[Judged]:
                 judged = _judged(ws, noun, sampled, embedded, other, rows)
             except (NotFound, NoRows) as error:
                 judged = Judged(name, noun.kind, note=str(error))
+            except (EngineMissing, ConfigError, Transient):
+                raise
             except MillstreamError as error:
                 judged = Judged(name, noun.kind, note=str(error), failed=True)
             if judged is not None:

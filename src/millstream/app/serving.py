@@ -61,18 +61,21 @@ def run(ws: Workspace, *, update: bool = True) -> None:
 
     Raises:
         ConfigError: The address is beyond loopback and there is no token.
+        Busy: Another process listens there.
     """
     from millstream.ingest.collector import Collector
-    from millstream.serve.server import Server, guard
+    from millstream.serve.address import free
+    from millstream.serve.server import EVENTS, Server, guard
     from millstream.serve.server import run as serve
 
     settings = ws.settings
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     guard(settings.serve_host, settings.serve_token)
+    free(settings.serve_host, settings.serve_port, "serve")
     taken = {s.into.name: s.into for s in ws.project.sources.values() if s.reader.kind == "http"}
     must_write(ws.log)
     collector = Collector(ws.log, ws.schemas, taken, token=settings.serve_token, doors=ws.doors)
-    server = Server(live(ws, update=update), ws.log, token=settings.serve_token, mounts={"/v1/events": collector})
+    server = Server(live(ws, update=update), ws.log, token=settings.serve_token, mounts={EVENTS: collector})
     collector.start()
     try:
         serve(

@@ -18,7 +18,9 @@ from types import FrameType
 
 from millstream.app.alarms import Alarms, Say
 from millstream.app.run.runner import alone
+from millstream.app.run.schedule import left_alone
 from millstream.app.workspace import Workspace
+from millstream.declare.errors import Busy
 
 GRACE_S = 20.0
 
@@ -57,9 +59,9 @@ def supervise(ws: Workspace, *, console: bool, say: Say) -> None:
     """Run until told to stop.
 
     Raises:
-        Busy: Another `up` of this project is under way.
         WorkFailed, UsageError: The orchestrator does not take the project.
         ConfigError: A server would listen beyond loopback without a token; better said now than by a part, again and again.
+        Busy: Another `up` of this project is under way, or another process listens at one of its addresses.
     """
     _guard(ws, console)
     ws.orchestrator.deploy()
@@ -73,9 +75,12 @@ def supervise(ws: Workspace, *, console: bool, say: Say) -> None:
         stopping = True
 
     with alone(ws.folder / "up"):
+        _free(ws, console, say)  # behind the lock: another `up` of this project is said as such
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)
         try:
+            for line in left_alone(ws.project):
+                say("yellow", "warning", line)
             for part in parts:
                 part.start()
                 say("green", "started", f"{part.name} (process {part.process.pid if part.process else '?'})")
@@ -97,6 +102,31 @@ def _guard(ws: Workspace, console: bool) -> None:
         from millstream.app.console import server
 
         server.guard(ws.settings)
+
+
+def _free(ws: Workspace, console: bool, say: Say) -> None:
+    """Wait for the ports of the parts that listen: those of an `up` that was killed have as long to end.
+
+    Raises:
+        Busy: Another process listens there.
+    """
+    from millstream.serve.address import free
+
+    until, told = time.monotonic() + GRACE_S, False
+    while True:
+        try:
+            if "serve" in parts_of(ws, console):
+                free(ws.settings.serve_host, ws.settings.serve_port, "serve")
+            if console:
+                free(ws.settings.console_host, ws.settings.console_port, "console")
+            return
+        except Busy as error:
+            if time.monotonic() >= until:
+                raise
+            if not told:
+                say("yellow", "waits", f"up to {GRACE_S:.0f} s, in case it is a part of an `up` that was killed: {error}")
+            told = True
+            time.sleep(0.2)
 
 
 def _watch(parts: list[Part], say: Say) -> None:

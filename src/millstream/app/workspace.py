@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millstream.declare.errors import ConfigError
+from millstream.declare.errors import ConfigError, DefinitionError, MillstreamError
 from millstream.declare.features import Features
 from millstream.declare.registry import engine
 from millstream.declare.source import FileReader, Source
@@ -62,8 +62,20 @@ class Workspace:
         from millstream.declare.load import find, load
 
         root = find(folder or ".")
-        project = load(root, cache=root / ".millstream")
-        return cls(project, read(project.root, profile=profile, flags=overrides or {}, environment=os.environ))
+
+        def settings() -> Settings:
+            return read(root, profile=profile, flags=overrides or {}, environment=os.environ)
+
+        def bind(project: Project, skip: Collection[str]) -> Mapping[str, Sequence[DefinitionError]]:
+            from millstream.app.binding import unbound
+
+            try:
+                with cls(project, settings()) as ws:
+                    return unbound(ws, skip)
+            except MillstreamError:  # an engine that cannot be had is another matter
+                return {}
+
+        return cls(load(root, cache=root / ".millstream", bind=bind), settings())
 
     @property
     def folder(self) -> Path:

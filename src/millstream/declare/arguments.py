@@ -40,7 +40,7 @@ def checked(declaration: F) -> F:
             return _unmade(refuse(wrong), declaration, bound.get("name"))
         heard = listening()
         if heard is not None and unmade_in([*given, *named.values()]):
-            return _unmade(heard, declaration, bound.get("name"))
+            return _unmade(heard, declaration, bound.get("name"), follows=True)
         return declaration(*given, **named)
 
     check.__checked__ = True  # type: ignore[attr-defined]  # a test walks all that is public
@@ -132,8 +132,8 @@ def _no_call(declaration: Callable[..., Any], error: TypeError, given: tuple[Any
     return DefinitionError(f"{told}: {said}", place=here(), found=", ".join([*map(spelt, given), *named]) or "no argument", mend=takes, code="E194")
 
 
-def _unmade(heard: Collection, declaration: Callable[..., Any], name: Any) -> Unmade:
+def _unmade(heard: Collection, declaration: Callable[..., Any], name: Any, *, follows: bool = False) -> Unmade:
     """What stands for the noun; what has no name of its own withholds none."""
     if "name" not in rules(declaration):
-        return Unmade(heard.withheld)
-    return Unmade(heard.withheld, name if isinstance(name, str) else "")
+        return Unmade(heard, follows=follows)
+    return Unmade(heard, name if isinstance(name, str) else "", follows=follows)

@@ -23,12 +23,14 @@ class Collection(list["Noun"]):
     Attributes:
         mistakes: Of declarations that made no noun.
         withheld: Names of what was not made; "" when one of them is not known.
+        unchecked: Those of them that have no mistake of their own.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.mistakes: list[DefinitionError] = []
         self.withheld: set[str] = set()
+        self.unchecked: list[str] = []
 
 
 _listening: ContextVar[Collection | None] = ContextVar("millstream_collector", default=None)

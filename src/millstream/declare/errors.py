@@ -81,14 +81,24 @@ class DefinitionError(MillstreamError, ValueError):
 
 
 class DefinitionErrors(DefinitionError):
-    """Every mistake of one load, so that they can be mended in one go."""
+    """Every mistake of one load, so that they can be mended in one go.
 
-    def __init__(self, errors: Sequence[DefinitionError]) -> None:
-        self.errors = tuple(errors)
+    Args:
+        unchecked: Names of the definitions that nothing was said about, because they depend on what is wrong.
+    """
+
+    def __init__(self, errors: Sequence[DefinitionError], unchecked: Sequence[str] = ()) -> None:
+        self.errors, self.unchecked = tuple(errors), tuple(unchecked)
         super().__init__(f"{len(self.errors)} mistakes")
 
     def __str__(self) -> str:
-        return "\n".join(str(error) for error in self.errors)
+        told = "\n".join(str(error) for error in self.errors)
+        return f"{told}\n{hide(self._waiting())}" if self.unchecked else told
+
+    def _waiting(self) -> str:
+        n, m = len(self.unchecked), len(self.errors)
+        were = "1 definition was not checked, because it depends" if n == 1 else f"{n} definitions were not checked, because they depend"
+        return f"{m} mistake{'s' if m > 1 else ''}; {were} on what is wrong: {', '.join(self.unchecked)}"
 
 
 class UsageError(MillstreamError, ValueError):

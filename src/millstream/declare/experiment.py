@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from millstream.declare.arguments import checked
 from millstream.declare.features import Feature
+from millstream.declare.missing import Vocabulary
 from millstream.declare.model import ModelRef
 from millstream.declare.noun import Noun, Term
 from millstream.declare.outcome import Outcome, Reward
@@ -55,7 +56,7 @@ class Thompson(Assign):
     by: tuple[str, ...]
 
 
-class assign:
+class assign(metaclass=Vocabulary):
     """The ways to assign."""
 
     @staticmethod

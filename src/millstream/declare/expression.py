@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from millstream.declare.errors import DefinitionError, Place
 from millstream.declare.event import Kind
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 
+UNTYPED: Kind = cast("Kind", "untyped")
+"""Of a field whose type is not known: a column of a table that is yet to be built. It is taken as what the expression asks for, by default as a number, where booleans are
+0 and 1; `Expression.takes` says what it was taken for, to be held against the table's columns once there are any.
+"""
 OUTSIDE = "is no part of the expression language"
 """What the refusal of a construct says, whatever the types in it are."""
 
@@ -32,6 +36,8 @@ class Expression:
         kind: Type of the value.
         columns: Fields it reads, in order of first use.
         evaluate: The same as a function of one row (a mapping); None is NULL.
+        takes: UNTYPED fields, and what each is taken for: "float64" stands for any number or boolean.
+        place: Where it was written.
     """
 
     text: str
@@ -39,9 +45,12 @@ class Expression:
     kind: Kind
     columns: tuple[str, ...]
     evaluate: Callable[[Mapping[str, Any]], Any] = field(compare=False, repr=False)
+    takes: tuple[tuple[str, Kind], ...] = field(default=(), compare=False, repr=False)
+    place: Place | None = field(default=None, compare=False, repr=False)
 
 
-def compile(text: str, fields: Mapping[str, Kind], params: Mapping[str, Any] | None = None, *, place: Place | None = None, what: str = "") -> Expression:
+def compile(text: str, fields: Mapping[str, Kind], params: Mapping[str, Any] | None = None, *, place: Place | None = None, what: str = "",
+            truth: bool = False) -> Expression:  # fmt: skip
     """Check an expression and compile it for both readers.
 
     Args:
@@ -50,6 +59,7 @@ def compile(text: str, fields: Mapping[str, Kind], params: Mapping[str, Any] | N
         params: `[params]` of the project.
         place: Where the user wrote it, for the error.
         what: Whose expression it is, for the error: 'features "x", late'.
+        truth: It is a condition: an UNTYPED field that stands alone is a boolean.
 
     >>> made = compile("delay / flights > $limit", {"delay": "float64", "flights": "int64"}, {"limit": 15})
     >>> made.kind, made.columns, made.evaluate({"delay": 40.0, "flights": 2}), made.evaluate({"delay": 40.0, "flights": 0})
@@ -66,7 +76,7 @@ def compile(text: str, fields: Mapping[str, Kind], params: Mapping[str, Any] | N
         raise DefinitionError(f"{told}an expression is wanted", place=place, found=repr(text), mend='write SQL, e.g. "delay > 15"', code="E116")
     compiler = Compiler(fields, params or {})
     try:
-        code = compiler.compile(parse(text))
+        code = compiler.whole(parse(text), truth)
     except Refused as refused:
         raise _error(refused, text, fields, told, place) from None
     except RecursionError:
@@ -76,7 +86,7 @@ def compile(text: str, fields: Mapping[str, Kind], params: Mapping[str, Any] | N
         evaluate = eval(source, dict(kernel.NAMES))  # made of checked nodes only: names are ours, texts are quoted by repr
     except (SyntaxError, MemoryError, RecursionError):
         raise DefinitionError(f"{told}the expression is too long", place=place, found=text[:100], mend="split it", code="E116") from None
-    return Expression(text, code.sql, code.kind or "string", tuple(compiler.used), evaluate)
+    return Expression(text, code.sql, code.kind or "string", tuple(compiler.used), evaluate, tuple(dict.fromkeys(compiler.takes)), place)
 
 
 @lru_cache(maxsize=8192)

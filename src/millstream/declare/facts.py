@@ -9,6 +9,7 @@ from typing import Any, cast
 from millstream.declare.cache import Cache, digest
 from millstream.declare.errors import Place
 from millstream.declare.event import Kind
+from millstream.declare.expression import UNTYPED
 from millstream.declare.expression import compile as compile_expression
 from millstream.declare.query import dependencies, placeholders, tree
 
@@ -36,21 +37,21 @@ def query(sql: str, file: str, cache: Cache) -> Query:
     return Query(tuple(reads), tuple(params), None if columns is None else tuple(columns))
 
 
-def kind_of(text: str, fields: Mapping[str, Kind], params: Mapping[str, Any], cache: Cache, *, place: Place | None, what: str) -> Kind:
+def kind_of(text: str, fields: Mapping[str, Kind], params: Mapping[str, Any], cache: Cache, *, place: Place | None, what: str, truth: bool = False) -> Kind:
     """The type of an expression. Raises DefinitionError when it is wrong."""
-    key = digest("expression", text, sorted(fields.items()), sorted(params.items(), key=lambda item: item[0]), isinstance(fields, Anything))
+    key = digest("expression", text, sorted(fields.items()), sorted(params.items(), key=lambda item: item[0]), isinstance(fields, Anything), truth)
     known = cache.get(key)
     if known is None:
-        known = compile_expression(text, fields, params, place=place, what=what).kind
+        known = compile_expression(text, fields, params, place=place, what=what, truth=truth).kind
         cache.put(key, known)
     return cast(Kind, known)
 
 
 class Anything(dict[str, Kind]):
-    """Fields of a table that has not been built: any name may be there, and is taken for a number; the engine will check it."""
+    """Fields of a table that has not been built: any name may be there, and is taken for what the expression asks for."""
 
     def __missing__(self, name: str) -> Kind:
-        return "float64"
+        return UNTYPED
 
     def __contains__(self, name: object) -> bool:
         return True

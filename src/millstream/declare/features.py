@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from millstream.declare.arguments import checked
 from millstream.declare.duration import Span, micros, spell
+from millstream.declare.missing import Vocabulary
 from millstream.declare.noun import Noun, Term
 from millstream.declare.rules import Columns, Doc, Name, Whole
 from millstream.declare.stream import Stream
@@ -27,7 +28,7 @@ class Aggregate(Term):
     scale: int | None = None
 
 
-class agg:
+class agg(metaclass=Vocabulary):
     """The aggregates. Each takes an expression in SQL over the event's fields; booleans are 0 and 1.
 
     NULL, NaN and infinity count nowhere. `scale` is the number of decimal places kept of a float (default 6; sums are exact integers of

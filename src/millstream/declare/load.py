@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from millstream.declare.collect import collecting
 from millstream.declare.errors import DefinitionError, DefinitionErrors, NotFound, Place
@@ -17,6 +17,10 @@ from millstream.declare.query import header
 from millstream.declare.table import Table
 from millstream.declare.toml import FILE as FILE
 from millstream.declare.toml import said
+from millstream.declare.unread import declared_in
+
+if TYPE_CHECKING:
+    from millstream.declare.validate import Checked
 
 CLASSES = ("E112", "E120", "E121", "E122", "E123")
 """Codes of mistakes in a class of events."""
@@ -35,13 +39,20 @@ def find(path: str | Path = ".") -> Path:
     raise NotFound(f"no {FILE} in {start} or above it; begin with: millstream init")
 
 
-def load(path: str | Path = ".", *, cache: Path | None = None) -> Project:
+class Bind(Protocol):
+    """Asks an engine which tables' SQL does not fit what it reads: table -> its mistakes. `skip`: names that are not to be looked at."""
+
+    def __call__(self, project: Project, skip: Collection[str]) -> Mapping[str, Sequence[DefinitionError]]: ...
+
+
+def load(path: str | Path = ".", *, cache: Path | None = None, bind: Bind | None = None) -> Project:
     """Load the project at or above a folder: its modules in name order, its `tables/*.sql`, and check all of it.
 
     Loading again is safe: what an earlier load imported is forgotten first.
 
     Args:
         cache: A folder in which the checks remember texts already judged; None judges all anew.
+        bind: Asked when there is a mistake, since a wrong column in a table's SQL may be the cause of it.
 
     Raises:
         NotFound: No project there.
@@ -52,10 +63,21 @@ def load(path: str | Path = ".", *, cache: Path | None = None) -> Project:
 
     project, errors, whole = read(find(path))
     with Cache(cache) as known:
-        errors = errors + validate(project, whole, known)
+        found = validate(project, whole, known)
+        unfit = bind(project, found.wrong | found.doubted) if bind and (errors or found.errors) else {}
+        if unfit:
+            found = validate(project, whole, known, unfit)
+    errors = [*errors, *found.errors, *(error for mistakes in unfit.values() for error in mistakes)]
     if errors:
-        raise DefinitionErrors(sorted({str(error): error for error in errors}.values(), key=_order))
+        raise DefinitionErrors(sorted({str(error): error for error in errors}.values(), key=_order), _unchecked(project, found, unfit))
     return project
+
+
+def _unchecked(project: Project, found: Checked, unfit: Collection[str]) -> list[str]:
+    """What was made and not checked, what was not made, and what stands in text that was not run; in order of declaration, as far as there is one."""
+    from millstream.declare.validate import below
+
+    return list(dict.fromkeys([*below(project, {*(found.wrong & found.doubted), *unfit}), *project.unchecked]))
 
 
 def read(root: Path) -> tuple[Project, list[DefinitionError], bool]:
@@ -63,13 +85,14 @@ def read(root: Path) -> tuple[Project, list[DefinitionError], bool]:
     settings, errors = said(root)
     name = settings.get("project", {}).get("name", "")
     with collecting() as nouns:
-        wrong, whole = run(root)
+        wrong, unread = run(root)
     errors += wrong + nouns.mistakes
     with collecting() as more:
         errors += _tables(root, nouns, nouns.withheld)
     project = Project(root, str(name) or root.name, settings.get("params", {}), [*nouns, *more], withheld=nouns.withheld)
+    project.unchecked = [*nouns.unchecked, *(name for file in unread for name in declared_in(file) if name not in {*project.by_name, *nouns.withheld})]
     settle(project.by_name)
-    return project, errors, whole and "" not in nouns.withheld
+    return project, errors, not unread and "" not in nouns.withheld
 
 
 def _tables(root: Path, nouns: Sequence[Noun], withheld: Container[str]) -> list[DefinitionError]:

@@ -11,15 +11,19 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.abc import MetaPathFinder
+from functools import partial
+from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import spec_from_file_location
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import Any
 
 from millstream.declare.errors import DefinitionError, DefinitionErrors, Place
-from millstream.declare.place import shorten
+from millstream.declare.missing import missing
+from millstream.declare.place import here, shorten
 from millstream.declare.unmade import Unmade
+from millstream.declare.words import nearest
 
 _loaded: dict[str, set[str]] = {}
 """Root -> the names of its modules, of the loads of this process."""
@@ -34,11 +38,11 @@ def files_of(root: Path) -> list[Path]:
     return sorted(p for p in root.glob("*.py") if not p.name.startswith(("_", "test_")) and p.name not in ("conftest.py", "setup.py"))
 
 
-def run(root: Path) -> tuple[list[DefinitionError], bool]:
+def run(root: Path) -> tuple[list[DefinitionError], list[Path]]:
     """Import the modules of the folder; their nouns go to whoever collects.
 
     Returns:
-        Every mistake, and whether all modules were run to their end.
+        Every mistake, and the modules that were not run to their end.
     """
     files = files_of(root)
     errors = [_hides(f) for f in files if _hides_something(f.stem)]
@@ -50,7 +54,7 @@ def run(root: Path) -> tuple[list[DefinitionError], bool]:
             with suppress(_Failed):
                 importlib.import_module(name)
     _loaded[str(root)] = set(names) | finder.seen
-    return errors, not finder.failed and len(names) == len(files)
+    return errors, [f for f in files if f.stem in finder.failed or f.stem not in names]
 
 
 def _hides_something(name: str) -> bool:
@@ -98,12 +102,39 @@ class _Finder(MetaPathFinder):
 
     def find_spec(self, name: str, path: object = None, target: ModuleType | None = None) -> ModuleSpec | None:
         file = self.root / f"{name}.py"
-        if path is not None or "." in name or name in sys.stdlib_module_names or not file.is_file():
+        if path is not None or "." in name or name in sys.stdlib_module_names:
             return None
+        if not file.is_file():
+            return self._misspelt(name)
         if name in self.failed:
             raise _Failed(name)
         self.seen.add(name)
         return spec_from_file_location(name, file, loader=_Loader(name, str(file), self))
+
+    def _misspelt(self, name: str) -> ModuleSpec | None:
+        """A module that nobody has, of nearly the name of one of the project's: that one is taken, and the mistake is told once."""
+        guess = nearest(name, (file.stem for file in files_of(self.root)))
+        if not guess or any(finder.find_spec(name, None) for finder in sys.meta_path if finder is not self):
+            return None
+        self.seen.add(name)
+        self.errors.append(DefinitionError(f'the module "{name}" is not there', place=here(), found=f"import {name}", mend=guess, code="E108"))
+        return ModuleSpec(name, _Meant(guess.split('"')[1]))
+
+
+class _Meant(Loader):
+    """Gives another module of the project."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        meant = importlib.import_module(self.name)
+        stand_in = ModuleType(spec.name)
+        stand_in.__dict__.update({key: value for key, value in vars(meant).items() if not key.startswith("__") or key == "__getattr__"})
+        return stand_in
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It has been run, under its own name."""
 
 
 class _Loader(SourceFileLoader):
@@ -120,6 +151,8 @@ class _Loader(SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         try:
             super().exec_module(module)
+            if "__getattr__" not in vars(module):
+                module.__getattr__ = partial(_unknown, module)  # type: ignore[method-assign]
         except _Failed:
             self.finder.failed.add(self.name)
             raise
@@ -127,11 +160,16 @@ class _Loader(SourceFileLoader):
             raise
         except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
             self.finder.failed.add(self.name)
-            self.finder.errors += _told(error, self.finder.root)
+            self.finder.errors += _told(error, self.finder.root, self.name)
             raise _Failed(self.name) from None
 
 
-def _told(error: BaseException, root: Path) -> list[DefinitionError]:
+def _unknown(module: ModuleType, name: str) -> Any:
+    """A name that a module of the project has not."""
+    return missing(module.__name__, name, vars(module), f'the module "{module.__name__}"')
+
+
+def _told(error: BaseException, root: Path, module: str) -> list[DefinitionError]:
     """The user's mistake in an exception that a module's run ended with."""
     if isinstance(error, DefinitionErrors):
         return list(error.errors)
@@ -151,7 +189,18 @@ def _told(error: BaseException, root: Path) -> list[DefinitionError]:
         return [
             DefinitionError(f'the module "{error.name}" is not there', place=place, found=said, mend="install it, or import what the project has", code="E108")
         ]
-    return [DefinitionError("the module ends with an error", place=place, found=said, mend="run it by itself to see more: python -c 'import ...'", code="E108")]
+    mend = f"run it by itself, in the project's folder, to see more: python -c 'import {module}'"
+    return [DefinitionError("the module ends with an error", place=place, found=said, mend=_guess(error) or mend, code="E108")]
+
+
+def _guess(error: BaseException) -> str:
+    """The nearest to a name that is not there, for a variable or an attribute."""
+    if isinstance(error, NameError) and error.name and error.__traceback__ is not None:
+        frame = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+        return nearest(error.name, {**frame.f_builtins, **frame.f_globals, **frame.f_locals})
+    if isinstance(error, AttributeError) and error.name:
+        return nearest(error.name, (name for name in dir(error.obj) if not name.startswith("_")))
+    return ""
 
 
 def _circle(error: Exception, root: Path, place: Place | None) -> DefinitionError:

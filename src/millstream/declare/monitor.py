@@ -9,6 +9,7 @@ from millstream.declare.arguments import checked
 from millstream.declare.duration import Span, micros
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.features import Features
+from millstream.declare.missing import Vocabulary
 from millstream.declare.model import Model
 from millstream.declare.noun import Noun, Term
 from millstream.declare.outcome import Outcome
@@ -95,7 +96,7 @@ class Skew(Check):
     window_us: int | None
 
 
-class expect:
+class expect(metaclass=Vocabulary):
     """The expectations. Windows end at the newest event time of what is watched. `tolerance` is a share of rows, 0 to 1."""
 
     @staticmethod

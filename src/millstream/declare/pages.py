@@ -107,6 +107,10 @@ E125: an id with a default
 Records that lack the field that dedupe names all get its default, so the first within the window is kept, and the others are dropped as its duplicates.
 Mend: declare the field as `| None` without a default: a record without an id is never a duplicate.
 
+E126: an outcome whose otherwise is of another type
+What no event means stands in one column with what an event means: a label of booleans has otherwise=False, a count has otherwise=0.
+Mend: give a value of the type of value=, or leave it out.
+
 E130: a word of a table's header
 The comment lines before the first line of SQL may say @time, @key, @incremental, @schedule and @lag, each once and with a value.
 Mend: correct the line.
@@ -276,6 +280,10 @@ E195: a setting that cannot be
 Settings stand in millstream.toml, in variables MILLSTREAM_..., and in --set; docs/reference/configuration.md has all of them. A URL names
 its engine by what stands before the colon.
 Mend: correct the key or the value at the place that is named; millstream config --show-origin shows what holds.
+
+E196: a name that is not there
+What a module of the project or a vocabulary (agg, read, assign, expect) is asked for, and has not.
+Mend: take the nearest, or one of those that the message names.
 """
 
 PAGES: dict[str, str] = {page.partition(":")[0]: page.strip() for page in _PAGES.strip().split("\n\n")}

@@ -11,14 +11,14 @@ import ast
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from sqlglot import exp
 
 from millstream.declare.event import Kind
-from millstream.declare.expression import OUTSIDE
+from millstream.declare.expression import OUTSIDE, UNTYPED
 from millstream.declare.words import nearest
 
 
@@ -36,12 +36,14 @@ class Code:
 
     `loose` is SQL that may still be NaN or infinite where `sql` is NULL. Sums, differences and products carry both through to the end,
     so they take their operands loose: engines evaluate what a guard tests and what it gives apart, and guards inside guards double that.
+    `take` is a bare UNTYPED column's place in `Compiler.takes`; the code takes it for a number.
     """
 
     sql: str
     python: str
     kind: Kind | None
     loose: str = ""
+    take: int | None = None
 
 
 NUMBERS = ("int64", "float64")
@@ -59,13 +61,19 @@ PART_NODES: dict[str, str] = {"Year": "year", "Month": "month", "Day": "day", "D
 
 
 class Compiler:
-    """Compiles one expression; `used` are the columns met, in order."""
+    """Compiles one expression; `used` are the columns met, in order, and `takes` what UNTYPED ones are taken for."""
 
     def __init__(self, fields: Mapping[str, Kind], params: Mapping[str, Any]) -> None:
         self.fields, self.params = fields, params
         self.cased = {name.lower(): name for name in fields}
         self.used: dict[str, None] = {}
+        self.takes: list[tuple[str, Kind]] = []
         self._names = 0
+
+    def whole(self, node: exp.Expression, truth: bool) -> Code:
+        """The root of an expression."""
+        made = self.compile(node)
+        return self._taken(made, "bool") if truth else made
 
     def compile(self, node: exp.Expression) -> Code:
         if type(node) in COMPARED:
@@ -89,10 +97,31 @@ class Compiler:
         kind = self.fields[field]
         self.used.setdefault(field)
         sql = '"' + field.replace('"', '""') + '"'
+        if kind == UNTYPED:
+            self.takes.append((field, "float64"))
+            a = self._name()
+            made = _finite(f"cast({sql} as double)", f"({a} + 0.0 if ({a} := r[{field!r}]) is not None and {a} - {a} == 0 else None)")
+            return replace(made, take=len(self.takes) - 1)
         if kind == "float64":
             a = self._name()
             return _finite(sql, f"({a} + 0.0 if ({a} := r[{field!r}]) is not None and {a} - {a} == 0 else None)")
         return Code(sql, f"r[{field!r}]", "string" if kind == "enum" else kind)
+
+    def _taken(self, of: Code, kind: Kind) -> Code:
+        """A bare UNTYPED column as of this kind; any other code as it is."""
+        if of.take is None:
+            return of
+        field, _ = self.takes[of.take]
+        self.takes[of.take] = field, kind
+        return Code('"' + field.replace('"', '""') + '"', f"r[{field!r}]", kind)
+
+    def _alike(self, parts: list[Code], node: exp.Expression, *, truths: bool = False) -> tuple[list[Code], Kind | None]:
+        """Parts of one kind. UNTYPED columns take that of the others where it is no number; `truths`: where it is a boolean too."""
+        known = {part.kind for part in parts if part.take is None} - {None}
+        if len(known) == 1 and not known <= {*NUMBERS, *(() if truths else ("bool",))}:
+            parts = [self._taken(part, next(iter(known))) for part in parts]  # type: ignore[arg-type]
+        kind = self._common(parts, node)
+        return [_as(part, kind) for part in parts], kind
 
     def _parameter(self, node: exp.Expression) -> Code:
         name = node.name or str(node.this)
@@ -236,6 +265,7 @@ class Compiler:
         of, right = self.compile(node.this), node.expression
         if isinstance(right, exp.Null):
             return Code(f"({of.sql} IS NULL)", f"(({self._name()} := {of.python}) is None)", "bool")  # named: Python warns of a literal beside `is`
+        of = self._taken(of, "bool") if isinstance(right, exp.Boolean) else of
         if isinstance(right, exp.Boolean) and of.kind in ("bool", None):
             return Code(
                 f"(({of.sql}) IS NOT DISTINCT FROM {str(bool(right.this)).upper()})", f"(({self._name()} := {of.python}) is {bool(right.this)})", "bool"
@@ -260,7 +290,7 @@ class Compiler:
         return self.compile(whole)
 
     def _like(self, node: exp.Like) -> Code:
-        of, pattern = self.compile(node.this), self.compile(node.expression)
+        of, pattern = self._taken(self.compile(node.this), "string"), self.compile(node.expression)
         if of.kind != "string" or not (isinstance(node.expression, exp.Literal) and node.expression.is_string):
             raise Refused(node.sql("duckdb"), "like takes a string field and a literal pattern")
         regex = "".join(".*" if c == "%" else "." if c == "_" else re.escape(c) for c in node.expression.name)
@@ -275,12 +305,9 @@ class Compiler:
             asked = exp.EQ(this=node.this.copy(), expression=one.this.copy()) if node.this else one.this
             branches.append((self._truth(asked), self.compile(one.args["true"])))
         default = self.compile(node.args["default"]) if node.args.get("default") else Code("NULL", "None", None)
-        kind = self._common([value for _, value in branches] + [default], node)
-        values = [_as(value, kind) for _, value in branches]
-        sql = (
-            "CASE " + " ".join(f"WHEN {asked.sql} THEN {v.sql}" for (asked, _), v in zip(branches, values, strict=True)) + f" ELSE {_as(default, kind).sql} END"
-        )
-        python = "(" + " ".join(f"{v.python} if {asked.python} else" for (asked, _), v in zip(branches, values, strict=True)) + f" {_as(default, kind).python})"
+        (*values, default), kind = self._alike([*(value for _, value in branches), default], node, truths=True)
+        sql = "CASE " + " ".join(f"WHEN {asked.sql} THEN {v.sql}" for (asked, _), v in zip(branches, values, strict=True)) + f" ELSE {default.sql} END"
+        python = "(" + " ".join(f"{v.python} if {asked.python} else" for (asked, _), v in zip(branches, values, strict=True)) + f" {default.python})"
         return Code(sql, python, kind)
 
     def _if(self, node: exp.If) -> Code:
@@ -289,9 +316,7 @@ class Compiler:
         )
 
     def _coalesce(self, node: exp.Coalesce) -> Code:
-        parts = [self.compile(n) for n in [node.this, *node.expressions]]
-        kind = self._common(parts, node)
-        parts = [_as(p, kind) for p in parts]
+        parts, kind = self._alike([self.compile(n) for n in [node.this, *node.expressions]], node, truths=True)
         names = [self._name() for _ in parts]
         python = "(" + " ".join(f"{n} if ({n} := {p.python}) is not None else" for n, p in zip(names, parts, strict=True)) + " None)"
         return Code(f"coalesce({', '.join(p.sql for p in parts)})", python, kind)
@@ -308,9 +333,7 @@ class Compiler:
         return self._extreme(node, "least")
 
     def _extreme(self, node: exp.Expression, sql: str) -> Code:
-        parts = [self.compile(n) for n in [node.this, *node.expressions]]
-        kind = self._common(parts, node)
-        parts = [_as(p, kind) for p in parts]
+        parts, kind = self._alike([self.compile(n) for n in [node.this, *node.expressions]], node)
         return Code(f"{sql}({', '.join(p.sql for p in parts)})", f"_{sql}({', '.join(p.python for p in parts)})", kind)
 
     # strings and times
@@ -325,20 +348,20 @@ class Compiler:
         return self._text(node, "upper", "_each({}, str.upper)", "string")
 
     def _text(self, node: exp.Expression, function: str, python: str, kind: Kind) -> Code:
-        of = self.compile(node.this)
+        of = self._taken(self.compile(node.this), "string")
         if of.kind not in ("string", None):
             raise Refused(f"{node.sql('duckdb')}  takes a string, and this is {of.kind}")
         return self._call(of, f"{function}({of.sql})", python, kind)
 
     def _dpipe(self, node: exp.DPipe) -> Code:
-        left, right = self.compile(node.this), self.compile(node.expression)
+        left, right = (self._taken(self.compile(one), "string") for one in (node.this, node.expression))
         if {left.kind, right.kind} - {"string", None}:
             raise Refused(f"{node.sql('duckdb')}  joins what is no string", "cast it: x::varchar")
         a, b = self._name(), self._name()
         return Code(f"({left.sql} || {right.sql})", f"(None if ({a} := {left.python}) is None or ({b} := {right.python}) is None else {a} + {b})", "string")
 
     def _concat(self, node: exp.Concat) -> Code:
-        parts = [self.compile(n) for n in node.expressions]
+        parts = [self._taken(self.compile(n), "string") for n in node.expressions]
         if {p.kind for p in parts} - {"string", None}:
             raise Refused(f"{node.sql('duckdb')}  joins what is no string", "cast it: x::varchar")
         texts = [f"coalesce({p.sql}, '')" for p in parts]
@@ -350,7 +373,7 @@ class Compiler:
     def _part(self, part: str, node: exp.Expression) -> Code:
         while isinstance(node, exp.Cast | exp.TsOrDsToDate):  # sqlglot wraps the argument of date functions
             node = node.this
-        of = self.compile(node)
+        of = self._taken(self.compile(node), "timestamp")
         if part not in PARTS or of.kind not in ("timestamp", "date") or (of.kind == "date" and part in ("hour", "minute", "second")):
             raise Refused(f"{part} of {of.kind}", f"parts of a time are {', '.join(PARTS)}")
         if of.kind == "date":
@@ -361,6 +384,7 @@ class Compiler:
     def _cast(self, node: exp.Cast) -> Code:
         of, to = self.compile(node.this), node.to.sql("duckdb").lower()
         kind = CASTS.get(to)
+        of = self._taken(of, "bool") if kind == "bool" else of
         if kind and of.kind is None:
             return Code(f"NULL::{to}", "None", kind)
         if kind == of.kind and kind:
@@ -403,7 +427,7 @@ class Compiler:
         return of
 
     def _truth(self, node: exp.Expression) -> Code:
-        of = self.compile(node)
+        of = self._taken(self.compile(node), "bool")
         if of.kind not in ("bool", None):
             raise Refused(f"{node.sql('duckdb')}  is {of.kind}, and a condition is wanted", "compare it with something")
         return of if of.kind else Code("NULL::boolean", "None", "bool")
@@ -412,8 +436,8 @@ class Compiler:
         for time in ("timestamp", "date"):
             if {left.kind, right.kind} == {time, "string"}:
                 left, right = _moment(left, node, time == "date"), _moment(right, node, time == "date")
-        kind = self._common([left, right], node)
-        return _as(left, kind), _as(right, kind)
+        (left, right), _ = self._alike([left, right], node)
+        return left, right
 
     def _common(self, parts: list[Code], node: exp.Expression) -> Kind | None:
         kinds = {p.kind for p in parts} - {None}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from millstream.declare.arguments import checked
+from millstream.declare.missing import Vocabulary
 from millstream.declare.noun import Noun, Term
 from millstream.declare.rules import Glob, Name, Whole, Zone
 from millstream.declare.stream import Stream
@@ -50,7 +51,7 @@ class HttpReader(Reader):
     kind: ClassVar[str] = "http"
 
 
-class read:
+class read(metaclass=Vocabulary):
     """The readers of a source."""
 
     @staticmethod
@@ -66,7 +67,7 @@ class read:
             format: By the file's ending when None.
             compression: By the file's ending when None.
             watch: Look for new files while `up` runs.
-            zone: Of times that carry none.
+            zone: Of times that carry none. A local time that it has twice, as its clock is set back, is a dead letter.
             record_bytes: A longer line is a dead letter.
         """
         return FileReader(glob=glob, format=format, compression=compression, watch=watch, zone=zone, record_bytes=record_bytes)

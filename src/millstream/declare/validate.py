@@ -7,7 +7,8 @@ words.py           names that are refused         facts.py, cache.py  texts judg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from millstream.declare.cache import Cache
@@ -40,29 +41,65 @@ _CHECKS: tuple[tuple[type[Noun], Callable[[Any, Project, Cache], Iterator[Defini
     (Monitor, check_monitor),
 )
 
+UNSELECTED = "E136"
+"""A table's time or key is not among the columns that it selects: as often as not one of these is misspelt."""
 
-def validate(project: Project, whole: bool = True, cache: Cache | None = None) -> list[DefinitionError]:
+
+@dataclass(frozen=True)
+class Checked:
+    """What was found.
+
+    Attributes:
+        wrong: Names of the nouns that have a mistake of their own, one that a wrong column in their SQL cannot be the cause of.
+        doubted: Names of those that were not checked: what is wrong with them may follow from what they are made from.
+    """
+
+    errors: list[DefinitionError]
+    wrong: frozenset[str]
+    doubted: frozenset[str]
+
+
+def validate(project: Project, whole: bool = True, cache: Cache | None = None, broken: Collection[str] = ()) -> Checked:
     """Every mistake of the project.
 
     Args:
         whole: All modules ran to their end; if not, names that are missing are no mistake of those who use them.
         cache: Verdicts of earlier checks.
+        broken: Names of nouns that are known to be wrong, so that what is made from them is not checked.
     """
     cache = cache or Cache(None)
     errors = [*_names(project), *_cycles(project, cache)]
-    of_classes, doubted = _classes(project)
+    of_classes, users = _classes(project)
     errors += of_classes
+    doubted = _below(project, [*users, *broken])
+    wrong = set(users)
     for noun in project.nouns:
-        if noun.name in doubted:
-            continue  # what is wrong with it may follow from the class
+        if noun.name in doubted or noun.name in broken:
+            continue
         for kind, check in _CHECKS:
             if isinstance(noun, kind):
-                errors += _safely(check, noun, project, cache)
-    return [error for error in errors if whole or error.code != "E103"]
+                found = [error for error in _safely(check, noun, project, cache) if whole or error.code != "E103"]
+                errors += found
+                wrong |= {noun.name} if any(error.code != UNSELECTED for error in found) else set()
+    return Checked(errors, frozenset(wrong), frozenset(doubted))
 
 
-def _classes(project: Project) -> tuple[list[DefinitionError], set[str]]:
-    """What is wrong with the classes of events, once a class, and the names of all that is made from streams of these."""
+def below(project: Project, broken: Collection[str]) -> list[str]:
+    """Names of the definitions that depend on what is broken, in order of declaration; sources and monitors are named by what they are about."""
+    reached = _below(project, broken) - set(broken)
+    return [noun.name for noun in project.nouns if noun.name in reached and noun.kind not in ("source", "monitor")]
+
+
+def _below(project: Project, names: Iterable[str]) -> set[str]:
+    """Users of wrong classes, and all that is made from them or from what is broken."""
+    reached = list(names)
+    for name in reached:  # grows while it is walked
+        reached += [down for down in project.graph.downstream(name) if down not in reached]
+    return set(reached)
+
+
+def _classes(project: Project) -> tuple[list[DefinitionError], list[str]]:
+    """What is wrong with the classes of events, once a class, and the names of the streams and endpoints that use these."""
     errors: list[DefinitionError] = []
     judged: dict[type[Any], bool] = {}
     doubted: list[str] = []
@@ -74,9 +111,7 @@ def _classes(project: Project) -> tuple[list[DefinitionError], set[str]]:
             judged[event] = bool(found)
         if judged[event]:
             doubted.append(user.name)
-    for name in doubted:  # grows while it is walked
-        doubted += [down for down in project.graph.downstream(name) if down not in doubted]
-    return errors, set(doubted)
+    return errors, doubted
 
 
 def _safely(check: Callable[[Any, Project, Cache], Iterator[DefinitionError]], noun: Noun, project: Project, cache: Cache) -> Iterator[DefinitionError]:

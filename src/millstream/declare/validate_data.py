@@ -10,7 +10,7 @@ from millstream.declare.cache import Cache
 from millstream.declare.duration import spell
 from millstream.declare.errors import DefinitionError
 from millstream.declare.event import REQUIRED, Event, Kind
-from millstream.declare.expression import OUTSIDE, nearest
+from millstream.declare.expression import OUTSIDE, UNTYPED, nearest
 from millstream.declare.facts import Anything, kind_of, query
 from millstream.declare.features import Features
 from millstream.declare.graph import READABLE, made
@@ -194,6 +194,7 @@ def _line(table: Table, name: str) -> Any:
 def check_features(features: Features, project: Project, cache: Cache) -> Errors:
     """Key, windows and aggregates over the source."""
     source, fields = features.source, columns_of(features.source, cache)
+    told = fields if isinstance(source, Stream) or isinstance(fields, Anything) else dict.fromkeys(fields, UNTYPED)
     if isinstance(source, Table) and source.time is None and not features.timeless:
         yield DefinitionError(f'{features}: the table "{source.name}" has no time, so today\'s values would leak into the past', place=features.place,
                               found="a table without time=", mend="give the table its column of event time, or say timeless=True", code="E143")  # fmt: skip
@@ -214,9 +215,9 @@ def check_features(features: Features, project: Project, cache: Cache) -> Errors
         yield DefinitionError(f"{features} has no aggregate", place=features.place, found="aggregates={}", mend='e.g. {"n": agg.count()}', code="E114")
     for name, aggregate in features.aggregates.items():
         if aggregate.expression is not None:
-            yield from _aggregate(features, name, fields, project, cache)
+            yield from _aggregate(features, name, told, project, cache)
     if features.where is not None:
-        yield from condition(features.where, fields, project, cache, features, f"{features}, where", loose=isinstance(source, Table))
+        yield from condition(features.where, told, project, cache, features, f"{features}, where")
 
 
 def _known(features: Features, table: Table) -> Errors:
@@ -242,8 +243,7 @@ def _aggregate(features: Features, name: str, fields: Mapping[str, Kind], projec
     try:
         kind = kind_of(text, fields, project.params, cache, place=place, what=f"{features}, {name}")
     except DefinitionError as error:
-        if isinstance(features.source, Stream) or not of_types(error):
-            yield error
+        yield error
         return
     if kind not in ("float64", "int64", "bool") and aggregate.operation != "count":
         yield DefinitionError(f"{features}, {name}: {aggregate.operation} needs a number", place=place, found=f"{text} is {kind}",
@@ -257,7 +257,7 @@ def condition(text: str, fields: Mapping[str, Kind], project: Project, cache: Ca
         loose: The fields are a table's, whose types are not known before it is made: what goes by types is left to the engine.
     """
     try:
-        kind = kind_of(text, fields, project.params, cache, place=noun.place, what=what)
+        kind = kind_of(text, fields, project.params, cache, place=noun.place, what=what, truth=True)
     except DefinitionError as error:
         if not (loose and of_types(error)):
             yield error

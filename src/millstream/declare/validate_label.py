@@ -48,7 +48,7 @@ def check_labels(model: Model[Any], project: Project, cache: Cache) -> Errors:
                                   found=_said(outcome), mend=_comparison(outcome, kind), code="E154")  # fmt: skip
     if model.output == "probability" or len(kinds) < len(model.on.labels) or any(kind not in _NUMBERS for kind in kinds.values()):
         return
-    for word in dict.fromkeys([*model.metrics, *_WORD.findall(model.promote_if or "")]):
+    for word in dict.fromkeys(word.removeprefix("champion.") for word in [*model.metrics, *_WORD.findall(model.promote_if or "")]):
         *before, metric = word.split(".")
         meant = [name for name in before if name in kinds] or list(kinds)
         if metric in _OF_TRUTH and all(kinds[name] != "bool" for name in meant):
@@ -78,10 +78,12 @@ def _probable(target: Model[Any] | Endpoint[Any, Any]) -> bool:
 
 
 def _known(outcome: Outcome, project: Project, cache: Cache) -> Kind | None:
-    try:
-        return outcome_kind(outcome, project, cache)
-    except DefinitionError:
-        return None  # told by the outcome's own check
+    """None when the outcome has a mistake of its own, which is told there; what follows from it is withheld."""
+    from millstream.declare.validate_model import check_outcome
+
+    if any(True for _ in check_outcome(outcome, project, cache)):
+        return None
+    return outcome_kind(outcome, project, cache)
 
 
 def _unfit(what: str, metric: str, place: Place | None, label: str, outcome: Outcome, kind: Kind) -> DefinitionError:

@@ -177,8 +177,33 @@ def check_outcome(outcome: Outcome, project: Project, cache: Cache) -> Errors:
     if outcome.where is not None:
         yield from condition(outcome.where, fields, project, cache, outcome, f"{what}, where")
     text = outcome.value.expression if isinstance(outcome.value, Aggregate) else outcome.value
-    if text is not None:
-        yield from _expression(text, fields, project, cache, outcome, f"{what}, value")
+    wrong = [] if text is None else [*_expression(text, fields, project, cache, outcome, f"{what}, value")]
+    yield from wrong or _answers(outcome, text, what, project, cache)
+
+
+def _answers(outcome: Outcome, text: str | None, what: str, project: Project, cache: Cache) -> Errors:
+    """What it adds up is a number, and what no event means is of the type of what an event means: the engine would read the one as the other."""
+    kind, of = outcome_kind(outcome, project, cache), outcome.value
+    if isinstance(of, Aggregate) and of.operation in ("sum", "mean", "variance"):
+        told = kind_of(text or "", fields_of(outcome.stream), project.params, cache, place=outcome.place, what=what)
+        if told not in ("float64", "int64", "bool"):
+            yield DefinitionError(f"{what}: {of.operation} needs a number", place=of.place or outcome.place, found=f"{text} is {told}",
+                                  mend="count it, or compare it: a boolean is 0 or 1", code="E114")  # fmt: skip
+            return
+    if outcome.otherwise is None:
+        return
+    types, example = _OTHERWISE.get(kind, ((), ""))
+    if type(outcome.otherwise) not in types:
+        yield DefinitionError(f"{what}: otherwise is of another type than its value", place=outcome.place, found=f"otherwise={outcome.otherwise!r} beside a value of type {kind}",
+                              mend=f"{example}, or leave it out: no event is no label then" if example else "leave it out: no event is no label then", code="E126")  # fmt: skip
+
+
+_OTHERWISE: dict[Kind, tuple[tuple[type, ...], str]] = {
+    "bool": ((bool,), "write otherwise=False or otherwise=True"), "int64": ((int,), "write a whole number, e.g. otherwise=0"),
+    "float64": ((int, float), "write a number, e.g. otherwise=0.0"), "string": ((str,), 'write a text, e.g. otherwise="none"'),
+    "enum": ((str,), 'write a text, e.g. otherwise="none"'),
+}  # fmt: skip
+"""Kind of an outcome -> the types of what no event means, and how to write one."""
 
 
 def _expression(text: str, fields: Mapping[str, Kind], project: Project, cache: Cache, noun: Any, what: str, *, loose: bool = False) -> Errors:

@@ -43,8 +43,25 @@ def unfit(name: str, *, letters: re.Pattern[str] = NAME) -> tuple[str, str] | No
 
 def nearest(word: str, names: Iterable[str]) -> str:
     """`did you mean "delay"?`, or nothing when no name is near."""
-    near = difflib.get_close_matches(word, list(names), 1)
+    names = list(names)
+    cased = otherwise_cased(word, names)
+    near = [cased] if cased else difflib.get_close_matches(word, names, 1)
     return f'did you mean "{near[0]}"?' if near else ""
+
+
+def otherwise_cased(word: str, names: Iterable[str]) -> str | None:
+    """The name that differs from the word by letter case only, or None."""
+    return next((name for name in names if name != word and name.lower() == word.lower()), None)
+
+
+def choices(word: str, names: Iterable[str]) -> str:
+    """How a message goes on that has found no such name: the nearest one, else all there are.
+
+    >>> choices("streem", ["streams", "tables"]), choices("x", ["streams", "tables"]), choices("x", [])
+    ('did you mean "streams"?', 'there are streams, tables', 'there are none')
+    """
+    names = list(names)
+    return nearest(word, names) or f"there are {', '.join(names) or 'none'}"
 
 
 def short(value: object, most: int = 80) -> str:

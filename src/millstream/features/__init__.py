@@ -13,6 +13,7 @@ online.py      the answer of a look-up, and many definitions looked up for one r
 events.py      records of a stream as a definition's events
 lift.py        events as states, column by column
 updater.py     the log -> the online store, exactly once
+fits.py        whether a table has columns of the types that its features take them for
 fill.py        a table's version -> the online store, up to the position at which the updater goes on
 skew.py        logged look-ups beside what offline says of the same positions
 missed.py       rows of a table that came too late for look-ups, or were restated after them

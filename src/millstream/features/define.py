@@ -10,7 +10,7 @@ from typing import Any
 from millstream.declare.duration import spell
 from millstream.declare.errors import DefinitionError
 from millstream.declare.event import Kind
-from millstream.declare.expression import Expression
+from millstream.declare.expression import UNTYPED, Expression
 from millstream.declare.features import Aggregate, Features
 from millstream.declare.known import Known, known
 from millstream.declare.stream import Stream
@@ -39,7 +39,7 @@ def define(features: Features, params: Mapping[str, Any]) -> Definition:
     outputs = [_output(features, name, aggregate, fields, params, values) for name, aggregate in features.aggregates.items()]
     where = None
     if features.where is not None:
-        where = _compile(features, features.where, fields, params, "where", features.place)
+        where = _compile(features, features.where, fields, params, "where", features.place, truth=True)
         if where.kind != "bool":
             raise DefinitionError(f'features "{features.name}": where is no condition', place=features.place, found=f"{features.where} is {where.kind}",
                                   mend="write a comparison", code="E113")  # fmt: skip
@@ -84,10 +84,10 @@ def _fields(features: Features) -> Mapping[str, Kind]:
 
 
 class AnyColumn(dict[str, Kind]):
-    """Fields of a table that may not have been built yet: every column is taken for a number, and the engine checks it."""
+    """Fields of a table that may not have been built yet: every column is taken for what the expression asks for, and `fits` holds it against the table."""
 
     def __missing__(self, name: str) -> Kind:
-        return "float64"
+        return UNTYPED
 
     def __contains__(self, name: object) -> bool:
         return True
@@ -113,10 +113,11 @@ def _output(features: Features, name: str, aggregate: Aggregate, fields: Mapping
     return Output(name, aggregate.operation, values.index(value), aggregate.default)
 
 
-def _compile(features: Features, text: str, fields: Mapping[str, Kind], params: Mapping[str, Any], what: str, place: Any) -> Expression:
+def _compile(features: Features, text: str, fields: Mapping[str, Kind], params: Mapping[str, Any], what: str, place: Any, *,
+             truth: bool = False) -> Expression:  # fmt: skip
     from millstream.declare.expression import compile as compile_expression
 
-    return compile_expression(text, fields, params, place=place, what=f'features "{features.name}", {what}')
+    return compile_expression(text, fields, params, place=place, what=f'features "{features.name}", {what}', truth=truth)
 
 
 def _check_window(features: Features, window: int | None) -> None:

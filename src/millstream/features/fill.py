@@ -18,7 +18,7 @@ from millstream.declare.errors import Recreated, Truncated
 from millstream.declare.event import ARRIVED_AT
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
-from millstream.features import keys
+from millstream.features import fits, keys
 from millstream.features.definition import Definition
 from millstream.features.lift import pack, schema, tile_schema
 from millstream.features.online import HEAD_US
@@ -60,6 +60,7 @@ def fill(sql: Sql, lake: Lake, store: OnlineStore, definition: Definition, sourc
         store.activate(definition.generation, {}, 0, stamp(rule, None, "") if rule else "")
         return 0
     table = lake.table(source.name)
+    fits.check(definition, table.schema)
     tables = {"source": table.snapshot()}
     offsets = landed(table) if definition.live else {0: table.version}
     clock = min(_clock(sql, definition, tables), wall_us())

@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 
 from millstream.declare.event import ARRIVED_AT
+from millstream.features import fits
 from millstream.features.definition import Definition
 from millstream.features.keys import comparable
 from millstream.features.state import empty, sql_output
@@ -92,6 +93,7 @@ class _Plan:
 
     def _use(self, number: int, definition: Definition, asked: Sequence[str], key: Sequence[str], prefix: str) -> Iterator[str]:
         snapshot = self.lake.table(definition.stream).snapshot(self.versions.get(definition.stream))
+        fits.check(definition, snapshot.schema)
         clock = self.as_of is None or not definition.live  # a table has no positions
         late = definition.ruled if not definition.live else self.mode == "known" and clock and ARRIVED_AT in snapshot.schema.names
         tiling = Tiling(definition, clock=clock, late=late)

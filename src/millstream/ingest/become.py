@@ -26,7 +26,12 @@ _ZONED = r"\d[Tt ]\d.*([Zz]|[+-]\d{2}:?\d{2}|[+-]\d{2})$"
 _FLOAT, _INT, _TEXT = pa.float64(), pa.int64(), pa.string()
 _DECIMAL = 38
 """Digits of a decimal of 128 bits."""
+_ZONE_IT = "write it with an offset, or in UTC"
 _JSON = {"int64": int, "float64": float, "bool": bool}
+
+
+class NoMoment(pa.ArrowInvalid):
+    """A local time that is not one moment: what it is, and the way on."""
 
 
 def become(column: pa.Array, field: Field, *, zone: str = "UTC", trim: bool = True) -> pa.Array:
@@ -218,8 +223,20 @@ def _moment(column: pa.Array, zone: str, trim: bool) -> pa.Array:
 
 
 def _localised(column: pa.Array, zone: str) -> pa.Array:
-    """An hour that the clock shows twice is its first; one that it skips fails."""
-    return pc.assume_timezone(column, zone, ambiguous="earliest", nonexistent="raise").cast(TIMESTAMP)
+    """Local times as moments.
+
+    Raises:
+        NoMoment: One of an hour that the clock shows twice would be a guess; one of an hour that it skips is none.
+    """
+    try:
+        return pc.assume_timezone(column, zone, ambiguous="raise", nonexistent="raise").cast(TIMESTAMP)
+    except pa.ArrowInvalid:
+        pass
+    try:
+        pc.assume_timezone(column, zone, ambiguous="earliest", nonexistent="raise")
+    except pa.ArrowInvalid:
+        raise NoMoment(f"a local time that does not exist in {zone}, since the clock is set forward; {_ZONE_IT}") from None
+    raise NoMoment(f"a local time that occurs twice in {zone}, since the clock is set back; {_ZONE_IT}")
 
 
 def _tried(texts: pa.Array, kind: pa.DataType, trim: bool) -> pa.Array:

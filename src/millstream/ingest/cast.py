@@ -6,7 +6,7 @@ The good path is one Arrow cast a column. Only a column that fails is halved unt
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.types as is_
 
 from millstream.declare.event import ARRIVED_AT, REQUIRED, Field, Schema
-from millstream.ingest.become import become
+from millstream.declare.words import otherwise_cased
+from millstream.ingest.become import NoMoment, become
 from millstream.ingest.digits import survives
 from millstream.lake import shown as values
 from millstream.lake.sound import UNFIT, Mask, lenient, unsound
@@ -31,6 +32,8 @@ _WANTED = {
     "list": "a JSON array",
 }
 
+ZONED = "a time in ISO 8601 with a zone, e.g. 2013-11-01T12:00:00Z"
+
 
 class Errors:
     """What is wrong, by record: the first finding of each."""
@@ -38,11 +41,18 @@ class Errors:
     def __init__(self, rows: int) -> None:
         self.good = np.ones(rows, bool)
         self.texts: dict[int, str] = {}
+        self.without: dict[int, Field] = {}
+        """Those whose first finding is that a required field has no value."""
 
     def note(self, at: int, text: str) -> None:
         if self.good[at]:
             self.good[at] = False
             self.texts[at] = text
+
+    def note_without(self, mask: pa.Array, field: Field, text: str) -> None:
+        """That a required field has no value."""
+        self.without |= {at: field for at in np.flatnonzero(mask).tolist() if self.good[at]}
+        self.note_where(mask, text)
 
     def note_where(self, mask: pa.Array | Mask, text: str) -> None:
         where = np.asarray(pc.fill_null(mask, False)) if isinstance(mask, pa.Array) else mask
@@ -50,14 +60,24 @@ class Errors:
             self.note(at, text)
 
 
-def wanted(field: Field) -> str:
-    """What a field takes, in words."""
+def wanted(field: Field, *, zoned: bool = False) -> str:
+    """What a field takes, in words. `zoned`: a time must carry a zone."""
+    if zoned and field.kind == "timestamp":
+        return f"{ZONED}{', or nothing' if field.nullable else ''}"
     text = "one of " + ", ".join(field.symbols) if field.kind == "enum" else _WANTED[field.kind]
     return text + (", or nothing" if field.nullable else "")
 
 
 def cast(
-    columns: Mapping[str, pa.Array], rows: int, schema: Schema, errors: Errors, *, zone: str = "UTC", what: str = "column", trim: bool = True
+    columns: Mapping[str, pa.Array],
+    rows: int,
+    schema: Schema,
+    errors: Errors,
+    *,
+    zone: str = "UTC",
+    what: str = "column",
+    trim: bool = True,
+    others: Collection[str] = (),
 ) -> pa.RecordBatch:
     """The columns as the event's. Records noted in `errors` have null or meaningless values: filter by `errors.good`.
 
@@ -66,8 +86,10 @@ def cast(
         zone: Of times that carry none.
         what: "column" or "field", for messages.
         trim: See `become`.
+        others: Names that the source has beside these columns.
     """
-    made = [_column(field, columns.get(field.name), rows, errors, zone, what, trim) for field in schema.fields]
+    made = [_missing(field, rows, errors, what, others) if field.name not in columns else _column(field, columns[field.name], errors, zone, what, trim)
+            for field in schema.fields]  # fmt: skip
     return pa.RecordBatch.from_arrays(made, schema=pa.schema([pa.field(f.name, f.arrow) for f in schema.fields]))
 
 
@@ -79,23 +101,45 @@ def with_arrival(rows: pa.RecordBatch, schema: Schema) -> pa.RecordBatch:
     return rows.append_column(ARRIVED_AT, stamp)
 
 
-def _column(field: Field, found: pa.Array | None, rows: int, errors: Errors, zone: str, what: str, trim: bool) -> pa.Array:
+def missing(field: Field, what: str, others: Iterable[str]) -> str:
+    """That a required field has no column, or no key of a record: perhaps since its name is written in another case."""
+    cased = otherwise_cased(field.name, others)
+    if cased:
+        return f'{what} "{field.name}" is missing: "{cased}" is there, and names are case-sensitive; rename it to "{field.name}"'
+    return f'{what} "{field.name}" is missing and has no default; add it as {wanted(field)}'
+
+
+def _missing(field: Field, rows: int, errors: Errors, what: str, others: Iterable[str]) -> pa.Array:
     default = None if field.default is REQUIRED else field.default
-    if found is None:
-        if default is None and not field.nullable:
-            errors.note_where(pa.repeat(True, rows), f'{what} "{field.name}" is missing and has no default; add it as {wanted(field)}')
-        return pa.nulls(rows, field.arrow) if default is None else pa.repeat(pa.scalar(default, field.arrow), rows)
+    if default is None and not field.nullable:
+        errors.note_without(pa.repeat(True, rows), field, missing(field, what, others))
+    return pa.nulls(rows, field.arrow) if default is None else pa.repeat(pa.scalar(default, field.arrow), rows)
+
+
+def _column(field: Field, found: pa.Array, errors: Errors, zone: str, what: str, trim: bool) -> pa.Array:
+    default = None if field.default is REQUIRED else field.default
     column, failed = lenient(found, lambda part: become(part, field, zone=zone, trim=trim), field.arrow)
     for at in failed:
-        errors.note(at, f'{what} "{field.name}" is {shown(found[at])}; it takes {wanted(field)}{_lost(field, found[at])}')
+        errors.note(at, f'{what} "{field.name}" is {shown(found[at])}{_why(found, at, field, zone, trim)}')
     if is_.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)  # NaN is no number, so it is no value
     if column.null_count and default is not None and not field.nullable:
         column = pc.fill_null(column, pa.scalar(default, field.arrow))
     if column.null_count and not field.nullable:
-        errors.note_where(pc.is_null(column), f'{what} "{field.name}" is empty and the field is required; it takes {wanted(field)}')
+        errors.note_without(pc.is_null(column), field, f'{what} "{field.name}" is empty and the field is required; it takes {wanted(field)}')
     _check(field, column, errors, what)
     return column
+
+
+def _why(found: pa.Array, at: int, field: Field, zone: str, trim: bool) -> str:
+    """What keeps a value from being one of the field."""
+    try:
+        become(found.take(pa.array([at])), field, zone=zone, trim=trim)
+    except NoMoment as error:
+        return f", {error}" if field.kind == "timestamp" else f", which holds {error}"
+    except UNFIT:
+        pass
+    return f"; it takes {wanted(field)}{_lost(field, found[at])}"
 
 
 def _lost(field: Field, value: pa.Scalar) -> str:

@@ -36,6 +36,7 @@ from millstream.declare.duration import spell
 from millstream.declare.errors import ClockWrong, Full, MillstreamError, Transient
 from millstream.declare.storage import refused
 from millstream.declare.stream import Stream
+from millstream.declare.words import nearest
 from millstream.ingest.append import Appender, Ticket
 from millstream.ingest.doors import DoorClock, Doors, moment, quietly
 from millstream.ingest.form import UNREAD, BadEvent, EventForm, not_utf8
@@ -147,8 +148,8 @@ class Collector:
         name = scope["path"].removeprefix(PREFIX)
         intake = self._intakes.get(name)
         if intake is None:
-            known = ", ".join(self._intakes) or "none"
-            raise Refused(404, "no_stream", f'no stream "{name}" takes events over HTTP', f"those that do: {known}; another needs  ms.source({name}, ms.read.http())")  # fmt: skip
+            mend = nearest(name, self._intakes) or f"those that do: {', '.join(self._intakes) or 'none'}; another needs  ms.source({name}, ms.read.http())"
+            raise Refused(404, "no_stream", f'no stream "{name}" takes events over HTTP', mend)
         if scope["method"] != "POST":
             raise Refused(405, "method", f"{scope['method']} {scope['path']} means nothing", "POST events as a JSON array, or one a line")
         body = (await read_body(receive, headers, self.limits.body_bytes)).removeprefix(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import pyarrow as pa
 
 from millstream.declare.errors import UsageError
 from millstream.declare.event import EVENT_ID, REQUIRED, Field, Schema
+from millstream.declare.words import nearest, otherwise_cased
 from millstream.ingest.cast import shown, wanted
 from millstream.ingest.digits import EXACT
 from millstream.ingest.spelled import Lossy, finer, normal
@@ -28,6 +28,7 @@ _TYPES: dict[str, Any] = {"string": str, "int64": _INT64, "float64": float, "boo
 UNREAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding raises when the bytes are at fault."""
 _RANGE = ("Number out of range", "Integer value out of range")
+ADD_A_ZONE = "with a zone: add Z, or an offset such as +02:00"
 _DEEP = "it is nested too deeply"
 PATH, _NAMED = re.compile(r" - at `\$\.?([^`\[]*)[^`]*`$"), re.compile(r"field `([^`]*)`")
 
@@ -154,14 +155,16 @@ class EventForm:
         if not name and text.startswith(_RANGE):
             return self._out_of_range(text, raw)
         if "unknown field" in text:
-            close = difflib.get_close_matches(name, schema.names(), 1)
-            return BadEvent(
-                f'{schema.name} has no field "{name}"', f'did you mean "{close[0]}"?' if close else f"its fields are {', '.join(schema.names())}", name
-            )
+            return BadEvent(f'{schema.name} has no field "{name}"', near(name, schema), name)
         if "missing required" in text:
-            return BadEvent(f'{schema.name} needs the field "{name}"', f"send {name} as {wanted(schema[name])}", name)
+            return BadEvent(f'{schema.name} needs the field "{name}"', f"send {name} as {wanted(schema[name], zoned=self.zoned)}", name)
         if name in schema.names():
-            return BadEvent(f'field "{name}" of {schema.name} is {_told(raw, name)}', f"send {name} as {wanted(schema[name])}", name)
+            zone = zoneless(text)
+            return BadEvent(
+                f'field "{name}" of {schema.name} is {_told(raw, name)}{zone}',
+                f"send {name} {(zone and ADD_A_ZONE) or 'as ' + wanted(schema[name], zoned=self.zoned)}",
+                name,
+            )
         return BadEvent(f"{schema.name}: {text}", f"send one {schema.name} as a JSON object", name)
 
     def _out_of_range(self, text: str, raw: bytes) -> BadEvent:
@@ -170,9 +173,21 @@ class EventForm:
             try:
                 msgspec.json.decode(part)
             except UNREAD:
-                mend = f"send {name} as {wanted(self.schema[name])}" if name in self.schema.names() else "leave it out"
+                mend = f"send {name} as {wanted(self.schema[name], zoned=self.zoned)}" if name in self.schema.names() else "leave it out"
                 return BadEvent(f'field "{name}" of {self.schema.name} is {_told(raw, name)}', mend, name)
         return BadEvent(f"{self.schema.name}: {text}", "send numbers of 64 bits")
+
+
+def near(name: str, schema: Schema) -> str:
+    """What may have been meant by a field that the class does not have."""
+    if cased := otherwise_cased(name, schema.names()):
+        return f'names are case-sensitive: send "{cased}"'
+    return nearest(name, schema.names()) or f"its fields are {', '.join(schema.names())}"
+
+
+def zoneless(text: str) -> str:
+    """That a time has no zone, if that is what the decoder says of it."""
+    return ", which has no time zone" if "timezone component" in text else ""
 
 
 def _told(raw: bytes, name: str) -> str:

@@ -12,7 +12,9 @@ from types import GenericAlias
 from typing import Annotated, Any, Literal
 
 import msgspec
+import numpy as np
 
+from millstream.declare.errors import UsageError
 from millstream.declare.event import Event, Field, Schema
 from millstream.ingest.cast import wanted
 from millstream.ingest.form import PATH, BadEvent
@@ -22,6 +24,12 @@ _FINITE = Annotated[float, msgspec.Meta(ge=-_MOST, le=_MOST)]
 _TYPES: dict[str, Any] = {"string": str, "int64": int | _FINITE, "float64": _FINITE, "bool": bool, "binary": bytes, "date": date, "timestamp": datetime}
 _NATIVE = (bytes, bytearray, memoryview, datetime, date)
 """Types that are no texts here: a text is no date, and a date is no text."""
+_WANTED = {
+    "timestamp": "a datetime with a zone, e.g. datetime(2013, 11, 1, 12, tzinfo=UTC)",
+    "date": "a date, e.g. date(2013, 11, 1)",
+    "binary": "bytes",
+    "list": "a list",
+}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -40,25 +48,82 @@ class Objects:
             BadEvent: A field holds a value of another type, or an infinite one.
         """
         try:
-            msgspec.convert(event, self._struct, from_attributes=True, builtin_types=_NATIVE)
-        except msgspec.ValidationError as error:
-            self._without_nan(event, str(error))
-        try:
-            return _encode(event)
+            try:
+                msgspec.convert(event, self._struct, from_attributes=True, builtin_types=_NATIVE)
+                return _encode(event)
+            except (msgspec.ValidationError, TypeError):
+                return _encode(self._closely(event))
         except UnicodeEncodeError as error:
             raise BadEvent(f"{self.schema.name} holds a text that is no UTF-8: {error.reason}", "write texts of whole characters") from None
 
-    def _without_nan(self, event: Event, told: str) -> None:
+    def _closely(self, event: Event) -> dict[str, Any]:
+        """The event's values as Python's own, without NaN."""
         values = {f.name: getattr(event, f.name) for f in self.schema.fields}
-        kept = {name: None if isinstance(value, float) and math.isnan(value) and self.schema[name].nullable else value for name, value in values.items()}
+        kept = {name: _plain(value) for name, value in values.items()}
+        kept = {name: None if isinstance(value, float) and math.isnan(value) and self.schema[name].nullable else value for name, value in kept.items()}
         try:
             msgspec.convert(kept, self._struct, builtin_types=_NATIVE)
         except msgspec.ValidationError as error:
             path = PATH.search(str(error))
             name = path[1] if path else ""
             if name not in values:
-                raise BadEvent(f"{self.schema.name}: {told}", f"make it as {self.schema.name}(...)") from None
-            raise BadEvent(f"{self.schema.name}.{name} is {_repr(values[name])}", f"give {name} as {wanted(self.schema[name])}", name) from None
+                raise BadEvent(f"{self.schema.name}: {error}", f"make it as {self.schema.name}(...)") from None
+            raise BadEvent(f"{self.schema.name}.{name} is {_repr(values[name])}", f"give {name} as {_wanted(self.schema[name])}", name) from None
+        return kept
+
+
+def same_class(schema: Schema, event: Any, what: str) -> None:
+    """That an event is one of a stream's class. Modules may have been loaded more than once, so a class is the same when its fields are.
+
+    Raises:
+        UsageError: It is not; `what` says what takes it.
+    """
+    other = getattr(event, "__schema__", None)
+    if other is None or isinstance(event, type) or other.fields != schema.fields:
+        raise UsageError(f"{what} takes {schema.name}, and was given {_given(event)}")
+
+
+def _given(event: Any) -> str:
+    return (
+        event.__name__ + ", the class itself"
+        if isinstance(event, type)
+        else f"a value of type {type(event).__name__}"
+        if not isinstance(event, Event)
+        else type(event).__name__
+    )
+
+
+def _plain(value: Any) -> Any:
+    """A value of a library as the one of Python that it equals, or as it is."""
+    if isinstance(value, np.generic):
+        return _of_numpy(value)
+    if isinstance(value, datetime) and type(value) is not datetime:  # pandas; its nanoseconds are cut, as they are of files
+        try:
+            return datetime(value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold)
+        except (TypeError, ValueError):  # NaT
+            return value
+    if isinstance(value, str) and type(value) is not str:
+        return str.__str__(value)
+    if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _of_numpy(value: np.generic) -> Any:
+    if isinstance(value, np.bool_):
+        return bool(value)
+    if isinstance(value, np.integer):
+        return int(value)
+    if isinstance(value, np.floating):
+        made = float(value)
+        return made if made == value or math.isnan(made) else value  # a long double may have more digits
+    return str.__str__(value) if isinstance(value, np.str_) else value
+
+
+def _wanted(field: Field) -> str:
+    """What an object's field takes."""
+    text = _WANTED.get(field.kind)
+    return wanted(field) if text is None else text + (", or None" if field.nullable else "")
 
 
 def _repr(value: Any) -> str:

@@ -14,6 +14,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from millstream.declare.errors import Conflict, NotFound, UsageError
 from millstream.declare.storage import refused
 from millstream.declare.stream import Stream
+from millstream.declare.words import choices
 from millstream.lake import deltalog, parquet, pins
 from millstream.lake.commit import HOOKS_OFF, asked
 from millstream.lake.complete import declared
@@ -50,7 +51,7 @@ class Lake:
     def table(self, name: str) -> LakeTable:
         """The newest version of a table. Raises NotFound; Corrupt when its log cannot be read."""
         if not self.exists(name):
-            raise NotFound(f'table "{name}" is not in the lake; there are {", ".join(self.names()) or "none"}')
+            raise NotFound(f'table "{name}" is not in the lake; {choices(name, self.names())}')
         return LakeTable.open(self.files, name)
 
     def create(self, name: str, schema: pa.Schema, partition_by: tuple[str, ...] = ()) -> LakeTable:

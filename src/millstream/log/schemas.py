@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from millstream.declare.errors import Incompatible, UsageError
+from millstream.declare.words import choices, otherwise_cased
 
 RULES = ("none", "backward", "forward", "full", "backward_transitive", "forward_transitive", "full_transitive")
 _PROMOTED = {
@@ -41,7 +42,7 @@ def check(compatibility: str, new: str, olds: Sequence[str], *, subject: str = "
         UsageError: No such rule.
     """
     if compatibility not in RULES:
-        raise UsageError(f'no compatibility rule "{compatibility}"; there are {", ".join(RULES)}')
+        raise UsageError(f'no compatibility rule "{compatibility}"; {choices(compatibility, RULES)}')
     direction, _, transitive = compatibility.partition("_")
     for old in olds if transitive else olds[-1:]:
         faults: list[str] = []
@@ -86,7 +87,8 @@ def _records(reader: Any, writer: Any, at: str) -> Iterator[str]:
         if found is not None:
             yield from reads(field["type"], found["type"], place)
         elif "default" not in field:
-            yield f"{place} is missing there and has no default"
+            cased = otherwise_cased(field["name"], written)
+            yield f"{place} is missing there and has no default" + (f' ("{cased}" is there, and names are case-sensitive)' if cased else "")
 
 
 def _type(schema: Any) -> str:

@@ -21,6 +21,7 @@ from millstream.declare.model import Model, ModelRef
 from millstream.declare.secrets import hide
 from millstream.declare.stream import Stream
 from millstream.declare.waits import Waits
+from millstream.declare.words import choices
 from millstream.experiment import learn, phases
 from millstream.experiment.route import Router
 from millstream.features.definition import Definition
@@ -137,8 +138,7 @@ class Live:
         except KeyError:
             if endpoint in self._behind.endpoints:
                 raise Transient(f'endpoint "{endpoint}" is not ready: {self._troubles.get(endpoint, "it is being built")}') from None
-            known = ", ".join(self.names()) or "none"
-            raise NotFound(f'no endpoint "{endpoint}"; there are: {known}') from None
+            raise NotFound(f'no endpoint "{endpoint}"; {choices(endpoint, self.names())}') from None
 
     def problems(self) -> list[str]:
         """Why it is not ready; empty when it is."""
@@ -314,7 +314,8 @@ class Live:
         self.updates.ready([definition for definition, _, _ in predictor.definitions])
         self._reads[f"{model.name}@{version}"] = {definition.stream for definition, _, _ in predictor.definitions}
         reads = self._behind.store.reader(predictor.definitions) if predictor.definitions else None
-        log.info("%s@%d is ready after %.2f s", model.name, version, time.perf_counter() - began)
+        if self._load == self._registered:  # else only its features are followed here, and another process answers
+            log.info("%s@%d is ready after %.2f s", model.name, version, time.perf_counter() - began)
         return Arm(model=model.name, version=version, predictor=predictor, reads=reads, derive=dict(predictor.derive))
 
     def _registered(self, model: Model[Any], version: int) -> Any:

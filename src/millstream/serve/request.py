@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from datetime import UTC, date, datetime
 from types import GenericAlias
@@ -12,7 +11,9 @@ import msgspec
 
 from millstream.declare.errors import UsageError
 from millstream.declare.event import REQUIRED, TIMESTAMP, Field, Schema
+from millstream.ingest.cast import wanted
 from millstream.ingest.digits import EXACT
+from millstream.ingest.form import ADD_A_ZONE, near, zoneless
 from millstream.ingest.spelled import Lossy, finer, normal
 from millstream.lake.sound import years
 
@@ -102,21 +103,20 @@ class RequestForm:
         for moment in given if isinstance(given, list) else (given,):
             if moment is not None and not _FIRST_US <= moment_us(moment) <= _LAST_US:
                 raise BadRequest(f'field "{name}" of {self.schema.name} is {moment.isoformat()}, which lies outside the years 1 to 9999', name,
-                                 f"send {name} as {_wanted(self.schema[name])}")  # fmt: skip
+                                 f"send {name} as {wanted(self.schema[name], zoned=True)}")  # fmt: skip
 
     def _explained(self, text: str) -> BadRequest:
         named, path = _NAMED.search(text), _PATH.search(text)
         name = named[1] if named else path[1] if path else ""
         names = self.schema.names()
         if "unknown field" in text:
-            close = difflib.get_close_matches(name, names, 1)
-            return BadRequest(
-                f'{self.schema.name} has no field "{name}"', name, f'did you mean "{close[0]}"?' if close else f"its fields are {', '.join(names)}"
-            )
+            return BadRequest(f'{self.schema.name} has no field "{name}"', name, near(name, self.schema))
         if "missing required" in text:
-            return BadRequest(f'{self.schema.name} needs the field "{name}"', name, f"send {name} as {_wanted(self.schema[name])}")
+            return BadRequest(f'{self.schema.name} needs the field "{name}"', name, f"send {name} as {wanted(self.schema[name], zoned=True)}")
+        if name in names and zoneless(text):
+            return BadRequest(f'field "{name}" of {self.schema.name} is a time{zoneless(text)}', name, f"send {name} {ADD_A_ZONE}")
         if name in names:
-            return BadRequest(f'field "{name}" of {self.schema.name}: {_PATH.sub("", text)}', name, f"send {name} as {_wanted(self.schema[name])}")
+            return BadRequest(f'field "{name}" of {self.schema.name}: {_PATH.sub("", text)}', name, f"send {name} as {wanted(self.schema[name], zoned=True)}")
         return BadRequest(f"{self.schema.name}: {text}", name, f"send one {self.schema.name} as a JSON object, or an array of them")
 
 
@@ -144,10 +144,3 @@ def _spec(field: Field, real: Any) -> Any:
     if field.role == "event_time" or field.nullable:
         return (field.name, hint | None, None if field.default is REQUIRED else field.default)
     return (field.name, hint) if field.default is REQUIRED else (field.name, hint, field.default)
-
-
-def _wanted(field: Field) -> str:
-    kinds = {"string": "a string", "int64": "a whole number", "float64": "a number", "bool": "true or false", "binary": "a base64 string",
-             "timestamp": "an ISO 8601 time with a zone, e.g. 2013-11-01T12:00:00Z", "date": "a date, e.g. 2013-11-01",
-             "enum": "one of " + ", ".join(field.symbols), "list": "an array"}  # fmt: skip
-    return kinds[field.kind] + (" or null" if field.nullable else "")

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from millstream.declare.errors import ConfigError, NotFound, Transient
 from millstream.declare.secrets import hide
+from millstream.declare.words import choices
 from millstream.log.envelope import Binding
 from millstream.log.port import Log
 from millstream.serve.decide import Decider, answer
@@ -30,6 +31,16 @@ from millstream.serve.wire import JSON, TEXT, App, Receive, Refused, Scope, Send
 
 log = logging.getLogger("millstream.serve")
 PREDICT, AFTER, READY_OF = "/v1/predict/", b"millstream-after", "/readyz/"
+EVENTS = "/v1/events"
+ROUTES = (
+    ("POST", f"{EVENTS}/STREAM"),
+    ("POST", f"{PREDICT}ENDPOINT"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/readyz/ENDPOINT"),
+    ("GET", "/metrics"),
+)
+"""All of them, as docs/reference/http.md says them."""
 LOOK_AGAIN_S = 0.002
 _YES, _NO = frozenset(("1", "true")), frozenset(("0", "false"))
 
@@ -232,7 +243,7 @@ class Server:
                     await mounted(scope, receive, send)
                     return
             if path not in ("/healthz", "/readyz", "/metrics") and not path.startswith(READY_OF):
-                raise Refused(404, "not_found", f"nothing is at {path}", f"POST {PREDICT}NAME with one of: {', '.join(self.live.names()) or 'no endpoint'}")
+                raise Refused(404, "not_found", f"nothing is at {path}", f"there are {self._routes()}")
             if scope["method"] not in ("GET", "HEAD"):
                 raise Refused(405, "method", f"{scope['method']} {path} means nothing", f"GET {path}")
             if path == "/metrics":
@@ -246,6 +257,11 @@ class Server:
                 await self._ready(send, scope)
         except Refused as error:
             await refuse(send, error)
+
+    def _routes(self) -> str:
+        names = {f"{PREDICT}ENDPOINT": f" ({', '.join(self.live.names()) or 'none is declared'})"}
+        there = [route for route in ROUTES if EVENTS in self.mounts or not route[1].startswith(EVENTS)]
+        return ", ".join(f"{method} {path}{names.get(path, '')}" for method, path in there)
 
     async def _ready(self, send: Send, scope: Scope) -> None:
         """Ready is what has an endpoint that answers: one that does not must not take the others from a load balancer. `?strict=1`: all of them.
@@ -266,7 +282,7 @@ class Server:
 
     async def _ready_of(self, send: Send, name: str) -> None:
         if name not in self.live.names():
-            raise Refused(404, "no_endpoint", f'no endpoint "{name}"', "check the endpoint's name")
+            raise Refused(404, "no_endpoint", f'no endpoint "{name}"', choices(name, self.live.names()))
         if self.draining or name not in self.live.answering():
             raise Refused(503, "not_ready", f'endpoint "{name}" does not answer: {"; ".join(self.live.problems()) or "the server is stopping"}', "wait, or fix what is named", retry_after_s=1)  # fmt: skip
         await reply(send, 200, encode({"status": "ready", "endpoints": [name]}), [JSON])

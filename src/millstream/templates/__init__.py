@@ -8,6 +8,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from millstream.declare.errors import UsageError
+from millstream.declare.words import choices
 from millstream.lake.points import reach
 
 LAST = "millstream.toml"
@@ -22,7 +23,7 @@ def create(template: str, folder: Path) -> list[Path]:
         UsageError: No such template, or the folder holds something already.
     """
     if template not in TEMPLATES:
-        raise UsageError(f'no template "{template}"; there are {", ".join(TEMPLATES)}')
+        raise UsageError(f'no template "{template}"; {choices(template, TEMPLATES)}')
     wanted = _wanted(template, folder)
     if not _free(folder, wanted):
         raise UsageError(f"{folder} is not empty; give another folder")

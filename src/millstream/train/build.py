@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,8 @@ from millstream.declare.stream import Stream
 from millstream.declare.training_set import TrainingSet
 from millstream.features.outcome import OutcomeSql, outcome_sql
 from millstream.lake.far import moment
+from millstream.train import blank, kept
 from millstream.train import dataset as sets
-from millstream.train import kept
 from millstream.train import spine as spines
 from millstream.train.pinned import to_json
 from millstream.train.reuse import holds_until
@@ -64,9 +65,10 @@ class Builder:
         self.report(2, _STEPS, f"features of {spine.num_rows:,} rows")
         rows = self._featured(spine, pinned, stored)
         made = self._dataset(fingerprint, inputs, counts)
-        version = self._store(rows, made)
+        watched = blank.Watched(rows, made.columns, sets.SPLIT)
+        version = self._store(watched.reader(), made)
         self.report(_STEPS, _STEPS, "stored")
-        return sets.read(sets.plain(made), version, reused=False)
+        return replace(sets.read(sets.plain(made), version, reused=False), blank=blank.reasons(watched.blank(), self.uses, pinned, self.sql))
 
     def _ripe(self) -> int:
         """Moments before this are ripe: every label's stream has passed them and the horizon. Read before any version is

@@ -54,6 +54,7 @@ class Dataset:
         spine: The stream or table whose rows it is made of.
         total: Rows of it; None in a set that was stored before they were counted.
         left_out: Why rows are not in it -> how many; with those of `rows` they are `total` (see `kept.py`).
+        blank: Columns without a value in any training row -> why, as it was built (see `blank.py`); it is not stored.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Dataset:
     spine: str = ""
     total: int | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
+    blank: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 def build(
@@ -113,7 +115,7 @@ def read(told: Mapping[str, Any], version: int, *, reused: bool = True) -> Datas
 
 def plain(dataset: Dataset) -> dict[str, Any]:
     """What `read` reads."""
-    return {k: v for k, v in asdict(dataset).items() if k not in ("version", "reused")} | {"format": FORMAT}
+    return {k: v for k, v in asdict(dataset).items() if k not in ("version", "reused", "blank")} | {"format": FORMAT}
 
 
 def definition_of(training_set: TrainingSet[Any], params: Mapping[str, Any], mode: str = "known") -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millstream.declare.errors import UsageError
+from millstream.declare.words import choices
 
 Floats: TypeAlias = NDArray[np.float64]
 Metric: TypeAlias = Callable[[Floats, Floats], float]
@@ -125,7 +126,7 @@ def measure(names: Sequence[str], y: Floats, p: Floats, labels: Sequence[str] = 
     told: dict[str, float] = {}
     for name in names:
         if name not in METRICS:
-            raise UsageError(f'there is no metric "{name}"; there are {", ".join(METRICS)}')
+            raise UsageError(f'there is no metric "{name}"; {choices(name, METRICS)}')
         for i, label in enumerate(labels):
             truth, said = (y, p) if len(labels) == 1 else (y[:, i], p[:, i])
             known = ~np.isnan(truth)

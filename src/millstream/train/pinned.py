@@ -57,12 +57,12 @@ def from_json(told: Mapping[str, Any]) -> tuple[Definition, tuple[str, ...], str
     live = told.get("live", True)
     fields = told["fields"] if live else AnyColumn()
 
-    def compiled(text: str) -> Expression:
-        return compile_expression(text, fields, told["params"], what=f'features "{told["features"]}"')
+    def compiled(text: str, truth: bool = False) -> Expression:
+        return compile_expression(text, fields, told["params"], what=f'features "{told["features"]}"', truth=truth)
 
     definition = Definition(
         generation=told["generation"], name=told["features"], stream=told["stream"], time=told["time"], key=tuple(told["key"]),
-        values=tuple(Value(compiled(text), scale) for text, scale in told["values"]), where=compiled(told["where"]) if told["where"] is not None else None,
+        values=tuple(Value(compiled(text), scale) for text, scale in told["values"]), where=compiled(told["where"], True) if told["where"] is not None else None,
         outputs=tuple(Output(*o) for o in told["outputs"]), windows_us=tuple(told["windows_us"]),
         live=live, bucket_us=told.get("bucket_us", 0), wait_us=told.get("wait_us", 0),
     )  # fmt: skip

@@ -12,5 +12,6 @@ estimate.py    rows and bytes that a build would read and write, for `plan`
 profile.py     `profile`: a table looked at by two scans                column.py  what is kept of each column; mergeable, for drift
 parity.py      two results that should be one, compared row by row
 explore.py     a profile for the terminal         page.py  and as a page of HTML
+refused.py     what the engine says against a query, in our words
 guard.py       `read_only`: one SELECT over known tables, for the console's SQL box and the verb `sql`
 """

@@ -19,6 +19,7 @@ import pyarrow.types as is_
 from numpy.typing import NDArray
 
 from millstream.declare.errors import UsageError
+from millstream.declare.words import choices
 from millstream.lake.port import Snapshot
 from millstream.transform.column import BINS, STEPS, TOP, Column, Histogram, Kind, Profile, merge, spelled
 from millstream.transform.port import Relation, Sql
@@ -50,7 +51,7 @@ def profile(sql: Sql, relation: Relation, columns: Sequence[str] | None = None, 
     known = {field.name: field for field in relation.schema}
     wrong = [name for name in columns or () if name not in known]
     if wrong:
-        raise UsageError(f'there is no column "{wrong[0]}"; there are {", ".join(known)}')
+        raise UsageError(f'there is no column "{wrong[0]}"; {choices(wrong[0], known)}')
     fields = [known[name] for name in (columns or known)]
     source, version = (relation.table, relation.version) if isinstance(relation, Snapshot) else ("", None)
     total = _count(sql, relation)

@@ -2,6 +2,7 @@
 
 main.py      the verbs, global options, errors to exit codes
 context.py   what every verb is given: project, settings, output
+words.py     verbs and words, with the nearest one told for an unknown one
 project.py   init, check, doctor, config
 work.py      plan, run, ingest, up and its parts
 export.py    export, run-step

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from millstream.app.cli.context import Context, Styled, as_json, pass_context, rich
+from millstream.app.cli.words import Group
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,7 +34,7 @@ def _cluster(context: Context) -> Cluster:
     return Cluster(root, port=settings.cluster_port)
 
 
-@click.group()
+@click.group(cls=Group)
 def cluster() -> None:
     """Run real engines on this machine, for development and tests.
 

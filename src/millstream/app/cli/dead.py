@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from millstream.app.cli.context import Context, Styled, pass_context
+from millstream.app.cli.words import Group
 
 
-@click.group()
+@click.group(cls=Group)
 def dead() -> None:
     """Work with dead letters: records that could not be written to a stream's table. They are rows of the table STREAM__dead."""
 

@@ -9,12 +9,13 @@ from typing import Any
 import click
 
 from millstream.app.cli.context import Context, as_json, pass_context
+from millstream.app.cli.words import Group
 from millstream.declare.errors import Fenced, UsageError
 
 FENCED = 5
 
 
-@click.group()
+@click.group(cls=Group)
 def export() -> None:
     """Write the project as jobs of another orchestrator. The same project gives the same bytes."""
 

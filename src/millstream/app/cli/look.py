@@ -14,6 +14,7 @@ import click
 from millstream.app.cli.context import Context, Styled, as_json, ended, pass_context
 from millstream.app.each import Each, Rows
 from millstream.declare.errors import NotFound, UsageError
+from millstream.declare.words import choices, nearest
 
 KINDS = (
     "runs",
@@ -110,7 +111,8 @@ def show(context: Context, what: str, name: str | None, as_json: bool, limit: in
         click.echo(lookup.page(what.upper()))
         return
     if what not in KINDS:
-        raise UsageError(f'nothing is called "{what}" here; there are {", ".join(KINDS)}, and error codes')
+        there = f"there are {', '.join(KINDS)}, and error codes"
+        raise UsageError(f'nothing is called "{what}" here; {nearest(what, KINDS) or there}')
     ws = context.workspace
     if what in _NAMED and not name:
         raise UsageError(f"show {what} wants a name")
@@ -199,7 +201,7 @@ def verify(context: Context, names: Sequence[str], as_json: bool, deep: bool) ->
     streams = ws.all_streams()
     for name in names:
         if name not in streams:
-            raise NotFound(f'no stream "{name}"; there are {", ".join(streams)}')
+            raise NotFound(f'no stream "{name}"; {choices(name, streams)}')
     chosen = [streams[n] for n in (names or streams) if ws.log.topic(n) is not None]
     reports, each = [], Each()
     with context.progress() as progress:

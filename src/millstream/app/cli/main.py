@@ -16,6 +16,7 @@ from typing import NoReturn
 import click
 
 from millstream.app.cli.context import Context
+from millstream.app.cli.words import Group
 from millstream.app.voice import quiet_about_secrets
 from millstream.declare.errors import MillstreamError
 from millstream.declare.secrets import hide
@@ -52,7 +53,7 @@ _NO_SPACE = 1 << 20
 """Free bytes below which a disk counts as full."""
 
 
-class Verbs(click.Group):
+class Verbs(Group):
     """Commands whose module is imported on use, so that help stays fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -67,15 +68,6 @@ class Verbs(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Verbs"):
             formatter.write_dl([(name, text) for name, (_, text) in VERBS.items()])
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            import difflib
-
-            near = difflib.get_close_matches(args[0], VERBS, 1)
-            raise click.UsageError(f'no verb "{args[0]}"' + (f'; did you mean "{near[0]}"?' if near else "")) from error
 
 
 @click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

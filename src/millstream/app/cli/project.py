@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 
 from millstream.app.cli.context import Context, Styled, as_json, pass_context
+from millstream.app.cli.words import OneOf
 from millstream.declare.errors import MillstreamError, NotFound, UsageError
+from millstream.declare.words import choices
 
 
 @click.command()
@@ -35,17 +37,19 @@ def init(context: Context, folder: str, template: str) -> None:
 @click.option("--rows", default=20_000, show_default=True, help="Of the sample: at most so many of the largest stream.")
 @pass_context
 def check(context: Context, as_json: bool, parity: bool, against: str | None, rows: int) -> None:
-    """Validate the definitions; without --parity nothing is run. All mistakes are shown together; tests of the project are plain pytest."""
+    """Validate the definitions; without --parity nothing is run. All mistakes are shown together, then what could not be checked because it depends on one; tests of the project are plain pytest."""
     from millstream.app.binding import unbound
     from millstream.app.experiments import POOLED
     from millstream.app.run import windows
+    from millstream.app.run.schedule import left_alone
     from millstream.declare.errors import DefinitionErrors
+    from millstream.declare.validate import below
 
     begun = time.perf_counter()
     project = context.workspace.project
     wrong = unbound(context.workspace)
     if wrong:
-        raise DefinitionErrors(wrong)
+        raise DefinitionErrors([error for mistakes in wrong.values() for error in mistakes], below(project, wrong))
     if parity:
         _parity(context, against, rows, as_json)
         return
@@ -53,16 +57,16 @@ def check(context: Context, as_json: bool, parity: bool, against: str | None, ro
     for noun in project.nouns:
         counts[noun.kind] = counts.get(noun.kind, 0) + 1
     seconds = time.perf_counter() - begun
-    bandits = [name for name, experiment in project.experiments.items() if experiment.assign.method != "ab"]
+    warnings = [*left_alone(project), *(f"{name}: {POOLED}" for name, experiment in project.experiments.items() if experiment.assign.method != "ab")]
     if as_json:
-        context.json({"project": project.name, "nouns": counts, "seconds": round(seconds, 3), "warnings": [f"{name}: {POOLED}" for name in bandits]})
+        context.json({"project": project.name, "nouns": counts, "seconds": round(seconds, 3), "warnings": warnings})
         return
     parts = ", ".join(f"{n} {kind.replace('_', ' ')}{'s' if n > 1 and kind != 'features' else ''}" for kind, n in counts.items())
     context.say(f"{project.name}: {parts} ({seconds:.2f} s)", Styled("green", "ok"))
     for line in windows.declared(project.streams.values()):
         context.say(line)
-    for name in bandits:
-        context.say(f"{name}: {POOLED}", Styled("yellow", "warning"))
+    for line in warnings:
+        context.say(line, Styled("yellow", "warning"))
 
 
 def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> None:
@@ -113,7 +117,7 @@ def doctor(context: Context, as_json: bool, mend: bool, losses: tuple[str, ...],
     if losses and not mend:
         raise UsageError("--accept-loss goes with --mend; records that left the log are given up by  millstream ingest --accept-loss STREAM")
     if unknown := [name for name in losses if name not in context.workspace.all_streams()]:
-        raise NotFound(f'no stream "{unknown[0]}"; there are {", ".join(context.workspace.all_streams())}')
+        raise NotFound(f'no stream "{unknown[0]}"; {choices(unknown[0], context.workspace.all_streams())}')
     released = [] if release is None else [doctors.release(context.workspace, release)]
     findings = [*released, *doctors.examine(context.workspace, mend=mend, losses=losses)]
     if as_json:
@@ -140,7 +144,7 @@ def config(context: Context, as_json: bool, show_origin: bool) -> None:
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=OneOf(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print the completion script of SHELL; e.g. eval "$(millstream completion bash)"."""
     from click.shell_completion import get_completion_class

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,7 @@ import click
 from millstream.app.cli.context import Context, Styled, as_json, ended, pass_context
 from millstream.app.each import Each
 from millstream.declare.errors import UsageError
+from millstream.declare.words import choices
 
 
 @click.command()
@@ -52,12 +53,21 @@ def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything
         context.say(f"{len(made.assets)} assets are up to date", Styled("green", "nothing to do:"))
         return
     rows, count = sum(a.cost.rows for a in made.stale), sum(a.cost.bytes for a in made.stale)
-    known = [a.seconds for a in made.stale if a.seconds is not None]
-    price = f"{rows:,} rows, {size(count)} to read" + (f", about {sum(known):.0f} s by the last run" if known else "")
+    price = f"{rows:,} rows, {size(count)} to read{_time(made.stale)}"
     context.say(f"{len(made.stale)} of {len(made.assets)} assets would be made: {price}")
     if made.endpoints:
         context.say(f"models of {', '.join(made.endpoints)} would change")
     context.end(each.failed)
+
+
+def _time(stale: Sequence[Any]) -> str:
+    """How long it takes by the last run, and of how many assets nothing is known: those that were never built."""
+    known = [a.seconds for a in stale if a.seconds is not None]
+    unknown = sum(a.seconds is None and a.kind not in ("source", "stream") for a in stale)  # these take as long as their files are large
+    if not known:
+        return "; how long it takes is unknown, since none of them has been built" if unknown else ""
+    about = f", about {sum(known):.0f} s by the last run"
+    return about + (f" for {len(known)} of them; the time of {unknown}, never built, is unknown" if unknown else "")
 
 
 def _plan(context: Context, selectors: tuple[str, ...]) -> Any:
@@ -185,7 +195,7 @@ def _params(ws: Any, words: tuple[str, ...], selected: set[str]) -> dict[str, di
         takers = [model for model in models.values() if name in model.params]
         if not takers:
             known = dict.fromkeys(p for model in models.values() for p in model.params)
-            raise UsageError(f'no selected model has a parameter "{name}"; there are {", ".join(known) or "none"}')
+            raise UsageError(f'no selected model has a parameter "{name}"; {choices(name, known)}')
         for model in takers:
             given[model.name][name] = parameters(model, {name: value})[name]
     return given
@@ -296,7 +306,7 @@ def part(context: Context, name: str, watched: bool, losses: tuple[str, ...]) ->
     from millstream.app.supervise import stop_with_supervisor
 
     if name not in PARTS:
-        raise UsageError(f"no part {name}; there are {', '.join(PARTS)}")
+        raise UsageError(f'no part "{name}"; {choices(name, PARTS)}')
     if losses and name != "sinks":
         raise UsageError(f"--accept-loss is for the part sinks, which writes streams to the lake; {name} waits for nothing of the log")
     _give_up(context, losses)

@@ -3,6 +3,7 @@
 server.py    routes, access
 overview.py  the first page: rates, lags, the graph
 tables.py    tables, their profiles, the SQL box, features
+online.py    where the online state of features stands
 making.py    runs and models
 deciding.py  experiments, endpoints, monitors, the trace of a prediction
 show.py      what pages are made of, and values as people read them

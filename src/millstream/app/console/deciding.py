@@ -15,6 +15,7 @@ from millstream.app.console.tables import around, fields
 from millstream.app.workspace import Workspace
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.errors import MillstreamError, NotFound
+from millstream.declare.words import choices
 
 METHODS = {"ab": "A/B", "thompson": "Thompson sampling", "epsilon_greedy": "epsilon-greedy", "ucb": "UCB1", "linucb": "LinUCB"}
 NOT_DECIDED = "No decision has landed yet: `millstream up` answers requests and lands what was decided."
@@ -31,9 +32,10 @@ def experiment(ws: Workspace, request: Request) -> Values:
 
     name = request.path_params["name"]
     if name not in ws.project.experiments:
-        raise NotFound(f'no experiment "{name}"; there are {", ".join(ws.project.experiments) or "none"}')
+        raise NotFound(f'no experiment "{name}"; {choices(name, ws.project.experiments)}')
     noun = ws.project.experiments[name]
-    found = rooms.analyse(ws, noun)
+    asked = request.query_params.get("phase", "")
+    found = rooms.analyse(ws, noun, int(asked) if asked.isdecimal() and asked.isascii() and len(asked) < 10 else None)
     figures = [Figure("Method", METHODS.get(found["method"], found["method"])), Figure("Phase", str(found["phase"] or "–"), "" if found["phase"] else "not started"),
                Figure("Traffic", f"{100 * noun.traffic[0]:g} to {100 * noun.traffic[1]:g} %", f"of layer {noun.layer}" if noun.layer else ""), _shares(found)]  # fmt: skip
     sections = [Section("Arms", f"{found['verdict']} {found['counted']}".strip(), grid=_arms(found, noun.name))]
@@ -49,6 +51,9 @@ def experiment(ws: Workspace, request: Request) -> Values:
         sections.append(
             Section("Effects", grid=Grid(["metric", "arm", "beside", "difference", "95 % interval", "p", "verdict"], told, "effects", ("difference", "p")))
         )
+    if len(found["phases"]) > 1:
+        told = [[Link(row[0], f"/experiments/{name}?phase={row[0]}"), Tag(row[1]), *row[2:]] for row in rooms.phase_rows(found)]
+        sections.append(Section("Phases", grid=Grid(list(rooms.PHASES), told, "phases")))
     return {"title": name, "kind": "experiment", "tag": Tag(found["status"]), "lead": noun.doc, "figures": figures, "sections": [*sections, *around(ws, noun)]}
 
 
@@ -61,12 +66,14 @@ def _shares(found: Mapping[str, Any]) -> Figure:
 
 
 def _arms(found: Mapping[str, Any], name: str) -> Grid:
+    """What decides comes first: a phone shows the first few columns, and the rest by scrolling."""
     bandit = found["srm"] is None
-    rows = [{"arm": a["arm"], "gives": a["model"] or text(a["value"]), "decisions": a["decisions"], "units": a["units"], "share": Bar(a["share"]),
-             "reward": a["mean"], "missing": a["missing"]}
+    rows = [{"arm": a["arm"]}
             | ({"chosen with": f"{a['probability']:.1%}"} if bandit else
                {"effect": "control" if a["control"] else None if a["effect"] is None else f"{a['effect']:+.4f}",
-                "95 % interval": f"{a['low']:+.4f} to {a['high']:+.4f}" if a["low"] is not None else ""}) for a in found["arms"]]  # fmt: skip
+                "95 % interval": f"{a['low']:+.4f} to {a['high']:+.4f}" if a["low"] is not None else ""})
+            | {"reward": a["mean"], "share": Bar(a["share"]), "units": a["units"], "decisions": a["decisions"], "missing": a["missing"],
+               "gives": a["model"] or text(a["value"])} for a in found["arms"]]  # fmt: skip
     made = grid(rows, name="arms", empty=f"No unit has been assigned: `millstream experiment start {name}` begins a phase.")
     return Grid(made.columns, made.rows, made.name, {*made.right, "chosen with", "effect"}, (), made.empty)
 
@@ -130,7 +137,7 @@ def monitors(ws: Workspace, request: Request) -> Values:
 def monitor(ws: Workspace, request: Request) -> Values:
     name = request.path_params["name"]
     if name not in ws.project.monitors:
-        raise NotFound(f'no monitor "{name}"; there are {", ".join(ws.project.monitors) or "none"}')
+        raise NotFound(f'no monitor "{name}"; {choices(name, ws.project.monitors)}')
     noun = ws.project.monitors[name]
     latest = ws.verdicts(name, latest=True)
     now = [[v["check"], Tag(v["status"]), v["message"], moment(v["at"])] for v in latest]
@@ -190,7 +197,7 @@ def _feature(f: Mapping[str, Any]) -> Values:
     cells = [[moment(r[c]) if c in ("time", "arrived_at") and r[c] else text(r[c]) for c in columns] for r in rows]
     right = {c for c in columns if any(isinstance(r[c], int | float) for r in rows)}
     count = f.get("count") or 0
-    shown = f", the newest {len(rows)} of them" if count > len(rows) else ""
+    shown = f"; the newest {len(rows)} are shown" if count > len(rows) else ""
     return {"column": f["column"], "value": text(f["value"]), "reason": f.get("reason"), "what": f.get("what", ""),
             "grid": Grid(columns, cells, f"rows-{f['column']}", right) if rows else None,
-            "summary": f"made of {count:,} row{'' if count == 1 else 's'}{shown}"}  # fmt: skip
+            "summary": f"computed from {count:,} row{'' if count == 1 else 's'}{shown}"}  # fmt: skip

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 
 from millstream.app import lookup
 from millstream.app.console.graph import Drawing, Node, layout
+from millstream.app.console.online import stand
 from millstream.app.console.rates import Rates
 from millstream.app.console.show import Figure, Grid, Link, Tag, Values, link, moment, rate, run_page, seconds
 from millstream.app.each import Each, Rows
 from millstream.app.workspace import Workspace
-
-if TYPE_CHECKING:
-    from millstream.declare.features import Features
 
 Row = Mapping[str, Any]
 
@@ -101,8 +99,8 @@ def _notes(ws: Workspace, streams: Sequence[Row], rates: Mapping[str, float | No
                 notes[noun.name] = _trained(doc.value) if noun.kind == "model" else f"{_rows(ws, noun.name):,} rows"
     for features in ws.project.features.values():
         each = Each()
-        lag = each.attempt(features.name, partial(behind, ws, features))
-        notes[features.name] = "cannot be looked at" if each.failed else "not filled yet" if lag is None else f"live · {lag:,} behind"
+        found = each.attempt(features.name, partial(stand, ws, features))
+        notes[features.name] = "cannot be looked at" if found is None else found.note
     for row in lookup.experiments(ws):
         notes[row["experiment"]] = f"{row['status']}, phase {row['phase']}" if row["phase"] else "not started"
     for endpoint in ws.project.endpoints.values():
@@ -120,19 +118,6 @@ def _trained(value: Row) -> str:
     """`v3 · auc 0.723`, from the record of its making."""
     words = str(value.get("note", "")).split()
     return f"v{value['version']}" + (f" · {words[2]} {words[3]}" if len(words) > 3 and words[0] == "version" else "")
-
-
-def behind(ws: Workspace, features: Features) -> int | None:
-    """Records of the log that the online store has not applied; None when it was never filled, or is not of a stream."""
-    from millstream.declare.stream import Stream
-
-    source = features.source
-    if not isinstance(source, Stream) or ws.log.topic(source.name) is None:
-        return None
-    applied = ws.online.applied(ws.definition(features).generation)
-    if applied is None or not applied.active:
-        return None
-    return sum(max(0, end.high - applied.offsets.get(p, 0)) for p, end in ws.log.ends(source.name).items())
 
 
 def _marks(ws: Workspace, verdicts: Sequence[Row]) -> dict[str, str]:

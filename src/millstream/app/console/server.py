@@ -153,11 +153,14 @@ def run(ws: Workspace) -> None:
 
     Raises:
         ConfigError: The address is beyond loopback and there is no token.
+        Busy: Another process listens there.
     """
+    from millstream.serve.address import free
     from millstream.serve.server import is_loopback
 
     guard(ws.settings)
     host, port, token = ws.settings.console_host, ws.settings.console_port, ws.settings.console_token
+    free(host, port, "console")
     hosts = (*LOOPBACK, host) if is_loopback(host) else ("*",)
     _listen(app(ws, token=token, hosts=hosts), host, port)
 

@@ -10,12 +10,13 @@ from typing import Any
 from starlette.requests import Request
 
 from millstream.app import lookup
-from millstream.app.console.overview import behind
+from millstream.app.console.online import positions, stand
 from millstream.app.console.show import Figure, Grid, Link, Section, Values, grid, link, moment, text
 from millstream.app.workspace import Workspace
 from millstream.declare.errors import MillstreamError, NotFound
 from millstream.declare.features import Features
 from millstream.declare.noun import Noun
+from millstream.declare.words import choices
 from millstream.transform.cell import values
 
 CELLS = 2_000_000
@@ -52,7 +53,7 @@ def table(ws: Workspace, request: Request) -> Values:
     noun = ws.project.by_name.get(name)
     if not ws.lake.exists(name):
         if noun is None and name not in ws.all_streams():
-            raise NotFound(f'no table "{name}"; there are {", ".join(ws.lake.names()) or "none yet"}')
+            raise NotFound(f'no table "{name}"; {choices(name, ws.lake.names())}')
         return {"title": name, "kind": _what(ws, name), "lead": noun.doc if noun else "", "figures": [],
                 "sections": [Section("Nothing has landed yet", "`millstream run` makes it; `millstream up` keeps it up to date."), *around(ws, noun)]}  # fmt: skip
     found = ws.lake.table(name)
@@ -144,9 +145,7 @@ def noun(ws: Workspace, request: Request) -> Values:
         raise NotFound(f'no {kind.replace("_", " ")} is called "{name}"')
     sections, figures = [], list[Figure]()
     if isinstance(found, Features):
-        lag = behind(ws, found)
-        figures = [Figure("Online", "not filled" if lag is None else f"{lag:,}", "`millstream run` fills it" if lag is None else "records behind the log"),
-                   Figure("Key", ", ".join(found.key)), Figure("Columns", f"{len(found.columns()):,}")]  # fmt: skip
+        figures = [stand(ws, found).figure, Figure("Key", ", ".join(found.key)), Figure("Columns", f"{len(found.columns()):,}")]
         sections = [Section("Columns", grid=_columns(found)), *_online(ws, found)]
     place = f"Declared at `{_from(ws, found.place.file)}:{found.place.line}`." if found.place else ""
     return {"title": name, "kind": found.kind.replace("_", " "), "lead": found.doc or place, "figures": figures, "sections": [*sections, *around(ws, found)]}
@@ -167,8 +166,5 @@ def _columns(features: Features) -> Grid:
 
 
 def _online(ws: Workspace, features: Features) -> list[Section]:
-    applied = ws.online.applied(ws.definition(features).generation)
-    if applied is None:
-        return []
-    told = [[str(p), f"{offset:,}"] for p, offset in sorted(applied.offsets.items())]
-    return [Section("Applied", grid=Grid(["partition", "next offset"], told, "applied", ("partition", "next offset")), half=True)]
+    applied = positions(ws, features)
+    return [] if applied is None else [Section("Applied", grid=applied, half=True)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,8 +17,27 @@ if TYPE_CHECKING:
     from millstream.app.run.feedback import Attempt
     from millstream.app.workspace import Workspace
     from millstream.declare.monitor import Monitor
+    from millstream.declare.project import Project
 
 log = logging.getLogger("millstream")
+
+
+def left_alone(project: Project) -> Iterator[str]:
+    """A sentence for each table that requests are answered from and that `up` never rebuilds: no schedule reaches it."""
+    from millstream.declare.table import Table
+
+    reached = [t.name for t in project.tables.values() if t.schedule] + [m.name for m in project.models.values() if m.schedule]
+    for name in reached:  # grows while it is walked
+        reached += [up for up in project.graph.upstream(name) if up not in reached]
+    read: dict[str, list[str]] = {}
+    for features in project.features.values() if project.endpoints else ():
+        if isinstance(features.source, Table) and features.source.name not in reached:
+            read.setdefault(features.source.name, []).append(features.name)
+    for table, names in read.items():
+        answers = "answers" if len(names) == 1 else "answer"
+        fix = "-- @schedule @hourly" if project.tables[table].file else 'schedule="@hourly"'
+        yield (f"{table}: it has no schedule, so `up` never rebuilds it, and {', '.join(names)} {answers} requests from the rows of its last run; "
+               f"give it one, e.g.  {fix}")  # fmt: skip
 
 
 class Schedule:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from millstream.declare.errors import UsageError
+from millstream.declare.words import choices, nearest
+
+KINDS = ("source", "stream", "table", "features", "training_set", "model")
+"""Of assets."""
 
 
 def select(words: Sequence[str], upstream: Mapping[str, Sequence[str]], kinds: Mapping[str, str], changed: Callable[[], Iterable[str]]) -> list[str]:
@@ -37,15 +40,10 @@ def select(words: Sequence[str], upstream: Mapping[str, Sequence[str]], kinds: M
 def _one(word: str, upstream: Mapping[str, Sequence[str]], kinds: Mapping[str, str], changed: Callable[[], Iterable[str]]) -> set[str]:
     method, colon, value = word.partition(":")
     if colon:
-        if method == "kind":
-            return {name for name, kind in kinds.items() if kind == value}
-        if word == "state:changed":
-            return set(changed())
-        raise UsageError(f'no selector "{word}"; there are NAME, +NAME, NAME+, kind:KIND and state:changed')
+        return _of_method(word, method, value, kinds, changed)
     name = word.strip("+")
     if name not in upstream:
-        near = difflib.get_close_matches(name, upstream, 1)
-        raise UsageError(f'no asset "{name}"' + (f'; did you mean "{near[0]}"?' if near else f"; there are {', '.join(upstream)}"))
+        raise UsageError(f'no asset "{name}"; {choices(name, upstream)}')
     found = {name}
     if word.startswith("+"):
         found |= _reach(name, upstream)
@@ -56,6 +54,17 @@ def _one(word: str, upstream: Mapping[str, Sequence[str]], kinds: Mapping[str, s
                 downstream.setdefault(source, []).append(target)
         found |= _reach(name, downstream)
     return found
+
+
+def _of_method(word: str, method: str, value: str, kinds: Mapping[str, str], changed: Callable[[], Iterable[str]]) -> set[str]:
+    if method == "kind":
+        if value not in KINDS:
+            raise UsageError(f'no kind "{value}"; {choices(value, KINDS)}')
+        return {name for name, kind in kinds.items() if kind == value}
+    if word == "state:changed":
+        return set(changed())
+    near = nearest(word, ["state:changed", *(f"kind:{kind}" for kind in KINDS)])
+    raise UsageError(f'no selector "{word}"; {near or "there are NAME, +NAME, NAME+, kind:KIND and state:changed"}')
 
 
 def _reach(start: str, edges: Mapping[str, Sequence[str]]) -> set[str]:

@@ -191,12 +191,14 @@ class SetStep(_Recorded):
         return definition_of(self.set, self.ws.project.params)
 
     def make(self, report: Report) -> Made:
+        from millstream.train import blank
         from millstream.train.dataset import build
         from millstream.train.kept import sentence
 
         made = build(self.set, self.ws.lake, self.ws.compute, self.ws.project.params)
         parts = ", ".join(f"{rows:,} {part}" for part, rows in made.rows.items())
-        return Made(str(made.version), sum(made.rows.values()), note=f"({parts}); {sentence(made)}" if made.total is not None else parts)
+        told = [f"({parts})", sentence(made), blank.sentence(made.blank)] if made.total is not None else [parts, blank.sentence(made.blank)]
+        return Made(str(made.version), sum(made.rows.values()), note="; ".join(text for text in told if text))
 
 
 class ModelStep(_Recorded):

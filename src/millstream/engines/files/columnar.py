@@ -17,6 +17,7 @@ from millstream.declare.event import EVENT_ID, Schema
 from millstream.engines.files.avro_slow import read_blocks
 from millstream.engines.files.fingerprint import Running
 from millstream.engines.files.letters import dead, ids
+from millstream.engines.files.names import left_out
 from millstream.engines.files.position import HEAD, Identity, Position, bare, digest, identity, old_marks_agree, replaced, settled
 from millstream.ingest.cast import Errors, cast, with_arrival
 from millstream.ingest.port import Batch
@@ -38,6 +39,8 @@ class ColumnFile:
     schema: Schema
     zone: str
     verified: bool = False
+    _others: list[str] = dataclasses.field(default_factory=list, init=False)
+    """The columns that are no fields of the class."""
 
     def read(self, position: Position, max_rows: int) -> Iterator[Batch]:
         """Batches up to the file's end."""
@@ -104,7 +107,7 @@ class ColumnFile:
         count, errors = found.num_rows, Errors(found.num_rows)
         columns = {name: found.column(i) for i, name in enumerate(found.schema.names)}
         numbers = np.arange(at.line + 1, at.line + 1 + count)
-        made = with_arrival(cast(columns, count, self.schema, errors, zone=self.zone), self.schema)
+        made = with_arrival(cast(columns, count, self.schema, errors, zone=self.zone, others=self._others), self.schema)
         made = made.append_column(EVENT_ID, ids(at.name or self.split, numbers))
         kept, order = np.flatnonzero(errors.good), np.flatnonzero(~errors.good)
         if len(order):
@@ -125,6 +128,7 @@ class ColumnFile:
         wanted = [name for name in names if name in self.schema.names()]
         if twice := [name for name in wanted if names.count(name) > 1]:
             raise Corrupt(f'{self.split} has two columns "{twice[0]}"; name each column once')
+        self._others = left_out(self.split, names, self.schema)
 
         def groups() -> Iterator[pa.RecordBatch]:
             left = skip
@@ -157,7 +161,9 @@ class ColumnFile:
                     held.append(file.read(size))
                     rows += count
                     if sum(map(len, held)) >= enough or at + 1 == len(blocks):
-                        yield from (batch.slice(left) if left else batch for batch in [_decoded(header, held, rows)])
+                        batch = _decoded(header, held, rows)
+                        self._others = left_out(self.split, batch.schema.names, self.schema)
+                        yield batch.slice(left)
                         left, held, rows = 0, [], 0
 
         return groups(), sum(sizes)

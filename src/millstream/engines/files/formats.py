@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,10 +15,11 @@ import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 
 from millstream.declare.event import Schema
+from millstream.declare.words import otherwise_cased
 from millstream.engines.files.records import COMMA, QUOTE, RETURN, Cut, Ints
-from millstream.ingest.cast import Errors, cast
+from millstream.ingest.cast import Errors, cast, missing
 from millstream.ingest.digits import EXACT
-from millstream.ingest.form import BadEvent, EventForm
+from millstream.ingest.form import UNREAD, BadEvent, EventForm
 from millstream.lake.sound import UNFIT
 
 
@@ -75,7 +77,7 @@ class Csv:
             found = self._parsed(b"".join(_ended(parts)), count)
         except UNFIT:
             found = self._slowly([record(at) for at in range(count)], errors)
-        return cast(found, count, self.schema, errors, zone=self.zone), errors
+        return cast(found, count, self.schema, errors, zone=self.zone, others=self.header), errors
 
     def _parsed(self, data: bytes, count: int) -> dict[str, pa.Array]:
         if not count:
@@ -131,7 +133,12 @@ class JsonLines:
             found = self._parsed(b"".join(_ended(parts)), count)
         except UNFIT:
             found = self._slowly([record(at) for at in range(count)], errors)
-        return cast(found, count, self.event, errors, zone=self.zone, what="field", trim=False), errors
+        made = cast(found, count, self.event, errors, zone=self.zone, what="field", trim=False)
+        for at, field in errors.without.items():
+            names = _names(record(at))
+            if otherwise_cased(field.name, names) and field.name not in names:
+                errors.texts[at] = missing(field, "field", names)
+        return made, errors
 
     def _parsed(self, data: bytes, count: int, *, looked_at: bool = False) -> dict[str, pa.Array]:
         """`looked_at`: the strict decoder has taken each record, so no number has lost digits."""
@@ -183,6 +190,14 @@ class JsonLines:
             half = len(group) // 2
             self._halved(group[:half], records, found, errors, why)
             self._halved(group[half:], records, found, errors, why)
+
+
+def _names(raw: bytes) -> list[str]:
+    """The keys of an object."""
+    try:
+        return list(msgspec.json.decode(raw, type=dict[str, msgspec.Raw]))
+    except UNREAD:
+        return []
 
 
 def _lined(data: bytes, count: int) -> bool:

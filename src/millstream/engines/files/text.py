@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import io
 import json
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,12 @@ import pyarrow as pa
 
 from millstream.declare.errors import Corrupt
 from millstream.declare.event import EVENT_ID, Schema
+from millstream.declare.words import otherwise_cased
 from millstream.engines.files.fingerprint import Running, Trail, start_of
 from millstream.engines.files.foreign import foreign
 from millstream.engines.files.formats import Csv, JsonLines, Maker
 from millstream.engines.files.letters import dead, ids
+from millstream.engines.files.names import left_out
 from millstream.engines.files.position import HEAD, Identity, Position, bare, digest, identity, old_marks_agree, replaced, settled
 from millstream.engines.files.records import RETURN, Cut, Ints, unclosed
 from millstream.engines.files.stream import Blocks, Stream, ends_with_returns
@@ -29,7 +30,6 @@ from millstream.ingest.port import Batch
 
 CHUNK = 8 << 20
 BOM = b"\xef\xbb\xbf"
-log = logging.getLogger("millstream.files")
 
 
 @dataclasses.dataclass
@@ -271,21 +271,28 @@ class TextFile:
     def _no_header(self, line: bytes) -> Corrupt:
         """What no record can be read with: said once of the file, which can be corrected where it is, and not of each of its lines."""
         text = json.dumps(line.rstrip(b"\r\n")[:40].decode(errors="replace"))
+        cased = next((name for name in self._names(line) if otherwise_cased(name, self.schema.names())), None)
+        if cased:
+            field = otherwise_cased(cased, self.schema.names())
+            return Corrupt(
+                f'{self.split}:1: the header names no field of {self.schema.name}: "{cased}" is there, and names are case-sensitive; rename it to "{field}"'
+            )
         return Corrupt(
             f"{self.split}:1: the first line, {text}, names no field of {self.schema.name}; begin the file with a header "
             f"({', '.join(self.schema.names()[:5])}), separate its names by commas, and end lines with a line feed"
         )
 
     def _header(self, line: bytes) -> list[str]:
+        names = self._names(line)
+        left_out(self.split, names, self.schema)
+        return names
+
+    def _names(self, line: bytes) -> list[str]:
         text = line.removeprefix(BOM).decode(errors="replace").rstrip("\r\n")
         try:
-            names = [name.strip() for name in next(csv.reader(io.StringIO(text, newline="")), [])]
+            return [name.strip() for name in next(csv.reader(io.StringIO(text, newline="")), [])]
         except csv.Error as error:
             raise Corrupt(f"{self.split}:1: the header cannot be read as CSV: {error}") from None
-        unknown = [name for name in names if name not in self.schema.names()]
-        if unknown:
-            log.info("%s: columns %s are not in %s and are left out", self.split, ", ".join(unknown), self.schema.name)
-        return names
 
 
 @dataclasses.dataclass

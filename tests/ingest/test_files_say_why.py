@@ -1,0 +1,171 @@
+"""What a file's record is told when its local time is no moment, or when a name is there in another letter case: in each format, and its neighbours land."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import fastavro
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import millstream as ms
+from millstream.declare.errors import Corrupt
+from millstream.engines.files.columnar import ColumnFile
+from millstream.engines.files.names import _warn
+from millstream.engines.files.position import Position
+from millstream.engines.files.text import TextFile
+from millstream.lake.judge import judge
+from millstream.log.schemas import reads
+
+BERLIN = "Europe/Berlin"
+TWICE, NEVER, PLAIN = datetime(2026, 10, 25, 2, 30), datetime(2026, 3, 29, 2, 30), datetime(2026, 6, 1, 12)
+OCCURS = ", a local time that occurs twice in Europe/Berlin, since the clock is set back; write it with an offset, or in UTC"
+MISSES = ", a local time that does not exist in Europe/Berlin, since the clock is set forward; write it with an offset, or in UTC"
+
+
+class Reading(ms.Event):
+    meter: str
+    kwh: float | None = None
+    ts: ms.EventTime
+
+
+Made = Callable[[Path, Sequence[dict[str, Any]]], Any]
+
+
+def csv_of(folder: Path, rows: Sequence[dict[str, Any]], zone: str = BERLIN) -> TextFile:
+    lines = [",".join(rows[0]), *(",".join(map(str, row.values())) for row in rows)]
+    (folder / "r.csv").write_text("\n".join(lines) + "\n")
+    return TextFile(folder / "r.csv", "r.csv", "csv", None, Reading.__schema__, zone, 1 << 20)
+
+
+def jsonl_of(folder: Path, rows: Sequence[dict[str, Any]], zone: str = BERLIN) -> TextFile:
+    (folder / "r.jsonl").write_text("".join(json.dumps(row, default=str) + "\n" for row in rows))
+    return TextFile(folder / "r.jsonl", "r.jsonl", "jsonl", None, Reading.__schema__, zone, 1 << 20)
+
+
+def parquet_of(folder: Path, rows: Sequence[dict[str, Any]], zone: str = BERLIN) -> ColumnFile:
+    pq.write_table(pa.Table.from_pylist(list(rows)), folder / "r.parquet")
+    return ColumnFile(folder / "r.parquet", "r.parquet", "parquet", None, Reading.__schema__, zone)
+
+
+def avro_of(folder: Path, rows: Sequence[dict[str, Any]], zone: str = BERLIN) -> ColumnFile:
+    kinds = {str: "string", float: "double", datetime: {"type": "long", "logicalType": "local-timestamp-micros"}}
+    fields = [{"name": name, "type": kinds[type(value)]} for name, value in rows[0].items()]
+    out = io.BytesIO()
+    fastavro.writer(out, fastavro.parse_schema({"type": "record", "name": "r", "fields": fields}), rows)
+    (folder / "r.avro").write_bytes(out.getvalue())
+    return ColumnFile(folder / "r.avro", "r.avro", "avro", None, Reading.__schema__, zone)
+
+
+FORMATS: list[Any] = [csv_of, jsonl_of, parquet_of, avro_of]
+
+
+def read(file: Any) -> tuple[list[dict[str, Any]], list[str]]:
+    rows, errors = list[dict[str, Any]](), list[str]()
+    for batch in file.read(Position(), 1_000):
+        rows += batch.rows.to_pylist()
+        errors += batch.bad.column("error").to_pylist()
+    return rows, errors
+
+
+@pytest.mark.parametrize("made", FORMATS)
+def test_a_local_time_that_is_no_moment_is_dead_and_says_why(tmp_path: Path, made: Made) -> None:
+    rows, errors = read(made(tmp_path, [{"meter": f"m{at}", "kwh": 1.5, "ts": ts} for at, ts in enumerate((PLAIN, TWICE, PLAIN, NEVER, PLAIN))]))
+    assert [row["meter"] for row in rows] == ["m0", "m2", "m4"]
+    assert {row["ts"] for row in rows} == {datetime(2026, 6, 1, 10, tzinfo=UTC)}
+    assert len(errors) == 2 and str(TWICE) in errors[0] and errors[0].endswith(OCCURS) and str(NEVER) in errors[1] and errors[1].endswith(MISSES)
+
+
+def test_the_hours_around_the_doubled_one_are_moments(tmp_path: Path) -> None:
+    """The doubled hour is [02:00, 03:00), the skipped one too."""
+    sent = [
+        "2026-10-25 01:59:59.999999",
+        "2026-10-25 02:00",
+        "2026-10-25 02:59:59.999999",
+        "2026-10-25 03:00",
+        "2026-03-29 01:59:59.999999",
+        "2026-03-29 02:00",
+        "2026-03-29 03:00",
+    ]
+    rows, errors = read(csv_of(tmp_path, [{"meter": f"m{at}", "ts": ts} for at, ts in enumerate(sent)]))
+    assert [row["meter"] for row in rows] == ["m0", "m3", "m4", "m6"] and [error.split(", ", 1)[1] for error in errors] == [OCCURS[2:], OCCURS[2:], MISSES[2:]]
+
+
+def test_with_an_offset_both_hours_land(tmp_path: Path) -> None:
+    sent = ["2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00", "2026-10-25 00:30:00Z", "2026-10-25 04:00"]
+    for made in (csv_of, jsonl_of):
+        rows, errors = read(made(tmp_path, [{"meter": "m", "ts": ts} for ts in sent]))
+        assert not errors and [row["ts"].hour * 60 + row["ts"].minute for row in rows] == [30, 90, 30, 180]
+
+
+def test_a_date_whose_midnight_comes_twice_says_so(tmp_path: Path) -> None:
+    """A date in a field of a time is its midnight: in Havana the clock is set back over it."""
+    file = parquet_of(tmp_path, [{"meter": "m", "ts": date(2026, 11, 1)}], "America/Havana")
+    assert read(file) == (
+        [],
+        [
+            'r.parquet:1: column "ts" is 2026-11-01 (date), a local time that occurs twice in America/Havana, since the clock is set back; write it with an offset, or in UTC'
+        ],
+    )
+
+
+@pytest.mark.parametrize("made", FORMATS)
+def test_a_name_in_another_case_is_told(tmp_path: Path, made: Made) -> None:
+    rows, errors = read(made(tmp_path, [{"METER": "m", "kwh": 1.0, "ts": PLAIN}]))
+    assert not rows and len(errors) == 1
+    assert errors[0].endswith('"meter" is missing: "METER" is there, and names are case-sensitive; rename it to "meter"')
+
+
+def test_one_object_in_another_case_among_others(tmp_path: Path) -> None:
+    rows, errors = read(
+        jsonl_of(tmp_path, [{"meter": "a", "ts": PLAIN}, {"Meter": "b", "ts": PLAIN}, {"meter": None, "METER": "c", "ts": PLAIN}, {"ts": PLAIN}])
+    )
+    assert [row["meter"] for row in rows] == ["a"]
+    assert errors == [
+        'r.jsonl:2: field "meter" is missing: "Meter" is there, and names are case-sensitive; rename it to "meter"',
+        'r.jsonl:3: field "meter" is empty and the field is required; it takes text in UTF-8',
+        'r.jsonl:4: field "meter" is empty and the field is required; it takes text in UTF-8',
+    ]
+
+
+def test_a_header_all_in_another_case(tmp_path: Path) -> None:
+    with pytest.raises(Corrupt) as error:
+        read(csv_of(tmp_path, [{"METER": "m", "KWH": 1.0, "TS": PLAIN}]))
+    assert str(error.value) == 'r.csv:1: the header names no field of Reading: "METER" is there, and names are case-sensitive; rename it to "meter"'
+
+
+@pytest.mark.parametrize("made", [csv_of, parquet_of, avro_of])
+def test_an_optional_column_in_another_case_is_warned_of_once(tmp_path: Path, made: Made, caplog: pytest.LogCaptureFixture) -> None:
+    """It is left out as any other, and its values would silently be NULL."""
+    _warn.cache_clear()
+    with caplog.at_level(logging.WARNING, "millstream.files"):
+        rows, errors = read(made(tmp_path, [{"meter": "m", "KWH": 1.0, "ts": PLAIN}]))
+        read(made(tmp_path, [{"meter": "m", "KWH": 2.0, "ts": PLAIN}]))
+    assert not errors and rows[0]["kwh"] is None
+    assert [r.getMessage().split(": ", 1)[1] for r in caplog.records] == [
+        'the column "KWH" is left out: names are case-sensitive, and the field of Reading is "kwh"; rename one of them'
+    ]
+
+
+def test_a_topic_in_another_case_is_told() -> None:
+    """Under its writer's schema, which is compared first, and record by record where it was taken."""
+    said = list(
+        reads(
+            {"type": "record", "name": "r", "fields": [{"name": "meter", "type": "string"}]},
+            {"type": "record", "name": "r", "fields": [{"name": "METER", "type": "string"}]},
+        )
+    )
+    assert said == ['meter is missing there and has no default ("METER" is there, and names are case-sensitive)']
+    ts = pa.array([TWICE.replace(tzinfo=UTC)], pa.timestamp("us", "UTC"))
+    rows = pa.record_batch({"METER": ["m"], "ts": ts, "_event_id": ["x"], "_arrived_at": ts, "_offset": pa.array([0], pa.int64())})
+    judged = judge(ms.stream("readings", Reading, key="meter"), rows, 1)
+    assert judged.errors == {
+        0: 'required field "meter" is missing or null; field "METER" differs from "meter" by letter case only, and a table has one of them'
+    }

@@ -1,0 +1,51 @@
+"""What DuckDB says against a query, in our words: each sentence is that of the engine that is installed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from millstream.declare.errors import WorkFailed
+from millstream.engines.duckdb.sql import DuckDbSql
+from millstream.transform.refused import refusal
+
+TABLES = {"bookings": pa.schema([("fee", pa.float64()), ("clinic", pa.string())]), "rooms": pa.schema([("clinic", pa.string()), ("beds", pa.int64())])}
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDbSql]:
+    made = DuckDbSql("duckdb", tmp_path_factory.mktemp("scratch"))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("sql", "found", "mend", "line"),
+    [
+        ("-- fees\nselect 'fees',\n  fees from bookings", 'there is no column "fees"', 'did you mean "fee"?', 3),
+        ("select b.fee,\nr.clinik from bookings b join rooms r using (clinic)", 'there is no column "clinik" in "r"', 'did you mean "clinic"?', 2),
+        ("select r.salary from bookings b join rooms r using (clinic)", 'there is no column "salary" in "r"', "there are clinic, beds", 1),
+        ("select * exclude (feee) from bookings", 'there is no column "feee"', 'did you mean "fee"?', 1),
+        ("select * from (select fee as price from bookings) p where p.prize > 1", 'there is no column "prize" in "p"', "", 1),
+        ("select book.fee from bookings", 'the query reads no table or alias "book"', 'did you mean "bookings"?', 1),
+        ("select summ(fee) from bookings", "there is no function summ()", "did you mean sum()?", 1),
+        ("select fee from bookings where sum(fee) > 1", "the query cannot be run: WHERE clause cannot contain aggregates", "", None),
+        ("select fee + clinic from bookings", "the query cannot be run: No function matches the given name and argument types '+(DOUBLE, VARCHAR)'. "
+         "You might need to add explicit type casts", "", None),
+        ("select $dear from bookings", "the query asks for $dear, which has no value; known: none; set it under [params] of millstream.toml", "", None),
+    ],
+)  # fmt: skip
+def test_the_name_is_told_with_the_nearest_that_is_there(engine: DuckDbSql, sql: str, found: str, mend: str, line: int | None) -> None:
+    with pytest.raises(WorkFailed) as refused:
+        engine.describe(sql, TABLES, {})
+    told = refusal(str(refused.value), sql, TABLES)
+    assert (told.found, told.mend, told.line) == (found, mend, line)
+    assert "\n" not in str(told), "candidates are no wall of lines"
+
+
+def test_the_engines_own_words_stand_behind_ours(tmp_path: Path, engine: DuckDbSql) -> None:
+    said = str(refusal('Binder Error: Referenced column "fees" not found in FROM clause!\nCandidate bindings: "fee"', "select fees from bookings", TABLES))
+    assert said == 'there is no column "fees"; did you mean "fee"? (DuckDB: Binder Error: Referenced column "fees" not found in FROM clause!)'
