@@ -54,6 +54,8 @@ def linear(train: ms.Train) -> object:
 both = {"a": trees["champion"], "b": linear["champion"]}
 """
 
+UNLEARNT = MODELS.partition("@ms.model")[0]
+"""No model asks the label to be a number, nor a metric to fit it."""
 OVER = """\
 import millstream as ms
 from millstream import agg
@@ -154,7 +156,7 @@ def test_what_no_event_means_is_of_the_type_of_what_one_means(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, otherwise: str, found: str, mend: str
 ) -> None:
     text = STREAMS.replace('value="delay > $limit", within="1d"', f'value={value}, within="1d", otherwise={otherwise}')
-    error = only(tmp_path, monkeypatch, {"streams": text})
+    error = only(tmp_path, monkeypatch, {"streams": text, "zmodels": UNLEARNT})
     assert (error.code, error.message, error.found, error.mend) == ("E126", 'the outcome of "landed": otherwise is of another type than its value', found, mend)
     assert str(error).startswith("streams.py:20  ")
 
@@ -162,7 +164,8 @@ def test_what_no_event_means_is_of_the_type_of_what_one_means(
 @pytest.mark.parametrize(("value", "otherwise"), [('"false"', "True"), ('"delay"', "0"), ('"delay"', "0.5"), ('ms.agg.count()', "0"), ('ms.agg.sum("delay")', "1"), ('ms.agg.sum("delay > 1")', "0"),
                                                   ('"carrier"', '""'), ('"carrier"', "None"), ('ms.agg.max("carrier")', '"none"')])  # fmt: skip
 def test_what_no_event_means(tmp_path: Path, value: str, otherwise: str) -> None:
-    load(project(tmp_path, streams=STREAMS.replace('value="delay > $limit", within="1d"', f'value={value}, within="1d", otherwise={otherwise}')))
+    text = STREAMS.replace('value="delay > $limit", within="1d"', f'value={value}, within="1d", otherwise={otherwise}')
+    load(project(tmp_path, streams=text, zmodels=UNLEARNT))
 
 
 def test_an_outcome_adds_up_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,6 +265,71 @@ def test_circle_of_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_other_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, files: dict[str, str]) -> None:
     error = only(tmp_path, monkeypatch, files)
     assert error.code == code and error.place is not None and error.found and error.mend
+
+
+def models(value: str, first: str, second: str = "") -> dict[str, str]:
+    """A project whose label is this."""
+    told = MODELS.replace('rows, metrics=["auc"], promote_if="auc >= champion.auc"', f"rows, {first}").replace("ms.model(rows)", f"ms.model(rows, {second})")
+    return {"streams": STREAMS.replace('"delay > $limit"', value), "zmodels": told}
+
+
+@pytest.mark.parametrize(("value", "first", "found", "mend"), [
+    ('"carrier"', "", "value=\"carrier\" of landed (streams.py:{at})", "compare it, e.g. value=\"carrier = 'x'\""),
+    ('ms.agg.first("carrier")', "", "value=agg.first('carrier') of landed (streams.py:{at})", "compare it, e.g. value=\"carrier = 'x'\""),
+    ('"ts"', "", 'value="ts" of landed (streams.py:{at})', 'say a number or a comparison, e.g. value="ts is not null"'),
+])  # fmt: skip
+def test_a_label_is_a_boolean_or_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, first: str, found: str, mend: str) -> None:
+    files = models(value, first)
+    told = mistakes(tmp_path, monkeypatch, files)
+    assert [e.code for e in told] == ["E154", "E154"] and "E154" in PAGES
+    assert told[0].message.startswith('model "trees": its label "label" is ') and told[0].message.endswith(", and a model learns a boolean or a number")
+    assert str(told[0].place) == f"zmodels.py:{line(files['zmodels'], '@ms.model(rows')}"
+    assert (told[0].found, told[0].mend) == (found.format(at=line(files["streams"], "late = ms.outcome")), mend)
+
+
+@pytest.mark.parametrize(("value", "given", "metric", "kind"), [
+    ('"delay"', 'metrics=["rmse", "auc"]', "auc", "a number"), ('"delay"', 'metrics=["accuracy"]', "accuracy", "a number"),
+    ("ms.agg.count()", 'metrics=["log_loss"]', "log_loss", "a whole number"), ('ms.agg.max("delay")', 'promote_if="brier < champion.brier"', "brier", "a number"),
+])  # fmt: skip
+def test_a_metric_is_of_the_kind_of_its_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, given: str, metric: str, kind: str) -> None:
+    error = mistakes(tmp_path, monkeypatch, models(value, given))[0]
+    assert error.code == "E155" and "E155" in PAGES and error.message.endswith(f'{metric}" is of a boolean, and the label "label" is {kind}')
+    assert error.place is not None and error.place.file.endswith("zmodels.py") and error.mend.startswith('compare it, e.g. value="')
+    assert error.mend.endswith(' > x"; or a metric of numbers: rmse, mae, r2') and error.found.startswith(f"value={value.removeprefix('ms.')[:6]}")
+
+
+def test_one_of_several_labels_is_enough_and_each_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    two = 'label={"late": late, "minutes": ms.outcome(landed, on="flight_id", value="delay", within="1d")}'
+    files = {"zmodels": MODELS.replace("label=late", two).replace("auc >= champion.auc", "minutes.mae < champion.minutes.mae and late.auc > 0.5")}
+    assert "trees" in load(project(tmp_path / "right", **files)).by_name
+    error = only(tmp_path / "wrong", monkeypatch, {"zmodels": files["zmodels"].replace("late.auc", "minutes.auc")})
+    assert error.code == "E155" and error.message == 'model "trees": "minutes.auc" is of a boolean, and the label "minutes" is a number'
+
+
+@pytest.mark.parametrize(("value", "first"), [
+    ('"delay"', 'metrics=["rmse", "mae", "r2"], promote_if="rmse <= champion.rmse"'), ('"delay > 3"', 'metrics=["auc", "brier", "log_loss", "accuracy", "rmse"]'),
+    ("\"case when delay > 3 then 1 else 0 end\"", 'output="probability", metrics=["auc"]'), ("ms.agg.count()", 'metrics=["mae"]'),
+])  # fmt: skip
+def test_what_fits_passes(tmp_path: Path, value: str, first: str) -> None:
+    assert "trees" in load(project(tmp_path, **models(value, first))).by_name
+
+
+@pytest.mark.parametrize(("value", "expression", "code", "said"), [
+    ("delay", "auc >= 0.6", "E155", '"auc" is of a boolean, and its outcome is a number'),
+    ("carrier", "accuracy >= 0.6", "E154", "its outcome is text, and a metric compares a boolean or a number"),
+    ("delay", "rmse <= 10", None, ""), ("delay > 3", "auc >= 0.6", None, ""),
+])  # fmt: skip
+def test_performance_compares_what_can_be_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, expression: str, code: str | None, said: str
+) -> None:
+    text = ('import millstream as ms\nfrom streams import landed\nfrom zmodels import trees\npoint = ms.endpoint("point", trees["champion"])\n'
+            f'what = ms.outcome(landed, on="flight_id", value="{value}", within="1d")\nms.monitor(point, ms.expect.performance(what, "{expression}"))\n')  # fmt: skip
+    if code is None:
+        load(project(tmp_path, zzlive=text))
+        return
+    error = only(tmp_path, monkeypatch, {"zzlive": text})
+    assert error.code == code and error.message == f'expect.performance of endpoint "point": {said}'
+    assert str(error.place) == "zzlive.py:6" and "zzlive.py:5" in error.found and f'value="{value} ' in error.mend
 
 
 def test_all_mistakes_of_a_load_are_told_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ load.py         a folder becomes a Project    modules.py  its Python, imported  
 toml.py         what millstream.toml says     words.py  names: letters, length, words that are refused
 graph.py        what is made from what        query.py  what SQL says about itself
 missing.py      names that are not there      unread.py  what stands in text that was not run
-validate.py     all mistakes of a load        validate_data.py validate_model.py
+validate.py     all mistakes of a load        validate_data.py validate_model.py validate_label.py
+reached.py      the code that a function uses names.py  what it looks up outside of itself
 facts.py        texts judged once             cache.py  and remembered by their hash
 expression.py   the one expression language   scalar.py  its subset, node by node    kernel.py  what its closures call
 settings.py     layered settings, pure        errors.py  the error tree              pages.py  a page for each code

@@ -37,7 +37,8 @@ class Train(Matrix, Protocol):
 
     Attributes:
         X: float64 matrix [rows, columns]; strings are codes of a vocabulary frozen in the version; unseen and NULL are NaN.
-            With `input="frame"`, a pandas frame.
+            With `input="frame"`, a pandas frame; numbers are float64 in both, so whole numbers beyond 2^53 are rounded,
+            in serving as in training.
         y: Labels of the train rows; bool labels are 0.0 and 1.0.
         valid: The valid rows, the same shape; empty without a split.
         columns: Names of X's columns.
@@ -115,6 +116,9 @@ def model(
     input: Input = "matrix", output: Output = "auto",
 ) -> Callable[[Callable[..., object]], Model[E]]:  # fmt: skip
     """Declare a model: decorate a function `def f(train: ms.Train, *, p=default) -> object` that returns a fitted model.
+
+    An edit of the function, or of what it names in the project's folder (functions, classes, modules, constants), makes the model stale; what no name
+    shows (`getattr` by a computed name, a file that it reads, an installed package) does not.
 
     Args:
         on: The training set.

@@ -201,6 +201,15 @@ E153: a window in which no row is known
 A row of the table counts only after its lag, so a shorter window has no rows in it at any moment.
 Mend: a longer window, or a shorter lag of the table.
 
+E154: a label that no model learns
+A label is a boolean or a number; text and times are neither. The same holds for the outcome of expect.performance.
+Mend: compare it in the outcome, e.g. value="status = 'paid'".
+
+E155: a metric of another kind of label
+auc, brier, log_loss and accuracy are of a boolean (or of 0 and 1, with output="probability"); rmse, mae and r2 are of a number, and of a boolean as 0 and 1.
+With several labels, a metric must say something of one of them, and label.metric of that label.
+Mend: make the label a boolean, e.g. value="amount > 100", or name a metric of numbers.
+
 E160: arms and weights
 An experiment has two arms or more; assign.ab takes one weight an arm, and they sum to 1.
 Mend: correct the weights.

@@ -70,7 +70,9 @@ def table(
     """Declare a table of the lake.
 
     `table("carrier_days", "select ...")` holds SQL; without a body the SQL is `tables/carrier_days.sql`.
-    `@table(departures)` above a function makes one table of the function's name, batch by batch.
+    `@table(departures)` above a function makes one table of the function's name, batch by batch. An edit of the function, or of what it names in the
+    project's folder (functions, classes, modules, constants), makes the table stale; what no name shows (`getattr` by a computed name, a file that it
+    reads, an installed package) does not.
 
     Args:
         name: The table's name; or, as a decorator, what the function reads.

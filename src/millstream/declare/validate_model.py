@@ -24,6 +24,7 @@ from millstream.declare.stream import Payload, Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
 from millstream.declare.validate_data import Errors, columns_of, condition, fields_of, of_types
+from millstream.declare.validate_label import check_labels, check_performance, outcome_kind
 from millstream.declare.words import dialect
 
 if TYPE_CHECKING:
@@ -205,19 +206,6 @@ _OTHERWISE: dict[Kind, tuple[tuple[type, ...], str]] = {
 """Kind of an outcome -> the types of what no event means, and how to write one."""
 
 
-def outcome_kind(outcome: Outcome, project: Project, cache: Cache) -> Kind:
-    """The type of what an outcome says."""
-    of = outcome.value
-    if isinstance(of, Aggregate) and (of.expression is None or of.operation == "count"):
-        return "int64"
-    kind = kind_of(
-        of.expression or "" if isinstance(of, Aggregate) else of, fields_of(outcome.stream), project.params, cache, place=outcome.place, what="the outcome"
-    )
-    return (
-        "float64" if isinstance(of, Aggregate) and of.operation in ("mean", "variance") else "int64" if isinstance(of, Aggregate) and kind == "bool" else kind
-    )
-
-
 def _expression(text: str, fields: Mapping[str, Kind], project: Project, cache: Cache, noun: Any, what: str, *, loose: bool = False) -> Errors:
     try:
         kind_of(text, fields, project.params, cache, place=noun.place, what=what)
@@ -239,6 +227,7 @@ def check_model(model: Model[Any], project: Project, cache: Cache) -> Errors:
                                   mend=f"{parameter.name}=...: parameters are versioned with the model", code="E151")  # fmt: skip
     if model.promote_if is not None:
         yield from _rule(model, project, cache)
+    yield from check_labels(model, project, cache)
 
 
 def _metric(message: str, model: Model[Any], name: str, code: str) -> DefinitionError:
@@ -398,6 +387,7 @@ def _performance(check: Performance, target: Any, project: Project, cache: Cache
                               mend=f"one of {', '.join(METRICS)}, e.g. auc >= 0.6", code="E181")  # fmt: skip
         return
     yield from condition(check.expression, dict.fromkeys(METRICS, "float64"), project, cache, check, f"expect.performance of {target}")
+    yield from check_performance(check, target, project, cache)
 
 
 def _or(words: tuple[str, ...]) -> str:

@@ -11,6 +11,7 @@ run.py         one tracked training run, from a dataset to a registered version
 code.py        which code made a version
 hush.py        what a training function prints belongs to its run
 promote.py     champion, challenger, latest
+answers.py     what predict() and predict_proba() gave, as numbers: which column is P(true), and what is no answer
 scorer.py      a fitted model as a function of a matrix, and of one row
 compiled.py    LightGBM by its C API; linear pipelines as a dot product, verified
 predictor.py   a version loaded for use

@@ -16,6 +16,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from millstream.train import answers
+
 Floats: TypeAlias = NDArray[np.float64]
 _EQUAL = 1e-12
 _C_API_PREDICT_NORMAL, _C_API_DTYPE_FLOAT64 = 0, 1
@@ -152,7 +154,7 @@ def _compile(fitted: Any, probability: bool, width: int, plain: _Plain) -> Linea
         columns = _through(step, columns)
     last, name = steps[-1], type(steps[-1]).__name__
     logistic = name == "LogisticRegression"
-    if logistic and not (probability and len(last.classes_) == 2 and [float(c) for c in last.classes_] == [0.0, 1.0]):
+    if logistic and not (probability and answers.plain(last.classes_)):
         return None
     if not logistic and name not in ("LinearRegression", "Ridge", "Lasso", "ElasticNet", "LinearSVR", "SGDRegressor", "BayesianRidge", "HuberRegressor"):
         return None

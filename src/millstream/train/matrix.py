@@ -23,6 +23,7 @@ from millstream.declare.event import Kind
 Floats: TypeAlias = NDArray[np.float64]
 FORMAT = 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EXACT = 2**53
 _DAY0 = date(1970, 1, 1)
 
 
@@ -126,7 +127,7 @@ class Encoder:
             self.unseen[column.name] += codes.null_count - values.null_count
             values = codes
         elif column.kind == "timestamp":
-            values = pc.divide(values.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).cast(pa.float64()), 1e6)
+            values = _seconds(values.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()))
         elif column.kind == "date":
             values = values.cast(pa.date32()).cast(pa.int32())
         numbers = pc.cast(values, pa.float64(), safe=False)
@@ -142,6 +143,16 @@ class Encoder:
         if told.get("format") != FORMAT:
             raise Corrupt(f"the encoder has format {told.get('format')!r}, and this Millstream reads {FORMAT}")
         return cls([Column(c["name"], c["kind"], tuple(c["vocabulary"])) for c in told["columns"]])
+
+
+def _seconds(micros: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Microseconds / 10^6, rounded once, as `timedelta.total_seconds` does: beyond 2^53 (before 1685, after 2255) a double of the microseconds is rounded itself."""
+    seconds = pc.divide(micros.cast(pa.float64(), safe=False), 1e6)
+    beyond = pc.fill_null(pc.greater(pc.abs(micros), _EXACT), False)
+    if not pc.any(beyond).as_py():
+        return seconds
+    once = pa.array([value / 1_000_000 for value in micros.filter(beyond).to_pylist()], pa.float64())
+    return pc.replace_with_mask(seconds.combine_chunks(), beyond.combine_chunks(), once)
 
 
 def kind_of(arrow: pa.DataType) -> Kind | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -32,6 +33,7 @@ CHECKED = "check.parquet"
 """Rows as they come, before they are encoded, and what the model said of them when it was registered."""
 SAID = "_said"
 _CLOSE = 1e-9
+_ASKED = 8
 log = logging.getLogger("millstream.train")
 
 
@@ -46,7 +48,8 @@ class Predictor:
         manifest: All that made it.
     """
 
-    def __init__(self, version: Version, folder: Path) -> None:
+    def __init__(self, version: Version, folder: Path, *, new: bool = False) -> None:
+        """`new`: it is about to be registered, and `prove` asks it."""
         self.version, self.folder = version, folder
         self.manifest: dict[str, Any] = json.loads(_text(folder / MANIFEST))
         if self.manifest.get("format") != FORMAT:
@@ -58,7 +61,9 @@ class Predictor:
         self.derive: dict[str, Callable[[Mapping[str, Any]], Any]] = {name: e.evaluate for name, e in self._derived.items()}
         self.encoder = Encoder.from_json(_text(folder / ENCODER))
         frame = self.manifest["input"] == "frame"
-        self.scorer = scorer.load(folder, self.manifest["file"], probability=self.manifest["output"] == "probability", check=self._check(), frame=frame)
+        self.scorer = scorer.load(
+            folder, self.manifest["file"], probability=self.manifest["output"] == "probability", check=self._check(), frame=frame, labels=len(self.labels)
+        )
         self._given = inputs(self.manifest["input"], self.encoder)
         self._several = list(self.labels) if len(self.labels) > 1 else None
         self._encode, self._score = self.encoder.row, self.scorer.row
@@ -66,7 +71,8 @@ class Predictor:
             self.predict_row: Callable[[Mapping[str, Any]], Any] = self._one
         else:
             self.predict_row = self._slow
-        self._as_registered()
+        if not new:
+            self._as_registered()
 
     def _one(self, row: Mapping[str, Any]) -> float:
         """The prediction for one row: request, features and derived columns by name (None is NULL)."""
@@ -74,8 +80,7 @@ class Predictor:
 
     def _slow(self, row: Mapping[str, Any]) -> Any:
         if self.manifest["input"] == "frame":
-            kinds = {c.name: _ARROW[c.kind] for c in self.encoder.columns}
-            told = self.scorer.row(self._given(pa.table({name: pa.array([row[name]], kinds[name]) for name in self.columns})))
+            told = self.scorer.row(self._given(pa.table({c.name: _array(row[c.name], c.kind) for c in self.encoder.columns})))
         else:
             told = self._score(self._encode(row))
         return dict(zip(self._several, map(float, told), strict=True)) if self._several else float(told)
@@ -121,10 +126,9 @@ class Predictor:
         if not (self.folder / CHECKED).exists():
             log.warning("%s keeps no rows to check it by (it was made by an older Millstream): train it again to know that it answers as registered", name)
             return
-        kept = pq.read_table(self.folder / CHECKED)
-        then = np.stack([kept.column(f"{SAID}{i}").to_numpy() for i in range(len(self.labels))], axis=1)
+        kept, then = self._kept()
         try:
-            now = np.asarray(self.scorer.matrix(self._given(kept)), dtype=np.float64).reshape(kept.num_rows, -1)
+            now = self._now(kept)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
@@ -134,6 +138,29 @@ class Predictor:
         if row is not None:
             raise WorkFailed(f"{name} is not what was registered: of its stored row {row} it says {_plain(now[row])} and said {_plain(then[row])}"
                              f"{self._changed()}; put back what it uses, or train it again")  # fmt: skip
+
+    def _kept(self) -> tuple[pa.Table, Floats]:
+        kept = pq.read_table(self.folder / CHECKED)
+        return kept, np.stack([kept.column(f"{SAID}{i}").to_numpy() for i in range(len(self.labels))], axis=1)
+
+    def _now(self, kept: pa.Table) -> Floats:
+        return np.asarray(self.scorer.matrix(self._given(kept)), dtype=np.float64).reshape(kept.num_rows, -1)
+
+    def prove(self) -> None:
+        """Ask for the stored rows, as a load will, and for some of them one by one, as an endpoint will.
+
+        Raises:
+            WorkFailed: It says other things than the model that was stored.
+        """
+        kept, then = self._kept()
+        row = differs(self._now(kept), then)
+        if row is not None:
+            raise WorkFailed(f"of row {row} it says {_plain(self._now(kept)[row])}, and said {_plain(then[row])} before it was stored")
+        for i, values in enumerate(kept.select(self.columns).slice(0, _ASKED).to_pylist()):
+            told = self.predict_row(values)
+            alone = np.array(list(told.values()) if self._several else [told], dtype=np.float64)
+            if not np.allclose(alone, then[i], rtol=1e-4, atol=1e-6):
+                raise WorkFailed(f"of row {i} alone, as an endpoint asks, it says {_plain(alone)}, and said {_plain(then[i])} among others")
 
     def _changed(self) -> str:
         """Libraries that are others now."""
@@ -149,6 +176,13 @@ class Predictor:
 
 
 _ARROW = {"number": pa.float64(), "bool": pa.bool_(), "category": pa.string(), "timestamp": pa.timestamp("us", tz="UTC"), "date": pa.date32()}
+
+
+def _array(value: Any, kind: str) -> pa.Array:
+    """A number is a double, rounded if it must be, as in the rows that the model was trained on: a frame's column with NULLs holds no larger whole numbers."""
+    return pa.array([float(value) if kind == "number" and value is not None else value], _ARROW[kind])
+
+
 _KINDS: dict[Kind, pa.DataType] = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(), "enum": pa.string()}
 
 
@@ -162,6 +196,23 @@ def load(tracking: Tracking, model: str, version: str = "champion") -> Predictor
     """
     held = tracking.version(model, version)
     return Predictor(held, tracking.artifacts(model, held.number))
+
+
+def prove(model: str, folder: Path, place: str) -> None:
+    """Load what is about to be registered once, so that no version is that an endpoint cannot load or that answers otherwise.
+
+    Raises:
+        WorkFailed: It is one of these.
+    """
+    try:
+        Predictor(Version(model, 0, "", datetime.now(UTC), (), {}), folder, new=True).prove()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # an exit or a panic of what the user wrote
+        said = f"{type(error).__name__}: {error} ({spot(error)})" if not isinstance(error, WorkFailed) else str(error)
+        raise WorkFailed(
+            "\n".join([f"{place}: what was stored of it is not the model that was trained, so it is not registered: {said}", *details(error)])
+        ) from error
 
 
 def manifest(tracking: Tracking, model: str, number: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from millstream.declare.model import Model
 from millstream.declare.theirs import details, raised, spot
 from millstream.lake.points import reach
 from millstream.train import predictor
+from millstream.train.answers import outside
 from millstream.train.code import code_of, commit_of, libraries, source_of
 from millstream.train.dataset import MOMENT, ROW, SPLIT, Dataset
 from millstream.train.hush import hushed
@@ -121,6 +122,7 @@ def train(
         tell(4, _STEPS, "keeping")
         with tempfile.TemporaryDirectory(prefix="millstream-") as folder:
             _write(Path(folder), model, dataset, fitted, given, seed, metrics, run)
+            predictor.prove(model.name, Path(folder), placed(model))
             tracking.store(run, Path(folder))
         tracking.finish(run)
     except BaseException as error:
@@ -193,16 +195,18 @@ def fit(model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], para
         X=given(rows), y=targets(rows, labels), valid=Part(given(valid), targets(valid, labels)), columns=list(dataset.columns),
         categorical=list(encoder.categorical), numeric=list(encoder.numeric), weight=np.ones(rows.num_rows), seed=seed,
     )  # fmt: skip
-    place = f'model "{model.name}"' + (f" ({model.place})" if model.place else "")
+    place = placed(model)
     made, warned = _call(model, training, params, seed, place)
     boolean = all(kind == "bool" for kind in dataset.labels.values())
-    answering = scorer(made, output=model.output, boolean=boolean, place=place)
+    answering = scorer(made, output=model.output, boolean=boolean, place=place, labels=len(labels))
     part = next(p for p in ("test", "valid", "train") if p in parts)
     X, first = given(parts[part]), parts[part].slice(0, min(_CHECKED, (parts[part].num_rows + 1) // 2))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             said, again = answering.matrix(X), answering.matrix(given(first))
+    except WorkFailed as error:
+        raise WorkFailed(f"{place}: {error}") from error
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
@@ -216,6 +220,10 @@ def fit(model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], para
         row = int(np.argmax(odd))
         raise WorkFailed(f"{place}: {int(odd.sum()):,} of its {len(said):,} predictions for the {part} rows are NaN or infinite, the first {said[row]} for {ROW} "
                          f"{parts[part][ROW][row].as_py()}; such a model is not kept: fill missing values, or return a model that can do without them")  # fmt: skip
+    wild = outside(said) if answering.probability else None
+    if wild is not None:
+        raise WorkFailed(f"{place}: its predict_proba() answers {said[wild]} for {ROW} {parts[part][ROW][wild].as_py()} of the {part} rows, which is no probability; "
+                         'return numbers from 0 to 1, or say output="predict"')  # fmt: skip
     if not _same(X, given(parts[part])):
         raise WorkFailed(f"{place}: its predict() writes into the rows that it is given; work on a copy, e.g. X = X.copy()")
     if again.shape != said[: first.num_rows].shape or not np.allclose(again, said[: first.num_rows], rtol=1e-4, atol=1e-6):
@@ -223,6 +231,11 @@ def fit(model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], para
                          "predict() must neither draw lots nor depend on its other rows")  # fmt: skip
     output = "probability" if answering.probability else "predict"
     return Fitted(made, answering, encoder, part, parts[part], X, y, said, again, params, output, warned)
+
+
+def placed(model: Model[Any]) -> str:
+    """`model "m" (models.py:3)`."""
+    return f'model "{model.name}"' + (f" ({model.place})" if model.place else "")
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -278,7 +291,11 @@ def _write(
 ) -> None:
     """The version's files: model, encoder, manifest, source, log, what it said of the rows it was judged by."""
     frame = model.input == "frame"
-    file = save(fitted.model, folder, model.function.__module__, native=not frame)
+    try:
+        file = save(fitted.model, folder, model.function.__module__, native=not frame, probability=fitted.scorer.probability,
+                    check=(fitted.X[:_CHECKED], fitted.said[:_CHECKED]))  # fmt: skip
+    except WorkFailed as error:
+        raise WorkFailed(f"{placed(model)}: {error}") from error
     (folder / predictor.ENCODER).write_text(fitted.encoder.to_json())
     (folder / "source.py").write_text(source_of(model))
     (folder / "log.txt").write_text("\n".join(fitted.warned))

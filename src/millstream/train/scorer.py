@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from millstream import stored
 from millstream.declare.errors import UsageError, WorkFailed
+from millstream.train import answers
 from millstream.train.compiled import BoosterScorer, LinearScorer
 
 Floats: TypeAlias = NDArray[np.float64]
 PICKLE, BOOSTER = "model.pkl", "model.lgb.txt"
+_ALIKE = 1e-12
 _ONE = threading.Lock()  # what cloudpickle stores by value is one set for the process: two models trained at once share their module
 
 
@@ -41,30 +43,25 @@ class PlainScorer:
 
     form = "sklearn"
 
-    def __init__(self, fitted: Any, probability: bool) -> None:
-        self.fitted, self.probability = fitted, probability
+    def __init__(self, fitted: Any, probability: bool, labels: int = 1) -> None:
+        self.fitted, self.probability, self.labels = fitted, probability, labels
 
     def matrix(self, X: Any) -> Floats:
-        told = self.fitted.predict_proba(X) if self.probability else self.fitted.predict(X)
-        if isinstance(told, list):  # sklearn's multi-output classifiers: one array a label
-            return np.stack([np.asarray(one, dtype=np.float64)[:, 1] for one in told], axis=1)
-        told = np.asarray(told, dtype=np.float64)
-        if not self.probability or told.ndim != 2:
-            return told
-        classes = getattr(self.fitted, "classes_", (0.0, 1.0))
-        if len(classes) == 1:  # its train rows had one label only; which column that is, is told differently by each library
-            return np.full(len(told), float(float(classes[0]) == 1.0))
-        return told[:, 1]
+        name = type(self.fitted).__name__
+        if not self.probability:
+            return answers.numbers(self.fitted.predict(X), f"predict() of {name}")
+        return answers.probabilities(self.fitted.predict_proba(X), answers.classes_of(self.fitted), self.labels, f"predict_proba() of {name}")
 
     def row(self, x: Any) -> Any:
         told = self.matrix(x if hasattr(x, "columns") else x.reshape(1, -1))[0]
         return float(told) if np.ndim(told) == 0 else told
 
 
-def scorer(fitted: object, *, output: str, boolean: bool, place: str = "the model") -> PlainScorer:
+def scorer(fitted: object, *, output: str, boolean: bool, place: str = "the model", labels: int = 1) -> PlainScorer:
     """How this object answers.
 
     Args:
+        labels: How many it answers for.
         output: The model's `output`: "auto" asks for P(true) when the label is boolean.
         boolean: Whether the label is.
 
@@ -77,28 +74,38 @@ def scorer(fitted: object, *, output: str, boolean: bool, place: str = "the mode
     proba = hasattr(fitted, "predict_proba")
     if output == "probability" and not proba:
         raise UsageError(f'{place} says output="probability", and {type(fitted).__name__} has no predict_proba()')
-    return PlainScorer(fitted, proba and output != "predict" and (boolean or output == "probability"))
+    return PlainScorer(fitted, proba and output != "predict" and (boolean or output == "probability"), labels)
 
 
-def save(fitted: object, folder: Path, module: str | None = None, *, native: bool = True) -> str:
+def save(
+    fitted: object, folder: Path, module: str | None = None, *, native: bool = True, probability: bool = True, check: tuple[Any, Floats] | None = None
+) -> str:
     """Write it: LightGBM as its own text (read by any version of it), all else by cloudpickle. Returns the file's name.
 
     Args:
         native: Whether LightGBM's own text will do (a model of frames keeps its frame).
+        probability: Whether the model is asked for P(true): the text of a classifier knows no other answer.
+        check: Rows and what the model says of them: a text that says anything else is not used.
         module: The user's module: classes defined there, and in other modules of its folder, are stored by value, so a version outlives a change of
             the files. What is Millstream's is stored by a name that no room is part of (`millstream.stored`).
     """
-    booster = _booster(fitted) if native else None
+    booster = _booster(fitted, probability) if native else None
     if booster is not None:
         best = getattr(fitted, "best_iteration_", None) or booster.best_iteration
-        (folder / BOOSTER).write_text(booster.model_to_string(num_iteration=best if best and best > 0 else None))
-        return BOOSTER
+        text = booster.model_to_string(num_iteration=best if best and best > 0 else None)
+        if check is None or np.allclose(BoosterScorer(text).matrix(check[0]), check[1], rtol=_ALIKE, atol=_ALIKE):
+            (folder / BOOSTER).write_text(text)
+            return BOOSTER
     held = sys.modules.get(module) if module else None
     with _ONE:
         try:
             told = _dumped(fitted, project_modules(held))
         except Exception:  # something that a helper holds cannot be stored; the rows that are checked at load tell when it changes
-            told = _dumped(fitted, [held] if held is not None else [])
+            try:
+                told = _dumped(fitted, [held] if held is not None else [])
+            except Exception as error:
+                raise WorkFailed(f"{type(fitted).__name__} cannot be stored, so no endpoint could load it: {type(error).__name__}: {error}; "
+                                 "keep what is open (files, locks, connections) out of the model, or open it in predict()") from error  # fmt: skip
     (folder / PICKLE).write_bytes(told)
     return PICKLE
 
@@ -133,7 +140,7 @@ def project_modules(module: ModuleType | None) -> list[ModuleType]:
     return found
 
 
-def load(folder: Path, file: str, *, probability: bool, check: tuple[Floats, Floats] | None = None, frame: bool = False) -> Scorer:
+def load(folder: Path, file: str, *, probability: bool, check: tuple[Floats, Floats] | None = None, frame: bool = False, labels: int = 1) -> Scorer:
     """The stored model, in its fastest form that gives the stored predictions.
 
     Args:
@@ -150,20 +157,21 @@ def load(folder: Path, file: str, *, probability: bool, check: tuple[Floats, Flo
         raise
     except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
         raise WorkFailed(f"the stored model {folder / file} cannot be read: {type(error).__name__}: {error}") from error
-    plain = PlainScorer(fitted, probability)
+    plain = PlainScorer(fitted, probability, labels)
     if frame:
         plain.form = "frame"
         return plain
     return LinearScorer.of(fitted, probability=probability, check=check, else_=plain) or plain
 
 
-def _booster(fitted: Any) -> Any:
-    """The LightGBM booster inside, when its raw prediction is what the wrapper says: binary P(true), or a plain regression."""
+def _booster(fitted: Any, probability: bool) -> Any:
+    """The LightGBM booster inside, when its raw prediction is what the wrapper is asked for: binary P(true), or a plain regression."""
     known = sys.modules.get("lightgbm")
     if known is None or not any(kind.__module__.partition(".")[0] == "lightgbm" for kind in type(fitted).__mro__):
         return None  # another thread may be in the middle of importing it: only a model of it is sure that it is whole
     booster = fitted if isinstance(fitted, known.Booster) else getattr(fitted, "booster_", None) if isinstance(fitted, known.LGBMModel) else None
     if booster is None or booster.num_model_per_iteration() != 1:
         return None
-    classes: Sequence[Any] | None = getattr(fitted, "classes_", None)
-    return booster if classes is None or (len(classes) == 2 and [float(c) for c in classes] == [0.0, 1.0]) else None
+    if isinstance(fitted, known.Booster) or not answers.by_class(fitted):
+        return booster
+    return booster if probability and answers.plain(answers.classes_of(fitted)) else None

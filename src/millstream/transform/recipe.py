@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from millstream.declare.errors import DefinitionError, UsageError
+from millstream.declare.reached import reached
 from millstream.declare.table import Table
 from millstream.transform import contents
 from millstream.transform.parse import Increment, body, dependencies, header, increment, placeholders, tokens
@@ -64,7 +64,14 @@ class Recipe:
             raise DefinitionError(f'table "{table.name}" appends, so it reads one stream, row by row', place=table.place, found=", ".join(names) or "no table",
                                   mend='rebuild it by intervals: "1d lookback 2d"', code="E131")  # fmt: skip
         used = {name: params[name] for name in placeholders(text) if name in params} if table.function is None else {}
-        made = [1, list(tokens(text)), _source(table.function), moment, str(step), {name: repr(value) for name, value in sorted(used.items())}]
+        made = [
+            1,
+            list(tokens(text)),
+            "\n".join(reached(table.function)) if table.function else "",
+            moment,
+            str(step),
+            {name: repr(value) for name, value in sorted(used.items())},
+        ]
         code = int(hashlib.sha256(json.dumps(made).encode()).hexdigest()[:15], 16)
         return cls(table.name, text, names, moment, step, used, table.function, code)
 
@@ -79,13 +86,3 @@ def _text(table: Table) -> tuple[str, tuple[str, ...]]:
             f'table "{table.name}" has no SQL' + (": a model makes it (train/scoring.py)" if table.scoring else f"; write tables/{table.name}.sql")
         )
     return body(table.sql), dependencies(table.sql, table.file or "")
-
-
-def _source(function: Callable[..., Any] | None) -> str:
-    """The function's text, so that changing it makes the table stale; what it calls elsewhere does not show."""
-    if function is None:
-        return ""
-    try:
-        return inspect.getsource(function)
-    except OSError:  # typed into a console
-        return repr((function.__code__.co_code, function.__code__.co_consts, function.__code__.co_names))
