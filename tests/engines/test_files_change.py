@@ -24,7 +24,7 @@ from millstream.engines.files import position as positions
 from millstream.engines.files import text
 from millstream.engines.files.fingerprint import BLOCK, TAIL, Running, Trail, start_of
 from millstream.engines.files.position import Position
-from millstream.engines.files.source import FileSource, Quiet
+from millstream.engines.files.source import QUIET_S, FileSource, Quiet
 
 
 class Tick(ms.Event):
@@ -671,3 +671,12 @@ def test_a_position_says_what_it_is_and_is_read_back(tmp_path: Path) -> None:
         Position.read('{"v": 3}')
     with pytest.raises(MillstreamError, match="not written by this version"):
         Position.read('{"v": 2, "lin": 3}')
+
+
+def test_a_clock_that_is_ahead_makes_no_file_quiet() -> None:
+    steady = [0.0]
+    quiet = Quiet(steady=lambda: steady[0], wall=lambda: 1_000_000_000_000)
+    written_now = (1, 10, 1_000_000_000_000 - 30_000_000_000, 0)  # by a wall clock that is half a minute ahead
+    assert quiet.left_s("a.csv", written_now) == QUIET_S
+    steady[0] = QUIET_S
+    assert quiet.left_s("a.csv", written_now) == 0.0

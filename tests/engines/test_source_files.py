@@ -582,3 +582,23 @@ def test_stray_quotes_cost_their_lines_and_are_linear(tmp_path: Path, strays: in
     rows, errors, raw = bad_of(tmp_path, data)
     assert len(rows) == 4_000 and raw == [stray[:-1].encode()] * strays and sum(shown) < 8 * len(data)
     assert "a quoted field is opened and not closed" in errors[-1]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_blank_lines_are_no_records(tmp_path: Path, end: str) -> None:
+    lines = ["flight_id,carrier,delay,ts", "", "f1,UA,1,2013-01-01T00:00:00Z", "", "", "f2,UA,2,2013-01-01T00:00:00Z", "", ""]
+    rows, errors, _ = bad_of(tmp_path, end.join(lines).encode())
+    assert [row["flight_id"] for row in rows] == ["f1", "f2"] and errors == []
+
+
+def test_a_file_that_took_a_name_after_it_was_looked_at_is_left_to_the_next_look(tmp_path: Path) -> None:
+    """It may be one that was read under its old name; minutes may lie between a look and the reading."""
+    engine = source(tmp_path, "*.csv")
+    (tmp_path / "old.csv").write_bytes(as_csv(records(20)))
+    (tmp_path / "new.csv").write_bytes(as_csv(records(30)))
+    assert {standing.split for standing in engine.look({})} == {"old.csv", "new.csv"}
+    (tmp_path / "new.csv").rename(tmp_path / "newer.csv")
+    (tmp_path / "old.csv").rename(tmp_path / "new.csv")
+    assert list(engine.read("new.csv", None)) == []
+    engine.look({})
+    assert sum(batch.rows.num_rows for batch in engine.read("new.csv", None)) == 16

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import numpy as np
@@ -146,3 +148,16 @@ def test_a_refused_object_names_what_python_has_to_give(values: dict[str, Any], 
     with pytest.raises(BadEvent) as error:
         Objects(Reading.__schema__).json(Reading(meter="m", **values))
     assert str(error.value) == said and error.value.mend == mend
+
+
+def test_moments_in_lists_are_as_exact_as_alone() -> None:
+    """Zones of before 1900 have offsets with seconds, for which ISO 8601 has no place."""
+
+    class Born(ms.Event):
+        at: datetime
+        all: list[datetime]
+        ts: ms.EventTime
+
+    moment = datetime(1890, 6, 1, 12, tzinfo=ZoneInfo("Europe/Berlin"))
+    sent = json.loads(Objects(Born.__schema__).json(Born(at=moment, all=[moment], ts=datetime(2026, 1, 1, tzinfo=UTC))))
+    assert sent["all"] == [sent["at"]] == ["1890-06-01T11:06:32Z"]

@@ -37,7 +37,7 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="not empty"):
         create("flights", tmp_path)
-    with pytest.raises(UsageError, match="quickstart"):
+    with pytest.raises(UsageError, match=r"did you mean \"flights\""):
         create("flight", tmp_path / "p")
     assert [f.name for f in tmp_path.iterdir()] == ["mine.txt"]
 

@@ -168,6 +168,8 @@ def stop_with_supervisor() -> None:
     def wait() -> None:
         while os.read(0, 1024):
             pass
-        os.kill(os.getpid(), signal.SIGTERM)
+        while True:  # until this process has ended: a library that reads may have taken the first one for itself
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1.0)
 
     threading.Thread(target=wait, name="supervisor", daemon=True).start()

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import sys
-from datetime import date, datetime
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from types import GenericAlias
 from typing import Annotated, Any, Literal
 
@@ -39,6 +40,7 @@ class Objects:
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
         ordered = sorted(schema.fields, key=lambda f: f.nullable)  # an object has all its fields, so those with a default too
+        self._moments = any(f.item == "timestamp" for f in schema.fields)
         self._struct = msgspec.defstruct(schema.name, [_spec(f) for f in ordered], gc=False)
 
     def json(self, event: Event) -> bytes:
@@ -50,7 +52,7 @@ class Objects:
         try:
             try:
                 msgspec.convert(event, self._struct, from_attributes=True, builtin_types=_NATIVE)
-                return _encode(event)
+                return _encode(self._closely(event) if self._moments else event)
             except (msgspec.ValidationError, TypeError):
                 return _encode(self._closely(event))
         except UnicodeEncodeError as error:
@@ -99,11 +101,14 @@ def _plain(value: Any) -> Any:
         return _of_numpy(value)
     if isinstance(value, datetime) and type(value) is not datetime:  # pandas; its nanoseconds are cut, as they are of files
         try:
-            return datetime(value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold)
+            value = datetime(value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold)
         except (TypeError, ValueError):  # NaT
             return value
     if isinstance(value, str) and type(value) is not str:
         return str.__str__(value)
+    if isinstance(value, datetime) and value.tzinfo is not None:  # in UTC, since JSON has no place for the seconds of an offset
+        with suppress(OverflowError):
+            return value.astimezone(UTC)
     if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):
         return [_plain(item) for item in value]
     return value

@@ -40,8 +40,11 @@ class Context:
     @cached_property
     def workspace(self) -> Workspace:
         """The project with its engines; loading it reports every mistake at once."""
+        import pyarrow as pa
+
         from millstream.app.workspace import Workspace
 
+        pa.enable_signal_handlers(False)  # its readers of CSV would take SIGTERM and Ctrl-C for themselves, and lose one in thirty
         workspace = Workspace.open(self.folder, self.profile, self.overrides)
         current = click.get_current_context(silent=True)
         if current is not None:

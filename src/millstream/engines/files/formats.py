@@ -56,12 +56,17 @@ class Csv:
             for at in np.unique(record[returns < cut.ends[record] - 1]).tolist():
                 wrong.setdefault(at, "a carriage return stands inside an unquoted field; quote the field, or end lines with a line feed")
         fields = np.searchsorted(commas, cut.ends) - np.searchsorted(commas, cut.starts) + 1
+        filled = (
+            (cut.ends > cut.starts) & ~((cut.ends - cut.starts == 1) & (codes[np.minimum(cut.starts, len(codes) - 1)] == RETURN))
+            if len(codes)
+            else cut.ends > cut.starts
+        )
         for at in np.flatnonzero(fields != len(self.header)).tolist():
-            if cut.ends[at] > cut.starts[at]:
+            if filled[at]:
                 few = fields[at] < len(self.header)
                 wrong.setdefault(at, f"the line has {fields[at]} fields and the header {len(self.header)}; " + ("it was cut off, or a column is missing" if few else "quote fields that hold a comma"))  # fmt: skip
         if self.refused:
-            wrong.update({at: self.refused for at in range(len(cut.ends)) if cut.ends[at] > cut.starts[at]})
+            wrong.update(dict.fromkeys(np.flatnonzero(filled).tolist(), self.refused))
 
     @staticmethod
     def _unquoted(found: Ints, quotes: Ints, cut: Cut) -> Ints:

@@ -18,7 +18,8 @@ from millstream.engines.files.standing import Look, Verdicts, standing
 from millstream.engines.files.text import TextFile
 from millstream.ingest.port import Batch, Standing
 
-QUIET_S = 5.0
+QUIET_S, SURE_S = 5.0, 60.0
+"""So long a file must not have changed, by a clock that nobody sets; the wall clock is trusted with what changed longer ago than clocks differ."""
 _AGAIN = re.compile(r"(~[1-9]\d*)?")
 _COMPRESSION = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2"}
 _FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet", ".pq": "parquet", ".avro": "avro"}
@@ -32,6 +33,7 @@ class FileSource:
             raise UsageError(f'source "{source.name}" reads {source.reader.kind}, not files')
         self.source, self.reader, self.root = source, source.reader, root
         self._verdicts, self._quiet = Verdicts(), Quiet()
+        self._found_as: dict[str, tuple[int, int]] = {}
 
     def splits(self) -> Sequence[str]:
         """Hidden files are left out: what is still being written may be called `.name` until it is whole."""
@@ -59,6 +61,7 @@ class FileSource:
             except (OSError, UsageError) as error:
                 said = error if isinstance(error, UsageError) else NotFound(f'source "{self.source.name}": {split} cannot be looked at: {error.strerror}; put it right, or leave it out of "{self.reader.glob}"')  # fmt: skip
                 wrong.append(Standing(split, None, error=said))
+        self._found_as = {split: (stat.st_dev, stat.st_ino) for split, stat in files.items()}
         kept = {split: text for split, text in positions.items() if split not in {w.split for w in wrong} and not split.startswith(closed)}
         return [*Look(self.root, files, kept, lambda split: self._file(self.root / split, split), self._verdicts, self._waits_s).standings(), *wrong]
 
@@ -95,9 +98,11 @@ class FileSource:
             raise Corrupt(f'source "{self.source.name}": the name of the file {split!a} is not UTF-8, so no record could say where it is from; rename it')
         if not path.is_file():
             raise NotFound(f'source "{self.source.name}": the file {split} is not there any more; put it back, or leave it out of "{self.reader.glob}"')
-        at = Position.read(position)
+        at, now = Position.read(position), path.stat()
+        if self._found_as.get(split, (now.st_dev, now.st_ino)) != (now.st_dev, now.st_ino):
+            return iter(())  # another file has the name since it was looked at, maybe one that was read under another name: the next look tells
         file = self._file(path, split)
-        file.verified = self._verdicts.verified(split, at, identity(path.stat()))
+        file.verified = self._verdicts.verified(split, at, identity(now))
         return file.read(at, max_rows)
 
     def size(self, split: str, position: str | None) -> tuple[int, int] | None:
@@ -164,7 +169,7 @@ class Quiet:
 
     def left_s(self, split: str, seen: Identity) -> float:
         """Seconds until the file counts as one that nobody is writing; 0 when it does."""
-        if self._wall() - seen[2] > QUIET_S * 1e9:
+        if self._wall() - seen[2] > SURE_S * 1e9:
             self._since.pop(split, None)
             return 0.0
         last = self._since.get(split)
