@@ -16,6 +16,23 @@ from unittest import mock
 
 from millstream.app.cli.main import main
 
+ORDERS = '''
+import millstream as ms
+
+
+class Order(ms.Event):
+    """An order."""
+
+    order_id: str
+    customer: str
+    amount: float
+    ts: ms.EventTime
+
+
+orders = ms.stream("orders", Order, key="customer")
+'''
+"""The beginning of a project's streams.py: one stream, 13 lines."""
+
 
 @dataclass(frozen=True)
 class Said:

@@ -5,24 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_project import millstream, written
+from cli_project import ORDERS, millstream, written
 
-STREAMS = '''
-import millstream as ms
-
-
-class Order(ms.Event):
-    """An order."""
-
-    order_id: str
-    customer: str
-    amount: float
-    ts: ms.EventTime
-
-
-orders = ms.stream("orders", Order, key="customer")
-t = ms.table("t", TABLE)
-'''
+STREAMS = ORDERS + 't = ms.table("t", TABLE)\n'
 
 
 @pytest.mark.parametrize(

@@ -5,23 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cli_project import millstream, written
+from cli_project import ORDERS, millstream, written
 
-STREAMS = '''
+STREAMS = (
+    ORDERS
+    + '''
 import polars as pl
 import pyarrow as pa
 
-import millstream as ms
 from millstream import agg
-
-
-class Order(ms.Event):
-    """An order."""
-
-    order_id: str
-    customer: str
-    amount: float
-    ts: ms.EventTime
 
 
 class Visit(ms.Event):
@@ -31,7 +23,6 @@ class Visit(ms.Event):
     ts: ms.EventTime
 
 
-orders = ms.stream("orders", Order, key="customer")
 visits = ms.stream("visits", Visit, key="customer")
 ms.source(orders, ms.read.files("data/orders.csv"))
 ms.source(visits, ms.read.files("data/visits.csv"))
@@ -50,13 +41,14 @@ def asked(batch: pa.RecordBatch) -> pa.RecordBatch:
 def taught(train: ms.Train) -> object:
     raise WRONG
 '''
-ORDERS = "order_id,customer,amount,ts\n" + "".join(f"o{i},c{i % 3},{i}.5,2026-01-{1 + i // 24:02}T{i % 24:02}:00:00Z\n" for i in range(96))
+)
+ROWS = "order_id,customer,amount,ts\n" + "".join(f"o{i},c{i % 3},{i}.5,2026-01-{1 + i // 24:02}T{i % 24:02}:00:00Z\n" for i in range(96))
 VISITS = "customer,ts\n" + "".join(f"c{i % 3},2026-01-{1 + i // 24:02}T{i % 24:02}:30:00Z\n" for i in range(90))
 
 
 @pytest.mark.parametrize("wrong", ["SystemExit(0)", "SystemExit('no')", 'pl.exceptions.PanicException("broken")', "GeneratorExit()"])
 def test_what_ends_a_users_function_fails_that_asset_alone(tmp_path: Path, wrong: str) -> None:
-    root = written(tmp_path, STREAMS.replace("WRONG", wrong), {"data/orders.csv": ORDERS, "data/visits.csv": VISITS})
+    root = written(tmp_path, STREAMS.replace("WRONG", wrong), {"data/orders.csv": ROWS, "data/visits.csv": VISITS})
     done = millstream(root, "run", "--workers", "1", "--json")
     found = {one["name"]: one["status"] for one in done.json}
     assert done.code == 1 and found["calm"] == found["spend"] == found["rows"] == "made" and found["asked"] == found["taught"] == "failed"

@@ -68,7 +68,8 @@ def test_a_model_that_cannot_be_loaded_leaves_the_other_endpoints_ready(tmp_path
         return Says(0.5)
 
     made = behind(tmp_path, ms.endpoint("price", good["champion"]), ms.endpoint("risk", bad["champion"]), ranking())
-    made = dataclasses.replace(made, waiting=lambda: [("sink", "orders", "its topic was recreated")])
+    told = list[Any]()
+    made = dataclasses.replace(made, waiting=lambda: [("sink", "orders", "its topic was recreated")], failing=told.append)
     for name in ("good", "bad"):
         registered(made.tracking, name)
     live = Live(made, refresh_s=60, predictor=load)
@@ -96,11 +97,12 @@ def test_a_model_that_cannot_be_loaded_leaves_the_other_endpoints_ready(tmp_path
         now[0] = float(second)
         live.refresh()
     assert loads.count("bad") == 5, "at 0, 1, 3, 7, 15"
+    assert set(told[-1]) == {"bad@1"} and "cannot be loaded" in told[-1]["bad@1"].why and told[-1]["bad@1"].pause_s == 8.0
     registered(made.tracking, "bad")
     load_ok = live._load
     live._load = lambda model, version: Says(0.25) if model.name == "bad" else load_ok(model, version)
     live.refresh()
-    assert live.answering() == ["price", "rank", "risk"] and not live.problems()
+    assert live.answering() == ["price", "rank", "risk"] and not live.problems() and told[-1] == {}
     assert live.decider("risk").decide(asks(1))[0]["version"] == 2
     live.close()
 

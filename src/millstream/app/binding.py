@@ -17,11 +17,10 @@ from millstream.declare.cache import Cache, digest
 from millstream.declare.errors import DefinitionError, MillstreamError, Place, WorkFailed
 from millstream.declare.features import Features
 from millstream.declare.table import Table
-from millstream.declare.words import nearest
+from millstream.declare.validate_data import no_column
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
-    from millstream.declare.stream import Stream
 
 _SOME = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -39,7 +38,7 @@ def unbound(ws: Workspace, skip: Collection[str] = ()) -> dict[str, list[Definit
 
     errors: dict[str, list[DefinitionError]] = {}
     known: dict[str, pa.Schema] = {}
-    for name, stream in _streams(ws, skip).items():
+    for name, stream in ws.all_streams(skip).items():
         known |= {name: table_schema(stream), dead_name(name): DEAD}
     with Cache(ws.folder / "bound") as cache:
         for name in ws.project.graph.order():
@@ -69,14 +68,6 @@ def _taken_for(ws: Workspace, features: Features, known: Mapping[str, pa.Schema]
     return list(mistakes(ws.definition(features), known[features.source.name]))
 
 
-def _streams(ws: Workspace, skip: Collection[str]) -> dict[str, Stream[Any]]:
-    from millstream.serve.record import decisions_stream
-
-    project = ws.project
-    found = {name: stream for name, stream in project.streams.items() if name not in skip}
-    return found | {e.decisions: decisions_stream(e, project.params) for e in project.endpoints.values() if e.name not in skip}
-
-
 def _unfit(table: Table, schema: pa.Schema) -> Iterator[DefinitionError]:
     """Columns that no table holds, and a time or key that is none of them."""
     from millstream.transform.fit import fit
@@ -90,8 +81,7 @@ def _unfit(table: Table, schema: pa.Schema) -> Iterator[DefinitionError]:
     names = {name.lower(): name for name in schema.names}
     for word, name in [*(("key", name) for name in table.key), *([("time", table.time)] if table.time else [])]:
         if name.lower() not in names:
-            yield DefinitionError(f'{table}: its {word} "{name}" is no column of it', place=place, found=", ".join(schema.names),
-                                  mend=nearest(name, schema.names) or "select it", code="E136")  # fmt: skip
+            yield no_column(table, word, name, schema.names, place)
         elif word == "time" and not is_.is_temporal(kind := schema.field(names[name.lower()]).type):
             yield DefinitionError(f'{table}: its time "{name}" is no time', place=place, found=f"{name} is {kind}",
                                   mend="name a column of a time or a date, or cast it, e.g. ts::timestamptz", code="E136")  # fmt: skip

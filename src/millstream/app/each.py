@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from millstream.app.trouble import said
 from millstream.declare.errors import MillstreamError, WorkFailed
+from millstream.declare.theirs import pass_on
 
 T = TypeVar("T")
 log = logging.getLogger("millstream")
@@ -24,11 +25,10 @@ class Each:
         """What it gives; None when it fails, which is noted."""
         try:
             return work()
-        except KeyboardInterrupt:
-            raise
         except MillstreamError as error:
             self.failed[name] = error
-        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
+        except BaseException as error:
+            pass_on(error)
             if os.environ.get("MILLSTREAM_DEBUG"):
                 log.error("%s", name, exc_info=error)
             self.failed[name] = WorkFailed(f"{said(error)}; MILLSTREAM_DEBUG=1 shows where it happened")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from millstream.app import trouble
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
     from millstream.declare.model import Model
+    from millstream.declare.port import State
+    from millstream.declare.waits import Wait
     from millstream.serve.live import Live
 
 
@@ -21,11 +24,29 @@ def live(ws: Workspace, **options: Any) -> Live:
     from millstream.serve.live import Behind, Live
 
     def waiting() -> list[tuple[str, str, str]]:
-        return [(one.part, one.name, one.why) for one in trouble.found(ws.state)]
+        """Of the other parts: what fails here is known here."""
+        return [(one.part, one.name, one.why) for one in trouble.found(ws.state) if one.part != trouble.ENDPOINT]
 
     behind = Behind(endpoints=ws.project.endpoints, streams=ws.project.streams, log=ws.log, schemas=ws.schemas, lake=ws.lake, sql=ws.compute, store=ws.online,
-                    tracking=ws.tracking, state=ws.state, params=ws.project.params, doors=ws.doors, waiting=waiting, scratch=ws.folder / "scratch")  # fmt: skip
+                    tracking=ws.tracking, state=ws.state, params=ws.project.params, doors=ws.doors, waiting=waiting, scratch=ws.folder / "scratch",
+                    **({} if "predictor" in options else {"failing": _kept(ws.state)}))  # fmt: skip
     return Live(behind, definitions={name: ws.definition(f) for name, f in ws.project.features.items()}, **options)
+
+
+def _kept(state: State) -> Callable[[Mapping[str, Wait]], None]:
+    """Keeps which endpoints and versions wait, where `show waiting`, `doctor` and the console look; what a process before this one has left there goes."""
+    last: dict[str, Wait] | None = None
+
+    def keep(waits: Mapping[str, Wait]) -> None:
+        nonlocal last
+        for name in set(last if last is not None else trouble.names(state, trouble.ENDPOINT) or ()) - waits.keys():
+            trouble.clear(state, trouble.ENDPOINT, name)
+        for name, wait in waits.items():
+            if last is None or last.get(name) != wait:
+                trouble.keep(state, trouble.ENDPOINT, name, wait.why, wait.pause_s)
+        last = dict(waits)
+
+    return keep
 
 
 def must_write(*engines: Any) -> None:

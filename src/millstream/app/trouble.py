@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from millstream.declare.errors import Fenced, MillstreamError, Terminal, Transient
 from millstream.declare.port import State
 from millstream.declare.secrets import hide
+from millstream.declare.theirs import pass_on
 from millstream.declare.waits import Waits
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("millstream")
 KIND = "trouble"
 SINK, SOURCE, MONITOR, ALERTS, ASSET, OUTCOMES, EXPERIMENT, SCHEDULE = "sink", "source", "monitor", "alerts", "asset", "outcomes", "experiment", "schedule"
-"""Parts of a project that fail by themselves; with a name each: of a stream, a file, a monitor, a table or model, an endpoint, an experiment."""
+ENDPOINT = "endpoint"
+"""Parts of a project that fail by themselves; with a name each: of a stream, a file, a monitor, a table or model, an endpoint or a model's version, an experiment."""
 FIRST_S, MOST_S, TERMINAL_S = 0.5, 30.0, 10.0
 """Pauses between tries: they double from the first to the most; what a person must decide about is tried again at one pace."""
 PACE = {MONITOR: (15.0, 600.0)}
@@ -63,9 +65,8 @@ class Watch:
             return False
         try:
             work()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
+        except BaseException as error:
+            pass_on(error)
             self.failed(name, error)
             return False
         self.well(name)

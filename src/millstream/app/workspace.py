@@ -180,14 +180,12 @@ class Workspace:
         chosen = self.project.sources.values() if sources is None else sources
         return [(s, engine("source", f"{s.reader.kind}:")(s, self.project.root)) for s in chosen if isinstance(s.reader, FileReader)]
 
-    def all_streams(self) -> dict[str, Stream[Any]]:
-        """Declared streams, then the decisions of each endpoint."""
+    def all_streams(self, skip: Collection[str] = ()) -> dict[str, Stream[Any]]:
+        """Declared streams, then the decisions of each endpoint; without those of nouns that are to be skipped, since they are wrong."""
         from millstream.serve.record import decisions_stream
 
-        made = dict(self.project.streams)
-        for endpoint in self.project.endpoints.values():
-            made[endpoint.decisions] = decisions_stream(endpoint, self.project.params)
-        return made
+        made = {name: stream for name, stream in self.project.streams.items() if name not in skip}
+        return made | {e.decisions: decisions_stream(e, self.project.params) for e in self.project.endpoints.values() if e.name not in skip}
 
     @cached_property
     def sinks(self) -> Sinks:

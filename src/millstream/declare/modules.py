@@ -22,6 +22,7 @@ from typing import Any
 from millstream.declare.errors import DefinitionError, DefinitionErrors, Place
 from millstream.declare.missing import missing
 from millstream.declare.place import here, shorten
+from millstream.declare.theirs import pass_on
 from millstream.declare.unmade import Unmade
 from millstream.declare.words import nearest
 
@@ -156,9 +157,8 @@ class _Loader(SourceFileLoader):
         except _Failed:
             self.finder.failed.add(self.name)
             raise
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
+        except BaseException as error:
+            pass_on(error)
             self.finder.failed.add(self.name)
             self.finder.errors += _told(error, self.finder.root, self.name)
             raise _Failed(self.name) from None

@@ -1,4 +1,4 @@
-"""A user's code that raised, in the user's words: the line, what it printed, and the traceback from the first line of theirs on.
+"""A user's code that raised: what becomes of it, and how it is told in the user's words: the line, what it printed, and the traceback from the first line of theirs on.
 
 The frames before it are ours, and say nothing to the one who has to correct the function; those after it, inside the libraries that it calls, do.
 """
@@ -15,6 +15,14 @@ PRINTED = 20
 FRAMES = 12
 """Frames of the traceback, the last ones."""
 _WIDE = 500
+
+
+def pass_on(error: BaseException) -> None:
+    """Raise it again where it is Ctrl-C. For `except BaseException`, which is needed where code of a user's or of Rust is called:
+    `sys.exit()` in the one and a panic in the other are no `Exception`, and yet they are the failure of one thing only.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        raise error
 
 
 def spot(error: BaseException, code: object = None) -> str:

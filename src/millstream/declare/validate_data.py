@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from millstream.declare.arguments import mistake
 from millstream.declare.cache import Cache
 from millstream.declare.duration import spell
-from millstream.declare.errors import DefinitionError
+from millstream.declare.errors import DefinitionError, Place
 from millstream.declare.event import REQUIRED, Event, Kind
 from millstream.declare.expression import OUTSIDE, UNTYPED, nearest
 from millstream.declare.facts import Anything, kind_of, query
@@ -146,8 +146,13 @@ def check_table(table: Table, project: Project, cache: Cache) -> Errors:
     for word, names in (("time", (table.time,) if table.time else ()), ("key", table.key)):
         for name in names:
             if facts.columns is not None and name.lower() not in facts.columns:
-                yield DefinitionError(f'{table}: its {word} "{name}" is no column of it', place=table.place, found=", ".join(facts.columns),
-                                      mend=nearest(name, facts.columns) or "select it", code="E136")  # fmt: skip
+                yield no_column(table, word, name, facts.columns)
+
+
+def no_column(table: Table, word: str, name: str, columns: Iterable[str], place: Place | None = None, otherwise: str = "select it") -> DefinitionError:
+    """A time or key that a table does not have."""
+    return DefinitionError(f'{table}: its {word} "{name}" is no column of it', place=place or table.place, found=", ".join(columns),
+                           mend=nearest(name, columns) or otherwise, code="E136")  # fmt: skip
 
 
 def _contents(table: Table, cache: Cache) -> Errors:
@@ -157,8 +162,7 @@ def _contents(table: Table, cache: Cache) -> Errors:
     columns = columns_of(table, cache)
     for word, name in [*(("key", name) for name in table.key), *([("time", table.time)] if table.time else [])]:
         if name not in columns:
-            yield DefinitionError(f'{table}: its {word} "{name}" is no column of it', place=table.place, found=", ".join(columns),
-                                  mend=nearest(name, columns) or "name one of them", code="E136")  # fmt: skip
+            yield no_column(table, word, name, columns, otherwise="name one of them")
 
 
 def _same_event(table: Table) -> bool:
@@ -185,7 +189,6 @@ def _read(table: Table, reads: tuple[str, ...], project: Project) -> Errors:
 
 def _line(table: Table, name: str) -> Any:
     """Where the SQL names it: a line of the file, or of the text below the noun's line."""
-    from millstream.declare.errors import Place
     from millstream.declare.query import line_of
 
     return Place(table.file, line_of(table.sql or "", name)) if table.file else table.place

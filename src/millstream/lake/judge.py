@@ -53,6 +53,11 @@ def table_schema(stream: Stream[Any]) -> pa.Schema:
     return pa.schema([*payload_schema(stream), *(pa.field(name, kind) for name, kind in ENVELOPE.items())])
 
 
+def lacking(table: pa.Schema, stream: Stream[Any]) -> list[pa.Field]:
+    """Columns of the stream's class that its table does not have yet."""
+    return [field for field in table_schema(stream) if field.name not in table.names]
+
+
 def extra_fields(stream: Stream[Any], rows: pa.RecordBatch, schema_id: int) -> list[pa.Field]:
     """Columns that a newer writer sends and the stream's class does not have; they land too. `_doubled` ones are left out: no table can have them."""
     if schema_id == RAW_SCHEMA_ID:

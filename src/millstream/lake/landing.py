@@ -24,7 +24,7 @@ from millstream.declare.stream import Stream
 from millstream.lake.batch import Batch, Batcher, Progress
 from millstream.lake.culprit import named
 from millstream.lake.dead import Quarantine
-from millstream.lake.judge import table_schema
+from millstream.lake.judge import lacking, table_schema
 from millstream.lake.parquet import Written, encoded_rows
 from millstream.lake.points import reach
 from millstream.lake.port import Table, Tables
@@ -71,8 +71,7 @@ class Landing(ABC):
             raise NotFound(f'stream "{stream.name}" has no topic in the log yet; nothing was ever sent')
         self.log, self.lake, self.stream, self.topic = log, lake, stream, topic
         self.table: Table = lake.create(stream.name, table_schema(stream)) if not lake.exists(stream.name) else lake.table(stream.name)
-        known = set(self.table.schema.names)
-        if added := [field for field in table_schema(stream) if field.name not in known]:  # readers may ask for them before the first record that has them
+        if added := lacking(self.table.schema, stream):  # readers may ask for them before the first record that has them
             self.table = self.table.add_columns(added)
             reach("sink.schema")
         self.table = self._open()

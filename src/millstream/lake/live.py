@@ -6,6 +6,8 @@ is when the newest event came into the lake. Late events, duplicates and dead le
 
 from __future__ import annotations
 
+from typing import Any
+
 from millstream.declare.stream import Stream
 from millstream.lake.table import LakeTable
 
@@ -25,7 +27,7 @@ def in_time(table: LakeTable, within_us: int) -> bool:
     return found is not None and found[1] - found[0] <= within_us
 
 
-def live(table: LakeTable, stream: Stream, *, arrived_later: bool) -> bool:  # type: ignore[type-arg]
+def live(table: LakeTable, stream: Stream[Any], *, arrived_later: bool) -> bool:
     """Whether the stream is fed while things happen.
 
     Args:

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millstream.declare.errors import UsageError
+from millstream.declare.theirs import pass_on
 from millstream.log.avro_types import Column
 
 Ints = npt.NDArray[np.int64]
@@ -125,9 +126,8 @@ def decode_block(columns: Sequence[Column], bodies: Sequence[bytes]) -> list[pa.
     data = b"".join(bodies)
     try:
         frame = pl.read_avro(io.BytesIO(_container(columns, len(bodies), data)))
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException:  # a Rust panic is no Exception
+    except BaseException as error:  # what it does not know makes it panic
+        pass_on(error)
         return None
     if frame.height != len(bodies):
         return None

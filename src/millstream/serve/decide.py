@@ -11,7 +11,7 @@ import msgspec
 
 from millstream.declare.duration import UNITS, spell
 from millstream.declare.errors import Transient, WorkFailed
-from millstream.declare.theirs import spot
+from millstream.declare.theirs import pass_on, spot
 from millstream.features.online import Found
 from millstream.features.port import Reader
 from millstream.ingest.doors import moment, wall_us
@@ -156,9 +156,8 @@ def _predict(arm: Arm, row: dict[str, Any]) -> Any:
         for name, evaluate in arm.derive.items():
             row[name] = evaluate(row)
         predicted = arm.predictor.predict_row(row)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
+    except BaseException as error:
+        pass_on(error)
         raise WorkFailed(f"model {arm.label} raised {type(error).__name__}: {error} ({spot(error)})") from error
     if isinstance(predicted, float) and predicted != predicted:
         raise WorkFailed(f"model {arm.label} predicted NaN")

@@ -20,7 +20,8 @@ from millstream.declare.errors import Conflict, MillstreamError, NotFound, Trans
 from millstream.declare.model import Model, ModelRef
 from millstream.declare.secrets import hide
 from millstream.declare.stream import Stream
-from millstream.declare.waits import Waits
+from millstream.declare.theirs import pass_on
+from millstream.declare.waits import Wait, Waits
 from millstream.declare.words import choices
 from millstream.experiment import learn, phases
 from millstream.experiment.route import Router
@@ -61,6 +62,8 @@ class Behind:
     doors: Doors | None = None
     waiting: Callable[[], Sequence[tuple[str, str, str]]] = tuple
     """What waits after a failure in other parts of the project: part, name, why."""
+    failing: Callable[[Mapping[str, Wait]], None] = lambda waits: None
+    """Told after each look which endpoints and versions (MODEL@NUMBER) wait, all of them; for those who look on from another process."""
     scratch: Path | None = None
     """For files that do not outlive the process; None: the system's folder of temporary files, which may be memory."""
 
@@ -90,7 +93,7 @@ class Live:
         self._deciders: dict[str, Decider] = {}
         self._marks: dict[str, Any] = {}
         self._arms: dict[tuple[str, int], Arm] = {}
-        self._unbuilt, self._asked, self._unbuilt_waits = dict[tuple[str, int], str](), set[tuple[str, int]](), Waits(first_s=1.0)
+        self._unbuilt, self._asked, self._unbuilt_waits = dict[tuple[str, int], Wait](), set[tuple[str, int]](), Waits(first_s=1.0)
         self._reads: dict[str, set[str]] = {}  # model@version -> streams that its features count
         self._troubles: dict[str, str] = {}
         self._waiting: Sequence[tuple[str, str, str]] = ()
@@ -143,7 +146,7 @@ class Live:
     def problems(self) -> list[str]:
         """Why it is not ready; empty when it is."""
         found = [problem for name in self._deciders for problem in self._missing(name)]
-        return [*dict.fromkeys([*found, *self._troubles.values(), *self._unbuilt.values(), *self.updates.problems()])]
+        return [*dict.fromkeys([*found, *self._troubles.values(), *(wait.why for wait in self._unbuilt.values()), *self.updates.problems()])]
 
     def _missing(self, endpoint: str) -> list[str]:
         decider = self._deciders[endpoint]
@@ -188,6 +191,12 @@ class Live:
         self._try("the feature updaters", "", self.updates.refresh)
         self._try("what other parts wait for", " ", self._look_around)
         self._forget()
+        self._try("what fails here could not be told", " failing", self._tell)
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        endpoints = {name: Wait(why, self._refresh_s, now, False) for name, why in self._troubles.items() if name in self._behind.endpoints}
+        self._behind.failing(endpoints | {_label(key): wait for key, wait in self._unbuilt.items()})
 
     def _refreshed(self, name: str, endpoint: Endpoint[Any, Any]) -> None:
         if name not in self._bindings and self._begun:
@@ -204,9 +213,8 @@ class Live:
         try:
             work()
             self._troubles.pop(key, None)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
+        except BaseException as error:
+            pass_on(error)
             ours = isinstance(error, MillstreamError)
             text = str(error) if ours else hide(f"{what}: {type(error).__name__}: {error}")
             if self._troubles.get(key) != text:
@@ -291,16 +299,14 @@ class Live:
             raise Unbuilt(self._unbuilt_waits.why(label))
         try:
             made = build()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
+        except BaseException as error:
+            pass_on(error)
             ours = isinstance(error, MillstreamError)
             why = str(error) if ours else hide(f"model {label} cannot be loaded: {type(error).__name__}: {error}")
-            if not isinstance(error, Transient):
-                self._unbuilt_waits.failed(label, why)
-            if self._unbuilt.get(key) != why:
+            wait = Wait(why, self._refresh_s, time.monotonic(), False) if isinstance(error, Transient) else self._unbuilt_waits.failed(label, why)
+            if key not in self._unbuilt or self._unbuilt[key].why != why:
                 log.warning("%s; what answers stays, and it is tried again", why, exc_info=None if ours else error)
-            self._unbuilt[key] = why
+            self._unbuilt[key] = wait
             raise Unbuilt(why) from error
         self._unbuilt_waits.well(label)
         self._unbuilt.pop(key, None)

@@ -18,7 +18,7 @@ from millstream.declare.errors import Corrupt, WorkFailed
 from millstream.declare.event import Kind
 from millstream.declare.expression import Expression
 from millstream.declare.expression import compile as compile_expression
-from millstream.declare.theirs import details, spot
+from millstream.declare.theirs import details, pass_on, spot
 from millstream.features.definition import Definition
 from millstream.train import scorer
 from millstream.train.code import libraries
@@ -129,9 +129,8 @@ class Predictor:
         kept, then = self._kept()
         try:
             now = self._now(kept)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
+        except BaseException as error:
+            pass_on(error)
             said = f"{name} cannot predict the rows it was registered with any more: {type(error).__name__}: {error} ({spot(error)}){self._changed()}"
             raise WorkFailed("\n".join([said, *details(error)])) from error
         row = differs(now, then)
@@ -206,9 +205,8 @@ def prove(model: str, folder: Path, place: str) -> None:
     """
     try:
         Predictor(Version(model, 0, "", datetime.now(UTC), (), {}), folder, new=True).prove()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # an exit or a panic of what the user wrote
+    except BaseException as error:
+        pass_on(error)
         said = f"{type(error).__name__}: {error} ({spot(error)})" if not isinstance(error, WorkFailed) else str(error)
         raise WorkFailed(
             "\n".join([f"{place}: what was stored of it is not the model that was trained, so it is not registered: {said}", *details(error)])

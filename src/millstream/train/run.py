@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from millstream.declare.errors import MillstreamError, UsageError, WorkFailed
 from millstream.declare.model import Model
-from millstream.declare.theirs import details, raised, spot
+from millstream.declare.theirs import details, pass_on, raised, spot
 from millstream.lake.points import reach
 from millstream.train import predictor
 from millstream.train.answers import outside
@@ -207,9 +207,8 @@ def fit(model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], para
             said, again = answering.matrix(X), answering.matrix(given(first))
     except WorkFailed as error:
         raise WorkFailed(f"{place}: {error}") from error
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
+    except BaseException as error:
+        pass_on(error)
         raise WorkFailed("\n".join([f"{place}: what it returned cannot predict: {type(error).__name__}: {error} ({spot(error, model.function)})",
                                     *details(error, model.function)])) from error  # fmt: skip
     y = targets(parts[part], labels)
@@ -267,9 +266,8 @@ def _call(model: Model[Any], training: Training, params: Mapping[str, Any], seed
             made = model.function(training, **params)
         except MillstreamError:
             raise
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
+        except BaseException as error:
+            pass_on(error)
             raise WorkFailed(raised(place, error, model.function, said.getvalue())) from error
     lines = [f"{w.category.__name__}: {w.message}" for w in caught]
     return made, [*dict.fromkeys(lines)][:_SHOWN] + said.getvalue().splitlines()[:_SHOWN]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from millstream import stored
 from millstream.declare.errors import UsageError, WorkFailed
+from millstream.declare.theirs import pass_on
 from millstream.train import answers
 from millstream.train.compiled import BoosterScorer, LinearScorer
 
@@ -153,9 +154,8 @@ def load(folder: Path, file: str, *, probability: bool, check: tuple[Floats, Flo
         return BoosterScorer((folder / file).read_text(), check)
     try:
         fitted = stored.loads((folder / file).read_bytes())
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
+    except BaseException as error:
+        pass_on(error)
         raise WorkFailed(f"the stored model {folder / file} cannot be read: {type(error).__name__}: {error}") from error
     plain = PlainScorer(fitted, probability, labels)
     if frame:

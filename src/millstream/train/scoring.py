@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from millstream.declare.errors import DefinitionError, WorkFailed
 from millstream.declare.table import Table
-from millstream.declare.theirs import details, spot
+from millstream.declare.theirs import details, pass_on, spot
 from millstream.train import predictor, spine
 
 if TYPE_CHECKING:
@@ -129,9 +129,8 @@ class _Rows:
     def _scored(self, rows: pa.Table) -> pa.RecordBatch:
         try:
             said = self.model.predict(rows).reshape(rows.num_rows, -1)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
+        except BaseException as error:
+            pass_on(error)
             by = f"{self.model.version.model}@{self.model.version.number}"
             raise WorkFailed("\n".join([f"{self.table}: {by} failed on its rows: {type(error).__name__}: {error} ({spot(error)})", *details(error)])) from error
         made = [rows.column(name).combine_chunks() for name in self.fields]

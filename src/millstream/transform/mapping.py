@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from millstream.declare.errors import WorkFailed
 from millstream.declare.table import ArrowFunction
-from millstream.declare.theirs import raised
+from millstream.declare.theirs import pass_on, raised
 
 
 def mapped(function: ArrowFunction, reader: pa.RecordBatchReader, what: str) -> pa.RecordBatchReader:
@@ -45,9 +45,10 @@ def called(function: ArrowFunction, batches: Iterable[pa.RecordBatch], what: str
         try:
             made = function(batch)
             yield from [made] if isinstance(made, pa.RecordBatch) else made.to_batches() if isinstance(made, pa.Table) else made
-        except (KeyboardInterrupt, GeneratorExit):
+        except GeneratorExit:  # whoever reads the batches has enough
             raise
-        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
+        except BaseException as error:
+            pass_on(error)
             raise WorkFailed(raised(f"{what}: its function", error, function)) from error
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from millstream.declare.errors import Conflict, MillstreamError
 from millstream.declare.monitor import Check, ContractKept, Drift, Fresh, Monitor, NotNull, Performance, Rows, Skew, Volume
 from millstream.declare.secrets import hide
+from millstream.declare.theirs import pass_on
 from millstream.watch import expect
 from millstream.watch.alert import Webhook, announce, message
 from millstream.watch.scene import Scene
@@ -115,9 +116,8 @@ def _judged(check: Check, monitor: Monitor, scene: Scene, label: str) -> Verdict
         if verdict.status == "unknown" and last is not None and isinstance(check, Volume) and last.details.get("through_us"):
             return last  # nothing new to look at: what was found stands
         return verdict
-    except (KeyboardInterrupt, SystemExit):
-        raise
     except BaseException as error:  # a fault of ours, or a panic of a library in Rust, which is no Exception
+        pass_on(error)
         if isinstance(error, MillstreamError):
             return failed(check.check, str(error))
         log.exception("monitor %s, %s", monitor.name, label)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.app.trouble import EXPERIMENT, OUTCOMES
 from millstream.declare.errors import Conflict
+from millstream.declare.theirs import pass_on
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
@@ -47,9 +48,8 @@ def feedback(ws: Workspace, attempt: Attempt | None = None) -> int:
     def noted(part: str, name: str, work: Callable[[], object]) -> None:
         try:
             work()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # sys.exit() of a user's code and a panic of a library in Rust are no Exceptions
+        except BaseException as error:
+            pass_on(error)
             errors.append(error)
 
     attempt = attempt or noted

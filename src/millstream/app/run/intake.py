@@ -153,11 +153,9 @@ class StreamStep:
 
     def _added(self) -> list[str]:
         """Columns that the table lacks. A sink adds them when it begins."""
-        from millstream.lake.judge import table_schema
+        from millstream.lake.judge import lacking
 
-        if self.ws.log.topic(self.name) is None:
-            return []
-        return [name for name in table_schema(self.stream).names if name not in self.ws.lake.table(self.name).schema.names]
+        return [] if self.ws.log.topic(self.name) is None else [field.name for field in lacking(self.ws.lake.table(self.name).schema, self.stream)]
 
     def _changed(self) -> bool:
         from millstream.lake.ruling import Rule, current

@@ -10,6 +10,7 @@ from millstream.app.run.step import Cost, Expects, Feeds, Step
 from millstream.app.trouble import said
 from millstream.declare.errors import ConfigError, EngineMissing, MillstreamError, WorkFailed
 from millstream.declare.port import State
+from millstream.declare.theirs import pass_on
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,10 @@ def plan(steps: Sequence[Step], selected: Iterable[str], state: State, endpoints
             continue
         try:
             made, reached = _planned(step, steps, state, stale)
-        except (KeyboardInterrupt, SystemExit, ConfigError, EngineMissing):  # without its engines there is nothing to plan
+        except (ConfigError, EngineMissing):  # without its engines there is nothing to plan
             raise
         except BaseException as error:  # the others are planned; it counts as stale, since a run would try it
+            pass_on(error)
             wrong = error if isinstance(error, MillstreamError) else WorkFailed(said(error))
             made, reached = Planned(step.name, step.kind, (f"it cannot be looked at: {wrong}",), error=wrong), None
         if made.stale and (step.kind != "source" or not made.error):  # files that cannot be looked at bring nothing new

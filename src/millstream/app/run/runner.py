@@ -21,7 +21,7 @@ from millstream.app.run.step import Made, Report, Step
 from millstream.declare.errors import Busy, ClockWrong, MillstreamError, Transient, WorkFailed
 from millstream.declare.port import State
 from millstream.declare.storage import refused
-from millstream.declare.theirs import details, is_theirs, spot
+from millstream.declare.theirs import details, is_theirs, pass_on, spot
 from millstream.lake.points import reach
 
 RETRIES = 3
@@ -171,9 +171,8 @@ def _one(step: Step, state: State, run_id: str, force: bool, report: Callable[[s
             time.sleep(0.2 * 4**attempt)
         except MillstreamError as error:
             return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(error))
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:  # a user's function that calls sys.exit() too, or a fault of ours: the run goes on with what does not need it
+            pass_on(error)
             known = refused(error, None, f"build {step.name}")
             if known is not None and not os.environ.get("MILLSTREAM_DEBUG"):
                 return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(known))

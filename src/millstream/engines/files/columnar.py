@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from millstream.declare.errors import Corrupt
 from millstream.declare.event import EVENT_ID, Schema
+from millstream.declare.theirs import pass_on
 from millstream.engines.files.avro_slow import read_blocks
 from millstream.engines.files.fingerprint import Running
 from millstream.engines.files.letters import dead, ids
@@ -263,9 +264,8 @@ def _decoded(header: bytes, blocks: list[bytes], rows: int) -> pa.RecordBatch:
         table = polars.read_avro(io.BytesIO(data)).to_arrow(compat_level=polars.CompatLevel.oldest())
         if table.num_rows != rows:
             raise ValueError("another number of rows")
-    except BaseException as error:  # Polars panics on what it does not know, which is no Exception
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            raise
+    except BaseException as error:  # what it does not know makes it panic
+        pass_on(error)
         return read_blocks(data)
     made = table.combine_chunks().to_batches()
     return made[0] if made else pa.RecordBatch.from_pylist([], schema=table.schema)
