@@ -35,10 +35,10 @@ import psutil
 import pyarrow as pa
 
 from bench_log import Departure, batch
-from millstream.app.cluster import Cluster
-from millstream.app.cluster.fetch import Jars
-from millstream.app.cluster.spark import CONNECTOR, DELTA
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
+from millstream.cluster import Cluster
+from millstream.cluster.fetch import Jars
+from millstream.cluster.spark import CONNECTOR, DELTA
 from millstream.declare.stream import stream
 from millstream.lake.lake import Lake
 from millstream.lake.sink import Sink

@@ -76,7 +76,7 @@ def serve(kind: str, folder: Path) -> None:
 
     landed, app = stream(), None
     if kind == "collector":
-        from millstream.declare.registry import engine
+        from millstream.base.registry import engine
 
         url = f"sqlite:{folder / 'log.db'}"
         schemas = engine("schemas", url)(url)

@@ -27,9 +27,9 @@ import numpy as np
 import pyarrow as pa
 
 import millstream as ms
+from millstream.base.event import TIMESTAMP
+from millstream.base.registry import engine
 from millstream.declare.collect import collecting
-from millstream.declare.event import TIMESTAMP
-from millstream.declare.registry import engine
 from millstream.features.define import define
 from millstream.features.definition import Definition
 

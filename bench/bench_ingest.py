@@ -28,7 +28,7 @@ import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 
 import millstream as ms
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 from millstream.ingest.pump import pump
 
 

@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from millstream.declare.event import Event, EventTime, rows_to_arrow
+from millstream.base.event import EventTime, rows_to_arrow
+from millstream.declare.event import Event
 from millstream.declare.stream import stream
 from millstream.engines.sqlite.log import SqliteLog
 from millstream.engines.sqlite.schemas import SqliteSchemas

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 from millstream.lake.lake import Lake
 
 FILES = 10
@@ -43,7 +43,7 @@ if plain:
     connection.execute("create view t as select * from read_parquet(" + repr({files!r}) + ")")
     connection.execute(text).fetchall()
 else:
-    from millstream.declare.registry import engine
+    from millstream.base.registry import engine
     from millstream.lake.lake import Lake
     sql = engine("sql", "duckdb")("duckdb:?threads=2", __import__("pathlib").Path(folder) / "scratch")
     snapshot = Lake(engine("files", "file")(folder)).table("t").snapshot()

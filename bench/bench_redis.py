@@ -30,8 +30,8 @@ import numpy as np
 import pyarrow as pa
 
 from bench_features import DAY, T0, keys_of, line, noun
-from millstream.declare.event import TIMESTAMP
-from millstream.declare.registry import engine
+from millstream.base.event import TIMESTAMP
+from millstream.base.registry import engine
 from millstream.features.define import define
 from millstream.features.events import events_of
 from millstream.features.port import Apply

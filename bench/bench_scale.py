@@ -31,7 +31,7 @@ import pyarrow as pa
 
 import millstream as ms
 from millstream import agg
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 
 BATCH, A_DAY, KEYS, MOMENTS = 50_000, 1_000_000, 20_000, 100_000
 T0_US, DAY_US = 1_735_689_600_000_000, 86_400_000_000

@@ -156,7 +156,7 @@ def prepare(folder: Path, rows: int) -> None:
 
 def live_pieces(folder: Path) -> dict[str, Any]:
     """The embedded engines."""
-    from millstream.declare.registry import engine
+    from millstream.base.registry import engine
     from millstream.lake.lake import Lake
 
     log = f"sqlite:{folder / 'log.db'}"

@@ -25,7 +25,7 @@ import pyarrow as pa
 from deltalake import write_deltalake
 
 from bench_log import DEPARTURES, Departure, batch
-from millstream.declare.event import EVENT_ID
+from millstream.base.event import EVENT_ID
 from millstream.declare.stream import Stream, stream
 from millstream.engines.local.files import LocalFiles
 from millstream.engines.sqlite.log import SqliteLog

@@ -55,9 +55,9 @@ PORTS = {
     "catalog": ("millstream.lake.port:Catalog", "catalog", "where other tools find the lake's tables by name"),
     "sql": ("millstream.transform.port:Sql", "compute", "what runs SQL"),
     "online": ("millstream.features.port:OnlineStore", "online", "features for serving"),
-    "orchestrator": ("millstream.app.run.port:Orchestrator", "orchestrator", "what runs the assets when nobody waits"),
+    "orchestrator": ("millstream.run.port:Orchestrator", "orchestrator", "what runs the assets when nobody waits"),
     "tracking": ("millstream.train.port:Tracking", "tracking", "runs and versions of models"),
-    "state": ("millstream.declare.port:State", "state", "what is remembered beside data"),
+    "state": ("millstream.state.port:State", "state", "what is remembered beside data"),
 }
 """Port -> its protocol, the setting whose URL chooses the engine, and what it is for."""
 
@@ -111,7 +111,7 @@ def _options(command: click.Command) -> list[str]:
 def configuration() -> str:
     """Every setting: what it is for, its default, its variable, and where it may stand."""
     from millstream.app.settings import _BASE as SECTIONS
-    from millstream.declare.settings import DEFAULTS, MEANINGS, SECRETS
+    from millstream.base.settings import DEFAULTS, MEANINGS, SECRETS
 
     lines = ["# Configuration", "", MADE_BY]
     lines += [inspect.cleandoc("""
@@ -147,7 +147,7 @@ def configuration() -> str:
 
 def errors() -> str:
     """The page of every code, and the tree of exceptions."""
-    from millstream.declare import errors as tree
+    from millstream.base import errors as tree
     from millstream.declare.pages import PAGES
 
     lines = ["# Errors", "", MADE_BY]
@@ -157,7 +157,7 @@ def errors() -> str:
         title, _, text = page.partition("\n")
         lines += [f"## {code}", "", title.partition(": ")[2][:1].upper() + title.partition(": ")[2][1:] + ".", ""]
         lines += [re.sub(r"^Mend: ", "\n**Mend:** ", text, flags=re.MULTILINE).strip().replace("<", "&lt;"), ""]
-    lines += ["## Exceptions", "", "All are in `millstream.declare.errors`. The number is the exit code of a verb that ends with one.", ""]
+    lines += ["## Exceptions", "", "All are in `millstream.base.errors`. The number is the exit code of a verb that ends with one.", ""]
     lines += ["```text", inspect.cleandoc(tree.__doc__ or "").partition("\n\n")[2], "```", ""]
     return "\n".join(lines)
 
@@ -229,7 +229,7 @@ def _class(name: str, cls: Any) -> list[str]:
 
 def _alias(name: str, value: object) -> list[str]:
     """A name for a type, described by the string below it in the source."""
-    import millstream.declare.event as event
+    import millstream.base.event as event
 
     body = ast.parse(inspect.getsource(event)).body
     for statement, after in pairwise(body):
@@ -321,7 +321,7 @@ def engines() -> str:
     """Ports and the engines behind them, from the entry points; what a port's engines may do beyond it, from its mixins."""
     lines = ["# Ports and engines", "", MADE_BY, inspect.cleandoc("""
         A port is what Millstream needs of a technology. An engine is a technology behind a port. A profile names engines by URL;
-        `millstream.declare.registry` finds them among the installed entry points `millstream.<port>`. Every engine of a port passes
+        `millstream.base.registry` finds them among the installed entry points `millstream.<port>`. Every engine of a port passes
         the port's contract suite. How to add one: [an engine of your own](../how-to/add-an-engine.md).
     """), "", "| port | for | setting | engines |", "|---|---|---|---|"]  # fmt: skip
     found = {port: sorted(entry_points(group=f"millstream.{port}"), key=lambda point: point.name) for port in PORTS}
@@ -349,7 +349,7 @@ def engines() -> str:
 
 def _lacks(port: str, engines: Sequence[Any], suite: str) -> list[str]:
     """What a port's engines may lack: a row a promise, and the cause where one does."""
-    from millstream.declare.gaps import promises
+    from millstream.base.gaps import promises
 
     may = promises(getattr(import_module(suite), f"{port.capitalize()}Contract", object))
     if not may:
@@ -379,9 +379,9 @@ def spark_sql() -> str:
 
 def cluster_settings() -> str:
     """What `millstream cluster` renders that is said otherwise on a real cluster."""
-    from millstream.app.cluster.catalogue import SERVICES
-    from millstream.app.cluster.elsewhere import ELSEWHERE, rendered
-    from millstream.app.cluster.service import Site
+    from millstream.cluster.catalogue import SERVICES
+    from millstream.cluster.elsewhere import ELSEWHERE, rendered
+    from millstream.cluster.service import Site
 
     with tempfile.TemporaryDirectory() as folder:  # secrets are drawn there; none of them is shown
         site = Site(Path(folder) / "PROJECT" / ".millstream" / "cluster", 20000, True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from millstream.declare import secrets
+from millstream.base import secrets
 
 
 @pytest.fixture(autouse=True)

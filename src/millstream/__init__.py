@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from millstream.declare.front import keep_nouns as _keep_nouns
 
 if TYPE_CHECKING:
+    from millstream.base.event import ArrivalTime, EventTime
     from millstream.declare.endpoint import decisions, endpoint
-    from millstream.declare.event import ArrivalTime, Change, Event, EventTime, field
+    from millstream.declare.event import Change, Event, field
     from millstream.declare.experiment import assign, experiment
     from millstream.declare.features import agg, features
     from millstream.declare.load import load

@@ -26,11 +26,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from millstream.base.errors import Conflict, Full, MillstreamError, NotFound, Terminal, Transient, Unreachable, UsageError, WorkFailed
+from millstream.base.words import short
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import Conflict, Full, MillstreamError, NotFound, Terminal, Transient, Unreachable, UsageError, WorkFailed
 from millstream.declare.event import Event
 from millstream.declare.stream import Stream
-from millstream.declare.words import short
 from millstream.ingest.objects import Objects, same_class
 
 E = TypeVar("E", bound=Event)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from millstream.app.lab import Lab
+    from millstream.lab.lab import Lab
 
 __all__ = ["Lab", "lab"]
 
 
 def __getattr__(name: str) -> object:
     if name == "Lab":
-        from millstream.app.lab import Lab
+        from millstream.lab.lab import Lab
 
         return Lab
     raise AttributeError(name)
@@ -25,8 +25,8 @@ def __getattr__(name: str) -> object:
 @pytest.fixture
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
     """A fresh world for the project that the test file belongs to; nothing of the project's own data is touched."""
-    from millstream.app.lab import Lab
-    from millstream.declare.errors import DefinitionError
+    from millstream.base.errors import DefinitionError
+    from millstream.lab.lab import Lab
 
     try:
         made = Lab.of(Path(request.path), tmp_path)

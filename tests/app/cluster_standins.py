@@ -9,8 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from millstream.app.cluster import Cluster, ask
-from millstream.app.cluster.service import Daemon, Once, Service, Site, Step
+from millstream.cluster import Cluster, ask
+from millstream.cluster.service import Daemon, Once, Service, Site, Step
 
 ANSWERS = """
 import signal, socket, sys

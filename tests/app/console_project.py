@@ -13,13 +13,13 @@ import httpx
 import uvicorn
 
 from millstream.app.console.server import LOOPBACK, app
-from millstream.app.run import runner
-from millstream.app.run.feedback import feedback
-from millstream.app.run.steps import steps
 from millstream.app.serving import live
 from millstream.app.workspace import Workspace
-from millstream.declare.event import rows_to_arrow
+from millstream.base.event import rows_to_arrow
 from millstream.log.envelope import publish, topic_of
+from millstream.run import runner
+from millstream.run.feedback import feedback
+from millstream.run.steps import steps
 from millstream.serve.server import Server
 from millstream.templates import create
 

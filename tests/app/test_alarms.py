@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from millstream.app.alarms import EVERY_S, Alarms
-from millstream.declare.errors import Unreachable
+from millstream.base.errors import Unreachable
 
 
 class World:

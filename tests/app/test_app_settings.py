@@ -8,7 +8,7 @@ import pytest
 
 from millstream.app.settings import read
 from millstream.app.workspace import Workspace
-from millstream.declare.errors import ConfigError
+from millstream.base.errors import ConfigError
 
 TOML = """
 [project]

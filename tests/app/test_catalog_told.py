@@ -15,7 +15,7 @@ from export_project import project
 
 from millstream.app import catalog
 from millstream.app.workspace import Workspace
-from millstream.declare.errors import Unreachable
+from millstream.base.errors import Unreachable
 from millstream.lake.port import Listing
 
 NOBODY = ("--set", "catalog=hive://127.0.0.1:1/shop")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from millstream.app.cluster.fetch import Debian, Jars, Java, java, program
-from millstream.declare.errors import EngineMissing
+from millstream.base.errors import EngineMissing
+from millstream.cluster.fetch import Debian, Jars, Java, java, program
 
 MVN = """#!/bin/sh
 # Counts its calls, and copies what it was told to have.

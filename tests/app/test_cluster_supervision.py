@@ -17,9 +17,9 @@ import psutil
 import pytest
 from cluster_standins import ANSWERS, SLOW, StandIn, cluster, python
 
-from millstream.app.cluster import Cluster, process
-from millstream.app.cluster.state import State, alone
-from millstream.declare.errors import Busy, NotFound, Unreachable, UsageError
+from millstream.base.errors import Busy, NotFound, Unreachable, UsageError
+from millstream.cluster import Cluster, process
+from millstream.cluster.state import State, alone
 
 pytestmark = pytest.mark.fault
 
@@ -192,7 +192,7 @@ def test_an_up_that_was_killed_is_gone_on_with(tmp_path: Path, port: int) -> Non
 def test_one_whose_starter_dies_before_it_was_written_down_never_runs(tmp_path: Path) -> None:
     code = f"""
 import os, pathlib, signal
-from millstream.app.cluster.process import begin
+from millstream.cluster.process import begin
 identity, _ = begin(["touch", {str(tmp_path / "ran")!r}], log=pathlib.Path({str(tmp_path / "log")!r}), environment=dict(os.environ))
 print(identity.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)

@@ -18,7 +18,7 @@ from small_disk import SmallDisk
 from millstream.app.cli.main import VERBS
 from millstream.app.parts import persist
 from millstream.app.workspace import Workspace
-from millstream.declare.errors import ConfigError
+from millstream.base.errors import ConfigError
 from millstream.ingest.collector import Collector, Limits
 from millstream.lake.lake import Lake
 

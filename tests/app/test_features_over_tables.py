@@ -16,10 +16,10 @@ from millstream.app.console.overview import _notes
 from millstream.app.console.show import Figure, Grid
 from millstream.app.console.tables import noun
 from millstream.app.lookup import streams
-from millstream.app.run.steps import steps
 from millstream.app.workspace import Workspace
 from millstream.features.keys import encode
 from millstream.lake.compact import compact
+from millstream.run.steps import steps
 
 TOML = '[project]\nname = "shop"\n'
 HOURS = """\

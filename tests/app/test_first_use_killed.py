@@ -25,7 +25,7 @@ KILLS = int(os.environ.get("KILLS", "0"))
 @pytest.fixture(scope="module")
 def forge() -> Iterator[Forge]:
     made = Forge("millstream.engines.sqlite.log", "millstream.engines.sqlite.online", "millstream.lake.lake", "millstream.engines.local.files",
-                 "deltalake", "millstream.templates", "millstream.declare.cache", "millstream.engines.sqlite.state")  # fmt: skip
+                 "deltalake", "millstream.templates", "millstream.lang.cache", "millstream.engines.sqlite.state")  # fmt: skip
     yield made
     made.close()
 
@@ -34,7 +34,7 @@ def forge() -> Iterator[Forge]:
 def work() -> Iterator[Forge]:
     """One that has loaded what a run needs, MLflow included."""
     made = Forge("mlflow", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store", "alembic.command",
-                 "millstream.app.cli.work", "millstream.app.run.steps", "millstream.engines.duckdb.sql", "millstream.train.run")  # fmt: skip
+                 "millstream.app.cli.work", "millstream.run.steps", "millstream.engines.duckdb.sql", "millstream.train.run")  # fmt: skip
     yield made
     made.close()
 

@@ -12,7 +12,7 @@ from cli_project import millstream
 
 from millstream.app import doctor
 from millstream.app.workspace import Workspace
-from millstream.declare.errors import ClockWrong, UsageError
+from millstream.base.errors import ClockWrong, UsageError
 from millstream.ingest import doors
 from millstream.ingest.doors import Machine
 

@@ -21,11 +21,11 @@ import pytest
 from cli_project import command, millstream
 from live_ports import free_ports
 
-from millstream.app import trouble
-from millstream.app.run.feedback import feedback
-from millstream.app.run.schedule import Schedule
 from millstream.app.workspace import Workspace
-from millstream.declare.errors import Corrupt, Recreated
+from millstream.base.errors import Corrupt, Recreated
+from millstream.run import trouble
+from millstream.run.feedback import feedback
+from millstream.run.schedule import Schedule
 
 STREAMS = '''"""What the project declares."""
 import millstream as ms
@@ -364,7 +364,7 @@ def _answers(url: str) -> bool:
 
 
 def test_a_watch_says_an_error_once_keeps_it_and_forgets_it_when_it_works(project: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from millstream.declare.waits import Waits
+    from millstream.base.waits import Waits
 
     now = [0.0]
     with Workspace.open(str(project)) as ws:

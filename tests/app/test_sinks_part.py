@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from millstream.app import parts, trouble
-from millstream.declare.errors import Corrupt, Transient
+from millstream.app import parts
+from millstream.base.errors import Corrupt, Transient
+from millstream.run import trouble
 
 
 class Sinks:

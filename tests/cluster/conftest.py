@@ -14,7 +14,7 @@ import pytest
 from faults_told import FAULTS, Fault, table
 from running_cluster import brought, running
 
-from millstream.app.cluster import Cluster
+from millstream.cluster import Cluster
 
 HERE = Path(__file__).parent
 # Of suites that live in other rooms: on Spark each of these costs a minute, and one of its kind stays.

@@ -19,10 +19,10 @@ from typing import Any
 import httpx
 import psutil
 
-from millstream.app.cluster import Cluster
 from millstream.app.workspace import Workspace
+from millstream.base.errors import MillstreamError
 from millstream.client import Client, Receipt
-from millstream.declare.errors import MillstreamError
+from millstream.cluster import Cluster
 from millstream.lake.positions import app_id
 
 BATCH, REQUESTS = 100, 5

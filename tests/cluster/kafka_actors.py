@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from millstream.declare.errors import Fenced
+from millstream.base.errors import Fenced
 from millstream.engines.kafka.log import KafkaLog
 from millstream.engines.kafka.writing import KafkaWriter
 from millstream.engines.sqlite.schemas import SqliteSchemas

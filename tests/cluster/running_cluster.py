@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from millstream.app.cluster import Cluster
-from millstream.declare.errors import EngineMissing
+from millstream.base.errors import EngineMissing
+from millstream.cluster import Cluster
 
 
 @contextmanager

@@ -14,8 +14,8 @@ import pytest
 import spark_world  # noqa: F401  (its skips)
 from confluent_kafka import Producer
 
-from millstream.app.cluster.spark import CONNECTOR
-from millstream.declare.errors import EngineMissing
+from millstream.base.errors import EngineMissing
+from millstream.cluster.spark import CONNECTOR
 from millstream.engines.hdfs.files import HdfsFiles
 from millstream.engines.kafka.log import KafkaLog
 from millstream.engines.local.files import LocalFiles

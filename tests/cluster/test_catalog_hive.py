@@ -15,8 +15,8 @@ import pytest
 from pymetastore.hive_metastore import ttypes
 from running_cluster import brought
 
-from millstream.app.cluster import Cluster, ask
-from millstream.declare.errors import Conflict, Unreachable
+from millstream.base.errors import Conflict, Unreachable
+from millstream.cluster import Cluster, ask
 from millstream.engines.hdfs.files import HdfsFiles
 from millstream.engines.hive.catalog import HiveCatalog
 from millstream.engines.hive.metastore import Address, client

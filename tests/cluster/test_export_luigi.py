@@ -13,7 +13,7 @@ import pytest
 from cli_project import millstream
 from export_project import project
 
-from millstream.app.cluster.fetch import Venv
+from millstream.cluster.fetch import Venv
 
 LUIGI = Venv("luigi", ["luigi==3.8.1"])
 

@@ -10,7 +10,7 @@ from cli_project import millstream
 from export_project import project
 from lxml import etree
 
-from millstream.app.cluster.fetch import Jars
+from millstream.cluster.fetch import Jars
 
 CLIENT = Jars("oozie-client", ("!org.apache.oozie:oozie-client:5.2.1",), unpack=("oozie-client-5.2.1.jar", ""))
 SCHEMAS = {"workflow.xml": ("oozie-workflow-1.0.xsd", "shell-action-1.0.xsd"), "coordinator.xml": ("oozie-coordinator-0.5.xsd",)}

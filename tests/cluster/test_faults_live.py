@@ -10,7 +10,7 @@ from faults_told import Fault
 from faults_world import Counts, Shop, kill_process
 from running_cluster import brought
 
-from millstream.app.cluster import Cluster
+from millstream.cluster import Cluster
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(900)]
 SERVICES = ("kafka", "registry", "hdfs", "redis", "postgres")

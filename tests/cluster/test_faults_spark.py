@@ -20,7 +20,7 @@ import spark_world  # noqa: F401 - skips where Spark cannot be had
 from faults_told import Fault
 from running_cluster import brought
 
-from millstream.app.cluster import Cluster
+from millstream.cluster import Cluster
 
 pytestmark = [pytest.mark.fault, pytest.mark.timeout(1200)]
 ROWS = 9_000

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pytest
 
-from millstream.app.cluster import Cluster
-from millstream.declare.errors import ConfigError, Full, Unreachable, WorkFailed
+from millstream.base.errors import ConfigError, Full, Unreachable, WorkFailed
+from millstream.cluster import Cluster
 from millstream.engines.hdfs import streams
 from millstream.engines.hdfs.files import HdfsFiles
 from millstream.engines.hdfs.place import Place

@@ -11,7 +11,7 @@ import pytest
 from poison import SEED, STREAM
 from spark_world import both, room
 
-from millstream.declare.event import OFFSET
+from millstream.base.event import OFFSET
 from millstream.engines.duckdb.sql import DuckDbSql
 from millstream.engines.local.files import LocalFiles
 from millstream.engines.spark.sql import SparkSql

@@ -16,7 +16,7 @@ import pytest
 from faults_told import Fault
 from sqlite_sink import SqliteSinkContract
 
-from millstream.app.cluster import Cluster
+from millstream.cluster import Cluster
 from millstream.engines.duckdb.sql import DuckDbSql
 from millstream.engines.hdfs.files import HdfsFiles
 from millstream.engines.hdfs.place import Place

@@ -18,8 +18,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from millstream.declare.errors import ConfigError, Recreated, Truncated, Unreachable, UsageError
-from millstream.declare.event import ARRIVED_AT, EVENT_ID
+from millstream.base.errors import ConfigError, Recreated, Truncated, Unreachable, UsageError
+from millstream.base.event import ARRIVED_AT, EVENT_ID
 from millstream.engines.kafka import topics
 from millstream.engines.kafka.log import KafkaLog
 from millstream.engines.kafka.positions import record

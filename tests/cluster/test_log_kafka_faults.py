@@ -19,8 +19,8 @@ from faults_told import Fault
 from kafka_actors import PAIRS, both, open_log
 from test_log_kafka import emptied
 
-from millstream.app.cluster import Cluster
-from millstream.declare.errors import Fenced
+from millstream.base.errors import Fenced
+from millstream.cluster import Cluster
 from millstream.engines.kafka.log import KafkaLog
 from millstream.log.contract import numbers
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, AdminClient, ResourcePatternType, ResourceType
 
-from millstream.app.cluster.jvm import jvm
-from millstream.app.cluster.kafka import JARS, properties
-from millstream.declare.errors import ConfigError, MillstreamError
+from millstream.base.errors import ConfigError, MillstreamError
+from millstream.cluster.jvm import jvm
+from millstream.cluster.kafka import JARS, properties
 from millstream.engines.kafka import topics
 from millstream.engines.kafka.log import KafkaLog
 from millstream.engines.sqlite.schemas import SqliteSchemas

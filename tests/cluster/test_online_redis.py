@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from millstream.declare.errors import Busy, ConfigError, Full, Unreachable
-from millstream.declare.registry import engine
+from millstream.base.errors import Busy, ConfigError, Full, Unreachable
+from millstream.base.registry import engine
 from millstream.engines.redis.online import RedisOnline
 from millstream.engines.redis.wire import Address, Wire
 from millstream.features.contract import DAY, HOUR, T0, OnlineContract, apply, batch, definition, filled
@@ -108,7 +108,7 @@ def test_a_writer_whom_others_are_always_faster_than_gives_up(url: str) -> None:
 
 WRITER = """
 import sys
-from millstream.declare.errors import Conflict
+from millstream.base.errors import Conflict
 from millstream.engines.redis.online import RedisOnline
 from millstream.features.contract import T0, apply, definition
 of, store, won = definition(), RedisOnline(sys.argv[1]), 0

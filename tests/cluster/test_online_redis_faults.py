@@ -21,8 +21,8 @@ from oracle import naive, same
 from running_cluster import brought
 from updater_world import World, one
 
-from millstream.app.cluster import Cluster
-from millstream.declare.errors import Conflict, Transient, Unreachable
+from millstream.base.errors import Conflict, Transient, Unreachable
+from millstream.cluster import Cluster
 from millstream.engines.redis.online import RedisOnline
 from millstream.features.contract import T0, batch, definition, filled
 from millstream.features.keys import encode

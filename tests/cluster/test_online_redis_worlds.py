@@ -14,8 +14,8 @@ from test_planted_faults import WORLDS, Fault
 from test_rows_known import check as rows_known
 from worlds import check_filled, check_online, world
 
-from millstream.declare.errors import WorkFailed
-from millstream.declare.registry import engine
+from millstream.base.errors import WorkFailed
+from millstream.base.registry import engine
 from millstream.engines.redis import blobs, filling, lookups, online
 from millstream.features.port import OnlineStore
 

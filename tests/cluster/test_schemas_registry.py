@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from millstream.declare.errors import Incompatible, NotFound, Unreachable
+from millstream.base.errors import Incompatible, NotFound, Unreachable
 from millstream.engines.registry import schemas as registry_module
 from millstream.engines.registry.schemas import RegistrySchemas
 from millstream.log.contract import OTHER, SCHEMA, WIDER, SchemasContract

@@ -5,9 +5,9 @@ from __future__ import annotations
 import psutil
 from running_cluster import brought
 
-from millstream.app.cluster import Cluster
-from millstream.app.cluster.airflow import Airflow
-from millstream.app.cluster.process import MARK
+from millstream.cluster import Cluster
+from millstream.cluster.airflow import Airflow
+from millstream.cluster.process import MARK
 
 
 def marked(cluster: Cluster) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from running_cluster import brought
 
-from millstream.app.cluster import Cluster
+from millstream.cluster import Cluster
 
 DATA = random.Random(17).randbytes(6 << 20)
 """Several cells of an erasure-coded stripe."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from running_cluster import brought
 
-from millstream.app.cluster import Cluster
-from millstream.app.cluster.thrift import databases
+from millstream.cluster import Cluster
+from millstream.cluster.thrift import databases
 
 
 def test_the_metastore_answers_and_comes_back_with_its_tables(cluster: Cluster) -> None:

@@ -6,7 +6,7 @@ import json
 import urllib.request
 from typing import Any
 
-from millstream.app.cluster import Cluster
+from millstream.cluster import Cluster
 
 
 def call(url: str, path: str, body: Any) -> Any:

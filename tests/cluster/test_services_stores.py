@@ -7,8 +7,8 @@ import subprocess
 import pytest
 from running_cluster import brought
 
-from millstream.app.cluster import Cluster, ask
-from millstream.app.cluster.postgres import program
+from millstream.cluster import Cluster, ask
+from millstream.cluster.postgres import program
 
 
 def redis_says(url: str, words: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 from running_cluster import brought
 
-from millstream.app.cluster import Cluster, kafka_wire
+from millstream.cluster import Cluster, kafka_wire
 
 
 def ports_of(url: str) -> list[int]:

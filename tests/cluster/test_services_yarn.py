@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from running_cluster import brought
 
-from millstream.app.cluster import Cluster
-from millstream.app.cluster.spark import PySpark
+from millstream.cluster import Cluster
+from millstream.cluster.spark import PySpark
 from millstream.engines.hdfs.files import HdfsFiles
 
 JOB = """

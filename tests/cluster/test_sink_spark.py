@@ -17,7 +17,7 @@ from test_log_kafka import emptied
 from test_schemas_registry import emptied as no_subjects
 from test_streams_kafka import Shop
 
-from millstream.declare.errors import ConfigError, Recreated, Truncated
+from millstream.base.errors import ConfigError, Recreated, Truncated
 from millstream.declare.stream import Stream
 from millstream.engines.spark.sink import SparkSink
 from millstream.engines.spark.sql import SparkSql

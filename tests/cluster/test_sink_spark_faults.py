@@ -15,7 +15,7 @@ from pyspark import SparkContext
 from sink_world import World, one_spark
 from test_log_kafka import emptied
 
-from millstream.declare.errors import Unreachable
+from millstream.base.errors import Unreachable
 
 pytestmark = [pytest.mark.fault, pytest.mark.long]
 HERE = Path(__file__).parent

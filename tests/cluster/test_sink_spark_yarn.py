@@ -12,7 +12,7 @@ from sink_world import World, one_spark
 from test_log_kafka import emptied
 from test_sink_spark import OnKafka
 
-from millstream.app.cluster import Cluster
+from millstream.cluster import Cluster
 from millstream.lake.contract import proven
 from millstream.lake.lake import Lake
 from millstream.lake.sink import Progress

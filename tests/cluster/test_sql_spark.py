@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from spark_world import SPARK
 
-from millstream.declare.registry import engine as find
+from millstream.base.registry import engine as find
 from millstream.engines.spark.sql import SparkSql
 from millstream.transform.contract import SqlContract
 

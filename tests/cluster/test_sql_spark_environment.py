@@ -10,7 +10,7 @@ import pytest
 import spark_world  # noqa: F401 - skips where Spark cannot be had
 from running_cluster import brought
 
-from millstream.app.cluster import Cluster
+from millstream.cluster import Cluster
 from millstream.engines.hdfs.files import HdfsFiles
 from millstream.engines.spark import shipped
 from millstream.engines.spark.sql import SparkSql

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from spark_world import both, room
 
-from millstream.declare.expression import compile as compile_expression
 from millstream.engines.duckdb.sql import DuckDbSql
 from millstream.engines.spark.sql import SparkSql
+from millstream.lang.expression import compile as compile_expression
 
 language = room("declare/test_expression.py")
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from spark_world import SPARK
 
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 from millstream.engines.spark.sql import SparkSql
 
 SOME = "select i from range(1000) as r(i)"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from spark_world import SPARK
 
-from millstream.declare.errors import Unreachable
+from millstream.base.errors import Unreachable
 from millstream.engines.spark.sql import SparkSql
 
 

@@ -13,7 +13,7 @@ import pytest
 import spark_world  # noqa: F401 - skips where Spark cannot be had
 from running_cluster import brought
 
-from millstream.app.cluster import Cluster
+from millstream.cluster import Cluster
 from millstream.engines.hdfs.files import HdfsFiles
 from millstream.engines.spark.sql import SparkSql
 from millstream.lake.port import Snapshot

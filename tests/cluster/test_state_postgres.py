@@ -12,12 +12,12 @@ from datetime import timedelta
 
 import pytest
 
-from millstream.app.cluster import Cluster
-from millstream.declare.contract import StateContract
-from millstream.declare.errors import ConfigError, Conflict, Incompatible, Unreachable, UsageError
-from millstream.declare.port import State
-from millstream.declare.registry import engine
+from millstream.base.errors import ConfigError, Conflict, Incompatible, Unreachable, UsageError
+from millstream.base.registry import engine
+from millstream.cluster import Cluster
 from millstream.engines.postgres.state import PostgresState
+from millstream.state.contract import StateContract
+from millstream.state.port import State
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_what_it_cannot_keep(url: str) -> None:
 
 COUNTER = """
 import sys
-from millstream.declare.errors import Conflict
+from millstream.base.errors import Conflict
 from millstream.engines.postgres.state import PostgresState
 state, left = PostgresState(sys.argv[1]), int(sys.argv[2])
 while left:

@@ -21,9 +21,9 @@ from test_log_kafka import emptied as no_topics
 from test_schemas_registry import emptied as no_subjects
 
 import millstream as ms
+from millstream.base.errors import Incompatible
+from millstream.base.registry import engine
 from millstream.declare.collect import collecting
-from millstream.declare.errors import Incompatible
-from millstream.declare.registry import engine
 from millstream.lake.lake import Lake
 from millstream.lake.sink import Sink, SinkLimits
 from millstream.lake.verify import verify

@@ -11,7 +11,7 @@ from test_log_kafka import emptied as no_topics
 from test_schemas_registry import emptied as no_subjects
 from updater_world import World, across_restarts, one
 
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 from millstream.engines.kafka.log import KafkaLog
 from millstream.lake.verify import verify
 from millstream.log.envelope import topic_of

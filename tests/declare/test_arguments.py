@@ -17,8 +17,8 @@ import pytest
 
 import millstream as ms
 import millstream.declare
+from millstream.base.errors import DefinitionError
 from millstream.declare.arguments import rules
-from millstream.declare.errors import DefinitionError
 from millstream.declare.noun import Noun, Term
 from millstream.declare.pages import PAGES
 from millstream.declare.rules import Anything, Either, Items, Word

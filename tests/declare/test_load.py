@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import millstream
-from millstream.declare.errors import NotFound
+from millstream.base.errors import NotFound
 from millstream.declare.load import load
 
 STREAM = """\

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from millstream.declare.errors import DefinitionError, DefinitionErrors
+from millstream.base.errors import DefinitionError, DefinitionErrors
 from millstream.declare.load import load
 from millstream.declare.pages import PAGES
 

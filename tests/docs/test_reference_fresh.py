@@ -14,8 +14,8 @@ from scripts import script
 
 import millstream as ms
 from millstream.app.cli.main import VERBS
+from millstream.base.settings import DEFAULTS, MEANINGS
 from millstream.declare.pages import PAGES
-from millstream.declare.settings import DEFAULTS, MEANINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from millstream.declare.errors import Busy, Fenced
+from millstream.base.errors import Busy, Fenced
 from millstream.engines.sqlite.log import SqliteLog
 from millstream.engines.sqlite.schemas import SqliteSchemas
 from millstream.engines.sqlite.writing import prepare, store

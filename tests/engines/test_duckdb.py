@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from millstream.declare.errors import ConfigError, Corrupt, WorkFailed
-from millstream.declare.registry import engine as find
+from millstream.base.errors import ConfigError, Corrupt, WorkFailed
+from millstream.base.registry import engine as find
 from millstream.engines.duckdb.instance import Bench, Options
 from millstream.engines.duckdb.relations import type_name
 from millstream.engines.duckdb.sql import DuckDbSql
@@ -80,7 +80,7 @@ def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
 def test_a_forked_child_is_told_instead_of_hanging(tmp_path: Path) -> None:
     code = f"""
 import os, sys, pathlib
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 from millstream.engines.duckdb.sql import DuckDbSql
 engine = DuckDbSql("duckdb:?threads=1", pathlib.Path({str(tmp_path)!r}))
 engine.query("select 1 as a", {{}}).read_all()

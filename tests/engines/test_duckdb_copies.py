@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pytest
 
-from millstream.declare.errors import ConfigError, Corrupt, Full, Unreachable, WorkFailed
+from millstream.base.errors import ConfigError, Corrupt, Full, Unreachable, WorkFailed
 from millstream.engines.duckdb.instance import Options
 from millstream.engines.duckdb.sql import DuckDbSql
 from millstream.engines.local.files import LocalFiles

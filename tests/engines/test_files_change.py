@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import millstream as ms
-from millstream.declare.errors import Corrupt, MillstreamError, NotFound, Recreated, UsageError
+from millstream.base.errors import Corrupt, MillstreamError, NotFound, Recreated, UsageError
 from millstream.engines.files import position as positions
 from millstream.engines.files import text
 from millstream.engines.files.fingerprint import BLOCK, TAIL, Running, Trail, start_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlite_sink import SqliteSinkContract
 
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 from millstream.engines.local.files import LocalFiles
 from millstream.lake.contract import FilesContract
 from millstream.lake.port import Files

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from millstream.declare.errors import ConfigError, Corrupt, Full, Terminal, Unreachable
-from millstream.declare.registry import engine
+from millstream.base.errors import ConfigError, Corrupt, Full, Terminal, Unreachable
+from millstream.base.registry import engine
 from millstream.engines.hdfs import streams, webhdfs
 from millstream.engines.hdfs.errors import mapped, mapped_delta
 from millstream.engines.hdfs.place import Place

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from millstream.declare.errors import ConfigError, Incompatible, Unreachable
+from millstream.base.errors import ConfigError, Incompatible, Unreachable
 from millstream.engines.hive.catalog import HiveCatalog
 from millstream.engines.hive.describe import columns, hive_type
 from millstream.engines.hive.metastore import Address

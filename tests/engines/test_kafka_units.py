@@ -14,8 +14,8 @@ from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.declare.errors import ConfigError, Corrupt, Fenced, Full, MillstreamError, NotFound, Terminal, Truncated, Unreachable, UsageError
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET
+from millstream.base.errors import ConfigError, Corrupt, Fenced, Full, MillstreamError, NotFound, Terminal, Truncated, Unreachable, UsageError
+from millstream.base.event import ARRIVED_AT, EVENT_ID, OFFSET
 from millstream.engines.kafka.address import address_of
 from millstream.engines.kafka.errors import Faults, mapped, told
 from millstream.engines.kafka.java import java_settings

@@ -21,7 +21,7 @@ import pytest
 from actors import Start, actors, kill, line, tell
 from log_actors import PAIRS, open_log, rows
 
-from millstream.declare.errors import Busy, Full
+from millstream.base.errors import Busy, Full
 from millstream.engines.sqlite.log import SqliteLog
 from millstream.engines.sqlite.wake import Ear
 from millstream.log.contract import numbers, read

@@ -15,9 +15,9 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from hypothesis.strategies import integers, sampled_from
 
-from millstream.declare.errors import ConfigError, Corrupt, Damaged, NotFound, Truncated, UsageError
-from millstream.declare.event import ARRIVED_AT, OFFSET
-from millstream.declare.registry import engine
+from millstream.base.errors import ConfigError, Corrupt, Damaged, NotFound, Truncated, UsageError
+from millstream.base.event import ARRIVED_AT, OFFSET
+from millstream.base.registry import engine
 from millstream.engines.sqlite import upkeep
 from millstream.engines.sqlite.log import SqliteLog
 from millstream.engines.sqlite.schemas import SqliteSchemas

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from small_disk import SmallDisk
 
-from millstream.declare.errors import ConfigError, Corrupt, Full
-from millstream.declare.registry import engine
+from millstream.base.errors import ConfigError, Corrupt, Full
+from millstream.base.registry import engine
 from millstream.engines.mlflow.tables import REVISION
 from millstream.engines.mlflow.tracking import MlflowTracking
 from millstream.train.contract import TrackingContract

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from millstream.declare.errors import Busy, ConfigError, Conflict
-from millstream.declare.registry import engine
+from millstream.base.errors import Busy, ConfigError, Conflict
+from millstream.base.registry import engine
 from millstream.engines.sqlite.online import SqliteOnline
 from millstream.features.contract import T0, OnlineContract, apply, batch, definition, filled
 from millstream.features.port import OnlineStore

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from millstream.declare.errors import Corrupt
+from millstream.base.errors import Corrupt
 from millstream.engines.redis.blobs import GROUPS, MOMENTS, Layout, rewritten, together, touched
 from millstream.engines.redis.lookups import cover
 from millstream.features.contract import DAY, T0, batch, definition, some_rows

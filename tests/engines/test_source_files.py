@@ -23,8 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import millstream as ms
-from millstream.declare.errors import Corrupt, NotFound, Recreated, UsageError
-from millstream.declare.registry import engine as registered
+from millstream.base.errors import Corrupt, NotFound, Recreated, UsageError
+from millstream.base.registry import engine as registered
 from millstream.engines.files import records as records_of_text
 from millstream.engines.files import text
 from millstream.engines.files.source import FileSource

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from millstream.declare.errors import ConfigError, WorkFailed
+from millstream.base.errors import ConfigError, WorkFailed
 from millstream.engines.spark.binder import Binder
 from millstream.engines.spark.dialect import Query, translate
 from millstream.engines.spark.kinds import spark_type

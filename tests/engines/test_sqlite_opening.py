@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from small_disk import SmallDisk
 
-from millstream.declare.errors import ConfigError, Full, MillstreamError
+from millstream.base.errors import ConfigError, Full, MillstreamError
 from millstream.engines.sqlite.database import WriteLock
 from millstream.engines.sqlite.log import SqliteLog
 from millstream.engines.sqlite.online import SqliteOnline

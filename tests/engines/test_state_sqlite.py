@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from millstream.declare.contract import StateContract
-from millstream.declare.errors import Corrupt
-from millstream.declare.port import State
-from millstream.declare.registry import engine
+from millstream.base.errors import Corrupt
+from millstream.base.registry import engine
 from millstream.engines.sqlite.state import SqliteState
+from millstream.state.contract import StateContract
+from millstream.state.port import State
 
 
 class TestSqliteState(StateContract):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from decided_world import World, world_in
 
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 from millstream.transform.port import Sql
 
 

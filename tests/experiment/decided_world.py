@@ -12,8 +12,7 @@ import numpy as np
 from landing import landed
 
 import millstream as ms
-from millstream.declare.port import State
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 from millstream.declare.stream import Stream
 from millstream.experiment import outcomes
 from millstream.experiment.learn import Snapshot
@@ -21,6 +20,7 @@ from millstream.experiment.phases import Phase
 from millstream.experiment.route import Router
 from millstream.lake.lake import Lake
 from millstream.serve.record import decisions_stream
+from millstream.state.port import State
 from millstream.transform.port import Sql
 
 HOUR, DAY = 3_600_000_000, 86_400_000_000

@@ -10,7 +10,7 @@ import pytest
 from decided_world import DAY, HOUR, PARAMS, T0, World, ab, bought, buy, buys, calm, complaints, decision, paid, rng, routed, run, shop
 
 import millstream as ms
-from millstream.declare.errors import NotFound
+from millstream.base.errors import NotFound
 from millstream.experiment import phases
 from millstream.experiment.analyse import Report, analyse
 from millstream.experiment.bandit import Stat

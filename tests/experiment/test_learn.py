@@ -10,7 +10,7 @@ import pytest
 from decided_world import HOUR, PARAMS, T0, World, ab, buy, buys, decision, paid, rng, routed, run, shop
 
 import millstream as ms
-from millstream.declare.errors import Conflict
+from millstream.base.errors import Conflict
 from millstream.experiment import analyse, learn, phases
 from millstream.experiment.bandit import Beta, Stat, probabilities
 from millstream.experiment.learn import refresh, snapshot_of

@@ -11,11 +11,11 @@ import pytest
 from decided_world import ARMS, ab, bought, buys, paid
 
 import millstream as ms
-from millstream.declare.errors import Conflict, NotFound, UsageError
-from millstream.declare.port import Doc, State
-from millstream.declare.registry import engine
+from millstream.base.errors import Conflict, NotFound, UsageError
+from millstream.base.registry import engine
 from millstream.experiment import phases
 from millstream.experiment.phases import Arm
+from millstream.state.port import Doc, State
 
 NOON = datetime(2013, 1, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 import millstream as ms
+from millstream.base.event import TIMESTAMP
 from millstream.declare.collect import collecting
-from millstream.declare.event import TIMESTAMP
 from millstream.features.define import define
 from millstream.features.definition import Definition, Output
 

@@ -15,9 +15,9 @@ import pytest
 from oracle import DAY, HOUR, MINUTE, Stored
 
 import millstream as ms
-from millstream.declare.errors import DefinitionError
-from millstream.declare.event import TIMESTAMP
-from millstream.declare.registry import engine
+from millstream.base.errors import DefinitionError
+from millstream.base.event import TIMESTAMP
+from millstream.base.registry import engine
 from millstream.engines.sqlite.online import SqliteOnline
 from millstream.features.define import define
 from millstream.features.fill import fill
@@ -106,7 +106,7 @@ def test_columns_are_taken_for_what_is_asked(sql: Any, tmp_path: Path) -> None:
 
 def test_a_stream_of_the_same_values_says_the_same() -> None:
     """The closures of the online reader, which streams have, over the same rows."""
-    from millstream.declare.expression import compile as compiled
+    from millstream.lang.expression import compile as compiled
 
     kinds: Any = {"ok": "bool", "n": "int64", "x": "float64", "name": "string", "ts": "timestamp"}
     for text in [*(str(of.expression) for of, _ in AGGREGATES.values()), *WHERE]:

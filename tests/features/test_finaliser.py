@@ -15,7 +15,7 @@ import pytest
 from oracle import Row, Stored, definition, spine, table
 
 import millstream as ms
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 from millstream.engines.sqlite.online import SqliteOnline
 from millstream.features.events import events_of
 from millstream.features.lift import Lifted, _square

@@ -13,9 +13,9 @@ import pytest
 from oracle import DAY, HOUR, MINUTE, Row, readings, table
 
 import millstream as ms
-from millstream.declare.event import TIMESTAMP
+from millstream.base.event import TIMESTAMP
+from millstream.base.registry import engine
 from millstream.declare.outcome import Outcome
-from millstream.declare.registry import engine
 from millstream.features.outcome import outcome_sql
 
 T0 = 19_700 * DAY

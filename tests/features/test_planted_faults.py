@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from worlds import CHECKS, world
 
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 from millstream.engines.sqlite import lookups
 from millstream.engines.sqlite import online as sqlite_online
 from millstream.features import events, fill, lift, offline, online, tiles

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from worlds import CHECKS, world
 
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 
 SECONDS = float(os.environ.get("MILLSTREAM_WORLDS_SECONDS", "15"))
 """For how long new worlds are made; longer when looking for trouble."""

@@ -19,7 +19,7 @@ import pytest
 from oracle import DAY, HOUR, MINUTE, Row, Stored, definition, naive, same, settled, spine, table
 from test_planted_faults import Fault
 
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 from millstream.engines.sqlite.online import SqliteOnline
 from millstream.features import fill as fill_module
 from millstream.features.definition import Definition

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from oracle import DAY, Row, Stored, definition, naive, same, spine, table
 
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 from millstream.features.offline import offline
 from millstream.features.steps import steps_of
 

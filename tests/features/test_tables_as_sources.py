@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from oracle import DAY, HOUR, MINUTE, Row, Stored, ageless, definition, naive, same, settled, spine, table
 
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 from millstream.engines.sqlite.online import SqliteOnline
 from millstream.features.fill import fill
 from millstream.features.keys import encode

@@ -16,8 +16,8 @@ import pytest
 from oracle import HOUR, MINUTE, PAYLOAD, naive, same, spine
 from updater_world import World, across_restarts, one
 
-from millstream.declare.errors import Busy, Recreated, Truncated
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, TIMESTAMP
+from millstream.base.errors import Busy, Recreated, Truncated
+from millstream.base.event import ARRIVED_AT, EVENT_ID, TIMESTAMP
 from millstream.features.fill import fill
 from millstream.features.offline import offline
 from millstream.features.updater import Applied

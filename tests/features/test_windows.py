@@ -8,7 +8,7 @@ import pytest
 from oracle import DAY, HOUR, MINUTE, definition
 from oracle import start as naive_start
 
-from millstream.declare.errors import DefinitionError
+from millstream.base.errors import DefinitionError
 from millstream.features.window import DAY as DAY_SLOTS
 from millstream.features.window import LEVELS, SLOT_US, by_length, cover, hop_us, horizon_us, nested, reach, start_slot
 

@@ -16,9 +16,9 @@ import pyarrow as pa
 from oracle import HOUR, MINUTE, PAYLOAD, Reading, Row, definition, naive, readings, same
 
 import millstream as ms
+from millstream.base.event import ARRIVED_AT, EVENT_ID, TIMESTAMP
+from millstream.base.registry import engine
 from millstream.declare.collect import collecting
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, TIMESTAMP
-from millstream.declare.registry import engine
 from millstream.engines.sqlite.log import SqliteLog
 from millstream.engines.sqlite.online import SqliteOnline
 from millstream.engines.sqlite.schemas import SqliteSchemas

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 from oracle import DAY, HOUR, MINUTE, Row, Stored, definition, hop, naive, readings, same, spine, start, table
 
-from millstream.declare.errors import Conflict
+from millstream.base.errors import Conflict
 from millstream.engines.sqlite.online import SqliteOnline
 from millstream.features import events
 from millstream.features.definition import Definition

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import millstream as ms
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 from millstream.ingest.collector import Collector
 
 

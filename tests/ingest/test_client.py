@@ -21,9 +21,9 @@ import pytest
 from collecting_server import LANDED, Landed
 
 import millstream as ms
+from millstream.base.errors import Full, NotFound, Terminal, Transient, Unreachable, UsageError, WorkFailed
+from millstream.base.registry import engine
 from millstream.client import Client, Decision, Receipt
-from millstream.declare.errors import Full, NotFound, Terminal, Transient, Unreachable, UsageError, WorkFailed
-from millstream.declare.registry import engine
 from millstream.log.dedupe import Deduper
 
 

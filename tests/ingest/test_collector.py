@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 import millstream as ms
-from millstream.declare.errors import Busy, Full
-from millstream.declare.registry import engine
+from millstream.base.errors import Busy, Full
+from millstream.base.registry import engine
 from millstream.ingest.collector import Collector, Limits
 from millstream.ingest.doors import Doors, Machine
 from millstream.ingest.form import EventForm

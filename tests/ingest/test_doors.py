@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import millstream as ms
-from millstream.declare.errors import ClockWrong, Unreachable
-from millstream.declare.registry import engine
+from millstream.base.errors import ClockWrong, Unreachable
+from millstream.base.registry import engine
 from millstream.engines.files.source import FileSource
 from millstream.ingest.ahead import without_ahead
 from millstream.ingest.contract import read_all

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import millstream as ms
-from millstream.declare.errors import Corrupt
+from millstream.base.errors import Corrupt
 from millstream.engines.files.columnar import ColumnFile
 from millstream.engines.files.names import _warn
 from millstream.engines.files.position import Position

@@ -19,7 +19,7 @@ import pytest
 from poison import RECORDS, SEED, STREAM, Record, Sent
 
 import millstream as ms
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 from millstream.engines.files.source import FileSource
 from millstream.ingest.collector import Collector
 from millstream.ingest.form import BadEvent, EventForm

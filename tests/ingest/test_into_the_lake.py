@@ -10,9 +10,9 @@ from test_client import LANDED as SENT
 from test_client import NOW, collecting, landed
 from test_pump import FAST, Store, line, sources, write
 
+from millstream.base.errors import Unreachable
+from millstream.base.registry import engine
 from millstream.client import Client
-from millstream.declare.errors import Unreachable
-from millstream.declare.registry import engine
 from millstream.ingest.pump import pump
 from millstream.lake.lake import Lake
 from millstream.lake.sink import Sink

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 import millstream as ms
-from millstream.app.lab import _sent
+from millstream.base.errors import UsageError
 from millstream.client import Client
-from millstream.declare.errors import UsageError
 from millstream.ingest.form import BadEvent, EventForm
 from millstream.ingest.objects import Objects
+from millstream.lab.lab import _sent
 from millstream.serve.request import RequestForm
 
 TS = datetime(2026, 1, 1, tzinfo=UTC)

@@ -16,7 +16,7 @@ from value_doors import KINDS, STREAMS, TS, Http
 from value_table import DEAD, MISSING, Cell
 
 import millstream as ms
-from millstream.declare.errors import UsageError
+from millstream.base.errors import UsageError
 from millstream.engines.files.position import Position
 from millstream.engines.files.text import TextFile
 from millstream.ingest.form import BadEvent, EventForm

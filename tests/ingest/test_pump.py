@@ -20,8 +20,8 @@ import pyarrow as pa
 import pytest
 
 import millstream as ms
-from millstream.declare.errors import Corrupt, Fenced, Full, Recreated
-from millstream.declare.registry import engine
+from millstream.base.errors import Corrupt, Fenced, Full, Recreated
+from millstream.base.registry import engine
 from millstream.engines.files.source import FileSource, Quiet
 from millstream.ingest import pump as pumping
 from millstream.ingest.pump import Counts, follow, pump, pump_all

@@ -6,7 +6,7 @@ import time
 
 import pyarrow as pa
 
-from millstream.declare.event import EVENT_ID
+from millstream.base.event import EVENT_ID
 from millstream.ingest.append import _with_ids
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from whole_server import BOUGHT, RANK, Ask, Bought
 
+from millstream.base.errors import UsageError
 from millstream.client import Client, Receipt
-from millstream.declare.errors import UsageError
 
 
 def test_send_then_predict(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import millstream as ms
+from millstream.base.registry import engine
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.registry import engine
 from millstream.ingest.collector import Collector
 from millstream.lake.lake import Lake
 from millstream.serve.live import Behind, Live

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from millstream.declare.errors import Conflict, Incompatible, NotFound, Unreachable
+from millstream.base.errors import Conflict, Incompatible, NotFound, Unreachable
 from millstream.engines.local.files import LocalFiles
 from millstream.lake import pins
 from millstream.lake.catalog import behind, listing, publish

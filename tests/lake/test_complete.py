@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lake_actors import World
 
-from millstream.declare.errors import NotFound, UsageError
+from millstream.base.errors import NotFound, UsageError
 from millstream.declare.stream import stream
 from millstream.lake import complete
 from millstream.lake.contract import READINGS, Reading, put

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from poison import FIELDS, SEED, STREAM, good
 
-from millstream.declare.errors import Incompatible
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET, TIMESTAMP
+from millstream.base.errors import Incompatible
+from millstream.base.event import ARRIVED_AT, EVENT_ID, OFFSET, TIMESTAMP
 from millstream.engines.local.files import LocalFiles
 from millstream.lake.judge import judge, payload_schema, table_schema
 from millstream.lake.lake import Lake

@@ -11,7 +11,7 @@ import pytest
 from deltalake import DeltaTable
 from lake_actors import World
 
-from millstream.declare.errors import Conflict, Corrupt, Incompatible, NotFound, Truncated, UsageError
+from millstream.base.errors import Conflict, Corrupt, Incompatible, NotFound, Truncated, UsageError
 from millstream.engines.local.files import LocalFiles
 from millstream.lake import deltalog, parquet, pins
 from millstream.lake.contract import ROWS, Died, at_once, dying, rows_in

@@ -14,7 +14,7 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from millstream.declare.errors import Conflict, Unreachable
+from millstream.base.errors import Conflict, Unreachable
 from millstream.engines.local.files import LocalFiles
 from millstream.lake import patience
 from millstream.lake.contract import ROWS, rows_in

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from lake_actors import LATEST_US, Stage, World
 
-from millstream.declare.errors import Conflict, Corrupt, NotFound
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET, PARTITION
+from millstream.base.errors import Conflict, Corrupt, NotFound
+from millstream.base.event import ARRIVED_AT, EVENT_ID, OFFSET, PARTITION
 from millstream.declare.stream import stream
 from millstream.lake import checkpoint, compact, deltalog, points
 from millstream.lake.contract import READINGS, T0, Reading, ids, proven, put, rows_in, unreadable
@@ -219,7 +219,7 @@ def test_compacted_before_and_after(poisoned: World, monkeypatch: pytest.MonkeyP
     now = poisoned.lake.table("readings")
     assert now.added(0) == list(now.snapshot().files), "all is new, and in one file"
     assert now.added(first) == [] and now.appended(first) is None
-    from millstream.declare.errors import Truncated
+    from millstream.base.errors import Truncated
 
     with pytest.raises(Truncated, match="read the table whole"):
         now.added(1)

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 from lake_actors import World
 
-from millstream.declare.errors import Conflict, Fenced, Unwritable
-from millstream.declare.event import OFFSET
+from millstream.base.errors import Conflict, Fenced, Unwritable
+from millstream.base.event import OFFSET
 from millstream.declare.stream import stream
 from millstream.lake import aside, batch, cut, deltalog, gaps, landing, points
 from millstream.lake.contract import READINGS, WIDE, Loose, Reading, ids, ids_of, proven, put, readings, rows_in

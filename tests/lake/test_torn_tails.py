@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from lake_actors import World
 
-from millstream.declare.errors import Corrupt, Full
+from millstream.base.errors import Corrupt, Full
 from millstream.lake import checkpoint, clean, compact, deltalog
 from millstream.lake import cut as cutting
 from millstream.lake.contract import READINGS, ids, ids_of, proven, put

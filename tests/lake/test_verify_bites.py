@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from lake_actors import World
 
-from millstream.declare.errors import NotFound
-from millstream.declare.event import EVENT_ID, OFFSET, PARTITION
+from millstream.base.errors import NotFound
+from millstream.base.event import EVENT_ID, OFFSET, PARTITION
 from millstream.declare.stream import stream
 from millstream.lake import checkpoint, deltalog, gaps, parquet, replace
 from millstream.lake.contract import READINGS, Reading, proven, put, readings, rows_in

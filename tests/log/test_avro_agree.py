@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.declare.errors import UsageError
-from millstream.declare.event import Event, EventTime
+from millstream.base.errors import UsageError
+from millstream.base.event import EventTime
+from millstream.declare.event import Event
 from millstream.log.avro import Decoded, arrow_schema, avro_schema, decode, encode
 from millstream.log.avro_block import decode_block, encode_block
 from millstream.log.avro_records import Records

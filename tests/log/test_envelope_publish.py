@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from millstream.declare.errors import Conflict, Incompatible
-from millstream.declare.event import EVENT_ID, Event, EventTime, rows_to_arrow
-from millstream.declare.registry import engine
+from millstream.base.errors import Conflict, Incompatible
+from millstream.base.event import EVENT_ID, EventTime, rows_to_arrow
+from millstream.base.registry import engine
+from millstream.declare.event import Event
 from millstream.declare.stream import stream
 from millstream.log.avro import arrow_schema, resolve
 from millstream.log.contract import read

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.declare.errors import Incompatible, UsageError
+from millstream.base.errors import Incompatible, UsageError
 from millstream.log.avro import arrow_schema, resolve
 from millstream.log.schemas import RULES, check, reads
 

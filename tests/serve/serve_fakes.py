@@ -111,7 +111,7 @@ class FakeLive:
         return sorted(self.deciders)
 
     def decider(self, endpoint: str) -> Decider:
-        from millstream.declare.errors import NotFound
+        from millstream.base.errors import NotFound
 
         if endpoint not in self.deciders:
             raise NotFound(f'no endpoint "{endpoint}"')

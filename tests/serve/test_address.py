@@ -10,7 +10,7 @@ import pytest
 from cli_project import millstream, written
 
 from millstream.app import supervise
-from millstream.declare.errors import Busy, ConfigError
+from millstream.base.errors import Busy, ConfigError
 from millstream.serve.address import free
 
 STREAMS = """

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from serve_fakes import FakeLive, FakeLog, FakeReader, Fixed, live
 
-from millstream.declare.errors import ClockWrong, ConfigError, Full
+from millstream.base.errors import ClockWrong, ConfigError, Full
 from millstream.serve import server
 from millstream.serve.decide import Arm, Decider
 from millstream.serve.server import Limits, Server, guard

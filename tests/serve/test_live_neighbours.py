@@ -13,8 +13,8 @@ from serve_fakes import FakeLog
 from test_live_swap import Says, asks
 
 import millstream as ms
-from millstream.declare.errors import Transient
-from millstream.declare.waits import Waits
+from millstream.base.errors import Transient
+from millstream.base.waits import Waits
 from millstream.serve.live import Live
 from millstream.serve.server import Server
 
@@ -177,7 +177,7 @@ def test_an_endpoint_whose_topic_breaks_its_contract_is_the_only_one_that_does_n
     made = behind(tmp_path, ms.endpoint("price", good["champion"]), ms.endpoint("risk", bad["champion"]))
     for name in ("good", "bad"):
         registered(made.tracking, name)
-    from millstream.declare.errors import Incompatible
+    from millstream.base.errors import Incompatible
     from millstream.serve import live as module
 
     topic_of, broken = module.topic_of, [True]

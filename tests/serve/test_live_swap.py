@@ -12,7 +12,7 @@ import pytest
 from live_server import ASKED, SPENT, Ask, behind, ranking
 
 import millstream as ms
-from millstream.declare.errors import ClockWrong, NotFound, Transient
+from millstream.base.errors import ClockWrong, NotFound, Transient
 from millstream.experiment import phases
 from millstream.experiment.assign import bucket
 from millstream.ingest.doors import Doors, Machine

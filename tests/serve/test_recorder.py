@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from serve_fakes import FakeLog, binding_of, endpoint_of_values
 
-from millstream.declare.errors import Busy, Full, Transient
+from millstream.base.errors import Busy, Full, Transient
 from millstream.serve.record import Recorder, decision_id
 from millstream.serve.request import moment_of
 

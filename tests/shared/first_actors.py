@@ -78,7 +78,7 @@ def init(folder: Path) -> None:
 
 
 def cache(folder: Path) -> None:
-    from millstream.declare.cache import Cache
+    from millstream.lang.cache import Cache
 
     with Cache(folder / ".millstream") as known:
         known.put("a", [os.getpid()])

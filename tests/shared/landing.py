@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from millstream.declare.event import ARRIVED_AT, OFFSET, PARTITION
+from millstream.base.event import ARRIVED_AT, OFFSET, PARTITION
 from millstream.declare.stream import Stream
 from millstream.lake.judge import table_schema
 from millstream.lake.lake import Lake

@@ -15,10 +15,10 @@ from typing import Any
 import pyarrow as pa
 from reference import Record, Window, expected
 
-from millstream.declare.errors import Truncated
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET, PARTITION, TIMESTAMP
+from millstream.base.errors import Truncated
+from millstream.base.event import ARRIVED_AT, EVENT_ID, OFFSET, PARTITION, TIMESTAMP
+from millstream.base.registry import engine
 from millstream.declare.features import agg, features
-from millstream.declare.registry import engine
 from millstream.declare.stream import Stream, stream
 from millstream.engines.sqlite.online import SqliteOnline
 from millstream.features.define import define

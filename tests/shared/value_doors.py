@@ -21,16 +21,16 @@ import pyarrow.parquet as pq
 from value_table import DEAD, MISSING
 
 import millstream as ms
-from millstream.app.lab import _sent
+from millstream.base.errors import MillstreamError
+from millstream.base.event import rows_to_arrow
+from millstream.base.registry import engine
 from millstream.client import Client, _bodies
-from millstream.declare.errors import MillstreamError
-from millstream.declare.event import rows_to_arrow
-from millstream.declare.registry import engine
 from millstream.declare.stream import Stream
 from millstream.engines.files.columnar import ColumnFile
 from millstream.engines.files.position import Position
 from millstream.engines.files.text import TextFile
 from millstream.ingest.collector import Collector
+from millstream.lab.lab import _sent
 from millstream.lake.judge import judge
 from millstream.log.avro import decode
 

@@ -11,7 +11,7 @@ from memory_online import MemoryOnline
 from reference import may_judge, too_far
 from things import AHEAD, COUNT, DAY, FEED, SECOND, YEAR, Feed, Sent
 
-from millstream.declare.errors import ClockWrong, Fenced, Transient
+from millstream.base.errors import ClockWrong, Fenced, Transient
 from millstream.features.updater import Updater
 from millstream.ingest import append
 from millstream.ingest.collector import Collector

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.errors import Conflict, Damaged, Fenced, NotFound, Recreated, Truncated, UsageError
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET, TIMESTAMP
+from millstream.base.errors import Conflict, Damaged, Fenced, NotFound, Recreated, Truncated, UsageError
+from millstream.base.event import ARRIVED_AT, EVENT_ID, OFFSET, TIMESTAMP
 from millstream.log.port import Append, Ends, Range, Slice, Topic
 from millstream.log.retention import LAKE, Stretch, removable, same
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import Conflict, NotFound
+from millstream.base.errors import Conflict, NotFound
 from millstream.features.definition import Definition
 from millstream.features.lift import Lifted
 from millstream.features.online import HEAD_US, Answers, Bound, Found, Row, Use, offsets_of

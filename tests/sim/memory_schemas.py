@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from millstream.declare.errors import NotFound
+from millstream.base.errors import NotFound
 from millstream.log.schemas import canonical, check
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import Conflict, Incompatible, NotFound, Transient
+from millstream.base.errors import Conflict, Incompatible, NotFound, Transient
 from millstream.lake import deltalog, lineage, points
 from millstream.lake.parquet import Written, fit, plain_schema
 from millstream.lake.port import Txns

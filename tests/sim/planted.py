@@ -14,7 +14,7 @@ import pytest
 import world
 from memory_log import MemoryLog
 
-from millstream.declare.errors import Conflict, Transient
+from millstream.base.errors import Conflict, Transient
 from millstream.features import updater
 from millstream.lake import batch, gaps, landing, lineage, ruling
 from millstream.lake.batch import Batcher

@@ -9,8 +9,8 @@ from machines import Box, Wrong
 from reference import Record, Window, counted, expected, lates, watermark
 from things import COUNT, HOUR, LATENESS, NAMES, PARTITIONS, SECOND, T0, WINDOWS, YEAR
 
-from millstream.declare.errors import Damaged, Truncated
-from millstream.declare.event import LATE, OFFSET, PARTITION
+from millstream.base.errors import Damaged, Truncated
+from millstream.base.event import LATE, OFFSET, PARTITION
 from millstream.features.fill import current
 from millstream.features.keys import encoder
 from millstream.features.updater import BEYOND_US

@@ -18,7 +18,7 @@ from things import NAMES, PARTITIONS, SECOND, T0, WINDOWS
 from world import Died
 from world import World as Simulated
 
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, LATE, OFFSET, PARTITION, TIMESTAMP
+from millstream.base.event import ARRIVED_AT, EVENT_ID, LATE, OFFSET, PARTITION, TIMESTAMP
 from millstream.lake.dead import MOVED, dead_name
 from millstream.lake.far import look
 from millstream.lake.landing import SinkLimits

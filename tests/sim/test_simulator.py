@@ -19,7 +19,7 @@ from planted import FAULTS, check_naive, unclaimed
 from schedules import fails, schedule, shown, shrunk
 from things import COUNT
 
-from millstream.declare.errors import ClockWrong
+from millstream.base.errors import ClockWrong
 from millstream.serve.updates import Updates
 
 SECONDS = 28.0

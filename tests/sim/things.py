@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 import millstream as ms
-from millstream.declare.event import EVENT_ID, TIMESTAMP
+from millstream.base.event import EVENT_ID, TIMESTAMP
 from millstream.declare.features import agg, features
 from millstream.declare.source import Source
 from millstream.declare.stream import Stream, stream

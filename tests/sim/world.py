@@ -25,8 +25,8 @@ from reference import Record
 from settled import settle
 from things import COUNT, LOOSE_KIND, PARTITIONS, RAW_KIND, SECOND, STREAMS, T0, WINDOWS, LooseThing, Sent, columns, made, raw
 
-from millstream.declare.errors import Conflict, Damaged, Fenced, Full, MillstreamError, Transient, Truncated
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, PARTITION, TIMESTAMP
+from millstream.base.errors import Conflict, Damaged, Fenced, Full, MillstreamError, Transient, Truncated
+from millstream.base.event import ARRIVED_AT, EVENT_ID, PARTITION, TIMESTAMP
 from millstream.declare.stream import Stream
 from millstream.features.contract import filled
 from millstream.features.events import events_of

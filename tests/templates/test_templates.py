@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from millstream.declare.errors import UsageError
+from millstream.base.errors import UsageError
 from millstream.declare.load import load
 from millstream.templates import TEMPLATES, create
 

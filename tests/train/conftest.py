@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 from millstream.transform.port import Sql
 
 

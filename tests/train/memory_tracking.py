@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from millstream.declare.errors import NotFound, UsageError
+from millstream.base.errors import NotFound, UsageError
 from millstream.train.port import Run, Version
 
 

@@ -14,7 +14,7 @@ from memory_tracking import MemoryTracking
 from train_world import DAY, PARAMS, T0, World, asked, done, late, traffic, world_in
 
 import millstream as ms
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 from millstream.train import predictor, run
 from millstream.train.answers import probabilities
 from millstream.train.compiled import LinearScorer

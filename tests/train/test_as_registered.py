@@ -18,7 +18,7 @@ from memory_tracking import MemoryTracking
 from train_world import DAY, PARAMS, T0, World, asked, done, late, traffic, world_in
 
 import millstream as ms
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 from millstream.train.dataset import Dataset, build
 from millstream.train.predictor import CHECKED, differs, load
 from millstream.train.run import train

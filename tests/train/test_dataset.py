@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from train_world import DAY, HOUR, PARAMS, T0, World, answer, ask, asked, city_done, done, late, traffic, world_in
 
 import millstream as ms
-from millstream.declare.errors import DefinitionError, WorkFailed
+from millstream.base.errors import DefinitionError, WorkFailed
 from millstream.train.dataset import Dataset, build, definition_of, latest
 from millstream.transform.port import Sql
 
@@ -199,7 +199,7 @@ def test_columns_of_one_name_are_refused(world: World) -> None:
 def test_a_spine_that_is_a_table(world: World) -> None:
     import pyarrow as pa
 
-    from millstream.declare.event import TIMESTAMP
+    from millstream.base.event import TIMESTAMP
 
     schema = pa.schema([("ride", pa.string()), ("city", pa.string()), ("at", TIMESTAMP)])
     rows = [{"ride": f"r{i}", "city": "ams", "at": T0 + i} for i in range(3)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from train_world import HOUR, PARAMS, T0, World, answer, ask, asked, done, late, world_in
 
 import millstream as ms
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 from millstream.train.dataset import build, latest, plain, read
 from millstream.train.kept import sentence
 from millstream.transform.port import Sql

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.declare.errors import Corrupt, UsageError
-from millstream.declare.event import TIMESTAMP
+from millstream.base.errors import Corrupt, UsageError
+from millstream.base.event import TIMESTAMP
 from millstream.train.matrix import Column, Encoder, kind_of
 
 SCHEMA = pa.schema([("city", pa.string()), ("far", pa.float64()), ("n", pa.int64()), ("rush", pa.bool_()), ("at", TIMESTAMP), ("day", pa.date32())])

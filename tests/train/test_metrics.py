@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.declare.errors import UsageError
+from millstream.base.errors import UsageError
 from millstream.train.metrics import METRICS, auc, measure
 
 theirs = pytest.importorskip("sklearn.metrics")

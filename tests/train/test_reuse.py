@@ -11,7 +11,7 @@ import pytest
 from train_world import DAY, HOUR, PARAMS, T0, World, answer, ask, asked, city_done, done, late, traffic, world_in
 
 import millstream as ms
-from millstream.declare.event import ARRIVED_AT
+from millstream.base.event import ARRIVED_AT
 from millstream.train import build as building
 from millstream.train.dataset import build
 from millstream.transform.port import Sql

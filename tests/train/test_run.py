@@ -17,8 +17,8 @@ from memory_tracking import MemoryTracking
 from train_world import DAY, PARAMS, T0, World, asked, city_done, done, late, traffic, world_in
 
 import millstream as ms
-from millstream.declare.errors import Corrupt, NotFound, UsageError, WorkFailed
-from millstream.declare.registry import engine
+from millstream.base.errors import Corrupt, NotFound, UsageError, WorkFailed
+from millstream.base.registry import engine
 from millstream.lake import pins
 from millstream.train.code import code_of
 from millstream.train.dataset import Dataset, build

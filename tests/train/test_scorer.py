@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from millstream.declare.errors import UsageError, WorkFailed
+from millstream.base.errors import UsageError, WorkFailed
 from millstream.train.compiled import BoosterScorer, LinearScorer
 from millstream.train.scorer import PlainScorer, Scorer, load, save, scorer
 

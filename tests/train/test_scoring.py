@@ -13,7 +13,7 @@ from memory_tracking import MemoryTracking
 from train_world import DAY, PARAMS, T0, World, ask, asked, city_done, done, late, traffic, world_in
 
 import millstream as ms
-from millstream.declare.errors import DefinitionError, NotFound, WorkFailed
+from millstream.base.errors import DefinitionError, NotFound, WorkFailed
 from millstream.declare.model import Model
 from millstream.train.dataset import build
 from millstream.train.run import train

@@ -20,7 +20,7 @@ import pytest
 
 import millstream
 from millstream import stored
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 from millstream.train.scorer import PICKLE, load, save
 
 PROJECT = '''

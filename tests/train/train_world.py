@@ -11,7 +11,7 @@ import numpy as np
 from landing import landed
 
 import millstream as ms
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 from millstream.declare.stream import Stream
 from millstream.lake.lake import Lake
 from millstream.transform.port import Sql

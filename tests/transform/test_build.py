@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import pytest
 
 import millstream as ms
-from millstream.declare.errors import Conflict, DefinitionError, NotFound, UsageError, WorkFailed
-from millstream.declare.event import ENVELOPE, TIMESTAMP
-from millstream.declare.registry import engine
+from millstream.base.errors import Conflict, DefinitionError, NotFound, UsageError, WorkFailed
+from millstream.base.event import ENVELOPE, TIMESTAMP
+from millstream.base.registry import engine
 from millstream.declare.table import Table, table
 from millstream.lake.lake import Lake
 from millstream.transform.build import Built, build

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from millstream.declare.event import TIMESTAMP
-from millstream.declare.registry import engine
+from millstream.base.event import TIMESTAMP
+from millstream.base.registry import engine
 from millstream.transform.column import Histogram, Profile
 from millstream.transform.explore import fragment, html, remarks, sparkline, terminal
 from millstream.transform.port import Sql

@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from millstream.declare.errors import UsageError, WorkFailed
-from millstream.declare.registry import engine
+from millstream.base.errors import UsageError, WorkFailed
+from millstream.base.registry import engine
 from millstream.transform.guard import read_only
 from millstream.transform.port import Sql
 

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from millstream.declare.errors import Incompatible, UsageError
-from millstream.declare.event import TIMESTAMP
-from millstream.declare.registry import engine
+from millstream.base.errors import Incompatible, UsageError
+from millstream.base.event import TIMESTAMP
+from millstream.base.registry import engine
 from millstream.lake.lake import Lake
 from millstream.transform.column import STEPS, TOP, Column, Profile, merge, spelled
 from millstream.transform.port import Sql

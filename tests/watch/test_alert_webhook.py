@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from millstream.declare.waits import Waits
+from millstream.base.waits import Waits
 from millstream.watch.alert import Webhook
 
 SECRET = "/services/T000/B000/xyzSecret99"

@@ -13,7 +13,7 @@ import pytest
 from watch_fakes import scene_in
 
 import millstream as ms
-from millstream.declare.event import TIMESTAMP
+from millstream.base.event import TIMESTAMP
 from millstream.train.dataset import META, Dataset, plain
 from millstream.watch import drift as drifts
 from millstream.watch.scene import Scene

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from millstream.declare.registry import engine
+from millstream.base.registry import engine
 from millstream.transform.buckets import BUCKETS, bucket, bucketed, of_listed
 from millstream.transform.port import Sql
 from millstream.transform.profile import profile

@@ -10,7 +10,7 @@ import pytest
 from watch_fakes import land, scene_in
 
 import millstream as ms
-from millstream.declare.errors import DefinitionError
+from millstream.base.errors import DefinitionError
 from millstream.watch import expect
 from millstream.watch import monitor as monitors
 from millstream.watch.scene import Scene

@@ -10,8 +10,8 @@ import pytest
 from watch_fakes import MemoryState, webhook
 
 import millstream as ms
-from millstream.declare.errors import WorkFailed
-from millstream.declare.waits import Waits
+from millstream.base.errors import WorkFailed
+from millstream.base.waits import Waits
 from millstream.watch import monitor as monitors
 from millstream.watch.alert import Webhook
 from millstream.watch.scene import Scene

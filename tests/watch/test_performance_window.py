@@ -11,7 +11,7 @@ from watch_fakes import scene_in
 
 import millstream as ms
 from millstream import agg
-from millstream.declare.event import TIMESTAMP
+from millstream.base.event import TIMESTAMP
 from millstream.watch import expect
 from millstream.watch.performance import performance
 

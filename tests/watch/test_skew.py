@@ -17,8 +17,8 @@ import pytest
 from watch_fakes import scene_in
 
 import millstream as ms
+from millstream.base.event import ARRIVED_AT, EVENT_ID, TIMESTAMP, rows_to_arrow
 from millstream.declare.collect import collecting
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, TIMESTAMP, rows_to_arrow
 from millstream.engines.sqlite.log import SqliteLog
 from millstream.engines.sqlite.online import SqliteOnline
 from millstream.engines.sqlite.schemas import SqliteSchemas

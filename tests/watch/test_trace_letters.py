@@ -10,8 +10,8 @@ import pyarrow as pa
 import pytest
 
 import millstream as ms
-from millstream.declare.errors import NotFound
-from millstream.declare.event import OFFSET, PARTITION
+from millstream.base.errors import NotFound
+from millstream.base.event import OFFSET, PARTITION
 from millstream.engines.local.files import LocalFiles
 from millstream.lake.dead import DEAD, MOVED
 from millstream.lake.lake import Lake

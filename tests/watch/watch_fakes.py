@@ -13,12 +13,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import Conflict
-from millstream.declare.event import ARRIVED_AT, ENVELOPE, OFFSET, PARTITION
-from millstream.declare.port import Doc
-from millstream.declare.registry import engine
+from millstream.base.errors import Conflict
+from millstream.base.event import ARRIVED_AT, ENVELOPE, OFFSET, PARTITION
+from millstream.base.registry import engine
 from millstream.declare.stream import Stream
 from millstream.lake.lake import Lake
+from millstream.state.port import Doc
 from millstream.watch.scene import Scene
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from millstream.declare.errors import MillstreamError
+from millstream.base.errors import MillstreamError
 from millstream.watch.verdict import BAD
 
 EVERY_S = 5.0

@@ -8,7 +8,7 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from millstream.declare.errors import MillstreamError
+from millstream.base.errors import MillstreamError
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace

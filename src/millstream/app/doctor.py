@@ -10,12 +10,12 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from millstream.app.trouble import said
-from millstream.declare.errors import ClockWrong, Corrupt, MillstreamError, NotFound, UsageError
-from millstream.declare.secrets import hide
+from millstream.base.errors import ClockWrong, Corrupt, MillstreamError, NotFound, UsageError
+from millstream.base.secrets import hide
+from millstream.base.words import choices
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
-from millstream.declare.words import choices
+from millstream.run.trouble import said
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
@@ -146,9 +146,9 @@ def _clocks(ws: Workspace) -> Iterator[Finding]:
 
 def _sources(ws: Workspace) -> Iterator[Finding]:
     """Files that were replaced, are gone before they were read, or cannot be read: what `ingest` stops at; and what becomes of the others."""
-    from millstream.app import sources
-    from millstream.app.run.step import size
     from millstream.ingest.pump import standings
+    from millstream.run import sources
+    from millstream.run.step import size
 
     for source, engine in ws.source_engines():
         try:
@@ -250,7 +250,7 @@ def _catalog(ws: Workspace) -> Iterator[Finding]:
 
 def _streams(ws: Workspace) -> Iterator[Finding]:
     """Streams whose sink cannot go on."""
-    from millstream.app import trouble
+    from millstream.run import trouble
 
     for name, stream in ws.all_streams().items():
         try:
@@ -263,7 +263,7 @@ def _streams(ws: Workspace) -> Iterator[Finding]:
 
 def _waiting(ws: Workspace, known: Collection[str]) -> Iterator[Finding]:
     """What failed last time and was not found above: monitors, experiments, assets, sources."""
-    from millstream.app import trouble
+    from millstream.run import trouble
 
     try:
         waiting = [one for one in trouble.found(ws.state) if one.part != trouble.SINK and one.why not in known]

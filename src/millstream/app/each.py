@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from millstream.app.trouble import said
-from millstream.declare.errors import MillstreamError, WorkFailed
-from millstream.declare.theirs import pass_on
+from millstream.base.errors import MillstreamError, WorkFailed
+from millstream.base.theirs import pass_on
+from millstream.run.trouble import said
 
 T = TypeVar("T")
 log = logging.getLogger("millstream")

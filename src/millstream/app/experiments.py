@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from millstream.declare.errors import NotFound, UsageError
+from millstream.base.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from millstream.app.cli.context import Context

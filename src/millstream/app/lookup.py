@@ -7,22 +7,22 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from millstream.app import trouble
 from millstream.app.each import Rows
-from millstream.declare.errors import NotFound, UsageError, WorkFailed
-from millstream.declare.words import choices
+from millstream.base.errors import NotFound, UsageError, WorkFailed
+from millstream.base.words import choices
+from millstream.run import trouble
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from millstream.app.run.port import Run
-    from millstream.app.run.steps import FeaturesStep
     from millstream.app.workspace import Workspace
     from millstream.declare.model import Model
     from millstream.declare.source import Source
     from millstream.declare.stream import Stream
     from millstream.declare.training_set import TrainingSet
     from millstream.ingest.port import SourceEngine
+    from millstream.run.port import Run
+    from millstream.run.steps import FeaturesStep
     from millstream.train.port import Version
 
 
@@ -83,7 +83,7 @@ def _told(moment: datetime | None) -> str | None:
 
 
 def _runs(ws: Workspace, limit: int) -> list[Run]:
-    from millstream.declare.registry import engine
+    from millstream.base.registry import engine
 
     here = engine("orchestrator", "local")("local", ws).runs(limit)
     known = {found.run_id for found in here}
@@ -100,7 +100,7 @@ def run(ws: Workspace, name: str) -> dict[str, Any]:
 
 def find_run(ws: Workspace, name: str) -> Run:
     """As it stands: of this machine's, or the orchestrator's. Raises NotFound."""
-    from millstream.declare.registry import engine
+    from millstream.base.registry import engine
 
     try:
         return engine("orchestrator", "local")("local", ws).run(name)
@@ -110,7 +110,7 @@ def find_run(ws: Workspace, name: str) -> Run:
 
 def steps(ws: Workspace, name: str) -> list[dict[str, Any]]:
     """Steps of a run that another orchestrator runs, as far as they have begun: the last attempt at each, and what became of it."""
-    from millstream.app.run.claim import KIND
+    from millstream.run.claim import KIND
 
     docs = ws.state.list(KIND, prefix=f"{name}/")
     return [{"step": doc.key.rpartition("/")[2], "status": doc.value["status"], "attempt": doc.value["attempt"], "at": doc.value["at"][:19]} for doc in docs]
@@ -204,8 +204,8 @@ def tables(ws: Workspace, limit: int = 0) -> Rows:
 
 def features(ws: Workspace, limit: int = 0) -> Rows:
     """Each features noun: what it is made of, when a row of that is known, where the online state stands, and why it is stale."""
-    from millstream.app.run.steps import FeaturesStep
-    from millstream.app.run.steps import steps as every
+    from millstream.run.steps import FeaturesStep
+    from millstream.run.steps import steps as every
 
     rows = Rows()
     for step in every(ws):
@@ -215,8 +215,8 @@ def features(ws: Workspace, limit: int = 0) -> Rows:
 
 
 def _features(ws: Workspace, step: FeaturesStep) -> dict[str, Any]:
-    from millstream.app.run.plan import reasons
     from millstream.declare.table import Table
+    from millstream.run.plan import reasons
 
     source, definition, doc = step.features.source, ws.definition(step.features), ws.state.get("asset", step.name)
     applied = ws.online.applied(definition.generation)
@@ -298,7 +298,7 @@ def endpoint(ws: Workspace, name: str) -> dict[str, Any]:
     """An endpoint: its decisions in the log and in the lake, how many are judged, how many will be but are not yet."""
     if name not in ws.project.endpoints:
         raise NotFound(f'no endpoint "{name}"; {choices(name, ws.project.endpoints)}')
-    from millstream.app.run.feedback import unjudged
+    from millstream.run.feedback import unjudged
 
     noun = ws.project.endpoints[name]
     landed = ws.lake.table(noun.decisions).rows() if ws.lake.exists(noun.decisions) else 0

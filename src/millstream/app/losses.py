@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from millstream.app import trouble
-from millstream.declare.errors import Conflict, NotFound, UsageError
-from millstream.declare.words import choices
+from millstream.base.errors import Conflict, NotFound, UsageError
+from millstream.base.words import choices
 from millstream.lake import aside, gaps
 from millstream.lake.complete import declare
 from millstream.lake.far import moment
 from millstream.lake.gaps import Gap
+from millstream.run import trouble
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace

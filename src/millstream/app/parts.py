@@ -17,9 +17,9 @@ from types import FrameType
 from typing import Any
 
 from millstream.app.workspace import Workspace
-from millstream.declare.errors import MillstreamError, Transient
+from millstream.base.errors import MillstreamError, Transient
+from millstream.base.storage import refused
 from millstream.declare.source import FileReader
-from millstream.declare.storage import refused
 
 log = logging.getLogger("millstream")
 LAND_WITHIN = timedelta(seconds=2)
@@ -76,10 +76,10 @@ def features(ws: Workspace) -> None:
 
 def sinks(ws: Workspace) -> None:
     """Every stream from the log into the lake; the log's and the tables' upkeep, under leases; and what has changed to the catalog."""
-    from millstream.app import trouble
     from millstream.app.catalog import follow
     from millstream.lake.maintain import maintain
     from millstream.lake.sink import SinkLimits
+    from millstream.run import trouble
 
     stop = until_told()
     mend(ws, stop)
@@ -150,8 +150,8 @@ def mend(ws: Workspace, stop: threading.Event) -> None:
 def sources(ws: Workspace) -> None:
     """Folders watched for new files."""
     from millstream.app.serving import must_write
-    from millstream.app.trouble import SOURCE, Watch
     from millstream.ingest.pump import follow
+    from millstream.run.trouble import SOURCE, Watch
 
     stop = until_told()
     watched = [s for s in ws.project.sources.values() if isinstance(s.reader, FileReader) and s.reader.watch]
@@ -162,9 +162,9 @@ def sources(ws: Workspace) -> None:
 
 def schedule(ws: Workspace) -> None:
     """Outcomes, rewards and posteriors as labels ripen; scheduled assets; monitors when they are due."""
-    from millstream.app.run.feedback import feedback
-    from millstream.app.run.schedule import Schedule
-    from millstream.app.trouble import ASSET, EXPERIMENT, MONITOR, OUTCOMES, SCHEDULE, Watches, of
+    from millstream.run.feedback import feedback
+    from millstream.run.schedule import Schedule
+    from millstream.run.trouble import ASSET, EXPERIMENT, MONITOR, OUTCOMES, SCHEDULE, Watches, of
 
     stop, watches = until_told(), Watches(ws.state)
     declared: dict[str, Iterable[str]] = {

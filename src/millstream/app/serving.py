@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from millstream.app import trouble
+from millstream.run import trouble
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace
+    from millstream.base.waits import Wait
     from millstream.declare.model import Model
-    from millstream.declare.port import State
-    from millstream.declare.waits import Wait
     from millstream.serve.live import Live
+    from millstream.state.port import State
 
 
 def live(ws: Workspace, **options: Any) -> Live:

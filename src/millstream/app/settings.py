@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from millstream.declare.errors import ConfigError
-from millstream.declare.registry import unknown
-from millstream.declare.settings import DEFAULTS, Layer, Settings, flatten, settle
+from millstream.base.errors import ConfigError
+from millstream.base.registry import unknown
+from millstream.base.settings import DEFAULTS, Layer, Settings, flatten, settle
+from millstream.base.words import nearest, short
 from millstream.declare.toml import FILE, line_of
-from millstream.declare.words import nearest, short
 
 __all__ = ["Settings", "read"]
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from millstream.app.alarms import Alarms, Say
-from millstream.app.run.runner import alone
-from millstream.app.run.schedule import left_alone
 from millstream.app.workspace import Workspace
-from millstream.declare.errors import Busy
+from millstream.base.errors import Busy
+from millstream.run.runner import alone
+from millstream.run.schedule import left_alone
 
 GRACE_S = 20.0
 

@@ -9,7 +9,7 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-from millstream.declare.secrets import hide
+from millstream.base.secrets import hide
 
 _make = logging.getLogRecordFactory()
 

@@ -11,17 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millstream.declare.errors import ConfigError, DefinitionError, MillstreamError
+from millstream.base.errors import ConfigError, DefinitionError, MillstreamError
+from millstream.base.registry import engine
 from millstream.declare.features import Features
-from millstream.declare.registry import engine
 from millstream.declare.source import FileReader, Source
 from millstream.declare.stream import Stream
 
 if TYPE_CHECKING:
-    from millstream.app.run.port import Orchestrator
     from millstream.app.settings import Settings
     from millstream.declare.monitor import Monitor
-    from millstream.declare.port import State
     from millstream.declare.project import Project
     from millstream.features.definition import Definition
     from millstream.features.port import OnlineStore
@@ -32,6 +30,8 @@ if TYPE_CHECKING:
     from millstream.lake.sink import SinkLimits
     from millstream.lake.table import LakeTable
     from millstream.log.port import Log, Schemas
+    from millstream.run.port import Orchestrator
+    from millstream.state.port import State
     from millstream.train.port import Tracking
     from millstream.transform.port import Sql
     from millstream.watch.alert import Webhook
@@ -67,7 +67,7 @@ class Workspace:
             return read(root, profile=profile, flags=overrides or {}, environment=os.environ)
 
         def bind(project: Project, skip: Collection[str]) -> Mapping[str, Sequence[DefinitionError]]:
-            from millstream.app.binding import unbound
+            from millstream.run.binding import unbound
 
             try:
                 with cls(project, settings()) as ws:
@@ -133,7 +133,7 @@ class Workspace:
         """Now, when all that is in the log has landed and the stream is live. History has no clock."""
         import pyarrow.compute as pc
 
-        from millstream.declare.event import ARRIVED_AT
+        from millstream.base.event import ARRIVED_AT
         from millstream.lake.live import live
         from millstream.lake.positions import app_id
 
@@ -205,7 +205,7 @@ class Workspace:
 
     def version_of(self, name: str) -> str:
         """What identifies an asset's contents now; "" when it was never made."""
-        from millstream.app.run.intake import stream_version
+        from millstream.run.intake import stream_version
 
         if name in self.all_streams():
             return stream_version(self, name)

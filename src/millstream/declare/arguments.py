@@ -14,12 +14,12 @@ from importlib import import_module
 from types import CodeType
 from typing import Any, TypeVar, cast
 
+from millstream.base.errors import DefinitionError, Place
+from millstream.base.place import here
+from millstream.base.words import nearest, short
 from millstream.declare.collect import Collection, listening, refuse
-from millstream.declare.errors import DefinitionError, Place
-from millstream.declare.place import here
 from millstream.declare.rules import Rule, Wrong, rule_of
 from millstream.declare.unmade import Unmade, unmade_in
-from millstream.declare.words import nearest, short
 
 F = TypeVar("F", bound=Callable[..., Any])
 _LATER = {"Scoring": "model", "Reader": "source"}

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from millstream.declare.errors import DefinitionError, DefinitionErrors
+from millstream.base.errors import DefinitionError, DefinitionErrors
 
 if TYPE_CHECKING:
     from millstream.declare.noun import Noun

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import islice, pairwise
 
-from millstream.declare.words import SCHEDULES
+from millstream.base.words import SCHEDULES
 
 _TICKS = 4096
 """As many are looked at: a year of every two hours, two weeks of every five minutes."""

@@ -13,100 +13,16 @@ import dataclasses
 import inspect
 import types
 import typing
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from operator import attrgetter
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Literal, dataclass_transform, get_args, get_origin
 
-import pyarrow as pa
-
+from millstream.base.errors import DefinitionError, Place
+from millstream.base.event import KINDS, REQUIRED, ArrivalTime, EventTime, Field, Schema
+from millstream.base.place import here
+from millstream.base.words import FIELD, unfit
 from millstream.declare.arguments import checked, spelt
 from millstream.declare.collect import refuse
-from millstream.declare.errors import DefinitionError, Place
-from millstream.declare.place import here
 from millstream.declare.rules import Anything, Doc
-from millstream.declare.words import FIELD, unfit
-
-EventTime = Annotated[datetime, "event_time"]
-"""The field at which the fact became known. Exactly one an event; zone-aware."""
-ArrivalTime = Annotated[datetime, "arrival_time"]
-"""A field that replaces the log's stamp when history is loaded."""
-
-Kind = Literal["string", "int64", "float64", "bool", "binary", "timestamp", "date", "enum", "list"]
-_KINDS: dict[Any, Kind] = {str: "string", int: "int64", float: "float64", bool: "bool", bytes: "binary", datetime: "timestamp", date: "date"}
-TIMESTAMP = pa.timestamp("us", tz="UTC")
-_ARROW = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(), "binary": pa.binary(),
-          "timestamp": TIMESTAMP, "date": pa.date32(), "enum": pa.string()}  # fmt: skip
-
-# The envelope: columns of every stored row that no class declares.
-EVENT_ID, ARRIVED_AT, PARTITION, OFFSET, LATE = "_event_id", "_arrived_at", "_partition", "_offset", "_late"
-ENVELOPE = {EVENT_ID: pa.string(), ARRIVED_AT: TIMESTAMP, PARTITION: pa.int32(), OFFSET: pa.int64(), LATE: pa.bool_()}
-
-
-class _Required:
-    def __repr__(self) -> str:
-        return "required"
-
-    def __reduce__(self) -> str:
-        return "REQUIRED"  # the one there is, in another process too
-
-
-REQUIRED = _Required()
-"""The default of a field that has none."""
-
-
-@dataclass(frozen=True)
-class Field:
-    """One field of an event.
-
-    Attributes:
-        kind: The logical type; `timestamp` is microseconds since 1970 UTC.
-        item: The type of a list's items, else None.
-        symbols: The values of an enum (`Literal["a", "b"]`), else empty.
-        role: "event_time", "arrival_time" or "".
-        default: What an older record without the field reads as; REQUIRED when it has none.
-    """
-
-    name: str
-    kind: Kind
-    nullable: bool = False
-    item: Kind | None = None
-    symbols: tuple[str, ...] = ()
-    role: str = ""
-    doc: str = ""
-    default: Any = REQUIRED
-    place: Place | None = dataclasses.field(default=None, compare=False, repr=False)
-
-    @property
-    def arrow(self) -> pa.DataType:
-        return pa.list_(_ARROW[self.item]) if self.item else _ARROW[self.kind]
-
-
-@dataclass(frozen=True)
-class Schema:
-    """The fields of an event class, in order of declaration (inherited first)."""
-
-    name: str
-    doc: str
-    fields: tuple[Field, ...]
-
-    @property
-    def event_time(self) -> str:
-        return next(f.name for f in self.fields if f.role == "event_time")
-
-    @property
-    def arrival_time(self) -> str | None:
-        return next((f.name for f in self.fields if f.role == "arrival_time"), None)
-
-    def arrow(self) -> pa.Schema:
-        """The payload's columns, without the envelope."""
-        return pa.schema([pa.field(f.name, f.arrow, f.nullable) for f in self.fields])
-
-    def __getitem__(self, name: str) -> Field:
-        return next(f for f in self.fields if f.name == name)
-
-    def names(self) -> tuple[str, ...]:
-        return tuple(f.name for f in self.fields)
 
 
 @checked
@@ -181,9 +97,9 @@ def _field(cls: type[Event], item: dataclasses.Field[Any], hint: Any) -> Field:
     if symbols and all(isinstance(value, str) and value for value in symbols):
         made = Field(kind="enum", symbols=symbols, **common)
     elif get_origin(hint) is list and _plain(get_args(hint)[0]):
-        made = Field(kind="list", item=_KINDS[get_args(hint)[0]], **common)
+        made = Field(kind="list", item=KINDS[get_args(hint)[0]], **common)
     elif _plain(hint):
-        made = Field(kind=_KINDS[hint], **common)
+        made = Field(kind=KINDS[hint], **common)
     else:
         raise DefinitionError(f'field "{item.name}" of {cls.__name__} has a type that no event can hold', place=cls.__place__, found=str(hint),
                               mend="use str, int, float, bool, bytes, datetime, date, Literal[...], list[...] of these, or one of them | None", code="E122")  # fmt: skip
@@ -194,7 +110,7 @@ def _field(cls: type[Event], item: dataclasses.Field[Any], hint: Any) -> Field:
 
 
 def _plain(hint: Any) -> bool:
-    return isinstance(hint, type) and hint in _KINDS
+    return isinstance(hint, type) and hint in KINDS
 
 
 def _wanted(of: Field) -> str:
@@ -209,16 +125,10 @@ def _holds(of: Field, value: Any) -> bool:
         return value in of.symbols
     if of.kind == "list":
         return isinstance(value, list | tuple)
-    python = {kind: hint for hint, kind in _KINDS.items()}[of.kind]
+    python = {kind: hint for hint, kind in KINDS.items()}[of.kind]
     if of.kind in ("int64", "float64"):
         return isinstance(value, int | python) and not isinstance(value, bool) and abs(value) < (2**63 if of.kind == "int64" else float("inf"))
     return isinstance(value, python) and not (of.kind == "date" and isinstance(value, datetime))
-
-
-def rows_to_arrow(rows: typing.Sequence[Event], schema: Schema) -> pa.RecordBatch:
-    """Objects as columns, one pass a field."""
-    columns = [pa.array([*map(attrgetter(f.name), rows)], f.arrow) for f in schema.fields]
-    return pa.record_batch(columns, schema=schema.arrow())
 
 
 class Change(Event):
@@ -228,21 +138,4 @@ class Change(Event):
     committed_at: EventTime
 
 
-__all__ = [
-    "ARRIVED_AT",
-    "ENVELOPE",
-    "EVENT_ID",
-    "LATE",
-    "OFFSET",
-    "PARTITION",
-    "REQUIRED",
-    "TIMESTAMP",
-    "ArrivalTime",
-    "Change",
-    "Event",
-    "EventTime",
-    "Field",
-    "Schema",
-    "field",
-    "rows_to_arrow",
-]
+__all__ = ["ArrivalTime", "Change", "Event", "EventTime", "field"]

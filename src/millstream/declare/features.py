@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
+from millstream.base.duration import micros, spell
 from millstream.declare.arguments import checked
-from millstream.declare.duration import Span, micros, spell
+from millstream.declare.duration import Span
 from millstream.declare.missing import Vocabulary
 from millstream.declare.noun import Noun, Term
 from millstream.declare.rules import Columns, Doc, Name, Whole

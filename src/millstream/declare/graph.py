@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from millstream.declare.cache import Cache
+from millstream.base.errors import DefinitionError, NotFound
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import DefinitionError, NotFound
-from millstream.declare.facts import query
 from millstream.declare.noun import Noun
 from millstream.declare.source import Source
 from millstream.declare.table import Table
+from millstream.lang.cache import Cache
+from millstream.lang.facts import query
 
 READABLE = ("stream", "table", "training_set")
 """Kinds of noun that are tables of the lake, and so can be read by SQL."""

@@ -16,10 +16,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from millstream.base.duration import UNITS, spell
+from millstream.base.errors import DefinitionError
 from millstream.declare.cron import longest_us
-from millstream.declare.duration import UNITS, spell
-from millstream.declare.errors import DefinitionError
-from millstream.declare.query import dependencies, increment, tree
+from millstream.lang.query import dependencies, increment, tree
 
 if TYPE_CHECKING:
     from millstream.declare.noun import Noun

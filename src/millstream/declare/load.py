@@ -6,18 +6,18 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from millstream.base.errors import DefinitionError, DefinitionErrors, NotFound, Place
+from millstream.base.place import shorten
 from millstream.declare.collect import collecting
-from millstream.declare.errors import DefinitionError, DefinitionErrors, NotFound, Place
 from millstream.declare.known import settle
 from millstream.declare.modules import run
 from millstream.declare.noun import Noun
-from millstream.declare.place import shorten
 from millstream.declare.project import Project
-from millstream.declare.query import header
 from millstream.declare.table import Table
 from millstream.declare.toml import FILE as FILE
 from millstream.declare.toml import said
 from millstream.declare.unread import declared_in
+from millstream.lang.query import header
 
 if TYPE_CHECKING:
     from millstream.declare.validate import Checked
@@ -58,8 +58,8 @@ def load(path: str | Path = ".", *, cache: Path | None = None, bind: Bind | None
         NotFound: No project there.
         DefinitionErrors: Every mistake, in order of file and line.
     """
-    from millstream.declare.cache import Cache
     from millstream.declare.validate import validate
+    from millstream.lang.cache import Cache
 
     project, errors, whole = read(find(path))
     with Cache(cache) as known:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from millstream.base.errors import DefinitionError
+from millstream.base.place import here
+from millstream.base.words import nearest
 from millstream.declare.collect import listening, refuse
-from millstream.declare.errors import DefinitionError
-from millstream.declare.place import here
 from millstream.declare.unmade import Unmade
-from millstream.declare.words import nearest
 
 SYNONYMS = {
     "avg": "mean",

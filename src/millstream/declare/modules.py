@@ -19,12 +19,12 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from millstream.declare.errors import DefinitionError, DefinitionErrors, Place
+from millstream.base.errors import DefinitionError, DefinitionErrors, Place
+from millstream.base.place import here, shorten
+from millstream.base.theirs import pass_on
+from millstream.base.words import nearest
 from millstream.declare.missing import missing
-from millstream.declare.place import here, shorten
-from millstream.declare.theirs import pass_on
 from millstream.declare.unmade import Unmade
-from millstream.declare.words import nearest
 
 _loaded: dict[str, set[str]] = {}
 """Root -> the names of its modules, of the loads of this process."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
+from millstream.base.duration import micros
 from millstream.declare.arguments import checked
-from millstream.declare.duration import Span, micros
+from millstream.declare.duration import Span
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.features import Features
 from millstream.declare.missing import Vocabulary

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from millstream.base.errors import Place
+from millstream.base.place import here
 from millstream.declare.collect import collect
-from millstream.declare.errors import Place
-from millstream.declare.place import here
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from millstream.base.duration import micros
 from millstream.declare.arguments import checked
-from millstream.declare.duration import Span, micros
+from millstream.declare.duration import Span
 from millstream.declare.features import Aggregate
 from millstream.declare.noun import Term
 from millstream.declare.rules import Columns, Text

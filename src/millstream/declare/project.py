@@ -7,10 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from millstream.base.errors import NotFound
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import NotFound
 from millstream.declare.experiment import Experiment
-from millstream.declare.expression import nearest
 from millstream.declare.features import Features
 from millstream.declare.graph import Graph, build
 from millstream.declare.model import Model
@@ -20,6 +19,7 @@ from millstream.declare.source import Source
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
+from millstream.lang.expression import nearest
 
 N = TypeVar("N", bound=Noun)
 

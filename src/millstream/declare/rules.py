@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from millstream.declare.words import BECOMES, LETTERS, LONGEST, SCHEDULES, nearest, short, unfit
+from millstream.base.words import BECOMES, LETTERS, LONGEST, SCHEDULES, nearest, short, unfit
 
 _GIVEN = {
     "Stream": "a stream (ms.stream)", "Table": "a table (ms.table)", "Features": "features (ms.features)", "Feature": 'one feature (seen["n_3h"])',

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
+from millstream.base.duration import micros
+from millstream.base.event import Schema
 from millstream.declare.arguments import checked
-from millstream.declare.duration import Duration, Span, micros
-from millstream.declare.event import Event, Schema
+from millstream.declare.duration import Duration, Span
+from millstream.declare.event import Event
 from millstream.declare.noun import Noun, Term
 from millstream.declare.rules import Columns, Doc, Name, Whole
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import pyarrow as pa
 
+from millstream.base.duration import micros
 from millstream.declare.arguments import checked
-from millstream.declare.duration import Duration, micros
+from millstream.declare.duration import Duration
 from millstream.declare.known import Known
 from millstream.declare.noun import Noun
 from millstream.declare.rules import Columns, Doc, Name, Schedule

@@ -9,11 +9,11 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from millstream.base.errors import DefinitionError, Place
+from millstream.base.place import shorten
+from millstream.base.words import LONGEST, nearest, unfit
 from millstream.declare.arguments import spelt
-from millstream.declare.errors import DefinitionError, Place
-from millstream.declare.place import shorten
 from millstream.declare.rules import Json
-from millstream.declare.words import LONGEST, nearest, unfit
 
 FILE = "millstream.toml"
 SECTIONS = ("project", "params", "profile", "serve", "console", "alerts", "cluster")

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, overload
 
+from millstream.base.duration import micros
 from millstream.declare.arguments import checked
-from millstream.declare.duration import Duration, micros
+from millstream.declare.duration import Duration
 from millstream.declare.event import Event
 from millstream.declare.features import Feature, Features
 from millstream.declare.noun import Noun, Term

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from millstream.declare.cache import Cache
+from millstream.base.errors import DefinitionError
+from millstream.base.words import dialect, short, unfit
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import DefinitionError
 from millstream.declare.experiment import Experiment
 from millstream.declare.features import Features
 from millstream.declare.graph import READABLE, build, made
@@ -27,7 +27,7 @@ from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
 from millstream.declare.validate_data import check_class, check_features, check_source, check_stream, check_table
 from millstream.declare.validate_model import check_endpoint, check_experiment, check_model, check_monitor, check_training_set
-from millstream.declare.words import dialect, short, unfit
+from millstream.lang.cache import Cache
 
 _CHECKS: tuple[tuple[type[Noun], Callable[[Any, Project, Cache], Iterator[DefinitionError]]], ...] = (
     (Stream, check_stream),

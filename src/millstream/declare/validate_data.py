@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from millstream.base.duration import spell
+from millstream.base.errors import DefinitionError, Place
+from millstream.base.event import REQUIRED, Kind
+from millstream.base.words import dialect
 from millstream.declare.arguments import mistake
-from millstream.declare.cache import Cache
-from millstream.declare.duration import spell
-from millstream.declare.errors import DefinitionError, Place
-from millstream.declare.event import REQUIRED, Event, Kind
-from millstream.declare.expression import OUTSIDE, UNTYPED, nearest
-from millstream.declare.facts import Anything, kind_of, query
+from millstream.declare.event import Event
 from millstream.declare.features import Features
 from millstream.declare.graph import READABLE, made
-from millstream.declare.query import increment
 from millstream.declare.rules import Cron
 from millstream.declare.source import FileReader, Source
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
-from millstream.declare.words import dialect
+from millstream.lang.cache import Cache
+from millstream.lang.expression import OUTSIDE, UNTYPED, nearest
+from millstream.lang.facts import Anything, kind_of, query
+from millstream.lang.query import increment
 
 if TYPE_CHECKING:
     from millstream.declare.noun import Noun
@@ -189,7 +190,7 @@ def _read(table: Table, reads: tuple[str, ...], project: Project) -> Errors:
 
 def _line(table: Table, name: str) -> Any:
     """Where the SQL names it: a line of the file, or of the text below the noun's line."""
-    from millstream.declare.query import line_of
+    from millstream.lang.query import line_of
 
     return Place(table.file, line_of(table.sql or "", name)) if table.file else table.place
 

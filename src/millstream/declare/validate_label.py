@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from millstream.declare.cache import Cache
+from millstream.base.errors import DefinitionError, Place
+from millstream.base.event import Kind
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import DefinitionError, Place
-from millstream.declare.event import Kind
-from millstream.declare.facts import kind_of
 from millstream.declare.features import Aggregate
 from millstream.declare.model import METRICS, Model
 from millstream.declare.monitor import Performance
 from millstream.declare.outcome import Outcome
 from millstream.declare.validate_data import Errors, fields_of
+from millstream.lang.cache import Cache
+from millstream.lang.facts import kind_of
 
 if TYPE_CHECKING:
     from millstream.declare.project import Project

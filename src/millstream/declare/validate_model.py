@@ -7,25 +7,25 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from millstream.declare.cache import Cache
-from millstream.declare.duration import spell
+from millstream.base.duration import spell
+from millstream.base.errors import DefinitionError
+from millstream.base.event import Kind
+from millstream.base.words import dialect
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import DefinitionError
-from millstream.declare.event import Kind
 from millstream.declare.experiment import AB, Experiment, Thompson
-from millstream.declare.expression import nearest
-from millstream.declare.facts import Anything, kind_of, query
 from millstream.declare.features import Aggregate, Feature, Features
 from millstream.declare.model import METRICS, Model, ModelRef
 from millstream.declare.monitor import Monitor, NotNull, Performance, Rows, Volume
 from millstream.declare.outcome import Outcome, Reward
-from millstream.declare.query import increment
 from millstream.declare.stream import Payload, Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
 from millstream.declare.validate_data import Errors, columns_of, condition, fields_of, of_types
 from millstream.declare.validate_label import check_labels, check_performance, outcome_kind
-from millstream.declare.words import dialect
+from millstream.lang.cache import Cache
+from millstream.lang.expression import nearest
+from millstream.lang.facts import Anything, kind_of, query
+from millstream.lang.query import increment
 
 if TYPE_CHECKING:
     from millstream.declare.project import Project

@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from millstream.base.errors import NotFound
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import NotFound
 from millstream.declare.experiment import Experiment
-from millstream.declare.port import State
 from millstream.experiment import ab, learn, outcomes, phases
 from millstream.experiment.bandit import Posterior, Stat, context_sql, posteriors, read_stat, stat_sql
 from millstream.experiment.learn import Snapshot
 from millstream.experiment.phases import Phase
+from millstream.state.port import State
 
 if TYPE_CHECKING:
     from millstream.lake.lake import Lake

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from millstream.declare.experiment import Assign, EpsilonGreedy, Experiment, Thompson
-from millstream.declare.port import State
 from millstream.experiment.bandit import Stat, probabilities
 from millstream.experiment.phases import Phase
+from millstream.state.port import State
 
 KIND = "bandit"
 FORMAT = 2

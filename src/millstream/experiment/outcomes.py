@@ -20,14 +20,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from millstream.base.errors import NotFound, Truncated
+from millstream.base.event import ENVELOPE, TIMESTAMP, Kind
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import NotFound, Truncated
-from millstream.declare.event import ENVELOPE, TIMESTAMP, Event, Kind
+from millstream.declare.event import Event
 from millstream.declare.experiment import Experiment
-from millstream.declare.expression import Expression
-from millstream.declare.expression import compile as compile_expression
 from millstream.declare.outcome import Outcome, Reward
 from millstream.features.outcome import outcome_sql, told
+from millstream.lang.expression import Expression
+from millstream.lang.expression import compile as compile_expression
 
 if TYPE_CHECKING:
     from millstream.lake.lake import Lake

@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from millstream.declare.errors import NotFound, UsageError
+from millstream.base.errors import NotFound, UsageError
 from millstream.declare.experiment import AB, Experiment
 from millstream.declare.model import ModelRef
-from millstream.declare.port import Doc, State
 from millstream.experiment.assign import even
 from millstream.features.outcome import told
+from millstream.state.port import Doc, State
 
 KIND = "experiment"
 FORMAT = 1

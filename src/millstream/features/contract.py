@@ -12,9 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from millstream.base.errors import Conflict, NotFound
+from millstream.base.event import EventTime
 from millstream.declare.collect import collecting
-from millstream.declare.errors import Conflict, NotFound
-from millstream.declare.event import Event, EventTime
+from millstream.declare.event import Event
 from millstream.declare.features import agg, features
 from millstream.declare.stream import stream
 from millstream.features.define import define

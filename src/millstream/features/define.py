@@ -7,16 +7,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from millstream.declare.duration import spell
-from millstream.declare.errors import DefinitionError
-from millstream.declare.event import Kind
-from millstream.declare.expression import UNTYPED, Expression
+from millstream.base.duration import spell
+from millstream.base.errors import DefinitionError
+from millstream.base.event import Kind
 from millstream.declare.features import Aggregate, Features
 from millstream.declare.known import Known, known
 from millstream.declare.stream import Stream
 from millstream.features.definition import NUMBERS, Definition, Output, Value
 from millstream.features.state import VERSION
 from millstream.features.window import hop_us
+from millstream.lang.expression import UNTYPED, Expression
 
 _KEYS = ("string", "enum", "int64", "bool", "date", "timestamp", "binary")
 _ON_GRID = ("sum", "mean", "variance")
@@ -115,7 +115,7 @@ def _output(features: Features, name: str, aggregate: Aggregate, fields: Mapping
 
 def _compile(features: Features, text: str, fields: Mapping[str, Kind], params: Mapping[str, Any], what: str, place: Any, *,
              truth: bool = False) -> Expression:  # fmt: skip
-    from millstream.declare.expression import compile as compile_expression
+    from millstream.lang.expression import compile as compile_expression
 
     return compile_expression(text, fields, params, place=place, what=f'features "{features.name}", {what}', truth=truth)
 

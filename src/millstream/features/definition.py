@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from millstream.declare.duration import spell
-from millstream.declare.expression import Expression
+from millstream.base.duration import spell
 from millstream.declare.features import Operation
+from millstream.lang.expression import Expression
 
 NUMBERS = ("float64", "int64", "bool")
 """Kinds of values; any other is only counted."""

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.event import OFFSET
-from millstream.declare.expression import Expression
+from millstream.base.event import OFFSET
 from millstream.features.definition import Definition
 from millstream.features.keys import encode_batch
 from millstream.features.lift import schema, ties
+from millstream.lang.expression import Expression
 
 _TYPES = {"int64": pa.int64(), "bool": pa.bool_(), "float64": pa.float64()}
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 
-from millstream.declare.errors import Recreated, Truncated
-from millstream.declare.event import ARRIVED_AT
+from millstream.base.errors import Recreated, Truncated
+from millstream.base.event import ARRIVED_AT
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.features import fits, keys

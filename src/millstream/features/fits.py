@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 import pyarrow as pa
 import pyarrow.types as is_
 
-from millstream.declare.errors import DefinitionError
-from millstream.declare.event import Kind
-from millstream.declare.expression import Expression, nearest
+from millstream.base.errors import DefinitionError
+from millstream.base.event import Kind
 from millstream.features.definition import Definition
+from millstream.lang.expression import Expression, nearest
 
 
 def check(definition: Definition, columns: pa.Schema) -> None:

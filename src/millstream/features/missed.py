@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from millstream.declare.errors import MillstreamError
+from millstream.base.errors import MillstreamError
 from millstream.features.definition import Definition
 from millstream.features.tiles import Tiling
 from millstream.transform.port import Relation, Sql

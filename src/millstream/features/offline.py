@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
-from millstream.declare.event import ARRIVED_AT
+from millstream.base.event import ARRIVED_AT
 from millstream.features import fits
 from millstream.features.definition import Definition
 from millstream.features.keys import comparable

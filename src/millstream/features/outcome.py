@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from millstream.declare.event import OFFSET, PARTITION, Kind
-from millstream.declare.expression import compile as compile_expression
+from millstream.base.event import OFFSET, PARTITION, Kind
 from millstream.declare.features import Aggregate
 from millstream.declare.outcome import Outcome
 from millstream.declare.stream import Stream
 from millstream.features.state import grid_limit
+from millstream.lang.expression import compile as compile_expression
 
 SCALE = 6
 """Decimal places kept of a float that is summed: sums are exact integers, so no order of rows changes a label (FEATURES.md, rule 9)."""

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from millstream.declare.duration import UNITS
-from millstream.declare.errors import Conflict, Truncated
-from millstream.declare.event import ARRIVED_AT, OFFSET
+from millstream.base.duration import UNITS
+from millstream.base.errors import Conflict, Truncated
+from millstream.base.event import ARRIVED_AT, OFFSET
 from millstream.declare.stream import Stream
 from millstream.features.definition import Definition, Value
 from millstream.features.events import events_of

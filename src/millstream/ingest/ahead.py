@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.types as is_
 
-from millstream.declare.duration import spell
-from millstream.declare.event import ARRIVED_AT, EVENT_ID
+from millstream.base.duration import spell
+from millstream.base.event import ARRIVED_AT, EVENT_ID
 from millstream.declare.stream import Stream
 from millstream.ingest.doors import moment
 from millstream.ingest.port import Batch

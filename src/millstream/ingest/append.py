@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.errors import Full, MillstreamError, Transient
-from millstream.declare.event import EVENT_ID
+from millstream.base.errors import Full, MillstreamError, Transient
+from millstream.base.event import EVENT_ID
 from millstream.ingest.cast import with_arrival
 from millstream.ingest.form import EventForm
 from millstream.lake.sound import UNFIT

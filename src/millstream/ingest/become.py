@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as is_
 
-from millstream.declare.event import TIMESTAMP, Field
+from millstream.base.event import TIMESTAMP, Field
 from millstream.ingest.digits import EXACT, NUMBER, survives
 from millstream.ingest.spelled import Lossy, normal_items
 

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as is_
 
-from millstream.declare.event import ARRIVED_AT, REQUIRED, Field, Schema
-from millstream.declare.words import otherwise_cased
+from millstream.base.event import ARRIVED_AT, REQUIRED, Field, Schema
+from millstream.base.words import otherwise_cased
 from millstream.ingest.become import NoMoment, become
 from millstream.ingest.digits import survives
 from millstream.lake import shown as values

@@ -32,11 +32,11 @@ from typing import Any
 
 import msgspec
 
-from millstream.declare.duration import spell
-from millstream.declare.errors import ClockWrong, Full, MillstreamError, Transient
-from millstream.declare.storage import refused
+from millstream.base.duration import spell
+from millstream.base.errors import ClockWrong, Full, MillstreamError, Transient
+from millstream.base.storage import refused
+from millstream.base.words import nearest
 from millstream.declare.stream import Stream
-from millstream.declare.words import nearest
 from millstream.ingest.append import Appender, Ticket
 from millstream.ingest.doors import DoorClock, Doors, moment, quietly
 from millstream.ingest.form import UNREAD, BadEvent, EventForm, not_utf8

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from millstream.declare.event import ARRIVED_AT, EVENT_ID
+from millstream.base.event import ARRIVED_AT, EVENT_ID
 from millstream.ingest.port import Batch, SourceEngine
 from millstream.log.port import RAW
 

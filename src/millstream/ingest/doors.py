@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from millstream.declare.errors import ClockWrong, NotFound, Transient
+from millstream.base.errors import ClockWrong, NotFound, Transient
 from millstream.declare.stream import Stream
 from millstream.log.port import Log
 

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pyarrow as pa
 
-from millstream.declare.errors import UsageError
-from millstream.declare.event import EVENT_ID, REQUIRED, Field, Schema
-from millstream.declare.words import nearest, otherwise_cased
+from millstream.base.errors import UsageError
+from millstream.base.event import EVENT_ID, REQUIRED, Field, Schema
+from millstream.base.words import nearest, otherwise_cased
 from millstream.ingest.cast import shown, wanted
 from millstream.ingest.digits import EXACT
 from millstream.ingest.spelled import Lossy, finer, normal

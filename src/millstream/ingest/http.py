@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from millstream.declare.secrets import hide
+from millstream.base.secrets import hide
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -15,8 +15,9 @@ from typing import Annotated, Any, Literal
 import msgspec
 import numpy as np
 
-from millstream.declare.errors import UsageError
-from millstream.declare.event import Event, Field, Schema
+from millstream.base.errors import UsageError
+from millstream.base.event import Field, Schema
+from millstream.declare.event import Event
 from millstream.ingest.cast import wanted
 from millstream.ingest.form import PATH, BadEvent
 

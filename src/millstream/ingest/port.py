@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from millstream.declare.errors import MillstreamError
+from millstream.base.errors import MillstreamError
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from millstream.declare.errors import Fenced, MillstreamError, WorkFailed
-from millstream.declare.secrets import hide
+from millstream.base.errors import Fenced, MillstreamError, WorkFailed
+from millstream.base.secrets import hide
+from millstream.base.waits import Waits
 from millstream.declare.source import Source
-from millstream.declare.waits import Waits
 from millstream.ingest.ahead import without_ahead
 from millstream.ingest.doors import DoorClock, Doors
 from millstream.ingest.port import Batch, SourceEngine, Standing

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from millstream.declare.event import Field, Schema
+from millstream.base.event import Field, Schema
 from millstream.ingest.digits import EXACT, MOST, survives, whole
 
 _LONG, _FINER = re.compile(rb"\.\d{7}").search, re.compile(rb":\d\d\.\d{7}").search

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.errors import Conflict, NotFound, UsageError
-from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, PARTITION
+from millstream.base.errors import Conflict, NotFound, UsageError
+from millstream.base.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, PARTITION
 from millstream.declare.stream import Stream
 from millstream.lake.dead import DEAD, SET_ASIDE
 from millstream.lake.judge import table_schema

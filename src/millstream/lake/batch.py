@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from millstream.declare.errors import Conflict
-from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID, LATE, OFFSET, PARTITION
+from millstream.base.errors import Conflict
+from millstream.base.event import ARRIVED_AT, ENVELOPE, EVENT_ID, LATE, OFFSET, PARTITION
 from millstream.declare.stream import Stream
 from millstream.lake.aside import asides, letters, without
 from millstream.lake.culprit import named

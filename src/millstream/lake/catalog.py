@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from millstream.declare.errors import MillstreamError, NotFound, Unreachable
+from millstream.base.errors import MillstreamError, NotFound, Unreachable
 from millstream.lake import deltalog, pins
 from millstream.lake.lake import Lake
 from millstream.lake.port import Catalog, Listing

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from millstream.declare.errors import Corrupt
+from millstream.base.errors import Corrupt
 from millstream.lake import checkpoint, deltalog, lineage, parquet, pins
 from millstream.lake.lake import Lake
 from millstream.lake.points import reach

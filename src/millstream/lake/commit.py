@@ -17,8 +17,8 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, SchemaMismatchError
 from deltalake.transaction import AddAction, RemoveAction
 
-from millstream.declare.errors import Conflict, Unreachable
-from millstream.declare.storage import refused
+from millstream.base.errors import Conflict, Unreachable
+from millstream.base.storage import refused
 from millstream.lake import deltalog
 from millstream.lake.patience import Patience, Unanswered, patiently
 from millstream.lake.points import reach

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 from deltalake.transaction import AddAction, RemoveAction
 
-from millstream.declare.errors import Conflict
+from millstream.base.errors import Conflict
 from millstream.lake import deltalog, parquet
 from millstream.lake.points import reach
 from millstream.lake.replace import batches_of

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from millstream.declare.errors import Conflict, NotFound, UsageError
+from millstream.base.errors import Conflict, NotFound, UsageError
 from millstream.declare.stream import Stream
 from millstream.lake.judge import table_schema
 from millstream.lake.port import Table, Tables

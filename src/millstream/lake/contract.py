@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from millstream.declare.errors import Conflict, NotFound, UsageError
-from millstream.declare.event import EVENT_ID, OFFSET, PARTITION, Event, EventTime
+from millstream.base.errors import Conflict, NotFound, UsageError
+from millstream.base.event import EVENT_ID, OFFSET, PARTITION, EventTime
+from millstream.declare.event import Event
 from millstream.declare.stream import Stream, stream
 from millstream.lake import checkpoint, clean, compact, deltalog, points
 from millstream.lake.catalog import behind, listing, publish

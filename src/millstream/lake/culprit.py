@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from millstream.declare.errors import MillstreamError, Unwritable
-from millstream.declare.event import OFFSET
+from millstream.base.errors import MillstreamError, Unwritable
+from millstream.base.event import OFFSET
 
 _NOBODYS = (MillstreamError, OSError, MemoryError)
 """A full disk, a lost store or too little memory is no record's fault."""

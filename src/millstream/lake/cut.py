@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from millstream.declare.errors import Truncated
+from millstream.base.errors import Truncated
 from millstream.lake import lineage
 from millstream.lake.dead import Quarantine
 from millstream.lake.lake import Lake

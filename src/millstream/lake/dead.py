@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.errors import Conflict
-from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, PARTITION
+from millstream.base.errors import Conflict
+from millstream.base.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, PARTITION
 from millstream.lake.parquet import Written
 from millstream.lake.points import reach
 from millstream.lake.port import Table, Tables

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from millstream.declare.errors import Corrupt, Truncated
+from millstream.base.errors import Corrupt, Truncated
 from millstream.lake.port import Files
 
 LOG = "_delta_log"

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.event import ARRIVED_AT, OFFSET, PARTITION
+from millstream.base.event import ARRIVED_AT, OFFSET, PARTITION
 from millstream.lake.port import Table
 from millstream.log.dedupe import Earlier
 

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from millstream.declare.duration import spell
-from millstream.declare.event import ARRIVED_AT, OFFSET, PARTITION
+from millstream.base.duration import spell
+from millstream.base.event import ARRIVED_AT, OFFSET, PARTITION
 from millstream.declare.stream import Stream
 from millstream.lake.port import Table
 from millstream.lake.positions import NEVER

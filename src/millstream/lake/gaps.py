@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from millstream.declare.errors import Damaged, NotFound, Recreated
+from millstream.base.errors import Damaged, NotFound, Recreated
 from millstream.declare.stream import Stream
 from millstream.lake.judge import table_schema
 from millstream.lake.port import Table, Tables

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as is_
 
-from millstream.declare.errors import Incompatible
-from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, REQUIRED, Field
+from millstream.base.errors import Incompatible
+from millstream.base.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, REQUIRED, Field
 from millstream.declare.stream import Stream
 from millstream.lake.parquet import plain
 from millstream.lake.shown import as_json, shown

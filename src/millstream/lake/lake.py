@@ -11,10 +11,10 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from millstream.declare.errors import Conflict, NotFound, UsageError
-from millstream.declare.storage import refused
+from millstream.base.errors import Conflict, NotFound, UsageError
+from millstream.base.storage import refused
+from millstream.base.words import choices
 from millstream.declare.stream import Stream
-from millstream.declare.words import choices
 from millstream.lake import deltalog, parquet, pins
 from millstream.lake.commit import HOOKS_OFF, asked
 from millstream.lake.complete import declared

@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from millstream.declare.errors import Conflict, NotFound, Recreated, Transient, Truncated, UsageError
+from millstream.base.errors import Conflict, NotFound, Recreated, Transient, Truncated, UsageError
 from millstream.declare.stream import Stream
 from millstream.lake.batch import Batch, Batcher, Progress
 from millstream.lake.culprit import named

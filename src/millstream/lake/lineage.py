@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.errors import Conflict, NotFound
-from millstream.declare.event import ENVELOPE, PARTITION
+from millstream.base.errors import Conflict, NotFound
+from millstream.base.event import ENVELOPE, PARTITION
 from millstream.lake import deltalog
 from millstream.lake.lake import Lake
 from millstream.lake.points import reach

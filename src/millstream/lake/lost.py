@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-from millstream.declare.errors import Corrupt
+from millstream.base.errors import Corrupt
 from millstream.lake.port import Snapshot
 
 if TYPE_CHECKING:

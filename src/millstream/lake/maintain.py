@@ -12,11 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from millstream.declare.errors import NotFound
-from millstream.declare.port import State
+from millstream.base.errors import NotFound
 from millstream.lake import checkpoint, clean, compact, deltalog, lineage
 from millstream.lake.lake import Lake
 from millstream.lake.table import LakeTable
+from millstream.state.port import State
 
 LEASE = timedelta(minutes=1)
 SWEEP = timedelta(days=1)

@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.errors import Conflict, NotFound, Recreated, Truncated
-from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, PARTITION
+from millstream.base.errors import Conflict, NotFound, Recreated, Truncated
+from millstream.base.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, PARTITION
 from millstream.declare.stream import Stream
 from millstream.lake import far
 from millstream.lake.dead import DEAD, MOVED, Quarantine, dead_name

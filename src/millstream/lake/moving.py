@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.errors import Corrupt
-from millstream.declare.event import ARRIVED_AT, ENVELOPE, LATE, OFFSET, PARTITION
+from millstream.base.errors import Corrupt
+from millstream.base.event import ARRIVED_AT, ENVELOPE, LATE, OFFSET, PARTITION
 from millstream.declare.stream import Stream
 from millstream.lake.far import Ints, micros, there
 from millstream.lake.late import late

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
-from millstream.declare.errors import Unreachable
+from millstream.base.errors import Unreachable
 
 T = TypeVar("T")
 PATIENCE = timedelta(seconds=20)

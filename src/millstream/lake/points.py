@@ -1,7 +1,7 @@
 """Named moments of a commit at which a process may die: `sink.files`, `sink.committed`, `compact.files` ...
 
 Production code only says where it is. A fault test hangs a kill, a stop or an error there. At those of `GUARDED`,
-right before work begins or becomes visible, a job that another has taken the place of raises Fenced (`app/run/claim.py`).
+right before work begins or becomes visible, a job that another has taken the place of raises Fenced (`run/claim.py`).
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import pyarrow.compute as pc
 
-from millstream.declare.errors import Corrupt
-from millstream.declare.event import PARTITION
+from millstream.base.errors import Corrupt
+from millstream.base.event import PARTITION
 from millstream.lake.port import Table
 from millstream.log.port import Topic
 

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.errors import Damaged, Incompatible
-from millstream.declare.event import ARRIVED_AT, OFFSET, PARTITION
+from millstream.base.errors import Damaged, Incompatible
+from millstream.base.event import ARRIVED_AT, OFFSET, PARTITION
 from millstream.declare.stream import Stream
 from millstream.lake.earlier import earlier
 from millstream.lake.judge import judge

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from millstream.declare.errors import Corrupt
+from millstream.base.errors import Corrupt
 from millstream.lake import deltalog
 from millstream.lake.port import Files
 

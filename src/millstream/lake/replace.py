@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as is_
 from deltalake.transaction import AddAction, RemoveAction
 
-from millstream.declare.errors import Conflict, UsageError
+from millstream.base.errors import Conflict, UsageError
 from millstream.lake import parquet
 from millstream.lake.lost import opened
 from millstream.lake.parquet import encoded

@@ -19,8 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from millstream.declare.errors import Conflict, Fenced
-from millstream.declare.event import EVENT_ID, REQUIRED, Schema
+from millstream.base.errors import Conflict, Fenced
+from millstream.base.event import EVENT_ID, REQUIRED, Schema
 from millstream.lake.judge import VERSION
 from millstream.lake.port import Table, Tables
 from millstream.lake.positions import app_id, stored

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from millstream.declare.event import OFFSET, PARTITION
+from millstream.base.event import OFFSET, PARTITION
 from millstream.lake import parquet
 from millstream.lake.lost import opened
 from millstream.lake.table import LakeTable

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import Conflict, Damaged
+from millstream.base.errors import Conflict, Damaged
 from millstream.declare.stream import Stream
 from millstream.lake.batch import Progress
 from millstream.lake.landing import GROUP, HOLES_AFTER, Landing, SinkLimits

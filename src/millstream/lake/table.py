@@ -21,7 +21,7 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from millstream.declare.errors import Conflict, Corrupt, Incompatible, NotFound, Truncated, Unreachable
+from millstream.base.errors import Conflict, Corrupt, Incompatible, NotFound, Truncated, Unreachable
 from millstream.lake import deltalog, parquet, pins
 from millstream.lake.commit import HOOKS_OFF, ONCE, Commit, asked, room
 from millstream.lake.points import reach

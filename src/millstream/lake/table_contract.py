@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from millstream.declare.errors import Conflict, NotFound
+from millstream.base.errors import Conflict, NotFound
 from millstream.lake.contract import ROWS
 from millstream.lake.port import Table, Tables
 

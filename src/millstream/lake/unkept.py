@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.errors import Damaged, Incompatible, Truncated
-from millstream.declare.event import ARRIVED_AT, OFFSET, PARTITION
+from millstream.base.errors import Damaged, Incompatible, Truncated
+from millstream.base.event import ARRIVED_AT, OFFSET, PARTITION
 from millstream.declare.stream import Stream
 from millstream.lake.far import Ints, micros
 from millstream.lake.judge import Judged, judge, table_schema

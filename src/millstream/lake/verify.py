@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.errors import NotFound, Truncated
-from millstream.declare.event import ARRIVED_AT, OFFSET, PARTITION
+from millstream.base.errors import NotFound, Truncated
+from millstream.base.event import ARRIVED_AT, OFFSET, PARTITION
 from millstream.declare.stream import Stream
 from millstream.lake.dead import STANDS, dead_name
 from millstream.lake.port import CanInspect, Table, Tables

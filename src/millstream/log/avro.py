@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from millstream.declare.errors import UsageError
-from millstream.declare.event import ENVELOPE, REQUIRED, Field, Kind, Schema
+from millstream.base.errors import UsageError
+from millstream.base.event import ENVELOPE, REQUIRED, Field, Kind, Schema
 from millstream.log.avro_block import decode_block, encode_block
 from millstream.log.avro_records import Records
 from millstream.log.avro_types import Column, columns_of, physical, presented

@@ -20,8 +20,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.errors import UsageError
-from millstream.declare.theirs import pass_on
+from millstream.base.errors import UsageError
+from millstream.base.theirs import pass_on
 from millstream.log.avro_types import Column
 
 Ints = npt.NDArray[np.int64]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import UsageError
+from millstream.base.errors import UsageError
 from millstream.log.avro_types import Column
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.errors import UsageError
-from millstream.declare.event import TIMESTAMP
+from millstream.base.errors import UsageError
+from millstream.base.event import TIMESTAMP
 
 _PLAIN: dict[str, pa.DataType] = {
     "string": pa.string(), "long": pa.int64(), "int": pa.int32(), "double": pa.float64(), "float": pa.float32(), "boolean": pa.bool_(),

@@ -1,6 +1,6 @@
 """The suites that every log engine and every schema store pass: subclass `LogContract`, `SchemasContract`.
 
-What an engine may lack, if it says so, are the tests with `@promise` (declare/gaps.py).
+What an engine may lack, if it says so, are the tests with `@promise` (base/gaps.py).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from millstream.declare.errors import Conflict, Fenced, Incompatible, NotFound, Recreated, Truncated
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET, TIMESTAMP
-from millstream.declare.gaps import lacking, promise
+from millstream.base.errors import Conflict, Fenced, Incompatible, NotFound, Recreated, Truncated
+from millstream.base.event import ARRIVED_AT, EVENT_ID, OFFSET, TIMESTAMP
+from millstream.base.gaps import lacking, promise
 from millstream.log.port import RAW, RAW_SCHEMA_ID, Append, Log, Range, Reader, Schemas, Slice
 
 NOW, SOON = timedelta(0), timedelta(seconds=10)

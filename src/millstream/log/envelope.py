@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import Incompatible
-from millstream.declare.event import ARRIVED_AT, ENVELOPE, EVENT_ID
+from millstream.base.errors import Incompatible
+from millstream.base.event import ARRIVED_AT, ENVELOPE, EVENT_ID
 from millstream.declare.stream import Stream
 from millstream.log.avro import avro_schema
 from millstream.log.avro_types import columns_of

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from millstream.declare.errors import NotFound, UsageError
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, OFFSET, TIMESTAMP
+from millstream.base.errors import NotFound, UsageError
+from millstream.base.event import ARRIVED_AT, EVENT_ID, OFFSET, TIMESTAMP
 from millstream.log.avro import decode, encode
 from millstream.log.port import RAW, RAW_SCHEMA_ID, Schemas, Slice
 

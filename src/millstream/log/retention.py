@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from millstream.declare.errors import Recreated
+from millstream.base.errors import Recreated
 
 LAKE = "lake"
 """The reader that every topic has."""

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from millstream.declare.errors import Incompatible, UsageError
-from millstream.declare.words import choices, otherwise_cased
+from millstream.base.errors import Incompatible, UsageError
+from millstream.base.words import choices, otherwise_cased
 
 RULES = ("none", "backward", "forward", "full", "backward_transitive", "forward_transitive", "full_transitive")
 _PROMOTED = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 
-from millstream.declare.errors import Busy, ConfigError
+from millstream.base.errors import Busy, ConfigError
 
 
 def free(host: str, port: int, section: str) -> None:

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from millstream.declare.duration import UNITS, spell
-from millstream.declare.errors import Transient, WorkFailed
-from millstream.declare.theirs import pass_on, spot
+from millstream.base.duration import UNITS, spell
+from millstream.base.errors import Transient, WorkFailed
+from millstream.base.theirs import pass_on, spot
 from millstream.features.online import Found
 from millstream.features.port import Reader
 from millstream.ingest.doors import moment, wall_us

@@ -15,14 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from millstream.base.errors import Conflict, MillstreamError, NotFound, Transient
+from millstream.base.secrets import hide
+from millstream.base.theirs import pass_on
+from millstream.base.waits import Wait, Waits
+from millstream.base.words import choices
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import Conflict, MillstreamError, NotFound, Transient
 from millstream.declare.model import Model, ModelRef
-from millstream.declare.secrets import hide
 from millstream.declare.stream import Stream
-from millstream.declare.theirs import pass_on
-from millstream.declare.waits import Wait, Waits
-from millstream.declare.words import choices
 from millstream.experiment import learn, phases
 from millstream.experiment.route import Router
 from millstream.features.definition import Definition
@@ -35,10 +35,10 @@ from millstream.serve.request import RequestForm
 from millstream.serve.updates import Updates
 
 if TYPE_CHECKING:
-    from millstream.declare.port import State
     from millstream.features.port import OnlineStore
     from millstream.lake.lake import Lake
     from millstream.log.port import Log, Schemas
+    from millstream.state.port import State
     from millstream.train.port import Tracking
     from millstream.transform.port import Sql
 

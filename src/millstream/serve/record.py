@@ -15,14 +15,15 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from millstream.declare import event as events
-from millstream.declare.duration import UNITS
+from millstream.base.duration import UNITS
+from millstream.base.errors import DefinitionError, Full, Transient
+from millstream.base.event import EventTime, Field, Kind, Schema
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import DefinitionError, Full, Transient
-from millstream.declare.event import Event, EventTime, Field, Kind, Schema
-from millstream.declare.expression import compile as compile_expression
+from millstream.declare.event import Event
 from millstream.declare.features import Feature, Features
 from millstream.declare.stream import Payload, Stream, stream
 from millstream.declare.training_set import TrainingSet
+from millstream.lang.expression import compile as compile_expression
 from millstream.log.envelope import Binding, publish
 from millstream.log.port import Log
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from millstream.declare.errors import UsageError
-from millstream.declare.event import REQUIRED, TIMESTAMP, Field, Schema
+from millstream.base.errors import UsageError
+from millstream.base.event import REQUIRED, TIMESTAMP, Field, Schema
 from millstream.ingest.cast import wanted
 from millstream.ingest.digits import EXACT
 from millstream.ingest.form import ADD_A_ZONE, near, zoneless

@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from millstream.declare.errors import ConfigError, NotFound, Transient
-from millstream.declare.secrets import hide
-from millstream.declare.words import choices
+from millstream.base.errors import ConfigError, NotFound, Transient
+from millstream.base.secrets import hide
+from millstream.base.words import choices
 from millstream.log.envelope import Binding
 from millstream.log.port import Log
 from millstream.serve.decide import Decider, answer

@@ -10,11 +10,11 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from millstream.declare.errors import Conflict, Fenced, MillstreamError, Transient, Truncated
-from millstream.declare.secrets import hide
+from millstream.base.errors import Conflict, Fenced, MillstreamError, Transient, Truncated
+from millstream.base.secrets import hide
+from millstream.base.waits import Waits
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
-from millstream.declare.waits import Waits
 from millstream.features.definition import Definition
 from millstream.ingest.doors import Doors, wall_us
 from millstream.lake import gaps

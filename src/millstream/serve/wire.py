@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from millstream.declare.errors import ClockWrong, Full, NotFound, Transient, WorkFailed
-from millstream.declare.secrets import hide
+from millstream.base.errors import ClockWrong, Full, NotFound, Transient, WorkFailed
+from millstream.base.secrets import hide
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -7,8 +7,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from millstream.declare.errors import UsageError
-from millstream.declare.words import choices
+from millstream.base.errors import UsageError
+from millstream.base.words import choices
 from millstream.lake.points import reach
 
 LAST = "millstream.toml"

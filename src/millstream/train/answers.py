@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 
 Floats: TypeAlias = NDArray[np.float64]
 _WORDS = {"true": 1.0, "yes": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "no": 0.0, "0": 0.0, "0.0": 0.0}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 from millstream.features.state import grid_limit
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import DefinitionError, WorkFailed
-from millstream.declare.event import Kind
-from millstream.declare.expression import compile as compile_expression
+from millstream.base.errors import DefinitionError, WorkFailed
+from millstream.base.event import Kind
 from millstream.declare.stream import Stream
 from millstream.declare.training_set import TrainingSet
 from millstream.features.outcome import OutcomeSql, outcome_sql
 from millstream.lake.far import moment
+from millstream.lang.expression import compile as compile_expression
 from millstream.train import blank, kept
 from millstream.train import dataset as sets
 from millstream.train import spine as spines

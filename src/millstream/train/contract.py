@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from millstream.declare.errors import NotFound, UsageError
+from millstream.base.errors import NotFound, UsageError
 from millstream.train.port import Tracking
 
 

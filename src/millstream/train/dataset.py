@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from millstream.declare.errors import DefinitionError
-from millstream.declare.event import Kind
+from millstream.base.errors import DefinitionError
+from millstream.base.event import Kind
 from millstream.declare.features import Aggregate, Feature, Features
 from millstream.declare.outcome import Outcome
 from millstream.declare.stream import Payload, Stream

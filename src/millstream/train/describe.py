@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from millstream.declare.errors import NotFound
+from millstream.base.errors import NotFound
 from millstream.train.port import Tracking
 from millstream.train.predictor import MANIFEST
 

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from millstream.declare.errors import Corrupt, UsageError
-from millstream.declare.event import Kind
+from millstream.base.errors import Corrupt, UsageError
+from millstream.base.event import Kind
 
 Floats: TypeAlias = NDArray[np.float64]
 FORMAT = 1

@@ -17,8 +17,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from millstream.declare.errors import UsageError
-from millstream.declare.words import choices
+from millstream.base.errors import UsageError
+from millstream.base.words import choices
 
 Floats: TypeAlias = NDArray[np.float64]
 Metric: TypeAlias = Callable[[Floats, Floats], float]

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from millstream.declare.event import Kind
-from millstream.declare.expression import Expression
-from millstream.declare.expression import compile as compile_expression
+from millstream.base.event import Kind
 from millstream.features.define import AnyColumn
 from millstream.features.definition import Definition, Output, Value
+from millstream.lang.expression import Expression
+from millstream.lang.expression import compile as compile_expression
 
 FORMAT = 1
 

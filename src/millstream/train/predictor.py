@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from millstream.declare.errors import Corrupt, WorkFailed
-from millstream.declare.event import Kind
-from millstream.declare.expression import Expression
-from millstream.declare.expression import compile as compile_expression
-from millstream.declare.theirs import details, pass_on, spot
+from millstream.base.errors import Corrupt, WorkFailed
+from millstream.base.event import Kind
+from millstream.base.theirs import details, pass_on, spot
 from millstream.features.definition import Definition
+from millstream.lang.expression import Expression
+from millstream.lang.expression import compile as compile_expression
 from millstream.train import scorer
 from millstream.train.code import libraries
 from millstream.train.matrix import Encoder
@@ -255,7 +255,7 @@ def inputs(form: str, encoder: Encoder) -> Callable[[pa.Table], Any]:
 
 
 def _text(path: Path) -> str:
-    from millstream.declare.errors import NotFound
+    from millstream.base.errors import NotFound
 
     try:
         return path.read_text()

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from millstream.declare.errors import MillstreamError, NotFound, UsageError
-from millstream.declare.expression import compile as compile_expression
+from millstream.base.errors import MillstreamError, NotFound, UsageError
 from millstream.declare.model import Model
+from millstream.lang.expression import compile as compile_expression
 from millstream.train.metrics import METRICS, measure
 from millstream.train.predictor import load
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
-from millstream.declare.errors import NotFound
+from millstream.base.errors import NotFound
 from millstream.declare.model import Model
 from millstream.train import dataset as sets
 from millstream.train.code import code_of, libraries

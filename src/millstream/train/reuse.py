@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from millstream.declare.errors import NotFound, Truncated
-from millstream.declare.event import ARRIVED_AT
+from millstream.base.errors import NotFound, Truncated
+from millstream.base.event import ARRIVED_AT
 from millstream.train.pinned import Use
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from millstream.declare.errors import MillstreamError, UsageError, WorkFailed
+from millstream.base.errors import MillstreamError, UsageError, WorkFailed
+from millstream.base.theirs import details, pass_on, raised, spot
 from millstream.declare.model import Model
-from millstream.declare.theirs import details, pass_on, raised, spot
 from millstream.lake.points import reach
 from millstream.train import predictor
 from millstream.train.answers import outside

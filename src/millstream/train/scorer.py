@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millstream import stored
-from millstream.declare.errors import UsageError, WorkFailed
-from millstream.declare.theirs import pass_on
+from millstream.base.errors import UsageError, WorkFailed
+from millstream.base.theirs import pass_on
 from millstream.train import answers
 from millstream.train.compiled import BoosterScorer, LinearScorer
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import DefinitionError, WorkFailed
+from millstream.base.errors import DefinitionError, WorkFailed
+from millstream.base.theirs import details, pass_on, spot
 from millstream.declare.table import Table
-from millstream.declare.theirs import details, pass_on, spot
 from millstream.train import predictor, spine
 
 if TYPE_CHECKING:

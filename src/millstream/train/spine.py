@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import DefinitionError, Place
-from millstream.declare.event import ENVELOPE, OFFSET, PARTITION, Kind
+from millstream.base.errors import DefinitionError, Place
+from millstream.base.event import ENVELOPE, OFFSET, PARTITION, Kind
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.features.outcome import fields_of

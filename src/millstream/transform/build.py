@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
-from millstream.declare.errors import NotFound, Truncated
+from millstream.base.errors import NotFound, Truncated
 from millstream.declare.table import Table
 from millstream.lake import deltalog
 from millstream.lake.port import Snapshot

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from millstream.declare.errors import Incompatible
+from millstream.base.errors import Incompatible
 
 VERSION = 1
 STEPS = 256

@@ -6,7 +6,7 @@ closes its key; a class without a field `op` knows no deletes.
 
 from __future__ import annotations
 
-from millstream.declare.event import OFFSET, PARTITION
+from millstream.base.event import OFFSET, PARTITION
 from millstream.declare.stream import Contents
 
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from millstream.declare.errors import WorkFailed
-from millstream.declare.event import TIMESTAMP
+from millstream.base.errors import WorkFailed
+from millstream.base.event import TIMESTAMP
 from millstream.lake.port import Snapshot
 from millstream.transform.port import Sql
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 import pyarrow.types as is_
 
-from millstream.declare.errors import WorkFailed
-from millstream.declare.event import TIMESTAMP
+from millstream.base.errors import WorkFailed
+from millstream.base.event import TIMESTAMP
 
 _HUGE = pa.decimal128(38, 0)
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from millstream.declare.errors import DefinitionError, UsageError
+from millstream.base.errors import DefinitionError, UsageError
 from millstream.transform.parse import body, tables
 
 if TYPE_CHECKING:

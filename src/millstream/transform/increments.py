@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from millstream.declare.errors import DefinitionError, Truncated
+from millstream.base.errors import DefinitionError, Truncated
 from millstream.lake import deltalog
 from millstream.lake.port import Snapshot
 from millstream.transform.parse import Increment, lineage, tree

@@ -10,9 +10,9 @@ from itertools import chain
 
 import pyarrow as pa
 
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
+from millstream.base.theirs import pass_on, raised
 from millstream.declare.table import ArrowFunction
-from millstream.declare.theirs import pass_on, raised
 
 
 def mapped(function: ArrowFunction, reader: pa.RecordBatchReader, what: str) -> pa.RecordBatchReader:

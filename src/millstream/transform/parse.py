@@ -1,12 +1,12 @@
-"""Where each column of a table's SQL comes from; what the text says about itself is read in `declare/query.py`."""
+"""Where each column of a table's SQL comes from; what the text says about itself is read in `lang/query.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from millstream.declare.errors import DefinitionError
-from millstream.declare.query import Header, Increment, body, dependencies, header, increment, line_of, placeholders, tables, tokens, tree
+from millstream.base.errors import DefinitionError
+from millstream.lang.query import Header, Increment, body, dependencies, header, increment, line_of, placeholders, tables, tokens, tree
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.types as is_
 from numpy.typing import NDArray
 
-from millstream.declare.errors import UsageError
-from millstream.declare.words import choices
+from millstream.base.errors import UsageError
+from millstream.base.words import choices
 from millstream.lake.port import Snapshot
 from millstream.transform.column import BINS, STEPS, TOP, Column, Histogram, Kind, Profile, merge, spelled
 from millstream.transform.port import Relation, Sql

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from millstream.declare.errors import DefinitionError, UsageError
+from millstream.base.errors import DefinitionError, UsageError
 from millstream.declare.reached import reached
 from millstream.declare.table import Table
 from millstream.transform import contents

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from millstream.declare.errors import DefinitionError
-from millstream.declare.words import choices
+from millstream.base.errors import DefinitionError
+from millstream.base.words import choices
 from millstream.transform.parse import dependencies, tree
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
+from millstream.base.secrets import hide, keep_address
+from millstream.base.waits import Waits
 from millstream.declare.monitor import Monitor
-from millstream.declare.secrets import hide, keep_address
-from millstream.declare.waits import Waits
 from millstream.watch.verdict import Verdict
 
 log = logging.getLogger("millstream.watch")

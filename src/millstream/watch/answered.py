@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from millstream.base.errors import NotFound
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import NotFound
 from millstream.declare.monitor import Drift
 from millstream.declare.noun import Noun
 from millstream.train.dataset import Dataset

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from millstream.base.errors import Incompatible
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import Incompatible
 from millstream.declare.monitor import Drift
 from millstream.declare.noun import Noun
 from millstream.train.dataset import latest

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from millstream.declare.duration import UNITS, spell
+from millstream.base.duration import UNITS, spell
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.expression import compile as compile_expression
 from millstream.declare.features import Features
 from millstream.declare.monitor import ContractKept, Fresh, NotNull, Rows, Volume
 from millstream.declare.noun import Noun
 from millstream.declare.stream import Stream
+from millstream.lang.expression import compile as compile_expression
 from millstream.watch.scene import Scene, kinds, quoted, table_of, time_of
 from millstream.watch.verdict import Verdict, unknown
 

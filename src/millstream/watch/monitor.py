@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from millstream.declare.errors import Conflict, MillstreamError
+from millstream.base.errors import Conflict, MillstreamError
+from millstream.base.secrets import hide
+from millstream.base.theirs import pass_on
 from millstream.declare.monitor import Check, ContractKept, Drift, Fresh, Monitor, NotNull, Performance, Rows, Skew, Volume
-from millstream.declare.secrets import hide
-from millstream.declare.theirs import pass_on
 from millstream.watch import expect
 from millstream.watch.alert import Webhook, announce, message
 from millstream.watch.scene import Scene

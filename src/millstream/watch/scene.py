@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from millstream.base.errors import MillstreamError, UsageError
+from millstream.base.event import Kind
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import MillstreamError, UsageError
-from millstream.declare.event import Kind
 from millstream.declare.features import Features
 from millstream.declare.noun import Noun
 from millstream.declare.source import FileReader
@@ -22,9 +22,9 @@ from millstream.features.port import OnlineStore
 from millstream.lake.live import in_time, live
 
 if TYPE_CHECKING:
-    from millstream.declare.port import State
     from millstream.lake.lake import Lake
     from millstream.lake.port import Snapshot
+    from millstream.state.port import State
     from millstream.train.port import Tracking
     from millstream.transform.port import Sql
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from millstream.declare.duration import UNITS, spell
+from millstream.base.duration import UNITS, spell
+from millstream.base.errors import NotFound
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import NotFound
 from millstream.declare.features import Features
 from millstream.declare.monitor import Skew
 from millstream.declare.noun import Noun

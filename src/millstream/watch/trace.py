@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from millstream.declare.duration import spell
+from millstream.base.duration import spell
+from millstream.base.errors import MillstreamError, NotFound
+from millstream.base.event import OFFSET, PARTITION
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import MillstreamError, NotFound
-from millstream.declare.event import OFFSET, PARTITION
 from millstream.features.definition import Definition, Output
 from millstream.features.window import SLOT_US, start_slot
 from millstream.lake.dead import dead_name

@@ -18,15 +18,15 @@ from millstream.app.cli.words import Group
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from millstream.app.cluster import Cluster, Status
+    from millstream.cluster import Cluster, Status
 
 
 def _cluster(context: Context) -> Cluster:
     """Of the project's folder; its definitions are not loaded, so mistakes in them do not matter here."""
     import os
 
-    from millstream.app.cluster import Cluster
     from millstream.app.settings import read
+    from millstream.cluster import Cluster
     from millstream.declare.load import find
 
     root = find(context.folder or ".")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from millstream.app.workspace import Workspace
-    from millstream.declare.errors import MillstreamError
+    from millstream.base.errors import MillstreamError
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from millstream.app.cli.context import Context, pass_context
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 
 
 @click.command()

@@ -10,7 +10,7 @@ import click
 
 from millstream.app.cli.context import Context, as_json, pass_context
 from millstream.app.cli.words import Group
-from millstream.declare.errors import Fenced, UsageError
+from millstream.base.errors import Fenced, UsageError
 
 FENCED = 5
 
@@ -50,7 +50,7 @@ def airflow(context: Context, folder: Path, retries: int, pools: tuple[str, ...]
 
     DAG files of this project whose timetable is gone are removed; manifests stay, since tasks under way read theirs.
     """
-    from millstream.app.export import airflow as to
+    from millstream.run.export import airflow as to
 
     _write(context, to.export, folder, retries, pools, python, root, as_json, "dags")
 
@@ -65,7 +65,7 @@ def luigi(context: Context, folder: Path, retries: int, pools: tuple[str, ...], 
 
     Run one: luigi --module MODULE TIMETABLE.Run --run-id ID. A run of the same ID is gone on with. Pools are luigi's resources.
     """
-    from millstream.app.export import luigi as to
+    from millstream.run.export import luigi as to
 
     _write(context, to.export, folder, retries, pools, python, root, as_json, "namespaces")
 
@@ -80,15 +80,15 @@ def oozie(context: Context, folder: Path, retries: int, pools: tuple[str, ...], 
 
     Pools are YARN's queues. The project and its Python must be on every node that runs steps.
     """
-    from millstream.app.export import oozie as to
+    from millstream.run.export import oozie as to
 
     _write(context, to.export, folder, retries, pools, python, root, as_json, "applications")
 
 
 def _write(context: Context, to: Any, folder: Path, retries: int, pools: tuple[str, ...], python: str, root: str | None, as_json: bool, called: str) -> None:
     """Export, and say what was written. `called`: what the tool calls a timetable."""
-    from millstream.app.export import make
-    from millstream.app.export.modules import Deployment
+    from millstream.run.export import make
+    from millstream.run.export.modules import Deployment
 
     ws = context.workspace
     manifest = make(ws, pools=_pools(pools), retries=retries)
@@ -115,10 +115,10 @@ def run_step(context: Context, file: Path, name: str, run_id: str, attempt: int,
     Exit code 5: a newer attempt has taken over, so this one committed no more. 2: the manifest or the project is not what was exported; trying again does not help.
     """
     from millstream.app.cli.work import bars, end
-    from millstream.app.export import read
-    from millstream.app.run.job import check_code, run_job
-    from millstream.app.run.lifeline import end_with_parent
     from millstream.declare.load import find
+    from millstream.run.export import read
+    from millstream.run.job import check_code, run_job
+    from millstream.run.lifeline import end_with_parent
 
     if watched:
         end_with_parent()

@@ -11,8 +11,8 @@ import click
 from millstream.app.cli.context import Context, Styled, as_json, pass_context
 from millstream.app.cli.words import OneOf
 from millstream.app.each import Each, Rows
-from millstream.declare.errors import MillstreamError, NotFound, UsageError
-from millstream.declare.words import choices
+from millstream.base.errors import MillstreamError, NotFound, UsageError
+from millstream.base.words import choices
 
 
 def _listen(context: Context, section: str, host: str | None, port: int | None) -> None:

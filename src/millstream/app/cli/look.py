@@ -13,8 +13,8 @@ import click
 
 from millstream.app.cli.context import Context, Styled, as_json, ended, pass_context
 from millstream.app.each import Each, Rows
-from millstream.declare.errors import NotFound, UsageError
-from millstream.declare.words import choices, nearest
+from millstream.base.errors import NotFound, UsageError
+from millstream.base.words import choices, nearest
 
 KINDS = (
     "runs",

@@ -18,8 +18,8 @@ import click
 from millstream.app.cli.context import Context
 from millstream.app.cli.words import Group
 from millstream.app.voice import quiet_about_secrets
-from millstream.declare.errors import MillstreamError
-from millstream.declare.secrets import hide
+from millstream.base.errors import MillstreamError
+from millstream.base.secrets import hide
 
 VERBS = {
     "init": ("project", "Create a project from a template."),
@@ -158,7 +158,7 @@ def _sentence(error: OSError | MemoryError, args: Sequence[str]) -> MillstreamEr
 
 
 def _disk(error: Exception, args: Sequence[str]) -> MillstreamError | None:
-    from millstream.declare.storage import refused
+    from millstream.base.storage import refused
 
     return refused(error, _place(args), f"complete `millstream {_verb(args)}`")
 

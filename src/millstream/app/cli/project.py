@@ -9,8 +9,8 @@ import click
 
 from millstream.app.cli.context import Context, Styled, as_json, pass_context
 from millstream.app.cli.words import OneOf
-from millstream.declare.errors import MillstreamError, NotFound, UsageError
-from millstream.declare.words import choices
+from millstream.base.errors import MillstreamError, NotFound, UsageError
+from millstream.base.words import choices
 
 
 @click.command()
@@ -38,12 +38,12 @@ def init(context: Context, folder: str, template: str) -> None:
 @pass_context
 def check(context: Context, as_json: bool, parity: bool, against: str | None, rows: int) -> None:
     """Validate the definitions; without --parity nothing is run. All mistakes are shown together, then what could not be checked because it depends on one; tests of the project are plain pytest."""
-    from millstream.app.binding import unbound
     from millstream.app.experiments import POOLED
-    from millstream.app.run import windows
-    from millstream.app.run.schedule import left_alone
-    from millstream.declare.errors import DefinitionErrors
+    from millstream.base.errors import DefinitionErrors
     from millstream.declare.validate import below
+    from millstream.run import windows
+    from millstream.run.binding import unbound
+    from millstream.run.schedule import left_alone
 
     begun = time.perf_counter()
     project = context.workspace.project
@@ -70,8 +70,8 @@ def check(context: Context, as_json: bool, parity: bool, against: str | None, ro
 
 
 def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> None:
-    from millstream.app.parity import parity, shown
-    from millstream.declare.registry import engine
+    from millstream.base.registry import engine
+    from millstream.run.parity import parity, shown
 
     ws = context.workspace
     url = against or (ws.settings.compute if not ws.settings.compute.startswith("duckdb") else "spark://local[1]")

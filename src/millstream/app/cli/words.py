@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from millstream.declare.words import choices, nearest
+from millstream.base.words import choices, nearest
 
 
 class Group(click.Group):

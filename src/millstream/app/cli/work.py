@@ -12,8 +12,8 @@ import click
 
 from millstream.app.cli.context import Context, Styled, as_json, ended, pass_context
 from millstream.app.each import Each
-from millstream.declare.errors import UsageError
-from millstream.declare.words import choices
+from millstream.base.errors import UsageError
+from millstream.base.words import choices
 
 
 @click.command()
@@ -26,8 +26,8 @@ def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything
 
     Selectors: NAME, +NAME (and what it is made from), NAME+ (and what is made from it), kind:KIND, state:changed.
     """
-    from millstream.app.run import windows
-    from millstream.app.run.step import size
+    from millstream.run import windows
+    from millstream.run.step import size
 
     made = _plan(context, selectors)
     each = Each()
@@ -71,8 +71,8 @@ def _time(stale: Sequence[Any]) -> str:
 
 
 def _plan(context: Context, selectors: tuple[str, ...]) -> Any:
-    from millstream.app.run import plan as planning
-    from millstream.app.run.steps import steps
+    from millstream.run import plan as planning
+    from millstream.run.steps import steps
 
     ws = context.workspace
     every = steps(ws)
@@ -85,7 +85,7 @@ def _plan(context: Context, selectors: tuple[str, ...]) -> Any:
 
 
 def _selected(every: list[Any], selectors: tuple[str, ...], changed: Any) -> list[str]:
-    from millstream.app.run.select import select
+    from millstream.run.select import select
 
     return select(selectors, {s.name: s.upstream for s in every}, {s.name: s.kind for s in every}, changed)
 
@@ -122,8 +122,8 @@ def run(
     losses: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Bring assets up to date, in order of dependency. What is unchanged is skipped; a killed run is resumed by running again."""
-    from millstream.app.run import runner
-    from millstream.app.run.steps import steps
+    from millstream.run import runner
+    from millstream.run.steps import steps
 
     ws = context.workspace
     _give_up(context, losses)
@@ -162,7 +162,7 @@ def end(context: Context, done: list[Any], as_json: bool) -> None:
     """What became of the steps, told to the catalog and to the person; and the exit code."""
     from millstream.app.catalog import tell
     from millstream.app.parts import owner
-    from millstream.app.run import runner
+    from millstream.run import runner
 
     for text in tell(context.workspace, owner()):
         context.say("", Styled("yellow", text))
@@ -204,8 +204,8 @@ def _params(ws: Any, words: tuple[str, ...], selected: set[str]) -> dict[str, di
 @contextmanager
 def bars(context: Context) -> Iterator[tuple[Any, Any]]:
     """A bar for each step that reports, and a line for each that ends."""
-    from millstream.app.run.runner import row
-    from millstream.app.run.step import Report
+    from millstream.run.runner import row
+    from millstream.run.step import Report
 
     progress, lock = context.progress(), threading.Lock()
     bars: dict[str, Any] = {}
@@ -242,10 +242,10 @@ def bars(context: Context) -> Iterator[tuple[Any, Any]]:
 def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool, complete: tuple[str, ...], losses: tuple[str, ...]) -> None:
     """Read the file sources, merged by event time, into the log; then land the streams in the lake."""
     from millstream.app import losses as decisions
-    from millstream.app.run import runner
-    from millstream.app.run.intake import SourceStep, StreamStep
-    from millstream.app.run.steps import steps
     from millstream.declare.source import FileReader
+    from millstream.run import runner
+    from millstream.run.intake import SourceStep, StreamStep
+    from millstream.run.steps import steps
 
     ws = context.workspace
     until_us = None

@@ -13,9 +13,9 @@ from millstream.app.console import charts
 from millstream.app.console.show import Bar, Figure, Grid, Link, Section, Tag, Values, grid, link, moment, number, rate, text
 from millstream.app.console.tables import around, fields
 from millstream.app.workspace import Workspace
+from millstream.base.errors import MillstreamError, NotFound
+from millstream.base.words import choices
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.errors import MillstreamError, NotFound
-from millstream.declare.words import choices
 
 METHODS = {"ab": "A/B", "thompson": "Thompson sampling", "epsilon_greedy": "epsilon-greedy", "ucb": "UCB1", "linucb": "LinUCB"}
 NOT_DECIDED = "No decision has landed yet: `millstream up` answers requests and lands what was decided."

@@ -35,7 +35,7 @@ TITLES = {"training_set": "Training set", "tables": "Versions of the lake's tabl
 
 def begin(ws: Workspace) -> str:
     """Have the orchestrator bring everything up to date; the run's name."""
-    from millstream.app.run.steps import steps
+    from millstream.run.steps import steps
 
     return ws.orchestrator.start([step.name for step in steps(ws)])
 

@@ -24,9 +24,9 @@ from millstream.app.console import deciding, making, overview, tables
 from millstream.app.console.rates import Rates
 from millstream.app.console.show import Bar, Link, Tag, Values, code, run_page
 from millstream.app.workspace import Workspace
-from millstream.declare.errors import ConfigError, MillstreamError, NotFound
-from millstream.declare.secrets import hide
-from millstream.declare.settings import Settings
+from millstream.base.errors import ConfigError, MillstreamError, NotFound
+from millstream.base.secrets import hide
+from millstream.base.settings import Settings
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 NAV = (("Overview", "/"), ("Tables", "/tables"), ("SQL", "/sql"), ("Runs", "/runs"), ("Models", "/models"), ("Experiments", "/experiments"),

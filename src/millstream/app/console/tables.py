@@ -13,10 +13,10 @@ from millstream.app import lookup
 from millstream.app.console.online import positions, stand
 from millstream.app.console.show import Figure, Grid, Link, Section, Values, grid, link, moment, text
 from millstream.app.workspace import Workspace
-from millstream.declare.errors import MillstreamError, NotFound
+from millstream.base.errors import MillstreamError, NotFound
+from millstream.base.words import choices
 from millstream.declare.features import Features
 from millstream.declare.noun import Noun
-from millstream.declare.words import choices
 from millstream.transform.cell import values
 
 CELLS = 2_000_000
@@ -27,7 +27,7 @@ _profiles: OrderedDict[tuple[str, str, int], str] = OrderedDict()
 
 
 def tables(ws: Workspace, request: Request) -> Values:
-    from millstream.app.run.step import size
+    from millstream.run.step import size
 
     rows = [{"table": Link(t["table"], f"/tables/{t['table']}"), "what": _what(ws, t["table"]), "rows": t["rows"], "size": size(t["bytes"]),
              "columns": t["columns"], "version": t["version"]} for t in lookup.tables(ws)]  # fmt: skip
@@ -47,7 +47,7 @@ def _what(ws: Workspace, name: str) -> str:
 
 
 def table(ws: Workspace, request: Request) -> Values:
-    from millstream.app.run.step import size
+    from millstream.run.step import size
 
     name = request.path_params["name"]
     noun = ws.project.by_name.get(name)
@@ -158,7 +158,7 @@ def _from(ws: Workspace, file: str) -> str:
 
 
 def _columns(features: Features) -> Grid:
-    from millstream.declare.duration import spell
+    from millstream.base.duration import spell
 
     told = [[column, features.aggregates[name].operation, features.aggregates[name].expression or "*", "all time" if window is None else spell(window)]
             for column, (name, window) in features.columns().items()]  # fmt: skip

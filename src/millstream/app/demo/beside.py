@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millstream.app.workspace import Workspace
-from millstream.declare.event import ENVELOPE
+from millstream.base.event import ENVELOPE
 
 if TYPE_CHECKING:
     from millstream.lake.port import Snapshot

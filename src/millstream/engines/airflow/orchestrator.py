@@ -14,14 +14,14 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from millstream.app.export import Manifest, Timetable, make
-from millstream.app.export import airflow as dag_files
-from millstream.app.export.modules import Deployment, module_name
-from millstream.app.run.claim import KIND
-from millstream.app.run.port import Run
-from millstream.app.run.runner import new_id
-from millstream.declare.errors import ConfigError, NotFound, UsageError, WorkFailed
+from millstream.base.errors import ConfigError, NotFound, UsageError, WorkFailed
 from millstream.engines.airflow.rest import Rest, quoted
+from millstream.run.claim import KIND
+from millstream.run.export import Manifest, Timetable, make
+from millstream.run.export import airflow as dag_files
+from millstream.run.export.modules import Deployment, module_name
+from millstream.run.port import Run
+from millstream.run.runner import new_id
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from millstream.declare.errors import ConfigError, NotFound, Unreachable, UsageError, WorkFailed
+from millstream.base.errors import ConfigError, NotFound, Unreachable, UsageError, WorkFailed
 
 _TIMEOUT_S = 30.0
 

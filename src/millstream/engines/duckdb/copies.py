@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from millstream.declare.errors import Corrupt, Full
+from millstream.base.errors import Corrupt, Full
 from millstream.lake.lost import lost
 from millstream.lake.port import Files, Snapshot
 

@@ -19,9 +19,9 @@ from urllib.parse import parse_qsl
 
 import duckdb
 
-from millstream.declare.duration import micros
-from millstream.declare.errors import ConfigError, Full, MillstreamError, WorkFailed
-from millstream.declare.storage import number_of, refused
+from millstream.base.duration import micros
+from millstream.base.errors import ConfigError, Full, MillstreamError, WorkFailed
+from millstream.base.storage import number_of, refused
 from millstream.engines.duckdb.copies import AT_MOST
 from millstream.engines.duckdb.relations import text
 from millstream.lake.lost import first_lost

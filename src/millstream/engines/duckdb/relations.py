@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.types as is_
 
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 from millstream.lake.port import Snapshot
 
 _NAMES = {

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 from millstream.declare.table import ArrowFunction
 from millstream.engines.duckdb.copies import Copies
 from millstream.engines.duckdb.instance import Bench, Instance, Options

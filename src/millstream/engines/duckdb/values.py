@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 
 
 def bind(names: Iterable[str], params: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from millstream.declare.errors import Corrupt
-from millstream.declare.event import EVENT_ID, Schema
-from millstream.declare.theirs import pass_on
+from millstream.base.errors import Corrupt
+from millstream.base.event import EVENT_ID, Schema
+from millstream.base.theirs import pass_on
 from millstream.engines.files.avro_slow import read_blocks
 from millstream.engines.files.fingerprint import Running
 from millstream.engines.files.letters import dead, ids

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.json as pa_json
 
-from millstream.declare.event import Schema
-from millstream.declare.words import otherwise_cased
+from millstream.base.event import Schema
+from millstream.base.words import otherwise_cased
 from millstream.engines.files.records import COMMA, QUOTE, RETURN, Cut, Ints
 from millstream.ingest.cast import Errors, cast, missing
 from millstream.ingest.digits import EXACT

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 from functools import lru_cache
 
-from millstream.declare.event import Schema
-from millstream.declare.words import otherwise_cased
+from millstream.base.event import Schema
+from millstream.base.words import otherwise_cased
 
 log = logging.getLogger("millstream.files")
 

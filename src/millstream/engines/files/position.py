@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from millstream.declare.errors import Corrupt, Recreated
+from millstream.base.errors import Corrupt, Recreated
 from millstream.engines.files.fingerprint import Running
 
 HEAD, OLD_TAIL = 4096, 256

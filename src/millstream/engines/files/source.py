@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
-from millstream.declare.errors import Corrupt, NotFound, UsageError
+from millstream.base.errors import Corrupt, NotFound, UsageError
 from millstream.declare.source import FileReader, Source
 from millstream.engines.files.columnar import ColumnFile
 from millstream.engines.files.position import Identity, Position, identity

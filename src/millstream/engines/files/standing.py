@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from millstream.declare.errors import Corrupt, MillstreamError, NotFound, Recreated, UsageError
+from millstream.base.errors import Corrupt, MillstreamError, NotFound, Recreated, UsageError
 from millstream.engines.files.position import Identity, Position, identity, replaced, settled
 from millstream.ingest.port import Standing
 

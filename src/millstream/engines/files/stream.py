@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from millstream.declare.errors import Corrupt, NotFound
+from millstream.base.errors import Corrupt, NotFound
 from millstream.engines.files.fingerprint import Running
 from millstream.engines.files.records import NEWLINE, QUOTE, RETURN, Cut, cut_csv, cut_lines
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from millstream.declare.errors import Corrupt
-from millstream.declare.event import EVENT_ID, Schema
-from millstream.declare.words import otherwise_cased
+from millstream.base.errors import Corrupt
+from millstream.base.event import EVENT_ID, Schema
+from millstream.base.words import otherwise_cased
 from millstream.engines.files.fingerprint import Running, Trail, start_of
 from millstream.engines.files.foreign import foreign
 from millstream.engines.files.formats import Csv, JsonLines, Maker

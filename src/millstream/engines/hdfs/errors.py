@@ -11,7 +11,7 @@ import errno
 import re
 from collections.abc import Iterator
 
-from millstream.declare.errors import ConfigError, Corrupt, Full, MillstreamError, Terminal, Unreachable
+from millstream.base.errors import ConfigError, Corrupt, Full, MillstreamError, Terminal, Unreachable
 
 _PASSES = re.compile(
     r"StandbyException|RetriableException|SafeModeException|ObserverRetryOnActive|NotReplicatedYet|LeaseExpiredException|BlocksNotFound|blocks not found"

@@ -10,7 +10,7 @@ from typing import BinaryIO, TypeVar, cast
 os.environ.setdefault("RUST_LOG", "off")  # read at the import: a failover would else be thousands of lines on stderr, of what is waited out anyway
 from hdfs_native import Client, WriteOptions
 
-from millstream.declare.errors import Unreachable, UsageError, WorkFailed
+from millstream.base.errors import Unreachable, UsageError, WorkFailed
 from millstream.engines.hdfs import webhdfs
 from millstream.engines.hdfs.errors import mapped, mapped_delta
 from millstream.engines.hdfs.place import Place

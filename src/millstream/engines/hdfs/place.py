@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from millstream.declare.duration import micros
-from millstream.declare.errors import ConfigError
+from millstream.base.duration import micros
+from millstream.base.errors import ConfigError
 
 _KNOWN = "conf, namenodes, timeout, ec, ec.TABLE, and Hadoop's keys (dfs.*, fs.*, hadoop.*)"
 _FILES = ("core-site.xml", "hdfs-site.xml")

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Sequence
 from urllib.parse import quote, urlencode
 
-from millstream.declare.errors import ConfigError, Unreachable
+from millstream.base.errors import ConfigError, Unreachable
 
 _TIMEOUT_S = 10.0
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pymetastore.hive_metastore import ttypes
 
-from millstream.declare.errors import Conflict, Incompatible, Unreachable
+from millstream.base.errors import Conflict, Incompatible, Unreachable
 from millstream.engines.hive import versions
 from millstream.engines.hive.describe import columns, hive_name, storage
 from millstream.engines.hive.metastore import Address, client, table_or_none

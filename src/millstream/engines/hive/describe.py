@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.types as is_
 from pymetastore.hive_metastore import ttypes
 
-from millstream.declare.errors import Incompatible
+from millstream.base.errors import Incompatible
 
 _NAMES = {
     pa.bool_(): "boolean", pa.int8(): "tinyint", pa.int16(): "smallint", pa.int32(): "int", pa.int64(): "bigint", pa.float32(): "float",

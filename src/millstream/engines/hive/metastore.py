@@ -15,7 +15,7 @@ from thrift.Thrift import TException
 from thrift.transport.TSocket import TSocket
 from thrift.transport.TTransport import TBufferedTransport, TTransportException
 
-from millstream.declare.errors import ConfigError, Unreachable, WorkFailed
+from millstream.base.errors import ConfigError, Unreachable, WorkFailed
 
 _URL = re.compile(r"hive://(?P<hosts>[\w.-]+(?::\d+)?(?:,[\w.-]+(?::\d+)?)*)(?:/(?P<database>\w+)?)?")
 _PORT, _CONNECT_MS, _ANSWER_MS = 9083, 10_000, 120_000

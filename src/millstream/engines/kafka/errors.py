@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from confluent_kafka import KafkaError, KafkaException
 
-from millstream.declare.errors import (
+from millstream.base.errors import (
     ConfigError,
     Conflict,
     Corrupt,

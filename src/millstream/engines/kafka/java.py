@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from millstream.declare.errors import ConfigError
+from millstream.base.errors import ConfigError
 from millstream.engines.kafka.address import Address
 
 _ALIKE = ("security.protocol", "client.rack", "client.dns.lookup")

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import ClassVar
 
-from millstream.declare.errors import ConfigError, Conflict, UsageError
+from millstream.base.errors import ConfigError, Conflict, UsageError
 from millstream.engines.kafka.address import address_of
 from millstream.engines.kafka.errors import denied
 from millstream.engines.kafka.java import java_settings

@@ -15,7 +15,7 @@ from typing import TypeVar
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, TopicPartition
 from confluent_kafka.admin import TopicDescription
 
-from millstream.declare.errors import Terminal, Unreachable, UsageError
+from millstream.base.errors import Terminal, Unreachable, UsageError
 from millstream.engines.kafka import topics
 from millstream.engines.kafka.errors import code_of, told
 from millstream.engines.kafka.topics import Topics, uuid_of

@@ -14,7 +14,7 @@ from typing import Any
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from millstream.declare.errors import Busy, ConfigError, Corrupt
+from millstream.base.errors import Busy, ConfigError, Corrupt
 from millstream.engines.kafka.address import Address
 from millstream.engines.kafka.errors import mapped, told
 from millstream.engines.kafka.reading import pull

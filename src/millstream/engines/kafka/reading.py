@@ -12,7 +12,7 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from millstream.declare.errors import NotFound, Recreated, Transient, Truncated, Unreachable
+from millstream.base.errors import NotFound, Recreated, Transient, Truncated, Unreachable
 from millstream.engines.kafka.address import Address
 from millstream.engines.kafka.collecting import no_collection
 from millstream.engines.kafka.errors import Faults, mapped, told

@@ -14,7 +14,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from millstream.declare.errors import Full, MillstreamError, NotFound, UsageError
+from millstream.base.errors import Full, MillstreamError, NotFound, UsageError
 from millstream.engines.kafka.address import Address
 from millstream.engines.kafka.collecting import no_collection
 from millstream.engines.kafka.errors import Faults, cause, mapped, told

@@ -6,7 +6,7 @@ import contextlib
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from millstream.declare.errors import ConfigError
+from millstream.base.errors import ConfigError
 from millstream.engines.kafka.address import Address
 from millstream.engines.kafka.errors import Faults, mapped, told
 from millstream.log.port import Topic

@@ -25,7 +25,7 @@ from confluent_kafka.admin import (
     TopicDescription,
 )  # fmt: skip
 
-from millstream.declare.errors import ConfigError, Conflict, NotFound, Unreachable, UsageError
+from millstream.base.errors import ConfigError, Conflict, NotFound, Unreachable, UsageError
 from millstream.engines.kafka.address import Address
 from millstream.engines.kafka.errors import Faults, told
 from millstream.log.port import Ends, Topic

@@ -13,8 +13,8 @@ from datetime import timedelta
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from millstream.declare.duration import spell
-from millstream.declare.errors import MillstreamError
+from millstream.base.duration import spell
+from millstream.base.errors import MillstreamError
 from millstream.engines.kafka import topics
 from millstream.engines.kafka.errors import denied
 from millstream.engines.kafka.marks import Marks

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from millstream.declare.errors import Busy, Fenced, MillstreamError, Terminal, Transient, Unreachable
+from millstream.base.errors import Busy, Fenced, MillstreamError, Terminal, Transient, Unreachable
 from millstream.engines.kafka.address import Address
 from millstream.engines.kafka.errors import Faults, cause, told
 from millstream.engines.kafka.positions import Positions, record

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from millstream.declare.errors import UsageError
+from millstream.base.errors import UsageError
 
 if sys.platform == "darwin":
     import fcntl

@@ -9,10 +9,10 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from millstream.app.run.port import Run
-from millstream.app.run.runner import alone, new_id
-from millstream.declare.errors import Busy, Conflict, NotFound
-from millstream.declare.port import Doc
+from millstream.base.errors import Busy, Conflict, NotFound
+from millstream.run.port import Run
+from millstream.run.runner import alone, new_id
+from millstream.state.port import Doc
 
 if TYPE_CHECKING:
     from millstream.app.workspace import Workspace

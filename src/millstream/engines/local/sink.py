@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from millstream.declare.errors import ConfigError
+from millstream.base.errors import ConfigError
 from millstream.declare.stream import Stream
 from millstream.lake.lake import Lake
 from millstream.lake.landing import SinkLimits

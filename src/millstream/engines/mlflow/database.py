@@ -16,8 +16,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from millstream.declare.errors import Busy, ConfigError, Corrupt, Full, MillstreamError
-from millstream.declare.storage import refused
+from millstream.base.errors import Busy, ConfigError, Corrupt, Full, MillstreamError
+from millstream.base.storage import refused
 from millstream.engines.mlflow.tables import REVISION
 from millstream.lake.points import reach
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from millstream.declare.errors import Busy, NotFound
+from millstream.base.errors import Busy, NotFound
 from millstream.train.port import Run, Version
 
 REVISION = "dc11669786a5"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from millstream.declare.errors import Busy, ConfigError, Conflict, MillstreamError, NotFound, Unreachable, UsageError, WorkFailed
+from millstream.base.errors import Busy, ConfigError, Conflict, MillstreamError, NotFound, Unreachable, UsageError, WorkFailed
 from millstream.engines.mlflow.database import disk_error, ensure
 from millstream.engines.mlflow.tables import KEPT, MODEL, STATUS, TOLD, Tables, moment
 from millstream.train.port import Run, Version

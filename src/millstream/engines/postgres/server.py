@@ -12,7 +12,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from millstream.declare.errors import Busy, ConfigError, Corrupt, Full, MillstreamError, Unreachable, UsageError
+from millstream.base.errors import Busy, ConfigError, Corrupt, Full, MillstreamError, Unreachable, UsageError
 
 T = TypeVar("T")
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"

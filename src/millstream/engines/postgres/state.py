@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from millstream.declare.errors import ConfigError, Conflict, Incompatible, UsageError
-from millstream.declare.port import Doc
+from millstream.base.errors import ConfigError, Conflict, Incompatible, UsageError
 from millstream.engines.postgres.server import Connection, Server
+from millstream.state.port import Doc
 
 FORMAT = 1
 _MADE = "select to_regclass('{schema}.format') is not null"

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from millstream.declare.errors import Corrupt
+from millstream.base.errors import Corrupt
 from millstream.features.definition import Definition
 from millstream.features.lift import Columns
 from millstream.features.online import Row

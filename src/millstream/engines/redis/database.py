@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 from weakref import WeakSet
 
-from millstream.declare.errors import Busy, ConfigError
+from millstream.base.errors import Busy, ConfigError
 from millstream.engines.redis.stand import Stand, read
 from millstream.engines.redis.wire import Address, Command, Wire
 

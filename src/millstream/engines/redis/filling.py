@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from millstream.declare.errors import Conflict, Transient
+from millstream.base.errors import Conflict, Transient
 from millstream.engines.redis.blobs import Array
 from millstream.engines.redis.database import Names
 from millstream.engines.redis.wire import Address, Wire

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from millstream.declare.errors import Busy, NotFound
+from millstream.base.errors import Busy, NotFound
 from millstream.engines.redis.blobs import GROUPS, MOMENTS, Layout
 from millstream.engines.redis.database import Names
 from millstream.engines.redis.stand import Stand, read

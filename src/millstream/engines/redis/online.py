@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import Conflict, NotFound
+from millstream.base.errors import Conflict, NotFound
 from millstream.engines.redis.blobs import GROUPS, MOMENTS, Layout, Touched, rewritten, together, touched
 from millstream.engines.redis.database import Database
 from millstream.engines.redis.filling import Filler, tiles

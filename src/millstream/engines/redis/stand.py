@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from millstream.declare.errors import Incompatible
+from millstream.base.errors import Incompatible
 from millstream.features.online import HEAD_US
 from millstream.features.window import horizon_us
 

@@ -14,7 +14,7 @@ from hiredis import pack_command
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from millstream.declare.errors import Busy, ConfigError, Corrupt, Full, MillstreamError, Unreachable
+from millstream.base.errors import Busy, ConfigError, Corrupt, Full, MillstreamError, Unreachable
 
 Command: TypeAlias = tuple[Any, ...]
 CONNECT_S, ANSWER_S = 3.0, 30.0

@@ -16,7 +16,7 @@ import urllib.parse
 import urllib.request
 from typing import Any
 
-from millstream.declare.errors import ConfigError, Incompatible, MillstreamError, NotFound, Terminal, Unreachable
+from millstream.base.errors import ConfigError, Incompatible, MillstreamError, NotFound, Terminal, Unreachable
 from millstream.log.schemas import check
 
 TIMEOUT_S, TRIES, PAUSE_S = 10.0, 4, 0.5

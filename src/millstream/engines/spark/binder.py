@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 from sqlglot import exp
 
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 from millstream.engines.spark.rules import Node
 
 _SETTINGS: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False, "python_enable_replacements": False, "threads": 1}

@@ -10,7 +10,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 from millstream.engines.spark import aggregates, functions, operators, times
 from millstream.engines.spark.binder import Binder
 from millstream.engines.spark.desugar import plain

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare import errors
-from millstream.declare.errors import Corrupt, MillstreamError, NotFound
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, Schema
+from millstream.base import errors
+from millstream.base.errors import Corrupt, MillstreamError, NotFound
+from millstream.base.event import ARRIVED_AT, EVENT_ID, Schema
 from millstream.declare.stream import Stream
 from millstream.lake import parquet
 from millstream.lake.batch import Batch, Batcher

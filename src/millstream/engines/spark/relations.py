@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as is_
 
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 from millstream.engines.spark.kinds import quoted
 from millstream.engines.spark.rules import literal
 from millstream.engines.spark.scratch import Scratch

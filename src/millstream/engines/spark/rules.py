@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from sqlglot import exp
 from sqlglot.dialects.spark import Spark
 
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 from millstream.engines.spark.values import Args
 
 Node: TypeAlias = exp.Expression

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from millstream.declare.duration import micros
-from millstream.declare.errors import ConfigError, EngineMissing, Full, Unreachable, WorkFailed
+from millstream.base.duration import micros
+from millstream.base.errors import ConfigError, EngineMissing, Full, Unreachable, WorkFailed
 from millstream.engines.spark.shipped import UNPACKED
 
 if TYPE_CHECKING:

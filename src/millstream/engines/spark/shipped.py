@@ -17,7 +17,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millstream.declare.errors import ConfigError
+from millstream.base.errors import ConfigError
 from millstream.declare.table import ArrowFunction
 
 if TYPE_CHECKING:

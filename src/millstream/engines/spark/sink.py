@@ -19,7 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from millstream.declare.errors import ConfigError, Conflict, EngineMissing, MillstreamError, NotFound, Recreated, Unreachable, WorkFailed
+from millstream.base.errors import ConfigError, Conflict, EngineMissing, MillstreamError, NotFound, Recreated, Unreachable, WorkFailed
 from millstream.declare.stream import Stream
 from millstream.engines.spark.errand import ANSWER, HEADERS, Errand, Failed, Needs, Part, Shape
 from millstream.engines.spark.scratch import SHARED

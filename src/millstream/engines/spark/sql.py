@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 from millstream.declare.table import ArrowFunction
 from millstream.engines.spark import shipped
 from millstream.engines.spark.binder import Binder

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
 
-from millstream.declare.errors import WorkFailed
+from millstream.base.errors import WorkFailed
 
 Args: TypeAlias = dict[str, int | str | bool]
 _LISTED = ((int, "bigint"), (float, "double"), (str, "string"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import Full, WorkFailed
+from millstream.base.errors import Full, WorkFailed
 from millstream.engines.spark.dialect import Query
 from millstream.engines.spark.executor import Call, recast
 from millstream.engines.spark.kinds import quoted, spark_type

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from millstream.declare.errors import Busy, ConfigError, Corrupt, Full, MillstreamError, UsageError
-from millstream.declare.storage import REFUSED, refused
+from millstream.base.errors import Busy, ConfigError, Corrupt, Full, MillstreamError, UsageError
+from millstream.base.storage import REFUSED, refused
 
 WAIT_S = 30.0
 _NO_SPACE = 4 << 20

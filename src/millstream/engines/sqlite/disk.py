@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
-from millstream.declare.errors import Full
+from millstream.base.errors import Full
 from millstream.log.retention import refused
 
 FLOOR_BYTES = 64 << 20

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from millstream.declare.errors import Conflict, Full, MillstreamError, NotFound, UsageError
+from millstream.base.errors import Conflict, Full, MillstreamError, NotFound, UsageError
 from millstream.engines.sqlite.database import WAIT_S, WriteLock, told, transaction
 from millstream.engines.sqlite.disk import Room, freed_bytes
 from millstream.engines.sqlite.opening import opened, path_of, reading

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from millstream.declare.errors import NotFound
+from millstream.base.errors import NotFound
 from millstream.features.definition import Definition
 from millstream.features.online import HEAD_US, Answers, Bound, Found, Past, Plan, Row, offsets_of
 from millstream.features.state import stored

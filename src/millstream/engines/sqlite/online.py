@@ -20,8 +20,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from millstream.declare.errors import Busy, ConfigError, Conflict, MillstreamError, NotFound
-from millstream.declare.storage import REFUSED, refused
+from millstream.base.errors import Busy, ConfigError, Conflict, MillstreamError, NotFound
+from millstream.base.storage import REFUSED, refused
 from millstream.engines.sqlite.database import told
 from millstream.engines.sqlite.lookups import Query, Run, SqliteLookups, look_up, stand, standing
 from millstream.engines.sqlite.opening import create, reading, writable

@@ -7,7 +7,7 @@ import re
 import sqlite3
 from pathlib import Path
 
-from millstream.declare.errors import ConfigError
+from millstream.base.errors import ConfigError
 from millstream.engines.sqlite.database import WAIT_S, WriteLock, connect, told
 
 

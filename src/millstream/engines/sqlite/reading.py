@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from millstream.declare.errors import Corrupt, Damaged, NotFound, Recreated, Truncated
+from millstream.base.errors import Corrupt, Damaged, NotFound, Recreated, Truncated
 from millstream.engines.sqlite.database import told
 from millstream.engines.sqlite.opening import reading
 from millstream.engines.sqlite.records import Layouts, finished, unpack

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from millstream.declare.errors import Corrupt, UsageError
-from millstream.declare.event import ARRIVED_AT, EVENT_ID, LATE, OFFSET, PARTITION, TIMESTAMP
+from millstream.base.errors import Corrupt, UsageError
+from millstream.base.event import ARRIVED_AT, EVENT_ID, LATE, OFFSET, PARTITION, TIMESTAMP
 
 PACKED_BYTES, COLUMN_BYTES = 16_384, 1_024  # smaller messages are stored as they are, and those of columns smaller than that
 LARGEST_BYTES = 8_000_000  # of one stored batch, so that retention can go in small steps

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from millstream.declare.errors import NotFound
+from millstream.base.errors import NotFound
 from millstream.engines.sqlite.database import WriteLock, told, transaction
 from millstream.engines.sqlite.opening import opened, path_of, reading
 from millstream.log.schemas import canonical, check

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from millstream.declare.errors import Conflict, UsageError
-from millstream.declare.port import Doc
+from millstream.base.errors import Conflict, UsageError
 from millstream.engines.sqlite.database import WriteLock, told, transaction
 from millstream.engines.sqlite.opening import opened, path_of, reading
+from millstream.state.port import Doc
 
 # `seq` orders writes across documents: two of the same microsecond have an order too.
 TABLES = """

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from millstream.declare.errors import Corrupt
-from millstream.declare.event import OFFSET
+from millstream.base.errors import Corrupt
+from millstream.base.event import OFFSET
 from millstream.engines.sqlite.records import Layouts, checksum, finished, pack, plain, unpack
 from millstream.engines.sqlite.writing import INSERT, Write
 from millstream.log.retention import LAKE, Stretch, removable

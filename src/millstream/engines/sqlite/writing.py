@@ -12,7 +12,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from millstream.declare.errors import Busy, Fenced, NotFound, Transient
+from millstream.base.errors import Busy, Fenced, NotFound, Transient
 from millstream.engines.sqlite.records import Layouts, checksum, pack, plain
 from millstream.log.port import Append, Range
 
