@@ -71,9 +71,9 @@ def process(*words: str) -> Callable[[], object]:
 
 def in_process(root: Path, runs: int) -> tuple[float, float, int]:
     """Seconds an asset of a run with nothing to do, of the bare loop, and how many assets there are."""
-    from millstream.app.workspace import Workspace
     from millstream.run.runner import run
     from millstream.run.steps import steps
+    from millstream.run.workspace import Workspace
 
     with Workspace.open(str(root)) as ws:
         every = steps(ws)

@@ -101,9 +101,9 @@ def events(root: Path, amount: int) -> None:
 
 def commits(root: Path, amount: int) -> None:
     """One poll of the sink for each append."""
-    from millstream.app.workspace import Workspace
     from millstream.lake.sink import Sink
     from millstream.log.envelope import publish, topic_of
+    from millstream.run.workspace import Workspace
 
     project(root)
     run(root)

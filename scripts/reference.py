@@ -110,8 +110,8 @@ def _options(command: click.Command) -> list[str]:
 
 def configuration() -> str:
     """Every setting: what it is for, its default, its variable, and where it may stand."""
-    from millstream.app.settings import _BASE as SECTIONS
     from millstream.base.settings import DEFAULTS, MEANINGS, SECRETS
+    from millstream.run.settings import _BASE as SECTIONS
 
     lines = ["# Configuration", "", MADE_BY]
     lines += [inspect.cleandoc("""

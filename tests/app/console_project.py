@@ -13,13 +13,13 @@ import httpx
 import uvicorn
 
 from millstream.app.console.server import LOOPBACK, app
-from millstream.app.serving import live
-from millstream.app.workspace import Workspace
 from millstream.base.event import rows_to_arrow
 from millstream.log.envelope import publish, topic_of
 from millstream.run import runner
 from millstream.run.feedback import feedback
+from millstream.run.serving import live
 from millstream.run.steps import steps
+from millstream.run.workspace import Workspace
 from millstream.serve.server import Server
 from millstream.templates import create
 
@@ -62,7 +62,7 @@ def made(folder: Path) -> Workspace:
     _run(ws)
     feedback(ws)
     for monitor in ws.project.monitors.values():
-        ws.watch(monitor)
+        ws.monitors.run(monitor)
     return ws
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from millstream.app.settings import read
-from millstream.app.workspace import Workspace
 from millstream.base.errors import ConfigError
+from millstream.run.settings import read
+from millstream.run.workspace import Workspace
 
 TOML = """
 [project]

@@ -14,9 +14,9 @@ from cli_project import millstream
 from export_project import project
 
 from millstream.app import catalog
-from millstream.app.workspace import Workspace
 from millstream.base.errors import Unreachable
 from millstream.lake.port import Listing
+from millstream.run.workspace import Workspace
 
 NOBODY = ("--set", "catalog=hive://127.0.0.1:1/shop")
 

@@ -374,7 +374,7 @@ def test_completion_completes_verbs() -> None:
 
 
 HEAVY = ("duckdb", "pyarrow", "deltalake", "numpy", "polars", "mlflow", "pandas", "sklearn", "lightgbm", "sqlglot", "sqlalchemy", "uvicorn", "starlette", "jinja2", "rich", "pytest",
-         "millstream.engines", "millstream.app.workspace")  # fmt: skip
+         "millstream.engines", "millstream.run.workspace")  # fmt: skip
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -20,8 +20,8 @@ import pytest
 from console_project import NASTY, made, send, serving
 
 from millstream.app.console.overview import draw
-from millstream.app.workspace import Workspace
 from millstream.run.port import Run
+from millstream.run.workspace import Workspace
 from millstream.templates import create
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -10,7 +10,7 @@ import pytest
 from cli_project import millstream
 
 from millstream.app.demo.beside import Compared, compare
-from millstream.app.workspace import Workspace
+from millstream.run.workspace import Workspace
 
 PROJECT = {
     "millstream.toml": '[project]\nname = "small"\n',

@@ -17,10 +17,10 @@ from small_disk import SmallDisk
 
 from millstream.app.cli.main import VERBS
 from millstream.app.parts import persist
-from millstream.app.workspace import Workspace
 from millstream.base.errors import ConfigError
 from millstream.ingest.collector import Collector, Limits
 from millstream.lake.lake import Lake
+from millstream.run.workspace import Workspace
 
 STREAMS = """
 import millstream as ms

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 from cli_project import ORDERS, millstream, written
 
-from millstream.app.serving import _kept, live
-from millstream.app.workspace import Workspace
 from millstream.base.waits import Wait
 from millstream.run import trouble
+from millstream.run.serving import _kept, live
+from millstream.run.workspace import Workspace
 
 
 def test_what_an_endpoint_waits_for_is_shown_until_it_works(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from console_project import made
 from starlette.requests import Request
 
 from millstream.app.console import deciding
-from millstream.app.workspace import Workspace
+from millstream.run.workspace import Workspace
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,12 @@ from millstream.app.console.overview import _notes
 from millstream.app.console.show import Figure, Grid
 from millstream.app.console.tables import noun
 from millstream.app.lookup import streams
-from millstream.app.workspace import Workspace
+from millstream.features.define import define
 from millstream.features.keys import encode
 from millstream.lake.compact import compact
 from millstream.run.steps import steps
+from millstream.run.workspace import Workspace
+from millstream.serve.record import all_streams
 
 TOML = '[project]\nname = "shop"\n'
 HOURS = """\
@@ -93,7 +95,7 @@ def at(clock: str) -> datetime:
 
 def served(project: Path, *asked: tuple[str, str]) -> list[Mapping[str, Any]]:
     """Decisions for customers at times, on record."""
-    from millstream.app.serving import live
+    from millstream.run.serving import live
     from millstream.serve.record import Recorder
 
     with Workspace.open(str(project)) as ws:
@@ -175,7 +177,7 @@ def test_the_console_says_which_version_answers(project: Path) -> None:
             features = ws.project.features["spent"]
             request = Request({"type": "http", "path_params": {"kind": "features", "name": "spent"}, "headers": []})
             page = noun(ws, request)
-            return _notes(ws, streams(ws), dict.fromkeys(ws.all_streams()))["spent"], page["figures"][0], positions(ws, features)
+            return _notes(ws, streams(ws), dict.fromkeys(all_streams(ws.project)))["spent"], page["figures"][0], positions(ws, features)
 
     assert shown() == ("not filled yet", Figure("Online", "not filled", "`millstream run` fills it"), None)
     assert millstream(project, "run").code == 0
@@ -220,11 +222,11 @@ def test_up_tells_it_before_it_starts(project: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_serving_process_follows_a_table_that_another_rebuilds(project: Path) -> None:
-    from millstream.app.serving import live
+    from millstream.run.serving import live
 
     assert millstream(project, "run").code == 0
     with Workspace.open(str(project)) as ws:
-        definition = ws.definition(ws.project.features["spent"])
+        definition = define(ws.project.features["spent"], ws.project.params)
         before = ws.online.applied(definition.generation)
         put(project, "orders", 2, "more,ada,7.0,2026-01-01T14:59:00Z")
         assert millstream(project, "run", "sources", "orders", "hours").code == 0
@@ -286,7 +288,7 @@ def test_booleans_of_a_table_count_as_0_and_1(tmp_path: Path) -> None:
     assert millstream(project, "check").code == 0
     assert (said := millstream(project, "run")).code == 0, said.err
     with Workspace.open(str(project)) as ws:
-        definition = ws.definition(ws.project.features["flags"])
+        definition = define(ws.project.features["flags"], ws.project.params)
         (found,) = ws.online.lookup(definition, [encode(("a",))], [int(at("13:00").timestamp() * 1e6)])
     assert found.values == {"total_1d": 2.0, "share_1d": pytest.approx(2 / 3), "whole_1d": 2.0, "cased_1d": 2.0}
 

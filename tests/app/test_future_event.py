@@ -11,10 +11,10 @@ import pytest
 from cli_project import millstream
 
 from millstream.app import doctor
-from millstream.app.workspace import Workspace
 from millstream.base.errors import ClockWrong, UsageError
 from millstream.ingest import doors
 from millstream.ingest.doors import Machine
+from millstream.run.workspace import Workspace
 
 STREAMS = """
 import millstream as ms

@@ -120,7 +120,7 @@ def test_doctor_knows_the_way_on_of_what_is_built(project: Path, table: str, che
 
 def stand(project: Path, table: str) -> None:
     """A checkpoint above what will be lost: nothing can be cut."""
-    from millstream.app.workspace import Workspace
+    from millstream.run.workspace import Workspace
 
     ws = Workspace.open(str(project))
     ws.lake.table(table).delta.create_checkpoint()

@@ -59,8 +59,8 @@ def rows(project: Path) -> int:
 
 def test_what_the_log_has_comes_back_and_is_proven(project: Path) -> None:
     """With a lineage that knew the commits that went."""
-    from millstream.app.workspace import Workspace
     from millstream.lake.lineage import fold
+    from millstream.run.workspace import Workspace
 
     ws = Workspace.open(project)
     fold(ws.lake, ws.lake.table("orders"))

@@ -21,11 +21,11 @@ import pytest
 from cli_project import command, millstream
 from live_ports import free_ports
 
-from millstream.app.workspace import Workspace
 from millstream.base.errors import Corrupt, Recreated
 from millstream.run import trouble
 from millstream.run.feedback import feedback
 from millstream.run.schedule import Schedule
+from millstream.run.workspace import Workspace
 
 STREAMS = '''"""What the project declares."""
 import millstream as ms
@@ -252,16 +252,17 @@ def scheduled(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worksp
 def test_the_schedule_outlives_a_webhook_and_a_monitor_and_tells_of_both(scheduled: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ended the process, and `up` started it again and again."""
     ws, looked = scheduled, list[str]()
-    watch = ws.watch
+    schedule = Schedule(ws)
+    run = schedule._monitors.run
 
     def looks(monitor: Any) -> Any:
         looked.append(monitor.name)
         if monitor.name == "b_visits":
             raise RuntimeError("a fault of ours")
-        return watch(monitor)
+        return run(monitor)
 
-    monkeypatch.setattr(ws, "watch", looks)
-    due, now = Schedule(ws), datetime.now(UTC)
+    monkeypatch.setattr(schedule._monitors, "run", looks)
+    due, now = schedule, datetime.now(UTC)
     for minute in (0, 1, 2):
         due.tick(now + timedelta(minutes=minute), threading.Event())
     assert looked == ["a_orders", "b_visits", "a_orders", "a_orders"], "the broken one waits longer"

@@ -111,8 +111,8 @@ def test_a_field_renamed_by_case(project: Path) -> None:
 
 def test_a_date_that_is_in_the_log_already(project: Path) -> None:
     """From a door that knew no better: one dead letter, and the stream goes on."""
-    from millstream.app.workspace import Workspace
     from millstream.log.envelope import split_appends, topic_of
+    from millstream.run.workspace import Workspace
 
     with Workspace.open(str(project)) as ws:
         stream = ws.project.streams["orders"]

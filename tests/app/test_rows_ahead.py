@@ -11,10 +11,10 @@ import pytest
 from cli_project import millstream
 
 from millstream.app import doctor
-from millstream.app.workspace import Workspace
 from millstream.ingest import doors
 from millstream.ingest.doors import Machine
 from millstream.lake import points
+from millstream.run.workspace import Workspace
 
 STREAMS = """
 from typing import Literal

@@ -20,7 +20,7 @@ class Sinks:
     def __init__(self, error: BaseException) -> None:
         self.error, self.stop, self.rounds, self.at_work = error, threading.Event(), 0, set[str]()
         state = SimpleNamespace(get=lambda *a: None, put=lambda *a: None)
-        self.ws: Any = SimpleNamespace(sink=self.sink, state=state, all_streams=self.streams, catalog=None, log=SimpleNamespace(maintain=self.upkeep),
+        self.ws: Any = SimpleNamespace(state=state, project=None, catalog=None, log=SimpleNamespace(maintain=self.upkeep),
                                        lake=SimpleNamespace(names=list))  # fmt: skip
 
     def streams(self) -> dict[str, Any]:
@@ -50,6 +50,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Any:
         wait = made.stop.wait
         monkeypatch.setattr(parts, "until_told", lambda: made.stop)
         monkeypatch.setattr(parts, "mend", lambda ws, stop: None)
+        monkeypatch.setattr(parts, "all_streams", lambda project: made.streams())
+        monkeypatch.setattr(parts.intake, "sink", lambda ws, stream, limits: made.sink(stream, limits))
         monkeypatch.setattr(made.stop, "wait", lambda s=None: wait(s and 0.1))
         return made
 

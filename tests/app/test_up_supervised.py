@@ -16,8 +16,8 @@ import httpx
 import psutil
 import pytest
 
-from millstream.app.workspace import Workspace
 from millstream.lake.verify import verify
+from millstream.run.workspace import Workspace
 
 pytestmark = pytest.mark.fault
 STREAMS = '''

@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from millstream.app.workspace import Workspace
 from millstream.log.envelope import publish, topic_of
 from millstream.run.runner import run
 from millstream.run.steps import steps
+from millstream.run.workspace import Workspace
 
 STREAMS = '''
 import millstream as ms

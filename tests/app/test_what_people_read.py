@@ -12,11 +12,12 @@ from cli_project import millstream, written
 from millstream.app import experiments
 from millstream.app.console.overview import _notes
 from millstream.app.lookup import streams
-from millstream.app.workspace import Workspace
 from millstream.experiment.ab import Result
 from millstream.experiment.analyse import ArmReport, Report
 from millstream.experiment.bandit import Stat
 from millstream.experiment.phases import Phase
+from millstream.run.workspace import Workspace
+from millstream.serve.record import all_streams
 
 STREAMS = """
 import millstream as ms
@@ -49,7 +50,7 @@ def test_the_graph_shows_the_rows_of_the_table_and_not_of_the_last_increment(pro
     with Workspace.open(str(project)) as ws:
         doc = ws.state.get("asset", "big")
         assert doc is not None and doc.value["rows"] == 3
-        assert _notes(ws, streams(ws), dict.fromkeys(ws.all_streams()))["big"] == "53 rows"
+        assert _notes(ws, streams(ws), dict.fromkeys(all_streams(ws.project)))["big"] == "53 rows"
 
 
 def test_the_history_of_monitors_has_times(project: Path) -> None:

@@ -19,11 +19,12 @@ from typing import Any
 import httpx
 import psutil
 
-from millstream.app.workspace import Workspace
 from millstream.base.errors import MillstreamError
 from millstream.client import Client, Receipt
 from millstream.cluster import Cluster
+from millstream.features.define import define
 from millstream.lake.positions import app_id
+from millstream.run.workspace import Workspace
 
 BATCH, REQUESTS = 100, 5
 PATIENCE_S = 240.0
@@ -118,7 +119,7 @@ class Shop:
         self.up = subprocess.Popen([*self.words, "up", "--no-console"], stdout=self.log, stderr=self.log)
         self.workspace = Workspace.open(str(self.folder), "cluster")
         self.visits = self.workspace.project.streams["visits"]
-        self.generation = self.workspace.definition(self.workspace.project.features["came"]).generation
+        self.generation = define(self.workspace.project.features["came"], self.workspace.project.params).generation
         self.url, self.going, self.ended = f"http://127.0.0.1:{port}", threading.Event(), threading.Event()
         self._until("the server answers", lambda: httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200)
         self.threads = [threading.Thread(target=work, daemon=True) for work in (self._load, self._ask, self._watch)]
@@ -257,7 +258,7 @@ class Shop:
         """Users whose features online are not what the lake says."""
         ws = self.workspace
         wanted = {r["user"]: (r["times"], r["sum"]) for r in self._rows("visits", "user, count(*) as times, sum(n)::bigint as sum", "group by user")}
-        reader = ws.online.reader([(ws.definition(ws.project.features["came"]), ["user"], "came")])
+        reader = ws.online.reader([(define(ws.project.features["came"], ws.project.params), ["user"], "came")])
         found = {user: reader({"user": user}, time.time_ns() // 1000).values for user in wanted}
         return sum((found[user]["came__times_2d"], found[user]["came__sum_2d"]) != expected for user, expected in wanted.items())
 

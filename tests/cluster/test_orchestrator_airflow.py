@@ -21,13 +21,13 @@ from running_cluster import brought
 sys.path.insert(0, str(Path(__file__).parents[1] / "app"))  # the project is the one of the embedded orchestrator's tests
 from orchestrated_project import OrchestratedProject, made
 
-from millstream.app.workspace import Workspace
 from millstream.base.errors import ConfigError, NotFound, Unreachable, UsageError, WorkFailed
 from millstream.cluster import Cluster
 from millstream.cluster.airflow import USER, dags, environment_of_its_own
 from millstream.engines.airflow.orchestrator import AirflowOrchestrator
 from millstream.lake.verify import verify
 from millstream.run.port import Orchestrator, Run
+from millstream.run.workspace import Workspace
 
 WAITING = """
 

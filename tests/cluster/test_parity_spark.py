@@ -8,9 +8,9 @@ import pytest
 from spark_world import SPARK
 
 from millstream.app.cli.main import cli
-from millstream.app.workspace import Workspace
 from millstream.engines.spark.sql import SparkSql
 from millstream.run.parity import parity
+from millstream.run.workspace import Workspace
 from millstream.templates import create
 
 

@@ -16,7 +16,7 @@ from millstream.client import Client, Receipt
 
 
 def test_send_then_predict(tmp_path: Path) -> None:
-    child = subprocess.Popen([sys.executable, str(Path(__file__).parent / "whole_server.py"), str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen([sys.executable, str(Path(__file__).parents[1] / "shared" / "whole_server.py"), str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     try:
         url, now = child.stdout.readline().strip(), datetime.now(UTC)

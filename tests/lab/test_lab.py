@@ -12,6 +12,7 @@ import pytest
 
 from millstream.base.errors import NotFound, UsageError, WorkFailed
 from millstream.lab.lab import Lab
+from millstream.serve.record import all_streams
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 TOML = '[project]\nname = "shop"\n[params]\nbig = 20\n'
@@ -253,7 +254,7 @@ def test_a_decision_is_routed_looked_up_and_recorded(shop_lab: Lab) -> None:
         assert decision.features["spend__n_1h"] == (1 if user == "bob" else 0) and decision.features["spend__n_7d"] == (1 if user in ("ada", "bob") else 0)
         if decision.arm == "a":
             assert decision.prediction == decision.value == 0.25 and decision.model == "buyer"
-    recorded = shop_lab.rows(shop_lab.world.all_streams()["shop_decisions"])
+    recorded = shop_lab.rows(all_streams(shop_lab.world.project)["shop_decisions"])
     assert {r["decision_id"]: (r["arm"], r["spend__n_7d"], r["ts"]) for r in recorded} == {
         d.decision_id: (d.arm, (d.features or {})["spend__n_7d"], NOON) for d in decisions
     }

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from export_project import at
 
-from millstream.app.workspace import Workspace
 from millstream.run.contract import OrchestratorContract
+from millstream.run.workspace import Workspace
 
 CODE = """
 from pathlib import Path

@@ -14,10 +14,10 @@ from export_project import project
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.app.workspace import Workspace
 from millstream.base.errors import Corrupt, NotFound, UsageError
 from millstream.run.export import code, make, read, write
 from millstream.run.export.fuse import PHASES, fuse
+from millstream.run.workspace import Workspace
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from cli_project import process
 from export_project import project
 from orchestrated_project import OrchestratedProject, made, rides
 
-from millstream.app.workspace import Workspace
 from millstream.base.errors import Busy
 from millstream.base.registry import engine
 from millstream.run.port import Orchestrator
 from millstream.run.runner import alone
 from millstream.run.schedule import Schedule
+from millstream.run.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(300)  # many processes, one after the other
 

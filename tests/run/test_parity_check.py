@@ -12,11 +12,11 @@ import pyarrow as pa
 import pytest
 from cli_project import millstream
 
-from millstream.app.workspace import Workspace
 from millstream.base import registry
 from millstream.base.errors import EngineMissing, MillstreamError, Unreachable, WorkFailed
 from millstream.engines.duckdb.sql import DuckDbSql
 from millstream.run.parity import parity
+from millstream.run.workspace import Workspace
 from millstream.templates import create
 
 

@@ -16,11 +16,11 @@ import pytest
 from cli_project import command, process
 from export_project import files, project
 
-from millstream.app.workspace import Workspace
 from millstream.base.errors import Fenced
 from millstream.lake import points
 from millstream.run.claim import Claim
 from millstream.run.export import make, write
+from millstream.run.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(300)  # many processes, one after the other
 

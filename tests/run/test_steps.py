@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from cli_project import millstream
 
-from millstream.app.workspace import Workspace
+from millstream.features.define import define
 from millstream.features.keys import encode
+from millstream.run.workspace import Workspace
 
 STREAMS = """
 import millstream as ms
@@ -50,7 +51,7 @@ def write(project: Path, number: int, *lines: str) -> None:
 
 def online(project: Path, name: str, at_us: int = NOON_US) -> dict[str, Any]:
     with Workspace.open(str(project)) as ws:
-        (found,) = ws.online.lookup(ws.definition(ws.project.features[name]), [encode(["ada"])], [at_us])
+        (found,) = ws.online.lookup(define(ws.project.features[name], ws.project.params), [encode(["ada"])], [at_us])
         return dict(found.values)
 
 
@@ -67,11 +68,11 @@ def test_features_over_a_table_follow_its_versions(project: Path) -> None:
 
 
 def test_a_serving_process_fills_features_over_a_table_itself(project: Path) -> None:
-    from millstream.app.serving import live
+    from millstream.run.serving import live
 
     assert millstream(project, "run", "paid", "orders", "sources").code == 0
     with Workspace.open(str(project)) as ws:
-        definition = ws.definition(ws.project.features["spent"])
+        definition = define(ws.project.features["spent"], ws.project.params)
         assert ws.online.applied(definition.generation) is None
         serving = live(ws)
         try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from live_server import ASKED, SPENT, behind, ranking
+from given import engines
+from live_server import ASKED, SPENT, ranking
 from serve_fakes import FakeLog
 from test_live_swap import Says, asks
 
@@ -67,12 +67,11 @@ def test_a_model_that_cannot_be_loaded_leaves_the_other_endpoints_ready(tmp_path
             raise error
         return Says(0.5)
 
-    made = behind(tmp_path, ms.endpoint("price", good["champion"]), ms.endpoint("risk", bad["champion"]), ranking())
+    made = engines(tmp_path, ms.endpoint("price", good["champion"]), ms.endpoint("risk", bad["champion"]), ranking())
     told = list[Any]()
-    made = dataclasses.replace(made, waiting=lambda: [("sink", "orders", "its topic was recreated")], failing=told.append)
     for name in ("good", "bad"):
         registered(made.tracking, name)
-    live = Live(made, refresh_s=60, predictor=load)
+    live = Live(made, refresh_s=60, predictor=load, waiting=lambda: [("sink", "orders", "its topic was recreated")], failing=told.append)
     now = [0.0]
     live._unbuilt_waits = Waits(1.0, 8.0, clock=lambda: now[0])
     live.start()
@@ -120,7 +119,7 @@ def test_a_version_that_comes_back_is_waited_for_as_for_the_first_time(tmp_path:
                 raise ValueError("bad pickle")
         return Says(0.5)
 
-    made = behind(tmp_path, ms.endpoint("price", good["champion"]))
+    made = engines(tmp_path, ms.endpoint("price", good["champion"]))
     registered(made.tracking, "good")
     live = Live(made, refresh_s=60, predictor=load)
     live._unbuilt_waits = Waits(1.0, 8.0, clock=lambda: now[0])
@@ -153,7 +152,7 @@ def test_one_broken_arm_leaves_the_other_arm_and_the_default_at_work(tmp_path: P
             raise ValueError("bad pickle")
         return Says(0.5)
 
-    made = behind(tmp_path, ms.endpoint("price", test, default=good["champion"]))
+    made = engines(tmp_path, ms.endpoint("price", test, default=good["champion"]))
     for name in ("good", "bad"):
         registered(made.tracking, name)
     live = Live(made, refresh_s=60, predictor=load)
@@ -174,7 +173,7 @@ def test_one_broken_arm_leaves_the_other_arm_and_the_default_at_work(tmp_path: P
 def test_an_endpoint_whose_topic_breaks_its_contract_is_the_only_one_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Topics were asked for in one go, before anything else."""
     good, bad, _ = models()
-    made = behind(tmp_path, ms.endpoint("price", good["champion"]), ms.endpoint("risk", bad["champion"]))
+    made = engines(tmp_path, ms.endpoint("price", good["champion"]), ms.endpoint("risk", bad["champion"]))
     for name in ("good", "bad"):
         registered(made.tracking, name)
     from millstream.base.errors import Incompatible

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from live_server import ASKED, SPENT, Ask, behind, ranking
+from given import engines
+from live_server import ASKED, SPENT, Ask, ranking
 
 import millstream as ms
 from millstream.base.errors import ClockWrong, NotFound, Transient
@@ -39,7 +39,7 @@ def asks(n: int) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def values(tmp_path: Path) -> Iterator[Live]:
-    made = Live(behind(tmp_path, ranking()), refresh_s=60)
+    made = Live(engines(tmp_path, ranking()), refresh_s=60)
     made.start()
     yield made
     made.close()
@@ -51,17 +51,17 @@ def test_value_arms_by_their_weights_and_default_when_stopped(values: Live) -> N
     assert shares["cheap"] == pytest.approx(0.25, abs=0.07) and sum(shares.values()) == 1
     assert {r["arm"]: (r["value"], r["propensity"]) for r in rows} == {"cheap": ('"cheap"', 0.25), "new": ('{"order":["n","m"]}', 0.75)}
     assert all(r["experiment"] == "ranking" and r["phase"] == 1 and r["unit"] == r["visit_id"] and r["prediction"] is None for r in rows)
-    phases.stop("ranking", values._behind.state)
+    phases.stop("ranking", values._engines.state)
     values.refresh()
     (row,) = values.decider("rank").decide(asks(1))
     assert (row["arm"], row["value"], row["model"], row["unit"]) == (None, '"popular"', None, "v0")
-    phases.ship("ranking", "new", values._behind.state)
+    phases.ship("ranking", "new", values._engines.state)
     values.refresh()
     assert {r["arm"] for r in values.decider("rank").decide(asks(50))} == {"new"}
 
 
 def test_units_outside_the_traffic_get_the_default(tmp_path: Path) -> None:
-    made = Live(behind(tmp_path, ranking(layer="pages", traffic=(0.0, 0.5))), refresh_s=60)
+    made = Live(engines(tmp_path, ranking(layer="pages", traffic=(0.0, 0.5))), refresh_s=60)
     made.start()
     rows = made.decider("rank").decide(asks(300))
     from millstream.experiment.assign import layer_salt
@@ -73,7 +73,7 @@ def test_units_outside_the_traffic_get_the_default(tmp_path: Path) -> None:
 def test_a_new_champion_is_swapped_in_and_a_broken_one_is_not(tmp_path: Path) -> None:
     on = ms.training_set("visits_set", at=ASKED, label=SPENT, features=[ASKED.fields("device")])
     model = ms.model(on)(_plain)
-    made = behind(tmp_path, ms.endpoint("price", model["champion"]))
+    made = engines(tmp_path, ms.endpoint("price", model["champion"]))
     tracking = made.tracking
 
     def load(model: Any, version: int) -> Says:
@@ -116,8 +116,7 @@ def test_an_endpoint_judges_by_its_doors_clock_and_its_spines_bound(tmp_path: Pa
     model = ms.model(ms.training_set("planned_set", at=far, label=SPENT, features=[far.fields("device")]))(_plain)
     day, wall, newest = 86_400_000_000, [1_760_000_000_000_000], [0]
     doors = Doors(None, newest=lambda topic: newest[0], machine=Machine(lambda: wall[0], lambda: wall[0]))
-    base = behind(tmp_path, ranking(), ms.endpoint("price", model["champion"], default=0.0))
-    live = Live(dataclasses.replace(base, doors=doors), refresh_s=60)
+    live = Live(engines(tmp_path, ranking(), ms.endpoint("price", model["champion"], default=0.0), doors=doors), refresh_s=60)
     live.start()
 
     def ask(endpoint: str, days: float) -> Any:
@@ -138,7 +137,7 @@ def test_an_endpoint_judges_by_its_doors_clock_and_its_spines_bound(tmp_path: Pa
 
 @pytest.mark.parametrize("follows", [False, True])
 def test_a_version_is_said_to_be_ready_by_the_process_that_answers_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture, follows: bool) -> None:
-    live = Live(behind(tmp_path, ranking()), refresh_s=60, **({"predictor": lambda model, version: Says(1.0)} if follows else {}))
+    live = Live(engines(tmp_path, ranking()), refresh_s=60, **({"predictor": lambda model, version: Says(1.0)} if follows else {}))
     live._registered = lambda model, version: Says(1.0)  # type: ignore[method-assign]
     live._load = live._load if follows else live._registered
     caplog.set_level("INFO", "millstream")

@@ -62,7 +62,7 @@ class World:
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(4))
 
     def __post_init__(self) -> None:
-        self.scene: Scene = scene_in(self.folder, [ASKED], endpoints={"point": POINT}, tracking=self)
+        self.scene: Scene = scene_in(self.folder, ASKED, POINT, tracking=self)
 
     def artifacts(self, model: str, version: int) -> Path:
         return self.folder / "models" / f"{model}-{version}"
@@ -74,7 +74,7 @@ class World:
         """A version of a set, and versions of models trained on it."""
         columns = columns or COLUMNS[name]
         rows = pa.table(self.values(columns, 4_000, shift))
-        lake = self.scene.lake
+        lake = self.scene.engines.lake
         table = lake.table(name) if lake.exists(name) else lake.create(name, rows.schema)
         print_of = f"{name} {shift} {table.version}"
         held = Dataset(name, 1, print_of, {"train": 4_000}, 0, 0, columns, {}, {}, (), {}, {}, {}, "known", 0, 0)
@@ -103,7 +103,7 @@ class World:
             "ts": [T0 + day * DAY + i for i in range(n)],
         }
         table = pa.table({c: pa.array({**plain_columns, **filled}.get(c, [None] * n), kind) for c, kind in kinds.items()})
-        lake = self.scene.lake
+        lake = self.scene.engines.lake
         (lake.table(POINT.decisions) if lake.exists(POINT.decisions) else lake.create(POINT.decisions, table.schema)).append(table)
 
     def told(self, check: Any = CHECK) -> Any:
@@ -163,7 +163,7 @@ def test_a_set_of_neither_is_compared_with_what_each_has(world: World) -> None:
     found = world.told(ms.expect.drift(OTHER_SET, tolerance=0.1, window="7d"))
     assert {(d["of"], d["column"]) for d in found.details["distances"] if d["status"] == "drifted"} == {("by_far@1", "far__delay_1d")}
     assert {p["against"].split("@")[0] for p in found.details["parts"]} == {"other_set"}
-    kept = world.scene.state.list("profile")
+    kept = world.scene.engines.state.list("profile")
     assert [len(doc.value["columns"]) for doc in kept] == [3], "the set's profile is of all its columns, whoever asks first"
 
 

@@ -42,11 +42,11 @@ def rows(rng: np.random.Generator, n: int, day: int, shift: float = 0.0, carrier
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
-    made = scene_in(tmp_path, [ASKED])
+    made = scene_in(tmp_path, ASKED)
     found = rows(np.random.default_rng(1), 20_000, 0)
     table = pa.table({"carrier": [r["carrier"] for r in found], "distance": [r["distance"] for r in found], "_t": [r["ts"] for r in found]})
     held = Dataset("late_set", 1, "f1", {"train": 20_000}, 0, 0, ("carrier", "distance"), {}, {}, (), {}, {}, {}, "known", 0, 0)
-    made.lake.create("late_set", table.schema).append(table, metadata={META: plain(held)})
+    made.engines.lake.create("late_set", table.schema).append(table, metadata={META: plain(held)})
     return made
 
 
@@ -81,13 +81,13 @@ def test_the_sets_profile_is_made_once_a_version(scene: Scene, monkeypatch: pyte
     for _ in range(3):
         drifts.drift(ms.expect.drift(SET), ASKED, scene)
     assert len(made) == 4, "the set once, the window each time"
-    assert [d.key for d in scene.state.list("profile")] == ["late_set@f1"]
-    stored = drifts.latest("late_set", scene.lake)
+    assert [d.key for d in scene.engines.state.list("profile")] == ["late_set@f1"]
+    stored = drifts.latest("late_set", scene.engines.lake)
     assert stored is not None
-    table = scene.lake.table("late_set")
+    table = scene.engines.lake.table("late_set")
     table.append(pa.table({"carrier": ["A"], "distance": [0.0], "_t": [T0]}), metadata={META: plain(dataclasses.replace(stored, fingerprint="f2"))})
     drifts.drift(ms.expect.drift(SET), ASKED, scene)
-    assert [d.key for d in scene.state.list("profile")] == ["late_set@f1", "late_set@f2"]
+    assert [d.key for d in scene.engines.state.list("profile")] == ["late_set@f1", "late_set@f2"]
 
 
 def test_one_row_of_2099_does_not_blind_the_monitor(scene: Scene) -> None:

@@ -35,7 +35,7 @@ def rows(*times: int, level: float | None = 1.0) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
-    return scene_in(tmp_path, [READINGS, OTHERS], wall_us=lambda: T0 + 1000 * DAY)
+    return scene_in(tmp_path, READINGS, OTHERS, wall_us=lambda: T0 + 1000 * DAY)
 
 
 @pytest.mark.parametrize("check", [ms.expect.fresh("1h"), ms.expect.volume(1), ms.expect.contract(), ms.expect.not_null("level"), ms.expect.rows("level > 0")])
@@ -99,7 +99,7 @@ def test_contract_is_the_share_of_dead_letters(scene: Scene) -> None:
     land(scene, READINGS, rows(*range(T0, T0 + 98)))
     assert expect.contract(ms.expect.contract(), READINGS, scene).status == "ok"
     dead = pa.table({"error": ["not a number", "not a number"], "raw": [b"x", b"y"]})
-    scene.lake.create("readings__dead", dead.schema).append(dead)
+    scene.engines.lake.create("readings__dead", dead.schema).append(dead)
     broken = expect.contract(ms.expect.contract(), READINGS, scene)
     assert broken.status == "violated" and broken.value == 0.02 and broken.details["errors"] == {"not a number": 2}
     assert expect.contract(ms.expect.contract(0.02), READINGS, scene).status == "ok"
@@ -139,7 +139,7 @@ def test_a_row_of_2099_keeps_no_dead_feed_fresh(scene: Scene) -> None:
 
 def test_a_row_that_is_to_come_counts_once_it_has_come(tmp_path: Path) -> None:
     now = [T0 + DAY]
-    made = scene_in(tmp_path, [READINGS], wall_us=lambda: now[0])
+    made = scene_in(tmp_path, READINGS, wall_us=lambda: now[0])
     land(made, READINGS, rows(T0, T0 + 2 * DAY))
     assert made.clock_us() == T0
     now[0] = T0 + 3 * DAY
@@ -160,7 +160,7 @@ ms.source(WATCHED, ms.read.files("data/*.csv", watch=True))
 
 def test_a_stream_of_watched_files_is_held_against_the_wall_clock(tmp_path: Path) -> None:
     """Its rows arrive when they happen, as history does, and yet more is expected."""
-    made = scene_in(tmp_path, [READINGS, WATCHED], wall_us=lambda: T0 + 1000 * DAY)
+    made = scene_in(tmp_path, READINGS, WATCHED, wall_us=lambda: T0 + 1000 * DAY)
     for stream in (READINGS, WATCHED):
         land(made, stream, rows(T0, T0 + HOUR))
     dead, history = (expect.fresh(ms.expect.fresh("3h"), stream, made) for stream in (WATCHED, READINGS))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from given import project
 from watch_fakes import MemoryState, webhook
 
 import millstream as ms
@@ -36,7 +38,7 @@ MONITOR = ms.monitor(THINGS, ms.expect.fresh("1h"), severity="page", name="watch
 
 def scene() -> Scene:
     ticks = itertools.count(1_000_000)
-    return Scene(lake=Nothing(), sql=None, state=MemoryState(), streams={}, wall_us=lambda: next(ticks))  # type: ignore[arg-type]
+    return Scene(SimpleNamespace(lake=Nothing(), state=MemoryState(), project=project()), wall_us=lambda: next(ticks))  # type: ignore[arg-type]
 
 
 def verdicts(monkeypatch: pytest.MonkeyPatch, *found: Any) -> None:

@@ -41,23 +41,23 @@ def outcomes(*times: int) -> pa.Table:
 
 
 def test_one_decision_of_9999_does_not_empty_the_window(tmp_path: Path) -> None:
-    made = scene_in(tmp_path, [ASKED], endpoints={"rank": RANK}, wall_us=lambda: NOW)
+    made = scene_in(tmp_path, ASKED, RANK, wall_us=lambda: NOW)
     table = outcomes(*(NOW - DAY + i for i in range(200)))
-    made.lake.create(RANK.outcomes, table.schema).append(table)
+    made.engines.lake.create(RANK.outcomes, table.schema).append(table)
     check = ms.expect.performance(SPENT, "auc >= 0.5", window="2d")
     before = performance(check, RANK, made)
-    made.lake.table(RANK.outcomes).append(outcomes(253_402_214_400_000_000))
+    made.engines.lake.table(RANK.outcomes).append(outcomes(253_402_214_400_000_000))
     after = performance(check, RANK, made)
     assert before.status == after.status == "ok" and after.details == before.details and after.details["rows"] == 200
 
 
 def test_predictions_that_are_no_numbers_are_a_violation(tmp_path: Path) -> None:
     """A model that began to answer NaN has no auc; that is bad news, not too few data."""
-    made = scene_in(tmp_path, [ASKED], endpoints={"rank": RANK}, wall_us=lambda: NOW)
+    made = scene_in(tmp_path, ASKED, RANK, wall_us=lambda: NOW)
     table = outcomes(*(NOW - DAY + i for i in range(200)))
     said = [float("nan") if i in (3, 70) else float("inf") if i == 9 else p for i, p in enumerate(table["prediction"].to_pylist())]
     table = table.set_column(2, "prediction", pa.array(said, from_pandas=False))
-    made.lake.create(RANK.outcomes, table.schema).append(table)
+    made.engines.lake.create(RANK.outcomes, table.schema).append(table)
     found = performance(ms.expect.performance(SPENT, "auc >= 0.5", window="2d"), RANK, made)
     assert (found.status, found.value, found.message) == ("violated", None, "3 of 200 predictions with a ripe outcome are NaN or infinite; auc >= 0.5")
 
@@ -66,7 +66,7 @@ def test_features_whose_clock_is_in_2062_are_not_called_fresh(tmp_path: Path) ->
     seen = ms.features("seen", ASKED, key="ask_id", windows=["1h"], aggregates={"n": agg.count()})
     stands: dict[str, Any] = {"clock_us": NOW + 36 * 365 * DAY}
     store = SimpleNamespace(applied=lambda generation: SimpleNamespace(active=True, **stands))
-    made = scene_in(tmp_path, [ASKED], wall_us=lambda: NOW, store=store, define=lambda features: SimpleNamespace(generation="g"))
+    made = scene_in(tmp_path, ASKED, wall_us=lambda: NOW, online=store)
     found = expect.fresh(ms.expect.fresh("1h"), seen, made)
     assert found.status == "unknown" and "ahead of the clock" in found.message
     stands["clock_us"] = NOW - 60_000_000

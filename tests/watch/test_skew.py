@@ -102,7 +102,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.tracking = Trackings(self.folder / "models")
-        self.scene: Scene = scene_in(self.folder, [left], endpoints={"ask": ask}, tracking=self.tracking)
+        self.scene: Scene = scene_in(self.folder, left, ask, tracking=self.tracking)
         url = f"sqlite:{self.folder}/log.db"
         self.schemas = SqliteSchemas(url)
         self.log = SqliteLog(url, self.schemas)
@@ -119,8 +119,8 @@ class World:
         definitions = list({d.generation: d for d, _, _ in pinned}.values())
         for definition in definitions:
             if self.store.applied(definition.generation) is None:
-                fill(self.scene.sql, self.scene.lake, self.store, definition, left)
-        self.updaters.append(Updater(self.log, self.schemas, self.store, definitions, left, lake=self.scene.lake))
+                fill(self.scene.engines.sql, self.scene.engines.lake, self.store, definition, left)
+        self.updaters.append(Updater(self.log, self.schemas, self.store, definitions, left, lake=self.scene.engines.lake))
         arm = Arm("guess", version, Always(), self.store.reader(pinned))
         self.decider = Decider("ask", RequestForm(request_schema(ask)), {}, None, {}, arm)
 
@@ -153,7 +153,7 @@ class World:
 
     def land(self, *streams: Any) -> None:
         for stream in streams or (left, self.decisions):
-            sink = Sink(self.log, self.schemas, self.scene.lake, stream)
+            sink = Sink(self.log, self.schemas, self.scene.engines.lake, stream)
             sink.drain()
             sink.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from given import engines
 
 from millstream.base.errors import Conflict
 from millstream.base.event import ARRIVED_AT, ENVELOPE, OFFSET, PARTITION
-from millstream.base.registry import engine
+from millstream.declare.noun import Noun
 from millstream.declare.stream import Stream
-from millstream.lake.lake import Lake
 from millstream.state.port import Doc
 from millstream.watch.scene import Scene
 
@@ -78,11 +78,9 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]], list[int]]]:
         server.server_close()
 
 
-def scene_in(folder: Path, streams: Iterable[Stream[Any]] = (), **more: Any) -> Scene:
+def scene_in(folder: Path, *nouns: Noun, wall_us: Callable[[], int] | None = None, **given: Any) -> Scene:
     """A scene on a real lake with the embedded compute engine, and a state in memory."""
-    lake = Lake(engine("files", "file")(str(folder / "lake")))
-    sql = engine("sql", "duckdb")("duckdb", folder / "scratch")
-    return Scene(lake=lake, sql=sql, state=MemoryState(), streams={s.name: s for s in streams}, **more)
+    return Scene(engines(folder, *nouns, **{"state": MemoryState(), **given}), **({"wall_us": wall_us} if wall_us else {}))
 
 
 def land(scene: Scene, stream: Stream[Any], rows: Sequence[Mapping[str, Any]], *, arrived_us: Callable[[int], int] = lambda ts: ts) -> None:
@@ -90,7 +88,7 @@ def land(scene: Scene, stream: Stream[Any], rows: Sequence[Mapping[str, Any]], *
     plain = stream.schema.arrow()
     schema = pa.schema([*plain, *(pa.field(n, t) for n, t in ENVELOPE.items())])
     time = stream.schema.event_time
-    table = scene.lake.create(stream.name, schema)
+    table = scene.engines.lake.create(stream.name, schema)
     first = table.rows()
     full = [{**dict.fromkeys(schema.names), **row, ARRIVED_AT: arrived_us(row[time]), PARTITION: 0, OFFSET: first + i} for i, row in enumerate(rows)]
-    scene.lake.table(stream.name).append([pa.RecordBatch.from_pylist(full, schema)])
+    scene.engines.lake.table(stream.name).append([pa.RecordBatch.from_pylist(full, schema)])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from millstream.base.errors import MillstreamError
 
 if TYPE_CHECKING:
-    from millstream.app.workspace import Workspace
+    from millstream.run.workspace import Workspace
 
 log = logging.getLogger("millstream")
 LEASE = timedelta(minutes=2)

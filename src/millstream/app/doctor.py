@@ -15,11 +15,13 @@ from millstream.base.secrets import hide
 from millstream.base.words import choices
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
+from millstream.run.sources import source_engines
 from millstream.run.trouble import said
+from millstream.serve.record import all_streams
 
 if TYPE_CHECKING:
-    from millstream.app.workspace import Workspace
     from millstream.declare.stream import Stream
+    from millstream.run.workspace import Workspace
 
 FLOOR_BYTES = 1_000_000_000
 DO = "do what the message says"
@@ -103,10 +105,9 @@ def release(ws: Workspace, stream: str) -> Finding:
         NotFound: No such stream.
         UsageError: The newest append does not lie ahead of the clock.
     """
-    from millstream.app.workspace import RELEASED
-    from millstream.ingest.doors import LEAST_US, moment, wall_us
+    from millstream.ingest.doors import LEAST_US, RELEASED, moment, wall_us
 
-    streams = ws.all_streams()
+    streams = all_streams(ws.project)
     if stream not in streams:
         raise NotFound(f'no stream "{stream}"; {choices(stream, streams)}')
     newest = _newest(ws, stream)
@@ -118,15 +119,15 @@ def release(ws: Workspace, stream: str) -> Finding:
 
 def _clocks(ws: Workspace) -> Iterator[Finding]:
     """This machine's clock against the newest append of each stream: one of the two is wrong where it lies behind."""
-    from millstream.ingest.doors import LEAST_US, moment, wall_us
+    from millstream.ingest.doors import LEAST_US, moment, released_us, wall_us
 
     agree, bad = 0, False
     try:
-        for name, stream in ws.all_streams().items():
+        for name, stream in all_streams(ws.project).items():
             newest, now = _newest(ws, name), wall_us()
             if newest is None:
                 continue
-            if newest - now <= max(stream.ahead_us, LEAST_US) or newest <= (ws.released_us(name) or 0):
+            if newest - now <= max(stream.ahead_us, LEAST_US) or newest <= (released_us(ws.state, name) or 0):
                 agree += 1
                 continue
             bad = True
@@ -150,7 +151,7 @@ def _sources(ws: Workspace) -> Iterator[Finding]:
     from millstream.run import sources
     from millstream.run.step import size
 
-    for source, engine in ws.source_engines():
+    for source, engine in source_engines(ws.project):
         try:
             found = standings(ws.log, source, engine)
         except (MillstreamError, OSError) as error:
@@ -177,7 +178,7 @@ def _changed_later(ws: Workspace, now_us: int) -> str:
 def _ahead(ws: Workspace, mend: bool) -> Iterator[Finding]:
     """Rows of streams whose times lie too far ahead: from before doors refused such records, or from a time when a clock was wrong."""
     try:
-        streams = [stream for name, stream in ws.all_streams().items() if ws.lake.exists(name)]
+        streams = [stream for name, stream in all_streams(ws.project).items() if ws.lake.exists(name)]
     except (MillstreamError, OSError):
         return  # the engines' own findings say what does not answer
     for stream in streams:
@@ -221,14 +222,16 @@ def _trusted_us(ws: Workspace, stream: Stream[Any]) -> int:
     Raises:
         ClockWrong: One does: by such a clock, every row may seem to lie ahead.
     """
-    from millstream.ingest.doors import Doors, moment
+    from functools import partial
 
-    doors = Doors(ws.log, released=ws.released_us)  # that have not asked yet
-    for other in ws.all_streams().values():
+    from millstream.ingest.doors import Doors, moment, released_us
+
+    doors = Doors(ws.log, released=partial(released_us, ws.state))  # that have not asked yet
+    for other in all_streams(ws.project).values():
         doors.of(other).refresh()
         doors.of(other).now_us()
     now = doors.of(stream).now_us()
-    if all(_newest(ws, name) is None for name in ws.all_streams()) and (later := _changed_later(ws, now)):
+    if all(_newest(ws, name) is None for name in all_streams(ws.project)) and (later := _changed_later(ws, now)):
         raise ClockWrong(f"this machine's clock shows {moment(now)}, but {later} was changed later than that; set the clock")
     return now
 
@@ -252,7 +255,7 @@ def _streams(ws: Workspace) -> Iterator[Finding]:
     """Streams whose sink cannot go on."""
     from millstream.run import trouble
 
-    for name, stream in ws.all_streams().items():
+    for name, stream in all_streams(ws.project).items():
         try:
             why = trouble.why(ws, stream)
         except (MillstreamError, OSError):

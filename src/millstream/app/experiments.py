@@ -9,12 +9,12 @@ from millstream.base.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
     from millstream.app.cli.context import Context
-    from millstream.app.workspace import Workspace
     from millstream.declare.endpoint import Endpoint
     from millstream.declare.experiment import Experiment
     from millstream.experiment.ab import Effect
     from millstream.experiment.analyse import Report
     from millstream.experiment.phases import Phase
+    from millstream.run.workspace import Workspace
 
 DAY_US = 86_400_000_000
 POOLED = (

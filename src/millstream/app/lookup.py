@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 from millstream.app.each import Rows
 from millstream.base.errors import NotFound, UsageError, WorkFailed
 from millstream.base.words import choices
+from millstream.features.define import define
 from millstream.run import trouble
+from millstream.run.sources import source_engines
+from millstream.serve.record import all_streams
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from millstream.app.workspace import Workspace
     from millstream.declare.model import Model
     from millstream.declare.source import Source
     from millstream.declare.stream import Stream
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from millstream.ingest.port import SourceEngine
     from millstream.run.port import Run
     from millstream.run.steps import FeaturesStep
+    from millstream.run.workspace import Workspace
     from millstream.train.port import Version
 
 
@@ -119,7 +122,7 @@ def steps(ws: Workspace, name: str) -> list[dict[str, Any]]:
 def streams(ws: Workspace, limit: int = 0) -> Rows:
     """Each stream, see `STREAMS` for what the columns say."""
     rows = Rows()
-    for stream in ws.all_streams().values():
+    for stream in all_streams(ws.project).values():
         rows.add(stream.name, partial(_stream, ws, stream))
     return rows
 
@@ -179,7 +182,7 @@ def sources(ws: Workspace, limit: int = 0) -> Rows:
         return {"source": source.name, "stream": source.into.name, "files": len(found), "read": sum(s.done for s in found),
                 "bytes": sum(s.size or 0 for s in found), "stuck": "; ".join(dict.fromkeys(waits))}  # fmt: skip
 
-    for source, engine in ws.source_engines():
+    for source, engine in source_engines(ws.project):
         rows.add(f"source {source.name}", partial(row, source, engine))
     return rows
 
@@ -218,7 +221,7 @@ def _features(ws: Workspace, step: FeaturesStep) -> dict[str, Any]:
     from millstream.declare.table import Table
     from millstream.run.plan import reasons
 
-    source, definition, doc = step.features.source, ws.definition(step.features), ws.state.get("asset", step.name)
+    source, definition, doc = step.features.source, define(step.features, ws.project.params), ws.state.get("asset", step.name)
     applied = ws.online.applied(definition.generation)
     stands: Any = "" if applied is None or not applied.active else sum(applied.offsets.values())
     shown = {"features": step.name, "of": source.name, "a row is known at": "as it arrives", "online": stands, "in the lake": "", "stale": step.pending()}
@@ -330,4 +333,4 @@ def trace(ws: Workspace, decision_id: str) -> Any:
     """A decision followed back to its rows and files."""
     from millstream.watch.trace import trace as follow
 
-    return follow(decision_id, ws.project, ws.lake, ws.sql, ws.tracking, ws.source_engines())
+    return follow(decision_id, ws.project, ws.lake, ws.sql, ws.tracking, source_engines(ws.project))

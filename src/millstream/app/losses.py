@@ -12,10 +12,11 @@ from millstream.lake.complete import declare
 from millstream.lake.far import moment
 from millstream.lake.gaps import Gap
 from millstream.run import trouble
+from millstream.serve.record import all_streams
 
 if TYPE_CHECKING:
-    from millstream.app.workspace import Workspace
     from millstream.declare.stream import Stream
+    from millstream.run.workspace import Workspace
 
 _TRIES = 5
 
@@ -79,7 +80,7 @@ def complete(ws: Workspace, names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _stream(ws: Workspace, name: str) -> Stream[Any]:
-    streams = ws.all_streams()
+    streams = all_streams(ws.project)
     if name not in streams:
         raise NotFound(f'no stream "{name}"; {choices(name, streams)}')
     return streams[name]

@@ -16,10 +16,13 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from millstream.app.workspace import Workspace
 from millstream.base.errors import MillstreamError, Transient
 from millstream.base.storage import refused
 from millstream.declare.source import FileReader
+from millstream.run import intake
+from millstream.run.sources import source_engines
+from millstream.run.workspace import Workspace
+from millstream.serve.record import all_streams
 
 log = logging.getLogger("millstream")
 LAND_WITHIN = timedelta(seconds=2)
@@ -61,14 +64,14 @@ def persist(name: str, work: Callable[[], object], stop: threading.Event) -> Non
 
 def serve(ws: Workspace) -> None:
     """The collector and the endpoints."""
-    from millstream.app.serving import run
+    from millstream.run.serving import run
 
     run(ws, update=False)
 
 
 def features(ws: Workspace) -> None:
     """The feature updaters."""
-    from millstream.app import serving
+    from millstream.run import serving
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     serving.features(ws, until_told())
@@ -86,7 +89,7 @@ def sinks(ws: Workspace) -> None:
 
     def write(stream: Any) -> None:
         def run() -> None:
-            with closing(ws.sink(stream, SinkLimits(age=LAND_WITHIN))) as sink:
+            with closing(intake.sink(ws, stream, SinkLimits(age=LAND_WITHIN))) as sink:
                 sink.step()
                 trouble.clear(ws.state, trouble.SINK, stream.name)
                 sink.run(stop)
@@ -98,7 +101,7 @@ def sinks(ws: Workspace) -> None:
             if not stop.is_set():
                 _upkeep(name, partial(maintain, ws.lake, name, ws.state, owner()))
 
-    threads = [threading.Thread(target=write, args=(s,), name=f"sink-{s.name}") for s in ws.all_streams().values()]
+    threads = [threading.Thread(target=write, args=(s,), name=f"sink-{s.name}") for s in all_streams(ws.project).values()]
     for thread in threads:
         thread.start()
     if ws.catalog is not None:  # a pass may be cut off anywhere, so nothing waits for a metastore that is slow
@@ -149,15 +152,15 @@ def mend(ws: Workspace, stop: threading.Event) -> None:
 
 def sources(ws: Workspace) -> None:
     """Folders watched for new files."""
-    from millstream.app.serving import must_write
     from millstream.ingest.pump import follow
+    from millstream.run.serving import must_write
     from millstream.run.trouble import SOURCE, Watch
 
     stop = until_told()
     watched = [s for s in ws.project.sources.values() if isinstance(s.reader, FileReader) and s.reader.watch]
 
     persist("sources", lambda: must_write(ws.log), stop)
-    follow(ws.log, ws.schemas, ws.source_engines(watched), stop, doors=ws.doors, watch=Watch(ws.state, SOURCE))
+    follow(ws.log, ws.schemas, source_engines(ws.project, watched), stop, doors=ws.doors, watch=Watch(ws.state, SOURCE))
 
 
 def schedule(ws: Workspace) -> None:

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from millstream.app.alarms import Alarms, Say
-from millstream.app.workspace import Workspace
 from millstream.base.errors import Busy
 from millstream.run.runner import alone
 from millstream.run.schedule import left_alone
+from millstream.run.workspace import Workspace
 
 GRACE_S = 20.0
 
@@ -84,7 +84,7 @@ def supervise(ws: Workspace, *, console: bool, say: Say) -> None:
             for part in parts:
                 part.start()
                 say("green", "started", f"{part.name} (process {part.process.pid if part.process else '?'})")
-            alarms = Alarms(lambda: [v for name in ws.project.monitors for v in ws.verdicts(name, latest=True)], say)
+            alarms = Alarms(lambda: [v for name in ws.project.monitors for v in ws.monitors.verdicts(name, latest=True)], say)
             while not stopping:
                 _watch(parts, say)
                 alarms.look()

@@ -14,17 +14,26 @@ from typing import Any
 from millstream.base.errors import ClockWrong, NotFound, Transient
 from millstream.declare.stream import Stream
 from millstream.log.port import Log
+from millstream.state.port import State
 
 LEAST_US = 60_000_000
 """Clocks of two machines differ a little, and a time server sets one by some seconds: neither is a wrong clock, however small `ahead` is."""
 ASK_S, ASK_AGAIN_S = 60.0, 1.0
 """How often the log is asked for its newest append: as a rule, and while the clock is in doubt."""
+RELEASED = "door"
+"""Kind of the state documents that say up to which append the doors of a stream were released."""
 _KEEPS_TIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the others stop while a laptop sleeps, and waking would look like a step
 
 
 def wall_us() -> int:
     """Now, by the wall clock, in microseconds since 1970 UTC."""
     return time.time_ns() // 1000
+
+
+def released_us(state: State, stream: str) -> int | None:
+    """The append up to which `doctor --release` has released the stream's doors: the clock that stamped it was wrong."""
+    doc = state.get(RELEASED, stream)
+    return None if doc is None else int(doc.value["append_us"])
 
 
 def _steady_us() -> int:

@@ -25,10 +25,13 @@ from millstream.declare.noun import Noun
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
+from millstream.features.define import define
 from millstream.ingest.form import BadEvent, EventForm
 from millstream.ingest.objects import Objects, same_class
 from millstream.lab.world import Says, World, stamped
 from millstream.log.envelope import publish, topic_of
+from millstream.run import intake
+from millstream.serve.record import all_streams
 from millstream.serve.request import moment_of, moment_us
 
 if TYPE_CHECKING:
@@ -154,7 +157,7 @@ class Lab:
         noun = self._of(of.base or of, Features)
         values = _key(of, noun, key)
         now = self._arrive()
-        definition = self.world.definition(noun)
+        definition = define(noun, self.world.project.params)
         online = self._online(noun, definition, values, now)
         offline = self._offline(noun, definition, values, now)
         differ = [name for name in definition.columns if bits(online[name]) != bits(offline[name])]
@@ -177,7 +180,7 @@ class Lab:
         if isinstance(table, Endpoint) and not self.world.lake.exists(name):
             return []
         snapshot = self.world.lake.table(name).snapshot()
-        stream = name in self.world.all_streams()
+        stream = name in all_streams(self.world.project)
         columns = ", ".join(f'"{c}"' for c in snapshot.schema.names if not (stream and c in ENVELOPE))
         tables: dict[str, Relation] = {name: snapshot}
         return self.world.sql.query(f'select {columns} from "{name}" order by all', tables).read_all().to_pylist()
@@ -279,7 +282,7 @@ class Lab:
         from millstream.experiment.outcomes import refresh
         from millstream.transform.build import build
 
-        graph, streams = self.project.graph, self.world.all_streams()
+        graph, streams = self.project.graph, all_streams(self.world.project)
         outcomes = {endpoint.outcomes: endpoint for endpoint in self.project.endpoints.values()}
         needed, ahead = set[str](), list(names)
         while ahead:
@@ -298,7 +301,7 @@ class Lab:
 
     def _land(self, stream: Stream[Any]) -> None:
         if stream.name in self._fresh or not self.world.lake.exists(stream.name):
-            sink = self.world.sink(stream)
+            sink = intake.sink(self.world, stream)
             try:
                 sink.drain()
             finally:
@@ -365,9 +368,9 @@ class Lab:
             by_stream: dict[str, dict[str, Definition]] = {}
             for noun in self.project.features.values():
                 if isinstance(noun.source, Stream):
-                    definition = self.world.definition(noun)
+                    definition = define(noun, self.world.project.params)
                     by_stream.setdefault(noun.source.name, {})[definition.generation] = definition
-            streams = self.world.all_streams()
+            streams = all_streams(self.world.project)
             for name, definitions in by_stream.items():
                 self._updaters[name] = Updater(self.world.log, self.world.schemas, self.world.online, list(definitions.values()), streams[name],
                                                wall_us=self.world.wall_us)  # fmt: skip
@@ -376,13 +379,13 @@ class Lab:
 
     def _served(self) -> Live:
         """What stands behind the endpoints, with its features up to date."""
-        from millstream.app.serving import live
+        from millstream.run.serving import live
 
         self._arrive()
         self._update()
         for noun in self.project.features.values():
             if isinstance(noun.source, Table):
-                self._fill(self.world.definition(noun), noun.source)
+                self._fill(define(noun, self.world.project.params), noun.source)
         if self._live is None:
             self._live = live(self.world, update=False, refresh_s=3600.0, predictor=self.world.stubs.load)
             self._live.start()

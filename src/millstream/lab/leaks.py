@@ -31,6 +31,7 @@ from millstream.declare.table import Table
 from millstream.features.outcome import outcome_sql
 from millstream.lab.chance import Happening, Vocabulary
 from millstream.lab.lab import Lab, bits
+from millstream.serve.record import all_streams
 from millstream.serve.request import moment_of, moment_us
 from millstream.train.dataset import MOMENT, ROW, columns_of, uses_of
 
@@ -106,7 +107,7 @@ class _World:
     def __post_init__(self) -> None:
         names = _ancestors(self.project, [up.name for up in self.on.upstream()])
         self.tables = [noun for name in names if isinstance(noun := self.project.by_name.get(name), Table)]
-        self.streams = [stream for name, stream in _all_streams(self.project).items() if name in names]
+        self.streams = [stream for name, stream in all_streams(self.project).items() if name in names]
         self.words = Vocabulary.of(self.project, self.on, self.streams, self.tables)
         self.uses = uses_of(self.on, self.project.params)
         payload = {name for used in self.on.inputs if isinstance(used, Payload) for name in used.names}
@@ -307,12 +308,6 @@ def _ancestors(project: Project, names: Sequence[str]) -> set[str]:
             found.add(name)
             ahead += project.graph.upstream(name) if name in project.by_name else ()
     return found
-
-
-def _all_streams(project: Project) -> Mapping[str, Stream[Any]]:
-    from millstream.serve.record import decisions_stream
-
-    return {**project.streams, **{e.decisions: decisions_stream(e, project.params) for e in project.endpoints.values()}}
 
 
 def _probe(on: TrainingSet[Any], params: Mapping[str, Any]) -> TrainingSet[Any]:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
-from millstream.app.workspace import Workspace
 from millstream.base.errors import NotFound
 from millstream.base.event import ARRIVED_AT, TIMESTAMP
 from millstream.base.settings import settle
@@ -25,6 +24,7 @@ from millstream.features.outcome import fields_of
 from millstream.lake.lake import Lake
 from millstream.lang.expression import compile as compile_expression
 from millstream.log.port import Append, Log, Range
+from millstream.run.workspace import Workspace
 from millstream.train.dataset import feature_kinds, uses_of
 from millstream.train.port import Version
 

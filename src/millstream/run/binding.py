@@ -17,15 +17,17 @@ from millstream.base.errors import DefinitionError, MillstreamError, Place, Work
 from millstream.declare.features import Features
 from millstream.declare.table import Table
 from millstream.declare.validate_data import no_column
+from millstream.features.define import define
 from millstream.lang.cache import Cache, digest
+from millstream.serve.record import all_streams
 
 if TYPE_CHECKING:
-    from millstream.app.workspace import Workspace
+    from millstream.ports import Engines
 
 _SOME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-def unbound(ws: Workspace, skip: Collection[str] = ()) -> dict[str, list[DefinitionError]]:
+def unbound(ws: Engines, skip: Collection[str] = ()) -> dict[str, list[DefinitionError]]:
     """The tables whose SQL does not fit what it reads, each with its mistakes.
 
     What reads a table of unknown columns (a function's, one that is wrong) is not judged.
@@ -38,7 +40,7 @@ def unbound(ws: Workspace, skip: Collection[str] = ()) -> dict[str, list[Definit
 
     errors: dict[str, list[DefinitionError]] = {}
     known: dict[str, pa.Schema] = {}
-    for name, stream in ws.all_streams(skip).items():
+    for name, stream in all_streams(ws.project, skip).items():
         known |= {name: table_schema(stream), dead_name(name): DEAD}
     with Cache(ws.folder / "bound") as cache:
         for name in ws.project.graph.order():
@@ -59,13 +61,13 @@ def unbound(ws: Workspace, skip: Collection[str] = ()) -> dict[str, list[Definit
     return errors
 
 
-def _taken_for(ws: Workspace, features: Features, known: Mapping[str, pa.Schema]) -> list[DefinitionError]:
+def _taken_for(ws: Engines, features: Features, known: Mapping[str, pa.Schema]) -> list[DefinitionError]:
     """What features take the columns of a table for, and these are not."""
     from millstream.features.fits import mistakes
 
     if not isinstance(features.source, Table) or features.source.name not in known:
         return []
-    return list(mistakes(ws.definition(features), known[features.source.name]))
+    return list(mistakes(define(features, ws.project.params), known[features.source.name]))
 
 
 def _unfit(table: Table, schema: pa.Schema) -> Iterator[DefinitionError]:
@@ -87,7 +89,7 @@ def _unfit(table: Table, schema: pa.Schema) -> Iterator[DefinitionError]:
                                   mend="name a column of a time or a date, or cast it, e.g. ts::timestamptz", code="E136")  # fmt: skip
 
 
-def _bound(ws: Workspace, table: Table, known: dict[str, pa.Schema], cache: Cache) -> pa.Schema | None:
+def _bound(ws: Engines, table: Table, known: dict[str, pa.Schema], cache: Cache) -> pa.Schema | None:
     """The table's columns; None when nothing can be said about them.
 
     Raises:

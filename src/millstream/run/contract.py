@@ -16,7 +16,7 @@ from millstream.base.errors import NotFound
 from millstream.run.port import Orchestrator, Run
 
 if TYPE_CHECKING:
-    from millstream.app.workspace import Workspace
+    from millstream.ports import Engines
 
 
 class OrchestratorContract:
@@ -26,22 +26,22 @@ class OrchestratorContract:
 
     @pytest.fixture
     @abstractmethod
-    def ws(self) -> Workspace: ...
+    def ws(self) -> Engines: ...
 
     @pytest.fixture
     @abstractmethod
-    def orchestrator(self, ws: Workspace) -> Orchestrator: ...
+    def orchestrator(self, ws: Engines) -> Orchestrator: ...
 
     @abstractmethod
-    def assets(self, ws: Workspace) -> list[str]:
+    def assets(self, ws: Engines) -> list[str]:
         """Names of what there is to make, in order of dependency; at least two."""
 
     @abstractmethod
-    def new_rows(self, ws: Workspace) -> None:
+    def new_rows(self, ws: Engines) -> None:
         """Give the project's sources something that they have not read."""
 
     @abstractmethod
-    def break_it(self, ws: Workspace) -> str:
+    def break_it(self, ws: Engines) -> str:
         """Have the making of an asset fail from now on; its name."""
 
     def ended(self, orchestrator: Orchestrator, run_id: str) -> Run:
@@ -52,7 +52,7 @@ class OrchestratorContract:
             time.sleep(0.2)
         return found
 
-    def test_a_run_makes_what_is_stale_and_then_nothing(self, orchestrator: Orchestrator, ws: Workspace) -> None:
+    def test_a_run_makes_what_is_stale_and_then_nothing(self, orchestrator: Orchestrator, ws: Engines) -> None:
         before = datetime.now(UTC) - timedelta(seconds=5)
         names = self.assets(ws)
         run_id = orchestrator.start(names)
@@ -66,14 +66,14 @@ class OrchestratorContract:
         again = self.ended(orchestrator, orchestrator.start(names))
         assert (again.status, {r["status"] for r in again.results}) == ("finished", {"skipped"})
 
-    def test_only_what_was_asked_for(self, orchestrator: Orchestrator, ws: Workspace) -> None:
+    def test_only_what_was_asked_for(self, orchestrator: Orchestrator, ws: Engines) -> None:
         names = self.assets(ws)
         self.ended(orchestrator, orchestrator.start(names))
         self.new_rows(ws)
         first = self.ended(orchestrator, orchestrator.start(names[:1]))
         assert [(r["name"], r["status"]) for r in first.results] == [(names[0], "made")]
 
-    def test_runs_are_listed_newest_first(self, orchestrator: Orchestrator, ws: Workspace) -> None:
+    def test_runs_are_listed_newest_first(self, orchestrator: Orchestrator, ws: Engines) -> None:
         names = self.assets(ws)
         ids = []
         for _ in range(2):
@@ -82,7 +82,7 @@ class OrchestratorContract:
         assert [r.run_id for r in orchestrator.runs(2)] == ids[::-1]
         assert [r.run_id for r in orchestrator.runs(1)] == ids[1:]
 
-    def test_what_fails_is_told(self, orchestrator: Orchestrator, ws: Workspace) -> None:
+    def test_what_fails_is_told(self, orchestrator: Orchestrator, ws: Engines) -> None:
         broken = self.break_it(ws)
         found = self.ended(orchestrator, orchestrator.start(self.assets(ws)))
         assert found.status == "failed"
@@ -94,7 +94,7 @@ class OrchestratorContract:
         with pytest.raises(NotFound, match="never"):
             orchestrator.run("never")
 
-    def test_deploying_again_changes_nothing(self, orchestrator: Orchestrator, ws: Workspace) -> None:
+    def test_deploying_again_changes_nothing(self, orchestrator: Orchestrator, ws: Engines) -> None:
         orchestrator.deploy()
         orchestrator.deploy()
         assert self.ended(orchestrator, orchestrator.start(self.assets(ws)[:1])).status == "finished"

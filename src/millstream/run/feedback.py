@@ -16,16 +16,16 @@ from millstream.base.theirs import pass_on
 from millstream.run.trouble import EXPERIMENT, OUTCOMES
 
 if TYPE_CHECKING:
-    from millstream.app.workspace import Workspace
     from millstream.declare.endpoint import Endpoint
     from millstream.declare.experiment import Experiment
+    from millstream.ports import Engines
 
 
 Attempt = Callable[[str, str, Callable[[], object]], object]
 """Does a piece of work (part, name, work), and what it raises costs the others nothing."""
 
 
-def feedback(ws: Workspace, attempt: Attempt | None = None) -> int:
+def feedback(ws: Engines, attempt: Attempt | None = None) -> int:
     """One pass over all endpoints; outcomes written.
 
     Args:
@@ -62,7 +62,7 @@ def feedback(ws: Workspace, attempt: Attempt | None = None) -> int:
     return written[0]
 
 
-def unjudged(ws: Workspace, endpoint: Endpoint[Any, Any]) -> int:
+def unjudged(ws: Engines, endpoint: Endpoint[Any, Any]) -> int:
     """Landed decisions that are ripe and that the outcomes table does not hold yet."""
     from millstream.experiment.outcomes import due
 

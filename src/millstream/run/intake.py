@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 from millstream.base.errors import ClockWrong, MillstreamError, Transient
 from millstream.declare.source import Source
 from millstream.declare.stream import Stream
+from millstream.log.envelope import topic_of
 from millstream.run import trouble
-from millstream.run.sources import apart, count, few
+from millstream.run.sources import apart, count, few, source_engines
 from millstream.run.sources import left as left_of
 from millstream.run.step import Cost, Made, Report, digest, size
+from millstream.serve.record import all_streams
 
 if TYPE_CHECKING:
-    from millstream.app.workspace import Workspace
     from millstream.ingest.port import SourceEngine, Standing
     from millstream.ingest.pump import Counts
+    from millstream.lake.port import LandsStream
+    from millstream.lake.sink import SinkLimits
+    from millstream.ports import Engines
 
 AGAIN = 2
 """Tries after the first at what may pass."""
@@ -33,7 +37,7 @@ class SourceStep:
     kind, recorded, definition = "source", False, ""
     upstream: tuple[str, ...] = ()
 
-    def __init__(self, ws: Workspace, sources: Sequence[Source], until_us: int | None = None) -> None:
+    def __init__(self, ws: Engines, sources: Sequence[Source], until_us: int | None = None) -> None:
         self.ws, self.sources, self.until_us = ws, sources, until_us
         self._seen: list[tuple[Source, Standing]] = []
         self.name = "sources"
@@ -58,7 +62,7 @@ class SourceStep:
 
         found: list[tuple[Source, SourceEngine, Standing]] = []
         failed: list[str] = []
-        for source, engine in self.ws.source_engines(self.sources):
+        for source, engine in source_engines(self.ws.project, self.sources):
             try:
                 found += [(source, engine, s) for s in standings(self.ws.log, source, engine)]
             except Exception as error:
@@ -125,7 +129,7 @@ class SourceStep:
     def _pumped(self, report: Report) -> Counts:
         from millstream.ingest.pump import pump_all
 
-        return pump_all(self.ws.log, self.ws.schemas, self.ws.source_engines(self.sources), until_us=self.until_us, report=report, doors=self.ws.doors)
+        return pump_all(self.ws.log, self.ws.schemas, source_engines(self.ws.project, self.sources), until_us=self.until_us, report=report, doors=self.ws.doors)
 
 
 class StreamStep:
@@ -133,7 +137,7 @@ class StreamStep:
 
     kind, recorded, definition = "stream", False, ""
 
-    def __init__(self, ws: Workspace, stream: Stream[Any], upstream: tuple[str, ...]) -> None:
+    def __init__(self, ws: Engines, stream: Stream[Any], upstream: tuple[str, ...]) -> None:
         self.ws, self.stream, self.name, self.upstream = ws, stream, stream.name, upstream
 
     def inputs(self) -> dict[str, str]:
@@ -179,8 +183,8 @@ class StreamStep:
 
         before = self.ws.lake.exists(self.name) and taken_back(self.ws.lake.table(self.name))
         try:
-            with closing(self.ws.sink(self.stream)) as sink:
-                progress = sink.drain(report)
+            with closing(sink(self.ws, self.stream)) as worker:
+                progress = worker.drain(report)
             if self._changed() and (topic := self.ws.log.topic(self.name)) is not None:  # a sink says it with its next records, and there are none
                 ensure(self.ws.lake, self.stream, topic)
         except (MillstreamError, OSError) as error:
@@ -193,6 +197,20 @@ class StreamStep:
         return Made(stream_version(self.ws, self.name), rows=progress.rows, note=", ".join(notes))
 
 
-def stream_version(ws: Workspace, name: str) -> str:
+def sink(ws: Engines, stream: Stream[Any], limits: SinkLimits | None = None) -> LandsStream:
+    """A worker that writes the stream to the lake; the caller's to close."""
+    topic_of(ws.log, ws.schemas, stream)
+    return ws.sinks.worker(ws.log, ws.schemas, ws.lake, stream, limits)
+
+
+def version_of(ws: Engines, name: str) -> str:
+    """What identifies an asset's contents now; "" when it was never built."""
+    if name in all_streams(ws.project):
+        return stream_version(ws, name)
+    doc = ws.state.get("asset", name)
+    return str(doc.value["version"]) if doc else ""
+
+
+def stream_version(ws: Engines, name: str) -> str:
     """How far a stream's table reaches, whatever compaction did to its files."""
     return digest(ws.lake.table(name).txns()) if ws.lake.exists(name) else ""

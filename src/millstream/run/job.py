@@ -18,7 +18,7 @@ from millstream.run.steps import steps
 from millstream.state.port import State
 
 if TYPE_CHECKING:
-    from millstream.app.workspace import Workspace
+    from millstream.ports import Engines
     from millstream.run.export import Manifest
 
 _LEASE, _LOOK_S = timedelta(seconds=30), 0.3
@@ -64,7 +64,7 @@ def turn(state: State, name: str, run_id: str) -> Iterator[None]:
 
 
 def run_job(
-    ws: Workspace, manifest: Manifest, name: str, run_id: str, attempt: int, *, only: Collection[str] = (), report: Callable[[str], Report] | None = None,
+    ws: Engines, manifest: Manifest, name: str, run_id: str, attempt: int, *, only: Collection[str] = (), report: Callable[[str], Report] | None = None,
     told: Callable[[Done], None] = lambda done: None,
 ) -> list[Done]:  # fmt: skip
     """Bring the assets of a group up to date, under the claim of this attempt.

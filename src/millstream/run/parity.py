@@ -21,11 +21,13 @@ from millstream.declare.features import Features
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
+from millstream.features.define import define
+from millstream.serve.record import all_streams
 from millstream.transform.parity import Difference, Row, compare
 
 if TYPE_CHECKING:
-    from millstream.app.workspace import Workspace
     from millstream.lake.lake import Lake
+    from millstream.ports import Engines
     from millstream.transform.port import Sql
 
 FOLDER = "_parity"
@@ -90,7 +92,7 @@ def _row(row: Row) -> str:
     return f"{at}: " + ", ".join(f"{name} {left!r} and {right!r}" for name, (left, right) in row.columns.items())
 
 
-def parity(ws: Workspace, other: Sql, rows: int = ROWS) -> Iterator[Judged]:
+def parity(ws: Engines, other: Sql, rows: int = ROWS) -> Iterator[Judged]:
     """Compare the embedded engine with another one, asset by asset in the order of the graph.
 
     Args:
@@ -127,7 +129,7 @@ def parity(ws: Workspace, other: Sql, rows: int = ROWS) -> Iterator[Judged]:
         ws.files.remove_tree(folder)
 
 
-def _judged(ws: Workspace, noun: Any, lake: Lake, embedded: Sql, other: Sql, rows: int) -> Judged | None:
+def _judged(ws: Engines, noun: Any, lake: Lake, embedded: Sql, other: Sql, rows: int) -> Judged | None:
     if isinstance(noun, Table):
         return _table(ws, noun, lake, embedded, other)
     if isinstance(noun, Features) and noun.base is None:
@@ -140,7 +142,7 @@ def _judged(ws: Workspace, noun: Any, lake: Lake, embedded: Sql, other: Sql, row
     return None
 
 
-def _table(ws: Workspace, table: Table, lake: Lake, embedded: Sql, other: Sql) -> Judged:
+def _table(ws: Engines, table: Table, lake: Lake, embedded: Sql, other: Sql) -> Judged:
     from millstream.transform.build import build
     from millstream.transform.parse import header
 
@@ -163,11 +165,11 @@ def _rows(lake: Lake, name: str, sql: Sql) -> pa.Table:
     return sql.query("select * from made", {"made": lake.table(name).snapshot()}).read_all()
 
 
-def _features(ws: Workspace, features: Features, lake: Lake, embedded: Sql, other: Sql, rows: int) -> Judged:
+def _features(ws: Engines, features: Features, lake: Lake, embedded: Sql, other: Sql, rows: int) -> Judged:
     """The moments are those of the features' own events: each looks back at the others."""
     from millstream.features.offline import offline
 
-    definition = ws.definition(features)
+    definition = define(features, ws.project.params)
     keys = [_quoted(column) for column in definition.key]
     time = f"{_quoted(definition.time)}::timestamptz" if definition.time else "make_timestamptz(0)"
     newest = f"select {time} as _t, {', '.join(keys)} from source order by {time} desc limit {rows}"
@@ -177,9 +179,9 @@ def _features(ws: Workspace, features: Features, lake: Lake, embedded: Sql, othe
     return Judged(features.name, "features", compare(found[0], found[1], key=["_row"]))
 
 
-def _sample(ws: Workspace, lake: Lake, sql: Sql, rows: int) -> None:
+def _sample(ws: Engines, lake: Lake, sql: Sql, rows: int) -> None:
     """The streams, and the tables that no SQL makes, as far as they have landed: all from one moment on."""
-    landed = {name: stream for name, stream in ws.all_streams().items() if ws.lake.exists(name)}
+    landed = {name: stream for name, stream in all_streams(ws.project).items() if ws.lake.exists(name)}
     high = _until(ws)
     low = max((_from(ws, stream, sql, rows, high) for stream in landed.values()), default=-_EVER)
     for name, stream in landed.items():
@@ -190,7 +192,7 @@ def _sample(ws: Workspace, lake: Lake, sql: Sql, rows: int) -> None:
             _copied(ws, lake, sql, name, "true")
 
 
-def _until(ws: Workspace) -> int:
+def _until(ws: Engines) -> int:
     """The moment (us) up to which any training set looks."""
     ends = []
     for noun in ws.project.nouns:
@@ -200,7 +202,7 @@ def _until(ws: Workspace) -> int:
     return max(ends, default=_EVER)
 
 
-def _from(ws: Workspace, stream: Stream[Any], sql: Sql, rows: int, high: int) -> int:
+def _from(ws: Engines, stream: Stream[Any], sql: Sql, rows: int, high: int) -> int:
     """The moment (us) from which on the stream has at most so many rows."""
     time = f"epoch_us({_quoted(stream.schema.event_time)})"
     text = f"select min(t) as low, count(*) as n from (select {time} as t from t where {time} < {high} order by 1 desc limit {rows})"
@@ -208,7 +210,7 @@ def _from(ws: Workspace, stream: Stream[Any], sql: Sql, rows: int, high: int) ->
     return int(found["low"]) if found["n"] == rows else -_EVER
 
 
-def _copied(ws: Workspace, lake: Lake, sql: Sql, name: str, chosen: str) -> None:
+def _copied(ws: Engines, lake: Lake, sql: Sql, name: str, chosen: str) -> None:
     source = ws.lake.table(name)
     made = lake.create(name, source.schema)
     rows = sql.query(f"select * from t where {chosen}", {"t": source.snapshot()})

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from millstream.app.workspace import Workspace
+    from millstream.ports import Engines
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Run:
 
 
 class Orchestrator(Protocol):
-    """Runs of one project. Engine: `Engine(url: str, ws: Workspace)`.
+    """Runs of one project. Engine: `Engine(url: str, ws: Engines)`.
 
     Every method may raise Unreachable.
 
@@ -47,7 +47,7 @@ class Orchestrator(Protocol):
 
     keeps_time: bool
 
-    def __init__(self, url: str, ws: Workspace) -> None: ...
+    def __init__(self, url: str, ws: Engines) -> None: ...
 
     def deploy(self) -> None:
         """From its return on, runs are of the project as it is now, and its timetables are on. Doing it again is cheap and harmless.

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 from millstream.base.errors import Busy, Unreachable, WorkFailed
 from millstream.declare.cron import next_after
 from millstream.run.trouble import ALERTS, ASSET, MONITOR, Watches
+from millstream.watch.monitors import Monitors
 
 if TYPE_CHECKING:
-    from millstream.app.workspace import Workspace
     from millstream.declare.monitor import Monitor
     from millstream.declare.project import Project
+    from millstream.ports import Engines
     from millstream.run.feedback import Attempt
 
 log = logging.getLogger("millstream")
@@ -43,9 +44,10 @@ def left_alone(project: Project) -> Iterator[str]:
 class Schedule:
     """What is due. The last time of each is kept in the state, so a restart neither repeats nor forgets."""
 
-    def __init__(self, ws: Workspace, *, assets: bool = True, attempt: Attempt | None = None) -> None:
+    def __init__(self, ws: Engines, *, assets: bool = True, attempt: Attempt | None = None) -> None:
         """`assets`: Whether those with a cron line are among it; another orchestrator may keep their time."""
         self.ws, self._assets = ws, assets
+        self._monitors = Monitors(ws)
         self._attempt = attempt or Watches(ws.state).attempt
         self._held_up: set[str] = set()
         self._wrong: dict[str, bool] = {}
@@ -69,17 +71,14 @@ class Schedule:
         if self._wrong.get(monitor.name) or now - self._last(monitor.name, now - timedelta(days=365)) >= timedelta(microseconds=monitor.every_us):
             self._mark(monitor.name, now)
             self._wrong[monitor.name] = True  # until it is known to be right: what could not be looked at is looked at again before it is due
-            rows = self.ws.watch(monitor)
+            rows = self._monitors.run(monitor)
             if broken := [f"{r['check']} {r['message']}" for r in rows if r["details"].get("failed")]:
                 raise WorkFailed("; ".join(broken))
             self._wrong[monitor.name] = False
 
     def _retell(self) -> None:
-        from millstream.watch.monitor import retell
-
-        hook = self.ws.webhook
-        if retell(self.ws.project.monitors.values(), self.ws.scene, hook) and hook.trouble:
-            raise Unreachable(hook.trouble)
+        if self._monitors.retell() and (trouble := self._monitors.webhook.trouble):
+            raise Unreachable(trouble)
 
     def _cron(self) -> dict[str, str]:
         project = self.ws.project

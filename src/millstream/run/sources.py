@@ -6,13 +6,22 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from millstream.base.errors import MillstreamError
+from millstream.base.registry import engine
+from millstream.declare.source import FileReader, Source
 
 if TYPE_CHECKING:
+    from millstream.declare.project import Project
     from millstream.ingest.port import SourceEngine, Standing
 
 NAMED = 3
 OPENED = 100
 """How many splits that wait a plan opens. What cannot be read waits at each plan, and is among the first when its neighbours are read."""
+
+
+def source_engines(project: Project, sources: Iterable[Source] | None = None) -> list[tuple[Source, SourceEngine]]:
+    """The pulled ones of these sources, or of all of the project, each with the engine that reads it."""
+    chosen = project.sources.values() if sources is None else sources
+    return [(s, engine("source", f"{s.reader.kind}:")(s, project.root)) for s in chosen if isinstance(s.reader, FileReader)]
 
 
 def left(found: Iterable[Standing]) -> int:
@@ -46,9 +55,9 @@ def apart(found: Iterable[tuple[SourceEngine, Standing]]) -> tuple[list[Standing
     fine: list[Standing] = []
     stopped: list[str] = []
     opened = 0
-    for engine, standing in found:
+    for reader, standing in found:
         opened += not standing.idle
-        why = unreadable(engine, standing) if opened <= OPENED else standing.error
+        why = unreadable(reader, standing) if opened <= OPENED else standing.error
         if why is None:
             fine.append(standing)
         else:

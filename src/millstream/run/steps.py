@@ -12,12 +12,14 @@ from millstream.declare.model import Model
 from millstream.declare.source import FileReader
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
-from millstream.run.intake import SourceStep, StreamStep
+from millstream.features.define import define
+from millstream.run.intake import SourceStep, StreamStep, version_of
 from millstream.run.step import Cost, Made, Report, Step, digest
+from millstream.serve.record import all_streams
 
 if TYPE_CHECKING:
-    from millstream.app.workspace import Workspace
     from millstream.declare.model import Scoring
+    from millstream.ports import Engines
 
 _FILLS_S = 600.0
 """For how long a step waits for another process that fills the same features."""
@@ -27,12 +29,12 @@ class _Recorded:
     """Steps whose last making is remembered; inputs are compared by the versions recorded then."""
 
     recorded = True
-    ws: Workspace
+    ws: Engines
     name: str
     upstream: tuple[str, ...]
 
     def inputs(self) -> dict[str, str]:
-        return {name: self.ws.version_of(name) for name in self.upstream}
+        return {name: version_of(self.ws, name) for name in self.upstream}
 
     def pending(self) -> str:
         return ""
@@ -55,7 +57,7 @@ class TableStep(_Recorded):
 
     kind = "table"
 
-    def __init__(self, ws: Workspace, table: Table, upstream: tuple[str, ...], force: bool = False) -> None:
+    def __init__(self, ws: Engines, table: Table, upstream: tuple[str, ...], force: bool = False) -> None:
         self.ws, self.table, self.name, self.upstream, self.force = ws, table, table.name, upstream, force
 
     def pending(self) -> str:
@@ -95,7 +97,7 @@ class ScoringStep(_Recorded):
 
     kind = "table"
 
-    def __init__(self, ws: Workspace, table: Table, scoring: Scoring, upstream: tuple[str, ...]) -> None:
+    def __init__(self, ws: Engines, table: Table, scoring: Scoring, upstream: tuple[str, ...]) -> None:
         self.ws, self.table, self.scoring, self.name, self.upstream = ws, table, scoring, table.name, upstream
 
     def pending(self) -> str:
@@ -129,15 +131,15 @@ class FeaturesStep(_Recorded):
 
     kind = "features"
 
-    def __init__(self, ws: Workspace, features: Features, upstream: tuple[str, ...]) -> None:
+    def __init__(self, ws: Engines, features: Features, upstream: tuple[str, ...]) -> None:
         self.ws, self.features, self.name, self.upstream = ws, features, features.name, upstream
 
     @property
     def definition(self) -> str:
-        return self.ws.definition(self.features).generation
+        return define(self.features, self.ws.project.params).generation
 
     def pending(self) -> str:
-        definition = self.ws.definition(self.features)
+        definition = define(self.features, self.ws.project.params)
         applied = self.ws.online.applied(definition.generation)
         if applied is None or not applied.active or self._filled():
             return ""
@@ -151,18 +153,18 @@ class FeaturesStep(_Recorded):
 
     def expects(self, rows: int) -> Cost:
         """Over a stream what comes is the updater's; a table's version is filled anew."""
-        return self.cost() if self.ws.definition(self.features).live else super().cost()
+        return self.cost() if define(self.features, self.ws.project.params).live else super().cost()
 
     def _filled(self) -> bool:
         from millstream.features.fill import current
 
-        return current(self.ws.lake, self.ws.online, self.ws.definition(self.features), self.features.source)
+        return current(self.ws.lake, self.ws.online, define(self.features, self.ws.project.params), self.features.source)
 
     def make(self, report: Report) -> Made:
         """Filled here, or by the process that serves, which may be about it at this moment."""
         from millstream.features.fill import fill
 
-        definition, source, until = self.ws.definition(self.features), self.features.source, time.monotonic() + _FILLS_S
+        definition, source, until = define(self.features, self.ws.project.params), self.features.source, time.monotonic() + _FILLS_S
         while not self._filled():
             try:
                 return Made(definition.generation, rows=fill(self.ws.compute, self.ws.lake, self.ws.online, definition, source), note="filled")
@@ -178,7 +180,7 @@ class SetStep(_Recorded):
 
     kind = "training_set"
 
-    def __init__(self, ws: Workspace, training_set: TrainingSet[Any], upstream: tuple[str, ...]) -> None:
+    def __init__(self, ws: Engines, training_set: TrainingSet[Any], upstream: tuple[str, ...]) -> None:
         self.ws, self.set, self.name, self.upstream = ws, training_set, training_set.name, upstream
 
     def pending(self) -> str:
@@ -206,7 +208,7 @@ class ModelStep(_Recorded):
 
     kind = "model"
 
-    def __init__(self, ws: Workspace, model: Model[Any], upstream: tuple[str, ...], params: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, ws: Engines, model: Model[Any], upstream: tuple[str, ...], params: Mapping[str, Any] | None = None) -> None:
         self.ws, self.model, self.name, self.upstream = ws, model, model.name, upstream
         self.params = dict(params or {})
 
@@ -228,13 +230,13 @@ class ModelStep(_Recorded):
                     details={"metrics": dict(metrics)})  # fmt: skip
 
 
-def steps(ws: Workspace, *, until_us: int | None = None, model_params: Mapping[str, Mapping[str, Any]] | None = None, force: bool = False) -> list[Step]:
+def steps(ws: Engines, *, until_us: int | None = None, model_params: Mapping[str, Mapping[str, Any]] | None = None, force: bool = False) -> list[Step]:
     """Every asset of the project, in order of dependency. `force`: tables are rebuilt whole."""
     project, graph = ws.project, ws.project.graph
     files = [s for s in project.sources.values() if isinstance(s.reader, FileReader)]
     made: list[Step] = [SourceStep(ws, files, until_us)] if files else []
     fed = {s.into.name for s in files}
-    made += [StreamStep(ws, s, ("sources",) if s.name in fed else ()) for s in ws.all_streams().values()]
+    made += [StreamStep(ws, s, ("sources",) if s.name in fed else ()) for s in all_streams(ws.project).values()]
     known = {step.name for step in made} | set(project.tables) | set(project.training_sets) | set(project.features)
     for name in graph.order():
         noun = project.by_name.get(name)

@@ -19,8 +19,8 @@ from millstream.base.waits import Waits
 from millstream.state.port import State
 
 if TYPE_CHECKING:
-    from millstream.app.workspace import Workspace
     from millstream.declare.stream import Stream
+    from millstream.ports import Engines
 
 log = logging.getLogger("millstream")
 KIND = "trouble"
@@ -181,7 +181,7 @@ def _read(key: str, value: Any) -> Trouble:
     return Trouble(part, name, value["why"], value.get("since", value["at"]), value["at"], value["next"])
 
 
-def why(ws: Workspace, stream: Stream[Any]) -> str:
+def why(ws: Engines, stream: Stream[Any]) -> str:
     """Why the stream's sink does not go on, with a way on; "" when it does, as far as is known."""
     from millstream.lake import gaps
 

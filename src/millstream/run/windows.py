@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from millstream.app.workspace import Workspace
 from millstream.base.duration import spell
 from millstream.base.event import ARRIVED_AT
 from millstream.declare.stream import Stream
 from millstream.lake import scan
 from millstream.log.dedupe import Cost, cost
+from millstream.ports import Engines
 from millstream.run.step import size
+from millstream.serve.record import all_streams
 
 WORTH_TELLING = 1_000_000
 """Ids. Fewer cost less than 25 MB."""
@@ -42,14 +43,14 @@ class Window:
         return f"{self.stream}: {self.ids:,} ids in dedupe_within={spell(self.within_us)}, {_shown(self.cost)}"
 
 
-def measured(ws: Workspace) -> Iterator[Window]:
+def measured(ws: Engines) -> Iterator[Window]:
     """The windows of streams that dedupe, by what their tables hold."""
-    for stream in ws.all_streams().values():
+    for stream in all_streams(ws.project).values():
         if stream.dedupe is not None and ws.lake.exists(stream.name):
             yield Window(stream.name, stream.dedupe_within_us, _ids(ws, stream))
 
 
-def _ids(ws: Workspace, stream: Stream[Any]) -> int:
+def _ids(ws: Engines, stream: Stream[Any]) -> int:
     table = ws.lake.table(stream.name)
     newest = max((row[f"max.{ARRIVED_AT}"] for row in table.actions().to_pylist() if row.get(f"max.{ARRIVED_AT}")), default=None)
     if newest is None:

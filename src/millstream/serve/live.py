@@ -10,9 +10,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millstream.base.errors import Conflict, MillstreamError, NotFound, Transient
@@ -22,11 +21,10 @@ from millstream.base.waits import Wait, Waits
 from millstream.base.words import choices
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.model import Model, ModelRef
-from millstream.declare.stream import Stream
 from millstream.experiment import learn, phases
 from millstream.experiment.route import Router
 from millstream.features.definition import Definition
-from millstream.ingest.doors import Doors, quietly
+from millstream.ingest.doors import quietly
 from millstream.log.envelope import Binding, topic_of
 from millstream.serve.decide import Arm, Decider
 from millstream.serve.meter import Labels
@@ -35,37 +33,9 @@ from millstream.serve.request import RequestForm
 from millstream.serve.updates import Updates
 
 if TYPE_CHECKING:
-    from millstream.features.port import OnlineStore
-    from millstream.lake.lake import Lake
-    from millstream.log.port import Log, Schemas
-    from millstream.state.port import State
-    from millstream.train.port import Tracking
-    from millstream.transform.port import Sql
+    from millstream.ports import Engines
 
 log = logging.getLogger("millstream.serve")
-
-
-@dataclass(frozen=True)
-class Behind:
-    """The project's pieces that endpoints need."""
-
-    endpoints: Mapping[str, Endpoint[Any, Any]]
-    streams: Mapping[str, Stream[Any]]
-    log: Log
-    schemas: Schemas
-    lake: Lake
-    sql: Sql
-    store: OnlineStore
-    tracking: Tracking
-    state: State
-    params: Mapping[str, Any] = field(default_factory=dict)
-    doors: Doors | None = None
-    waiting: Callable[[], Sequence[tuple[str, str, str]]] = tuple
-    """What waits after a failure in other parts of the project: part, name, why."""
-    failing: Callable[[Mapping[str, Wait]], None] = lambda waits: None
-    """Told after each look which endpoints and versions (MODEL@NUMBER) wait, all of them; for those who look on from another process."""
-    scratch: Path | None = None
-    """For files that do not outlive the process; None: the system's folder of temporary files, which may be memory."""
 
 
 class Unbuilt(Transient):
@@ -80,14 +50,25 @@ class Live:
         update: Run the feature updaters in threads of this process; False when another process runs them.
         refresh_s: How often versions, phases and posteriors are looked at again.
         predictor: (model, version) -> a predictor; by default the registered version's own. Tests give stubs.
+        waiting: What waits after a failure in other parts of the project: part, name, why.
+        failing: Called after each refresh with the endpoints and versions (MODEL@NUMBER) that wait, all of them; for those who look on from another process.
     """
 
-    def __init__(self, behind: Behind, *, definitions: Mapping[str, Definition] | None = None, update: bool = True, refresh_s: float = 1.0,
-                 predictor: Callable[[Model[Any], int], Any] | None = None) -> None:  # fmt: skip
-        self._behind, self._refresh_s = behind, refresh_s
-        self._doors = behind.doors or Doors(behind.log)
+    def __init__(
+        self,
+        engines: Engines,
+        *,
+        definitions: Mapping[str, Definition] | None = None,
+        update: bool = True,
+        refresh_s: float = 1.0,
+        predictor: Callable[[Model[Any], int], Any] | None = None,
+        waiting: Callable[[], Sequence[tuple[str, str, str]]] = tuple,
+        failing: Callable[[Mapping[str, Wait]], None] | None = None,
+    ) -> None:
+        self._engines, self._project, self._refresh_s = engines, engines.project, refresh_s
+        self._doors, self._elsewhere, self._failing = engines.doors, waiting, failing or (lambda waits: None)
         self._load = predictor or self._registered
-        self._forms = {name: RequestForm(request_schema(e)) for name, e in behind.endpoints.items()}
+        self._forms = {name: RequestForm(request_schema(e)) for name, e in self._project.endpoints.items()}
         self._bindings: dict[str, Binding] = {}
         self._begun = False
         self._deciders: dict[str, Decider] = {}
@@ -98,7 +79,7 @@ class Live:
         self._troubles: dict[str, str] = {}
         self._waiting: Sequence[tuple[str, str, str]] = ()
         self._stop, self._thread = threading.Event(), threading.Thread(target=self._keep_fresh, name="refresh", daemon=True)
-        self.updates = Updates(behind, run=update)
+        self.updates = Updates(engines, run=update)
         for definition in (definitions or {}).values():
             self.updates.want(definition)
 
@@ -109,7 +90,7 @@ class Live:
         self._thread.start()
 
     def _bind(self, name: str, endpoint: Endpoint[Any, Any]) -> None:
-        self._bindings[name] = topic_of(self._behind.log, self._behind.schemas, decisions_stream(endpoint, self._behind.params))
+        self._bindings[name] = topic_of(self._engines.log, self._engines.schemas, decisions_stream(endpoint, self._project.params))
 
     def close(self) -> None:
         """Stop refreshing and updating; the engines stay open."""
@@ -119,7 +100,7 @@ class Live:
         self.updates.close()
 
     def names(self) -> list[str]:
-        return sorted(self._behind.endpoints)
+        return sorted(self._project.endpoints)
 
     def binding(self, endpoint: str) -> Binding:
         if endpoint not in self._bindings:
@@ -127,7 +108,7 @@ class Live:
         return self._bindings[endpoint]
 
     def features(self, endpoint: str) -> list[str]:
-        return list(feature_columns(self._behind.endpoints[endpoint], self._behind.params))
+        return list(feature_columns(self._project.endpoints[endpoint], self._project.params))
 
     def decider(self, endpoint: str) -> Decider:
         """The endpoint as it stands; keep it for one request only.
@@ -139,7 +120,7 @@ class Live:
         try:
             return self._deciders[endpoint]
         except KeyError:
-            if endpoint in self._behind.endpoints:
+            if endpoint in self._project.endpoints:
                 raise Transient(f'endpoint "{endpoint}" is not ready: {self._troubles.get(endpoint, "it is being built")}') from None
             raise NotFound(f'no endpoint "{endpoint}"; {choices(endpoint, self.names())}') from None
 
@@ -186,7 +167,7 @@ class Live:
     def refresh(self) -> None:
         """Look at versions, phases and posteriors again, and swap in what changed."""
         self._asked = set()
-        for name, endpoint in self._behind.endpoints.items():
+        for name, endpoint in self._project.endpoints.items():
             self._try(f'endpoint "{name}" stays as it is', name, partial(self._refreshed, name, endpoint))
         self._try("the feature updaters", "", self.updates.refresh)
         self._try("what other parts wait for", " ", self._look_around)
@@ -195,8 +176,8 @@ class Live:
 
     def _tell(self) -> None:
         now = time.monotonic()
-        endpoints = {name: Wait(why, self._refresh_s, now, False) for name, why in self._troubles.items() if name in self._behind.endpoints}
-        self._behind.failing(endpoints | {_label(key): wait for key, wait in self._unbuilt.items()})
+        endpoints = {name: Wait(why, self._refresh_s, now, False) for name, why in self._troubles.items() if name in self._project.endpoints}
+        self._failing(endpoints | {_label(key): wait for key, wait in self._unbuilt.items()})
 
     def _refreshed(self, name: str, endpoint: Endpoint[Any, Any]) -> None:
         if name not in self._bindings and self._begun:
@@ -206,7 +187,7 @@ class Live:
         self._refresh(name, endpoint)
 
     def _look_around(self) -> None:
-        self._waiting = tuple(self._behind.waiting())
+        self._waiting = tuple(self._elsewhere())
 
     def _try(self, what: str, key: str, work: Callable[[], object]) -> None:
         """What it raises is said once and kept as the trouble of `key`; the others are refreshed all the same."""
@@ -230,7 +211,7 @@ class Live:
 
     def _refresh(self, name: str, endpoint: Endpoint[Any, Any]) -> None:
         known = {e.name: phase for e in endpoint.experiments if (phase := self._phase(e)) is not None}
-        snapshots = {n: s for n in known if (s := learn.snapshot_of(self._behind.state, n)) is not None}
+        snapshots = {n: s for n in known if (s := learn.snapshot_of(self._engines.state, n)) is not None}
         before = self._deciders.get(name)
         default = _or(partial(self._default, endpoint), None if before is None else before.default, before is None)
         arms = {(n, p.number, arm): _or(partial(self._arm_of, endpoint, n, arm, p), None if before is None else before.arms.get((n, p.number, arm)), before is None)
@@ -253,18 +234,18 @@ class Live:
     def _phase(self, experiment: Any) -> phases.Phase | None:
         """The phase now, begun when it should be; None while an arm's model has no version (all units get the default)."""
         try:
-            return phases.ensure(experiment, self._behind.state, lambda ref: self._behind.tracking.version(ref.model.name, ref.version).number)
+            return phases.ensure(experiment, self._engines.state, lambda ref: self._engines.tracking.version(ref.model.name, ref.version).number)
         except Conflict:  # another process began it just now
-            return phases.current(self._behind.state, experiment.name)
+            return phases.current(self._engines.state, experiment.name)
         except NotFound:
-            return phases.current(self._behind.state, experiment.name)
+            return phases.current(self._engines.state, experiment.name)
 
     def _default(self, endpoint: Endpoint[Any, Any]) -> Arm:
         default = endpoint.default
         if not isinstance(default, ModelRef):
             return self._kept(("", hash((endpoint.name, repr(default)))), lambda: Arm(value=default))
         try:
-            number = self._behind.tracking.version(default.model.name, default.version).number
+            number = self._engines.tracking.version(default.model.name, default.version).number
         except NotFound:
             missing = f'model "{default.model.name}" has no version "{default.version}" yet; millstream run {default.model.name}'
             return self._kept(("missing " + missing, 0), lambda: Arm(model=default.model.name, missing=missing))
@@ -319,7 +300,7 @@ class Live:
             self.updates.want(definition)
         self.updates.ready([definition for definition, _, _ in predictor.definitions])
         self._reads[f"{model.name}@{version}"] = {definition.stream for definition, _, _ in predictor.definitions}
-        reads = self._behind.store.reader(predictor.definitions) if predictor.definitions else None
+        reads = self._engines.online.reader(predictor.definitions) if predictor.definitions else None
         if self._load == self._registered:  # else only its features are followed here, and another process answers
             log.info("%s@%d is ready after %.2f s", model.name, version, time.perf_counter() - began)
         return Arm(model=model.name, version=version, predictor=predictor, reads=reads, derive=dict(predictor.derive))
@@ -327,7 +308,7 @@ class Live:
     def _registered(self, model: Model[Any], version: int) -> Any:
         from millstream.train.predictor import load
 
-        return load(self._behind.tracking, model.name, str(version))
+        return load(self._engines.tracking, model.name, str(version))
 
     def _forget(self) -> None:
         """Arms that nobody uses any more go, and with them the features that only they needed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -14,13 +14,14 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from millstream.declare import event as events
 from millstream.base.duration import UNITS
 from millstream.base.errors import DefinitionError, Full, Transient
 from millstream.base.event import EventTime, Field, Kind, Schema
+from millstream.declare import event as events
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.event import Event
 from millstream.declare.features import Feature, Features
+from millstream.declare.project import Project
 from millstream.declare.stream import Payload, Stream, stream
 from millstream.declare.training_set import TrainingSet
 from millstream.lang.expression import compile as compile_expression
@@ -95,6 +96,12 @@ def request_schema(endpoint: Endpoint[Any, Any]) -> Schema:
         raise DefinitionError(f'endpoint "{endpoint.name}" has no class of a request', place=endpoint.place,
                               found="models over a table, or values without request=", mend="say request=YourEvent", code="E173")  # fmt: skip
     return event.__schema__
+
+
+def all_streams(project: Project, skip: Collection[str] = ()) -> dict[str, Stream[Any]]:
+    """Declared streams, then the decisions of each endpoint; without those of nouns that are to be skipped, since they are wrong."""
+    declared = {name: stream for name, stream in project.streams.items() if name not in skip}
+    return declared | {e.decisions: decisions_stream(e, project.params) for e in project.endpoints.values() if e.name not in skip}
 
 
 def decisions_stream(endpoint: Endpoint[Any, Any], params: Mapping[str, Any] | None = None) -> Stream[Any]:

@@ -16,12 +16,12 @@ from millstream.base.waits import Waits
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.features.definition import Definition
-from millstream.ingest.doors import Doors, wall_us
+from millstream.ingest.doors import wall_us
 from millstream.lake import gaps
 from millstream.log.envelope import topic_of
 
 if TYPE_CHECKING:
-    from millstream.serve.live import Behind
+    from millstream.ports import Engines
 
 log = logging.getLogger("millstream.serve")
 NEVER = 1 << 62
@@ -50,10 +50,10 @@ class Updates:
         clock: Seconds that only grow.
     """
 
-    def __init__(self, behind: Behind, *, run: bool = True, wall_us: Callable[[], int] = wall_us, clock: Callable[[], float] = time.monotonic) -> None:
-        self._behind, self._run, self._wall_us, self._clock = behind, run, wall_us, clock
+    def __init__(self, engines: Engines, *, run: bool = True, wall_us: Callable[[], int] = wall_us, clock: Callable[[], float] = time.monotonic) -> None:
+        self._engines, self._run, self._wall_us, self._clock = engines, run, wall_us, clock
         self._corrected: dict[str, float] = {}  # generation -> when it was filled again because of its clock
-        self._doors = behind.doors or Doors(behind.log)
+        self._doors = engines.doors
         self._wanted: dict[str, Definition] = {}
         self._workers: dict[str, _Worker] = {}
         self._lock = threading.Lock()
@@ -74,19 +74,19 @@ class Updates:
         """
         from millstream.features.fill import current
 
-        behind = self._behind
+        engines = self._engines
         for definition in definitions:
             if not self._run:
-                applied = behind.store.applied(definition.generation)
+                applied = engines.online.applied(definition.generation)
                 if applied is None or not applied.active:
                     raise Transient(f'features "{definition.name}" are not filled yet')
-            elif not current(behind.lake, behind.store, definition, self._source(definition)):
+            elif not current(engines.lake, engines.online, definition, self._source(definition)):
                 with self._one(definition):
-                    if not current(behind.lake, behind.store, definition, self._source(definition)):
+                    if not current(engines.lake, engines.online, definition, self._source(definition)):
                         self._fill(definition)
 
     def _source(self, definition: Definition) -> Stream[Any] | Table:
-        return self._behind.streams.get(definition.stream) or Table(name=definition.stream)
+        return self._engines.project.streams.get(definition.stream) or Table(name=definition.stream)
 
     def _fill(self, definition: Definition) -> None:
         """Fill it; what it answers until then stays."""
@@ -94,9 +94,9 @@ class Updates:
 
         source = self._source(definition)
         if isinstance(source, Stream):
-            topic_of(self._behind.log, self._behind.schemas, source)
+            topic_of(self._engines.log, self._engines.schemas, source)
         log.info("filling features %s from the lake", definition.name)
-        fill(self._behind.sql, self._behind.lake, self._behind.store, definition, source, wall_us=self._wall_us)
+        fill(self._engines.compute, self._engines.lake, self._engines.online, definition, source, wall_us=self._wall_us)
 
     def _one(self, definition: Definition) -> threading.Lock:
         """Held while a definition is filled: its thread and a refresh may both find that it must be."""
@@ -154,7 +154,7 @@ class Updates:
             return
         self._looked = self._clock()
         for definition in list(self._wanted.values()):
-            if definition.live or not self._behind.lake.exists(definition.stream):
+            if definition.live or not self._engines.lake.exists(definition.stream):
                 continue
             try:
                 self.ready([definition])
@@ -166,7 +166,7 @@ class Updates:
     def _by_stream(self) -> dict[str, list[Definition]]:
         found: dict[str, list[Definition]] = {}
         for definition in list(self._wanted.values()):
-            if definition.stream in self._behind.streams:
+            if definition.stream in self._engines.project.streams:
                 found.setdefault(definition.stream, []).append(definition)
         return found
 
@@ -180,13 +180,13 @@ class Updates:
         """Run an updater; when it fails, begin again at the stored positions, or from the lake where the log no longer holds them."""
         from millstream.features.updater import Updater
 
-        behind, gap, waits = self._behind, False, Waits()
+        engines, gap, waits = self._engines, False, Waits()
         while not worker.stop.is_set():
             try:
                 self._fill_beyond(stream, definitions)
                 self.ready(definitions)
-                with closing(Updater(behind.log, behind.schemas, behind.store, definitions, behind.streams[stream],
-                                     lake=behind.lake, folder=behind.scratch, wall_us=self._wall_us,
+                with closing(Updater(engines.log, engines.schemas, engines.online, definitions, engines.project.streams[stream],
+                                     lake=engines.lake, folder=engines.folder / "scratch", wall_us=self._wall_us,
                                      beyond_us=self._beyond_us(definitions))) as updater:  # fmt: skip
                     if not gap:  # which the first step would come to again
                         worker.trouble = ""
@@ -196,7 +196,7 @@ class Updates:
                         waits.well(stream)
                         updater.run(worker.stop)
                     except Truncated as error:
-                        if gaps.find(behind.log, behind.lake, behind.streams[stream], damaged=False):
+                        if gaps.find(engines.log, engines.lake, engines.project.streams[stream], damaged=False):
                             raise  # the sink stands there too: nothing has these records, and the operator decides
                         log.warning("the features of %s are filled again: %s", stream, error)
                         self._fill_behind(stream, definitions)
@@ -216,9 +216,9 @@ class Updates:
 
     def _fill_behind(self, stream: str, definitions: list[Definition]) -> None:
         """Fill again what waits for records that the log has removed. They had landed before, so a fill has them."""
-        ends = self._behind.log.ends(stream)
+        ends = self._engines.log.ends(stream)
         for definition in definitions:
-            stands = self._behind.store.applied(definition.generation)
+            stands = self._engines.online.applied(definition.generation)
             if stands is not None and any(stands.offsets.get(partition, 0) < end.low for partition, end in ends.items()):
                 with self._one(definition):
                     self._fill(definition)
@@ -230,11 +230,11 @@ class Updates:
             ClockWrong: It may be this machine's clock that is wrong.
         """
         limit = self._wall_us() + self._beyond_us(definitions)
-        stands = {d.generation: self._behind.store.applied(d.generation) for d in definitions}
+        stands = {d.generation: self._engines.online.applied(d.generation) for d in definitions}
         far = [d for d in definitions if (at := stands[d.generation]) is not None and at.clock_us > limit]
         if not far:
             return
-        door = self._doors.of(self._behind.streams[stream])
+        door = self._doors.of(self._engines.project.streams[stream])
         door.refresh()
         door.now_us()
         for definition in far:
@@ -272,7 +272,7 @@ class Updates:
             ends = after.get(definition.stream)
             if not ends:
                 continue
-            applied = self._behind.store.applied(definition.generation)  # each time: a fill may put it further back
+            applied = self._engines.online.applied(definition.generation)  # each time: a fill may put it further back
             if applied is None or not applied.active:
                 return f"{definition.name} is being filled"
             for partition, end in ends.items():
@@ -284,11 +284,11 @@ class Updates:
         """Stream -> records that the definition furthest behind has not applied."""
         found: dict[str, int] = {}
         for stream, definitions in self._by_stream().items():
-            if self._behind.log.topic(stream) is None:
+            if self._engines.log.topic(stream) is None:
                 continue
-            ends: Any = self._behind.log.ends(stream)
+            ends: Any = self._engines.log.ends(stream)
             for definition in definitions:
-                applied = self._behind.store.applied(definition.generation)
+                applied = self._engines.online.applied(definition.generation)
                 offsets = applied.offsets if applied else {}
                 behind = sum(max(0, end.high - max(end.low, offsets.get(p, 0))) for p, end in ends.items())
                 found[stream] = max(found.get(stream, 0), behind)

@@ -82,13 +82,13 @@ def parts(check: Drift, target: Noun, scene: Scene, table: Snapshot, since: str,
     """
     against = None if stored is None else Reference(stored.name, stored.version, stored.fingerprint, stored.columns)
     alone = Answered([Part("", against, against.columns, table)]) if against else Answered([], lacks=f'the training set "{check.against.name}" was never made')
-    if not isinstance(target, Endpoint) or scene.tracking is None:
+    if not isinstance(target, Endpoint):
         return alone
     found = scene.rows(f"select model, version, count(*) as n from t where {since} group by all order by all", table)
     versions = {(row["model"], int(row["version"])): row["n"] for row in found if row["model"] is not None and row["version"] is not None}
     if not versions:
         return alone
-    trained, gone = _trained(scene.tracking, scene, versions)
+    trained, gone = _trained(scene.engines.tracking, scene, versions)
     groups = {(reference, reference.columns): names for reference, names in trained.items()}
     if trained and check.against.name not in {reference.name for reference in trained}:
         if against is None:
@@ -114,7 +114,7 @@ def _trained(tracking: Tracking, scene: Scene, versions: Mapping[tuple[str, int]
         try:
             told = manifest(tracking, model, version)
             held = told["dataset"]
-            scene.lake.table(held["name"]).snapshot(held["version"])
+            scene.engines.lake.table(held["name"]).snapshot(held["version"])
         except NotFound:
             gone.append(f"{model}@{version}")
             continue

@@ -157,7 +157,7 @@ def drift(check: Drift, target: Noun, scene: Scene) -> Verdict:
     if newest is None:
         return unknown("drift", f"{target} holds nothing yet", check.tolerance)
     since = f"{past} and epoch_us({quoted(time)}) > {newest - check.window_us}"
-    answered = parts(check, target, scene, table, since, latest(check.against.name, scene.lake))
+    answered = parts(check, target, scene, table, since, latest(check.against.name, scene.engines.lake))
     found: list[Distance] = []
     told: list[dict[str, Any]] = []
     for part in answered.parts:
@@ -176,22 +176,22 @@ def drift(check: Drift, target: Noun, scene: Scene) -> Verdict:
 
 
 def _window(part: Part, columns: Sequence[str], since: str, scene: Scene) -> Sample:
-    rows = scene.sql.query(f"select {', '.join(map(quoted, columns))} from t where {since} and {part.where}", {"t": part.table}, part.params).read_all()
-    made = profile(scene.sql, rows, columns)
-    return Sample(made, bucketed(scene.sql, rows, made))
+    rows = scene.engines.sql.query(f"select {', '.join(map(quoted, columns))} from t where {since} and {part.where}", {"t": part.table}, part.params).read_all()
+    made = profile(scene.engines.sql, rows, columns)
+    return Sample(made, bucketed(scene.engines.sql, rows, made))
 
 
 def _reference(of: Reference, scene: Scene) -> Sample:
     """The profile of a version of a set, as kept; made when it is first needed."""
     key = f"{of.name}@{of.fingerprint}"
-    kept = scene.state.get("profile", key)
+    kept = scene.engines.state.get("profile", key)
     if kept is not None and "buckets" in kept.value:
         with suppress(Incompatible):  # written in another form: made again
             return Sample(Profile.from_dict(kept.value), {name: dict(pairs) for name, pairs in kept.value["buckets"].items()})
-    snapshot = scene.lake.table(of.name).snapshot(of.version)
-    made = profile(scene.sql, snapshot, list(of.columns))
-    counted = bucketed(scene.sql, snapshot, made)
-    scene.state.put("profile", key, {**made.to_dict(), "buckets": {name: list(map(list, counts.items())) for name, counts in counted.items()}})
+    snapshot = scene.engines.lake.table(of.name).snapshot(of.version)
+    made = profile(scene.engines.sql, snapshot, list(of.columns))
+    counted = bucketed(scene.engines.sql, snapshot, made)
+    scene.engines.state.put("profile", key, {**made.to_dict(), "buckets": {name: list(map(list, counts.items())) for name, counts in counted.items()}})
     return Sample(made, counted)
 
 

@@ -14,6 +14,7 @@ from millstream.declare.features import Features
 from millstream.declare.monitor import ContractKept, Fresh, NotNull, Rows, Volume
 from millstream.declare.noun import Noun
 from millstream.declare.stream import Stream
+from millstream.features.define import define
 from millstream.lang.expression import compile as compile_expression
 from millstream.watch.scene import Scene, kinds, quoted, table_of, time_of
 from millstream.watch.verdict import Verdict, unknown
@@ -26,7 +27,7 @@ def fresh(check: Fresh, target: Noun, scene: Scene) -> Verdict:
     replayed, bound = not scene.goes_on(target, check.within_us), check.within_us / 1e6
     clock = scene.clock_us() if replayed else scene.wall_us()
     if isinstance(target, Features):
-        applied = None if scene.store is None or scene.define is None else scene.store.applied(scene.define(target).generation)
+        applied = scene.engines.online.applied(define(target, scene.engines.project.params).generation)
         newest = applied.clock_us if applied and applied.active else None
         if newest is not None and newest > scene.wall_us() + _DAY_US:
             return unknown(
@@ -128,7 +129,7 @@ def rows(check: Rows, target: Noun, scene: Scene) -> Verdict:
     table = scene.table(table_of(target))
     if table is None:
         return unknown("rows", f"{target} holds nothing yet", check.tolerance)
-    expression = compile_expression(check.expression, kinds(table.schema), scene.params, place=check.place, what=f"expect.rows of {target}")
+    expression = compile_expression(check.expression, kinds(table.schema), scene.engines.project.params, place=check.place, what=f"expect.rows of {target}")
     found = scene.row(f"select count(*) as n, count(*) filter (not ({expression.sql})) as bad from t", table)
     if not found["n"]:
         return unknown("rows", f"{target} holds nothing yet", check.tolerance)

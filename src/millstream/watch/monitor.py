@@ -47,12 +47,12 @@ def retell(monitors: Iterable[Monitor], scene: Scene, webhook: Webhook) -> list[
     """Post the alerts that the webhook did not take before: it need not wait for the next look, which may be a day away. Those that are left."""
     left = []
     for monitor in monitors:
-        for doc in scene.state.list("episode", prefix=f"{monitor.name}/"):
+        for doc in scene.engines.state.list("episode", prefix=f"{monitor.name}/"):
             if doc.value["told"] or not doc.value.get("alert"):
                 continue
             if webhook.post(doc.value["alert"]):
                 with contextlib.suppress(Conflict):
-                    scene.state.put("episode", doc.key, {**doc.value, "told": True}, expect=doc.revision)
+                    scene.engines.state.put("episode", doc.key, {**doc.value, "told": True}, expect=doc.revision)
             else:
                 left.append(doc.key)
     return left
@@ -70,13 +70,13 @@ def labelled(monitor: Monitor) -> list[tuple[str, Check]]:
 
 def history(monitor: Monitor, scene: Scene, label: str, limit: int = 100) -> list[Verdict]:
     """Verdicts of a check, newest first."""
-    docs = scene.state.list("verdict", prefix=f"{monitor.name}/{label}/")
+    docs = scene.engines.state.list("verdict", prefix=f"{monitor.name}/{label}/")
     return [Verdict.read(doc.value) for doc in reversed(docs[-limit:])]
 
 
 def episodes(scene: Scene, monitor: Monitor | None = None) -> list[dict[str, Any]]:
     """Episodes that are open now: monitor, check, since when (by the project's clock), the first and the last message."""
-    docs = scene.state.list("episode", prefix=f"{monitor.name}/" if monitor else "")
+    docs = scene.engines.state.list("episode", prefix=f"{monitor.name}/" if monitor else "")
     return [dict(doc.value) for doc in docs if doc.value["open"]]
 
 
@@ -126,20 +126,20 @@ def _judged(check: Check, monitor: Monitor, scene: Scene, label: str) -> Verdict
 
 def _keep(monitor: Monitor, label: str, verdict: Verdict, scene: Scene) -> None:
     prefix = f"{monitor.name}/{label}/"
-    scene.state.put("verdict", f"{prefix}{scene.wall_us():017d}", verdict.json())
-    _forget(scene, [doc.key for doc in scene.state.list("verdict", prefix=prefix)][:-KEPT])
+    scene.engines.state.put("verdict", f"{prefix}{scene.wall_us():017d}", verdict.json())
+    _forget(scene, [doc.key for doc in scene.engines.state.list("verdict", prefix=prefix)][:-KEPT])
 
 
 def _forget(scene: Scene, keys: Iterable[str]) -> None:
     for key in keys:
-        scene.state.delete("verdict", key)
+        scene.engines.state.delete("verdict", key)
 
 
 def _episode(monitor: Monitor, label: str, verdict: Verdict, scene: Scene, webhook: Webhook, project: str) -> None:
     """Open on the first bad verdict, close on the first good one; `unknown` changes nothing. A webhook that failed is
     tried again at the next look, so an episode is told at least once, and as a rule once."""
     key = f"{monitor.name}/{label}"
-    doc = scene.state.get("episode", key)
+    doc = scene.engines.state.get("episode", key)
     was = dict(doc.value) if doc else {"open": False, "told": True}
     now = {**was, "monitor": monitor.name, "check": label, "target": str(monitor.target), "severity": monitor.severity}
     if verdict.bad and not was["open"]:
@@ -154,4 +154,4 @@ def _episode(monitor: Monitor, label: str, verdict: Verdict, scene: Scene, webho
         if was["told"] or now["open"] != was["open"]:  # else it was said, and only the webhook has not taken it
             announce(now["alert"])
         now["told"] = webhook.post(now["alert"])
-    scene.state.put("episode", key, now, expect=doc.revision if doc else 0)
+    scene.engines.state.put("episode", key, now, expect=doc.revision if doc else 0)

@@ -28,7 +28,9 @@ def performance(check: Performance, target: Noun, scene: Scene) -> Verdict:
     Raises:
         DefinitionError: The expression names no metric.
     """
-    expression = compile_expression(check.expression, dict.fromkeys(METRICS, "float64"), scene.params, place=check.place, what="expect.performance")
+    expression = compile_expression(
+        check.expression, dict.fromkeys(METRICS, "float64"), scene.engines.project.params, place=check.place, what="expect.performance"
+    )
     if not expression.columns:
         raise DefinitionError(f'expect.performance of {target}: "{check.expression}" names no metric', place=check.place, found=check.expression,
                               mend=f"one of {', '.join(METRICS)}, e.g. auc >= 0.6", code="E181")  # fmt: skip
@@ -56,7 +58,7 @@ def performance(check: Performance, target: Noun, scene: Scene) -> Verdict:
 def _ripe(check: Performance, target: Noun, scene: Scene) -> tuple[Any, Any, int | None]:
     """Outcome and prediction of the window that ends at the newest ripe decision; one whose time the wall clock has not reached does not count."""
     truths, said, newest = [], [], None
-    for endpoint in scene.endpoints.values():
+    for endpoint in scene.engines.project.endpoints.values():
         if endpoint.name != target.name and not (isinstance(target, Model) and target.name in {r.model.name for r in endpoint.refs()}):
             continue
         table = scene.table(endpoint.outcomes)
@@ -65,7 +67,7 @@ def _ripe(check: Performance, target: Noun, scene: Scene) -> tuple[Any, Any, int
         mine = f" and model = '{target.name}'" if isinstance(target, Model) else ""
         text = f"""with ripe as (select epoch_us(ts) as t, cast(outcome as double) as y, prediction as p from t where outcome is not null and prediction is not null and {scene.past("ts")}{mine})
                    select y, p, t from ripe where t > (select max(t) from ripe) - {check.window_us}"""
-        found = scene.sql.query(text, {"t": table}).read_all()
+        found = scene.engines.sql.query(text, {"t": table}).read_all()
         if found.num_rows:
             truths.append(found["y"].to_numpy())
             said.append(found["p"].to_numpy())

@@ -12,21 +12,15 @@ import pyarrow as pa
 from millstream.base.errors import MillstreamError, UsageError
 from millstream.base.event import Kind
 from millstream.declare.endpoint import Endpoint
-from millstream.declare.features import Features
 from millstream.declare.noun import Noun
 from millstream.declare.source import FileReader
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
-from millstream.features.definition import Definition
-from millstream.features.port import OnlineStore
 from millstream.lake.live import in_time, live
 
 if TYPE_CHECKING:
-    from millstream.lake.lake import Lake
     from millstream.lake.port import Snapshot
-    from millstream.state.port import State
-    from millstream.train.port import Tracking
-    from millstream.transform.port import Sql
+    from millstream.ports import Engines
 
 
 def _now_us() -> int:
@@ -35,30 +29,19 @@ def _now_us() -> int:
 
 @dataclass(frozen=True)
 class Scene:
-    """The project's pieces that monitors read.
+    """The tables and the clock of a project, as its monitors read them.
 
     Attributes:
-        streams: The declared streams (not the decisions): they set the project's clock.
-        endpoints: By name.
-        define: A features noun -> its definition as declared now.
         wall_us: The wall clock.
     """
 
-    lake: Lake
-    sql: Sql
-    state: State
-    streams: Mapping[str, Stream[Any]]
-    endpoints: Mapping[str, Endpoint[Any, Any]] = field(default_factory=dict)
-    params: Mapping[str, Any] = field(default_factory=dict)
-    store: OnlineStore | None = None
-    tracking: Tracking | None = None
-    define: Callable[[Features], Definition] | None = None
+    engines: Engines
     wall_us: Callable[[], int] = _now_us
     _seen: dict[str, tuple[int, int | None, bool]] = field(default_factory=dict)
 
     def table(self, name: str) -> Snapshot | None:
         """The table as of now, None when nothing has made it."""
-        return self.lake.table(name).snapshot() if self.lake.exists(name) else None
+        return self.engines.lake.table(name).snapshot() if self.engines.lake.exists(name) else None
 
     def row(self, text: str, table: Snapshot, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The single row of a query over `t`."""
@@ -66,7 +49,7 @@ class Scene:
 
     def rows(self, text: str, table: Snapshot, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """The rows of a query over `t`."""
-        return self.sql.query(text, {"t": table}, params or {}).read_all().to_pylist()
+        return self.engines.sql.query(text, {"t": table}, params or {}).read_all().to_pylist()
 
     def newest_us(self, name: str, time: str) -> int | None:
         """The newest event time of a table that the wall clock has reached: one row of 2099 does not make a table fresh until then."""
@@ -85,7 +68,7 @@ class Scene:
     def _history_us(self) -> int | None:
         """The newest event time of a project that is all history; None where a stream is live, or nothing is there yet."""
         newest: list[int] = []
-        for stream in self.streams.values():
+        for stream in self.engines.project.streams.values():
             try:
                 table = self.table(stream.name)
                 moment, history = (None, True) if table is None else self._last(stream, table)
@@ -108,7 +91,7 @@ class Scene:
             return False
         if any(isinstance(reader, FileReader) and reader.watch for reader in target.fed_by):
             return True
-        return self.lake.exists(target.name) and in_time(self.lake.table(target.name), within_us)
+        return self.engines.lake.exists(target.name) and in_time(self.engines.lake.table(target.name), within_us)
 
     def _last(self, stream: Stream[Any], table: Snapshot) -> tuple[int | None, bool]:
         """The newest event time of a version that has come, and whether the stream is history; asked for each check, so read once."""
@@ -118,7 +101,7 @@ class Scene:
             past = self.past(stream.schema.event_time)
             found = self.row(f"select max(epoch_us({ts})) filter ({past}) as newest, arg_max(_arrived_at > {ts}, {ts}) filter ({past}) as later, "
                              f"count(*) filter (not {past}) as ahead from t", table)  # fmt: skip
-            history = not live(self.lake.table(stream.name), stream, arrived_later=bool(found["later"]))
+            history = not live(self.engines.lake.table(stream.name), stream, arrived_later=bool(found["later"]))
             known = table.version, found["newest"], history
             if not found["ahead"]:  # what is still to come changes the answer as the clock goes on
                 self._seen[stream.name] = known

@@ -23,7 +23,7 @@ from millstream.features.skew import Compared, compare
 from millstream.train.pinned import from_json
 from millstream.train.predictor import manifest
 from millstream.watch.scene import Scene, quoted
-from millstream.watch.verdict import Verdict, unknown
+from millstream.watch.verdict import Verdict
 
 if TYPE_CHECKING:
     from millstream.lake.port import Snapshot
@@ -49,12 +49,10 @@ def skew(check: Skew, target: Noun, scene: Scene) -> Verdict:
     are known. Rows of tables that came too late for a look-up, or have been restated since, are counted, with the lag that the table would
     need. Left out, and counted in the details: what the look-up itself called inexact, and what it had seen that has not landed in the lake yet.
     """
-    if scene.tracking is None:
-        return unknown("skew", "no tracking says which features a model's version had", 0.0)
     found, lookups, gone = Compared(), 0, list[str]()
     examples: list[dict[str, Any]] = []
     definitions: dict[str, Definition] = {}
-    for endpoint in scene.endpoints.values():
+    for endpoint in scene.engines.project.endpoints.values():
         if isinstance(target, Endpoint) and endpoint.name != target.name:
             continue
         table = scene.table(endpoint.decisions)
@@ -62,13 +60,13 @@ def skew(check: Skew, target: Noun, scene: Scene) -> Verdict:
             continue
         since = _since(check, scene, table)
         answered = _answered(scene, table, since)
-        groups, lost = _pinned(scene.tracking, answered, target)
+        groups, lost = _pinned(scene.engines.tracking, answered, target)
         gone += lost
         for pinned in groups:
             definitions |= {definition.generation: definition for definition, _, _ in pinned.uses if not definition.live}
             lookups += sum(answered[version] for version in pinned.versions)
             for part in _logged(scene, table, pinned, since):
-                some = compare(scene.sql, scene.lake, part, pinned.uses, pinned.taken)
+                some = compare(scene.engines.sql, scene.engines.lake, part, pinned.uses, pinned.taken)
                 told = {row["_row"]: row for row in part.select(["_row", "decision_id", "model", "version"]).to_pylist()} if some.examples else {}
                 examples += [{"endpoint": endpoint.name, "model": f"{told[d.row]['model']}@{told[d.row]['version']}", "decision_id": told[d.row]["decision_id"],
                               "column": d.column, "online": d.online, "offline": d.offline} for d in some.examples]  # fmt: skip
@@ -81,8 +79,8 @@ def _tables(scene: Scene, definitions: Mapping[str, Definition], seen: Mapping[s
     found: dict[str, Missed] = {}
     for generation, versions in seen.items():
         definition = definitions[generation]
-        if scene.lake.exists(definition.stream):
-            part, known = missed(scene.sql, scene.lake, definition, versions), found.get(definition.stream, Missed())
+        if scene.engines.lake.exists(definition.stream):
+            part, known = missed(scene.engines.sql, scene.engines.lake, definition, versions), found.get(definition.stream, Missed())
             # Two definitions over one table miss the same rows.
             found[definition.stream] = Missed(*(max(a, b) for a, b in zip(vars(part).values(), vars(known).values(), strict=True)))
     rules = {noun.source.name: noun.source.known for noun in _features(scene) if isinstance(noun.source, Table)}
@@ -97,7 +95,7 @@ def _tables(scene: Scene, definitions: Mapping[str, Definition], seen: Mapping[s
 
 def _features(scene: Scene) -> Iterator[Features]:
     """The features that the endpoints' models take."""
-    for endpoint in scene.endpoints.values():
+    for endpoint in scene.engines.project.endpoints.values():
         for ref in endpoint.refs():
             yield from (noun for noun in ref.model.on.upstream() if isinstance(noun, Features))
 
@@ -175,7 +173,7 @@ def _logged(scene: Scene, table: Snapshot, pinned: _Pinned, since: str) -> Itera
     text = f"""select row_number() over () as _row, ts as _t, {", ".join(map(quoted, columns))} from t
                where model || '@' || version in (select unnest($versions::varchar[])) and {since}"""
     held: list[pa.RecordBatch] = []
-    for batch in scene.sql.query(text, {"t": table}, {"versions": [f"{model}@{version}" for model, version in pinned.versions]}):
+    for batch in scene.engines.sql.query(text, {"t": table}, {"versions": [f"{model}@{version}" for model, version in pinned.versions]}):
         held.append(batch)
         if sum(b.num_rows for b in held) >= ROWS:
             yield pa.Table.from_batches(held)

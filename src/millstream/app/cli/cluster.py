@@ -25,9 +25,9 @@ def _cluster(context: Context) -> Cluster:
     """Of the project's folder; its definitions are not loaded, so mistakes in them do not matter here."""
     import os
 
-    from millstream.app.settings import read
     from millstream.cluster import Cluster
     from millstream.declare.load import find
+    from millstream.run.settings import read
 
     root = find(context.folder or ".")
     settings = read(root, profile=context.profile, flags=context.overrides, environment=os.environ, secrets=False)  # `up` makes some

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.text import Text
 
-    from millstream.app.workspace import Workspace
     from millstream.base.errors import MillstreamError
+    from millstream.run.workspace import Workspace
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
@@ -42,7 +42,7 @@ class Context:
         """The project with its engines; loading it reports every mistake at once."""
         import pyarrow as pa
 
-        from millstream.app.workspace import Workspace
+        from millstream.run.workspace import Workspace
 
         pa.enable_signal_handlers(False)  # its readers of CSV would take SIGTERM and Ctrl-C for themselves, and lose one in thirty
         workspace = Workspace.open(self.folder, self.profile, self.overrides)

@@ -27,7 +27,7 @@ def _listen(context: Context, section: str, host: str | None, port: int | None) 
 @pass_context
 def serve(context: Context, host: str | None, port: int | None) -> None:
     """Serve the endpoints and the collector over HTTP; their features are kept up to date in the same process."""
-    from millstream.app.serving import run
+    from millstream.run.serving import run
 
     _listen(context, "serve", host, port)
     run(context.workspace)
@@ -96,7 +96,7 @@ def monitor(context: Context, names: tuple[str, ...], as_json: bool, history: bo
     rows, each = list[dict[str, Any]](), Each()
     for name in names or ws.project.monitors:
         noun = ws.project.monitors[name]
-        rows += each.attempt(f"monitor {name}", partial(ws.verdicts, name) if history else partial(ws.watch, noun)) or []
+        rows += each.attempt(f"monitor {name}", partial(ws.monitors.verdicts, name) if history else partial(ws.monitors.run, noun)) or []
     if as_json:
         context.json(rows)
     else:
@@ -116,7 +116,7 @@ def monitor(context: Context, names: tuple[str, ...], as_json: bool, history: bo
 
 def _judged(context: Context, rows: list[dict[str, Any]], failed: Mapping[str, MillstreamError]) -> None:
     """The exit codes of a look: 4 is the strongest, since pipelines stop at it."""
-    lost = context.workspace.webhook.trouble
+    lost = context.workspace.monitors.webhook.trouble
     if lost:
         context.say(f"{lost}; the next look sends the alert again", Styled("yellow", "not sent:"))
     if any(r["status"] in ("violated", "drifted") for r in rows):

@@ -15,6 +15,7 @@ from millstream.app.cli.context import Context, Styled, as_json, ended, pass_con
 from millstream.app.each import Each, Rows
 from millstream.base.errors import NotFound, UsageError
 from millstream.base.words import choices, nearest
+from millstream.serve.record import all_streams
 
 KINDS = (
     "runs",
@@ -198,7 +199,7 @@ def verify(context: Context, names: Sequence[str], as_json: bool, deep: bool) ->
     from millstream.lake.verify import verify as prove
 
     ws = context.workspace
-    streams = ws.all_streams()
+    streams = all_streams(ws.project)
     for name in names:
         if name not in streams:
             raise NotFound(f'no stream "{name}"; {choices(name, streams)}')

@@ -11,6 +11,7 @@ from millstream.app.cli.context import Context, Styled, as_json, pass_context
 from millstream.app.cli.words import OneOf
 from millstream.base.errors import MillstreamError, NotFound, UsageError
 from millstream.base.words import choices
+from millstream.serve.record import all_streams
 
 
 @click.command()
@@ -116,8 +117,8 @@ def doctor(context: Context, as_json: bool, mend: bool, losses: tuple[str, ...],
 
     if losses and not mend:
         raise UsageError("--accept-loss goes with --mend; records that left the log are given up by  millstream ingest --accept-loss STREAM")
-    if unknown := [name for name in losses if name not in context.workspace.all_streams()]:
-        raise NotFound(f'no stream "{unknown[0]}"; {choices(unknown[0], context.workspace.all_streams())}')
+    if unknown := [name for name in losses if name not in all_streams(context.workspace.project)]:
+        raise NotFound(f'no stream "{unknown[0]}"; {choices(unknown[0], all_streams(context.workspace.project))}')
     released = [] if release is None else [doctors.release(context.workspace, release)]
     findings = [*released, *doctors.examine(context.workspace, mend=mend, losses=losses)]
     if as_json:

@@ -14,6 +14,7 @@ from millstream.app.cli.context import Context, Styled, as_json, ended, pass_con
 from millstream.app.each import Each
 from millstream.base.errors import UsageError
 from millstream.base.words import choices
+from millstream.run.sources import source_engines
 
 
 @click.command()
@@ -153,7 +154,7 @@ def _left_behind(context: Context, every: list[Any], chosen: set[str]) -> None:
 
 def _missing(context: Context) -> None:
     """A word about sources without a file: a misspelt path would else be a run that does nothing."""
-    for source, engine in context.workspace.source_engines():
+    for source, engine in source_engines(context.workspace.project):
         if not engine.splits():
             context.say(f"matches {getattr(source.reader, 'glob', '')} (source {source.name}, {source.place})", Styled("yellow", "no file"))
 

@@ -12,10 +12,10 @@ from millstream.app import lookup
 from millstream.app.console import charts
 from millstream.app.console.show import Bar, Figure, Grid, Link, Section, Tag, Values, grid, link, moment, number, rate, text
 from millstream.app.console.tables import around, fields
-from millstream.app.workspace import Workspace
 from millstream.base.errors import MillstreamError, NotFound
 from millstream.base.words import choices
 from millstream.declare.endpoint import Endpoint
+from millstream.run.workspace import Workspace
 
 METHODS = {"ab": "A/B", "thompson": "Thompson sampling", "epsilon_greedy": "epsilon-greedy", "ucb": "UCB1", "linucb": "LinUCB"}
 NOT_DECIDED = "No decision has landed yet: `millstream up` answers requests and lands what was decided."
@@ -126,7 +126,7 @@ def _decisions(ws: Workspace, nouns: Sequence[Endpoint[Any, Any]], most: int, wh
 def monitors(ws: Workspace, request: Request) -> Values:
     rows = []
     for name, noun in ws.project.monitors.items():
-        latest = ws.verdicts(name, latest=True)
+        latest = ws.monitors.verdicts(name, latest=True)
         worst = next((s for s in ("violated", "drifted", "unknown", "ok") if any(v["status"] == s for v in latest)), "unknown")
         rows.append({"monitor": Link(name, f"/monitors/{name}"), "status": Tag(worst), "watches": Link(noun.target.name, link(noun.target)), "severity": noun.severity,
                      "found": "; ".join(v["message"] for v in latest) or "never looked: millstream monitor", "looked": latest[0]["at"][:19] if latest else ""})  # fmt: skip
@@ -139,12 +139,12 @@ def monitor(ws: Workspace, request: Request) -> Values:
     if name not in ws.project.monitors:
         raise NotFound(f'no monitor "{name}"; {choices(name, ws.project.monitors)}')
     noun = ws.project.monitors[name]
-    latest = ws.verdicts(name, latest=True)
+    latest = ws.monitors.verdicts(name, latest=True)
     now = [[v["check"], Tag(v["status"]), v["message"], moment(v["at"])] for v in latest]
     hint = f"Nobody has looked yet: `millstream monitor {name}` does, and `millstream up` keeps looking."
     sections = [Section("Now", grid=Grid(["check", "status", "found", "at"], now, "now", wide=("found",), empty=hint))]
     sections += [Section(f"{v['check'].capitalize()} by column", _amounts(v), distances(v)) for v in latest if v.get("details", {}).get("distances")]
-    history = [[moment(v["at"]), v["check"], Tag(v["status"]), v["message"]] for v in ws.verdicts(name)[:60]]
+    history = [[moment(v["at"]), v["check"], Tag(v["status"]), v["message"]] for v in ws.monitors.verdicts(name)[:60]]
     if len(history) > len(now):
         sections.append(Section("Before", grid=Grid(["at", "check", "status", "found"], history, "before", wide=("found",))))
     every = noun.every_us / 60_000_000

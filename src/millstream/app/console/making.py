@@ -10,7 +10,8 @@ from starlette.requests import Request
 from millstream.app import lookup
 from millstream.app.console.show import Figure, Grid, Link, Section, Tag, Values, grid, link, moment, number, run_page, seconds, text
 from millstream.app.console.tables import around
-from millstream.app.workspace import Workspace
+from millstream.run.workspace import Workspace
+from millstream.serve.record import all_streams
 
 PLAIN = (
     "model",
@@ -65,7 +66,7 @@ def _asset(ws: Workspace, name: str) -> object:
     noun = ws.project.by_name.get(name)
     if noun is not None:
         return Link(name, link(noun))
-    return Link(name, f"/tables/{name}") if name in ws.all_streams() else name
+    return Link(name, f"/tables/{name}") if name in all_streams(ws.project) else name
 
 
 def models(ws: Workspace, request: Request) -> Values:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from millstream.app.console.show import Figure, Grid
 from millstream.declare.stream import Stream
+from millstream.features.define import define
 
 if TYPE_CHECKING:
-    from millstream.app.workspace import Workspace
     from millstream.declare.features import Features
     from millstream.features.port import Applied
+    from millstream.run.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def positions(ws: Workspace, features: Features) -> Grid | None:
 
 
 def _applied(ws: Workspace, features: Features) -> Applied | None:
-    return ws.online.applied(ws.definition(features).generation)
+    return ws.online.applied(define(features, ws.project.params).generation)
 
 
 def _of_stream(ws: Workspace, features: Features, applied: Applied) -> Stand:
@@ -65,7 +66,7 @@ def _of_table(ws: Workspace, features: Features, applied: Applied) -> Stand:
     from millstream.features.fill import current
 
     name, at = features.source.name, _version(applied)
-    if current(ws.lake, ws.online, ws.definition(features), features.source):
+    if current(ws.lake, ws.online, define(features, ws.project.params), features.source):
         return Stand(f"live · version {at}", Figure("Online", f"version {at}", f"of {name}, which has no newer rows"))
     return Stand(f"stale · version {at}", Figure("Online", f"version {at}", f"of {name}, which was rebuilt: `millstream run` fills it", "warn"))
 

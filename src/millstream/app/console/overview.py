@@ -15,7 +15,7 @@ from millstream.app.console.online import stand
 from millstream.app.console.rates import Rates
 from millstream.app.console.show import Figure, Grid, Link, Tag, Values, link, moment, rate, run_page, seconds
 from millstream.app.each import Each, Rows
-from millstream.app.workspace import Workspace
+from millstream.run.workspace import Workspace
 
 Row = Mapping[str, Any]
 
@@ -24,7 +24,7 @@ def home(ws: Workspace, request: Request) -> Values:
     streams = lookup.streams(ws)
     seen: Rates = request.app.state.rates
     rates = {s["stream"]: seen.see(s["stream"], s["end"]) for s in streams}
-    verdicts = [v for name in ws.project.monitors for v in ws.verdicts(name, latest=True)]
+    verdicts = [v for name in ws.project.monitors for v in ws.monitors.verdicts(name, latest=True)]
     runs = [
         [Link(moment(r["started"]) if r["started"] else r["status"], run_page(r["run"])), Tag(r["status"]), f"{r['made']:,}", seconds(r["seconds"])]
         for r in lookup.runs(ws, 8)

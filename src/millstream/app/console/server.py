@@ -23,10 +23,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from millstream.app.console import deciding, making, overview, tables
 from millstream.app.console.rates import Rates
 from millstream.app.console.show import Bar, Link, Tag, Values, code, run_page
-from millstream.app.workspace import Workspace
 from millstream.base.errors import ConfigError, MillstreamError, NotFound
 from millstream.base.secrets import hide
 from millstream.base.settings import Settings
+from millstream.run.workspace import Workspace
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 NAV = (("Overview", "/"), ("Tables", "/tables"), ("SQL", "/sql"), ("Runs", "/runs"), ("Models", "/models"), ("Experiments", "/experiments"),

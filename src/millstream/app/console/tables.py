@@ -12,11 +12,12 @@ from starlette.requests import Request
 from millstream.app import lookup
 from millstream.app.console.online import positions, stand
 from millstream.app.console.show import Figure, Grid, Link, Section, Values, grid, link, moment, text
-from millstream.app.workspace import Workspace
 from millstream.base.errors import MillstreamError, NotFound
 from millstream.base.words import choices
 from millstream.declare.features import Features
 from millstream.declare.noun import Noun
+from millstream.run.workspace import Workspace
+from millstream.serve.record import all_streams
 from millstream.transform.cell import values
 
 CELLS = 2_000_000
@@ -52,7 +53,7 @@ def table(ws: Workspace, request: Request) -> Values:
     name = request.path_params["name"]
     noun = ws.project.by_name.get(name)
     if not ws.lake.exists(name):
-        if noun is None and name not in ws.all_streams():
+        if noun is None and name not in all_streams(ws.project):
             raise NotFound(f'no table "{name}"; {choices(name, ws.lake.names())}')
         return {"title": name, "kind": _what(ws, name), "lead": noun.doc if noun else "", "figures": [],
                 "sections": [Section("Nothing has landed yet", "`millstream run` makes it; `millstream up` keeps it up to date."), *around(ws, noun)]}  # fmt: skip

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from millstream.app.workspace import Workspace
 from millstream.base.event import ENVELOPE
+from millstream.run.workspace import Workspace
 
 if TYPE_CHECKING:
     from millstream.lake.port import Snapshot

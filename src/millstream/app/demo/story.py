@@ -23,8 +23,8 @@ from rich.text import Text
 
 from millstream.app.demo.beside import Compared, beside, compare
 from millstream.app.demo.traffic import Traffic, replay
-from millstream.app.workspace import Workspace
 from millstream.base.errors import MillstreamError, UsageError, WorkFailed
+from millstream.run.workspace import Workspace
 from millstream.templates import free
 
 MILLSTREAM = (sys.executable, "-m", "millstream")

@@ -26,7 +26,7 @@ from millstream.run.runner import new_id
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from millstream.app.workspace import Workspace
+    from millstream.ports import Engines
 
 _STATUS = {"queued": "queued", "running": "running", "success": "finished", "failed": "failed"}
 _SEEN_WITHIN_S = 120.0
@@ -37,7 +37,7 @@ class AirflowOrchestrator:
 
     keeps_time = True
 
-    def __init__(self, url: str, ws: Workspace) -> None:
+    def __init__(self, url: str, ws: Engines) -> None:
         parts = urllib.parse.urlsplit(url)
         options = dict(urllib.parse.parse_qsl(parts.query))
         if not parts.hostname or not parts.username or set(options) - {"dags"}:

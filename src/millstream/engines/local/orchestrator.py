@@ -15,7 +15,7 @@ from millstream.run.runner import alone, new_id
 from millstream.state.port import Doc
 
 if TYPE_CHECKING:
-    from millstream.app.workspace import Workspace
+    from millstream.ports import Engines
 
 _QUEUED = "queued"
 
@@ -25,7 +25,7 @@ class LocalOrchestrator:
 
     keeps_time = False
 
-    def __init__(self, url: str, ws: Workspace) -> None:
+    def __init__(self, url: str, ws: Engines) -> None:
         self._ws = ws
 
     def deploy(self) -> None:

@@ -20,7 +20,7 @@ from millstream.run.export import code
 from millstream.run.export.fuse import PHASES, Part, fuse
 
 if TYPE_CHECKING:
-    from millstream.app.workspace import Workspace
+    from millstream.ports import Engines
     from millstream.run.step import Step
 
 FORMAT = 1
@@ -109,7 +109,7 @@ class Manifest:
         return {"format": FORMAT, **asdict(self), "assets": assets}
 
 
-def make(ws: Workspace, *, pools: Mapping[str, str] | None = None, retries: int = RETRIES) -> Manifest:
+def make(ws: Engines, *, pools: Mapping[str, str] | None = None, retries: int = RETRIES) -> Manifest:
     """The manifest of a project.
 
     Args:
@@ -146,7 +146,7 @@ def _groups(parts: Sequence[Part], kinds: Mapping[str, str], pools: Mapping[str,
     )  # fmt: skip
 
 
-def _lines(ws: Workspace) -> dict[str, list[str]]:
+def _lines(ws: Engines) -> dict[str, list[str]]:
     """Cron line -> the assets that name it."""
     found: dict[str, list[str]] = {}
     scheduled = {**{t.name: t.schedule for t in ws.project.tables.values()}, **{m.name: m.schedule for m in ws.project.models.values()}}

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from given import engines
+
 import millstream as ms
-from millstream.base.registry import engine
 from millstream.declare.endpoint import Endpoint
-from millstream.lake.lake import Lake
-from millstream.serve.live import Behind, Live
+from millstream.serve.live import Live
 from millstream.serve.server import Server, run
 
 
@@ -41,21 +41,6 @@ def ranking(**options: Any) -> Endpoint[Any, Any]:
     return ms.endpoint("rank", test, default="popular", request=Ask)
 
 
-def engines(folder: Path) -> dict[str, Any]:
-    """Everything embedded, below a folder."""
-    url = f"sqlite:{folder / 'log.db'}"
-    schemas = engine("schemas", url)(url)
-    return {
-        "schemas": schemas, "log": engine("log", url)(url, schemas), "lake": Lake(engine("files", "file")(str(folder / "lake"))),
-        "sql": engine("sql", "duckdb")("duckdb", folder / "scratch"), "store": engine("online", "sqlite")(f"sqlite:{folder / 'online.db'}"),
-        "state": engine("state", "sqlite")(f"sqlite:{folder / 'state.db'}"), "tracking": engine("tracking", "mlflow")(f"mlflow:{folder / 'mlflow.db'}", folder / "models"),
-    }  # fmt: skip
-
-
-def behind(folder: Path, *endpoints: Endpoint[Any, Any], **streams: Any) -> Behind:
-    return Behind(endpoints={e.name: e for e in endpoints}, streams=streams, **engines(folder))
-
-
 if __name__ == "__main__":
-    made = behind(Path(sys.argv[1]), ranking())
+    made = engines(Path(sys.argv[1]), ranking())
     run(Server(Live(made), made.log), port=0, started=lambda url: print(url, flush=True))

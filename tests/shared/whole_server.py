@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from given import engines
+
 import millstream as ms
-from millstream.base.registry import engine
 from millstream.declare.endpoint import Endpoint
 from millstream.ingest.collector import Collector
-from millstream.lake.lake import Lake
-from millstream.serve.live import Behind, Live
+from millstream.serve.live import Live
 from millstream.serve.server import Server, run
 
 
@@ -38,18 +38,11 @@ RANK: Endpoint[Any, str] = ms.endpoint("rank", TEST, default="popular", request=
 
 
 def main(folder: Path) -> None:
-    url = f"sqlite:{folder / 'log.db'}"
-    schemas = engine("schemas", url)(url)
-    log = engine("log", url)(url, schemas)
-    behind = Behind(
-        endpoints={"rank": RANK}, streams={"bought": BOUGHT}, log=log, schemas=schemas, lake=Lake(engine("files", "file")(str(folder / "lake"))),
-        sql=engine("sql", "duckdb")("duckdb", folder / "scratch"), store=engine("online", "sqlite")(f"sqlite:{folder / 'online.db'}"),
-        state=engine("state", "sqlite")(f"sqlite:{folder / 'state.db'}"), tracking=engine("tracking", "mlflow")(f"sqlite:{folder / 'mlflow.db'}", folder / "models"),
-    )  # fmt: skip
-    collector = Collector(log, schemas, {"bought": BOUGHT}, token="secret")
+    made = engines(folder, RANK, BOUGHT)
+    collector = Collector(made.log, made.schemas, {"bought": BOUGHT}, token="secret")
     collector.start()
     try:
-        run(Server(Live(behind), log, token="secret", mounts={"/v1/events": collector}), port=0, started=lambda address: print(address, flush=True))
+        run(Server(Live(made), made.log, token="secret", mounts={"/v1/events": collector}), port=0, started=lambda address: print(address, flush=True))
     finally:
         collector.close()
 

@@ -9,28 +9,28 @@ from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from millstream.features.define import define
 from millstream.run import trouble
 
 if TYPE_CHECKING:
-    from millstream.app.workspace import Workspace
     from millstream.base.waits import Wait
     from millstream.declare.model import Model
+    from millstream.run.workspace import Workspace
     from millstream.serve.live import Live
     from millstream.state.port import State
 
 
 def live(ws: Workspace, **options: Any) -> Live:
     """What stands behind the endpoints; every feature of the project is kept live, used by a model or not yet."""
-    from millstream.serve.live import Behind, Live
+    from millstream.serve.live import Live
 
     def waiting() -> list[tuple[str, str, str]]:
         """Of the other parts: what fails here is known here."""
         return [(one.part, one.name, one.why) for one in trouble.found(ws.state) if one.part != trouble.ENDPOINT]
 
-    behind = Behind(endpoints=ws.project.endpoints, streams=ws.project.streams, log=ws.log, schemas=ws.schemas, lake=ws.lake, sql=ws.compute, store=ws.online,
-                    tracking=ws.tracking, state=ws.state, params=ws.project.params, doors=ws.doors, waiting=waiting, scratch=ws.folder / "scratch",
-                    **({} if "predictor" in options else {"failing": _kept(ws.state)}))  # fmt: skip
-    return Live(behind, definitions={name: ws.definition(f) for name, f in ws.project.features.items()}, **options)
+    kept = None if "predictor" in options else _kept(ws.state)
+    definitions = {name: define(features, ws.project.params) for name, features in ws.project.features.items()}
+    return Live(ws, definitions=definitions, waiting=waiting, failing=kept, **options)
 
 
 def _kept(state: State) -> Callable[[Mapping[str, Wait]], None]:
