@@ -53,7 +53,7 @@ def ask_on(url: str, answered: list[str], broken: list[str], worker: int) -> Non
 
 def recorded(folder: Path) -> list[str]:
     """Decision ids in the log, in all partitions."""
-    log = engines(folder)["log"]
+    log = engines(folder).log
     reader = log.reader("rank_decisions", dict.fromkeys(log.ends("rank_decisions"), 0))
     ids: list[str] = []
     while slices := reader.poll(50_000, timedelta(0)):

@@ -1,12 +1,16 @@
-"""The only room that wires: it reads settings, builds engines and drives the other rooms.
+"""The command line, the console and the demo: everything a user starts.
 
-workspace.py   a project with its settings and its engines, each built on first use
-settings.py    files, environment and flags into settings
-run/           plan, steps, runner: assets brought up to date
-export/        the project as jobs of another orchestrator
-cli/           one file a group of verbs
-cluster/       existing engines on one machine, for development and tests
-supervise.py   `up`: every continuous part as a watched process
-demo/          the main job, by the public commands and the client only
-console/       pages for a browser
+cli/            the verbs, one file a group
+console/        pages for a browser
+demo/           the main job, by public commands and the client only
+supervise.py    `up`: every continuous part as a watched process
+parts.py        the continuous parts, each the body of one process
+alarms.py       what `up` prints of monitors
+doctor.py       `doctor`: is the environment fine, and is what was written whole
+losses.py       what an operator decides: accept a loss, set aside, complete
+lookup.py       what there is to show, as plain values
+experiments.py  experiments as people and scripts see them
+catalog.py      keeps the catalog up to date with the lake
+each.py         several things asked for together; one failure costs no other
+voice.py        log records and tracebacks without secrets
 """

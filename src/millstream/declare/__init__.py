@@ -1,19 +1,40 @@
-"""What a user says: the nouns, the graph between them, what is wrong with them, and the settings they run under.
+"""What a user declares: nouns, the graph between them, and every mistake in them.
 
-The nouns, one a file:
-event.py stream.py source.py table.py features.py outcome.py training_set.py model.py experiment.py endpoint.py monitor.py
+Nouns, one file each:
+noun.py          what all nouns share
+event.py         event classes
+stream.py        a topic of one event class, and the lake table of the same name
+source.py        what fills a stream
+table.py         a table of the lake
+features.py      keyed, windowed aggregates
+outcome.py       what happened later: label, reward, metric
+training_set.py  moments, what was known then, what came after
+model.py         a training function over a training set
+experiment.py    arms, a unit, a way to assign, a reward
+endpoint.py      a model or experiments behind HTTP
+monitor.py       expectations
 
-noun.py         what all nouns share          place.py  where one was written        collect.py  who listens while a project loads
-arguments.py    every argument checked        rules.py  what each may be, by its type unmade.py   what stands for a wrong one
-load.py         a folder becomes a Project    modules.py  its Python, imported       project.py  the nouns by name and kind
-toml.py         what millstream.toml says     words.py  names: letters, length, words that are refused
-graph.py        what is made from what        query.py  what SQL says about itself
-missing.py      names that are not there      unread.py  what stands in text that was not run
-validate.py     all mistakes of a load        validate_data.py validate_model.py validate_label.py
-reached.py      the code that a function uses names.py  what it looks up outside of itself
-facts.py        texts judged once             cache.py  and remembered by their hash
-expression.py   the one expression language   scalar.py  its subset, node by node    kernel.py  what its closures call
-settings.py     layered settings, pure        errors.py  the error tree              pages.py  a page for each code
-registry.py     from a URL to an engine       port.py  the state port                contract.py  the suite its engines pass
-gaps.py         what an engine may lack, named and held to it
+Loading and checking a project:
+load.py            a folder becomes a Project
+modules.py         its Python modules, imported
+toml.py            millstream.toml
+project.py         the nouns by name and kind
+graph.py           what is built from what
+collect.py         collects nouns and mistakes while a project loads
+arguments.py       checks every argument of every declaration
+rules.py           what an argument may be, by its type
+duration.py        lengths of time as arguments
+cron.py            cron lines
+known.py           when a row of a table is known
+unmade.py          stands for a noun that was declared wrongly
+missing.py         names that do not exist: `agg.avg`, `ms.strem`
+unread.py          definitions of a module that did not run to its end
+reached.py         the user's code that a function uses
+names.py           the names that a piece of Python looks up
+validate.py        all checks of a loaded project
+validate_data.py   of streams, tables, features
+validate_model.py  of training sets, models, experiments, endpoints, monitors
+validate_label.py  of labels and metrics, by the label's type
+pages.py           a page for each error code
+front.py           keeps `ms.features` the noun when the room of that name is imported
 """

@@ -1,25 +1,58 @@
-"""Tables that remember every version, and the sink that fills them exactly once.
+"""Delta tables that remember every version, and the sink that fills them exactly once.
 
-port.py      the files port: `Files`, `Snapshot`                 contract.py  the suites of its engines and of sinks (table_contract.py: of tables)
-lake.py      `Lake`: tables by name; watermarks                  table.py     `LakeTable`: append, replace, history, pins
-replace.py   rows in the place of others, in one commit          parquet.py   durable data files with statistics
-deltalog.py  a table's own log, read                             pins.py      versions that something names
-commit.py    one commit, until it is known whether it landed     patience.py  waiting out a store that does not answer
-scan.py      columns of a table in Python                        checkpoint.py  when and how one is made
-landing.py   the rule of all sinks: check, commit, look again    judge.py     which records are good, and in what form they land
-sink.py      `Sink`: log -> lake, exactly once, in this process
-batch.py     slices of a partition into rows that land           positions.py under which names positions are kept
-catalog.py   tables told to a catalog, by which other tools find them by name
-dead.py      the quarantine of those that are not good           points.py    named moments at which a process may die
-lineage.py   which offsets each commit brought, for ever         verify.py    no gap, no overlap, no double: proven
-maintain.py  upkeep under a lease: when something is due         compact.py   small files joined in their place
-clean.py     commits and files that no version needs any more    repair.py    torn tails cut off
-ruling.py    what verdicts depend on besides the log, numbered   gaps.py      records given up: found, accepted once
-aside.py     records that an operator set aside                  culprit.py   which one record a conversion fails on
-earlier.py   ids that the table holds, for who takes over        recheck.py   verdicts made again, for verify (tally.py: counts)
-inspect.py   files that are not as they were written             cut.py       a torn table cut back, and all told
-sound.py     which values every writer and reader can hold       shown.py     any value as a person can read it
-far.py       rows that lie too far ahead: found by a bound       move.py      ... moved to the dead letters, in three commits
-unkept.py    who shares an id with a moved row: judged again     moving.py    what a partition is without them
-edit.py      rows changed where they are, in one commit          live.py      fed while things happen, or loaded history
+The store:
+port.py            the ports: files, tables, sinks, catalog
+contract.py        the suites of files and sinks
+table_contract.py  the suite of tables
+lake.py            `Lake`: tables by name
+table.py           `LakeTable`: append, replace, history, pins
+parquet.py         durable data files with statistics
+commit.py          one commit, retried until its outcome is known
+patience.py        waits for a store that does not answer
+deltalog.py        a table's own log, read
+checkpoint.py      Delta checkpoints
+scan.py            columns of a table in Python
+replace.py         some rows replaced, in one commit
+edit.py            rows changed in place, in one commit
+pins.py            versions that are kept because something names them
+catalog.py         tables published to a catalog
+
+The sink:
+sink.py        `Sink`: log -> lake, exactly once, in this process
+landing.py     the protocol of all sinks: check, commit, check again
+batch.py       records of a partition as rows of one commit
+judge.py       which records are good, and in what form they are written
+sound.py       which values every writer and reader can hold
+culprit.py     the one record that a conversion fails on
+late.py        which rows are late
+aside.py       records that an operator set aside
+dead.py        the table of dead letters
+shown.py       any value as readable text
+positions.py   under which names a table keeps its positions
+ruling.py      rules that verdicts depend on, numbered in the table
+earlier.py     ids that the table holds already, for a new worker
+lineage.py     which offsets each commit wrote, for ever
+
+Time:
+live.py       fed while things happen, or history loaded later
+complete.py   histories declared complete
+watermark.py  up to when a table is complete by the wall clock
+
+Upkeep and repair:
+maintain.py  upkeep, under a lease
+compact.py   small files joined
+clean.py     commits and files that no version needs
+repair.py    torn tails of a table's log
+cut.py       a torn table cut back
+lost.py      data files that are gone
+inspect.py   files that are not as they were written
+gaps.py      records given up: found, and accepted once
+far.py       rows that lie too far ahead
+move.py      moves such rows to the dead letters, in three commits
+moving.py    what a partition is without them
+unkept.py    rows that were dropped as duplicates of a moved row
+verify.py    proves that nothing is missing or doubled
+recheck.py   judges records again, for verify
+tally.py     counts of what was judged again
+points.py    named moments at which a process may die, for tests
 """

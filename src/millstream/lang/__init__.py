@@ -1,1 +1,9 @@
-"""x"""
+"""The one expression language: SQL scalars, checked against a schema, compiled for DuckDB and for Python.
+
+expression.py  compile an expression
+scalar.py      the supported subset of SQL, node by node: type, DuckDB text, Python text
+kernel.py      the operations that Python and SQL define differently
+query.py       what a table's SQL says about itself: tables, parameters, header
+facts.py       what the checks know of a text, by its hash
+cache.py       results of checks, kept between runs
+"""

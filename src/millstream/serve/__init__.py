@@ -1,12 +1,12 @@
-"""A model behind HTTP: its decisions are one more source of the log.
+"""A model behind HTTP; its decisions are one more stream.
 
-request.py   the class of a request -> a decoder, and its complaints in words
-decide.py    one endpoint as it stands: route, look up, derive, predict
-record.py    the stream of decisions, and the recorder that answers only when they are durable
-live.py      versions and experiments behind it, swapped while it serves
-updates.py   the feature updaters of the process: filled once, then moved on
-address.py   whether a port can be listened on, and which setting to change
-server.py    the HTTP face: `app(...)` and `run(...)`
-meter.py     counters and histograms in Prometheus' text
-wire.py      JSON replies, the one shape of an error, bodies with a bound
+request.py  the class of a request -> a decoder, and its complaints in words
+decide.py   one endpoint as it stands: route, look up, derive, predict
+record.py   the stream of decisions, and the recorder that answers only when they are durable
+live.py     versions and experiments behind the endpoints, swapped while they serve
+updates.py  the feature updaters of the process
+address.py  whether a port is free, and which setting to change
+server.py   the HTTP face: `app(...)` and `run(...)`
+meter.py    counters and histograms as Prometheus text
+wire.py     JSON replies, the one shape of an error, bodies with a limit
 """

@@ -1,11 +1,15 @@
-"""Is it well, and why not: monitors, alerts, and the trace of one decision.
+"""Monitors, alerts, and the trace of one decision.
 
+monitors.py     the monitors of a project, run and read
+monitor.py      run one monitor, keep its verdicts and episodes
 verdict.py      what a check found
-scene.py        what checks look at: lake, log, streams, and the project's clock
-expect.py       freshness, volume, contract, nulls, rows: one check, one verdict
-drift.py        two profiles compared: distances, and what the sample's size allows
-performance.py  metrics of ripe decisions
-monitor.py      run a monitor, keep its history and its episodes
+scene.py        the tables and the clock that checks read
+expect.py       freshness, volume, contract, nulls, rows
+drift.py        two profiles compared
+answered.py     which rows of decisions are compared with which training set
+performance.py  metrics of decisions with a known outcome
+skew.py         logged look-ups compared with the offline reader
 alert.py        a webhook and a log line, once an episode
 trace.py        a decision back to rows, versions, offsets and lines of files
+render.py       a trace as text
 """

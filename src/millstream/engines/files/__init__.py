@@ -10,6 +10,7 @@ foreign.py    what a file is that is no text
 formats.py    records of CSV and JSON Lines as columns
 text.py       CSV and JSON Lines as batches
 letters.py    how records are named, and how bad ones are kept
+names.py      columns of a file that are not fields of the event class
 columnar.py   Parquet and Avro as batches
 avro_slow.py  Avro value by value, where the fast reader gives up
 """

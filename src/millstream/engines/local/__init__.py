@@ -1,5 +1,6 @@
-"""The local disk.
+"""The local disk and this machine.
 
-files.py     as the lake's files: a folder whose files survive a power cut once they are synced
-sink.py      as what lands streams: the sink of this process
+files.py         as the lake's files: a folder whose files survive a power cut once they are synced
+sink.py          as the sink port: the sink of this process
+orchestrator.py  as the orchestrator: `millstream run` in a process of its own
 """

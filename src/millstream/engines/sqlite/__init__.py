@@ -12,5 +12,6 @@ upkeep.py     retention, and small batches joined
 disk.py       the free-space floor and the reserve
 schemas.py    as a schema store (in the log's file)
 online.py     as an online store
+lookups.py    its look-ups
 state.py      as a store of documents and leases
 """

@@ -1,10 +1,12 @@
-"""A project as jobs of an orchestrator that is not ours: one neutral manifest, and small files that another tool reads.
+"""A project as jobs of another orchestrator: one neutral manifest, and small files that the other tool reads.
 
-manifest.py   which assets go together, what they wait for, when they run; content-hashed, the same bytes for the same project
-fuse.py       assets into groups: as few jobs as lose nothing
-airflow.py    DAG files for Airflow            luigi.py      modules for luigi
-modules.py    what both share                  oozie.py      workflows and coordinators for Oozie
-code.py       the project's files by their hashes, so that a job knows whether it runs what was exported
+manifest.py  which assets go together, what they wait for, when they run
+fuse.py      assets into groups: as few jobs as lose nothing
+code.py      the project's files by their hashes
+modules.py   what exporters of Python files share
+airflow.py   DAG files for Airflow
+luigi.py     modules for luigi
+oozie.py     workflows and coordinators for Oozie
 """
 
 from __future__ import annotations
