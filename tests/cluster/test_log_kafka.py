@@ -165,7 +165,7 @@ class TestOnlyKafka(OnKafka):
     # writing
 
     def test_a_position_is_read_past_the_open_transactions_of_others(self, log: KafkaLog, schema_id: int) -> None:
-        """PROTOCOL 2: read-committed to the end alone would give the old one."""
+        """A read-committed read to the end alone would give the old one (docs/exactly-once.md, section 3)."""
         log.create("t", partitions=1)
         log.writer("a").commit([Append("t", 0, schema_id, rows(1))], "1")
         other = Producer(self.client(transactional_id="other", transaction_timeout_ms=3_000))

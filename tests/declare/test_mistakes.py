@@ -1,4 +1,4 @@
-"""The mistakes of API.md, each in a small project of its own: place, sentence, what was found, the mend, the code; all of a load together."""
+"""The mistakes that people make most, each in a small project of its own: place, sentence, what was found, the mend, the code; all of a load together."""
 
 from __future__ import annotations
 

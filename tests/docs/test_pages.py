@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -13,8 +14,9 @@ from millstream.app.cli.main import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted({*(ROOT / "docs").rglob("*.md"), ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"})
-RUN = ("bad-records", "features-over-tables", "several-sources", "schema-evolution", "serve-beyond-loopback", "add-an-engine", "retention")
-"""How-to pages that take seconds; the others were run by hand with `python scripts/tutorial.py`."""
+HOW_TO = ("bad-records", "features-over-tables", "several-sources", "schema-evolution", "serve-beyond-loopback", "add-an-engine", "retention")
+RUN = ("feature-semantics", *(f"how-to/{name}" for name in HOW_TO))
+"""Pages that take seconds; the others were run by hand with `python scripts/tutorial.py`."""
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +53,46 @@ def test_every_how_to_is_in_the_index() -> None:
     assert not missing
 
 
-def test_files_named_in_the_architecture_are_there() -> None:
+def named_files(text: str) -> list[str]:
+    """Files and folders of the repository that a page names in code: `lake/sink.py`, `src/millstream/ports.py`, `tests/sim/`, `base/errors.py: NAME`."""
+    rooms = "|".join(sorted(room.name for room in (ROOT / "src" / "millstream").iterdir() if (room / "__init__.py").exists()))
+    in_rooms = re.findall(rf"`(?:src/)?(?:millstream/)?((?:{rooms})/[\w/.*-]*)(?=[`:])", text)
+    elsewhere = re.findall(r"`((?:src|tests|scripts|bench|docs)/[\w/.*-]*)(?=[`:])", text)
+    return [f"src/millstream/{name}" for name in in_rooms] + elsewhere
+
+
+def missing_files(text: str) -> list[str]:
+    return [name for name in named_files(text) if not list(ROOT.glob(name.rstrip("/")))]
+
+
+HISTORY = {file for file in PAGES if file.parent.name == "decisions"} | {ROOT / "CHANGELOG.md"}
+"""Pages that say what was; a file that they name may have moved since."""
+THEIRS = {"tests/", "docs/", "scripts/"}
+"""Folders of a user's project have these names too; so have its files below `tests/`, which the page itself writes."""
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in HISTORY] + [ROOT / "README.md"], ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_named_in_a_page_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    written = set(re.findall(r"^```.* file=(\S+)", text, re.MULTILINE))
+    assert [name for name in missing_files(outside_fences(text)) if name not in written | THEIRS] == []
+
+
+def test_a_file_that_is_not_there_is_found() -> None:
+    text = "`lake/sink.py` `lake/nothing.py` `base/errors.py: Full` `src/millstream/ports.py` `app/nothing/` `tests/none.py` `declare/validate*.py`"
+    assert len(named_files(text)) == 7 and missing_files(text) == ["src/millstream/lake/nothing.py", "src/millstream/app/nothing/", "tests/none.py"]
+
+
+def test_the_architecture_names_every_room_and_the_ladder_of_imports() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    named = re.findall(r"`((?:declare|log|lake|ingest|transform|features|train|experiment|serve|watch|app|engines)/[\w/.*]*)`", text)
-    assert len(named) > 40
-    assert not [name for name in named if not list((ROOT / "src" / "millstream").glob(name.rstrip("/")))]
+    assert len(named_files(text)) > 60
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"][0]["layers"]
+    ladder = [sorted(room.strip().removeprefix("millstream.") for room in layer.split("|")) for layer in reversed(layers)]
+    for page in (text, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
+        (line,) = re.findall(r"^    (base < .*)$", page, re.MULTILINE)
+        assert [sorted(layer.split(" | ")) for layer in line.split(" < ")] == ladder
+    rows = re.findall(r"^\| (`.*) \| .* \|$", text, re.MULTILINE)
+    assert [sorted(re.findall(r"`(\w+)/`", row)) for row in rows] == [*ladder, ["engines"]]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -68,8 +105,8 @@ def test_verbs_in_text_exist(page: Path) -> None:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("name", RUN)
-def test_a_how_to_does_what_it_says(tutorial: ModuleType, tmp_path: Path, name: str) -> None:
-    run = tutorial.Tutorial((ROOT / "docs" / "how-to" / f"{name}.md").read_text(encoding="utf-8"), tmp_path)
+def test_a_page_does_what_it_says(tutorial: ModuleType, tmp_path: Path, name: str) -> None:
+    run = tutorial.Tutorial((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"), tmp_path)
     try:
         run.run()
     finally:

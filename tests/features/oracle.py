@@ -1,4 +1,4 @@
-"""The oracle: what a feature is, written as plainly as FEATURES.md says it, with Python's integers; and the small world its tests live in."""
+"""The oracle: what a feature is, written as plainly as docs/feature-semantics.md defines it, with Python's integers; and the small world its tests live in."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def grid(v: float | int, scale: int) -> int | None:
 
 
 def as_double(x: int) -> float:
-    """Rule 10; beyond 2**117 the upper word itself is rounded, in every engine alike."""
+    """docs/feature-semantics.md, section 4; beyond 2**117 the upper word itself is rounded, in every engine alike."""
     return (float(x >> 64) * 2.0**32 + float((x >> 32) & 0xFFFFFFFF)) * 2.0**32 + float(x & 0xFFFFFFFF)
 
 

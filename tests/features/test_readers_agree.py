@@ -1,4 +1,4 @@
-"""Online = offline = oracle, in bits, on worlds that aim at the edges (FEATURES.md, section 6)."""
+"""Online = offline = oracle, in bits, on worlds that aim at the edges (docs/feature-semantics.md, section 12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules 2 and 3: windows, hops, covers, and what expiry may take."""
+"""Windows, hops, covers (docs/feature-semantics.md, section 2), and what expiry may take."""
 
 from __future__ import annotations
 

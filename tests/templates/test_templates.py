@@ -1,4 +1,4 @@
-"""The templates: what they make, that they load, and that the flights are what API.md measured, both daylight-saving nights included."""
+"""The templates: what they make, that they load, and that the flights are as they were counted in the source files, both daylight-saving nights included."""
 
 from __future__ import annotations
 

@@ -276,5 +276,5 @@ def of_types(error: DefinitionError) -> bool:
 
 
 def hop_us(window_us: int) -> int:
-    """How often a window of this length moves (FEATURES.md, rule 3)."""
+    """How often the start of a window of this length moves (docs/feature-semantics.md, section 2)."""
     return 5 * MINUTE if window_us < 12 * HOUR else HOUR if window_us < 12 * DAY else DAY

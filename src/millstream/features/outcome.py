@@ -19,7 +19,7 @@ from millstream.features.state import grid_limit
 from millstream.lang.expression import compile as compile_expression
 
 SCALE = 6
-"""Decimal places kept of a float that is summed: sums are exact integers, so no order of rows changes a label (FEATURES.md, rule 9)."""
+"""Decimal places kept of a float that is summed: sums are exact integers, so no order of rows changes a label (docs/feature-semantics.md, section 4)."""
 
 
 @dataclass(frozen=True)

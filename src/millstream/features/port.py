@@ -60,7 +60,7 @@ class Lookup:
         reasons: Output -> why it is None: "never_seen", "none_in_reach" (no event of the key within the longest window; older ones are not
             kept online), "outside_window" (the key is known, and has no event in this window), "no_value" (events, but too few values that count), "too_large" (a value beyond what can be summed exactly), "null_key".
         offsets: The positions the answer is as of.
-        exact: False when the moment lies before what the store still keeps apart: its slot began before the newest arrival - 10 min.
+        exact: False when the moment lies before what the store still keeps apart: its slot began earlier than two hours (`online.HEAD_US`) before the newest arrival applied.
     """
 
     values: Mapping[str, float | int | None]

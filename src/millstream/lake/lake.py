@@ -55,7 +55,7 @@ class Lake:
         return LakeTable.open(self.files, name)
 
     def create(self, name: str, schema: pa.Schema, partition_by: tuple[str, ...] = ()) -> LakeTable:
-        """An empty table; one that someone else made a moment ago is returned as it is (PROTOCOL 1: two creators are one).
+        """An empty table; one that someone else created a moment ago is returned as it is (docs/exactly-once.md, section 6).
 
         Raises:
             Conflict: It exists with other columns.

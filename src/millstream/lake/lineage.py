@@ -1,6 +1,6 @@
 """Which offsets each commit of a sink brought: said in the commit, and folded into `<stream>__lineage` before the log is cleaned.
 
-Delta drops a commit's own words when its log is cleaned up (PROTOCOL 4), and what verify, trace and replay rest on must outlive that.
+Delta drops a commit's metadata when its log is cleaned up (docs/exactly-once.md, section 16), and what verify, trace and replay rest on must outlive that.
 A commit that moves rows to the dead letters (`move.py`) counts the ranges that they were in again; the last count holds.
 The fold's position, `millstream-lineage/<table uuid>`, is the last version folded, so a range is in the commits or in the lineage
 table and never counted twice.

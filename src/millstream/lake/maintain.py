@@ -2,7 +2,7 @@
 
 The lease saves work; safety never rests on it: two at once, or one that wakes up hours later, lose and double nothing, because each
 step is a commit that delta-rs refuses when its files are gone, or removes only what nothing names. Order: what makes the table cheaper
-first; ranges are folded before the commits that say them are removed (PROTOCOL 4, 17).
+first; ranges are folded before the commits that say them are removed (docs/exactly-once.md, section 16).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Torn tails cut off: what a power cut can leave of a table on a local disk (PROTOCOL 13).
+"""Torn tails cut off: what a power cut can leave of a table on a local disk (docs/exactly-once.md, section 17).
 
 A commit is named before it is synced, so the newest ones may come back empty or cut, or their data files short; none of them was
 acknowledged. An empty commit file is the worst: it opens as a good commit that says nothing, and later ones stand on it. Such a tail is

@@ -1,7 +1,7 @@
 """A table of the lake: rows that are there whole or not at all, at versions that can be read again.
 
 A `LakeTable` is a handle on one version. What it commits, it commits from there: positions (`txns`) are compared on the very handle that
-delta-rs then commits from, and delta-rs refuses the commit if another one with the same app id came in between (PROTOCOL 1). The handle
+delta-rs then commits from, and delta-rs refuses the commit if another one with the same app id came in between (docs/exactly-once.md, section 4). The handle
 moves on by its own commits and by `refresh`, never by itself.
 """
 
@@ -276,7 +276,7 @@ class LakeTable:
         return replace(self, batches, where, txns or {}, metadata or {}, tries)
 
     def add_columns(self, fields: Iterable[pa.Field]) -> LakeTable:
-        """The table with these columns as well, null in every old row: a commit of its own (PROTOCOL 21).
+        """The table with these columns as well, null in every old row: a commit of its own, before the first row that has them (docs/exactly-once.md, section 4).
 
         A race is no loss: whoever comes second finds the column there.
 

@@ -1,7 +1,7 @@
 """Make a table: whole, interval by interval, or row by row over what one stream has new.
 
 What a table was made from is part of its own commits, as Delta `txn`s that live through clean-up and are compared on the handle
-that commits (PROTOCOL 22): `millstream/table/<source uuid>` -> source version done, `millstream/code` -> the fingerprint of the SQL.
+that commits (docs/exactly-once.md, section 15): `millstream/table/<source uuid>` -> source version done, `millstream/code` -> the fingerprint of the SQL.
 So a build that is killed after its commit and run again adds nothing.
 """
 

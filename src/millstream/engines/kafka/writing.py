@@ -1,7 +1,7 @@
 """Fenced writers of splits: data and position in one Kafka transaction.
 
 One `transactional.id` a split. `init_transactions` fences the predecessor and ends its open transaction; only then the position is read,
-and only then the caller reads its data (PROTOCOL 2). A transaction is open only inside `commit`, never while a source waits.
+and only then the caller reads its data (docs/exactly-once.md, section 3). A transaction is open only inside `commit`, never while a source waits.
 """
 
 from __future__ import annotations

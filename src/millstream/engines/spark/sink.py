@@ -200,7 +200,7 @@ class SparkSink(Landing):
         return self._land()
 
     def _land_holes(self) -> Progress:
-        """Positions that have moved over holes only, or retention would look like loss later (PROTOCOL 6)."""
+        """Positions that have moved over holes only, or retention would look like loss later (docs/exactly-once.md, section 13)."""
         self.made = {p: self._empty(p, start, end) for p, (start, end, _) in self._holes.items()}
         self._errands = {p: self._before(p) for p in self.made}
         self._holes.clear()
