@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 
+from millstream.base import points
 from millstream.base.errors import Recreated, Truncated
 from millstream.base.event import ARRIVED_AT
 from millstream.declare.stream import Stream
@@ -26,7 +27,7 @@ from millstream.features.port import OnlineStore
 from millstream.features.state import PARTITION_BITS, Part
 from millstream.features.tiles import Tiling, quoted
 from millstream.features.window import DAY, HOUR, SLOT_US, horizon_us, reach
-from millstream.lake import deltalog, points
+from millstream.lake import deltalog
 from millstream.lake.port import Tables
 from millstream.lake.positions import topics_of
 from millstream.lake.ruling import Rule, stamp

@@ -21,12 +21,12 @@ import pyarrow.compute as pc
 
 from millstream.base.errors import Conflict, NotFound, Recreated, Truncated
 from millstream.base.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, PARTITION
+from millstream.base.points import reach
 from millstream.declare.stream import Stream
 from millstream.lake import far
 from millstream.lake.dead import DEAD, MOVED, Quarantine, dead_name
 from millstream.lake.far import BEYOND, Ints, micros
 from millstream.lake.moving import Plan, changed, plan
-from millstream.lake.points import reach
 from millstream.lake.port import Table, Tables
 from millstream.lake.positions import app_id, letters_id, stored, time_id, topics_of
 from millstream.lake.ruling import Rule, current, moves

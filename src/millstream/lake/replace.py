@@ -14,10 +14,10 @@ import pyarrow.types as is_
 from deltalake.transaction import AddAction, RemoveAction
 
 from millstream.base.errors import Conflict, UsageError
+from millstream.base.points import reach
 from millstream.lake import parquet
 from millstream.lake.lost import opened
 from millstream.lake.parquet import encoded
-from millstream.lake.points import reach
 
 if TYPE_CHECKING:
     from millstream.lake.port import Txns
