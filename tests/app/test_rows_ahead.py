@@ -11,9 +11,9 @@ import pytest
 from cli_project import millstream
 
 from millstream.app import doctor
+from millstream.base import points
 from millstream.ingest import doors
 from millstream.ingest.doors import Machine
-from millstream.lake import points
 from millstream.run.workspace import Workspace
 
 STREAMS = """

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sink_world import World
 
-from millstream.lake import points
+from millstream.base import points
 
 
 def at_point(point: str, times: int) -> None:

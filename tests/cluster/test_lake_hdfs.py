@@ -16,6 +16,7 @@ import pytest
 from faults_told import Fault
 from sqlite_sink import SqliteSinkContract
 
+from millstream.base import points
 from millstream.cluster import Cluster
 from millstream.engines.duckdb.sql import DuckDbSql
 from millstream.engines.hdfs.files import HdfsFiles
@@ -23,7 +24,7 @@ from millstream.engines.hdfs.place import Place
 from millstream.engines.sqlite.log import SqliteLog
 from millstream.engines.sqlite.schemas import SqliteSchemas
 from millstream.engines.sqlite.state import SqliteState
-from millstream.lake import clean, compact, points
+from millstream.lake import clean, compact
 from millstream.lake.contract import READINGS, ids, ids_of, proven, put, rows_in
 from millstream.lake.lake import Lake
 from millstream.lake.maintain import maintain

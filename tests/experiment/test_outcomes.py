@@ -10,8 +10,8 @@ import pytest
 from decided_world import DAY, HOUR, PARAMS, T0, World, ab, bought, buy, buys, calm, complaints, decision, paid, rng, shop
 
 import millstream as ms
+from millstream.base import points
 from millstream.experiment import outcomes
-from millstream.lake import points
 from millstream.lake.table import LakeTable
 
 SHOP = shop(ab())

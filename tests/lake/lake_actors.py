@@ -23,12 +23,13 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 
+from millstream.base import points
 from millstream.declare.stream import stream
 from millstream.engines.local.files import LocalFiles
 from millstream.engines.sqlite.log import SqliteLog
 from millstream.engines.sqlite.schemas import SqliteSchemas
 from millstream.engines.sqlite.state import SqliteState
-from millstream.lake import clean, compact, points
+from millstream.lake import clean, compact
 from millstream.lake.contract import READINGS, Reading
 from millstream.lake.lake import Lake
 from millstream.lake.maintain import maintain

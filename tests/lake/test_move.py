@@ -11,10 +11,11 @@ import pyarrow as pa
 import pytest
 from lake_actors import LATEST_US, Stage, World
 
+from millstream.base import points
 from millstream.base.errors import Conflict, Corrupt, NotFound
 from millstream.base.event import ARRIVED_AT, EVENT_ID, OFFSET, PARTITION
 from millstream.declare.stream import stream
-from millstream.lake import checkpoint, compact, deltalog, points
+from millstream.lake import checkpoint, compact, deltalog
 from millstream.lake.contract import READINGS, T0, Reading, ids, proven, put, rows_in, unreadable
 from millstream.lake.cut import cut
 from millstream.lake.dead import MOVED

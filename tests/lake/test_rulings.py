@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 from lake_actors import World
 
+from millstream.base import points
 from millstream.base.errors import Conflict, Fenced, Unwritable
 from millstream.base.event import OFFSET
 from millstream.declare.stream import stream
-from millstream.lake import aside, batch, cut, deltalog, gaps, landing, points
+from millstream.lake import aside, batch, cut, deltalog, gaps, landing
 from millstream.lake.contract import READINGS, WIDE, Loose, Reading, ids, ids_of, proven, put, readings, rows_in
 from millstream.lake.lineage import fold
 from millstream.lake.ruling import Rule, current, ensure, stamp

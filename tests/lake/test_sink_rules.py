@@ -13,9 +13,10 @@ import pytest
 from lake_actors import LENIENT, World
 from test_verify_bites import lose
 
+from millstream.base import points
 from millstream.base.errors import Conflict, Corrupt, Full, Incompatible, NotFound, Recreated, Truncated, UsageError
 from millstream.base.event import ARRIVED_AT, EVENT_ID, LATE, OFFSET, PARTITION
-from millstream.lake import gaps, landing, points
+from millstream.lake import gaps, landing
 from millstream.lake.contract import READINGS, T0, WIDE, ids, ids_of, proven, put, readings, rows_in
 from millstream.lake.dead import DEAD, Quarantine
 from millstream.lake.positions import app_id

@@ -13,8 +13,9 @@ import pytest
 from lake_actors import World, upkeep_after
 from small_disk import SmallDisk
 
+from millstream.base import points
 from millstream.base.errors import Conflict, Corrupt, Full, NotFound, Truncated
-from millstream.lake import checkpoint, clean, compact, deltalog, parquet, points
+from millstream.lake import checkpoint, clean, compact, deltalog, parquet
 from millstream.lake.contract import ROWS, ids, ids_of, proven, put, rows_in
 from millstream.lake.lineage import ranges
 from millstream.lake.maintain import Done, maintain

@@ -16,8 +16,8 @@ import pytest
 from cli_project import command, process
 from export_project import files, project
 
+from millstream.base import points
 from millstream.base.errors import Fenced
-from millstream.lake import points
 from millstream.run.claim import Claim
 from millstream.run.export import make, write
 from millstream.run.workspace import Workspace
@@ -29,7 +29,8 @@ import sys, time
 from pathlib import Path
 
 from millstream.app.cli.main import main
-from millstream.lake import commit, points
+from millstream.lake import commit
+from millstream.base import points
 
 place, here, go = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 

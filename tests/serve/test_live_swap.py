@@ -13,11 +13,12 @@ from live_server import ASKED, SPENT, Ask, ranking
 
 import millstream as ms
 from millstream.base.errors import ClockWrong, NotFound, Transient
+from millstream.base.moments import moment_of
 from millstream.experiment import phases
 from millstream.experiment.assign import bucket
 from millstream.ingest.doors import Doors, Machine
 from millstream.serve.live import Live
-from millstream.serve.request import BadRequest, moment_of
+from millstream.serve.request import BadRequest
 
 
 class Says:

@@ -9,8 +9,8 @@ import pytest
 from serve_fakes import FakeLog, binding_of, endpoint_of_values
 
 from millstream.base.errors import Busy, Full, Transient
+from millstream.base.moments import moment_of
 from millstream.serve.record import Recorder, decision_id
-from millstream.serve.request import moment_of
 
 
 def row(n: int) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import pytest
 
 import millstream as ms
-from millstream.serve.request import BadRequest, RequestForm, moment_of, moment_us
+from millstream.base.moments import moment_of, moment_us
+from millstream.serve.request import BadRequest, RequestForm
 
 
 class Visit(ms.Event):

@@ -96,7 +96,7 @@ ROLES: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (state, log, 
 
 def child(role: str, folder: str, point: str | None) -> None:
     """Never returns."""
-    from millstream.lake import points
+    from millstream.base import points
 
     code: Any = 1
     try:

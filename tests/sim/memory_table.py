@@ -10,8 +10,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from millstream.base import points
 from millstream.base.errors import Conflict, Incompatible, NotFound, Transient
-from millstream.lake import deltalog, lineage, points
+from millstream.lake import deltalog, lineage
 from millstream.lake.parquet import Written, fit, plain_schema
 from millstream.lake.port import Txns
 

@@ -25,6 +25,7 @@ from reference import Record
 from settled import settle
 from things import COUNT, LOOSE_KIND, PARTITIONS, RAW_KIND, SECOND, STREAMS, T0, WINDOWS, LooseThing, Sent, columns, made, raw
 
+from millstream.base import points
 from millstream.base.errors import Conflict, Damaged, Fenced, Full, MillstreamError, Transient, Truncated
 from millstream.base.event import ARRIVED_AT, EVENT_ID, PARTITION, TIMESTAMP
 from millstream.declare.stream import Stream
@@ -33,7 +34,7 @@ from millstream.features.events import events_of
 from millstream.features.fill import current
 from millstream.features.lift import schema
 from millstream.features.updater import Updater
-from millstream.lake import aside, gaps, points, ruling
+from millstream.lake import aside, gaps, ruling
 from millstream.lake.dead import Quarantine
 from millstream.lake.lake import Lake
 from millstream.lake.landing import SinkLimits

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from millstream.base.errors import ClockWrong, Corrupt, MillstreamError, NotFound, UsageError
+from millstream.base.moments import spelled
 from millstream.base.secrets import hide
 from millstream.base.words import choices
 from millstream.declare.table import Table
@@ -105,7 +106,7 @@ def release(ws: Workspace, stream: str) -> Finding:
         NotFound: No such stream.
         UsageError: The newest append does not lie ahead of the clock.
     """
-    from millstream.ingest.doors import LEAST_US, RELEASED, moment, wall_us
+    from millstream.ingest.doors import LEAST_US, RELEASED, wall_us
 
     streams = all_streams(ws.project)
     if stream not in streams:
@@ -114,12 +115,12 @@ def release(ws: Workspace, stream: str) -> Finding:
     if newest is None or newest - wall_us() <= max(streams[stream].ahead_us, LEAST_US):
         raise UsageError(f'stream "{stream}" needs no release: its newest append does not lie ahead of this machine\'s clock')
     ws.state.put(RELEASED, stream, {"append_us": newest})
-    return Finding("clock", "mended", f'stream "{stream}" no longer waits for its append from {moment(newest)}')
+    return Finding("clock", "mended", f'stream "{stream}" no longer waits for its append from {spelled(newest)}')
 
 
 def _clocks(ws: Workspace) -> Iterator[Finding]:
     """This machine's clock against the newest append of each stream: one of the two is wrong where it lies behind."""
-    from millstream.ingest.doors import LEAST_US, moment, released_us, wall_us
+    from millstream.ingest.doors import LEAST_US, released_us, wall_us
 
     agree, bad = 0, False
     try:
@@ -137,7 +138,7 @@ def _clocks(ws: Workspace) -> Iterator[Finding]:
                 if later
                 else "the append's clock was wrong, as far as the project's files tell"
             )
-            yield Finding("clock", "bad", f'stream "{name}": the newest append is from {moment(newest)}, this machine\'s clock shows {moment(now)}; {why}',
+            yield Finding("clock", "bad", f'stream "{name}": the newest append is from {spelled(newest)}, this machine\'s clock shows {spelled(now)}; {why}',
                           "set this machine's clock" if later else f"if this machine's clock is right: millstream doctor --release {name}")  # fmt: skip
     except (MillstreamError, OSError):
         return  # the engines' own findings say what does not answer
@@ -224,7 +225,7 @@ def _trusted_us(ws: Workspace, stream: Stream[Any]) -> int:
     """
     from functools import partial
 
-    from millstream.ingest.doors import Doors, moment, released_us
+    from millstream.ingest.doors import Doors, released_us
 
     doors = Doors(ws.log, released=partial(released_us, ws.state))  # that have not asked yet
     for other in all_streams(ws.project).values():
@@ -232,7 +233,7 @@ def _trusted_us(ws: Workspace, stream: Stream[Any]) -> int:
         doors.of(other).now_us()
     now = doors.of(stream).now_us()
     if all(_newest(ws, name) is None for name in all_streams(ws.project)) and (later := _changed_later(ws, now)):
-        raise ClockWrong(f"this machine's clock shows {moment(now)}, but {later} was changed later than that; set the clock")
+        raise ClockWrong(f"this machine's clock shows {spelled(now)}, but {later} was changed later than that; set the clock")
     return now
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.app.each import Rows
 from millstream.base.errors import NotFound, UsageError, WorkFailed
+from millstream.base.moments import spelled
 from millstream.base.words import choices
 from millstream.features.define import define
 from millstream.run import trouble
@@ -163,9 +164,8 @@ def _stream(ws: Workspace, stream: Stream[Any]) -> dict[str, Any]:
 
 def _moment(us: int | None) -> str:
     """To the second, in UTC; "" for none."""
-    from millstream.lake.far import moment
 
-    return "" if us is None else moment(us).removesuffix(" UTC")
+    return "" if us is None else spelled(us).removesuffix(" UTC")
 
 
 def sources(ws: Workspace, limit: int = 0) -> Rows:

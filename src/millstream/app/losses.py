@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from millstream.base.errors import Conflict, NotFound, UsageError
+from millstream.base.moments import spelled
 from millstream.base.words import choices
 from millstream.lake import aside, gaps
 from millstream.lake.complete import declare
-from millstream.lake.far import moment
 from millstream.lake.gaps import Gap
 from millstream.run import trouble
 from millstream.serve.record import all_streams
@@ -75,7 +75,7 @@ def complete(ws: Workspace, names: Iterable[str]) -> list[tuple[str, str]]:
     for stream in streams_of(ws, names):
         now_us = ws.doors.of(stream).now_us()
         declare(ws.log, ws.lake, stream, now_us)
-        done.append((stream.name, moment(now_us)))
+        done.append((stream.name, spelled(now_us)))
     return done
 
 

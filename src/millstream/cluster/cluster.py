@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from millstream.base.errors import NotFound, Unreachable, UsageError
+from millstream.base.words import nearest
 from millstream.cluster import process
 from millstream.cluster.bring import Bringing, Say
 from millstream.cluster.catalogue import SERVICES
 from millstream.cluster.service import Daemon, Service, Site
 from millstream.cluster.state import Shape, State, alone
-from millstream.lang.expression import nearest
 
 PORT = 20000
 """The first port, when nothing else is said."""

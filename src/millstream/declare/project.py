@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from millstream.base.errors import NotFound
+from millstream.base.words import nearest
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.experiment import Experiment
 from millstream.declare.features import Features
@@ -19,7 +20,6 @@ from millstream.declare.source import Source
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
-from millstream.lang.expression import nearest
 
 N = TypeVar("N", bound=Noun)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from millstream.base.duration import spell
 from millstream.base.errors import DefinitionError, Place
 from millstream.base.event import REQUIRED, Kind
-from millstream.base.words import dialect
+from millstream.base.words import dialect, nearest
 from millstream.declare.arguments import mistake
 from millstream.declare.event import Event
 from millstream.declare.features import Features
@@ -18,7 +18,7 @@ from millstream.declare.source import FileReader, Source
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.lang.cache import Cache
-from millstream.lang.expression import OUTSIDE, UNTYPED, nearest
+from millstream.lang.expression import OUTSIDE, UNTYPED
 from millstream.lang.facts import Anything, kind_of, query
 from millstream.lang.query import increment
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from millstream.base.duration import spell
 from millstream.base.errors import DefinitionError
 from millstream.base.event import Kind
-from millstream.base.words import dialect
+from millstream.base.words import dialect, nearest
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.experiment import AB, Experiment, Thompson
 from millstream.declare.features import Aggregate, Feature, Features
@@ -23,7 +23,6 @@ from millstream.declare.training_set import TrainingSet
 from millstream.declare.validate_data import Errors, columns_of, condition, fields_of, of_types
 from millstream.declare.validate_label import check_labels, check_performance, outcome_kind
 from millstream.lang.cache import Cache
-from millstream.lang.expression import nearest
 from millstream.lang.facts import Anything, kind_of, query
 from millstream.lang.query import increment
 

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 
+from millstream.base import points
 from millstream.base.errors import Recreated, Truncated
 from millstream.base.event import ARRIVED_AT
+from millstream.base.sql import quoted
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.features import fits, keys
@@ -24,9 +26,9 @@ from millstream.features.lift import pack, schema, tile_schema
 from millstream.features.online import HEAD_US
 from millstream.features.port import OnlineStore
 from millstream.features.state import PARTITION_BITS, Part
-from millstream.features.tiles import Tiling, quoted
+from millstream.features.tiles import Tiling
 from millstream.features.window import DAY, HOUR, SLOT_US, horizon_us, reach
-from millstream.lake import deltalog, points
+from millstream.lake import deltalog
 from millstream.lake.port import Tables
 from millstream.lake.positions import topics_of
 from millstream.lake.ruling import Rule, stamp

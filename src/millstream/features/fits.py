@@ -9,8 +9,9 @@ import pyarrow.types as is_
 
 from millstream.base.errors import DefinitionError
 from millstream.base.event import Kind
+from millstream.base.words import nearest
 from millstream.features.definition import Definition
-from millstream.lang.expression import Expression, nearest
+from millstream.lang.expression import Expression
 
 
 def check(definition: Definition, columns: pa.Schema) -> None:

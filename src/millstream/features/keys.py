@@ -7,7 +7,7 @@ So an integer and its string are different keys: `i5` and `s5`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.types as is_
 
 from millstream.base.errors import UsageError
+from millstream.base.moments import moment_us
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
 _DAY_ZERO = date(1970, 1, 1)
 
@@ -106,7 +106,7 @@ def _part(value: Any) -> str | None:
     if isinstance(value, int):
         return f"i{value:d}"
     if isinstance(value, datetime):
-        return f"t{(value - _EPOCH) // _US}"
+        return f"t{moment_us(value)}"
     if isinstance(value, date):
         return f"d{(value - _DAY_ZERO).days}"
     if isinstance(value, bytes):

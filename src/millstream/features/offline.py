@@ -13,12 +13,13 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 
 from millstream.base.event import ARRIVED_AT
+from millstream.base.sql import quoted
 from millstream.features import fits
 from millstream.features.definition import Definition
 from millstream.features.keys import comparable
 from millstream.features.state import empty, sql_output
 from millstream.features.steps import Steps, steps_of
-from millstream.features.tiles import Tiling, quoted
+from millstream.features.tiles import Tiling
 from millstream.features.window import SLOT_US, hop_us
 from millstream.transform.port import Relation, Sql
 

@@ -3,6 +3,7 @@
 A generation is one definition's data (its fingerprint). State merges by adding, least and greatest (state.py), so a store may
 keep it per partition or merge partitions as they come, as long as each partition's position moves in the transaction that
 brings its events. `contract.py` proves what is promised here. Engine: `Engine(url: str)`.
+Helpers for engines: `features/definition.py`, `features/online.py`, `features/lift.py`, `features/state.py`, `features/window.py`.
 """
 
 from __future__ import annotations

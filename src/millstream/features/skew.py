@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import pyarrow as pa
 
+from millstream.base.sql import quoted
 from millstream.features.fill import landed
 from millstream.features.offline import Use, offline
-from millstream.features.tiles import quoted
 
 if TYPE_CHECKING:
     from millstream.lake.lake import Lake

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from millstream.base.sql import quoted
 from millstream.features.definition import NUMBERS, Definition, Value
 from millstream.features.state import LIMIT, PARTITION_BITS, Part, grid_limit, parts
 from millstream.features.window import SLOT_US, hop_us
@@ -16,10 +17,6 @@ from millstream.features.window import SLOT_US, hop_us
 ORDER = f"t::hugeint * 18446744073709551616 + _partition::hugeint * {1 << PARTITION_BITS} + _offset"
 NO_ORDER = "row(t, v{0})"
 """Where rows have no position, events of one microsecond are ordered by value."""
-
-
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 @dataclass(frozen=True)

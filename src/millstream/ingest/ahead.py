@@ -15,8 +15,8 @@ import pyarrow.types as is_
 
 from millstream.base.duration import spell
 from millstream.base.event import ARRIVED_AT, EVENT_ID
+from millstream.base.moments import spelled
 from millstream.declare.stream import Stream
-from millstream.ingest.doors import moment
 from millstream.ingest.port import Batch
 from millstream.log.port import RAW
 
@@ -67,7 +67,7 @@ def _dead(batch: Batch, at: int, stream: Stream[Any], happened: Ints, latest: in
     field = schema.event_time if by_event else schema.arrival_time or schema.event_time
     what, us = ("event", int(happened[at])) if by_event else ("arrival", int(rows.column(ARRIVED_AT)[at].cast(pa.int64()).as_py()))
     place = origin(str(rows.column(EVENT_ID)[at]))
-    error = f'{place}: {what} time "{field}" is {moment(us)}, more than {spell(stream.ahead_us)} ahead of the clock ({moment(now_us)}); correct the time and send the record again'
+    error = f'{place}: {what} time "{field}" is {spelled(us)}, more than {spell(stream.ahead_us)} ahead of the clock ({spelled(now_us)}); correct the time and send the record again'
     return {"raw": _text(rows, at, schema.names()) if batch.found is None else batch.found(at), "error": error, "origin": place}
 
 

@@ -26,7 +26,7 @@ import hmac
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Any
 
@@ -34,11 +34,12 @@ import msgspec
 
 from millstream.base.duration import spell
 from millstream.base.errors import ClockWrong, Full, MillstreamError, Transient
+from millstream.base.moments import LAST_US, moment_of, spelled
 from millstream.base.storage import refused
 from millstream.base.words import nearest
 from millstream.declare.stream import Stream
 from millstream.ingest.append import Appender, Ticket
-from millstream.ingest.doors import DoorClock, Doors, moment, quietly
+from millstream.ingest.doors import DoorClock, Doors, quietly
 from millstream.ingest.form import UNREAD, BadEvent, EventForm, not_utf8
 from millstream.ingest.http import Receive, Refused, Scope, Send, headers_of, read_body, refuse, reply
 from millstream.log.envelope import Binding, topic_of
@@ -48,7 +49,6 @@ log = logging.getLogger("millstream.collector")
 PREFIX = "/v1/events/"
 _SPACE = b" \t\r\n"
 _FIRST = datetime(1, 1, 2, tzinfo=UTC)  # a day's room for zones
-_EPOCH, _LAST_US = datetime(1970, 1, 1, tzinfo=UTC), 253_402_300_799_999_999
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class Collector:
 
             def why(event: Any, name: str = name, of: Any = of) -> BadEvent:
                 what = "event" if name == intake.form.schema.event_time else "arrival"
-                how = f"more than {spell(ahead)} ahead of the server's clock ({moment(now)})" if of(event) > latest else "before the year 1"
+                how = f"more than {spell(ahead)} ahead of the server's clock ({spelled(now)})" if of(event) > latest else "before the year 1"
                 return BadEvent(f'{what} time "{name}" is {of(event).isoformat()}, {how}', "correct the sender's clock", name)
 
             self._drop(taken, lambda at, event, of=of: of(event) is not None and not _FIRST <= of(event) <= latest, why)
@@ -266,7 +266,7 @@ def _one_object(body: bytes) -> bool:
 
 def _moment(us: int) -> datetime:
     """As late as a datetime can be, at most."""
-    return _EPOCH + timedelta(microseconds=min(us, _LAST_US))
+    return moment_of(min(us, LAST_US))
 
 
 def _receipt(name: str, taken: _Taken) -> tuple[int, Mapping[str, Any]]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from millstream.base.errors import ClockWrong, NotFound, Transient
+from millstream.base.moments import spelled
 from millstream.declare.stream import Stream
 from millstream.log.port import Log
 from millstream.state.port import State
@@ -111,10 +111,10 @@ class DoorClock:
         wall, step = self._machine.wall_us(), self._machine.step_us()
         if self._behind(wall):
             assert self._newest is not None
-            raise ClockWrong(f'stream "{self.stream}" takes nothing in: this machine\'s clock shows {moment(wall)}, but the newest append to the stream is from {moment(self._newest)}; '
+            raise ClockWrong(f'stream "{self.stream}" takes nothing in: this machine\'s clock shows {spelled(wall)}, but the newest append to the stream is from {spelled(self._newest)}; '
                              "set the clock, or, if the append's clock was wrong, run  millstream doctor")  # fmt: skip
         if abs(step) > self.slack_us:
-            raise ClockWrong(f'stream "{self.stream}" takes nothing in: this machine\'s clock was moved {"forward" if step > 0 else "back"} by {_length(step)} while this process was running, to {moment(wall)}; '
+            raise ClockWrong(f'stream "{self.stream}" takes nothing in: this machine\'s clock was moved {"forward" if step > 0 else "back"} by {_length(step)} while this process was running, to {spelled(wall)}; '
                              "set the clock, or, if it is right now, restart this process")  # fmt: skip
         return wall
 
@@ -154,11 +154,6 @@ def quietly(door: DoorClock) -> None:
         door.refresh()
     except Transient:
         return
-
-
-def moment(us: int) -> str:
-    """A moment for people, to the second."""
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _length(us: int) -> str:

@@ -1,4 +1,7 @@
-"""The source port: the world, read in splits with exact positions. `contract.py` is the suite every source passes."""
+"""The source port: the world, read in splits with exact positions. `contract.py` is the suite every source passes.
+
+Helpers for engines: `ingest/cast.py`, `ingest/form.py`, `ingest/digits.py`, `lake/sound.py`, `lake/shown.py`.
+"""
 
 from __future__ import annotations
 

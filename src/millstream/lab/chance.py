@@ -13,11 +13,11 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from millstream.base.event import Field
+from millstream.base.moments import moment_of
 from millstream.declare.event import Event
 from millstream.declare.features import Aggregate, Feature, Features
 from millstream.declare.stream import Payload, Stream
 from millstream.declare.table import Table
-from millstream.serve.request import moment_of
 
 if TYPE_CHECKING:
     from millstream.declare.project import Project

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from millstream.base.errors import UsageError
 from millstream.base.event import ENVELOPE, rows_to_arrow
+from millstream.base.moments import moment_of, moment_us
 from millstream.client import Decision
 from millstream.declare.endpoint import Decisions, Endpoint
 from millstream.declare.event import Event
@@ -32,7 +33,6 @@ from millstream.lab.world import Says, World, stamped
 from millstream.log.envelope import publish, topic_of
 from millstream.run import intake
 from millstream.serve.record import all_streams
-from millstream.serve.request import moment_of, moment_us
 
 if TYPE_CHECKING:
     from millstream.declare.project import Project

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from millstream.base.event import TIMESTAMP, Field
+from millstream.base.moments import moment_of, moment_us
 from millstream.declare.collect import collecting
 from millstream.declare.features import Features
 from millstream.declare.stream import Payload, Stream
@@ -32,7 +33,6 @@ from millstream.features.outcome import outcome_sql
 from millstream.lab.chance import Happening, Vocabulary
 from millstream.lab.lab import Lab, bits
 from millstream.serve.record import all_streams
-from millstream.serve.request import moment_of, moment_us
 from millstream.train.dataset import MOMENT, ROW, columns_of, uses_of
 
 if TYPE_CHECKING:

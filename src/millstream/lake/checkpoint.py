@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from millstream.base.points import reach
 from millstream.lake import deltalog
 from millstream.lake.commit import asked
-from millstream.lake.points import reach
 from millstream.lake.table import LakeTable
 
 EVERY = 25

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from millstream.base.errors import Corrupt
+from millstream.base.points import reach
 from millstream.lake import checkpoint, deltalog, lineage, parquet, pins
 from millstream.lake.lake import Lake
-from millstream.lake.points import reach
 from millstream.lake.positions import topics_of
 from millstream.lake.repair import whole
 from millstream.lake.table import LakeTable

@@ -18,10 +18,10 @@ from deltalake.exceptions import CommitFailedError, DeltaError, SchemaMismatchEr
 from deltalake.transaction import AddAction, RemoveAction
 
 from millstream.base.errors import Conflict, Unreachable
+from millstream.base.points import reach
 from millstream.base.storage import refused
 from millstream.lake import deltalog
 from millstream.lake.patience import Patience, Unanswered, patiently
-from millstream.lake.points import reach
 
 if TYPE_CHECKING:
     from millstream.lake.port import Files

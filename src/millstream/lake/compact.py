@@ -15,8 +15,8 @@ import pyarrow as pa
 from deltalake.transaction import AddAction, RemoveAction
 
 from millstream.base.errors import Conflict
+from millstream.base.points import reach
 from millstream.lake import deltalog, parquet
-from millstream.lake.points import reach
 from millstream.lake.replace import batches_of
 from millstream.lake.table import LakeTable
 

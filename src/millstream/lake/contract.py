@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from millstream.base import points
 from millstream.base.errors import Conflict, NotFound, UsageError
 from millstream.base.event import EVENT_ID, OFFSET, PARTITION, EventTime
 from millstream.declare.event import Event
 from millstream.declare.stream import Stream, stream
-from millstream.lake import checkpoint, clean, compact, deltalog, points
+from millstream.lake import checkpoint, clean, compact, deltalog
 from millstream.lake.catalog import behind, listing, publish
 from millstream.lake.dead import dead_name
 from millstream.lake.lake import Lake

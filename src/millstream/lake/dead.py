@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 
 from millstream.base.errors import Conflict
 from millstream.base.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, PARTITION
+from millstream.base.points import reach
 from millstream.lake.parquet import Written
-from millstream.lake.points import reach
 from millstream.lake.port import Table, Tables
 from millstream.lake.positions import LETTERS_RULE, letters_id
 from millstream.log.port import Topic

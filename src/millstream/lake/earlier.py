@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from millstream.base.event import ARRIVED_AT, OFFSET, PARTITION
+from millstream.base.moments import moment_of
 from millstream.lake.port import Table
 from millstream.log.dedupe import Earlier
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
-_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def earlier(table: Callable[[], Table], column: str, partition: int, below: int | None = None) -> Earlier:
@@ -50,6 +50,6 @@ def earlier(table: Callable[[], Table], column: str, partition: int, below: int 
 def _moment(us: int) -> datetime | None:
     """As a moment; None where no row can lie beyond it."""
     try:
-        return _1970 + timedelta(microseconds=us)
+        return moment_of(us)
     except OverflowError:
         return None

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from deltalake.transaction import AddAction, RemoveAction
 
+from millstream.base.points import reach
 from millstream.lake import parquet
-from millstream.lake.points import reach
 from millstream.lake.replace import batches_of, gone
 from millstream.lake.scan import candidates
 

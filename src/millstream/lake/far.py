@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from millstream.base.duration import spell
 from millstream.base.event import ARRIVED_AT, OFFSET, PARTITION
+from millstream.base.moments import moment_of, spelled
 from millstream.declare.stream import Stream
 from millstream.lake.port import Table
 from millstream.lake.positions import NEVER
@@ -24,7 +25,6 @@ BEYOND = "millstream-beyond/"
 """`millstream-beyond/<topic uuid>` -> the bound, microseconds, while rows beyond it are being moved; 0 when all are."""
 SHOWN = 3
 Ints = npt.NDArray[np.int64]
-_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Far:
     def __str__(self) -> str:
         more = ", ..." if self.rows > len(self.first) else ""
         lie = "lies" if self.rows == 1 else "lie"
-        return f"{self.rows:,} of {self.of:,} rows {lie} too far ahead (later than {moment(self.bound_us)}): {'; '.join(self.first)}{more}"
+        return f"{self.rows:,} of {self.of:,} rows {lie} too far ahead (later than {spelled(self.bound_us)}): {'; '.join(self.first)}{more}"
 
 
 def look(table: Table, stream: Stream[Any], bound_us: int) -> Far | None:
@@ -93,24 +93,18 @@ def micros(rows: pa.RecordBatch, name: str) -> Ints:
 def after(bound_us: int) -> datetime | None:
     """The first moment beyond; None where no row can lie beyond."""
     try:
-        return _1970 + timedelta(microseconds=bound_us + 1)
+        return moment_of(bound_us + 1)
     except OverflowError:
         return None
-
-
-def moment(us: int) -> str:
-    """A moment for people, to the second; one outside the years 1 to 9999 as its number."""
-    try:
-        return (_1970 + timedelta(microseconds=us)).strftime("%Y-%m-%d %H:%M:%S UTC")
-    except OverflowError:
-        return f"{us} us"
 
 
 def why(stream: Stream[Any], happened_us: int, arrived_us: int, bound_us: int) -> str:
     """What is wrong with a row beyond the bound."""
     by_event = happened_us > bound_us
     field = stream.schema.event_time if by_event else stream.schema.arrival_time or ARRIVED_AT
-    return f'{"event" if by_event else "arrival"} time "{field}" is {moment(happened_us if by_event else arrived_us)}, more than {spell(stream.ahead_us)} ahead'
+    return (
+        f'{"event" if by_event else "arrival"} time "{field}" is {spelled(happened_us if by_event else arrived_us)}, more than {spell(stream.ahead_us)} ahead'
+    )
 
 
 def _words(stream: Stream[Any], rows: pa.RecordBatch, bound_us: int) -> Iterator[tuple[int, int, str]]:

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from millstream.base.errors import Conflict, NotFound, Recreated, Transient, Truncated, UsageError
+from millstream.base.points import reach
 from millstream.declare.stream import Stream
 from millstream.lake.batch import Batch, Batcher, Progress
 from millstream.lake.culprit import named
 from millstream.lake.dead import Quarantine
 from millstream.lake.judge import lacking, table_schema
 from millstream.lake.parquet import Written, encoded_rows
-from millstream.lake.points import reach
 from millstream.lake.port import Table, Tables
 from millstream.lake.positions import app_id, stored, time_id, topics_of
 from millstream.lake.ruling import IDENTITY, Rule, Ruling, current, ensure, moves, replaced, told

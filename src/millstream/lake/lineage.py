@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 
 from millstream.base.errors import Conflict, NotFound
 from millstream.base.event import ENVELOPE, PARTITION
+from millstream.base.points import reach
 from millstream.lake import deltalog
 from millstream.lake.lake import Lake
-from millstream.lake.points import reach
 from millstream.lake.positions import topics_of
 from millstream.lake.scan import scan
 from millstream.lake.table import LakeTable

@@ -21,12 +21,13 @@ import pyarrow.compute as pc
 
 from millstream.base.errors import Conflict, NotFound, Recreated, Truncated
 from millstream.base.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, PARTITION
+from millstream.base.moments import spelled
+from millstream.base.points import reach
 from millstream.declare.stream import Stream
 from millstream.lake import far
 from millstream.lake.dead import DEAD, MOVED, Quarantine, dead_name
 from millstream.lake.far import BEYOND, Ints, micros
 from millstream.lake.moving import Plan, changed, plan
-from millstream.lake.points import reach
 from millstream.lake.port import Table, Tables
 from millstream.lake.positions import app_id, letters_id, stored, time_id, topics_of
 from millstream.lake.ruling import Rule, current, moves
@@ -62,7 +63,7 @@ class Moved:
         def many(count: int, one: str, more: str) -> str:
             return f"{count:,} {one if count == 1 else more}"
 
-        said = [f"{many(self.rows, 'row', 'rows')} later than {far.moment(self.bound_us)} moved to the dead letters"]
+        said = [f"{many(self.rows, 'row', 'rows')} later than {spelled(self.bound_us)} moved to the dead letters"]
         said += [f"{many(self.found, 'record', 'records')} that had been dropped as duplicates of them written"] if self.found else []
         said += [f"{many(self.buried, 'duplicate', 'duplicates')} of them moved as well"] if self.buried else []
         said += [f"{many(self.doubled, 'row', 'rows')} dropped that repeat a record written now"] if self.doubled else []
@@ -216,7 +217,7 @@ class _Move:
     def _letter(self, partition: int, rows: pa.RecordBatch, raw: Sequence[bytes], origin: Sequence[str | None] | None) -> pa.RecordBatch:
         many, times = rows.num_rows, (micros(rows, self.stream.schema.event_time).tolist(), micros(rows, ARRIVED_AT).tolist())
         whys = [far.why(self.stream, happened, arrived, self.bound_us) for happened, arrived in zip(*times, strict=True)]
-        errors = [f"{MOVED}: {why} (later than {far.moment(self.bound_us)}); correct the time and send the record again" for why in whys]
+        errors = [f"{MOVED}: {why} (later than {spelled(self.bound_us)}); correct the time and send the record again" for why in whys]
         columns = {"error": pa.array(errors, pa.string()), "raw": pa.array(raw, pa.binary()),
                    "origin": pa.nulls(many, pa.string()) if origin is None else pa.array(origin, pa.string()),
                    "topic": pa.array([self.topic.uuid] * many, pa.string()), EVENT_ID: rows.column(EVENT_ID), ARRIVED_AT: rows.column(ARRIVED_AT),
@@ -231,7 +232,7 @@ class _Move:
         txns: dict[str, tuple[int | None, int]] = {**moves(self.table, self.topic, found.rule, found.amended + 1), app: (self.bound_us, 0)}
         for p, one in plans.items():
             txns[time_id(self.topic, p)] = (self.table.position(time_id(self.topic, p)), one.newest_us)
-        why = f"rows later than {far.moment(self.bound_us)} were moved to the dead letters"
+        why = f"rows later than {spelled(self.bound_us)} were moved to the dead letters"
         said = {"number": found.number + 1, "why": why, "rule": found.rule, "bound_us": self.bound_us}
         metadata = {"by": "move", "topic": self.topic.uuid, "ruling": said, "restated": [r.told() for one in plans.values() for r in one.restated]}
         if not plans:

@@ -3,6 +3,11 @@
 Tables and Table: what a stream's sink, updater and proof need of the lake. `Lake` over Delta is the one that is used; the simulator has one in memory.
 Files: where the tables live. Engine: `Engine(url: str)`, the `lake` of the profile.
 Sinks: what brings streams from the log into their tables. Engine: `Engine(url: str, folder: Path)`, the `sink` of the profile.
+Catalog: where tables are published for other tools. Engine: `Engine(url: str)`, the `catalog` of the profile.
+
+Helpers for engines of files: `lake/patience.py`.
+Helpers for engines of sinks: `lake/sink.py`, `lake/landing.py`, `lake/batch.py`, `lake/dead.py`, `lake/positions.py`, `lake/lake.py`, `lake/table.py`,
+`lake/parquet.py`, `log/framing.py`, `log/dedupe.py`.
 """
 
 from __future__ import annotations

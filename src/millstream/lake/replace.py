@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -14,16 +14,15 @@ import pyarrow.types as is_
 from deltalake.transaction import AddAction, RemoveAction
 
 from millstream.base.errors import Conflict, UsageError
+from millstream.base.moments import moment_of
+from millstream.base.points import reach
 from millstream.lake import parquet
 from millstream.lake.lost import opened
 from millstream.lake.parquet import encoded
-from millstream.lake.points import reach
 
 if TYPE_CHECKING:
     from millstream.lake.port import Txns
     from millstream.lake.table import LakeTable, Rows
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def replace(table: LakeTable, batches: Rows, where: tuple[str, Any, Any] | None, txns: Txns, metadata: Mapping[str, Any], tries: int) -> int:
@@ -80,7 +79,7 @@ def _scalar(value: Any, kind: pa.DataType) -> pa.Scalar:
     if is_.is_timestamp(kind) and isinstance(value, int):
         return pa.scalar(value, pa.int64()).cast(kind)
     if is_.is_date(kind) and isinstance(value, int) and not isinstance(value, bool):
-        return pa.scalar((_EPOCH + timedelta(microseconds=value)).date(), kind)
+        return pa.scalar((moment_of(value)).date(), kind)
     if is_.is_date(kind) and isinstance(value, datetime):
         return pa.scalar(value.date(), kind)
     return pa.scalar(value, kind)

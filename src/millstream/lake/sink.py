@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 
 from millstream.base.errors import Conflict, Damaged
+from millstream.base.points import reach
 from millstream.declare.stream import Stream
 from millstream.lake.batch import Progress
 from millstream.lake.landing import GROUP, HOLES_AFTER, Landing, SinkLimits
-from millstream.lake.points import reach
 from millstream.lake.port import Tables
 from millstream.log.port import Log, Schemas, Slice
 

@@ -22,9 +22,9 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, RemoveAction
 
 from millstream.base.errors import Conflict, Corrupt, Incompatible, NotFound, Truncated, Unreachable
+from millstream.base.points import reach
 from millstream.lake import deltalog, parquet, pins
 from millstream.lake.commit import HOOKS_OFF, ONCE, Commit, asked, room
-from millstream.lake.points import reach
 from millstream.lake.port import Files, Snapshot, Txns
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from millstream.base.errors import DefinitionError, Place
 from millstream.base.event import Kind
-from millstream.base.words import nearest as nearest
+from millstream.base.words import nearest
 
 if TYPE_CHECKING:
     from sqlglot import exp

@@ -18,6 +18,7 @@ from typing import Any
 from sqlglot import exp
 
 from millstream.base.event import Kind
+from millstream.base.sql import quoted
 from millstream.base.words import nearest
 from millstream.lang.expression import OUTSIDE, UNTYPED
 
@@ -96,7 +97,7 @@ class Compiler:
             raise Refused(f'no field "{node.sql("duckdb")}"', missing=node.name)
         kind = self.fields[field]
         self.used.setdefault(field)
-        sql = '"' + field.replace('"', '""') + '"'
+        sql = quoted(field)
         if kind == UNTYPED:
             self.takes.append((field, "float64"))
             a = self._name()
@@ -113,7 +114,7 @@ class Compiler:
             return of
         field, _ = self.takes[of.take]
         self.takes[of.take] = field, kind
-        return Code('"' + field.replace('"', '""') + '"', f"r[{field!r}]", kind)
+        return Code(quoted(field), f"r[{field!r}]", kind)
 
     def _alike(self, parts: list[Code], node: exp.Expression, *, truths: bool = False) -> tuple[list[Code], Kind | None]:
         """Parts of one kind. UNTYPED columns take that of the others where it is no number; `truths`: where it is a boolean too."""

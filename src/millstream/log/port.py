@@ -5,6 +5,7 @@ when history is loaded, `_arrived_at` (which then replaces the log's stamp). A r
 travels as columns `RAW` under schema id 0 and ends in the dead-letter table: nothing is dropped on the way.
 
 An engine is constructed as `Engine(url: str, schemas: Schemas)`.
+Helpers for engines: `log/framing.py`, `log/retention.py`, `log/schemas.py`.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from millstream.base import points
 from millstream.base.errors import Conflict, Fenced
-from millstream.lake import points
 from millstream.state.port import State
 
 KIND = "step"

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from millstream.base.errors import ClockWrong, MillstreamError, Transient
+from millstream.base.moments import spelled
 from millstream.declare.source import Source
 from millstream.declare.stream import Stream
 from millstream.log.envelope import topic_of
@@ -85,13 +86,12 @@ class SourceStep:
 
     def _past(self) -> str:
         """The limit of the last `ingest --until` that left something unread, in words; "" where this call keeps to it, or there was none."""
-        from millstream.lake.far import moment
 
         doc = self.ws.state.get(LIMIT, self.name)
         limit = doc.value["until_us"] if doc is not None else None
         if limit is None or (self.until_us is not None and self.until_us <= limit):
             return ""
-        return f"{moment(limit)}, where `ingest --until` had stopped"
+        return f"{spelled(limit)}, where `ingest --until` had stopped"
 
     def _keep_limit(self, held: int) -> None:
         """Remember the limit while there is something behind it, for the next call that has none or another."""

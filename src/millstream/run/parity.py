@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from millstream.base.errors import ConfigError, EngineMissing, MillstreamError, NotFound, Transient
+from millstream.base.moments import moment_us
 from millstream.base.registry import engine
+from millstream.base.sql import quoted
 from millstream.declare.features import Features
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 FOLDER = "_parity"
 ROWS = 20_000
 _EVER = 2**62
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,8 @@ def _features(ws: Engines, features: Features, lake: Lake, embedded: Sql, other:
     from millstream.features.offline import offline
 
     definition = define(features, ws.project.params)
-    keys = [_quoted(column) for column in definition.key]
-    time = f"{_quoted(definition.time)}::timestamptz" if definition.time else "make_timestamptz(0)"
+    keys = [quoted(column) for column in definition.key]
+    time = f"{quoted(definition.time)}::timestamptz" if definition.time else "make_timestamptz(0)"
     newest = f"select {time} as _t, {', '.join(keys)} from source order by {time} desc limit {rows}"
     spine = embedded.query(f"select row_number() over (order by _t, {', '.join(keys)}) - 1 as _row, * from ({newest})",
                            {"source": lake.table(definition.stream).snapshot()}).read_all()  # fmt: skip
@@ -185,7 +185,7 @@ def _sample(ws: Engines, lake: Lake, sql: Sql, rows: int) -> None:
     high = _until(ws)
     low = max((_from(ws, stream, sql, rows, high) for stream in landed.values()), default=-_EVER)
     for name, stream in landed.items():
-        time = f"epoch_us({_quoted(stream.schema.event_time)})"
+        time = f"epoch_us({quoted(stream.schema.event_time)})"
         _copied(ws, lake, sql, name, f"{time} >= {low} and {time} < {high}")
     for name, noun in ws.project.by_name.items():
         if isinstance(noun, Table) and noun.scoring is not None and ws.lake.exists(name):
@@ -197,14 +197,14 @@ def _until(ws: Engines) -> int:
     ends = []
     for noun in ws.project.nouns:
         if isinstance(noun, TrainingSet):
-            until = _EVER if noun.until is None else (noun.until - _EPOCH) // timedelta(microseconds=1)
+            until = _EVER if noun.until is None else moment_us(noun.until)
             ends.append(until + max(outcome.within_us for outcome in noun.labels.values()))
     return max(ends, default=_EVER)
 
 
 def _from(ws: Engines, stream: Stream[Any], sql: Sql, rows: int, high: int) -> int:
     """The moment (us) from which on the stream has at most so many rows."""
-    time = f"epoch_us({_quoted(stream.schema.event_time)})"
+    time = f"epoch_us({quoted(stream.schema.event_time)})"
     text = f"select min(t) as low, count(*) as n from (select {time} as t from t where {time} < {high} order by 1 desc limit {rows})"
     (found,) = sql.query(text, {"t": ws.lake.table(stream.name).snapshot()}).read_all().to_pylist()
     return int(found["low"]) if found["n"] == rows else -_EVER
@@ -215,10 +215,6 @@ def _copied(ws: Engines, lake: Lake, sql: Sql, name: str, chosen: str) -> None:
     made = lake.create(name, source.schema)
     rows = sql.query(f"select * from t where {chosen}", {"t": source.snapshot()})
     made.append(rows, txns={app: (None, at) for app, at in source.txns().items()})  # the positions say how far a stream has come
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 __all__ = ["Judged", "parity", "shown"]

@@ -1,6 +1,7 @@
 """The orchestrator port: who runs the assets when nobody waits for them. `contract.py` is the suite every engine passes.
 
 `millstream run` without `--detach` needs none: it makes what is stale in its own process.
+Helpers for engines: `run/runner.py`, `run/claim.py`, `run/export/`.
 """
 
 from __future__ import annotations

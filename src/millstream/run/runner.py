@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from millstream.base.errors import Busy, ClockWrong, MillstreamError, Transient, WorkFailed
+from millstream.base.points import reach
 from millstream.base.storage import refused
 from millstream.base.theirs import details, is_theirs, pass_on, spot
-from millstream.lake.points import reach
 from millstream.run import trouble
 from millstream.run.plan import reasons
 from millstream.run.step import Made, Report, Step

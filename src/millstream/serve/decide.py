@@ -11,12 +11,13 @@ import msgspec
 
 from millstream.base.duration import UNITS, spell
 from millstream.base.errors import Transient, WorkFailed
+from millstream.base.moments import moment_of, moment_us, spelled
 from millstream.base.theirs import pass_on, spot
 from millstream.features.online import Found
 from millstream.features.port import Reader
-from millstream.ingest.doors import moment, wall_us
+from millstream.ingest.doors import wall_us
 from millstream.serve.record import decision_id
-from millstream.serve.request import BadRequest, RequestForm, moment_of, moment_us
+from millstream.serve.request import BadRequest, RequestForm
 
 _json = msgspec.json.Encoder().encode
 _NOTHING = Found({}, {}, {})
@@ -119,7 +120,7 @@ class Decider:
 
     def _check(self, what: str, name: str, at: int, now: int) -> None:
         if at > now + self.ahead_us:
-            raise BadRequest(f'{what} "{name}" is {moment(at)}, more than {spell(self.ahead_us)} ahead of the server\'s clock ({moment(now)})', name,
+            raise BadRequest(f'{what} "{name}" is {spelled(at)}, more than {spell(self.ahead_us)} ahead of the server\'s clock ({spelled(now)})', name,
                              f"send {name} as the time of the event, or leave it out for now" if name == self.form.time else f"send {name} as the time at which the event arrived")  # fmt: skip
 
     def _route(self, request: Mapping[str, Any]) -> tuple[Any, Arm]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from types import GenericAlias
 from typing import Annotated, Any, Literal
 
@@ -11,6 +11,7 @@ import msgspec
 
 from millstream.base.errors import UsageError
 from millstream.base.event import REQUIRED, TIMESTAMP, Field, Schema
+from millstream.base.moments import moment_us
 from millstream.ingest.cast import wanted
 from millstream.ingest.digits import EXACT
 from millstream.ingest.form import ADD_A_ZONE, near, zoneless
@@ -22,7 +23,6 @@ _EXACT = Annotated[float, msgspec.Meta(gt=-float(EXACT), lt=float(EXACT))]
 _MOMENT = Annotated[datetime, msgspec.Meta(tz=True)]
 _TYPES: dict[str, Any] = {"string": str, "int64": _INT64, "float64": float, "bool": bool, "binary": bytes, "timestamp": _MOMENT, "date": date}
 _FIRST_US, _LAST_US = years(TIMESTAMP)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PATH = re.compile(r" - at `\$(?:\[\d+\])*\.?([^`]*)`$")
 _NAMED = re.compile(r"field `([^`]*)`")
 
@@ -125,17 +125,6 @@ def _unsigned(value: Any) -> Any:
     if isinstance(value, list):
         return [_unsigned(one) for one in value]
     return 0.0 if value == 0 else value
-
-
-def moment_us(moment: datetime) -> int:
-    """Microseconds since 1970 UTC, exact."""
-    passed = moment - _EPOCH
-    return (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
-
-
-def moment_of(us: int) -> datetime:
-    """The other way."""
-    return datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
 
 
 def _spec(field: Field, real: Any) -> Any:

@@ -8,8 +8,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from millstream.base.errors import UsageError
+from millstream.base.points import reach
 from millstream.base.words import choices
-from millstream.lake.points import reach
 
 LAST = "millstream.toml"
 """Written last: a folder without it is no project yet."""

@@ -6,17 +6,16 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from millstream.base.errors import DefinitionError, WorkFailed
 from millstream.base.event import Kind
+from millstream.base.moments import moment_of, moment_us, spelled
 from millstream.declare.stream import Stream
 from millstream.declare.training_set import TrainingSet
 from millstream.features.outcome import OutcomeSql, outcome_sql
-from millstream.lake.far import moment
 from millstream.lang.expression import compile as compile_expression
 from millstream.train import blank, kept
 from millstream.train import dataset as sets
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from millstream.lake.table import LakeTable
     from millstream.transform.port import Sql
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STEPS = 4
 
 
@@ -82,7 +80,7 @@ class Builder:
         return min(bounds)
 
     def _until_us(self) -> int | None:
-        return None if self.set.until is None else (self.set.until - _EPOCH) // timedelta(microseconds=1)
+        return None if self.set.until is None else moment_us(self.set.until)
 
     def _fingerprint(self, inputs: Mapping[str, Any], ripe_us: int) -> str:
         until = self._until_us()
@@ -110,7 +108,7 @@ class Builder:
             chosen = f" and ({condition.replace('{', '{{').replace('}', '}}')})"
         text = spines.query(at, self.fields, str(self.set), self.set.place, "{time} < $bound" + chosen)
         tables = {at.name: pinned[at.name].snapshot()}
-        spine = self.sql.query(text, tables, {"bound": _EPOCH + timedelta(microseconds=bound)}).read_all()
+        spine = self.sql.query(text, tables, {"bound": moment_of(bound)}).read_all()
         time = at.schema.event_time if isinstance(at, Stream) else str(at.time)  # a table without one has been refused
         (self.counts,) = self.sql.query(kept.counting(at.name, time, ripe_us, until, condition), tables).read_all().to_pylist()
         return spine
@@ -138,7 +136,7 @@ class Builder:
         chosen = joined.filter(keep).drop_columns(["_some"])
         if chosen.num_rows == 0:
             raise NoRows(f'training_set "{self.name}" has no mature row with a label: {spine.num_rows:,} moments before '
-                         f"{moment(min(ripe_us, self._until_us() or ripe_us))}; of {self.counts['total']:,} rows of {self.set.at.name}, "
+                         f"{spelled(min(ripe_us, self._until_us() or ripe_us))}; of {self.counts['total']:,} rows of {self.set.at.name}, "
                          f"{kept.left(self._left(joined.num_rows - (pc.sum(some_label).as_py() or 0), pc.sum(some_label).as_py() or 0))}")  # fmt: skip
         told = pc.value_counts(chosen.column(sets.SPLIT))
         counts = {c["values"].as_py(): c["counts"].as_py() for c in told}

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from millstream.base.errors import NotFound
+from millstream.base.moments import moment_of
 from millstream.train.port import Tracking
 from millstream.train.predictor import MANIFEST
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def describe(tracking: Tracking, name: str, version_or_alias: str) -> Mapping[str, Any]:
@@ -31,7 +29,7 @@ def describe(tracking: Tracking, name: str, version_or_alias: str) -> Mapping[st
     except FileNotFoundError:
         raise NotFound(f"{MANIFEST} of {name}@{version.number} is gone ({path.parent}); train it again") from None
     made = told["dataset"]
-    until = {} if made["until_us"] < 0 else {"until": (_EPOCH + timedelta(microseconds=made["until_us"])).isoformat()}
+    until = {} if made["until_us"] < 0 else {"until": (moment_of(made["until_us"])).isoformat()}
     return {
         "model": name, "version": version.number, "aliases": list(version.aliases), "created": version.created_at.isoformat(),
         "run": run.id, "started": run.started_at.isoformat(), "seconds": round((run.ended_at - run.started_at).total_seconds(), 3) if run.ended_at else None,

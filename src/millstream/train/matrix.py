@@ -8,7 +8,7 @@ import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from millstream.base.errors import Corrupt, UsageError
 from millstream.base.event import Kind
+from millstream.base.moments import EPOCH
 
 Floats: TypeAlias = NDArray[np.float64]
 FORMAT = 1
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXACT = 2**53
 _DAY0 = date(1970, 1, 1)
 
@@ -117,7 +117,7 @@ class Encoder:
         for i, kind in self._times:
             value = taken[i]
             if value is not None:
-                taken[i] = (value - _EPOCH).total_seconds() if kind == "timestamp" else float((value - _DAY0).days)
+                taken[i] = (value - EPOCH).total_seconds() if kind == "timestamp" else float((value - _DAY0).days)
 
     def _values(self, column: Column, values: pa.ChunkedArray) -> Floats:
         self.nulls[column.name] += values.null_count

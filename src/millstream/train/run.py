@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from millstream.base.errors import MillstreamError, UsageError, WorkFailed
+from millstream.base.points import reach
 from millstream.base.theirs import details, pass_on, raised, spot
 from millstream.declare.model import Model
-from millstream.lake.points import reach
 from millstream.train import predictor
 from millstream.train.answers import outside
 from millstream.train.code import code_of, commit_of, libraries, source_of

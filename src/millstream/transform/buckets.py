@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from millstream.base.sql import quoted
 from millstream.transform.port import Relation, Sql
 from millstream.transform.profile import Profile
 
@@ -33,8 +34,8 @@ def bucketed(sql: Sql, relation: Relation, profiled: Profile) -> dict[str, Bucke
     names = [column.name for column in profiled.columns if column.kind == "category" and column.known and not column.complete]
     found: dict[str, Buckets] = {}
     for name in names:
-        quoted = '"' + name.replace('"', '""') + '"'
-        text = f"select md5_number_lower({quoted}::varchar) % {BUCKETS} as bucket, count(*) as n from t where {quoted} is not null group by 1 order by 1"
+        column = quoted(name)
+        text = f"select md5_number_lower({column}::varchar) % {BUCKETS} as bucket, count(*) as n from t where {column} is not null group by 1 order by 1"
         found[name] = {int(row["bucket"]): int(row["n"]) for row in sql.query(text, {"t": relation}).read_all().to_pylist()}
     return found
 

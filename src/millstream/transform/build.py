@@ -10,12 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
 from millstream.base.errors import NotFound, Truncated
+from millstream.base.moments import moment_of
 from millstream.declare.table import Table
 from millstream.lake import deltalog
 from millstream.lake.port import Snapshot
@@ -32,7 +33,6 @@ __all__ = ["Built", "build", "fingerprint", "inputs"]
 
 CODE, DONE = "millstream/code", "millstream/table/"
 How = Literal["full", "intervals", "append", "nothing"]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Where an interval table's first build starts and ends when its time cannot be traced to a column of a source.
 _ALWAYS = (datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC))
 
@@ -161,7 +161,7 @@ class Work:
         plan = spans(found, newest, self.recipe.step)
         total: Built | None = None
         for low, high in plan:
-            rows = self.rows(_moment(low), _moment(high))
+            rows = self.rows(moment_of(low), moment_of(high))
             if not _same(rows.schema, self.target.schema):
                 return self.full()
             last = (low, high) == plan[-1]
@@ -257,7 +257,3 @@ class Rows:
 def _same(one: pa.Schema, other: pa.Schema) -> bool:
     """Whether rows of the one fit a table of the other as they are: names and types, whatever is nullable."""
     return one.names == other.names and [str(field.type) for field in one] == [str(field.type) for field in other]
-
-
-def _moment(at_us: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=at_us)

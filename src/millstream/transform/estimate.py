@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from millstream.base.moments import moment_us
 from millstream.declare.table import Table
 from millstream.transform.build import How, Work
 from millstream.transform.increments import Span, drivers, spans
@@ -15,8 +16,6 @@ from millstream.transform.recipe import Recipe
 if TYPE_CHECKING:
     from millstream.lake.lake import Lake
     from millstream.lake.table import LakeTable
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def _ranges(table: LakeTable, column: str) -> list[tuple[int, int, str, tuple[in
         low, high = row.get(f"min.{column}"), row.get(f"max.{column}")
         if isinstance(low, datetime) and isinstance(high, datetime):
             path = f"{table.files.root}/{table.name}/{row['path']}"
-            found.append((_us(low), _us(high), path, (row["num_records"] or 0, row["size_bytes"])))
+            found.append((moment_us(low), moment_us(high), path, (row["num_records"] or 0, row["size_bytes"])))
     return found
 
 
@@ -132,7 +131,3 @@ def _rows(table: LakeTable) -> int:
 
 def _bytes(table: LakeTable) -> int:
     return table.bytes()
-
-
-def _us(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)

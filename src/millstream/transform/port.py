@@ -1,4 +1,7 @@
-"""The sql port: compute over versions of lake tables. Engine: `Engine(url: str, folder: pathlib.Path)`; folder holds its scratch."""
+"""The sql port: compute over versions of lake tables. Engine: `Engine(url: str, folder: pathlib.Path)`; folder holds its scratch.
+
+Helpers for engines: `transform/parse.py`, `transform/mapping.py`, `lake/lost.py`.
+"""
 
 from __future__ import annotations
 

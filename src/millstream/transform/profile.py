@@ -19,6 +19,7 @@ import pyarrow.types as is_
 from numpy.typing import NDArray
 
 from millstream.base.errors import UsageError
+from millstream.base.sql import quoted
 from millstream.base.words import choices
 from millstream.lake.port import Snapshot
 from millstream.transform.column import BINS, STEPS, TOP, Column, Histogram, Kind, Profile, merge, spelled
@@ -56,7 +57,7 @@ def profile(sql: Sql, relation: Relation, columns: Sequence[str] | None = None, 
     source, version = (relation.table, relation.version) if isinstance(relation, Snapshot) else ("", None)
     total = _count(sql, relation)
     if sample is not None and sample < total:
-        names = ", ".join(_name(f.name) for f in fields) or "1"
+        names = ", ".join(quoted(f.name) for f in fields) or "1"
         relation = sql.query(f"select {names} from t using sample reservoir({int(sample)} rows) repeatable (7)", {"t": relation}).read_all()
     found: list[Column] = []
     rows = _count(sql, relation)
@@ -113,7 +114,7 @@ class _Seen:
 
 def _scan(sql: Sql, relation: Relation, fields: Sequence[pa.Field], rows: int) -> list[Column]:
     kinds = [kind_of(f.type) for f in fields]
-    values = ", ".join(f"{_value(f.name, kind)} as v{i}, {_name(f.name)} as c{i}" for i, (f, kind) in enumerate(zip(fields, kinds, strict=True)))
+    values = ", ".join(f"{_value(f.name, kind)} as v{i}, {quoted(f.name)} as c{i}" for i, (f, kind) in enumerate(zip(fields, kinds, strict=True)))
     source = f"(select {values} from t)"
     first = ", ".join(part for i, kind in enumerate(kinds) for part in _first(i, kind))
     one = sql.query(f"select {first} from {source}", {"t": relation}).read_all().to_pylist()[0]
@@ -169,12 +170,12 @@ def _guessed(column: _Seen, drawn: pa.ChunkedArray) -> _Seen:
 
 
 def _value(name: str, kind: Kind) -> str:
-    quoted = _name(name)
+    column = quoted(name)
     if kind == "number":
-        return f"case when isfinite({quoted}::double) then {quoted}::double + 0.0 end"
+        return f"case when isfinite({column}::double) then {column}::double + 0.0 end"
     if kind == "time":
-        return f"epoch_us({quoted}::timestamptz)::double"
-    return f"{quoted}::varchar" if kind == "category" else quoted
+        return f"epoch_us({column}::timestamptz)::double"
+    return f"{column}::varchar" if kind == "category" else column
 
 
 def _first(i: int, kind: Kind) -> Iterable[str]:
@@ -292,7 +293,3 @@ def _text(value: Any, type_: pa.DataType, kind: Kind) -> str:
     if isinstance(value, float) and not is_.is_floating(type_) and value.is_integer():
         return str(int(value))
     return str(value)
-
-
-def _name(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'

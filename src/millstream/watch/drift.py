@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from millstream.base.errors import Incompatible
+from millstream.base.sql import quoted
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.monitor import Drift
 from millstream.declare.noun import Noun
@@ -32,7 +33,7 @@ from millstream.train.dataset import latest
 from millstream.transform.buckets import BUCKETS, Buckets, bucketed, of_listed
 from millstream.transform.profile import Column, Profile, profile
 from millstream.watch.answered import Part, Reference, parts
-from millstream.watch.scene import Scene, quoted, table_of, time_of
+from millstream.watch.scene import Scene, table_of, time_of
 from millstream.watch.verdict import Verdict, unknown
 
 ALPHA = 0.01

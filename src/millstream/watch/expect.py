@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from millstream.base.duration import UNITS, spell
+from millstream.base.sql import quoted
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.features import Features
 from millstream.declare.monitor import ContractKept, Fresh, NotNull, Rows, Volume
@@ -16,7 +17,7 @@ from millstream.declare.noun import Noun
 from millstream.declare.stream import Stream
 from millstream.features.define import define
 from millstream.lang.expression import compile as compile_expression
-from millstream.watch.scene import Scene, kinds, quoted, table_of, time_of
+from millstream.watch.scene import Scene, kinds, table_of, time_of
 from millstream.watch.verdict import Verdict, unknown
 
 _DAY_US = UNITS["d"]

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from millstream.base.errors import MillstreamError, UsageError
 from millstream.base.event import Kind
+from millstream.base.sql import quoted
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.noun import Noun
 from millstream.declare.source import FileReader
@@ -120,11 +121,6 @@ def table_of(target: Noun) -> str:
     if isinstance(target, Endpoint):
         return target.decisions
     raise UsageError(f"{target} has no table to look at")
-
-
-def quoted(name: str) -> str:
-    """An identifier of SQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def kinds(schema: pa.Schema) -> dict[str, Kind]:

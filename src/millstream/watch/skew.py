@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from millstream.base.duration import UNITS, spell
 from millstream.base.errors import NotFound
+from millstream.base.sql import quoted
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.features import Features
 from millstream.declare.monitor import Skew
@@ -22,7 +23,7 @@ from millstream.features.offline import Use
 from millstream.features.skew import Compared, compare
 from millstream.train.pinned import from_json
 from millstream.train.predictor import manifest
-from millstream.watch.scene import Scene, quoted
+from millstream.watch.scene import Scene
 from millstream.watch.verdict import Verdict
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ import msgspec
 from millstream.base.duration import spell
 from millstream.base.errors import MillstreamError, NotFound
 from millstream.base.event import OFFSET, PARTITION
+from millstream.base.moments import moment_of, moment_us
+from millstream.base.sql import quoted
 from millstream.declare.endpoint import Endpoint
 from millstream.features.definition import Definition, Output
 from millstream.features.window import SLOT_US, start_slot
 from millstream.lake.dead import dead_name
 from millstream.serve.record import decisions_stream, feature_columns, request_schema
-from millstream.serve.request import moment_of, moment_us
-from millstream.watch.scene import quoted
 
 if TYPE_CHECKING:
     from rich.tree import Tree

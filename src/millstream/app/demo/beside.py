@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from millstream.base.event import ENVELOPE
+from millstream.base.sql import quoted
 from millstream.run.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def differing(sql: Sql, ours: Snapshot, theirs: Snapshot) -> int:
     """Rows, without the envelope, that one side alone has, as many times as it has them more often."""
     names = [name for name in ours.schema.names if name not in ENVELOPE and name in theirs.schema.names]
     missing = len(set(ours.schema.names) ^ set(theirs.schema.names))
-    columns = ", ".join('"' + name.replace('"', '""') + '"' for name in names)
+    columns = ", ".join(map(quoted, names))
     only = "select count(*) as n from (select {c} from {a} except all select {c} from {b})"
     counts = [
         sql.query(only.format(c=columns, a=a, b=b), {"ours": ours, "theirs": theirs}).read_all()["n"][0].as_py()

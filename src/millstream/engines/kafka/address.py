@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from millstream.base.errors import ConfigError
+from millstream.base.words import nearest
 from millstream.engines.kafka.errors import Quiet
-from millstream.lang.expression import nearest
 
 OURS = ("replication", "positions", "max_message_bytes", "transaction_timeout_ms")
 _KEPT = ("acks", "enable.idempotence", "transactional.id", "isolation.level", "auto.offset.reset", "enable.auto.commit", "enable.partition.eof", "group.id",

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from millstream.base.errors import Busy, ConfigError, Corrupt, Full, MillstreamError
+from millstream.base.points import reach
 from millstream.base.storage import refused
 from millstream.engines.mlflow.tables import REVISION
-from millstream.lake.points import reach
 
 WAIT_S = 60.0
 _SIDES = ("-journal", "-wal", "-shm")

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from millstream.base.errors import ConfigError, Conflict, EngineMissing, MillstreamError, NotFound, Recreated, Unreachable, WorkFailed
+from millstream.base.points import reach
 from millstream.declare.stream import Stream
 from millstream.engines.spark.errand import ANSWER, HEADERS, Errand, Failed, Needs, Part, Shape
 from millstream.engines.spark.scratch import SHARED
@@ -28,7 +29,6 @@ from millstream.engines.spark.shipped import equip
 from millstream.lake.batch import Batch, Progress
 from millstream.lake.lake import Lake
 from millstream.lake.landing import GROUP, HOLES_AFTER, Landing, SinkLimits
-from millstream.lake.points import reach
 from millstream.lake.positions import letters_id
 from millstream.log.framing import Texts
 from millstream.log.port import Log, OnKafka, Schemas, Share

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeAlias
 
 from millstream.base.errors import WorkFailed
+from millstream.base.moments import EPOCH, moment_us
 
 Args: TypeAlias = dict[str, int | str | bool]
 _LISTED = ((int, "bigint"), (float, "double"), (str, "string"))
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def marked(name: str, value: Any, args: Args) -> str:
@@ -53,9 +53,9 @@ def _told(name: str, value: Any) -> tuple[str, int | str | bool]:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise WorkFailed(f"${name} is {value!r}, a time without a zone; give it one, e.g. {value.isoformat()}+00:00")
-        return "timestamp_micros(cast({} as bigint))", (value - _EPOCH) // timedelta(microseconds=1)
+        return "timestamp_micros(cast({} as bigint))", moment_us(value)
     if isinstance(value, date):
-        return "date_from_unix_date(cast({} as int))", (value - _EPOCH.date()).days
+        return "date_from_unix_date(cast({} as int))", (value - EPOCH.date()).days
     if isinstance(value, timedelta):
         return "make_dt_interval(0, 0, 0, cast({} as decimal(18,6)))", f"{Decimal(value // timedelta(microseconds=1)) / 10**6:.6f}"
     if isinstance(value, Decimal):
