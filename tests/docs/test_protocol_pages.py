@@ -45,7 +45,7 @@ def test_limits_of_the_protocol() -> None:
     limits = landing.SinkLimits()
     assert f"{limits.rows:,} records, {limits.bytes >> 20} MB or {limits.age.seconds} s" in PROTOCOL
     assert f"at most {landing._TRIES} tries" in PROTOCOL
-    assert landing.HOLES_AFTER == timedelta(hours=1) and "after an hour at the latest" in PROTOCOL
+    assert timedelta(hours=1) == landing.HOLES_AFTER and "after an hour at the latest" in PROTOCOL
     assert f"every {checkpoint.EVERY} commits" in PROTOCOL and f"finds {checkpoint.OVERDUE} commits without one" in PROTOCOL
     assert f"older than {clean.KEPT.days} days, or beyond {clean.AT_MOST:,}" in PROTOCOL
     assert disk.FLOOR_BYTES == disk.RESERVE_BYTES == 64 << 20 and "must leave 64 MB, and there is a reserve file of 64 MB" in PROTOCOL
