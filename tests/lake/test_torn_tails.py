@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lake_actors import World
 
+from millstream.base import points
 from millstream.base.errors import Corrupt, Full
 from millstream.lake import checkpoint, clean, compact, deltalog
 from millstream.lake import cut as cutting
@@ -258,3 +260,78 @@ def test_a_full_disk(world: World, small_disk: Path) -> None:
 ])  # fmt: skip
 def test_damage_says_what_goes_and_what_stands(cut: int | None, words: str) -> None:
     assert str(Damage("t", cut, 3, (), "commit 3 is torn")) == f'table "t": commit 3 is torn{words}'
+
+
+def test_the_log_is_told_of_no_commit_that_a_power_cut_can_take(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sink dies between its commit and the sync. The next one tells the log where the table stands, so it syncs that commit first."""
+    put(world.log, world.schemas, 0, *range(5))
+
+    def die(point: str) -> None:
+        if point == "commit.linked":
+            raise KeyboardInterrupt
+
+    stop, synced, told = points.watch(die), set[str](), list[tuple[int, bool]]()
+    sync, retain = world.lake.files.sync, world.log.retain
+
+    def syncs(*paths: str) -> None:
+        sync(*paths)
+        synced.update(paths)
+
+    def tells(topic: str, *, before: Mapping[int, int], **more: Any) -> None:
+        told.append((before.get(0, 0), deltalog.commit_path("readings", 1) in synced))
+        retain(topic, before=before, **more)
+
+    monkeypatch.setattr(world.lake.files, "sync", syncs)
+    monkeypatch.setattr(world.log, "retain", tells)
+    with pytest.raises(KeyboardInterrupt):
+        world.drain()
+    stop()
+    assert told == [(0, False)] and world.lake.table("readings").version == 1
+    world.sink().close()
+    assert told[1:] == [(5, True)]
+
+
+def test_letters_are_durable_before_a_table_is_committed_over_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sink dies between the commit of its letters and the sync. The log never brings a letter again once the table has passed it."""
+    put(world.log, world.schemas, 0, *range(5), bad=[2])
+    linked, synced = list[str](), list[str]()
+
+    def die(point: str) -> None:
+        if point == "commit.linked":
+            raise KeyboardInterrupt
+
+    stop, sync = points.watch(die), world.lake.files.sync
+    with pytest.raises(KeyboardInterrupt):
+        world.drain()
+    stop()
+    letters, rows = deltalog.commit_path("readings__dead", 1), deltalog.commit_path("readings", 1)
+    assert world.lake.files.size(letters) is not None and world.lake.files.size(rows) is None
+
+    def syncs(*paths: str) -> None:
+        sync(*paths)
+        synced.extend(paths)
+        linked.extend([letters] if world.lake.files.size(rows) is not None and letters not in synced else [])
+
+    monkeypatch.setattr(world.lake.files, "sync", syncs)
+    assert world.drain().dead == 1
+    assert letters in synced and linked == [] and synced.index(letters) < synced.index(rows)
+
+
+def test_what_is_synced_is_not_synced_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handle knows up to where; one that is opened anew from it goes on from there, and another one begins at the checkpoint."""
+    for n in range(3):
+        put(world.log, world.schemas, 0, 10 * n)
+        world.drain()
+    table, synced = world.lake.table("readings"), list[str]()
+    monkeypatch.setattr(world.lake.files, "sync", lambda *paths: synced.extend(paths))
+    table.settle()
+    assert synced == [deltalog.commit_path("readings", v) for v in range(4)]
+    synced.clear()
+    checkpoint.make(table)
+    world.drain()
+    newest = table.refresh()
+    synced.clear()
+    newest.settle()
+    assert synced == [] and newest.version == 3
+    world.lake.table("readings").settle()
+    assert synced == []

@@ -109,6 +109,9 @@ class MemoryTable:
     def refresh(self) -> MemoryTable:
         return MemoryTable(self._tables, self._held)
 
+    def settle(self) -> None:
+        """What is there is durable: torn tails are cut by `cut`."""
+
     def position(self, app: str) -> int | None:
         return self._txns.get(app)
 

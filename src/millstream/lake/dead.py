@@ -69,8 +69,13 @@ class Quarantine:
         return self._table is not None
 
     def refresh(self) -> None:
-        """See what others have quarantined."""
-        self._table = self._lake.table(self._name) if self._lake.exists(self._name) else None
+        """See what others have quarantined. A sink commits its table on top of it, so what it sees must survive a power cut."""
+        if not self._lake.exists(self._name):
+            self._table = None
+            return
+        self._table = self._lake.table(self._name) if self._table is None else self._table.refresh()
+        if self._rule is not None:
+            self._table.settle()
 
     @property
     def rule(self) -> int | None:

@@ -106,6 +106,7 @@ class Landing(ABC):
     def _open(self) -> Table:
         """A fresh handle on the table, if it is one that positions can be trusted to."""
         table = self.table.refresh()
+        table.settle()  # positions that others have committed are told to the log, which may delete what lies below
         if "delta.setTransactionRetentionDuration" in table.configuration:
             raise UsageError(
                 f'table "{table.name}" has delta.setTransactionRetentionDuration, which forgets positions and would write everything again; unset it'

@@ -124,6 +124,10 @@ class Table(Protocol):
         """What each commit of a sink brought, up to this version, by partition and start."""
         ...
 
+    def settle(self) -> None:
+        """Have all that this handle shows survive a power cut, whoever committed it; durable on return."""
+        ...
+
     def tend(self) -> None:
         """Do what keeps commits cheap, when it is overdue."""
         ...

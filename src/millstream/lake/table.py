@@ -48,6 +48,7 @@ class LakeTable:
         self.files, self.name, self.delta = files, name, delta
         self.uuid = str(delta.metadata().id)
         self._txns: tuple[int, dict[str, int]] | None = None
+        self._settled: int | None = None  # every commit up to here survives a power cut, as this handle has seen to
 
     @classmethod
     def open(cls, files: Files, name: str, version: int | None = None) -> LakeTable:
@@ -92,7 +93,10 @@ class LakeTable:
 
     def refresh(self) -> LakeTable:
         """The newest version, on a new handle; what was checked on this one must be checked again."""
-        return LakeTable.open(self.files, self.name)
+        newest = LakeTable.open(self.files, self.name)
+        if newest.uuid == self.uuid and self._settled is not None and self._settled <= newest.version:
+            newest._settled = self._settled
+        return newest
 
     def at(self, version: int) -> LakeTable:
         """The table as it was at a version, to read. Raises NotFound."""
@@ -347,6 +351,17 @@ class LakeTable:
 
         return edit(self, change, bounds, files, txns, metadata)
 
+    def settle(self) -> None:
+        """Every commit up to this version survives a power cut. Who wrote the newest ones may have died before it synced them; a checkpoint is synced
+        after all that it covers."""
+        since = self._settled
+        if since == self.version:
+            return
+        if since is None:
+            since = max((v for v in deltalog.checkpoints(self.files, self.name) if v <= self.version), default=-1)
+        self.files.sync(*(deltalog.commit_path(self.name, v) for v in deltalog.versions(self.files, self.name) if since < v <= self.version))
+        self._settled = self.version
+
     def tend(self) -> None:
         """A table that nobody maintains must not get slower for ever."""
         from millstream.lake.checkpoint import when_overdue
@@ -385,7 +400,9 @@ class LakeTable:
 
     def _sync(self, before: int) -> None:
         """Every commit after `before` survives a power cut: ours, and those it stands on."""
-        self.files.sync(*(deltalog.commit_path(self.name, v) for v in range(before + 1, self.version + 1)))
+        since = before if self._settled is None else min(before, self._settled)
+        self.files.sync(*(deltalog.commit_path(self.name, v) for v in range(since + 1, self.version + 1)))
+        self._settled = None if self._settled is None else self.version
 
 
 def rows_of(batches: Rows) -> Iterator[pa.RecordBatch]:
