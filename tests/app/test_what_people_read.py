@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from cli_project import millstream, written
 
-from millstream.app import experiments
 from millstream.app.console.overview import _notes
 from millstream.app.lookup import streams
+from millstream.experiment import report as reports
 from millstream.experiment.ab import Result
 from millstream.experiment.analyse import ArmReport, Report
 from millstream.experiment.bandit import Stat
@@ -99,4 +99,4 @@ def test_an_experiment_says_which_decisions_count(arms: list[ArmReport], expecte
     class Named:
         unit = "user"
 
-    assert experiments._counted(Named(), report(*arms)) == expected  # type: ignore[arg-type]
+    assert reports._counted(Named(), report(*arms)) == expected  # type: ignore[arg-type]

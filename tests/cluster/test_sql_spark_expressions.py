@@ -17,7 +17,7 @@ from millstream.engines.duckdb.sql import DuckDbSql
 from millstream.engines.spark.sql import SparkSql
 from millstream.lang.expression import compile as compile_expression
 
-language = room("declare/test_expression.py")
+language = room("lang/test_expression.py")
 
 
 @pytest.fixture(scope="module")

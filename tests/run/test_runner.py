@@ -141,5 +141,5 @@ def test_a_step_that_raises_in_the_users_code_names_their_line() -> None:
     step = Fake("a", world={}, errors=[ZeroDivisionError("theirs")])
     (done,) = runner.run([step], Memory())
     line = Fake.make.__code__.co_firstlineno + 2
-    assert done.status == "failed" and f"table a: ZeroDivisionError: theirs (test_app_runner.py:{line})" in done.error
-    assert "raise self.errors.pop(0)" in done.error and "runner.py:" not in done.error.replace("test_app_runner.py:", "")
+    assert done.status == "failed" and f"table a: ZeroDivisionError: theirs (test_runner.py:{line})" in done.error
+    assert "raise self.errors.pop(0)" in done.error and "runner.py:" not in done.error.replace("test_runner.py:", "")

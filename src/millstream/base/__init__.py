@@ -3,6 +3,8 @@
 errors.py     the error tree; each error names the thing, the place and the fix
 event.py      fields and schemas of events, and the columns that every stored row has
 duration.py   lengths of time as text: "10m", "3h"
+moments.py    microseconds since 1970 as datetimes and text
+sql.py        quoted names
 place.py      where in the user's files something was written
 words.py      names: letters, length, reserved words, the nearest known name
 settings.py   layered settings in, one frozen `Settings` out; reads no file and no environment
@@ -12,4 +14,5 @@ storage.py    what a disk refuses, as errors of ours
 waits.py      when something that failed is tried again
 theirs.py     errors of a user's code, in the user's words
 gaps.py       what an engine may lack, named and checked
+points.py     named moments at which a process may die, for tests
 """

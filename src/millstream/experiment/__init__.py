@@ -8,5 +8,6 @@ learn.py     the snapshot of posteriors in state
 outcomes.py  decisions joined with their outcomes: the table `<endpoint>_outcomes`
 ab.py        effect, interval, p-value, sample-ratio check
 special.py   the incomplete beta and gamma functions
-analyse.py   the report of one experiment
+analyse.py   one experiment analysed, from its outcomes table
+report.py    the analysis as plain values and sentences
 """

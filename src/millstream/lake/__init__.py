@@ -54,5 +54,4 @@ unkept.py    rows that were dropped as duplicates of a moved row
 verify.py    proves that nothing is missing or doubled
 recheck.py   judges records again, for verify
 tally.py     counts of what was judged again
-points.py    named moments at which a process may die, for tests
 """

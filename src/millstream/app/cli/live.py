@@ -9,9 +9,8 @@ from typing import Any
 import click
 
 from millstream.app.cli.context import Context, Styled, as_json, pass_context
-from millstream.app.cli.words import OneOf
-from millstream.app.each import Each, Rows
-from millstream.base.errors import MillstreamError, NotFound, UsageError
+from millstream.app.each import Each
+from millstream.base.errors import MillstreamError, NotFound
 from millstream.base.words import choices
 
 
@@ -43,43 +42,6 @@ def console(context: Context, host: str | None, port: int | None) -> None:
 
     _listen(context, "console", host, port)
     run(context.workspace)
-
-
-@click.command()
-@click.argument("action", type=OneOf(["show", "start", "stop", "ship"], "the name comes after one of them: experiment show {}"), default="show")
-@click.argument("name", required=False)
-@click.argument("arm", required=False)
-@as_json
-@click.option("--phase", type=int, help="Of show NAME: the report of this phase instead of the present one.")
-@pass_context
-def experiment(context: Context, action: str, name: str | None, arm: str | None, as_json: bool, phase: int | None) -> None:
-    """Show (all, or NAME), start NAME, stop NAME, or ship NAME ARM.
-
-    start begins a new phase with the arms' aliases pinned to versions; ship gives all of its traffic to one arm.
-    """
-    from millstream.app import experiments
-
-    ws = context.workspace
-    if name is not None and name not in ws.project.experiments:
-        raise NotFound(f'no experiment "{name}"; {choices(name, ws.project.experiments)}')
-    if phase is not None and (action != "show" or name is None):
-        raise UsageError("--phase goes with one experiment: experiment show NAME --phase N")
-    if action != "show":
-        if name is None:
-            raise UsageError(f"experiment {action} wants the experiment's name")
-        context.say(experiments.change(ws, action, name, arm))
-        return
-    if phase is not None and name is not None:
-        experiments.known_phase(ws, ws.project.experiments[name], phase)
-    found = Rows()
-    for one in [ws.project.experiments[name]] if name else ws.project.experiments.values():
-        found.add(f"experiment {one.name}", partial(experiments.analyse, ws, one, phase))
-    if as_json:
-        context.json(found)
-    else:
-        for told in found:
-            experiments.render(context, told)
-    context.end(found.failed)
 
 
 @click.command()

@@ -40,7 +40,7 @@ VERBS = {
     "verify": ("look", "Prove that tables have no gap, no overlap, no double."),
     "trace": ("look", "Follow a prediction back to the rows, offsets and files it came from."),
     "serve": ("live", "Serve the endpoints and the collector over HTTP."),
-    "experiment": ("live", "Start, stop, ship and analyse experiments."),
+    "experiment": ("experiment", "Start, stop, ship and analyse experiments."),
     "monitor": ("live", "Run the monitors once and say what they found."),
     "console": ("live", "Serve the console for a browser."),
     "demo": ("demo", "The main job on real data, from nothing to a traced prediction."),

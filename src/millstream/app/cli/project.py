@@ -39,9 +39,9 @@ def init(context: Context, folder: str, template: str) -> None:
 @pass_context
 def check(context: Context, as_json: bool, parity: bool, against: str | None, rows: int) -> None:
     """Validate the definitions; without --parity nothing is run. All mistakes are shown together, then what could not be checked because it depends on one; tests of the project are plain pytest."""
-    from millstream.app.experiments import POOLED
     from millstream.base.errors import DefinitionErrors
     from millstream.declare.validate import below
+    from millstream.experiment.report import POOLED
     from millstream.run import windows
     from millstream.run.binding import unbound
     from millstream.run.schedule import left_alone

@@ -29,6 +29,7 @@ def experiments(ws: Workspace, request: Request) -> Values:
 
 def experiment(ws: Workspace, request: Request) -> Values:
     from millstream.app import experiments as rooms
+    from millstream.experiment import report
 
     name = request.path_params["name"]
     if name not in ws.project.experiments:
@@ -52,8 +53,8 @@ def experiment(ws: Workspace, request: Request) -> Values:
             Section("Effects", grid=Grid(["metric", "arm", "beside", "difference", "95 % interval", "p", "verdict"], told, "effects", ("difference", "p")))
         )
     if len(found["phases"]) > 1:
-        told = [[Link(row[0], f"/experiments/{name}?phase={row[0]}"), Tag(row[1]), *row[2:]] for row in rooms.phase_rows(found)]
-        sections.append(Section("Phases", grid=Grid(list(rooms.PHASES), told, "phases")))
+        told = [[Link(row[0], f"/experiments/{name}?phase={row[0]}"), Tag(row[1]), *row[2:]] for row in report.phase_rows(found)]
+        sections.append(Section("Phases", grid=Grid(list(report.PHASES), told, "phases")))
     return {"title": name, "kind": "experiment", "tag": Tag(found["status"]), "lead": noun.doc, "figures": figures, "sections": [*sections, *around(ws, noun)]}
 
 
