@@ -102,9 +102,9 @@ def test_doors_wait_and_are_released_and_disks_are_slow(monkeypatch: pytest.Monk
         seen["late commits"] += sum(len(held.commits) for held in self.held.values()) > before
 
     def far(self: Updates, *args: Any) -> None:
-        before = self._behind.store.applied(COUNT.generation)
+        before = self._engines.online.applied(COUNT.generation)
         let_go(self, *args)
-        seen["beyond"] += before != self._behind.store.applied(COUNT.generation)
+        seen["beyond"] += before != self._engines.online.applied(COUNT.generation)
 
     for of, name, instead in ((Box, "_waits", waited), (world.World, "release", released), (MemoryTables, "arrive", arrived), (Updates, "_fill_beyond", far)):
         monkeypatch.setattr(of, name, instead)
