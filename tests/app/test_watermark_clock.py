@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from millstream.log.envelope import publish, topic_of
+from millstream.run import intake
 from millstream.run.runner import run
 from millstream.run.steps import steps
 from millstream.run.workspace import Workspace
@@ -46,7 +47,7 @@ def send(ws: Workspace, happened: datetime, arrived: datetime) -> None:
 
 
 def land(ws: Workspace) -> None:
-    sink = ws.sink(ws.project.streams["beats"])
+    sink = intake.sink(ws, ws.project.streams["beats"])
     sink.drain()
     sink.close()
 

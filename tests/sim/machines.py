@@ -56,14 +56,8 @@ class Box:
         self.log = MemoryLog(world.log.held, self.wall, self._fault)
         self.store = MemoryOnline(world.store.held, self._fault)
         self.doors = Doors(self.log, released=world.released.get, machine=Machine(self.wall, lambda: world.now))
-        engines: Any = SimpleNamespace(
-            log=self.log,
-            schemas=world.schemas,
-            lake=world.tables,
-            online=self.store,
-            doors=self.doors,
-            project=SimpleNamespace(streams={"things": world.stream}),
-        )
+        project = SimpleNamespace(streams={"things": world.stream})
+        engines: Any = SimpleNamespace(log=self.log, schemas=world.schemas, lake=world.tables, online=self.store, doors=self.doors, project=project)
         self.updates = Updates(engines, wall_us=self.wall, clock=lambda: world.now / SECOND)
         self.updates._fill = lambda definition: world.fill(self)  # type: ignore[method-assign]
         self._collector: Collector | None = None
