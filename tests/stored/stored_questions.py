@@ -24,7 +24,11 @@ from millstream.app.run.claim import KIND as CLAIMS
 from millstream.app.trouble import found as waiting
 from millstream.declare.errors import Damaged, NotFound
 from millstream.experiment import learn, phases
+from millstream.lake.aside import asides
+from millstream.lake.dead import Quarantine
+from millstream.lake.lineage import folded
 from millstream.lake.maintain import KIND as UPKEEP
+from millstream.lake.move import open_bound
 from millstream.lake.pins import pinned
 from millstream.lake.ruling import current
 from millstream.train import dataset, predictor
@@ -36,7 +40,7 @@ QUESTIONS: dict[str, Question] = {}
 WRITES: set[str] = set()
 STREAMS = ("visits", "orders", "notes", "pings", "customers", "offer_decisions", "banner_decisions", "tile_decisions", "pair_decisions", "held_decisions")
 TABLES = (*STREAMS, "notes__dead", "orders__dead", "customer_days", "visit_days", "order_lines", "priced", "customers_now", "customers_then", "scored", "visit_set",
-          "both_set", "offer_outcomes", "banner_outcomes", "tile_outcomes", "pair_outcomes", "held_outcomes")  # fmt: skip
+          "both_set", "offer_outcomes", "banner_outcomes", "tile_outcomes", "pair_outcomes", "held_outcomes", "orders__lineage", "pings__lineage", "notes__dead__lineage")  # fmt: skip
 MODELS = ("buyer", "linear", "trees", "reaches", "as_before", "plain", "framed", "both")
 EXPERIMENTS = ("ab", "normal", "greedy", "banner_ab", "beta")
 ASKED = [
@@ -179,7 +183,8 @@ def _stream(name: str) -> None:
         table = ws.lake.table(name)
         ranges = [asdict(one) for one in table.ranges()]
         return {"topic": asdict(topic) | {"retention": str(topic.retention)}, "ends": {p: asdict(end) for p, end in ws.log.ends(name).items()},
-                "table": table.txns(), "ruling": asdict(current(table, topic.uuid)), "ranges": [len(ranges), digest(ranges), *ranges[:2]],
+                "table": table.txns(), "ruling": asdict(current(table, topic.uuid)), "asides": {p: asides(table, topic, p) for p in range(topic.partitions)}, "bound": open_bound(table, topic),
+                "letters_rule": Quarantine(ws.lake, name, topic.uuid).rule, "folded": folded(ws.lake, table), "ranges": [len(ranges), digest(ranges), *ranges[:2]],
                 "schemas": [json.loads(ws.schemas.schema(number)) for number in ws.schemas.versions(name)], "watermark": ws.lake.watermark(ws.all_streams()[name])}  # fmt: skip
 
     @question(f"records {name}")
