@@ -193,10 +193,10 @@ def trees(train: ms.Train, *, rounds: int = 5) -> object:
 
 
 class Reached:
-    """It holds nouns: a stream with the schema, fields and places of its event, features, an event, and by its globals all that these are made of."""
+    """It holds nouns: a stream with the schema, fields and places of its event, features, a set and all that it is made of."""
 
     def __init__(self, share: float) -> None:
-        self.share, self.stream, self.features, self.outcome, self.event = share, orders, spend, will_buy, Order
+        self.share, self.stream, self.features, self.outcome, self.event, self.set = share, orders, spend, will_buy, Order, visit_set
 
     def said(self) -> dict[str, object]:
         """What the nouns say of themselves now."""

@@ -7,8 +7,9 @@ import math
 import platform
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import fields, is_dataclass
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.util import find_spec
@@ -98,6 +99,54 @@ def test_the_archive_holds_what_it_is_for() -> None:
     assert [phase["status"] for phase in THEN["experiment banner_ab"]["phases"]] == ["stopped", "stopped", "shipped"]
     assert all(THEN[f"experiment {name}"]["snapshot"]["draw"] > 1 for name in ("normal", "greedy", "beta"))
     assert not any(stale for _, _, stale, _ in THEN["plan"]["assets"])
+
+
+@bytecode
+@pytest.mark.parametrize("name", ["reaches", "as_before"])
+def test_the_attributes_of_stored_nouns_are_those_of_the_day(read: Shop, name: str) -> None:
+    """A pickle brings back attributes as they were spelled, whatever the class has become."""
+    from millstream.train import predictor
+
+    nouns = dict[int, Any]()
+    fitted: Any = predictor.load(read.ws.tracking, name, "1").scorer
+    gather(vars(fitted.fitted), nouns)
+    kinds = {type(noun).__name__ for noun in nouns.values()}
+    assert kinds >= {
+        "Stream",
+        "Schema",
+        "Field",
+        "Place",
+        "Features",
+        "Aggregate",
+        "Outcome",
+        "TrainingSet",
+        "Payload",
+        "Split",
+        "Table",
+        "Contents",
+        "FileReader",
+    }
+    lacks = {f"{type(noun).__name__}.{field.name}" for noun in nouns.values() for field in fields(noun) if not hasattr(noun, field.name)}
+    unread = {
+        f"{type(noun).__name__}.{key}"
+        for noun in nouns.values()
+        for key in vars(noun)
+        if not hasattr(type(noun), key) and key not in {f.name for f in fields(noun)}
+    }
+    assert not lacks and not unread
+
+
+def gather(value: Any, found: dict[int, Any]) -> None:
+    """Every noun and term below a value."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple | set):
+        for one in value:
+            gather(one, found)
+    elif is_dataclass(value) and not isinstance(value, type) and type(value).__module__.startswith("millstream.") and id(value) not in found:
+        found[id(value)] = value
+        gather(vars(value), found)
+        gather(getattr(getattr(value, "event", None), "__schema__", None), found)
 
 
 # It goes on living
