@@ -22,7 +22,7 @@ from millstream.app import lookup
 from millstream.app.lookup import trace
 from millstream.app.run.claim import KIND as CLAIMS
 from millstream.app.trouble import found as waiting
-from millstream.declare.errors import Damaged, NotFound
+from millstream.declare.errors import Damaged, MillstreamError, NotFound
 from millstream.experiment import learn, phases
 from millstream.lake.aside import asides
 from millstream.lake.dead import Quarantine
@@ -175,6 +175,15 @@ for _name in TABLES:
     _table(_name)
 
 
+def news(table: Any) -> list[Any]:
+    """Since each version, the files that bring rows; where its log no longer tells, nothing."""
+    told = list[Any]()
+    for version in range(table.version):
+        with suppress(MillstreamError):
+            told.append([version, [path.rpartition("/")[2] for path in table.added(version)]])
+    return [len(told), digest(told), *told[:1]]
+
+
 def _stream(name: str) -> None:
     @question(f"positions {name}")
     def positions(shop: Shop) -> Any:
@@ -184,7 +193,7 @@ def _stream(name: str) -> None:
         ranges = [asdict(one) for one in table.ranges()]
         return {"topic": asdict(topic) | {"retention": str(topic.retention)}, "ends": {p: asdict(end) for p, end in ws.log.ends(name).items()},
                 "table": table.txns(), "ruling": asdict(current(table, topic.uuid)), "asides": {p: asides(table, topic, p) for p in range(topic.partitions)}, "bound": open_bound(table, topic),
-                "letters_rule": Quarantine(ws.lake, name, topic.uuid).rule, "folded": folded(ws.lake, table), "ranges": [len(ranges), digest(ranges), *ranges[:2]],
+                "letters_rule": Quarantine(ws.lake, name, topic.uuid).rule, "news": news(table), "folded": folded(ws.lake, table), "ranges": [len(ranges), digest(ranges), *ranges[:2]],
                 "schemas": [json.loads(ws.schemas.schema(number)) for number in ws.schemas.versions(name)], "watermark": ws.lake.watermark(ws.all_streams()[name])}  # fmt: skip
 
     @question(f"records {name}")
