@@ -11,6 +11,7 @@ import pytest
 
 from millstream.app import parts, trouble
 from millstream.declare.errors import Corrupt, Transient
+from millstream.declare.waits import Waits
 
 
 class Sinks:
@@ -60,7 +61,20 @@ def test_upkeep_that_fails_stops_no_sink(quick: Any, error: BaseException, caplo
     made = quick(error)
     parts.sinks(made.ws)
     assert made.rounds == 3 and made.at_work == set()
-    assert f"upkeep of the log: {error}" in caplog.text
+    assert caplog.text.count(f"upkeep of the log: {error}") == 1, "three rounds, one message"
+
+
+def test_upkeep_that_works_again_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    waits, errors = Waits(), [Transient("disk 1 is full"), Transient("disk 2 is full"), Transient("something else"), None, None, Transient("disk 1 is full")]
+
+    def work() -> None:
+        if (error := errors.pop(0)) is not None:
+            raise error
+
+    while errors:
+        parts._upkeep(waits, "orders", work)
+    told = [record.message for record in caplog.records]
+    assert told == ["upkeep of orders: disk 1 is full", "upkeep of orders: something else", "upkeep of orders works again", "upkeep of orders: disk 1 is full"]
 
 
 def test_what_ends_the_part_ends_it_after_its_sinks(quick: Any) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("millstream")
 KIND = "trouble"
+_UNKEPT = Waits()
+"""What could not be kept, by part and name: said once, and again after it could."""
 SINK, SOURCE, MONITOR, ALERTS, ASSET, OUTCOMES, EXPERIMENT, SCHEDULE = "sink", "source", "monitor", "alerts", "asset", "outcomes", "experiment", "schedule"
 ENDPOINT = "endpoint"
 """Parts of a project that fail by themselves; with a name each: of a stream, a file, a monitor, a table or model, an endpoint or a model's version, an experiment."""
@@ -150,17 +152,22 @@ def keep(state: State, part: str, name: str, text: str, waits: float | None) -> 
         since = last.value.get("since") if last is not None and last.value.get("why") else None
         following = "" if waits is None else (now + timedelta(seconds=waits)).isoformat()
         state.put(KIND, key, {"why": hide(text), "since": since or now.isoformat(), "at": now.isoformat(), "next": following})
+        _UNKEPT.well(key)
     except (MillstreamError, OSError) as error:  # a full disk, often the very reason
-        log.warning("the trouble of %s %s could not be kept: %s", part, name, error)
+        if _UNKEPT.failed(key, str(error)).news:
+            log.warning("the trouble of %s %s could not be kept: %s", part, name, error)
 
 
 def clear(state: State, part: str, name: str) -> None:
     """It goes on."""
+    key = f"{part}/{name}"
     try:
-        if state.get(KIND, f"{part}/{name}") is not None:
-            state.delete(KIND, f"{part}/{name}")
+        if state.get(KIND, key) is not None:
+            state.delete(KIND, key)
+        _UNKEPT.well(key)
     except (MillstreamError, OSError) as error:
-        log.warning("that %s %s works again could not be kept: %s", part, name, error)
+        if _UNKEPT.failed(key, str(error)).news:
+            log.warning("that %s %s works again could not be kept: %s", part, name, error)
 
 
 def names(state: State, part: str) -> set[str] | None:
