@@ -106,13 +106,13 @@ class EventForm:
             raise BadEvent(_DEEP, f"write one {self.schema.name} as a JSON object of its fields") from None
 
     def normal(self, raw: bytes) -> bytes:
-        """An event in the strict spelling, e.g. 1 for a whole number that is written 1.0.
+        """An event in the strict spelling, e.g. 1 for a whole number that is written 1.0, and without what is no field: what nobody reads may be beyond any type.
 
         Raises:
             BadEvent: What is wrong with it.
         """
         self.one(raw)
-        return normal(raw, self.schema)
+        return normal(raw, self.schema, known=True)
 
     def _closely(self, raw: bytes) -> Any:
         try:
