@@ -87,10 +87,10 @@ def sinks(ws: Workspace) -> None:
     mend(ws, stop)
 
     def write(stream: Any) -> None:
-        def run() -> None:
+        def run(well: Callable[[], None]) -> None:
             with closing(ws.sink(stream, SinkLimits(age=LAND_WITHIN))) as sink:
                 sink.step()
-                trouble.clear(ws.state, trouble.SINK, stream.name)
+                well()
                 sink.run(stop)
 
         trouble.alone(ws.state, stream.name, run, stop)
