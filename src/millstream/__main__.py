@@ -5,7 +5,7 @@ The first moments of a verb are imports, and its last ones the end of the interp
 
 from __future__ import annotations
 
-import _signal as signal  # the module of that name imports others first
+import _signal as signal  # type: ignore[import-not-found]  # the module of that name imports others first
 import os
 
 STOPPED = 130
