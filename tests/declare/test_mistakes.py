@@ -373,6 +373,78 @@ def test_without_a_load_a_name_that_is_not_there_is_pythons_own_error() -> None:
     assert not hasattr(ms.read, "file") and not hasattr(ms, "strem")
 
 
+TRIED = """\
+import contextlib
+
+import millstream as ms
+import streams
+from millstream import agg
+
+assert not hasattr(ms, "strem") and getattr(ms, "strem", None) is None and getattr(agg, "avg", 3) == 3 and not hasattr(streams, "landd")
+try:
+    made = ms.strem
+except AttributeError:
+    made = None
+try:
+    from streams import landd
+except ImportError as error:
+    landd = "landd" in str(error)
+try:
+    made = [agg.avg for _ in range(1)]
+except (KeyError, Exception):
+    made = None
+with contextlib.suppress(AttributeError):
+    made = ms.strem.more
+
+
+def newest():
+    return ms.strem or ms.stream
+
+
+try:
+    made = newest()
+except AttributeError:
+    made = None
+assert made is None and landd is True
+"""
+
+
+def test_a_name_that_is_only_tried_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hasattr` was True while a project was loading, and its answer counted as a mistake."""
+    monkeypatch.chdir(project(tmp_path, streams=STREAMS, zzlive=TRIED))
+    assert set(load(".").streams) == {"asked", "landed"}
+
+
+@pytest.mark.parametrize(
+    "used",
+    [
+        "made = ms.strem",
+        "try:\n    ms.strem\nexcept KeyError:\n    pass",
+        "try:\n    raise AttributeError\nexcept AttributeError:\n    ms.strem",
+        "try:\n    pass\nexcept AttributeError:\n    pass\nelse:\n    ms.strem",
+        "try:\n    ms.strem\nfinally:\n    pass",
+        "def f():\n    return ms.strem\n\n\ntry:\n    g = f\nexcept AttributeError:\n    pass\ng()",
+        "try:\n    def f():\n        return ms.strem\nexcept AttributeError:\n    pass\nf()",
+        "class A:\n    made = ms.strem",
+    ],
+)
+def test_a_name_that_is_used_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: str) -> None:
+    found = mistakes(tmp_path, monkeypatch, {"zzlive": f"import millstream as ms\n\n{used}\n"})
+    line = 3 + used.split("ms.strem")[0].count("\n")
+    assert [(str(e.place), e.message, e.mend) for e in found] == [(f"zzlive.py:{line}", 'ms has no "strem"', 'did you mean "stream"?')]
+
+
+@pytest.mark.parametrize(
+    "opened", ['Workspace.open(".")', 'ms.load(".")', 'Lab.of(Path("x.py").resolve(), Path("lab"))', 'cli.main(["check"], standalone_mode=False)']
+)
+def test_a_module_that_opens_the_project_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: str) -> None:
+    """It was loaded by that again, and again, until Python gave up in the middle of something else."""
+    imports = "from pathlib import Path\nimport millstream as ms\nfrom millstream.app.cli.main import cli\nfrom millstream.app.lab import Lab\nfrom millstream.app.workspace import Workspace\n"
+    found = mistakes(tmp_path, monkeypatch, {"zzlive": f"{imports}\n\nopened = {opened}\n"})
+    (error,) = found
+    assert (str(error.place), error.found, error.code) == ("zzlive.py:8", f"opened = {opened}", "E197") and 'if __name__ == "__main__":' in error.mend
+
+
 def unchecked(folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> tuple[str, ...]:
     monkeypatch.chdir(project(folder, **files))
     with pytest.raises(DefinitionErrors) as caught:

@@ -283,7 +283,11 @@ Mend: correct the key or the value at the place that is named; millstream config
 
 E196: a name that is not there
 What a module of the project or a vocabulary (agg, read, assign, expect) is asked for, and has not.
-Mend: take the nearest, or one of those that the message names.
+Mend: take the nearest, or one of those that the message names. A name that is only tried (hasattr, getattr, a try that catches the error) is no mistake.
+
+E197: a module opens a project while it is loaded
+Loading a project runs its modules. One that opens the project (Workspace.open, ms.load) would be run by that again, and so without end.
+Mend: modules only declare; move what uses the project below if __name__ == "__main__":, or into a function.
 """
 
 PAGES: dict[str, str] = {page.partition(":")[0]: page.strip() for page in _PAGES.strip().split("\n\n")}
