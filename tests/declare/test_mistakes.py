@@ -295,7 +295,12 @@ def test_a_metric_is_of_the_kind_of_its_label(tmp_path: Path, monkeypatch: pytes
     error = mistakes(tmp_path, monkeypatch, models(value, given))[0]
     assert error.code == "E155" and "E155" in PAGES and error.message.endswith(f'{metric}" is of a boolean, and the label "label" is {kind}')
     assert error.place is not None and error.place.file.endswith("zmodels.py") and error.mend.startswith('compare it, e.g. value="')
-    assert error.mend.endswith(' > x"; or a metric of numbers: rmse, mae, r2') and error.found.startswith(f"value={value.removeprefix('ms.')[:6]}")
+    ways = (
+        ' > x"; or, if it is 0 and 1, write output="probability"; or a metric of numbers: accuracy, rmse, mae, r2'
+        if kind == "a whole number"
+        else ' > x"; or a metric of numbers: rmse, mae, r2'
+    )
+    assert error.mend.endswith(ways) and error.found.startswith(f"value={value.removeprefix('ms.')[:6]}")
 
 
 def test_one_of_several_labels_is_enough_and_each_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,6 +314,7 @@ def test_one_of_several_labels_is_enough_and_each_may_be_named(tmp_path: Path, m
 @pytest.mark.parametrize(("value", "first"), [
     ('"delay"', 'metrics=["rmse", "mae", "r2"], promote_if="rmse <= champion.rmse"'), ('"delay > 3"', 'metrics=["auc", "brier", "log_loss", "accuracy", "rmse"]'),
     ("\"case when delay > 3 then 1 else 0 end\"", 'output="probability", metrics=["auc"]'), ("ms.agg.count()", 'metrics=["mae"]'),
+    ("\"case when delay > 3 then 1 else 0 end\"", 'metrics=["accuracy"]'), ("ms.agg.count()", 'metrics=["accuracy"], promote_if="accuracy > champion.accuracy"'),
 ])  # fmt: skip
 def test_what_fits_passes(tmp_path: Path, value: str, first: str) -> None:
     assert "trees" in load(project(tmp_path, **models(value, first))).by_name
@@ -317,6 +323,8 @@ def test_what_fits_passes(tmp_path: Path, value: str, first: str) -> None:
 @pytest.mark.parametrize(("value", "expression", "code", "said"), [
     ("delay", "auc >= 0.6", "E155", '"auc" is of a boolean, and its outcome is a number'),
     ("carrier", "accuracy >= 0.6", "E154", "its outcome is text, and a metric compares a boolean or a number"),
+    ("case when delay > 3 then 1 else 0 end", "accuracy >= 0.6", None, ""),
+    ("case when delay > 3 then 1 else 0 end", "brier <= 0.6", "E155", '"brier" is of a boolean, and its outcome is a whole number'),
     ("delay", "rmse <= 10", None, ""), ("delay > 3", "auc >= 0.6", None, ""),
 ])  # fmt: skip
 def test_performance_compares_what_can_be_compared(

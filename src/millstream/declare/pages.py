@@ -206,9 +206,10 @@ A label is a boolean or a number; text and times are neither. The same holds for
 Mend: compare it in the outcome, e.g. value="status = 'paid'".
 
 E155: a metric of another kind of label
-auc, brier, log_loss and accuracy are of a boolean (or of 0 and 1, with output="probability"); rmse, mae and r2 are of a number, and of a boolean as 0 and 1.
+auc, brier and log_loss are of a boolean, or of 0 and 1 with output="probability". accuracy is of a boolean, and of whole numbers, which are classes: what a
+classifier's predict gives is right where it is the label. rmse, mae and r2 are of a number, and of a boolean as 0 and 1.
 With several labels, a metric must say something of one of them, and label.metric of that label.
-Mend: make the label a boolean, e.g. value="amount > 100", or name a metric of numbers.
+Mend: make the label a boolean, e.g. value="amount > 100"; or say output="probability" for a label of 0 and 1; or name a metric of numbers.
 
 E160: arms and weights
 An experiment has two arms or more; assign.ab takes one weight an arm, and they sum to 1.
