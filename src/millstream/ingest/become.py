@@ -20,6 +20,7 @@ import pyarrow.types as is_
 from millstream.declare.event import TIMESTAMP, Field
 from millstream.ingest.digits import EXACT, NUMBER, survives, whole
 from millstream.ingest.spelled import Lossy, normal_items
+from millstream.lake.micros import micros
 
 NAIVE = pa.timestamp("us")
 _ZONED = r"\d[Tt ]\d.*([Zz]|[+-]\d{2}:?\d{2}|[+-]\d{2})$"
@@ -214,8 +215,7 @@ def _day(column: pa.Array, zone: str, trim: bool) -> pa.Array:
 def _moment(column: pa.Array, zone: str, trim: bool) -> pa.Array:
     kind = column.type
     if is_.is_timestamp(kind):
-        if kind.unit == "ns":  # cut, as no event holds them; downwards, before 1970 too
-            column = pc.floor_temporal(column, unit="microsecond").cast(pa.timestamp("us", tz=kind.tz))
+        column = micros(column)
         return column.cast(TIMESTAMP) if kind.tz else _localised(column.cast(NAIVE), zone)
     if is_.is_date(kind):
         return _localised(column.cast(NAIVE), zone)
