@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dis import opname
 from types import CodeType, FrameType
 
+from millstream.declare.parsed import parsed
 from millstream.declare.place import caller
 
 _WRITTEN = {"LOAD_ATTR": "AttributeError", "LOAD_METHOD": "AttributeError", "IMPORT_FROM": "ImportError"}
@@ -38,8 +39,8 @@ def _within_module(frame: FrameType | None) -> Iterator[FrameType]:
 def _catches(frame: FrameType, errors: set[str]) -> bool:
     """Whether the line that the frame runs stands where one of these errors is caught."""
     try:
-        tree = ast.parse("".join(linecache.getlines(frame.f_code.co_filename)))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = parsed("".join(linecache.getlines(frame.f_code.co_filename)))
+    except (SyntaxError, ValueError):
         return False
     scope = tree if frame.f_code.co_name == "<module>" else _scope(tree, frame.f_code)
     return scope is not None and any(_names(node) & errors for node in _own(scope) if _holds(node, frame.f_lineno))
