@@ -453,6 +453,48 @@ def test_a_module_that_opens_the_project_is_told_so(tmp_path: Path, monkeypatch:
     assert (str(error.place), error.found, error.code) == ("zzlive.py:8", f"opened = {opened}", "E197") and 'if __name__ == "__main__":' in error.mend
 
 
+OVER_DAILY = """\
+import millstream as ms
+from millstream import agg
+
+daily = ms.table("daily")
+spent = ms.features("spent", daily, key="carrier", windows=["7d"], aggregates={"d": agg.sum("delay")})
+"""
+DAILY = "-- @time day\n-- @key carrier\n-- @lag 1h\n"
+
+
+@pytest.mark.parametrize(
+    ("sql", "line", "name", "mend"),
+    [
+        ("select carrier, ts as day,\n  dealy from landed", 5, "dealy", 'did you mean "delay"?'),
+        ("select carrier, ts as day, d.dealy\nfrom landed as d", 4, "dealy", 'did you mean "delay"?'),
+        ("with a as (select carrier, ts, dlay from landed)\nselect carrier, ts as day, dlay from a", 4, "dlay", 'did you mean "delay"?'),
+    ],
+)
+def test_a_column_that_a_tables_sql_lacks_is_told_at_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sql: str, line: int, name: str, mend: str
+) -> None:
+    """Without an engine too, as in `ms.load` and the lab; its features were blamed, and told to take the misspelt name."""
+    error = only(tmp_path, monkeypatch, {"streams": STREAMS, "afeatures": OVER_DAILY, "tables__daily.sql": DAILY + sql + "\n"})
+    assert (str(error.place), error.code, error.found, error.mend) == (f"tables/daily.sql:{line}", "E138", f'there is no column "{name}"', mend)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select carrier, ts as day, total as late from (select *, delay as total from landed)",
+        "with a(carrier, day, late) as (select carrier, ts, delay from landed) select a.carrier, day, Late from a where Late > 3",
+        "select carrier, date_trunc('day', ts) as day, list_sum(list_transform([delay], x -> x + 1)) as late from landed group by all order by day",
+        "select l.carrier, l.ts as day, s.a.b as late from landed l, (select {'b': 1} as a) s where _arrived_at is not null",
+        "select carrier, ts as day, u.n as late from landed, unnest([1]) as u(n)",
+    ],
+)
+def test_names_that_a_query_makes_are_none_of_what_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sql: str) -> None:
+    """The features ask for what is not there, and are told so; no table is blamed."""
+    found = mistakes(tmp_path, monkeypatch, {"streams": STREAMS, "afeatures": OVER_DAILY, "tables__daily.sql": f"{DAILY}{sql}\n"})
+    assert [(error.code, error.place and error.place.file) for error in found] == [("E111", "afeatures.py")], sql
+
+
 def unchecked(folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> tuple[str, ...]:
     monkeypatch.chdir(project(folder, **files))
     with pytest.raises(DefinitionErrors) as caught:

@@ -15,6 +15,7 @@ from millstream.declare.noun import Noun
 from millstream.declare.place import caller, shorten
 from millstream.declare.project import Project
 from millstream.declare.query import header
+from millstream.declare.strays import strays
 from millstream.declare.table import Table
 from millstream.declare.theirs import INSTALLED
 from millstream.declare.toml import FILE as FILE
@@ -54,7 +55,7 @@ def load(path: str | Path = ".", *, cache: Path | None = None, bind: Bind | None
 
     Args:
         cache: A folder in which the checks remember texts already judged; None judges all anew.
-        bind: Asked when there is a mistake, since a wrong column in a table's SQL may be the cause of it.
+        bind: Asked when there is a mistake, since a wrong column in a table's SQL may be the cause of it; without an engine, `strays` sees the plain ones.
 
     Raises:
         NotFound: No project there.
@@ -67,7 +68,7 @@ def load(path: str | Path = ".", *, cache: Path | None = None, bind: Bind | None
     project, errors, whole = read(find(path))
     with Cache(cache) as known:
         found = validate(project, whole, known)
-        unfit = bind(project, found.wrong | found.doubted) if bind and (errors or found.errors) else {}
+        unfit = (bind or strays)(project, found.wrong | found.doubted) if errors or found.errors else {}
         if unfit:
             found = validate(project, whole, known, unfit)
     errors = [*errors, *found.errors, *(error for mistakes in unfit.values() for error in mistakes)]
