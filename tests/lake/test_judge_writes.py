@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fuzz_columnar import BAD_DAYS, BAD_MICROS, UTF8, days, micros
+from hypothesis import given
+from hypothesis import strategies as st
 from poison import FIELDS, SEED, STREAM, good
 
 from millstream.declare.errors import Incompatible
@@ -18,7 +20,7 @@ from millstream.engines.local.files import LocalFiles
 from millstream.lake.judge import judge, payload_schema, table_schema
 from millstream.lake.lake import Lake
 from millstream.lake.parquet import statistics
-from millstream.lake.sound import lenient
+from millstream.lake.sound import lenient, unsound
 from millstream.log.avro import avro_schema, decode, encode
 
 _AS_NUMBERS = {pa.date32(): (pa.int32(), days), TIMESTAMP: (pa.int64(), micros), pa.list_(pa.date32()): (pa.list_(pa.int32()), lambda v: [days(d) for d in v]),
@@ -78,6 +80,21 @@ def test_a_bad_item_of_a_list_harms_no_neighbour() -> None:
     column = pa.array([["2026-01-01"], None, ["2026-02-30"], [], ["2026-01-02"]])
     made, failed = lenient(column, lambda part: part.cast(pa.list_(pa.date32())), pa.list_(pa.date32()))
     assert failed == [2] and [None if v is None else list(map(str, v)) for v in made.to_pylist()] == [["2026-01-01"], None, None, [], ["2026-01-02"]]
+
+
+@given(st.lists(st.one_of(st.none(), st.binary(max_size=6), st.text(max_size=6).map(str.encode), st.just(b"flat")), max_size=20), st.booleans(), st.data())
+def test_a_text_is_unsound_if_python_cannot_decode_it(values: list[bytes | None], large: bool, data: st.DataObject) -> None:
+    stored = pa.array(values, pa.large_binary() if large else pa.binary()).view(pa.large_string() if large else pa.string())
+    start = data.draw(st.integers(0, len(values)))
+    part, expected = stored.slice(start), [not _decodes(value) for value in values[start:]]
+    assert [list(mask) for mask, _ in unsound(part)] == ([expected] if any(expected) else [])
+
+
+def _decodes(value: bytes | None) -> bool:
+    try:
+        return value is None or isinstance(value.decode(), str)
+    except UnicodeDecodeError:
+        return False
 
 
 def test_a_column_in_another_letter_case_is_refused_in_words(tmp_path: Path) -> None:
