@@ -8,10 +8,10 @@ import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from millstream.app.trouble import said
-from millstream.declare.errors import ClockWrong, Corrupt, MillstreamError, NotFound, UsageError
+from millstream.declare.errors import ClockWrong, Corrupt, MillstreamError, NotFound, Transient, UsageError
 from millstream.declare.secrets import hide
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
@@ -90,6 +90,18 @@ def _engines(ws: Workspace) -> Iterator[Finding]:
             yield Finding(name, "ok", look())
         except (MillstreamError, OSError) as error:
             yield Finding(name, "bad", str(error), f"look at the setting {name}: millstream config --show-origin")
+            if isinstance(error, Transient):  # the looks that follow ask for it too, and each would wait as long again
+                vars(ws)[name] = _Away(error)
+
+
+class _Away:
+    """Stands for an engine that was waited for once and does not answer."""
+
+    def __init__(self, error: Transient) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise self._error.with_traceback(None)
 
 
 def _filled(definitions: int) -> str:

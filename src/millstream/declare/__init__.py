@@ -9,6 +9,8 @@ load.py         a folder becomes a Project    modules.py  its Python, imported  
 toml.py         what millstream.toml says     words.py  names: letters, length, words that are refused
 graph.py        what is made from what        query.py  what SQL says about itself
 missing.py      names that are not there      unread.py  what stands in text that was not run
+forgiven.py     those that are only tried     parsed.py  a module's text as a tree
+strays.py       columns that a table's SQL names and nothing has
 validate.py     all mistakes of a load        validate_data.py validate_model.py validate_label.py
 reached.py      the code that a function uses names.py  what it looks up outside of itself
 facts.py        texts judged once             cache.py  and remembered by their hash

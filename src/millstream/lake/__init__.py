@@ -22,4 +22,5 @@ sound.py     which values every writer and reader can hold       shown.py     an
 far.py       rows that lie too far ahead: found by a bound       move.py      ... moved to the dead letters, in three commits
 unkept.py    who shares an id with a moved row: judged again     moving.py    what a partition is without them
 edit.py      rows changed where they are, in one commit          live.py      fed while things happen, or loaded history
+micros.py    times of nanoseconds, cut
 """

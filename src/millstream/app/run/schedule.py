@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from millstream.app.trouble import ALERTS, ASSET, MONITOR, Watches
+from millstream.app.trouble import ALERTS, ASSET, MONITOR, Later, Watches
 from millstream.declare.cron import next_after
-from millstream.declare.errors import Busy, Unreachable, WorkFailed
+from millstream.declare.errors import Busy, WorkFailed
 
 if TYPE_CHECKING:
     from millstream.app.run.feedback import Attempt
@@ -79,7 +79,7 @@ class Schedule:
 
         hook = self.ws.webhook
         if retell(self.ws.project.monitors.values(), self.ws.scene, hook) and hook.trouble:
-            raise Unreachable(hook.trouble)
+            raise Later(hook.trouble, hook.again_s)
 
     def _cron(self) -> dict[str, str]:
         project = self.ws.project
