@@ -4,11 +4,14 @@
 `endpoint`, `monitor`), the types they are written with, and four vocabularies: `agg`, `read`, `assign`, `expect`.
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 from millstream.declare.front import keep_nouns as _keep_nouns
 
+TYPE_CHECKING = False  # as type checkers know it: `typing` costs more than all else here, before the command line can be stopped without a traceback
 if TYPE_CHECKING:
+    from typing import Any
+
     from millstream.base.event import ArrivalTime, EventTime
     from millstream.declare.endpoint import decisions, endpoint
     from millstream.declare.event import Change, Event, field

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
+from millstream.declare.parsed import parsed
+
 PACKAGE = __name__.partition(".")[0]
 MOVED: dict[str, str] = {}
 """Module of an older version -> where its names are now. Needed only where a name alone does not tell; `tests/train/test_stored_names.py` says so."""
@@ -120,7 +122,7 @@ def _found(name: str, hint: str) -> str:
 def _top(text: str) -> set[str]:
     """Names that a module's text defines, without those of its examples."""
     found = set[str]()
-    for node in ast.parse(text).body:
+    for node in parsed(text).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             found.add(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,9 +18,11 @@ from small_disk import SmallDisk
 
 from millstream.app.cli.main import VERBS
 from millstream.app.parts import persist
-from millstream.base.errors import ConfigError
+from millstream.base.errors import ConfigError, Full
 from millstream.ingest.collector import Collector, Limits
 from millstream.lake.lake import Lake
+from millstream.run import trouble
+from millstream.run.serving import live
 from millstream.run.workspace import Workspace
 
 STREAMS = """
@@ -260,3 +263,75 @@ def test_the_collector_on_a_full_disk_refuses_and_comes_back(project: Path, disk
         disk.empty()
         assert asyncio.run(send(10_000, 1)).status_code == 200
         collector.close()
+
+
+@pytest.mark.parametrize("how", ["full", "read_only"])
+def test_a_log_that_was_refused_a_write_says_so_until_one_works(how: str, project: Path, disk: SmallDisk) -> None:
+    """It finds out by itself: whoever is told that it is not ready sends nothing."""
+    with Workspace.open(str(project)) as ws:
+        log: Any = ws.log
+        log.room.floor_bytes = log.room.reserve_bytes = 0
+        made = live(ws, update=False)
+        made.refresh()
+        assert made.problems() == [] and not made.refuses()
+        if how == "full":
+            disk.fill()
+        else:
+            log._con.execute("pragma query_only=on")  # a disk with open files cannot be remounted from here; the kernel does it after an error
+        with pytest.raises((Full, ConfigError)):
+            for n in range(500):
+                log.create(f"topic{n}", partitions=64)
+        for _ in range(2):
+            made.refresh()
+            assert made.refuses() in made.problems() and ("free some space" if how == "full" else "writ") in made.refuses()
+        if how == "full":
+            disk.empty()
+        log._con.execute("pragma query_only=off")
+        made.refresh()
+        assert made.problems() == [] and not made.refuses() and not list(log.path.parent.glob("*.probe"))
+
+
+def test_a_log_below_its_floor_says_so_before_anybody_writes(project: Path, disk: SmallDisk) -> None:
+    with Workspace.open(str(project)) as ws:
+        log: Any = ws.log
+        log.room.floor_bytes = log.room.reserve_bytes = 0
+        assert log.refuses() is None
+        log.room.floor_bytes = 1 << 40
+        assert "appends stop below" in str(log.refuses())
+
+
+def test_a_part_that_waits_for_room_says_so_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, met = threading.Event(), []
+
+    def work() -> None:
+        met.append(1)
+        if len(met) < 5:
+            raise OSError(errno.ENOSPC, "No space left on device", f"/there/{len(met)}.log")
+
+    monkeypatch.setattr(stop, "wait", lambda seconds: False)
+    persist("a part", work, stop)
+    assert len(caplog.records) == 1 and "no space left" in caplog.text
+
+
+def test_what_a_full_disk_keeps_from_being_kept_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    broken, state = [True], EmptyState()
+
+    def put(*_: object) -> None:
+        if broken:
+            raise Full("no space")
+
+    state.put = put  # type: ignore[method-assign,assignment]
+    for n in range(3):
+        trouble.keep(state, trouble.SINK, "said_once", f"it fails {n}", 1.0)
+    assert len(caplog.records) == 1
+    broken.clear()
+    trouble.keep(state, trouble.SINK, "said_once", "it fails", 1.0)
+    broken.append(True)
+    trouble.keep(state, trouble.SINK, "said_once", "it fails", 1.0)
+    assert len(caplog.records) == 2
+
+
+class EmptyState:
+    def get(self, *_: object) -> None: ...
+
+    def put(self, *_: object) -> None: ...

@@ -25,6 +25,7 @@ from millstream.base.errors import Corrupt, Recreated
 from millstream.run import trouble
 from millstream.run.feedback import feedback
 from millstream.run.schedule import Schedule
+from millstream.run.trouble import Watches
 from millstream.run.workspace import Workspace
 
 STREAMS = '''"""What the project declares."""
@@ -268,6 +269,23 @@ def test_the_schedule_outlives_a_webhook_and_a_monitor_and_tells_of_both(schedul
     assert looked == ["a_orders", "b_visits", "a_orders", "a_orders"], "the broken one waits longer"
     told = {f"{one.part} {one.name}": one.why for one in trouble.found(ws.state)}
     assert set(told) == {"monitor b_visits", "alerts webhook"} and "no valid URL" in told["alerts webhook"] and "RuntimeError" in told["monitor b_visits"]
+
+
+def test_the_next_try_of_the_webhook_is_shown_as_it_is(scheduled: Workspace) -> None:
+    """It has a pace of its own, of minutes; that of sinks, of seconds, was shown."""
+    now, watches = datetime.now(UTC), Watches(scheduled.state)
+    due = Schedule(scheduled, attempt=watches.attempt)
+    for minute in (0, 1):
+        due.tick(now + timedelta(minutes=minute), threading.Event())
+    hook = scheduled.webhook
+    for pause in (15.0, 30.0, 60.0):
+        (kept,) = [one for one in trouble.found(scheduled.state) if one.part == "alerts"]
+        shown = datetime.fromisoformat(kept.next) - datetime.fromisoformat(kept.at)
+        assert 0 < hook.again_s <= pause and hook.again_s - 1 < shown.total_seconds() < hook.again_s + 10
+        assert pause - 10 < shown.total_seconds() <= pause and not watches.of("alerts").due("webhook")
+        for waits in (hook.waits, watches.of("alerts").waits):
+            waits.clock = lambda later=waits.clock: later() + 100.0  # type: ignore[misc]
+        due.tick(now + timedelta(minutes=1), threading.Event())
 
 
 def test_feedback_goes_on_past_an_endpoint_and_a_bandit_that_raise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from millstream.app import parts
-from millstream.base.errors import Corrupt, Transient
+from millstream.base.errors import Corrupt, Fenced, Transient
+from millstream.base.waits import Waits
 from millstream.run import trouble
 
 
@@ -63,7 +65,20 @@ def test_upkeep_that_fails_stops_no_sink(quick: Any, error: BaseException, caplo
     made = quick(error)
     parts.sinks(made.ws)
     assert made.rounds == 3 and made.at_work == set()
-    assert f"upkeep of the log: {error}" in caplog.text
+    assert caplog.text.count(f"upkeep of the log: {error}") == 1, "three rounds, one message"
+
+
+def test_upkeep_that_works_again_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    waits, errors = Waits(), [Transient("disk 1 is full"), Transient("disk 2 is full"), Transient("something else"), None, None, Transient("disk 1 is full")]
+
+    def work() -> None:
+        if (error := errors.pop(0)) is not None:
+            raise error
+
+    while errors:
+        parts._upkeep(waits, "orders", work)
+    told = [record.message for record in caplog.records]
+    assert told == ["upkeep of orders: disk 1 is full", "upkeep of orders: something else", "upkeep of orders works again", "upkeep of orders: disk 1 is full"]
 
 
 def test_what_ends_the_part_ends_it_after_its_sinks(quick: Any) -> None:
@@ -125,14 +140,55 @@ class Panic(BaseException):
     """As pyo3's, which is no Exception."""
 
 
+class Stop:
+    """Never told; notes for how long it is waited for."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    def is_set(self) -> bool:
+        return False
+
+    def wait(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+
+def tried(errors: list[BaseException | None]) -> tuple[list[float], list[Any]]:
+    """The pauses of a sink of which each try ends so, None standing for one that works for a while first; and what was kept."""
+    stop, kept = Stop(), list[Any]()
+
+    def work(well: Callable[[], None]) -> None:
+        if errors and errors[0] is None:
+            errors.pop(0)
+            well()
+        if errors:
+            raise errors.pop(0) or AssertionError
+
+    state: Any = SimpleNamespace(get=lambda *key: None, put=lambda kind, key, doc: kept.append(doc))
+    trouble.alone(state, "orders", work, stop)  # type: ignore[arg-type]
+    return stop.pauses, kept
+
+
+@pytest.mark.parametrize("error", [Corrupt("batch is damaged"), Transient("not now"), ValueError("a bug")])
+def test_pauses_grow_whatever_the_error_is_and_begin_anew_after_it_worked(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+    pauses, _ = tried([*[error] * 9, None, error])
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 0.5]
+    told = [record.message for record in caplog.records]
+    assert [text.partition(";")[0] for text in told] == [told[0].partition(";")[0], "the sink of orders works again", told[0].partition(";")[0]]
+
+
+def test_a_sink_that_was_fenced_stops_and_shows_no_next_try(caplog: pytest.LogCaptureFixture) -> None:
+    pauses, kept = tried([Fenced("taken over")])
+    assert pauses == [] and kept[-1]["next"] == "" and "it stops" in caplog.text
+
+
 def test_a_stream_that_fails_is_tried_again_whatever_was_raised(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """A read-only lake names another new file each time: that is one error, told once."""
     monkeypatch.setattr(trouble, "FIRST_S", 0.0)
-    monkeypatch.setattr(trouble, "TERMINAL_S", 0.0)
     raised: list[BaseException] = [Panic("out of descriptors"), *(Transient(f"/lake/t/1733{n}-ab{n}f.parquet is read-only") for n in range(4))]
     kept: list[Any] = []
 
-    def work() -> None:
+    def work(well: Callable[[], None]) -> None:
         if raised:
             raise raised.pop(0)
 

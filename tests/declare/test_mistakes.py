@@ -295,7 +295,12 @@ def test_a_metric_is_of_the_kind_of_its_label(tmp_path: Path, monkeypatch: pytes
     error = mistakes(tmp_path, monkeypatch, models(value, given))[0]
     assert error.code == "E155" and "E155" in PAGES and error.message.endswith(f'{metric}" is of a boolean, and the label "label" is {kind}')
     assert error.place is not None and error.place.file.endswith("zmodels.py") and error.mend.startswith('compare it, e.g. value="')
-    assert error.mend.endswith(' > x"; or a metric of numbers: rmse, mae, r2') and error.found.startswith(f"value={value.removeprefix('ms.')[:6]}")
+    ways = (
+        ' > x"; or, if it is 0 and 1, write output="probability"; or a metric of numbers: accuracy, rmse, mae, r2'
+        if kind == "a whole number"
+        else ' > x"; or a metric of numbers: rmse, mae, r2'
+    )
+    assert error.mend.endswith(ways) and error.found.startswith(f"value={value.removeprefix('ms.')[:6]}")
 
 
 def test_one_of_several_labels_is_enough_and_each_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,6 +314,7 @@ def test_one_of_several_labels_is_enough_and_each_may_be_named(tmp_path: Path, m
 @pytest.mark.parametrize(("value", "first"), [
     ('"delay"', 'metrics=["rmse", "mae", "r2"], promote_if="rmse <= champion.rmse"'), ('"delay > 3"', 'metrics=["auc", "brier", "log_loss", "accuracy", "rmse"]'),
     ("\"case when delay > 3 then 1 else 0 end\"", 'output="probability", metrics=["auc"]'), ("ms.agg.count()", 'metrics=["mae"]'),
+    ("\"case when delay > 3 then 1 else 0 end\"", 'metrics=["accuracy"]'), ("ms.agg.count()", 'metrics=["accuracy"], promote_if="accuracy > champion.accuracy"'),
 ])  # fmt: skip
 def test_what_fits_passes(tmp_path: Path, value: str, first: str) -> None:
     assert "trees" in load(project(tmp_path, **models(value, first))).by_name
@@ -317,6 +323,8 @@ def test_what_fits_passes(tmp_path: Path, value: str, first: str) -> None:
 @pytest.mark.parametrize(("value", "expression", "code", "said"), [
     ("delay", "auc >= 0.6", "E155", '"auc" is of a boolean, and its outcome is a number'),
     ("carrier", "accuracy >= 0.6", "E154", "its outcome is text, and a metric compares a boolean or a number"),
+    ("case when delay > 3 then 1 else 0 end", "accuracy >= 0.6", None, ""),
+    ("case when delay > 3 then 1 else 0 end", "brier <= 0.6", "E155", '"brier" is of a boolean, and its outcome is a whole number'),
     ("delay", "rmse <= 10", None, ""), ("delay > 3", "auc >= 0.6", None, ""),
 ])  # fmt: skip
 def test_performance_compares_what_can_be_compared(
@@ -371,6 +379,120 @@ def test_without_a_load_a_name_that_is_not_there_is_pythons_own_error() -> None:
     with pytest.raises(AttributeError, match="agg has no 'avg'; did you mean 'mean'"):
         _ = ms.agg.avg  # type: ignore[attr-defined]
     assert not hasattr(ms.read, "file") and not hasattr(ms, "strem")
+
+
+TRIED = """\
+import contextlib
+
+import millstream as ms
+import streams
+from millstream import agg
+
+assert not hasattr(ms, "strem") and getattr(ms, "strem", None) is None and getattr(agg, "avg", 3) == 3 and not hasattr(streams, "landd")
+try:
+    made = ms.strem
+except AttributeError:
+    made = None
+try:
+    from streams import landd
+except ImportError as error:
+    landd = "landd" in str(error)
+try:
+    made = [agg.avg for _ in range(1)]
+except (KeyError, Exception):
+    made = None
+with contextlib.suppress(AttributeError):
+    made = ms.strem.more
+
+
+def newest():
+    return ms.strem or ms.stream
+
+
+try:
+    made = newest()
+except AttributeError:
+    made = None
+assert made is None and landd is True
+"""
+
+
+def test_a_name_that_is_only_tried_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`hasattr` was True while a project was loading, and its answer counted as a mistake."""
+    monkeypatch.chdir(project(tmp_path, streams=STREAMS, zzlive=TRIED))
+    assert set(load(".").streams) == {"asked", "landed"}
+
+
+@pytest.mark.parametrize(
+    "used",
+    [
+        "made = ms.strem",
+        "try:\n    ms.strem\nexcept KeyError:\n    pass",
+        "try:\n    raise AttributeError\nexcept AttributeError:\n    ms.strem",
+        "try:\n    pass\nexcept AttributeError:\n    pass\nelse:\n    ms.strem",
+        "try:\n    ms.strem\nfinally:\n    pass",
+        "def f():\n    return ms.strem\n\n\ntry:\n    g = f\nexcept AttributeError:\n    pass\ng()",
+        "try:\n    def f():\n        return ms.strem\nexcept AttributeError:\n    pass\nf()",
+        "class A:\n    made = ms.strem",
+    ],
+)
+def test_a_name_that_is_used_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: str) -> None:
+    found = mistakes(tmp_path, monkeypatch, {"zzlive": f"import millstream as ms\n\n{used}\n"})
+    line = 3 + used.split("ms.strem")[0].count("\n")
+    assert [(str(e.place), e.message, e.mend) for e in found] == [(f"zzlive.py:{line}", 'ms has no "strem"', 'did you mean "stream"?')]
+
+
+@pytest.mark.parametrize(
+    "opened", ['Workspace.open(".")', 'ms.load(".")', 'Lab.of(Path("x.py").resolve(), Path("lab"))', 'cli.main(["check"], standalone_mode=False)']
+)
+def test_a_module_that_opens_the_project_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, opened: str) -> None:
+    """It was loaded by that again, and again, until Python gave up in the middle of something else."""
+    imports = "from pathlib import Path\nimport millstream as ms\nfrom millstream.app.cli.main import cli\nfrom millstream.lab.lab import Lab\nfrom millstream.run.workspace import Workspace\n"
+    found = mistakes(tmp_path, monkeypatch, {"zzlive": f"{imports}\n\nopened = {opened}\n"})
+    (error,) = found
+    assert (str(error.place), error.found, error.code) == ("zzlive.py:8", f"opened = {opened}", "E197") and 'if __name__ == "__main__":' in error.mend
+
+
+OVER_DAILY = """\
+import millstream as ms
+from millstream import agg
+
+daily = ms.table("daily")
+spent = ms.features("spent", daily, key="carrier", windows=["7d"], aggregates={"d": agg.sum("delay")})
+"""
+DAILY = "-- @time day\n-- @key carrier\n-- @lag 1h\n"
+
+
+@pytest.mark.parametrize(
+    ("sql", "line", "name", "mend"),
+    [
+        ("select carrier, ts as day,\n  dealy from landed", 5, "dealy", 'did you mean "delay"?'),
+        ("select carrier, ts as day, d.dealy\nfrom landed as d", 4, "dealy", 'did you mean "delay"?'),
+        ("with a as (select carrier, ts, dlay from landed)\nselect carrier, ts as day, dlay from a", 4, "dlay", 'did you mean "delay"?'),
+    ],
+)
+def test_a_column_that_a_tables_sql_lacks_is_told_at_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sql: str, line: int, name: str, mend: str
+) -> None:
+    """Without an engine too, as in `ms.load` and the lab; its features were blamed, and told to take the misspelt name."""
+    error = only(tmp_path, monkeypatch, {"streams": STREAMS, "afeatures": OVER_DAILY, "tables__daily.sql": DAILY + sql + "\n"})
+    assert (str(error.place), error.code, error.found, error.mend) == (f"tables/daily.sql:{line}", "E138", f'there is no column "{name}"', mend)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select carrier, ts as day, total as late from (select *, delay as total from landed)",
+        "with a(carrier, day, late) as (select carrier, ts, delay from landed) select a.carrier, day, Late from a where Late > 3",
+        "select carrier, date_trunc('day', ts) as day, list_sum(list_transform([delay], x -> x + 1)) as late from landed group by all order by day",
+        "select l.carrier, l.ts as day, s.a.b as late from landed l, (select {'b': 1} as a) s where _arrived_at is not null",
+        "select carrier, ts as day, u.n as late from landed, unnest([1]) as u(n)",
+    ],
+)
+def test_names_that_a_query_makes_are_none_of_what_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sql: str) -> None:
+    """The features ask for what is not there, and are told so; no table is blamed."""
+    found = mistakes(tmp_path, monkeypatch, {"streams": STREAMS, "afeatures": OVER_DAILY, "tables__daily.sql": f"{DAILY}{sql}\n"})
+    assert [(error.code, error.place and error.place.file) for error in found] == [("E111", "afeatures.py")], sql
 
 
 def unchecked(folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str]) -> tuple[str, ...]:

@@ -79,7 +79,7 @@ def test_other_tables_than_the_known_ones_are_read_by_mlflow(tmp_path: Path) -> 
     assert again._fast is not None and again.run(run).model == "m"
 
 
-def test_the_files_of_a_moved_project_are_found(tmp_path: Path) -> None:
+def test_the_files_of_a_moved_project_are_found_and_new_ones_are_beside_them(tmp_path: Path) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     made = MlflowTracking(f"mlflow:{old}/t.db", old / "models")
     run = made.start("m", {}, {})
@@ -90,7 +90,16 @@ def test_the_files_of_a_moved_project_are_found(tmp_path: Path) -> None:
     made.register("m", run, {})
     made.close()
     old.rename(new)
-    assert (MlflowTracking(f"mlflow:{new}/t.db", new / "models").artifacts("m", 1) / "a.txt").read_text() == "a"
+    moved = MlflowTracking(f"mlflow:{new}/t.db", new / "models")
+    assert (moved.artifacts("m", 1) / "a.txt").read_text() == "a"
+    run = moved.start("m", {}, {})
+    (tmp_path / "files" / "a.txt").write_text("b")
+    moved.store(run, tmp_path / "files")
+    moved.finish(run)
+    moved.register("m", run, {})
+    moved.close()
+    assert [(moved.artifacts("m", number) / "a.txt").read_text() for number in (1, 2)] == ["a", "b"]
+    assert moved.artifacts("m", 2).is_relative_to(new) and not old.exists(), "what comes after the move is stored where the project is now"
 
 
 def test_first_use_is_quiet_and_sends_nothing(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,7 +17,6 @@ import pytest
 import millstream as ms
 from millstream.base.errors import Corrupt
 from millstream.engines.files.columnar import ColumnFile
-from millstream.engines.files.names import _warn
 from millstream.engines.files.position import Position
 from millstream.engines.files.text import TextFile
 from millstream.lake.judge import judge
@@ -33,6 +31,7 @@ MISSES = ", a local time that does not exist in Europe/Berlin, since the clock i
 class Reading(ms.Event):
     meter: str
     kwh: float | None = None
+    room: str = "hall"
     ts: ms.EventTime
 
 
@@ -141,17 +140,32 @@ def test_a_header_all_in_another_case(tmp_path: Path) -> None:
     assert str(error.value) == 'r.csv:1: the header names no field of Reading: "METER" is there, and names are case-sensitive; rename it to "meter"'
 
 
-@pytest.mark.parametrize("made", [csv_of, parquet_of, avro_of])
-def test_an_optional_column_in_another_case_is_warned_of_once(tmp_path: Path, made: Made, caplog: pytest.LogCaptureFixture) -> None:
-    """It is left out as any other, and its values would silently be NULL."""
-    _warn.cache_clear()
-    with caplog.at_level(logging.WARNING, "millstream.files"):
-        rows, errors = read(made(tmp_path, [{"meter": "m", "KWH": 1.0, "ts": PLAIN}]))
-        read(made(tmp_path, [{"meter": "m", "KWH": 2.0, "ts": PLAIN}]))
-    assert not errors and rows[0]["kwh"] is None
-    assert [r.getMessage().split(": ", 1)[1] for r in caplog.records] == [
-        'the column "KWH" is left out: names are case-sensitive, and the field of Reading is "kwh"; rename one of them'
-    ]
+@pytest.mark.parametrize("name", ["kwh", "room"])
+@pytest.mark.parametrize("made", FORMATS)
+def test_an_optional_field_in_another_case_is_told(tmp_path: Path, made: Made, name: str) -> None:
+    """Left out as any other key, its values would be NULL, or the default, and nobody would know."""
+    value = 1.0 if name == "kwh" else "hall"
+    rows, errors = read(made(tmp_path, [{"meter": "m", name.upper(): value, "ts": PLAIN}] * 2))
+    assert not rows and len(errors) == 2
+    assert errors[1].endswith(f'"{name}" is missing: "{name.upper()}" is there, and names are case-sensitive; rename it to "{name}"')
+
+
+@pytest.mark.parametrize("made", FORMATS)
+def test_a_field_that_is_there_has_namesakes_beside_it(tmp_path: Path, made: Made) -> None:
+    """Nothing is lost: they are what the class does not have."""
+    rows, errors = read(made(tmp_path, [{"meter": "m", "kwh": 1.0, "KWH": 2.0, "Room": "x", "room": "hall", "ts": PLAIN}]))
+    assert not errors and [(row["kwh"], row["room"]) for row in rows] == [(1.0, "hall")]
+
+
+def test_one_object_with_an_optional_key_in_another_case_among_others(tmp_path: Path) -> None:
+    """Texts that look like keys are none; nor does a null make a namesake the field."""
+    told: list[dict[str, Any]] = [
+        {"meter": "KWH", "ts": PLAIN}, {"meter": "b", "Kwh": 2.0, "ts": PLAIN}, {"meter": "c", "kwh": None, "KWH": 3.0, "ts": PLAIN}, {"meter": "d", "kwh": 4.0, "ts": PLAIN},
+        {"meter": "e", "kwh": "x", "ts": PLAIN}, {"meter": "f", "KWH": 5.0, "ts": PLAIN},
+    ]  # fmt: skip
+    rows, errors = read(jsonl_of(tmp_path, told))
+    assert [(row["meter"], row["kwh"]) for row in rows] == [("KWH", None), ("c", None), ("d", 4.0)]
+    assert [error.split(":")[1] for error in errors] == ["2", "5", "6"] and '"Kwh" is there' in errors[0] and '"KWH" is there' in errors[2]
 
 
 def test_a_topic_in_another_case_is_told() -> None:

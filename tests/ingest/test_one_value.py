@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import value_doors as doors
 import value_table as table
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from value_doors import KINDS, STREAMS, TS, Http
 from value_table import DEAD, MISSING, Cell
 
@@ -194,6 +197,14 @@ def test_what_needs_a_closer_look_costs_its_neighbours_nothing(tmp_path: Path, h
     assert http.lines(STREAMS["int", False], texts) == right
 
 
+@pytest.mark.parametrize("kind", ["float", "int", "list[float]"])
+def test_what_nobody_reads_may_be_beyond_any_number(tmp_path: Path, kind: str) -> None:
+    """A key that is no field of the class, beside a value that needs the closer look and beside one that does not."""
+    value, right = ("[1.0]", [1.0]) if kind == "list[float]" else ("1.0", 1)
+    texts = [f'{value}, "other": 1e400', f'{value}, "other": 0e400', value]
+    assert doors.jsonl_file(tmp_path, STREAMS[kind, False], texts) == [right] * 3
+
+
 @pytest.mark.parametrize("digits", [19, 20, 37, 38, 39, 40, 100, 300, 5_000])
 def test_digits_without_end_are_no_whole_number(tmp_path: Path, http: Http, digits: int) -> None:
     """A library that wraps around would make -1 of them."""
@@ -212,6 +223,44 @@ def test_texts_that_look_like_times_stay_as_they_are(tmp_path: Path, http: Http)
         == [text[1:-1]]
     )
     assert doors.predict(STREAMS["str", False], [text]) == [text[1:-1]]
+
+
+_NANOS = st.integers(-9_000_000_000_000_000_000, 9_000_000_000_000_000_000) | st.integers(-5_000, 5_000)
+"""Nanoseconds since 1970, which pandas and Arrow hold for the years 1677 to 2262."""
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_NANOS, min_size=1, max_size=20))
+@example([-1, -999, -1_000, -1_001, 0, 1, 999, 1_000])
+def test_what_is_finer_than_microseconds_is_cut_downwards_by_every_door(tmp_path: Path, http: Http, nanos: list[int]) -> None:
+    """Before 1970 too, where cutting the number would be rounding up."""
+    right = [datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=one // 1_000) for one in nanos]
+    moments = [pd.Timestamp(one, tz="UTC") for one in nanos]
+    texts, naive = [one.isoformat() for one in moments], [one.tz_localize(None).isoformat() for one in moments]
+    quoted, count = [f'"{text}"' for text in texts], len(nanos)
+    one, several = STREAMS["datetime", False], STREAMS["list[datetime]", False]
+    column, local = (pa.array(nanos, pa.timestamp("ns", zone)) for zone in ("UTC", None))
+    lists, nano = pa.array([[at] for at in nanos], pa.list_(column.type)), {"type": "long", "logicalType": "timestamp-nanos"}
+    doubled = f'"[""{texts[0]}""]"'
+    found = {
+        "CSV": doors.csv_file(tmp_path, one, texts), "CSV without a zone": doors.csv_file(tmp_path, one, naive), "JSON Lines": doors.jsonl_file(tmp_path, one, quoted),
+        "HTTP array": http.array(one, quoted), "HTTP lines": http.lines(one, quoted), "predict": [at.astimezone(UTC) for at in doors.predict(one, quoted)],
+        "Parquet": doors.parquet_file(tmp_path, one, column, count, "UTC"), "Parquet without a zone": doors.parquet_file(tmp_path, one, local, count, "UTC"),
+        "Parquet texts": doors.parquet_file(tmp_path, one, pa.array(texts), count, "UTC"),
+        "Avro": doors.avro_file(tmp_path, one, nano, nanos), "Avro or null": doors.avro_file(tmp_path, one, ["null", nano], nanos),
+        "Avro without a zone": doors.avro_file(tmp_path, one, {"type": "long", "logicalType": "local-timestamp-nanos"}, nanos),
+        "topic": [doors.logged(one, nano, at) for at in nanos], "lab": [doors.lab(one, at) for at in moments], "client": [doors.client(one, http, at) for at in moments[:3]],
+    }  # fmt: skip
+    for door, values in found.items():
+        assert values == right[: len(values)], door
+    listed = {
+        "CSV": doors.csv_file(tmp_path, several, [doubled]), "JSON Lines": doors.jsonl_file(tmp_path, several, [f"[{text}]" for text in quoted]),
+        "HTTP": http.array(several, [f"[{text}]" for text in quoted]), "Parquet": doors.parquet_file(tmp_path, several, lists, count, "UTC"),
+        "Avro": doors.avro_file(tmp_path, several, {"type": "array", "items": nano}, [[at] for at in nanos]),
+        "topic": [doors.logged(several, {"type": "array", "items": nano}, [at]) for at in nanos], "lab": [doors.lab(several, [at]) for at in moments],
+    }  # fmt: skip
+    for door, values in listed.items():
+        assert values == [[at] for at in right[: len(values)]], f"lists of {door}"
 
 
 def test_int96_is_a_time_like_any_other(tmp_path: Path) -> None:

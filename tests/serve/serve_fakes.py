@@ -99,6 +99,7 @@ class FakeLive:
     bindings: dict[str, Binding]
     trouble: list[str] = field(default_factory=list)
     waits: list[tuple[str, str, str]] = field(default_factory=list)
+    refused: str = ""
     applied: dict[str, dict[int, int]] = field(default_factory=dict)
     closed: bool = False
 
@@ -131,6 +132,9 @@ class FakeLive:
 
     def waiting(self) -> list[tuple[str, str, str]]:
         return self.waits
+
+    def refuses(self) -> str:
+        return self.refused
 
     def behind(self, after: Mapping[str, Mapping[int, int]]) -> str:
         late = [f"{s} {p}" for s, ends in after.items() for p, end in ends.items() if self.applied.get(s, {}).get(p, 0) < end]

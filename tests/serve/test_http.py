@@ -210,6 +210,23 @@ def test_what_answers_is_ready_and_degraded_by_any_trouble_or_wait(trouble: list
     story(test, made)
 
 
+@pytest.mark.parametrize("names", [True, False])
+def test_nothing_is_ready_while_the_log_takes_no_write(names: bool) -> None:
+    """A collector without endpoints too."""
+    made = live()
+    if not names:
+        made.deciders.clear()
+    made.refused, made.trouble = "no space left on its disk", ["no space left on its disk"]
+
+    async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
+        ready = await call(app, "/readyz")
+        assert ready.status == 503 and ready.json["error"]["code"] == "not_ready" and "no space left" in ready.json["error"]["message"]
+        made.refused, made.trouble = "", []
+        assert (await call(app, "/readyz")).status == 200
+
+    story(test, made)
+
+
 def test_a_request_waits_for_what_was_sent_before_it() -> None:
     async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
         after = {"millstream-after": "departures:0=3,1=4;arrivals:0=1"}

@@ -10,6 +10,7 @@ import pytest
 
 import millstream as ms
 from millstream.base.moments import moment_of, moment_us
+from millstream.ingest.form import BadEvent, EventForm
 from millstream.serve.request import BadRequest, RequestForm
 
 
@@ -19,6 +20,7 @@ class Visit(ms.Event):
     count: int | None = None
     device: Literal["phone", "desk"] = "desk"
     tags: list[str] | None = None
+    seen: list[dt.datetime] | None = None
     ts: ms.EventTime
 
 
@@ -27,7 +29,7 @@ FORM = RequestForm(Visit.__schema__)
 
 def test_one_request_without_time_and_without_optional_fields() -> None:
     (request,), array = FORM.decode(b'{"user": "u", "score": 1}')
-    assert request == {"user": "u", "score": 1.0, "count": None, "device": "desk", "tags": None, "ts": None} and not array
+    assert request == {"user": "u", "score": 1.0, "count": None, "device": "desk", "tags": None, "seen": None, "ts": None} and not array
 
 
 def test_many_requests() -> None:
@@ -51,12 +53,24 @@ def test_fields_that_may_be_left_out_may_stand_before_those_that_may_not() -> No
     ("body", "field", "words", "mend"),
     [
         ({"score": 1}, "user", 'needs the field "user"', "send user as text in UTF-8"),
-        ({"user": "u", "score": "x"}, "score", "Expected `float`, got `str`", "send score as a number"),
-        ({"user": "u", "score": 1, "device": "tv"}, "device", "Invalid enum value", "one of phone, desk"),
-        ({"user": "u", "score": 1, "ts": "2013-11-01T12:00:00"}, "ts", 'field "ts" of Visit is a time, which has no time zone', "add Z, or an offset"),
+        ({"user": "u", "score": "x"}, "score", '"score" of Visit is "x" (text)', "send score as a number"),
+        ({"user": "u", "score": 1, "device": "tv"}, "device", '"device" of Visit is "tv" (text)', "one of phone, desk"),
+        (
+            {"user": "u", "score": 1, "ts": "2013-11-01T12:00:00"},
+            "ts",
+            'field "ts" of Visit is "2013-11-01T12:00:00" (text), which has no time zone',
+            "add Z, or an offset",
+        ),
+        ({"user": "u", "score": 1, "tags": ["a", 2]}, "tags", "field \"tags\" of Visit is ['a', 2] (an array)", "send tags as a JSON array"),
+        (
+            {"user": "u", "score": 1, "seen": ["2013-11-01T12:00:00"]},
+            "seen",
+            "is ['2013-11-01T12:00:00'] (an array), which has no time zone",
+            "add Z, or an offset",
+        ),
         ({"user": "u", "score": 1, "scor": 1}, "scor", 'no field "scor"', 'did you mean "score"?'),
         ({"user": "u", "score": 1, "DEVICE": "desk"}, "DEVICE", 'no field "DEVICE"', 'names are case-sensitive: send "device"'),
-        ({"user": "u", "score": 1, "count": 2**63}, "count", "count", "a whole number, e.g. 12, or nothing"),
+        ({"user": "u", "score": 1, "count": 2**63}, "count", 'field "count" of Visit is 9223372036854775808', "a whole number, e.g. 12, or nothing"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_mend(body: dict[str, Any], field: str, words: str, mend: str) -> None:
@@ -64,6 +78,26 @@ def test_a_wrong_field_is_named_with_its_mend(body: dict[str, Any], field: str, 
         with pytest.raises(BadRequest) as caught:
             FORM.decode(json.dumps(sent).encode())
         assert caught.value.field == field and words in str(caught.value) and mend in caught.value.mend
+
+
+def test_events_and_requests_are_refused_in_the_same_words() -> None:
+    event = EventForm(Visit.__schema__, zoned=True, ids=True, closed=True)
+    for field, value in (
+        ("ts", '"2013-11-01"'),
+        ("score", "1e400"),
+        ("count", "1.5"),
+        ("device", '"tv"'),
+        ("user", "1"),
+        ("tags", "[[]]"),
+        ("user", "null"),
+        ("seen", "[3]"),
+    ):
+        body = f'{{"user": "u", "score": 1, "ts": "2013-11-01T00:00:00Z", "{field}": {value}}}'.encode()
+        with pytest.raises(BadRequest) as request:
+            FORM.decode(body)
+        with pytest.raises(BadEvent) as told:
+            event.one(body)
+        assert (str(request.value), request.value.mend) == (str(told.value), told.value.mend) and request.value.field == field
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"nope", b'{"user":"\xff","score":1}', b'{"user":"u","score":NaN}'])

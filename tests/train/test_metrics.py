@@ -32,6 +32,14 @@ def test_probabilities_are_judged_as_sklearn_does(pairs: list[tuple[bool, float]
 
 
 @settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40), st.sampled_from([1, 2, 4]))
+def test_classes_are_judged_as_sklearn_does(pairs: list[tuple[int, int]], most: int) -> None:
+    """Of two classes and of many: a class is no probability, though 2 lies above a half as 1 does."""
+    y, p = np.minimum(np.array(pairs, dtype=np.float64).T, most)
+    assert measure(["accuracy"], y, p)["accuracy"] == pytest.approx(theirs.accuracy_score(y, p))
+
+
+@settings(max_examples=60, deadline=None)
 @given(numbers)
 def test_numbers_are_judged_as_sklearn_does(pairs: list[tuple[float, float]]) -> None:
     y, p = np.array(pairs).T

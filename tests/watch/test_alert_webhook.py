@@ -125,5 +125,18 @@ def test_a_dead_webhook_is_asked_less_and_less_often() -> None:
     assert asked[0] == 7, "at 0, 10, 30, 70, 110, 150, 190"
 
 
+def test_the_time_of_the_next_post_is_known() -> None:
+    now = [0.0]
+    with served(five_hundred) as url:
+        hook = Webhook(url, waits=Waits(10.0, 40.0, clock=lambda: now[0]))
+        found = [hook.again_s]
+        for second in (0.0, 4.0, 10.0):
+            now[0] = second
+            hook.post(TOLD)
+            found.append(hook.again_s)
+        now[0] = 100.0
+        assert [*found, hook.again_s] == [0.0, 10.0, 6.0, 20.0, 0.0]
+
+
 def test_without_an_address_nothing_is_posted_and_all_is_well() -> None:
     assert Webhook(None).post(TOLD) and not Webhook(None).trouble

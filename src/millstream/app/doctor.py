@@ -8,9 +8,9 @@ import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from millstream.base.errors import ClockWrong, Corrupt, MillstreamError, NotFound, UsageError
+from millstream.base.errors import ClockWrong, Corrupt, MillstreamError, NotFound, Transient, UsageError
 from millstream.base.moments import spelled
 from millstream.base.secrets import hide
 from millstream.base.words import choices
@@ -93,6 +93,18 @@ def _engines(ws: Workspace) -> Iterator[Finding]:
             yield Finding(name, "ok", look())
         except (MillstreamError, OSError) as error:
             yield Finding(name, "bad", str(error), f"look at the setting {name}: millstream config --show-origin")
+            if isinstance(error, Transient):  # the looks that follow ask for it too, and each would wait as long again
+                vars(ws)[name] = _Away(error)
+
+
+class _Away:
+    """Stands for an engine that was waited for once and does not answer."""
+
+    def __init__(self, error: Transient) -> None:
+        self._error = error
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise self._error.with_traceback(None)
 
 
 def _filled(definitions: int) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 from millstream.base.errors import MillstreamError, Transient
 from millstream.base.storage import refused
+from millstream.base.waits import Waits
 from millstream.declare.source import FileReader
 from millstream.run import intake
 from millstream.run.sources import source_engines
@@ -48,7 +49,7 @@ def owner() -> str:
 
 def persist(name: str, work: Callable[[], object], stop: threading.Event) -> None:
     """Do the work again after a transient error, a full disk among them; any other ends the process, so that the supervisor and the person see it."""
-    pause = 0.5
+    waits = Waits()
     while not stop.is_set():
         try:
             work()
@@ -57,9 +58,10 @@ def persist(name: str, work: Callable[[], object], stop: threading.Event) -> Non
             known = error if isinstance(error, Transient) else refused(error, None, name)
             if not isinstance(known, Transient):
                 raise known or error from error
-            log.warning("%s: %s; again in %.1f s", name, known, pause)
-            stop.wait(pause)
-            pause = min(30.0, pause * 2)
+            wait = waits.failed(name, str(known))
+            if wait.news:
+                log.warning("%s: %s; again in %.1f s, then after longer pauses", name, known, wait.pause_s)
+            stop.wait(wait.pause_s)
 
 
 def serve(ws: Workspace) -> None:
@@ -84,14 +86,14 @@ def sinks(ws: Workspace) -> None:
     from millstream.lake.sink import SinkLimits
     from millstream.run import trouble
 
-    stop = until_told()
+    stop, waits = until_told(), Waits()
     mend(ws, stop)
 
     def write(stream: Any) -> None:
-        def run() -> None:
+        def run(well: Callable[[], None]) -> None:
             with closing(intake.sink(ws, stream, SinkLimits(age=LAND_WITHIN))) as sink:
                 sink.step()
-                trouble.clear(ws.state, trouble.SINK, stream.name)
+                well()
                 sink.run(stop)
 
         trouble.alone(ws.state, stream.name, run, stop)
@@ -99,7 +101,7 @@ def sinks(ws: Workspace) -> None:
     def tend(tables: list[str]) -> None:
         for name in tables:
             if not stop.is_set():
-                _upkeep(name, partial(maintain, ws.lake, name, ws.state, owner()))
+                _upkeep(waits, name, partial(maintain, ws.lake, name, ws.state, owner()))
 
     threads = [threading.Thread(target=write, args=(s,), name=f"sink-{s.name}") for s in all_streams(ws.project).values()]
     for thread in threads:
@@ -108,20 +110,24 @@ def sinks(ws: Workspace) -> None:
         threading.Thread(target=follow, args=(ws, owner(), stop), name="catalog", daemon=True).start()
     try:
         while not stop.wait(5.0):
-            _upkeep("the log", lambda: ws.log.maintain())
-            _upkeep("the lake", lambda: tend(ws.lake.names()))
+            _upkeep(waits, "the log", lambda: ws.log.maintain())
+            _upkeep(waits, "the lake", lambda: tend(ws.lake.names()))
     finally:  # also when this thread fails: the engines are closed after it, and none may be at work with them
         stop.set()
         for thread in threads:
             thread.join()
 
 
-def _upkeep(what: str, work: Callable[[], object]) -> None:
-    """It saves work, and safety never rests on it: what fails is tried again in the next round, and nobody waits for it."""
+def _upkeep(waits: Waits, what: str, work: Callable[[], object]) -> None:
+    """It saves work, and safety never rests on it: what fails is said once, tried again in the next round, and nobody waits for it."""
     try:
         work()
     except Exception as error:
-        log.warning("upkeep of %s: %s", what, error, exc_info=not isinstance(error, MillstreamError | OSError))
+        if waits.failed(what, str(error)).news:
+            log.warning("upkeep of %s: %s", what, error, exc_info=not isinstance(error, MillstreamError | OSError))
+    else:
+        if waits.well(what):
+            log.warning("upkeep of %s works again", what)
 
 
 def mend(ws: Workspace, stop: threading.Event) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import FrameType
 
 from millstream.base.errors import Place
 
@@ -14,11 +15,17 @@ _GENERATED = ("<frozen", "<string>")  # imports; the __init__ that dataclasses w
 
 def here() -> Place | None:
     """The nearest caller outside Millstream, with its file named relative to the working folder when below it."""
+    frame = caller()
+    return None if frame is None else Place(shorten(frame.f_code.co_filename), frame.f_lineno)
+
+
+def caller() -> FrameType | None:
+    """The nearest frame outside Millstream."""
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
         if not file.startswith(_PACKAGE) and not file.startswith(_GENERATED) and not file.endswith(("/dataclasses.py", "/typing.py")):
-            return Place(shorten(file), frame.f_lineno)
+            return frame
         frame = frame.f_back  # type: ignore[assignment]
     return None
 

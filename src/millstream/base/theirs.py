@@ -9,7 +9,8 @@ import sysconfig
 import traceback
 from pathlib import Path
 
-_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")} | {str(Path(__file__).parents[1])})
+INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")} | {str(Path(__file__).parents[1])})
+"""Folders of what is no code of the user's."""
 PRINTED = 20
 """Lines of what it printed, the last ones."""
 FRAMES = 12
@@ -70,7 +71,7 @@ def _frames(error: BaseException) -> list[traceback.FrameSummary]:
 
 def _installed(frame: traceback.FrameSummary) -> bool:
     """Whether it was installed; compiled libraries name their sources as they were built."""
-    return frame.filename.startswith((*_INSTALLED, "<")) or frame.filename.endswith((".pyx", ".pxi", ".pxd"))
+    return frame.filename.startswith((*INSTALLED, "<")) or frame.filename.endswith((".pyx", ".pxi", ".pxd"))
 
 
 def _theirs(error: BaseException) -> list[traceback.FrameSummary]:
@@ -94,7 +95,7 @@ def _file(name: str, home: str) -> str:
     file = name.rpartition(".zip/")[2]
     if home and file.startswith(home):
         return file.removeprefix(home)
-    for installed in sorted(_INSTALLED, key=len, reverse=True):
+    for installed in sorted(INSTALLED, key=len, reverse=True):
         if file.startswith(f"{installed}/"):
             return file.removeprefix(f"{installed}/")
     return Path(file).name if file.startswith("/") else file

@@ -45,13 +45,19 @@ class Waits:
         wait = self._waits.get(name)
         return wait is None or self.clock() >= wait.due_s
 
-    def failed(self, name: str, why: str) -> Wait:
-        """It was tried, and failed."""
+    def failed(self, name: str, why: str, pause_s: float | None = None) -> Wait:
+        """It was tried, and failed. `pause_s`: until its next try, where that is settled elsewhere."""
         last = self._waits.get(name)
         pause = self.first_s if last is None else min(self.most_s, 2 * last.pause_s)
+        pause = pause if pause_s is None else pause_s
         made = Wait(why, pause, self.clock() + pause, last is None or alike(last.why) != alike(why))
         self._waits[name] = made
         return made
+
+    def left_s(self, name: str) -> float:
+        """Until its next try; 0 when it may be tried now."""
+        wait = self._waits.get(name)
+        return 0.0 if wait is None else max(0.0, wait.due_s - self.clock())
 
     def well(self, name: str) -> bool:
         """It was tried, and works: whether it had failed before."""

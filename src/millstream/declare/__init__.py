@@ -17,6 +17,7 @@ monitor.py       expectations
 Loading and checking a project:
 load.py            a folder becomes a Project
 modules.py         its Python modules, imported
+parsed.py          the text of a module as a tree
 toml.py            millstream.toml
 project.py         the nouns by name and kind
 graph.py           what is built from what
@@ -28,12 +29,14 @@ cron.py            cron lines
 known.py           when a row of a table is known
 unmade.py          stands for a noun that was declared wrongly
 missing.py         names that do not exist: `agg.avg`, `ms.strem`
+forgiven.py        such names that are only tried: `hasattr(ms, "x")`
 unread.py          definitions of a module that did not run to its end
 reached.py         the user's code that a function uses
 names.py           the names that a piece of Python looks up
 validate.py        all checks of a loaded project
 validate_data.py   of streams, tables, features
 validate_model.py  of training sets, models, experiments, endpoints, monitors
+strays.py          columns that a table's SQL names and nothing it reads has
 validate_label.py  of labels and metrics, by the label's type
 pages.py           a page for each error code
 front.py           keeps `ms.features` the noun when the room of that name is imported

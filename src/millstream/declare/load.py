@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Collection, Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from millstream.base.errors import DefinitionError, DefinitionErrors, NotFound, Place
-from millstream.base.place import shorten
-from millstream.declare.collect import collecting
+from millstream.base.place import caller, shorten
+from millstream.base.theirs import INSTALLED
+from millstream.declare.collect import collecting, listening
 from millstream.declare.known import settle
 from millstream.declare.modules import run
 from millstream.declare.noun import Noun
 from millstream.declare.project import Project
+from millstream.declare.strays import strays
 from millstream.declare.table import Table
 from millstream.declare.toml import FILE as FILE
 from millstream.declare.toml import said
@@ -52,7 +55,7 @@ def load(path: str | Path = ".", *, cache: Path | None = None, bind: Bind | None
 
     Args:
         cache: A folder in which the checks remember texts already judged; None judges all anew.
-        bind: Asked when there is a mistake, since a wrong column in a table's SQL may be the cause of it.
+        bind: Asked when there is a mistake, since a wrong column in a table's SQL may be the cause of it; without an engine, `strays` sees the plain ones.
 
     Raises:
         NotFound: No project there.
@@ -61,16 +64,30 @@ def load(path: str | Path = ".", *, cache: Path | None = None, bind: Bind | None
     from millstream.declare.validate import validate
     from millstream.lang.cache import Cache
 
+    _refuse_nested()
     project, errors, whole = read(find(path))
     with Cache(cache) as known:
         found = validate(project, whole, known)
-        unfit = bind(project, found.wrong | found.doubted) if bind and (errors or found.errors) else {}
+        unfit = (bind or strays)(project, found.wrong | found.doubted) if errors or found.errors else {}
         if unfit:
             found = validate(project, whole, known, unfit)
     errors = [*errors, *found.errors, *(error for mistakes in unfit.values() for error in mistakes)]
     if errors:
         raise DefinitionErrors(sorted({str(error): error for error in errors}.values(), key=_order), _unchecked(project, found, unfit))
     return project
+
+
+def _refuse_nested() -> None:
+    """Raises DefinitionError when a module of a project that is being loaded opens a project: its own would load that module again, without end."""
+    if listening() is None:
+        return
+    frame = caller()
+    while frame is not None and frame.f_code.co_filename.startswith(INSTALLED):  # as click, through which a verb is called
+        frame = frame.f_back
+    file, number = (frame.f_code.co_filename, frame.f_lineno) if frame else ("", 0)
+    raise DefinitionError("a project is opened while the module is being loaded as part of one", place=Place(shorten(file), number) if file else None,
+                          found=linecache.getline(file, number).strip(), code="E197",
+                          mend='modules of a project only declare: move what uses it below  if __name__ == "__main__":  or into a function')  # fmt: skip
 
 
 def _unchecked(project: Project, found: Checked, unfit: Collection[str]) -> list[str]:

@@ -12,6 +12,7 @@ from millstream.base.errors import DefinitionError
 from millstream.base.place import here
 from millstream.base.words import nearest
 from millstream.declare.collect import listening, refuse
+from millstream.declare.forgiven import forgiven
 from millstream.declare.unmade import Unmade
 
 SYNONYMS = {
@@ -36,11 +37,11 @@ def missing(owner: str, name: str, there: Mapping[str, Any], told: str = "") -> 
         told: The owner, as a message names it.
 
     Raises:
-        AttributeError: No project is loading; or the name begins with _, which is asked for by Python itself.
+        AttributeError: No project is loading; or the name begins with _, which is asked for by Python itself; or whoever asks can do without it.
     """
     near = _near(name, there)
     heard = None if name.startswith("_") else listening()
-    if heard is None:
+    if heard is None or forgiven():
         raise AttributeError(f"{owner} has no {name!r}" + (f"; did you mean {near!r}?" if near else ""))
     shown = sorted(key for key in there if not key.startswith("_"))
     refuse([DefinitionError(f'{told or owner} has no "{name}"', place=here(), found=f"{owner}.{name}", code="E196",

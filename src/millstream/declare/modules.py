@@ -180,6 +180,9 @@ def _told(error: BaseException, root: Path, module: str) -> list[DefinitionError
     if isinstance(error, SyntaxError):
         where = Place(shorten(error.filename), error.lineno or 1) if error.filename else place
         return [DefinitionError(f"this is no Python: {error.msg}", place=where, found=(error.text or "").strip(), mend="mend the syntax", code="E107")]
+    if isinstance(error, RecursionError) and "during compilation" in str(error):
+        where = Place(shorten(str(root / f"{module}.py")), 1)
+        return [DefinitionError("an expression is nested too deeply for Python", place=where, mend="split the longest one into several", code="E107")]
     if isinstance(error, ImportError | AttributeError) and "partially initialized module" in str(error):
         return [_circle(error, root, place)]
     if isinstance(error, TypeError) and Unmade.__name__ in str(error):

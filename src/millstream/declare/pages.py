@@ -206,9 +206,10 @@ A label is a boolean or a number; text and times are neither. The same holds for
 Mend: compare it in the outcome, e.g. value="status = 'paid'".
 
 E155: a metric of another kind of label
-auc, brier, log_loss and accuracy are of a boolean (or of 0 and 1, with output="probability"); rmse, mae and r2 are of a number, and of a boolean as 0 and 1.
+auc, brier and log_loss are of a boolean, or of 0 and 1 with output="probability". accuracy is of a boolean, and of whole numbers, which are classes: what a
+classifier's predict gives is right where it is the label. rmse, mae and r2 are of a number, and of a boolean as 0 and 1.
 With several labels, a metric must say something of one of them, and label.metric of that label.
-Mend: make the label a boolean, e.g. value="amount > 100", or name a metric of numbers.
+Mend: make the label a boolean, e.g. value="amount > 100"; or say output="probability" for a label of 0 and 1; or name a metric of numbers.
 
 E160: arms and weights
 An experiment has two arms or more; assign.ab takes one weight an arm, and they sum to 1.
@@ -283,7 +284,11 @@ Mend: correct the key or the value at the place that is named; millstream config
 
 E196: a name that is not there
 What a module of the project or a vocabulary (agg, read, assign, expect) is asked for, and has not.
-Mend: take the nearest, or one of those that the message names.
+Mend: take the nearest, or one of those that the message names. A name that is only tried (hasattr, getattr, a try that catches the error) is no mistake.
+
+E197: a module opens a project while it is loaded
+Loading a project runs its modules. One that opens the project (Workspace.open, ms.load) would be run by that again, and so without end.
+Mend: modules only declare; move what uses the project below if __name__ == "__main__":, or into a function.
 """
 
 PAGES: dict[str, str] = {page.partition(":")[0]: page.strip() for page in _PAGES.strip().split("\n\n")}

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from millstream.declare.names import Chain, Imports, bound_by_import, named, ours
+from millstream.declare.parsed import parsed
 
 _PLAIN = (bool, int, float, str, bytes, type(None))
 _Def = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -38,7 +39,7 @@ class _File:
 
     def __init__(self, path: str, text: str) -> None:
         self.path, self.lines = path, text.splitlines()
-        self.tree = ast.parse(text)
+        self.tree = parsed(text)
         self.makers: dict[str, list[ast.stmt]] = {}
         self.imports: Imports = {}
         self.stars: list[tuple[int, str]] = []

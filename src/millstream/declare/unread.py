@@ -6,6 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
+from millstream.declare.parsed import parsed
+
 NOUNS = ("stream", "table", "features", "training_set", "model", "experiment", "endpoint")
 """Declarations whose first argument, or whose function, is the name."""
 
@@ -13,10 +15,10 @@ NOUNS = ("stream", "table", "features", "training_set", "model", "experiment", "
 def declared_in(file: Path) -> list[str]:
     """Names that the module's text declares, as far as it spells them out; none where it is no Python."""
     try:
-        parsed = ast.parse(file.read_bytes())
+        tree = parsed(file.read_bytes())
     except (SyntaxError, ValueError):
         return []
-    return list(dict.fromkeys(name for node in ast.walk(parsed) for name in _names(node)))
+    return list(dict.fromkeys(name for node in ast.walk(tree) for name in _names(node)))
 
 
 def _names(node: ast.AST) -> Iterator[str]:

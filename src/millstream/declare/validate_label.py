@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _OF_TRUTH = ("auc", "brier", "log_loss", "accuracy")
 """Metrics of a boolean; the others are of a number, and of a boolean as 0 and 1."""
+_OF_CLASSES = ("accuracy",)
+"""Of whole numbers too, which are classes: a classifier's `predict` gives them."""
 _NUMBERS: tuple[Kind, ...] = ("bool", "int64", "float64")
 _WORD = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
@@ -51,7 +53,7 @@ def check_labels(model: Model[Any], project: Project, cache: Cache) -> Errors:
     for word in dict.fromkeys(word.removeprefix("champion.") for word in [*model.metrics, *_WORD.findall(model.promote_if or "")]):
         *before, metric = word.split(".")
         meant = [name for name in before if name in kinds] or list(kinds)
-        if metric in _OF_TRUTH and all(kinds[name] != "bool" for name in meant):
+        if metric in _OF_TRUTH and not any(_fits(metric, kinds[name]) for name in meant):
             yield _unfit(f"{model}", word, model.place, meant[0], model.on.labels[meant[0]], kinds[meant[0]])
 
 
@@ -67,8 +69,12 @@ def check_performance(check: Performance, target: Model[Any] | Endpoint[Any, Any
                               found=_said(check.outcome), mend=_comparison(check.outcome, kind), code="E154")  # fmt: skip
     elif kind != "bool" and not _probable(target):
         for metric in named:
-            if metric in _OF_TRUTH:
+            if metric in _OF_TRUTH and not _fits(metric, kind):
                 yield _unfit(what, metric, check.place, "outcome", check.outcome, kind)
+
+
+def _fits(metric: str, kind: Kind) -> bool:
+    return kind == "bool" or (kind == "int64" and metric in _OF_CLASSES)
 
 
 def _probable(target: Model[Any] | Endpoint[Any, Any]) -> bool:
@@ -88,8 +94,10 @@ def _known(outcome: Outcome, project: Project, cache: Cache) -> Kind | None:
 
 def _unfit(what: str, metric: str, place: Place | None, label: str, outcome: Outcome, kind: Kind) -> DefinitionError:
     of = f'the label "{label}"' if label != "outcome" else "its outcome"
+    proba = f'; or, if it is 0 and 1, {"write" if label != "outcome" else "give the models"} output="probability"' if kind == "int64" else ""
+    others = "accuracy, rmse, mae, r2" if kind == "int64" else "rmse, mae, r2"
     return DefinitionError(f'{what}: "{metric}" is of a boolean, and {of} is {_named(kind)}', place=place, found=_said(outcome),
-                           mend=f"{_comparison(outcome, kind)}; or a metric of numbers: rmse, mae, r2", code="E155")  # fmt: skip
+                           mend=f"{_comparison(outcome, kind)}{proba}; or a metric of numbers: {others}", code="E155")  # fmt: skip
 
 
 def _said(outcome: Outcome) -> str:

@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.types as is_
 
 from millstream.base.event import TIMESTAMP, Field
-from millstream.ingest.digits import EXACT, NUMBER, survives
+from millstream.ingest.digits import EXACT, NUMBER, survives, whole
 from millstream.ingest.spelled import Lossy, normal_items
+from millstream.lake.micros import micros
 
 NAIVE = pa.timestamp("us")
 _ZONED = r"\d[Tt ]\d.*([Zz]|[+-]\d{2}:?\d{2}|[+-]\d{2})$"
@@ -104,6 +105,19 @@ def _whole_texts(column: pa.Array, trim: bool) -> pa.Array:
     except pa.ArrowInvalid:
         pass
     column = pc.utf8_trim_whitespace(column) if trim else column
+    try:
+        return _whole_decimals(column)
+    except pa.ArrowInvalid:  # one text that is no number, or one with more digits or a larger exponent than Arrow's decimals have
+        return pa.array(map(_whole_text, column.to_pylist()), _INT)
+
+
+def _whole_text(text: str | None) -> int | None:
+    if text is not None and (number := whole(text)) is None:
+        raise pa.ArrowInvalid("no whole number")
+    return None if text is None else number
+
+
+def _whole_decimals(column: pa.Array) -> pa.Array:
     short = pc.less_equal(pc.utf8_length(column), _DECIMAL)  # Arrow's decimals wrap around when a text has hundreds of digits
     if not _all(pc.and_(short, pc.match_substring_regex(column, NUMBER))):
         raise pa.ArrowInvalid("no number")
@@ -201,8 +215,7 @@ def _day(column: pa.Array, zone: str, trim: bool) -> pa.Array:
 def _moment(column: pa.Array, zone: str, trim: bool) -> pa.Array:
     kind = column.type
     if is_.is_timestamp(kind):
-        if kind.unit == "ns":  # cut, as no event holds them; downwards, before 1970 too
-            column = pc.floor_temporal(column, unit="microsecond").cast(pa.timestamp("us", tz=kind.tz))
+        column = micros(column)
         return column.cast(TIMESTAMP) if kind.tz else _localised(column.cast(NAIVE), zone)
     if is_.is_date(kind):
         return _localised(column.cast(NAIVE), zone)

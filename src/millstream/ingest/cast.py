@@ -41,18 +41,11 @@ class Errors:
     def __init__(self, rows: int) -> None:
         self.good = np.ones(rows, bool)
         self.texts: dict[int, str] = {}
-        self.without: dict[int, Field] = {}
-        """Those whose first finding is that a required field has no value."""
 
     def note(self, at: int, text: str) -> None:
         if self.good[at]:
             self.good[at] = False
             self.texts[at] = text
-
-    def note_without(self, mask: pa.Array, field: Field, text: str) -> None:
-        """That a required field has no value."""
-        self.without |= {at: field for at in np.flatnonzero(mask).tolist() if self.good[at]}
-        self.note_where(mask, text)
 
     def note_where(self, mask: pa.Array | Mask, text: str) -> None:
         where = np.asarray(pc.fill_null(mask, False)) if isinstance(mask, pa.Array) else mask
@@ -82,7 +75,8 @@ def cast(
     """The columns as the event's. Records noted in `errors` have null or meaningless values: filter by `errors.good`.
 
     Args:
-        columns: As found; a field without a column takes its default, null, or is missing.
+        columns: As found; a field without a column takes its default, null, or is missing. One whose name is there in another case is missing, whatever it
+            might take: its values are there, and would be lost.
         zone: Of times that carry none.
         what: "column" or "field", for messages.
         trim: See `become`.
@@ -102,7 +96,7 @@ def with_arrival(rows: pa.RecordBatch, schema: Schema) -> pa.RecordBatch:
 
 
 def missing(field: Field, what: str, others: Iterable[str]) -> str:
-    """That a required field has no column, or no key of a record: perhaps since its name is written in another case."""
+    """That a field has no column, or no key of a record: perhaps since its name is written in another case."""
     cased = otherwise_cased(field.name, others)
     if cased:
         return f'{what} "{field.name}" is missing: "{cased}" is there, and names are case-sensitive; rename it to "{field.name}"'
@@ -111,8 +105,8 @@ def missing(field: Field, what: str, others: Iterable[str]) -> str:
 
 def _missing(field: Field, rows: int, errors: Errors, what: str, others: Iterable[str]) -> pa.Array:
     default = None if field.default is REQUIRED else field.default
-    if default is None and not field.nullable:
-        errors.note_without(pa.repeat(True, rows), field, missing(field, what, others))
+    if otherwise_cased(field.name, others) or (default is None and not field.nullable):
+        errors.note_where(np.ones(rows, bool), missing(field, what, others))
     return pa.nulls(rows, field.arrow) if default is None else pa.repeat(pa.scalar(default, field.arrow), rows)
 
 
@@ -126,7 +120,7 @@ def _column(field: Field, found: pa.Array, errors: Errors, zone: str, what: str,
     if column.null_count and default is not None and not field.nullable:
         column = pc.fill_null(column, pa.scalar(default, field.arrow))
     if column.null_count and not field.nullable:
-        errors.note_without(pc.is_null(column), field, f'{what} "{field.name}" is empty and the field is required; it takes {wanted(field)}')
+        errors.note_where(pc.is_null(column), f'{what} "{field.name}" is empty and the field is required; it takes {wanted(field)}')
     _check(field, column, errors, what)
     return column
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 
 EXACT = 2**53
 """Up to here every whole number is a float."""
@@ -11,6 +11,8 @@ MOST = 320
 """No finite float has more digits before its point, and no integer of 64 bits."""
 _DIGITS = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+ZERO = re.compile(r"[+-]?(?:0+\.?0*|\.0+)(?:[eE][+-]?\d+)?", re.ASCII)
+"""Zero, whatever its exponent: 0e400 is 0, though 1e400 is no number of a field."""
 NUMBER = rf"^{_NUMBER.pattern}$"
 """A decimal number, for Arrow's regular expressions."""
 
@@ -31,7 +33,12 @@ def whole(text: str) -> int | None:
     """The whole number that a text such as "1.0" or "1e3" is; None when it is none, or beyond 64 bits."""
     if len(text) > MOST or not _NUMBER.fullmatch(text):
         return None
-    value = Decimal(text)
+    if ZERO.fullmatch(text):  # whatever its exponent, which may be beyond a Decimal's
+        return 0
+    try:
+        value = Decimal(text)
+    except InvalidOperation:  # an exponent of twenty digits
+        return None
     if value.adjusted() > 18 or value != value.to_integral_value():
         return None
     made = int(value)

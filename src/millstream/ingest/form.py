@@ -106,13 +106,13 @@ class EventForm:
             raise BadEvent(_DEEP, f"write one {self.schema.name} as a JSON object of its fields") from None
 
     def normal(self, raw: bytes) -> bytes:
-        """An event in the strict spelling, e.g. 1 for a whole number that is written 1.0.
+        """An event in the strict spelling, e.g. 1 for a whole number that is written 1.0, and without what is no field: what nobody reads may be beyond any type.
 
         Raises:
             BadEvent: What is wrong with it.
         """
         self.one(raw)
-        return normal(raw, self.schema)
+        return normal(raw, self.schema, known=True)
 
     def _closely(self, raw: bytes) -> Any:
         try:
@@ -161,7 +161,7 @@ class EventForm:
         if name in schema.names():
             zone = zoneless(text)
             return BadEvent(
-                f'field "{name}" of {schema.name} is {_told(raw, name)}{zone}',
+                f'field "{name}" of {schema.name} is {told(raw, name)}{zone}',
                 f"send {name} {(zone and ADD_A_ZONE) or 'as ' + wanted(schema[name], zoned=self.zoned)}",
                 name,
             )
@@ -174,7 +174,7 @@ class EventForm:
                 msgspec.json.decode(part)
             except UNREAD:
                 mend = f"send {name} as {wanted(self.schema[name], zoned=self.zoned)}" if name in self.schema.names() else "leave it out"
-                return BadEvent(f'field "{name}" of {self.schema.name} is {_told(raw, name)}', mend, name)
+                return BadEvent(f'field "{name}" of {self.schema.name} is {told(raw, name)}', mend, name)
         return BadEvent(f"{self.schema.name}: {text}", "send numbers of 64 bits")
 
 
@@ -190,7 +190,7 @@ def zoneless(text: str) -> str:
     return ", which has no time zone" if "timezone component" in text else ""
 
 
-def _told(raw: bytes, name: str) -> str:
+def told(raw: bytes, name: str) -> str:
     """A field's value as it was sent, short."""
     try:
         return shown(msgspec.json.decode(raw)[name])

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import msgspec
 
 from millstream.base.event import Field, Schema
-from millstream.ingest.digits import EXACT, MOST, survives, whole
+from millstream.ingest.digits import EXACT, MOST, ZERO, survives, whole
 
 _LONG, _FINER = re.compile(rb"\.\d{7}").search, re.compile(rb":\d\d\.\d{7}").search
 _MOMENT = re.compile(r'"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d)(?::(\d\d)(?::(\d\d)(\.\d{1,6})?)?)?(?<![\dT ]\.)\d*([Zz]|[+-]\d\d(?::?\d\d)?)?)?"', re.ASCII)
@@ -31,8 +31,11 @@ def finer(data: bytes) -> bool:
     return _LONG(data) is not None and _FINER(data) is not None  # points are rarer than colons, so most bodies are passed over quickly
 
 
-def normal(raw: bytes, schema: Schema) -> bytes:
+def normal(raw: bytes, schema: Schema, *, known: bool = False) -> bytes:
     """One object with its fields in the strict spelling. What is no object, or has no such spelling, stays as it is.
+
+    Args:
+        known: Without what is no field.
 
     Raises:
         Lossy: A float that would not be what was written.
@@ -41,7 +44,8 @@ def normal(raw: bytes, schema: Schema) -> bytes:
         found = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return raw
-    changed = False
+    changed = known and not found.keys() <= set(schema.names())
+    found = {name: found[name] for name in schema.names() if name in found} if changed else found
     for field in schema.fields:
         token = found.get(field.name)
         if token is None or (of := _FORMS.get(field.item or field.kind)) is None:
@@ -81,6 +85,8 @@ def _int(token: bytes, field: Field) -> bytes:
 def _float(token: bytes, field: Field) -> bytes:
     if len(token) > 15 and len(token) <= MOST and _WHOLE.fullmatch(token) and abs(int(token)) >= EXACT and not survives(text := token.decode()):
         raise Lossy(field.name, text)
+    if b"e" in token.lower() and ZERO.fullmatch(token.decode(errors="replace")):  # Arrow looks at the exponent only, and calls 0e400 too large
+        return b"-0.0" if token.startswith(b"-") else b"0.0"
     return token
 
 

@@ -23,6 +23,7 @@ landing.py     the protocol of all sinks: check, commit, check again
 batch.py       records of a partition as rows of one commit
 judge.py       which records are good, and in what form they are written
 sound.py       which values every writer and reader can hold
+micros.py      times in nanoseconds, cut to microseconds
 culprit.py     the one record that a conversion fails on
 late.py        which rows are late
 aside.py       records that an operator set aside

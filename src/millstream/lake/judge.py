@@ -17,6 +17,7 @@ import pyarrow.types as is_
 from millstream.base.errors import Incompatible
 from millstream.base.event import ARRIVED_AT, ENVELOPE, EVENT_ID, OFFSET, REQUIRED, Field
 from millstream.declare.stream import Stream
+from millstream.lake.micros import micros
 from millstream.lake.parquet import plain
 from millstream.lake.shown import as_json, shown
 from millstream.lake.sound import Mask, lenient, unsound, without
@@ -147,7 +148,7 @@ def _as(column: pa.Array, kind: pa.DataType, name: str, errors: dict[int, str]) 
     """The column as the table has it; null where the value does not become one, which is noted."""
     if column.type.equals(kind):
         return column
-    made, failed = lenient(column, lambda part: part.cast(kind), kind)
+    made, failed = lenient(column, lambda part: micros(part).cast(kind), kind)
     for at in failed:
         _add(errors, at, f'field "{name}" is {shown(column[at])}, which does not become {kind}')
     return made

@@ -18,7 +18,8 @@ _PLAIN: dict[str, pa.DataType] = {
     "bytes": pa.binary(), "enum": pa.string(), "fixed": pa.binary(),
 }  # fmt: skip
 _LOGICAL: dict[tuple[str, str], pa.DataType] = {
-    ("long", "timestamp-micros"): TIMESTAMP, ("long", "timestamp-millis"): pa.timestamp("ms", tz="UTC"), ("int", "date"): pa.date32(),
+    ("long", "timestamp-micros"): TIMESTAMP, ("long", "timestamp-millis"): pa.timestamp("ms", tz="UTC"), ("long", "timestamp-nanos"): pa.timestamp("ns", tz="UTC"),
+    ("int", "date"): pa.date32(),
 }  # fmt: skip
 _FLAT = {"string", "long", "int", "double", "float", "boolean", "bytes", "enum"}
 _JSON = {"null", "string", "long", "int", "double", "float", "boolean"}

@@ -17,6 +17,8 @@ from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
+from millstream.base.errors import MillstreamError
+
 RAW_SCHEMA_ID = 0
 RAW = pa.schema([pa.field("raw", pa.binary()), pa.field("error", pa.string()), pa.field("origin", pa.string())])
 """Columns of undecodable records: the bytes as found, why, and where (`data/x.csv:17`, `http`)."""
@@ -240,6 +242,15 @@ class Log(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class OnDisk(Protocol):
+    """A log whose disk may refuse a write: full, over a quota, read-only."""
+
+    def refuses(self) -> MillstreamError | None:
+        """Why no append is taken now; None when one is. It tries by itself whether the disk takes writes again."""
+        ...
 
 
 @runtime_checkable

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from millstream.base.errors import Busy, Unreachable, WorkFailed
+from millstream.base.errors import Busy, WorkFailed
 from millstream.declare.cron import next_after
-from millstream.run.trouble import ALERTS, ASSET, MONITOR, Watches
+from millstream.run.trouble import ALERTS, ASSET, MONITOR, Later, Watches
 from millstream.watch.monitors import Monitors
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Schedule:
 
     def _retell(self) -> None:
         if self._monitors.retell() and (trouble := self._monitors.webhook.trouble):
-            raise Unreachable(trouble)
+            raise Later(trouble, self._monitors.webhook.again_s)
 
     def _cron(self) -> dict[str, str]:
         project = self.ws.project

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from millstream.base.errors import Fenced, MillstreamError, Terminal, Transient
+from millstream.base.errors import Fenced, MillstreamError, Terminal, Unreachable
 from millstream.base.secrets import hide
 from millstream.base.theirs import pass_on
 from millstream.base.waits import Waits
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("millstream")
 KIND = "trouble"
+_UNKEPT = Waits()
+"""What could not be kept, by part and name: said once, and again after it could."""
 SINK, SOURCE, MONITOR, ALERTS, ASSET, OUTCOMES, EXPERIMENT, SCHEDULE = "sink", "source", "monitor", "alerts", "asset", "outcomes", "experiment", "schedule"
 ENDPOINT = "endpoint"
 """Parts of a project that fail by themselves; with a name each: of a stream, a file, a monitor, a table or model, an endpoint or a model's version, an experiment."""
-FIRST_S, MOST_S, TERMINAL_S = 0.5, 30.0, 10.0
-"""Pauses between tries: they double from the first to the most; what a person must decide about is tried again at one pace."""
+FIRST_S, MOST_S = 0.5, 30.0
+"""Pauses between tries: they double from the first to the most, whatever the error: what a person has put right goes on soon."""
 PACE = {MONITOR: (15.0, 600.0)}
 """The same of a part whose work may take minutes."""
 
@@ -46,6 +48,14 @@ class Trouble:
 
     def __str__(self) -> str:
         return f"{self.part} {self.name}: {self.why}"
+
+
+class Later(Unreachable):
+    """It waits by a pace of its own. `again_s`: until its next try."""
+
+    def __init__(self, message: str, again_s: float) -> None:
+        super().__init__(message)
+        self.again_s = again_s
 
 
 class Watch:
@@ -74,7 +84,7 @@ class Watch:
 
     def failed(self, name: str, error: BaseException) -> None:
         """It failed: said when it is news, kept, tried again later."""
-        wait = self.waits.failed(name, said(error))
+        wait = self.waits.failed(name, said(error), error.again_s if isinstance(error, Later) else None)
         if wait.news:
             unknown = not isinstance(error, MillstreamError | OSError)
             log.error("%s %s: %s; it waits, and is tried again", self.part, name, wait.why, exc_info=error if unknown else None)
@@ -123,23 +133,32 @@ def said(error: BaseException) -> str:
     return str(error) if isinstance(error, MillstreamError) else hide(f"{type(error).__name__}: {error}")
 
 
-def alone(state: State, stream: str, work: Callable[[], None], stop: threading.Event) -> None:
-    """Do the work until it returns or `stop`; what it raises is said once, kept for `show streams`, and tried again."""
+def alone(state: State, stream: str, work: Callable[[Callable[[], None]], None], stop: threading.Event) -> None:
+    """Do the work until it returns or `stop`; what it raises is said once, kept for `show streams`, and tried again.
+
+    Args:
+        work: Calls what it is given once it works: the next failure is news again, and its first pause is short.
+    """
     waits = Waits(FIRST_S, MOST_S)
+
+    def well() -> None:
+        if waits.well(stream):
+            log.warning("the sink of %s works again", stream)
+        clear(state, SINK, stream)
+
     while not stop.is_set():
         try:
-            work()
+            work(well)
             return
         except BaseException as error:  # a panic of a library in Rust is no Exception, and must not end the thread in silence
-            wait = waits.failed(stream, said(error))
-            pause = wait.pause_s if isinstance(error, Transient | OSError) else TERMINAL_S
+            wait, fenced = waits.failed(stream, said(error)), isinstance(error, Fenced)
             if wait.news:
-                log.error("the sink of %s: %s; its next try is in %.1f s", stream, wait.why, pause, exc_info=not isinstance(error, MillstreamError | OSError))
-            keep(state, SINK, stream, wait.why, pause)
-            if isinstance(error, Fenced):  # it would only take the stream back
-                log.error("the sink of %s stops", stream)
+                then = "it stops" if fenced else f"its next try is in {wait.pause_s:.1f} s"
+                log.error("the sink of %s: %s; %s", stream, wait.why, then, exc_info=not isinstance(error, MillstreamError | OSError))
+            keep(state, SINK, stream, wait.why, None if fenced else wait.pause_s)
+            if fenced:  # it would only take the stream back
                 return
-            stop.wait(pause)
+            stop.wait(wait.pause_s)
 
 
 def keep(state: State, part: str, name: str, text: str, waits: float | None) -> None:
@@ -150,17 +169,22 @@ def keep(state: State, part: str, name: str, text: str, waits: float | None) -> 
         since = last.value.get("since") if last is not None and last.value.get("why") else None
         following = "" if waits is None else (now + timedelta(seconds=waits)).isoformat()
         state.put(KIND, key, {"why": hide(text), "since": since or now.isoformat(), "at": now.isoformat(), "next": following})
+        _UNKEPT.well(key)
     except (MillstreamError, OSError) as error:  # a full disk, often the very reason
-        log.warning("the trouble of %s %s could not be kept: %s", part, name, error)
+        if _UNKEPT.failed(key, str(error)).news:
+            log.warning("the trouble of %s %s could not be kept: %s", part, name, error)
 
 
 def clear(state: State, part: str, name: str) -> None:
     """It goes on."""
+    key = f"{part}/{name}"
     try:
-        if state.get(KIND, f"{part}/{name}") is not None:
-            state.delete(KIND, f"{part}/{name}")
+        if state.get(KIND, key) is not None:
+            state.delete(KIND, key)
+        _UNKEPT.well(key)
     except (MillstreamError, OSError) as error:
-        log.warning("that %s %s works again could not be kept: %s", part, name, error)
+        if _UNKEPT.failed(key, str(error)).news:
+            log.warning("that %s %s works again could not be kept: %s", part, name, error)
 
 
 def names(state: State, part: str) -> set[str] | None:

@@ -26,6 +26,7 @@ from millstream.experiment.route import Router
 from millstream.features.definition import Definition
 from millstream.ingest.doors import quietly
 from millstream.log.envelope import Binding, topic_of
+from millstream.log.port import OnDisk
 from millstream.serve.decide import Arm, Decider
 from millstream.serve.meter import Labels
 from millstream.serve.record import decisions_stream, feature_columns, request_schema
@@ -78,6 +79,7 @@ class Live:
         self._reads: dict[str, set[str]] = {}  # model@version -> streams that its features count
         self._troubles: dict[str, str] = {}
         self._waiting: Sequence[tuple[str, str, str]] = ()
+        self._refuses = ""
         self._stop, self._thread = threading.Event(), threading.Thread(target=self._keep_fresh, name="refresh", daemon=True)
         self.updates = Updates(engines, run=update)
         for definition in (definitions or {}).values():
@@ -127,14 +129,29 @@ class Live:
     def problems(self) -> list[str]:
         """Why it is not ready; empty when it is."""
         found = [problem for name in self._deciders for problem in self._missing(name)]
-        return [*dict.fromkeys([*found, *self._troubles.values(), *(wait.why for wait in self._unbuilt.values()), *self.updates.problems()])]
+        return [
+            *dict.fromkeys(
+                [
+                    *([self._refuses] if self._refuses else []),
+                    *found,
+                    *self._troubles.values(),
+                    *(wait.why for wait in self._unbuilt.values()),
+                    *self.updates.problems(),
+                ]
+            )
+        ]
 
     def _missing(self, endpoint: str) -> list[str]:
         decider = self._deciders[endpoint]
         return [f'endpoint "{endpoint}": {arm.missing}' for arm in (*decider.arms.values(), decider.default) if arm.missing]
 
     def answering(self) -> list[str]:
-        """Endpoints of which every arm can answer now, by features that are kept up to date; though one may be of an older version than it should be."""
+        """Endpoints of which every arm can answer now, by features that are kept up to date; though one may be of an older version than it should be.
+
+        None while the log takes no decisions.
+        """
+        if self._refuses:
+            return []
         troubled = set(self.updates.troubled())
         return [name for name in self.names() if name in self._deciders and not self._missing(name) and not troubled & self._streams(name)]
 
@@ -145,6 +162,10 @@ class Live:
     def waiting(self) -> Sequence[tuple[str, str, str]]:
         """What other parts of the project wait for, as of the last refresh: part, name, why."""
         return self._waiting
+
+    def refuses(self) -> str:
+        """Why the log takes no write, as of the last refresh; "" when it does."""
+        return self._refuses
 
     def behind(self, after: Mapping[str, Mapping[int, int]]) -> str:
         return self.updates.behind(after)
@@ -170,6 +191,7 @@ class Live:
         for name, endpoint in self._project.endpoints.items():
             self._try(f'endpoint "{name}" stays as it is', name, partial(self._refreshed, name, endpoint))
         self._try("the feature updaters", "", self.updates.refresh)
+        self._try("whether the log takes writes", "  ", self._look_at_log)
         self._try("what other parts wait for", " ", self._look_around)
         self._forget()
         self._try("what fails here could not be told", " failing", self._tell)
@@ -185,6 +207,11 @@ class Live:
         if name in self._bindings:
             quietly(self._doors.of(self._bindings[name].stream))
         self._refresh(name, endpoint)
+
+    def _look_at_log(self) -> None:
+        log = self._engines.log
+        error = log.refuses() if isinstance(log, OnDisk) else None
+        self._refuses = "" if error is None else str(error)
 
     def _look_around(self) -> None:
         self._waiting = tuple(self._elsewhere())

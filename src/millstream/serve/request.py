@@ -14,7 +14,7 @@ from millstream.base.event import REQUIRED, TIMESTAMP, Field, Schema
 from millstream.base.moments import moment_us
 from millstream.ingest.cast import wanted
 from millstream.ingest.digits import EXACT
-from millstream.ingest.form import ADD_A_ZONE, near, zoneless
+from millstream.ingest.form import ADD_A_ZONE, near, told, zoneless
 from millstream.ingest.spelled import Lossy, finer, normal
 from millstream.lake.sound import years
 
@@ -23,7 +23,8 @@ _EXACT = Annotated[float, msgspec.Meta(gt=-float(EXACT), lt=float(EXACT))]
 _MOMENT = Annotated[datetime, msgspec.Meta(tz=True)]
 _TYPES: dict[str, Any] = {"string": str, "int64": _INT64, "float64": float, "bool": bool, "binary": bytes, "timestamp": _MOMENT, "date": date}
 _FIRST_US, _LAST_US = years(TIMESTAMP)
-_PATH = re.compile(r" - at `\$(?:\[\d+\])*\.?([^`]*)`$")
+_PATH = re.compile(r" - at `\$(?:\[(\d+)\])?\.?([^`\[]*)[^`]*`$")
+"""The place in the array, and the field."""
 _NAMED = re.compile(r"field `([^`]*)`")
 
 
@@ -64,7 +65,7 @@ class RequestForm:
         try:
             found = self._strict(body, array) or self._closely(body, array)
         except msgspec.ValidationError as error:
-            raise self._explained(str(error)) from None
+            raise self._explained(str(error), body) from None
         except Lossy as error:
             name = error.name
             raise BadRequest(f'field "{name}" of {self.schema.name} is {error}', name, f"declare {name} as int, or send fewer digits") from None
@@ -105,19 +106,24 @@ class RequestForm:
                 raise BadRequest(f'field "{name}" of {self.schema.name} is {moment.isoformat()}, which lies outside the years 1 to 9999', name,
                                  f"send {name} as {wanted(self.schema[name], zoned=True)}")  # fmt: skip
 
-    def _explained(self, text: str) -> BadRequest:
+    def _explained(self, text: str, body: bytes) -> BadRequest:
         named, path = _NAMED.search(text), _PATH.search(text)
-        name = named[1] if named else path[1] if path else ""
+        name = named[1] if named else path[2] if path else ""
         names = self.schema.names()
         if "unknown field" in text:
             return BadRequest(f'{self.schema.name} has no field "{name}"', name, near(name, self.schema))
         if "missing required" in text:
             return BadRequest(f'{self.schema.name} needs the field "{name}"', name, f"send {name} as {wanted(self.schema[name], zoned=True)}")
-        if name in names and zoneless(text):
-            return BadRequest(f'field "{name}" of {self.schema.name} is a time{zoneless(text)}', name, f"send {name} {ADD_A_ZONE}")
         if name in names:
-            return BadRequest(f'field "{name}" of {self.schema.name}: {_PATH.sub("", text)}', name, f"send {name} as {wanted(self.schema[name], zoned=True)}")
+            value, zone = told(_item(body, path), name), zoneless(text)
+            mend = ADD_A_ZONE if zone else f"as {wanted(self.schema[name], zoned=True)}"
+            return BadRequest(f'field "{name}" of {self.schema.name} is {value}{zone}', name, f"send {name} {mend}")
         return BadRequest(f"{self.schema.name}: {text}", name, f"send one {self.schema.name} as a JSON object, or an array of them")
+
+
+def _item(body: bytes, path: re.Match[str] | None) -> bytes:
+    """The request of a body that an error is about."""
+    return body if path is None or path[1] is None else bytes(msgspec.json.decode(body, type=list[msgspec.Raw])[int(path[1])])
 
 
 def _unsigned(value: Any) -> Any:

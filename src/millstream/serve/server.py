@@ -88,6 +88,10 @@ class Serves(Protocol):
         """What other parts of the project wait for: part, name, why."""
         ...
 
+    def refuses(self) -> str:
+        """Why the log takes no write; "" when it does."""
+        ...
+
     def behind(self, after: Mapping[str, Mapping[int, int]]) -> str:
         """Which of these positions the features have not applied yet, in words; "" when all are."""
         ...
@@ -266,6 +270,8 @@ class Server:
     async def _ready(self, send: Send, scope: Scope) -> None:
         """Ready is what has an endpoint that answers: one that does not must not take the others from a load balancer. `?strict=1`: all of them.
 
+        Nothing is ready while the log takes no write: neither an event nor a decision would be durable.
+
         No token is needed, but whoever has none is not told why other parts of the project wait.
         """
         query = scope["query_string"]
@@ -273,7 +279,7 @@ class Server:
             raise Refused(400, "query", f"?{query.decode('latin-1')[:100]} means nothing here", "leave it out, or say ?strict=1")
         problems = ["the server is stopping"] if self.draining else self.live.problems()
         names, answering = self.live.names(), self.live.answering()
-        if problems and (self.draining or query == b"strict=1" or (names and not answering)):
+        if problems and (self.draining or query == b"strict=1" or self.live.refuses() or (names and not answering)):
             raise Refused(503, "not_ready", "; ".join(problems), "wait, or fix what is named", retry_after_s=1)
         known = self._has_token(scope)
         waiting = [{"part": part, "name": name} | ({"why": why} if known else {}) for part, name, why in self.live.waiting()]

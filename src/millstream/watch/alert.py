@@ -61,6 +61,11 @@ class Webhook:
         if url is not None:
             keep_address(url)
 
+    @property
+    def again_s(self) -> float:
+        """Until the next post; 0 when it may be made now."""
+        return self.waits.left_s(_NAME)
+
     def post(self, told: Mapping[str, Any]) -> bool:
         """False when it was not taken, or the webhook waits after a failure: the alert is to be sent again later. Never raises."""
         if self.url is None:

@@ -80,7 +80,11 @@ class MlflowTracking:
 
     def store(self, run_id: str, folder: Path) -> None:
         with self._mapped(f"run {run_id}"):
-            self._client.log_artifacts(run_id, str(folder))
+            place = _local(self._client.get_run(run_id).info.artifact_uri)
+            if place is None or place.is_relative_to(self.folder.absolute()):
+                self._client.log_artifacts(run_id, str(folder))
+            else:  # an experiment keeps the folder it was created with, and the project was moved or copied since
+                shutil.copytree(folder, self._beside(place), dirs_exist_ok=True)
 
     def finish(self, run_id: str, status: str = "finished") -> None:
         if status not in _FINAL:
@@ -166,14 +170,17 @@ class MlflowTracking:
             return self._here(source)
         with self._mapped(f'version {number} of model "{model}"'):
             version = self._client.get_model_version(model, str(number))
-            if version.source.startswith("file:"):
-                return self._here(Path(unquote(urlparse(version.source).path)))
+            if (place := _local(version.source)) is not None:
+                return self._here(place)
             return self._fetched(model, number, version.run_id)
 
     def _here(self, source: Path) -> Path:
         """MLflow keeps absolute paths, so the files of a project that was moved or copied are below our folder, and not where it says."""
-        beside = self.folder.joinpath(*source.parts[-3:])  # model / run / artifacts
+        beside = self._beside(source)
         return beside if beside.exists() else source
+
+    def _beside(self, source: Path) -> Path:
+        return self.folder.joinpath(*source.parts[-3:])  # model / run / artifacts
 
     def _fetched(self, model: str, number: int, run_id: str) -> Path:
         """A server's files, copied once; whole or not there at all, whoever is killed on the way."""
@@ -213,6 +220,11 @@ class MlflowTracking:
                     raise
                 found = self._client.get_experiment_by_name(model)
         return str(found.experiment_id)
+
+
+def _local(url: str) -> Path | None:
+    """The folder of this machine that a URL names; None when it names none."""
+    return Path(unquote(urlparse(url).path)) if url.startswith("file:") else None
 
 
 def _uri(url: str) -> str:

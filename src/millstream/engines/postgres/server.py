@@ -74,8 +74,10 @@ class Server:
                     away = self._connection is None or self._connection.broken or self._connection.closed
                     if away:
                         self.drop()
-                    if not away or not isinstance(wrong, Unreachable | Busy) or time.monotonic() > until:
+                    if not away or not isinstance(wrong, Unreachable | Busy):
                         raise wrong from error
+                    if time.monotonic() > until:
+                        raise type(wrong)(f"{self.name} could not be reached within {self._wait_s:g} s: {_once(error)}") from error
                 time.sleep(PAUSE_S)
         finally:
             self._lock.release()
@@ -92,6 +94,11 @@ class Server:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _once(error: psycopg.Error) -> str:
+    """What it says, in one line."""
+    return " ".join(str(error).split())
 
 
 def told(error: psycopg.Error, where: str) -> MillstreamError:

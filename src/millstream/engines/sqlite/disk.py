@@ -12,11 +12,14 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
+from millstream.base import storage
 from millstream.base.errors import Full
 from millstream.log.retention import refused
 
 FLOOR_BYTES = 64 << 20
 RESERVE_BYTES = 64 << 20
+PROBE_BYTES = 1 << 20
+"""More than the pages that a WAL that was grown before may still hold."""
 _COUNTED_S = 1.0
 """How long a count of what is not in the lake serves."""
 
@@ -61,6 +64,24 @@ class Room:
         for topic in over.intersection(topics):
             raise Full(f'{free / 1e6:.0f} MB are free beside {self._path}, and "{topic}" holds {waiting[topic] / 1e6:.0f} MB that are not in the lake yet, more than its share; '
                        "start its sink, see why it stands still (millstream show streams), or free some space on that disk")  # fmt: skip
+
+    def probe(self) -> None:
+        """Take some room and give it back: what a disk that is full, over its quota or read-only refuses.
+
+        Raises:
+            Full, ConfigError: It does.
+        """
+        file = self._path.with_name(self._path.name + ".probe")
+        try:
+            try:
+                with file.open("wb") as out:
+                    out.write(bytes(PROBE_BYTES))
+                    out.flush()
+                    os.fsync(out.fileno())
+            finally:
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage.refused(error, file, "write to the log") or error from error
 
     def _available(self) -> int:
         """Free space, and freed pages, which are used again: but the WAL needs real space."""

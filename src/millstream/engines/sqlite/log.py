@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from millstream.base.errors import Conflict, Full, MillstreamError, NotFound, UsageError
+from millstream.base.errors import Busy, ConfigError, Conflict, Full, MillstreamError, NotFound, UsageError
 from millstream.engines.sqlite.database import WAIT_S, WriteLock, told, transaction
 from millstream.engines.sqlite.disk import Room, freed_bytes
 from millstream.engines.sqlite.opening import opened, path_of, reading
@@ -59,12 +59,30 @@ class SqliteLog:
         self._look, self._looking = reading(self.path, TABLES), threading.Lock()
         self._layouts, self._bell = Layouts(), Bell(self.path)
         self.room = Room(self.path, self._freed, self._unwritten)
+        self._failed: MillstreamError | None = None
         self._group = GroupCommit(self._write, self._layouts, self.room.check)
 
     @property
     def refused(self) -> MillstreamError | None:
         """Why nothing can be written to the log; None when it can."""
         return self._lock.refused
+
+    def refuses(self) -> MillstreamError | None:
+        """Why it takes no append now; None when it does.
+
+        After a write that the disk has refused, one of its own is tried: whoever sends nothing because of that would never see it work again.
+        """
+        try:
+            self.room.check(())
+            if self._failed is not None:
+                self.room.probe()
+                with self._write() as con:
+                    con.execute(f"pragma user_version = {FORMAT}")
+        except Busy:  # another process writes, so it can be written to
+            return self._failed
+        except MillstreamError as error:
+            return error
+        return self.refused
 
     # topics
 
@@ -182,9 +200,12 @@ class SqliteLog:
         try:
             with self._lock.held(self.wait_s), transaction(self._con, self.path) as con:
                 yield con
-        except BaseException:
+        except BaseException as error:
             self._layouts.forget()  # numbers given in a transaction that was rolled back
+            if isinstance(error, Full | ConfigError) or type(error) is MillstreamError:  # of the disk; the last one: that it reports an error
+                self._failed = error
             raise
+        self._failed = None
         if topics:
             self._bell.ring(topics)
 

@@ -1,0 +1,20 @@
+"""Times of nanoseconds as the microseconds that events and tables hold: cut, never rounded, so that no moment becomes a later one; before 1970 too."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as is_
+
+
+def micros(column: pa.Array) -> pa.Array:
+    """The column cut to microseconds, lists of times too; any other column as it is."""
+    kind = column.type
+    if is_.is_timestamp(kind) and kind.unit == "ns":
+        return pc.floor_temporal(column, unit="microsecond").cast(pa.timestamp("us", tz=kind.tz))
+    if is_.is_list(kind) and is_.is_timestamp(kind.value_type) and kind.value_type.unit == "ns":
+        lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0), np.int64)
+        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+        return pa.ListArray.from_arrays(offsets, micros(column.flatten()), mask=column.is_null() if column.null_count else None)
+    return column
