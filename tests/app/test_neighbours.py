@@ -277,7 +277,7 @@ def test_the_next_try_of_the_webhook_is_shown_as_it_is(scheduled: Workspace) -> 
     due = Schedule(scheduled, attempt=watches.attempt)
     for minute in (0, 1):
         due.tick(now + timedelta(minutes=minute), threading.Event())
-    hook = scheduled.webhook
+    hook = due._monitors.webhook
     for pause in (15.0, 30.0, 60.0):
         (kept,) = [one for one in trouble.found(scheduled.state) if one.part == "alerts"]
         shown = datetime.fromisoformat(kept.next) - datetime.fromisoformat(kept.at)

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from given import of_world
 from oracle import naive, same
 from running_cluster import brought
 from updater_world import World, one
@@ -128,17 +128,14 @@ def test_a_server_that_lost_its_last_second_is_told_again(world: World, tmp_path
     assert dict(reader({"k": "a"}, world.now).values) == {f"p__{n}": v for n, v in world.store.lookup(d, ["sa"], [world.now])[0].values.items()}
 
 
-def test_a_server_that_lost_everything_is_filled_again(world: World, own_cluster: Cluster) -> None:
+def test_a_server_that_lost_everything_is_filled_again(world: World, tmp_path: Path, own_cluster: Cluster) -> None:
     world.store.close()
     world.store = RedisOnline(brought(own_cluster, "redis"))  # type: ignore[assignment]
     d = one()
     for _ in range(5):
         world.send(40)
     world.land()
-    behind: Any = SimpleNamespace(
-        log=world.log, schemas=world.schemas, lake=world.lake, sql=world.sql, store=world.store, streams={"readings": world.stream}, doors=None, scratch=None
-    )
-    with closing(Updates(behind)) as updates:
+    with closing(Updates(of_world(world, tmp_path))) as updates:
         updates.want(d)
         updates.refresh()
         wait(world, d)

@@ -16,10 +16,8 @@ from typing import Any
 import psutil
 import pytest
 from faults_told import Fault
-from running_cluster import brought
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "app"))  # the project is the one of the embedded orchestrator's tests
 from orchestrated_project import OrchestratedProject, made
+from running_cluster import brought
 
 from millstream.base.errors import ConfigError, NotFound, Unreachable, UsageError, WorkFailed
 from millstream.cluster import Cluster

@@ -8,11 +8,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from given import of_world
 from oracle import HOUR, MINUTE, PAYLOAD, naive, same, spine
 from updater_world import World, across_restarts, one
 
@@ -122,7 +122,7 @@ def test_what_could_not_be_written_is_read_again_with_its_ids(world: World, monk
     assert world.differences(d) == []
 
 
-def test_where_the_log_has_removed_records_the_features_are_filled_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_log_has_removed_records_the_features_are_filled_anew(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An updater that was away for longer than the log keeps its records."""
     d, late = one(), one("late")
     for definition in (d, late):
@@ -142,18 +142,7 @@ def test_where_the_log_has_removed_records_the_features_are_filled_anew(world: W
     world.send(30)
     with pytest.raises(Truncated):
         world.updater(d).drain()
-    updates = Updates(
-        SimpleNamespace(
-            log=world.log,
-            schemas=world.schemas,
-            lake=world.lake,
-            sql=world.sql,
-            store=world.store,
-            streams={"readings": world.stream},
-            scratch=None,
-            doors=None,
-        )
-    )  # type: ignore[arg-type]
+    updates = Updates(of_world(world, tmp_path))
     for definition in (d, late):
         updates.want(definition)
     updates.refresh()
@@ -289,7 +278,7 @@ def test_a_fill_over_an_arrival_of_2062_keeps_what_windows_reach(world: World) -
 
 
 @pytest.mark.parametrize("ahead", [None, 20 * HOUR, 70 * MINUTE])
-def test_a_generation_whose_clock_is_far_ahead_of_the_wall_clock_is_filled_again(world: World, ahead: int | None) -> None:
+def test_a_generation_whose_clock_is_far_ahead_of_the_wall_clock_is_filled_again(world: World, tmp_path: Path, ahead: int | None) -> None:
     """The wall clock had jumped to 2062 (or by some hours) while an updater ran, and is right again. Until then it took what happened now for old."""
     world.now = time.time_ns() // 1000 - 600_000_000
     far = IN_2062 if ahead is None else time.time_ns() // 1000 + ahead
@@ -303,18 +292,7 @@ def test_a_generation_whose_clock_is_far_ahead_of_the_wall_clock_is_filled_again
     world.land()
     assert world.store.applied(d.generation).clock_us == far  # type: ignore[union-attr]
     assert world.updater(d).beyond and not world.updater(d, beyond_us=1 << 62).beyond
-    updates = Updates(
-        SimpleNamespace(
-            log=world.log,
-            schemas=world.schemas,
-            lake=world.lake,
-            sql=world.sql,
-            store=world.store,
-            streams={"readings": world.stream},
-            scratch=None,
-            doors=None,
-        )
-    )  # type: ignore[arg-type]
+    updates = Updates(of_world(world, tmp_path))
     updates.want(d)
     updates.refresh()
     ends = {p: end.high for p, end in world.log.ends("readings").items() if end.high}
@@ -362,15 +340,13 @@ class Broken:
 
 
 @pytest.mark.parametrize("method", ["load", "apply"])
-def test_a_definition_that_fails_leaves_the_others_of_its_stream_at_work(world: World, method: str) -> None:
+def test_a_definition_that_fails_leaves_the_others_of_its_stream_at_work(world: World, tmp_path: Path, method: str) -> None:
     good, bad = one(), one("bad", where="n is not null")
     for _ in range(3):
         world.send(30)
     world.land()
     store = Broken(world.store, bad.generation, method)
-    behind: Any = SimpleNamespace(log=world.log, schemas=world.schemas, lake=world.lake, sql=world.sql, store=store,
-                                  streams={"readings": world.stream}, scratch=None, doors=None)  # fmt: skip
-    updates = Updates(behind)
+    updates = Updates(of_world(world, tmp_path, online=store))
     for definition in (good, bad):
         updates.want(definition)
     updates.refresh()

@@ -41,3 +41,18 @@ def engines(folder: Path, *nouns: Noun, **given: Any) -> Any:
         "tracking": engine("tracking", "mlflow")(f"mlflow:{folder / 'mlflow.db'}", folder / "models"),
     }
     return SimpleNamespace(**made | given)
+
+
+def of_world(world: Any, folder: Path, **given: Any) -> Any:
+    """What a world of features has, as the serving process is handed it."""
+    made = {
+        "folder": folder,
+        "project": project(world.stream),
+        "schemas": world.schemas,
+        "log": world.log,
+        "doors": Doors(world.log),
+        "lake": world.lake,
+        "compute": world.sql,
+        "online": world.store,
+    }
+    return SimpleNamespace(**made | given)

@@ -28,7 +28,8 @@ import stored_project as project  # noqa: E402
 from stored_questions import QUESTIONS, WRITES, ask  # noqa: E402
 from stored_shop import ANSWERS, ARCHIVE, DAGS, NAME, Shop, pack, unpacked  # noqa: E402
 
-from millstream.run.workspace import RELEASED  # noqa: E402
+from millstream.ingest.doors import RELEASED  # noqa: E402
+from millstream.run import intake  # noqa: E402
 
 CLOSED_PORT = "http://127.0.0.1:9/"
 
@@ -125,7 +126,7 @@ def tended(shop: Shop) -> None:
     _ok(shop, "ingest", codes=(1,))
     _ok(shop, "ingest", "--accept-loss", "pings")
     ws = shop.ws
-    with closing(ws.sink(ws.project.streams["pings"])) as sink:
+    with closing(intake.sink(ws, ws.project.streams["pings"])) as sink:
         for n in range(40):
             _taken(shop, [("events", "pings", [{"n": n, "ts": f"2026-01-21T01:00:{n:02}Z"}])])
             sink.drain()

@@ -22,6 +22,8 @@ from millstream.app import lookup
 from millstream.app.lookup import trace
 from millstream.base.errors import Damaged, MillstreamError, NotFound
 from millstream.experiment import learn, phases
+from millstream.features.define import define
+from millstream.ingest.doors import released_us
 from millstream.lake.aside import asides
 from millstream.lake.dead import Quarantine
 from millstream.lake.lineage import folded
@@ -31,6 +33,7 @@ from millstream.lake.pins import pinned
 from millstream.lake.ruling import current
 from millstream.run.claim import KIND as CLAIMS
 from millstream.run.trouble import found as waiting
+from millstream.serve.record import all_streams
 from millstream.train import dataset, predictor
 from millstream.train.reproduce import reproduce
 from millstream.watch.monitor import episodes
@@ -194,7 +197,7 @@ def _stream(name: str) -> None:
         return {"topic": asdict(topic) | {"retention": str(topic.retention)}, "ends": {p: asdict(end) for p, end in ws.log.ends(name).items()},
                 "table": table.txns(), "ruling": asdict(current(table, topic.uuid)), "asides": {p: asides(table, topic, p) for p in range(topic.partitions)}, "bound": open_bound(table, topic),
                 "letters_rule": Quarantine(ws.lake, name, topic.uuid).rule, "news": news(table), "folded": folded(ws.lake, table), "ranges": [len(ranges), digest(ranges), *ranges[:2]],
-                "schemas": [json.loads(ws.schemas.schema(number)) for number in ws.schemas.versions(name)], "watermark": ws.lake.watermark(ws.all_streams()[name])}  # fmt: skip
+                "schemas": [json.loads(ws.schemas.schema(number)) for number in ws.schemas.versions(name)], "watermark": ws.lake.watermark(all_streams(ws.project)[name])}  # fmt: skip
 
     @question(f"records {name}")
     def records(shop: Shop) -> Any:
@@ -249,8 +252,8 @@ def _commits(shop: Shop) -> Any:
 @question("online")
 def _online(shop: Shop) -> Any:
     ws = shop.ws
-    found = {name: ws.online.applied(ws.definition(noun).generation) for name, noun in ws.project.features.items()}
-    return {name: [ws.definition(noun).generation, asdict(found[name]) if found[name] else None] for name, noun in ws.project.features.items()}
+    found = {name: ws.online.applied(define(noun, ws.project.params).generation) for name, noun in ws.project.features.items()}
+    return {name: [define(noun, ws.project.params).generation, asdict(found[name]) if found[name] else None] for name, noun in ws.project.features.items()}
 
 
 @question("sets")
@@ -351,12 +354,12 @@ def _trace(shop: Shop) -> Any:
 
 @question("episodes")
 def _episodes(shop: Shop) -> Any:
-    return [without([one], "first", "last", "alert", "opened_us", "target")[0] | {"alert": quiet(one.get("alert"))} for one in episodes(shop.ws.scene)]
+    return [without([one], "first", "last", "alert", "opened_us", "target")[0] | {"alert": quiet(one.get("alert"))} for one in episodes(shop.ws.monitors.scene)]
 
 
 @question("kept by operators and upkeep")
 def _kept(shop: Shop) -> Any:
     ws = shop.ws
-    return {"released": ws.released_us("pings"), "waiting": [[one.part, one.name, one.since] for one in waiting(ws.state)],
+    return {"released": released_us(ws.state, "pings"), "waiting": [[one.part, one.name, one.since] for one in waiting(ws.state)],
             "upkeep": {doc.key: doc.value["version"] for doc in ws.state.list(UPKEEP)}, "schedule": {doc.key: doc.value for doc in ws.state.list("schedule")},
             "profiles": [doc.key for doc in ws.state.list("profile")], "assets": {doc.key: doc.value for doc in ws.state.list("asset")}}  # fmt: skip

@@ -305,8 +305,8 @@ def test_an_alert_that_was_not_taken_is_sent(tmp_path: Path) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         with closing(shop.ws) as ws:
-            assert retell(ws.project.monitors.values(), ws.scene, Webhook(f"http://127.0.0.1:{server.server_port}/")) == []
-            assert retell(ws.project.monitors.values(), ws.scene, Webhook("http://127.0.0.1:9/")) == [], "it is sent once"
+            assert retell(ws.project.monitors.values(), ws.monitors.scene, Webhook(f"http://127.0.0.1:{server.server_port}/")) == []
+            assert retell(ws.project.monitors.values(), ws.monitors.scene, Webhook("http://127.0.0.1:9/")) == [], "it is sent once"
     finally:
         server.shutdown()
         server.server_close()
