@@ -72,7 +72,7 @@ def serve(kind: str, folder: Path) -> None:
 
     from millstream.ingest.collector import Collector
     from millstream.ingest.form import EventForm
-    from millstream.ingest.http import headers_of, read_body, reply
+    from millstream.http.wire import encode, headers_of, read_body, reply
 
     landed, app = stream(), None
     if kind == "collector":
@@ -86,8 +86,8 @@ def serve(kind: str, folder: Path) -> None:
         form = EventForm(landed.schema, zoned=True, ids=True, closed=True)
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            events = form.array(await read_body(receive, headers_of(scope), 32_000_000))
-            await reply(send, 200, {"accepted": len(events)})
+            events = form.array(await read_body(receive, headers_of(scope), 32_000_000, "events"))
+            await reply(send, 200, encode({"accepted": len(events)}))
 
     class Announcing(uvicorn.Server):
         async def startup(self, sockets: Any = None) -> None:
