@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.base.errors import UsageError
-from millstream.train.metrics import METRICS, auc, measure
+from millstream.declare.model import METRICS
+from millstream.train.metrics import _MEASURES, auc, measure
 
 theirs = pytest.importorskip("sklearn.metrics")
 shares = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.5000001, 0.9, 1.0]) | st.floats(0, 1)), min_size=2, max_size=80)
@@ -78,10 +79,10 @@ def test_an_unknown_metric_is_named_with_those_there_are() -> None:
 def test_what_is_no_number_makes_no_metric(name: str, bad: float) -> None:
     """auc would rank NaN highest, accuracy take it for false, log_loss clip an infinity."""
     y, p = np.array([0.0, 1.0, 0.0, 1.0]), np.array([0.1, 0.2, bad, 0.7])
-    assert math.isnan(METRICS[name](y, p)) and math.isnan(measure([name], y, p)[name])
+    assert math.isnan(_MEASURES[name](y, p)) and math.isnan(measure([name], y, p)[name])
     labels = np.array([0.0, 1.0, bad, 1.0])
-    assert math.isnan(METRICS[name](labels, np.array([0.1, 0.9, 0.2, 0.8])))
-    assert math.isnan(METRICS[name](np.empty(0), np.empty(0)))
+    assert math.isnan(_MEASURES[name](labels, np.array([0.1, 0.9, 0.2, 0.8])))
+    assert math.isnan(_MEASURES[name](np.empty(0), np.empty(0)))
     several = measure([name], np.stack([y, y], 1), np.stack([p, np.array([0.1, 0.9, 0.2, 0.8])], 1), ["a", "b"])
     assert math.isnan(several[f"a.{name}"]) and not math.isnan(several[f"b.{name}"]), "the other label has its own"
 
@@ -114,3 +115,7 @@ def test_labels_that_are_all_alike_have_no_r2(value: float) -> None:
     """The mean of ten times 0.1 is not 0.1: the sum of squares is 1e-33, and r2 would be -1e31."""
     y = np.full(10, value)
     assert math.isnan(METRICS["r2"](y, y + 1.0))
+
+
+def test_every_metric_that_can_be_declared_is_measured() -> None:
+    assert tuple(_MEASURES) == METRICS

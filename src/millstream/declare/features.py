@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from millstream.base.duration import micros, spell
+from millstream.base.event import Kind
 from millstream.declare.arguments import checked
 from millstream.declare.duration import Span
 from millstream.declare.missing import Vocabulary
@@ -27,6 +28,16 @@ class Aggregate(Term):
     expression: str | None
     default: float | int | None = None
     scale: int | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """The type of its column, where it is looked up and in a training set."""
+        return kind_of(self.operation)
+
+
+def kind_of(operation: str) -> Kind:
+    """The type of what an aggregate gives."""
+    return "int64" if operation == "count" else "float64"
 
 
 class agg(metaclass=Vocabulary):

@@ -116,7 +116,7 @@ def _input(of: TrainingSet[Any], item: Features | Feature | Payload[Any], fields
         if column in made:
             yield DefinitionError(f'{of} uses features "{features.name}" twice under one name', place=of.place, found=column,
                                   mend=f'say {features.name}.on("...", name="...")', code="E149")  # fmt: skip
-        made[column] = "int64" if features.aggregates[outputs[output][0]].operation == "count" else "float64"
+        made[column] = features.aggregates[outputs[output][0]].kind
     yield from _key(of, features, fields)
 
 

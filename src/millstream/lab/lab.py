@@ -311,7 +311,8 @@ class Lab:
     def training_rows_of(self, noun: TrainingSet[Any]) -> list[dict[str, Any]]:
         """`training_rows` of a set that the project need not have."""
         from millstream.train.build import NoRows
-        from millstream.train.dataset import ROW, build
+        from millstream.train.dataset import build
+        from millstream.train.spine import ROW
 
         self._arrive()
         self._make([up.name for up in noun.upstream()])

@@ -33,7 +33,8 @@ from millstream.features.outcome import outcome_sql
 from millstream.lab.chance import Happening, Vocabulary
 from millstream.lab.lab import Lab, bits
 from millstream.serve.record import all_streams
-from millstream.train.dataset import MOMENT, ROW, columns_of, uses_of
+from millstream.train.dataset import columns_of, uses_of
+from millstream.train.spine import MOMENT, ROW
 
 if TYPE_CHECKING:
     from millstream.declare.project import Project

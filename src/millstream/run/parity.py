@@ -135,7 +135,8 @@ def _judged(ws: Engines, noun: Any, lake: Lake, embedded: Sql, other: Sql, rows:
     if isinstance(noun, Features) and noun.base is None:
         return _features(ws, noun, lake, embedded, other, rows)
     if isinstance(noun, TrainingSet):
-        from millstream.train.dataset import ROW, build
+        from millstream.train.dataset import build
+        from millstream.train.spine import ROW
 
         made = _twice(lake, noun.name, embedded, other, lambda sql: build(noun, lake, sql, ws.project.params))
         return Judged(noun.name, "training_set", compare(*made, key=[ROW]))

@@ -75,7 +75,7 @@ def _looked_up(on: TrainingSet[Any]) -> dict[str, Kind]:
 
 def _kind(features: Features, column: str) -> Kind:
     aggregate, _ = features.columns()[column]
-    return "int64" if features.aggregates[aggregate].operation == "count" else "float64"
+    return features.aggregates[aggregate].kind
 
 
 def _derived(endpoint: Endpoint[Any, Any], on: TrainingSet[Any], looked_up: Mapping[str, Kind], params: Mapping[str, Any]) -> dict[str, Kind]:

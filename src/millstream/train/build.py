@@ -22,6 +22,7 @@ from millstream.train import dataset as sets
 from millstream.train import spine as spines
 from millstream.train.pinned import to_json
 from millstream.train.reuse import holds_until
+from millstream.train.spine import MOMENT, ROW
 
 if TYPE_CHECKING:
     from millstream.lake.lake import Lake
@@ -89,7 +90,7 @@ class Builder:
 
     def _check_names(self) -> None:
         made = [*self.labels, *self.set.derive, *(c for use in self.uses for c in use.taken())]
-        twice = {name for name in made if made.count(name) > 1 or name in self.fields or name in (sets.ROW, sets.MOMENT, sets.SPLIT)}
+        twice = {name for name in made if made.count(name) > 1 or name in self.fields or name in (ROW, MOMENT, sets.SPLIT)}
         if twice:
             raise DefinitionError(f'training_set "{self.name}" would have two columns of one name', place=self.set.place, found=", ".join(sorted(twice)),
                                   mend="rename the label (label={...}), the derived column or the features (.on(..., name=))", code="E144")  # fmt: skip
@@ -123,10 +124,10 @@ class Builder:
             # One query a label: two labels may come from one stream.
             tables[f"l{i}"] = self.sql.query(made.sql, {"spine": spine, made.stream: pinned[made.stream].snapshot()}).read_all()
         self.kinds = kinds
-        joins = " ".join(f"left join l{i} using ({sets.ROW})" for i in range(len(self.labels)))
+        joins = " ".join(f"left join l{i} using ({ROW})" for i in range(len(self.labels)))
         labels = ", ".join(f'l{i}.outcome as "{name}"' for i, name in enumerate(self.labels))
         some = " or ".join(f"l{i}.outcome is not null" for i in range(len(self.labels)))
-        text = f"""select spine.*, {labels}, {self._split(ripe_us)} as {sets.SPLIT}, ({some}) as _some from spine {joins} order by {sets.ROW}"""
+        text = f"""select spine.*, {labels}, {self._split(ripe_us)} as {sets.SPLIT}, ({some}) as _some from spine {joins} order by {ROW}"""
         joined = self.sql.query(text, tables).read_all()
         some_label = joined.column("_some")
         part = joined.column(sets.SPLIT)
@@ -156,10 +157,10 @@ class Builder:
             return "'train'"
         end = self._until_us() or ripe_us
         test, valid = end - split.test_us, end - split.test_us - split.valid_us
-        reach = f"epoch_us({sets.MOMENT}) + {self.within_us}"
-        cases = [f"when epoch_us({sets.MOMENT}) >= {test} then 'test'"] if split.test_us else []
+        reach = f"epoch_us({MOMENT}) + {self.within_us}"
+        cases = [f"when epoch_us({MOMENT}) >= {test} then 'test'"] if split.test_us else []
         if split.valid_us:
-            cases.append(f"when epoch_us({sets.MOMENT}) >= {valid} then case when {reach} < {test} or {split.test_us} = 0 then 'valid' end")
+            cases.append(f"when epoch_us({MOMENT}) >= {valid} then case when {reach} < {test} or {split.test_us} = 0 then 'valid' end")
         edge = valid if split.valid_us else test
         return f"case {' '.join(cases)} when {reach} < {edge} then 'train' end" if cases else "'train'"
 
@@ -168,17 +169,17 @@ class Builder:
         from millstream.features.offline import offline
 
         taken = ", ".join(f'"{c}"' for use in self.uses for c in use.taken())
-        narrow = spine.select([sets.ROW, sets.MOMENT, *dict.fromkeys(c for use in self.uses for c in use.columns)])
+        narrow = spine.select([ROW, MOMENT, *dict.fromkeys(c for use in self.uses for c in use.columns)])
         held, tables = "", dict[str, Any]()
         if stored is not None and (until := self._holds_until(stored, pinned)):
             tables["kept"] = self.lake.table(self.name).snapshot(stored.version)
-            there = f"select {sets.ROW} from kept where epoch_us({sets.MOMENT}) < {until}"
-            narrow = self.sql.query(f"select * from spine where {sets.ROW} not in ({there})", {"spine": narrow, **tables}).read_all()
-            held = f"select {sets.ROW}, {taken} from kept where epoch_us({sets.MOMENT}) < {until} union all "
+            there = f"select {ROW} from kept where epoch_us({MOMENT}) < {until}"
+            narrow = self.sql.query(f"select * from spine where {ROW} not in ({there})", {"spine": narrow, **tables}).read_all()
+            held = f"select {ROW}, {taken} from kept where epoch_us({MOMENT}) < {until} union all "
         uses = [(u.definition, u.columns, u.prefix) for u in self.uses]
         versions = {name: table.version for name, table in pinned.items()}
         tables["made"] = offline(self.sql, self.lake, narrow, uses, mode=self.mode, versions=versions)
-        return f"{held}select {sets.ROW}, {taken} from made", tables
+        return f"{held}select {ROW}, {taken} from made", tables
 
     def _holds_until(self, stored: sets.Dataset, pinned: Mapping[str, LakeTable]) -> int:
         if stored.definition != sets.definition_of(self.set, self.params, self.mode):
@@ -193,15 +194,15 @@ class Builder:
             looked, more = self._looked_up(spine, pinned, stored)
             tables |= more
             looked_up = "".join(f', looked."{c}"' for use in self.uses for c in use.taken())
-            join = f"join ({looked}) looked using ({sets.ROW})"
-        base = ", ".join(f'spine."{c}"' for c in [sets.ROW, sets.MOMENT, *self.fields])
+            join = f"join ({looked}) looked using ({ROW})"
+        base = ", ".join(f'spine."{c}"' for c in [ROW, MOMENT, *self.fields])
         fields = {**self.fields, **sets.feature_kinds(self.set)}
         derived = "".join(
             f', {compile_expression(text, fields, self.params, place=self.set.place, what=name).sql} as "{name}"' for name, text in self.set.derive.items()
         )
         labels = ", ".join(f'spine."{c}"' for c in [*self.labels, sets.SPLIT])
         text = f"""select * exclude ({", ".join(f'"{c}"' for c in [*self.labels, sets.SPLIT])}){derived}, {", ".join(f'"{c}"' for c in [*self.labels, sets.SPLIT])}
-            from (select {base}{looked_up}, {labels} from spine {join}) order by {sets.ROW}"""
+            from (select {base}{looked_up}, {labels} from spine {join}) order by {ROW}"""
         return self.sql.query(text, tables)
 
     def _dataset(self, fingerprint: str, inputs: Mapping[str, Any], counts: dict[str, int]) -> sets.Dataset:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 META = "millstream.training_set"
-ROW, MOMENT, SPLIT = "_row", "_t", "_split"
+SPLIT = "_split"
 PARTS = ("train", "valid", "test")
 Report = Callable[..., None]
 Mode = Literal["known", "event"]
@@ -171,7 +171,7 @@ def feature_kinds(training_set: TrainingSet[Any]) -> dict[str, Kind]:
         whole = used.features if isinstance(used, Feature) else used
         for column, (aggregate, _) in whole.columns().items():
             if not isinstance(used, Feature) or used.column == column:
-                kinds[column] = "int64" if whole.aggregates[aggregate].operation == "count" else "float64"
+                kinds[column] = whole.aggregates[aggregate].kind
     return kinds
 
 

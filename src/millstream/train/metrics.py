@@ -117,7 +117,7 @@ def r2(y: Floats, p: Floats) -> float:
     return 1.0 - unexplained if math.isfinite(unexplained) else math.nan
 
 
-METRICS: dict[str, Metric] = {
+_MEASURES: dict[str, Metric] = {
     "auc": auc, "brier": brier, "log_loss": log_loss, "accuracy": accuracy, "rmse": rmse, "mae": mae, "r2": r2,
 }  # fmt: skip
 
@@ -130,11 +130,11 @@ def measure(names: Sequence[str], y: Floats, p: Floats, labels: Sequence[str] = 
     """
     told: dict[str, float] = {}
     for name in names:
-        if name not in METRICS:
-            raise UsageError(f'there is no metric "{name}"; {choices(name, METRICS)}')
+        if name not in _MEASURES:
+            raise UsageError(f'there is no metric "{name}"; {choices(name, _MEASURES)}')
         for i, label in enumerate(labels):
             truth, said = (y, p) if len(labels) == 1 else (y[:, i], p[:, i])
             known = ~np.isnan(truth)
-            value = METRICS[name](truth[known], said[known]) if known.any() else math.nan
+            value = _MEASURES[name](truth[known], said[known]) if known.any() else math.nan
             told[name if len(labels) == 1 else f"{label}.{name}"] = value
     return told

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from millstream.base.errors import Corrupt, WorkFailed
 from millstream.base.event import Kind
 from millstream.base.theirs import details, pass_on, spot
+from millstream.declare.features import kind_of
 from millstream.features.definition import Definition
 from millstream.lang.expression import Expression
 from millstream.lang.expression import compile as compile_expression
@@ -113,7 +114,7 @@ class Predictor:
             for output, window in definition.answers():
                 column = f"{prefix}__{output.column(window)}"
                 if column in told["taken"]:
-                    kinds[column] = "int64" if output.operation == "count" else "float64"
+                    kinds[column] = kind_of(output.operation)
         return {name: compile_expression(text, kinds, self.manifest["project_params"], what=name) for name, text in self.manifest["derive"].items()}
 
     def _as_registered(self) -> None:

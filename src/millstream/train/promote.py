@@ -10,9 +10,9 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from millstream.base.errors import MillstreamError, NotFound, UsageError
-from millstream.declare.model import Model
+from millstream.declare.model import METRICS, Model
 from millstream.lang.expression import compile as compile_expression
-from millstream.train.metrics import METRICS, measure
+from millstream.train.metrics import measure
 from millstream.train.predictor import load
 
 if TYPE_CHECKING:

@@ -24,13 +24,14 @@ from millstream.declare.model import Model
 from millstream.train import predictor
 from millstream.train.answers import outside
 from millstream.train.code import code_of, commit_of, libraries, source_of
-from millstream.train.dataset import MOMENT, ROW, SPLIT, Dataset
+from millstream.train.dataset import SPLIT, Dataset
 from millstream.train.hush import hushed
 from millstream.train.matrix import Encoder
 from millstream.train.metrics import measure
 from millstream.train.port import Tracking, Version
 from millstream.train.promote import decide
 from millstream.train.scorer import PlainScorer, save, scorer
+from millstream.train.spine import MOMENT, ROW
 
 if TYPE_CHECKING:
     from millstream.lake.lake import Lake

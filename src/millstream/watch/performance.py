@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from millstream.base.errors import DefinitionError
-from millstream.declare.model import Model
+from millstream.declare.model import METRICS, Model
 from millstream.declare.monitor import Performance
 from millstream.declare.noun import Noun
 from millstream.lang.expression import compile as compile_expression
-from millstream.train.metrics import METRICS, measure
+from millstream.train.metrics import measure
 from millstream.watch.scene import Scene
 from millstream.watch.verdict import Verdict, unknown
 
