@@ -94,8 +94,8 @@ def test_auc_with_nan_is_none() -> None:
 @pytest.mark.parametrize("p", [1.2, -0.1, 1 + 1e-6])
 def test_the_loss_of_what_is_no_probability(p: float) -> None:
     y = np.array([0.0, 1.0])
-    assert math.isnan(METRICS["log_loss"](y, np.array([0.5, p])))
-    assert METRICS["log_loss"](y, np.array([0.0, 1 + 1e-12])) == pytest.approx(0, abs=1e-11), "but rounding is no lie"
+    assert math.isnan(_MEASURES["log_loss"](y, np.array([0.5, p])))
+    assert _MEASURES["log_loss"](y, np.array([0.0, 1 + 1e-12])) == pytest.approx(0, abs=1e-11), "but rounding is no lie"
 
 
 @pytest.mark.parametrize(("offset", "scale"), [(0.0, 1.0), (1e9, 1.0), (1e15, 4.0), (0.0, 1e-200), (0.0, 1e-160), (0.0, 1e160), (0.0, 1e300), (-1e12, 1e-3)])
@@ -114,7 +114,7 @@ def test_errors_at_every_scale(offset: float, scale: float) -> None:
 def test_labels_that_are_all_alike_have_no_r2(value: float) -> None:
     """The mean of ten times 0.1 is not 0.1: the sum of squares is 1e-33, and r2 would be -1e31."""
     y = np.full(10, value)
-    assert math.isnan(METRICS["r2"](y, y + 1.0))
+    assert math.isnan(_MEASURES["r2"](y, y + 1.0))
 
 
 def test_every_metric_that_can_be_declared_is_measured() -> None:
