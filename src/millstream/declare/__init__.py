@@ -29,7 +29,7 @@ cron.py            cron lines
 known.py           when a row of a table is known
 unmade.py          stands for a noun that was declared wrongly
 missing.py         names that do not exist: `agg.avg`, `ms.strem`
-forgiven.py        such names that are only tried: `hasattr(ms, "x")`
+forgiven.py        such names, probed with `hasattr` or `getattr`: not mistakes
 unread.py          definitions of a module that did not run to its end
 reached.py         the user's code that a function uses
 names.py           the names that a piece of Python looks up

@@ -1,4 +1,5 @@
-"""The engines: one folder each, found by the entry points of pyproject.toml. An engine imports ports and what a port names, nothing else.
+"""The engines: one folder each, found by the entry points of pyproject.toml. An engine imports ports,
+the helpers that its own ports name, `base` and `declare`, nothing else.
 
 sqlite/    embedded log, schemas, online store, state
 local/     the local disk as the lake's files; this process as sink; this machine as orchestrator

@@ -13,7 +13,7 @@ deltalog.py        a table's own log, read
 checkpoint.py      Delta checkpoints
 scan.py            columns of a table in Python
 replace.py         some rows replaced, in one commit
-edit.py            rows changed in place, in one commit
+edit.py            rows rewritten, in one commit
 pins.py            versions that are kept because something names them
 catalog.py         tables published to a catalog
 

@@ -11,8 +11,8 @@ matrix.py      rows as float64, with a vocabulary frozen in the version
 metrics.py     auc, brier, log_loss, accuracy, rmse, mae, r2
 run.py         one tracked training run, from a dataset to a registered version
 code.py        which code trained a version
-kept.py        a version's own copy of the user's modules
-hush.py        output of a training function belongs to its run
+kept.py        how many rows of a spine a training set keeps, and why others are left out
+hush.py        captures the output of training functions
 promote.py     champion, challenger, latest
 answers.py     what predict() and predict_proba() return, as numbers
 blank.py       what a model answers for a row of missing values

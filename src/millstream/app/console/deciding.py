@@ -17,7 +17,7 @@ from millstream.base.words import choices
 from millstream.declare.endpoint import Endpoint
 from millstream.run.workspace import Workspace
 
-METHODS = {"ab": "A/B", "thompson": "Thompson sampling", "epsilon_greedy": "epsilon-greedy", "ucb": "UCB1", "linucb": "LinUCB"}
+METHODS = {"ab": "A/B", "thompson": "Thompson sampling", "epsilon_greedy": "epsilon-greedy"}
 NOT_DECIDED = "No decision has landed yet: `millstream up` answers requests and lands what was decided."
 
 

@@ -1,4 +1,4 @@
-"""The console's routes. It only reads; beyond loopback it refuses to start without a token."""
+"""The console's routes. They only read, except `POST /runs`, which starts a run; beyond loopback it refuses to start without a token."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def beside(folder: Path) -> Workspace:
 
 def _tables(here: Workspace, there: Workspace) -> Iterator[Compared]:
     project = here.project
-    bandits = {e.decisions for e in project.endpoints.values() if any(x.assign.method not in ("ab", "fixed") for x in e.experiments)}
+    bandits = {e.decisions for e in project.endpoints.values() if any(x.assign.method != "ab" for x in e.experiments)}
     for name in [*project.streams, *project.tables, *project.training_sets, *sorted(bandits)]:
         ours, theirs = (ws.lake.table(name) if ws.lake.exists(name) else None for ws in (here, there))
         if ours is None or theirs is None:

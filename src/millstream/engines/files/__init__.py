@@ -3,10 +3,10 @@
 source.py     the port: splits are files
 standing.py   what has become of the files since they were read: grown, renamed, replaced, gone
 position.py   where a file stands, and by what it is known again
-fingerprint.py  the hash of all bytes so far, kept up and taken up again
+fingerprint.py  the hash of all bytes so far, updated and resumed
 records.py    bytes cut into records: lines, and quoted fields that span them
 stream.py     a file's bytes, decompressed, a buffer of whole records at a time
-foreign.py    what a file is that is no text
+foreign.py    detects files that are not text
 formats.py    records of CSV and JSON Lines as columns
 text.py       CSV and JSON Lines as batches
 letters.py    how records are named, and how bad ones are kept

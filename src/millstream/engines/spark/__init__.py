@@ -25,5 +25,5 @@ kinds.py       DuckDB's types and Spark's
 The sink:
 sinks.py   `SparkSinks`: workers that share one Spark
 sink.py    `SparkSink`: micro-batches planned and committed
-errand.py  what an executor does for it
+errand.py  an executor's task for the sink
 """
