@@ -192,7 +192,7 @@ def test_a_stream_that_fails_is_tried_again_whatever_was_raised(monkeypatch: pyt
         if raised:
             raise raised.pop(0)
 
-    trouble.alone(SimpleNamespace(get=lambda *key: None, put=lambda *what: kept.append(what)), "orders", work, threading.Event())  # type: ignore[arg-type]
+    trouble.alone(SimpleNamespace(get=lambda *key: None, put=lambda *what: kept.append(what)), "orders", work, threading.Event())
     assert not raised and len(kept) == 5
     said = [record.message for record in caplog.records]
     assert len(said) == 2 and "Panic: out of descriptors" in said[0] and "is read-only" in said[1]

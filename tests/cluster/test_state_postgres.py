@@ -28,7 +28,7 @@ def url(postgres: str) -> str:
 
 class TestPostgresState(StateContract):
     @pytest.fixture
-    def state(self, url: str) -> Iterator[State]:  # type: ignore[override]
+    def state(self, url: str) -> Iterator[State]:
         self.url = url
         made = PostgresState(url)
         yield made
@@ -45,7 +45,7 @@ def test_found_by_url() -> None:
 def test_schemas_are_apart_and_made_once_by_many(postgres: str) -> None:
     urls = [f"{postgres}?schema=a{uuid.uuid4().hex}", f"{postgres}?schema=b{uuid.uuid4().hex}"]
     made: list[PostgresState] = []
-    threads = [threading.Thread(target=lambda u=u: made.append(PostgresState(u))) for u in urls * 4]  # type: ignore[misc]
+    threads = [threading.Thread(target=lambda u=u: made.append(PostgresState(u))) for u in urls * 4]
     for thread in threads:
         thread.start()
     for thread in threads:

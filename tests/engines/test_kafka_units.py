@@ -307,7 +307,7 @@ def test_upkeep_is_done_once_in_a_while() -> None:
 def test_no_mark_is_negative() -> None:
     asked = Topics(address_of("kafka://b:1"))
     with pytest.raises(UsageError, match="below 0"):
-        Marks(asked).write(Described(), "lake", {0: -1})  # type: ignore[arg-type]
+        Marks(asked).write(Described(), "lake", {0: -1})
 
 
 class Described:

@@ -43,5 +43,5 @@ def test_the_environment_holds_what_is_installed_and_what_is_edited_but_not_spar
 
 
 def test_who_says_where_python_is() -> None:
-    assert shipped.python(None, "/opt/env/bin/python", local=False) == "/opt/env/bin/python"  # type: ignore[arg-type]
-    assert shipped.python(None, "", local=True) == sys.executable  # type: ignore[arg-type]
+    assert shipped.python(None, "/opt/env/bin/python", local=False) == "/opt/env/bin/python"
+    assert shipped.python(None, "", local=True) == sys.executable

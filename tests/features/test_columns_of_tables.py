@@ -130,7 +130,7 @@ def test_a_column_of_another_type_is_refused_with_its_place(sql: Any, tmp_path: 
     for reader in (
         lambda: fill(sql, Stored(flags=ROWS), store, define(noun, {}), FLAGS),
         lambda: offline(sql, Stored(flags=ROWS), spine, [(define(noun, {}), ("k",), "f")]),
-    ):  # type: ignore[arg-type]
+    ):
         with pytest.raises(DefinitionError) as error:
             reader()
         assert (

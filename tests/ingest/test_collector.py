@@ -277,7 +277,7 @@ def test_a_topic_that_is_refused_costs_the_others_nothing(served: Served) -> Non
 
     served.log.append = full  # type: ignore[method-assign]
     found: dict[str, int] = {}
-    posts = [threading.Thread(target=lambda n=n: found.update({n: served.post([sold(1)], path=f"/v1/events/{n}")[0]})) for n in ("sold", "kept")]  # type: ignore[misc]
+    posts = [threading.Thread(target=lambda n=n: found.update({n: served.post([sold(1)], path=f"/v1/events/{n}")[0]})) for n in ("sold", "kept")]
     for post in posts:
         post.start()
     for post in posts:

@@ -71,7 +71,7 @@ class FakeReader:
     columns = ("left__flights_3h", "left__delay_3h")
 
     def __init__(self, known: Mapping[str, float]) -> None:
-        self.known, self.inexact = dict(known), ()  # type: ignore[var-annotated]
+        self.known, self.inexact = dict(known), ()
 
     def __call__(self, request: Mapping[str, Any], at_us: int) -> Found:
         delay = self.known.get(request["carrier"])
