@@ -13,7 +13,7 @@ import pytest
 from millstream.app import parts
 from millstream.base.errors import Corrupt, Fenced, Transient
 from millstream.base.waits import Waits
-from millstream.run import trouble
+from millstream.run import intake, trouble
 
 
 class Sinks:
@@ -53,7 +53,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(parts, "until_told", lambda: made.stop)
         monkeypatch.setattr(parts, "mend", lambda ws, stop: None)
         monkeypatch.setattr(parts, "all_streams", lambda project: made.streams())
-        monkeypatch.setattr(parts.intake, "sink", lambda ws, stream, limits: made.sink(stream, limits))
+        monkeypatch.setattr(intake, "sink", lambda ws, stream, limits: made.sink(stream, limits))
         monkeypatch.setattr(made.stop, "wait", lambda s=None: wait(s and 0.1))
         return made
 

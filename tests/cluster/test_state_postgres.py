@@ -139,9 +139,9 @@ def test_a_wrong_address_is_said_without_the_password(postgres: str) -> None:
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1/db does not answer") as told:
         PostgresState("postgresql://me:s3cret@127.0.0.1:1/db", wait_s=0)
     assert "s3cret" not in str(told.value)
-    with pytest.raises(ConfigError, match='role "nobody" does not exist') as told:
+    with pytest.raises(ConfigError, match='role "nobody" does not exist') as refused:
         PostgresState(postgres.replace("postgres@", "nobody:s3cret@"))
-    assert "s3cret" not in str(told.value)
+    assert "s3cret" not in str(refused.value)
     with pytest.raises(ConfigError, match='database "none" does not exist'):
         PostgresState(postgres.rpartition("/")[0] + "/none")
     with pytest.raises(ConfigError, match="invalid"):

@@ -54,7 +54,7 @@ def source(root: Path, glob: str, stream: Any = LANDINGS, **options: Any) -> Fil
 
 def packed(data: bytes, how: str) -> bytes:
     if how == "zst":
-        return pa.compress(data, codec="zstd", asbytes=True)  # type: ignore[no-any-return]
+        return pa.compress(data, codec="zstd", asbytes=True)
     return {"": lambda d: d, "gz": gzip.compress, "bz2": bz2.compress}[how](data)
 
 
