@@ -70,9 +70,9 @@ def bodies(rows: int) -> list[bytes]:
 def serve(kind: str, folder: Path) -> None:
     import uvicorn
 
+    from millstream.http.wire import encode, headers_of, read_body, reply
     from millstream.ingest.collector import Collector
     from millstream.ingest.form import EventForm
-    from millstream.ingest.http import headers_of, read_body, reply
 
     landed = stream()
     app: Any
@@ -87,8 +87,8 @@ def serve(kind: str, folder: Path) -> None:
         form = EventForm(landed.schema, zoned=True, ids=True, closed=True)
 
         async def plain(scope: Any, receive: Any, send: Any) -> None:
-            events = form.array(await read_body(receive, headers_of(scope), 32_000_000))
-            await reply(send, 200, {"accepted": len(events)})
+            events = form.array(await read_body(receive, headers_of(scope), 32_000_000, "events"))
+            await reply(send, 200, encode({"accepted": len(events)}))
 
         app = plain
 

@@ -19,7 +19,7 @@ from millstream.serve.decide import ANSWER
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "reference" / "http.md").read_text()
-ROOMS = [ROOT / "src" / "millstream" / "serve", ROOT / "src" / "millstream" / "ingest"]
+ROOMS = [ROOT / "src" / "millstream" / room for room in ("http", "serve", "ingest")]
 
 
 def texts() -> list[ast.AST]:

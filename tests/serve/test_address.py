@@ -11,7 +11,7 @@ from cli_project import millstream, written
 
 from millstream.app import supervise
 from millstream.base.errors import Busy, ConfigError
-from millstream.serve.address import free
+from millstream.http.address import free
 
 STREAMS = """
 import millstream as ms

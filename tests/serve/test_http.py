@@ -15,10 +15,11 @@ import pytest
 from serve_fakes import FakeLive, FakeLog, FakeReader, Fixed, live
 
 from millstream.base.errors import ClockWrong, ConfigError, Full
+from millstream.http.access import guard
+from millstream.http.wire import reply
 from millstream.serve import server
 from millstream.serve.decide import Arm, Decider
-from millstream.serve.server import Limits, Server, guard
-from millstream.serve.wire import reply
+from millstream.serve.server import Limits, Server
 
 ASK = {"flight_id": "f1", "carrier": "UA", "distance": 100.0, "ts": "2013-11-01T12:00:00Z"}
 
@@ -269,10 +270,10 @@ def test_a_token_is_asked_for() -> None:
 def test_beyond_loopback_only_with_a_token() -> None:
     for host in ("0.0.0.0", "::", "192.168.1.7", "example.org"):
         with pytest.raises(ConfigError, match="token"):
-            guard(host, None)
-        guard(host, "s3cret")
+            guard(host, None, "serve")
+        guard(host, "s3cret", "serve")
     for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
-        guard(host, None)
+        guard(host, None, "serve")
 
 
 def test_metrics_in_prometheus_text() -> None:
@@ -314,7 +315,7 @@ def test_stopping_answers_what_is_in_flight() -> None:
 
 def test_what_is_mounted_gets_its_own_paths() -> None:
     async def collector(scope: Any, receive: Any, send: Any) -> None:
-        from millstream.serve.wire import reply
+        from millstream.http.wire import reply
 
         await reply(send, 202, b"{}")
 

@@ -95,13 +95,11 @@ def supervise(ws: Workspace, *, console: bool, say: Say) -> None:
 
 
 def _guard(ws: Workspace, console: bool) -> None:
-    from millstream.serve.server import guard
+    from millstream.http.access import guard
 
-    guard(ws.settings.serve_host, ws.settings.serve_token)
+    guard(ws.settings.serve_host, ws.settings.serve_token, "serve")
     if console:
-        from millstream.app.console import server
-
-        server.guard(ws.settings)
+        guard(ws.settings.console_host, ws.settings.console_token, "console")
 
 
 def _free(ws: Workspace, console: bool, say: Say) -> None:
@@ -110,7 +108,7 @@ def _free(ws: Workspace, console: bool, say: Say) -> None:
     Raises:
         Busy: Another process listens there.
     """
-    from millstream.serve.address import free
+    from millstream.http.address import free
 
     until, told = time.monotonic() + GRACE_S, False
     while True:

@@ -5,7 +5,6 @@ contract.py   the suite that every source passes
 pump.py       sources -> log, merged by event time; data and position in one transaction
 append.py     batches of events -> log, good ones and dead letters
 collector.py  events over HTTP -> log, durable before the reply
-http.py       HTTP requests and replies of the collector
 form.py       an event class as a strict JSON decoder
 spelled.py    other spellings of JSON that it accepts
 split.py      a JSON array cut into its items

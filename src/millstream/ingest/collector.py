@@ -22,7 +22,6 @@ would carry the watermark off. While the server's own clock cannot be trusted, e
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -38,10 +37,11 @@ from millstream.base.moments import LAST_US, moment_of, spelled
 from millstream.base.storage import refused
 from millstream.base.words import nearest
 from millstream.declare.stream import Stream
+from millstream.http.access import authorise
+from millstream.http.wire import Receive, Refused, Scope, Send, encode, headers_of, read_body, refuse, reply
 from millstream.ingest.append import Appender, Ticket
 from millstream.ingest.doors import DoorClock, Doors, quietly
 from millstream.ingest.form import UNREAD, BadEvent, EventForm, not_utf8
-from millstream.ingest.http import Receive, Refused, Scope, Send, headers_of, read_body, refuse, reply
 from millstream.log.envelope import Binding, topic_of
 from millstream.log.port import Log, Schemas
 
@@ -103,7 +103,7 @@ class Collector:
                  doors: Doors | None = None) -> None:  # fmt: skip
         self._doors = doors or Doors(log)
         self._log, self._schemas, self._streams = log, schemas, streams
-        self._token = None if token is None else b"Bearer " + token.encode()
+        self._token = token
         self.limits = limits or Limits()
         self._appender: Appender | None = None
         self._intakes: dict[str, _Intake] = {}
@@ -139,12 +139,11 @@ class Collector:
         except Exception as error:
             await refuse(send, _refusal(error))
         else:
-            await reply(send, status, body)
+            await reply(send, status, encode(body))
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[int, Mapping[str, Any]]:
         headers = headers_of(scope)
-        if self._token is not None and not hmac.compare_digest(headers.get(b"authorization", b""), self._token):
-            raise Refused(401, "token", "this server wants a token", "send the header  Authorization: Bearer TOKEN")
+        authorise(headers, self._token)
         name = scope["path"].removeprefix(PREFIX)
         intake = self._intakes.get(name)
         if intake is None:
@@ -152,7 +151,7 @@ class Collector:
             raise Refused(404, "no_stream", f'no stream "{name}" takes events over HTTP', mend)
         if scope["method"] != "POST":
             raise Refused(405, "method", f"{scope['method']} {scope['path']} means nothing", "POST events as a JSON array, or one a line")
-        body = (await read_body(receive, headers, self.limits.body_bytes)).removeprefix(
+        body = (await read_body(receive, headers, self.limits.body_bytes, "events")).removeprefix(
             b"\xef\xbb\xbf"
         )  # a byte order mark: some programs put one before UTF-8
         if intake.door.due:
@@ -273,7 +272,7 @@ def _receipt(name: str, taken: _Taken) -> tuple[int, Mapping[str, Any]]:
     errors = [{"index": at, "error": {"code": "invalid_event", "message": str(e), "mend": e.mend}} for at, e in sorted(taken.errors.items())]
     accepted = len(taken.events)
     if errors and not accepted:
-        raise Refused(422, "invalid_events", f"none of {len(errors)} events was taken; the first: {errors[0]['error']['message']}", taken.errors[errors[0]["index"]].mend, errors=errors)  # type: ignore[index]  # fmt: skip
+        raise Refused(422, "invalid_events", f"none of {len(errors)} events was taken; the first: {errors[0]['error']['message']}", taken.errors[errors[0]["index"]].mend, details={"errors": errors})  # type: ignore[index]  # fmt: skip
     body: dict[str, Any] = {"stream": name, "offsets": {str(p): end for p, end in sorted(taken.offsets.items())}, "accepted": accepted, "repeated": 0}  # fmt: skip
     if errors:
         body["errors"] = errors

@@ -84,14 +84,15 @@ def run(ws: Workspace, *, update: bool = True) -> None:
         ConfigError: The address is beyond loopback and there is no token.
         Busy: Another process listens there.
     """
+    from millstream.http.access import guard
+    from millstream.http.address import free
     from millstream.ingest.collector import Collector
-    from millstream.serve.address import free
-    from millstream.serve.server import EVENTS, Server, guard
+    from millstream.serve.server import EVENTS, Server
     from millstream.serve.server import run as serve
 
     settings = ws.settings
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    guard(settings.serve_host, settings.serve_token)
+    guard(settings.serve_host, settings.serve_token, "serve")
     free(settings.serve_host, settings.serve_port, "serve")
     taken = {s.into.name: s.into for s in ws.project.sources.values() if s.reader.kind == "http"}
     must_write(ws.log)

@@ -10,24 +10,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
-import ipaddress
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
-from millstream.base.errors import ConfigError, NotFound, Transient
+from millstream.base.errors import NotFound, Transient
 from millstream.base.secrets import hide
 from millstream.base.words import choices
+from millstream.http.access import authorise, bears, guard
+from millstream.http.server import run as run_server
+from millstream.http.wire import JSON, TEXT, App, Receive, Refused, Scope, Send, encode, headers_of, read_body, refusal, refuse, reply
 from millstream.log.envelope import Binding
 from millstream.log.port import Log
 from millstream.serve.decide import Decider, answer
 from millstream.serve.meter import Labels, Meter
 from millstream.serve.record import Recorder
 from millstream.serve.request import BadRequest
-from millstream.serve.wire import JSON, TEXT, App, Receive, Refused, Scope, Send, encode, header, read_body, refusal, refuse, reply
 
 log = logging.getLogger("millstream.serve")
 PREDICT, AFTER, READY_OF = "/v1/predict/", b"millstream-after", "/readyz/"
@@ -199,12 +199,12 @@ class Server:
         explained = wants_explanation(scope["query_string"])
         decider = self.live.decider(name)
         recorder = self.recorder(name)
-        requests, array = decider.form.decode(await read_body(receive, self.limits.body_bytes))
+        requests, array = decider.form.decode(await read_body(receive, headers_of(scope), self.limits.body_bytes, "requests"))
         if len(requests) > self.limits.requests:
             raise Refused(413, "too_many", f"{len(requests)} requests in one body; at most {self.limits.requests}", "send them in several bodies")
-        after = header(scope, AFTER)
+        after = headers_of(scope).get(AFTER)
         if after:
-            await self._until(parse_after(after))
+            await self._until(parse_after(after.decode("latin-1")))
         rows = decider.decide(requests, began)
         await recorder.put(rows)
         for row in rows:
@@ -216,19 +216,11 @@ class Server:
     def _admit(self, scope: Scope) -> None:
         if scope["method"] != "POST":
             raise Refused(405, "method", f"{scope['method']} {scope['path']} means nothing", "POST a request as JSON")
-        self._authorise(scope)
+        authorise(headers_of(scope), self.token)
         if self.draining:
             raise Refused(503, "stopping", "the server is stopping", "send the request again, to another server", retry_after_s=1)
         if self.meter.in_flight > self.limits.in_flight:
             raise Refused(503, "overloaded", f"{self.meter.in_flight} requests are being answered", "send the request again a little later", retry_after_s=1)
-
-    def _authorise(self, scope: Scope) -> None:
-        if not self._has_token(scope):
-            raise Refused(401, "token", "this server wants a token", "send the header  Authorization: Bearer TOKEN")
-
-    def _has_token(self, scope: Scope) -> bool:
-        given = (header(scope, b"authorization") or "").encode()
-        return self.token is None or hmac.compare_digest(given, b"Bearer " + self.token.encode())
 
     async def _until(self, after: Mapping[str, Mapping[int, int]]) -> None:
         """Wait until the features have applied these positions."""
@@ -251,7 +243,7 @@ class Server:
             if scope["method"] not in ("GET", "HEAD"):
                 raise Refused(405, "method", f"{scope['method']} {path} means nothing", f"GET {path}")
             if path == "/metrics":
-                self._authorise(scope)
+                authorise(headers_of(scope), self.token)
                 await reply(send, 200, self.meter.text(self.live.gauges()).encode(), [TEXT])
             elif path == "/healthz":
                 await reply(send, 200, encode({"status": "ok"}))
@@ -281,7 +273,7 @@ class Server:
         names, answering = self.live.names(), self.live.answering()
         if problems and (self.draining or query == b"strict=1" or self.live.refuses() or (names and not answering)):
             raise Refused(503, "not_ready", "; ".join(problems), "wait, or fix what is named", retry_after_s=1)
-        known = self._has_token(scope)
+        known = bears(headers_of(scope), self.token)
         waiting = [{"part": part, "name": name} | ({"why": why} if known else {}) for part, name, why in self.live.waiting()]
         told = {"status": "degraded" if problems or waiting else "ready", "endpoints": answering, "problems": [hide(p) for p in problems], "waiting": waiting}
         await reply(send, 200, encode(told), [JSON])
@@ -320,24 +312,6 @@ def parse_after(text: str) -> dict[str, dict[int, int]]:
                       "write stream:partition=end,...;stream2:... as a receipt gives it") from None  # fmt: skip
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach it."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def guard(host: str, token: str | None) -> None:
-    """Raises ConfigError when others could reach a server that asks for no token."""
-    if not is_loopback(host) and not token:
-        raise ConfigError(
-            f"the server would listen on {host}, which others can reach, without a token; set serve.token (e.g. env:API_TOKEN) or listen on 127.0.0.1"
-        )
-
-
 def run(app: Server, *, host: str = "127.0.0.1", port: int = 8600, started: Callable[[str], None] | None = None) -> None:
     """Serve until SIGTERM or Ctrl-C: stop listening, answer what is in flight, flush the decisions, return.
 
@@ -348,16 +322,18 @@ def run(app: Server, *, host: str = "127.0.0.1", port: int = 8600, started: Call
     Raises:
         ConfigError: The host is reachable by others and there is no token.
     """
-    guard(host, app.token)
-    import uvicorn
-
-    class Announcing(uvicorn.Server):
-        async def startup(self, sockets: list[Any] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started and started is not None:
-                bound = self.servers[0].sockets[0].getsockname()
-                started(f"http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}")
-
-    config = uvicorn.Config(app, host=host, port=port, loop="uvloop", http="httptools", ws="none", lifespan="on", log_config=None, access_log=False,
-                            server_header=False, proxy_headers=False, timeout_keep_alive=75, timeout_graceful_shutdown=app.limits.drain_s)  # fmt: skip
-    Announcing(config).run()
+    guard(host, app.token, "serve")
+    run_server(
+        app,
+        host,
+        port,
+        started,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=app.limits.drain_s,
+    )

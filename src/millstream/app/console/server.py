@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from importlib.resources import files
-from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from jinja2 import Environment, PackageLoader
@@ -23,9 +21,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from millstream.app.console import deciding, making, overview, tables
 from millstream.app.console.rates import Rates
 from millstream.app.console.show import Bar, Link, Tag, Values, code, run_page
-from millstream.base.errors import ConfigError, MillstreamError, NotFound
+from millstream.base.errors import MillstreamError, NotFound
 from millstream.base.secrets import hide
-from millstream.base.settings import Settings
+from millstream.http.access import guard, is_loopback, same
+from millstream.http.address import free
+from millstream.http.server import run as run_server
 from millstream.run.workspace import Workspace
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -107,11 +107,11 @@ def _with_token(inner: ASGIApp, token: str) -> ASGIApp:
             return
         request = Request(scope)
         given = request.headers.get("authorization", "").removeprefix("Bearer ") or request.cookies.get("millstream", "")
-        if _same(given, token):
+        if same(given, token):
             await inner(scope, receive, send)
             return
         answer: Response = PlainTextResponse("a token is needed: open /?token=… once, or send Authorization: Bearer …\n", 401, {"www-authenticate": "Bearer"})
-        if _same(request.query_params.get("token", ""), token):
+        if same(request.query_params.get("token", ""), token):
             rest = urlencode([(k, v) for k, v in request.query_params.multi_items() if k != "token"])
             # One slash in front, whatever was asked for: two of them would lead to another host.
             answer = RedirectResponse("/" + request.url.path.lstrip("/\\") + (f"?{rest}" if rest else ""), 303)
@@ -119,10 +119,6 @@ def _with_token(inner: ASGIApp, token: str) -> ASGIApp:
         await answer(scope, receive, send)
 
     return guarded
-
-
-def _same(given: str, token: str) -> bool:
-    return hmac.compare_digest(given.encode(), token.encode())
 
 
 def _with_headers(inner: ASGIApp) -> ASGIApp:
@@ -139,15 +135,6 @@ def _with_headers(inner: ASGIApp) -> ASGIApp:
     return answer
 
 
-def guard(settings: Settings) -> None:
-    """Raises ConfigError when others could reach a console that asks for no token."""
-    from millstream.serve.server import is_loopback
-
-    host = settings.console_host
-    if not is_loopback(host) and not settings.console_token:
-        raise ConfigError(f"console.host is {host}, beyond loopback, and there is no console.token; set one (env:NAME or file:PATH), or bind 127.0.0.1")
-
-
 def run(ws: Workspace) -> None:
     """Serve until told to stop.
 
@@ -155,24 +142,10 @@ def run(ws: Workspace) -> None:
         ConfigError: The address is beyond loopback and there is no token.
         Busy: Another process listens there.
     """
-    from millstream.serve.address import free
-    from millstream.serve.server import is_loopback
-
-    guard(ws.settings)
     host, port, token = ws.settings.console_host, ws.settings.console_port, ws.settings.console_token
+    guard(host, token, "console")
     free(host, port, "console")
     hosts = (*LOOPBACK, host) if is_loopback(host) else ("*",)
-    _listen(app(ws, token=token, hosts=hosts), host, port)
-
-
-def _listen(made: Any, host: str, port: int) -> None:
-    import uvicorn
-
-    class Announcing(uvicorn.Server):
-        async def startup(self, sockets: list[Any] | None = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                bound = self.servers[0].sockets[0].getsockname()
-                print(f"console: http://{f'[{bound[0]}]' if ':' in bound[0] else bound[0]}:{bound[1]}", flush=True)
-
-    Announcing(uvicorn.Config(made, host=host, port=port, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=5)).run()
+    run_server(
+        app(ws, token=token, hosts=hosts), host, port, lambda url: print(f"console: {url}", flush=True), log_level="warning", timeout_graceful_shutdown=5
+    )

@@ -1,7 +1,8 @@
-"""What goes over HTTP: JSON replies, the one shape of an error, bodies with a bound."""
+"""What goes over HTTP: JSON replies, the one shape of an error, bodies with a limit, gzip."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
@@ -65,33 +66,59 @@ async def refuse(send: Send, error: Refused) -> None:
     await reply(send, error.status, encode({"error": {"code": error.code, "message": hide(str(error)), "mend": hide(error.mend), **error.details}}), headers)
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """The request's body.
+def headers_of(scope: Scope) -> dict[bytes, bytes]:
+    """By lower-case name; of a repeated one the last."""
+    return dict(scope["headers"])
+
+
+async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int, what: str) -> bytes:
+    """The request's body, unpacked.
+
+    Args:
+        limit: Bytes, before and after unpacking.
+        what: Of which there should be fewer in one body, in the plural.
 
     Raises:
-        Refused: It is longer than `limit` bytes, or the client hung up.
+        Refused: It is too long, broken off, or packed in an unknown way.
     """
-    message = await receive()
-    body = message.get("body", b"")
-    if not message.get("more_body") and len(body) <= limit and message["type"] == "http.request":
-        return body
-    parts, size = [body], len(body)
-    while message.get("more_body") or message["type"] != "http.request":
-        if message["type"] == "http.disconnect":
-            raise Refused(400, "hung_up", "the client closed the connection before its body had come", "send the whole body")
-        if size > limit:
-            break
+    told = headers.get(b"content-length", b"")
+    if told.isdigit() and int(told) > limit:
+        raise _too_large(limit, what)
+    parts, size, more = [], 0, True
+    while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Refused(400, "hung_up", "the connection was closed before the body had come", "send the whole body")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-    if size > limit:
-        raise Refused(413, "too_large", f"the body is longer than {limit:,} bytes", "send fewer requests at once")
+        if size > limit:
+            raise _too_large(limit, what)
+        more = message.get("more_body", False)
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
+    packed = headers.get(b"content-encoding", b"identity").strip().lower()
+    if packed == b"identity":
+        return body
+    if packed != b"gzip":
+        raise Refused(415, "encoding", f"the body is packed as {packed.decode('latin-1')!r}", "send it plain, or with Content-Encoding: gzip")
+    return _unpacked(body, limit, what)
+
+
+def _unpacked(body: bytes, limit: int, what: str) -> bytes:
+    parts, size = [], 0
+    try:
+        while body:  # a gzip file may have several members
+            member = zlib.decompressobj(wbits=31)
+            parts.append(member.decompress(body, limit + 1 - size))
+            size += len(parts[-1])
+            if size > limit:
+                raise _too_large(limit, what)
+            if not member.eof:
+                raise Refused(400, "gzip", "the gzip body is cut off", "send the whole body")
+            body = member.unused_data
+    except zlib.error as error:
+        raise Refused(400, "gzip", f"the body is no gzip: {error}", "pack it with gzip, or leave Content-Encoding out") from None
     return b"".join(parts)
 
 
-def header(scope: Scope, name: bytes) -> str | None:
-    """A header by its lower-case name."""
-    for key, value in scope["headers"]:
-        if key == name:
-            return str(value, "latin-1")
-    return None
+def _too_large(limit: int, what: str) -> Refused:
+    return Refused(413, "too_large", f"the body is longer than {limit:,} bytes", f"send fewer {what} at once")
