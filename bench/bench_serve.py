@@ -166,7 +166,7 @@ def live_pieces(folder: Path) -> dict[str, Any]:
     log = engine("log", url)(url, schemas)
     return {
         "schemas": schemas, "log": log, "doors": Doors(log), "lake": Lake(engine("files", str(folder / "lake"))(str(folder / "lake"))),
-        "compute": engine("sql", "duckdb")("duckdb", folder / "scratch"), "online": engine("online", "sqlite")(f"sqlite:{folder / 'online.db'}"),
+        "folder": folder, "compute": engine("sql", "duckdb")("duckdb", folder / "scratch"), "online": engine("online", "sqlite")(f"sqlite:{folder / 'online.db'}"),
         "state": engine("state", "sqlite")(f"sqlite:{folder / 'state.db'}"), "tracking": Champion(),
     }  # fmt: skip
 
