@@ -39,6 +39,7 @@ check: setup ## format, lint, types, import contracts, doctests
 	$(BIN)/ruff format --check src tests bench scripts
 	$(BIN)/ruff check src tests bench scripts
 	$(BIN)/mypy
+	find tests scripts -name conftest.py -o -path "scripts/*.py" | xargs -n 1 $(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest --doctest-modules src/millstream -p no:randomly --ignore=src/millstream/templates
 

@@ -70,11 +70,12 @@ def bodies(rows: int) -> list[bytes]:
 def serve(kind: str, folder: Path) -> None:
     import uvicorn
 
+    from millstream.http.wire import encode, headers_of, read_body, reply
     from millstream.ingest.collector import Collector
     from millstream.ingest.form import EventForm
-    from millstream.http.wire import encode, headers_of, read_body, reply
 
-    landed, app = stream(), None
+    landed = stream()
+    app: Any
     if kind == "collector":
         from millstream.base.registry import engine
 
@@ -85,9 +86,11 @@ def serve(kind: str, folder: Path) -> None:
     else:
         form = EventForm(landed.schema, zoned=True, ids=True, closed=True)
 
-        async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def plain(scope: Any, receive: Any, send: Any) -> None:
             events = form.array(await read_body(receive, headers_of(scope), 32_000_000, "events"))
             await reply(send, 200, encode({"accepted": len(events)}))
+
+        app = plain
 
     class Announcing(uvicorn.Server):
         async def startup(self, sockets: Any = None) -> None:

@@ -23,6 +23,7 @@ import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -157,13 +158,15 @@ def prepare(folder: Path, rows: int) -> None:
 def live_pieces(folder: Path) -> dict[str, Any]:
     """The embedded engines."""
     from millstream.base.registry import engine
+    from millstream.ingest.doors import Doors
     from millstream.lake.lake import Lake
 
-    log = f"sqlite:{folder / 'log.db'}"
-    schemas = engine("schemas", log)(log)
+    url = f"sqlite:{folder / 'log.db'}"
+    schemas = engine("schemas", url)(url)
+    log = engine("log", url)(url, schemas)
     return {
-        "schemas": schemas, "log": engine("log", log)(log, schemas), "lake": Lake(engine("files", str(folder / "lake"))(str(folder / "lake"))),
-        "sql": engine("sql", "duckdb")("duckdb", folder / "scratch"), "store": engine("online", "sqlite")(f"sqlite:{folder / 'online.db'}"),
+        "schemas": schemas, "log": log, "doors": Doors(log), "lake": Lake(engine("files", str(folder / "lake"))(str(folder / "lake"))),
+        "folder": folder, "compute": engine("sql", "duckdb")("duckdb", folder / "scratch"), "online": engine("online", "sqlite")(f"sqlite:{folder / 'online.db'}"),
         "state": engine("state", "sqlite")(f"sqlite:{folder / 'state.db'}"), "tracking": Champion(),
     }  # fmt: skip
 
@@ -182,7 +185,7 @@ class Champion:
 
 def serve_millstream(folder: Path, port: int) -> None:
     from millstream.features.define import define
-    from millstream.serve.live import Behind, Live
+    from millstream.serve.live import Live
     from millstream.serve.server import Server, run
 
     pieces, engines = project(), live_pieces(folder)
@@ -192,8 +195,9 @@ def serve_millstream(folder: Path, port: int) -> None:
         made.definitions = [(define(f, {}), f.key, f.name) for f in pieces["features"]]
         return made
 
-    behind = Behind(endpoints={"late": pieces["endpoint"]}, streams=pieces["streams"], **engines)
-    run(Server(Live(behind, predictor=predictor), engines["log"]), port=port)
+    declared = {"endpoints": {"late": pieces["endpoint"]}, "streams": pieces["streams"], "features": {f.name: f for f in pieces["features"]}}
+    of_project: Any = SimpleNamespace(project=SimpleNamespace(params={}, **declared), **engines)
+    run(Server(Live(of_project, predictor=predictor), engines["log"]), port=port)
 
 
 def bare(folder: Path) -> Any:
@@ -299,7 +303,7 @@ def started(name: str, folder: Path) -> Iterator[int]:
 def _drive(port: int, folder: Path, connections: int, seconds: float) -> dict[str, float]:
     command = [sys.executable, str(HERE / "load.py"), f"http://127.0.0.1:{port}/v1/predict/late", str(folder / "bodies"), "--connections", str(connections),
                "--seconds", str(seconds)]  # fmt: skip
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, preexec_fn=lambda: _pin(1)).stdout)  # type: ignore[no-any-return]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, preexec_fn=lambda: _pin(1)).stdout)
 
 
 def _pin(core: int) -> None:

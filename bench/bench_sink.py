@@ -61,7 +61,7 @@ class Bench:
                 core[name].append(rows / max(time.process_time() - c, 1e-9))
         limit = statistics.median(core[list(work)[-1]])
         for name in work:
-            found = {"what": name.replace("_", " "), "wall": statistics.median(wall[name]), "core": statistics.median(core[name])}
+            found: dict[str, Any] = {"what": name.replace("_", " "), "wall": statistics.median(wall[name]), "core": statistics.median(core[name])}
             self.results.append(found if name == list(work)[-1] else found | {"ratio": found["core"] / limit})
 
 

@@ -10,6 +10,7 @@ import asyncio
 import json
 import time
 import urllib.parse
+from functools import partial
 from pathlib import Path
 
 
@@ -62,11 +63,12 @@ async def drive(url: str, bodies: list[bytes], connections: int, seconds: float)
     head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\nContent-Length: "
     requests = [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
     loop, latencies, made, waits = asyncio.get_running_loop(), list[float](), list[Connection](), list[asyncio.Future[None]]()
+    host = parts.hostname or "127.0.0.1"
     began = time.perf_counter()
     for i in range(connections):
         done = loop.create_future()
         step = i * len(requests) // connections
-        _, connection = await loop.create_connection(lambda s=step, d=done: Connection(requests, s, began + seconds, latencies, d), parts.hostname, parts.port)  # type: ignore[misc]
+        _, connection = await loop.create_connection(partial(Connection, requests, step, began + seconds, latencies, done), host, parts.port or 80)
         made.append(connection)
         waits.append(done)
     await asyncio.gather(*waits)

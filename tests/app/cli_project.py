@@ -71,7 +71,7 @@ def millstream(folder: Path, *words: str, stdin: str = "") -> Said:
             main(["--project", str(folder), *words])
         except SystemExit as done:
             code = done.code
-    texts = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+    texts = [stream.buffer.getvalue().decode() for stream in (out, err)]
     return Said(code, *texts)
 
 

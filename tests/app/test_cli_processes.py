@@ -120,7 +120,7 @@ def test_killed_again_and_again_nothing_is_lost_or_doubled(project: Path) -> Non
     for wait_s in (0.5, 0.7, 0.9, 1.2):
         child = subprocess.Popen(command("run"), cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with_lock = project / ".millstream" / "run.lock"
-        until(lambda child=child, lock=with_lock: child.poll() is not None or (lock.exists() and str(child.pid) in lock.read_text()))  # type: ignore[misc]
+        until(lambda child=child, lock=with_lock: child.poll() is not None or (lock.exists() and str(child.pid) in lock.read_text()))
         try:
             child.wait(timeout=wait_s - 0.4)
         except subprocess.TimeoutExpired:

@@ -42,8 +42,8 @@ def calls(standin: Path) -> int:
 
 def test_jars_are_fetched_once_a_user(standin: Path) -> None:
     jars, said = Jars("thing", ("org.example:thing:1",)), list[str]()
-    jars.fetch(said.append)
-    jars.fetch(said.append)
+    for _ in range(2):
+        jars.fetch(lambda text: said.append(text))
     assert calls(standin) == 1 and said == ["fetching thing with Maven"]
     assert (jars.folder / "thing-1.jar").read_text() == "classes"
     assert jars.folder.is_relative_to(standin / "cache" / "millstream")

@@ -314,13 +314,14 @@ def test_a_part_that_waits_for_room_says_so_once(caplog: pytest.LogCaptureFixtur
 
 
 def test_what_a_full_disk_keeps_from_being_kept_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    broken, state = [True], EmptyState()
+    broken = [True]
+    state: Any = EmptyState()
 
     def put(*_: object) -> None:
         if broken:
             raise Full("no space")
 
-    state.put = put  # type: ignore[method-assign,assignment]
+    state.put = put
     for n in range(3):
         trouble.keep(state, trouble.SINK, "said_once", f"it fails {n}", 1.0)
     assert len(caplog.records) == 1

@@ -93,7 +93,7 @@ def at(clock: str) -> datetime:
     return datetime.fromisoformat(f"2026-01-01T{clock}:00").replace(tzinfo=UTC)
 
 
-def served(project: Path, *asked: tuple[str, str]) -> list[Mapping[str, Any]]:
+def served(project: Path, *asked: tuple[str, str]) -> list[dict[str, Any]]:
     """Decisions for customers at times, on record."""
     from millstream.run.serving import live
     from millstream.serve.record import Recorder

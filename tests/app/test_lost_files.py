@@ -62,7 +62,7 @@ def test_what_the_log_has_comes_back_and_is_proven(project: Path) -> None:
     from millstream.lake.lineage import fold
     from millstream.run.workspace import Workspace
 
-    ws = Workspace.open(project)
+    ws = Workspace.open(str(project))
     fold(ws.lake, ws.lake.table("orders"))
     ws.close()
     lose(project)

@@ -106,6 +106,7 @@ def test_a_field_renamed_by_case(project: Path) -> None:
     said = millstream(project, "ingest")
     assert said.code != 0 and "letter case" in said.err and "Traceback" not in said.err
     (project / "streams.py").write_text(STREAMS)
+    (project / "data" / "2.csv").write_text(f"id,x,ts\nb,2,{TS}\n")
     assert outcome(project)[0] == ["a", "b"]
 
 

@@ -13,7 +13,7 @@ import pytest
 from millstream.app import parts
 from millstream.base.errors import Corrupt, Fenced, Transient
 from millstream.base.waits import Waits
-from millstream.run import trouble
+from millstream.run import intake, trouble
 
 
 class Sinks:
@@ -53,7 +53,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(parts, "until_told", lambda: made.stop)
         monkeypatch.setattr(parts, "mend", lambda ws, stop: None)
         monkeypatch.setattr(parts, "all_streams", lambda project: made.streams())
-        monkeypatch.setattr(parts.intake, "sink", lambda ws, stream, limits: made.sink(stream, limits))
+        monkeypatch.setattr(intake, "sink", lambda ws, stream, limits: made.sink(stream, limits))
         monkeypatch.setattr(made.stop, "wait", lambda s=None: wait(s and 0.1))
         return made
 
@@ -192,7 +192,7 @@ def test_a_stream_that_fails_is_tried_again_whatever_was_raised(monkeypatch: pyt
         if raised:
             raise raised.pop(0)
 
-    trouble.alone(SimpleNamespace(get=lambda *key: None, put=lambda *what: kept.append(what)), "orders", work, threading.Event())  # type: ignore[arg-type]
+    trouble.alone(SimpleNamespace(get=lambda *key: None, put=lambda *what: kept.append(what)), "orders", work, threading.Event())
     assert not raised and len(kept) == 5
     said = [record.message for record in caplog.records]
     assert len(said) == 2 and "Panic: out of descriptors" in said[0] and "is read-only" in said[1]

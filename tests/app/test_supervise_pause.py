@@ -17,7 +17,7 @@ def test_a_part_that_dies_again_and_again_is_started_after_a_pause_that_doubles(
 
     def start(self: Part) -> None:
         starts.append(clock[0])
-        self.started, self.process = clock[0], died  # type: ignore[assignment]
+        self.started, self.process = clock[0], died
 
     died: Any = SimpleNamespace(poll=lambda: 1, returncode=1, stdin=None)
     monkeypatch.setattr(supervise, "time", SimpleNamespace(monotonic=lambda: clock[0]))

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -130,7 +131,7 @@ def test_killed_parts_come_back_and_ctrl_c_leaves_nothing(up: Up) -> None:
         before.send_signal(signal.SIGKILL)
         up.send(101, 150) if name == "sinks" else up.send(151, 200)
         up.streams()  # the console answers meanwhile
-        until(f"{name} is started again", lambda name=name, before=before: up.part(name) not in (None, before))
+        until(f"{name} is started again", partial(lambda name, gone: up.part(name) not in (None, gone), name, before))
     until("all 200 have landed", lambda: up.streams()[2:4] == ["200", "0"])
     assert "sinks ended with -9" in up.said() and "serve ended with -9" in up.said()
 

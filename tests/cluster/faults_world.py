@@ -152,13 +152,15 @@ class Shop:
 
     def _ask(self) -> None:
         client, endpoint, n = self._client(), self.workspace.project.endpoints["price"], 0
+        request = endpoint.request
+        assert request is not None
         while not self.ended.is_set():
             if not self._may(1):
                 continue
             for _ in range(REQUESTS):
                 n += 1
                 try:
-                    self.decisions.append(client.predict(endpoint, endpoint.request(visit_id=f"v{n}", user=f"u{n % 97}", ts=datetime.now(UTC))).decision_id)
+                    self.decisions.append(client.predict(endpoint, request(visit_id=f"v{n}", user=f"u{n % 97}", ts=datetime.now(UTC))).decision_id)
                 except MillstreamError as error:
                     self.errors.append(str(error))
             self.ended.wait(0.1)

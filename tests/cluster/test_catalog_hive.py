@@ -69,16 +69,16 @@ def lake(cluster: Cluster, servers: Servers) -> Lake:
 
 class TestHive(CatalogContract):
     @pytest.fixture
-    def catalog(self, catalog: HiveCatalog) -> Catalog:  # type: ignore[override]
+    def catalog(self, catalog: HiveCatalog) -> Catalog:
         return catalog
 
     @pytest.fixture
-    def lake(self, lake: Lake, servers: Servers) -> Lake:  # type: ignore[override]
+    def lake(self, lake: Lake, servers: Servers) -> Lake:
         self.servers = servers
         return lake
 
     def found(self, table: str) -> list[list[tuple[int, str | None]]]:
-        return [sorted(server(f"select x, name from lake.`{table}`")) for server in (self.servers.hive, self.servers.spark)]  # type: ignore[misc]
+        return [sorted(server(f"select x, name from lake.`{table}`")) for server in (self.servers.hive, self.servers.spark)]
 
 
 ODD = pa.schema([

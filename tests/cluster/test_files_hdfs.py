@@ -43,7 +43,7 @@ def ha_url(ha_hdfs: str, ha_cluster: Cluster) -> str:
 
 class TestHdfsFiles(FilesContract):
     @pytest.fixture
-    def files(self, url: str) -> Iterator[Files]:  # type: ignore[override]
+    def files(self, url: str) -> Iterator[Files]:
         self.url = url
         yield HdfsFiles(url)
 

@@ -40,7 +40,7 @@ def told(cluster: Cluster) -> str:
 
 class TestSinkOfSqliteAndHdfs(SqliteSinkContract):
     @pytest.fixture
-    def files(self, hdfs: str, cluster: Cluster) -> Files:  # type: ignore[override]
+    def files(self, hdfs: str, cluster: Cluster) -> Files:
         return HdfsFiles(f"{hdfs}/{uuid.uuid4()}?{told(cluster)}")
 
 

@@ -26,7 +26,7 @@ from millstream.engines.kafka.positions import record
 from millstream.engines.sqlite.schemas import SqliteSchemas
 from millstream.log.contract import NOW, SCHEMA, LogContract, numbers, read, rows
 from millstream.log.framing import framed
-from millstream.log.port import RAW_SCHEMA_ID, Append
+from millstream.log.port import RAW_SCHEMA_ID, Append, Ends, Topic
 
 SOON = timedelta(seconds=5)
 
@@ -41,6 +41,13 @@ def emptied(url: str) -> None:
         log.close()
 
 
+def found(log: KafkaLog) -> Topic:
+    """The topic t, which is there."""
+    topic = log.topic("t")
+    assert topic is not None
+    return topic
+
+
 class OnKafka:
     """`log`, `schema_id` and `again` on an emptied cluster."""
 
@@ -48,7 +55,7 @@ class OnKafka:
     def log(self, kafka: str, tmp_path: Path) -> Iterator[KafkaLog]:
         emptied(kafka)
         self.url, self.schemas = kafka, SqliteSchemas(f"sqlite:{tmp_path}/schemas.db")
-        self.opened = []
+        self.opened: list[KafkaLog] = []
         self.again(None)
         yield self.opened[0]
         for log in self.opened:
@@ -107,7 +114,7 @@ class TestOnlyKafka(OnKafka):
         open_one = self.send(first, transactional_id="foreign")
         self.send(second)
         reader = log.reader("t", {0: 0})
-        assert reader.poll(10, timedelta(milliseconds=300)) == [] and log.ends("t")[0] == topics.Ends(0, 0, held=2)
+        assert reader.poll(10, timedelta(milliseconds=300)) == [] and log.ends("t")[0] == Ends(0, 0, held=2)
         open_one.commit_transaction(10)
         self.send(third)
         assert numbers([p for p in read(reader, 3) if p.rows.num_rows]) == [1, 2, 3]
@@ -123,7 +130,7 @@ class TestOnlyKafka(OnKafka):
             read(log.reader("t", {0: 50}), 1)
         reader.seek(0, 80)
         assert numbers(read(reader, 20)) == list(range(80, 100))
-        assert log.ends("t")[0] == topics.Ends(80, 100)
+        assert log.ends("t")[0] == Ends(80, 100)
 
     def test_a_topic_made_again_with_more_in_it_is_noticed(self, log: KafkaLog, schema_id: int) -> None:
         """The old position lies inside of the new topic, so that the broker has nothing to complain of."""
@@ -214,16 +221,16 @@ class TestOnlyKafka(OnKafka):
 
     def test_what_was_declared_last_is_told_to_all(self, log: KafkaLog) -> None:
         log.create("t", partitions=1)
-        assert log.topic("t").retention is None and topics.DECLARED not in log._topics.configs(["t"])["t"]
+        assert found(log).retention is None and topics.DECLARED not in log._topics.configs(["t"])["t"]
         other = self.again(log)
         other.create("t", partitions=1, retention=timedelta(hours=2))
-        assert log.topic("t").retention == timedelta(hours=2) and log.topics()[0].retention == timedelta(hours=2)
+        assert found(log).retention == timedelta(hours=2) and log.topics()[0].retention == timedelta(hours=2)
         log.create("t", partitions=1)
-        assert other.topic("t").retention is None and dict(other.positions()) == {}
+        assert found(other).retention is None and dict(other.positions()) == {}
 
     def test_a_topic_of_the_brokers_retention_is_taken_over(self, log: KafkaLog, caplog: pytest.LogCaptureFixture) -> None:
         log._topics.create("t", 1, {"retention.ms": "60000", "retention.bytes": "1000", "message.timestamp.type": "LogAppendTime"})
-        assert log.topic("t").retention == timedelta(minutes=1)
+        assert found(log).retention == timedelta(minutes=1)
         for _ in range(2):
             assert log.create("t", partitions=1, retention=timedelta(days=1)) == log.topic("t")
         config = log._topics.configs(["t"])["t"]
@@ -241,7 +248,7 @@ class TestOnlyKafka(OnKafka):
     def test_marks_are_kafkas_own_lag(self, log: KafkaLog, schema_id: int) -> None:
         self.old(log, schema_id)
         self.again(log).retain("t", before={0: 7})
-        consumer = Consumer(self.client(group_id=f"millstream.mark.lake.{log.topic('t').uuid}"))
+        consumer = Consumer(self.client(group_id=f"millstream.mark.lake.{found(log).uuid}"))
         (place,) = consumer.committed([TopicPartition("t", 0)], 10)
         consumer.close()
         assert place.offset == 7
@@ -251,12 +258,12 @@ class TestOnlyKafka(OnKafka):
         self.old(log, schema_id, 2)
         log.retain("t", before={0: 10, 1: 4})
         log.maintain()
-        assert log.ends("t") == {0: topics.Ends(10, 10), 1: topics.Ends(4, 10)}
+        assert log.ends("t") == {0: Ends(10, 10), 1: Ends(4, 10)}
         open_one = self.send(b"x", transactional_id="foreign")
         time.sleep(0.05)
         log.retain("t", before={0: 11})
         log.maintain()
-        assert log.ends("t")[0] == topics.Ends(10, 10, held=1)
+        assert log.ends("t")[0] == Ends(10, 10, held=1)
         open_one.abort_transaction(10)
 
     def test_young_records_stay(self, log: KafkaLog, schema_id: int) -> None:
@@ -266,7 +273,7 @@ class TestOnlyKafka(OnKafka):
         log.append([Append("t", 0, schema_id, rows(4, 5))])
         log.retain("t", before={0: 5})
         log.maintain()
-        assert log.ends("t")[0] == topics.Ends(3, 5)
+        assert log.ends("t")[0] == Ends(3, 5)
 
     def test_a_topic_made_again_has_no_marks(self, log: KafkaLog, schema_id: int) -> None:
         self.old(log, schema_id)
@@ -274,7 +281,7 @@ class TestOnlyKafka(OnKafka):
         log.delete("t")
         self.old(log, schema_id)
         log.maintain()
-        assert log.ends("t")[0] == topics.Ends(0, 10)
+        assert log.ends("t")[0] == Ends(0, 10)
 
     def test_a_mark_is_written_again_after_another_process_moved_it(self, log: KafkaLog, schema_id: int) -> None:
         """It said 3 before, and is right to say it again: its table was cut."""

@@ -190,6 +190,7 @@ def test_the_leader_dies(ha_cluster: Cluster, ha_kafka: str, starting: Start, tm
     ha_cluster.kill(f"kafka#{leader}")
     began, gap, last = time.monotonic(), 0.0, time.monotonic()
     seen: list[int] = []
+    assert writing.stdout is not None and appending.stdout is not None
     while time.monotonic() - began < 25:
         ready, _, _ = select.select([writing.stdout, appending.stdout], [], [], 0.1)
         for pipe in ready:

@@ -22,7 +22,7 @@ from millstream.engines.kafka import topics
 from millstream.engines.kafka.log import KafkaLog
 from millstream.engines.sqlite.schemas import SqliteSchemas
 from millstream.log.contract import SCHEMA, numbers, read, rows
-from millstream.log.port import Append
+from millstream.log.port import Append, Ends
 
 PLAIN, SECURE, CONTROLLER = range(3)
 MODULE = "org.apache.kafka.common.security"
@@ -167,7 +167,7 @@ def test_an_acl_that_is_missing_says_so(secured: Secured) -> None:
         bob.append([Append("seen", 0, schema_id, rows(1))])
     with pytest.raises(MillstreamError):
         bob.create("bobs", partitions=1)
-    assert numbers(alice.reader("seen", {0: 0}).poll(10, topics.timedelta(0))) == []
+    assert numbers(alice.reader("seen", {0: 0}).poll(10, timedelta(0))) == []
     for log in (alice, bob):
         log.close()
 
@@ -200,6 +200,6 @@ def test_rights_that_retention_lacks_are_named_once(secured: Secured, caplog: py
     for _ in range(2):
         bob.retain("kept", before={0: 2})
         bob.maintain()
-    assert warnings("allow DELETE on the topic") == 1 and alice.ends("kept")[0] == topics.Ends(0, 2)
+    assert warnings("allow DELETE on the topic") == 1 and alice.ends("kept")[0] == Ends(0, 2)
     for log in (alice, bob):
         log.close()

@@ -27,7 +27,7 @@ def url(redis: str) -> str:
 
 class TestRedisOnline(OnlineContract):
     @pytest.fixture
-    def store(self, url: str) -> Iterator[OnlineStore]:  # type: ignore[override]
+    def store(self, url: str) -> Iterator[OnlineStore]:
         self.url = url
         made = RedisOnline(url)
         yield made
@@ -57,7 +57,7 @@ def test_what_is_dropped_replaced_or_expired_leaves_nothing(store: RedisOnline) 
     store.create(of)
     store.activate(of.generation, {}, 0)
     rows = [(f"k{i % 50}", T0 - i * HOUR, 1.0, i) for i in range(400)]
-    store.apply([apply(of, rows)])  # type: ignore[arg-type]
+    store.apply([apply(of, rows)])
     blobs = len(names(store))
     store.apply([apply(of, [("a", T0 + 40 * DAY, 1.0, 1)], 400, clock_us=T0 + 40 * DAY)])
     assert store.expire(of) > 1000 and blobs > 1000 and len(names(store)) < 200, "only the groups of 32 days are not over yet"

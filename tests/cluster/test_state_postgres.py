@@ -28,7 +28,7 @@ def url(postgres: str) -> str:
 
 class TestPostgresState(StateContract):
     @pytest.fixture
-    def state(self, url: str) -> Iterator[State]:  # type: ignore[override]
+    def state(self, url: str) -> Iterator[State]:
         self.url = url
         made = PostgresState(url)
         yield made
@@ -45,7 +45,7 @@ def test_found_by_url() -> None:
 def test_schemas_are_apart_and_made_once_by_many(postgres: str) -> None:
     urls = [f"{postgres}?schema=a{uuid.uuid4().hex}", f"{postgres}?schema=b{uuid.uuid4().hex}"]
     made: list[PostgresState] = []
-    threads = [threading.Thread(target=lambda u=u: made.append(PostgresState(u))) for u in urls * 4]  # type: ignore[misc]
+    threads = [threading.Thread(target=lambda u=u: made.append(PostgresState(u))) for u in urls * 4]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -139,9 +139,9 @@ def test_a_wrong_address_is_said_without_the_password(postgres: str) -> None:
     with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1/db does not answer") as told:
         PostgresState("postgresql://me:s3cret@127.0.0.1:1/db", wait_s=0)
     assert "s3cret" not in str(told.value)
-    with pytest.raises(ConfigError, match='role "nobody" does not exist') as told:
+    with pytest.raises(ConfigError, match='role "nobody" does not exist') as refused:
         PostgresState(postgres.replace("postgres@", "nobody:s3cret@"))
-    assert "s3cret" not in str(told.value)
+    assert "s3cret" not in str(refused.value)
     with pytest.raises(ConfigError, match='database "none" does not exist'):
         PostgresState(postgres.rpartition("/")[0] + "/none")
     with pytest.raises(ConfigError, match="invalid"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from test_log_kafka import emptied as no_topics
@@ -40,7 +40,7 @@ def world(kafka: str, registry: str, tmp_path: Path, request: pytest.FixtureRequ
     made.log.close()
     made.schemas = engine("schemas", registry)(registry)
     log = engine("log", kafka)(kafka, made.schemas)
-    made.log = log if request.param == "appends" else OneWriter(log)
+    made.log = log if request.param == "appends" else cast(Any, OneWriter(log))
     made.binding = topic_of(made.log, made.schemas, made.stream)
     yield made
     made.close()

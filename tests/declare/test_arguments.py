@@ -165,7 +165,7 @@ def _for_users(name: str, made: object) -> bool:
     return inspect.isfunction(made) and asked and name not in ("upstream", "columns", "outputs", "refs")
 
 
-PUBLIC = dict(walk())
+PUBLIC: dict[str, Any] = dict(walk())
 CASES = [(label, name) for label, arguments in ARGUMENTS.items() for name in arguments]
 
 

@@ -16,7 +16,7 @@ from millstream.lake.port import Files
 
 class TestLocalFiles(FilesContract):
     @pytest.fixture
-    def files(self, tmp_path: Path) -> Iterator[Files]:  # type: ignore[override]
+    def files(self, tmp_path: Path) -> Iterator[Files]:
         yield LocalFiles(f"file:{tmp_path}/deep/lake")
 
     def again(self, files: Files) -> Files:
@@ -25,7 +25,7 @@ class TestLocalFiles(FilesContract):
 
 class TestSinkOfSqliteAndLocalFiles(SqliteSinkContract):
     @pytest.fixture
-    def files(self, tmp_path: Path) -> Files:  # type: ignore[override]
+    def files(self, tmp_path: Path) -> Files:
         return LocalFiles(str(tmp_path / "lake"))
 
 

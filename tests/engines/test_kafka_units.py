@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -52,7 +52,7 @@ def texts() -> Texts:
     return Texts(Store({1: SCHEMA, 2: WIDER, 3: '"string"'}), patience_s=0)
 
 
-def records(values: list[bytes | None], at: int = 100, envelope: list[Headers] | None = None) -> Records:
+def records(values: list[bytes | None], at: int = 100, envelope: Sequence[Headers] | None = None) -> Records:
     """At offsets with a hole after each."""
     offsets = at + 2 * np.arange(len(values), dtype=np.int64)
     return Records(values, offsets, np.full(len(values), 1_700_000_000_000, np.int64), *envelopes(envelope or []))
@@ -307,7 +307,7 @@ def test_upkeep_is_done_once_in_a_while() -> None:
 def test_no_mark_is_negative() -> None:
     asked = Topics(address_of("kafka://b:1"))
     with pytest.raises(UsageError, match="below 0"):
-        Marks(asked).write(Described(), "lake", {0: -1})  # type: ignore[arg-type]
+        Marks(asked).write(Described(), "lake", {0: -1})
 
 
 class Described:

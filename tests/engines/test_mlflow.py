@@ -28,7 +28,7 @@ class TestMlflowOnSqlite(TrackingContract):
         made.close()
 
     @pytest.fixture
-    def tracking(self, shared: MlflowTracking) -> Tracking:  # type: ignore[override]
+    def tracking(self, shared: MlflowTracking) -> Tracking:
         return shared
 
     def again(self, tracking: Tracking) -> Tracking:

@@ -18,7 +18,7 @@ from millstream.features.port import OnlineStore
 
 class TestSqliteOnline(OnlineContract):
     @pytest.fixture
-    def store(self, tmp_path: Path) -> Iterator[OnlineStore]:  # type: ignore[override]
+    def store(self, tmp_path: Path) -> Iterator[OnlineStore]:
         made = SqliteOnline(f"sqlite:{tmp_path}/deep/online.db")
         yield made
         made.close()

@@ -54,7 +54,7 @@ def source(root: Path, glob: str, stream: Any = LANDINGS, **options: Any) -> Fil
 
 def packed(data: bytes, how: str) -> bytes:
     if how == "zst":
-        return pa.compress(data, codec="zstd", asbytes=True)  # type: ignore[no-any-return]
+        return pa.compress(data, codec="zstd", asbytes=True)
     return {"": lambda d: d, "gz": gzip.compress, "bz2": bz2.compress}[how](data)
 
 
@@ -99,7 +99,7 @@ class TextCase(SourceContract):
         monkeypatch.setattr(text, "CHUNK", 300)
 
     @pytest.fixture
-    def engine(self, tmp_path: Path) -> SourceEngine:  # type: ignore[override]
+    def engine(self, tmp_path: Path) -> SourceEngine:
         data = as_csv(records()) if self.form == "csv" else as_jsonl(records())
         (tmp_path / "data").mkdir()
         (tmp_path / f"data/a.{self.form}{self.how and '.' + self.how}").write_bytes(packed(data, self.how))
@@ -139,7 +139,7 @@ class TestJsonLinesGzip(TextCase):
 
 class ColumnCase(SourceContract):
     @pytest.fixture
-    def engine(self, tmp_path: Path) -> SourceEngine:  # type: ignore[override]
+    def engine(self, tmp_path: Path) -> SourceEngine:
         rows = records()
         rows[3]["carrier"] = "XX"
         rows[7]["ts"] = "no time"

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream.engines.local.files import LocalFiles
-from millstream.engines.spark import errand as errands
 from millstream.engines.spark.errand import HEADERS, Done, Errand, Failed, Needs, Part, Shape, records
 from millstream.lake.contract import READINGS, readings
+from millstream.lake.dead import DEAD
 from millstream.lake.judge import table_schema
 from millstream.lake.lake import Lake
 from millstream.log.avro import avro_schema
@@ -44,7 +44,7 @@ def lake(tmp_path: Path) -> Lake:
 def errand(lake: Lake, **more: Any) -> Errand:
     said: dict[str, Any] = {"token": "one", "texts": {7: TEXT}, "unknown": frozenset(), "parts": {1: Part(10, 30, "", f"{5:020d}-{'0' * 12}.parquet")}}
     made = Errand(files=lake.files, shape=Shape.of(READINGS), topic=TOPIC, version=0, **{**said, **more})
-    return pickle.loads(pickle.dumps(made))  # type: ignore[no-any-return]
+    return pickle.loads(pickle.dumps(made))
 
 
 def answer(made: Errand, *batches: pa.RecordBatch) -> Any:
@@ -64,7 +64,7 @@ def test_a_range_becomes_files_that_nobody_has_committed(lake: Lake) -> None:
     assert lake.names() == ["readings"] and lake.table("readings").rows() == 0
     assert lake.files.size(f"readings/{batch.files[0].path}") == batch.files[0].size
     assert lake.files.size(f"readings__dead/{batch.letter_files[0].path}")
-    assert lake.create("readings__dead", errands.DEAD).version == 0, "a folder with letters is no table yet, and can become one"
+    assert lake.create("readings__dead", DEAD).version == 0, "a folder with letters is no table yet, and can become one"
 
 
 def test_what_is_needed_is_all_said_at_once(lake: Lake) -> None:

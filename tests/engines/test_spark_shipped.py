@@ -33,7 +33,7 @@ def test_modules_of_the_root_and_packages_are_sent(module: ModuleType, tmp_path:
 
 def test_of_installed_packages_nothing_is_sent() -> None:
     assert shipped._root(pc.add) is None
-    assert shipped._root(mapping.mapped) is None
+    assert shipped._root(mapping.mapped) is None  # type: ignore[arg-type]
 
 
 def test_the_environment_holds_what_is_installed_and_what_is_edited_but_not_spark() -> None:
@@ -43,5 +43,5 @@ def test_the_environment_holds_what_is_installed_and_what_is_edited_but_not_spar
 
 
 def test_who_says_where_python_is() -> None:
-    assert shipped.python(None, "/opt/env/bin/python", local=False) == "/opt/env/bin/python"  # type: ignore[arg-type]
-    assert shipped.python(None, "", local=True) == sys.executable  # type: ignore[arg-type]
+    assert shipped.python(None, "/opt/env/bin/python", local=False) == "/opt/env/bin/python"
+    assert shipped.python(None, "", local=True) == sys.executable

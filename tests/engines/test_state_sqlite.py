@@ -21,7 +21,7 @@ from millstream.state.port import State
 
 class TestSqliteState(StateContract):
     @pytest.fixture
-    def state(self, tmp_path: Path) -> Iterator[State]:  # type: ignore[override]
+    def state(self, tmp_path: Path) -> Iterator[State]:
         made = SqliteState(f"sqlite:{tmp_path}/deep/state.db")
         yield made
         made.close()

@@ -150,7 +150,7 @@ def test_a_bandit_learns_from_what_becomes_of_its_decisions(world: World, method
         world.refresh(endpoint)
         snapshot = analyse.update(bandit, endpoint, world.lake, world.sql, world.state, PARAMS)
         assert snapshot is not None and snapshot.draw == turn + 1
-    assert 0.35 < shares[0] < 0.65 and shares[-1] > 0.8
+    assert snapshot is not None and 0.35 < shares[0] < 0.65 and shares[-1] > 0.8
     report = analyse.analyse(bandit, endpoint, world.lake, world.sql, world.state, PARAMS)
     assert report.result.srm is None and sum(a.decisions for a in report.arms) == 900
     red = next(a for a in report.arms if a.arm == "red")

@@ -161,7 +161,8 @@ def test_refreshes_bit_by_bit_are_one_refresh_of_all(world: World, seed: int) ->
         # The whole, in a table of its own beside it.
         whole = shop(*endpoint.experiments, name="whole")
         if world.lake.exists("whole_decisions"):
-            world.lake.drop("whole_decisions"), world.lake.drop("whole_outcomes")
+            world.lake.drop("whole_decisions")
+            world.lake.drop("whole_outcomes")
         world.decide(
             whole, [{k: v for k, v in row.items() if not k.startswith("_")} | {"ts": int(row["ts"].timestamp() * 1e6)} for row in world.rows("shop_decisions")]
         )

@@ -107,9 +107,9 @@ def answer(d: Definition, o: Output, inside: Sequence[Row]) -> float | int | Non
         if not raw:
             return default
         return {"min": min(x[-1] for x in raw), "max": max(x[-1] for x in raw), "first": min(raw)[-1], "last": max(raw)[-1]}[o.operation]
-    q = [grid(v, value.scale) for _, v in found]
+    q = [x for _, v in found if (x := grid(v, value.scale)) is not None]
     unit = 10.0**value.scale
-    if None in q:
+    if len(q) < len(found):
         return None
     if o.operation == "variance":
         n = len(q)

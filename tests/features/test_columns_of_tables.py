@@ -18,6 +18,7 @@ import millstream as ms
 from millstream.base.errors import DefinitionError
 from millstream.base.event import TIMESTAMP
 from millstream.base.registry import engine
+from millstream.declare.features import Aggregate
 from millstream.engines.sqlite.online import SqliteOnline
 from millstream.features.define import define
 from millstream.features.fill import fill
@@ -37,7 +38,7 @@ ROWS = pa.table({
     "name": ["web", "app", "web", None, "app"],
 })  # fmt: skip
 
-AGGREGATES: dict[str, tuple[ms.agg.Aggregate, float | int | None]] = {
+AGGREGATES: dict[str, tuple[Aggregate, float | int | None]] = {
     "total": (ms.agg.sum("ok"), 2.0), "share": (ms.agg.mean("ok"), 2 / 3), "least": (ms.agg.min("ok"), 0.0), "most": (ms.agg.max("ok"), 1.0), "told": (ms.agg.count("ok"), 3),
     "newest": (ms.agg.last("ok"), 1.0), "oldest": (ms.agg.first("ok"), 1.0), "spread": (ms.agg.variance("ok"), 1 / 3), "same": (ms.agg.mean("ok = true"), 2 / 3), "whole": (ms.agg.sum("ok::int"), 2.0),
     "cased": (ms.agg.mean("case when ok then 1 else 0 end"), 0.5), "without": (ms.agg.sum("not ok"), 1.0), "is_true": (ms.agg.sum("ok is true"), 2.0), "known": (ms.agg.sum("ok is not null"), 3.0),
@@ -127,10 +128,8 @@ def test_a_column_of_another_type_is_refused_with_its_place(sql: Any, tmp_path: 
     noun = over(aggregates, where)
     store = SqliteOnline(str(tmp_path / "online.db"))
     spine = pa.table({"_row": [0], "_t": pa.array([T0], TIMESTAMP), "k": ["a"]})
-    for reader in (
-        lambda: fill(sql, Stored(flags=ROWS), store, define(noun, {}), FLAGS),
-        lambda: offline(sql, Stored(flags=ROWS), spine, [(define(noun, {}), ("k",), "f")]),
-    ):  # type: ignore[arg-type]
+    lake: Any = Stored(flags=ROWS)
+    for reader in (lambda: fill(sql, lake, store, define(noun, {}), FLAGS), lambda: offline(sql, lake, spine, [(define(noun, {}), ("k",), "f")])):
         with pytest.raises(DefinitionError) as error:
             reader()
         assert (

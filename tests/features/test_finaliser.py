@@ -75,10 +75,11 @@ def test_states_finalise_to_the_exact_value() -> None:
         q = [math.floor(v * 1e6 + 0.5) for v in values]
         assert outputs["s"](state) == double(sum(q)) / 1e6
         exact = Fraction(sum(q), n * 10**6)
-        assert math.isclose(outputs["m"](state), exact, rel_tol=4e-16) or exact == 0
+        mean = outputs["m"](state)
+        assert mean is not None and (math.isclose(mean, exact, rel_tol=4e-16) or exact == 0)
         spread = outputs["var"](state)
         if n > 1:
-            assert math.isclose(spread, Fraction(n * sum(x * x for x in q) - sum(q) ** 2, n * (n - 1) * 10**12), rel_tol=8e-16)
+            assert spread is not None and math.isclose(spread, Fraction(n * sum(x * x for x in q) - sum(q) ** 2, n * (n - 1) * 10**12), rel_tol=8e-16)
         else:
             assert spread is None
 

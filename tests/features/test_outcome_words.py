@@ -83,7 +83,7 @@ def answer(o: Outcome, events: Sequence[Row]) -> Any:
     if isinstance(o.value, str):
         return {"true": True, "v": first, "v > 0": None if first is None else first > 0}[o.value]
     column = o.value.expression
-    values = [v for e in events if (v := number(getattr(e, column))) is not None] if column else events
+    values: Sequence[Any] = [v for e in events if (v := number(getattr(e, column))) is not None] if column else events
     if column == "v" and o.value.operation in ("sum", "mean", "variance") and any(abs(v) >= 9e9 for v in values):
         return None  # no exact sum
     q = [math.floor(v * 10**6 + 0.5) for v in values if abs(v) < 9e9] if column else []

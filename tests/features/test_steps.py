@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -62,6 +63,10 @@ def test_an_entry_of_ones_own_goes_before_the_streams() -> None:
     assert steps_of([None], ["s"]).chains == 0
 
 
+def before(at: Mapping[int, int], row: Row) -> bool:
+    return row.offset < at.get(row.partition, 0)
+
+
 def test_offline_goes_back_to_positions_of_several_stores(sql: Any) -> None:
     """More chains than one, a stream that a look-up says nothing of, and a use that stood elsewhere than the stream's first."""
     chance = random.Random(8)
@@ -80,5 +85,5 @@ def test_offline_goes_back_to_positions_of_several_stores(sql: Any) -> None:
         own = {} if i in (3, 7) else {1: 7}
         for prefix, at in (("p", said), ("q", own)):
             for w in d.windows_us:
-                for name, value in naive(d, rows, looks[i][0], looks[i][1], w, lambda r, at=at: r.offset < at.get(r.partition, 0)).items():
+                for name, value in naive(d, rows, looks[i][0], looks[i][1], w, partial(before, at)).items():
                     assert same(row[f"{prefix}__{name}"], value), (i, prefix, name)

@@ -94,7 +94,7 @@ def test_two_updaters_on_one_partition_the_loser_writes_nothing(world: World) ->
     for _ in range(5):
         world.send(40)
     found: list[Applied] = []
-    threads = [threading.Thread(target=lambda u=u: found.append(u.drain())) for u in (first, second)]  # type: ignore[misc]
+    threads = [threading.Thread(target=lambda u=u: found.append(u.drain())) for u in (first, second)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -80,7 +80,7 @@ def world(seed: int, *, keys: int = 30, events: int = 14, looks: int = 5, window
             times.append(t)
             rows.append(_row(chance, dict(zip(key, name, strict=True)), t, chance.choice(moments)))
     asked += [(tuple(None if c == chance.choice(key) or len(key) == 1 else n for c, n in zip(key, KEYS[key][0], strict=True)), T0), (_other(key), T0)]
-    rows += [replace(chance.choice(rows), **{chance.choice(key): None}), replace(chance.choice(rows), t=-chance.randrange(2, 10**6))]
+    rows += [replace(chance.choice(rows), **dict[str, Any]({chance.choice(key): None})), replace(chance.choice(rows), t=-chance.randrange(2, 10**6))]
     rows.sort(key=lambda r: r.arrived)
     at = [0, 0, 0]
     placed = []

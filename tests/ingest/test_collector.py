@@ -132,7 +132,8 @@ def test_events_are_durable_when_answered(served: Served, form: str) -> None:
     body = {"array": json.dumps(events).encode(), "lines": b"\n".join(lines), "lines with blanks": b"\r\n\n".join(lines) + b"\n", "one object": json.dumps(events[0], indent=2).encode(),
             "byte order mark": b"\xef\xbb\xbf" + b"\n".join(lines),
             "gzip": gzip.compress(json.dumps(events[:9]).encode()[:-1] + b",") + gzip.compress(json.dumps(events[9:]).encode()[1:])}[form]  # fmt: skip
-    status, told = served.post(body, **({"content_encoding": "gzip", "chunk": 50} if form == "gzip" else {}))
+    options: dict[str, Any] = {"content_encoding": "gzip", "chunk": 50} if form == "gzip" else {}
+    status, told = served.post(body, **options)
     assert (status, told["stream"], told["accepted"], told["repeated"]) == (200, "sold", len(events), 0)
     rows = served.rows()
     assert sorted(r["item"] for r in rows) == sorted(e["item"] for e in events)
@@ -277,7 +278,7 @@ def test_a_topic_that_is_refused_costs_the_others_nothing(served: Served) -> Non
 
     served.log.append = full  # type: ignore[method-assign]
     found: dict[str, int] = {}
-    posts = [threading.Thread(target=lambda n=n: found.update({n: served.post([sold(1)], path=f"/v1/events/{n}")[0]})) for n in ("sold", "kept")]  # type: ignore[misc]
+    posts = [threading.Thread(target=lambda n=n: found.update({n: served.post([sold(1)], path=f"/v1/events/{n}")[0]})) for n in ("sold", "kept")]
     for post in posts:
         post.start()
     for post in posts:

@@ -54,7 +54,7 @@ class Way:
             sink.close()
 
     def rows(self) -> list[Record]:
-        return self.lake.table(STREAM.name).delta.to_pyarrow_table().to_pylist()  # type: ignore[no-any-return]
+        return self.lake.table(STREAM.name).delta.to_pyarrow_table().to_pylist()
 
     def close(self) -> None:
         self.log.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_client import LANDED as SENT
+from collecting_server import LANDED as SENT
 from test_client import NOW, collecting, landed
 from test_pump import FAST, Store, line, sources, write
 
@@ -24,7 +24,7 @@ def drained(folder: Path, stream: Any) -> tuple[list[dict[str, Any]], list[dict[
     sink = Sink(store.log, store.schemas, lake, stream)
     sink.drain()
     sink.close()
-    found = []
+    found: list[list[dict[str, Any]]] = []
     for name in (stream.name, f"{stream.name}__dead"):
         if not lake.exists(name):
             found.append([])

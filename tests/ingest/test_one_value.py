@@ -20,6 +20,7 @@ from value_table import DEAD, MISSING, Cell
 
 import millstream as ms
 from millstream.base.errors import UsageError
+from millstream.engines.files.columnar import ColumnFile
 from millstream.engines.files.position import Position
 from millstream.engines.files.text import TextFile
 from millstream.ingest.form import BadEvent, EventForm
@@ -267,7 +268,7 @@ def test_int96_is_a_time_like_any_other(tmp_path: Path) -> None:
     stream = STREAMS["datetime", False]
     column = pa.array([TS], pa.timestamp("us", "UTC"))
     pq.write_table(pa.table({"id": ["0"], "v": column, "ts": column}), tmp_path / "v.parquet", use_deprecated_int96_timestamps=True)
-    assert doors._read(doors.ColumnFile(tmp_path / "v.parquet", "v.parquet", "parquet", None, stream.schema, "UTC"), stream, 1) == [TS]
+    assert doors._read(ColumnFile(tmp_path / "v.parquet", "v.parquet", "parquet", None, stream.schema, "UTC"), stream, 1) == [TS]
 
 
 class Loose(ms.Event):

@@ -51,12 +51,12 @@ class Memory:
 
 class TestMemory(CatalogContract):
     @pytest.fixture
-    def catalog(self) -> Catalog:  # type: ignore[override]
+    def catalog(self) -> Catalog:
         self.memory = Memory()
         return self.memory
 
     @pytest.fixture
-    def lake(self, tmp_path: Path) -> Lake:  # type: ignore[override]
+    def lake(self, tmp_path: Path) -> Lake:
         return Lake(LocalFiles(str(tmp_path / "lake")))
 
     def found(self, table: str) -> list[list[tuple[int, str | None]]]:

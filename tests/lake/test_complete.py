@@ -62,7 +62,7 @@ def test_what_waits_in_the_log_is_not_complete(world: World) -> None:
 def test_a_sink_that_commits_meanwhile_is_no_loser_and_the_declaration_looks_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     put(world.log, world.schemas, 0, 1)
     world.drain()
-    whole, raced = LakeTable.land, []
+    whole, raced = LakeTable.land, list[int]()
 
     def land(self: LakeTable, *args: object, **options: object) -> int:
         if not raced and options.get("metadata", {}).get("by") == "complete":  # type: ignore[attr-defined]

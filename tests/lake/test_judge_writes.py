@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from millstream.lake.parquet import statistics
 from millstream.lake.sound import lenient, unsound
 from millstream.log.avro import avro_schema, decode, encode
 
-_AS_NUMBERS = {pa.date32(): (pa.int32(), days), TIMESTAMP: (pa.int64(), micros), pa.list_(pa.date32()): (pa.list_(pa.int32()), lambda v: [days(d) for d in v]),
+_AS_NUMBERS: dict[Any, tuple[Any, Callable[[Any], Any]]] = {pa.date32(): (pa.int32(), days), TIMESTAMP: (pa.int64(), micros), pa.list_(pa.date32()): (pa.list_(pa.int32()), lambda v: [days(d) for d in v]),
                pa.string(): (pa.binary(), str.encode)}  # fmt: skip
 _BAD: dict[str, Any] = {"id": UTF8, "day": BAD_DAYS, "seen": BAD_MICROS, "ts": [None, *BAD_MICROS], "days": [[d] for d in BAD_DAYS] + [[None]], "tags": [[None], ["a", None]],
                         "nums": [[None]], "word": [b"blue", *UTF8], "count": [None], ARRIVED_AT: [None, *BAD_MICROS], EVENT_ID: UTF8}  # fmt: skip

@@ -350,7 +350,7 @@ def test_a_torn_tail_takes_the_move_with_it(poisoned: World) -> None:
     for cut_at in (version, 2):  # the move itself; the commit that had brought the row
         path = Path(files.root) / deltalog.commit_path("readings", cut_at)
         path.write_bytes(b"")
-        cut(poisoned.lake, poisoned.log, "readings")  # type: ignore[arg-type]
+        cut(poisoned.lake, poisoned.log, "readings")
         topic = poisoned.log.topic("readings")
         assert topic is not None
         poisoned.drain()

@@ -18,7 +18,9 @@ from millstream.base.event import OFFSET
 from millstream.declare.stream import stream
 from millstream.lake import aside, batch, cut, deltalog, gaps, landing
 from millstream.lake.contract import READINGS, WIDE, Loose, Reading, ids, ids_of, proven, put, readings, rows_in
+from millstream.lake.judge import judge
 from millstream.lake.lineage import fold
+from millstream.lake.parquet import encoded_rows
 from millstream.lake.ruling import Rule, current, ensure, stamp
 from millstream.lake.sink import Sink
 from millstream.lake.table import LakeTable
@@ -88,7 +90,12 @@ def test_who_is_at_work_under_an_older_definition_stops(world: World) -> None:
 def meanwhile(point: str, do: Callable[[], object]) -> Iterator[None]:
     """`do` it once, when this process comes to the point."""
     left = [do]
-    end = points.watch(lambda reached: left.pop()() if reached == point and left else None)
+
+    def come(reached: str) -> None:
+        if reached == point and left:
+            left.pop()()
+
+    end = points.watch(come)
     try:
         yield
     finally:
@@ -272,9 +279,9 @@ def test_a_record_that_cannot_be_converted_is_named_and_costs_only_itself(world:
         return work
 
     if where == "judged":
-        monkeypatch.setattr(batch, "judge", poisoned(batch.judge, lambda args: [args[1]]))
+        monkeypatch.setattr(batch, "judge", poisoned(judge, lambda args: [args[1]]))
     else:
-        monkeypatch.setattr(landing, "encoded_rows", poisoned(landing.encoded_rows, lambda args: [args[0]]))
+        monkeypatch.setattr(landing, "encoded_rows", poisoned(encoded_rows, lambda args: [args[0]]))
         monkeypatch.setattr(LakeTable, "write", poisoned(LakeTable.write, lambda args: list(args[1])))
     with pytest.raises(Unwritable, match=r"record 0:13 of .*OverflowError.*millstream dead set readings 0:13"):
         world.drain()

@@ -19,8 +19,9 @@ from millstream.base.event import ARRIVED_AT, EVENT_ID, LATE, OFFSET, PARTITION
 from millstream.lake import gaps, landing
 from millstream.lake.contract import READINGS, T0, WIDE, ids, ids_of, proven, put, readings, rows_in
 from millstream.lake.dead import DEAD, Quarantine
+from millstream.lake.landing import HOLES_AFTER
 from millstream.lake.positions import app_id
-from millstream.lake.sink import HOLES_AFTER, Progress, Sink, SinkLimits
+from millstream.lake.sink import Progress, Sink, SinkLimits
 from millstream.lake.verify import verify
 from millstream.log.envelope import topic_of
 from millstream.log.port import Append, Ends, Slice, Topic
@@ -286,7 +287,7 @@ def test_a_log_restored_from_an_older_copy(world: World) -> None:
 def test_verdicts_of_another_worker_stand(world: World) -> None:
     """It quarantined between our judging and our commit: our batch is made anew."""
     put(world.log, world.schemas, 0, *range(6), bad=[2])
-    sink, raced = world.sink(), []
+    sink, raced = world.sink(), list[int]()
 
     def handler(point: str) -> None:
         if point == "sink.read" and not raced and sink.buffer:
@@ -406,11 +407,11 @@ def test_a_position_passes_holes(world: World) -> None:
         make()
 
 
-def test_retention_waits_for_what_landed(world: World) -> None:
+def test_retention_waits_for_what_landed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log hears a position only when it is durable."""
     put(world.log, world.schemas, 0, *range(10))
     told: list[dict[int, int]] = []
-    world.log.retain = lambda topic, *, before, uuid: told.append(dict(before))  # type: ignore[method-assign]
+    monkeypatch.setattr(world.log, "retain", lambda topic, *, before, uuid: told.append(dict(before)))
     sink = world.sink()
     assert told == [{0: 0, 1: 0, 2: 0}], "from the moment it opens"
     sink.limits = SinkLimits()
@@ -421,7 +422,7 @@ def test_retention_waits_for_what_landed(world: World) -> None:
     sink.close()
 
 
-def test_a_transient_error_in_telling_is_told_again(world: World) -> None:
+def test_a_transient_error_in_telling_is_told_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     put(world.log, world.schemas, 0, 1)
     sink, real, failed = world.sink(), world.log.retain, list[int]()
 
@@ -431,7 +432,7 @@ def test_a_transient_error_in_telling_is_told_again(world: World) -> None:
             raise Full("no room for a mark")
         real(topic, before=before, uuid=uuid)
 
-    world.log.retain = fails  # type: ignore[method-assign]
+    monkeypatch.setattr(world.log, "retain", fails)
     assert sink.drain().rows == 1
     put(world.log, world.schemas, 1, 2)
     assert sink.drain().rows == 1 and sink.marks == {0: 1, 1: 1, 2: 0}

@@ -147,11 +147,20 @@ def test_what_is_folded_is_never_cut(landed: World, monkeypatch: pytest.MonkeyPa
 def test_files_are_synced_before_they_are_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Data file, then the commit, then the commit's own sync; retention hears of it last."""
     told: list[str] = []
-    sync, link = world.lake.files.sync, world.log.retain
+    sync, retain = world.lake.files.sync, world.log.retain
     put(world.log, world.schemas, 0, 1)
     sink = world.sink()
-    monkeypatch.setattr(world.lake.files, "sync", lambda *paths: (told.extend(Path(p).suffix for p in paths), sync(*paths))[1])
-    monkeypatch.setattr(world.log, "retain", lambda *a, **k: (told.append("retain"), link(*a, **k))[1])
+
+    def synced(*paths: str) -> None:
+        told.extend(Path(p).suffix for p in paths)
+        sync(*paths)
+
+    def retained(*given: Any, **named: Any) -> None:
+        told.append("retain")
+        retain(*given, **named)
+
+    monkeypatch.setattr(world.lake.files, "sync", synced)
+    monkeypatch.setattr(world.log, "retain", retained)
     sink.drain()
     sink.close()
     assert told == [".parquet", ".json", "retain"]

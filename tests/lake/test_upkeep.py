@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -210,7 +211,7 @@ def test_a_clock_that_is_weeks_ahead_makes_no_file_old(world: World, fill: Fill)
     table = fill(3)
     waits = table.write([rows(7)])
     for days in (30, 60, -400, 0):
-        assert not maintain(world.lake, "t", world.state, "me", now=lambda days=days: time.time() + days * 86400).removed
+        assert not maintain(world.lake, "t", world.state, "me", now=partial(lambda days: time.time() + days * 86400, days)).removed
     table.land(waits, txns={}, metadata={})
     assert [row["x"] for row in rows_in(world.lake.table("t"))] == [0, 1, 2, 7]
 

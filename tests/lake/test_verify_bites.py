@@ -17,7 +17,8 @@ from millstream.lake.contract import READINGS, Reading, proven, put, readings, r
 from millstream.lake.lineage import fold, ranges
 from millstream.lake.positions import app_id
 from millstream.lake.table import LakeTable
-from millstream.lake.verify import MOST, Report, verify
+from millstream.lake.tally import MOST
+from millstream.lake.verify import Report, verify
 from millstream.log.envelope import topic_of
 from millstream.log.port import Append
 

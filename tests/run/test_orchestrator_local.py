@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(300)  # many processes, one after the other
 
 class TestLocalOrchestrator(OrchestratedProject):
     @pytest.fixture
-    def ws(self, tmp_path: Path) -> Iterator[Workspace]:  # type: ignore[override]
+    def ws(self, tmp_path: Path) -> Iterator[Workspace]:
         with Workspace.open(str(made(tmp_path / "taxi"))) as ws:
             yield ws
 

@@ -43,6 +43,11 @@ class Memory:
         return sorted(found, key=lambda d: d.written_at, reverse=newest)[:limit]
 
 
+def memory() -> Any:
+    """As `State`: runner and plan take no leases."""
+    return Memory()
+
+
 class Fake:
     """A step that counts its makings and can be told to fail."""
 
@@ -75,7 +80,7 @@ def chain(world: dict[str, int]) -> list[Fake]:
 
 def test_made_once_then_skipped() -> None:
     world: dict[str, int] = {}
-    steps, state = chain(world), Memory()
+    steps, state = chain(world), memory()
     assert [d.status for d in runner.run(steps, state)] == ["made"] * 3
     assert [d.status for d in runner.run(steps, state)] == ["skipped"] * 3
     assert [s.made for s in steps] == [1, 1, 1]
@@ -83,7 +88,7 @@ def test_made_once_then_skipped() -> None:
 
 def test_a_changed_definition_makes_what_is_downstream_and_nothing_else() -> None:
     world: dict[str, int] = {}
-    steps, state = [*chain(world), Fake("d", world=world)], Memory()
+    steps, state = [*chain(world), Fake("d", world=world)], memory()
     runner.run(steps, state)
     steps[1].definition = "d2"
     planned = plan(steps, [s.name for s in steps], state, {"late": ["c"], "other": ["d"]})
@@ -93,7 +98,7 @@ def test_a_changed_definition_makes_what_is_downstream_and_nothing_else() -> Non
 
 
 def test_transient_errors_are_tried_again_and_failures_block_only_what_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     world: dict[str, int] = {}
     steps = [
         Fake("a", world=world, errors=[Transient("busy")]),
@@ -101,7 +106,7 @@ def test_transient_errors_are_tried_again_and_failures_block_only_what_needs_the
         Fake("c", "b", world=world),
         Fake("d", "a", world=world),
     ]
-    state = Memory()
+    state = memory()
     assert {d.name: d.status for d in runner.run(steps, state)} == {"a": "made", "b": "failed", "c": "blocked", "d": "made"}
     history = state.list("run")[0].value
     assert history["status"] == "failed"
@@ -110,7 +115,7 @@ def test_transient_errors_are_tried_again_and_failures_block_only_what_needs_the
 
 
 def test_a_run_that_was_killed_is_named_so() -> None:
-    state = Memory()
+    state = memory()
     state.put("run", "old", {"status": "running", "started_at": "2026-01-01T00:00:00+00:00"})
     runner.run([], state)
     killed = state.get("run", "old")
@@ -139,7 +144,7 @@ def test_two_processes_cannot_run_one_project_and_the_lock_dies_with_its_holder(
 def test_a_step_that_raises_in_the_users_code_names_their_line() -> None:
     """A reader of a user's own, say: any step in which a line of theirs was at work."""
     step = Fake("a", world={}, errors=[ZeroDivisionError("theirs")])
-    (done,) = runner.run([step], Memory())
+    (done,) = runner.run([step], memory())
     line = Fake.make.__code__.co_firstlineno + 2
     assert done.status == "failed" and f"table a: ZeroDivisionError: theirs (test_runner.py:{line})" in done.error
     assert "raise self.errors.pop(0)" in done.error and "runner.py:" not in done.error.replace("test_runner.py:", "")

@@ -71,7 +71,8 @@ class FakeReader:
     columns = ("left__flights_3h", "left__delay_3h")
 
     def __init__(self, known: Mapping[str, float]) -> None:
-        self.known, self.inexact = dict(known), ()  # type: ignore[var-annotated]
+        self.known = dict(known)
+        self.inexact: tuple[str, ...] = ()
 
     def __call__(self, request: Mapping[str, Any], at_us: int) -> Found:
         delay = self.known.get(request["carrier"])

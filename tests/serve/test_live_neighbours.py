@@ -15,6 +15,7 @@ from test_live_swap import Says, asks
 import millstream as ms
 from millstream.base.errors import Transient
 from millstream.base.waits import Waits
+from millstream.log.envelope import topic_of
 from millstream.serve.live import Live
 from millstream.serve.server import Server
 
@@ -179,7 +180,7 @@ def test_an_endpoint_whose_topic_breaks_its_contract_is_the_only_one_that_does_n
     from millstream.base.errors import Incompatible
     from millstream.serve import live as module
 
-    topic_of, broken = module.topic_of, [True]
+    broken = [True]
 
     def some(log: Any, schemas: Any, stream: Any) -> Any:
         if stream.name.startswith("risk") and broken[0]:

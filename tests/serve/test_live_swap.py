@@ -138,7 +138,7 @@ def test_an_endpoint_judges_by_its_doors_clock_and_its_spines_bound(tmp_path: Pa
 
 @pytest.mark.parametrize("follows", [False, True])
 def test_a_version_is_said_to_be_ready_by_the_process_that_answers_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture, follows: bool) -> None:
-    live = Live(engines(tmp_path, ranking()), refresh_s=60, **({"predictor": lambda model, version: Says(1.0)} if follows else {}))
+    live = Live(engines(tmp_path, ranking()), refresh_s=60, predictor=(lambda model, version: Says(1.0)) if follows else None)
     live._registered = lambda model, version: Says(1.0)  # type: ignore[method-assign]
     live._load = live._load if follows else live._registered
     caplog.set_level("INFO", "millstream")

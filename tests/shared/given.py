@@ -15,7 +15,7 @@ from millstream.lake.lake import Lake
 def project(*nouns: Noun, **params: Any) -> Any:
     """What rooms ask of a project: its nouns by kind and name, and its parameters."""
     kinds = ("source", "stream", "table", "features", "training_set", "model", "experiment", "endpoint", "monitor")
-    by_kind = {f"{kind.rstrip('s')}s": {} for kind in kinds} | {"features": {}}
+    by_kind: dict[str, dict[str, Noun]] = {**{f"{kind.rstrip('s')}s": {} for kind in kinds}, "features": {}}
     for noun in nouns:
         by_kind["features" if noun.kind == "features" else f"{noun.kind}s"][noun.name] = noun
     return SimpleNamespace(name="", params=params, by_name={noun.name: noun for noun in nouns}, **by_kind)

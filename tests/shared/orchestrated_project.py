@@ -6,8 +6,8 @@ from pathlib import Path
 
 from export_project import at
 
+from millstream.ports import Engines
 from millstream.run.contract import OrchestratorContract
-from millstream.run.workspace import Workspace
 
 CODE = """
 from pathlib import Path
@@ -37,13 +37,13 @@ def checked(batch):
 class OrchestratedProject(OrchestratorContract):
     """Subclasses give `ws` of `made(folder)`, and the engine."""
 
-    def assets(self, ws: Workspace) -> list[str]:
+    def assets(self, ws: Engines) -> list[str]:
         return ["sources", "rides", "days", "checked"]
 
-    def new_rows(self, ws: Workspace) -> None:
+    def new_rows(self, ws: Engines) -> None:
         rides(ws.project.root, 100)
 
-    def break_it(self, ws: Workspace) -> str:
+    def break_it(self, ws: Engines) -> str:
         (ws.project.root / "broken").touch()
         return "checked"
 

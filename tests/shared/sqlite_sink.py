@@ -15,11 +15,11 @@ from millstream.log.port import Log, Schemas
 
 class SqliteSinkContract(SinkContract):
     @pytest.fixture
-    def schemas(self, tmp_path: Path) -> Schemas:  # type: ignore[override]
+    def schemas(self, tmp_path: Path) -> Schemas:
         return SqliteSchemas(f"sqlite:{tmp_path}/log.db")
 
     @pytest.fixture
-    def log(self, tmp_path: Path, schemas: Schemas) -> Iterator[Log]:  # type: ignore[override]
+    def log(self, tmp_path: Path, schemas: Schemas) -> Iterator[Log]:
         made = SqliteLog(f"sqlite:{tmp_path}/log.db", schemas)
         yield made
         made.close()

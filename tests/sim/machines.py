@@ -12,6 +12,7 @@ from reference import may_judge, too_far
 from things import AHEAD, COUNT, DAY, FEED, SECOND, YEAR, Feed, Sent
 
 from millstream.base.errors import ClockWrong, Fenced, Transient
+from millstream.features.definition import Definition
 from millstream.features.updater import Updater
 from millstream.ingest import append
 from millstream.ingest.collector import Collector
@@ -59,7 +60,11 @@ class Box:
         project = SimpleNamespace(streams={"things": world.stream})
         engines: Any = SimpleNamespace(log=self.log, schemas=world.schemas, lake=world.tables, online=self.store, doors=self.doors, project=project)
         self.updates = Updates(engines, wall_us=self.wall, clock=lambda: world.now / SECOND)
-        self.updates._fill = lambda definition: world.fill(self)  # type: ignore[method-assign]
+
+        def fill(definition: Definition) -> None:
+            world.fill(self)
+
+        self.updates._fill = fill  # type: ignore[method-assign]
         self._collector: Collector | None = None
 
     def kill(self) -> None:

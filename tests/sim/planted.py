@@ -16,10 +16,12 @@ from memory_log import MemoryLog
 
 from millstream.base.errors import Conflict, Transient
 from millstream.features import updater
-from millstream.lake import batch, gaps, landing, lineage, ruling
+from millstream.lake import aside, batch, gaps, landing, lineage, ruling
+from millstream.lake import judge as judging
 from millstream.lake.batch import Batcher
 from millstream.lake.dead import Quarantine
 from millstream.lake.landing import Landing
+from millstream.lake.positions import app_id
 from millstream.lake.sink import Sink
 from millstream.log import retention
 from millstream.log.dedupe import NEVER, Deduper
@@ -133,7 +135,7 @@ def dead_keep(patch: pytest.MonkeyPatch) -> None:
 
 def dead_count(patch: pytest.MonkeyPatch) -> None:
     """Features count what the table does not have."""
-    real = updater.judge
+    real = judging.judge
 
     def judge(stream: Any, rows: pa.RecordBatch, schema_id: int) -> Any:
         found = real(stream, rows, schema_id)
@@ -196,7 +198,7 @@ def no_amendments(patch: pytest.MonkeyPatch) -> None:
 
 def letters_by_position(patch: pytest.MonkeyPatch) -> None:
     """Whether somebody else recorded verdicts is told by the quarantine's position, which may stand still."""
-    patch.setattr(batch, "letters_id", batch.app_id)
+    patch.setattr(batch, "letters_id", app_id)
 
 
 def unmarked(patch: pytest.MonkeyPatch) -> None:
@@ -273,7 +275,7 @@ def rulings_without_positions(patch: pytest.MonkeyPatch) -> None:
     def moves(*args: Any) -> dict[str, Any]:
         return {app: move for app, move in real(*args).items() if not app.startswith("millstream/")}
 
-    for room in (landing, gaps, ruling, world.aside):
+    for room in (landing, gaps, ruling, aside):
         patch.setattr(room, "moves", moves)
 
 

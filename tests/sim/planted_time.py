@@ -16,6 +16,7 @@ from millstream.ingest import ahead, doors, pump
 from millstream.ingest.collector import Collector
 from millstream.ingest.doors import DoorClock, Machine
 from millstream.lake import batch
+from millstream.lake import judge as judging
 from millstream.lake.batch import Batcher
 from millstream.log.dedupe import NEVER
 from millstream.serve.updates import Updates
@@ -83,7 +84,7 @@ def places_unmoved(patch: pytest.MonkeyPatch) -> None:
 
 def judged_by_the_sink(patch: pytest.MonkeyPatch) -> None:
     """The sink decides again what lies too far ahead, by its own now."""
-    real = batch.judge
+    real = judging.judge
 
     def judge(stream: Any, rows: pa.RecordBatch, *args: Any) -> Any:
         found = real(stream, rows, *args)

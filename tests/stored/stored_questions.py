@@ -192,6 +192,7 @@ def _stream(name: str) -> None:
     def positions(shop: Shop) -> Any:
         """In the log and in the table: the keys are spelled as they are stored."""
         ws, topic = shop.ws, shop.ws.log.topic(name)
+        assert topic is not None
         table = ws.lake.table(name)
         ranges = [asdict(one) for one in table.ranges()]
         return {"topic": asdict(topic) | {"retention": str(topic.retention)}, "ends": {p: asdict(end) for p, end in ws.log.ends(name).items()},
@@ -253,12 +254,13 @@ def _commits(shop: Shop) -> Any:
 def _online(shop: Shop) -> Any:
     ws = shop.ws
     found = {name: ws.online.applied(define(noun, ws.project.params).generation) for name, noun in ws.project.features.items()}
-    return {name: [define(noun, ws.project.params).generation, asdict(found[name]) if found[name] else None] for name, noun in ws.project.features.items()}
+    return {name: [define(noun, ws.project.params).generation, asdict(at) if (at := found[name]) else None] for name, noun in ws.project.features.items()}
 
 
 @question("sets")
 def _sets(shop: Shop) -> Any:
-    return {name: asdict(dataset.latest(name, shop.ws.lake)) for name in ("visit_set", "both_set")}
+    found: dict[str, Any] = {name: dataset.latest(name, shop.ws.lake) for name in ("visit_set", "both_set")}
+    return {name: asdict(one) for name, one in found.items()}
 
 
 def _model(name: str) -> None:
@@ -280,7 +282,7 @@ def _model(name: str) -> None:
         for version in ws.tracking.versions(name):
             model = predictor.load(ws.tracking, name, str(version.number))
             alone = [model.predict_row({column: row[column] for column in model.columns}) for row in rows.to_pylist()]
-            fitted = getattr(model.scorer, "fitted", None)
+            fitted: Any = getattr(model.scorer, "fitted", None)
             told[version.number] = {"together": model.predict(rows), "alone": alone, "form": model.scorer.form, "aliases": list(version.aliases), "columns": model.columns,
                                     "said": fitted.said() if hasattr(fitted, "said") else None}  # fmt: skip
         return told

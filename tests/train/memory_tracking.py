@@ -26,7 +26,8 @@ class MemoryTracking:
     """Files lie below `folder`; all else is forgotten with the object and those opened from it."""
 
     def __init__(self, folder: Path, beside: MemoryTracking | None = None) -> None:
-        self.folder, self._kept = folder, beside._kept if beside else _Kept()
+        self.folder = folder
+        self._kept: _Kept = beside._kept if beside else _Kept()
 
     def start(self, model: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         with self._kept.lock:

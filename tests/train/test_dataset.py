@@ -14,6 +14,8 @@ from train_world import DAY, HOUR, PARAMS, T0, World, answer, ask, asked, city_d
 
 import millstream as ms
 from millstream.base.errors import DefinitionError, WorkFailed
+from millstream.declare.outcome import Credit
+from millstream.declare.training_set import TrainingSet
 from millstream.train.dataset import Dataset, build, definition_of, latest
 from millstream.transform.port import Sql
 
@@ -23,7 +25,7 @@ def world(tmp_path: Path, sql: Sql) -> World:
     return world_in(tmp_path, sql)
 
 
-def rides(**options: Any) -> ms.training_set:
+def rides(**options: Any) -> TrainingSet[Any]:
     given: dict[str, Any] = {"at": asked, "label": late, "features": [asked.fields("city", "distance")], **options}
     return ms.training_set("rides", **given)
 
@@ -82,7 +84,8 @@ def test_two_answers_the_first_counts_or_they_are_aggregated(world: World) -> No
 def test_credit_gives_a_shared_answer_to_one_row(world: World) -> None:
     world.land(asked, [ask("a", 0), ask("a", HOUR), ask("a", 2 * HOUR)])
     world.land(done, [answer("a", 2 * HOUR, 20.0)], upto=T0 + DAY)
-    for credit, truth in (("all", [True, True, None]), ("last", [False, True, None]), ("first", [True, False, None])):
+    cases: tuple[tuple[Credit, list[bool | None]], ...] = (("all", [True, True, None]), ("last", [False, True, None]), ("first", [True, False, None]))
+    for credit, truth in cases:
         outcome = ms.outcome(done, on="ride", value="delay > 15", within="6h", otherwise=None if credit == "all" else False, credit=credit)
         found = made(world, rides(label=outcome))
         labels = [r["label"] for r in world.rows("rides")]

@@ -13,6 +13,7 @@ from train_world import HOUR, PARAMS, T0, World, answer, ask, asked, done, late,
 
 import millstream as ms
 from millstream.base.errors import WorkFailed
+from millstream.declare.training_set import TrainingSet
 from millstream.train.dataset import build, latest, plain, read
 from millstream.train.kept import sentence
 from millstream.transform.port import Sql
@@ -24,7 +25,7 @@ def at(us: int) -> datetime:
     return EPOCH + timedelta(microseconds=T0 + us)
 
 
-def rides(**options: Any) -> ms.training_set:
+def rides(**options: Any) -> TrainingSet[Any]:
     return ms.training_set("rides", at=asked, label=late, features=[asked.fields("city", "distance")], **options)
 
 

@@ -12,6 +12,7 @@ from train_world import DAY, HOUR, PARAMS, T0, World, answer, ask, asked, city_d
 
 import millstream as ms
 from millstream.base.event import ARRIVED_AT
+from millstream.declare.training_set import TrainingSet
 from millstream.train import build as building
 from millstream.train.dataset import build
 from millstream.transform.port import Sql
@@ -31,7 +32,7 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def rides(name: str, **options: Any) -> ms.training_set:
+def rides(name: str, **options: Any) -> TrainingSet[Any]:
     given: dict[str, Any] = {"at": asked, "label": late, "features": [asked.fields("city", "distance"), city_done],
                              "derive": {"far": "distance > city_done__delay_1d"}, "split": ms.by_time(valid="1d", test="1d"), **options}  # fmt: skip
     return ms.training_set(name, **given)

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import millstream as ms
 from millstream.base.errors import Conflict, DefinitionError, NotFound, UsageError, WorkFailed
 from millstream.base.event import ENVELOPE, TIMESTAMP
 from millstream.base.registry import engine
-from millstream.declare.table import Table, table
+from millstream.declare.table import ArrowFunction, Table, table
 from millstream.lake.lake import Lake
 from millstream.transform.build import Built, build
 from millstream.transform.port import Sql
@@ -310,7 +310,9 @@ def test_append_reads_one_stream() -> None:
 
 
 def doubled(reads: Any, **options: Any) -> Table:
-    @ms.table(reads, **options)
+    declared: Callable[[ArrowFunction], Table] = ms.table(reads, **options)
+
+    @declared
     def twice(batch: pa.RecordBatch) -> pa.RecordBatch:
         return pa.record_batch({"flight_id": batch["flight_id"], "twice": pc.multiply(batch["delay"], 2.0)})
 

@@ -12,7 +12,8 @@ import pytest
 from watch_fakes import land, scene_in
 
 import millstream as ms
-from millstream.train.dataset import META, Dataset, plain
+from millstream.train.dataset import META, Dataset, latest, plain
+from millstream.transform.profile import Profile, profile
 from millstream.watch import drift as drifts
 from millstream.watch.scene import Scene
 
@@ -76,13 +77,17 @@ def test_few_rows_say_nothing(scene: Scene) -> None:
 def test_the_sets_profile_is_made_once_a_version(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     land(scene, ASKED, rows(np.random.default_rng(4), 5_000, 10))
     made: list[int] = []
-    profile = drifts.profile
-    monkeypatch.setattr(drifts, "profile", lambda *a, **k: (made.append(1), profile(*a, **k))[1])
+
+    def counted(*given: Any, **named: Any) -> Profile:
+        made.append(1)
+        return profile(*given, **named)
+
+    monkeypatch.setattr(drifts, "profile", counted)
     for _ in range(3):
         drifts.drift(ms.expect.drift(SET), ASKED, scene)
     assert len(made) == 4, "the set once, the window each time"
     assert [d.key for d in scene.engines.state.list("profile")] == ["late_set@f1"]
-    stored = drifts.latest("late_set", scene.engines.lake)
+    stored = latest("late_set", scene.engines.lake)
     assert stored is not None
     table = scene.engines.lake.table("late_set")
     table.append(pa.table({"carrier": ["A"], "distance": [0.0], "_t": [T0]}), metadata={META: plain(dataclasses.replace(stored, fingerprint="f2"))})

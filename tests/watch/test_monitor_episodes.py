@@ -38,7 +38,7 @@ MONITOR = ms.monitor(THINGS, ms.expect.fresh("1h"), severity="page", name="watch
 
 def scene() -> Scene:
     ticks = itertools.count(1_000_000)
-    return Scene(SimpleNamespace(lake=Nothing(), state=MemoryState(), project=project()), wall_us=lambda: next(ticks))  # type: ignore[arg-type]
+    return Scene(SimpleNamespace(lake=Nothing(), state=MemoryState(), project=project()), wall_us=lambda: next(ticks))
 
 
 def verdicts(monkeypatch: pytest.MonkeyPatch, *found: Any) -> None:

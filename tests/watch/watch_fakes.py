@@ -80,7 +80,8 @@ def webhook() -> Iterator[tuple[str, list[dict[str, Any]], list[int]]]:
 
 def scene_in(folder: Path, *nouns: Noun, wall_us: Callable[[], int] | None = None, **given: Any) -> Scene:
     """A scene on a real lake with the embedded compute engine, and a state in memory."""
-    return Scene(engines(folder, *nouns, **{"state": MemoryState(), **given}), **({"wall_us": wall_us} if wall_us else {}))
+    options: dict[str, Any] = {"wall_us": wall_us} if wall_us else {}
+    return Scene(engines(folder, *nouns, **{"state": MemoryState(), **given}), **options)
 
 
 def land(scene: Scene, stream: Stream[Any], rows: Sequence[Mapping[str, Any]], *, arrived_us: Callable[[int], int] = lambda ts: ts) -> None:
