@@ -261,6 +261,11 @@ def test_sql_prints_rows_in_three_forms(made: Path) -> None:
     assert millstream(made, "sql", "-", "--json", stdin=query).json == told
     short = millstream(made, "sql", "from orders", "--limit", "3")
     assert "the first 3 rows" in short.err and len(millstream(made, "sql", "from orders", "--limit", "0", "--json").json) == 93
+    assert len(millstream(made, "sql", "from range(150)", "--json").json) == 150, "a script takes what it reads for all"
+    assert millstream(made, "sql", "from range(150)", "--csv").out.count("\n") == 151
+    cut = millstream(made, "sql", "from range(150)", "--json", "--limit", "100")
+    assert len(cut.json) == 100 and "the first 100 rows" in cut.err
+    assert "the first 100 rows" in millstream(made, "sql", "from range(150)").err
     assert millstream(made, "sql", "select 1/0 as x, 'nan'::double as y", "--json").json == [{"x": None, "y": None}]
     assert millstream(made, "sql", "describe orders", "--json").json[0]["column_name"] == "order_id"
     assert {row["column_name"] for row in millstream(made, "sql", "summarize orders", "--json").json} > {"amount", "ts"}

@@ -35,6 +35,8 @@ KINDS = (
     "graph",
 )
 _NAMED = ("run", "steps", "model", "endpoint")
+SHOWN = 100
+"""Rows that `sql` prints for people."""
 _LOOK_S = 1.0
 """Between two looks at a run that is followed."""
 
@@ -42,15 +44,16 @@ _LOOK_S = 1.0
 @click.command()
 @click.argument("query")
 @as_json
-@click.option("--limit", default=100, show_default=True, help="Rows to print; 0 prints all.")
+@click.option("--limit", type=click.IntRange(min=0), help="Rows to print; 0 prints all. By default 100, and all with --json and --csv.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @pass_context
-def sql(context: Context, query: str, as_json: bool, limit: int, as_csv: bool) -> None:
+def sql(context: Context, query: str, as_json: bool, limit: int | None, as_csv: bool) -> None:
     """Query the lake with one read-only statement in DuckDB's dialect; "-" reads it from standard input."""
     from millstream.app.lookup import ask
     from millstream.transform import cell
 
     text = sys.stdin.read() if query == "-" else query
+    limit = (0 if as_json or as_csv else SHOWN) if limit is None else limit  # a script that reads part of the rows would take them for all
     found = ask(context.workspace, text, None if limit == 0 else limit + 1)
     more = limit and found.num_rows > limit
     found = found.slice(0, limit) if more else found
@@ -63,8 +66,8 @@ def sql(context: Context, query: str, as_json: bool, limit: int, as_csv: bool) -
     else:
         numeric = [f.name for f in found.schema if str(f.type).startswith(("int", "uint", "double", "float", "decimal"))]
         context.table("", found.column_names, zip(*(_cells(column) for column in found.columns), strict=True), right=numeric)
-        if more:
-            context.say("", Styled("dim", f"the first {limit} rows; --limit 0 prints all"))
+    if more:
+        context.say("", Styled("dim", f"the first {limit} rows; --limit 0 prints all"))
 
 
 def _cells(column: Any) -> list[str | Styled]:
@@ -101,7 +104,7 @@ def explore(context: Context, table: str, as_json: bool, page: Path | None, colu
 @click.argument("what", default="graph")
 @click.argument("name", required=False)
 @as_json
-@click.option("--limit", default=20, show_default=True)
+@click.option("--limit", default=20, show_default=True, help="Of runs: at most so many, newest first.")
 @click.option("--follow", is_flag=True, help="Of a run: wait for its end, a line for each asset; the exit code is 1 when it failed.")
 @pass_context
 def show(context: Context, what: str, name: str | None, as_json: bool, limit: int, follow: bool) -> None:
