@@ -335,7 +335,7 @@ def test_config_says_where_each_value_comes_from(made: Path, monkeypatch: pytest
         (["plam"], 2, 'did you mean "plan"'), (["plan", "--nope"], 2, "--nope"), (["--set", "log", "plan"], 2, "KEY=VALUE"), (["--set", "lgo=x", "plan"], 3, 'did you mean "log"?'),
         (["--profile", "cluster", "plan"], 3, "it has laptop"), (["--set", "log=kafka://b:9092", "plan"], 3, 'no engine "kafka"'), (["ingest", "--until", "noon"], 2, "is no time"),
         (["monitor", "nope"], 2, "there are orders_rows"), (["trace", "nope"], 2, "no decision"), (["experiment", "start", "nope"], 2, "no experiment"),
-        (["serve", "--host", "0.0.0.0"], 3, "without a token"), (["part", "nope"], 2, 'no part "nope"'),
+        (["serve", "--host", "0.0.0.0"], 3, "there is no serve.token"), (["part", "nope"], 2, 'no part "nope"'),
         (["plan", "kind:modle"], 2, 'no kind "modle"; did you mean "model"?'), (["run", "state:chnged"], 2, 'did you mean "state:changed"?'),
         (["sql", "select amonut from orders"], 2, 'there is no column "amonut"; did you mean "amount"?'), (["sql", "select $bog from orders"], 2, "the query asks for $bog"),
         (["sql", "select customer::int from orders"], 1, "Conversion Error"), (["explore", "orders", "--columns", "amonut"], 2, 'did you mean "amount"?'),
