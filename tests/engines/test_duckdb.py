@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pytest
 
 from millstream.base.errors import ConfigError, Corrupt, WorkFailed
 from millstream.base.registry import engine as find
-from millstream.engines.duckdb.instance import Bench, Options
+from millstream.engines.duckdb.instance import Bench, Instance, Options
 from millstream.engines.duckdb.relations import type_name
 from millstream.engines.duckdb.sql import DuckDbSql
 from millstream.lake.port import Snapshot
@@ -56,6 +56,19 @@ def test_a_query_past_its_time_is_stopped(tmp_path: Path) -> None:
     assert time.monotonic() - started < 10
     assert rows(engine.query("select 1 as a", {})) == [{"a": 1}]
     engine.close()
+
+
+def test_a_query_that_is_stopped_between_two_statements_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DuckDB forgets the interrupt: the query ran to its end, and whoever closed the engine waited."""
+    engine, lock = DuckDbSql("duckdb", tmp_path), Instance.lock
+
+    def closed(self: Instance, files: Sequence[str]) -> None:
+        lock(self, files)
+        engine.close()
+
+    monkeypatch.setattr(Instance, "lock", closed)
+    with pytest.raises(WorkFailed, match="closed"):
+        engine.query("select 1 as one", {}).read_all()
 
 
 def test_large_work_spills_and_leaves_nothing(tmp_path: Path) -> None:

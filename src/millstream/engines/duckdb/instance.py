@@ -110,6 +110,11 @@ class Instance:
         with contextlib.suppress(duckdb.Error):  # closed in the meantime
             self.connection.interrupt()
 
+    def going(self) -> None:
+        """Raises WorkFailed when it was stopped: DuckDB forgets an interrupt that comes between two statements."""
+        if self.stopped:
+            raise WorkFailed(f"the query was stopped: {self.stopped}")
+
     def close(self) -> None:
         """Let go of the database and of what it spilled; twice is fine."""
         if self.timer:

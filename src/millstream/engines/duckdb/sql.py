@@ -83,8 +83,10 @@ class DuckDbSql:
                     attach(instance.connection, table, relation)
                 instance.lock(paths(relations))
                 for text in statements:
+                    instance.going()
                     _execute(instance, text, params)
                 values = bind(last.named_parameters, params)
+                instance.going()
                 reader = instance.connection.sql(last, params=values or None).to_arrow_reader(_BATCH)
                 return pa.RecordBatchReader.from_batches(reader.schema, _Batches(instance, reader))
         except BaseException:
