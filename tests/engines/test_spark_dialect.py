@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,7 +17,7 @@ from millstream.engines.spark.kinds import spark_type
 from millstream.engines.spark.relations import type_name
 from millstream.engines.spark.rules import NAMED, REFERENCE, RULES, SAME
 from millstream.engines.spark.script import Script
-from millstream.engines.spark.session import Options
+from millstream.engines.spark.session import Options, ours
 from millstream.engines.spark.values import Args, marked
 
 TABLES = {
@@ -217,3 +218,10 @@ def test_every_rule_is_in_the_reference_and_none_is_also_the_same() -> None:
     assert all(entry.becomes or entry.mend for entry in REFERENCE)
     assert len({entry.what for entry in REFERENCE}) == len(REFERENCE) > 60
     assert all(name == name.lower() for name in NAMED)
+
+
+def test_an_error_of_an_executor_is_known_by_its_class() -> None:
+    """As Python writes it at the end of a traceback, wherever the class is."""
+    raised = traceback.format_exception_only(WorkFailed('table "t": its function raised KeyError (t.py:3)'))[0]
+    told = f"An error occurred while calling o1.x.\nCaused by: org.apache.spark.api.python.PythonException: [PYTHON_EXCEPTION]\n{raised}\n\n\tat org.apache"
+    assert str(ours(told)) == 'table "t": its function raised KeyError (t.py:3)'

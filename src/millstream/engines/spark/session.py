@@ -90,7 +90,7 @@ class Options:
 
 _YARN = {"spark.executorEnv.PYTHONPATH": UNPACKED}  # where the shipped environment comes to lie, if it does
 _OURS_THERE = re.compile(
-    r"^millstream\.declare\.errors\.WorkFailed: (.*?)(?=\n\s*\n|\n\tat |\n\s*SQLSTATE|\Z)", re.MULTILINE | re.DOTALL
+    rf"^{re.escape(f'{WorkFailed.__module__}.{WorkFailed.__qualname__}')}: (.*?)(?=\n\s*\n|\n\tat |\n\s*SQLSTATE|\Z)", re.MULTILINE | re.DOTALL
 )  # in an executor's traceback
 _PATIENCE_S = 30.0  # for a JVM to end
 _LOG = "spark.log"
