@@ -136,7 +136,7 @@ def test_a_write_whose_answer_was_lost_is_found_by_its_id(url: str) -> None:
 
 
 def test_a_wrong_address_is_said_without_the_password(postgres: str) -> None:
-    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1/db does not answer") as told:
+    with pytest.raises(Unreachable, match=r"127\.0\.0\.1:1/db could not be reached within 0 s") as told:
         PostgresState("postgresql://me:s3cret@127.0.0.1:1/db", wait_s=0)
     assert "s3cret" not in str(told.value)
     with pytest.raises(ConfigError, match='role "nobody" does not exist') as refused:
