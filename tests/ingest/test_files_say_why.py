@@ -168,6 +168,14 @@ def test_one_object_with_an_optional_key_in_another_case_among_others(tmp_path: 
     assert [error.split(":")[1] for error in errors] == ["2", "5", "6"] and '"Kwh" is there' in errors[0] and '"KWH" is there' in errors[2]
 
 
+@pytest.mark.parametrize("stranger", [{}, {"other": 1}], ids=["no other key", "another key first"])
+def test_a_key_in_another_case_far_into_a_file(tmp_path: Path, stranger: dict[str, Any]) -> None:
+    """After batches in which every key was a field, or some was none."""
+    told = [{"meter": f"m{n}", "ts": PLAIN} | ({"KWH": 1.0} if n == 2_500 else {}) | (stranger if n == 0 else {}) for n in range(3_000)]
+    rows, errors = read(jsonl_of(tmp_path, told))
+    assert len(rows) == 2_999 and [error.split(":")[1] for error in errors] == ["2501"]
+
+
 def test_a_topic_in_another_case_is_told() -> None:
     """Under its writer's schema, which is compared first, and record by record where it was taken."""
     said = list(

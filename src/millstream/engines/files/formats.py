@@ -128,17 +128,19 @@ class JsonLines:
         plain = {"int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
         kinds = [(f.name, pa.list_(plain.get(str(f.item), pa.string())) if f.item else plain.get(f.kind, pa.string())) for f in schema.fields]
         self.layout = pa.schema(kinds)
+        self._strangers = False  # whether a record had a key that is no field: Arrow's reader finds out at no cost
 
     def look(self, buffer: bytes, cut: Cut, wrong: dict[int, str]) -> None:
         """Any line may be an object."""
 
     def columns(self, parts: Sequence[bytes], count: int, record: Callable[[int], bytes]) -> tuple[pa.RecordBatch, Errors]:
-        errors, data = Errors(count), b"".join(_ended(parts))
+        errors, data, slowly = Errors(count), b"".join(_ended(parts)), False
         try:
             found = self._parsed(data, count)
         except UNFIT:
-            found = self._slowly([record(at) for at in range(count)], errors)
-        self._look_for_cased(found, data, record, errors)
+            found, slowly = self._slowly([record(at) for at in range(count)], errors), True
+        if self._strangers or slowly:
+            self._look_for_cased(found, data, record, errors)
         return cast(found, count, self.event, errors, zone=self.zone, what="field", trim=False), errors
 
     def _look_for_cased(self, found: dict[str, pa.Array], data: bytes, record: Callable[[int], bytes], errors: Errors) -> None:
@@ -149,7 +151,7 @@ class JsonLines:
                 continue
             low = data.lower() if low is None else low
             if field.name.isascii() and low.count(_quoted(field.name.lower())) == data.count(_quoted(field.name)):
-                continue  # as a rule; counting costs nothing beside parsing
+                continue
             for at in np.flatnonzero(found[field.name].is_null()).tolist():
                 names = _names(record(at)) if errors.good[at] else []
                 if field.name not in names and otherwise_cased(field.name, names):
@@ -161,8 +163,7 @@ class JsonLines:
             return {field.name: pa.array([], field.type) for field in self.layout}
         if not _lined(data, count):
             raise pa.ArrowInvalid("not each line is an object")
-        options = pa_json.ReadOptions(use_threads=False, block_size=len(data) + 1)
-        table = pa_json.read_json(io.BytesIO(data), options, pa_json.ParseOptions(explicit_schema=self.layout, unexpected_field_behavior="ignore"))
+        table = self._table(data)
         if table.num_rows != count:
             raise pa.ArrowInvalid("another number of records")
         found = {name: _one(table.column(name)) for name in self.layout.names}
@@ -171,6 +172,17 @@ class JsonLines:
         if not looked_at and any(_large(column) for column in found.values()):
             raise pa.ArrowInvalid("a float may have lost digits")
         return found
+
+    def _table(self, data: bytes) -> pa.Table:
+        options = pa_json.ReadOptions(use_threads=False, block_size=len(data) + 1)
+        others = "ignore" if self._strangers else "error"
+        try:
+            return pa_json.read_json(io.BytesIO(data), options, pa_json.ParseOptions(explicit_schema=self.layout, unexpected_field_behavior=others))
+        except pa.ArrowInvalid as error:
+            if self._strangers or "unexpected field" not in str(error):
+                raise
+            self._strangers = True
+            return self._table(data)
 
     def _slowly(self, records: list[bytes], errors: Errors) -> dict[str, pa.Array]:
         """What Arrow takes record by record, so that a record's fate never hangs on its neighbours. The strict decoder sorts
