@@ -128,18 +128,10 @@ class Live:
 
     def problems(self) -> list[str]:
         """Why it is not ready; empty when it is."""
-        found = [problem for name in self._deciders for problem in self._missing(name)]
-        return [
-            *dict.fromkeys(
-                [
-                    *([self._refuses] if self._refuses else []),
-                    *found,
-                    *self._troubles.values(),
-                    *(wait.why for wait in self._unbuilt.values()),
-                    *self.updates.problems(),
-                ]
-            )
-        ]
+        missing = [problem for name in self._deciders for problem in self._missing(name)]
+        failed = [*self._troubles.values(), *(wait.why for wait in self._unbuilt.values())]
+        found = dict.fromkeys([self._refuses, *missing, *failed, *self.updates.problems()])
+        return [problem for problem in found if problem]
 
     def _missing(self, endpoint: str) -> list[str]:
         decider = self._deciders[endpoint]

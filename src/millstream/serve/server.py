@@ -195,14 +195,15 @@ class Server:
             meter.answered(name if name in self.recorders else "", status, time.perf_counter() - began)
 
     async def _predict(self, scope: Scope, receive: Receive, name: str, began: float) -> bytes:
-        self._admit(scope)
+        headers = headers_of(scope)
+        self._admit(scope, headers)
         explained = wants_explanation(scope["query_string"])
         decider = self.live.decider(name)
         recorder = self.recorder(name)
-        requests, array = decider.form.decode(await read_body(receive, headers_of(scope), self.limits.body_bytes, "requests"))
+        requests, array = decider.form.decode(await read_body(receive, headers, self.limits.body_bytes, "requests"))
         if len(requests) > self.limits.requests:
             raise Refused(413, "too_many", f"{len(requests)} requests in one body; at most {self.limits.requests}", "send them in several bodies")
-        after = headers_of(scope).get(AFTER)
+        after = headers.get(AFTER)
         if after:
             await self._until(parse_after(after.decode("latin-1")))
         rows = decider.decide(requests, began)
@@ -213,10 +214,10 @@ class Server:
         answers = [answer(row, explain) for row in rows]
         return encode(answers if array else answers[0])
 
-    def _admit(self, scope: Scope) -> None:
+    def _admit(self, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
         if scope["method"] != "POST":
             raise Refused(405, "method", f"{scope['method']} {scope['path']} means nothing", "POST a request as JSON")
-        authorise(headers_of(scope), self.token)
+        authorise(headers, self.token)
         if self.draining:
             raise Refused(503, "stopping", "the server is stopping", "send the request again, to another server", retry_after_s=1)
         if self.meter.in_flight > self.limits.in_flight:
