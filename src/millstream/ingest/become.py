@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as is_
@@ -21,6 +20,7 @@ from millstream.base.event import TIMESTAMP, Field
 from millstream.ingest.digits import EXACT, NUMBER, survives, whole
 from millstream.ingest.spelled import Lossy, normal_items
 from millstream.lake.micros import micros
+from millstream.lake.sound import with_items
 
 NAIVE = pa.timestamp("us")
 _ZONED = r"\d[Tt ]\d.*([Zz]|[+-]\d{2}:?\d{2}|[+-]\d{2})$"
@@ -70,9 +70,7 @@ def _listed(column: pa.Array, field: Field, zone: str) -> pa.Array:
     items = _plain(column.flatten())
     if not items.type.equals(field.arrow.value_type):
         items = items.cast(field.arrow.value_type) if is_.is_null(items.type) else _BY_KIND[str(field.item)](items, zone, False)
-    lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0), np.int64)
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-    return pa.ListArray.from_arrays(offsets, items, type=field.arrow, mask=column.is_null() if column.null_count else None)
+    return with_items(column, items, field.arrow)
 
 
 def _array(text: str, field: Field) -> list[Any]:

@@ -20,7 +20,7 @@ from millstream.declare.stream import Stream
 from millstream.lake.micros import micros
 from millstream.lake.parquet import plain
 from millstream.lake.shown import as_json, shown
-from millstream.lake.sound import Mask, lenient, unsound, without
+from millstream.lake.sound import Mask, lenient, unsound, with_items, without
 from millstream.log.port import RAW_SCHEMA_ID
 
 VERSION = 3
@@ -199,10 +199,7 @@ def _unsigned(column: pa.Array) -> pa.Array:
     if is_.is_list(column.type) and is_.is_floating(column.type.value_type):
         items = column.flatten()
         made = _unsigned(items)
-        if made is not items:
-            lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0), np.int64)
-            offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-            return pa.ListArray.from_arrays(offsets, made, type=column.type, mask=column.is_null() if column.null_count else None)
+        return column if made is items else with_items(column, made, column.type)
     return column
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as is_
+
+from millstream.lake.sound import with_items
 
 
 def micros(column: pa.Array) -> pa.Array:
@@ -14,7 +15,5 @@ def micros(column: pa.Array) -> pa.Array:
     if is_.is_timestamp(kind) and kind.unit == "ns":
         return pc.floor_temporal(column, unit="microsecond").cast(pa.timestamp("us", tz=kind.tz))
     if is_.is_list(kind) and is_.is_timestamp(kind.value_type) and kind.value_type.unit == "ns":
-        lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0), np.int64)
-        offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-        return pa.ListArray.from_arrays(offsets, micros(column.flatten()), mask=column.is_null() if column.null_count else None)
+        return with_items(column, micros(column.flatten()))
     return column

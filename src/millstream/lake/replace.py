@@ -79,7 +79,7 @@ def _scalar(value: Any, kind: pa.DataType) -> pa.Scalar:
     if is_.is_timestamp(kind) and isinstance(value, int):
         return pa.scalar(value, pa.int64()).cast(kind)
     if is_.is_date(kind) and isinstance(value, int) and not isinstance(value, bool):
-        return pa.scalar((moment_of(value)).date(), kind)
+        return pa.scalar(moment_of(value).date(), kind)
     if is_.is_date(kind) and isinstance(value, datetime):
         return pa.scalar(value.date(), kind)
     return pa.scalar(value, kind)

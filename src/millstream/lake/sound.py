@@ -132,6 +132,13 @@ def _part(column: pa.Array, start: int, stop: int) -> pa.Array:
     return column.take(pa.array(np.arange(start, stop))) if is_.is_nested(column.type) else column.slice(start, stop - start)
 
 
+def with_items(column: pa.Array, items: pa.Array, kind: pa.DataType | None = None) -> pa.Array:
+    """A column of lists with these items in the place of its own (`column.flatten()`); of the type `kind`, or of lists of theirs."""
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0), np.int64)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    return pa.ListArray.from_arrays(offsets, items, type=kind, mask=column.is_null() if column.null_count else None)
+
+
 def without(column: pa.Array, bad: Mask) -> pa.Array:
     """The column with null in these rows."""
     return pc.if_else(pa.array(bad), pa.scalar(None, column.type), column)

@@ -30,7 +30,7 @@ SINK, SOURCE, MONITOR, ALERTS, ASSET, OUTCOMES, EXPERIMENT, SCHEDULE = "sink", "
 ENDPOINT = "endpoint"
 """Parts of a project that fail by themselves; with a name each: of a stream, a file, a monitor, a table or model, an endpoint or a model's version, an experiment."""
 FIRST_S, MOST_S = 0.5, 30.0
-"""Pauses between tries: they double from the first to the most, whatever the error: what a person has put right goes on soon."""
+"""Pauses between tries: they double from the first to the most, whatever the error: what a person has repaired resumes soon."""
 PACE = {MONITOR: (15.0, 600.0)}
 """The same of a part whose work may take minutes."""
 

@@ -29,7 +29,7 @@ def describe(tracking: Tracking, name: str, version_or_alias: str) -> Mapping[st
     except FileNotFoundError:
         raise NotFound(f"{MANIFEST} of {name}@{version.number} is gone ({path.parent}); train it again") from None
     made = told["dataset"]
-    until = {} if made["until_us"] < 0 else {"until": (moment_of(made["until_us"])).isoformat()}
+    until = {} if made["until_us"] < 0 else {"until": moment_of(made["until_us"]).isoformat()}
     return {
         "model": name, "version": version.number, "aliases": list(version.aliases), "created": version.created_at.isoformat(),
         "run": run.id, "started": run.started_at.isoformat(), "seconds": round((run.ended_at - run.started_at).total_seconds(), 3) if run.ended_at else None,

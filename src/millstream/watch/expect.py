@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
 from millstream.base.duration import UNITS, spell
+from millstream.base.moments import moment_of
 from millstream.base.sql import quoted
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.features import Features
@@ -153,7 +154,7 @@ def _samples(scene: Scene, table: Any, condition: str, columns: tuple[str, ...])
 
 
 def _moment(us: int) -> str:
-    return datetime.fromtimestamp(us / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
+    return moment_of(us).strftime("%Y-%m-%d %H:%M")
 
 
 def _span(us: int) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
+from millstream.base.moments import moment_of
 from millstream.declare.monitor import Monitor
 from millstream.ports import Engines
 from millstream.watch.alert import Webhook
@@ -41,5 +41,5 @@ class Monitors:
 
 
 def _row(monitor: Monitor, label: str, verdict: Verdict) -> dict[str, Any]:
-    at = datetime.fromtimestamp(verdict.at_us / 1e6, UTC).isoformat(" ", "seconds")
+    at = moment_of(verdict.at_us).isoformat(" ", "seconds")
     return {"monitor": monitor.name, "target": monitor.target.name, "severity": monitor.severity, **verdict.json(), "check": label, "at": at}

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.types as is_
 
 from millstream.base.errors import WorkFailed
+from millstream.base.sql import quoted
 from millstream.lake.port import Snapshot
 
 _NAMES = {
@@ -41,15 +42,10 @@ def type_name(kind: pa.DataType) -> str:
     if is_.is_list(kind) or is_.is_large_list(kind) or is_.is_fixed_size_list(kind) or is_.is_list_view(kind):
         return f"{type_name(kind.value_type)}[]"
     if is_.is_struct(kind):
-        return "STRUCT(" + ", ".join(f"{name(field.name)} {type_name(field.type)}" for field in kind) + ")"
+        return "STRUCT(" + ", ".join(f"{quoted(field.name)} {type_name(field.type)}" for field in kind) + ")"
     if is_.is_map(kind):
         return f"MAP({type_name(kind.key_type)}, {type_name(kind.item_type)})"
     raise WorkFailed(f"DuckDB has no type for a column of {kind}; cast it before it is written to the lake")
-
-
-def name(text: str) -> str:
-    """An identifier, quoted."""
-    return '"' + text.replace('"', '""') + '"'
 
 
 def text(value: str) -> str:
@@ -69,7 +65,7 @@ def attach(connection: duckdb.DuckDBPyConnection, table: str, relation: Any) -> 
             relation = pa.Table.from_batches([relation])
         connection.register(table, relation)
     elif relation.files:
-        connection.execute(f"create temp view {name(table)} as {scan(connection, relation)}")
+        connection.execute(f"create temp view {quoted(table)} as {scan(connection, relation)}")
     else:
         connection.register(table, relation.schema.empty_table())
 
@@ -100,7 +96,7 @@ def _select(connection: duckdb.DuckDBPyConnection, schema: pa.Schema, files: lis
         shapes = ", ".join(f"{text(column)}: {{'name': {text(column)}, 'type': {text(kind)}, 'default_value': NULL}}" for column, kind in stored.items())
         # Without stored columns the files still say how many rows.
         source = f"read_parquet({listed}, schema = MAP {{{shapes}}})" if stored else f"read_parquet({listed})"
-    columns = [f"{known[column]} as {name(column)}" if column in known else name(column) for column in schema.names]
+    columns = [f"{known[column]} as {quoted(column)}" if column in known else quoted(column) for column in schema.names]
     return f"select {', '.join(columns)} from {source}"
 
 
@@ -112,7 +108,7 @@ def _written(connection: duckdb.DuckDBPyConnection, listed: str, stored: Mapping
     """
     try:
         rows = connection.execute(f"describe select * from read_parquet({listed}, union_by_name = true, hive_partitioning = false)").fetchall()
-        nulls = ", ".join(f"cast(null as {kind}) as {name(column)}" for column, kind in stored.items())
+        nulls = ", ".join(f"cast(null as {kind}) as {quoted(column)}" for column, kind in stored.items())
         wanted = {column: kind for column, kind, *_ in connection.execute(f"describe select {nulls}").fetchall()}
     except duckdb.Error:  # the query will say what is wrong
         return None

@@ -8,10 +8,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from millstream.base.errors import Conflict, UsageError
+from millstream.base.moments import moment_of
 from millstream.engines.sqlite.database import WriteLock, told, transaction
 from millstream.engines.sqlite.opening import opened, path_of, reading
 from millstream.state.port import Doc
@@ -47,7 +48,7 @@ class SqliteState:
             if expect is not None and expect != revision:
                 raise Conflict(f'{kind} "{key}" is at revision {revision}, not {expect}: someone else wrote it; read it again and decide anew')
             con.execute("insert or replace into doc select ?, ?, ?, coalesce(max(seq), 0) + 1, ?, ? from doc", (kind, key, revision + 1, now_us, text))
-        return Doc(kind, key, revision + 1, _moment(now_us), json.loads(text))
+        return Doc(kind, key, revision + 1, moment_of(now_us), json.loads(text))
 
     def get(self, kind: str, key: str) -> Doc | None:
         rows = self._rows(f"select {COLUMNS} from doc where kind = ? and key = ?", (kind, key))
@@ -98,10 +99,6 @@ def _text(kind: str, key: str, value: Mapping[str, Any]) -> str:
         raise UsageError(f'{kind} "{key}" cannot be kept as JSON: {error}; give numbers, texts, booleans, None, lists and mappings of these') from None
 
 
-def _moment(us: int) -> datetime:
-    return datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
-
-
 def _doc(row: tuple[str, str, int, int, str]) -> Doc:
     kind, key, revision, written_us, text = row
-    return Doc(kind, key, revision, _moment(written_us), json.loads(text))
+    return Doc(kind, key, revision, moment_of(written_us), json.loads(text))
