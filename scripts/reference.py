@@ -130,7 +130,7 @@ def configuration() -> str:
         to the project). It is never shown. Relative paths are below the project's folder. An unknown setting is an error,
         in a file as in the environment.
 
-        Two sections are no settings: `[project]` has the `name`, and `[params]` has the constants of the logic, `$name` in every
+        Two sections are not settings: `[project]` has the `name`, and `[params]` has the constants of the logic, `$name` in every
         expression and table. They are part of what is computed, so no environment changes them.
     """), ""]  # fmt: skip
     for key, default in DEFAULTS.items():
@@ -139,7 +139,7 @@ def configuration() -> str:
         lines += [f"## `{key}`", "", MEANINGS[key] + (" A secret." if key in SECRETS else ""), "", "| | |", "|---|---|"]
         lines += [f"| default | {f'`{default}`' if default != '' else 'empty'} |", f"| variable | `MILLSTREAM_{key.replace('.', '_').upper()}` |"]
         lines += [f"| may stand in | {'; '.join(places)}; `--set {key}=...` |", ""]
-    lines += ["## Variables that are no settings", "", "| variable | |", "|---|---|"]
+    lines += ["## Variables that are not settings", "", "| variable | |", "|---|---|"]
     lines += ["| `MILLSTREAM_PROFILE` | the profile, when `--profile` is not given |"]
     lines += ["| `MILLSTREAM_DEBUG` | any value: errors come with their traceback |", ""]
     return "\n".join(lines)
@@ -198,7 +198,7 @@ def _load(path: str) -> Any:
 
 
 def _public(cls: type) -> list[str]:
-    """Methods in the order they are written; what the graph asks of every noun is no call for a user."""
+    """Methods in the order they are written; what the graph asks of every noun is not a call for a user."""
     return [
         n
         for n, v in vars(cls).items()

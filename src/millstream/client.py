@@ -103,7 +103,7 @@ class Client:
                  retry_for: timedelta = timedelta(seconds=30)) -> None:  # fmt: skip
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f'"{url}" is no address of a server; write e.g. http://127.0.0.1:8600')
+            raise UsageError(f'"{url}" is not an address of a server; write e.g. http://127.0.0.1:8600')
         self.url, self.replay = url.rstrip("/"), replay
         self._pool = _Pool(parts.scheme, parts.hostname, parts.port, timeout.total_seconds())
         self._base, self._retry_s = parts.path.rstrip("/"), retry_for.total_seconds()
@@ -205,7 +205,7 @@ class Client:
         """
         kind = type(event)
         if not isinstance(event, Event):
-            raise UsageError(f"a {kind.__name__} is no event; make one of the stream's class")
+            raise UsageError(f"a {kind.__name__} is not an event; make one of the stream's class")
         objects = self._objects.get(kind)
         if objects is None:
             objects = self._objects[kind] = Objects(kind.__schema__)

@@ -65,7 +65,7 @@ def test_a_file_with_everything_wrong_in_it(project: Path) -> None:
         b"b2,ada,1.0,yesterday\n": 'column "ts" is "yesterday"',
         b"b3,ada\n": "the line has 2 fields and the header 4",
         b"b4,ada,1.0,2026-01-01T09:21:00Z,extra\n": "the line has 5 fields and the header 4",
-        b"b5,\xff\xfe,1.0,2026-01-01T09:21:00Z\n": "it is no UTF-8: byte 3 is 0xff",
+        b"b5,\xff\xfe,1.0,2026-01-01T09:21:00Z\n": "it is not valid UTF-8: byte 3 is 0xff",
         b"b6,,1.0,2026-01-01T09:21:00Z\n": 'column "customer" is empty',
         b"b7,ada,nan,2026-01-01T09:21:00Z\n": "amount",
         b"b8,ada,1.0,99999-01-01T00:00:00Z\n": 'column "ts" is "99999',

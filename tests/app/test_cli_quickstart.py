@@ -150,7 +150,7 @@ def test_what_is_downstream_of_a_change_is_planned_with_its_reason(mine: Path) -
     edit(mine / "models.py", "range(21)", "range(20)")
     edit(mine / "models.py", "import numpy as np", "import numpy as np  # nothing else")
     edit(mine / "tables" / "customer_days.sql", "-- @key", "-- one row a customer and day\n-- @key")
-    assert stale(mine) == {}, "what is beside the model and its SQL is no change"
+    assert stale(mine) == {}, "what is beside the model and its SQL is not a change"
     with (mine / "data" / "orders.csv").open("a") as file:
         file.write("x1,ada,12.50,2026-02-03T10:00:00Z\n")
     planned = stale(mine)
@@ -238,7 +238,7 @@ def test_every_error_code_has_a_page(made: Path) -> None:
 def test_json_of_every_verb_is_one_document(made: Path, words: str) -> None:
     said = millstream(made, *(word.replace("@", " ") for word in words.split()), "--json")
     assert said.code == 0, said
-    json.loads(said.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    json.loads(said.out, parse_constant=lambda name: pytest.fail(f"{name} is not valid JSON"))
 
 
 def test_explore_and_its_page(made: Path, tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ def test_config_says_where_each_value_comes_from(made: Path, monkeypatch: pytest
     ("words", "code", "says"),
     [
         (["plam"], 2, 'did you mean "plan"'), (["plan", "--nope"], 2, "--nope"), (["--set", "log", "plan"], 2, "KEY=VALUE"), (["--set", "lgo=x", "plan"], 3, 'did you mean "log"?'),
-        (["--profile", "cluster", "plan"], 3, "it has laptop"), (["--set", "log=kafka://b:9092", "plan"], 3, 'no engine "kafka"'), (["ingest", "--until", "noon"], 2, "is no time"),
+        (["--profile", "cluster", "plan"], 3, "it has laptop"), (["--set", "log=kafka://b:9092", "plan"], 3, 'no engine "kafka"'), (["ingest", "--until", "noon"], 2, "is not a time"),
         (["monitor", "nope"], 2, "there are orders_rows"), (["trace", "nope"], 2, "no decision"), (["experiment", "start", "nope"], 2, "no experiment"),
         (["serve", "--host", "0.0.0.0"], 3, "there is no serve.token"), (["part", "nope"], 2, 'no part "nope"'),
         (["plan", "kind:modle"], 2, 'no kind "modle"; did you mean "model"?'), (["run", "state:chnged"], 2, 'did you mean "state:changed"?'),

@@ -61,7 +61,7 @@ def test_a_rate_is_the_slope_of_the_last_seconds_however_many_look() -> None:
         seen = rates.see("s", 1_000 + 50 * step)
         assert seen is None if now < 0.8 else seen == pytest.approx(100)
     now += 2 * WINDOW_S
-    assert rates.see("s", 9_000) is None, "nobody had looked for long: the mean over that time is no present rate"
+    assert rates.see("s", 9_000) is None, "nobody had looked for long: the mean over that time is not a present rate"
     now += 1
     assert rates.see("s", 9_500) == pytest.approx(500)
     now += 1

@@ -345,7 +345,7 @@ class Up:
 
 @pytest.mark.fault
 def test_up_lands_the_neighbours_of_all_that_is_broken_and_says_what_waits(project: Path) -> None:
-    """A recreated topic, a damaged file, a webhook that is no address: all at once, in real processes."""
+    """A recreated topic, a damaged file, a webhook that is not an address: all at once, in real processes."""
     (project / "streams.py").write_text(STREAMS.format(more=MONITORS.replace("visits, expect", "orders, expect").replace('"n > 0"', '"amount > 9"') + "ms.source(visits, ms.read.http())\n"))  # fmt: skip
     assert millstream(project, "ingest").code == 0
     recreate(project, "orders")

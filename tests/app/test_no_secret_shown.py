@@ -35,7 +35,7 @@ SETTINGS = {
     "an engine that there is none of": ("log", f"nosuch://mill:{SECRET}@127.0.0.1:1"),
     "a broker that is none": ("log", f"kafka://mill:{SECRET}@"),
     "a webhook that is away": ("alerts.webhook", f"http://127.0.0.1:1/services/{SECRET}"),
-    "a webhook that is no address": ("alerts.webhook", f"http://[::1/{SECRET}"),
+    "a webhook that is not an address": ("alerts.webhook", f"http://[::1/{SECRET}"),
     "a webhook with a password": ("alerts.webhook", f"http://mill:{SECRET}@127.0.0.1:x/y z"),
 }  # fmt: skip
 VERBS = [

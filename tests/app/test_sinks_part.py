@@ -137,7 +137,7 @@ def test_sinks_that_wait_for_a_repair_can_be_stopped(torn: Torn) -> None:
 
 
 class Panic(BaseException):
-    """As pyo3's, which is no Exception."""
+    """As pyo3's, which is not an Exception."""
 
 
 class Stop:

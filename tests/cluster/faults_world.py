@@ -250,7 +250,7 @@ class Shop:
         there = [str(row["visit_id"]) for row in self._rows("visits", "visit_id")]
         decided = [str(row["decision_id"]) for row in self._rows("price_decisions", "decision_id")]
         sent, asked = {f"v{n}" for n in range(self.numbers)}, set(self.decisions)
-        # An answer that never reached us was decided all the same: more decisions than we know of are no fault, the same one twice is.
+        # An answer that never reached us was decided all the same: more decisions than we know of are not a fault, the same one twice is.
         lost = len(sent - set(there)) + len(asked - set(decided))
         doubled = len(there) - len(set(there)) + len(decided) - len(set(decided))
         assert not set(there) - sent

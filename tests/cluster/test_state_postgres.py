@@ -146,7 +146,7 @@ def test_a_wrong_address_is_said_without_the_password(postgres: str) -> None:
         PostgresState(postgres.rpartition("/")[0] + "/none")
     with pytest.raises(ConfigError, match="invalid"):
         PostgresState("postgresql://me:s3cret@host/db?no_such=1")
-    with pytest.raises(ConfigError, match="is no name of a schema"):
+    with pytest.raises(ConfigError, match="is not a name of a schema"):
         PostgresState(f"{postgres}?schema=a-b")
 
 

@@ -143,14 +143,14 @@ def test_label_from_the_spine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(("value", "otherwise", "found", "mend"), [
-    ('"false"', '"yes"', "otherwise='yes' beside a value of type bool", "write otherwise=False or otherwise=True, or leave it out: no event is no label then"),
-    ('"delay > 1"', '"absent"', "otherwise='absent' beside a value of type bool", "write otherwise=False or otherwise=True, or leave it out: no event is no label then"),
-    ('"delay > 1"', "0", "otherwise=0 beside a value of type bool", "write otherwise=False or otherwise=True, or leave it out: no event is no label then"),
-    ('"delay"', "False", "otherwise=False beside a value of type float64", "write a number, e.g. otherwise=0.0, or leave it out: no event is no label then"),
-    ('ms.agg.count()', "0.5", "otherwise=0.5 beside a value of type int64", "write a whole number, e.g. otherwise=0, or leave it out: no event is no label then"),
-    ('ms.agg.mean("delay > 1")', '"no"', "otherwise='no' beside a value of type float64", "write a number, e.g. otherwise=0.0, or leave it out: no event is no label then"),
-    ('"carrier"', "0", "otherwise=0 beside a value of type string", 'write a text, e.g. otherwise="none", or leave it out: no event is no label then'),
-    ('"ts"', '"2026-01-01"', "otherwise='2026-01-01' beside a value of type timestamp", "leave it out: no event is no label then"),
+    ('"false"', '"yes"', "otherwise='yes' beside a value of type bool", "write otherwise=False or otherwise=True, or leave it out: rows without an event then have no label"),
+    ('"delay > 1"', '"absent"', "otherwise='absent' beside a value of type bool", "write otherwise=False or otherwise=True, or leave it out: rows without an event then have no label"),
+    ('"delay > 1"', "0", "otherwise=0 beside a value of type bool", "write otherwise=False or otherwise=True, or leave it out: rows without an event then have no label"),
+    ('"delay"', "False", "otherwise=False beside a value of type float64", "write a number, e.g. otherwise=0.0, or leave it out: rows without an event then have no label"),
+    ('ms.agg.count()', "0.5", "otherwise=0.5 beside a value of type int64", "write a whole number, e.g. otherwise=0, or leave it out: rows without an event then have no label"),
+    ('ms.agg.mean("delay > 1")', '"no"', "otherwise='no' beside a value of type float64", "write a number, e.g. otherwise=0.0, or leave it out: rows without an event then have no label"),
+    ('"carrier"', "0", "otherwise=0 beside a value of type string", 'write a text, e.g. otherwise="none", or leave it out: rows without an event then have no label'),
+    ('"ts"', '"2026-01-01"', "otherwise='2026-01-01' beside a value of type timestamp", "leave it out: rows without an event then have no label"),
 ])  # fmt: skip
 def test_what_no_event_means_is_of_the_type_of_what_one_means(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, otherwise: str, found: str, mend: str
@@ -344,7 +344,7 @@ def test_all_mistakes_of_a_load_are_told_together(tmp_path: Path, monkeypatch: p
     files = {"zmodels": MODELS.replace('agg.mean("delay")', 'agg.mean("dealy")'), "tables__a.sql": "select x from landd", "zzlive": "1 / 0\n",
              "streams": STREAMS.replace('Landed, key="flight_id"', 'Landed, key="flight"')}  # fmt: skip
     found = mistakes(tmp_path, monkeypatch, files)
-    assert [e.code for e in found] == ["E111", "E111", "E108"]  # with a module missing, a missing name is no mistake of the SQL
+    assert [e.code for e in found] == ["E111", "E111", "E108"]  # with a module missing, a missing name is not a mistake of the SQL
     assert "E103" in [e.code for e in mistakes(tmp_path, monkeypatch, {**files, "zzlive": ""})]
 
 

@@ -78,7 +78,7 @@ SEEN = [
     ("a moment in an interval", "-- @time ts\n-- @incremental 1h\n-- @lag 1m\nselect ts from orders where ts >= $start and ts < $end", Known(0, 0, MINUTE)),
     ("an aggregate", "-- @time t\n-- @schedule @hourly\nselect user, max(ts) as t from orders group by user", Known(missing="x")),
     ("an aggregate with a lag", "-- @time t\n-- @lag 2h\nselect user, max(ts) as t from orders group by user", Known(0, 0, 2 * HOUR)),
-    ("a time that is no event time", "-- @time due\n-- @schedule @hourly\nselect user, due from orders", Known(missing="x")),
+    ("a time that is not an event time", "-- @time due\n-- @schedule @hourly\nselect user, due from orders", Known(missing="x")),
     ("a local day", "-- @time day\n-- @schedule @daily\nselect date_trunc('day', ts at time zone 'America/New_York') as day from orders", Known(missing="x")),
     ("no schedule", "-- @time ts\nselect user, ts from orders", Known(missing="x")),
 ]  # fmt: skip

@@ -41,11 +41,11 @@ def landed(more: str) -> dict[str, str]:
     ({"zmodels": swap(MODELS, 'at=asked', 'at="asked"')}, 'training_set "rows": at wants a stream (ms.stream) or a table (ms.table)\n  found  at = "asked"'),
     ({"zzlive": swap(LIVE, '[ab, bandit], default', 'trees, default')}, 'endpoint "point": decide wants'),
     ({"zzlive": swap(LIVE, 'unit="flight_id", assign=assign.ab', 'unit="flight_id", traffic=(0.0, float("nan")), assign=assign.ab').replace(', traffic=(0.0, 0.5)', "")}, "traffic[1] wants a finite number, 0 to 1\n  found  traffic[1] = nan"),
-    ({"zmodels": swap(MODELS, 'metrics=["auc"]', 'schedule="0 0 31 2 *"')}, 'ms.model: schedule is no schedule: Bad day-of-month'),
-    ({"tables__a.sql": "-- @schedule @dayly\nselect ts from landed"}, 'table "a": schedule is no schedule'),
-    ({"streams": STREAMS + FILES.format('zone="Europe/Pariss"')}, 'zone is no time zone\n  found  zone = "Europe/Pariss"\n  mend   did you mean "Europe/Paris"?'),
+    ({"zmodels": swap(MODELS, 'metrics=["auc"]', 'schedule="0 0 31 2 *"')}, 'ms.model: schedule is not a schedule: Bad day-of-month'),
+    ({"tables__a.sql": "-- @schedule @dayly\nselect ts from landed"}, 'table "a": schedule is not a schedule'),
+    ({"streams": STREAMS + FILES.format('zone="Europe/Pariss"')}, 'zone is not a time zone\n  found  zone = "Europe/Pariss"\n  mend   did you mean "Europe/Paris"?'),
     ({"streams": swap(STREAMS, "    delay: float\n", "    delay: float = 'x'\n")}, 'streams.py:11  the field "delay" of Landed has a default of another type\n  found  delay = "x"'),
-    ({"streams": swap(STREAMS, "    delay: float\n", "    größe: float\n")}, 'the field "größe" of Landed is no name'),
+    ({"streams": swap(STREAMS, "    delay: float\n", "    größe: float\n")}, 'the field "größe" of Landed is not a name'),
     ({"streams": swap(STREAMS, '"landed", Landed', '"select", Landed')}, 'stream "select": its name is a word of SQL'),
 ])  # fmt: skip
 def test_a_wrong_word_is_one_mistake_at_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], told: str) -> None:

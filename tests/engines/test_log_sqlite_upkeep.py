@@ -190,7 +190,7 @@ def test_a_file_of_a_newer_version_is_left_alone(log: SqliteLog, tmp_path: Path)
 
 
 def test_a_file_that_is_no_log(tmp_path: Path) -> None:
-    (tmp_path / "log.db").write_bytes(b"this is no database, and it is long enough to be looked at" * 100)
+    (tmp_path / "log.db").write_bytes(b"this is not a database, and it is long enough to be looked at" * 100)
     with pytest.raises(Corrupt, match=r"log\.db"):
         open_log(tmp_path)
 

@@ -231,7 +231,7 @@ def test_truncated_csv(tmp_path: Path) -> None:
 def test_invalid_utf8(tmp_path: Path) -> None:
     line = GOOD.replace("f1", "f2").encode().replace(b"f2", b"f\xe9")
     rows, errors, raw = bad_of(tmp_path, f"{HEADER}{GOOD}\n".encode() + line + f"\n{GOOD}\n".encode())
-    assert len(rows) == 2 and raw == [line] and errors == ["x.csv:3: it is no UTF-8: byte 1 is 0xe9; write it in UTF-8"]
+    assert len(rows) == 2 and raw == [line] and errors == ["x.csv:3: it is not valid UTF-8: byte 1 is 0xe9; write it in UTF-8"]
 
 
 def test_unknown_columns_are_left_out_and_order_is_free(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_times_with_and_without_a_zone(tmp_path: Path) -> None:
     rows, errors, _ = bad_of(tmp_path, data.encode(), zone="America/New_York")
     assert [r["ts"].astimezone(UTC).isoformat() for r in rows] == [
         "2013-07-01T12:00:00+00:00", "2013-07-01T16:00:00+00:00", "2013-07-01T10:00:00.123456+00:00", "2013-07-01T04:00:00+00:00", "2013-07-01T17:00:00+00:00"]  # fmt: skip
-    assert len(errors) == 1 and "2013-03-10 02:30:00" in errors[0], "an hour that the clock skips is no time"
+    assert len(errors) == 1 and "2013-03-10 02:30:00" in errors[0], "an hour that the clock skips is not a time"
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
@@ -300,7 +300,7 @@ def test_records_of_ten_megabytes(tmp_path: Path, form: str, kept: bool) -> None
         ('{"flight_id": "a", "carrier": "UA", "delay": null, "ts": "2013-01-01T00:00:00Z"}', 'field "delay" is empty and the field is required'),
         ('{"flight_id": "a", "carrier": "UA", "gate": 1.5, "delay": 1, "ts": "2013-01-01T00:00:00Z"}', 'field "gate" of Landing is 1.5 (a number)'),
         ('{"flight_id": "a", "carrier": "UA", "delay": 1, "ts": 12}', 'field "ts" of Landing is 12'),
-        ('{"flight_id": "a"', "it is no JSON"),
+        ('{"flight_id": "a"', "it is not valid JSON"),
         ("[1, 2]", "Expected `object`, got `array`"),
     ],
 )  # fmt: skip
@@ -410,7 +410,7 @@ def test_a_replaced_parquet_file_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["gz", "bz2", "zst"])
 def test_a_truncated_archive_gives_what_it_holds_then_says_so(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole again, it is gone on with: a copy that was under way is no loss."""
+    """Whole again, it is gone on with: a copy that was under way is not a loss."""
     monkeypatch.setattr(text, "CHUNK", 10_000)
     random.seed(7)
     body = "".join(f"f{i},UA,{random.random()},{i},{random.getrandbits(400):x},,2013-01-01T00:00:00Z\n" for i in range(20_000)).encode()
@@ -448,7 +448,7 @@ def test_files_in_name_order_below_the_project(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(HEADER.encode())
     assert list(source(tmp_path, "data/**/*.csv").splits()) == ["data/a.csv", "data/b.csv", "data/deep/c.csv"]
     engine = source(tmp_path, "data/*.csv")
-    assert read_all(engine, "data/a.csv")[:2] == ([], []), "a header alone is no error"
+    assert read_all(engine, "data/a.csv")[:2] == ([], []), "a header alone is not an error"
     with pytest.raises(NotFound, match="not there any more"):
         list(engine.read("data/gone.csv", None))
 

@@ -64,7 +64,7 @@ def test_a_range_becomes_files_that_nobody_has_committed(lake: Lake) -> None:
     assert lake.names() == ["readings"] and lake.table("readings").rows() == 0
     assert lake.files.size(f"readings/{batch.files[0].path}") == batch.files[0].size
     assert lake.files.size(f"readings__dead/{batch.letter_files[0].path}")
-    assert lake.create("readings__dead", DEAD).version == 0, "a folder with letters is no table yet, and can become one"
+    assert lake.create("readings__dead", DEAD).version == 0, "a folder with letters is not a table yet, and can become one"
 
 
 def test_what_is_needed_is_all_said_at_once(lake: Lake) -> None:

@@ -36,7 +36,7 @@ def test_found_by_url() -> None:
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
-    (tmp_path / "state.db").write_bytes(b"this is no database, and it is long enough to be looked at" * 100)
+    (tmp_path / "state.db").write_bytes(b"this is not a database, and it is long enough to be looked at" * 100)
     with pytest.raises(Corrupt, match=r"state\.db"):
         SqliteState(str(tmp_path / "state.db"))
 

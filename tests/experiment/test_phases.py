@@ -76,7 +76,7 @@ CHANGES: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_declaration_is_a_new_phase(state: State, change: str) -> None:
     phases.ensure(ab(), state, resolve, NOON)
-    assert phases.ensure(ab(doc="another word", guardrails={"paid": paid}), state, resolve, NOON + HOUR).number == 1, "words and guardrails are no change"
+    assert phases.ensure(ab(doc="another word", guardrails={"paid": paid}), state, resolve, NOON + HOUR).number == 1, "words and guardrails are not a change"
     changed = phases.ensure(CHANGES[change](), state, resolve, NOON + HOUR)
     assert (changed.number, changed.status) == (2, "running") and phases.ensure(CHANGES[change](), state, resolve, NOON + 2 * HOUR) == changed
 

@@ -93,7 +93,7 @@ def test_who_gets_the_default() -> None:
     for user in USERS[:500]:
         inside = 0.2 <= bucket(layer_salt("colours"), user) < 0.4
         assert (route.route(None, {"user": user}) is not None) == inside
-    assert route.route(None, {"user": None}) is None, "NULL is no unit"
+    assert route.route(None, {"user": None}) is None, "NULL is not a unit"
     assert run([(experiment, phase_of(experiment, status="stopped"))]).route(None, {"user": "u1"}) is None
     assert router().route(None, {"user": "u1"}) is None
     assert Router([experiment], {}).route(None, {"user": "u1"}) is None, "one without a phase takes nobody"

@@ -93,13 +93,13 @@ def test_no_alarm_far_from_zero() -> None:
     ([0.0] * 5000, [1.0] * 5000, "no variance"),
     ([0.9, 0.9, 0.1 + 0.8], [0.91] * 3, "no variance"),  # 0.1 + 0.8 is 0.9 to a rounding
     ([1e9 / 3] * 50, [1e9 / 3 + 1e-6] * 50, "no variance"),
-    ([0.9, 0.9], [1.0, 1.1, 1.05], "no difference seen"),  # an arm that has not varied yet is no arm without variance
+    ([0.9, 0.9], [1.0, 1.1, 1.05], "no difference seen"),  # an arm that has not varied yet is not an arm without variance
     ([0.0] * 1000, [0.0] * 900 + [1.0] * 100, "better"),
     ([0.0] * 50, [0.0] * 997 + [300.0] * 3, "no difference seen"),
     ([1.0], [2.0, 3.0], "not enough data"),
     ([], [], "not enough data"),
-    ([1.0, 2.0, math.nan], [1.0, 2.0], "rewards that are no finite numbers"),
-    ([1.0, 2.0], [math.inf, 2.0], "rewards that are no finite numbers"),
+    ([1.0, 2.0, math.nan], [1.0, 2.0], "rewards that are not finite numbers"),
+    ([1.0, 2.0], [math.inf, 2.0], "rewards that are not finite numbers"),
     ([1e200, -1e200], [1e200, 3e200], "rewards too large to square"),
 ])  # fmt: skip
 def test_where_nothing_can_be_said_there_is_no_verdict(a: list[float], b: list[float], verdict: str) -> None:
@@ -138,7 +138,7 @@ def test_a_guardrail_that_cannot_be_judged_is_told_apart() -> None:
     random = np.random.default_rng(1)
     good = {"a": Stat.of(random.normal(0, 1, 90)), "b": Stat.of(random.normal(0, 1, 90))}
     found = analyse({"reward": good, "guardrail__g": {"a": Stat.of([1.0, 2.0]), "b": Stat.of([1.0, math.nan])}}, control="a")
-    assert found.effects[1].verdict == "rewards that are no finite numbers"
+    assert found.effects[1].verdict == "rewards that are not finite numbers"
 
 
 def test_a_ratio_to_almost_nothing_is_none() -> None:

@@ -1,4 +1,4 @@
-"""The finaliser and the states of tiles against Python's integers; and what leaves 128 bits is no variance in both readers."""
+"""The finaliser and the states of tiles against Python's integers; and what leaves 128 bits is not a variance in both readers."""
 
 from __future__ import annotations
 

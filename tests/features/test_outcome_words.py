@@ -72,7 +72,7 @@ def naive(o: Outcome, spine: Spine, rows: Sequence[Row]) -> list[Any]:
 
 
 def number(v: float | None) -> float | None:
-    """As expressions take it: what is not finite is no value."""
+    """As expressions take it: what is not finite is not a value."""
     return v if v is not None and math.isfinite(v) else None
 
 

@@ -140,6 +140,6 @@ def test_a_planted_fault_is_found(fault: Fault, sql: Any, tmp_path: Path, monkey
             if CHECKS[fault.check](world(seed, keys=15, windows=fault.windows), sql, tmp_path):
                 return
         except Exception as error:
-            assert fault.raises is not None and isinstance(error, fault.raises), f"the fault is no program: {error!r}"
+            assert fault.raises is not None and isinstance(error, fault.raises), f"the fault is not a program: {error!r}"
             return
     pytest.fail(f"not found in {WORLDS} worlds")

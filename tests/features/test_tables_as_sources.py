@@ -82,7 +82,7 @@ def test_a_stream_of_which_nothing_has_landed_is_filled_with_nothing(sql: Any, t
 
 
 def test_an_integer_and_its_string_are_different_keys(sql: Any) -> None:
-    """Keys have a type (docs/feature-semantics.md, section 1): a spine of strings finds nothing in events keyed by integers, and does not fail on what is no number."""
+    """Keys have a type (docs/feature-semantics.md, section 1): a spine of strings finds nothing in events keyed by integers, and does not fail on what is not a number."""
     made = [Row("5", 5, 1.0, None, T0 - 1, T0 - 1)]
     d = definition(("3h",), key=("i",))
     asked = pa.table({"_row": [0, 1], "_t": pa.array([T0, T0], pa.timestamp("us", tz="UTC")), "i": ["5", "x"]})

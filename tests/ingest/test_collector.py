@@ -194,7 +194,7 @@ def test_invalid_utf8_costs_one_line(served: Served) -> None:
     good = json.dumps(sold(1)).encode()
     status, told = served.post(good + b"\n" + good.replace(b"i1", b"i\xff") + b"\n" + good)
     assert (status, told["accepted"], told["errors"][0]["index"]) == (207, 2, 1)
-    assert "it is no UTF-8: byte 11 is 0xff" in told["errors"][0]["error"]["message"]
+    assert "it is not valid UTF-8: byte 11 is 0xff" in told["errors"][0]["error"]["message"]
 
 
 def test_nothing_at_all(served: Served) -> None:

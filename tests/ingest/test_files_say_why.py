@@ -1,4 +1,4 @@
-"""What a file's record is told when its local time is no moment, or when a name is there in another letter case: in each format, and its neighbours land."""
+"""What a file's record is told when its local time is not a moment, or when a name is there in another letter case: in each format, and its neighbours land."""
 
 from __future__ import annotations
 

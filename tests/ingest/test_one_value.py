@@ -200,7 +200,7 @@ def test_what_needs_a_closer_look_costs_its_neighbours_nothing(tmp_path: Path, h
 
 @pytest.mark.parametrize("kind", ["float", "int", "list[float]"])
 def test_what_nobody_reads_may_be_beyond_any_number(tmp_path: Path, kind: str) -> None:
-    """A key that is no field of the class, beside a value that needs the closer look and beside one that does not."""
+    """A key that is not a field of the class, beside a value that needs the closer look and beside one that does not."""
     value, right = ("[1.0]", [1.0]) if kind == "list[float]" else ("1.0", 1)
     texts = [f'{value}, "other": 1e400', f'{value}, "other": 0e400', value]
     assert doors.jsonl_file(tmp_path, STREAMS[kind, False], texts) == [right] * 3

@@ -76,4 +76,4 @@ def test_a_sink_that_commits_meanwhile_is_no_loser_and_the_declaration_looks_aga
     table = world.lake.table("readings")
     assert raced and complete.declared(table) == NOW and table.rows() == 2
     topic = world.log.topic("readings")
-    assert topic is not None and current(table, topic.uuid).number == 1, "it is no ruling: no verdict changes"
+    assert topic is not None and current(table, topic.uuid).number == 1, "it is not a ruling: no verdict changes"

@@ -382,7 +382,7 @@ class Holes:
 
 
 def test_a_position_passes_holes(world: World) -> None:
-    """Markers at the tail: the position is behind them, is committed without rows an hour later, and retention is no false alarm then."""
+    """Markers at the tail: the position is behind them, is committed without rows an hour later, and retention is not a false alarm then."""
     log, clock = Holes(), Clock()
     make: Callable[[], Sink] = lambda: Sink(log, world.schemas, world.lake, READINGS, clock=clock)  # type: ignore[arg-type]  # noqa: E731
     sink = make()

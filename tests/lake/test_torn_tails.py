@@ -116,7 +116,7 @@ def test_a_table_torn_at_birth_begins_anew(world: World) -> None:
 
 
 def test_joined_files_are_seen_through(landed: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A torn file that was joined into a whole one is no damage; when the joining itself is torn, the old files are looked at."""
+    """A torn file that was joined into a whole one is not damage; when the joining itself is torn, the old files are looked at."""
 
     monkeypatch.setattr(compact, "AT_LEAST", (4, 4, 4))
     compact.compact(landed.lake.table("readings"))

@@ -107,7 +107,7 @@ def test_joining_is_no_news(world: World, fill: Fill) -> None:
     table = world.lake.table("t")
     assert table.added(20)[:-1] == wanted and len(table.added(20)) == 22
     table.replace([rows(7)], where=("x", 0, 30))
-    assert len(world.lake.table("t").added(20)) == 2, "the joined file's rows are gone, so its origins are no news"
+    assert len(world.lake.table("t").added(20)) == 2, "the joined file's rows are gone, so its origins are not news"
 
 
 def test_appends_and_joining_do_not_disturb_one_another(world: World, fill: Fill) -> None:

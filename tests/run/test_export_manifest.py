@@ -91,7 +91,7 @@ def test_what_was_changed_by_hand_is_refused(rides: Path, tmp_path: Path) -> Non
     with pytest.raises(Corrupt, match="was changed after it was exported"):
         read(file)
     file.write_text("{}", encoding="utf-8")
-    with pytest.raises(Corrupt, match="is no manifest"):
+    with pytest.raises(Corrupt, match="is not a manifest"):
         read(file)
     with pytest.raises(NotFound, match="export it again"):
         read(tmp_path / "none.json")

@@ -20,7 +20,7 @@ STREAMS = ORDERS + 't = ms.table("t", TABLE)\n'
         ('"select [interval 1 day] as i from orders"', "interval"),
         ("\"select time '10:00' as i from orders\"", 'column "i" is a time of day'),
         ('"select customer, amount::varchar as a from orders", time="a", lag="1h"', "a is string"),
-        ('"select * from orders", time="nope"', 'its time "nope" is no column of it'),
+        ('"select * from orders", time="nope"', 'its time "nope" is not a column of it'),
         ('"select * from orders", key="custmer"', 'did you mean "customer"'),
     ],
 )

@@ -59,5 +59,5 @@ def test_a_port_that_has_just_become_free_is_free(taken: int) -> None:
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "no.such.host.invalid"])
 def test_an_address_of_another_machine(host: str) -> None:
-    with pytest.raises(ConfigError, match=rf'console.host is "{host}", which is no address of this machine; say 127.0.0.1'):
+    with pytest.raises(ConfigError, match=rf'console.host is "{host}", which is not an address of this machine; say 127.0.0.1'):
         free(host, 8601, "console")

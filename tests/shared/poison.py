@@ -120,7 +120,7 @@ def json_record(record: Record) -> bytes:
 
 
 def json_poison(rng: random.Random) -> bytes:
-    """A record with one or more poison values, a text that is no record, or a good one with bytes changed. Never with a line end, never blank."""
+    """A record with one or more poison values, a text that is not a record, or a good one with bytes changed. Never with a line end, never blank."""
     kind = rng.random()
     if kind < 0.1:
         return rng.choice(JSON_TEXTS)

@@ -1,4 +1,4 @@
-"""The repository's scripts, which are no package, as modules."""
+"""The repository's scripts, which are not a package, as modules."""
 
 from __future__ import annotations
 

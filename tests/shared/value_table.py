@@ -182,4 +182,4 @@ LOGGED = [Cell(kind, (schema, sent), value) for kind, schema, sent, value in (
     ("float", "float", 0.5, 0.5), ("symbol", "string", "blue", DEAD), ("symbol", "string", "red", "red"), ("list[float]", {"type": "array", "items": "double"}, [float("nan")], DEAD),
     ("list[float]", {"type": "array", "items": "double"}, [-0.0], [0.0]), ("datetime", {"type": "long", "logicalType": "timestamp-millis"}, _utc(), _utc()),
 )]  # fmt: skip
-"""Records of a topic in Avro under another writer's schema. A type that Avro does not promote to the field's (double to long) stops the stream, and is no cell."""
+"""Records of a topic in Avro under another writer's schema. A type that Avro does not promote to the field's (double to long) stops the stream, and is not a cell."""

@@ -35,7 +35,7 @@ def test_probabilities_are_judged_as_sklearn_does(pairs: list[tuple[bool, float]
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=40), st.sampled_from([1, 2, 4]))
 def test_classes_are_judged_as_sklearn_does(pairs: list[tuple[int, int]], most: int) -> None:
-    """Of two classes and of many: a class is no probability, though 2 lies above a half as 1 does."""
+    """Of two classes and of many: a class is not a probability, though 2 lies above a half as 1 does."""
     y, p = np.minimum(np.array(pairs, dtype=np.float64).T, most)
     assert measure(["accuracy"], y, p)["accuracy"] == pytest.approx(theirs.accuracy_score(y, p))
 
@@ -95,7 +95,7 @@ def test_auc_with_nan_is_none() -> None:
 def test_the_loss_of_what_is_no_probability(p: float) -> None:
     y = np.array([0.0, 1.0])
     assert math.isnan(_MEASURES["log_loss"](y, np.array([0.5, p])))
-    assert _MEASURES["log_loss"](y, np.array([0.0, 1 + 1e-12])) == pytest.approx(0, abs=1e-11), "but rounding is no lie"
+    assert _MEASURES["log_loss"](y, np.array([0.0, 1 + 1e-12])) == pytest.approx(0, abs=1e-11), "but rounding is not a lie"
 
 
 @pytest.mark.parametrize(("offset", "scale"), [(0.0, 1.0), (1e9, 1.0), (1e15, 4.0), (0.0, 1e-200), (0.0, 1e-160), (0.0, 1e160), (0.0, 1e300), (-1e12, 1e-3)])

@@ -145,7 +145,7 @@ def test_versions_load_when_rooms_have_other_names(project: ModuleType, tmp_path
     now, before = kept(project.Reaches(), tmp_path / "now"), kept_by_older(project.Plain(), tmp_path / "before")
     again = kept(project.Plain(), tmp_path / "again")
     assert reached(now) == reached(again) == {"millstream.stored"}
-    assert "millstream.declare.stream" in reached(before), "or it would be no test"
+    assert "millstream.declare.stream" in reached(before), "or it would not be a test"
     for folder, says in ((now, 0.25), (before, 0.5), (again, 0.5)):
         assert load(folder, PICKLE, probability=False).matrix(np.zeros((2, 1))).tolist() == [says] * 2
     sources = renamed(tmp_path / "renamed")
@@ -167,7 +167,7 @@ def test_of_several_names_the_one_in_a_module_of_the_same_name() -> None:
         stored.named("Column", "millstream.elsewhere.other")
     assert stored.module("millstream.elsewhere.matrix").__name__ == "millstream.train.matrix"
     assert stored.named("EventForm.one", "millstream.elsewhere.form").__qualname__ == "EventForm.one"
-    assert stored.named("Departure", "millstream.elsewhere.other").__module__ == "millstream.templates.flights.streams", "an example in a text is no class"
+    assert stored.named("Departure", "millstream.elsewhere.other").__module__ == "millstream.templates.flights.streams", "an example in a text is not a class"
 
 
 NOUNS = {

@@ -62,7 +62,7 @@ def test_numbers_are_numpys(sql: Sql, shape: str) -> None:
     assert (column.kind, column.rows, column.nulls, column.odd, column.known) == ("number", len(values), 0, 0, len(values))
     assert (column.low, column.high) == (values.min(), values.max())
     assert column.mean == pytest.approx(values.mean(), rel=1e-9, abs=1e-12 * max(1.0, float(np.abs(values).max())))
-    if shape == "huge":  # squares of 1e300 are no double, here as in NumPy
+    if shape == "huge":  # squares of 1e300 are not doubles, here as in NumPy
         assert column.std is None or not np.isfinite(column.std) or column.std == pytest.approx(values.std(ddof=1), rel=1e-6)
     elif len(values) > 1:
         assert column.std == pytest.approx(values.std(ddof=1), rel=1e-3 if shape == "far" else 1e-7, abs=1e-12)  # at 1e15 a double ends at eighths

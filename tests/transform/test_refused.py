@@ -43,7 +43,7 @@ def test_the_name_is_told_with_the_nearest_that_is_there(engine: DuckDbSql, sql:
         engine.describe(sql, TABLES, {})
     told = refusal(str(refused.value), sql, TABLES)
     assert (told.found, told.mend, told.line) == (found, mend, line)
-    assert "\n" not in str(told), "candidates are no wall of lines"
+    assert "\n" not in str(told), "candidates are not a wall of lines"
 
 
 def test_the_engines_own_words_stand_behind_ours(tmp_path: Path, engine: DuckDbSql) -> None:

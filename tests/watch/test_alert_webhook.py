@@ -1,4 +1,4 @@
-"""Webhooks that are no good neighbours: whatever they do, an alert costs a bounded time, says why, and shows no address."""
+"""Webhooks that are bad neighbours: whatever they do, an alert costs a bounded time, says why, and shows no address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What drift could not see: long lists of categories, columns that are no numbers any more, other types, numbers at the ends of a double."""
+"""What drift could not see: long lists of categories, columns that are not numbers any more, other types, numbers at the ends of a double."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_five_rows_have_not_seen_every_category(sql: Sql) -> None:
         assert 1 - min(unseen) <= missing_mass(4, n)
 
 
-# What is no number, and other types
+# What is not a number, and other types
 
 
 NUMBERS = np.random.default_rng(7).normal(size=5_000)

@@ -36,7 +36,7 @@ class Each:
 
 
 class Rows(list[dict[str, Any]]):
-    """Rows to show; what could not be looked at is no row, but named in `failed`."""
+    """Rows to show; what could not be looked at is not a row, but named in `failed`."""
 
     def __init__(self, each: Each | None = None) -> None:
         super().__init__()

@@ -49,7 +49,7 @@ def set_aside(ws: Workspace, name: str, record: str) -> None:
     """Make a record (PARTITION:OFFSET) of a stream a dead letter.
 
     Raises:
-        UsageError: It is not written so, or is no record that the stream waits for.
+        UsageError: It is not written so, or is not a record that the stream waits for.
         NotFound: No such stream or record.
     """
     partition, colon, offset = record.partition(":")

@@ -14,7 +14,7 @@ _SHORT = 4
 """Values shorter than this are known by their shape only: they would be found in words."""
 _NAMES = r"pass(?:word|wd|phrase)?|pwd|token|secret|api[_-]?key|access[_-]?key|account[_-]?key|private[_-]?key|credentials?|signature|client[_-]?secret"
 _NOT_SAID = rf"(?!env:|file:|{re.escape(HIDDEN)})"
-"""A reference is no secret, and what is hidden already stays as it is."""
+"""A reference is not a secret, and what is hidden already stays as it is."""
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), HIDDEN),
     # Addresses of chat rooms: whoever has the path may post.

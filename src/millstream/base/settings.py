@@ -147,7 +147,7 @@ def settle(
         secret: What a reference (`env:NAME`, `file:PATH`) stands for, None when it is not there.
 
     Raises:
-        ConfigError: Unknown keys, values of the wrong type, secrets that are no references or not there; all of them together.
+        ConfigError: Unknown keys, values of the wrong type, secrets that are not references or not there; all of them together.
     """
     wrong = [_unknown(layer, key) for layer in layers for key in layer.values if key not in DEFAULTS]
     values: dict[str, Any] = dict(DEFAULTS)

@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 
 INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")} | {str(Path(__file__).parents[1])})
-"""Folders of what is no code of the user's."""
+"""Folders of what is not the user's code."""
 PRINTED = 20
 """Lines of what it printed, the last ones."""
 FRAMES = 12

@@ -31,11 +31,11 @@ def unfit(name: str, *, letters: re.Pattern[str] = NAME) -> tuple[str, str] | No
     """What is wrong with a name, and what to write; None when nothing is.
 
     >>> unfit("late"), unfit("Late")
-    (None, ('is no name', 'lower case letters, digits and _, beginning with a letter: names become folders, topics, tables and URLs'))
+    (None, ('is not a name', 'lower case letters, digits and _, beginning with a letter: names become folders, topics, tables and URLs'))
     """
     if not letters.fullmatch(name):
         allowed = LETTERS if letters is NAME else "letters of a to z, digits and _, beginning with a letter"
-        return "is no name", f"{allowed}: {BECOMES if letters is NAME else 'fields become columns of tables, of Avro records and of Hive'}"
+        return "is not a name", f"{allowed}: {BECOMES if letters is NAME else 'fields become columns of tables, of Avro records and of Hive'}"
     if len(name) > LONGEST:
         return f"has {len(name)} letters", f"at most {LONGEST}: {BECOMES}, and some of these take no more with what is added to them"
     return None

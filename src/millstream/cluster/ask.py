@@ -36,7 +36,7 @@ def http_json(port: int, path: str, timeout_s: float = 2.0) -> Any:
     try:
         return json.loads(body)
     except ValueError as error:
-        raise OSError(f"{path} is no JSON: {body[:100]!r}") from error
+        raise OSError(f"{path} is not valid JSON: {body[:100]!r}") from error
 
 
 def line(port: int, question: bytes, timeout_s: float = 2.0) -> bytes:

@@ -114,7 +114,7 @@ class Hdfs(Service):
 
     def address(self, site: Site) -> str:
         found = f"{root(site)}/lake"
-        return f"{found}?conf={site.from_project(site.conf(self.name))}" if site.ha else found  # a nameservice is no host: clients must be told whose it is
+        return f"{found}?conf={site.from_project(site.conf(self.name))}" if site.ha else found  # a nameservice is not a host: clients must be told whose it is
 
     def environment(self, site: Site) -> Mapping[str, str]:
         return {"HADOOP_CONF_DIR": str(site.conf(self.name))}

@@ -19,7 +19,7 @@ _RM, _NM = 300, 400
 """Offsets: a resource manager has ten ports, a node manager twenty."""
 _RM_PORTS = {"address": 0, "scheduler.address": 1, "resource-tracker.address": 2, "admin.address": 3, "webapp.address": 4}
 NODE_MB, NODE_CORES = 3072, 8
-"""What a node manager offers; a core of it is no core of the machine."""
+"""What a node manager offers; a core of it is not a core of the machine."""
 
 
 class Yarn(Service):

@@ -123,6 +123,6 @@ def decisions(endpoint: Name) -> Decisions:
     """An endpoint's decisions, by its name, before it is declared.
 
     Nothing takes them as they are, since their columns follow from the endpoint: read `<endpoint>_decisions` in a table's SQL and use that table. Being
-    read back through the log is no circle.
+    read back through the log is not a circle.
     """
     return Decisions(endpoint=endpoint)

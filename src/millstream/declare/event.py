@@ -46,7 +46,7 @@ class Event:
         cls.__place__ = here()
         doc = cls.__dict__.get("__doc__")
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
-        cls.__doc__ = doc  # the generated signature is no description
+        cls.__doc__ = doc  # the generated signature is not a description
         cls.__schema__, wrong = _read(cls)
         cls.__moments__ = tuple(f.name for f in cls.__schema__.fields if f.kind == "timestamp")
         cls.__unmade__ = bool(wrong) or any(getattr(base, "__unmade__", False) for base in cls.__bases__)

@@ -136,11 +136,11 @@ class Features(Noun):
             columns: The spine's columns, in the order of the key.
             name: Another prefix; required when the same features are used twice in one training set.
         """
-        base = self.base or self  # a use of features is no second noun: it is not collected
+        base = self.base or self  # a use of features is not a second noun: it is not collected
         return _quietly(base, {"on_columns": columns, "prefix": name or base.name, "base": base})
 
     __iter__ = None
-    """Features have columns, but are no sequence of them."""
+    """Features have columns, but are not a sequence of them."""
 
     @checked
     def __getitem__(self, output: str) -> Feature:

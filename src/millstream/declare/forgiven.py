@@ -1,6 +1,6 @@
 """Whether whoever asks for a name can do without it: `hasattr`, `getattr` with a default, or an attribute inside a `try` that catches its absence.
 
-Such a name is no mistake of the project that loads. What is merely written down, `ms.strem`, is one.
+Such a name is not a mistake of the project that loads. What is merely written down, `ms.strem`, is one.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class Model(Noun, Generic[E_co]):
         return (self.on,)
 
     __iter__ = None
-    """A model has versions, but is no sequence of them."""
+    """A model has versions, but is not a sequence of them."""
 
     @checked
     def __getitem__(self, version: Version) -> ModelRef[E_co]:

@@ -179,7 +179,7 @@ def _told(error: BaseException, root: Path, module: str) -> list[DefinitionError
         return [error if error.place else DefinitionError(error.message, place=place, found=error.found, mend=error.mend, code=error.code)]
     if isinstance(error, SyntaxError):
         where = Place(shorten(error.filename), error.lineno or 1) if error.filename else place
-        return [DefinitionError(f"this is no Python: {error.msg}", place=where, found=(error.text or "").strip(), mend="mend the syntax", code="E107")]
+        return [DefinitionError(f"this is not valid Python: {error.msg}", place=where, found=(error.text or "").strip(), mend="mend the syntax", code="E107")]
     if isinstance(error, RecursionError) and "during compilation" in str(error):
         where = Place(shorten(str(root / f"{module}.py")), 1)
         return [DefinitionError("an expression is nested too deeply for Python", place=where, mend="split the longest one into several", code="E107")]

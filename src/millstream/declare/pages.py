@@ -15,11 +15,11 @@ Mend: rename one of the two, or say name="..." for a source or a monitor.
 
 E103: SQL reads what nothing declares
 A table's SQL may read streams, other tables, training sets, <stream>__dead, and <endpoint>_decisions and <endpoint>_outcomes.
-Features are no table: they have a value at a moment, and a training set asks for it.
+Features are not a table: they have a value at a moment, and a training set asks for it.
 Mend: correct the name, or declare what is missing.
 
 E104: something is made from itself
-Tables, features, sets and models are made in order, so none may need itself. What comes back through the log is no circle: an
+Tables, features, sets and models are made in order, so none may need itself. What comes back through the log is not a circle: an
 endpoint's decisions are a stream like any other.
 Mend: break the circle; for feedback read <endpoint>_decisions in a table's SQL.
 
@@ -31,7 +31,7 @@ E106: a module hides another
 The project's folder is first on Python's path, so a module queue.py would be found by everyone who imports the standard queue.
 Mend: rename the file.
 
-E107: a module is no Python
+E107: a module is not valid Python
 Mend: correct the syntax at the line that is named.
 
 E108: a module ends with an error
@@ -151,7 +151,7 @@ Features find their values by columns of the spine, by name. When the spine call
 origin_left.on("dest"). A label joins on columns that both the spine and its stream have.
 Mend: say .on("..."), in the order of the key.
 
-E142: a label that is no future
+E142: a label that is not of the future
 The label of a row must be an event after the row's moment, of another stream than the spine.
 Mend: take the outcome from the stream in which the answer arrives.
 
@@ -223,7 +223,7 @@ E162: traffic outside the line
 Traffic is a half-open part of [0, 1).
 Mend: e.g. (0.0, 0.5).
 
-E163: a reward that is no number
+E163: a reward that is not a number
 Mend: score with a number or a boolean; higher is better.
 
 E164: an experiment that adjusts by a feature
@@ -255,7 +255,7 @@ Mend: the message names what it can watch.
 E181: a performance check without a metric
 Mend: e.g. expect.performance(outcome, "auc >= 0.6").
 
-E182: a tolerance that is no share
+E182: a tolerance that is not a share
 Mend: 0 to 1.
 
 E190: a word that is not known
@@ -284,7 +284,7 @@ Mend: correct the key or the value at the place that is named; millstream config
 
 E196: a name that is not there
 What a module of the project or a vocabulary (agg, read, assign, expect) is asked for, and has not.
-Mend: take the nearest, or one of those that the message names. A name that is only tried (hasattr, getattr, a try that catches the error) is no mistake.
+Mend: take the nearest, or one of those that the message names. A name that is only tried (hasattr, getattr, a try that catches the error) is not a mistake.
 
 E197: a module opens a project while it is loaded
 Loading a project runs its modules. One that opens the project (Workspace.open, ms.load) would be run by that again, and so without end.

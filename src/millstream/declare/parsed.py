@@ -16,7 +16,7 @@ def parsed(text: str | bytes) -> ast.Module:
     collector or in a thread that such a callback lets run, makes it raise SystemError (AST constructor recursion depth mismatch). So nothing is collected then.
 
     Raises:
-        SyntaxError, ValueError: It is no Python, or is nested too deeply for Python to make a tree of it.
+        SyntaxError, ValueError: It is not valid Python, or is nested too deeply for Python to make a tree of it.
     """
     with _ONE:
         collects = gc.isenabled()

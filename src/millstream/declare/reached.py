@@ -224,7 +224,7 @@ class _Walk:
 
 
 def _parsed(path: str) -> _File | None:
-    """By path, size and time of change; None when it is no Python that can be read."""
+    """By path, size and time of change; None when it is not valid Python that can be read."""
     try:
         stat = os.stat(path)
         key = (stat.st_mtime_ns, stat.st_size)

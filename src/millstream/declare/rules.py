@@ -89,7 +89,7 @@ class Label(Text):
 
     def wrong(self, value: Any) -> Wrong | None:
         if isinstance(value, str) and (len(value) > LONGEST or not value.isprintable()):
-            return Wrong(f"is no text of at most {LONGEST} letters", value, "give a short one, without line ends or control characters", "E193")
+            return Wrong(f"is not text of at most {LONGEST} letters", value, "give a short one, without line ends or control characters", "E193")
         return super().wrong(value)
 
 
@@ -208,7 +208,7 @@ class Moment(Rule):
         try:
             moment(value)
         except (ValueError, OverflowError) as error:
-            return Wrong(f"is no moment: {error}", value, f"give {self.wants}", self.code)
+            return Wrong(f"is not a moment: {error}", value, f"give {self.wants}", self.code)
         return None
 
 
@@ -233,7 +233,7 @@ class Cron(Rule):
             return Wrong("never comes", value, f"give {self.wants}", self.code)
         except (CronSimError, ValueError) as error:
             near = nearest(value, SCHEDULES) if value.startswith("@") else ""
-            return Wrong("is no schedule" + (f": {error}" if str(error) != "Bad expression" else ""), value, near or f"give {self.wants}", self.code)
+            return Wrong("is not a schedule" + (f": {error}" if str(error) != "Bad expression" else ""), value, near or f"give {self.wants}", self.code)
         return None
 
 
@@ -255,7 +255,7 @@ class Zone(Rule):
         if value in available_timezones():
             return None
         near = nearest(value, sorted(available_timezones()))
-        return Wrong("is no time zone", value, near or f"give {self.wants}", self.code)
+        return Wrong("is not a time zone", value, near or f"give {self.wants}", self.code)
 
 
 @dataclass(frozen=True)

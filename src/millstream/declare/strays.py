@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _ENVELOPE = (EVENT_ID, ARRIVED_AT, "_offset")
 _WORDS = {"all", "rowid", "filename"}
-"""Names that are no columns of anybody."""
+"""Names that are not columns of anybody."""
 
 
 def strays(project: Project, skip: Collection[str]) -> Mapping[str, Sequence[DefinitionError]]:

@@ -29,7 +29,7 @@ def said(root: Path) -> tuple[Mapping[str, Any], list[DefinitionError]]:
         text = file.read_text(encoding="utf-8")
         found = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        return {}, [_wrong(f"{FILE} is no TOML", Place(shorten(str(file)), 1), str(error), "mend the syntax")]
+        return {}, [_wrong(f"{FILE} is not valid TOML", Place(shorten(str(file)), 1), str(error), "mend the syntax")]
 
     def at(section: str, key: str = "") -> Place:
         return Place(shorten(str(file)), line_of(text, section, key))
@@ -45,7 +45,7 @@ def said(root: Path) -> tuple[Mapping[str, Any], list[DefinitionError]]:
         if not isinstance(profile, Mapping):
             errors.append(
                 _wrong(
-                    f'the profile "{name}" is no section', at("profile", name), f"{name} = {spelt(profile)}", f"write  [profile.{name}]  and its keys below it"
+                    f'the profile "{name}" is not a section', at("profile", name), f"{name} = {spelt(profile)}", f"write  [profile.{name}]  and its keys below it"
                 )
             )
     return found, errors
@@ -59,13 +59,13 @@ def _project(told: Mapping[str, Any], at: Any) -> Iterator[DefinitionError]:
     if not name and not any(key != "name" for key in told):
         yield _wrong("the project has no name", at("project"), FILE, '[project]\n         name = "..."')
     elif name and not (isinstance(name, str) and _PROJECT.fullmatch(name) and len(name) <= LONGEST):
-        yield _wrong("[project]: name is no name of a project", at("project", "name"), f"name = {spelt(name)}",
+        yield _wrong("[project]: name is not a name of a project", at("project", "name"), f"name = {spelt(name)}",
                      f"letters of a to z, digits, _ . and -, at most {LONGEST}: it becomes names of workflows")  # fmt: skip
 
 
 def _param(key: str, value: Any, place: Place) -> Iterator[DefinitionError]:
     if isinstance(value, list | Mapping):
-        yield _wrong(f'the parameter "{key}" is no single value', place, f"{key} = {spelt(value)}", "a parameter is a number, a string, a boolean or a time")
+        yield _wrong(f'the parameter "{key}" is not a single value', place, f"{key} = {spelt(value)}", "a parameter is a number, a string, a boolean or a time")
     elif not (isinstance(value, date) or Json().fits(value)) or (isinstance(value, int) and abs(value) >= 2**63):
         yield _wrong(
             f'the parameter "{key}" has no value that SQL takes',

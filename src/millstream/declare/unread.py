@@ -13,7 +13,7 @@ NOUNS = ("stream", "table", "features", "training_set", "model", "experiment", "
 
 
 def declared_in(file: Path) -> list[str]:
-    """Names that the module's text declares, as far as it spells them out; none where it is no Python."""
+    """Names that the module's text declares, as far as it spells them out; none where it is not valid Python."""
     try:
         tree = parsed(file.read_bytes())
     except (SyntaxError, ValueError):

@@ -63,7 +63,7 @@ def validate(project: Project, whole: bool = True, cache: Cache | None = None, b
     """Every mistake of the project.
 
     Args:
-        whole: All modules ran to their end; if not, names that are missing are no mistake of those who use them.
+        whole: All modules ran to their end; if not, names that are missing are not a mistake of those who use them.
         cache: Verdicts of earlier checks.
         broken: Names of nouns that are known to be wrong, so that what is made from them is not checked.
     """
@@ -153,4 +153,4 @@ def _cycles(project: Project, cache: Cache) -> Iterator[DefinitionError]:
     for walk in project.graph.cycles():
         noun = project.by_name.get(walk[0])
         yield DefinitionError(f'"{walk[0]}" is made from itself', place=noun.place if noun else None, found=" -> ".join(walk),
-                              mend='break the circle; what comes back through the log is no circle: read <endpoint>_decisions in SQL', code="E104")  # fmt: skip
+                              mend='break the circle; what comes back through the log is not a circle: read <endpoint>_decisions in SQL', code="E104")  # fmt: skip

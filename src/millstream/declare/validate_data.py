@@ -82,11 +82,11 @@ def check_stream(stream: Stream[Any], project: Project, cache: Cache) -> Errors:
     schema, fields = stream.schema, fields_of(stream)
     for name in stream.key:
         if name not in fields:
-            yield _missing(f'{stream}: its key "{name}" is no field of {schema.name}', stream, name, fields)
+            yield _missing(f'{stream}: its key "{name}" is not a field of {schema.name}', stream, name, fields)
         elif fields[name] not in KEYS:
             yield _inexact(stream, name, fields[name])
     if stream.dedupe not in (None, "event_id") and stream.dedupe not in fields:
-        yield _missing(f'{stream}: dedupe="{stream.dedupe}" is no field of {schema.name}', stream, str(stream.dedupe), fields)
+        yield _missing(f'{stream}: dedupe="{stream.dedupe}" is not a field of {schema.name}', stream, str(stream.dedupe), fields)
     same = next((f.default for f in schema.fields if f.name == stream.dedupe and f.default is not REQUIRED), None)
     if same is not None:
         yield DefinitionError(f'{stream}: the field "{stream.dedupe}", which dedupe names, has a default', place=stream.place, found=repr(same),
@@ -117,7 +117,7 @@ def check_table(table: Table, project: Project, cache: Cache) -> Errors:
         yield mistake(str(table), "schedule", untimely, table.place)
     yield from _contents(table, cache)
     if table.lag_us is not None and table.lag_us < 0:
-        yield DefinitionError(f"{table}: lag is no length", place=table.place, found=spell(table.lag_us), mend='write "10m", "2h"', code="E110")
+        yield DefinitionError(f"{table}: lag is not a length", place=table.place, found=spell(table.lag_us), mend='write "10m", "2h"', code="E110")
     step = increment(table.incremental) if table.incremental else None
     whole = "the contents of a stream" if table.contents else "what a model scores" if table.scoring else ""
     if step and (whole or (step.length_us and table.function)):
@@ -152,7 +152,7 @@ def check_table(table: Table, project: Project, cache: Cache) -> Errors:
 
 def no_column(table: Table, word: str, name: str, columns: Iterable[str], place: Place | None = None, otherwise: str = "select it") -> DefinitionError:
     """A time or key that a table does not have."""
-    return DefinitionError(f'{table}: its {word} "{name}" is no column of it', place=place or table.place, found=", ".join(columns),
+    return DefinitionError(f'{table}: its {word} "{name}" is not a column of it', place=place or table.place, found=", ".join(columns),
                            mend=nearest(name, columns) or otherwise, code="E136")  # fmt: skip
 
 
@@ -181,7 +181,7 @@ def _read(table: Table, reads: tuple[str, ...], project: Project) -> Errors:
         place, found = _line(table, name), name
         other = project.by_name.get(name)
         if other is not None:
-            yield DefinitionError(f'{table} reads "{name}", which is no table', place=place, found=str(other),
+            yield DefinitionError(f'{table} reads "{name}", which is not a table', place=place, found=str(other),
                                   mend=f"SQL reads {', '.join(k.replace('_', ' ') + 's' for k in READABLE)}", code="E103")  # fmt: skip
         else:
             yield DefinitionError(f'{table} reads "{name}", which nothing declares', place=place, found=found,
@@ -207,7 +207,7 @@ def check_features(features: Features, project: Project, cache: Cache) -> Errors
     for window in features.windows_us:
         if window is not None and (window <= 0 or window % hop_us(window)):
             nearest_one = max(hop_us(max(window, 1)), round(window / hop_us(max(window, 1))) * hop_us(max(window, 1)))
-            yield DefinitionError(f"{features}: the window {spell(window)} is no multiple of {spell(hop_us(max(window, 1)))}", place=features.place,
+            yield DefinitionError(f"{features}: the window {spell(window)} is not a multiple of {spell(hop_us(max(window, 1)))}", place=features.place,
                                   found=spell(window), mend=f'say "{spell(nearest_one)}" (multiples of 5m below 12h, of 1h below 12d, of 1d above)', code="E144")  # fmt: skip
     for name in features.key:
         if name not in fields:
@@ -267,7 +267,7 @@ def condition(text: str, fields: Mapping[str, Kind], project: Project, cache: Ca
             yield error
         return
     if kind != "bool" and not loose:
-        yield DefinitionError(f"{what} is no condition", place=noun.place, found=f"{text} is {kind}", mend="write a comparison", code="E113")
+        yield DefinitionError(f"{what} is not a condition", place=noun.place, found=f"{text} is {kind}", mend="write a comparison", code="E113")
 
 
 def of_types(error: DefinitionError) -> bool:

@@ -194,7 +194,7 @@ def _answers(outcome: Outcome, text: str | None, what: str, project: Project, ca
     types, example = _OTHERWISE.get(kind, ((), ""))
     if type(outcome.otherwise) not in types:
         yield DefinitionError(f"{what}: otherwise is of another type than its value", place=outcome.place, found=f"otherwise={outcome.otherwise!r} beside a value of type {kind}",
-                              mend=f"{example}, or leave it out: no event is no label then" if example else "leave it out: no event is no label then", code="E126")  # fmt: skip
+                              mend=f"{example}, or leave it out: rows without an event then have no label" if example else "leave it out: rows without an event then have no label", code="E126")  # fmt: skip
 
 
 _OTHERWISE: dict[Kind, tuple[tuple[type, ...], str]] = {
@@ -246,7 +246,7 @@ def _rule(model: Model[Any], project: Project, cache: Cache) -> Errors:
             break
         if last not in METRICS or any(label not in labels for label in before):
             wrong = True
-            yield _metric(f'{model}: promote_if names "{word}", which is no metric', model, last if last not in METRICS else before[0], "E150")
+            yield _metric(f'{model}: promote_if names "{word}", which is not a metric', model, last if last not in METRICS else before[0], "E150")
         known[word.replace(".", "__")] = "float64"
     if not wrong:
         yield from condition(_WORD.sub(lambda m: m[0].replace(".", "__"), rule), known, project, cache, model, f"{model}, promote_if")
@@ -344,7 +344,7 @@ def _reward(reward: Reward, experiment: Experiment[Any], request: Mapping[str, K
         yield error
         return
     if made not in ("float64", "int64", "bool"):
-        yield DefinitionError(f"the reward of {experiment} is no number", place=reward.place or experiment.place, found=f"{reward.expression} is {made}",
+        yield DefinitionError(f"the reward of {experiment} is not a number", place=reward.place or experiment.place, found=f"{reward.expression} is {made}",
                               mend="higher is better: a number or a boolean", code="E163")  # fmt: skip
 
 

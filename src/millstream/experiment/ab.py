@@ -25,7 +25,7 @@ from millstream.experiment.special import beta_cdf, chi2_tail, normal_quantile, 
 SRM_BELOW = 0.0005
 EXPECTED = 5
 """Trues and falses that each arm must be expected to hold before shares have a verdict; units of each arm before its share is tested by chi-square."""
-FEW, ALIKE, ODD, LARGE = "not enough data", "no variance", "rewards that are no finite numbers", "rewards too large to square"
+FEW, ALIKE, ODD, LARGE = "not enough data", "no variance", "rewards that are not finite numbers", "rewards too large to square"
 
 
 class Effect(NamedTuple):
@@ -42,7 +42,7 @@ class Effect(NamedTuple):
         n_control: Units behind it.
         n_treatment: Units behind it.
         lacks: Why there is no verdict: "not enough data" (an arm has fewer than 2 rewards, or is expected to hold fewer than 5 trues or
-            falses), "no variance" (all rewards of each arm are alike), "rewards that are no finite numbers", "rewards too large to square"; else "".
+            falses), "no variance" (all rewards of each arm are alike), "rewards that are not finite numbers", "rewards too large to square"; else "".
     """
 
     metric: str
@@ -160,7 +160,7 @@ def _errors(a: Stat, b: Stat) -> tuple[float, float]:
 
 def _welch(a: Stat, b: Stat, level: float) -> tuple[float, float, float]:
     difference, (va, vb) = b.beyond(a), _errors(a, b)
-    error, part = math.sqrt(va + vb), va / (va + vb)  # the part, since the square of a variance may be no double
+    error, part = math.sqrt(va + vb), va / (va + vb)  # the part, since the square of a variance may not be a double
     df = 1.0 / (part * part / (a.n - 1) + (1.0 - part) * (1.0 - part) / (b.n - 1))
     reach = t_quantile(0.5 + level / 2.0, df) * error
     return difference - reach, difference + reach, t_tails(difference / error, df)

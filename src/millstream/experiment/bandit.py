@@ -246,7 +246,7 @@ def probabilities(assign: Assign, stats: Mapping[str, Stat], *, boolean: bool) -
     """
     arms = list(stats)
     if any(stat.odd or (stat.n and not math.isfinite(stat.squares)) for stat in stats.values()):
-        return even(arms)  # rewards that are no numbers, or whose squares are none, teach nothing
+        return even(arms)  # rewards that are not numbers, or whose squares are none, teach nothing
     if isinstance(assign, Thompson):
         pooled = sum(stats.values(), Stat())
         if not boolean and pooled.n > 1:  # about their centre and in their own unit, where a grid of doubles tells the arms apart

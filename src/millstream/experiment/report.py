@@ -21,8 +21,8 @@ POOLED = (
 LACKS = {
     "not enough data": "Not enough ripe rewards to compare {treatment} with {control}.",
     "no variance": "{treatment} cannot be compared with {control}: the rewards of each are all alike, so nothing says what chance can do.",
-    "rewards that are no finite numbers": "{treatment} cannot be compared with {control}: some of their rewards are NaN or infinite; correct the reward's expression.",
-    "rewards too large to square": "{treatment} cannot be compared with {control}: the squares of their rewards are no doubles; scale the reward's expression down.",
+    "rewards that are not finite numbers": "{treatment} cannot be compared with {control}: some of their rewards are NaN or infinite; correct the reward's expression.",
+    "rewards too large to square": "{treatment} cannot be compared with {control}: the squares of their rewards do not fit a double; scale the reward's expression down.",
 }
 
 

@@ -27,7 +27,7 @@ def define(features: Features, params: Mapping[str, Any]) -> Definition:
     """Compile the noun.
 
     Raises:
-        DefinitionError: A window is no multiple of its hop, a key cannot be compared exactly, an expression is wrong or no number.
+        DefinitionError: A window is not a multiple of its hop, a key cannot be compared exactly, an expression is wrong or no number.
     """
     features = features.base or features
     fields = _fields(features)
@@ -41,7 +41,7 @@ def define(features: Features, params: Mapping[str, Any]) -> Definition:
     if features.where is not None:
         where = _compile(features, features.where, fields, params, "where", features.place, truth=True)
         if where.kind != "bool":
-            raise DefinitionError(f'features "{features.name}": where is no condition', place=features.place, found=f"{features.where} is {where.kind}",
+            raise DefinitionError(f'features "{features.name}": where is not a condition', place=features.place, found=f"{features.where} is {where.kind}",
                                   mend="write a comparison", code="E113")  # fmt: skip
     return assemble(features.name, features.source, features.key, values, where, outputs, features.windows_us, timeless=features.timeless,
                     known=_known(features))  # fmt: skip
@@ -125,7 +125,7 @@ def _check_window(features: Features, window: int | None) -> None:
         return
     hop = hop_us(max(window, 1))
     nearest = max(hop, round(window / hop) * hop)
-    raise DefinitionError(f'features "{features.name}": the window {spell(window)} is no multiple of {spell(hop)}', place=features.place, found=spell(window),
+    raise DefinitionError(f'features "{features.name}": the window {spell(window)} is not a multiple of {spell(hop)}', place=features.place, found=spell(window),
                           mend=f'say "{spell(nearest)}" (multiples of 5m below 12h, of 1h below 12d, of 1d above)', code="E144")  # fmt: skip
 
 

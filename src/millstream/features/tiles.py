@@ -73,7 +73,7 @@ class Tiling:
         """Aggregates of events, as states.
 
         Args:
-            counted: What is counted for `c`: a column that is NULL where the row is no event.
+            counted: What is counted for `c`: a column that is NULL where the row is not an event.
             over: The window, where they run along.
             when: Which events.
         """

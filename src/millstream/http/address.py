@@ -41,5 +41,5 @@ def _words(error: OSError, host: str, port: int, section: str) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"{key} is {port}, which this user may not listen on; {other}"
     if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-        return f'{section}.host is "{host}", which is no address of this machine; say 127.0.0.1, or 0.0.0.0 for all of its addresses'
+        return f'{section}.host is "{host}", which is not an address of this machine; say 127.0.0.1, or 0.0.0.0 for all of its addresses'
     return f"{section}.host and {key} are {host}:{port}, which cannot be listened on: {error.strerror or error}"

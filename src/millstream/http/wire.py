@@ -116,7 +116,7 @@ def _unpacked(body: bytes, limit: int, what: str) -> bytes:
                 raise Refused(400, "gzip", "the gzip body is cut off", "send the whole body")
             body = member.unused_data
     except zlib.error as error:
-        raise Refused(400, "gzip", f"the body is no gzip: {error}", "pack it with gzip, or leave Content-Encoding out") from None
+        raise Refused(400, "gzip", f"the body is not valid gzip: {error}", "pack it with gzip, or leave Content-Encoding out") from None
     return b"".join(parts)
 
 

@@ -1,7 +1,7 @@
-"""A column of any type as a field's: what loses nothing and is no guess becomes a value, all else raises.
+"""A column of any type as a field's: what loses nothing and is not a guess becomes a value, all else raises.
 
 Numbers become numbers where they are exact, texts are read as CSV writes them, and of other types a field takes what has one spelling everywhere:
-True is no 1, 20455 is no date, and a zone is not thrown away to make a day.
+True is not 1, 20455 is not a date, and a zone is not thrown away to make a day.
 """
 
 from __future__ import annotations
@@ -88,10 +88,10 @@ def _whole(column: pa.Array, zone: str, trim: bool) -> pa.Array:
         return column.cast(_INT)
     if is_.is_floating(kind):
         column = column.cast(_FLOAT)
-        if not _all(pc.less_equal(pc.abs(column), float(EXACT))):  # NaN is no value; beyond, a float may stand for several numbers
+        if not _all(pc.less_equal(pc.abs(column), float(EXACT))):  # NaN is not a value; beyond, a float may stand for several numbers
             column = pc.if_else(pc.is_nan(column), pa.scalar(None, _FLOAT), column)
             if not _all(pc.less_equal(pc.abs(column), float(EXACT))):
-                raise pa.ArrowInvalid("a float that is no exact number")
+                raise pa.ArrowInvalid("a float that is not an exact number")
         return column.cast(_INT)
     return _whole_texts(_texts(column), trim)
 
@@ -105,7 +105,7 @@ def _whole_texts(column: pa.Array, trim: bool) -> pa.Array:
     column = pc.utf8_trim_whitespace(column) if trim else column
     try:
         return _whole_decimals(column)
-    except pa.ArrowInvalid:  # one text that is no number, or one with more digits or a larger exponent than Arrow's decimals have
+    except pa.ArrowInvalid:  # one text that is not a number, or one with more digits or a larger exponent than Arrow's decimals have
         return pa.array(map(_whole_text, column.to_pylist()), _INT)
 
 
@@ -260,7 +260,7 @@ def _tried(texts: pa.Array, kind: pa.DataType, trim: bool) -> pa.Array:
 
 
 def _all(mask: pa.Array) -> bool:
-    """Of what is no null."""
+    """Of what is not a null."""
     return bool(pc.all(mask, min_count=0).as_py())
 
 

@@ -12,7 +12,7 @@ MOST = 320
 _DIGITS = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 ZERO = re.compile(r"[+-]?(?:0+\.?0*|\.0+)(?:[eE][+-]?\d+)?", re.ASCII)
-"""Zero, whatever its exponent: 0e400 is 0, though 1e400 is no number of a field."""
+"""Zero, whatever its exponent: 0e400 is 0, though 1e400 is not a number of a field."""
 NUMBER = rf"^{_NUMBER.pattern}$"
 """A decimal number, for Arrow's regular expressions."""
 

@@ -34,7 +34,7 @@ PATH, _NAMED = re.compile(r" - at `\$\.?([^`\[]*)[^`]*`$"), re.compile(r"field `
 
 
 class BadEvent(UsageError):
-    """An item that is no event of its class: what is wrong with it, and `mend`, what to send instead."""
+    """An item that is not an event of its class: what is wrong with it, and `mend`, what to send instead."""
 
     def __init__(self, message: str, mend: str, field: str = "") -> None:
         super().__init__(message)
@@ -78,7 +78,7 @@ class EventForm:
         """The items of an array, undecoded, so that each can be judged by itself.
 
         Raises:
-            BadEvent: The body is no JSON array.
+            BadEvent: The body is not a JSON array.
         """
         try:
             return [bytes(item) for item in self._raw.decode(body)]
@@ -86,7 +86,7 @@ class EventForm:
             items = array_items(body)  # one bad item harms no neighbour
             if items is not None and all(map(_closed, items)):
                 return items
-            raise BadEvent(f"the body is no JSON: {error}", "send a JSON array of events, or one event a line") from None
+            raise BadEvent(f"the body is not valid JSON: {error}", "send a JSON array of events, or one event a line") from None
 
     def one(self, raw: bytes) -> Any:
         """One event.
@@ -99,14 +99,14 @@ class EventForm:
         except msgspec.ValidationError:
             return self._closely(raw)
         except msgspec.DecodeError as error:
-            raise BadEvent(f"it is no JSON: {error}", f"write one {self.schema.name} as a JSON object") from None
+            raise BadEvent(f"it is not valid JSON: {error}", f"write one {self.schema.name} as a JSON object") from None
         except UnicodeDecodeError:
             raise BadEvent(not_utf8(raw), "write it in UTF-8") from None
         except RecursionError:
             raise BadEvent(_DEEP, f"write one {self.schema.name} as a JSON object of its fields") from None
 
     def normal(self, raw: bytes) -> bytes:
-        """An event in the strict spelling, e.g. 1 for a whole number that is written 1.0, and without what is no field: what nobody reads may be beyond any type.
+        """An event in the strict spelling, e.g. 1 for a whole number that is written 1.0, and without what is not a field: what nobody reads may be beyond any type.
 
         Raises:
             BadEvent: What is wrong with it.
@@ -222,7 +222,7 @@ def not_utf8(raw: bytes) -> str:
         raw.decode()
         return ""
     except UnicodeDecodeError as error:
-        return f"it is no UTF-8: byte {error.start} is 0x{raw[error.start]:02x}"
+        return f"it is not valid UTF-8: byte {error.start} is 0x{raw[error.start]:02x}"
 
 
 def _plain(data: bytes) -> bytes:

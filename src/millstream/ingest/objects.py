@@ -25,7 +25,7 @@ _MOST = sys.float_info.max
 _FINITE = Annotated[float, msgspec.Meta(ge=-_MOST, le=_MOST)]
 _TYPES: dict[str, Any] = {"string": str, "int64": int | _FINITE, "float64": _FINITE, "bool": bool, "binary": bytes, "date": date, "timestamp": datetime}
 _NATIVE = (bytes, bytearray, memoryview, datetime, date)
-"""Types that are no texts here: a text is no date, and a date is no text."""
+"""Types that are not texts here: a text is not a date, and a date is not text."""
 _WANTED = {
     "timestamp": "a datetime with a zone, e.g. datetime(2013, 11, 1, 12, tzinfo=UTC)",
     "date": "a date, e.g. date(2013, 11, 1)",
@@ -45,7 +45,7 @@ class Objects:
         self._struct = msgspec.defstruct(schema.name, [_spec(f) for f in ordered], gc=False)
 
     def json(self, event: Event) -> bytes:
-        """One object. NaN is no value, so it is null.
+        """One object. NaN is not a value, so it is null.
 
         Raises:
             BadEvent: A field holds a value of another type, or an infinite one.
@@ -57,7 +57,7 @@ class Objects:
             except (msgspec.ValidationError, TypeError):
                 return _encode(self._closely(event))
         except UnicodeEncodeError as error:
-            raise BadEvent(f"{self.schema.name} holds a text that is no UTF-8: {error.reason}", "write texts of whole characters") from None
+            raise BadEvent(f"{self.schema.name} holds a text that is not valid UTF-8: {error.reason}", "write texts of whole characters") from None
 
     def _closely(self, event: Event) -> dict[str, Any]:
         """The event's values as Python's own, without NaN."""

@@ -32,10 +32,10 @@ def finer(data: bytes) -> bool:
 
 
 def normal(raw: bytes, schema: Schema, *, known: bool = False) -> bytes:
-    """One object with its fields in the strict spelling. What is no object, or has no such spelling, stays as it is.
+    """One object with its fields in the strict spelling. What is not an object, or has no such spelling, stays as it is.
 
     Args:
-        known: Without what is no field.
+        known: Without what is not a field.
 
     Raises:
         Lossy: A float that would not be what was written.

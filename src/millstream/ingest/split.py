@@ -48,6 +48,6 @@ def _unescaped(codes: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> np.ndarray[
     if not (codes == _ESCAPE).any():
         return quotes
     others = np.flatnonzero(codes != _ESCAPE)
-    before = np.searchsorted(others, quotes) - 1  # the last byte before it that is no backslash
+    before = np.searchsorted(others, quotes) - 1  # the last byte before it that is not a backslash
     run = quotes - 1 - np.where(before >= 0, others[before], -1)
     return quotes[run % 2 == 0]

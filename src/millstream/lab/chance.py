@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _DAY_ZERO = date(1970, 1, 1)
 _KEYS = 3
-"""Values of a column that is no identity: few, so that they meet."""
+"""Values of a column that is not an identity: few, so that they meet."""
 
 
 @dataclass(frozen=True)

@@ -105,7 +105,7 @@ class Lab:
             moment: An ISO time such as "2013-11-01T12:00Z"; UTC when it has no zone.
 
         Raises:
-            UsageError: It is no time, or lies before the clock.
+            UsageError: It is not a time, or lies before the clock.
         """
         to = _moment(moment)
         if self._told is not None and to < self._told:
@@ -404,7 +404,7 @@ def _moment(given: str | datetime) -> int:
     try:
         moment = datetime.fromisoformat(given) if isinstance(given, str) else given
     except ValueError:
-        raise UsageError(f'"{given}" is no time; write e.g. 2013-11-01T12:00Z') from None
+        raise UsageError(f'"{given}" is not a time; write e.g. 2013-11-01T12:00Z') from None
     return moment_us(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
 
 

@@ -5,7 +5,7 @@ before the moment changed, moved, taken out, and others added. A row up to the m
 something that its endpoint could not have seen; the events are then halved until the one is found.
 
 Where a table is made of the spine, the rows are made a third time, as a request would be answered: without the events that ask. What a table says of
-an event that is not there yet when its own prediction is made is no feature of it.
+an event that is not there yet when its own prediction is made is not a feature of it.
 
 Labels come after the moment by nature: what is made here has an answer for every row, and labels are not compared.
 """

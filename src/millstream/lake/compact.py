@@ -1,4 +1,4 @@
-"""Small files joined: the same rows in the same order in fewer files, in a commit that says it is no news (`dataChange` false).
+"""Small files joined: the same rows in the same order in fewer files, in a commit that says it is not news (`dataChange` false).
 
 Files are joined with neighbours of their own size only, so a row is written again a few times at most, however small the commits are.
 Appends never conflict with it; whoever took one of its files away in the meantime wins, and the joined file is dropped.

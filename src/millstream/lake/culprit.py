@@ -11,7 +11,7 @@ from millstream.base.errors import MillstreamError, Unwritable
 from millstream.base.event import OFFSET
 
 _NOBODYS = (MillstreamError, OSError, MemoryError)
-"""A full disk, a lost store or too little memory is no record's fault."""
+"""A full disk, a lost store or too little memory is not a record's fault."""
 
 
 @contextmanager

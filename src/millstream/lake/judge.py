@@ -176,7 +176,7 @@ def _widens(old: pa.DataType, new: pa.DataType) -> bool:
 
 
 def _flag(field: Field, column: pa.Array, errors: dict[int, str]) -> pa.Array:
-    """Note the records whose value this field may not have; NaN is no number, so it is no value."""
+    """Note the records whose value this field may not have; NaN is not a number, so it is not a value."""
     if is_.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     column = _unsigned(column)

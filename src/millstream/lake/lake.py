@@ -122,5 +122,5 @@ class Lake:
 
 def _named(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise UsageError(f'"{name}" is no name of a table: letters, digits, "_", "-" and "."')
+        raise UsageError(f'"{name}" is not a name of a table: letters, digits, "_", "-" and "."')
     return name

@@ -272,7 +272,7 @@ def _bounded(kind: pa.DataType) -> bool:
 def _stat(value: Any, kind: pa.DataType) -> Any:
     """A bound, which Parquet stores as a number or as bytes, as Delta spells it; None for one that it cannot.
 
-    The footer's own bounds are taken, since a date or time that is no date of Python makes pyarrow's raise: a table may hold one, by a user's SQL.
+    The footer's own bounds are taken, since a date or time that is not a date of Python makes pyarrow's raise: a table may hold one, by a user's SQL.
     """
     if is_.is_timestamp(kind) or is_.is_date(kind):
         least, most = years(kind)

@@ -167,7 +167,7 @@ class Snapshot:
     Attributes:
         schema: The table's Arrow schema, partition columns included.
         partitions: For each file, the values of the partition columns as the Delta log has them (empty: none).
-        store: Where the files are opened, when they are no paths of this machine.
+        store: Where the files are opened, when they are not paths of this machine.
     """
 
     table: str

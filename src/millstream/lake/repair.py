@@ -28,7 +28,7 @@ class Damage:
     Attributes:
         cut: The first version that must go, with all after it; None when only checkpoints are torn.
         last: The newest version there is now.
-        checkpoints: Files of the log that are no whole checkpoint; without them the table is read from commits.
+        checkpoints: Files of the log that are not a whole checkpoint; without them the table is read from commits.
         why: What is wrong with the first torn one.
     """
 

@@ -1,7 +1,7 @@
 """Which values every writer and reader of a table can hold, column by column.
 
 Arrow holds more than they do: dates beyond the years of Python and Spark, strings that are not UTF-8, nulls as items of a list whose items
-Avro requires, and NaN, which is no value. The doors refuse such a record before the log, and `judge` makes a dead letter of one that is there already, by this one rule.
+Avro requires, and NaN, which is not a value. The doors refuse such a record before the log, and `judge` makes a dead letter of one that is there already, by this one rule.
 A sound column costs a minimum, a maximum and one pass over its text; only an unsound one is looked at row by row.
 """
 
@@ -20,7 +20,7 @@ Mask = npt.NDArray[np.bool_]
 OUTSIDE = "lies outside the years 1 to 9999"
 NOT_TEXT = "is not UTF-8"
 NULL_ITEM = "holds a null in a list, and the items of a list are required"
-NAN_ITEM = "holds a NaN in a list: it is no value, and the items of a list are required"
+NAN_ITEM = "holds a NaN in a list: it is not a value, and the items of a list are required"
 
 UNFIT = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, pa.ArrowKeyError, pa.ArrowIndexError, pa.ArrowCapacityError, ValueError, TypeError,
          OverflowError, RecursionError)  # fmt: skip

@@ -282,7 +282,7 @@ class LakeTable:
     def add_columns(self, fields: Iterable[pa.Field]) -> LakeTable:
         """The table with these columns as well, null in every old row: a commit of its own, before the first row that has them (docs/exactly-once.md, section 4).
 
-        A race is no loss: whoever comes second finds the column there.
+        A race is not a loss: whoever comes second finds the column there.
 
         Raises:
             Incompatible: The table has a column of that name with another type, or in other letter case.

@@ -54,7 +54,7 @@ class Again:
     Attributes:
         found: Records that were dropped and are rows now, ascending: the stream's columns as `judge` gives them.
         doubled: Offsets of rows that repeat one of those.
-        buried: Records that were dropped, are no duplicates now, and lie beyond the bound themselves.
+        buried: Records that were dropped, are not duplicates now, and lie beyond the bound themselves.
         unread: Where dropped records cannot be judged again.
     """
 

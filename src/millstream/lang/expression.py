@@ -22,7 +22,7 @@ UNTYPED: Kind = cast("Kind", "untyped")
 """Of a field whose type is not known: a column of a table that is yet to be built. It is taken as what the expression asks for, by default as a number, where booleans are
 0 and 1; `Expression.takes` says what it was taken for, to be held against the table's columns once there are any.
 """
-OUTSIDE = "is no part of the expression language"
+OUTSIDE = "is not part of the expression language"
 """What the refusal of a construct says, whatever the types in it are."""
 
 

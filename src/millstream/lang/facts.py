@@ -24,7 +24,7 @@ class Query:
 
 
 def query(sql: str, file: str, cache: Cache) -> Query:
-    """Raises DefinitionError when the text is no query."""
+    """Raises DefinitionError when the text is not a query."""
     key = digest("query", sql)
     known = cache.get(key)
     if known is None:

@@ -117,7 +117,7 @@ def header(text: str, file: str = "") -> Header:
         place = Place(file, number) if file else None
         if word not in WORDS:
             raise DefinitionError(
-                f'"@{word}" is no word of a table\'s header', place=place, found=line, mend="use " + ", ".join(f"@{w}" for w in WORDS), code="E130"
+                f'"@{word}" is not a word of a table\'s header', place=place, found=line, mend="use " + ", ".join(f"@{w}" for w in WORDS), code="E130"
             )
         if word in said or not value.strip():
             wrong = "is said twice" if word in said else "has no value"

@@ -117,7 +117,7 @@ class Compiler:
         return Code(quoted(field), f"r[{field!r}]", kind)
 
     def _alike(self, parts: list[Code], node: exp.Expression, *, truths: bool = False) -> tuple[list[Code], Kind | None]:
-        """Parts of one kind. UNTYPED columns take that of the others where it is no number; `truths`: where it is a boolean too."""
+        """Parts of one kind. UNTYPED columns take that of the others where it is not a number; `truths`: where it is a boolean too."""
         known = {part.kind for part in parts if part.take is None} - {None}
         if len(known) == 1 and not known <= {*NUMBERS, *(() if truths else ("bool",))}:
             parts = [self._taken(part, next(iter(known))) for part in parts]  # type: ignore[arg-type]
@@ -357,14 +357,14 @@ class Compiler:
     def _dpipe(self, node: exp.DPipe) -> Code:
         left, right = (self._taken(self.compile(one), "string") for one in (node.this, node.expression))
         if {left.kind, right.kind} - {"string", None}:
-            raise Refused(f"{node.sql('duckdb')}  joins what is no string", "cast it: x::varchar")
+            raise Refused(f"{node.sql('duckdb')}  joins what is not a string", "cast it: x::varchar")
         a, b = self._name(), self._name()
         return Code(f"({left.sql} || {right.sql})", f"(None if ({a} := {left.python}) is None or ({b} := {right.python}) is None else {a} + {b})", "string")
 
     def _concat(self, node: exp.Concat) -> Code:
         parts = [self._taken(self.compile(n), "string") for n in node.expressions]
         if {p.kind for p in parts} - {"string", None}:
-            raise Refused(f"{node.sql('duckdb')}  joins what is no string", "cast it: x::varchar")
+            raise Refused(f"{node.sql('duckdb')}  joins what is not a string", "cast it: x::varchar")
         texts = [f"coalesce({p.sql}, '')" for p in parts]
         return Code(f"({' || '.join(texts)})", "(" + " + ".join(f"({p.python} or '')" for p in parts) + ")", "string")
 
@@ -462,7 +462,7 @@ def literal(value: Any) -> Code:
         return Code(f"({value})::bigint", f"({value})", "int64")
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise Refused(f"{value} is no finite number")
+            raise Refused(f"{value} is not a finite number")
         text = repr(value)
         return Code(_e(text), f"({text})", "float64")
     if isinstance(value, str):
@@ -473,7 +473,7 @@ def literal(value: Any) -> Code:
         return Code(f"make_timestamptz({us})", f"datetime.fromisoformat({moment.isoformat()!r})", "timestamp")
     if isinstance(value, date):
         return Code(f"DATE '{value.isoformat()}'", f"date.fromisoformat({value.isoformat()!r})", "date")
-    raise Refused(f"{value!r} is no number, string, boolean or time")
+    raise Refused(f"{value!r} is not a number, string, boolean or time")
 
 
 def finite_sql(sql: str) -> str:

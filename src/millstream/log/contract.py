@@ -109,7 +109,7 @@ class LogContract:
         before = time.time_ns() // 1_000_000 * 1_000
         log.append([Append("t", 1, schema_id, rows(1, arrived=datetime(2099, 1, 1, tzinfo=UTC)))])
         first = log.newest("t")
-        assert first is not None and before <= first <= time.time_ns() // 1000, "an arrival that history brings along is no append"
+        assert first is not None and before <= first <= time.time_ns() // 1000, "an arrival that history brings along is not an append"
         log.append([Append("t", 0, schema_id, rows(2, arrived=datetime(2013, 1, 1, tzinfo=UTC)))])
         second = self.again(log).newest("t")
         assert second is not None and first <= second <= time.time_ns() // 1000

@@ -110,7 +110,7 @@ class Deduper:
         memory.needed.append(NEVER)
 
     def keep(self, partition: int, ids: pa.Array, arrived_us: Any) -> Bools:
-        """Which of the next records are no duplicates; remembers those.
+        """Which of the next records are not duplicates; remembers those.
 
         Args:
             ids: One a record; NULL and "" are never duplicates.

@@ -252,7 +252,7 @@ def _text(value: bytes | None, at: int, wrong: dict[int, str]) -> str | None:
     try:
         return None if value is None else value.decode()
     except UnicodeDecodeError:
-        wrong[at] = f"the header {EVENT_ID} is no UTF-8: {value!r}"
+        wrong[at] = f"the header {EVENT_ID} is not valid UTF-8: {value!r}"
         return None
 
 
@@ -262,5 +262,5 @@ def _number(value: bytes | None, at: int, wrong: dict[int, str]) -> int | None:
     digits = value.removeprefix(b"-")
     if digits.isdigit() and len(digits) <= 18:
         return int(value)
-    wrong[at] = f"the header {ARRIVED_AT} is no count of microseconds: {value!r}"
+    wrong[at] = f"the header {ARRIVED_AT} is not a count of microseconds: {value!r}"
     return None

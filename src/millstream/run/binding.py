@@ -85,7 +85,7 @@ def _unfit(table: Table, schema: pa.Schema) -> Iterator[DefinitionError]:
         if name.lower() not in names:
             yield no_column(table, word, name, schema.names, place)
         elif word == "time" and not is_.is_temporal(kind := schema.field(names[name.lower()]).type):
-            yield DefinitionError(f'{table}: its time "{name}" is no time', place=place, found=f"{name} is {kind}",
+            yield DefinitionError(f'{table}: its time "{name}" is not a time', place=place, found=f"{name} is {kind}",
                                   mend="name a column of a time or a date, or cast it, e.g. ts::timestamptz", code="E136")  # fmt: skip
 
 

@@ -99,7 +99,7 @@ def parity(ws: Engines, other: Sql, rows: int = ROWS) -> Iterator[Judged]:
         rows: Of the largest stream, at most.
 
     Raises:
-        EngineMissing, ConfigError, Transient: The other engine cannot be had, which is no difference between the two.
+        EngineMissing, ConfigError, Transient: The other engine cannot be had, which is not a difference between the two.
     """
     from millstream.lake.lake import Lake
     from millstream.train.build import NoRows

@@ -250,7 +250,7 @@ def steps(ws: Engines, *, until_us: int | None = None, model_params: Mapping[str
         elif isinstance(noun, Features):
             made.append(FeaturesStep(ws, noun, before))
         elif isinstance(noun, TrainingSet):
-            # The set reads the sources of its features from the lake; the online state is no input of it.
+            # The set reads the sources of its features from the lake; the online state is not an input of it.
             sources = [noun.at.name, *(f.source.name for f in noun.upstream() if isinstance(f, Features)), *(o.stream.name for o in noun.labels.values())]
             made.append(SetStep(ws, noun, tuple(dict.fromkeys(sources))))
         elif isinstance(noun, Model):

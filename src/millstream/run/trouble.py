@@ -150,7 +150,7 @@ def alone(state: State, stream: str, work: Callable[[Callable[[], None]], None],
         try:
             work(well)
             return
-        except BaseException as error:  # a panic of a library in Rust is no Exception, and must not end the thread in silence
+        except BaseException as error:  # a panic of a library in Rust is not an Exception, and must not end the thread in silence
             wait, fenced = waits.failed(stream, said(error)), isinstance(error, Fenced)
             if wait.news:
                 then = "it stops" if fenced else f"its next try is in {wait.pause_s:.1f} s"

@@ -86,7 +86,7 @@ class Live:
             self.updates.want(definition)
 
     def start(self) -> None:
-        """Topics, deciders and updaters, then keep them fresh. An endpoint without a model's version yet is no error."""
+        """Topics, deciders and updaters, then keep them fresh. An endpoint without a model's version yet is not an error."""
         self._begun = True  # from now on an endpoint without a topic is tried again
         self.refresh()
         self._thread.start()

@@ -204,7 +204,7 @@ class Updates:
                 log.error("the feature updater of %s stops: %s", stream, error)
                 worker.trouble = str(error)
                 worker.stop.wait()
-            except BaseException as error:  # a panic of a library in Rust is no Exception, and must not end the thread in silence
+            except BaseException as error:  # a panic of a library in Rust is not an Exception, and must not end the thread in silence
                 wait = waits.failed(stream, hide(str(error)))
                 if wait.news:
                     log.warning("the feature updater of %s begins again: %s", stream, error, exc_info=not isinstance(error, MillstreamError))

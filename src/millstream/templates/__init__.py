@@ -12,7 +12,7 @@ from millstream.base.points import reach
 from millstream.base.words import choices
 
 LAST = "millstream.toml"
-"""Written last: a folder without it is no project yet."""
+"""Written last: a folder without it is not a project yet."""
 TEMPLATES = ("quickstart", "flights")
 
 

@@ -51,7 +51,7 @@ def numbers(told: Any, what: str) -> Floats:
     try:
         return np.asarray(made, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise WorkFailed(f"{what} answers what is no array of numbers: {error}") from None
+        raise WorkFailed(f"{what} answers what is not an array of numbers: {error}") from None
 
 
 def probabilities(told: Any, classes: Any, labels: int, what: str) -> Floats:
@@ -74,7 +74,7 @@ def probabilities(told: Any, classes: Any, labels: int, what: str) -> Floats:
 
 
 def outside(said: Floats) -> int | None:
-    """The first row with a number that is no probability."""
+    """The first row with a number that is not a probability."""
     wrong = ((said < -_ROUNDING) | (said > 1 + _ROUNDING)).reshape(len(said), -1).any(axis=1)
     return int(np.argmax(wrong)) if wrong.any() else None
 

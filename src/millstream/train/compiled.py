@@ -104,7 +104,7 @@ class LinearScorer:
 
     @classmethod
     def of(cls, fitted: Any, *, probability: bool, check: tuple[Floats, Floats] | None, else_: _Plain) -> LinearScorer | None:
-        """The compiled pipeline; None when it is no such pipeline, or says anything else than `else_` on the check rows (1e-12)."""
+        """The compiled pipeline; None when it is not such a pipeline, or says anything else than `else_` on the check rows (1e-12)."""
         if check is None or len(check[0]) == 0:
             return None
         try:

@@ -82,7 +82,7 @@ class Encoder:
         """[columns] of one request: its fields, features and derived columns by name; None is NULL. About 3 us for 40 columns.
 
         Raises:
-            UsageError: A column is missing, or holds what is no number.
+            UsageError: A column is missing, or holds what is not a number.
         """
         try:
             taken = list(self._take(values))

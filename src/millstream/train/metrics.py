@@ -28,7 +28,7 @@ _OUTSIDE = 1e-9  # a probability may be so far outside [0, 1] by rounding
 
 
 def _of_numbers(metric: Metric) -> Metric:
-    """NaN without rows, or when one of them is no finite number."""
+    """NaN without rows, or when one of them is not a finite number."""
 
     @wraps(metric)
     def checked(y: Floats, p: Floats) -> float:
@@ -71,7 +71,7 @@ def brier(y: Floats, p: Floats) -> float:
 
 @_of_numbers
 def log_loss(y: Floats, p: Floats) -> float:
-    """Mean negative log likelihood, in nats; NaN when a prediction is no probability."""
+    """Mean negative log likelihood, in nats; NaN when a prediction is not a probability."""
     if p.min() < -_OUTSIDE or p.max() > 1 + _OUTSIDE:
         return math.nan
     kept = np.clip(p, 1e-15, 1 - 1e-15)

@@ -75,7 +75,7 @@ def decide(model: Model[Any], tracking: Tracking, metrics: dict[str, float], jud
     blind = _blind(model, metrics, theirs)
     if blind:
         passed = _any_worst(model, metrics, theirs)
-        told = f"{', '.join(blind)} of champion {champion.number} is no number on these rows, which loses to any"
+        told = f"{', '.join(blind)} of champion {champion.number} is not a number on these rows, which loses to any"
         return Verdict(passed, f"{'promoted' if passed else 'not promoted'}: {model.promote_if}: {told}", theirs)
     passed = holds(model, metrics, theirs)
     shown = ", ".join(f"{name} {metrics[name]:.5f} against {theirs[name]:.5f}" for name in metrics if name in theirs)
@@ -83,13 +83,13 @@ def decide(model: Model[Any], tracking: Tracking, metrics: dict[str, float], jud
 
 
 def _any_worst(model: Model[Any], metrics: dict[str, float], champion: dict[str, float]) -> bool:
-    """Whether the rule holds when the champion's metrics that are no numbers are the worst there are, whichever way that is."""
+    """Whether the rule holds when the champion's metrics that are not numbers are the worst there are, whichever way that is."""
     blind = _blind(model, metrics, champion)
     return any(holds(model, metrics, {**champion, **dict(zip(blind, worst, strict=True))}) for worst in product((-_WORST, _WORST), repeat=len(blind)))
 
 
 def _blind(model: Model[Any], metrics: dict[str, float], champion: dict[str, float]) -> list[str]:
-    """The champion's metrics in the rule that it alone does not have: on the same rows, it is its answers that are no numbers."""
+    """The champion's metrics in the rule that it alone does not have: on the same rows, it is its answers that are not numbers."""
     asked = set(_DOTTED.findall(model.promote_if or ""))
     return [name for name, value in champion.items() if f"{_CHAMPION}.{name}" in asked and math.isnan(value) and not math.isnan(metrics[name])]
 

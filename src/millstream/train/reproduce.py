@@ -52,7 +52,7 @@ def reproduce(model: Model[Any], tracking: Tracking, lake: Lake, sql: Sql, versi
     recorded = told["dataset"]
     stored = lake.table(recorded["name"]).metadata(recorded["version"]).get(sets.META)
     if not stored:
-        raise NotFound(f'"{recorded["name"]}" version {recorded["version"]} is no training set any more; {model.name}@{held.number} cannot be trained again')
+        raise NotFound(f'"{recorded["name"]}" version {recorded["version"]} is not a training set any more; {model.name}@{held.number} cannot be trained again')
     dataset = sets.read(json.loads(stored) if isinstance(stored, str) else stored, recorded["version"])
     fitted = fit(model, dataset, read_parts(dataset, lake, sql), parameters(model, told["params"]), told["seed"])
     labels = list(dataset.labels)

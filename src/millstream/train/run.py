@@ -222,7 +222,7 @@ def fit(model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], para
                          f"{parts[part][ROW][row].as_py()}; such a model is not kept: fill missing values, or return a model that can do without them")  # fmt: skip
     wild = outside(said) if answering.probability else None
     if wild is not None:
-        raise WorkFailed(f"{place}: its predict_proba() answers {said[wild]} for {ROW} {parts[part][ROW][wild].as_py()} of the {part} rows, which is no probability; "
+        raise WorkFailed(f"{place}: its predict_proba() answers {said[wild]} for {ROW} {parts[part][ROW][wild].as_py()} of the {part} rows, which is not a probability; "
                          'return numbers from 0 to 1, or say output="predict"')  # fmt: skip
     if not _same(X, given(parts[part])):
         raise WorkFailed(f"{place}: its predict() writes into the rows that it is given; work on a copy, e.g. X = X.copy()")
@@ -247,7 +247,7 @@ def targets(rows: pa.Table, labels: list[str]) -> Floats:
     """[rows], or [rows, labels]; booleans are 0 and 1, NULL is NaN.
 
     Raises:
-        UsageError: A label is no number.
+        UsageError: A label is not a number.
     """
     columns = []
     for name in labels:

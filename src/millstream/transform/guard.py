@@ -100,7 +100,7 @@ def _functions(statement: exp.Expression, text: str) -> None:
 
 
 def _without_strings(text: str) -> str:
-    """The text with its string literals emptied, so that a word in a string is no call; as it is, when it has anything that could
+    """The text with its string literals emptied, so that a word in a string is not a call; as it is, when it has anything that could
     make two parsers disagree where a string ends."""
     if re.search(r"\\|\$\$|\$\w+\$|--|/\*", text):
         return text

@@ -85,7 +85,7 @@ class Webhook:
     def _posted(self, url: str, body: bytes) -> str:
         """Why it was not taken, "" when it was. The name of the host may be looked up for as long as the system likes, so this thread does not."""
         if not url.startswith(("http://", "https://")):
-            return "it is no http:// or https:// address; set alerts.webhook to one"
+            return "it is not an http:// or https:// address; set alerts.webhook to one"
         sockets, found = list[socket.socket](), list[str]()
         thread = threading.Thread(target=lambda: found.append(_post(url, body, sockets)), name="alert", daemon=True)
         thread.start()
@@ -112,13 +112,13 @@ def _post(url: str, body: bytes, sockets: list[socket.socket]) -> str:
             return f"it answered {error.code}, a redirect, which would lose the alert; set alerts.webhook to where that leads"
         return f"it answered {error.code}"
     except http.client.InvalidURL:
-        return "its address is no valid URL; set alerts.webhook to one"
+        return "its address is not a valid URL; set alerts.webhook to one"
     except http.client.HTTPException as error:
         return f"it does not speak HTTP ({type(error).__name__}); is there another server at that address?"
     except urllib.error.URLError as error:
         return str(error.reason)
     except ValueError:
-        return "its address is no valid URL; set alerts.webhook to one"
+        return "its address is not a valid URL; set alerts.webhook to one"
     except Exception as error:  # whatever a stranger's server makes a library do
         return f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else str(error)
 

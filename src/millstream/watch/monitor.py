@@ -116,7 +116,7 @@ def _judged(check: Check, monitor: Monitor, scene: Scene, label: str) -> Verdict
         if verdict.status == "unknown" and last is not None and isinstance(check, Volume) and last.details.get("through_us"):
             return last  # nothing new to look at: what was found stands
         return verdict
-    except BaseException as error:  # a fault of ours, or a panic of a library in Rust, which is no Exception
+    except BaseException as error:  # a fault of ours, or a panic of a library in Rust, which is not an Exception
         pass_on(error)
         if isinstance(error, MillstreamError):
             return failed(check.check, str(error))

@@ -62,7 +62,7 @@ def up(context: Context, services: tuple[str, ...], ha: bool) -> None:
 
 @contextmanager
 def _waiting(context: Context) -> Iterator[Any]:
-    """A line a service, what it is at, and for how long; plain lines when stderr is no terminal."""
+    """A line a service, what it is at, and for how long; plain lines when stderr is not a terminal."""
     from rich.live import Live
     from rich.spinner import Spinner
     from rich.table import Table

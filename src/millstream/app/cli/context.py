@@ -107,7 +107,7 @@ class Context:
         raise click.exceptions.Exit(code(failed))
 
     def progress(self) -> Progress:
-        """A progress bar on stderr, silent when it is no terminal."""
+        """A progress bar on stderr, silent when it is not a terminal."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         return Progress(SpinnerColumn(), TextColumn("{task.description:<28}", markup=False), BarColumn(bar_width=28), MofNCompleteColumn(),

@@ -254,7 +254,7 @@ def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool, co
         try:
             moment = datetime.fromisoformat(until)
         except ValueError:
-            raise UsageError(f'--until "{until}" is no time; write e.g. 2013-11-01 or 2013-11-01T12:00Z') from None
+            raise UsageError(f'--until "{until}" is not a time; write e.g. 2013-11-01 or 2013-11-01T12:00Z') from None
         until_us = int((moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp() * 1_000_000)
     if complete and (until or no_sink):
         raise UsageError("--complete says that all is there; leave out --until and --no-sink, with which something is not")

@@ -77,7 +77,7 @@ class Options:
 def _bytes(text: str) -> int:
     found = re.fullmatch(r"(\d+)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
     if found is None:
-        raise ValueError(f'"{text}" is no size; write 500MB or 20GB')
+        raise ValueError(f'"{text}" is not a size; write 500MB or 20GB')
     return int(found[1]) << (10 * " KMGT".index(found[2].upper() or " "))
 
 

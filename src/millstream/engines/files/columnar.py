@@ -41,7 +41,7 @@ class ColumnFile:
     zone: str
     verified: bool = False
     _others: list[str] = dataclasses.field(default_factory=list, init=False)
-    """The columns that are no fields of the class."""
+    """The columns that are not fields of the class."""
 
     def read(self, position: Position, max_rows: int) -> Iterator[Batch]:
         """Batches up to the file's end."""

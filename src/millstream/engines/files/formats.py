@@ -128,7 +128,7 @@ class JsonLines:
         plain = {"int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
         kinds = [(f.name, pa.list_(plain.get(str(f.item), pa.string())) if f.item else plain.get(f.kind, pa.string())) for f in schema.fields]
         self.layout = pa.schema(kinds)
-        self._strangers = False  # whether a record had a key that is no field: Arrow's reader finds out at no cost
+        self._strangers = False  # whether a record had a key that is not a field: Arrow's reader finds out at no cost
 
     def look(self, buffer: bytes, cut: Cut, wrong: dict[int, str]) -> None:
         """Any line may be an object."""

@@ -1,4 +1,4 @@
-"""The columns of a file that are no fields of the event class."""
+"""The columns of a file that are not fields of the event class."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "json
 
 
 class FileSource:
-    """The files of one declared source, in name order. An empty or header-only file is no error; it may still grow."""
+    """The files of one declared source, in name order. An empty or header-only file is not an error; it may still grow."""
 
     def __init__(self, source: Source, root: Path) -> None:
         if not isinstance(source.reader, FileReader):
@@ -78,7 +78,7 @@ class FileSource:
             if Path(split).suffix.lower() not in (*_FORMATS, *_COMPRESSION) or any(name.startswith(f"{split}/") for name in found):
                 return None
             return UsageError(f'source "{self.source.name}": {split} is a folder, of which no file is read; say ms.read.files("{split}/*") for its files')
-        return UsageError(f'source "{self.source.name}": {split} is no regular file; leave it out of "{self.reader.glob}"')
+        return UsageError(f'source "{self.source.name}": {split} is not a regular file; leave it out of "{self.reader.glob}"')
 
     def _waits_s(self, split: str, stat: os.stat_result) -> float:
         """A last line without an end may still be being written, until the file has been quiet for a while."""

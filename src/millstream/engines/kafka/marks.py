@@ -66,7 +66,7 @@ class Marks:
         _patiently(ask)
 
     def forget(self, topic: TopicDescription, reader: str) -> None:
-        """It is no reader any more; the lake always is one, and has nothing then."""
+        """It is not a reader any more; the lake always is one, and has nothing then."""
         if reader == LAKE:
             self.write(topic, reader, {p.id: 0 for p in topic.partitions})
             return

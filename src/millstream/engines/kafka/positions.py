@@ -39,7 +39,7 @@ def read_record(key: bytes | None, value: bytes | None) -> tuple[str, str | None
     """Split and position; None where it was forgotten.
 
     Raises:
-        Corrupt: It is no position, or one of a newer Millstream.
+        Corrupt: It is not a position, or one of a newer Millstream.
     """
     try:
         split = (key or b"").decode()
@@ -48,7 +48,7 @@ def read_record(key: bytes | None, value: bytes | None) -> tuple[str, str | None
         found: Any = json.loads(value)
         version, position = found["version"], found["position"]
     except (ValueError, KeyError, TypeError) as error:
-        raise Corrupt(f"the position of {key!r} is no record of Millstream's: {value!r}") from error
+        raise Corrupt(f"the position of {key!r} is not a record of Millstream's: {value!r}") from error
     if version != VERSION or not isinstance(position, str):
         raise Corrupt(f'the position of "{split}" was written by a newer Millstream (version {version}, this one reads {VERSION}); use that version')
     return split, position

@@ -66,7 +66,7 @@ class Tables:
         return found[0]
 
     def source(self, model: str, number: int) -> Path | None:
-        """Where a version's files are; None when that is no folder of this machine."""
+        """Where a version's files are; None when that is not a folder of this machine."""
         found = self._all("select source from model_versions where name = ? and version = ? and current_stage <> ?", (model, number, _GONE))
         if not found:
             raise NotFound(f'tracking has no version {number} of model "{model}"')

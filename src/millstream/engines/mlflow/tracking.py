@@ -28,7 +28,7 @@ _PARAM_CHARS, _TAG_CHARS, _BATCH = 6000, 8000, 100
 
 
 class MlflowTracking:
-    """See `train.port.Tracking`. MLflow is imported by the first call that writes, or that reads what is no known SQLite file."""
+    """See `train.port.Tracking`. MLflow is imported by the first call that writes, or that reads what is not a known SQLite file."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.folder = url, folder

@@ -48,7 +48,7 @@ class PostgresState:
         query = dict(urllib.parse.parse_qsl(parts.query))
         self._schema = query.pop("schema", "millstream")
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", self._schema):
-            raise ConfigError(f'state: schema={self._schema} is no name of a schema; use small letters, digits and "_"')
+            raise ConfigError(f'state: schema={self._schema} is not a name of a schema; use small letters, digits and "_"')
         self._server = Server(parts._replace(query=urllib.parse.urlencode(query)).geturl(), setting="state", wait_s=wait_s)
         self._server.run(self._prepare)
 

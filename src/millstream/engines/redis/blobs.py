@@ -155,7 +155,7 @@ def rewritten(layout: Layout, changed: Touched, old: Sequence[bytes | None]) -> 
     """Each blob with its new records merged in, and how many records it has gained.
 
     Raises:
-        Corrupt: A blob is no row of records.
+        Corrupt: A blob is not a row of records.
     """
     sizes = np.fromiter((len(blob) if blob else 0 for blob in old), np.int64, len(old))
     if (sizes % (8 * layout.words)).any():

@@ -108,7 +108,7 @@ def filled(node: exp.Anonymous, context: Context) -> Node:
     counts, last, bins = node.expressions
     rest = {"DOUBLE[]": "double('Infinity')", "VARCHAR[]": "''"}.get(context.kind(bins))
     if rest is None:
-        raise no(bins, "list doubles or texts: [1.0::double, 2.0]", "are no bins that travel")
+        raise no(bins, "list doubles or texts: [1.0::double, 2.0]", "are not bins that travel")
     each = "transform(sequence(1, size({2})), i -> coalesce(try_element_at({0}, i), 0))"
     more = f"map_from_arrays({{2}} || array({rest}), {each} || array(try_element_at({{0}}, size({{2}}) + 1)))"
     return text(f"case when {{0}} is null then null when {{1}} > size({{2}}) then {more} else map_from_arrays({{2}}, {each}) end", counts, last, bins)

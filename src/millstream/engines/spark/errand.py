@@ -111,7 +111,7 @@ class Errand:
         return Done(batch)
 
     def _write(self, batch: Batch, table: LakeTable, place: str) -> None:
-        """Rows and letters become files; the quarantine is the driver's to make, so theirs may lie in a folder that is no table yet."""
+        """Rows and letters become files; the quarantine is the driver's to make, so theirs may lie in a folder that is not a table yet."""
         batch.files = parquet.write(self.files, table.name, table.schema, batch.rows, table.partition_by, place)
         if batch.letters:
             if isinstance(self.files, CanPrepare):

@@ -21,7 +21,7 @@ class Call:
     """Sent from the driver, by pickle.
 
     Attributes:
-        function: Pickled by value, for it is no name in its module: there the name is a table's.
+        function: Pickled by value, for it is not a name in its module: there the name is a table's.
         code: The name under which the project's modules were sent; "" for none.
         given: The columns of its batches.
         made: Of the batches it gives, as it gives them; `sent` as Spark takes them.

@@ -65,7 +65,7 @@ def spark_type(kind: DataType | str) -> str:
         return f"MAP<{spark_type(kind.expressions[0])}, {spark_type(kind.expressions[1])}>"
     if of == T.STRUCT and all(isinstance(part, exp.ColumnDef) for part in kind.expressions):
         return "STRUCT<" + ", ".join(f"{quoted(part.name)}: {spark_type(part.args['kind'])}" for part in kind.expressions) + ">"
-    raise Refused(f"{kind.sql('duckdb')} is no type of Spark; cast it to a number, text, date, time, list, struct or map")
+    raise Refused(f"{kind.sql('duckdb')} is not a type of Spark; cast it to a number, text, date, time, list, struct or map")
 
 
 def quoted(name: str) -> str:

@@ -36,7 +36,7 @@ def div(node: exp.Div, context: Context) -> Node:
 @rule(exp.IntDiv, what="a // b", becomes="`a DIV b`; exact in 128 bits; on integers only", typed=("this", "expression"))
 def intdiv(node: exp.IntDiv, context: Context) -> Node:
     if not _whole_operands(node, context):
-        raise no(node, "divide whole numbers: cast(x as bigint) // n, or floor(x / n)", "divides what may be no whole number")
+        raise no(node, "divide whole numbers: cast(x as bigint) // n, or floor(x / n)", "divides what may not be a whole number")
     if _huge(node, context):
         exact = "cast(({0} - {0} % {1}) / {1} as decimal(38,0))"
         return text(exact, text("cast({0} as decimal(38,0))", node.this), text("cast({0} as decimal(38,0))", node.expression))
@@ -69,7 +69,7 @@ def add(node: exp.Binary, context: Context) -> Node:
     if left == right == "DATE":
         return text("datediff({0}, {1})", node.this, node.expression)
     if is_time(left) and is_time(right) and not isinstance(node.parent, exp.LT | exp.LTE | exp.GT | exp.GTE | exp.Between):
-        raise no(node, "write epoch_us(a) - epoch_us(b), or date_diff('hour', b, a)", "makes an interval, which is no value of a table")
+        raise no(node, "write epoch_us(a) - epoch_us(b), or date_diff('hour', b, a)", "makes an interval, which is not a value of a table")
     if is_list(left) or is_list(right) or "VARCHAR" in (left, right):
         raise no(node, "use || for lists and text")
     return node

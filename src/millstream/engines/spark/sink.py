@@ -52,7 +52,7 @@ class SparkSink(Landing):
         partitions, member, clock: As of `Sink`.
 
     Raises:
-        ConfigError: The log is no Kafka, or the URL is wrong.
+        ConfigError: The log is not Kafka, or the URL is wrong.
         EngineMissing: No pyspark, no Java.
     """
 

@@ -199,7 +199,7 @@ def read(file: Path) -> Manifest:
 
     Raises:
         NotFound: There is no such file.
-        Corrupt: It is no manifest, or its contents are not what its hash says.
+        Corrupt: It is not a manifest, or its contents are not what its hash says.
         ConfigError: Another version of Millstream wrote it.
     """
     try:
@@ -208,7 +208,7 @@ def read(file: Path) -> Manifest:
     except FileNotFoundError:
         raise NotFound(f"no manifest {file}; export it again: millstream export (airflow, luigi, oozie)") from None
     except (ValueError, TypeError, KeyError) as error:
-        raise Corrupt(f"{file} is no manifest ({error}); export it again: millstream export (airflow, luigi, oozie)") from None
+        raise Corrupt(f"{file} is not a manifest ({error}); export it again: millstream export (airflow, luigi, oozie)") from None
     if hashlib.sha256(_canonical(body)).hexdigest() != sha:
         raise Corrupt(f"{file} was changed after it was exported, by its hash; export it again: millstream export (airflow, luigi, oozie)")
     if body.pop("format") != FORMAT:
