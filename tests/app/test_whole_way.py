@@ -143,7 +143,7 @@ def test_the_experiments_know_their_units_and_rewards(world: World) -> None:
     taken = {visit for visit, d in world.answers.items() if d.experiment}
     outside = [d for visit, d in world.answers.items() if visit not in taken]
     assert outside and {d.model for d in outside} == {"keen"} and found["buy_ab"]["srm"]["ok"]
-    # The reward of each ripe decision, worked out by hand.
+    # The reward of each mature decision, worked out by hand.
     sold = {row["visit_id"] for row in world.said["purchases"] if row["ts"] < END}
     rewards = world.verb("sql", "--limit", "0", "select visit_id, prediction, outcome, reward from buy_outcomes where experiment is not null")
     assert len(rewards) > 200

@@ -42,7 +42,7 @@ def test_before_anything_there_is_nothing_to_say(world: World) -> None:
 
 
 def test_units_count_once_by_their_first_decision(world: World) -> None:
-    """u: not bought, then bought; v: bought twice; w: its decision is not ripe; the other phase and the rest are not looked at."""
+    """u: not bought, then bought; v: bought twice; w: its decision is not mature; the other phase and the rest are not looked at."""
     experiment = ab()
     begin(world, experiment)
     rows = [decision("u1", 0, user="u"), decision("u2", HOUR, user="u"), decision("v1", HOUR, "red", user="v"), decision("v2", 2 * HOUR, "red", user="v"),

@@ -1,4 +1,4 @@
-"""A bandit's memory: a pure function of the ripe rewards, written once for each change, and the same whoever asks twice."""
+"""A bandit's memory: a pure function of the mature rewards, written once for each change, and the same whoever asks twice."""
 
 from __future__ import annotations
 
@@ -99,15 +99,15 @@ def test_of_many_contexts_those_with_most_rewards_are_kept(world: World, monkeyp
 # From the outcomes table
 
 
-def test_update_counts_every_ripe_decision_of_the_phase(world: World) -> None:
+def test_update_counts_every_mature_decision_of_the_phase(world: World) -> None:
     endpoint = shop(BANDIT)
     assert analyse.update(BANDIT, endpoint, world.lake, world.sql, world.state, PARAMS) is None, "nothing runs yet"
     begun(world)
     assert analyse.update(BANDIT, endpoint, world.lake, world.sql, world.state, PARAMS) is None, "no outcome yet"
     rows = [decision("a", 0, "blue"), decision("b", HOUR, "blue"), decision("c", 0, "red"), decision("old", 0, "red", phase=7), decision("gone", 0, "green"),
-            decision("unripe", 30 * HOUR, "red"), decision("outside", 0, None)]  # fmt: skip
+            decision("immature", 30 * HOUR, "red"), decision("outside", 0, None)]  # fmt: skip
     world.decide(endpoint, rows)
-    world.land(buys, [buy("a", HOUR), buy("old", HOUR), buy("unripe", 31 * HOUR)], upto=T0 + 32 * HOUR)
+    world.land(buys, [buy("a", HOUR), buy("old", HOUR), buy("immature", 31 * HOUR)], upto=T0 + 32 * HOUR)
     world.refresh(endpoint)
     made = analyse.update(BANDIT, endpoint, world.lake, world.sql, world.state, PARAMS)
     assert made is not None and made.boolean and made.stats == {"": {"blue": Stat(2, 1.0, 1.0), "red": Stat(1, 0.0, 0.0)}}, (

@@ -1,4 +1,4 @@
-"""Decisions with what became of them: once ripe, never before; by parts as by the whole; whoever is killed on the way."""
+"""Decisions with what became of them: once mature, never before; by parts as by the whole; whoever is killed on the way."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SHOP = shop(ab())
 # Which decisions, with what
 
 
-def test_only_ripe_decisions_are_judged_early_answers_too(world: World) -> None:
+def test_only_mature_decisions_are_judged_early_answers_too(world: World) -> None:
     assert world.refresh(SHOP).version is None
     world.decide(SHOP, [decision("a", 0), decision("b", HOUR), decision("early", 4 * HOUR), decision("edge", 4 * HOUR - 1)])
-    assert world.refresh(SHOP).version is None, "no answer has landed: nothing is ripe"
+    assert world.refresh(SHOP).version is None, "no answer has landed: nothing is mature"
     world.land(buys, [buy("a", 2 * HOUR), buy("early", 5 * HOUR)], upto=T0 + 10 * HOUR)
     done = world.refresh(SHOP)
     assert world.judged(SHOP) == {"a": (1.0, 1.0), "b": (0.0, 0.0), "edge": (0.0, 0.0)}
-    assert (done.rows, done.ripe_us) == (3, T0 + 4 * HOUR) and outcomes.due(SHOP, world.lake, world.sql) == 3
+    assert (done.rows, done.mature_us) == (3, T0 + 4 * HOUR) and outcomes.due(SHOP, world.lake, world.sql) == 3
     world.land(buys, [], upto=T0 + 10 * HOUR + 1)
     assert world.refresh(SHOP).rows == 1 and world.judged(SHOP)["early"] == (1.0, 1.0)
     assert world.refresh(SHOP).rows == 0
@@ -75,7 +75,7 @@ def test_credit_looks_at_decisions_that_were_judged_before(world: World) -> None
     assert world.judged(endpoint) == {"a": (1.0, 1.0), "b": (0.0, 0.0)}
 
 
-def test_guardrails_ripen_with_the_slowest(world: World) -> None:
+def test_guardrails_mature_with_the_slowest(world: World) -> None:
     endpoint = shop(ab(guardrails={"calm": calm}))
     world.decide(endpoint, [decision("a", 0, user="u"), decision("b", 0, user="v")])
     world.land(buys, [buy("a", HOUR)], upto=T0 + 9 * DAY)
@@ -153,7 +153,7 @@ def test_refreshes_bit_by_bit_are_one_refresh_of_all(world: World, seed: int) ->
         done = world.refresh(endpoint)
         if done.version is None:
             continue
-        parts += 0 < done.low_us < done.ripe_us
+        parts += 0 < done.low_us < done.mature_us
         stored = world.rows(endpoint.outcomes)
         version = world.lake.table(endpoint.outcomes).version
         again = world.refresh(endpoint)

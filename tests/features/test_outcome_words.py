@@ -1,4 +1,4 @@
-"""Outcomes against the words of the noun: within, where, first or all, otherwise, credit; and that no row is ripe too early."""
+"""Outcomes against the words of the noun: within, where, first or all, otherwise, credit; and that no row is mature too early."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_an_outcome_is_what_the_noun_says(value: Any, sql: Any) -> None:
             assert a == b or (isinstance(b, float) and a is not None and math.isclose(a, b, rel_tol=1e-15)), (seed, o, spine[r], a, b)
 
 
-def test_no_label_is_made_before_it_is_ripe(tmp_path: Path, sql: Any) -> None:
+def test_no_label_is_made_before_it_is_mature(tmp_path: Path, sql: Any) -> None:
     """Not even a label whose answer came early: the watermark must have passed moment + within."""
     from updater_world import World
 
@@ -138,7 +138,7 @@ def test_no_label_is_made_before_it_is_ripe(tmp_path: Path, sql: Any) -> None:
 
     with collecting():
         landed = ms.stream("readings", readings.event, key="k", partitions=3)
-        asked = ms.training_set("ripe", at=landed, label=ms.outcome(landed, on="k", within="1h", value="true", otherwise=False), features=[landed.fields("n")])
+        asked = ms.training_set("mature", at=landed, label=ms.outcome(landed, on="k", within="1h", value="true", otherwise=False), features=[landed.fields("n")])
     world = World(tmp_path, stream=landed)
     for _ in range(4):
         world.send(60)
@@ -148,8 +148,8 @@ def test_no_label_is_made_before_it_is_ripe(tmp_path: Path, sql: Any) -> None:
     mark = world.lake.watermark(landed)
     assert mark is not None and fields_of(landed)["n"] == "int64"
     made = build(asked, world.lake, world.sql, {})
-    moments = world.sql.query("select epoch_us(_t) as t from s", {"s": world.lake.table("ripe").snapshot()}).read_all()["t"].to_pylist()
+    moments = world.sql.query("select epoch_us(_t) as t from s", {"s": world.lake.table("mature").snapshot()}).read_all()["t"].to_pylist()
     every = [r.t for r in world.rows()]
-    assert sorted(moments) == sorted(t for t in every if t + HOUR <= mark), "all that is ripe, and nothing else"
+    assert sorted(moments) == sorted(t for t in every if t + HOUR <= mark), "all that is mature, and nothing else"
     assert len(moments) < len(every) and made.rows
     world.close()

@@ -225,7 +225,7 @@ def test_rows_of_tables_and_streams(shop_lab: Lab) -> None:
     assert [row["top"] for row in shop_lab.rows(noun(shop_lab, "totals"))] == [40.0, 30.0], "and made again of what is new"
 
 
-def test_training_rows_ripen_with_the_clock(shop_lab: Lab) -> None:
+def test_training_rows_mature_with_the_clock(shop_lab: Lab) -> None:
     visits, orders, good, priced = (noun(shop_lab, n) for n in ("visits", "orders", "good", "priced"))
     shop_lab.send(visits, visit(shop_lab, 1, ago(60)), visit(shop_lab, 2, ago(50)))
     shop_lab.send(orders, order(shop_lab, 0, ago(70), price=4.0), order(shop_lab, 1, ago(30)), order(shop_lab, 5, ago(58), user="bob"))
@@ -261,7 +261,7 @@ def test_a_decision_is_routed_looked_up_and_recorded(shop_lab: Lab) -> None:
     assert {r["unit"] for r in recorded} == {"ada", "bob", "cyd", "dan", "eve"}
 
 
-def test_decisions_are_judged_when_their_outcome_is_ripe(shop_lab: Lab) -> None:
+def test_decisions_are_judged_when_their_outcome_is_mature(shop_lab: Lab) -> None:
     shop = noun(shop_lab, "shop")
     for name in ("buyer", "other"):
         shop_lab.stub(noun(shop_lab, name), 0.5)

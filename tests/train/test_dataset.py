@@ -1,4 +1,4 @@
-"""Training sets: ripe moments only, what was known then, what came after, parts that do not leak, one version for one content."""
+"""Training sets: mature moments only, what was known then, what came after, parts that do not leak, one version for one content."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def made(world: World, of: Any, params: dict[str, Any] | None = None, **options:
 # Which rows
 
 
-def test_unripe_and_unlabelled_rows_are_left_out(world: World) -> None:
-    """The answers' stream has passed 12 h, the horizon is 6 h: what was asked from 6 h on is unripe, even where an answer is there."""
+def test_immature_and_unlabelled_rows_are_left_out(world: World) -> None:
+    """The answers' stream has passed 12 h, the horizon is 6 h: what was asked from 6 h on is immature, even where an answer is there."""
     world.land(asked, [ask("a", 0), ask("b", HOUR), ask("early", 6 * HOUR), ask("c", 6 * HOUR - 1)])
     world.land(done, [answer("a", 2 * HOUR, 16.0), answer("early", 7 * HOUR), answer("c", 12 * HOUR - 1, 15.0)], upto=T0 + 12 * HOUR)
     found = made(world, rides())

@@ -44,15 +44,15 @@ def test_counts_add_up_to_the_rows_of_the_spine(
     options: dict[str, Any] = {"where": "city = 'ams'"} if where else {}
     options |= {"until": at(until * HOUR)} if until is not None else {}
     options |= {"split": ms.by_time(valid="10h", test="10h")} if split else {}
-    ripe = passed - 6
+    mature = passed - 6
     expected = dict.fromkeys(("outside", "where", "immature", "unlabelled", "purged"), 0)
-    kept, end = 0, ripe if until is None else until
+    kept, end = 0, mature if until is None else until
     for hour, city, after in rows:
         if until is not None and hour >= until:
             expected["outside"] += 1
         elif where and city != "ams":
             expected["where"] += 1
-        elif hour >= ripe:
+        elif hour >= mature:
             expected["immature"] += 1
         elif after is None or hour + after >= passed:
             expected["unlabelled"] += 1

@@ -1,4 +1,4 @@
-"""The window of ripe decisions ends at the newest that has come."""
+"""The window of mature decisions ends at the newest that has come."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ RANK = ms.endpoint("rank", RANKING, default="a", request=Ask)
 
 
 def outcomes(*times: int) -> pa.Table:
-    ripe = [(t, float(i % 2), 0.1 + 0.8 * (i % 2)) for i, t in enumerate(times)]
-    return pa.table({"ts": pa.array([t for t, _, _ in ripe], TIMESTAMP), "outcome": [y for _, y, _ in ripe], "prediction": [p for _, _, p in ripe]})
+    mature = [(t, float(i % 2), 0.1 + 0.8 * (i % 2)) for i, t in enumerate(times)]
+    return pa.table({"ts": pa.array([t for t, _, _ in mature], TIMESTAMP), "outcome": [y for _, y, _ in mature], "prediction": [p for _, _, p in mature]})
 
 
 def test_one_decision_of_9999_does_not_empty_the_window(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_predictions_that_are_no_numbers_are_a_violation(tmp_path: Path) -> None
     table = table.set_column(2, "prediction", pa.array(said, from_pandas=False))
     made.engines.lake.create(RANK.outcomes, table.schema).append(table)
     found = performance(ms.expect.performance(SPENT, "auc >= 0.5", window="2d"), RANK, made)
-    assert (found.status, found.value, found.message) == ("violated", None, "3 of 200 predictions with a ripe outcome are NaN or infinite; auc >= 0.5")
+    assert (found.status, found.value, found.message) == ("violated", None, "3 of 200 predictions with a mature outcome are NaN or infinite; auc >= 0.5")
 
 
 def test_features_whose_clock_is_in_2062_are_not_called_fresh(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def sources(ws: Workspace) -> None:
 
 
 def schedule(ws: Workspace) -> None:
-    """Outcomes, rewards and posteriors as labels ripen; scheduled assets; monitors when they are due."""
+    """Outcomes, rewards and posteriors as labels mature; scheduled assets; monitors when they are due."""
     from millstream.run.feedback import feedback
     from millstream.run.schedule import Schedule
     from millstream.run.trouble import ASSET, EXPERIMENT, MONITOR, OUTCOMES, SCHEDULE, Watches, of

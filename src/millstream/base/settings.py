@@ -44,7 +44,7 @@ MEANINGS: dict[str, str] = {
     "lake": "The folder or object store of the lake's Delta tables.",
     "catalog": "Where other tools find the lake's tables by name: a Hive metastore, `hive://HOST:PORT/DATABASE`; empty tells nobody.",
     "compute": "What makes tables, features and training sets: the SQL engine of runs.",
-    "query": "What answers questions about them, in each process that asks: `sql`, `trace`, experiments, monitors, outcomes as they ripen. Empty: DuckDB, and `compute` itself where that is DuckDB. Both give the same rows.",
+    "query": "What answers questions about them, in each process that asks: `sql`, `trace`, experiments, monitors, outcomes as they mature. Empty: DuckDB, and `compute` itself where that is DuckDB. Both give the same rows.",
     "sink": "What lands streams in the lake: `local`, in this process, or Spark, `spark://yarn`, whose executors read Kafka.",
     "online": "Where features stand for serving.",
     "orchestrator": "What runs the assets when nobody waits: `local`, this machine, or Airflow, `airflow://USER:env:NAME@HOST:PORT?dags=DIR`.",

@@ -68,7 +68,7 @@ class Endpoint(Noun, Generic[E, V_co]):
 
     @property
     def outcomes(self) -> str:
-        """The table of its decisions with ripe outcomes and rewards."""
+        """The table of its decisions with mature outcomes and rewards."""
         return f"{self.name}_outcomes"
 
 

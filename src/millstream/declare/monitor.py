@@ -151,7 +151,7 @@ class expect(metaclass=Vocabulary):
     @staticmethod
     @checked
     def performance(outcome: Outcome, expression: str, *, window: Span = "7d") -> Performance:
-        """A metric of ripe decisions, e.g. "auc >= 0.6"."""
+        """A metric of mature decisions, e.g. "auc >= 0.6"."""
         return Performance(outcome=outcome, expression=expression, window_us=micros(window))
 
     @staticmethod

@@ -38,7 +38,7 @@ class Outcome(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class Reward(Term):
-    """What a decision was worth, once its outcome is ripe."""
+    """What a decision was worth, once its outcome is mature."""
 
     outcome: Outcome
     expression: str
@@ -52,7 +52,7 @@ def outcome(
     """What the events after a moment say about it.
 
     Counts the events with equal `on` columns (and `where`) strictly after the row's moment and no later than `within`.
-    Ripe only when the stream's watermark has passed moment + `within`, for early answers too.
+    Mature only when the stream's watermark has passed moment + `within`, for early answers too.
 
     Args:
         on: The join columns, of the same names in the spine (or `decision_id`).

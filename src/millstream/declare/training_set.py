@@ -72,7 +72,7 @@ def training_set(
     name: Name, *, at: Stream[Any] | Table, label: Outcome | Mapping[Name, Outcome], features: Sequence[Features | Feature | Payload[Any]],
     derive: Mapping[Name, str] | None = None, where: str | None = None, until: Until | None = None, split: Split | None = None, doc: Doc = "",
 ) -> TrainingSet[Any]:  # fmt: skip
-    """Declare a training set: one ripe row for each row of `at`.
+    """Declare a training set: one mature row for each row of `at`.
 
     Args:
         at: The spine: a stream or table, one row and one moment each; also the body of a request.

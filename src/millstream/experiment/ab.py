@@ -116,7 +116,7 @@ def analyse(
 
     Args:
         stats: Metric -> arm -> statistics; the first metric is the reward, the others are guardrails.
-        exposed: Arm -> units exposed, ripe or not, for the sample-ratio check.
+        exposed: Arm -> units exposed, mature or not, for the sample-ratio check.
         weights: Arm -> share it should have; empty or None for a bandit: no check.
         shares: Metrics whose values are 0 and 1.
     """

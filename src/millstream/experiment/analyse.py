@@ -27,7 +27,7 @@ class Share(NamedTuple):
         at_us: Start of the interval.
         decisions: Of this arm.
         share: Of all decisions of the experiment in the interval.
-        reward: Mean of the ripe rewards, NaN without any.
+        reward: Mean of the mature rewards, NaN without any.
     """
 
     at_us: int
@@ -43,9 +43,9 @@ class ArmReport(NamedTuple):
     Attributes:
         decisions: All there are.
         units: Different units among them.
-        judged: Units whose first decision is ripe.
+        judged: Units whose first decision is mature.
         stat: Of the first decision's reward, one a unit.
-        missing: Ripe units without an outcome.
+        missing: Mature units without an outcome.
         believed_mean: Mean of the posterior (bandits), NaN otherwise.
         believed_sd: Its standard deviation.
         probability: With which the arm is chosen now, all contexts weighed by their rewards; the weight, for an A/B.
@@ -112,7 +112,7 @@ def analyse(
 def update(experiment: Experiment[Any], endpoint: Endpoint[Any, Any], lake: Lake, sql: Sql, state: State, params: Mapping[str, Any]) -> Snapshot | None:
     """Bring a bandit's posterior up to the outcomes table; None for an A/B, or before a phase or an outcome.
 
-    Every ripe decision counts, not only a unit's first: what is learnt is the worth of an arm's answers.
+    Every mature decision counts, not only a unit's first: what is learnt is the worth of an arm's answers.
 
     Raises:
         Conflict: Another process wrote a snapshot just now.
@@ -163,7 +163,7 @@ def first_statistics(
 
 
 def shares(experiment: Experiment[Any], endpoint: Endpoint[Any, Any], phase: Phase, lake: Lake, sql: Sql, every_us: int) -> list[Share]:
-    """Decisions of each arm over time, with the mean of their ripe rewards; in order of time, arms in theirs."""
+    """Decisions of each arm over time, with the mean of their mature rewards; in order of time, arms in theirs."""
     if not lake.exists(endpoint.decisions):
         return []
     named = {"name": experiment.name, "phase": phase.number}

@@ -28,7 +28,7 @@ _STEPS = np.concatenate([-np.geomspace(1e8, 8.0, 160), np.linspace(-8.0, 8.0, 12
 
 
 class Stat(NamedTuple):
-    """Sufficient statistics of the ripe rewards of one arm, about a shift: raw sums of squares cancel where the spread is small beside the mean.
+    """Sufficient statistics of the mature rewards of one arm, about a shift: raw sums of squares cancel where the spread is small beside the mean.
 
     Attributes:
         n: How many finite rewards.
@@ -241,7 +241,7 @@ def probabilities(assign: Assign, stats: Mapping[str, Stat], *, boolean: bool) -
     """With which probability each arm is chosen next; sums to 1. It is the propensity that a decision logs.
 
     Thompson: floor + (1 - arms * floor) * P(best). Epsilon-greedy: epsilon is spread evenly, the rest goes to the greatest mean (shared
-    by ties); while an arm has no ripe reward all are even, since with rewards that come hours late greed would starve the others.
+    by ties); while an arm has no mature reward all are even, since with rewards that come hours late greed would starve the others.
     While a reward is NaN or infinite all are even too.
     """
     arms = list(stats)

@@ -1,6 +1,6 @@
 """A bandit's posterior as a document of state: a pure function of one version of the outcomes table, and it says of which.
 
-There is no counter that could be bumped twice: every snapshot is computed anew from the ripe rewards, so a killed or doubled
+There is no counter that could be bumped twice: every snapshot is computed anew from the mature rewards, so a killed or doubled
 refresh changes nothing.
 """
 
@@ -29,7 +29,7 @@ class Snapshot:
     Attributes:
         phase: Of the experiment; a snapshot of another phase is not used.
         draw: Counts the snapshots of the experiment; salts the assignment.
-        position: `{"outcomes": version of the outcomes table, "decisions_us": ripe up to this moment}`.
+        position: `{"outcomes": version of the outcomes table, "decisions_us": mature up to this moment}`.
         stats: Context -> arm -> sufficient statistics.
         probabilities: Context -> arm -> probability of being chosen; "" is all contexts together when there is no `by`.
     """
@@ -62,7 +62,7 @@ def refresh(
     """Store the posterior that these statistics give; the stored one when nothing changed.
 
     Args:
-        stats: Context -> arm -> statistics of the phase's ripe rewards; arms without any may be missing.
+        stats: Context -> arm -> statistics of the phase's mature rewards; arms without any may be missing.
         position: What the statistics were computed from.
 
     Raises:

@@ -1,7 +1,7 @@
-"""The table `<endpoint>_outcomes`: each decision with what became of it, once that is ripe, and what it was worth.
+"""The table `<endpoint>_outcomes`: each decision with what became of it, once that is mature, and what it was worth.
 
 Columns: all of the decision's, then `outcome` (a number; booleans are 0 and 1), `reward` and `guardrail__<name>`. A decision is there as soon as
-every outcome its experiment asks for is ripe, for early answers too; `outcome` is NULL when nothing came and `otherwise` says nothing
+every outcome its experiment asks for is mature, for early answers too; `outcome` is NULL when nothing came and `otherwise` says nothing
 about that (a cancelled flight), so that arms whose outcomes go missing can be seen.
 
 A refresh replaces the interval of decision times that new files of the decisions or of the outcomes' streams can have touched, in one
@@ -45,16 +45,16 @@ class Refreshed:
     """What a refresh did.
 
     Attributes:
-        version: Of the outcomes table; None while there is no decision or no ripe outcome.
+        version: Of the outcomes table; None while there is no decision or no mature outcome.
         rows: Written; 0 when all stood already.
         low_us: Decision times from here were made anew.
-        ripe_us: Decisions before this are ripe (for the slowest of the endpoint's outcomes).
+        mature_us: Decisions before this are mature (for the slowest of the endpoint's outcomes).
     """
 
     version: int | None
     rows: int
     low_us: int
-    ripe_us: int
+    mature_us: int
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def refresh(endpoint: Endpoint[Any, Any], lake: Lake, sql: Sql, params: Mapping[
     judged = groups(endpoint)
     if not lake.exists(endpoint.decisions) or not judged:
         return nothing
-    bounds = {g: b for g in range(len(judged)) if (b := _ripe(judged[g], lake)) is not None}
+    bounds = {g: b for g in range(len(judged)) if (b := _mature(judged[g], lake)) is not None}
     if not bounds:
         return nothing
     tables = {name: lake.table(name) for name in dict.fromkeys([endpoint.decisions, *(r.outcome.stream.name for g in judged for r in g.metrics.values())])
@@ -135,11 +135,11 @@ def refresh(endpoint: Endpoint[Any, Any], lake: Lake, sql: Sql, params: Mapping[
 
 
 def due(endpoint: Endpoint[Any, Any], lake: Lake, sql: Sql) -> int:
-    """How many landed decisions are ripe by now: the rows that a refresh would leave in the outcomes table."""
+    """How many landed decisions are mature by now: the rows that a refresh would leave in the outcomes table."""
     judged = groups(endpoint)
     if not lake.exists(endpoint.decisions):
         return 0
-    bounds = {g: b for g in range(len(judged)) if (b := _ripe(judged[g], lake)) is not None}
+    bounds = {g: b for g in range(len(judged)) if (b := _mature(judged[g], lake)) is not None}
     picked = " or ".join(f"(epoch_us(ts) < {bound} and ({judged[g].chosen()}))" for g, bound in bounds.items())
     found = sql.query(f"select count(*) as n from d where {picked or 'false'}", {"d": lake.table(endpoint.decisions).snapshot()}).read_all()
     return int(found["n"][0].as_py())
@@ -218,7 +218,7 @@ class _Work:
         return min([*lows, max(self.bounds.values())])
 
     def rows(self, low: int) -> Iterator[pa.RecordBatch]:
-        """Ripe decisions from `low` on, judged."""
+        """Mature decisions from `low` on, judged."""
         schema = self.schema()
         for g, bound in self.bounds.items():
             if bound > low:
@@ -275,8 +275,8 @@ def _expression(reward: Reward, event: type[Event] | None, params: Mapping[str, 
     return compile_expression(reward.expression, fields, params, place=reward.place, what="the reward")
 
 
-def _ripe(group: Group, lake: Lake) -> int | None:
-    """Decisions before this are ripe for every metric of the group; None while a stream is empty."""
+def _mature(group: Group, lake: Lake) -> int | None:
+    """Decisions before this are mature for every metric of the group; None while a stream is empty."""
     bounds = []
     for reward in group.metrics.values():
         mark = lake.watermark(reward.outcome.stream)

@@ -19,7 +19,7 @@ POOLED = (
 )
 """Of a bandit, until it learns within stretches of equal probability."""
 LACKS = {
-    "not enough data": "Not enough ripe rewards to compare {treatment} with {control}.",
+    "not enough data": "Not enough mature rewards to compare {treatment} with {control}.",
     "no variance": "{treatment} cannot be compared with {control}: the rewards of each are all alike, so nothing says what chance can do.",
     "rewards that are not finite numbers": "{treatment} cannot be compared with {control}: some of their rewards are NaN or infinite; correct the reward's expression.",
     "rewards too large to square": "{treatment} cannot be compared with {control}: the squares of their rewards do not fit a double; scale the reward's expression down.",
@@ -69,7 +69,7 @@ def _phase(phase: Phase) -> dict[str, Any]:
 
 
 def _arms(found: Report) -> list[dict[str, Any]]:
-    """One row an arm; the first is the control. `mean` is that of ripe rewards, a unit's first decision each."""
+    """One row an arm; the first is the control. `mean` is that of mature rewards, a unit's first decision each."""
     whole = sum(arm.units for arm in found.arms)
     effects = {e.treatment: e for e in found.result.effects if e.metric == "reward"}
     rows = []
@@ -132,7 +132,7 @@ def _verdict(experiment: Experiment[Any], found: Report) -> str:
         leader = max(found.arms, key=lambda a: a.probability)
         chance = f"{leader.arm} is chosen with probability {leader.probability:.1%} now"
         judged = sum(a.judged for a in found.arms)
-        return f"{chance}, learnt from {judged:,} ripe units. {POOLED}" if judged else f"No reward is ripe yet. {POOLED}"
+        return f"{chance}, learnt from {judged:,} mature units. {POOLED}" if judged else f"No reward is mature yet. {POOLED}"
     told = [_sentence(e) for e in found.result.effects if e.metric == "reward"]
     bad = [name for name, kept in found.result.guards.items() if not kept]
     blind = dict.fromkeys(e.metric for e in found.result.effects if e.metric != "reward" and e.lacks in (ODD, LARGE))

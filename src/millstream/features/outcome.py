@@ -28,7 +28,7 @@ class OutcomeSql:
 
     Attributes:
         sql: Selects `_row` and `outcome` from the relations `spine` (`_row`, `_t` and the `on` columns) and the stream's; one row for each of
-            the spine, NULL where there is no label. The spine must hold ripe rows only.
+            the spine, NULL where there is no label. The spine must hold mature rows only.
         kind: Of the outcome.
         stream: Name of the relation of events.
     """

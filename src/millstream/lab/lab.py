@@ -170,7 +170,7 @@ class Lab:
     def rows(self, table: Table | Stream[Any] | Decisions | Endpoint[Any, Any]) -> list[dict[str, Any]]:
         """The rows of a table, made of what is known at the clock, and all that it reads; of a stream, its events in the lake.
 
-        Of an endpoint, its decisions whose outcome is ripe at the clock, with outcomes and rewards. They come in the order of their columns' values, so that a test can compare them.
+        Of an endpoint, its decisions whose outcome is mature at the clock, with outcomes and rewards. They come in the order of their columns' values, so that a test can compare them.
         """
         from millstream.transform.port import Relation
 
@@ -186,7 +186,7 @@ class Lab:
         return self.world.sql.query(f'select {columns} from "{name}" order by all', tables).read_all().to_pylist()
 
     def training_rows(self, of: TrainingSet[Any]) -> list[dict[str, Any]]:
-        """The set's rows that are ripe at the clock, in the order of the spine: `_t`, its columns, features, derived columns, labels, `_split`.
+        """The set's rows that are mature at the clock, in the order of the spine: `_t`, its columns, features, derived columns, labels, `_split`.
 
         Every stream has caught up with the clock, so a quiet one does not hold its labels back.
         """

@@ -54,7 +54,7 @@ class World(Workspace):
 
     @cached_property
     def lake(self) -> Lake:
-        return _Ripening(self.files, lambda: self.now_us)
+        return _Maturing(self.files, lambda: self.now_us)
 
     @cached_property
     def doors(self) -> Doors:
@@ -77,8 +77,8 @@ class World(Workspace):
         return cast("Log", _Clocked(self.log, lambda: self.now_us or 0))
 
 
-class _Ripening(Lake):
-    """A lake whose streams have all caught up with the clock: a quiet stream's labels ripen too, as with `up`."""
+class _Maturing(Lake):
+    """A lake whose streams have all caught up with the clock: a quiet stream's labels mature too, as with `up`."""
 
     def __init__(self, files: Files, now_us: Callable[[], int | None]) -> None:
         super().__init__(files, now_us=lambda: 2**62)  # capped by the clock of its world below

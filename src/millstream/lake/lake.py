@@ -103,8 +103,8 @@ class Lake:
     def watermark(self, stream: Stream[Any]) -> int | None:
         """Newest event time that landed, less the stream's lateness, in microseconds; None before the first row.
 
-        Labels and windows up to it are ripe. It needs no scan: each commit of the sink carries it. A stream that has caught up moves it
-        by the clock, or the labels of a quiet stream would never ripen. It never passes the wall clock: one event of 2099 that is stored does
+        Labels and windows up to it are mature. It needs no scan: each commit of the sink carries it. A stream that has caught up moves it
+        by the clock, or the labels of a quiet stream would never mature. It never passes the wall clock: one event of 2099 that is stored does
         not complete the labels of today. What is stored, and what `_late` is held against, stays a function of the log. A history that was declared
         complete (`complete.py`) is complete up to that moment, without the lateness.
         """

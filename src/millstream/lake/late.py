@@ -15,7 +15,7 @@ def late(times: Ints, arrived: Ints, newest: int, lateness_us: int) -> tuple[Boo
 
     A row that arrived within the lateness of its own time is not late, wherever it stands in the log: history arrives at its own time, and its files are
     read side by side, a batch of each at a time. No time counts as later than its arrival: one sender's clock that runs ahead would make all others
-    late and ripen every label.
+    late and mature every label.
 
     Args:
         times, arrived: Microseconds since 1970.

@@ -1,4 +1,4 @@
-"""Decisions and labels back into outcomes, rewards and posteriors, as the labels ripen.
+"""Decisions and labels back into outcomes, rewards and posteriors, as the labels mature.
 
 Nothing here counts anything up: outcomes replace an interval, posteriors are computed anew from them. So it may be killed, or run
 by two processes at once, and the next pass is right.
@@ -63,7 +63,7 @@ def feedback(ws: Engines, attempt: Attempt | None = None) -> int:
 
 
 def unjudged(ws: Engines, endpoint: Endpoint[Any, Any]) -> int:
-    """Landed decisions that are ripe and that the outcomes table does not hold yet."""
+    """Landed decisions that are mature and that the outcomes table does not hold yet."""
     from millstream.experiment.outcomes import due
 
     judged = ws.lake.table(endpoint.outcomes).rows() if ws.lake.exists(endpoint.outcomes) else 0

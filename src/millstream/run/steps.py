@@ -176,7 +176,7 @@ class FeaturesStep(_Recorded):
 
 
 class SetStep(_Recorded):
-    """A training set: one ripe row a moment, with what was known then."""
+    """A training set: one mature row a moment, with what was known then."""
 
     kind = "training_set"
 

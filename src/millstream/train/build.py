@@ -33,7 +33,7 @@ _STEPS = 4
 
 
 class NoRows(WorkFailed):
-    """No moment of the spine is ripe and has a label."""
+    """No moment of the spine is mature and has a label."""
 
 
 class Builder:
@@ -47,20 +47,20 @@ class Builder:
         self.within_us = max(o.within_us for o in self.labels.values())
 
     def build(self) -> sets.Dataset:
-        ripe_us = self._ripe()
+        mature_us = self._mature()
         names = dict.fromkeys([self.set.at.name, *(o.stream.name for o in self.labels.values()), *(u.definition.stream for u in self.uses)])
         pinned = {name: self.lake.table(name) for name in names}  # handles on one version each, whoever appends meanwhile
         inputs = {name: {"version": table.version, "uuid": table.uuid} for name, table in pinned.items()}
-        fingerprint = self._fingerprint(inputs, ripe_us)
+        fingerprint = self._fingerprint(inputs, mature_us)
         stored = sets.latest(self.name, self.lake)
         if stored is not None and stored.fingerprint == fingerprint:
             return stored
         self.fields = spines.fields(self.set.at, pinned[self.set.at.name].schema)
         self._check_names()
         self.report(0, _STEPS, "moments")
-        spine = self._spine(pinned, ripe_us)
+        spine = self._spine(pinned, mature_us)
         self.report(1, _STEPS, "labels")
-        spine, counts = self._labelled(spine, pinned, ripe_us)
+        spine, counts = self._labelled(spine, pinned, mature_us)
         self.report(2, _STEPS, f"features of {spine.num_rows:,} rows")
         rows = self._featured(spine, pinned, stored)
         made = self._dataset(fingerprint, inputs, counts)
@@ -69,8 +69,8 @@ class Builder:
         self.report(_STEPS, _STEPS, "stored")
         return replace(sets.read(sets.plain(made), version, reused=False), blank=blank.reasons(watched.blank(), self.uses, pinned, self.sql))
 
-    def _ripe(self) -> int:
-        """Moments before this are ripe: every label's stream has passed them and the horizon. Read before any version is
+    def _mature(self) -> int:
+        """Moments before this are mature: every label's stream has passed them and the horizon. Read before any version is
         pinned, so it never promises more than the pinned versions hold."""
         bounds = []
         for name, outcome in self.labels.items():
@@ -83,9 +83,9 @@ class Builder:
     def _until_us(self) -> int | None:
         return None if self.set.until is None else moment_us(self.set.until)
 
-    def _fingerprint(self, inputs: Mapping[str, Any], ripe_us: int) -> str:
+    def _fingerprint(self, inputs: Mapping[str, Any], mature_us: int) -> str:
         until = self._until_us()
-        told = [sets.FORMAT, sets.definition_of(self.set, self.params, self.mode), inputs, None if until is not None and until <= ripe_us else ripe_us]
+        told = [sets.FORMAT, sets.definition_of(self.set, self.params, self.mode), inputs, None if until is not None and until <= mature_us else mature_us]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
     def _check_names(self) -> None:
@@ -100,9 +100,9 @@ class Builder:
                 raise DefinitionError(f'training_set "{self.name}": features "{prefix}" are keyed by "{missing[0]}", and "{self.set.at.name}" has no "{missing[0]}"',
                                       place=self.set.place, found=", ".join(self.fields), mend='say .on("...") with the field that holds it', code="E141")  # fmt: skip
 
-    def _spine(self, pinned: Mapping[str, LakeTable], ripe_us: int) -> pa.Table:
+    def _spine(self, pinned: Mapping[str, LakeTable], mature_us: int) -> pa.Table:
         at, until = self.set.at, self._until_us()
-        bound = min(ripe_us, until) if until is not None else ripe_us
+        bound = min(mature_us, until) if until is not None else mature_us
         chosen, condition = "", None
         if self.set.where is not None:
             condition = compile_expression(self.set.where, self.fields, self.params, place=self.set.place, what=str(self.set)).sql
@@ -111,10 +111,10 @@ class Builder:
         tables = {at.name: pinned[at.name].snapshot()}
         spine = self.sql.query(text, tables, {"bound": moment_of(bound)}).read_all()
         time = at.schema.event_time if isinstance(at, Stream) else str(at.time)  # a table without one has been refused
-        (self.counts,) = self.sql.query(kept.counting(at.name, time, ripe_us, until, condition), tables).read_all().to_pylist()
+        (self.counts,) = self.sql.query(kept.counting(at.name, time, mature_us, until, condition), tables).read_all().to_pylist()
         return spine
 
-    def _labelled(self, spine: pa.Table, pinned: Mapping[str, LakeTable], ripe_us: int) -> tuple[pa.Table, dict[str, int]]:
+    def _labelled(self, spine: pa.Table, pinned: Mapping[str, LakeTable], mature_us: int) -> tuple[pa.Table, dict[str, int]]:
         """Rows that have a label, with their part of the split; the others counted."""
         tables: dict[str, Any] = {"spine": spine}
         kinds: dict[str, Kind] = {}
@@ -127,7 +127,7 @@ class Builder:
         joins = " ".join(f"left join l{i} using ({ROW})" for i in range(len(self.labels)))
         labels = ", ".join(f'l{i}.outcome as "{name}"' for i, name in enumerate(self.labels))
         some = " or ".join(f"l{i}.outcome is not null" for i in range(len(self.labels)))
-        text = f"""select spine.*, {labels}, {self._split(ripe_us)} as {sets.SPLIT}, ({some}) as _some from spine {joins} order by {ROW}"""
+        text = f"""select spine.*, {labels}, {self._split(mature_us)} as {sets.SPLIT}, ({some}) as _some from spine {joins} order by {ROW}"""
         joined = self.sql.query(text, tables).read_all()
         some_label = joined.column("_some")
         part = joined.column(sets.SPLIT)
@@ -137,7 +137,7 @@ class Builder:
         chosen = joined.filter(keep).drop_columns(["_some"])
         if chosen.num_rows == 0:
             raise NoRows(f'training_set "{self.name}" has no mature row with a label: {spine.num_rows:,} moments before '
-                         f"{spelled(min(ripe_us, self._until_us() or ripe_us))}; of {self.counts['total']:,} rows of {self.set.at.name}, "
+                         f"{spelled(min(mature_us, self._until_us() or mature_us))}; of {self.counts['total']:,} rows of {self.set.at.name}, "
                          f"{kept.left(self._left(joined.num_rows - (pc.sum(some_label).as_py() or 0), pc.sum(some_label).as_py() or 0))}")  # fmt: skip
         told = pc.value_counts(chosen.column(sets.SPLIT))
         counts = {c["values"].as_py(): c["counts"].as_py() for c in told}
@@ -150,12 +150,12 @@ class Builder:
         counted = {**self.counts, kept.UNLABELLED: unlabelled, kept.PURGED: purged}
         return {name: counted[name] for name in kept.REASONS if counted[name]}
 
-    def _split(self, ripe_us: int) -> str:
+    def _split(self, mature_us: int) -> str:
         """SQL of the part; NULL is purged: the horizon of a row before an edge reaches over it, so its label is of the other side."""
         split = self.set.split
         if split is None:
             return "'train'"
-        end = self._until_us() or ripe_us
+        end = self._until_us() or mature_us
         test, valid = end - split.test_us, end - split.test_us - split.valid_us
         reach = f"epoch_us({MOMENT}) + {self.within_us}"
         cases = [f"when epoch_us({MOMENT}) >= {test} then 'test'"] if split.test_us else []

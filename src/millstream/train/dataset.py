@@ -1,4 +1,4 @@
-"""Training sets: one row a ripe moment, with what was known then and what came after; stored in the lake, versioned by what went in.
+"""Training sets: one row a mature moment, with what was known then and what came after; stored in the lake, versioned by what went in.
 
 The lake table `<set name>` has `_row` (place in the order of the spine), `_t` (the moment), the spine's columns, the features, the derived
 columns, the labels and `_split`; the commit's metadata pins the version of every input. The same inputs are the same version:
@@ -44,7 +44,7 @@ class Dataset:
         fingerprint: Of the declaration and the versions of its inputs.
         rows: Part of the split -> rows; only parts that have any.
         purged: Rows left out because their horizon crossed an edge of the split.
-        unlabelled: Ripe rows left out because nothing came and `otherwise` is None.
+        unlabelled: Mature rows left out because nothing came and `otherwise` is None.
         columns: The feature columns, in the order of the matrix: payload, features, derived.
         labels: Label column -> kind.
         inputs: Table -> {"version", "uuid"} it was made from.

@@ -1,4 +1,4 @@
-"""Performance: a metric of the decisions whose outcomes are ripe."""
+"""Performance: a metric of the decisions whose outcomes are mature."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from millstream.watch.scene import Scene
 from millstream.watch.verdict import Verdict, unknown
 
 ENOUGH = 50
-"""Ripe decisions below which no metric is judged."""
+"""Mature decisions below which no metric is judged."""
 _BOUND = re.compile(r"\s*(\w+)\s*(?:>=|<=|>|<)\s*([-+0-9.eE]+)\s*")
 
 
 def performance(check: Performance, target: Noun, scene: Scene) -> Verdict:
-    """The metrics of the last window of ripe decisions, of an endpoint, or of one model behind any endpoint.
+    """The metrics of the last window of mature decisions, of an endpoint, or of one model behind any endpoint.
 
     Raises:
         DefinitionError: The expression names no metric.
@@ -36,12 +36,12 @@ def performance(check: Performance, target: Noun, scene: Scene) -> Verdict:
                               mend=f"one of {', '.join(METRICS)}, e.g. auc >= 0.6", code="E181")  # fmt: skip
     named = _BOUND.fullmatch(check.expression)
     metric, bound = (named[1], float(named[2])) if named else (expression.columns[0], None)
-    y, p, newest = _ripe(check, target, scene)
+    y, p, newest = _mature(check, target, scene)
     if len(y) < ENOUGH:
-        return unknown("performance", f"{len(y)} decisions have a ripe outcome; {ENOUGH} are needed", bound, rows=len(y))
+        return unknown("performance", f"{len(y)} decisions have a mature outcome; {ENOUGH} are needed", bound, rows=len(y))
     odd = int(np.sum(~np.isfinite(p)))
     if odd:  # a model that answers NaN is not one that nothing is known of
-        return Verdict("performance", "violated", None, bound, f"{odd:,} of {len(y):,} predictions with a ripe outcome are NaN or infinite; {check.expression}",
+        return Verdict("performance", "violated", None, bound, f"{odd:,} of {len(y):,} predictions with a mature outcome are NaN or infinite; {check.expression}",
                        {"rows": len(y), "odd": odd, "newest_us": newest})  # fmt: skip
     found = measure(list(expression.columns), y, p)
     if any(math.isnan(value) for value in found.values()):
@@ -50,13 +50,13 @@ def performance(check: Performance, target: Noun, scene: Scene) -> Verdict:
         )
         return unknown("performance", f"{metric} is not defined on {len(y):,} decisions {why}", bound, rows=len(y))
     good = expression.evaluate(found)
-    text = ", ".join(f"{name} {value:.4f}" for name, value in found.items()) + f" on {len(y):,} ripe decisions; {check.expression}"
+    text = ", ".join(f"{name} {value:.4f}" for name, value in found.items()) + f" on {len(y):,} mature decisions; {check.expression}"
     details = {"rows": len(y), "metrics": found, "newest_us": newest, "share": float(np.mean(y)), "predicted": float(np.mean(p))}
     return Verdict("performance", "ok" if good else "violated", found[metric], bound, text, details)
 
 
-def _ripe(check: Performance, target: Noun, scene: Scene) -> tuple[Any, Any, int | None]:
-    """Outcome and prediction of the window that ends at the newest ripe decision; one whose time the wall clock has not reached does not count."""
+def _mature(check: Performance, target: Noun, scene: Scene) -> tuple[Any, Any, int | None]:
+    """Outcome and prediction of the window that ends at the newest mature decision; one whose time the wall clock has not reached does not count."""
     truths, said, newest = [], [], None
     for endpoint in scene.engines.project.endpoints.values():
         if endpoint.name != target.name and not (isinstance(target, Model) and target.name in {r.model.name for r in endpoint.refs()}):
@@ -65,8 +65,8 @@ def _ripe(check: Performance, target: Noun, scene: Scene) -> tuple[Any, Any, int
         if table is None:
             continue
         mine = f" and model = '{target.name}'" if isinstance(target, Model) else ""
-        text = f"""with ripe as (select epoch_us(ts) as t, cast(outcome as double) as y, prediction as p from t where outcome is not null and prediction is not null and {scene.past("ts")}{mine})
-                   select y, p, t from ripe where t > (select max(t) from ripe) - {check.window_us}"""
+        text = f"""with mature as (select epoch_us(ts) as t, cast(outcome as double) as y, prediction as p from t where outcome is not null and prediction is not null and {scene.past("ts")}{mine})
+                   select y, p, t from mature where t > (select max(t) from mature) - {check.window_us}"""
         found = scene.engines.sql.query(text, {"t": table}).read_all()
         if found.num_rows:
             truths.append(found["y"].to_numpy())

@@ -92,7 +92,7 @@ def endpoint(ws: Workspace, request: Request) -> Values:
     ends = ws.log.ends(noun.decisions) if ws.log.topic(noun.decisions) else {}
     speed = request.app.state.rates.see(noun.decisions, sum(e.high for e in ends.values()))
     figures = [Figure("Decisions", f"{found['decisions']:,}", "in the lake"), Figure("Coming in", rate(speed), "decisions/s"),
-               Figure("Outcomes", f"{found['outcomes']:,}", "ripe and judged"), Figure("Unjudged", f"{found['unjudged']:,}", "ripe, not judged yet")]  # fmt: skip
+               Figure("Outcomes", f"{found['outcomes']:,}", "mature and judged"), Figure("Unjudged", f"{found['unjudged']:,}", "mature, not judged yet")]  # fmt: skip
     sections = [Section("Latest decisions", grid=_decisions(ws, [noun], 15, which=False))]
     if noun.event:
         sections.append(Section(f"POST /v1/predict/{name}", code=_example(ws, noun), grid=fields(noun.event)))

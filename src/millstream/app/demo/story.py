@@ -73,7 +73,7 @@ class Story:
         self._chapter("Tables, features, a training set, two models", self._run)
         with self._up() as url:
             self._chapter("November and December, live: events and requests over HTTP", lambda: self._live(url))
-            self._chapter("Labels ripen: outcomes, rewards, posteriors", self._settle)
+            self._chapter("Labels mature: outcomes, rewards, posteriors", self._settle)
         self._chapter("Up to date again: what the new labels made stale", self._run)
         self._chapter("The experiment", lambda: self._keep("experiments", "experiment", "show"))
         self._chapter("The monitors", lambda: self._keep("monitors", "monitor", allowed=(0, 4)))
@@ -173,13 +173,13 @@ class Story:
             self.told.traffic = replay(url, self.folder / "data" / "live", project.streams, project.endpoints["late"], start, end, show)
 
     def _settle(self) -> None:
-        """Wait until every decision has landed and what is ripe has its outcome; the parts of `up` do the work."""
+        """Wait until every decision has landed and what is mature has its outcome; the parts of `up` do the work."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             done = subprocess.run(self._command(["show", "endpoint", "late", "--json"]), stdout=subprocess.PIPE, check=True)
             state = json.loads(done.stdout)
             if state["decisions"] >= self.told.traffic.requests and state["unjudged"] == 0:
-                self.console.print(f"{state['decisions']:,} decisions, {state['outcomes']:,} with a ripe outcome")
+                self.console.print(f"{state['decisions']:,} decisions, {state['outcomes']:,} with a mature outcome")
                 return
             time.sleep(0.5)
         raise WorkFailed("the decisions did not land within a minute; see .millstream/up.log")
