@@ -9,7 +9,7 @@ Fenced blocks are read in order. Their first line may say, after the language:
     console         lines with `$` are commands, those below each are its output
       loose         every number in the output may differ
       retry         the command is run again until its output is as shown, for a minute
-      background    the command goes on; the next block waits until it answers over HTTP
+      background    the command continues; the next block waits until it answers over HTTP
       stop          the command of the last background block is stopped as Ctrl-C does
 
 A line `...` stands for any lines. Seconds, white space and the lines of tables never count. The port 8600 is replaced by a free one.
@@ -54,7 +54,7 @@ class Block:
         return next((word.removeprefix("file=") for word in self.words if word.startswith("file=")), None)
 
     def commands(self) -> Iterator[tuple[str, str]]:
-        """(command, output shown) of a console block; a command goes on after a line that ends with a backslash."""
+        """(command, output shown) of a console block; a command continues after a line that ends with a backslash."""
         for part in re.split(r"^\$ ", self.text, flags=re.MULTILINE)[1:]:
             lines = part.split("\n")
             end = next(i for i, line in enumerate(lines) if not line.endswith("\\")) + 1

@@ -1,4 +1,4 @@
-"""A stream that cannot go on says its way on, and the way works: records that are gone, a damaged batch, one record set aside."""
+"""A stream that cannot continue says its way on, and the way works: records that are gone, a damaged batch, one record set aside."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_records_that_left_the_log_are_given_up_once(project: Path) -> None:
     log(project, f"delete from batch where topic = {TOPIC}", f"update part set low = 15 where topic = {TOPIC}")
     stuck = millstream(project, "ingest")
     assert stuck.code == 1 and "records [10, 15) left the log before they were written" in stuck.err and "--accept-loss orders" in stuck.err
-    assert stream(project, "returns")["in the lake"] == 15, "its neighbour goes on"
+    assert stream(project, "returns")["in the lake"] == 15, "its neighbour continues"
     assert "offsets [10, 15)" in stream(project)["stuck"] and stream(project)["given up"] == 0
     assert millstream(project, "verify", "orders").code == 1
     assert millstream(project, "ingest", "--accept-loss", "orers").code == 2

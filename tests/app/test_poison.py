@@ -1,4 +1,4 @@
-"""One bad record costs itself: its neighbours are rows, it is a dead letter with its place, and the stream goes on."""
+"""One bad record costs itself: its neighbours are rows, it is a dead letter with its place, and the stream continues."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_two_fields_that_differ_by_case(project: Path) -> None:
 
 
 def test_a_field_renamed_by_case(project: Path) -> None:
-    """Refused before anything goes into the log; taken back, the stream goes on."""
+    """Refused before anything goes into the log; taken back, the stream continues."""
     (project / "data" / "1.csv").write_text(f"id,x,ts\na,1,{TS}\n")
     assert outcome(project) == (["a"], [])
     (project / "streams.py").write_text(STREAMS.replace("    x: float", "    X: float"))
@@ -111,7 +111,7 @@ def test_a_field_renamed_by_case(project: Path) -> None:
 
 
 def test_a_date_that_is_in_the_log_already(project: Path) -> None:
-    """From a door that knew no better: one dead letter, and the stream goes on."""
+    """From a door that knew no better: one dead letter, and the stream continues."""
     from millstream.log.envelope import split_appends, topic_of
     from millstream.run.workspace import Workspace
 

@@ -13,8 +13,8 @@ class Fault:
 
     Attributes:
         killed: What died: "kafka#2, leader of a partition".
-        under: What went on meanwhile.
-        seconds: From its death until what went on was as before, as `how` says.
+        under: What continued meanwhile.
+        seconds: From its death until what continued was as before, as `how` says.
         rows: That went through, and were proven to be there once.
     """
 

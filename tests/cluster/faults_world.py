@@ -225,7 +225,7 @@ class Shop:
         raise AssertionError(f"{name} does not run")
 
     def prove(self) -> Counts:
-        """Let everything arrive, then compare, and let the load go on."""
+        """Let everything arrive, then compare, and let the load continue."""
         for idle in self.idle:
             idle.clear()
         self.going.clear()

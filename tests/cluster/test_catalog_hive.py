@@ -1,4 +1,4 @@
-"""Lake tables by name: through HiveServer2 and the Spark Thrift Server, while commits go on, after upkeep, and with the metastore away."""
+"""Lake tables by name: through HiveServer2 and the Spark Thrift Server, while commits continue, after upkeep, and with the metastore away."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_table_whose_files_do_not_say_its_rows_is_for_spark_alone(lake: Lake, 
 def test_readers_see_whole_commits_while_a_sink_and_upkeep_work(
     lake: Lake, catalog: HiveCatalog, servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each commit brings the next 100 numbers; compaction goes on beside. A reader that saw half a version would see another count or sum."""
+    """Each commit brings the next 100 numbers; compaction continues beside. A reader that saw half a version would see another count or sum."""
     monkeypatch.setattr(compact, "AT_LEAST", (4, 4, 4))
     schemas = SqliteSchemas(f"sqlite:{tmp_path}/log.db")
     log = SqliteLog(f"sqlite:{tmp_path}/log.db", schemas)

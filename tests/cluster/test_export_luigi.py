@@ -1,4 +1,4 @@
-"""The export for luigi, run by luigi in an environment of its own: each step once a run, gone on with where it stopped, tried again under a new number."""
+"""The export for luigi, run by luigi in an environment of its own: each step once a run, continued where it stopped, tried again under a new number."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def test_a_zombie_stopped_inside_its_transaction(log: KafkaLog, start: Start) ->
 
 
 def test_a_writer_that_was_silent_in_its_transaction_is_fenced_by_time(kafka: str, log: KafkaLog, tmp_path: Path) -> None:
-    """The cluster ends a transaction after its timeout; whoever comes back after it may not go on."""
+    """The cluster ends a transaction after its timeout; whoever comes back after it may not continue."""
     short = open_log(f"{kafka}?transaction_timeout_ms=1000", tmp_path)
     writer = short.writer("s")
     writer.commit(both(0, 5), "5")
@@ -199,7 +199,7 @@ def test_the_leader_dies(ha_cluster: Cluster, ha_kafka: str, starting: Start, tm
             gap, last = max(gap, time.monotonic() - last), time.monotonic()
         seen += numbers([p for p in reader.poll(10_000, timedelta(0)) if p.rows.num_rows])
     assert writing.poll() is None and appending.poll() is None, "an error reached the user"
-    assert time.monotonic() - last < 2, "nothing goes on"
+    assert time.monotonic() - last < 2, "nothing continues"
     kill(writing), kill(appending)
     ha_cluster.restart(f"kafka#{leader}")
     position = int(log.writer("s").position or 0)

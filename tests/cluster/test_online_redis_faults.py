@@ -84,7 +84,7 @@ def test_killed_in_the_middle_of_updates_nothing_is_lost_or_doubled(world: World
         with pytest.raises(Unreachable):
             reader({"k": "a"}, world.now)
         cluster.restart("redis")
-        assert reader({"k": "a"}, world.now).values["p__c_7d"] is not None, "the same reader goes on"
+        assert reader({"k": "a"}, world.now).values["p__c_7d"] is not None, "the same reader continues"
     stop.set()
     thread.join()
     world.land()
@@ -97,7 +97,7 @@ def test_killed_in_the_middle_of_updates_nothing_is_lost_or_doubled(world: World
 
 @pytest.mark.parametrize("cut", [0.2, 0.6])
 def test_a_server_that_lost_its_last_second_is_told_again(world: World, tmp_path: Path, own_cluster: Cluster, cut: float) -> None:
-    """State and positions go back together, in the middle of a transaction too; an updater and a reader that saw more go on from there."""
+    """State and positions go back together, in the middle of a transaction too; an updater and a reader that saw more continue from there."""
     world.store.close()
     world.store = RedisOnline(brought(own_cluster, "redis"))  # type: ignore[assignment]
     d = one()

@@ -1,4 +1,4 @@
-"""Sinks of both kinds are killed with SIGKILL, and others go on: 0 lost, 0 doubled, the table as one sink alone would have filled it."""
+"""Sinks of both kinds are killed with SIGKILL, and others continue: 0 lost, 0 doubled, the table as one sink alone would have filled it."""
 
 from __future__ import annotations
 

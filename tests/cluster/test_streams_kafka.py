@@ -133,7 +133,7 @@ def landed(folder: Path) -> list[tuple[int, Any]]:
 
 
 def test_a_schema_grows_while_sinks_run(world: tuple[Any, Any, Lake], tmp_path: Path) -> None:
-    """Two sinks share the partitions; a producer with one field more begins, and one of the old kind goes on beside it."""
+    """Two sinks share the partitions; a producer with one field more begins, and one of the old kind continues beside it."""
     log, schemas, lake = world
     before = topic_of(log, schemas, old)
     limits = SinkLimits(age=timedelta(milliseconds=300))

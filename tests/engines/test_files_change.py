@@ -519,7 +519,7 @@ def test_a_file_without_a_record_is_known_as_one_and_may_become_any(tmp_path: Pa
     moved = Reader(tmp_path, "[ab].*")
     moved.kept = reader.kept
     moved.read()
-    assert moved.out == [] and not moved.errors, "and what was read goes on under another name"
+    assert moved.out == [] and not moved.errors, "and what was read continues under another name"
 
 
 def test_a_folder_that_cannot_be_listed_is_named_and_its_files_are_not_taken_for_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ def test_lock_holder_killed(log: SqliteLog, start: Start) -> None:
 
 
 def test_lock_holder_stopped(log: SqliteLog, start: Start) -> None:
-    """Writers give up in time and say why; readers go on; once it is gone, so do writers."""
+    """Writers give up in time and say why; readers continue; once it is gone, so do writers."""
     log.append([Append("left", 0, 1, rows(0, 3))])
     holder = start("lock")
     assert line(holder) == "held"
@@ -216,7 +216,7 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("floor", [4 << 20, 0], ids=["at the floor", "to the last byte"])
 def test_full(tmp_path: Path, floor: int) -> None:
-    """The disk is full: appends are refused and nothing is lost; retention finds its room; then it goes on by itself."""
+    """The disk is full: appends are refused and nothing is lost; retention finds its room; then it continues by itself."""
     disk = tmp_path / "disk"
     disk.mkdir()
     with small_disk(disk, "64m"):

@@ -273,7 +273,7 @@ def test_times_with_and_without_a_zone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 @pytest.mark.parametrize("kept", [True, False])
 def test_records_of_ten_megabytes(tmp_path: Path, form: str, kept: bool) -> None:
-    """Up to the limit a record is read; beyond it goes to the dead letters, cut, and the file goes on."""
+    """Up to the limit a record is read; beyond it goes to the dead letters, cut, and the file continues."""
     note = "n" * (9_000_000 if kept else 21_000_000)
     big = {"flight_id": "big", "carrier": "UA", "delay": 1.0, "note": note, "ts": "2013-01-01T00:00:00Z"}
     small = {**big, "flight_id": "small", "note": ""}
@@ -377,7 +377,7 @@ def test_the_rest_of_a_line_taken_too_early_is_kept(tmp_path: Path) -> None:
         file.write(b"T12:00:00Z\n" + lines_of(1, 2))
     more, bad, _ = read_all(engine, "x.csv", position)
     assert [r["_event_id"] for r in more] == ["x.csv:4"]
-    assert [(b["raw"], b["origin"]) for b in bad] == [(b"T12:00:00Z", "x.csv:3")] and "line 3 went on after it had been read" in bad[0]["error"]
+    assert [(b["raw"], b["origin"]) for b in bad] == [(b"T12:00:00Z", "x.csv:3")] and "line 3 continued after it had been read" in bad[0]["error"]
 
 
 @pytest.mark.parametrize(
@@ -410,7 +410,7 @@ def test_a_replaced_parquet_file_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["gz", "bz2", "zst"])
 def test_a_truncated_archive_gives_what_it_holds_then_says_so(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole again, it is gone on with: a copy that was under way is not a loss."""
+    """Whole again, it is continued: a copy that was under way is not a loss."""
     monkeypatch.setattr(text, "CHUNK", 10_000)
     random.seed(7)
     body = "".join(f"f{i},UA,{random.random()},{i},{random.getrandbits(400):x},,2013-01-01T00:00:00Z\n" for i in range(20_000)).encode()

@@ -199,7 +199,7 @@ def died(folder: Path, what: str, after: int | str) -> Any:
 @pytest.mark.fault
 @pytest.mark.parametrize("after", [4, -4])
 def test_killed_in_and_after_a_commit_it_counts_once(world: World, after: int) -> None:
-    """updater.committed: state and position are one; the next updater goes on from there."""
+    """updater.committed: state and position are one; the next updater continues from there."""
     d = one()
     for _ in range(6):
         world.send(40)

@@ -199,7 +199,7 @@ def test_a_damaged_file_is_named_when_all_others_are_in(tmp_path: Path, store: S
 
 
 def test_another_pump_takes_over_and_the_first_is_fenced(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two processes running one project: the later goes on, the earlier stops, and each record is there once."""
+    """Two processes running one project: the later continues, the earlier stops, and each record is there once."""
     monkeypatch.setattr(pumping, "BATCH_ROWS", 1_000)
     write(tmp_path / "data/fast.csv", [line("f", i, i) for i in range(5_000)])
     steps = 0
@@ -390,7 +390,7 @@ def test_a_file_of_which_no_record_is_good_and_a_line_taken_too_early_are_faults
     with (tmp_path / "data/slow.csv").open("a") as file:
         file.write(line("s", 1, 1)[-8:])
     counts = pump_all(store.log, store.schemas, sources(tmp_path))
-    assert counts.bad == 1 and "line 3 went on after it had been read as the file's last" in counts.faults["slow_files/data/slow.csv"]
+    assert counts.bad == 1 and "line 3 continued after it had been read as the file's last" in counts.faults["slow_files/data/slow.csv"]
     assert pump_all(store.log, store.schemas, sources(tmp_path)) == Counts()
 
 

@@ -199,7 +199,7 @@ class Actor:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """SIGKILL, and gone on return."""
+        """SIGKILL, and continued return."""
         self.signal(signal.SIGKILL)
         self.wait()
 

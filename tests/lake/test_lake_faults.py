@@ -94,7 +94,7 @@ def test_partial(world: World, stage: Stage) -> None:
 
 @pytest.mark.parametrize("point", ["sink.read", "sink.files"])
 def test_zombie(world: World, stage: Stage, point: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped with a batch in hand; another worker goes on, and the log behind it is cleaned; the zombie's commit is refused."""
+    """Stopped with a batch in hand; another worker continues, and the log behind it is cleaned; the zombie's commit is refused."""
     sow(world, 90)
     world.drain()
     sow(world, 60, begin=90)

@@ -191,7 +191,7 @@ def test_somebody_else_was_faster(world: World) -> None:
 
 
 def test_an_error_that_stays_is_raised_and_nothing_is_lost(world: World) -> None:
-    """A full disk at each try: the sink gives up, and goes on from the table's position when there is room."""
+    """A full disk at each try: the sink gives up, and continues from the table's position when there is room."""
     put(world.log, world.schemas, 0, 1, 2)
     sink, full = world.sink(), [True]
 

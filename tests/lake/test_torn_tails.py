@@ -243,7 +243,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.fault
 def test_a_full_disk(world: World, small_disk: Path) -> None:
-    """The lake's disk fills up: the sink says so, what landed stands, no half file is left; with room it goes on."""
+    """The lake's disk fills up: the sink says so, what landed stands, no half file is left; with room it continues."""
     full = World(world.folder, small_disk / "lake")
     try:
         ballast = small_disk / "ballast"
@@ -327,7 +327,7 @@ def test_letters_are_durable_before_a_table_is_committed_over_them(world: World,
 
 
 def test_what_is_synced_is_not_synced_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A handle knows up to where; one that is opened anew from it goes on from there, and another one begins at the checkpoint."""
+    """A handle knows up to where; one that is opened anew from it continues from there, and another one begins at the checkpoint."""
     for n in range(3):
         put(world.log, world.schemas, 0, 10 * n)
         world.drain()

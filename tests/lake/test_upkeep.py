@@ -192,7 +192,7 @@ def test_two_handles_cannot_remove_the_same_file(world: World, fill: Fill) -> No
         else:
             with pytest.raises(Conflict):
                 handle.commit(actions)
-            handle.append([rows(50)])  # refused handles are of no use for removals, and appends go on
+            handle.append([rows(50)])  # refused handles are of no use for removals, and appends continue
         assert len(written) == 1
     assert sorted(row["x"] for row in rows_in(world.lake.table("t"))) == [0, 1, 2, 50]
 

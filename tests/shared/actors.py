@@ -1,4 +1,4 @@
-"""Processes that a test starts, tells to go on, and kills."""
+"""Processes that a test starts, tells to continue, and kills."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def line(actor: Actor) -> str:
 
 
 def tell(actor: Actor) -> None:
-    """Go on."""
+    """Continue."""
     assert actor.stdin is not None
     actor.stdin.write("go\n")
     actor.stdin.flush()

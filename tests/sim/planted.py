@@ -249,7 +249,7 @@ def unheard(patch: pytest.MonkeyPatch) -> None:
 
 
 def unasked(patch: pytest.MonkeyPatch) -> None:
-    """A sink goes on over a gap by itself."""
+    """A sink continues over a gap by itself."""
     real = Landing._begin
 
     def begin(self: Landing, partition: int) -> int:
@@ -263,7 +263,7 @@ def unasked(patch: pytest.MonkeyPatch) -> None:
 
 
 def rulings_unread(patch: pytest.MonkeyPatch) -> None:
-    """A sink goes on by its own rule, whatever has been ruled since."""
+    """A sink continues by its own rule, whatever has been ruled since."""
     patch.setattr(Landing, "_agree", lambda self: 0)
     patch.setattr(updater.Updater, "_stamp", lambda self: ruling.stamp(self._rule, None, ""))
 

@@ -1,4 +1,4 @@
-"""What an older Millstream stored opens, verifies, serves and answers as it did then, and goes on living. See README.md for what is in the archive."""
+"""What an older Millstream stored opens, verifies, serves and answers as it did then, and lives on. See README.md for what is in the archive."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def gather(value: Any, found: dict[int, Any]) -> None:
         gather(getattr(getattr(value, "event", None), "__schema__", None), found)
 
 
-# It goes on living
+# It continues living
 
 
 @pytest.fixture(scope="module")

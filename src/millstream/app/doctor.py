@@ -43,7 +43,7 @@ class Finding:
 
 
 def examine(ws: Workspace, *, mend: bool = False, losses: Collection[str] = ()) -> list[Finding]:
-    """Look at the machine, the engines, the tails of the lake's tables, rows that lie too far ahead, and streams that cannot go on.
+    """Look at the machine, the engines, the tails of the lake's tables, rows that lie too far ahead, and streams that cannot continue.
 
     Args:
         mend: Cut torn tails off; positions fall with them, and the log fills the tables again. Move rows that lie too far ahead to the dead letters.
@@ -265,7 +265,7 @@ def _catalog(ws: Workspace) -> Iterator[Finding]:
 
 
 def _streams(ws: Workspace) -> Iterator[Finding]:
-    """Streams whose sink cannot go on."""
+    """Streams whose sink cannot continue."""
     from millstream.run import trouble
 
     for name, stream in all_streams(ws.project).items():

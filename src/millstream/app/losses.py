@@ -22,7 +22,7 @@ _TRIES = 5
 
 
 def accept(ws: Workspace, names: Iterable[str]) -> list[tuple[str, Sequence[Gap]]]:
-    """Give up, once, the records that keep these streams from going on; stream -> what was given up, which may be nothing.
+    """Give up, once, the records that keep these streams from continuing; stream -> what was given up, which may be nothing.
 
     Raises:
         NotFound: No such stream, or nothing was ever sent to it.

@@ -150,7 +150,7 @@ def mend(ws: Workspace, stop: threading.Event) -> None:
             if damage := needed(ws.files, name):
                 cut(ws.lake, ws.log, name)
                 log.warning("%s; the log fills it again", damage)
-        except MillstreamError as error:  # a person decides; the other tables go on
+        except MillstreamError as error:  # a person decides; the other tables continue
             log.error("%s", error)
         finally:
             ws.state.release(lease, owner())

@@ -55,7 +55,7 @@ def otherwise_cased(word: str, names: Iterable[str]) -> str | None:
 
 
 def choices(word: str, names: Iterable[str]) -> str:
-    """How a message goes on that has found no such name: the nearest one, else all there are.
+    """How a message continues that has found no such name: the nearest one, else all there are.
 
     >>> choices("streem", ["streams", "tables"]), choices("x", ["streams", "tables"]), choices("x", [])
     ('did you mean "streams"?', 'there are streams, tables', 'there are none')

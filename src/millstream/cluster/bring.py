@@ -35,7 +35,7 @@ class Bringing:
         self._ready: dict[str, threading.Event] = {}
 
     def up(self, services: Sequence[Service]) -> None:
-        """All of them ready, or the first error of the way; what has been started then stays, and a second call goes on."""
+        """All of them ready, or the first error of the way; what has been started then stays, and a second call continues."""
         self._ready = {service.name: threading.Event() for service in services}
         with ThreadPoolExecutor(max_workers=max(1, len(services))) as pool:
             try:

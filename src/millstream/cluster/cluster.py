@@ -72,7 +72,7 @@ class Cluster:
     def up(self, names: Iterable[str] = (), *, ha: bool = False, say: Say = lambda service, text: None) -> None:
         """Start services and what they need, and wait until each answers as it should. All of them when none is named.
 
-        What runs is left alone; what an earlier call had not finished is gone on with.
+        What runs is left alone; what an earlier call had not finished is continued.
 
         Args:
             ha: The full count of daemons. A cluster keeps its size until it is wiped.

@@ -36,7 +36,7 @@ _INSTEAD = {
 
 @dataclass(frozen=True)
 class Wrong:
-    """What is wrong with one value. `says` goes on after the argument's name; `part` is where in the value: `[2]`."""
+    """What is wrong with one value. `says` continues after the argument's name; `part` is where in the value: `[2]`."""
 
     says: str
     found: Any

@@ -1,4 +1,4 @@
-"""All checks of a loaded project. Each yields what is wrong and goes on, so that one load tells every mistake.
+"""All checks of a loaded project. Each yields what is wrong and continues, so that one load tells every mistake.
 
 validate_data.py   streams, sources, tables, features
 validate_model.py  training sets, models, experiments, endpoints, monitors
@@ -115,7 +115,7 @@ def _classes(project: Project) -> tuple[list[DefinitionError], list[str]]:
 
 
 def _safely(check: Callable[[Any, Project, Cache], Iterator[DefinitionError]], noun: Noun, project: Project, cache: Cache) -> Iterator[DefinitionError]:
-    """What a check yields, and what it could not go on after."""
+    """What a check yields, and what it could not continue after."""
     try:
         yield from check(noun, project, cache)
     except DefinitionError as error:

@@ -1,4 +1,4 @@
-"""A new definition from what has landed: tiles of one version of the stream's table, whose positions are where the updater goes on.
+"""A new definition from what has landed: tiles of one version of the stream's table, whose positions are where the updater continues.
 
 The table at a version is exactly the log below its positions, without duplicates and dead letters, as the updater would have it. So
 nothing is counted twice or missed, whatever comes meanwhile. A fill that is killed leaves a generation that is not active; the next

@@ -103,8 +103,8 @@ class OnlineStore(Protocol):
     def load(self, definition: Definition, tiles: pa.RecordBatchReader, heads: pa.RecordBatchReader) -> None:
         """Fill a generation, made when it is unknown; replaces what an earlier, killed fill left.
 
-        Of two that fill one generation, at most one can go on to `activate`: what it activates is all its own.
-        One that is active is filled next to what answers, which updaters go on moving; `activate` puts the new one in its place, so that a look-up
+        Of two that fill one generation, at most one can get to `activate`: what it activates is all its own.
+        One that is active is filled next to what answers, which updaters keep moving; `activate` puts the new one in its place, so that a look-up
         sees the one or the other.
 
         Args:

@@ -74,7 +74,7 @@ class Applied:
 
 
 class Updater:
-    """Moves the definitions of one stream on. Two on one partition do no harm: the loser writes nothing and goes on from the winner.
+    """Moves the definitions of one stream on. Two on one partition do no harm: the loser writes nothing and continues from the winner.
 
     A definition that the store does not know begins at the log's beginning, when the log still has it; one that is being filled is left
     alone until it is active.

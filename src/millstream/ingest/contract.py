@@ -68,7 +68,7 @@ class SourceContract:
         assert engine.locate(split, "an id of nobody") is None
 
     def test_any_batch_is_a_place_to_go_on_from(self, engine: SourceEngine) -> None:
-        """After a crash another engine goes on from any committed position, with batches of another size."""
+        """After a crash another engine continues from any committed position, with batches of another size."""
         split, rows, bad = self.whole(engine)
         seen = seen_bad = 0
         for batch in engine.read(split, None, 3):

@@ -74,7 +74,7 @@ def pump(log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngin
     """Bring everything that the sources hold now into the log.
 
     Args:
-        until_us: Stop each split before its first event at or after this event time; the next call goes on there.
+        until_us: Stop each split before its first event at or after this event time; the next call continues there.
         report: Called as `report(bytes done, bytes in all, note)` after each step.
         stop: Ends it after the step under way.
         doors: The clocks that times are held against; this machine's by default.
@@ -83,7 +83,7 @@ def pump(log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngin
         ClockWrong: The clock cannot be trusted, for the streams that are named; none of their records was committed.
         Corrupt, Recreated, NotFound, UsageError: Splits whose rest cannot be read.
         Fenced: Another process pumps the same split now.
-        Full, Busy: The log takes nothing at the moment; calling again goes on where it stopped.
+        Full, Busy: The log takes nothing at the moment; calling again continues where it stopped.
         WorkFailed: What nobody foresaw.
     """
     counts = pump_all(log, schemas, sources, until_us=until_us, report=report, stop=stop, doors=doors)
@@ -138,7 +138,7 @@ def follow(logs: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEn
            doors: Doors | None = None, watch: Watches | None = None) -> None:  # fmt: skip
     """Pump until told to stop, looking for new splits and more of old ones every `poll_s` seconds.
 
-    What cannot be read is said once, and tried again after a pause that doubles: each split and each source by itself, the others go on.
+    What cannot be read is said once, and tried again after a pause that doubles: each split and each source by itself, the others continue.
 
     Args:
         watch: Keeps what waits; without one it is in the log only.
@@ -287,7 +287,7 @@ class _Pump:
 
     @contextmanager
     def _alone(self, name: str) -> Iterator[None]:
-        """What is raised is noted as the failure of this split or source, and the others go on."""
+        """What is raised is noted as the failure of this split or source, and the others continue."""
         try:
             yield
         except Exception as error:
@@ -317,7 +317,7 @@ class _Pump:
         return found
 
     def _keep(self, source: Source, moved: Standing, before: Mapping[str, str]) -> None:
-        """The position under its new name. Whoever reads the file under its old one is fenced first, and must not have gone on since."""
+        """The position under its new name. Whoever reads the file under its old one is fenced first, and must not have continued since."""
         assert moved.position is not None and moved.moved_from is not None
         names = dict.fromkeys(split_name(source, split) for split in (moved.moved_from, moved.split))
         writers = {name: self.log.writer(name) for name in names}

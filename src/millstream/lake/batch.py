@@ -143,7 +143,7 @@ class Batcher:
             self.deduper.settled(partition)
 
     def resume(self, partition: int, deduper: Deduper) -> None:
-        """Go on with the ids that another batcher knew where the partition's next batch begins."""
+        """Continue with the ids that another batcher knew where the partition's next batch begins."""
         deduper.resume(partition, self._earlier(partition))
         self.deduper = deduper
         self.warm.add(partition)

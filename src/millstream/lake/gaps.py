@@ -1,7 +1,7 @@
 """Records that a sink cannot have any more: found, accepted once, and recorded.
 
 Records leave the log before they were written when its retention was forced, when its file was restored from an older copy, or when a batch is
-damaged. The sink stops there and says so. Going on without them is the operator's decision, once for the ranges that were shown: one
+damaged. The sink stops there and says so. Continuing without them is the operator's decision, once for the ranges that were shown: one
 commit moves the positions over them, says so in its lineage, and is a ruling, since features may have counted such a record.
 """
 
@@ -37,7 +37,7 @@ class Gap:
 
 
 def find(log: Log, lake: Tables, stream: Stream[Any], *, damaged: bool = True) -> list[Gap]:
-    """What keeps the stream's sink from going on, by partition.
+    """What keeps the stream's sink from continuing, by partition.
 
     Args:
         damaged: Look for damaged batches too, which reads the next record of each partition.
@@ -70,7 +70,7 @@ def _damage(log: Log, topic: Topic, partition: int, at: int) -> int | None:
 
 
 def accept(log: Log, lake: Tables, stream: Stream[Any], gaps: Sequence[Gap]) -> None:
-    """Go on without these records: one commit, which says so.
+    """Continue without these records: one commit, which says so.
 
     Raises:
         Conflict: A position is not where a gap begins any more: look again.

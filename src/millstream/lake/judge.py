@@ -163,7 +163,7 @@ def _column(stream: Stream[Any], rows: pa.RecordBatch, field: Field, errors: dic
     if column.type.equals(field.arrow) or _widens(column.type, field.arrow):
         return _as(column, field.arrow, field.name, errors)
     raise Incompatible(f'stream "{stream.name}": field "{field.name}" is {field.arrow} in {stream.schema.name} and {column.type} in the log; '
-                       "only wider numbers and new fields go on, any other change is a new stream")  # fmt: skip
+                       "only wider numbers and new fields can continue, any other change is a new stream")  # fmt: skip
 
 
 def _widens(old: pa.DataType, new: pa.DataType) -> bool:

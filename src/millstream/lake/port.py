@@ -239,7 +239,7 @@ class Files(Protocol):
 class LandsStream(Protocol):
     """One worker of a stream. Any number may run at once, of any engine: what each commits is checked by the one rule (`landing.py`).
 
-    All calls raise Truncated, Recreated, Corrupt or Incompatible where the stream must stop, and Transient where a new worker may go on.
+    All calls raise Truncated, Recreated, Corrupt or Incompatible where the stream must stop, and Transient where a new worker may continue.
     """
 
     def step(self, timeout: timedelta = timedelta(0)) -> Progress:

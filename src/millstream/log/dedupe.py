@@ -96,7 +96,7 @@ class Deduper:
         self._memory[partition] = _Memory(KeptIds(self._folder), earlier, [(EVER, NEVER)] if earlier is None or at_start else [])
 
     def resume(self, partition: int, earlier: Earlier) -> None:
-        """Go on where the last batch ended, with another way of reading what was kept."""
+        """Continue where the last batch ended, with another way of reading what was kept."""
         self._memory[partition].earlier = earlier
 
     def settled(self, partition: int) -> None:

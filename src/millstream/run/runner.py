@@ -70,7 +70,7 @@ def run(steps: Sequence[Step], state: State, *, force: bool = False, workers: in
         told: Callable[[Done], None] = lambda done: None, run_id: str = "") -> list[Done]:  # fmt: skip
     """Make what is stale, in order; what is up to date costs a look.
 
-    A step that raises Transient is tried again; what depends on a failed step is blocked, the rest goes on. Every step
+    A step that raises Transient is tried again; what depends on a failed step is blocked, the rest continues. Every step
     is idempotent, so a run that was killed is resumed by running again.
 
     Args:
@@ -171,7 +171,7 @@ def _one(step: Step, state: State, run_id: str, force: bool, report: Callable[[s
             time.sleep(0.2 * 4**attempt)
         except MillstreamError as error:
             return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(error))
-        except BaseException as error:  # a user's function that calls sys.exit() too, or a fault of ours: the run goes on with what does not need it
+        except BaseException as error:  # a user's function that calls sys.exit() too, or a fault of ours: the run continues with what does not need it
             pass_on(error)
             known = refused(error, None, f"build {step.name}")
             if known is not None and not os.environ.get("MILLSTREAM_DEBUG"):

@@ -1,4 +1,4 @@
-"""What has failed and waits: each stream, source, monitor, endpoint by itself, with its reason and its next try; its neighbours go on.
+"""What has failed and waits: each stream, source, monitor, endpoint by itself, with its reason and its next try; its neighbours continue.
 
 It is kept in the state, since the parts of `up` are processes of their own: `show waiting`, `/readyz`, `/metrics`, `doctor` and the console read it there.
 """
@@ -176,7 +176,7 @@ def keep(state: State, part: str, name: str, text: str, waits: float | None) -> 
 
 
 def clear(state: State, part: str, name: str) -> None:
-    """It goes on."""
+    """It continues."""
     key = f"{part}/{name}"
     try:
         if state.get(KIND, key) is not None:
@@ -206,7 +206,7 @@ def _read(key: str, value: Any) -> Trouble:
 
 
 def why(ws: Engines, stream: Stream[Any]) -> str:
-    """Why the stream's sink does not go on, with a way on; "" when it does, as far as is known."""
+    """Why the stream's sink does not continue, with a way on; "" when it does, as far as is known."""
     from millstream.lake import gaps
 
     try:

@@ -104,7 +104,7 @@ class Scene:
                              f"count(*) filter (not {past}) as ahead from t", table)  # fmt: skip
             history = not live(self.engines.lake.table(stream.name), stream, arrived_later=bool(found["later"]))
             known = table.version, found["newest"], history
-            if not found["ahead"]:  # what is still to come changes the answer as the clock goes on
+            if not found["ahead"]:  # what is still to come changes the answer as the clock continues
                 self._seen[stream.name] = known
         return known[1], known[2]
 

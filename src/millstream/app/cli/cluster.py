@@ -50,7 +50,7 @@ def cluster() -> None:
 def up(context: Context, services: tuple[str, ...], ha: bool) -> None:
     """Start SERVICES and what they need (all when none is named), and wait until each answers a client.
 
-    What runs is left alone; an `up` that was killed is gone on with by the next.
+    What runs is left alone; an `up` that was killed is continued by the next.
     """
     it = _cluster(context)
     with _waiting(context) as say:

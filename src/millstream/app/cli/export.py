@@ -63,7 +63,7 @@ def airflow(context: Context, folder: Path, retries: int, pools: tuple[str, ...]
 def luigi(context: Context, folder: Path, retries: int, pools: tuple[str, ...], python: str, root: str | None, as_json: bool) -> None:
     """Write the manifest and a module for each timetable into FOLDER, from where luigi imports them.
 
-    Run one: luigi --module MODULE TIMETABLE.Run --run-id ID. A run of the same ID is gone on with. Pools are luigi's resources.
+    Run one: luigi --module MODULE TIMETABLE.Run --run-id ID. A run of the same ID is continued. Pools are luigi's resources.
     """
     from millstream.run.export import luigi as to
 

@@ -112,7 +112,7 @@ def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> 
 @click.option("--release", metavar="STREAM", help="The newest append to STREAM was stamped by a wrong clock: let its doors take records again.")
 @pass_context
 def doctor(context: Context, as_json: bool, mend: bool, losses: tuple[str, ...], release: str | None) -> None:
-    """Look at the environment, the engines, the lake's tails, rows whose times lie too far ahead, and streams that cannot go on."""
+    """Look at the environment, the engines, the lake's tails, rows whose times lie too far ahead, and streams that cannot continue."""
     from millstream.app import doctor as doctors
 
     if losses and not mend:

@@ -46,7 +46,7 @@ class Cut:
 
 
 def unclosed(line: bytes) -> bool:
-    """Whether a line, without its end, opens a quoted field that goes on in the next."""
+    """Whether a line, without its end, opens a quoted field that continues in the next."""
     return b'"' in line and not _WHOLE.fullmatch(line) and bool(_OPEN.fullmatch(line))
 
 

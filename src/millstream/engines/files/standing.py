@@ -157,7 +157,7 @@ class Look:
         return found
 
     def _left_behind(self, found: Mapping[str, tuple[str, Position]]) -> Iterator[Standing]:
-        """Old names without a file, whose file is known under another: their positions are out of date, and must never be gone on from."""
+        """Old names without a file, whose file is known under another: their positions are out of date, and must never be continued from."""
         kept = {at.name for _, at in found.values()} | {
             name_of(split, at) for split, at in self.known.items() if split in self.files and split not in self.other
         }

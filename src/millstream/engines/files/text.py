@@ -225,7 +225,7 @@ class TextFile:
         after = known.at(dataclasses.replace(at, open=not found.endswith(b"\n")), run, at.line, stream.disk, final=False)
         if not found.strip(b"\r\n"):
             return after, None
-        why = f"line {at.line} went on after it had been read as the file's last; write whole lines, or read the file when it is complete"
+        why = f"line {at.line} continued after it had been read as the file's last; write whole lines, or read the file when it is complete"
         bad = dead(self.split, [(found.rstrip(b"\r\n"), why, at.line)])
         return after, Batch(self._none(), bad, lambda rows: (1, after.text()), fault=f"{self.split}:{at.line}: {why}")
 

@@ -77,7 +77,7 @@ class HiveCatalog:
                 versions.drop(hive, self._plain, name)
             if ours:
                 versions.retire(hive, self._plain, name, age_s=0)
-            if self._database in ours:  # last, so that what was cut off is gone on with
+            if self._database in ours:  # last, so that what was cut off is continued with
                 versions.drop(hive, self._database, name)
 
     def close(self) -> None:

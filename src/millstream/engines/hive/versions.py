@@ -2,7 +2,7 @@
 
 Hive reads folders, and a folder holds files of many versions. So each registered version has a table of its own, which is never changed: every file is a
 partition of it, whose location is that file. The view of the lake's name selects from one of them; moving it is one change in the metastore. Whoever has
-planned a query goes on with the table that the view named then, which stays for an hour.
+planned a query continues with the table that the view named then, which stays for an hour.
 """
 
 from __future__ import annotations

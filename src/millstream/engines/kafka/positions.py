@@ -1,7 +1,7 @@
 """The positions of splits: the newest record of each in a compacted topic, written in the transaction that it belongs to.
 
 A reader that is read-committed to the end sees an OLD position while any other split's transaction is open: the last stable offset stops
-there (tried: 1 was read where 3 was committed). So the end is taken uncommitted first, and reading goes on until it is passed.
+there (tried: 1 was read where 3 was committed). So the end is taken uncommitted first, and reading continues until it is passed.
 """
 
 from __future__ import annotations

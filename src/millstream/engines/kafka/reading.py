@@ -156,10 +156,10 @@ class KafkaReader:
     def _same(self, every_s: float, *, settle: bool = False) -> None:
         """Raise where the topic is another one by now.
 
-        A broker may be up to a second behind: what differs must go on to differ.
+        A broker may be up to a second behind: what differs must continue to differ.
 
         Args:
-            settle: Something was wrong with the topic, so what is the same must go on to be it, too.
+            settle: Something was wrong with the topic, so what is the same must continue to be it, too.
         """
         now = time.monotonic()
         if now - self._looked < every_s:

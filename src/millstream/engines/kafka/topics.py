@@ -206,7 +206,7 @@ class Topics:
             if name in self.foreign:
                 return
             self.foreign.add(name)
-            log.warning('topic "%s": its retention cannot be set, so the brokers go on to remove records by retention.ms=%s and retention.bytes=%s, written to '
+            log.warning('topic "%s": its retention cannot be set, so the brokers continue to remove records by retention.ms=%s and retention.bytes=%s, written to '
                         "the lake or not; allow ALTER_CONFIGS on the topic, or set both to -1: %s",
                         name, config.get("retention.ms"), config.get("retention.bytes"), error)  # fmt: skip
             return

@@ -102,7 +102,7 @@ class KafkaWriter:
 
         Raises:
             Fenced: This writer is of no further use.
-            Busy: Nothing was written, and the cluster goes on refusing it.
+            Busy: Nothing was written, and the cluster continues refusing it.
         """
         reason: KafkaError = error.args[0]
         found = self._faults.final() or told(error, self._what)

@@ -58,7 +58,7 @@ class Database:
     """One server, for several threads: each reads over a connection of its own, and they share one for writing.
 
     Args:
-        wait_s: For how long a writer whom others are always faster than goes on trying.
+        wait_s: For how long a writer whom others are always faster than continues trying.
 
     Raises:
         ConfigError: The server would lose what it is given, or cannot do what is needed.

@@ -41,7 +41,7 @@ class RedisOnline:
     With `appendfsync everysec` a crash of its machine may take the last second back, state and positions together, and the log brings it again.
 
     Args:
-        wait_s: For how long a writer whom others are always faster than goes on trying.
+        wait_s: For how long a writer whom others are always faster than continues trying.
         fill_lease: How long a fill is still taken for alive after its process was last heard of.
     """
 

@@ -1,7 +1,7 @@
 """The manifest as modules for luigi: one a timetable, which reads the manifest beside it and starts `millstream run-step`.
 
 A module imports luigi and the standard library only. A step is complete when the project's state says that it has finished in that run; so a run that was
-stopped is gone on with by the same command, on this machine or another.
+stopped is continued by the same command, on this machine or another.
 """
 
 from __future__ import annotations
