@@ -58,7 +58,7 @@ def dumps(model: object) -> bytes:
 
     class Pickler(cloudpickle.CloudPickler):  # type: ignore[misc,unused-ignore]
         def reducer_override(self, of: Any) -> Any:
-            told = _told(of)
+            told = _stored_as(of)
             return super().reducer_override(of) if told is None else told
 
     file = io.BytesIO()
@@ -81,7 +81,7 @@ class _Unpickler(pickle.Unpickler):
             return named(name, place)
 
 
-def _told(of: Any) -> tuple[Any, ...] | None:
+def _stored_as(of: Any) -> tuple[Any, ...] | None:
     """How an object of Millstream is stored; None for what is stored as usual."""
     if isinstance(of, ModuleType):
         return (module, (of.__name__,)) if of.__name__ == PACKAGE or _ours(of.__name__) else None

@@ -25,5 +25,5 @@ def test_the_quickstart_is_the_same(tmp_path: Path) -> None:
         finally:
             spark.close()
     assert list(judged) == ["habit", "spend", "customer_days", "visit_set"]
-    assert {name: one.told for name, one in judged.items()} == dict.fromkeys(judged, "")
+    assert {name: one.description for name, one in judged.items()} == dict.fromkeys(judged, "")
     assert all(one.same and one.difference and one.difference.rows[0] for one in judged.values())

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from millstream.base.errors import ConfigError, Corrupt, Fenced, Full, MillstreamError, NotFound, Terminal, Truncated, Unreachable, UsageError
 from millstream.base.event import ARRIVED_AT, EVENT_ID, OFFSET
 from millstream.engines.kafka.address import address_of
-from millstream.engines.kafka.errors import Faults, mapped, told
+from millstream.engines.kafka.errors import Faults, error_of, mapped
 from millstream.engines.kafka.java import java_settings
 from millstream.engines.kafka.marks import Marks
 from millstream.engines.kafka.positions import read_record, record
@@ -228,7 +228,7 @@ def code(name: str) -> int:
     ],
 )  # fmt: skip
 def test_errors_by_what_one_would_do_next(name: str, kind: type[MillstreamError]) -> None:
-    assert type(told(KafkaError(code(name)), "x")) is kind
+    assert type(error_of(KafkaError(code(name)), "x")) is kind
     with pytest.raises(kind), mapped("x"):
         raise KafkaException(KafkaError(code(name)))
 
@@ -237,7 +237,7 @@ def test_no_driver_error_escapes() -> None:
     names = [n for n in dir(KafkaError) if re.fullmatch(r"_?[A-Z][A-Z_]+", n)]
     assert len(names) > 150
     for name in names:
-        assert isinstance(told(KafkaError(code(name)), "topic t"), MillstreamError), name
+        assert isinstance(error_of(KafkaError(code(name)), "topic t"), MillstreamError), name
 
 
 def test_a_fault_that_only_a_mend_ends_is_remembered() -> None:

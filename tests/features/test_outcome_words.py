@@ -138,7 +138,9 @@ def test_no_label_is_made_before_it_is_mature(tmp_path: Path, sql: Any) -> None:
 
     with collecting():
         landed = ms.stream("readings", readings.event, key="k", partitions=3)
-        asked = ms.training_set("mature", at=landed, label=ms.outcome(landed, on="k", within="1h", value="true", otherwise=False), features=[landed.fields("n")])
+        asked = ms.training_set(
+            "mature", at=landed, label=ms.outcome(landed, on="k", within="1h", value="true", otherwise=False), features=[landed.fields("n")]
+        )
     world = World(tmp_path, stream=landed)
     for _ in range(4):
         world.send(60)

@@ -71,7 +71,7 @@ def test_another_meaning_is_found_and_shown(folder: Path, tmp_path: Path) -> Non
     judged = found(folder, engine)["customer_days"]
     assert not judged.same
     assert judged.difference.differ == judged.difference.rows[0]
-    assert "rows differ" in judged.told and "\n" in judged.told
+    assert "rows differ" in judged.description and "\n" in judged.description
 
 
 def test_a_refusal_is_told_and_the_rest_goes_on(folder: Path, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_refusal_is_told_and_the_rest_goes_on(folder: Path, tmp_path: Path) ->
     engine.before = "SCRIPT"
     judged = found(folder, engine)
     assert {name: one.failed for name, one in judged.items()} == {"habit": True, "spend": True, "customer_days": False, "visit_set": True}
-    assert judged["habit"].told == "a script has no equal here"
+    assert judged["habit"].description == "a script has no equal here"
 
 
 class Away(DuckDbSql):

@@ -288,7 +288,7 @@ def test_retention_knows_what_the_lake_has(tmp_path: Path) -> None:
 
 def test_an_alert_that_was_not_taken_is_sent(tmp_path: Path) -> None:
     from millstream.watch.alert import Webhook
-    from millstream.watch.monitor import retell
+    from millstream.watch.monitor import send_again
 
     got = list[Any]()
 
@@ -305,8 +305,8 @@ def test_an_alert_that_was_not_taken_is_sent(tmp_path: Path) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         with closing(shop.ws) as ws:
-            assert retell(ws.project.monitors.values(), ws.monitors.scene, Webhook(f"http://127.0.0.1:{server.server_port}/")) == []
-            assert retell(ws.project.monitors.values(), ws.monitors.scene, Webhook("http://127.0.0.1:9/")) == [], "it is sent once"
+            assert send_again(ws.project.monitors.values(), ws.monitors.scene, Webhook(f"http://127.0.0.1:{server.server_port}/")) == []
+            assert send_again(ws.project.monitors.values(), ws.monitors.scene, Webhook("http://127.0.0.1:9/")) == [], "it is sent once"
     finally:
         server.shutdown()
         server.server_close()

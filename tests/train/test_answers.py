@@ -185,7 +185,7 @@ def _masked(p: Any) -> Any:
 @pytest.mark.parametrize(("made", "said"), [
     (Told([0, 1, 2], 3), r"predict_proba\(\) of Told has 3 column\(s\) \(its classes_ are 0, 1, 2\), and a boolean has two: false and true; fit it on train\.y"),
     (Told(None, 3), r"has 3 column\(s\), and a boolean has two"), (Told(None, 1), r"has 1 column\(s\), and a boolean has two"),
-    (Told(["late", "on time"]), "which of its classes_ late, on time is true cannot be told"), (Told([1, True]), "which of its classes_ 1, True is true cannot be told"),
+    (Told(["late", "on time"]), "which of its classes_ late, on time is true is not known"), (Told([1, True]), "which of its classes_ 1, True is true is not known"),
     (Told(twist=_masked), r"predict_proba\(\) of Told answers \d+ values that are masked"), (Told(twist=lambda p: p + 0j), r"answers complex numbers \(complex128\)"),
     (Told(twist=lambda p: 1.5 * p), r"answers 1\.\d+ for _row \d+ of the test rows, which is not a probability; return numbers from 0 to 1, or say output=\"predict\""),
     (Told(twist=lambda p: p.astype(str)), r"answers <U\d+, and a prediction is a number"), (Told(twist=lambda p: -p), "which is not a probability"),

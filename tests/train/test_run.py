@@ -301,7 +301,9 @@ def test_a_champion_whose_answers_are_no_numbers_loses_to_any(world: World, trac
     far = pa.table({"city": ["ams"] * 4, "distance": [1.0, 2.0, 80.0, 3.0], "far": [False, False, True, False], "label": [True, False, True, False],
                     "city_done__rides_1d": [1, 1, 1, 1], "city_done__delay_1d": [1.0] * 4})  # fmt: skip
     found = decide(short, tracking, {"auc": 0.4, "brier": 0.2}, far, ["label"], ["auc", "brier"])
-    assert found.promoted and found.reason == "promoted: auc >= champion.auc and brier < 0.3: auc of champion 1 is not a number on these rows, which loses to any"
+    assert (
+        found.promoted and found.reason == "promoted: auc >= champion.auc and brier < 0.3: auc of champion 1 is not a number on these rows, which loses to any"
+    )
     bar = decide(short, tracking, {"auc": 0.4, "brier": 0.5}, far, ["label"], ["auc", "brier"])
     assert not bar.promoted, "what the rule asks besides still holds"
     one = far.filter(pa.compute.equal(far["label"], True))

@@ -102,8 +102,8 @@ def test_an_alert_that_was_not_taken_is_posted_again_without_another_look(monkey
         hook = Webhook(address, waits=Waits(0.0, 0.0))
         statuses += [500, 503]
         monitors.run(MONITOR, where, webhook=hook)
-        assert monitors.retell([MONITOR], where, hook) == ["watched/fresh"]
-        assert monitors.retell([MONITOR], where, hook) == [] and monitors.retell([MONITOR], where, hook) == []
+        assert monitors.send_again([MONITOR], where, hook) == ["watched/fresh"]
+        assert monitors.send_again([MONITOR], where, hook) == [] and monitors.send_again([MONITOR], where, hook) == []
     assert [p["event"] for p in posted] == ["opened"] * 3 and not hook.trouble
 
 

@@ -20,7 +20,7 @@ class Alarms:
 
     Args:
         verdicts: The newest of each check, as `Workspace.verdicts` gives them.
-        say: Told of each check that is bad, once, and of its end.
+        say: Called with each check that is bad, once, and with its end.
     """
 
     def __init__(self, verdicts: Callable[[], Iterable[Mapping[str, Any]]], say: Say, clock: Callable[[], float] = time.monotonic) -> None:

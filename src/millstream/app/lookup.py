@@ -82,7 +82,7 @@ def runs(ws: Workspace, limit: int = 20) -> list[dict[str, Any]]:
     return rows
 
 
-def _told(moment: datetime | None) -> str | None:
+def _spelled(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
 
 
@@ -99,7 +99,7 @@ def _runs(ws: Workspace, limit: int) -> list[Run]:
 def run(ws: Workspace, name: str) -> dict[str, Any]:
     """One run with the end of each of its steps."""
     found = find_run(ws, name)
-    return {"run": name, "status": found.status, "started_at": _told(found.started_at), "ended_at": _told(found.ended_at), "results": list(found.results)}
+    return {"run": name, "status": found.status, "started_at": _spelled(found.started_at), "ended_at": _spelled(found.ended_at), "results": list(found.results)}
 
 
 def find_run(ws: Workspace, name: str) -> Run:

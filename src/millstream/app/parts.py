@@ -30,7 +30,7 @@ LAND_WITHIN = timedelta(seconds=2)
 """How long a record waits for others to land with: a commit costs the same for one as for a hundred thousand."""
 
 
-def until_told() -> threading.Event:
+def until_stopped() -> threading.Event:
     """Set by SIGTERM and Ctrl-C."""
     stop = threading.Event()
 
@@ -76,7 +76,7 @@ def features(ws: Workspace) -> None:
     from millstream.run import serving
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    serving.features(ws, until_told())
+    serving.features(ws, until_stopped())
 
 
 def sinks(ws: Workspace) -> None:
@@ -86,7 +86,7 @@ def sinks(ws: Workspace) -> None:
     from millstream.lake.sink import SinkLimits
     from millstream.run import trouble
 
-    stop, waits = until_told(), Waits()
+    stop, waits = until_stopped(), Waits()
     mend(ws, stop)
 
     def write(stream: Any) -> None:
@@ -162,7 +162,7 @@ def sources(ws: Workspace) -> None:
     from millstream.run.serving import must_write
     from millstream.run.trouble import SOURCE, Watch
 
-    stop = until_told()
+    stop = until_stopped()
     watched = [s for s in ws.project.sources.values() if isinstance(s.reader, FileReader) and s.reader.watch]
 
     persist("sources", lambda: must_write(ws.log), stop)
@@ -175,7 +175,7 @@ def schedule(ws: Workspace) -> None:
     from millstream.run.schedule import Schedule
     from millstream.run.trouble import ASSET, EXPERIMENT, MONITOR, OUTCOMES, SCHEDULE, Watches, of
 
-    stop, watches = until_told(), Watches(ws.state)
+    stop, watches = until_stopped(), Watches(ws.state)
     declared: dict[str, Iterable[str]] = {
         MONITOR: ws.project.monitors,
         OUTCOMES: ws.project.endpoints,

@@ -1,6 +1,6 @@
 """What must not be read in an error, a log line or a page: the one function that takes secrets out of a text.
 
-It knows secrets by their value, where a setting has told it (`keep`), and by their shape, where a library puts an address into its own
+It knows secrets by their value, where a setting has it (`keep`), and by their shape, where a library puts an address into its own
 message. It rather hides too much: a message without a password is still a message.
 """
 

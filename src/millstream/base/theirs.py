@@ -1,4 +1,4 @@
-"""A user's code that raised: what becomes of it, and how it is told in the user's words: the line, what it printed, and the traceback from the first line of theirs on.
+"""A user's code that raised: what becomes of it, and how it is reported in the user's words: the line, what it printed, and the traceback from the first line of theirs on.
 
 The frames before it are ours, and say nothing to the one who has to correct the function; those after it, inside the libraries that it calls, do.
 """

@@ -49,10 +49,10 @@ class Bringing:
             for need in service.needs_at(self._site):
                 self._say(service.name, f"after {need}")
                 while not self._ready[need].wait(_PAUSE_S):
-                    self._go_on()
+                    self._unless_stopped()
             for item in service.fetches(self._site):
                 item.fetch(lambda text: self._say(service.name, text))
-                self._go_on()
+                self._unless_stopped()
             self._render(service)
             steps = service.steps(self._site)
             first = any(isinstance(step, Once) and not self._done(step).exists() for step in steps)
@@ -77,7 +77,7 @@ class Bringing:
             file.write_text(text, encoding="utf-8")
 
     def _take(self, service: Service, step: Daemon | Once | Until) -> None:
-        self._go_on()
+        self._unless_stopped()
         match step:
             case Daemon():
                 self.start(service, step)
@@ -142,7 +142,7 @@ class Bringing:
         deadline, said = time.monotonic() + service.patience_s, ""
         mine = [name for name, started in self._state.daemons.items() if started.service == service.name]
         while True:
-            self._go_on()
+            self._unless_stopped()
             dead = next((name for name in mine if not process.alive(self._state.daemons[name].process)), None)
             try:
                 lacks = missing()
@@ -160,7 +160,7 @@ class Bringing:
                 said = lacks
             time.sleep(_PAUSE_S)
 
-    def _go_on(self) -> None:
+    def _unless_stopped(self) -> None:
         if self._ended.is_set():
             raise _Stopped
 

@@ -85,7 +85,7 @@ ELSEWHERE: Mapping[str, Mapping[str, tuple[str, str]]] = {
         "tez.ignore.lib.uris": ("false, with tez.lib.uris on HDFS", "where containers find Tez"),
         "hive.tez.container.size": ("a container of YARN: 4096 and more", ""),
         "tez.runtime.io.sort.mb": ("a tenth of a container", "24 MB fit a server of 400 MB"),
-        "hive.compute.query.using.stats": ("false, as here", "a count comes from the table, not from what the metastore was last told"),
+        "hive.compute.query.using.stats": ("false, as here", "a count comes from the table, not from what the metastore was last sent"),
         "hive.server2.webui.port": ("10002", "no page here"),
     },
     "thriftserver": {

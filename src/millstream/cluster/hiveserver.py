@@ -38,7 +38,7 @@ class HiveServer(Service):
             "hive.server2.authentication": "NONE",
             "hive.support.concurrency": "false",
             "hive.stats.autogather": "false",
-            "hive.compute.query.using.stats": "false",  # a count comes from the table, not from what the metastore was last told
+            "hive.compute.query.using.stats": "false",  # a count comes from the table, not from what the metastore was last sent
             "hive.server2.tez.initialize.default.sessions": "false",
             "hive.notification.event.poll.interval": 0,
             "hive.scheduled.queries.executor.enabled": "false",

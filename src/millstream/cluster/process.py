@@ -25,7 +25,7 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 
 @dataclass(frozen=True)
 class Identity:
-    """A process that is told from a later one with its number. `born` is opaque, and as steady as the system can say it."""
+    """A process that is told apart from a later one with its number. `born` is opaque, and as steady as the system can say it."""
 
     pid: int
     born: str

@@ -85,7 +85,7 @@ def _wrong(declaration: Callable[..., Any], given: tuple[Any, ...], arguments: M
         else:
             found = rule.wrong(value)
         if found is not None:
-            yield mistake(_told(declaration, given), name, found, here())
+            yield mistake(_owner(declaration, given), name, found, here())
 
 
 def mistake(told: str, name: str, wrong: Wrong, place: Place | None) -> DefinitionError:
@@ -105,7 +105,7 @@ def spelt(value: Any) -> str:
     return short(value)
 
 
-def _told(declaration: Callable[..., Any], given: tuple[Any, ...]) -> str:
+def _owner(declaration: Callable[..., Any], given: tuple[Any, ...]) -> str:
     """Whose argument it is: `stream "orders"`, `agg.mean`, `features "seen".on`."""
     from millstream.declare.noun import Noun
 
@@ -122,7 +122,7 @@ def _told(declaration: Callable[..., Any], given: tuple[Any, ...]) -> str:
 def _no_call(declaration: Callable[..., Any], error: TypeError, given: tuple[Any, ...], named: Mapping[str, Any]) -> DefinitionError:
     """An argument that is not there, or one that is missing."""
     parameters = {p.name: p for p in _signature(declaration).parameters.values() if p.name != "self"}
-    told = _told(declaration, given)
+    told = _owner(declaration, given)
     unknown = [name for name in named if name not in parameters]
     takes = f"it takes {', '.join(parameters) or 'nothing'}"
     if unknown:

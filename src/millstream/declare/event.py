@@ -64,7 +64,7 @@ class Event:
 
 
 def _read(cls: type[Event]) -> tuple[Schema, list[DefinitionError]]:
-    """The schema of the fields that are right, and what is wrong with the others; what is inherited was told of its own class."""
+    """The schema of the fields that are right, and what is wrong with the others; what is inherited was reported with its own class."""
     try:
         hints = typing.get_type_hints(cls, None, {cls.__name__: cls}, include_extras=True)
     except (NameError, AttributeError, TypeError, SyntaxError) as error:

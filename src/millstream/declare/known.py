@@ -70,7 +70,7 @@ def settle(nouns: Mapping[str, Noun]) -> None:
 
 
 def known(table: Table, nouns: Mapping[str, Noun]) -> Known:
-    """When the rows of a table are known; `missing` says what keeps it from being told."""
+    """When the rows of a table are known; `missing` says why that is not known."""
     bucket, width, seen = 0, _width(table, nouns), True
     if width is None:
         try:

@@ -1,4 +1,4 @@
-"""`load`: a folder becomes a Project, or every mistake in it is told together."""
+"""`load`: a folder becomes a Project, or every mistake in it is reported together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A project's Python modules: imported in name order, each at most once a load, and every failure told as the user's own mistake.
+"""A project's Python modules: imported in name order, each at most once a load, and every failure reported as the user's own mistake.
 
 Never `importlib.reload`: a load forgets what earlier loads imported from the folder and imports it anew, so that no
 half of an old module lives on in a new one.
@@ -113,7 +113,7 @@ class _Finder(MetaPathFinder):
         return spec_from_file_location(name, file, loader=_Loader(name, str(file), self))
 
     def _misspelt(self, name: str) -> ModuleSpec | None:
-        """A module that nobody has, of nearly the name of one of the project's: that one is taken, and the mistake is told once."""
+        """A module that nobody has, of nearly the name of one of the project's: that one is taken, and the mistake is reported once."""
         guess = nearest(name, (file.stem for file in files_of(self.root)))
         if not guess or any(finder.find_spec(name, None) for finder in sys.meta_path if finder is not self):
             return None
@@ -160,7 +160,7 @@ class _Loader(SourceFileLoader):
         except BaseException as error:
             pass_on(error)
             self.finder.failed.add(self.name)
-            self.finder.errors += _told(error, self.finder.root, self.name)
+            self.finder.errors += _mistakes(error, self.finder.root, self.name)
             raise _Failed(self.name) from None
 
 
@@ -169,7 +169,7 @@ def _unknown(module: ModuleType, name: str) -> Any:
     return missing(module.__name__, name, vars(module), f'the module "{module.__name__}"')
 
 
-def _told(error: BaseException, root: Path, module: str) -> list[DefinitionError]:
+def _mistakes(error: BaseException, root: Path, module: str) -> list[DefinitionError]:
     """The user's mistake in an exception that a module's run ended with."""
     if isinstance(error, DefinitionErrors):
         return list(error.errors)

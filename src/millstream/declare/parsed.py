@@ -1,4 +1,4 @@
-"""Python's own parser, with its two traps told as what they are."""
+"""Python's own parser, with its two traps reported as what they are."""
 
 from __future__ import annotations
 

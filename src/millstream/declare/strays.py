@@ -1,4 +1,4 @@
-"""Tables whose SQL names a column that nothing it reads has: the cause of what their features then lack, told where it is.
+"""Tables whose SQL names a column that nothing it reads has: the cause of what their features then lack, reported where it is.
 
 Without an engine only what is plain is seen: each relation has known columns, and the name is none of theirs and none that the query makes. So it is asked
 only when there is a mistake that it may explain; `check` and the verbs ask the engine, which sees all (`run/binding.py`).

@@ -45,7 +45,10 @@ def said(root: Path) -> tuple[Mapping[str, Any], list[DefinitionError]]:
         if not isinstance(profile, Mapping):
             errors.append(
                 _wrong(
-                    f'the profile "{name}" is not a section', at("profile", name), f"{name} = {spelt(profile)}", f"write  [profile.{name}]  and its keys below it"
+                    f'the profile "{name}" is not a section',
+                    at("profile", name),
+                    f"{name} = {spelt(profile)}",
+                    f"write  [profile.{name}]  and its keys below it",
                 )
             )
     return found, errors

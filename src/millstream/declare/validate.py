@@ -1,4 +1,4 @@
-"""All checks of a loaded project. Each yields what is wrong and continues, so that one load tells every mistake.
+"""All checks of a loaded project. Each yields what is wrong and continues, so that one load reports every mistake.
 
 validate_data.py   streams, sources, tables, features
 validate_model.py  training sets, models, experiments, endpoints, monitors

@@ -225,7 +225,7 @@ def check_features(features: Features, project: Project, cache: Cache) -> Errors
 
 
 def _known(features: Features, table: Table) -> Errors:
-    """That it can be told when a row of the table is known, and that a window can hold one."""
+    """That it is known when a row of the table counts, and that a window can hold one."""
     known = table.known
     if known is None or (table.lag_us or 0) < 0:
         return  # the table's own mistake

@@ -84,7 +84,7 @@ def _probable(target: Model[Any] | Endpoint[Any, Any]) -> bool:
 
 
 def _known(outcome: Outcome, project: Project, cache: Cache) -> Kind | None:
-    """None when the outcome has a mistake of its own, which is told there; what follows from it is withheld."""
+    """None when the outcome has a mistake of its own, which is reported there; what follows from it is withheld."""
     from millstream.declare.validate_model import check_outcome
 
     if any(True for _ in check_outcome(outcome, project, cache)):

@@ -274,10 +274,10 @@ def context(by: Sequence[str], request: Mapping[str, object]) -> str:
     >>> context(["device", "new"], {"device": "phone", "new": None})
     'phone|~'
     """
-    return "|".join("~" if request[name] is None else _told(request[name]) for name in by)
+    return "|".join("~" if request[name] is None else _escaped(request[name]) for name in by)
 
 
-def _told(value: object) -> str:
+def _escaped(value: object) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("~", "\\~")
 

@@ -26,7 +26,7 @@ from millstream.declare.endpoint import Endpoint
 from millstream.declare.event import Event
 from millstream.declare.experiment import Experiment
 from millstream.declare.outcome import Outcome, Reward
-from millstream.features.outcome import outcome_sql, told
+from millstream.features.outcome import meaning, outcome_sql
 from millstream.lang.expression import Expression
 from millstream.lang.expression import compile as compile_expression
 
@@ -126,7 +126,7 @@ def refresh(endpoint: Endpoint[Any, Any], lake: Lake, sql: Sql, params: Mapping[
             "format": FORMAT,
             "definition": work.definition(),
             "versions": {name: [t.uuid, t.version] for name, t in tables.items()},
-            "ripe": work.told_bounds(),
+            "ripe": work.bounds_by_experiment(),
         }
     }
     where = ("ts", low, max(high, low)) if low > 0 else None
@@ -179,11 +179,11 @@ class _Work:
 
     def definition(self) -> str:
         """Fingerprint of how decisions are judged: by another reward, horizon or parameter all are judged anew."""
-        said = json.dumps([[g.experiment, [[name, r.expression, told(r.outcome)] for name, r in g.metrics.items()]] for g in self.groups])
+        said = json.dumps([[g.experiment, [[name, r.expression, meaning(r.outcome)] for name, r in g.metrics.items()]] for g in self.groups])
         used = {name: self.params.get(name) for name in sorted(set(re.findall(r"\$(\w+)", said)))}
         return hashlib.sha256(f"{said}{json.dumps(used, default=str)}".encode()).hexdigest()[:16]
 
-    def told_bounds(self) -> dict[str, int]:
+    def bounds_by_experiment(self) -> dict[str, int]:
         return {self.groups[g].experiment or "": bound for g, bound in self.bounds.items()}
 
     def low(self, last: Mapping[str, Any] | None) -> int:
@@ -195,9 +195,9 @@ class _Work:
         if {name: uuid for name, (uuid, _) in last["versions"].items()} != {name: t.uuid for name, t in self.tables.items()}:
             return 0
         stood = last["ripe"]
-        if set(stood) != set(self.told_bounds()):
+        if set(stood) != set(self.bounds_by_experiment()):
             return 0
-        lows = [stood[name] for name, bound in self.told_bounds().items() if bound > stood[name]]
+        lows = [stood[name] for name, bound in self.bounds_by_experiment().items() if bound > stood[name]]
         within = {
             name: max((r.outcome.within_us for g in self.groups for r in g.metrics.values() if r.outcome.stream.name == name), default=0)
             for name in self.tables
@@ -293,7 +293,7 @@ def _label(endpoint: Endpoint[Any, Any]) -> Outcome | None:
 
 def _last(table: LakeTable) -> Mapping[str, Any] | None:
     """What the newest refresh said of itself; None when its commit is gone."""
-    told = table.told(META)
+    told = table.newest_of(META)
     return None if told is None else dict(told[1])
 
 

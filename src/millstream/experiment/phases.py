@@ -1,7 +1,7 @@
 """What an experiment is doing now: its phase, the versions its arms are pinned to, and whether it runs. State, not code.
 
 One document a name of kind "experiment"; its revision guards every change, so of two processes that start, stop or ship at once
-one wins and the other is told. A phase begins when arms, weights, traffic, the reward or the way to assign change, and when it is said so.
+one wins and the other gets an error. A phase begins when arms, weights, traffic, the reward or the way to assign change, and when it is said so.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from millstream.base.errors import NotFound, UsageError
 from millstream.declare.experiment import AB, Experiment
 from millstream.declare.model import ModelRef
 from millstream.experiment.assign import even
-from millstream.features.outcome import told
+from millstream.features.outcome import meaning
 from millstream.state.port import Doc, State
 
 KIND = "experiment"
@@ -139,7 +139,7 @@ def definition(experiment: Experiment[Any]) -> str:
     arms = {name: [arm.model.name, arm.version] if isinstance(arm, ModelRef) else {"value": arm} for name, arm in experiment.arms.items()}
     method = {k: v for k, v in asdict(experiment.assign).items() if k != "place"}
     said = [list(arms.items()), experiment.assign.method, method, experiment.layer, list(experiment.traffic), experiment.unit,
-            experiment.reward.expression, told(experiment.reward.outcome)]  # fmt: skip
+            experiment.reward.expression, meaning(experiment.reward.outcome)]  # fmt: skip
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

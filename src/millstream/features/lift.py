@@ -152,9 +152,9 @@ class Lifted:
         return self._tuples(first, {name: state.take(at) for name, state in self._states.items()})
 
     def _tuples(self, first: list[list[Any]], states: dict[str, _State]) -> list[tuple[Any, ...]]:
-        return list(zip(*first, *(self._told(name, states[name]) for name, _, _ in self._stored), strict=True))
+        return list(zip(*first, *(self._as_stored(name, states[name]) for name, _, _ in self._stored), strict=True))
 
-    def _told(self, name: str, state: _State) -> list[Any]:
+    def _as_stored(self, name: str, state: _State) -> list[Any]:
         """The column as the store takes it."""
         values, there = self._column(name, state)
         told = values.tolist()

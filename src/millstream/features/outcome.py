@@ -43,7 +43,7 @@ def fields_of(stream: Stream[Any]) -> dict[str, Kind]:
     return {field.name: field.kind for field in stream.schema.fields}
 
 
-def told(outcome: Outcome) -> dict[str, Any]:
+def meaning(outcome: Outcome) -> dict[str, Any]:
     """All that decides an outcome besides the data, as plain JSON: equal ones judge alike."""
     of = outcome.value
     value = [of.operation, of.expression, of.default, of.scale] if isinstance(of, Aggregate) else of

@@ -23,7 +23,7 @@ class Applied:
     """Where a generation stands: next offset per partition, largest arrival time (us); `active` once its filling is whole.
 
     Attributes:
-        ruling: What decided which records count (`lake/ruling.py: stamp`), as `activate` was told; "" where nothing did.
+        ruling: What decided which records count (`lake/ruling.py: stamp`), as `activate` was given; "" where nothing did.
     """
 
     offsets: Mapping[int, int]

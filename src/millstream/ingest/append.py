@@ -177,7 +177,7 @@ def _columns(form: EventForm, events: Sequence[Any]) -> pa.RecordBatch | None:
 
 
 def _fitting(ticket: Ticket) -> pa.RecordBatch:
-    """The events that columns can hold; the others are told why not."""
+    """The events that columns can hold; the others get the reason why not."""
     _note_unfit(ticket, 0, len(ticket.events))
     return ticket.form.columns([event for at, event in enumerate(ticket.events) if at not in ticket.wrong])
 

@@ -67,7 +67,7 @@ class SourceContract:
             assert where is None or where.startswith(split)
         assert engine.locate(split, "an id of nobody") is None
 
-    def test_any_batch_is_a_place_to_go_on_from(self, engine: SourceEngine) -> None:
+    def test_any_batch_is_a_place_to_continue_from(self, engine: SourceEngine) -> None:
         """After a crash another engine continues from any committed position, with batches of another size."""
         split, rows, bad = self.whole(engine)
         seen = seen_bad = 0

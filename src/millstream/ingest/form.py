@@ -161,7 +161,7 @@ class EventForm:
         if name in schema.names():
             zone = zoneless(text)
             return BadEvent(
-                f'field "{name}" of {schema.name} is {told(raw, name)}{zone}',
+                f'field "{name}" of {schema.name} is {as_sent(raw, name)}{zone}',
                 f"send {name} {(zone and ADD_A_ZONE) or 'as ' + wanted(schema[name], zoned=self.zoned)}",
                 name,
             )
@@ -174,7 +174,7 @@ class EventForm:
                 msgspec.json.decode(part)
             except UNREAD:
                 mend = f"send {name} as {wanted(self.schema[name], zoned=self.zoned)}" if name in self.schema.names() else "leave it out"
-                return BadEvent(f'field "{name}" of {self.schema.name} is {told(raw, name)}', mend, name)
+                return BadEvent(f'field "{name}" of {self.schema.name} is {as_sent(raw, name)}', mend, name)
         return BadEvent(f"{self.schema.name}: {text}", "send numbers of 64 bits")
 
 
@@ -190,7 +190,7 @@ def zoneless(text: str) -> str:
     return ", which has no time zone" if "timezone component" in text else ""
 
 
-def told(raw: bytes, name: str) -> str:
+def as_sent(raw: bytes, name: str) -> str:
     """A field's value as it was sent, short."""
     try:
         return shown(msgspec.json.decode(raw)[name])

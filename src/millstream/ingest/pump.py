@@ -156,7 +156,7 @@ def follow(logs: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEn
 
 
 class Watches(Protocol):
-    """Who is told what fails, and says when it is tried again. Names are those of splits and sources, as in `Counts.failed`."""
+    """Receives what fails, and says when it is tried again. Names are those of splits and sources, as in `Counts.failed`."""
 
     def due(self, name: str) -> bool:
         """Whether it may be tried now."""

@@ -22,7 +22,7 @@ from millstream.lake.dead import DEAD, SET_ASIDE
 from millstream.lake.judge import table_schema
 from millstream.lake.port import Table, Tables
 from millstream.lake.positions import stored
-from millstream.lake.ruling import Rule, current, moves, told
+from millstream.lake.ruling import Rule, current, moves, record_of
 from millstream.log.port import RAW, Log, Slice, Topic
 
 APP = "millstream-aside/"
@@ -54,7 +54,7 @@ def set_aside(log: Log, lake: Tables, stream: Stream[Any], partition: int, offse
         if offset < at:
             raise UsageError(f'record {partition}:{offset} of "{stream.name}" is not one that the stream waits for: it has come to {partition}:{at}')
         rule, ruling = Rule.of(stream), current(table, topic.uuid)
-        said = told(ruling.number + 1, rule, table, topic, f"record {partition}:{offset} was set aside")
+        said = record_of(ruling.number + 1, rule, table, topic, f"record {partition}:{offset} was set aside")
         try:
             table.land([], txns={**moves(table, topic, rule.fingerprint, ruling.amended + 1), app: (None, 1)},
                        metadata={"by": "ruling", "topic": topic.uuid, "ruling": said})  # fmt: skip

@@ -1,4 +1,4 @@
-"""A torn table cut back, and everybody told who must know: the log before it, those who count by its verdicts after it."""
+"""A torn table cut back, and everybody informed who must know: the log before it, those who count by its verdicts after it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from millstream.log.port import Log, Topic
 
 def needed(files: Files, name: str) -> Damage | str | None:
     """What `cut` would do, in words: the damage, or what a cut that was killed has left to do."""
-    return examine(files, name) or (f'table "{name}" was cut back, and not all were told' if files.size(_note(name)) is not None else None)
+    return examine(files, name) or (f'table "{name}" was cut back, and not all were informed' if files.size(_note(name)) is not None else None)
 
 
 def cut(lake: Lake, log: Log, name: str, *, lossy: bool = False) -> None:
@@ -62,5 +62,5 @@ def _check(log: Log, topic: Topic, positions: Mapping[str, int], damage: Damage 
 
 
 def _note(name: str) -> str:
-    """There from before a cut until all were told."""
+    """There from before a cut until all were informed."""
     return f"{name}/_cut"

@@ -17,7 +17,7 @@ from millstream.declare.stream import Stream
 from millstream.lake.judge import table_schema
 from millstream.lake.port import Table, Tables
 from millstream.lake.positions import app_id, stored, topics_of
-from millstream.lake.ruling import Rule, current, moves, told
+from millstream.lake.ruling import Rule, current, moves, record_of
 from millstream.log.port import Log, Topic
 
 GONE, DAMAGED = "they left the log before they were written to the lake", "the log's stored batch is damaged"
@@ -89,7 +89,7 @@ def accept(log: Log, lake: Tables, stream: Stream[Any], gaps: Sequence[Gap]) -> 
     table.check(txns)
     nothing = {"records": 0, "rows": 0, "dead": 0, "duplicates": 0, "late": 0, "checksum": 0, "schema_ids": [], "ruling": ruling.number + 1}
     ranges = {str(gap.partition): {"start": gap.start, "end": gap.end, "gap": [gap.start, gap.end], "why": gap.why, **nothing} for gap in gaps}
-    said = told(ruling.number + 1, rule, table, topic, "records were given up")
+    said = record_of(ruling.number + 1, rule, table, topic, "records were given up")
     table.land([], txns=txns, metadata={"by": "sink", "topic": topic.uuid, "stream": stream.name, "ranges": ranges, "ruling": said})
     log.retain(stream.name, before={gap.partition: gap.end for gap in gaps}, uuid=topic.uuid)
 

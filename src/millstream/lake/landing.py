@@ -29,7 +29,7 @@ from millstream.lake.judge import lacking, table_schema
 from millstream.lake.parquet import Written, encoded_rows
 from millstream.lake.port import Table, Tables
 from millstream.lake.positions import app_id, stored, time_id, topics_of
-from millstream.lake.ruling import IDENTITY, Rule, Ruling, current, ensure, moves, replaced, told
+from millstream.lake.ruling import IDENTITY, Rule, Ruling, current, ensure, moves, record_of, replaced
 from millstream.log.port import Log
 
 GROUP = "sink"
@@ -215,7 +215,7 @@ class Landing(ABC):
             number += 1
             txns |= moves(self.table, self.topic, self.rule.fingerprint, self.ruling.amended)
             identity = txns[f"{IDENTITY}{self.topic.uuid}"][1]
-            metadata["ruling"] = told(number, self.rule, self.table, self.topic, "the stream's definition")
+            metadata["ruling"] = record_of(number, self.rule, self.table, self.topic, "the stream's definition")
         for partition, batch in batches.items():
             app, newest = app_id(self.topic, partition), time_id(self.topic, partition)
             txns[app] = (self.table.position(app), batch.end)
@@ -242,7 +242,7 @@ class Landing(ABC):
             return self.table.write([rows for batch in batches.values() for rows in batch.rows])
 
     def _tell(self) -> None:
-        """Let retention pass what landed, durably. Not told is told with the next commit."""
+        """Let retention pass what landed, durably. What was not passed on is passed on with the next commit."""
         stands = {p: at for p in range(self.topic.partitions) if (at := self.table.position(app_id(self.topic, p))) is not None and at != self.marks.get(p)}
         if stands:
             with suppress(Transient):

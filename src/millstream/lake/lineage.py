@@ -76,7 +76,7 @@ class Range:
     within_us: int | None = None
     restated: int = 0
 
-    def told(self) -> dict[str, Any]:
+    def restated_as(self) -> dict[str, Any]:
         """As a commit that counts it again says it."""
         return {name: value for name, value in asdict(self).items() if name not in ("topic", "restated")}
 

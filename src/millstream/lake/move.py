@@ -234,7 +234,7 @@ class _Move:
             txns[time_id(self.topic, p)] = (self.table.position(time_id(self.topic, p)), one.newest_us)
         why = f"rows later than {spelled(self.bound_us)} were moved to the dead letters"
         said = {"number": found.number + 1, "why": why, "rule": found.rule, "bound_us": self.bound_us}
-        metadata = {"by": "move", "topic": self.topic.uuid, "ruling": said, "restated": [r.told() for one in plans.values() for r in one.restated]}
+        metadata = {"by": "move", "topic": self.topic.uuid, "ruling": said, "restated": [r.restated_as() for one in plans.values() for r in one.restated]}
         if not plans:
             self.table.land([], txns=txns, metadata=metadata)
             return

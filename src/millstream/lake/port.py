@@ -290,7 +290,7 @@ class CanPrepare(Protocol):
 
 @dataclass(frozen=True)
 class Listing:
-    """What a catalog is told of a table.
+    """What a catalog is sent about a table.
 
     Attributes:
         root: Of the lake, as `Files.root` says it.
@@ -309,7 +309,7 @@ class Listing:
 class Catalog(Protocol):
     """Where others find the lake's tables by name. Engine: `Engine(url: str)`, the `catalog` of the profile. Safe for several threads.
 
-    It is told after the fact, and may be told late: between two tellings its readers see an older version, or the newest, as the engine's documentation says.
+    It is informed after the fact, and may be late: between two updates its readers see an older version, or the newest, as the engine's documentation says.
     """
 
     @property

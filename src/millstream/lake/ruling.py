@@ -116,7 +116,7 @@ def moves(table: Table, topic: Topic, rule: int, amended: int) -> dict[str, tupl
     return {app: (table.position(app), to) for app, to in after.items()}
 
 
-def told(number: int, rule: Rule, table: Table, topic: Topic, why: str) -> dict[str, Any]:
+def record_of(number: int, rule: Rule, table: Table, topic: Topic, why: str) -> dict[str, Any]:
     """What the commit of a new ruling says of it. `first` is the first offset of each partition that it decides."""
     first = {str(p): stored(table, topic, p) for p in range(topic.partitions)}
     return {"number": number, "why": why, "id": rule.id_column, "within_us": rule.within_us, "rule": rule.fingerprint, "first": first}
@@ -137,7 +137,7 @@ def ensure(tables: Tables, stream: Judgeable, topic: Topic) -> Table:
         untouched = not found.number and not any(table.position(app_id(topic, p)) for p in range(topic.partitions))
         if found.rule == rule.fingerprint or untouched:
             return table
-        said = told(found.number + 1, rule, table, topic, "the stream's definition")
+        said = record_of(found.number + 1, rule, table, topic, "the stream's definition")
         with suppress(Conflict):
             table.land([], txns=moves(table, topic, rule.fingerprint, found.amended), metadata={"by": "ruling", "topic": topic.uuid, "ruling": said})
             return table

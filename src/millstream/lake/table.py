@@ -159,7 +159,7 @@ class LakeTable:
         except FileNotFoundError as error:
             raise NotFound(f'commit {version} of table "{self.name}" is not kept; the lake has {_span(self.files, self.name)}') from error
 
-    def told(self, key: str) -> tuple[int, Any] | None:
+    def newest_of(self, key: str) -> tuple[int, Any] | None:
         """What the newest commit that says this key says, and its version; None when no commit that is kept does. JSON given as text is read."""
         for version in range(self.version, -1, -1):
             try:

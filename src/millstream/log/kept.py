@@ -210,7 +210,7 @@ def _look(run: Run, wanted: _Wanted, found: Bools) -> None:
 
 
 def _places(column: U64, ids: U64) -> Ints:
-    """As `np.searchsorted(column, ids)`, in a file, of whose pages a bisection would touch one a step: hashes lie evenly, so where one lies can be told
+    """As `np.searchsorted(column, ids)`, in a file, of whose pages a bisection would touch one a step: hashes lie evenly, so where one lies can be estimated
     from its value, and better from the value found there (interpolation search, twice). What lies elsewhere is searched for as usual.
     """
     size = len(column)

@@ -258,7 +258,7 @@ class OnKafka(Protocol):
     """A log whose topics are topics of Kafka, in Confluent's framing (`framing.py`): another engine may read them by a client of its own."""
 
     def java_settings(self) -> Mapping[str, str]:
-        """What Kafka's own (Java) consumer must be told: brokers, security, committed records only. Holds a password, where there is one.
+        """What Kafka's own (Java) consumer needs: brokers, security, committed records only. Holds a password, where there is one.
 
         Raises:
             ConfigError: The URL has a setting that the Java client has no equal of.

@@ -51,7 +51,7 @@ def removable(
         return None
     limit, horizon = needed(marks), now_us if retention_us is None else now_us - retention_us
     found = None
-    for stretch in _told_by_later(stretches, now_us):
+    for stretch in _corrected_by_later(stretches, now_us):
         if stretch.newest_us >= horizon or (whole and stretch.end > limit):
             break
         if limit <= 0:
@@ -60,7 +60,7 @@ def removable(
     return found
 
 
-def _told_by_later(stretches: Iterable[Stretch], now_us: int) -> list[Stretch]:
+def _corrected_by_later(stretches: Iterable[Stretch], now_us: int) -> list[Stretch]:
     found, later = list[Stretch](), None
     for stretch in reversed(list(stretches)):
         if stretch.newest_us <= now_us:

@@ -49,7 +49,7 @@ def unbound(ws: Engines, skip: Collection[str] = ()) -> dict[str, list[Definitio
                 try:
                     schema = _bound(ws, table, known, cache)
                 except WorkFailed as error:
-                    errors[name] = [_told(table, str(error), known)]
+                    errors[name] = [_mistake(table, str(error), known)]
                     continue
                 if schema is not None:
                     if unfit := list(_unfit(table, schema)):
@@ -116,7 +116,7 @@ def _bound(ws: Engines, table: Table, known: dict[str, pa.Schema], cache: Cache)
     return found
 
 
-def _told(table: Table, text: str, known: Mapping[str, pa.Schema]) -> DefinitionError:
+def _mistake(table: Table, text: str, known: Mapping[str, pa.Schema]) -> DefinitionError:
     from millstream.transform.refused import refusal
 
     why = refusal(text, table.sql or "", known)

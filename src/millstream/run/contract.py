@@ -82,7 +82,7 @@ class OrchestratorContract:
         assert [r.run_id for r in orchestrator.runs(2)] == ids[::-1]
         assert [r.run_id for r in orchestrator.runs(1)] == ids[1:]
 
-    def test_what_fails_is_told(self, orchestrator: Orchestrator, ws: Engines) -> None:
+    def test_what_fails_is_reported(self, orchestrator: Orchestrator, ws: Engines) -> None:
         broken = self.break_it(ws)
         found = self.ended(orchestrator, orchestrator.start(self.assets(ws)))
         assert found.status == "failed"

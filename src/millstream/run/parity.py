@@ -66,7 +66,7 @@ class Judged:
         return " / ".join(f"{count:,}" for count in dict.fromkeys(counts))
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What is wrong, for people: the first rows that differ, DuckDB's value first."""
         if self.difference is None:
             return self.note

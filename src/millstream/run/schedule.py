@@ -61,7 +61,7 @@ class Schedule:
             if not stop.is_set():
                 self._attempt(MONITOR, monitor.name, partial(self._look_due, monitor, now))
         if self.ws.project.monitors and not stop.is_set():
-            self._attempt(ALERTS, "webhook", self._retell)
+            self._attempt(ALERTS, "webhook", self._send_again)
 
     def _make_due(self, name: str, line: str, now: datetime) -> None:
         if now >= next_after(line, self._last(name, now)) and self._make(name):
@@ -76,8 +76,8 @@ class Schedule:
                 raise WorkFailed("; ".join(broken))
             self._wrong[monitor.name] = False
 
-    def _retell(self) -> None:
-        if self._monitors.retell() and (trouble := self._monitors.webhook.trouble):
+    def _send_again(self) -> None:
+        if self._monitors.send_again() and (trouble := self._monitors.webhook.trouble):
             raise Later(trouble, self._monitors.webhook.again_s)
 
     def _cron(self) -> dict[str, str]:

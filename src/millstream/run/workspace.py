@@ -107,7 +107,7 @@ class Workspace:
 
     @cached_property
     def catalog(self) -> Catalog | None:
-        """Where the lake's tables are told; None when nowhere."""
+        """Where the lake's tables are published; None when nowhere."""
         return self._engine("catalog", self.settings.catalog) if self.settings.catalog else None
 
     @cached_property

@@ -186,7 +186,7 @@ class Live:
         self._try("whether the log takes writes", "  ", self._look_at_log)
         self._try("what other parts wait for", " ", self._look_around)
         self._forget()
-        self._try("what fails here could not be told", " failing", self._tell)
+        self._try("what fails here could not be recorded", " failing", self._tell)
 
     def _tell(self) -> None:
         now = time.monotonic()

@@ -14,7 +14,7 @@ from millstream.base.event import REQUIRED, TIMESTAMP, Field, Schema
 from millstream.base.moments import moment_us
 from millstream.ingest.cast import wanted
 from millstream.ingest.digits import EXACT
-from millstream.ingest.form import ADD_A_ZONE, near, told, zoneless
+from millstream.ingest.form import ADD_A_ZONE, as_sent, near, zoneless
 from millstream.ingest.spelled import Lossy, finer, normal
 from millstream.lake.sound import years
 
@@ -115,7 +115,7 @@ class RequestForm:
         if "missing required" in text:
             return BadRequest(f'{self.schema.name} needs the field "{name}"', name, f"send {name} as {wanted(self.schema[name], zoned=True)}")
         if name in names:
-            value, zone = told(_item(body, path), name), zoneless(text)
+            value, zone = as_sent(_item(body, path), name), zoneless(text)
             mend = ADD_A_ZONE if zone else f"as {wanted(self.schema[name], zoned=True)}"
             return BadRequest(f'field "{name}" of {self.schema.name} is {value}{zone}', name, f"send {name} {mend}")
         return BadRequest(f"{self.schema.name}: {text}", name, f"send one {self.schema.name} as a JSON object, or an array of them")

@@ -90,14 +90,14 @@ def _true(told: Floats, classes: Sequence[Any] | None, what: str) -> Floats:
         return told[:, 1]
     truths = [_known(one, classes, what) for one in classes]
     if truths[0] == truths[1]:
-        raise WorkFailed(f"{what}: which of its classes_ {_shown(classes)} is true cannot be told; {_FIT}")
+        raise WorkFailed(f"{what}: which of its classes_ {_shown(classes)} is true is not known; {_FIT}")
     return told[:, truths.index(1.0)]
 
 
 def _known(one: Any, classes: Sequence[Any], what: str) -> float:
     found = _truth(one)
     if found is None:
-        raise WorkFailed(f"{what}: which of its classes_ {_shown(classes)} is true cannot be told; {_FIT}")
+        raise WorkFailed(f"{what}: which of its classes_ {_shown(classes)} is true is not known; {_FIT}")
     return found
 
 

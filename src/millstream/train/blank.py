@@ -1,4 +1,4 @@
-"""Columns that have no value in any training row, found while the rows are stored, and why where it can be told.
+"""Columns that have no value in any training row, found while the rows are stored, and why where that is known.
 
 A model learns nothing from such a column, and nobody sees it: an aggregate that is too large for an exact sum, or an expression over a field that
 is never there, is NULL without an error.

@@ -33,7 +33,7 @@ class TrackingContract:
         tracking.finish(run)
         return run
 
-    def test_a_run_is_read_back_as_it_was_told(self, tracking: Tracking) -> None:
+    def test_a_run_is_read_back_as_it_was_recorded(self, tracking: Tracking) -> None:
         run = tracking.start("c_run", {"leaves": 31, "c": 0.1}, {"code": "abc"})
         told = tracking.run(run)
         assert (told.id, told.model, told.status, told.ended_at) == (run, "c_run", "running", None)

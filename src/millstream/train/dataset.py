@@ -102,7 +102,7 @@ def latest(name: str, lake: Lake) -> Dataset | None:
     """The set as last stored; None when it never was."""
     if not lake.exists(name):
         return None
-    told = lake.table(name).told(META)
+    told = lake.table(name).newest_of(META)
     return None if told is None else read(told[1], told[0])
 
 

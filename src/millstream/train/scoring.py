@@ -70,7 +70,7 @@ def score(table: Table, lake: Lake, sql: Sql, tracking: Tracking) -> Scored:
     pinned = {name: lake.table(name) for name in names}  # handles on one version each, whoever appends meanwhile
     made = _digest([definition_of(table.scoring), model.version.run_id, sorted((name, t.uuid, t.version) for name, t in pinned.items())])
     target = lake.table(table.name) if lake.exists(table.name) else None
-    if target is not None and (told := target.told(META)) is not None and told[1]["made"] == made:
+    if target is not None and (told := target.newest_of(META)) is not None and told[1]["made"] == made:
         return Scored(target.version, 0, model.version.number, True)
     rows = _Rows(table, model, pinned, lake, sql)
     target = target or lake.create(table.name, rows.schema)

@@ -273,7 +273,7 @@ class SqlContract:
         made = engine.map("select a from t", halved, {"t": pa.schema([("a", pa.int64())]).empty_table()}, what="it").read_all()
         assert (made.num_rows, made.schema.names, made.schema.types) == (0, ["half"], [pa.float64()])
 
-    def test_a_function_that_raises_is_told_with_its_line(self, engine: Sql) -> None:
+    def test_a_function_that_raises_is_reported_with_its_line(self, engine: Sql) -> None:
         def picky(batch: pa.RecordBatch) -> pa.RecordBatch:
             if 150_000 in batch["i"].to_pylist():
                 raise KeyError("the cat ate it")

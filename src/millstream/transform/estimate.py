@@ -1,4 +1,4 @@
-"""What a build would read and write, told from the lake's own records without running anything; for `plan`."""
+"""What a build would read and write, from the lake's own records without running anything; for `plan`."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def news(source: LakeTable, since: int, whole: Snapshot) -> News:
 
 
 def drivers(sql: str, time: str, inputs: Mapping[str, Snapshot]) -> tuple[Driver, ...]:
-    """The sources whose columns make the time column; empty when that cannot be told."""
+    """The sources whose columns make the time column; empty when that is not known."""
     try:
         pairs = lineage(sql, {name: snapshot.schema for name, snapshot in inputs.items()}).get(time, ())
     except DefinitionError:

@@ -1,4 +1,4 @@
-"""A user's function over the batches of a query: its columns are those of the first batch it gives, and its mistakes are told with their place.
+"""A user's function over the batches of a query: its columns are those of the first batch it gives, and its mistakes are reported with their place.
 
 Engines call it where their rows are: in this process, or on executors.
 """

@@ -35,7 +35,7 @@ class Reference:
     columns: tuple[str, ...]
 
     @property
-    def told(self) -> str:
+    def label(self) -> str:
         return f"{self.name}@{self.version}"
 
 

@@ -167,7 +167,7 @@ def drift(check: Drift, target: Noun, scene: Scene) -> Verdict:
             continue
         reference = _reference(part.reference, scene)
         window = _window(part, columns, since, scene)
-        told.append({"of": part.of, "against": part.reference.told, "reference_rows": reference.profile.rows, "window_rows": window.profile.rows})
+        told.append({"of": part.of, "against": part.reference.label, "reference_rows": reference.profile.rows, "window_rows": window.profile.rows})
         before, now = ({c.name: c for c in sample.profile.columns} for sample in (reference, window))
         distances = compare(before, now, check.tolerance, (reference.buckets, window.buckets), len(answered.parts))
         found += [d._replace(of=part.of) for d in distances]

@@ -26,7 +26,7 @@ _DAY_US = UNITS["d"]
 
 def fresh(check: Fresh, target: Noun, scene: Scene) -> Verdict:
     """How old the newest event is, in seconds: by the wall clock where more is expected, else by the newest event of the project. Of features: how far the live reader has come."""
-    replayed, bound = not scene.goes_on(target, check.within_us), check.within_us / 1e6
+    replayed, bound = not scene.is_growing(target, check.within_us), check.within_us / 1e6
     clock = scene.clock_us() if replayed else scene.wall_us()
     if isinstance(target, Features):
         applied = scene.engines.online.applied(define(target, scene.engines.project.params).generation)
@@ -64,7 +64,7 @@ def volume(check: Volume, target: Noun, scene: Scene, since_us: int | None = Non
         return unknown("volume", f"{target} holds nothing yet", check.at_least)
     late = target.lateness_us if isinstance(target, Stream) else 0
     begin = counts[0]["slot"] + (counts[0]["first"] % check.every_us > 0)
-    upto = scene.wall_us() if scene.goes_on(target, check.every_us) else scene.newest_us(target.name, time) or 0
+    upto = scene.wall_us() if scene.is_growing(target, check.every_us) else scene.newest_us(target.name, time) or 0
     end = (upto - late) // check.every_us
     if since_us is not None:
         begin = max(begin, since_us // check.every_us)

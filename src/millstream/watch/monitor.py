@@ -26,7 +26,7 @@ KEPT = 500
 
 
 def run(monitor: Monitor, scene: Scene, *, webhook: Webhook | None = None, project: str = "") -> list[Verdict]:
-    """One verdict a check, in their order; kept, and told when one turns bad or well again.
+    """One verdict a check, in their order; kept, and reported when one fails or recovers.
 
     A check that cannot be judged (no data, an engine that fails) is `unknown`, and does not keep the others from being judged.
 
@@ -43,7 +43,7 @@ def run(monitor: Monitor, scene: Scene, *, webhook: Webhook | None = None, proje
     return made
 
 
-def retell(monitors: Iterable[Monitor], scene: Scene, webhook: Webhook) -> list[str]:
+def send_again(monitors: Iterable[Monitor], scene: Scene, webhook: Webhook) -> list[str]:
     """Post the alerts that the webhook did not take before: it need not wait for the next look, which may be a day away. Those that are left."""
     left = []
     for monitor in monitors:
@@ -137,7 +137,7 @@ def _forget(scene: Scene, keys: Iterable[str]) -> None:
 
 def _episode(monitor: Monitor, label: str, verdict: Verdict, scene: Scene, webhook: Webhook, project: str) -> None:
     """Open on the first bad verdict, close on the first good one; `unknown` changes nothing. A webhook that failed is
-    tried again at the next look, so an episode is told at least once, and as a rule once."""
+    tried again at the next look, so an episode is reported at least once, and as a rule once."""
     key = f"{monitor.name}/{label}"
     doc = scene.engines.state.get("episode", key)
     was = dict(doc.value) if doc else {"open": False, "told": True}

@@ -8,7 +8,7 @@ from millstream.base.moments import moment_of
 from millstream.declare.monitor import Monitor
 from millstream.ports import Engines
 from millstream.watch.alert import Webhook
-from millstream.watch.monitor import history, labelled, retell, run
+from millstream.watch.monitor import history, labelled, run, send_again
 from millstream.watch.scene import Scene
 from millstream.watch.verdict import Verdict
 
@@ -29,9 +29,9 @@ class Monitors:
         verdicts = run(monitor, self.scene, webhook=self.webhook, project=self._project.name)
         return [_row(monitor, label, v) for (label, _), v in zip(labelled(monitor), verdicts, strict=True)]
 
-    def retell(self) -> list[str]:
+    def send_again(self) -> list[str]:
         """Send the alerts that the webhook did not accept before; the episodes whose alert is still not sent."""
-        return retell(self._project.monitors.values(), self.scene, self.webhook)
+        return send_again(self._project.monitors.values(), self.scene, self.webhook)
 
     def verdicts(self, name: str, *, latest: bool = False) -> list[dict[str, Any]]:
         """What a monitor found before, newest first; only the last of each check when `latest`."""

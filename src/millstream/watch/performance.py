@@ -46,7 +46,9 @@ def performance(check: Performance, target: Noun, scene: Scene) -> Verdict:
     found = measure(list(expression.columns), y, p)
     if any(math.isnan(value) for value in found.values()):
         why = (
-            "whose outcomes are not all finite numbers" if not np.isfinite(y).all() else "that all came out alike, or were predicted by what is not a probability"
+            "whose outcomes are not all finite numbers"
+            if not np.isfinite(y).all()
+            else "that all came out alike, or were predicted by what is not a probability"
         )
         return unknown("performance", f"{metric} is not defined on {len(y):,} decisions {why}", bound, rows=len(y))
     good = expression.evaluate(found)

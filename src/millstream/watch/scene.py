@@ -81,7 +81,7 @@ class Scene:
                 newest.append(moment)
         return max(newest, default=None)
 
-    def goes_on(self, target: Noun, within_us: int) -> bool:
+    def is_growing(self, target: Noun, within_us: int) -> bool:
         """Whether more is expected of it, so that its age is held against the wall clock.
 
         So it is in a project that is live; and of a stream whose files are watched, or whose newest event was no older than this when it was written.

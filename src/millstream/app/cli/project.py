@@ -90,7 +90,7 @@ def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> 
         context.table(
             f"DuckDB beside {url}",
             ["", "kind", "name", "rows", "found"],
-            [(Styled(*one.mark), one.kind, one.name, one.rows, one.told) for one in judged],
+            [(Styled(*one.mark), one.kind, one.name, one.rows, one.description) for one in judged],
             right=["rows"],
         )
     if not all(one.same for one in judged):

@@ -1,4 +1,4 @@
-"""Words that a verb takes, with the nearest one told for a word that it does not take."""
+"""Words that a verb takes, with the nearest one suggested for a word that it does not take."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def _missing(context: Context) -> None:
 
 
 def end(context: Context, done: list[Any], as_json: bool) -> None:
-    """What became of the steps, told to the catalog and to the person; and the exit code."""
+    """What became of the steps, published to the catalog and printed; and the exit code."""
     from millstream.app.catalog import tell
     from millstream.app.parts import owner
     from millstream.run import runner
@@ -221,7 +221,7 @@ def bars(context: Context) -> Iterator[tuple[Any, Any]]:
                     bars[self.name] = progress.add_task(self.name, total=total, note=note)
                 progress.update(bars[self.name], completed=done, total=total, note=note)
 
-    def told(done: Any) -> None:
+    def say(done: Any) -> None:
         with lock:
             if done.name in bars:
                 progress.remove_task(bars.pop(done.name))
@@ -229,7 +229,7 @@ def bars(context: Context) -> Iterator[tuple[Any, Any]]:
                 progress.console.print(ended(row(done)), soft_wrap=True)
 
     with progress:
-        yield Bar, told
+        yield Bar, say
 
 
 @click.command()

@@ -125,12 +125,12 @@ def _with_headers(inner: ASGIApp) -> ASGIApp:
     """Every reply, refusals too, says what a page may load: only what comes from here."""
 
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        async def told(message: Message) -> None:
+        async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message["headers"], *HEADERS]
             await send(message)
 
-        await inner(scope, receive, told)
+        await inner(scope, receive, with_headers)
 
     return answer
 

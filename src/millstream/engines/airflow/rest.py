@@ -60,12 +60,12 @@ class Rest:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
                 text = answer.read()
         except urllib.error.HTTPError as error:
-            raise self._told(error, f"{method} {path}") from None
+            raise self._error_of(error, f"{method} {path}") from None
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"Airflow at {self.base} does not answer: {getattr(error, 'reason', error)}") from error
         return (json.loads(text) if text else None) if headers["Accept"] == "application/json" else text.decode()
 
-    def _told(self, error: urllib.error.HTTPError, what: str) -> Exception:
+    def _error_of(self, error: urllib.error.HTTPError, what: str) -> Exception:
         said = error.read().decode(errors="replace")[:500]
         if error.code in (401, 403):
             return _Refused()

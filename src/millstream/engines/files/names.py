@@ -11,7 +11,7 @@ log = logging.getLogger("millstream.files")
 
 
 def left_out(split: str, names: Sequence[str], schema: Schema) -> list[str]:
-    """These columns, in the file's order; they are told of in the log."""
+    """These columns, in the file's order; they are reported in the log."""
     unknown = [name for name in names if name not in schema.names()]
     if unknown:
         log.info("%s: columns %s are not in %s and are left out", split, ", ".join(unknown), schema.name)

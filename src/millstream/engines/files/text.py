@@ -41,7 +41,7 @@ class TextFile:
         form: "csv" or "jsonl".
         limit: Bytes a record may have.
         quiet: Whether a file of this identity has not changed for a while: only then is a last line without an end taken for whole.
-        left: Told when a last record is left because it may still be written.
+        left: Called when a last record is left because it may still be written.
         verified: It was found to begin with what was read, as it is now.
     """
 

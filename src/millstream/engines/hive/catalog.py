@@ -1,8 +1,8 @@
 """`HiveCatalog`: the lake's tables in two databases of a metastore, one for those who read Delta and one for those who do not.
 
-`DATABASE` has each table by its location, for Spark and its Thrift Server: they read the newest version, whatever the metastore was told last.
+`DATABASE` has each table by its location, for Spark and its Thrift Server: they read the newest version, whatever the metastore was sent last.
 Hive would take such a table for an empty one, so its classes are such that Hive refuses, and says where to look: `DATABASE_hive` has a view of
-the same name, right at the version that was told last.
+the same name, right at the version that was published last.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class HiveCatalog:
         for name in (self._database, self._plain):
             with suppress(ttypes.AlreadyExistsException, ttypes.NoSuchObjectException):
                 if name not in hive.get_all_databases():
-                    hive.create_database(ttypes.Database(name=name, description="Tables of a Millstream lake; told by Millstream, not to be altered"))
+                    hive.create_database(ttypes.Database(name=name, description="Tables of a Millstream lake; published by Millstream, not to be altered"))
 
     def _ours(self, hive: Any, database: str, name: str, listing: Listing) -> None:
         found = table_or_none(hive, database, name)

@@ -55,7 +55,7 @@ _AWAY = {
 }  # fmt: skip
 
 
-def told(error: KafkaException | KafkaError, what: str) -> MillstreamError:
+def error_of(error: KafkaException | KafkaError, what: str) -> MillstreamError:
     """The error as ours.
 
     Args:
@@ -106,7 +106,7 @@ def mapped(what: str) -> Iterator[None]:
     try:
         yield
     except (KafkaException, SystemError) as error:
-        raise told(cause(error), what) from error
+        raise error_of(cause(error), what) from error
     except BufferError as error:
         raise Full(f"{what}: the client's queue is full") from error
 
@@ -143,7 +143,7 @@ class Faults:
         """The fault that nothing but a mend will end, if there was one lately."""
         lately = self._refused if self._clock() - self._at < LATELY_S else None
         found = self._fatal or lately
-        return None if found is None else told(found, self.what)
+        return None if found is None else error_of(found, self.what)
 
     def check(self) -> None:
         """Raise it."""

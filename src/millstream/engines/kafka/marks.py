@@ -17,7 +17,7 @@ from confluent_kafka.admin import TopicDescription
 
 from millstream.base.errors import Terminal, Unreachable, UsageError
 from millstream.engines.kafka import topics
-from millstream.engines.kafka.errors import code_of, told
+from millstream.engines.kafka.errors import code_of, error_of
 from millstream.engines.kafka.topics import Topics, uuid_of
 from millstream.log.retention import LAKE
 
@@ -108,7 +108,7 @@ def _checked(answer: ConsumerGroupTopicPartitions, what: str) -> list[TopicParti
     places = list(answer.topic_partitions or [])
     for place in places:
         if place.error is not None:
-            raise told(place.error, what)
+            raise error_of(place.error, what)
     return places
 
 

@@ -16,7 +16,7 @@ from confluent_kafka.admin import OffsetSpec
 
 from millstream.base.errors import Busy, ConfigError, Corrupt
 from millstream.engines.kafka.address import Address
-from millstream.engines.kafka.errors import mapped, told
+from millstream.engines.kafka.errors import error_of, mapped
 from millstream.engines.kafka.reading import pull
 from millstream.engines.kafka.topics import Topics, uuid_of
 
@@ -123,7 +123,7 @@ class Positions:
             self._at = max(self._at, message.offset() or 0)  # passes the markers of transactions
         elif not error.retriable():
             self._uuid = ""  # read it all again
-            raise told(error, f'topic "{self.topic}"')
+            raise error_of(error, f'topic "{self.topic}"')
 
     def close(self) -> None:
         if self._consumer is not None:

@@ -15,7 +15,7 @@ from confluent_kafka.admin import OffsetSpec
 from millstream.base.errors import NotFound, Recreated, Transient, Truncated, Unreachable
 from millstream.engines.kafka.address import Address
 from millstream.engines.kafka.collecting import no_collection
-from millstream.engines.kafka.errors import Faults, mapped, told
+from millstream.engines.kafka.errors import Faults, error_of, mapped
 from millstream.engines.kafka.topics import Topics, uuid_of
 from millstream.log.framing import Records, Texts, envelopes, holes, slices
 from millstream.log.port import Slice, Topic
@@ -135,7 +135,7 @@ class KafkaReader:
                 self._ended.add(partition)
             elif not error.retriable() or error.fatal():
                 self._same(0.0, settle=True)
-                found = told(error, f"{self._what}, partition {partition}")
+                found = error_of(error, f"{self._what}, partition {partition}")
                 if isinstance(found, Truncated):
                     self._truncated(partition)
                 elif not isinstance(found, Transient):

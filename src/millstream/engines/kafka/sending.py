@@ -17,7 +17,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from millstream.base.errors import Full, MillstreamError, NotFound, UsageError
 from millstream.engines.kafka.address import Address
 from millstream.engines.kafka.collecting import no_collection
-from millstream.engines.kafka.errors import Faults, cause, mapped, told
+from millstream.engines.kafka.errors import Faults, cause, error_of, mapped
 from millstream.engines.kafka.topics import Topics
 from millstream.log.framing import Headers, Texts, framed, headers
 from millstream.log.port import Append, Range
@@ -89,9 +89,9 @@ def produce(to: Producer, one: Prepared, hear: Told, wait: Callable[[], None], *
     """Hand all records of an append to the client.
 
     Args:
-        hear: Told of each record's acknowledgement or failure.
+        hear: Called with each record's acknowledgement or failure.
         wait: Called while the client's queue is full.
-        ends_only: Tell of the first and the last record only; each acknowledgement that is told takes half a microsecond.
+        ends_only: Tell of the first and the last record only; each acknowledgement that is reported takes half a microsecond.
     """
     send, last = to.produce, len(one.values) - 1
     for at, (value, envelope) in enumerate(zip(one.values, one.headers or repeat(None), strict=False)):
@@ -105,7 +105,7 @@ def produce(to: Producer, one: Prepared, hear: Told, wait: Callable[[], None], *
 
 
 class Ticket:
-    """An append that waits for its acknowledgements; they are told from one thread, in the order of the records."""
+    """An append that waits for its acknowledgements; they are reported by one thread, in the order of the records."""
 
     def __init__(self, one: Prepared) -> None:
         self.topic, self.partition = one.topic, one.partition
@@ -115,7 +115,7 @@ class Ticket:
         self._first: Message | None = None
         self._last: Message | None = None
 
-    def told(self, error: KafkaError | None, message: Message) -> None:
+    def heard(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             self._first = message if self._first is None else self._first  # `or` would ask each message for its length
             self._last = message
@@ -146,7 +146,7 @@ class Sender:
         tickets = [Ticket(one) for one in prepared]
         with mapped(self._what):
             for ticket, one in zip(tickets, prepared, strict=True):
-                produce(self._producer, one, ticket.told, self._wait)
+                produce(self._producer, one, ticket.heard, self._wait)
         for ticket in tickets:
             self._hear(ticket)
         return [ticket.range() for ticket in tickets]
@@ -168,7 +168,7 @@ class Sender:
 
     def _wrong(self, ticket: Ticket, error: KafkaError) -> MillstreamError:
         self._encoder.forget(ticket.topic)
-        return self._faults.final() or told(error, f'topic "{ticket.topic}", partition {ticket.partition}, of {self._what}')
+        return self._faults.final() or error_of(error, f'topic "{ticket.topic}", partition {ticket.partition}, of {self._what}')
 
     def _wait(self) -> None:
         self._faults.check()

@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from millstream.base.errors import ConfigError
 from millstream.engines.kafka.address import Address
-from millstream.engines.kafka.errors import Faults, mapped, told
+from millstream.engines.kafka.errors import Faults, error_of, mapped
 from millstream.log.port import Topic
 
 SESSION_MS, SILENT_MS = 6_000, 60_000
@@ -33,7 +33,7 @@ class KafkaShare:
         with mapped(self._what):
             while (message := self._consumer.poll(0)) is not None:
                 error = message.error()
-                if error is not None and isinstance(found := told(error, self._what), ConfigError):
+                if error is not None and isinstance(found := error_of(error, self._what), ConfigError):
                     raise found
         return frozenset(self._mine)
 

@@ -27,7 +27,7 @@ from confluent_kafka.admin import (
 
 from millstream.base.errors import ConfigError, Conflict, NotFound, Unreachable, UsageError
 from millstream.engines.kafka.address import Address
-from millstream.engines.kafka.errors import Faults, told
+from millstream.engines.kafka.errors import Faults, error_of
 from millstream.log.port import Ends, Topic
 
 REQUEST_S, TRIES = 5.0, 4
@@ -85,7 +85,7 @@ class Topics:
                 time.sleep(0.05)
 
     def _settled(self, name: str) -> TopicDescription:
-        """What the topic is when it has been that for a while: right after a delete and create the old id may yet be told."""
+        """What the topic is when it has been that for a while: right after a delete and create the old id may yet be reported."""
         deadline, since, last = time.monotonic() + WAIT_S, time.monotonic(), None
         while time.monotonic() < deadline:
             found = self.describe(name)
@@ -271,14 +271,14 @@ class Topics:
             return ask(admin)
         except KafkaException as error:
             self._hear()
-            raise told(error, f"{what} of Kafka at {self.address.brokers}") from error
+            raise error_of(error, f"{what} of Kafka at {self.address.brokers}") from error
 
     def result(self, future: Future[T], what: str) -> T:
         try:
             return future.result(timeout=2 * REQUEST_S)
         except KafkaException as error:
             self._hear()
-            raise told(error, f"{what} of Kafka at {self.address.brokers}") from error
+            raise error_of(error, f"{what} of Kafka at {self.address.brokers}") from error
         except TimeoutError as error:
             raise Unreachable(f"{what}: Kafka at {self.address.brokers} does not answer") from error
 

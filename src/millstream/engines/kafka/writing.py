@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 
 from millstream.base.errors import Busy, Fenced, MillstreamError, Terminal, Transient, Unreachable
 from millstream.engines.kafka.address import Address
-from millstream.engines.kafka.errors import Faults, cause, told
+from millstream.engines.kafka.errors import Faults, cause, error_of
 from millstream.engines.kafka.positions import Positions, record
 from millstream.engines.kafka.sending import Encoder, Prepared, produce, producer
 from millstream.log.port import Append, Range
@@ -47,7 +47,7 @@ class KafkaWriter:
             except KafkaException as error:
                 final = self._faults.final()
                 if final or not error.args[0].retriable() or time.monotonic() > deadline:
-                    raise final or told(error, self._what) from error
+                    raise final or error_of(error, self._what) from error
 
     @property
     def position(self) -> str | None:
@@ -71,7 +71,7 @@ class KafkaWriter:
         self._producer.begin_transaction()
         ends = [_Ends() for _ in prepared]
         for one, end in zip(prepared, ends, strict=True):
-            produce(self._producer, one, end.told, self._drain, ends_only=True)
+            produce(self._producer, one, end.heard, self._drain, ends_only=True)
         key, value = record(self._split, position)
         self._producer.produce(self._positions.topic, value, key, 0)
         self._producer.flush(_ASK_S)  # hears the acknowledgements; what is not acknowledged now fails the commit
@@ -105,14 +105,14 @@ class KafkaWriter:
             Busy: Nothing was written, and the cluster continues refusing it.
         """
         reason: KafkaError = error.args[0]
-        found = self._faults.final() or told(error, self._what)
+        found = self._faults.final() or error_of(error, self._what)
         if reason.fatal() or isinstance(found, Fenced):
             self._lost = found if isinstance(found, Fenced) else Terminal(str(found))
             raise self._lost from error
         try:
             self._producer.abort_transaction(_ASK_S)
         except KafkaException as second:
-            again = told(second, self._what)
+            again = error_of(second, self._what)
             self._lost = again if isinstance(again, Fenced) else Unreachable(f"{self._what}: {again}; take the split over again")
             raise self._lost from error
         if not isinstance(found, Transient):
@@ -131,7 +131,7 @@ class _Ends:
 
     first, last = -1, -1
 
-    def told(self, error: KafkaError | None, message: Message) -> None:
+    def heard(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
             offset = int(message.offset() or 0)
             self.first, self.last = offset if self.first < 0 else self.first, offset

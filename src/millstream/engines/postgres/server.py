@@ -70,7 +70,7 @@ class Server:
                 try:
                     return work(self._connected())
                 except psycopg.Error as error:
-                    wrong = told(error, self.name)
+                    wrong = error_of(error, self.name)
                     away = self._connection is None or self._connection.broken or self._connection.closed
                     if away:
                         self.drop()
@@ -101,7 +101,7 @@ def _once(error: psycopg.Error) -> str:
     return " ".join(str(error).split())
 
 
-def told(error: psycopg.Error, where: str) -> MillstreamError:
+def error_of(error: psycopg.Error, where: str) -> MillstreamError:
     """The one place where PostgreSQL's errors become ours."""
     said = str(error).strip()
     early = isinstance(error, psycopg.OperationalError) and error.sqlstate is None
@@ -118,4 +118,4 @@ def told(error: psycopg.Error, where: str) -> MillstreamError:
     return Corrupt(f"{where}: {said}")
 
 
-__all__ = ["Connection", "Server", "told"]
+__all__ = ["Connection", "Server", "error_of"]

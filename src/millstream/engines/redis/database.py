@@ -77,7 +77,7 @@ class Database:
     def _check(self) -> None:
         (text,) = self.writer.ask([("INFO",)], again=True)
         told = dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
-        where = f"Redis at {self.address.told}"
+        where = f"Redis at {self.address.shown}"
         if told.get("cluster_enabled") == "1":
             raise ConfigError(f"{where} is a Redis Cluster, whose transactions end at a slot; use a server that is none (with replicas, if you like)")
         if tuple(int(part) for part in told["redis_version"].split(".")[:2]) < (6, 2):
@@ -104,7 +104,7 @@ class Database:
                 done = wire.ask([("MULTI",), *commands, ("EXEC",)])[-1]
                 if done is not None:
                     return
-        raise Busy(f"others were always faster at writing to Redis at {self.address.told}, for {self._wait_s:g} s")
+        raise Busy(f"others were always faster at writing to Redis at {self.address.shown}, for {self._wait_s:g} s")
 
     def _wire(self) -> Wire:
         made = Wire(self.address)
@@ -123,7 +123,7 @@ class Database:
     @contextmanager
     def _alone(self) -> Iterator[Wire]:
         if not self._write.acquire(timeout=self._wait_s):
-            raise Busy(f"Redis at {self.address.told} is being written by another thread for more than {self._wait_s:g} s")
+            raise Busy(f"Redis at {self.address.shown} is being written by another thread for more than {self._wait_s:g} s")
         try:
             yield self.writer
         finally:

@@ -26,7 +26,7 @@ _SAID_CONFIG, _SAID_DOWN, _SAID_FULL = ("NOAUTH", "WRONGPASS", "DB index", "inva
 
 
 class Address:
-    """Where a server is, and what its keys begin with. `told` is the URL as it may be shown: no user, no password.
+    """Where a server is, and what its keys begin with. `shown` is the URL as it may be shown: no user, no password.
 
     Raises:
         ConfigError: The URL is not one of Redis.
@@ -36,10 +36,10 @@ class Address:
         parts = urllib.parse.urlsplit(url)
         query = dict(urllib.parse.parse_qsl(parts.query))
         self.prefix = query.pop("prefix", "millstream")
-        self.told = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self.shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         database = parts.path.strip("/")
         if parts.scheme not in _SCHEMES or not parts.hostname or not (database or "0").isdecimal():
-            raise ConfigError(f'online = "{self.told}" names no Redis; say redis://HOST:PORT/NUMBER, or rediss:// for TLS')
+            raise ConfigError(f'online = "{self.shown}" names no Redis; say redis://HOST:PORT/NUMBER, or rediss:// for TLS')
         plain = parts._replace(query=urllib.parse.urlencode(query)).geturl()
         options: dict[str, Any] = {"socket_timeout": ANSWER_S, "socket_connect_timeout": CONNECT_S, "retry": Retry(NoBackoff(), 0), "protocol": 2}
         try:
@@ -47,7 +47,7 @@ class Address:
             self._class, self._options = pool.connection_class, pool.connection_kwargs
             self.connection()
         except (TypeError, ValueError, redis.RedisError) as error:
-            raise ConfigError(f"online = {self.told}: {error}") from None
+            raise ConfigError(f"online = {self.shown}: {error}") from None
 
     def connection(self) -> Any:
         return self._class(**self._options)
@@ -79,7 +79,7 @@ class Wire:
                     pass
             return self._exchange(sent, len(commands))
         except redis.RedisError as error:
-            raise told(error, self._address) from error
+            raise error_of(error, self._address) from error
 
     def _exchange(self, sent: bytes, count: int) -> list[Any]:
         connection = self._connection
@@ -100,9 +100,9 @@ class Wire:
         self._connection.disconnect()
 
 
-def told(error: redis.RedisError, address: Address) -> MillstreamError:
+def error_of(error: redis.RedisError, address: Address) -> MillstreamError:
     """The one place where Redis's errors become ours."""
-    said, where = str(error), f"Redis at {address.told}"
+    said, where = str(error), f"Redis at {address.shown}"
     if isinstance(error, _CONFIG) or said.startswith(_SAID_CONFIG):
         return ConfigError(f"{where} does not let us: {said}; look at its user, its password and the number of the database")
     if isinstance(error, _DOWN) or said.startswith(_SAID_DOWN):
@@ -114,4 +114,4 @@ def told(error: redis.RedisError, address: Address) -> MillstreamError:
     return Corrupt(f'{where}: {said}; is "{address.prefix}:*" in use by something else? Add ?prefix=NAME to the URL')
 
 
-__all__ = ["Address", "Command", "Wire", "told"]
+__all__ = ["Address", "Command", "Wire", "error_of"]

@@ -104,13 +104,13 @@ class RegistrySchemas:
             with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            raise self._told(error, method, path) from error
+            raise self._error_of(error, method, path) from error
         except (OSError, ValueError) as error:
             if isinstance(getattr(error, "reason", None), ssl.SSLError):
                 raise ConfigError(f"the registry {self.address} is not trusted: {error}; SSL_CERT_FILE names the authority") from error
             raise Unreachable(f"the registry {self.address} does not answer: {error}") from error
 
-    def _told(self, error: urllib.error.HTTPError, method: str, path: str) -> MillstreamError:
+    def _error_of(self, error: urllib.error.HTTPError, method: str, path: str) -> MillstreamError:
         text = error.read().decode(errors="replace")
         try:
             said = str(json.loads(text)["message"])

@@ -27,7 +27,7 @@ def sum_(node: exp.Sum, context: Context) -> Node:
         return text(f"sum({word}cast({{0}} as double))", of)
     if kind in SMALL or is_decimal(kind):
         return text(f"sum({word}{{0}})", of)
-    raise no(node, "cast it: sum(x::bigint), sum(x::double)", "adds what could not be told")
+    raise no(node, "cast it: sum(x::bigint), sum(x::double)", "adds values of unknown type")
 
 
 @rule(exp.Avg, what="avg(x)", becomes="`avg(cast(x as double))`; the last bits of an average of doubles are no one's", typed=("this",))
@@ -35,7 +35,7 @@ def avg(node: exp.Avg, context: Context) -> Node:
     kind = context.kind(node.this)
     if is_whole(kind) or kind in FLOATS or is_decimal(kind) or kind == "BOOLEAN":
         return text("avg(cast({0} as double))" if kind != "BOOLEAN" else "avg(cast(cast({0} as int) as double))", node.this)
-    raise no(node, "average numbers: avg(x::double)", "averages what could not be told")
+    raise no(node, "average numbers: avg(x::double)", "averages values of unknown type")
 
 
 @rule(exp.Min, exp.Max, what="min(x), max(x)", becomes="the same; NaN is the greatest in both")

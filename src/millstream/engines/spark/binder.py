@@ -55,7 +55,7 @@ class Binder:
             self._connection.execute(statement, self._values(statement) or None)
 
     def kinds(self, select: exp.Select, wanted: Sequence[Node]) -> list[str]:
-        """DuckDB's types of expressions of this select; "" of those that cannot be told."""
+        """DuckDB's types of expressions of this select; "" of those that are not known."""
         if not wanted:
             return []
         with contextlib.suppress(WorkFailed):
@@ -75,7 +75,7 @@ class Binder:
                 probe.set(part, [one.copy() for one in value] if isinstance(value, list) else value.copy())
         group = probe.args.get("group")
         if group is not None:
-            group.set("expressions", [_told(select, key) for key in group.expressions])
+            group.set("expressions", [_meant(select, key) for key in group.expressions])
         text = probe.sql("duckdb")
         around = _around(select)
         if around:
@@ -124,7 +124,7 @@ def _around(select: Node) -> list[str]:
     return [text for texts in reversed(found) for text in texts]
 
 
-def _told(select: exp.Select, key: Node) -> Node:
+def _meant(select: exp.Select, key: Node) -> Node:
     """A grouping key by place or by alias, as the expression it stands for."""
     if isinstance(key, exp.Literal) and re.fullmatch(r"\d+", key.name):
         return select.expressions[int(key.name) - 1].unalias().copy()

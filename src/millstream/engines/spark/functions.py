@@ -24,7 +24,7 @@ def length(node: exp.Length, context: Context) -> Node:
     if is_list(kind):
         return text("cast(size({0}) as bigint)", node.this)
     if kind != "VARCHAR" and not isinstance(node.this, exp.Literal | exp.Cast):
-        raise no(node, "cast it: length(x::varchar)", "measures what could not be told")
+        raise no(node, "cast it: length(x::varchar)", "measures a value of unknown type")
     return text("cast(length({0}) as bigint)", node.this)
 
 

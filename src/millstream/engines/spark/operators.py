@@ -49,7 +49,7 @@ def mod(node: exp.Mod, context: Context) -> Node:
         return text("({0} % {1})", node.this, node.expression)
     if is_number(context.kind(node.this)) and is_number(context.kind(node.expression)):
         return text("(case when {1} = 0 then double('NaN') * {0} else {0} % {1} end)", node.this, node.expression)
-    raise no(node, "cast both sides: x::bigint % n", "takes the rest of what could not be told")
+    raise no(node, "cast both sides: x::bigint % n", "takes the rest of a value of unknown type")
 
 
 @rule(
@@ -125,7 +125,7 @@ def floor(node: exp.Floor, context: Context) -> Node:
         return node.this
     if is_decimal(kind):
         return text(f"{name}({{0}})", node.this)
-    raise no(node, f"cast it: {name}(x::double)", "rounds what could not be told")
+    raise no(node, f"cast it: {name}(x::double)", "rounds a value of unknown type")
 
 
 @rule(
@@ -208,7 +208,7 @@ def cast(node: exp.Cast, context: Context) -> Node:
             raise no(
                 node,
                 "write a time by strftime(ts, '%Y-%m-%d'), a number as a decimal: x::decimal(18,2)::varchar",
-                f"writes {kind or 'what could not be told'} as text, which the engines do differently",
+                f"writes {kind or 'a value of unknown type'} as text, which the engines do differently",
             )
         return text(f"{verb}({{0}} as string)", node.this)
     if is_time(to) or to in ("TIMESTAMPTZ", "TIMESTAMP"):

@@ -69,7 +69,7 @@ class Context:
     kept: list[Node] = field(default_factory=list)  # an id is good while its node lives
 
     def kind(self, node: Node | None) -> str:
-        """DuckDB's name of the node's type; "" when it could not be told."""
+        """DuckDB's name of the node's type; "" when it is not known."""
         return self.kinds.get(id(node), "") if node is not None else ""
 
     def learn(self, node: Node, kind: str) -> None:

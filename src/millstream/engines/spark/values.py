@@ -33,13 +33,13 @@ def marked(name: str, value: Any, args: Args) -> str:
         # One marker however long it is: a thousand of them cost Spark's parser its memory.
         told = json.dumps([repr(float(item)) if isinstance(item, float) else str(item) for item in value])
         return f"cast(from_json({marked(name, told, args)}, 'array<string>') as array<{kind}>)"
-    text, bound = _told(name, value)
+    text, bound = _literal(name, value)
     marker = f"p{len(args)}"
     args[marker] = bound
     return text.format(f":{marker}")
 
 
-def _told(name: str, value: Any) -> tuple[str, int | str | bool]:
+def _literal(name: str, value: Any) -> tuple[str, int | str | bool]:
     if isinstance(value, bool):
         return "{}", value
     if isinstance(value, int):

@@ -39,10 +39,10 @@ def connect(path: Path, *, durable: bool = True, read_only: bool = False) -> sql
     except sqlite3.Error as error:
         if con is not None:
             con.close()
-        raise told(error, path) from error
+        raise error_of(error, path) from error
 
 
-def told(error: sqlite3.Error, path: Path) -> MillstreamError:
+def error_of(error: sqlite3.Error, path: Path) -> MillstreamError:
     """The one place where SQLite's errors become ours."""
     name, text = getattr(error, "sqlite_errorname", None) or "", str(error)
     if name == "SQLITE_FULL" or (name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and _full(path)):
@@ -162,4 +162,4 @@ def transaction(con: sqlite3.Connection, path: Path) -> Iterator[sqlite3.Connect
                 con.execute("rollback")
             raise
     except sqlite3.Error as error:
-        raise told(error, path) from error
+        raise error_of(error, path) from error

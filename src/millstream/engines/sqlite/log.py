@@ -17,7 +17,7 @@ from datetime import timedelta
 from typing import Any
 
 from millstream.base.errors import Busy, ConfigError, Conflict, Full, MillstreamError, NotFound, UsageError
-from millstream.engines.sqlite.database import WAIT_S, WriteLock, told, transaction
+from millstream.engines.sqlite.database import WAIT_S, WriteLock, error_of, transaction
 from millstream.engines.sqlite.disk import Room, freed_bytes
 from millstream.engines.sqlite.opening import opened, path_of, reading
 from millstream.engines.sqlite.reading import SqliteReader
@@ -214,7 +214,7 @@ class SqliteLog:
             with self._looking:
                 return self._look.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise told(error, self.path) from error
+            raise error_of(error, self.path) from error
 
     def _unwritten(self) -> dict[str, int]:
         with self._looking:

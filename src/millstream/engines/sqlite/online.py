@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from millstream.base.errors import Busy, ConfigError, Conflict, MillstreamError, NotFound
 from millstream.base.storage import REFUSED, refused
-from millstream.engines.sqlite.database import told
+from millstream.engines.sqlite.database import error_of
 from millstream.engines.sqlite.lookups import Query, Run, SqliteLookups, look_up, stand, standing
 from millstream.engines.sqlite.opening import create, reading, writable
 from millstream.features.definition import Definition
@@ -355,7 +355,7 @@ class SqliteOnline:
                 raise Busy(f"the online store {self.path} is locked by another process: {said}") from error
             if "no such table" in said:
                 raise NotFound(f"the generation was dropped from the online store {self.path} meanwhile: {said}") from error
-            raise told(error, self._file) from error
+            raise error_of(error, self._file) from error
 
     def close(self) -> None:
         with self._guard:

@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 from millstream.base.errors import ConfigError
-from millstream.engines.sqlite.database import WAIT_S, WriteLock, connect, told
+from millstream.engines.sqlite.database import WAIT_S, WriteLock, connect, error_of
 
 
 def path_of(url: str) -> Path:
@@ -52,7 +52,7 @@ def _created(path: Path, tables: str, version: int | None) -> sqlite3.Connection
     except BaseException as error:
         con.close()
         if isinstance(error, sqlite3.Error):
-            raise told(error, path) from error
+            raise error_of(error, path) from error
         raise
 
 
@@ -87,7 +87,7 @@ def _frozen(path: Path, tables: str) -> sqlite3.Connection:
         con.execute("pragma query_only=on")
         return con
     except sqlite3.Error as error:
-        raise told(error, path) from error
+        raise error_of(error, path) from error
 
 
 def _has(con: sqlite3.Connection, tables: str) -> bool:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from millstream.base.errors import Corrupt, Damaged, NotFound, Recreated, Truncated
-from millstream.engines.sqlite.database import told
+from millstream.engines.sqlite.database import error_of
 from millstream.engines.sqlite.opening import reading
 from millstream.engines.sqlite.records import Layouts, finished, unpack
 from millstream.engines.sqlite.wake import Ear
@@ -66,7 +66,7 @@ class SqliteReader:
             finally:
                 self._con.execute("rollback")
         except sqlite3.Error as error:
-            raise told(error, self._path) from error
+            raise error_of(error, self._path) from error
         slices, damage = list[Slice](), dict[int, Damaged]()
         for _, group in groupby(stored, _Together()):
             batches = list(group)

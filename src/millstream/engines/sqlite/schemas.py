@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from millstream.base.errors import NotFound
-from millstream.engines.sqlite.database import WriteLock, told, transaction
+from millstream.engines.sqlite.database import WriteLock, error_of, transaction
 from millstream.engines.sqlite.opening import opened, path_of, reading
 from millstream.log.schemas import canonical, check
 
@@ -68,7 +68,7 @@ class SqliteSchemas:
             with self._thread:
                 return self._look.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise told(error, self.path) from error
+            raise error_of(error, self.path) from error
 
     def close(self) -> None:
         self._con.close()

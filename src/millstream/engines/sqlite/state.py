@@ -13,7 +13,7 @@ from typing import Any
 
 from millstream.base.errors import Conflict, UsageError
 from millstream.base.moments import moment_of
-from millstream.engines.sqlite.database import WriteLock, told, transaction
+from millstream.engines.sqlite.database import WriteLock, error_of, transaction
 from millstream.engines.sqlite.opening import opened, path_of, reading
 from millstream.state.port import Doc
 
@@ -89,7 +89,7 @@ class SqliteState:
             with self._looking:
                 return self._look.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise told(error, self.path) from error
+            raise error_of(error, self.path) from error
 
 
 def _text(kind: str, key: str, value: Mapping[str, Any]) -> str:

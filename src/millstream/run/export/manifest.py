@@ -83,7 +83,7 @@ class Manifest:
     @property
     def sha(self) -> str:
         """64 hex digits of its contents."""
-        return hashlib.sha256(_canonical(self._told())).hexdigest()
+        return hashlib.sha256(_canonical(self._plain())).hexdigest()
 
     @property
     def file_name(self) -> str:
@@ -98,13 +98,13 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """The file's text: what it says, and the hash of that."""
-        return json.dumps({"sha256": self.sha, "manifest": self._told()}, indent=1, sort_keys=True).encode() + b"\n"
+        return json.dumps({"sha256": self.sha, "manifest": self._plain()}, indent=1, sort_keys=True).encode() + b"\n"
 
     def asset(self, table: str) -> str:
         """How other tools name a table of this project's lake."""
         return f"millstream://{_spelt(self.project)}/{table}"
 
-    def _told(self) -> dict[str, Any]:
+    def _plain(self) -> dict[str, Any]:
         assets = {table: self.asset(table) for group in self.groups for table in group.makes}
         return {"format": FORMAT, **asdict(self), "assets": assets}
 
