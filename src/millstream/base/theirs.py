@@ -20,7 +20,7 @@ _WIDE = 500
 
 def pass_on(error: BaseException) -> None:
     """Raise it again where it is Ctrl-C. For `except BaseException`, which is needed where code of a user's or of Rust is called:
-    `sys.exit()` in the one and a panic in the other are no `Exception`, and yet they are the failure of one thing only.
+    `sys.exit()` in the one and a panic in the other are not `Exception`s, and yet they are the failure of one thing only.
     """
     if isinstance(error, KeyboardInterrupt):
         raise error

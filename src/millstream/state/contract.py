@@ -114,7 +114,7 @@ class StateContract:
         assert state.get("run", "a") is None and state.list("run") == []
         assert state.put("run", "a", {}, expect=0).revision == 1
 
-    def test_what_is_no_json_is_refused_whole(self, state: State) -> None:
+    def test_what_is_not_json_is_refused_whole(self, state: State) -> None:
         state.put("run", "a", {"x": 1})
         for value in ({"x": object()}, {"x": float("nan")}, {"x": b"bytes"}):
             with pytest.raises(UsageError):

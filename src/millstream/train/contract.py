@@ -135,7 +135,7 @@ class TrackingContract:
         assert again.version("c_alias", "latest").number == 2 and again.version("c_alias", "champion").number == 1
         again.close()
 
-    def test_numbers_that_are_no_numbers(self, tracking: Tracking) -> None:
+    def test_numbers_that_are_not_finite(self, tracking: Tracking) -> None:
         run = tracking.start("c_nan", {}, {})
         tracking.log(run, {"auc": math.nan})
         assert math.isnan(tracking.run(run).metrics["auc"])

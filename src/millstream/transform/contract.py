@@ -129,7 +129,7 @@ class SqlContract:
         assert result.schema.field("t").type == TIMESTAMP
         assert result.to_pylist() == [{**{name: given[name] for name in names}, "n": True, "later": NOON + timedelta(hours=1)}]
 
-    def test_parameters_nobody_asks_for_are_no_error(self, engine: Sql) -> None:
+    def test_parameters_nobody_asks_for_are_accepted(self, engine: Sql) -> None:
         assert rows(engine.query("select 1 as a", {}, {"late_minutes": 15})) == [{"a": 1}]
 
     def test_a_parameter_without_value_is_named(self, engine: Sql) -> None:
@@ -161,7 +161,7 @@ class SqlContract:
         assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "scratch" not in path.parts} == before
         assert rows(engine.query("select count(*) as n from t", {"t": snapshot})) == [{"n": 2}]
 
-    def test_python_variables_are_no_tables(self, engine: Sql) -> None:
+    def test_python_variables_are_not_tables(self, engine: Sql) -> None:
         around = pa.table({"a": [1]})
         with pytest.raises(WorkFailed):
             engine.query("select * from around", {}).read_all()
