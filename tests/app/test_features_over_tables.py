@@ -21,7 +21,7 @@ from millstream.features.keys import encode
 from millstream.lake.compact import compact
 from millstream.run.steps import steps
 from millstream.run.workspace import Workspace
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 
 TOML = '[project]\nname = "shop"\n'
 HOURS = """\

@@ -17,7 +17,7 @@ from millstream.experiment.analyse import ArmReport, Report
 from millstream.experiment.bandit import Stat
 from millstream.experiment.phases import Phase
 from millstream.run.workspace import Workspace
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 
 STREAMS = """
 import millstream as ms

@@ -14,10 +14,7 @@ words = script("words")
 
 def test_no_file_uses_more_words_of_the_dialect_than_before() -> None:
     before = json.loads(words.COUNTS.read_text())
-    more = {
-        file: {word: n for word, n in found.items() if n > before.get(file, {}).get(word, 0)}
-        for file, found in words.counted().items()
-    }
+    more = {file: {word: n for word, n in found.items() if n > before.get(file, {}).get(word, 0)} for file, found in words.counted().items()}
     assert {file: found for file, found in more.items() if found} == {}, "write the field's usual word instead: CONTRIBUTING.md has the list"
 
 
@@ -32,7 +29,16 @@ def test_the_patterns_know_good_english() -> None:
     assert all(pattern.search(text) for (word, pattern) in words.WORDS.items() for text in _BAD[word])
 
 
-_GOOD = ("there is no such table", "There are no rows", "it is no longer kept", "was no older than the bound", "amended", "a stripe", "recommend", "as it goes on the wire")
+_GOOD = (
+    "there is no such table",
+    "There are no rows",
+    "it is no longer kept",
+    "was no older than the bound",
+    "amended",
+    "a stripe",
+    "recommend",
+    "as it goes on the wire",
+)
 _BAD = {
     "mend": ("mend it", "Mended by hand"), "told": ("it was told",), "ripe": ("ripe rows", "labels ripen"),
     "goes on": ("the next one goes on", "it is gone on with"), "is no": ("it is no event", "these are no rows"),

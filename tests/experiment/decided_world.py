@@ -19,7 +19,7 @@ from millstream.experiment.learn import Snapshot
 from millstream.experiment.phases import Phase
 from millstream.experiment.route import Router
 from millstream.lake.lake import Lake
-from millstream.serve.record import decisions_stream
+from millstream.serve.decisions import decisions_stream
 from millstream.state.port import State
 from millstream.transform.port import Sql
 

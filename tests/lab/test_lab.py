@@ -12,7 +12,7 @@ import pytest
 
 from millstream.base.errors import NotFound, UsageError, WorkFailed
 from millstream.lab.lab import Lab
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 TOML = '[project]\nname = "shop"\n[params]\nbig = 20\n'

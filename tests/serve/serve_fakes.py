@@ -16,7 +16,7 @@ from millstream.features.online import Found
 from millstream.log.envelope import Binding
 from millstream.log.port import Append, Range, Topic
 from millstream.serve.decide import Arm, Decider
-from millstream.serve.record import decisions_stream
+from millstream.serve.decisions import decisions_stream
 from millstream.serve.request import RequestForm
 
 

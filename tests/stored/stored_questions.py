@@ -33,7 +33,7 @@ from millstream.lake.pins import pinned
 from millstream.lake.ruling import current
 from millstream.run.claim import KIND as CLAIMS
 from millstream.run.trouble import found as waiting
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 from millstream.train import dataset, predictor
 from millstream.train.reproduce import reproduce
 from millstream.watch.monitor import episodes

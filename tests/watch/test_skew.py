@@ -27,7 +27,8 @@ from millstream.features.updater import Updater
 from millstream.lake.sink import Sink
 from millstream.log.envelope import publish, topic_of
 from millstream.serve.decide import Arm, Decider
-from millstream.serve.record import Recorder, decisions_stream, request_schema
+from millstream.serve.decisions import decisions_stream, request_schema
+from millstream.serve.record import Recorder
 from millstream.serve.request import RequestForm
 from millstream.train.dataset import uses_of
 from millstream.train.pinned import from_json, to_json

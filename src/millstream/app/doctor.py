@@ -18,7 +18,7 @@ from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
 from millstream.run.sources import source_engines
 from millstream.run.trouble import said
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 
 if TYPE_CHECKING:
     from millstream.declare.stream import Stream

@@ -14,7 +14,7 @@ from millstream.base.words import choices
 from millstream.features.define import define
 from millstream.run import trouble
 from millstream.run.sources import source_engines
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,7 +12,7 @@ from millstream.lake import aside, gaps
 from millstream.lake.complete import declare
 from millstream.lake.gaps import Gap
 from millstream.run import trouble
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 
 if TYPE_CHECKING:
     from millstream.declare.stream import Stream

@@ -23,7 +23,7 @@ from millstream.declare.source import FileReader
 from millstream.run import intake
 from millstream.run.sources import source_engines
 from millstream.run.workspace import Workspace
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 
 log = logging.getLogger("millstream")
 LAND_WITHIN = timedelta(seconds=2)

@@ -32,7 +32,7 @@ from millstream.ingest.objects import Objects, same_class
 from millstream.lab.world import Says, World, stamped
 from millstream.log.envelope import publish, topic_of
 from millstream.run import intake
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 
 if TYPE_CHECKING:
     from millstream.declare.project import Project

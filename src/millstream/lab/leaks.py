@@ -32,7 +32,7 @@ from millstream.declare.table import Table
 from millstream.features.outcome import outcome_sql
 from millstream.lab.chance import Happening, Vocabulary
 from millstream.lab.lab import Lab, bits
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 from millstream.train.dataset import columns_of, uses_of
 from millstream.train.spine import MOMENT, ROW
 

@@ -19,7 +19,7 @@ from millstream.declare.table import Table
 from millstream.declare.validate_data import no_column
 from millstream.features.define import define
 from millstream.lang.cache import Cache, digest
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 
 if TYPE_CHECKING:
     from millstream.ports import Engines

@@ -17,7 +17,7 @@ from millstream.run import trouble
 from millstream.run.sources import apart, count, few, source_engines
 from millstream.run.sources import left as left_of
 from millstream.run.step import Cost, Made, Report, digest, size
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 
 if TYPE_CHECKING:
     from millstream.ingest.port import SourceEngine, Standing

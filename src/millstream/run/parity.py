@@ -23,7 +23,7 @@ from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
 from millstream.features.define import define
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 from millstream.transform.parity import Difference, Row, compare
 
 if TYPE_CHECKING:

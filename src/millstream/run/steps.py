@@ -15,7 +15,7 @@ from millstream.declare.training_set import TrainingSet
 from millstream.features.define import define
 from millstream.run.intake import SourceStep, StreamStep, version_of
 from millstream.run.step import Cost, Made, Report, Step, digest
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 
 if TYPE_CHECKING:
     from millstream.declare.model import Scoring

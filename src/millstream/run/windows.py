@@ -14,7 +14,7 @@ from millstream.lake import scan
 from millstream.log.dedupe import Cost, cost
 from millstream.ports import Engines
 from millstream.run.step import size
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 
 WORTH_TELLING = 1_000_000
 """Ids. Fewer cost less than 25 MB."""

@@ -28,8 +28,8 @@ from millstream.ingest.doors import quietly
 from millstream.log.envelope import Binding, topic_of
 from millstream.log.port import OnDisk
 from millstream.serve.decide import Arm, Decider
+from millstream.serve.decisions import decisions_stream, feature_columns, request_schema
 from millstream.serve.meter import Labels
-from millstream.serve.record import decisions_stream, feature_columns, request_schema
 from millstream.serve.request import RequestForm
 from millstream.serve.updates import Updates
 

@@ -18,7 +18,7 @@ from millstream.declare.endpoint import Endpoint
 from millstream.features.definition import Definition, Output
 from millstream.features.window import SLOT_US, start_slot
 from millstream.lake.dead import dead_name
-from millstream.serve.record import decisions_stream, feature_columns, request_schema
+from millstream.serve.decisions import decisions_stream, feature_columns, request_schema
 
 if TYPE_CHECKING:
     from rich.tree import Tree

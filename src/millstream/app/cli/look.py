@@ -15,7 +15,7 @@ from millstream.app.cli.context import Context, Styled, as_json, ended, pass_con
 from millstream.app.each import Each, Rows
 from millstream.base.errors import NotFound, UsageError
 from millstream.base.words import choices, nearest
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 
 KINDS = (
     "runs",

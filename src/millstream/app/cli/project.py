@@ -11,7 +11,7 @@ from millstream.app.cli.context import Context, Styled, as_json, pass_context
 from millstream.app.cli.words import OneOf
 from millstream.base.errors import MillstreamError, NotFound, UsageError
 from millstream.base.words import choices
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 
 
 @click.command()

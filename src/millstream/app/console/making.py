@@ -11,7 +11,7 @@ from millstream.app import lookup
 from millstream.app.console.show import Figure, Grid, Link, Section, Tag, Values, grid, link, moment, number, run_page, seconds, text
 from millstream.app.console.tables import around
 from millstream.run.workspace import Workspace
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 
 PLAIN = (
     "model",

@@ -17,7 +17,7 @@ from millstream.base.words import choices
 from millstream.declare.features import Features
 from millstream.declare.noun import Noun
 from millstream.run.workspace import Workspace
-from millstream.serve.record import all_streams
+from millstream.serve.decisions import all_streams
 from millstream.transform.cell import values
 
 CELLS = 2_000_000
