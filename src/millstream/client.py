@@ -94,17 +94,17 @@ class Client:
     Args:
         url: Of the server, e.g. "http://127.0.0.1:8600".
         token: What it asks for; never shown.
-        replay: What is sent is history: each event arrived at its own time.
+        history: What is sent is history: each event arrived at its own time.
         timeout: Of one answer.
         retry_for: How long a call is tried again while the server cannot answer it; zero for never.
     """
 
-    def __init__(self, url: str, token: str | None = None, *, replay: bool = False, timeout: timedelta = timedelta(seconds=30),
+    def __init__(self, url: str, token: str | None = None, *, history: bool = False, timeout: timedelta = timedelta(seconds=30),
                  retry_for: timedelta = timedelta(seconds=30)) -> None:  # fmt: skip
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f'"{url}" is not an address of a server; write e.g. http://127.0.0.1:8600')
-        self.url, self.replay = url.rstrip("/"), replay
+        self.url, self.history = url.rstrip("/"), history
         self._pool = _Pool(parts.scheme, parts.hostname, parts.port, timeout.total_seconds())
         self._base, self._retry_s = parts.path.rstrip("/"), retry_for.total_seconds()
         self._pack = parts.hostname not in ("localhost", "127.0.0.1", "::1")  # a loopback is faster than gzip
@@ -147,7 +147,7 @@ class Client:
             named = [None] * len(events) if own else [f"{head}{number:07x}" for number in range(len(events))]
         offsets: dict[int, int] = {}
         accepted = repeated = 0
-        headers = {"millstream-replay": "true"} if self.replay else {}
+        headers = {"millstream-replay": "true"} if self.history else {}
         for body in _bodies(list(map(self._json, events)), named):
             told = self._post(f"/v1/events/{stream.name}", body, headers)
             if told.get("errors"):

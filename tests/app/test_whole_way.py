@@ -64,7 +64,7 @@ class World:
         dice = random.Random(3)
         steps = [LIVE + timedelta(minutes=10 * i) for i in range(int((END - LIVE) / timedelta(minutes=10)))]
         deadly = set(dice.sample(range(5, len(steps) - 5), kills))
-        with Client(url, replay=True, retry_for=timedelta(seconds=60)) as client:
+        with Client(url, history=True, retry_for=timedelta(seconds=60)) as client:
             for number, start in enumerate(steps):
                 receipts: list[Receipt] = []
                 due = {name: [row for row in rows if start <= row["ts"] < start + timedelta(minutes=10)] for name, rows in self.said.items()}

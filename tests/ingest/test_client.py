@@ -86,7 +86,7 @@ def test_sending_to_a_real_server(tmp_path: Path) -> None:
         again = client.send(LANDED, [landed(0)], ids=["x"]), client.send(LANDED, [landed(0)], ids=["x"])
         assert [r.accepted for r in again] == [1, 1]
         assert client.send(LANDED, []) == Receipt("landed", {})
-        with Client(url, replay=True) as replaying:
+        with Client(url, history=True) as replaying:
             replaying.send(LANDED, [Landed(**{**vars(landed(99_999)), "ts": datetime(2013, 1, 1, tzinfo=UTC)})])
         with pytest.raises(UsageError, match="ahead of the server's clock"):
             client.send(LANDED, [landed(1), Landed(**{**vars(landed(2)), "ts": datetime(2999, 1, 1, tzinfo=UTC)})])

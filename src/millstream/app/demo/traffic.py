@@ -57,7 +57,7 @@ def replay(url: str, folder: Path, streams: dict[str, Stream[Any]], endpoint: En
     assert spine is not None, "the endpoint is over models"
     rows = {name: _Rows(folder / f"{name}.csv", stream.event, start, end) for name, stream in streams.items()}
     done, begun, moment = Traffic(), time.perf_counter(), start
-    with Client(url, replay=True) as client, ThreadPoolExecutor(2 * ASKERS) as pool:
+    with Client(url, history=True) as client, ThreadPoolExecutor(2 * ASKERS) as pool:
         asked: Iterator[list[tuple[float, Any]]] = iter(())
         sent: dict[tuple[str, int], Receipt] = {}  # the newest of each stream and partition: an hour may bring nothing
         while moment < end:
