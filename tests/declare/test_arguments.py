@@ -21,7 +21,8 @@ from millstream.base.errors import DefinitionError
 from millstream.declare.arguments import rules
 from millstream.declare.noun import Noun, Term
 from millstream.declare.pages import PAGES
-from millstream.declare.rules import Anything, Either, Items, Word
+from millstream.declare.plain import Anything, Word
+from millstream.declare.rules import Either, Items
 
 
 class Order(ms.Event):

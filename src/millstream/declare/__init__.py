@@ -24,6 +24,7 @@ graph.py           what is built from what
 collect.py         collects nouns and mistakes while a project loads
 arguments.py       checks every argument of every declaration
 rules.py           what an argument may be, by its type
+plain.py           the rules of plain values: texts, names, numbers, moments
 duration.py        lengths of time as arguments
 cron.py            cron lines
 known.py           when a row of a table is known

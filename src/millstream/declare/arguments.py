@@ -18,7 +18,8 @@ from millstream.base.errors import DefinitionError, Place
 from millstream.base.place import here
 from millstream.base.words import nearest, short
 from millstream.declare.collect import Collection, listening, refuse
-from millstream.declare.rules import Rule, Wrong, rule_of
+from millstream.declare.plain import Rule, Wrong
+from millstream.declare.rules import rule_of
 from millstream.declare.unmade import Unmade, unmade_in
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from millstream.base.duration import LONGEST_US, micros
 from millstream.base.errors import DefinitionError
-from millstream.declare.rules import Rule, Wrong
+from millstream.declare.plain import Rule, Wrong
 
 
 @dataclass(frozen=True)

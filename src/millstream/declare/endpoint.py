@@ -11,7 +11,8 @@ from millstream.declare.event import Event
 from millstream.declare.experiment import ARM, Experiment
 from millstream.declare.model import ModelRef
 from millstream.declare.noun import Noun
-from millstream.declare.rules import Doc, Either, Instance, Items, Name
+from millstream.declare.plain import Instance
+from millstream.declare.rules import Doc, Either, Items, Name
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 

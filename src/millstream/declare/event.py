@@ -22,7 +22,8 @@ from millstream.base.place import here
 from millstream.base.words import FIELD, unfit
 from millstream.declare.arguments import checked, spelt
 from millstream.declare.collect import refuse
-from millstream.declare.rules import Anything, Doc
+from millstream.declare.plain import Anything
+from millstream.declare.rules import Doc
 
 
 @checked

@@ -12,7 +12,8 @@ from millstream.declare.missing import Vocabulary
 from millstream.declare.model import ModelRef
 from millstream.declare.noun import Noun, Term
 from millstream.declare.outcome import Outcome, Reward
-from millstream.declare.rules import Doc, Either, Instance, Items, Json, Label, Name, Number
+from millstream.declare.plain import Instance, Json, Label, Number
+from millstream.declare.rules import Doc, Either, Items, Name
 
 V = TypeVar("V")
 V_co = TypeVar("V_co", covariant=True)

@@ -12,7 +12,8 @@ from millstream.declare.arguments import checked
 from millstream.declare.duration import Span
 from millstream.declare.missing import Vocabulary
 from millstream.declare.noun import Noun, Term
-from millstream.declare.rules import Columns, Doc, Name, Whole
+from millstream.declare.plain import Whole
+from millstream.declare.rules import Columns, Doc, Name
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 

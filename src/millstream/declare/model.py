@@ -10,7 +10,8 @@ from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 from millstream.declare.arguments import checked
 from millstream.declare.event import Event
 from millstream.declare.noun import Noun, Term
-from millstream.declare.rules import Schedule, Whole, Word
+from millstream.declare.plain import Whole, Word
+from millstream.declare.rules import Schedule
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet

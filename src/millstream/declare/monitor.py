@@ -14,7 +14,8 @@ from millstream.declare.missing import Vocabulary
 from millstream.declare.model import Model
 from millstream.declare.noun import Noun, Term
 from millstream.declare.outcome import Outcome
-from millstream.declare.rules import Name, Number, Whole
+from millstream.declare.plain import Number, Whole
+from millstream.declare.rules import Name
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet

@@ -10,7 +10,8 @@ from millstream.declare.arguments import checked
 from millstream.declare.duration import Span
 from millstream.declare.features import Aggregate
 from millstream.declare.noun import Term
-from millstream.declare.rules import Columns, Text
+from millstream.declare.plain import Text
+from millstream.declare.rules import Columns
 from millstream.declare.stream import Stream
 
 Answer = bool | int | float | Annotated[str, Text(empty=True)]

@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from millstream.declare.arguments import checked
 from millstream.declare.missing import Vocabulary
 from millstream.declare.noun import Noun, Term
-from millstream.declare.rules import Glob, Name, Whole, Zone
+from millstream.declare.plain import Glob, Whole, Zone
+from millstream.declare.rules import Name
 from millstream.declare.stream import Stream
 
 Format = Literal["csv", "jsonl", "parquet", "avro"]

@@ -11,7 +11,8 @@ from millstream.declare.arguments import checked
 from millstream.declare.duration import Duration, Span
 from millstream.declare.event import Event
 from millstream.declare.noun import Noun, Term
-from millstream.declare.rules import Columns, Doc, Name, Whole
+from millstream.declare.plain import Whole
+from millstream.declare.rules import Columns, Doc, Name
 
 if TYPE_CHECKING:
     from millstream.declare.source import Reader

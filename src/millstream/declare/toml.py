@@ -13,7 +13,7 @@ from millstream.base.errors import DefinitionError, Place
 from millstream.base.place import shorten
 from millstream.base.words import LONGEST, nearest, unfit
 from millstream.declare.arguments import spelt
-from millstream.declare.rules import Json
+from millstream.declare.plain import Json
 
 FILE = "millstream.toml"
 SECTIONS = ("project", "params", "profile", "serve", "console", "alerts", "cluster")

@@ -14,7 +14,8 @@ from millstream.declare.event import Event
 from millstream.declare.features import Feature, Features
 from millstream.declare.noun import Noun, Term
 from millstream.declare.outcome import Outcome
-from millstream.declare.rules import Doc, Moment, Name, moment
+from millstream.declare.plain import Moment, moment
+from millstream.declare.rules import Doc, Name
 from millstream.declare.stream import Payload, Stream
 from millstream.declare.table import Table
 

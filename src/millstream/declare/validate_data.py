@@ -13,7 +13,7 @@ from millstream.declare.arguments import mistake
 from millstream.declare.event import Event
 from millstream.declare.features import Features
 from millstream.declare.graph import READABLE, made
-from millstream.declare.rules import Cron
+from millstream.declare.plain import Cron
 from millstream.declare.source import FileReader, Source
 from millstream.declare.stream import Stream
 from millstream.declare.table import Table

@@ -3,6 +3,7 @@
 port.py       what a source promises: splits, batches, exact positions
 contract.py   the suite that every source passes
 pump.py       sources -> log, merged by event time; data and position in one transaction
+reading.py    one split while it is read
 append.py     batches of events -> log, good ones and dead letters
 collector.py  events over HTTP -> log, durable before the reply
 form.py       an event class as a strict JSON decoder

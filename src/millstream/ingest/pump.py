@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,11 +21,11 @@ from millstream.base.errors import Fenced, MillstreamError, WorkFailed
 from millstream.base.secrets import hide
 from millstream.base.waits import Waits
 from millstream.declare.source import Source
-from millstream.ingest.ahead import without_ahead
-from millstream.ingest.doors import DoorClock, Doors
-from millstream.ingest.port import Batch, SourceEngine, Standing
+from millstream.ingest.doors import Doors
+from millstream.ingest.port import SourceEngine, Standing
+from millstream.ingest.reading import Reading, split_name
 from millstream.log.envelope import Binding, raw_appends, split_appends, topic_of
-from millstream.log.port import Log, Schemas, Writer
+from millstream.log.port import Log, Schemas
 
 BATCH_ROWS = 50_000
 IN_HAND_ROWS = 1_000_000
@@ -62,11 +62,6 @@ class Counts:
     held: int = 0
     unended: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
-
-
-def split_name(source: Source, split: str) -> str:
-    """The name under which the log keeps a split's position."""
-    return f"{source.name}/{split}"
 
 
 def pump(log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], *, until_us: int | None = None, report: Told | None = None,
@@ -187,90 +182,15 @@ class InTheLog:
             self.waits.well(name)
 
 
-class _Split:
-    """One split being read: the batch in hand, and how many of its rows are committed."""
-
-    def __init__(self, name: str, split: str, source: Source, engine: SourceEngine, binding: Binding, door: DoorClock) -> None:
-        self.name, self.split, self.source, self.engine, self.binding = name, split, source, engine, binding
-        self.door = door
-        self.writer: Writer | None = None
-        self.batches: Iterator[Batch] = iter(())
-        self.batch: Batch | None = None
-        self.times = np.empty(0, np.int64)
-        self.taken = self.bad_taken = 0
-        self.first_us = 0
-        self.done_bytes = 0
-        self.good = self.dead = 0
-        self.new = self.read = False
-        self.why = ""
-
-    def peek(self, position: str | None) -> bool:
-        """Whether there is anything to read, and the time of the first event."""
-        for batch in map(self._judged, self.engine.read(self.split, position, 1)):
-            self.first_us = int(self._times(batch)[0]) if batch.rows.num_rows else -(2**62)  # no time: at once
-            return True
-        return False
-
-    def open(self, log: Log, max_rows: int) -> None:
-        """Take the split over: fences an earlier writer, then reads its position, then the data."""
-        self.writer = log.writer(self.name)
-        done, size = self.engine.size(self.split, self.writer.position) or (1, 1)
-        self.new = self.writer.position is None or (done == 0 and size > 0)
-        self.batches = map(self._judged, self.engine.read(self.split, self.writer.position, max_rows))
-
-    def fill(self) -> bool:
-        """Have a batch in hand; False at the split's end."""
-        while self.batch is None:
-            batch = next(self.batches, None)
-            if batch is None:
-                return False
-            self.batch, self.times, self.taken, self.bad_taken, self.read = batch, self._times(batch), 0, 0, True
-        return True
-
-    @property
-    def last_us(self) -> int:
-        """The latest event time of the batch in hand; one without rows goes at once."""
-        return int(self.times.max()) if len(self.times) else -(2**62)
-
-    def upto(self, horizon_us: int) -> int:
-        """Rows of the batch before the first that lies after the horizon."""
-        later = np.flatnonzero(self.times[self.taken :] > horizon_us)
-        return self.taken + int(later[0]) if len(later) else len(self.times)
-
-    def take(self, rows: int) -> tuple[pa.RecordBatch, pa.RecordBatch, str]:
-        """Rows and bad records up to `rows` that were not taken yet, and the position after them."""
-        assert self.batch is not None
-        bad, position = self.batch.after(rows)
-        part = self.batch.rows.slice(self.taken, rows - self.taken), self.batch.bad.slice(self.bad_taken, bad - self.bad_taken), position
-        self.taken, self.bad_taken = rows, bad
-        if rows == len(self.times):
-            self.batch = None
-        return part
-
-    def _judged(self, batch: Batch) -> Batch:
-        """Records too far ahead of the clock are bad ones; decided here once, and committed with the position."""
-        self.door.refresh()
-        return without_ahead(
-            batch, self.source.into, self.door.now_us(), lambda event_id: self.engine.locate(self.split, event_id) or f"{self.split} {event_id}"
-        )
-
-    def _times(self, batch: Batch) -> Any:
-        return batch.rows.column(self.source.into.schema.event_time).cast(pa.int64()).to_numpy()
-
-    def close(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
-
-
 class _Pump:
     def __init__(self, log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], until_us: int | None, report: Told | None,
                  stop: threading.Event | None, doors: Doors, due: Callable[[str], bool] = lambda name: True) -> None:  # fmt: skip
         self.log, self.until_us, self.report, self.stop, self._due = log, until_us, report, stop, due
         self.counts = Counts()
         self.bytes_done = self.bytes_all = 0
-        self.waiting: list[_Split] = []
+        self.waiting: list[Reading] = []
         self._kept: dict[str, str] = {}
-        self.open: list[_Split] = []
+        self.open: list[Reading] = []
         self.left = set[str]()
         """What failed before, and is not to be tried yet."""
         self._doors = doors
@@ -343,7 +263,7 @@ class _Pump:
         if not self._due(name):
             self.left.add(name)
             return
-        split = _Split(name, standing.split, source, engine, self._bindings[source.into.name], self._doors.of(source.into))
+        split = Reading(name, standing.split, source, engine, self._bindings[source.into.name], self._doors.of(source.into))
         split.done_bytes = standing.done
         with self._alone(name):
             if split.peek(standing.position):
@@ -395,7 +315,7 @@ class _Pump:
                 self._ended(split)
             self._leave(split)
 
-    def _ended(self, split: _Split) -> None:
+    def _ended(self, split: Reading) -> None:
         if not split.new or split.good:
             return
         if split.dead:
@@ -403,12 +323,12 @@ class _Pump:
         elif split.read:
             self.counts.empty.append(split.split)
 
-    def _leave(self, split: _Split) -> None:
+    def _leave(self, split: Reading) -> None:
         self.open.remove(split)
         with self._alone(split.name):
             split.close()
 
-    def _commit(self, split: _Split, horizon_us: int) -> None:
+    def _commit(self, split: Reading, horizon_us: int) -> None:
         rows = split.upto(horizon_us)
         held = self.until_us is not None and rows > split.upto(self.until_us - 1)
         if self.until_us is not None:
@@ -423,7 +343,7 @@ class _Pump:
             self.counts.held += 1
             self._leave(split)
 
-    def _write(self, split: _Split, rows: int) -> None:
+    def _write(self, split: Reading, rows: int) -> None:
         fault = split.batch.fault if split.batch is not None and rows == len(split.times) else ""
         taken, bad, position = split.take(rows)
         assert split.writer is not None
@@ -432,7 +352,7 @@ class _Pump:
             self.counts.faults[split.name] = fault
         self._counted(split, taken.num_rows, bad, position)
 
-    def _counted(self, split: _Split, rows: int, bad: pa.RecordBatch, position: str) -> None:
+    def _counted(self, split: Reading, rows: int, bad: pa.RecordBatch, position: str) -> None:
         counts, stream = self.counts, split.source.into.name
         counts.rows, counts.bad = counts.rows + rows, counts.bad + bad.num_rows
         if rows or bad.num_rows:

@@ -11,5 +11,6 @@ performance.py  metrics of decisions with a known outcome
 skew.py         logged look-ups compared with the offline reader
 alert.py        a webhook and a log line, once an episode
 trace.py        a decision back to rows, versions, offsets and lines of files
+traced.py       what a trace holds
 render.py       a trace as text
 """

@@ -9,7 +9,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from millstream.transform.cell import read, visible
-from millstream.watch.trace import FeatureTrace, Trace
+from millstream.watch.traced import FeatureTrace, Trace
 
 SHOWN = 5
 
