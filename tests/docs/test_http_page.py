@@ -14,7 +14,7 @@ import pytest
 from millstream.features.port import Lookup
 from millstream.ingest import collector
 from millstream.log.port import Log
-from millstream.serve import server
+from millstream.serve import backend, server
 from millstream.serve.decide import ANSWER
 
 ROOT = Path(__file__).parents[2]
@@ -62,7 +62,7 @@ def test_every_metric_limit_and_field_stands_on_the_page() -> None:
     metrics = {node.value for node in texts() if isinstance(node, ast.Constant) and re.fullmatch(r"millstream_[a-z_]+", str(node.value))}
     assert len(metrics) > 8 and metrics == set(re.findall(r"^\| `(millstream_\w+)`", PAGE, re.MULTILINE))
     assert all(f"`{name}`" in PAGE for name in (*ANSWER, "value", "as_of", "inexact", "features", "reasons"))
-    taken, answered = collector.Limits(), server.Limits()
+    taken, answered = collector.Limits(), backend.Limits()
     for said in (f"{taken.body_bytes:,} bytes unpacked, {taken.event_bytes:,} an event", f"at most {answered.requests:,}; at most {answered.body_bytes:,} bytes",
                  f"within {answered.answer_s:g} s", f"up to {answered.wait_s:g} s"):  # fmt: skip
         assert said in PAGE, said

@@ -18,8 +18,9 @@ from millstream.base.errors import ClockWrong, ConfigError, Full
 from millstream.http.access import guard
 from millstream.http.wire import reply
 from millstream.serve import server
+from millstream.serve.backend import Limits
 from millstream.serve.decide import Arm, Decider
-from millstream.serve.server import Limits, Server
+from millstream.serve.server import Server
 
 ASK = {"flight_id": "f1", "carrier": "UA", "distance": 100.0, "ts": "2013-11-01T12:00:00Z"}
 

@@ -7,5 +7,6 @@ record.py     the recorder that answers only when decisions are durable
 live.py       versions and experiments behind the endpoints, swapped while they serve
 updates.py    the feature updaters of the process
 server.py     the HTTP face: `app(...)` and `run(...)`
+backend.py    what the HTTP face needs, and its limits
 meter.py      counters and histograms as Prometheus text
 """

@@ -12,9 +12,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from millstream.base.errors import NotFound, Transient
 from millstream.base.secrets import hide
@@ -22,10 +21,10 @@ from millstream.base.words import choices
 from millstream.http.access import authorise, bears, guard
 from millstream.http.server import run as run_server
 from millstream.http.wire import JSON, TEXT, App, Receive, Refused, Scope, Send, encode, headers_of, read_body, refusal, refuse, reply
-from millstream.log.envelope import Binding
 from millstream.log.port import Log
-from millstream.serve.decide import Decider, answer
-from millstream.serve.meter import Labels, Meter
+from millstream.serve.backend import Limits, Serves
+from millstream.serve.decide import answer
+from millstream.serve.meter import Meter
 from millstream.serve.record import Recorder
 from millstream.serve.request import BadRequest
 
@@ -43,60 +42,6 @@ ROUTES = (
 """All of them, as docs/reference/http.md says them."""
 LOOK_AGAIN_S = 0.002
 _YES, _NO = frozenset(("1", "true")), frozenset(("0", "false"))
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Bounds of the server; beyond them a request is refused, never queued without end."""
-
-    body_bytes: int = 1_000_000
-    requests: int = 1_000
-    in_flight: int = 1_000
-    answer_s: float = 10.0
-    wait_s: float = 5.0
-    drain_s: int = 20
-
-
-class Serves(Protocol):
-    """What the face needs behind it (see `live.Live`)."""
-
-    def start(self) -> None: ...
-    def close(self) -> None: ...
-    def names(self) -> list[str]: ...
-
-    def decider(self, endpoint: str) -> Decider:
-        """Raises NotFound."""
-        ...
-
-    def binding(self, endpoint: str) -> Binding:
-        """Raises Transient."""
-        ...
-
-    def features(self, endpoint: str) -> list[str]:
-        """Names of the feature columns an explanation shows."""
-        ...
-
-    def problems(self) -> list[str]:
-        """What is not as it should be; empty when all is."""
-        ...
-
-    def answering(self) -> list[str]:
-        """Endpoints that can answer now."""
-        ...
-
-    def waiting(self) -> Sequence[tuple[str, str, str]]:
-        """What other parts of the project wait for: part, name, why."""
-        ...
-
-    def refuses(self) -> str:
-        """Why the log takes no write; "" when it does."""
-        ...
-
-    def behind(self, after: Mapping[str, Mapping[int, int]]) -> str:
-        """Which of these positions the features have not applied yet, in words; "" when all are."""
-        ...
-
-    def gauges(self) -> dict[str, tuple[str, dict[Labels, float]]]: ...
 
 
 def wants_explanation(query: bytes) -> bool:

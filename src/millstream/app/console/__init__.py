@@ -5,7 +5,8 @@ overview.py  the first page: rates, lags, the graph
 tables.py    tables, their profiles, the SQL box, features
 online.py    where the online state of features stands
 making.py    runs and models
-deciding.py  experiments, endpoints, monitors, the trace of a prediction
+deciding.py  experiments, endpoints
+watching.py  monitors, the trace of a prediction
 show.py      what pages are made of, and values as people read them
 rates.py     events a second
 graph.py     the project's graph as an SVG

@@ -18,7 +18,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from millstream.app.console import deciding, making, overview, tables
+from millstream.app.console import deciding, making, overview, tables, watching
 from millstream.app.console.rates import Rates
 from millstream.app.console.show import Bar, Link, Tag, Values, code, run_page
 from millstream.base.errors import MillstreamError, NotFound
@@ -83,13 +83,13 @@ def app(ws: Workspace, *, token: str | None = None, hosts: tuple[str, ...] = LOO
 
     routes = [
         Mount("/static", StaticFiles(directory=str(files("millstream.app.console").joinpath("static")))),
-        Route("/", page("home.html", overview.home)), Route("/sql", page("sql.html", tables.sql)), Route("/trace", page("trace.html", deciding.trace)),
+        Route("/", page("home.html", overview.home)), Route("/sql", page("sql.html", tables.sql)), Route("/trace", page("trace.html", watching.trace)),
         Route("/tables", page("list.html", tables.tables)), Route("/tables/{name}", page("thing.html", tables.table)),
         Route("/runs", page("list.html", making.runs), methods=["GET"]), Route("/runs", begin, methods=["POST"]), Route("/runs/{name:path}", page("thing.html", making.run)),
         Route("/models", page("list.html", making.models)), Route("/models/{name}", page("thing.html", making.model)),
         Route("/experiments", page("list.html", deciding.experiments)), Route("/experiments/{name}", page("thing.html", deciding.experiment)),
         Route("/endpoints", page("list.html", deciding.endpoints)), Route("/endpoints/{name}", page("thing.html", deciding.endpoint)),
-        Route("/monitors", page("list.html", deciding.monitors)), Route("/monitors/{name}", page("thing.html", deciding.monitor)),
+        Route("/monitors", page("list.html", watching.monitors)), Route("/monitors/{name}", page("thing.html", watching.monitor)),
         Route("/{kind}/{name}", page("thing.html", tables.noun)),
     ]  # fmt: skip
     made = Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))],
