@@ -131,7 +131,7 @@ def configuration() -> str:
         in a file as in the environment.
 
         Two sections are no settings: `[project]` has the `name`, and `[params]` has the constants of the logic, `$name` in every
-        expression and table. They are part of what is computed, so no environment changes them.
+        expression and table: a number, a string, a boolean, a date (`2026-01-05`), or a date with a time (without a zone it is of UTC). They are part of what is computed, so no environment changes them.
     """), ""]  # fmt: skip
     for key, default in DEFAULTS.items():
         section = key.partition(".")[0]

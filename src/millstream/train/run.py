@@ -21,7 +21,7 @@ from millstream.base.errors import MillstreamError, UsageError, WorkFailed
 from millstream.base.points import reach
 from millstream.base.theirs import details, pass_on, raised, spot
 from millstream.declare.model import Model
-from millstream.train import predictor
+from millstream.train import constants, predictor
 from millstream.train.answers import outside
 from millstream.train.code import code_of, commit_of, libraries, source_of
 from millstream.train.dataset import SPLIT, Dataset
@@ -314,7 +314,7 @@ def _write(
         "format": predictor.FORMAT, "model": model.name, "run": run, "made_at": datetime.now(UTC).isoformat(), "file": file, "input": model.input,
         "output": fitted.output, "params": dict(params), "seed": seed, "labels": dict(dataset.labels), "metrics": dict(metrics), "judged_by": fitted.part,
         "promote_if": model.promote_if, "columns": list(dataset.columns), "derive": dict(dataset.derive), "fields": dict(dataset.fields),
-        "project_params": {k: v for k, v in dataset.params.items() if any(f"${k}" in text for text in dataset.derive.values())},
+        "project_params": constants.plain({k: v for k, v in dataset.params.items() if any(f"${k}" in text for text in dataset.derive.values())}),
         "dataset": {"name": dataset.name, "version": dataset.version, "fingerprint": dataset.fingerprint, "rows": dict(dataset.rows), "purged": dataset.purged,
                     "unlabelled": dataset.unlabelled, "total": dataset.total, "left_out": dict(dataset.left_out), "mode": dataset.mode, "until_us": dataset.until_us},
         "inputs": {k: dict(v) for k, v in dataset.inputs.items()}, "features": [dict(use) for use in dataset.uses],
