@@ -43,7 +43,7 @@ RETURNED = {
     "model": {"model": "millstream.declare.model:Model", 'model["champion"]': "millstream.declare.model:ModelRef"},
 }
 """Nouns whose value has methods that a user calls."""
-OTHERS = {"millstream.client": ("Client", "Receipt", "Decision"), "millstream.testing": ("Lab",), "millstream.declare.project": ("Project",)}
+OTHERS = {"millstream.client": ("Client", "Receipt", "Decision", "BadEvent"), "millstream.testing": ("Lab",), "millstream.declare.project": ("Project",)}
 EXPLAINED = ("Name", "Columns", "Duration", "Span", "Schedule", "EventTime", "ArrivalTime", "Target")
 """Types that the page of the API explains."""
 PORTS = {
@@ -158,7 +158,9 @@ def errors() -> str:
         lines += [f"## {code}", "", title.partition(": ")[2][:1].upper() + title.partition(": ")[2][1:] + ".", ""]
         lines += [re.sub(r"^Mend: ", "\n**Mend:** ", text, flags=re.MULTILINE).strip().replace("<", "&lt;"), ""]
     lines += ["## Exceptions", "", "All are in `millstream.base.errors`. The number is the exit code of a verb that ends with one.", ""]
-    lines += ["```text", inspect.cleandoc(tree.__doc__ or "").partition("\n\n")[2], "```", ""]
+    lines += ["```text", inspect.cleandoc(tree.__doc__ or "").partition("\n\n")[2], "```", "",
+              "`millstream.client` raises these too. An object that does not fit its class is its `BadEvent`, a `UsageError` that is raised before anything is sent: its",
+              "text says which event or request of those given, which field, what it holds and what to give; `message`, `mend` and `field` hold the parts.", ""]  # fmt: skip
     return "\n".join(lines)
 
 

@@ -270,6 +270,16 @@ def test_ids_are_one_an_event() -> None:
     assert [json.loads(body)["event_id"] for _, _, body in asked] == ["a"]
 
 
+def test_a_refused_event_of_a_later_request_has_its_number_among_all() -> None:
+    def answer(body: bytes) -> tuple[int, Any]:
+        lines = body.count(b"\n") + 1
+        errors = {"errors": [{"index": 0, "error": ERROR["error"]}]} if lines == 1 else {}
+        return 207 if errors else 200, {"stream": "landed", "offsets": {}, "accepted": lines - len(errors), "repeated": 0, **errors}
+
+    with answering(answer) as (url, _), Client(url) as client, pytest.raises(UsageError, match=r"the first, number 2: the reason; the mend"):
+        client.send(LANDED, [landed(i, "x" * 3_000_000) for i in range(3)])
+
+
 def test_large_sends_are_split_by_bytes() -> None:
     with answering(receipt_of) as (url, asked), Client(url) as client:
         client.send(LANDED, [landed(i, "x" * 3_000_000) for i in range(5)])

@@ -232,7 +232,7 @@ class Collector:
         try:
             return form.items(body)
         except BadEvent as error:
-            raise Refused(400, "invalid_json", not_utf8(body) or str(error), error.mend) from None
+            raise Refused(400, "invalid_json", not_utf8(body) or error.message, error.mend) from None
 
     def _refuse_large(self, taken: _Taken, items: Sequence[bytes]) -> None:
         limit = self.limits.event_bytes
@@ -269,7 +269,7 @@ def _moment(us: int) -> datetime:
 
 
 def _receipt(name: str, taken: _Taken) -> tuple[int, Mapping[str, Any]]:
-    errors = [{"index": at, "error": {"code": "invalid_event", "message": str(e), "mend": e.mend}} for at, e in sorted(taken.errors.items())]
+    errors = [{"index": at, "error": {"code": "invalid_event", "message": e.message, "mend": e.mend}} for at, e in sorted(taken.errors.items())]
     accepted = len(taken.events)
     if errors and not accepted:
         raise Refused(422, "invalid_events", f"none of {len(errors)} events was taken; the first: {errors[0]['error']['message']}", taken.errors[errors[0]["index"]].mend, details={"errors": errors})  # type: ignore[index]  # fmt: skip
