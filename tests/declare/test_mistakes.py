@@ -442,6 +442,15 @@ def test_a_name_that_is_used_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [(str(e.place), e.message, e.mend) for e in found] == [(f"zzlive.py:{line}", 'ms has no "strem"', 'did you mean "stream"?')]
 
 
+@pytest.mark.parametrize(("text", "code", "script"), [
+    ("import no_such_module_of_any_kind\n", "E108", True), ("open('data/none.csv')\n", "E108", True), ("import sys\nsys.exit(3)\n", "E108", True), ("!pip install x\n", "E107", True),
+    ("import millstream as ms\nimport sys\nsys.exit(3)\n", "E108", True), ("import millstream as ms\n1 / 0\n", "E108", False), ("import millstream as ms\nx = = 1\n", "E107", False),
+])  # fmt: skip
+def test_a_script_beside_the_modules_is_told_where_scripts_belong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, code: str, script: bool) -> None:
+    error = only(tmp_path, monkeypatch, {"zzclean": text})
+    assert error.code == code and ("scripts/, if it is a script: each .py file beside millstream.toml is imported by every verb" in error.mend) == script
+
+
 @pytest.mark.parametrize(
     "opened", ['Workspace.open(".")', 'ms.load(".")', 'Lab.of(Path("x.py").resolve(), Path("lab"))', 'cli.main(["check"], standalone_mode=False)']
 )

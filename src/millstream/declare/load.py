@@ -87,7 +87,7 @@ def _refuse_nested() -> None:
     file, number = (frame.f_code.co_filename, frame.f_lineno) if frame else ("", 0)
     raise DefinitionError("a project is opened while the module is being loaded as part of one", place=Place(shorten(file), number) if file else None,
                           found=linecache.getline(file, number).strip(), code="E197",
-                          mend='modules of a project only declare: move what uses it below  if __name__ == "__main__":  or into a function')  # fmt: skip
+                          mend='modules of a project only declare: move what uses it below  if __name__ == "__main__":,  into a function, or to a folder such as scripts/, which is not imported')  # fmt: skip
 
 
 def _unchecked(project: Project, found: Checked, unfit: Collection[str]) -> list[str]:

@@ -7,6 +7,7 @@ half of an old module lives on in a new one.
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -160,8 +161,17 @@ class _Loader(SourceFileLoader):
         except BaseException as error:
             pass_on(error)
             self.finder.failed.add(self.name)
-            self.finder.errors += _told(error, self.finder.root, self.name)
+            self.finder.errors += map(self._perhaps_a_script, _told(error, self.finder.root, self.name))
             raise _Failed(self.name) from None
+
+    def _perhaps_a_script(self, error: DefinitionError) -> DefinitionError:
+        """With where scripts belong, when the module is one, as far as its text says."""
+        if error.code not in ("E107", "E108") or (not error.found.startswith(SystemExit.__name__) and re.search(rb"\bmillstream\b", self.get_data(self.path))):
+            return error
+        return DefinitionError(error.message, place=error.place, found=error.found, mend=f"{error.mend}; {_SCRIPTS}", code=error.code)
+
+
+_SCRIPTS = "or move it to a folder such as scripts/, if it is a script: each .py file beside millstream.toml is imported by every verb"
 
 
 def _unknown(module: ModuleType, name: str) -> Any:

@@ -38,7 +38,7 @@ def init(context: Context, folder: str, template: str) -> None:
 @click.option("--rows", default=20_000, show_default=True, help="Of the sample: at most so many of the largest stream.")
 @pass_context
 def check(context: Context, as_json: bool, parity: bool, against: str | None, rows: int) -> None:
-    """Validate the definitions; without --parity nothing is run. All mistakes are shown together, then what could not be checked because it depends on one; tests of the project are plain pytest."""
+    """Validate the definitions: the modules in the project's folder are imported, and without --parity nothing is built and no data is read. All mistakes are shown together, then what could not be checked because it depends on one; tests of the project are plain pytest."""
     from millstream.base.errors import DefinitionErrors
     from millstream.declare.validate import below
     from millstream.experiment.report import POOLED
