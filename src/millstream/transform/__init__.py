@@ -6,6 +6,7 @@ parse.py       what a table's SQL reads, and where its columns come from
 recipe.py      how a table is built, and the fingerprint that tells whether it must be built again
 build.py       `build`: whole, by intervals, or by appending; one commit
 mapping.py     a user's function over Arrow batches
+given.py       what such a function gives, as batches
 increments.py  which intervals new rows re-open
 contents.py    the SQL of `stream.latest()` and `stream.history()`
 fit.py         query results as columns of a Delta table
