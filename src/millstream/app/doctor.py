@@ -14,6 +14,7 @@ from millstream.base.errors import ClockWrong, Corrupt, MillstreamError, NotFoun
 from millstream.base.moments import spelled
 from millstream.base.secrets import hide
 from millstream.base.words import choices
+from millstream.declare.source import FileReader
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
 from millstream.run.sources import source_engines
@@ -31,7 +32,7 @@ DO = "do what the message says"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `status`: "ok", "mended", "bad"; `mend` says what to do about a bad one."""
+    """One thing looked at. `status`: "ok", "warn", "mended", "bad"; `mend` says what to do about a bad one."""
 
     what: str
     status: str
@@ -163,6 +164,7 @@ def _sources(ws: Workspace) -> Iterator[Finding]:
     from millstream.ingest.pump import standings
     from millstream.run import sources
     from millstream.run.step import size
+    from millstream.run.unmatched import told
 
     for source, engine in source_engines(ws.project):
         try:
@@ -174,7 +176,10 @@ def _sources(ws: Workspace) -> Iterator[Finding]:
         for split, why in stopped.items():
             yield Finding(f"file {split}", "bad", str(why), DO)
         fine = [s for s in found if s.split not in stopped]
-        yield Finding(f"source {source.name}", "ok", sources.summary(fine, size(sources.left(fine))))
+        if fine:
+            yield Finding(f"source {source.name}", "ok", sources.summary(fine, size(sources.left(fine))))
+        elif not found and isinstance(source.reader, FileReader):
+            yield Finding(f"source {source.name}", "warn", told(source, source.reader.glob, ws.project.root))
 
 
 def _newest(ws: Workspace, stream: str) -> int | None:

@@ -45,6 +45,7 @@ def check(context: Context, as_json: bool, parity: bool, against: str | None, ro
     from millstream.run import windows
     from millstream.run.binding import unbound
     from millstream.run.schedule import left_alone
+    from millstream.run.unmatched import unmatched
 
     begun = time.perf_counter()
     project = context.workspace.project
@@ -58,7 +59,11 @@ def check(context: Context, as_json: bool, parity: bool, against: str | None, ro
     for noun in project.nouns:
         counts[noun.kind] = counts.get(noun.kind, 0) + 1
     seconds = time.perf_counter() - begun
-    warnings = [*left_alone(project), *(f"{name}: {POOLED}" for name, experiment in project.experiments.items() if experiment.assign.method != "ab")]
+    warnings = [
+        *left_alone(project),
+        *unmatched(project),
+        *(f"{name}: {POOLED}" for name, experiment in project.experiments.items() if experiment.assign.method != "ab"),
+    ]
     if as_json:
         context.json({"project": project.name, "nouns": counts, "seconds": round(seconds, 3), "warnings": warnings})
         return
@@ -124,7 +129,7 @@ def doctor(context: Context, as_json: bool, mend: bool, losses: tuple[str, ...],
     if as_json:
         context.json([vars(f) for f in findings])
     else:
-        marks = {"ok": Styled("green", "ok"), "mended": Styled("yellow", "mended"), "bad": Styled("red", "bad")}
+        marks = {"ok": Styled("green", "ok"), "warn": Styled("yellow", "warn"), "mended": Styled("yellow", "mended"), "bad": Styled("red", "bad")}
         context.table("", ["", "what", "found", "mend"], [(marks[f.status], f.what, f.found, f.mend) for f in findings])
     if any(f.status == "bad" for f in findings):
         raise click.exceptions.Exit(3)
