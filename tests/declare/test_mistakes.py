@@ -451,6 +451,11 @@ def test_a_script_beside_the_modules_is_told_where_scripts_belong(tmp_path: Path
     assert error.code == code and ("scripts/, if it is a script: each .py file beside millstream.toml is imported by every verb" in error.mend) == script
 
 
+def test_sql_that_does_not_parse_is_told_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = only(tmp_path, monkeypatch, {"tables__a.sql": "-- one\nselect flight_id,\n  (count(*) as n\nfrom departures\n"})
+    assert (str(found.place), found.found) == ("tables/a.sql:4:1", "-- one select flight_id, (count(*) as n from")
+
+
 @pytest.mark.parametrize(
     "opened", ['Workspace.open(".")', 'ms.load(".")', 'Lab.of(Path("x.py").resolve(), Path("lab"))', 'cli.main(["check"], standalone_mode=False)']
 )

@@ -13,6 +13,7 @@ fit.py         query results as columns of a Delta table
 estimate.py    rows and bytes that a build would read and write, for `plan`
 guard.py       one read-only SELECT over known tables, for the verb `sql` and the console
 refused.py     what an engine has against a query, in our words
+pointed.py     where in a query the engine points
 profile.py     `profile`: a table in two scans
 column.py      what is kept of each column; mergeable, for drift
 buckets.py     edges and counts of histograms
