@@ -27,7 +27,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from millstream.base.errors import Conflict, Full, MillstreamError, NotFound, Terminal, Transient, Unreachable, UsageError, WorkFailed
-from millstream.base.words import short
+from millstream.base.words import counted, short
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.event import Event
 from millstream.declare.stream import Stream
@@ -139,7 +139,7 @@ class Client:
             if isinstance(ids, str):
                 raise UsageError(f'ids is a list of ids, and was given the text "{ids}"; write ids=["{ids}"]')
             if len(ids) != len(events):
-                raise UsageError(f"{len(events)} events and {len(ids)} ids; give one id an event")
+                raise UsageError(f"{counted(len(events), 'event')} and {counted(len(ids), 'id')}; give one id an event")
             if own:
                 raise UsageError(f'the events of "{stream.name}" have a field event_id, which is their id; leave ids out')
             named = ids
@@ -153,7 +153,7 @@ class Client:
             told = self._post(f"/v1/events/{stream.name}", body, headers)
             if told.get("errors"):
                 first = told["errors"][0]
-                raise UsageError(f'{len(told["errors"])} events for "{stream.name}" were refused, {told["accepted"]} of their request are durable; '
+                raise UsageError(f'{counted(len(told["errors"]), "event")} for "{stream.name}" {"was" if len(told["errors"]) == 1 else "were"} refused, {told["accepted"]} of the same request {"is" if told["accepted"] == 1 else "are"} durable; '
                                  f'the first, number {before + first["index"]}: {first["error"]["message"]}; {first["error"]["mend"]}')  # fmt: skip
             accepted, repeated = accepted + told["accepted"], repeated + told["repeated"]
             before += body.count(b"\n") + 1

@@ -250,7 +250,7 @@ def test_part_of_a_request_refused() -> None:
     with (
         answering((207, told)) as (url, _),
         Client(url) as client,
-        pytest.raises(UsageError, match=r"1 events .* were refused, 1 of their request are durable; .*number 1"),
+        pytest.raises(UsageError, match=r"1 event .* was refused, 1 of the same request is durable; .*number 1"),
     ):
         client.send(LANDED, [landed(1), landed(2)])
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from millstream.base.errors import ClockWrong, Corrupt, MillstreamError, NotFound, Transient, UsageError
 from millstream.base.moments import spelled
 from millstream.base.secrets import hide
-from millstream.base.words import choices
+from millstream.base.words import choices, counted
 from millstream.declare.source import FileReader
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
@@ -84,9 +84,9 @@ def _machine(ws: Workspace) -> Iterator[Finding]:
 
 def _engines(ws: Workspace) -> Iterator[Finding]:
     looks: dict[str, Callable[[], str]] = {
-        "log": lambda: f"{len(ws.log.topics())} topics",
-        "lake": lambda: f"{len(ws.lake.names())} tables",
-        "state": lambda: f"{len(ws.state.list('run'))} runs",
+        "log": lambda: counted(len(ws.log.topics()), "topic"),
+        "lake": lambda: counted(len(ws.lake.names()), "table"),
+        "state": lambda: counted(len(ws.state.list("run")), "run"),
         "online": lambda: _filled(len(ws.online.generations())),
     }
     for name, look in looks.items():
@@ -156,7 +156,7 @@ def _clocks(ws: Workspace) -> Iterator[Finding]:
     except (MillstreamError, OSError):
         return  # the engines' own findings say what does not answer
     if agree and not bad:
-        yield Finding("clock", "ok", f"not behind the newest append of {agree} streams")
+        yield Finding("clock", "ok", f"not behind the newest append of {counted(agree, 'stream')}")
 
 
 def _sources(ws: Workspace) -> Iterator[Finding]:

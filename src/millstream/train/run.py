@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from millstream.base.errors import MillstreamError, UsageError, WorkFailed
 from millstream.base.points import reach
 from millstream.base.theirs import details, pass_on, raised, spot
+from millstream.base.words import counted
 from millstream.declare.model import Model
 from millstream.train import constants, predictor
 from millstream.train.answers import outside
@@ -214,7 +215,9 @@ def fit(model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], para
                                     *details(error, model.function)])) from error  # fmt: skip
     y = targets(parts[part], labels)
     if said.shape != y.shape:
-        raise WorkFailed(f"{place}: its predictions have shape {said.shape} where the labels have {y.shape}; return a model of {len(labels)} output(s)")
+        raise WorkFailed(
+            f"{place}: its predictions have shape {said.shape} where the labels have {y.shape}; return a model of {counted(len(labels), 'output')}"
+        )
     odd = ~np.isfinite(said.reshape(len(said), -1)).all(axis=1)
     if odd.any():
         row = int(np.argmax(odd))

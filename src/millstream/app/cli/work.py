@@ -13,7 +13,7 @@ import click
 from millstream.app.cli.context import Context, Styled, as_json, ended, pass_context
 from millstream.app.each import Each
 from millstream.base.errors import UsageError
-from millstream.base.words import choices
+from millstream.base.words import choices, counted
 
 
 @click.command()
@@ -53,11 +53,11 @@ def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything
              f"{a.cost.rows:,}" if a.stale else "", size(a.cost.bytes) if a.stale else "", "" if a.seconds is None else f"{a.seconds:.1f}")
             for a in shown], right=["rows", "bytes", "seconds"])  # fmt: skip
     if not made.stale:
-        context.say(f"{len(made.assets)} assets are up to date", Styled("green", "nothing to do:"))
+        context.say(f"{counted(len(made.assets), 'asset is', 'assets are')} up to date", Styled("green", "nothing to do:"))
         return
     rows, count = sum(a.cost.rows for a in made.stale), sum(a.cost.bytes for a in made.stale)
-    price = f"{rows:,} rows, {size(count)} to read{_time(made.stale)}"
-    context.say(f"{len(made.stale)} of {len(made.assets)} assets would be made: {price}")
+    price = f"{counted(rows, 'row')}, {size(count)} to read{_time(made.stale)}"
+    context.say(f"{len(made.stale)} of {counted(len(made.assets), 'asset')} would be made: {price}")
     if made.endpoints:
         context.say(f"models of {', '.join(made.endpoints)} would change")
     context.end(each.failed)
