@@ -43,7 +43,7 @@ RETURNED = {
     "model": {"model": "millstream.declare.model:Model", 'model["champion"]': "millstream.declare.model:ModelRef"},
 }
 """Nouns whose value has methods that a user calls."""
-OTHERS = {"millstream.client": ("Client", "Receipt", "Decision"), "millstream.testing": ("Lab",), "millstream.declare.project": ("Project",)}
+OTHERS = {"millstream.client": ("Client", "Receipt", "Decision", "BadEvent"), "millstream.testing": ("Lab",), "millstream.declare.project": ("Project",)}
 EXPLAINED = ("Name", "Columns", "Duration", "Span", "Schedule", "EventTime", "ArrivalTime", "Target")
 """Types that the page of the API explains."""
 PORTS = {
@@ -131,7 +131,7 @@ def configuration() -> str:
         in a file as in the environment.
 
         Two sections are not settings: `[project]` has the `name`, and `[params]` has the constants of the logic, `$name` in every
-        expression and table. They are part of what is computed, so no environment changes them.
+        expression and table: a number, a string, a boolean, a date (`2026-01-05`), or a date with a time (without a zone it is of UTC). They are part of what is computed, so no environment changes them.
     """), ""]  # fmt: skip
     for key, default in DEFAULTS.items():
         section = key.partition(".")[0]
@@ -158,7 +158,9 @@ def errors() -> str:
         lines += [f"## {code}", "", title.partition(": ")[2][:1].upper() + title.partition(": ")[2][1:] + ".", ""]
         lines += [re.sub(r"^Mend: ", "\n**Mend:** ", text, flags=re.MULTILINE).strip().replace("<", "&lt;"), ""]
     lines += ["## Exceptions", "", "All are in `millstream.base.errors`. The number is the exit code of a verb that ends with one.", ""]
-    lines += ["```text", inspect.cleandoc(tree.__doc__ or "").partition("\n\n")[2], "```", ""]
+    lines += ["```text", inspect.cleandoc(tree.__doc__ or "").partition("\n\n")[2], "```", "",
+              "`millstream.client` raises these too. An object that does not fit its class is its `BadEvent`, a `UsageError` that is raised before anything is sent: its",
+              "text says which event or request of those given, which field, what it holds and what to give; `message`, `mend` and `field` hold the parts.", ""]  # fmt: skip
     return "\n".join(lines)
 
 

@@ -27,10 +27,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from millstream.base.errors import Conflict, Full, MillstreamError, NotFound, Terminal, Transient, Unreachable, UsageError, WorkFailed
-from millstream.base.words import short
+from millstream.base.words import counted, short
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.event import Event
 from millstream.declare.stream import Stream
+from millstream.ingest.form import BadEvent
 from millstream.ingest.objects import Objects, same_class
 
 E = TypeVar("E", bound=Event)
@@ -124,7 +125,7 @@ class Client:
 
         Raises:
             UsageError: An event is of another class than the stream's, or holds a value of another type than its class says (nothing was sent), or the
-                server refused some for what they are; the others are durable.
+                server refused some for what they are; the others are durable. It says which event, counted from 0, what is wrong with it and what to give instead.
             NotFound: No such stream takes events over HTTP.
             Transient: The server could not take them for `retry_for`; sending again is safe under the same ids.
         """
@@ -138,7 +139,7 @@ class Client:
             if isinstance(ids, str):
                 raise UsageError(f'ids is a list of ids, and was given the text "{ids}"; write ids=["{ids}"]')
             if len(ids) != len(events):
-                raise UsageError(f"{len(events)} events and {len(ids)} ids; give one id an event")
+                raise UsageError(f"{counted(len(events), 'event')} and {counted(len(ids), 'id')}; give one id an event")
             if own:
                 raise UsageError(f'the events of "{stream.name}" have a field event_id, which is their id; leave ids out')
             named = ids
@@ -146,15 +147,16 @@ class Client:
             head = f"{time.time_ns() // 1_000_000:012x}7{os.urandom(6).hex()}"
             named = [None] * len(events) if own else [f"{head}{number:07x}" for number in range(len(events))]
         offsets: dict[int, int] = {}
-        accepted = repeated = 0
+        accepted = repeated = before = 0
         headers = {"millstream-replay": "true"} if self.history else {}
-        for body in _bodies(list(map(self._json, events)), named):
+        for body in _bodies(self._jsons(events, "event"), named):
             told = self._post(f"/v1/events/{stream.name}", body, headers)
             if told.get("errors"):
                 first = told["errors"][0]
-                raise UsageError(f'{len(told["errors"])} events for "{stream.name}" were refused, {told["accepted"]} of their request are durable; '
-                                 f'the first, number {first["index"]}: {first["error"]["message"]}; {first["error"]["mend"]}')  # fmt: skip
+                raise UsageError(f'{counted(len(told["errors"]), "event")} for "{stream.name}" {"was" if len(told["errors"]) == 1 else "were"} refused, {told["accepted"]} of the same request {"is" if told["accepted"] == 1 else "are"} durable; '
+                                 f'the first, number {before + first["index"]}: {first["error"]["message"]}; {first["error"]["mend"]}')  # fmt: skip
             accepted, repeated = accepted + told["accepted"], repeated + told["repeated"]
+            before += body.count(b"\n") + 1
             offsets.update({int(p): max(end, offsets.get(int(p), 0)) for p, end in told["offsets"].items()})
         return Receipt(stream.name, offsets, accepted, repeated)
 
@@ -172,7 +174,7 @@ class Client:
             Transient: The server could not answer for `retry_for`. Asked again, it makes another decision.
         """
         self._check(endpoint, "predict", [request])
-        told = self._post(_path(endpoint, explain), self._json(request), _after(after))
+        told = self._post(_path(endpoint, explain), self._jsons([request], "request")[0], _after(after))
         return _decision(endpoint, told)
 
     def predict_many(self, endpoint: Endpoint[E, V], requests: Iterable[E], *, after: Receipt | Sequence[Receipt] | None = None,
@@ -181,8 +183,9 @@ class Client:
         requests = _listed(requests, "requests")
         self._check(endpoint, "predict_many", requests)
         found: list[Decision[V]] = []
-        for start in range(0, len(requests), REQUESTS_A_BODY):
-            body = b"[" + b",".join(map(self._json, requests[start : start + REQUESTS_A_BODY])) + b"]"
+        bodies = self._jsons(requests, "request")
+        for start in range(0, len(bodies), REQUESTS_A_BODY):
+            body = b"[" + b",".join(bodies[start : start + REQUESTS_A_BODY]) + b"]"
             told = self._post(_path(endpoint, explain), body, _after(after))
             found += [_decision(endpoint, one) for one in told]
         return found
@@ -197,12 +200,21 @@ class Client:
         for request in {type(request): request for request in requests}.values():
             same_class(asked.__schema__, request, f'endpoint "{endpoint.name}"')
 
-    def _json(self, event: Event) -> bytes:
-        """As the class says.
+    def _jsons(self, events: Sequence[Event], what: str) -> list[bytes]:
+        """As their class says.
 
         Raises:
-            BadEvent: It holds something else.
+            BadEvent: One holds something else; it says which, and what to give instead.
         """
+        made = []
+        for number, event in enumerate(events):
+            try:
+                made.append(self._json(event))
+            except BadEvent as error:
+                raise BadEvent(f"{what}s[{number}]: {error.message}" if len(events) > 1 else error.message, error.mend, error.field) from None
+        return made
+
+    def _json(self, event: Event) -> bytes:
         kind = type(event)
         if not isinstance(event, Event):
             raise UsageError(f"a {kind.__name__} is not an event; make one of the stream's class")
@@ -377,4 +389,4 @@ def _error(status: int, headers: Mapping[str, str], found: Any, where: str) -> M
     return error
 
 
-__all__ = ["Client", "Decision", "Receipt"]
+__all__ = ["BadEvent", "Client", "Decision", "Receipt"]

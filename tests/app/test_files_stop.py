@@ -65,9 +65,11 @@ def test_a_replaced_file_is_said_by_every_verb(project: Path) -> None:
 def test_a_file_of_carriage_returns_is_read_and_one_without_a_good_record_is_loud(project: Path) -> None:
     (project / "data/mac.csv").write_bytes(b"id,n,ts\rp,1,2026-01-01T00:00:00Z\rq,2,2026-01-01T00:00:00Z\r")
     assert millstream(project, "ingest").code == 0 and ids(project) == ["p", "q"]
-    (project / "data/wrong.csv").write_text("id,n\nz,1\n")
+    (project / "data/wrong.csv").write_text("id,n,ts\nz,much,2026-01-01T00:00:00Z\n")
     said = millstream(project, "ingest")
-    assert said.code == 1 and "no record of data/wrong.csv is good: all 1 are dead letters; the first: data/wrong.csv:2" in " ".join(said.err.split())
+    told = " ".join(said.err.split())
+    assert said.code == 1 and "no record of data/wrong.csv is good: its only one is a dead letter: data/wrong.csv:2" in told
+    assert "write the corrected records to a new file, since these have been read" in told
     assert millstream(project, "ingest").code == 0, "it was said, and the dead letter is there"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,15 @@ def test_found_from_below(tmp_path: Path) -> None:
     assert made.root == root.resolve() and made.name == "orders" and made.params == {"big": 5} and list(made.streams) == ["orders"]
     with pytest.raises(NotFound, match=r"millstream\.toml"):
         load(tmp_path)
+
+
+def test_a_time_without_a_zone_is_of_utc_in_sql_as_in_expressions(tmp_path: Path) -> None:
+    """SQL refused it when it ran, expressions took it as UTC."""
+    root = project(tmp_path / "p")
+    with (root / "millstream.toml").open("a") as file:
+        file.write("day = 2026-01-05\nbare = 2026-01-05T10:00:00\nsaid = 2026-01-05T10:00:00+02:00\n")
+    told = load(root).params
+    assert (told["day"], told["bare"]) == (date(2026, 1, 5), datetime(2026, 1, 5, 10, tzinfo=UTC)) and told["said"].isoformat() == "2026-01-05T10:00:00+02:00"
 
 
 def test_what_is_a_module(tmp_path: Path) -> None:

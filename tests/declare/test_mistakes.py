@@ -442,6 +442,41 @@ def test_a_name_that_is_used_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [(str(e.place), e.message, e.mend) for e in found] == [(f"zzlive.py:{line}", 'ms has no "strem"', 'did you mean "stream"?')]
 
 
+@pytest.mark.parametrize(("text", "code", "script"), [
+    ("import no_such_module_of_any_kind\n", "E108", True), ("open('data/none.csv')\n", "E108", True), ("import sys\nsys.exit(3)\n", "E108", True), ("!pip install x\n", "E107", True),
+    ("import millstream as ms\nimport sys\nsys.exit(3)\n", "E108", True), ("import millstream as ms\n1 / 0\n", "E108", False), ("import millstream as ms\nx = = 1\n", "E107", False),
+])  # fmt: skip
+def test_a_script_beside_the_modules_is_told_where_scripts_belong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, code: str, script: bool) -> None:
+    error = only(tmp_path, monkeypatch, {"zzclean": text})
+    assert error.code == code and ("scripts/, if it is a script: each .py file beside millstream.toml is imported by every verb" in error.mend) == script
+
+
+def test_a_misspelt_import_is_one_mistake_where_the_right_name_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two were told: the import, and the name that it would have brought, for which the misspelt one was proposed."""
+    files = {"zzone": "NUMBER = 1\n", "zztwo": "import millstream as ms\nfrom zzone import NUMBR\n\nother = NUMBER + 1\n"}
+    found = only(tmp_path, monkeypatch, files)
+    assert (str(found.place), found.code, found.mend) == ("zztwo.py:2", "E196", 'did you mean "NUMBER"?')
+
+
+def test_a_table_without_a_body_is_told_of_the_file_that_it_may_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"tables__carrier_days.sql": "select flight_id from landed\n", "zztables": 'import millstream as ms\n\ndays = ms.table("carrier_day")\n'}
+    found = only(tmp_path, monkeypatch, files)
+    assert (found.code, found.found) == ("E134", "no tables/carrier_day.sql") and found.mend.startswith(
+        'call it "carrier_days", if it is tables/carrier_days.sql; else write'
+    )
+
+
+def test_what_is_said_twice_is_not_judged_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"tables__carrier_days.sql": "-- @key flight_id\nselect flight_id from landed\n",
+             "zztables": 'import millstream as ms\n\ndays = ms.table("carrier_days", key="flight")\n'}  # fmt: skip
+    assert only(tmp_path, monkeypatch, files).message == 'table "carrier_days": key is said twice'
+
+
+def test_sql_that_does_not_parse_is_told_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = only(tmp_path, monkeypatch, {"tables__a.sql": "-- one\nselect flight_id,\n  (count(*) as n\nfrom departures\n"})
+    assert (str(found.place), found.found) == ("tables/a.sql:4:1", "-- one select flight_id, (count(*) as n from")
+
+
 @pytest.mark.parametrize(
     "opened", ['Workspace.open(".")', 'ms.load(".")', 'Lab.of(Path("x.py").resolve(), Path("lab"))', 'cli.main(["check"], standalone_mode=False)']
 )

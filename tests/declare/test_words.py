@@ -215,6 +215,7 @@ def test_experiments_and_endpoints_that_were_let_through(tmp_path: Path, monkeyp
     ("[project]\nname = 'p'\n[profile]\nlaptop = 5\n", 4, "laptop = 5"), ("[project]\nname = 'p'\n[collector]\nx = 1\n", 3, "collector"),
     ("[project]\nname = 'p'\n[params]\nx = nan\n", 4, "x = nan"), ("[project]\nname = 'p'\n[params]\nx = [1]\n", 4, "x = [1]"), ("[project]\nname = 'p'\n[params]\nlate-by = 1\n", 4, "late-by"),
     ("[project]\nname = 'p'\n[params]\nx = 99999999999999999999\n", 4, "x = 99999999999999999999"), ("[project]\nname = 'p'\n[params]\nend = 1\n", 4, "end = 1"),
+    ("[project]\nname = 'p'\n[params]\nx = 10:30:00\n", 4, "x = datetime.time(10, 30)"),
 ])  # fmt: skip
 def test_what_the_file_of_a_project_may_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, place: int, found: str) -> None:
     """A section that is none was a traceback; a parameter that no SQL can name, and a name of any letters, were taken."""

@@ -250,7 +250,7 @@ def test_part_of_a_request_refused() -> None:
     with (
         answering((207, told)) as (url, _),
         Client(url) as client,
-        pytest.raises(UsageError, match=r"1 events .* were refused, 1 of their request are durable; .*number 1"),
+        pytest.raises(UsageError, match=r"1 event .* was refused, 1 of the same request is durable; .*number 1"),
     ):
         client.send(LANDED, [landed(1), landed(2)])
 
@@ -268,6 +268,16 @@ def test_ids_are_one_an_event() -> None:
             client.send(own, [Own(event_id="a", ts=NOW)], ids=["b"])
         client.send(own, [Own(event_id="a", ts=NOW)])
     assert [json.loads(body)["event_id"] for _, _, body in asked] == ["a"]
+
+
+def test_a_refused_event_of_a_later_request_has_its_number_among_all() -> None:
+    def answer(body: bytes) -> tuple[int, Any]:
+        lines = body.count(b"\n") + 1
+        errors = {"errors": [{"index": 0, "error": ERROR["error"]}]} if lines == 1 else {}
+        return 207 if errors else 200, {"stream": "landed", "offsets": {}, "accepted": lines - len(errors), "repeated": 0, **errors}
+
+    with answering(answer) as (url, _), Client(url) as client, pytest.raises(UsageError, match=r"the first, number 2: the reason; the mend"):
+        client.send(LANDED, [landed(i, "x" * 3_000_000) for i in range(3)])
 
 
 def test_large_sends_are_split_by_bytes() -> None:

@@ -147,7 +147,19 @@ def test_values_of_libraries_arrive_as_the_ones_they_equal() -> None:
 def test_a_refused_object_names_what_python_has_to_give(values: dict[str, Any], said: str, mend: str) -> None:
     with pytest.raises(BadEvent) as error:
         Objects(Reading.__schema__).json(Reading(meter="m", **values))
-    assert str(error.value) == said and error.value.mend == mend
+    assert (error.value.message, error.value.mend, str(error.value)) == (said, mend, f"{said}; {mend}")
+
+
+def test_a_refused_object_of_several_is_numbered() -> None:
+    """The client's text said neither which event it was nor what to give."""
+    client, good = Told(), Reading(meter="m", kwh=1.0, ts=TS)
+    bad = Reading(meter="m", kwh="much", ts=TS)  # type: ignore[arg-type]
+    with pytest.raises(BadEvent) as error:
+        client.send(READINGS, [good, good, bad])
+    assert str(error.value) == "events[2]: Reading.kwh is 'much'; give kwh as a number, e.g. 12.5, or nothing" and error.value.field == "kwh"
+    with pytest.raises(BadEvent, match=r"requests\[1\]: Ask\.meter is 5; give meter as text"):
+        client.predict_many(ENDPOINT, [Ask(meter="m", ts=TS), Ask(meter=5, ts=TS)])  # type: ignore[arg-type]
+    assert not client.asked
 
 
 def test_moments_in_lists_are_as_exact_as_alone() -> None:

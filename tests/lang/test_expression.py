@@ -183,6 +183,13 @@ def test_texts_are_bound_not_pasted(con: duckdb.DuckDBPyConnection) -> None:
     assert compile_expression('"a""b" > 1', {strange: "int64"}).evaluate({strange: 2}) is True
 
 
+def test_a_date_beside_a_moment_is_told_how_a_moment_is_written() -> None:
+    """Its mend was "cast one side", and no cast goes between them."""
+    with pytest.raises(DefinitionError, match="mixes date and timestamp") as caught:
+        compile_expression("ts > $day", FIELDS, {"day": date(2026, 1, 5)})
+    assert "2026-01-05T00:00:00Z" in caught.value.mend and "cast" not in caught.value.mend
+
+
 def test_types_and_columns() -> None:
     made = compile_expression("y > 0 and x / y > $limit", FIELDS, PARAMS)
     assert (made.kind, made.columns) == ("bool", ("y", "x"))

@@ -141,6 +141,16 @@ def test_two_processes_cannot_run_one_project_and_the_lock_dies_with_its_holder(
             assert time.monotonic() < deadline
 
 
+def test_a_second_up_names_the_first_and_what_to_do(tmp_path: Path) -> None:
+    """It said that "another run" was under way."""
+    with runner.alone(tmp_path, up=True), pytest.raises(Busy) as caught, runner.alone(tmp_path, up=True):
+        pass
+    told = str(caught.value)
+    assert told.startswith(f"another `millstream up` (process {os.getpid()} since 20") and told.endswith(
+        f"stop it first: Ctrl-C in its terminal, or  kill {os.getpid()}"
+    )
+
+
 def test_a_step_that_raises_in_the_users_code_names_their_line() -> None:
     """A reader of a user's own, say: any step in which a line of theirs was at work."""
     step = Fake("a", world={}, errors=[ZeroDivisionError("theirs")])

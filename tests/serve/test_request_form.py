@@ -97,7 +97,7 @@ def test_events_and_requests_are_refused_in_the_same_words() -> None:
             FORM.decode(body)
         with pytest.raises(BadEvent) as told:
             event.one(body)
-        assert (str(request.value), request.value.mend) == (str(told.value), told.value.mend) and request.value.field == field
+        assert (str(request.value), request.value.mend) == (told.value.message, told.value.mend) and request.value.field == field
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"nope", b'{"user":"\xff","score":1}', b'{"user":"u","score":NaN}'])

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from train_world import DAY, PARAMS, T0, World, asked, city_done, done, late, tr
 import millstream as ms
 from millstream.base.errors import Corrupt, NotFound, UsageError, WorkFailed
 from millstream.base.registry import engine
+from millstream.features.define import define
 from millstream.lake import pins
 from millstream.train.code import code_of
-from millstream.train.dataset import Dataset, build
+from millstream.train.dataset import Dataset, build, latest
 from millstream.train.describe import describe
 from millstream.train.metrics import measure
 from millstream.train.port import Tracking
@@ -181,6 +183,25 @@ def test_derived_columns_are_computed_where_they_are_not_given(world: World, tra
     manifest.write_text(manifest.read_text().replace('"format": 1', '"format": 9', 1))
     with pytest.raises(Corrupt, match="derived@1 was written in format 9; this Millstream reads 1"):
         load(tracking, "derived")
+
+
+def test_dates_and_moments_of_the_project_keep_their_type_in_sets_and_versions(world: World, tracking: Tracking) -> None:
+    """They broke the metadata of the set's commit: TypeError, Object of type date is not JSON serializable."""
+    since = {"day": date(2013, 1, 5), "other": date(2013, 1, 4), "moment": datetime(2013, 1, 5, 12, tzinfo=timezone(timedelta(hours=2)))}
+    slow = ms.features("slow", done, key="city", windows=["1d"], aggregates={"late": ms.agg.mean("ts > $moment")})
+    dated = ms.training_set("dated", at=asked, label=late, split=SPLIT, until="2013-01-13", features=[asked.fields("city", "distance"), slow],
+                            derive={"after": "ts > $moment and $day > $other"})  # fmt: skip
+    made = build(dated, world.lake, world.sql, PARAMS | since)
+    assert made.params == PARAMS | since and latest("dated", world.lake) == made
+    assert (
+        build(dated, world.lake, world.sql, PARAMS | since).reused
+        and not build(dated, world.lake, world.sql, PARAMS | since | {"moment": datetime(2013, 1, 6, tzinfo=UTC)}).reused
+    )
+    train(renamed(threshold, "dated"), made, tracking, world.lake, world.sql)
+    held = load(tracking, "dated")
+    rows = world.sql.query("select * from t where _split = 'test' order by _row", {"t": world.lake.table("dated").snapshot(made.version)}).read_all()
+    assert [held.derive["after"](row) for row in rows.to_pylist()] == rows.column("after").to_pylist()
+    assert [value.expression.sql for value in held.definitions[0][0].values] == [value.expression.sql for value in define(slow, since).values]
 
 
 def test_describe_tells_it_all_as_json(world: World, tracking: Tracking, rows: Dataset) -> None:

@@ -331,6 +331,54 @@ def test_a_function_makes_a_table_batch_by_batch(lake: Lake, sql: Sql) -> None:
     assert (built.kind, built.rows, rows(lake, sql, "twice")[1]) == ("append", 1, {"flight_id": "f1", "twice": 40.0})
 
 
+def frame_of(kind: str) -> Any:
+    """A frame with a text and a time, as its library has them."""
+    import pandas as pd
+    import polars as pl
+
+    columns: dict[str, Any] = {"s": ["a", None], "n": [1, 2], "at": [datetime(2026, 1, 1, tzinfo=UTC)] * 2}
+    frame = pd.DataFrame(columns)
+    made = {"pandas": lambda: frame, "nanoseconds": lambda: frame.astype({"at": "datetime64[ns, UTC]"}), "polars": lambda: pl.DataFrame(columns), "dicts": lambda: frame_rows(columns),
+            "generator": lambda: (part for part in [frame, pl.DataFrame(columns).head(0).to_arrow()])}  # fmt: skip
+    return made[kind]()
+
+
+def frame_rows(columns: dict[str, Any]) -> list[dict[str, Any]]:
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+@pytest.mark.parametrize("kind", ["pandas", "nanoseconds", "polars", "dicts", "generator"])
+def test_a_function_may_give_a_frame(lake: Lake, sql: Sql, kind: str) -> None:
+    """A frame of pandas was iterated over, so each of its column names was taken for a batch."""
+    left(lake, 0)
+
+    @ms.table(table("departures", "select 1"))
+    def framed(batch: pa.RecordBatch) -> Any:
+        return frame_of(kind)
+
+    assert build(framed, lake, sql, {}).rows == 2
+    assert [row["s"] for row in rows(lake, sql, "framed")] == ["a", None] and lake.table("framed").schema.names == ["s", "n", "at"]
+    assert lake.table("framed").schema.types == [pa.string(), pa.int64(), pa.timestamp("us", "UTC")]
+
+
+@pytest.mark.parametrize(("made", "said"), [
+    (None, "gave None"), (5, "gave a value of type int"), ("text", "gave a value of type str"), ([1, 2], "gave a value of type int among its batches"), ({"n": [1]}, "gave a value of type dict"), ([None], "gave None among its batches"),
+    ([{"n": 1}, {"n": "x"}], "gave a value of type list that Arrow cannot take: "),
+])  # fmt: skip
+def test_a_function_that_gives_something_else_is_told_what_it_may_give(lake: Lake, sql: Sql, made: Any, said: str) -> None:
+    left(lake, 0)
+
+    @ms.table(table("departures", "select 1"))
+    def odd(batch: pa.RecordBatch) -> Any:
+        return made
+
+    with pytest.raises(WorkFailed) as error:
+        build(odd, lake, sql, {})
+    assert f'table "odd": its function {said}' in str(error.value) and " (test_build.py:" in str(error.value)
+    assert "give each column one type" in str(error.value) or "a frame of pandas or Polars, a list of dicts" in str(error.value)
+    assert not lake.exists("odd")
+
+
 def test_a_function_that_raises_is_named(lake: Lake, sql: Sql) -> None:
     left(lake, 0)
 

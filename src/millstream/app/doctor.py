@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from millstream.base.errors import ClockWrong, Corrupt, MillstreamError, NotFound, Transient, UsageError
 from millstream.base.moments import spelled
 from millstream.base.secrets import hide
-from millstream.base.words import choices
+from millstream.base.words import choices, counted
+from millstream.declare.source import FileReader
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
 from millstream.run.sources import source_engines
@@ -31,7 +32,7 @@ DO = "do what the message says"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `status`: "ok", "mended", "bad"; `mend` says what to do about a bad one."""
+    """One thing looked at. `status`: "ok", "warn", "mended", "bad"; `mend` says what to do about a bad one."""
 
     what: str
     status: str
@@ -83,9 +84,9 @@ def _machine(ws: Workspace) -> Iterator[Finding]:
 
 def _engines(ws: Workspace) -> Iterator[Finding]:
     looks: dict[str, Callable[[], str]] = {
-        "log": lambda: f"{len(ws.log.topics())} topics",
-        "lake": lambda: f"{len(ws.lake.names())} tables",
-        "state": lambda: f"{len(ws.state.list('run'))} runs",
+        "log": lambda: counted(len(ws.log.topics()), "topic"),
+        "lake": lambda: counted(len(ws.lake.names()), "table"),
+        "state": lambda: counted(len(ws.state.list("run")), "run"),
         "online": lambda: _filled(len(ws.online.generations())),
     }
     for name, look in looks.items():
@@ -155,7 +156,7 @@ def _clocks(ws: Workspace) -> Iterator[Finding]:
     except (MillstreamError, OSError):
         return  # the engines' own findings say what does not answer
     if agree and not bad:
-        yield Finding("clock", "ok", f"not behind the newest append of {agree} streams")
+        yield Finding("clock", "ok", f"not behind the newest append of {counted(agree, 'stream')}")
 
 
 def _sources(ws: Workspace) -> Iterator[Finding]:
@@ -163,6 +164,7 @@ def _sources(ws: Workspace) -> Iterator[Finding]:
     from millstream.ingest.pump import standings
     from millstream.run import sources
     from millstream.run.step import size
+    from millstream.run.unmatched import told
 
     for source, engine in source_engines(ws.project):
         try:
@@ -174,7 +176,10 @@ def _sources(ws: Workspace) -> Iterator[Finding]:
         for split, why in stopped.items():
             yield Finding(f"file {split}", "bad", str(why), DO)
         fine = [s for s in found if s.split not in stopped]
-        yield Finding(f"source {source.name}", "ok", sources.summary(fine, size(sources.left(fine))))
+        if fine:
+            yield Finding(f"source {source.name}", "ok", sources.summary(fine, size(sources.left(fine))))
+        elif not found and isinstance(source.reader, FileReader):
+            yield Finding(f"source {source.name}", "warn", told(source, source.reader.glob, ws.project.root))
 
 
 def _newest(ws: Workspace, stream: str) -> int | None:

@@ -74,7 +74,7 @@ def supervise(ws: Workspace, *, console: bool, say: Say) -> None:
         nonlocal stopping
         stopping = True
 
-    with alone(ws.folder / "up"):
+    with alone(ws.folder / "up", up=True):
         _free(ws, console, say)  # behind the lock: another `up` of this project is said as such
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, stop)

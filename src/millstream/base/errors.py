@@ -43,13 +43,14 @@ class MillstreamError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """Where the user wrote something: `file` as the user would name it, `line` from 1."""
+    """Where the user wrote something: `file` as the user would name it, `line` and `column` from 1; 0: it is about the whole line."""
 
     file: str
     line: int
+    column: int = 0
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" + (f":{self.column}" if self.column else "")
 
 
 class DefinitionError(MillstreamError, ValueError):

@@ -43,6 +43,12 @@ def raised(what: str, error: BaseException, code: object = None, printed: str = 
     return "\n".join([said, *details(error, code, printed)])
 
 
+def where_of(code: object) -> str:
+    """FILE:LINE of a function of the user's, from the folder of its file; "" of what is not a function of Python."""
+    there = getattr(code, "__code__", None)
+    return f"{_file(there.co_filename, _home(code))}:{there.co_firstlineno}" if there is not None else ""
+
+
 def details(error: BaseException, code: object = None, printed: str = "") -> list[str]:
     """The lines below the sentence; none where no line of the user's is known. No line is blank: what crosses a process boundary ends at one."""
     lines, home = [], _home(code)

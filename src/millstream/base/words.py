@@ -43,10 +43,14 @@ def unfit(name: str, *, letters: re.Pattern[str] = NAME) -> tuple[str, str] | No
 
 def nearest(word: str, names: Iterable[str]) -> str:
     """`did you mean "delay"?`, or nothing when no name is near."""
+    found = near(word, names)
+    return "" if found is None else f'did you mean "{found}"?'
+
+
+def near(word: str, names: Iterable[str]) -> str | None:
+    """The name nearest to one that is not there, or None when none is near."""
     names = list(names)
-    cased = otherwise_cased(word, names)
-    near = [cased] if cased else difflib.get_close_matches(word, names, 1)
-    return f'did you mean "{near[0]}"?' if near else ""
+    return otherwise_cased(word, names) or next(iter(difflib.get_close_matches(word, names, 1)), None)
 
 
 def otherwise_cased(word: str, names: Iterable[str]) -> str | None:
@@ -62,6 +66,15 @@ def choices(word: str, names: Iterable[str]) -> str:
     """
     names = list(names)
     return nearest(word, names) or f"there are {', '.join(names) or 'none'}"
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """A number of things.
+
+    >>> counted(1, "record"), counted(2_000, "record"), counted(0, "query", "queries")
+    ('1 record', '2,000 records', '0 queries')
+    """
+    return f"{number:,} {one if number == 1 else several or f'{one}s'}"
 
 
 def short(value: object, most: int = 80) -> str:

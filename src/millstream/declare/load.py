@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from millstream.base.errors import DefinitionError, DefinitionErrors, NotFound, Place
 from millstream.base.place import caller, shorten
 from millstream.base.theirs import INSTALLED
+from millstream.base.words import near
 from millstream.declare.collect import collecting, listening
 from millstream.declare.known import settle
 from millstream.declare.modules import run
@@ -87,7 +88,7 @@ def _refuse_nested() -> None:
     file, number = (frame.f_code.co_filename, frame.f_lineno) if frame else ("", 0)
     raise DefinitionError("a project is opened while the module is being loaded as part of one", place=Place(shorten(file), number) if file else None,
                           found=linecache.getline(file, number).strip(), code="E197",
-                          mend='modules of a project only declare: move what uses it below  if __name__ == "__main__":  or into a function')  # fmt: skip
+                          mend='modules of a project only declare: move what uses it below  if __name__ == "__main__":,  into a function, or to a folder such as scripts/, which is not imported')  # fmt: skip
 
 
 def _unchecked(project: Project, found: Checked, unfit: Collection[str]) -> list[str]:
@@ -116,7 +117,7 @@ def _tables(root: Path, nouns: Sequence[Noun], withheld: Container[str]) -> list
     """Give tables without a body their file's text, and make a table of every other file."""
     errors: list[DefinitionError] = []
     declared = {noun.name: noun for noun in reversed(nouns) if isinstance(noun, Table)}
-    there = set()
+    there = set[str]()
     for file in sorted((root / "tables").glob("*.sql")):
         told, text = shorten(str(file)), file.read_text(encoding="utf-8")
         there.add(file.stem)
@@ -135,8 +136,10 @@ def _tables(root: Path, nouns: Sequence[Noun], withheld: Container[str]) -> list
         errors += _merge(noun, text, told, file)
     for noun in declared.values():
         if noun.name not in there and noun.sql is None and noun.function is None and noun.contents is None and noun.scoring is None:
+            meant = near(noun.name, there - declared.keys())
+            perhaps = f'call it "{meant}", if it is tables/{meant}.sql; else ' if meant else ""
             errors.append(DefinitionError(f'table "{noun.name}" has no body', place=noun.place, found=f"no tables/{noun.name}.sql",
-                                          mend=f"write tables/{noun.name}.sql, or give the SQL: ms.table(name, \"select ...\")", code="E134"))  # fmt: skip
+                                          mend=f"{perhaps}write tables/{noun.name}.sql, or give the SQL: ms.table(name, \"select ...\")", code="E134"))  # fmt: skip
     return errors
 
 
@@ -155,7 +158,7 @@ def _merge(noun: Table, text: str, told: str, file: Path) -> list[DefinitionErro
         if in_python is not None and in_file is not None:
             errors.append(DefinitionError(f'table "{noun.name}": {word} is said twice', place=noun.place, found=f"here and in {told}",
                                           mend="keep one of them", code="E134"))  # fmt: skip
-        values[field] = in_file if in_python is None else in_python
+        values[field] = in_python if in_file is None else in_file  # of two, one is taken: what is wrong with the other is a part of that mistake
     values["key"] = values["key"] or ()
     for name, value in values.items():
         # The noun stays the object that other nouns refer to; this is the one moment at which it is completed.

@@ -7,6 +7,7 @@ half of an old module lives on in a new one.
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from millstream.base.errors import DefinitionError, DefinitionErrors, Place
 from millstream.base.place import here, shorten
 from millstream.base.theirs import pass_on
 from millstream.base.words import nearest
+from millstream.declare.collect import listening
 from millstream.declare.missing import missing
 from millstream.declare.unmade import Unmade
 
@@ -160,8 +162,33 @@ class _Loader(SourceFileLoader):
         except BaseException as error:
             pass_on(error)
             self.finder.failed.add(self.name)
-            self.finder.errors += _mistakes(error, self.finder.root, self.name)
+            if not self._follows(error):
+                self.finder.errors += map(self._perhaps_a_script, _mistakes(error, self.finder.root, self.name))
             raise _Failed(self.name) from None
+
+    def _follows(self, error: BaseException) -> bool:
+        """A name that this module would have, had it been written right where it is imported: `from models import buyr`, and later `buyer`."""
+        heard = listening()
+        mistakes = [*self.finder.errors, *(heard.mistakes if heard is not None else ())]
+        file = shorten(self.path)
+        return isinstance(error, NameError) and any(
+            mistake.code == "E196" and mistake.place is not None and mistake.place.file == file and mistake.mend == f'did you mean "{error.name}"?'
+            for mistake in mistakes
+        )
+
+    def _perhaps_a_script(self, error: DefinitionError) -> DefinitionError:
+        """With where scripts belong, when the module is one, as far as its text says."""
+        if (
+            error.code not in ("E107", "E108")
+            or error.message == _DEEP
+            or (not error.found.startswith(SystemExit.__name__) and re.search(rb"\bmillstream\b", self.get_data(self.path)))
+        ):
+            return error
+        return DefinitionError(error.message, place=error.place, found=error.found, mend=f"{error.mend}; {_SCRIPTS}", code=error.code)
+
+
+_DEEP = "an expression is nested too deeply for Python"
+_SCRIPTS = "or move it to a folder such as scripts/, if it is a script: each .py file beside millstream.toml is imported by every verb"
 
 
 def _unknown(module: ModuleType, name: str) -> Any:
@@ -182,7 +209,7 @@ def _mistakes(error: BaseException, root: Path, module: str) -> list[DefinitionE
         return [DefinitionError(f"this is not valid Python: {error.msg}", place=where, found=(error.text or "").strip(), mend="mend the syntax", code="E107")]
     if isinstance(error, RecursionError) and "during compilation" in str(error):
         where = Place(shorten(str(root / f"{module}.py")), 1)
-        return [DefinitionError("an expression is nested too deeply for Python", place=where, mend="split the longest one into several", code="E107")]
+        return [DefinitionError(_DEEP, place=where, mend="split the longest one into several", code="E107")]
     if isinstance(error, ImportError | AttributeError) and "partially initialized module" in str(error):
         return [_circle(error, root, place)]
     if isinstance(error, TypeError) and Unmade.__name__ in str(error):

@@ -36,7 +36,8 @@ Mend: correct the syntax at the line that is named.
 
 E108: a module ends with an error
 The module was run and raised. The line is the last one of the project that took part.
-Mend: correct the line, or install what it imports.
+Every verb imports each .py file beside millstream.toml, except those whose names begin with _ or test_, conftest.py and setup.py. Folders are not imported.
+Mend: correct the line, or install what it imports; move a script to a folder such as scripts/, or begin its name with _.
 
 E109: millstream.toml says something that cannot be
 It has [project] with a name, [params] with single values, [profile.NAME] with engines, and [serve], [console], [alerts], [cluster].
@@ -288,7 +289,7 @@ Mend: take the nearest, or one of those that the message names. A name that is o
 
 E197: a module opens a project while it is loaded
 Loading a project runs its modules. One that opens the project (Workspace.open, ms.load) would be run by that again, and so without end.
-Mend: modules only declare; move what uses the project below if __name__ == "__main__":, or into a function.
+Mend: modules only declare; move what uses the project below if __name__ == "__main__":, into a function, or to a folder such as scripts/, which is not imported.
 """
 
 PAGES: dict[str, str] = {page.partition(":")[0]: page.strip() for page in _PAGES.strip().split("\n\n")}

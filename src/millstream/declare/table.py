@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
@@ -19,7 +19,8 @@ from millstream.declare.stream import Contents, Stream
 if TYPE_CHECKING:
     from millstream.declare.model import Scoring
 
-ArrowFunction = Callable[[pa.RecordBatch], pa.RecordBatch | Iterable[pa.RecordBatch]]
+ArrowFunction = Callable[[pa.RecordBatch], Any]
+"""Gives rows, in any form that `transform/given.py` takes."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -71,7 +72,8 @@ def table(
     """Declare a table of the lake.
 
     `table("carrier_days", "select ...")` holds SQL; without a body the SQL is `tables/carrier_days.sql`.
-    `@table(departures)` above a function makes one table of the function's name, batch by batch. An edit of the function, or of what it names in the
+    `@table(departures)` above a function makes one table of the function's name, batch by batch. It takes a pyarrow `RecordBatch`, and gives rows: a `RecordBatch` or `Table`, a
+    frame of pandas (an index with a name becomes a column) or Polars, or a list of dicts; or it yields several of these. An edit of the function, or of what it names in the
     project's folder (functions, classes, modules, constants), makes the table stale; what no name shows (`getattr` by a computed name, a file that it
     reads, an installed package) does not.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ def said(root: Path) -> tuple[Mapping[str, Any], list[DefinitionError]]:
     if not errors:
         errors += _project(found.get("project", {}), at)
     errors += [error for key, value in found.get("params", {}).items() for error in _param(key, value, at("params", key))]
+    found["params"] = {key: _zoned(value) for key, value in found.get("params", {}).items()}
     for name, profile in found.get("profile", {}).items():
         if not isinstance(profile, Mapping):
             errors.append(
@@ -68,13 +69,18 @@ def _project(told: Mapping[str, Any], at: Any) -> Iterator[DefinitionError]:
 
 def _param(key: str, value: Any, place: Place) -> Iterator[DefinitionError]:
     if isinstance(value, list | Mapping):
-        yield _wrong(f'the parameter "{key}" is not a single value', place, f"{key} = {spelt(value)}", "a parameter is a number, a string, a boolean or a time")
+        yield _wrong(
+            f'the parameter "{key}" is not a single value',
+            place,
+            f"{key} = {spelt(value)}",
+            "a parameter is a number, a string, a boolean, a date, or a date with a time",
+        )
     elif not (isinstance(value, date) or Json().fits(value)) or (isinstance(value, int) and abs(value) >= 2**63):
         yield _wrong(
             f'the parameter "{key}" has no value that SQL takes',
             place,
             f"{key} = {spelt(value)}",
-            "a finite number of 64 bits, a string, a boolean, a date or a time",
+            "a finite number of 64 bits, a string, a boolean, a date, or a date with a time",
         )
     if unfit(key.lower()):
         yield _wrong(
@@ -82,6 +88,11 @@ def _param(key: str, value: Any, place: Place) -> Iterator[DefinitionError]:
         )
     elif key in _BOUNDS:
         yield _wrong(f'the parameter "{key}" is taken', place, f"{key} = {spelt(value)}", "rename it: $start and $end are the bounds of an interval")
+
+
+def _zoned(value: Any) -> Any:
+    """A time without a zone is of UTC, as in files of events."""
+    return value.replace(tzinfo=UTC) if isinstance(value, datetime) and value.tzinfo is None else value
 
 
 def line_of(text: str, section: str, key: str = "") -> int:

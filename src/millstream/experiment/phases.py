@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from millstream.base.errors import NotFound, UsageError
+from millstream.base.words import choices
 from millstream.declare.experiment import AB, Experiment
 from millstream.declare.model import ModelRef
 from millstream.experiment.assign import even
@@ -110,8 +111,12 @@ def stop(name: str, state: State, now: datetime | None = None) -> Phase:
         Conflict: Another process changed it just now.
     """
     doc, last = _known(state, name)
-    if last.status != "running":
-        raise UsageError(f'experiment "{name}" is {last.status} since phase {last.number}; start begins a new phase')
+    if last.status == "shipped":
+        raise UsageError(
+            f'experiment "{name}" was shipped in phase {last.number}: all of its traffic gets "{last.winner}", so nothing is left to stop; {_ANEW.format(name)}'
+        )
+    if last.status == "stopped":
+        raise UsageError(f'experiment "{name}" was stopped already, in phase {last.number}: its units get the default; {_ANEW.format(name)}')
     ended = replace(last, status="stopped", ended_at=now or datetime.now(UTC))
     _write(state, name, [*doc.value["phases"][:-1], _plain(ended)], doc.revision)
     return ended
@@ -127,9 +132,9 @@ def ship(name: str, winner: str, state: State, now: datetime | None = None) -> P
     """
     doc, last = _known(state, name)
     if winner not in last.arms:
-        raise UsageError(f'experiment "{name}" has no arm "{winner}"; its arms are {", ".join(last.arms)}')
+        raise UsageError(f'experiment "{name}" has no arm "{winner}" in phase {last.number}; {choices(winner, last.arms)}')
     if last.status == "shipped":
-        raise UsageError(f'experiment "{name}" was shipped with "{last.winner}" in phase {last.number}; start begins a new phase')
+        raise UsageError(f'experiment "{name}" was shipped with "{last.winner}" in phase {last.number} already; {_ANEW.format(name)}')
     moment = now or datetime.now(UTC)
     return _follow(state, doc, replace(last, number=last.number + 1, status="shipped", winner=winner, started_at=moment, ended_at=None), moment)
 
@@ -154,6 +159,9 @@ def weights(experiment: Experiment[Any]) -> dict[str, float]:
 
 def _pin(arm: Any, resolve: Resolve) -> Arm:
     return Arm(model=arm.model.name, version=resolve(arm)) if isinstance(arm, ModelRef) else Arm(value=arm)
+
+
+_ANEW = "to measure again:  millstream experiment start {}  begins a new phase"
 
 
 def _known(state: State, name: str) -> tuple[Doc, Phase]:

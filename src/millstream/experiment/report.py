@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from millstream.base.duration import UNITS
+from millstream.base.words import counted
 from millstream.declare.experiment import Experiment
 from millstream.experiment.ab import LARGE, ODD, Effect
 from millstream.experiment.analyse import Report
@@ -22,7 +23,7 @@ LACKS = {
     "not enough data": "Not enough mature rewards to compare {treatment} with {control}.",
     "no variance": "{treatment} cannot be compared with {control}: the rewards of each are all alike, so nothing says what chance can do.",
     "rewards that are not finite numbers": "{treatment} cannot be compared with {control}: some of their rewards are NaN or infinite; correct the reward's expression.",
-    "rewards too large to square": "{treatment} cannot be compared with {control}: the squares of their rewards do not fit a double; scale the reward's expression down.",
+    "rewards too large to square": "{treatment} cannot be compared with {control}: the squares of their rewards are not doubles; scale the reward's expression down.",
 }
 
 
@@ -105,8 +106,8 @@ def _counted(experiment: Experiment[Any], found: Report) -> str:
     """Which decisions the reward and the effect are of, and how many of those have it yet."""
     units, judged = sum(a.units for a in found.arms), sum(a.judged for a in found.arms)
     missing, later = sum(a.missing for a in found.arms), sum(a.decisions - a.units for a in found.arms)
-    rest = [f"{units - judged:,} wait for theirs" if units > judged else "", f"{missing:,} got no outcome" if missing else "",
-            f"{later:,} later decisions of the same units do not count" if later else ""]  # fmt: skip
+    rest = [f"{units - judged:,} {'waits' if units - judged == 1 else 'wait'} for theirs" if units > judged else "", f"{missing:,} got no outcome" if missing else "",
+            f"{counted(later, 'later decision of the same units does', 'later decisions of the same units do')} not count" if later else ""]  # fmt: skip
     said = "".join(f"; {text}" for text in rest if text)
     learnt = "" if found.result.srm is not None else " The bandit itself learns from every decision with a complete reward."
     return (f"Only the first decision of each {experiment.unit} in phase {found.phase.number} ({_span(found.phase)}) counts: "
@@ -132,7 +133,7 @@ def _verdict(experiment: Experiment[Any], found: Report) -> str:
         leader = max(found.arms, key=lambda a: a.probability)
         chance = f"{leader.arm} is chosen with probability {leader.probability:.1%} now"
         judged = sum(a.judged for a in found.arms)
-        return f"{chance}, learnt from {judged:,} mature units. {POOLED}" if judged else f"No reward is mature yet. {POOLED}"
+        return f"{chance}, learnt from {counted(judged, 'mature unit')}. {POOLED}" if judged else f"No reward is mature yet. {POOLED}"
     told = [_sentence(e) for e in found.result.effects if e.metric == "reward"]
     bad = [name for name, kept in found.result.guards.items() if not kept]
     blind = dict.fromkeys(e.metric for e in found.result.effects if e.metric != "reward" and e.lacks in (ODD, LARGE))

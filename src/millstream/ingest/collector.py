@@ -35,7 +35,7 @@ from millstream.base.duration import spell
 from millstream.base.errors import ClockWrong, Full, MillstreamError, Transient
 from millstream.base.moments import LAST_US, moment_of, spelled
 from millstream.base.storage import refused
-from millstream.base.words import nearest
+from millstream.base.words import counted, nearest
 from millstream.declare.stream import Stream
 from millstream.http.access import authorise
 from millstream.http.wire import Receive, Refused, Scope, Send, encode, headers_of, read_body, refuse, reply
@@ -168,7 +168,13 @@ class Collector:
         if (appender.rows + len(taken.events) > self.limits.waiting_rows and appender.rows) or (
             appender.bytes + size > self.limits.waiting_bytes and appender.bytes
         ):
-            raise Refused(429, "behind", f"{appender.rows:,} events wait for the log", "send the same request again a little later", retry_after_s=1)
+            raise Refused(
+                429,
+                "behind",
+                f"{counted(appender.rows, 'event waits', 'events wait')} for the log",
+                "send the same request again a little later",
+                retry_after_s=1,
+            )
         loop = asyncio.get_running_loop()
         ticket = Ticket(intake.binding, intake.form, taken.events, size, replay, loop.create_future(), loop)
         appender.put(ticket)
@@ -232,7 +238,7 @@ class Collector:
         try:
             return form.items(body)
         except BadEvent as error:
-            raise Refused(400, "invalid_json", not_utf8(body) or str(error), error.mend) from None
+            raise Refused(400, "invalid_json", not_utf8(body) or error.message, error.mend) from None
 
     def _refuse_large(self, taken: _Taken, items: Sequence[bytes]) -> None:
         limit = self.limits.event_bytes
@@ -268,11 +274,15 @@ def _moment(us: int) -> datetime:
     return moment_of(min(us, LAST_US))
 
 
+def _none(number: int) -> str:
+    return "the event was not taken" if number == 1 else f"none of {number:,} events was taken; the first"
+
+
 def _receipt(name: str, taken: _Taken) -> tuple[int, Mapping[str, Any]]:
-    errors = [{"index": at, "error": {"code": "invalid_event", "message": str(e), "mend": e.mend}} for at, e in sorted(taken.errors.items())]
+    errors = [{"index": at, "error": {"code": "invalid_event", "message": e.message, "mend": e.mend}} for at, e in sorted(taken.errors.items())]
     accepted = len(taken.events)
     if errors and not accepted:
-        raise Refused(422, "invalid_events", f"none of {len(errors)} events was taken; the first: {errors[0]['error']['message']}", taken.errors[errors[0]["index"]].mend, details={"errors": errors})  # type: ignore[index]  # fmt: skip
+        raise Refused(422, "invalid_events", f"{_none(len(errors))}: {errors[0]['error']['message']}", taken.errors[errors[0]["index"]].mend, details={"errors": errors})  # type: ignore[index]  # fmt: skip
     body: dict[str, Any] = {"stream": name, "offsets": {str(p): end for p, end in sorted(taken.offsets.items())}, "accepted": accepted, "repeated": 0}  # fmt: skip
     if errors:
         body["errors"] = errors

@@ -34,11 +34,17 @@ PATH, _NAMED = re.compile(r" - at `\$\.?([^`\[]*)[^`]*`$"), re.compile(r"field `
 
 
 class BadEvent(UsageError):
-    """An item that is not an event of its class: what is wrong with it, and `mend`, what to send instead."""
+    """An item that is not an event of its class. As a text it is `message; mend`.
+
+    Attributes:
+        message: What is wrong with it.
+        mend: What to send instead.
+        field: The field at fault, "" when it is the item as a whole.
+    """
 
     def __init__(self, message: str, mend: str, field: str = "") -> None:
-        super().__init__(message)
-        self.mend, self.field = mend, field
+        super().__init__(f"{message}; {mend}")
+        self.message, self.mend, self.field = message, mend, field
 
 
 class EventForm:

@@ -319,7 +319,10 @@ class _Pump:
         if not split.new or split.good:
             return
         if split.dead:
-            self.counts.faults[split.name] = f"no record of {split.split} is good: all {split.dead:,} are dead letters; the first: {split.why}"
+            which = "its only one is a dead letter" if split.dead == 1 else f"all {split.dead:,} are dead letters; the first"
+            self.counts.faults[split.name] = (
+                f"no record of {split.split} is good: {which}: {split.why}; write the corrected records to a new file, since these have been read"
+            )
         elif split.read:
             self.counts.empty.append(split.split)
 

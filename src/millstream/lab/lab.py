@@ -27,7 +27,7 @@ from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
 from millstream.features.define import define
-from millstream.ingest.form import BadEvent, EventForm
+from millstream.ingest.form import EventForm
 from millstream.ingest.objects import Objects, same_class
 from millstream.lab.world import Says, World, stamped
 from millstream.log.envelope import publish, topic_of
@@ -418,11 +418,8 @@ def _sent(stream: Stream[Any], events: tuple[Any, ...]) -> list[Any]:
     made = []
     for event in events:
         same_class(stream.schema, event, f'stream "{stream.name}"')
-        try:
-            one = form.one(objects.json(event))
-            wrong = form.unsound(form.columns([one]))
-        except BadEvent as error:
-            raise UsageError(f"{error}; {error.mend}") from None
+        one = form.one(objects.json(event))
+        wrong = form.unsound(form.columns([one]))
         if wrong:
             raise UsageError(f"{wrong[0]}; send a value that the field's type can hold")
         made.append(one)

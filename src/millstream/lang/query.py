@@ -150,7 +150,7 @@ def tree(sql: str, file: str = "") -> exp.Expression:
         found = [statement for statement in sqlglot.parse(sql, dialect="duckdb") if statement is not None]
     except SqlglotError as error:
         first: Mapping[str, Any] = next(iter(getattr(error, "errors", ())), {})
-        place = Place(file, first.get("line") or 1) if file else None
+        place = Place(file, first.get("line") or 1, _column(first)) if file else None
         said = str(first.get("description") or error).splitlines()[0]
         raise DefinitionError(f"the SQL does not parse: {said}", place=place, found=_near(first) or " ".join(sql.split())[:100],
                               mend="it is DuckDB's dialect; one SELECT", code="E132") from None  # fmt: skip
@@ -164,8 +164,13 @@ def tree(sql: str, file: str = "") -> exp.Expression:
     return found[0]
 
 
+def _column(error: Mapping[str, Any]) -> int:
+    """Where the token that does not parse begins, from 1; the parser knows where it ends."""
+    return max(error["col"] - len(error.get("highlight") or " ") + 1, 1) if error.get("col") else 0
+
+
 def _near(error: Mapping[str, Any]) -> str:
-    return f"{error.get('start_context', '')}{error.get('highlight', '')}"[-60:].strip()
+    return " ".join(f"{error.get('start_context', '')}{error.get('highlight', '')}"[-60:].split())
 
 
 @lru_cache(maxsize=4096)

@@ -447,9 +447,12 @@ class Compiler:
         if len(kinds) > 1 or kinds & {"binary", "list"}:
             raise Refused(
                 f"{node.sql('duckdb')}  {'mixes' if len(kinds) > 1 else 'compares'} {' and '.join(sorted(k for k in kinds if k))}",
-                "cast one side, or compare what is of one type",
+                _MOMENTS if kinds == {"date", "timestamp"} else "cast one side, or compare what is of one type",
             )
         return next(iter(kinds), None)
+
+
+_MOMENTS = "a date is not a moment: write the moment with its time, 2026-01-05T00:00:00Z in [params] or '2026-01-05T00:00:00Z' here"
 
 
 def literal(value: Any) -> Code:

@@ -8,6 +8,7 @@ steps.py      one class for each kind of asset; all steps of a project
 intake.py     steps that bring events in: files into the log, the log into the lake
 feedback.py   decisions and labels back into outcomes, rewards and posteriors
 sources.py    the project's sources, and how their files stand
+unmatched.py  sources whose glob matches no file, and what is there instead
 windows.py    what windows of duplicates cost
 select.py     `+x`, `x+`, `kind:table`, `state:changed`
 plan.py       what a run would do, why, and what it would cost

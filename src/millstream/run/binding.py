@@ -121,6 +121,7 @@ def _mistake(table: Table, text: str, known: Mapping[str, pa.Schema]) -> Definit
 
     why = refusal(text, table.sql or "", known)
     mend = why.mend or "correct the SQL; millstream sql tries a query on what has landed"
-    place = Place(table.file, why.line or 1) if table.file else table.place
-    return DefinitionError(f'table "{table.name}": its SQL does not fit what it reads', place=place, found=why.found + (f" (DuckDB: {why.said})" if why.said else ""),
+    place = Place(table.file, why.line or 1, why.column) if table.file else table.place
+    at = f" at line {why.line}, column {why.column} of its SQL" if why.column and not table.file else ""
+    return DefinitionError(f'table "{table.name}": its SQL does not fit what it reads', place=place, found=why.found + at + (f" (DuckDB: {why.said})" if why.said else ""),
                            mend=mend, code="E138")  # fmt: skip

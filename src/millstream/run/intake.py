@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from millstream.base.errors import ClockWrong, MillstreamError, Transient
 from millstream.base.moments import spelled
+from millstream.base.words import counted
 from millstream.declare.source import Source
 from millstream.declare.stream import Stream
 from millstream.log.envelope import topic_of
@@ -148,7 +149,7 @@ class StreamStep:
 
     def pending(self) -> str:
         if behind := self._behind():
-            return f"{behind:,} records to land"
+            return f"{counted(behind, 'record')} to land"
         if not self.ws.lake.exists(self.name):
             return "it has no table yet"
         if added := self._added():

@@ -40,11 +40,13 @@ class Done:
 
 
 @contextmanager
-def alone(folder: Path, *, shared: bool = False) -> Iterator[None]:
+def alone(folder: Path, *, shared: bool = False, up: bool = False) -> Iterator[None]:
     """Only one run of a project at a time on a machine; the lock goes with the process, however it ends.
 
     Args:
         shared: Beside others that say so too: steps whose order and number somebody else sees to. A run excludes them, and they exclude it.
+
+        up: It is a `millstream up` that is to be the only one; runs beside it are another lock's.
 
     Raises:
         Busy: Another process is running this project.
@@ -55,15 +57,25 @@ def alone(folder: Path, *, shared: bool = False) -> Iterator[None]:
             fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
-            raise Busy(f"another run of this project is under way ({lock.read().strip() or 'unknown process'}); wait for it, or stop it") from None
+            holder = lock.read().strip() or "unknown process"
+            if up:
+                raise Busy(
+                    f"another `millstream up` ({holder}) runs in this project; use that one, or stop it first: Ctrl-C in its terminal{_stop(holder)}"
+                ) from None
+            raise Busy(f"another run of this project is under way ({holder}); wait for it, or stop it") from None
         if shared:
             yield
             return
         lock.truncate(0)
-        lock.write(f"process {os.getpid()} since {datetime.now(UTC):%H:%M:%S} UTC")
+        lock.write(f"process {os.getpid()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC")
         lock.flush()
         yield
         lock.truncate(0)
+
+
+def _stop(holder: str) -> str:
+    words = holder.split()
+    return f", or  kill {words[1]}" if words[0] == "process" and len(words) > 1 else ""
 
 
 def run(steps: Sequence[Step], state: State, *, force: bool = False, workers: int = 2, report: Callable[[str], Report] | None = None,

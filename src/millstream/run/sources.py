@@ -67,8 +67,6 @@ def apart(found: Iterable[tuple[SourceEngine, Standing]]) -> tuple[list[Standing
 
 def summary(found: Sequence[Standing], size: str) -> str:
     """What was read, what waits, and what holds nothing. `size`: of what waits."""
-    if not found:
-        return "no file"
     empty, waits = [s.split for s in found if s.empty], sum(s.size is None or s.done < s.size for s in found)
     read = len(found) - len(empty) - waits
     said = [f"{count(read, 'file', 'files')} read to the end" if read else "", f"{count(waits, 'file', 'files')} with {size} to read" if waits else ""]

@@ -7,6 +7,7 @@ build.py       how one is built: labels, split, features, derived columns
 spine.py       the moments of a set, or of a batch scoring
 reuse.py       whether a stored set is still the right one
 pinned.py      the features of a version, as text
+constants.py   parameters of the project as JSON, dates and moments too
 matrix.py      rows as float64, with a vocabulary frozen in the version
 metrics.py     auc, brier, log_loss, accuracy, rmse, mae, r2
 run.py         one tracked training run, from a dataset to a registered version

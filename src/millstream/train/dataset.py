@@ -21,6 +21,7 @@ from millstream.declare.outcome import Outcome
 from millstream.declare.stream import Payload, Stream
 from millstream.declare.training_set import TrainingSet
 from millstream.features.outcome import fields_of
+from millstream.train import constants
 from millstream.train.pinned import Use
 
 if TYPE_CHECKING:
@@ -109,13 +110,14 @@ def latest(name: str, lake: Lake) -> Dataset | None:
 def read(told: Mapping[str, Any], version: int, *, reused: bool = True) -> Dataset:
     """From the metadata of its commit."""
     kept = {k: v for k, v in told.items() if k != "format"}
-    kept |= {"columns": tuple(told["columns"]), "uses": tuple(told["uses"])}
+    kept |= {"columns": tuple(told["columns"]), "uses": tuple(told["uses"]), "params": constants.typed(told["params"])}
     return Dataset(version=version, reused=reused, **kept)
 
 
 def plain(dataset: Dataset) -> dict[str, Any]:
     """What `read` reads."""
-    return {k: v for k, v in asdict(dataset).items() if k not in ("version", "reused", "blank")} | {"format": FORMAT}
+    kept = {k: v for k, v in asdict(dataset).items() if k not in ("version", "reused", "blank")}
+    return kept | {"format": FORMAT, "params": constants.plain(dataset.params)}
 
 
 def definition_of(training_set: TrainingSet[Any], params: Mapping[str, Any], mode: str = "known") -> str:

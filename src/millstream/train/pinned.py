@@ -11,6 +11,7 @@ from millstream.features.define import AnyColumn
 from millstream.features.definition import Definition, Output, Value
 from millstream.lang.expression import Expression
 from millstream.lang.expression import compile as compile_expression
+from millstream.train import constants
 
 FORMAT = 1
 
@@ -47,18 +48,18 @@ def to_json(use: Use, params: Mapping[str, Any]) -> dict[str, Any]:
         "key": list(definition.key), "values": [[e.text, scale] for e, scale in definition.values],
         "where": definition.where.text if definition.where else None,
         "outputs": [[o.name, o.operation, o.value, o.default] for o in definition.outputs], "windows_us": list(definition.windows_us),
-        "live": definition.live, "bucket_us": definition.bucket_us, "wait_us": definition.wait_us, "columns": list(use.columns), "prefix": use.prefix, "taken": use.taken(), "fields": dict(use.fields), "params": named,
+        "live": definition.live, "bucket_us": definition.bucket_us, "wait_us": definition.wait_us, "columns": list(use.columns), "prefix": use.prefix, "taken": use.taken(), "fields": dict(use.fields), "params": constants.plain(named),
     }  # fmt: skip
 
 
 def from_json(told: Mapping[str, Any]) -> tuple[Definition, tuple[str, ...], str]:
     """The definition, the request's key columns and the prefix."""
 
-    live = told.get("live", True)
+    live, params = told.get("live", True), constants.typed(told["params"])
     fields = told["fields"] if live else AnyColumn()
 
     def compiled(text: str, truth: bool = False) -> Expression:
-        return compile_expression(text, fields, told["params"], what=f'features "{told["features"]}"', truth=truth)
+        return compile_expression(text, fields, params, what=f'features "{told["features"]}"', truth=truth)
 
     definition = Definition(
         generation=told["generation"], name=told["features"], stream=told["stream"], time=told["time"], key=tuple(told["key"]),

@@ -21,7 +21,7 @@ from millstream.declare.features import kind_of
 from millstream.features.definition import Definition
 from millstream.lang.expression import Expression
 from millstream.lang.expression import compile as compile_expression
-from millstream.train import scorer
+from millstream.train import constants, scorer
 from millstream.train.code import libraries
 from millstream.train.matrix import Encoder
 from millstream.train.pinned import from_json
@@ -115,7 +115,8 @@ class Predictor:
                 column = f"{prefix}__{output.column(window)}"
                 if column in told["taken"]:
                     kinds[column] = kind_of(output.operation)
-        return {name: compile_expression(text, kinds, self.manifest["project_params"], what=name) for name, text in self.manifest["derive"].items()}
+        params = constants.typed(self.manifest["project_params"])
+        return {name: compile_expression(text, kinds, params, what=name) for name, text in self.manifest["derive"].items()}
 
     def _as_registered(self) -> None:
         """Predict the stored rows again: a version is what was registered, whatever has become of the files and libraries that it uses.

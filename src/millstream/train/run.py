@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from millstream.base.errors import MillstreamError, UsageError, WorkFailed
 from millstream.base.points import reach
 from millstream.base.theirs import details, pass_on, raised, spot
+from millstream.base.words import counted
 from millstream.declare.model import Model
-from millstream.train import predictor
+from millstream.train import constants, predictor
 from millstream.train.answers import outside
 from millstream.train.code import code_of, commit_of, libraries, source_of
 from millstream.train.dataset import SPLIT, Dataset
@@ -214,7 +215,9 @@ def fit(model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], para
                                     *details(error, model.function)])) from error  # fmt: skip
     y = targets(parts[part], labels)
     if said.shape != y.shape:
-        raise WorkFailed(f"{place}: its predictions have shape {said.shape} where the labels have {y.shape}; return a model of {len(labels)} output(s)")
+        raise WorkFailed(
+            f"{place}: its predictions have shape {said.shape} where the labels have {y.shape}; return a model of {counted(len(labels), 'output')}"
+        )
     odd = ~np.isfinite(said.reshape(len(said), -1)).all(axis=1)
     if odd.any():
         row = int(np.argmax(odd))
@@ -314,7 +317,7 @@ def _write(
         "format": predictor.FORMAT, "model": model.name, "run": run, "made_at": datetime.now(UTC).isoformat(), "file": file, "input": model.input,
         "output": fitted.output, "params": dict(params), "seed": seed, "labels": dict(dataset.labels), "metrics": dict(metrics), "judged_by": fitted.part,
         "promote_if": model.promote_if, "columns": list(dataset.columns), "derive": dict(dataset.derive), "fields": dict(dataset.fields),
-        "project_params": {k: v for k, v in dataset.params.items() if any(f"${k}" in text for text in dataset.derive.values())},
+        "project_params": constants.plain({k: v for k, v in dataset.params.items() if any(f"${k}" in text for text in dataset.derive.values())}),
         "dataset": {"name": dataset.name, "version": dataset.version, "fingerprint": dataset.fingerprint, "rows": dict(dataset.rows), "purged": dataset.purged,
                     "unlabelled": dataset.unlabelled, "total": dataset.total, "left_out": dict(dataset.left_out), "mode": dataset.mode, "until_us": dataset.until_us},
         "inputs": {k: dict(v) for k, v in dataset.inputs.items()}, "features": [dict(use) for use in dataset.uses],

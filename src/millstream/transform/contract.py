@@ -266,6 +266,32 @@ class SqlContract:
         with pytest.raises(WorkFailed, match=r"it: .*columns are unknown"):
             engine.map(some, nothing, {}, what="it").read_all()
 
+    def test_a_function_may_give_frames_or_rows(self, engine: Sql) -> None:
+        def rows(batch: pa.RecordBatch) -> list[dict[str, int]]:
+            return [{"i": n, "double": 2 * n} for n in batch["i"].to_pylist()]
+
+        def frame(batch: pa.RecordBatch) -> Any:
+            told = batch.to_pandas()
+            return told[told["i"] % 2 == 0]  # its index has holes, and no name
+
+        def grouped(batch: pa.RecordBatch) -> Any:
+            return batch.to_pandas().assign(part=lambda told: told["i"] % 2).groupby("part").agg(least=("i", "min"))
+
+        some = "select i::bigint as i from range(10) as r(i)"
+        made = engine.map(some, rows, {}, what="it").read_all()
+        assert sorted(made.to_pylist(), key=lambda row: row["i"]) == [{"i": n, "double": 2 * n} for n in range(10)]
+        made = engine.map(some, frame, {}, what="it").read_all()
+        assert made.schema.names == ["i"] and sorted(made["i"].to_pylist()) == [0, 2, 4, 6, 8]
+        assert engine.map(some, grouped, {}, what="it").read_all().schema.names == ["part", "least"]
+
+    def test_a_function_that_gives_no_rows_is_told_with_its_place(self, engine: Sql) -> None:
+        def forgetful(batch: pa.RecordBatch) -> None:
+            batch.select(["i"])
+
+        line = forgetful.__code__.co_firstlineno
+        with pytest.raises(WorkFailed, match=rf'table "forgetful": its function gave None \(contract.py:{line}\); end it with  return'):
+            engine.map("select i from range(10) as r(i)", forgetful, {}, what='table "forgetful"').read_all()
+
     def test_a_function_of_no_rows_shows_its_columns(self, engine: Sql) -> None:
         def halved(batch: pa.RecordBatch) -> pa.RecordBatch:
             return pa.record_batch({"half": pa.array([n / 2 for n in batch["a"].to_pylist()], pa.float64())})

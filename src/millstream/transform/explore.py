@@ -8,6 +8,7 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from millstream.base.words import counted
 from millstream.transform.column import Column, Histogram, Profile, spelled
 
 if TYPE_CHECKING:
@@ -109,9 +110,9 @@ def remarks(column: Column) -> list[str]:
 
 
 def _lead(profile: Profile) -> str:
-    looked = f"{profile.rows:,} rows" + (f" drawn at random of {profile.of:,}" if profile.rows < profile.of else "")
+    looked = counted(profile.rows, "row") + (f" drawn at random of {profile.of:,}" if profile.rows < profile.of else "")
     version = f", version {profile.table_version}" if profile.table_version is not None else ""
-    return f"{looked}, {len(profile.columns):,} columns{version}. Quantiles are exact to 1/256; counts of distinct values above 256 are estimates."
+    return f"{looked}, {counted(len(profile.columns), 'column')}{version}. Quantiles are exact to 1/256; counts of distinct values above 256 are estimates."
 
 
 def _row(i: int, column: Column) -> str:

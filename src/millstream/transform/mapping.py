@@ -11,8 +11,9 @@ from itertools import chain
 import pyarrow as pa
 
 from millstream.base.errors import WorkFailed
-from millstream.base.theirs import pass_on, raised
+from millstream.base.theirs import pass_on, raised, where_of
 from millstream.declare.table import ArrowFunction
+from millstream.transform.given import NotRows, as_batches
 
 
 def mapped(function: ArrowFunction, reader: pa.RecordBatchReader, what: str) -> pa.RecordBatchReader:
@@ -35,21 +36,27 @@ def columns(function: ArrowFunction, samples: Iterable[pa.RecordBatch], what: st
     """The columns of the first batch that it gives for any of the samples."""
     first = next(called(function, samples, what), None)
     if first is None:
-        raise WorkFailed(f"{what}: its function gave no batch, so its columns are unknown; yield an empty one")
+        raise WorkFailed(f"{what}: its function gave no batch, so its columns are unknown{_at(function)}; yield an empty one")
     return first.schema
 
 
 def called(function: ArrowFunction, batches: Iterable[pa.RecordBatch], what: str) -> Iterator[pa.RecordBatch]:
-    """Each batch handed to the function; a batch, a table or batches may come of it."""
+    """Each batch handed to the function, and what it gave as batches (`given.py`)."""
     for batch in batches:
         try:
-            made = function(batch)
-            yield from [made] if isinstance(made, pa.RecordBatch) else made.to_batches() if isinstance(made, pa.Table) else made
+            yield from as_batches(function(batch))
         except GeneratorExit:  # whoever reads the batches has enough
             raise
+        except NotRows as error:
+            raise WorkFailed(f"{what}: its function gave {error.found}{_at(function)}; {error.mend}") from error.__cause__
         except BaseException as error:
             pass_on(error)
             raise WorkFailed(raised(f"{what}: its function", error, function)) from error
+
+
+def _at(function: ArrowFunction) -> str:
+    where = where_of(function)
+    return f" ({where})" if where else ""
 
 
 def alike(batches: Iterable[pa.RecordBatch], schema: pa.Schema, what: str) -> Iterator[pa.RecordBatch]:

@@ -1,6 +1,6 @@
 """The sql port: compute over versions of lake tables. Engine: `Engine(url: str, folder: pathlib.Path)`; folder holds its scratch.
 
-Helpers for engines: `transform/parse.py`, `transform/mapping.py`, `lake/lost.py`.
+Helpers for engines: `transform/parse.py`, `transform/mapping.py`, `transform/pointed.py`, `lake/lost.py`.
 """
 
 from __future__ import annotations

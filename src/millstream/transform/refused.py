@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from millstream.base.errors import DefinitionError
 from millstream.base.words import choices
 from millstream.transform.parse import dependencies, tree
+from millstream.transform.pointed import pointed, without_point
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,15 +36,18 @@ class Refusal:
         mend: The nearest name, or what there is; "" where nobody can tell.
         said: The engine's own words, on one line; "" where they are the sentence.
         line: In the text, from 1; None where the name is not found in it.
+        column: In the line, from 1; 0 where the engine does not point at it.
     """
 
     found: str
     mend: str
     said: str
     line: int | None
+    column: int = 0
 
     def __str__(self) -> str:
-        return self.found + (f"; {self.mend}" if self.mend else "") + (f" (DuckDB: {self.said})" if self.said else "")
+        at = f" at line {self.line}, column {self.column}" if self.column else ""
+        return self.found + at + (f"; {self.mend}" if self.mend else "") + (f" (DuckDB: {self.said})" if self.said else "")
 
 
 def refusal(message: str, sql: str, tables: Mapping[str, pa.Schema]) -> Refusal:
@@ -53,6 +57,12 @@ def refusal(message: str, sql: str, tables: Mapping[str, pa.Schema]) -> Refusal:
         sql: The text that was refused, with its comments: lines are counted in it.
         tables: What the query reads.
     """
+    point = pointed(message, sql)
+    made = _refusal(without_point(message), sql, tables)
+    return made if point is None else replace(made, line=point.line, column=point.column)
+
+
+def _refusal(message: str, sql: str, tables: Mapping[str, pa.Schema]) -> Refusal:
     said = next((line.strip() for line in message.splitlines() if line.strip()), "the engine gives no reason")
     column, table, function = _COLUMN.search(said), _TABLE.search(said), _FUNCTION.search(said)
     if column is not None:

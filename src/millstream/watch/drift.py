@@ -26,6 +26,7 @@ import numpy as np
 
 from millstream.base.errors import Incompatible
 from millstream.base.sql import quoted
+from millstream.base.words import counted
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.monitor import Drift
 from millstream.declare.noun import Noun
@@ -201,19 +202,19 @@ def _verdict(found: list[Distance], told: list[dict[str, Any]], left: str, check
     drifted, unsure = [d for d in found if d.status == "drifted"], [d for d in found if d.status == "unknown"]
     columns = list(dict.fromkeys(d.name for d in found))
     details = {"reference_rows": before, "window_rows": now, "parts": told, "distances": [d._asdict() for d in found]}
-    rows = f"{now:,} rows against {before:,}{left}"
+    rows = f"{counted(now, 'row')} against {before:,}{left}"
     if drifted:
         far = list(dict.fromkeys(d.name for d in drifted))
         first = max(drifted, key=lambda d: d.value - d.allowance)
-        text = (f"{len(far)} of {len(columns)} columns have drifted by more than {check.tolerance:g}, furthest {first.name} "
+        text = (f"{len(far)} of {counted(len(columns), 'column')} {'has' if len(far) == 1 else 'have'} drifted by more than {check.tolerance:g}, furthest {first.name} "
                 f"({first.kind} {first.value:.3f}, chance explains {first.allowance:.3f}); {rows}")  # fmt: skip
         return Verdict("drift", "drifted", first.value, check.tolerance, text, details)
     furthest = max(found, key=lambda d: d.value, default=None)
     value = furthest.value if furthest else 0.0
     if unsure and len(unsure) == len(found):
         return Verdict("drift", "unknown", value, check.tolerance, f"not enough data to tell a distance of {check.tolerance:g}: {rows}", details)
-    few = f"; {len(unsure)} distances have too few rows to tell" if unsure else ""
-    return Verdict("drift", "ok", value, check.tolerance, f"{len(columns)} columns are within {check.tolerance:g}, furthest "
+    few = f"; {counted(len(unsure), 'distance has', 'distances have')} too few rows to tell" if unsure else ""
+    return Verdict("drift", "ok", value, check.tolerance, f"{counted(len(columns), 'column is', 'columns are')} within {check.tolerance:g}, furthest "
                    f"{furthest.name if furthest else 'none'} ({value:.3f}); {rows}{few}", details)  # fmt: skip
 
 

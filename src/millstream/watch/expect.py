@@ -11,6 +11,7 @@ import numpy as np
 from millstream.base.duration import UNITS, spell
 from millstream.base.moments import moment_of
 from millstream.base.sql import quoted
+from millstream.base.words import counted
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.features import Features
 from millstream.declare.monitor import ContractKept, Fresh, NotNull, Rows, Volume
@@ -101,7 +102,7 @@ def contract(check: ContractKept, target: Noun, scene: Scene) -> Verdict:
         return unknown("contract", f"{target} holds nothing yet", check.tolerance)
     share = letters / (rows + letters)
     broken = share > check.tolerance
-    text = f"{letters:,} of {rows + letters:,} records are dead-lettered ({share:.2%}); at most {check.tolerance:.2%}"
+    text = f"{letters:,} of {counted(rows + letters, 'record')} {'is' if letters == 1 else 'are'} dead-lettered ({share:.2%}); at most {check.tolerance:.2%}"
     why = (
         {}
         if not dead or not letters
@@ -115,14 +116,14 @@ def not_null(check: NotNull, target: Noun, scene: Scene) -> Verdict:
     table = scene.table(table_of(target))
     if table is None:
         return unknown("not_null", f"{target} holds nothing yet", check.tolerance)
-    counted = ", ".join(f"count({quoted(c)}) as c{i}" for i, c in enumerate(check.columns))
+    counts = ", ".join(f"count({quoted(c)}) as c{i}" for i, c in enumerate(check.columns))
     time = _time(target)
-    found = scene.row(f"select count(*) as n, {counted} from t" + (f" where {scene.past(time)} or {quoted(time)} is null" if time else ""), table)
+    found = scene.row(f"select count(*) as n, {counts} from t" + (f" where {scene.past(time)} or {quoted(time)} is null" if time else ""), table)
     if not found["n"]:
         return unknown("not_null", f"{target} holds nothing yet", check.tolerance)
     shares = {column: 1 - found[f"c{i}"] / found["n"] for i, column in enumerate(check.columns)}
     column, share = max(shares.items(), key=lambda item: item[1])
-    text = f"{column} is NULL in {share:.2%} of {found['n']:,} rows; at most {check.tolerance:.2%}"
+    text = f"{column} is NULL in {share:.2%} of {counted(found['n'], 'row')}; at most {check.tolerance:.2%}"
     return Verdict("not_null", "violated" if share > check.tolerance else "ok", share, check.tolerance, text, {"rows": found["n"], "shares": shares})
 
 

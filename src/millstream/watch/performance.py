@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from millstream.base.errors import DefinitionError
+from millstream.base.words import counted
 from millstream.declare.model import METRICS, Model
 from millstream.declare.monitor import Performance
 from millstream.declare.noun import Noun
@@ -38,7 +39,7 @@ def performance(check: Performance, target: Noun, scene: Scene) -> Verdict:
     metric, bound = (named[1], float(named[2])) if named else (expression.columns[0], None)
     y, p, newest = _mature(check, target, scene)
     if len(y) < ENOUGH:
-        return unknown("performance", f"{len(y)} decisions have a mature outcome; {ENOUGH} are needed", bound, rows=len(y))
+        return unknown("performance", f"{counted(len(y), 'decision has', 'decisions have')} a mature outcome; {ENOUGH} are needed", bound, rows=len(y))
     odd = int(np.sum(~np.isfinite(p)))
     if odd:  # a model that answers NaN is not one that nothing is known of
         return Verdict("performance", "violated", None, bound, f"{odd:,} of {len(y):,} predictions with a mature outcome are NaN or infinite; {check.expression}",
@@ -50,7 +51,7 @@ def performance(check: Performance, target: Noun, scene: Scene) -> Verdict:
             if not np.isfinite(y).all()
             else "that all came out alike, or were predicted by what is not a probability"
         )
-        return unknown("performance", f"{metric} is not defined on {len(y):,} decisions {why}", bound, rows=len(y))
+        return unknown("performance", f"{metric} is not defined on {counted(len(y), 'decision')} {why}", bound, rows=len(y))
     good = expression.evaluate(found)
     text = ", ".join(f"{name} {value:.4f}" for name, value in found.items()) + f" on {len(y):,} mature decisions; {check.expression}"
     details = {"rows": len(y), "metrics": found, "newest_us": newest, "share": float(np.mean(y)), "predicted": float(np.mean(p))}

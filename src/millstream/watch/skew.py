@@ -13,6 +13,7 @@ from millstream.base.duration import UNITS, spell
 from millstream.base.errors import NotFound
 from millstream.base.event import ARRIVED_AT
 from millstream.base.sql import quoted
+from millstream.base.words import counted
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.features import Features
 from millstream.declare.monitor import Skew
@@ -127,7 +128,7 @@ def _verdict(found: Compared, lookups: int, gone: list[str], examples: list[dict
     details = {"lookups": lookups, "compared": found.rows, "values": found.values, "inexact": found.inexact, "ahead": found.ahead, "look_ahead": found.look_ahead,
                "differ": dict(found.differ), "examples": examples[:20], "versions_gone": gone, "tables": dict(tables)}  # fmt: skip
     left = [text for n, text in ((found.ahead, f"{found.ahead:,} look-ups had seen what has not landed yet"),
-                                 (found.inexact, f"{found.inexact:,} values were looked up for a moment too old to be exact"),
+                                 (found.inexact, f"{counted(found.inexact, 'value was', 'values were')} looked up for a moment too old to be exact"),
                                  (len(gone), f"the files of {', '.join(gone)} are gone")) if n]  # fmt: skip
     late = f"; {found.look_ahead:,} values for moments in the past count events that arrived later, which training does not" if found.look_ahead else ""
     rest = f"; left out: {', '.join(left)}" if left else ""

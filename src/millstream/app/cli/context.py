@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from millstream.base.words import counted
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -129,7 +131,7 @@ def ended(row: Mapping[str, Any]) -> Text:
     """A line for an asset that a run is through with; `row` as `runner.row` makes it."""
     from rich.text import Text
 
-    made = (f"{row['rows']:,} rows " if row["rows"] else "") + row["note"]
+    made = (f"{counted(row['rows'], 'row')} " if row["rows"] else "") + row["note"]
     note = " ".join(text.strip() for text in (made, row["error"]) if text)
     return Text.assemble(rich(_ENDS[row["status"]]), rich(f" {row['name']:<28} {row['kind']:<13} {row['seconds']:7.2f} s  {note}"))
 

@@ -34,9 +34,12 @@ def experiment(context: Context, action: str, name: str | None, arm: str | None,
         raise NotFound(f'no experiment "{name}"; {choices(name, ws.project.experiments)}')
     if phase is not None and (action != "show" or name is None):
         raise UsageError("--phase goes with one experiment: experiment show NAME --phase N")
+    if arm is not None and action != "ship":
+        raise UsageError(f'experiment {action} takes no arm, and was given "{arm}"; ship NAME ARM gives all of its traffic to one arm')
     if action != "show":
         if name is None:
-            raise UsageError(f"experiment {action} wants the experiment's name")
+            names = ", ".join(ws.project.experiments) or "none"
+            raise UsageError(f"experiment {action} wants the experiment's name; there are {names}")
         context.say(experiments.change(ws, action, name, arm))
         return
     if phase is not None and name is not None:

@@ -23,7 +23,7 @@ from millstream.base.secrets import hide
 
 VERBS = {
     "init": ("project", "Create a project from a template."),
-    "check": ("project", "Validate the project's definitions; runs nothing."),
+    "check": ("project", "Validate the project's definitions; imports its modules, builds nothing."),
     "doctor": ("project", "Look for what is missing, damaged or too far ahead, and fix what can be fixed."),
     "config": ("project", "Show every setting, and where it comes from."),
     "plan": ("work", "Say what a run would do, why, and what it would cost."),

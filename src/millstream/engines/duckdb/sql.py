@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from millstream.base.errors import WorkFailed
@@ -22,6 +23,7 @@ from millstream.engines.duckdb.values import bind
 from millstream.lake.port import Snapshot
 from millstream.transform.mapping import mapped
 from millstream.transform.parse import body
+from millstream.transform.pointed import placed
 from millstream.transform.port import Relation
 
 _BATCH = 131_072
@@ -59,7 +61,7 @@ class DuckDbSql:
                     attach(instance.connection, table, schema.empty_table())
                 instance.lock(())
                 values = bind(statement.named_parameters, params or {})
-                found = instance.connection.sql(statement, params=values or None)
+                found = _bound(instance, statement, body(sql), values)
                 schema = found.limit(0).to_arrow_table().schema
                 return pa.schema([field.with_name(name) for field, name in zip(schema, found.columns, strict=True)])  # `limit` renames one of two of a name
         finally:
@@ -132,6 +134,13 @@ def _one(instance: Instance, sql: str) -> Any:
     if kinds != ["SELECT"]:
         raise WorkFailed(f"a query is one SELECT; found {', '.join(kinds) or 'nothing'} in: {_short(sql)}")
     return found[0]
+
+
+def _bound(instance: Instance, statement: Any, sql: str, values: Mapping[str, Any]) -> duckdb.DuckDBPyRelation:
+    try:
+        return instance.connection.sql(statement, params=values or None)
+    except duckdb.Error as error:
+        raise WorkFailed(placed(lambda text: instance.connection.execute(text, values or None), sql, str(error))) from error
 
 
 def _execute(instance: Instance, text: str, params: Mapping[str, Any]) -> None:

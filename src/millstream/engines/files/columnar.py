@@ -18,7 +18,7 @@ from millstream.base.theirs import pass_on
 from millstream.engines.files.avro_slow import read_blocks
 from millstream.engines.files.fingerprint import Running
 from millstream.engines.files.letters import dead, ids
-from millstream.engines.files.names import left_out
+from millstream.engines.files.names import left_out, refuse
 from millstream.engines.files.position import HEAD, Identity, Position, bare, digest, identity, old_marks_agree, replaced, settled
 from millstream.ingest.cast import Errors, cast, with_arrival
 from millstream.ingest.port import Batch
@@ -127,8 +127,8 @@ class ColumnFile:
         file = pq.ParquetFile(self.path, coerce_int96_timestamp_unit="us")  # nanoseconds would wrap the years before 1677 and after 2262
         names = file.schema_arrow.names
         wanted = [name for name in names if name in self.schema.names()]
-        if twice := [name for name in wanted if names.count(name) > 1]:
-            raise Corrupt(f'{self.split} has two columns "{twice[0]}"; name each column once')
+        if not skip:
+            refuse(self.split, names, self.schema)
         self._others = left_out(self.split, names, self.schema)
 
         def groups() -> Iterator[pa.RecordBatch]:
@@ -163,6 +163,8 @@ class ColumnFile:
                     rows += count
                     if sum(map(len, held)) >= enough or at + 1 == len(blocks):
                         batch = _decoded(header, held, rows)
+                        if not skip:
+                            refuse(self.split, batch.schema.names, self.schema)
                         self._others = left_out(self.split, batch.schema.names, self.schema)
                         yield batch.slice(left)
                         left, held, rows = 0, [], 0

@@ -193,7 +193,7 @@ class JsonLines:
             try:
                 records[at] = self.form.normal(raw)
             except BadEvent as error:
-                why[at] = f"{error}; {error.mend}"
+                why[at] = str(error)
         found: list[tuple[list[int], dict[str, pa.Array]]] = []
         for group in ([at for at in range(len(records)) if at not in why], *([at] for at in why)):
             self._halved(group, records, found, errors, why)

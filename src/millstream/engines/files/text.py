@@ -15,12 +15,12 @@ import pyarrow as pa
 
 from millstream.base.errors import Corrupt
 from millstream.base.event import EVENT_ID, Schema
-from millstream.base.words import otherwise_cased
+from millstream.base.words import near
 from millstream.engines.files.fingerprint import Running, Trail, start_of
 from millstream.engines.files.foreign import foreign
 from millstream.engines.files.formats import Csv, JsonLines, Maker
 from millstream.engines.files.letters import dead, ids
-from millstream.engines.files.names import left_out
+from millstream.engines.files.names import left_out, refuse
 from millstream.engines.files.position import HEAD, Identity, Position, bare, digest, identity, old_marks_agree, replaced, settled
 from millstream.engines.files.records import RETURN, Cut, Ints, unclosed
 from millstream.engines.files.stream import Blocks, Stream, ends_with_returns
@@ -245,8 +245,8 @@ class TextFile:
             self._unended(line, identity(stream.stat()))
             return None
         header = self._header(line)
-        if not position.byte and not any(name in self.schema.names() for name in header):
-            raise self._no_header(line)
+        if not position.byte:
+            self._fits(header, line)
         return header, line, line.count(b"\n"), first
 
     def _header_line(self, stream: Stream) -> bytes:
@@ -265,21 +265,20 @@ class TextFile:
         """A header without a line end may still be written. When it is not, the file must have no record that was taken for a header."""
         if len(line) > self.limit:
             raise Corrupt(f"{self.split}:1: the header has more than {self.limit:,} bytes without a line end; end lines with a line feed")
-        if (self.compression or self.quiet(seen)) and not any(name in self.schema.names() for name in self._header(line)):
-            raise self._no_header(line)
+        if self.compression or self.quiet(seen):
+            self._fits(self._header(line), line)
 
-    def _no_header(self, line: bytes) -> Corrupt:
-        """What no record can be read with: said once of the file, which can be corrected where it is, and not of each of its lines."""
+    def _fits(self, header: list[str], line: bytes) -> None:
+        """Raises Corrupt when no record can be read with the header: said once of the file, which can be corrected where it is, and not of each of its lines."""
+        fields = self.schema.names()
+        misspelt = sum(near(name, fields) is not None for name in header)
+        if any(name in fields for name in header) or 2 * misspelt >= len(header) > 1:
+            refuse(f"{self.split}:1", header, self.schema)
+            return
         text = json.dumps(line.rstrip(b"\r\n")[:40].decode(errors="replace"))
-        cased = next((name for name in self._names(line) if otherwise_cased(name, self.schema.names())), None)
-        if cased:
-            field = otherwise_cased(cased, self.schema.names())
-            return Corrupt(
-                f'{self.split}:1: the header names no field of {self.schema.name}: "{cased}" is there, and names are case-sensitive; rename it to "{field}"'
-            )
-        return Corrupt(
+        raise Corrupt(
             f"{self.split}:1: the first line, {text}, names no field of {self.schema.name}; begin the file with a header "
-            f"({', '.join(self.schema.names()[:5])}), separate its names by commas, and end lines with a line feed"
+            f"({', '.join(fields[:5])}), separate its names by commas, and end lines with a line feed"
         )
 
     def _header(self, line: bytes) -> list[str]:

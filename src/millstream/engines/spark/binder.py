@@ -18,6 +18,7 @@ from sqlglot import exp
 
 from millstream.base.errors import WorkFailed
 from millstream.engines.spark.rules import Node
+from millstream.transform.pointed import placed
 
 _SETTINGS: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False, "python_enable_replacements": False, "threads": 1}
 
@@ -45,7 +46,11 @@ class Binder:
             kinds = [statement.type.name for statement in found]
             if kinds != ["SELECT"]:
                 raise WorkFailed(f"a query is one SELECT; found {', '.join(kinds) or 'nothing'} in: {' '.join(sql.split())[:120]}")
-            relation = self._connection.sql(found[0], params=self._values(found[0]) or None)
+            values = self._values(found[0]) or None
+            try:
+                relation = self._connection.sql(found[0], params=values)
+            except duckdb.Error as error:
+                raise WorkFailed(placed(lambda text: self._connection.execute(text, values), sql, str(error))) from error
             return list(relation.columns), [spelled(kind) for kind in relation.types], relation.limit(0).to_arrow_table().schema
 
     def change(self, sql: str) -> None:
