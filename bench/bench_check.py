@@ -27,16 +27,19 @@ class E{i}(ms.Event):
 s{i} = ms.stream("s{i}", E{i}, key="key", lateness="10m")
 '''
 FEATURES = """
-f{i} = ms.features("f{i}", s{i}, key="key", windows=["3h", "7d"], aggregates={{"n": agg.count(), "mean": agg.mean("value"), "big": agg.mean("value > $limit + {i}")}})
+f{i} = ms.features("f{i}", s{i}, key="key", windows=["3h", "7d"], aggregates={{
+    "n": agg.count(), "mean": agg.mean("value"), "big": agg.mean("value > $limit + {i}")}})
 o{i} = ms.outcome(s{j}, on="key", value="value > $limit", within="1d")
-t{i} = ms.training_set("t{i}", at=s{i}, label=o{i}, features=[f{i}], derive={{"d": "f{i}__mean_3h - f{i}__mean_7d"}}, until="2020-01-01")
+t{i} = ms.training_set("t{i}", at=s{i}, label=o{i}, features=[f{i}], until="2020-01-01",
+                       derive={{"d": "f{i}__mean_3h - f{i}__mean_7d"}})
 ms.monitor(s{i}, ms.expect.rows("value between 0 and {i}"))
 """
 TABLE = """-- @time ts
 -- @key key
 -- @incremental 1d lookback 2d
 with a as (select key, ts, value from s{i} where ts >= $start and ts < $end)
-select a.key, a.ts, sum(a.value) over (partition by a.key) as total, b.value > $limit as big, coalesce(b.other, 'none') as other
+select a.key, a.ts, sum(a.value) over (partition by a.key) as total, b.value > $limit as big,
+  coalesce(b.other, 'none') as other
 from a left join s{j} b using (key) where a.value is not null
 """
 

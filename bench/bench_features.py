@@ -104,7 +104,8 @@ def _total(batch: pa.RecordBatch, column: str) -> int:
 
 
 _START = {"3h": f"(t // 300000000 * 300000000 - {3 * HOUR})", "7d": f"(t // {HOUR} * {HOUR} - {7 * DAY})"}
-_ROWS = """with e as (select k, epoch_us(ts) as t, v, cast(floor(v * 1e6 + 0.5) as bigint) as q, null as id from events where v is not null),
+_ROWS = """with e as (select k, epoch_us(ts) as t, v, cast(floor(v * 1e6 + 0.5) as bigint) as q, null as id
+           from events where v is not null),
 a as (select * from e union all select k, epoch_us(_t), null, null, _row from labels)"""
 
 
@@ -116,13 +117,24 @@ def frames(folder: Path, labels: pa.Table) -> int:
 
 
 def cumulative(folder: Path, labels: pa.Table) -> int:
-    text = f"""{_ROWS}, c as (select k, t, count(*) over w as n, sum(q) over w as s, sum(q::hugeint * q) over w as x, v from e window w as (partition by k order by t rows unbounded preceding)),
+    text = f"""{_ROWS},
+c as (select k, t, count(*) over w as n, sum(q) over w as s, sum(q::hugeint * q) over w as x, v
+      from e window w as (partition by k order by t rows unbounded preceding)),
 d as (select k, t, max(n) as n, arg_max(s, n) as s, arg_max(x, n) as x, arg_max(v, n) as v from c group by k, t),
 l as (select _row as id, k, epoch_us(_t) as t from labels),
 l2 as (select *, {_START["3h"]} as t3, {_START["7d"]} as t7 from l)
-select l2.id, coalesce(d.n, 0) - coalesce(d3.n, 0) as n3h, coalesce(d.s, 0) - coalesce(d3.s, 0) as s3h, coalesce(d.x, 0) - coalesce(d3.x, 0) as x3h,
-  coalesce(d.n, 0) - coalesce(d7.n, 0) as n7d, coalesce(d.s, 0) - coalesce(d7.s, 0) as s7d, coalesce(d.x, 0) - coalesce(d7.x, 0) as x7d, d.v
-from l2 asof left join d on l2.k = d.k and l2.t > d.t asof left join d d3 on l2.k = d3.k and l2.t3 > d3.t asof left join d d7 on l2.k = d7.k and l2.t7 > d7.t"""
+select l2.id,
+  coalesce(d.n, 0) - coalesce(d3.n, 0) as n3h,
+  coalesce(d.s, 0) - coalesce(d3.s, 0) as s3h,
+  coalesce(d.x, 0) - coalesce(d3.x, 0) as x3h,
+  coalesce(d.n, 0) - coalesce(d7.n, 0) as n7d,
+  coalesce(d.s, 0) - coalesce(d7.s, 0) as s7d,
+  coalesce(d.x, 0) - coalesce(d7.x, 0) as x7d,
+  d.v
+from l2
+  asof left join d on l2.k = d.k and l2.t > d.t
+  asof left join d d3 on l2.k = d3.k and l2.t3 > d3.t
+  asof left join d d7 on l2.k = d7.k and l2.t7 > d7.t"""
     return by_hand(folder, labels, text, "n7d")
 
 

@@ -167,7 +167,8 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from bench_log import Append, SqliteLog, SqliteSchemas, batch
 url = f"sqlite:{sys.argv[1]}/log.db"
-log, rows, until, done = SqliteLog(url, SqliteSchemas(url)), batch(int(sys.argv[4]), int(sys.argv[2])), float(sys.argv[5]), 0
+log, rows = SqliteLog(url, SqliteSchemas(url)), batch(int(sys.argv[4]), int(sys.argv[2]))
+until, done = float(sys.argv[5]), 0
 slowest = []
 print("ready", flush=True)
 sys.stdin.readline()

@@ -48,9 +48,10 @@ INTRO = """# Benchmarks
 
 <!-- Made by `make bench`. -->
 
-Each figure stands beside its limit: what the same work costs without Millstream, measured in the same run. "a core" divides by processor time, so
-it holds on a busy machine. A ratio of rates is ours by the limit (1 is the best there can be); a ratio of times is ours by the limit as well, so there less
-is better. Figures are medians of the runs that are named. They say what this machine does, not what yours will do: run `make bench`.
+Each figure stands beside its limit: what the same work costs without Millstream, measured in the same run. "a core"
+divides by processor time, so it holds on a busy machine. A ratio of rates is ours by the limit (1 is the best there can
+be); a ratio of times is ours by the limit as well, so there less is better. Figures are medians of the runs that are
+named. They say what this machine does, not what yours will do: run `make bench`.
 """
 
 

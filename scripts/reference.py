@@ -115,23 +115,25 @@ def configuration() -> str:
 
     lines = ["# Configuration", "", MADE_BY]
     lines += [inspect.cleandoc("""
-        Settings name infrastructure only: URLs of engines, addresses of servers. They never change what a project computes.
-        `millstream config --show-origin` shows each one with its value and where it was said.
+        Settings name infrastructure only: URLs of engines, addresses of servers. They never change what a project
+        computes. `millstream config --show-origin` shows each one with its value and where it was said.
 
         A later one of these wins:
 
         1. the default, which needs no service
         2. a section of `millstream.toml`: `[serve]`, `[console]`, `[alerts]`, `[cluster]`
-        3. `[profile.NAME]` of `millstream.toml`; the profile is `laptop` unless `--profile` or `MILLSTREAM_PROFILE` says another
+        3. `[profile.NAME]` of `millstream.toml`; the profile is `laptop` unless `--profile` or `MILLSTREAM_PROFILE`
+           says another
         4. the environment
         5. `--set KEY=VALUE`, before the verb
 
-        A secret stands in files and flags by reference only: `env:NAME` (a variable) or `file:PATH` (the text of a file, relative
-        to the project). It is never shown. Relative paths are below the project's folder. An unknown setting is an error,
-        in a file as in the environment.
+        A secret stands in files and flags by reference only: `env:NAME` (a variable) or `file:PATH` (the text of a
+        file, relative to the project). It is never shown. Relative paths are below the project's folder. An unknown
+        setting is an error, in a file as in the environment.
 
-        Two sections are not settings: `[project]` has the `name`, and `[params]` has the constants of the logic, `$name` in every
-        expression and table: a number, a string, a boolean, a date (`2026-01-05`), or a date with a time (without a zone it is of UTC). They are part of what is computed, so no environment changes them.
+        Two sections are not settings: `[project]` has the `name`, and `[params]` has the constants of the logic, `$name`
+        in every expression and table: a number, a string, a boolean, a date (`2026-01-05`), or a date with a time (without
+        a zone it is of UTC). They are part of what is computed, so no environment changes them.
     """), ""]  # fmt: skip
     for key, default in DEFAULTS.items():
         section = key.partition(".")[0]
@@ -169,11 +171,12 @@ def api() -> str:
     import millstream as ms
 
     lines = ["# Python API", "", MADE_BY, inspect.cleandoc("""
-        `import millstream as ms` declares; `millstream.client` talks to a server; `millstream.testing` tests a project. Lengths of time
-        (`Duration`; a `Span` is above nothing) are texts such as `"10m"`, `"3h"`, `"7d"`, or a `timedelta`. Expressions are scalar SQL in DuckDB's
-        dialect, and `$name` in them is a parameter of `millstream.toml`. A `Name` has lower case letters, digits and _, at most 100; `Columns` are one
-        name or a list of them; a `Schedule` is a line of cron or "@daily". Every argument is checked when it is given: what does not fit is a mistake
-        with a [code](errors.md) that names the argument, its value and what is possible.
+        `import millstream as ms` declares; `millstream.client` talks to a server; `millstream.testing` tests a project.
+        Lengths of time (`Duration`; a `Span` is above nothing) are texts such as `"10m"`, `"3h"`, `"7d"`, or a
+        `timedelta`. Expressions are scalar SQL in DuckDB's dialect, and `$name` in them is a parameter of
+        `millstream.toml`. A `Name` has lower case letters, digits and _, at most 100; `Columns` are one name or a list
+        of them; a `Schedule` is a line of cron or "@daily". Every argument is checked when it is given: what does not
+        fit is a mistake with a [code](errors.md) that names the argument, its value and what is possible.
     """), "", "## Nouns", ""]  # fmt: skip
     for name in NOUNS:
         lines += _function(f"ms.{name}", getattr(ms, name))
@@ -322,9 +325,10 @@ def _doc(of: Any) -> list[str]:
 def engines() -> str:
     """Ports and the engines behind them, from the entry points; what a port's engines may do beyond it, from its mixins."""
     lines = ["# Ports and engines", "", MADE_BY, inspect.cleandoc("""
-        A port is what Millstream needs of a technology. An engine is a technology behind a port. A profile names engines by URL;
-        `millstream.base.registry` finds them among the installed entry points `millstream.<port>`. Every engine of a port passes
-        the port's contract suite. How to add one: [an engine of your own](../how-to/add-an-engine.md).
+        A port is what Millstream needs of a technology. An engine is a technology behind a port. A profile names
+        engines by URL; `millstream.base.registry` finds them among the installed entry points `millstream.<port>`.
+        Every engine of a port passes the port's contract suite. How to add one:
+        [an engine of your own](../how-to/add-an-engine.md).
     """), "", "| port | for | setting | engines |", "|---|---|---|---|"]  # fmt: skip
     found = {port: sorted(entry_points(group=f"millstream.{port}"), key=lambda point: point.name) for port in PORTS}
     for port, (_, setting, text) in PORTS.items():
@@ -367,9 +371,10 @@ def spark_sql() -> str:
     from millstream.engines.spark.dialect import REFERENCE as ENTRIES
 
     lines = ["# SQL on Spark", "", MADE_BY, inspect.cleandoc("""
-        The SQL of a project is DuckDB's, whatever runs it. On Spark it is rewritten construct by construct, by the rules below; the types of
-        its results are DuckDB's. What has no rule is refused with a mend, before anything runs, since silence would be another meaning.
-        `millstream check` says so for every table, and `millstream check --parity` compares the rows. How Spark is chosen: [Spark](../how-to/spark.md).
+        The SQL of a project is DuckDB's, whatever runs it. On Spark it is rewritten construct by construct, by the
+        rules below; the types of its results are DuckDB's. What has no rule is refused with a mend, before anything
+        runs, since silence would be another meaning. `millstream check` says so for every table, and
+        `millstream check --parity` compares the rows. How Spark is chosen: [Spark](../how-to/spark.md).
     """), "", "## Rewritten", "", "| DuckDB | on Spark |", "|---|---|"]  # fmt: skip
     lines += [f"| `{_cell(entry.what)}` | {_cell(entry.becomes)} |" for entry in ENTRIES if entry.becomes]
     lines += ["", "## Refused", "", "| DuckDB | instead |", "|---|---|"]
@@ -389,8 +394,9 @@ def cluster_settings() -> str:
         site = Site(Path(folder) / "PROJECT" / ".millstream" / "cluster", 20000, True)
         rendering = {name: {k: v.replace(f"{folder}/", "") for k, v in rendered(SERVICES[name], site).items()} for name in ELSEWHERE}
     lines = ["# Settings of a real cluster", "", MADE_BY, inspect.cleandoc("""
-        `millstream cluster up --ha` renders the configuration below `.millstream/cluster/conf`, for one machine, for development and tests. Each setting that should be
-        another one where people depend on it, beside what it is here. Everything that is not listed can stay. What else changes: [deploy](../deploy/README.md).
+        `millstream cluster up --ha` renders the configuration below `.millstream/cluster/conf`, for one machine, for
+        development and tests. Each setting that should be another one where people depend on it, beside what it is
+        here. Everything that is not listed can stay. What else changes: [deploy](../deploy/README.md).
     """), ""]  # fmt: skip
     for name, changed in ELSEWHERE.items():
         here = rendering[name]

@@ -19,8 +19,8 @@ COUNTS = ROOT / "tests" / "docs" / "words.json"
 WORDS = {
     "mend": re.compile(r"\bmend(?:s|ed|ing)?\b", re.I),
     "told": re.compile(r"\btold\b(?! (?:apart|to)\b)", re.I),
-    "mature": re.compile(r"\b(?:un)?mature(?:n|ns|ned|ness)?\b", re.I),
-    "continues": re.compile(r"\b(?:go|goes|going|gone|went) on\b(?! the wire)", re.I),
+    "ripe": re.compile(r"\b(?:un)?ripe(?:n|ns|ned|ness)?\b", re.I),
+    "goes on": re.compile(r"\b(?:go|goes|going|gone|went) on\b(?! the wire)", re.I),
     "is no": re.compile(r"(?<!there )\b(?:is|are|was|were) no (?!(?:longer|more|one|further|faster)\b|[a-z]+er than\b)[a-z\"`{]", re.I),
 }
 """The word, and where it is not good English: "told apart", "is no longer"."""

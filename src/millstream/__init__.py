@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from millstream.declare.front import keep_nouns as _keep_nouns
 
-TYPE_CHECKING = False  # as type checkers know it: `typing` costs more than all else here, before the command line can be stopped without a traceback
+# As type checkers know it: `typing` costs more than all else here, before the command line can be stopped without a
+# traceback.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

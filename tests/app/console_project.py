@@ -44,7 +44,8 @@ notes = ms.stream("notes", Note, key="note_id", dedupe="note_id")
 ms.source(notes, ms.read.files("data/notes.csv"))
 ms.monitor(notes, ms.expect.not_null("text"), ms.expect.rows("size > 0"))
 
-banner_test = ms.experiment("banner_test", arms={{"off": False, "on": True}}, unit="customer", assign=ms.assign.ab(), reward=will_buy)
+banner_test = ms.experiment("banner_test", arms={{"off": False, "on": True}}, unit="customer", assign=ms.assign.ab(),
+                            reward=will_buy)
 banner = ms.endpoint("banner", banner_test, default=False, request=Visit)
 '''
 

@@ -24,8 +24,10 @@ class Buy(ms.Event):
 
 buys = ms.stream("buys", Buy, key="user", dedupe=None)
 bought = ms.outcome(buys, on="user", within="1h", otherwise=False)
-test = ms.experiment("test", arms={"a": 1, "b": 2}, unit="user", assign=assign.ab(), reward=bought, layer="l", traffic=(0.0, 0.5))
-bandit = ms.experiment("bandit", arms={"a": 1, "b": 2}, unit="user", assign=assign.thompson(), reward=bought, layer="l", traffic=(0.5, 1.0))
+test = ms.experiment("test", arms={"a": 1, "b": 2}, unit="user", assign=assign.ab(), reward=bought, layer="l",
+                     traffic=(0.0, 0.5))
+bandit = ms.experiment("bandit", arms={"a": 1, "b": 2}, unit="user", assign=assign.thompson(), reward=bought, layer="l",
+                       traffic=(0.5, 1.0))
 offer = ms.endpoint("offer", [test, bandit], request=Visit, default=0)
 """
 WARNED = (

@@ -31,7 +31,8 @@ class Order(ms.Event):
 
 orders = ms.stream("orders", Order, key="customer", dedupe="order_id")
 ms.source(orders, ms.read.files("data/orders.csv"))
-totals = ms.table("totals", "select customer, count(*) as n, sum(amount) as amount from orders group by customer", key="customer")
+totals = ms.table("totals", "select customer, count(*) as n, sum(amount) as amount from orders group by customer",
+                  key="customer")
 
 
 @ms.table(orders)

@@ -193,7 +193,8 @@ def test_one_whose_starter_dies_before_it_was_written_down_never_runs(tmp_path: 
     code = f"""
 import os, pathlib, signal
 from millstream.cluster.process import begin
-identity, _ = begin(["touch", {str(tmp_path / "ran")!r}], log=pathlib.Path({str(tmp_path / "log")!r}), environment=dict(os.environ))
+log = pathlib.Path({str(tmp_path / "log")!r})
+identity, _ = begin(["touch", {str(tmp_path / "ran")!r}], log=log, environment=dict(os.environ))
 print(identity.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

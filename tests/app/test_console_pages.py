@@ -272,8 +272,15 @@ def test_letters_stand_out_from_what_is_behind_them(browser: Any, url: str) -> N
     for scheme in ("light", "dark"):
         page = browser.new_page(color_scheme=scheme)
         page.goto(url)
-        colours = page.evaluate("""() => Object.fromEntries(["paper", "card", "ink", "quiet", "accent", "accent-soft", "ok", "ok-soft", "warn", "warn-soft", "bad", "bad-soft"]
-          .map((name) => { const c = document.createElement("i"); c.style.color = `var(--${name})`; document.body.append(c); return [name, getComputedStyle(c).color]; }))""")
+        colours = page.evaluate("""() => Object.fromEntries([
+            "paper", "card", "ink", "quiet", "accent", "accent-soft",
+            "ok", "ok-soft", "warn", "warn-soft", "bad", "bad-soft",
+          ].map((name) => {
+            const c = document.createElement("i");
+            c.style.color = `var(--${name})`;
+            document.body.append(c);
+            return [name, getComputedStyle(c).color];
+          }))""")
         light = {name: _luminance([int(v) for v in re.findall(r"\d+", colour)[:3]]) for name, colour in colours.items()}
         pairs = [(word, behind) for word in ("ink", "quiet", "accent") for behind in ("paper", "card")] + [
             (w, f"{w}-soft") for w in ("accent", "ok", "warn", "bad")

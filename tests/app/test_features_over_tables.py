@@ -55,8 +55,10 @@ orders = ms.stream("orders", Order, key="customer", dedupe="order_id", lateness=
 for s in (visits, orders):
     ms.source(s, ms.read.files(f"data/{s.name}*.csv"))
 hours = ms.table("hours")
-spent = ms.features("spent", hours, key="customer", windows=["1d"], aggregates={"n": agg.sum("n", default=0), "total": agg.sum("total")})
-sets = ms.training_set("sets", at=visits, label=ms.outcome(orders, on="customer", within="1h", otherwise=False), features=[spent])
+spent = ms.features("spent", hours, key="customer", windows=["1d"],
+                    aggregates={"n": agg.sum("n", default=0), "total": agg.sum("total")})
+bought = ms.outcome(orders, on="customer", within="1h", otherwise=False)
+sets = ms.training_set("sets", at=visits, label=bought, features=[spent])
 
 
 @ms.model(sets)
@@ -269,7 +271,8 @@ reads = ms.stream("reads", Read, key="meter", lateness="1h")
 ms.source(reads, ms.read.files("data/*.csv"))
 oks = ms.table("oks")
 flags = ms.features("flags", oks, key="meter", windows=["1d"], where="ok or not ok", aggregates={
-    "total": agg.sum("ok"), "share": agg.mean("ok = true"), "whole": agg.sum("ok::int"), "cased": agg.sum("case when ok then 1 else 0 end")})
+    "total": agg.sum("ok"), "share": agg.mean("ok = true"), "whole": agg.sum("ok::int"),
+    "cased": agg.sum("case when ok then 1 else 0 end")})
 """
 
 

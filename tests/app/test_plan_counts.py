@@ -18,7 +18,8 @@ class Order(ms.Event):
     ts: ms.EventTime
 
 
-orders, visits, returns = (ms.stream(name, Order, key="customer", lateness="1s") for name in ("orders", "visits", "returns"))
+names = ("orders", "visits", "returns")
+orders, visits, returns = (ms.stream(name, Order, key="customer", lateness="1s") for name in names)
 for s in (orders, visits, returns):
     ms.source(s, ms.read.files(f"data/{s.name}-*.csv"))
 ms.table("order_days", "select date_trunc('day', ts) as day, count(*) as n from orders group by 1")

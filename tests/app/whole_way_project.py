@@ -42,8 +42,10 @@ import millstream as ms
 from millstream import agg
 from streams import purchases, visits
 
-bought = ms.features("bought", purchases, key="user", windows=["1h", "2d"], aggregates={"times": agg.count(), "spend": agg.sum("price"), "top": agg.max("price")})
-came = ms.features("came", visits, key="user", windows=["2d"], aggregates={"times": agg.count(), "last": agg.last("device = 'phone'")})
+bought = ms.features("bought", purchases, key="user", windows=["1h", "2d"],
+                     aggregates={"times": agg.count(), "spend": agg.sum("price"), "top": agg.max("price")})
+came = ms.features("came", visits, key="user", windows=["2d"],
+                   aggregates={"times": agg.count(), "last": agg.last("device = 'phone'")})
 ''',
     "models.py": '''
 import millstream as ms
@@ -51,8 +53,10 @@ from features import bought, came
 from streams import purchases, visits
 
 buys = ms.outcome(purchases, on="visit_id", within="1h", otherwise=False)
-buy_set = ms.training_set("buy_set", at=visits, label=buys, until="2026-01-05", split=ms.by_time(valid="12h", test="12h"),
-                          features=[visits.fields("device"), bought, came], derive={"share": "bought__times_2d / came__times_2d"})
+buy_set = ms.training_set("buy_set", at=visits, label=buys, until="2026-01-05",
+                          features=[visits.fields("device"), bought, came],
+                          derive={"share": "bought__times_2d / came__times_2d"},
+                          split=ms.by_time(valid="12h", test="12h"))
 
 def fit(train, c):
     import numpy as np
@@ -76,8 +80,10 @@ from models import buy_set, buys, keen, shy
 
 score = buys.score("1 - power(prediction - outcome, 2)")
 arms = {"keen": keen["champion"], "shy": shy["champion"]}
-buy_ab = ms.experiment("buy_ab", arms=arms, unit="user", assign=assign.ab(0.5, 0.5), reward=score, layer="model", traffic=(0.0, 0.6))
-buy_bandit = ms.experiment("buy_bandit", arms=arms, unit="user", assign=assign.thompson(floor=0.05), reward=score, layer="model", traffic=(0.6, 0.9))
+buy_ab = ms.experiment("buy_ab", arms=arms, unit="user", assign=assign.ab(0.5, 0.5), reward=score, layer="model",
+                       traffic=(0.0, 0.6))
+buy_bandit = ms.experiment("buy_bandit", arms=arms, unit="user", assign=assign.thompson(floor=0.05), reward=score,
+                           layer="model", traffic=(0.6, 0.9))
 buy = ms.endpoint("buy", [buy_ab, buy_bandit], default=keen["champion"])
 ms.monitor(buy, expect.skew(), expect.drift(buy_set, tolerance=0.5, window="2d"))
 ms.monitor(buy, expect.performance(buys, "auc >= 0.5", window="2d"))

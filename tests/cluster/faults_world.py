@@ -61,7 +61,8 @@ for s in (visits, sales):
     ms.source(s, ms.read.http())
 came = ms.features("came", visits, key="user", windows=["2d"], aggregates={"times": agg.count(), "sum": agg.sum("n")})
 sold = ms.outcome(sales, on="visit_id", within="1m", otherwise=False)
-prices = ms.experiment("prices", arms={"low": 1.0, "high": 2.0}, unit="user", assign=assign.thompson(floor=0.1), reward=sold)
+prices = ms.experiment("prices", arms={"low": 1.0, "high": 2.0}, unit="user", assign=assign.thompson(floor=0.1),
+                       reward=sold)
 price = ms.endpoint("price", prices, request=Ask)
 '''
 }

@@ -38,7 +38,8 @@ def spark_url() -> str:
         CONNECTOR.fetch(lambda words: None)
     except EngineMissing as error:
         pytest.skip(str(error))
-    return f"spark://local[1]?memory=700m&spark.jars={','.join(str(jar) for jar in sorted(CONNECTOR.folder.glob('*.jar')))}"
+    jars = ",".join(str(jar) for jar in sorted(CONNECTOR.folder.glob("*.jar")))
+    return f"spark://local[1]?memory=700m&spark.jars={jars}"
 
 
 @contextmanager

@@ -46,7 +46,8 @@ class Visit(ms.Event):
 
 visits = ms.stream("visits", Visit, key="user", partitions=3, dedupe="visit_id", lateness="1m")
 ms.source(visits, ms.read.files("data/*.csv"))
-spent = ms.features("spent", visits, key="user", windows=["1h", "2d"], aggregates={"times": agg.count(), "sum": agg.sum("price"), "top": agg.max("price")})
+spent = ms.features("spent", visits, key="user", windows=["1h", "2d"],
+                    aggregates={"times": agg.count(), "sum": agg.sum("price"), "top": agg.max("price")})
 ''',
     "tables/daily.sql": "select user, count(*) as visits, sum(price) as price from visits group by user order by user\n",
 }

@@ -38,7 +38,8 @@ from millstream import agg, assign, expect
 from streams import asked, late, landed
 
 seen = ms.features("seen", landed, key="carrier", windows=["3h"], aggregates={"delay": agg.mean("delay")})
-rows = ms.training_set("rows", at=asked, label=late, features=[asked.fields("number"), seen], until="2020-01-01", split=ms.by_time(test="1d"))
+rows = ms.training_set("rows", at=asked, label=late, features=[asked.fields("number"), seen],
+                       until="2020-01-01", split=ms.by_time(test="1d"))
 
 
 @ms.model(rows, metrics=["auc"], promote_if="auc >= champion.auc")
@@ -184,8 +185,10 @@ from millstream import assign, expect
 from streams import late
 from zmodels import both, trees
 
-ab = ms.experiment("ab", arms=both, unit="flight_id", assign=assign.ab(0.5, 0.5), reward=late.score("1 - power(prediction - outcome, 2)"), layer="l", traffic=(0.0, 0.5))
-bandit = ms.experiment("bandit", arms=both, unit="flight_id", assign=assign.thompson(), reward=late, layer="l", traffic=(0.5, 1.0))
+ab = ms.experiment("ab", arms=both, unit="flight_id", assign=assign.ab(0.5, 0.5), layer="l", traffic=(0.0, 0.5),
+                   reward=late.score("1 - power(prediction - outcome, 2)"))
+bandit = ms.experiment("bandit", arms=both, unit="flight_id", assign=assign.thompson(), reward=late, layer="l",
+                       traffic=(0.5, 1.0))
 point = ms.endpoint("point", [ab, bandit], default=trees["champion"])
 ms.monitor(point, expect.skew())
 """
@@ -194,7 +197,7 @@ ms.monitor(point, expect.skew())
 def test_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = only(tmp_path, monkeypatch, {"zzlive": LIVE.replace("(0.5, 1.0)", "(0.4, 1.0)")})
     assert str(error) == (
-        'zzlive.py:8  endpoint "point": "ab" (zzlive.py:6) and "bandit" (zzlive.py:7) overlap in layer "l"\n'
+        'zzlive.py:10  endpoint "point": "ab" (zzlive.py:6) and "bandit" (zzlive.py:8) overlap in layer "l"\n'
         "  found  traffic (0.0, 0.5) and (0.4, 1.0)\n  mend   make the ranges disjoint, e.g. (0.0, 0.5) and (0.5, 1.0)    E171"
     )
 
@@ -388,7 +391,8 @@ import millstream as ms
 import streams
 from millstream import agg
 
-assert not hasattr(ms, "strem") and getattr(ms, "strem", None) is None and getattr(agg, "avg", 3) == 3 and not hasattr(streams, "landd")
+assert not hasattr(ms, "strem") and not hasattr(streams, "landd")
+assert getattr(ms, "strem", None) is None and getattr(agg, "avg", 3) == 3
 try:
     made = ms.strem
 except AttributeError:

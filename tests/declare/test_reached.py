@@ -78,7 +78,8 @@ def fit(train, *, n=helpers.default()):
     import lazily
     spare = [x for x in SIZES] + WORDS + list(LIMITS) + list(FILLED)
     noun
-    return (helpers.g(1), renamed(2), h(3), under.deepest(4), pkg.far.away(5), shown(6), star(7), lazily.late(8), again(9), decorated(10), Mine, PART, np.zeros(1), os.sep)
+    called = helpers.g(1), renamed(2), h(3), under.deepest(4), pkg.far.away(5), shown(6), star(7), lazily.late(8)
+    return (called, again(9), decorated(10), Mine, PART, np.zeros(1), os.sep)
 """,
     "helpers.py": """
 from pkg.deep import second

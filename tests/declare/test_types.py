@@ -34,7 +34,8 @@ def second(train: ms.Train) -> object:
     return None
 
 
-tried = ms.experiment("tried", arms={"a": hourly["champion"], "b": second[1]}, unit="flight_id", assign=assign.ab(), reward=late)
+tried = ms.experiment("tried", arms={"a": hourly["champion"], "b": second[1]}, unit="flight_id", assign=assign.ab(),
+                      reward=late)
 values = ms.experiment("values", arms={"a": 1, "b": 2}, unit="flight_id", assign=assign.ab(), reward=late)
 by_model = ms.endpoint("by_model", hourly["champion"], request=Asked)
 by_trial = ms.endpoint("by_trial", tried, default=hourly["champion"], request=Asked)

@@ -40,6 +40,6 @@ _GOOD = (
     "as it goes on the wire",
 )
 _BAD = {
-    "mend": ("mend it", "Mended by hand"), "told": ("it was told",), "mature": ("mature rows", "labels mature"),
-    "continues": ("the next one continues", "it is continued"), "is no": ("it is not an event", "these are not rows"),
+    "mend": ("mend it", "Mended by hand"), "told": ("it was told",), "ripe": ("ripe rows", "labels ripen"),
+    "goes on": ("the next one goes on", "it is gone on with"), "is no": ("it is no event", "these are no rows"),
 }  # fmt: skip

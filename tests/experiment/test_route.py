@@ -175,8 +175,10 @@ def test_sql_over_the_decisions_finds_every_arm_again(world: World) -> None:
     arms = {"test": phases.weights(test), "bandit": chances[""]}
     place = sql(layer_salt("page"), "unit")
     cases = {name: pick_sql(sql(arm_salt(name, 1, draw), "unit"), arms[name]) for name, draw in (("test", 0), ("bandit", 3))}
-    text = f"""select unit, experiment, arm, propensity, case when {place} < 0.4 then 'test' when {place} < 0.9 then 'bandit' end as their_experiment,
-        case when {place} < 0.4 then {cases["test"]} when {place} < 0.9 then {cases["bandit"]} end as their_arm from d"""
+    text = f"""select unit, experiment, arm, propensity,
+          case when {place} < 0.4 then 'test' when {place} < 0.9 then 'bandit' end as their_experiment,
+          case when {place} < 0.4 then {cases["test"]} when {place} < 0.9 then {cases["bandit"]} end as their_arm
+        from d"""
     found = world.sql.query(text, {"d": world.lake.table("shop_decisions").snapshot()}).read_all().to_pylist()
     assert len(found) == len(users) and {r["experiment"] for r in found} == {"test", "bandit", None}
     assert [(r["experiment"], r["arm"]) for r in found] == [(r["their_experiment"], r["their_arm"]) for r in found]

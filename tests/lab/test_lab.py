@@ -49,19 +49,24 @@ class Loaded(ms.Event):
 visits = ms.stream("visits", Visit, key="user", dedupe="visit_id")
 orders = ms.stream("orders", Order, key="user", dedupe="order_id", lateness="5m")
 loaded = ms.stream("loaded", Loaded, key="user")
-totals = ms.table("totals", "select user, max(price) as top, max(price) > $big as big from orders group by user", key="user")
+totals = ms.table("totals", "select user, max(price) as top, max(price) > $big as big from orders group by user",
+                  key="user")
 rewards = ms.table("rewards", "select count(*) as n, sum(reward) as reward from shop_outcomes")
-paid = ms.table("paid", "select v.user, v.ts, o.price from visits v left join orders o using (visit_id)", time="ts", lag="1m")
+paid = ms.table("paid", "select v.user, v.ts, o.price from visits v left join orders o using (visit_id)",
+                time="ts", lag="1m")
 sales = ms.table("sales", "select user, ts, price from orders where kind = 'sale'", time="ts", lag="5m")
 hasty_sales = ms.table("hasty_sales", "select user, ts, price from orders where kind = 'sale'", time="ts", lag="1m")
-before = ms.table("before", "select v.visit_id, o.ts, o.price from visits v join orders o on o.user = v.user and o.ts < v.ts", time="ts", lag="5m")
+before = ms.table("before", "select v.visit_id, o.ts, o.price from visits v"
+                            " join orders o on o.user = v.user and o.ts < v.ts", time="ts", lag="5m")
 
 spend = ms.features("spend", orders, key="user", windows=["1h", "7d"], where="kind = 'sale'",
-                    aggregates={"n": agg.count(), "sum": agg.sum("price"), "big": agg.mean("price > $big"), "last": agg.last("price")})
+                    aggregates={"n": agg.count(), "sum": agg.sum("price"), "big": agg.mean("price > $big"),
+                                "last": agg.last("price")})
 seen = ms.features("seen", visits, key="page", windows=["1h"], aggregates={"n": agg.count()})
 sold = ms.features("sold", sales, key="user", windows=["1h"], aggregates={"price": agg.sum("price")})
 arrived = ms.features("arrived", loaded, key="user", windows=["1h"], aggregates={"n": agg.count()})
-never = ms.features("never", orders, key="user", windows=["1h"], where="price > 1e12", aggregates={"sum": agg.sum("price")})
+never = ms.features("never", orders, key="user", windows=["1h"], where="price > 1e12",
+                    aggregates={"sum": agg.sum("price")})
 ever = ms.features("ever", totals, key="user", aggregates={"top": agg.last("top")}, timeless=True)
 hasty = ms.features("hasty", hasty_sales, key="user", windows=["1h"], aggregates={"price": agg.sum("price")})
 own = ms.features("own", before, key="visit_id", windows=["7d"], aggregates={"n": agg.count()})
@@ -89,7 +94,8 @@ def buyer(train: ms.Train) -> object: raise AssertionError("not trained here")
 def other(train: ms.Train) -> object: raise AssertionError("not trained here")
 
 
-test = ms.experiment("test", arms={"a": buyer["champion"], "b": other["champion"]}, unit="user", assign=assign.ab(0.5, 0.5), reward=bought)
+test = ms.experiment("test", arms={"a": buyer["champion"], "b": other["champion"]}, unit="user",
+                     assign=assign.ab(0.5, 0.5), reward=bought)
 shop = ms.endpoint("shop", test, default=buyer["champion"])
 '''
 

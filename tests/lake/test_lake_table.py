@@ -163,13 +163,18 @@ def test_replace_an_interval(world: World, table: LakeTable) -> None:
 def test_replace_by_times_and_dates(world: World) -> None:
     schema = pa.schema([("ts", pa.timestamp("us", tz="UTC")), ("day", pa.date32()), ("n", pa.int64())])
     made = world.lake.create("d", schema, ("day",))
-    day = lambda n: date(2024, 1, n)  # noqa: E731
-    at = lambda n: datetime(2024, 1, n, tzinfo=UTC)  # noqa: E731
-    batch = lambda *days: pa.record_batch({"ts": [at(n) for n in days], "day": [day(n) for n in days], "n": list(days)}, schema=schema)  # noqa: E731
+    at = partial(datetime, 2024, 1, tzinfo=UTC)
+
+    def batch(*days: int) -> pa.RecordBatch:
+        columns = {"ts": [at(n) for n in days], "day": [date(2024, 1, n) for n in days], "n": list(days)}
+        return pa.record_batch(columns, schema=schema)
+
+    def us(n: int) -> int:
+        return int(at(n).timestamp() * 1e6)
+
     made.append([batch(1, 2, 3)])
     made.replace([batch(2, 2)], where=("day", at(2), at(3)))
     assert sorted(r["n"] for r in rows_in(made.refresh())) == [1, 2, 2, 3]
-    us = lambda n: int(at(n).timestamp() * 1e6)  # noqa: E731
     made.replace([batch(4)], where=("ts", us(1), us(3)))
     assert sorted(r["n"] for r in rows_in(made.refresh())) == [3, 4]
     made.replace([], where=("day", us(4), us(5)))

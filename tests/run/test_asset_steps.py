@@ -28,7 +28,8 @@ class Order(ms.Event):
 
 orders = ms.stream("orders", Order, key="customer", dedupe="order_id")
 ms.source(orders, ms.read.files("data/orders*.csv"))
-paid = ms.table("paid", "select customer, ts, amount from orders where amount > 0", time="ts", schedule="@daily", lag="30m")
+paid = ms.table("paid", "select customer, ts, amount from orders where amount > 0",
+                time="ts", schedule="@daily", lag="30m")
 spent = ms.features("spent", paid, key="customer", windows=["1d"], aggregates={"sum": agg.sum("amount")})
 bought = ms.features("bought", orders, key="customer", windows=["1d"], aggregates={"n": agg.count()})
 """

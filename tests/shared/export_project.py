@@ -35,7 +35,8 @@ ms.table("days", "select ts::date as day, count(*) as n, sum(km) as km from ride
 ms.table("weeks", "select date_trunc('week', day) as week, sum(n) as n from days group by 1", schedule="0 4 * * 1")
 ms.table("long", "select ride, km, ts from rides where km > 5")
 tipped = ms.outcome(tips, on="ride", within="30m", otherwise=False)
-tip_set = ms.training_set("tip_set", at=rides, label=tipped, until="2026-01-20", split=ms.by_time(valid="1h", test="1h"), features=[rides.fields("km"), riders])
+tip_set = ms.training_set("tip_set", at=rides, label=tipped, until="2026-01-20",
+                          features=[rides.fields("km"), riders], split=ms.by_time(valid="1h", test="1h"))
 
 
 class Mean:

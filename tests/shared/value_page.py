@@ -14,27 +14,36 @@ _INTRO = """# Values, as they may be written
 
 <!-- Made by `make docs` from tests/shared/value_table.py. Change the table, not this page. -->
 
-One record gives one value by every door and format, or it is refused: a dead letter from a file or a topic, an error of a request, before anything is stored. What would lose digits or
-has to be guessed is refused. `tests/ingest/test_one_value.py` asks every door for every cell below.
+One record gives one value by every door and format, or it is refused: a dead letter from a file or a topic, an error of
+a request, before anything is stored. What would lose digits or has to be guessed is refused.
+`tests/ingest/test_one_value.py` asks every door for every cell below.
 
-- **No value.** An empty field of CSV, a JSON `null`, a field that is missing, a null of a column and NaN are not values: NULL where the field may be NULL, else the field's default, else
-  refused. `""` is an empty text, and nothing else but an empty `bytes`. The words `null` and `N/A` are texts.
-- **Whole numbers** may be written `1.0` or `1e3`, in every format. A float in a column is one up to 2^53; beyond, it may stand for several.
-- **Floats** are the nearest to what is written, except for a whole number that is written out (no point, no exponent) and that no float holds: `9007199254740993` is refused, since each digit
-  was meant. JSON has no infinity, so only CSV, Parquet, Avro and topics can bring one. Zero has no sign: `-0` lands as `0.0`.
+- **No value.** An empty field of CSV, a JSON `null`, a field that is missing, a null of a column and NaN are not values:
+  NULL where the field may be NULL, else the field's default, else refused. `""` is an empty text, and nothing else but
+  an empty `bytes`. The words `null` and `N/A` are texts.
+- **Whole numbers** may be written `1.0` or `1e3`, in every format. A float in a column is one up to 2^53; beyond, it
+  may stand for several.
+- **Floats** are the nearest to what is written, except for a whole number that is written out (no point, no exponent)
+  and that no float holds: `9007199254740993` is refused, since each digit was meant. JSON has no infinity, so only CSV,
+  Parquet, Avro and topics can bring one. Zero has no sign: `-0` lands as `0.0`.
 - **Booleans** are `true` and `false`; in CSV in any case, and `1` and `0` there and in columns of whole numbers.
-- **Texts** are taken as they stand. Columns of whole numbers, decimals and dates become texts; floats, booleans and times do not, since each tool writes them in its own way.
-- **Dates** have no time and no zone. A column of times without a zone gives dates when each is a midnight, as pandas writes them.
-- **Times** are cut to microseconds, never rounded: what is finer is dropped, downwards before 1970 too, by every door and in every format (digits of a text, nanoseconds of Parquet, Avro, pandas and topics). Without a zone they are of the source's zone (`ms.read.files(..., zone=)`) in files, and refused in requests. Numbers are not times: their
-  unit would be a guess. So would be a local time that the zone has twice, in the hour when its clock is set back, in every format: write such times with an offset or in UTC (Z), or all of them. A local time
-  that the clock skips does not exist, and is refused too.
+- **Texts** are taken as they stand. Columns of whole numbers, decimals and dates become texts; floats, booleans and
+  times do not, since each tool writes them in its own way.
+- **Dates** have no time and no zone. A column of times without a zone gives dates when each is a midnight, as pandas
+  writes them.
+- **Times** are cut to microseconds, never rounded: what is finer is dropped, downwards before 1970 too, by every door
+  and in every format (digits of a text, nanoseconds of Parquet, Avro, pandas and topics). Without a zone they are of
+  the source's zone (`ms.read.files(..., zone=)`) in files, and refused in requests. Numbers are not times: their unit
+  would be a guess. So would be a local time that the zone has twice, in the hour when its clock is set back, in every
+  format: write such times with an offset or in UTC (Z), or all of them. A local time that the clock skips does not
+  exist, and is refused too.
 - **Spaces** around a number, a date or a time do not count in CSV; in JSON they do.
 - **Lists** are JSON arrays, in CSV too, with the items of JSON; no item may be null or NaN.
-- **Objects** of the Python client and of `lab.send` are checked by their types before they are sent: no text is a date, `True` is no 1. Scalars and arrays of
-  numpy, and times of pandas, count as the values of Python that they equal.
+- **Objects** of the Python client and of `lab.send` are checked by their types before they are sent: no text is a date,
+  `True` is no 1. Scalars and arrays of numpy, and times of pandas, count as the values of Python that they equal.
 
-A record of a topic is read under its writer's Avro schema, promoted as Avro does (`int` to `long`, `long` to `double` where it is exact); another change of type stops the stream, which is no
-question of one record.
+A record of a topic is read under its writer's Avro schema, promoted as Avro does (`int` to `long`, `long` to `double`
+where it is exact); another change of type stops the stream, which is not a question of one record.
 """
 
 

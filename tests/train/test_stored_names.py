@@ -54,11 +54,13 @@ class Reaches:
     """By its globals, its attributes and the classes of both."""
 
     def __init__(self):
-        self.stream, self.one, self.required = orders, Order(order_id="a", price=0.25, ts=datetime(2026, 1, 1, tzinfo=UTC)), REQUIRED
+        self.one = Order(order_id="a", price=0.25, ts=datetime(2026, 1, 1, tzinfo=UTC))
+        self.stream, self.required = orders, REQUIRED
 
     def predict(self, X):
         assert type(orders) is type(self.stream) and self.stream.schema.names() == ("order_id", "price", "ts")
-        assert self.stream.schema["price"].nullable and self.stream.schema["order_id"].default is self.required is REQUIRED
+        assert self.stream.schema["price"].nullable
+        assert self.stream.schema["order_id"].default is self.required is REQUIRED
         assert spend.columns() and ms.__name__ == "millstream" and agg.count() == agg.count()
         assert isinstance(self.one, Order) and issubclass(Order, ms.Event) and first_of(["x"]) == "x"
         return np.full(len(X), self.one.price)
@@ -69,7 +71,8 @@ class Plain:
         self.stream, self.one = orders, Order(order_id="a", price=0.5, ts=datetime(2026, 1, 1, tzinfo=UTC))
 
     def predict(self, X):
-        assert orders.name == self.stream.name == "orders" and type(self.one).__schema__.names() == self.stream.schema.names()
+        assert orders.name == self.stream.name == "orders"
+        assert type(self.one).__schema__.names() == self.stream.schema.names()
         return np.full(len(X), self.one.price)
 '''
 ASK = """

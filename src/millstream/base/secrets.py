@@ -12,7 +12,8 @@ import urllib.parse
 HIDDEN = "(hidden)"
 _SHORT = 4
 """Values shorter than this are known by their shape only: they would be found in words."""
-_NAMES = r"pass(?:word|wd|phrase)?|pwd|token|secret|api[_-]?key|access[_-]?key|account[_-]?key|private[_-]?key|credentials?|signature|client[_-]?secret"
+_KEYS = r"api[_-]?key|access[_-]?key|account[_-]?key|private[_-]?key"
+_NAMES = rf"pass(?:word|wd|phrase)?|pwd|token|secret|{_KEYS}|credentials?|signature|client[_-]?secret"
 _NOT_SAID = rf"(?!env:|file:|{re.escape(HIDDEN)})"
 """A reference is not a secret, and what is hidden already stays as it is."""
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (

@@ -243,8 +243,10 @@ def _with_password(key: str, url: str, secret: Callable[[str], str | None]) -> s
 def _absolute(url: str, root: Path) -> str:
     """`sqlite:PATH`, `mlflow:PATH`, `file:PATH` and `PATH` made absolute; other URLs, and `kafka:HOST:PORT`, as they are.
 
-    >>> _absolute("sqlite:.millstream/log.db", Path("/p")), _absolute("kafka://broker:9092", Path("/p")), _absolute("lake", Path("/p"))
-    ('sqlite:/p/.millstream/log.db', 'kafka://broker:9092', '/p/lake')
+    >>> _absolute("sqlite:.millstream/log.db", Path("/p")), _absolute("lake", Path("/p"))
+    ('sqlite:/p/.millstream/log.db', '/p/lake')
+    >>> _absolute("kafka://broker:9092", Path("/p"))
+    'kafka://broker:9092'
     >>> _absolute("kafka:b-1:9092,b-2:9092", Path("/p"))
     'kafka:b-1:9092,b-2:9092'
     """

@@ -29,9 +29,11 @@ _OS_ERROR = re.compile(r"(?:os error |errno )(\d+)")
 def number_of(error: BaseException) -> int | None:
     """The system's number of a refusal of the disk; None when the error is about something else.
 
-    >>> number_of(OSError(28, "No space left on device")) == 28, number_of(RuntimeError("Generic LocalFileSystem error: (os error 30)"))
-    (True, 30)
-    >>> number_of(FileNotFoundError(2, "No such file or directory")), number_of(ValueError("no space left of that name"))
+    >>> number_of(OSError(28, "No space left on device")) == 28
+    True
+    >>> number_of(RuntimeError("Generic LocalFileSystem error: (os error 30)"))
+    30
+    >>> number_of(FileNotFoundError(2, "No such file or directory")), number_of(ValueError("no space left of it"))
     (None, None)
     >>> number_of(RuntimeError("403: permission denied")) is None  # nobody's disk
     True

@@ -52,7 +52,8 @@ class Jars:
     def pom(self) -> str:
         """The project file that asks Maven for them."""
         head = '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
-        named = f"<groupId>millstream</groupId><artifactId>{self.name}</artifactId><version>1</version><packaging>pom</packaging>"
+        named = f"<groupId>millstream</groupId><artifactId>{self.name}</artifactId>"
+        named += "<version>1</version><packaging>pom</packaging>"
         listed = "\n".join(_dependency(c, self.exclude) for c in self.coordinates)
         return f"{head}\n{named}\n<dependencies>\n{listed}\n</dependencies></project>\n"
 

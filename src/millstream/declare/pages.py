@@ -4,23 +4,25 @@ from __future__ import annotations
 
 _PAGES = """
 E101: a name that cannot be one
-Names of all kinds are lower case letters, digits and _, begin with a letter, and have at most 100 letters: they become folders, topics,
-tables, columns and URLs, and some of these take no more with what is added (`_decisions`, `__dead`). Fields of events may have upper case.
+Names of all kinds are lower case letters, digits and _, begin with a letter, and have at most 100 letters: they become
+folders, topics, tables, columns and URLs, and some of these take no more with what is added (`_decisions`, `__dead`).
+Fields of events may have upper case.
 Mend: rename it.
 
 E102: the name is taken
-Names are unique in a project over all kinds of noun, since SQL and the command line know things by name alone. An endpoint also
-takes <name>_decisions and <name>_outcomes. Sources and monitors make their names of what they are about; give a second one its own.
+Names are unique in a project over all kinds of noun, since SQL and the command line know things by name alone. An
+endpoint also takes <name>_decisions and <name>_outcomes. Sources and monitors make their names of what they are about;
+give a second one its own.
 Mend: rename one of the two, or say name="..." for a source or a monitor.
 
 E103: SQL reads what nothing declares
-A table's SQL may read streams, other tables, training sets, <stream>__dead, and <endpoint>_decisions and <endpoint>_outcomes.
-Features are not a table: they have a value at a moment, and a training set asks for it.
+A table's SQL may read streams, other tables, training sets, <stream>__dead, and <endpoint>_decisions and
+<endpoint>_outcomes. Features are not a table: they have a value at a moment, and a training set asks for it.
 Mend: correct the name, or declare what is missing.
 
 E104: something is made from itself
-Tables, features, sets and models are made in order, so none may need itself. What comes back through the log is not a circle: an
-endpoint's decisions are a stream like any other.
+Tables, features, sets and models are made in order, so none may need itself. What comes back through the log is no
+circle: an endpoint's decisions are a stream like any other.
 Mend: break the circle; for feedback read <endpoint>_decisions in a table's SQL.
 
 E105: modules import one another in a circle
@@ -28,7 +30,8 @@ Python runs the project's modules one after another. In a circle one of them see
 Mend: imports go the way of the event: streams < features < models < live.
 
 E106: a module hides another
-The project's folder is first on Python's path, so a module queue.py would be found by everyone who imports the standard queue.
+The project's folder is first on Python's path, so a module queue.py would be found by everyone who imports the standard
+queue.
 Mend: rename the file.
 
 E107: a module is not valid Python
@@ -36,15 +39,18 @@ Mend: correct the syntax at the line that is named.
 
 E108: a module ends with an error
 The module was run and raised. The line is the last one of the project that took part.
-Every verb imports each .py file beside millstream.toml, except those whose names begin with _ or test_, conftest.py and setup.py. Folders are not imported.
+Every verb imports each .py file beside millstream.toml, except those whose names begin with _ or test_, conftest.py and
+setup.py. Folders are not imported.
 Mend: correct the line, or install what it imports; move a script to a folder such as scripts/, or begin its name with _.
 
 E109: millstream.toml says something that cannot be
-It has [project] with a name, [params] with single values, [profile.NAME] with engines, and [serve], [console], [alerts], [cluster].
+It has [project] with a name, [params] with single values, [profile.NAME] with engines, and [serve], [console],
+[alerts], [cluster].
 Mend: correct the section or the value that is named.
 
 E110: no length of time
-Lengths are a number and a unit: 30s, 10m, 3h, 7d, 2w, or a timedelta; not below 0, and a hundred years at most. There is no month and no year.
+Lengths are a number and a unit: 30s, 10m, 3h, 7d, 2w, or a timedelta; not below 0, and a hundred years at most. There
+is not a month and no year.
 Mend: write one of them.
 
 E111: no such field
@@ -52,8 +58,8 @@ An expression, a key or a check names a field that is not there. What is there s
 Mend: correct the name.
 
 E112: a name that SQL needs for itself
-A column of this name does not parse in DuckDB or Spark, or begins with _, as only the envelope's columns do, or differs from
-another field by letter case only: tables and SQL know columns without it.
+A column of this name does not parse in DuckDB or Spark, or begins with _, as only the envelope's columns do, or differs
+from another field by letter case only: tables and SQL know columns without it.
 Mend: rename the field; ts is a good name for the event time.
 
 E113: no condition
@@ -73,13 +79,14 @@ Expressions are scalars of SQL in DuckDB's dialect, one at a time.
 Mend: correct it at the place that is named.
 
 E117: an expression outside the language
-It has arithmetic, comparisons, and/or/not, between, in, like, is null, case, coalesce, nullif, least, greatest, abs, round, floor, ceil,
-power, exp, ln, sqrt, length, lower, upper, ||, concat, casts, and parts of times (in UTC). Every one of them means the same for a table
-of rows and for one request; that is why the rest is left out.
+It has arithmetic, comparisons, and/or/not, between, in, like, is null, case, coalesce, nullif, least, greatest, abs,
+round, floor, ceil, power, exp, ln, sqrt, length, lower, upper, ||, concat, casts, and parts of times (in UTC). Every
+one of them means the same for a table of rows and for one request; that is why the rest is left out.
 Mend: write it with these, or compute it in a table first.
 
 E118: no schedule
-A schedule is five fields of cron in UTC (minute, hour, day, month, day of the week), or @hourly, @daily, @weekly, @monthly; and it must come some day.
+A schedule is five fields of cron in UTC (minute, hour, day, month, day of the week), or @hourly, @daily, @weekly,
+@monthly; and it must come some day.
 Mend: e.g. "0 6 * * 1", Mondays at six.
 
 E119: no moment
@@ -98,26 +105,31 @@ Events hold str, int, float, bool, bytes, datetime, date, Literal[...], list[...
 Mend: use one of them; a structure becomes several fields, or text.
 
 E123: a default of another type
-A record that lacks the field reads as its default, so the default is a value of the field; None only where the type says `| None`.
+A record that lacks the field reads as its default, so the default is a value of the field; None only where the type
+says `| None`.
 Mend: give a value of the field's type.
 
 E124: a number of partitions that cannot be
 Mend: 1 to 10000.
 
 E125: an id with a default
-Records that lack the field that dedupe names all get its default, so the first within the window is kept, and the others are dropped as its duplicates.
+Records that lack the field that dedupe names all get its default, so the first within the window is kept, and the
+others are dropped as its duplicates.
 Mend: declare the field as `| None` without a default: a record without an id is never a duplicate.
 
 E126: an outcome whose otherwise is of another type
-What no event means stands in one column with what an event means: a label of booleans has otherwise=False, a count has otherwise=0.
+What no event means stands in one column with what an event means: a label of booleans has otherwise=False, a count has
+otherwise=0.
 Mend: give a value of the type of value=, or leave it out.
 
 E130: a word of a table's header
-The comment lines before the first line of SQL may say @time, @key, @incremental, @schedule and @lag, each once and with a value.
+The comment lines before the first line of SQL may say @time, @key, @incremental, @schedule and @lag, each once and with
+a value.
 Mend: correct the line.
 
 E131: how a table is incremental
-"append" follows one stream row by row. "1d lookback 2d" replaces whole intervals of the table's @time, and looks two days back.
+"append" follows one stream row by row. "1d lookback 2d" replaces whole intervals of the table's @time, and looks two
+days back.
 Mend: write one of them, and name @time for intervals.
 
 E132: SQL that does not parse
@@ -128,7 +140,8 @@ E133: columns that cannot be traced
 Mend: name the column's table where two tables have one of that name.
 
 E134: a table without a body, or with two
-A table's text is tables/<name>.sql or the second argument of ms.table; each of time, key, incremental, schedule and lag is said once.
+A table's text is tables/<name>.sql or the second argument of ms.table; each of time, key, incremental, schedule and lag
+is said once.
 Mend: keep one of the two.
 
 E135: a parameter that is not there
@@ -139,12 +152,13 @@ E136: a time or key that the table does not select
 Mend: select the column, or correct the header.
 
 E137: decisions read without a table
-The columns of <endpoint>_decisions follow from its models, which may follow from the reader. A table in between has a text of its own.
+The columns of <endpoint>_decisions follow from its models, which may follow from the reader. A table in between has a
+text of its own.
 Mend: tables/seen.sql with  -- @time ts  and  select ... from late_decisions, and use that table.
 
 E138: SQL that does not fit what it reads
-The compute engine binds each table's SQL to the columns of the streams and tables that it reads, without running it. What is made by a
-function or a model has columns that only a run knows, and is left out.
+The compute engine binds each table's SQL to the columns of the streams and tables that it reads, without running it.
+What is made by a function or a model has columns that only a run knows, and is left out.
 Mend: correct the column or the type that is named.
 
 E141: a key that the request lacks
@@ -184,7 +198,8 @@ Two columns of one name, a derived column with a taken name, or a split that cou
 Mend: as the message says.
 
 E150: an unknown metric
-There are auc, brier, log_loss, accuracy, rmse, mae and r2. In promote_if: auc >= champion.auc; with several labels, late.auc.
+There are auc, brier, log_loss, accuracy, rmse, mae and r2. In promote_if: auc >= champion.auc; with several labels,
+late.auc.
 Mend: correct the name.
 
 E151: a parameter without default
@@ -192,11 +207,13 @@ A model's keyword parameters are versioned with it, so each has a default; the f
 Mend: give it one.
 
 E152: features over a table without a lag
-Features over a table count a row from when it is known: its time, or the end of the hour, day or interval that it sums up, plus the
-table's lag. The lag is by default the largest lateness (streams) or lag (tables) of what the table reads, plus the interval of its schedule. It
-must be declared where there is no schedule, and where the query does not show what a row sums up: the time is neither passed on from what
-the table reads nor cut by date_trunc, time_bucket or a cast to date, and the table is not built by intervals.
-Mend: -- @lag 2h in the table's file, or lag="2h": how long after that moment a row is committed at the latest. The skew monitor reports a lag that is too short.
+Features over a table count a row from when it is known: its time, or the end of the hour, day or interval that it sums
+up, plus the table's lag. The lag is by default the largest lateness (streams) or lag (tables) of what the table reads,
+plus the interval of its schedule. It must be declared where there is no schedule, and where the query does not show
+what a row sums up: the time is neither passed on from what the table reads nor cut by date_trunc, time_bucket or a cast
+to date, and the table is not built by intervals.
+Mend: -- @lag 2h in the table's file, or lag="2h": how long after that moment a row is committed at the latest. The skew
+monitor reports a lag that is too short.
 
 E153: a window in which no row is known
 A row of the table counts only after its lag, so a shorter window has no rows in it at any moment.
@@ -207,10 +224,12 @@ A label is a boolean or a number; text and times are neither. The same holds for
 Mend: compare it in the outcome, e.g. value="status = 'paid'".
 
 E155: a metric of another kind of label
-auc, brier and log_loss are of a boolean, or of 0 and 1 with output="probability". accuracy is of a boolean, and of whole numbers, which are classes: what a
-classifier's predict gives is right where it is the label. rmse, mae and r2 are of a number, and of a boolean as 0 and 1.
-With several labels, a metric must say something of one of them, and label.metric of that label.
-Mend: make the label a boolean, e.g. value="amount > 100"; or say output="probability" for a label of 0 and 1; or name a metric of numbers.
+auc, brier and log_loss are of a boolean, or of 0 and 1 with output="probability". accuracy is of a boolean, and of
+whole numbers, which are classes: what a classifier's predict gives is right where it is the label. rmse, mae and r2 are
+of a number, and of a boolean as 0 and 1. With several labels, a metric must say something of one of them, and
+label.metric of that label.
+Mend: make the label a boolean, e.g. value="amount > 100"; or say output="probability" for a label of 0 and 1; or name a
+metric of numbers.
 
 E160: arms and weights
 An experiment has two arms or more; assign.ab takes one weight an arm, and they sum to 1.
@@ -228,7 +247,8 @@ E163: a reward that is not a number
 Mend: score with a number or a boolean; higher is better.
 
 E164: an experiment that adjusts by a feature
-Adjusting by what was known before (CUPED) is not in this version; a report without it would look as if it had been done.
+Adjusting by what was known before (CUPED) is not in this version; a report without it would look as if it had been
+done.
 Mend: leave adjust= out.
 
 E171: experiments that overlap
@@ -264,7 +284,8 @@ The argument takes one of a few words, which the message names.
 Mend: take one of them.
 
 E191: a value of another kind
-Arguments take objects, not their names: the stream itself, not "orders". Where several are wanted it is a list, also for one.
+Arguments take objects, not their names: the stream itself, not "orders". Where several are wanted it is a list, also
+for one.
 Mend: the message says what is wanted.
 
 E192: a number out of its range
@@ -279,17 +300,20 @@ E194: an argument that is not there, or one that is missing
 Mend: the message names what the declaration takes.
 
 E195: a setting that cannot be
-Settings stand in millstream.toml, in variables MILLSTREAM_..., and in --set; docs/reference/configuration.md has all of them. A URL names
-its engine by what stands before the colon.
+Settings stand in millstream.toml, in variables MILLSTREAM_..., and in --set; docs/reference/configuration.md has all of
+them. A URL names its engine by what stands before the colon.
 Mend: correct the key or the value at the place that is named; millstream config --show-origin shows what holds.
 
 E196: a name that is not there
 What a module of the project or a vocabulary (agg, read, assign, expect) is asked for, and has not.
-Mend: take the nearest, or one of those that the message names. A name that is only tried (hasattr, getattr, a try that catches the error) is not a mistake.
+Mend: take the nearest, or one of those that the message names. A name that is only tried (hasattr, getattr, a try that
+catches the error) is not a mistake.
 
 E197: a module opens a project while it is loaded
-Loading a project runs its modules. One that opens the project (Workspace.open, ms.load) would be run by that again, and so without end.
-Mend: modules only declare; move what uses the project below if __name__ == "__main__":, into a function, or to a folder such as scripts/, which is not imported.
+Loading a project runs its modules. One that opens the project (Workspace.open, ms.load) would be run by that again, and
+so without end.
+Mend: modules only declare; move what uses the project below if __name__ == "__main__":, into a function, or to a
+folder such as scripts/, which is not imported.
 """
 
 PAGES: dict[str, str] = {page.partition(":")[0]: page.strip() for page in _PAGES.strip().split("\n\n")}

@@ -128,7 +128,8 @@ def update(experiment: Experiment[Any], endpoint: Endpoint[Any, Any], lake: Lake
     inner, outer = stat_sql("reward", "r", whole=boolean)
     text = f"""select context, arm, {outer}, max(epoch_us(ts)) as newest from (
         select *, {inner.format(groups="context, arm")} from (
-            select ts, arm, reward, {context_sql(learn.by_of(experiment.assign))} as context from o where experiment = $name and phase = $phase and reward is not null))
+            select ts, arm, reward, {context_sql(learn.by_of(experiment.assign))} as context from o
+            where experiment = $name and phase = $phase and reward is not null))
         group by all order by all"""
     found = sql.query(text, {"o": table.snapshot()}, {"name": experiment.name, "phase": phase.number}).read_all().to_pylist()
     stats: dict[str, dict[str, Stat]] = {}
@@ -152,7 +153,8 @@ def first_statistics(
     parts = [stat_sql(f'"{metric}"', f"m{i}", whole=metric in booleans) for i, metric in enumerate(metrics)]
     text = f"""select arm, count(*) as judged, {", ".join(outer for _, outer in parts)} from (
         select *, {", ".join(inner.format(groups="arm") for inner, _ in parts)} from (
-            select *, row_number() over (partition by unit order by ts, decision_id) as place from o where experiment = $name and phase = $phase)
+            select *, row_number() over (partition by unit order by ts, decision_id) as place from o
+            where experiment = $name and phase = $phase)
         where place = 1) group by arm"""
     found = sql.query(text, {"o": lake.table(endpoint.outcomes).snapshot()}, {"name": experiment.name, "phase": phase.number}).read_all().to_pylist()
     for row in found:

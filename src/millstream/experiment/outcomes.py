@@ -251,12 +251,14 @@ class _Work:
             value = _expression(reward, self.endpoint.event, self.params)
             of = f"o{distinct.index(reward.outcome)}"
             # Each metric names its own outcome "outcome", so each is a table of its own. A correlated subquery costs ten times as much.
-            joins += f""" left join (select _row, cast({value.sql} as double) as value
-                from (select {fields}, {of}.outcome as "outcome" from spine s left join {of} using (_row))) "m_{name}" using (_row)"""
+            judged = f'select {fields}, {of}.outcome as "outcome" from spine s left join {of} using (_row)'
+            joins += f""" left join (select _row, cast({value.sql} as double) as value from ({judged})) "m_{name}"
+                using (_row)"""
             columns += f', "m_{name}".value as "{name}"'
         decided = [f.name for f in schema if f.name in spine.schema.names]
         inner = ", ".join(f's."{c}"' for c in decided)
-        text = f"""select {inner}, {_number("o0.outcome", tables["o0"])} as "outcome"{columns} from spine s left join o0 using (_row){joins} order by s._row"""
+        text = f"""select {inner}, {_number("o0.outcome", tables["o0"])} as "outcome"{columns}
+            from spine s left join o0 using (_row){joins} order by s._row"""
         found = self.sql.query(text, tables)
         for batch in found:
             yield _fitted(batch, schema)

@@ -87,8 +87,9 @@ def _between(sql: Sql, definition: Definition, before: Relation, after: Relation
     text = f"""with b as ({sides[0]}), a as ({sides[1]}),
         came as (select {place}, count(*) as n from (select * from a except all select * from b) group by all),
         went as (select {place}, count(*) as n from (select * from b except all select * from a) group by all)
-        select coalesce(sum(greatest(coalesce(came.n, 0) - coalesce(went.n, 0), 0)), 0)::bigint as late, coalesce(sum(coalesce(went.n, 0)), 0)::bigint as restated,
-               max(case when coalesce(came.n, 0) > coalesce(went.n, 0) then {latest_us} - {definition.known_sql("t")} end)::bigint as longer
+        select coalesce(sum(greatest(coalesce(came.n, 0) - coalesce(went.n, 0), 0)), 0)::bigint as late,
+               coalesce(sum(coalesce(went.n, 0)), 0)::bigint as restated,
+               max(case when coalesce(came.n, 0) > coalesce(went.n, 0) then {latest_us} - {known} end)::bigint as longer
         from came full join went using ({place})"""
     row = sql.query(text, {"before": before, "after": after}).read_all().to_pylist()[0]
     return Missed(row["late"], row["restated"], row["longer"] or 0)

@@ -76,8 +76,9 @@ def outcome_sql(outcome: Outcome, params: Mapping[str, Any], *, spine: str = "sp
     pairs = f"""select s.r, s.t as st, e.t, e.p, e.o, e.v
   from (select r, t, {", ".join(f"k{i}" for i in range(len(keys)))}, unnest([t // {w}, t // {w} + 1]) as slot
         from (select _row as r, epoch_us(_t) as t, {told} from {spine})) s
-  join (select *, t // {w} as slot from (select {told}, epoch_us("{time}") as t, {PARTITION} as p, {OFFSET} as o, {value} as v
-        from "{stream.name}"{chosen})) e
+  join (select *, t // {w} as slot
+        from (select {told}, epoch_us("{time}") as t, {PARTITION} as p, {OFFSET} as o, {value} as v
+              from "{stream.name}"{chosen})) e
   on {same} and s.slot = e.slot where e.t > s.t and e.t <= s.t + {w}"""
     if outcome.credit != "all":
         order = "st desc, r desc" if outcome.credit == "last" else "st, r"

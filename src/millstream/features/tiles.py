@@ -154,11 +154,10 @@ class Tiling:
         """A select of id and running states `w<i>_<state>`: what became known in a label's slot, before the label. Clock only."""
         running = [c for i, w in enumerate(windows) for c in self.lift("one", " over w", _start(w) if self.late and w is not None else "", f"w{i}_")]
         carried = [*self.values(), *(f"o{i}" for i in sorted(self._pairs))]
-        rows = (
-            f"select {', '.join(['null::bigint as id', 'sid', '1 as one', 'e.t', 'e.known', 'sl.b', *(f'e.{c}' for c in carried)])} "
-            f"from e join sl on e.k = sl.k and e.z = sl.b union all "
-            f"select {', '.join(['l.id', 'sid', 'null', 'l.t', 'l.t', 'sl.b', *('null' for _ in carried)])} from l join sl on l.k = sl.k and l.b = sl.b"
-        )
+        event = ", ".join(["null::bigint as id", "sid", "1 as one", "e.t", "e.known", "sl.b", *(f"e.{c}" for c in carried)])
+        label = ", ".join(["l.id", "sid", "null", "l.t", "l.t", "sl.b", *("null" for _ in carried)])
+        rows = f"select {event} from e join sl on e.k = sl.k and e.z = sl.b union all "
+        rows += f"select {label} from l join sl on l.k = sl.k and l.b = sl.b"
         # A label comes before the events of its own microsecond: nulls first.
         frame = "window w as (partition by sid order by known, one nulls first rows between unbounded preceding and current row)"
         names = ", ".join(f"w{i}_{state}" for i in range(len(windows)) for state in self.states())

@@ -147,7 +147,8 @@ class Collector:
         name = scope["path"].removeprefix(PREFIX)
         intake = self._intakes.get(name)
         if intake is None:
-            mend = nearest(name, self._intakes) or f"those that do: {', '.join(self._intakes) or 'none'}; another needs  ms.source({name}, ms.read.http())"
+            those = ", ".join(self._intakes) or "none"
+            mend = nearest(name, self._intakes) or f"those that do: {those}; another needs  ms.source({name}, ms.read.http())"
             raise Refused(404, "no_stream", f'no stream "{name}" takes events over HTTP', mend)
         if scope["method"] != "POST":
             raise Refused(405, "method", f"{scope['method']} {scope['path']} means nothing", "POST events as a JSON array, or one a line")

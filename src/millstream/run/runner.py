@@ -183,7 +183,8 @@ def _one(step: Step, state: State, run_id: str, force: bool, report: Callable[[s
             time.sleep(0.2 * 4**attempt)
         except MillstreamError as error:
             return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(error))
-        except BaseException as error:  # a user's function that calls sys.exit() too, or a fault of ours: the run continues with what does not need it
+        except BaseException as error:
+            # A user's function that calls sys.exit() too, or a fault of ours: what does not need it is still built.
             pass_on(error)
             known = refused(error, None, f"build {step.name}")
             if known is not None and not os.environ.get("MILLSTREAM_DEBUG"):

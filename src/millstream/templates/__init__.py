@@ -1,4 +1,8 @@
-"""Projects to begin with: `quickstart` (made-up visits and orders, a model, an endpoint; ready in a minute) and `flights` (real data, two models, an experiment)."""
+"""Projects to begin with: `quickstart` and `flights`.
+
+`quickstart` has made-up visits and orders, a model and an endpoint, and is ready in a minute; `flights` has real data,
+two models and an experiment.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +51,10 @@ def _wanted(template: str, folder: Path) -> dict[Path, bytes]:
 
 
 def _free(folder: Path, wanted: Mapping[Path, bytes]) -> bool:
-    """Whether the folder is empty, or holds what a killed `create` of this template has left: files of it, whole, and the last one missing."""
+    """Whether the folder is empty, or holds what a killed `create` of this template has left.
+
+    That is files of it, whole, and the last one missing.
+    """
     if not folder.exists():
         return True
     if (folder / LAST).exists():

@@ -127,7 +127,8 @@ class Builder:
         joins = " ".join(f"left join l{i} using ({ROW})" for i in range(len(self.labels)))
         labels = ", ".join(f'l{i}.outcome as "{name}"' for i, name in enumerate(self.labels))
         some = " or ".join(f"l{i}.outcome is not null" for i in range(len(self.labels)))
-        text = f"""select spine.*, {labels}, {self._split(mature_us)} as {sets.SPLIT}, ({some}) as _some from spine {joins} order by {ROW}"""
+        text = f"""select spine.*, {labels}, {self._split(mature_us)} as {sets.SPLIT}, ({some}) as _some
+            from spine {joins} order by {ROW}"""
         joined = self.sql.query(text, tables).read_all()
         some_label = joined.column("_some")
         part = joined.column(sets.SPLIT)
@@ -136,9 +137,11 @@ class Builder:
         keep = pc.and_(some_label, pc.is_valid(part))
         chosen = joined.filter(keep).drop_columns(["_some"])
         if chosen.num_rows == 0:
-            raise NoRows(f'training_set "{self.name}" has no mature row with a label: {spine.num_rows:,} moments before '
-                         f"{spelled(min(mature_us, self._until_us() or mature_us))}; of {self.counts['total']:,} rows of {self.set.at.name}, "
-                         f"{kept.left(self._left(joined.num_rows - (pc.sum(some_label).as_py() or 0), pc.sum(some_label).as_py() or 0))}")  # fmt: skip
+            labelled = pc.sum(some_label).as_py() or 0
+            left = kept.left(self._left(joined.num_rows - labelled, labelled))
+            until = spelled(min(mature_us, self._until_us() or mature_us))
+            total = f"{self.counts['total']:,} rows of {self.set.at.name}"
+            raise NoRows(f'training_set "{self.name}" has no mature row with a label: {spine.num_rows:,} moments before {until}; of {total}, {left}')
         told = pc.value_counts(chosen.column(sets.SPLIT))
         counts = {c["values"].as_py(): c["counts"].as_py() for c in told}
         counts["purged"] = pc.sum(pc.and_(some_label, pc.is_null(part))).as_py() or 0
@@ -201,7 +204,8 @@ class Builder:
             f', {compile_expression(text, fields, self.params, place=self.set.place, what=name).sql} as "{name}"' for name, text in self.set.derive.items()
         )
         labels = ", ".join(f'spine."{c}"' for c in [*self.labels, sets.SPLIT])
-        text = f"""select * exclude ({", ".join(f'"{c}"' for c in [*self.labels, sets.SPLIT])}){derived}, {", ".join(f'"{c}"' for c in [*self.labels, sets.SPLIT])}
+        last = ", ".join(f'"{c}"' for c in [*self.labels, sets.SPLIT])
+        text = f"""select * exclude ({last}){derived}, {last}
             from (select {base}{looked_up}, {labels} from spine {join}) order by {ROW}"""
         return self.sql.query(text, tables)
 

@@ -82,8 +82,10 @@ def log_loss(y: Floats, p: Floats) -> float:
 def accuracy(y: Floats, p: Floats) -> float:
     """Share of rows that are right: of classes (whole numbers), where the prediction is the label; of probabilities, on the right side of a half (0.5 says true).
 
-    >>> accuracy(np.array([0.0, 1.0, 1.0]), np.array([0.2, 0.5, 0.4])), accuracy(np.array([0.0, 1.0, 2.0, 2.0]), np.array([0.0, 2.0, 2.0, 2.0]))
-    (0.6666666666666666, 0.75)
+    >>> accuracy(np.array([0.0, 1.0, 1.0]), np.array([0.2, 0.5, 0.4]))
+    0.6666666666666666
+    >>> accuracy(np.array([0.0, 1.0, 2.0, 2.0]), np.array([0.0, 2.0, 2.0, 2.0]))
+    0.75
     """
     classes = bool(((y != 0) & (y != 1)).any() or ((p == np.rint(p)) & (p >= 0)).all())
     return float(np.mean(p == y if classes else (p >= 0.5) == (y > 0.5)))

@@ -36,6 +36,6 @@ def query(at: Stream[Any] | Table, columns: Mapping[str, Kind], what: str, place
         raise DefinitionError(f'{what}: the table "{at.name}" has no time, so its rows have no moment', place=place, found="no @time header and no time=",
                               mend='say which column is the moment: ms.table(..., time="...")', code="E145")  # fmt: skip
     order = [time, PARTITION, OFFSET] if isinstance(at, Stream) else [time, *at.key, *(c for c in columns if c not in (time, *at.key))]
-    told = ", ".join(f'"{name}"' for name in columns)
-    return f"""select row_number() over (order by {", ".join(f'"{c}"' for c in order)}) - 1 as {ROW}, "{time}" as {MOMENT}, {told}
+    told, by = (", ".join(f'"{name}"' for name in names) for names in (columns, order))
+    return f"""select row_number() over (order by {by}) - 1 as {ROW}, "{time}" as {MOMENT}, {told}
         from "{at.name}" where {where.format(time=f'"{time}"')}"""

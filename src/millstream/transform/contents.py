@@ -26,5 +26,7 @@ def sql(contents: Contents) -> str:
 ) where "_nth" = 1 and {lives}"""
     # A version that another one replaced in the same instant was never seen by anyone.
     return f"""select {columns}, "valid_from", "valid_to" from (
-  select *, {quoted(time)} as "valid_from", lead({quoted(time)}) over (partition by {key} order by {order}) as "valid_to" from {quoted(stream.name)}
+  select *, {quoted(time)} as "valid_from",
+    lead({quoted(time)}) over (partition by {key} order by {order}) as "valid_to"
+  from {quoted(stream.name)}
 ) where {lives} and ("valid_to" is null or "valid_to" > "valid_from")"""

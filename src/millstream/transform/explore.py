@@ -18,24 +18,29 @@ _LISTED, _BLOCKS, _CELLS = 8, "▁▂▃▄▅▆▇█", 20
 _MARKS = ((0.0, "min"), (0.01, "1 %"), (0.25, "25 %"), (0.5, "50 %"), (0.75, "75 %"), (0.99, "99 %"), (1.0, "max"))
 _W, _H = 320, 84
 # The console's colours, by the same names, for a page that stands alone.
-_PAGE = """:root { --paper: #f7f6f2; --card: #fff; --ink: #1d2430; --quiet: #667085; --line: #e3e1d9; --accent: #0f6e84; --accent-soft: #e2f1f4;
-  --warn: #9a5b00; --warn-soft: #fdf0d9; --s0: #0f6e84; --s1: #d1643b; color-scheme: light dark; }
-@media (prefers-color-scheme: dark) { :root { --paper: #12161d; --card: #1a2029; --ink: #e6e9ef; --quiet: #97a1b3; --line: #2b3441; --accent: #5cc2d6;
-  --accent-soft: #16323a; --warn: #f0b657; --warn-soft: #3a2c13; --s0: #5cc2d6; --s1: #f0936b; } }
+_PAGE = """:root { --paper: #f7f6f2; --card: #fff; --ink: #1d2430; --quiet: #667085; --line: #e3e1d9;
+  --accent: #0f6e84; --accent-soft: #e2f1f4; --warn: #9a5b00; --warn-soft: #fdf0d9; --s0: #0f6e84; --s1: #d1643b;
+  color-scheme: light dark; }
+@media (prefers-color-scheme: dark) { :root { --paper: #12161d; --card: #1a2029; --ink: #e6e9ef; --quiet: #97a1b3;
+  --line: #2b3441; --accent: #5cc2d6; --accent-soft: #16323a; --warn: #f0b657; --warn-soft: #3a2c13; --s0: #5cc2d6;
+  --s1: #f0936b; } }
 * { box-sizing: border-box; } html { -webkit-text-size-adjust: 100%; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 22px; } h1 { font-size: 24px; letter-spacing: -.02em; margin: 6px 0 2px; overflow-wrap: anywhere; }
-a { color: var(--accent); text-decoration: none; } a:hover { text-decoration: underline; } a:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+body { margin: 0; background: var(--paper); color: var(--ink);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 1180px; margin: 0 auto; padding: 22px; }
+h1 { font-size: 24px; letter-spacing: -.02em; margin: 6px 0 2px; overflow-wrap: anywhere; }
+a { color: var(--accent); text-decoration: none; } a:hover { text-decoration: underline; }
+a:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 """
 
 
 def html(profile: Profile, title: str = "") -> str:
     """The whole page, light or dark as the reader's system is; nothing in it is loaded from elsewhere."""
     name = escape(_printed(title or profile.table or "profile"))
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{name}: profile</title><style>{_PAGE}</style></head>\n<body><main><h1><bdi>{name}</bdi></h1>\n{fragment(profile)}\n</main></body></html>\n"
-    )
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head += f"<title>{name}: profile</title><style>{_PAGE}</style>"
+    main = f"<h1><bdi>{name}</bdi></h1>\n{fragment(profile)}\n"
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body><main>{main}</main></body></html>\n'
 
 
 def fragment(profile: Profile) -> str:
@@ -193,16 +198,18 @@ def _often(column: Column) -> list[tuple[str, float]]:
     return listed if listed and (column.complete or listed[0][1] >= 0.01) else []
 
 
+def _bar(value: str, count: int, most: int, known: int) -> str:
+    title, text = escape(_cut(value, 300), quote=True), escape(_cut(value, 60)) or "<span>(empty text)</span>"
+    share, told = f"--share: {100 * count / most:.1f}%", f"{count:,} ({_percent(count / known)})"
+    return f'<div style="{share}"><bdi title="{title}">{text}</bdi><span>{told}</span></div>'
+
+
 def _top(column: Column) -> str:
     listed = column.top[: len(_often(column))]
     if not listed:
         return ""
     most = listed[0][1]
-    rows = "".join(
-        f'<div style="--share: {100 * count / most:.1f}%"><bdi title="{escape(_cut(value, 300), quote=True)}">{escape(_cut(value, 60)) or "<span>(empty text)</span>"}</bdi>'
-        f"<span>{count:,} ({_percent(count / column.known)})</span></div>"
-        for value, count in listed
-    )
+    rows = "".join(_bar(value, count, most, column.known) for value, count in listed)
     rest = column.known - sum(count for _, count in listed)
     others = f"<p>{rest:,} rows with other values ({_percent(rest / column.known)})</p>" if rest else ""
     return f'<div class="pf-top">{rows}{others}</div>'

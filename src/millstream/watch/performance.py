@@ -68,8 +68,10 @@ def _mature(check: Performance, target: Noun, scene: Scene) -> tuple[Any, Any, i
         if table is None:
             continue
         mine = f" and model = '{target.name}'" if isinstance(target, Model) else ""
-        text = f"""with mature as (select epoch_us(ts) as t, cast(outcome as double) as y, prediction as p from t where outcome is not null and prediction is not null and {scene.past("ts")}{mine})
-                   select y, p, t from mature where t > (select max(t) from mature) - {check.window_us}"""
+        text = f"""with mature as (
+                select epoch_us(ts) as t, cast(outcome as double) as y, prediction as p from t
+                where outcome is not null and prediction is not null and {scene.past("ts")}{mine})
+            select y, p, t from mature where t > (select max(t) from mature) - {check.window_us}"""
         found = scene.engines.sql.query(text, {"t": table}).read_all()
         if found.num_rows:
             truths.append(found["y"].to_numpy())

@@ -148,10 +148,10 @@ class _Finder:
         conditions += [f"epoch_us({time}) >= {start_us}"] if start_us is not None else []
         conditions += [f"({definition.where.sql})"] if definition.where else []
         values = [f"({expression.sql}) as v{i}" for i, (expression, _) in enumerate(definition.values)]
-        text = f"""select {", ".join([f"{time} as t", "_partition", "_offset", "_event_id", "_arrived_at", *values])}, count(*) over () as n
-                   from t where {" and ".join(conditions)} order by {time} desc, _partition desc, _offset desc""" + (
-            f" limit {self._limit}" if self._limit else ""
-        )
+        columns = ", ".join([f"{time} as t", "_partition", "_offset", "_event_id", "_arrived_at", *values])
+        text = f"""select {columns}, count(*) over () as n from t where {" and ".join(conditions)}
+            order by {time} desc, _partition desc, _offset desc"""
+        text += f" limit {self._limit}" if self._limit else ""
         found = self._sql.query(text, {"t": table}, {f"k{i}": value for i, value in enumerate(key.values())}).read_all().to_pylist()
         return table.version, found[0]["n"] if found else 0, [self._row(definition, one) for one in found]
 

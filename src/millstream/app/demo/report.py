@@ -16,13 +16,13 @@ from millstream.app.console import charts
 from millstream.app.demo.story import Told
 from millstream.watch.drift import WORDS
 
-CALIBRATION = """select coalesce(model, '') as model, floor(prediction * 10) / 10 + 0.05 as bin, avg(prediction) as predicted, avg(outcome::double) as happened,
-  count(*) as n from late_outcomes where prediction is not null group by all having count(*) >= 30 order by all"""
-SHARES = (
-    """select experiment, date_trunc('day', ts)::date::varchar as day, arm, count(*) as n from late_decisions where arm is not null group by all order by all"""
-)
-HOURS = """select s.local_hour as hour, avg(f.late::int) as late, avg(f.arr_delay) as delay from flight_days f join scheduled s using (flight_id)
-  where f.late is not null group by all order by all"""
+CALIBRATION = """select coalesce(model, '') as model, floor(prediction * 10) / 10 + 0.05 as bin,
+  avg(prediction) as predicted, avg(outcome::double) as happened, count(*) as n
+  from late_outcomes where prediction is not null group by all having count(*) >= 30 order by all"""
+SHARES = """select experiment, date_trunc('day', ts)::date::varchar as day, arm, count(*) as n
+  from late_decisions where arm is not null group by all order by all"""
+HOURS = """select s.local_hour as hour, avg(f.late::int) as late, avg(f.arr_delay) as delay
+  from flight_days f join scheduled s using (flight_id) where f.late is not null group by all order by all"""
 MONTHS = "select month(ts) as month, avg(late::int) as late from flight_days where late is not null group by all order by all"
 
 
@@ -123,11 +123,17 @@ def _drift(told: Told) -> str:
         bound = verdict.get("bound") or 0.0
         for d in verdict["details"].get("distances", [])[:14] if verdict["check"].startswith("drift") else []:
             mark = min(1.0, bound + d["allowance"])
-            rows.append(
-                f"<tr><td>{escape(_of(d))}</td><td><span class='bar'><span class='track'><span class='fill{' bad' if d['status'] == 'drifted' else ''}' "
-                f"style='width:{100 * min(1.0, d['value']):.1f}%'></span><span class='mark' style='left:{100 * mark:.1f}%'></span></span></span></td>"
-                f"<td class='n'>{d['value']:.3f}</td><td>{WORDS.get(d['kind'], d['kind'])}</td><td><span class='tag{' warn' if d['status'] == 'drifted' else ' plain'}'>{escape(d['status'])}</span></td></tr>"
-            )
+            fill, tag = ("fill bad", "tag warn") if d["status"] == "drifted" else ("fill", "tag plain")
+            bar = f"<span class='{fill}' style='width:{100 * min(1.0, d['value']):.1f}%'></span>"
+            bar += f"<span class='mark' style='left:{100 * mark:.1f}%'></span>"
+            cells = [
+                f"<td>{escape(_of(d))}</td>",
+                f"<td><span class='bar'><span class='track'>{bar}</span></span></td>",
+                f"<td class='n'>{d['value']:.3f}</td>",
+                f"<td>{WORDS.get(d['kind'], d['kind'])}</td>",
+                f"<td><span class='{tag}'>{escape(d['status'])}</span></td>",
+            ]
+            rows.append(f"<tr>{''.join(cells)}</tr>")
     head = "<tr><th>column</th><th>distance</th><th class='n'></th><th>compared</th><th>status</th></tr>"
     return (
         f"<div class='scroll'><table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table></div>"

@@ -100,7 +100,8 @@ class FileSource:
             raise NotFound(f'source "{self.source.name}": the file {split} is not there any more; put it back, or leave it out of "{self.reader.glob}"')
         at, now = Position.read(position), path.stat()
         if self._found_as.get(split, (now.st_dev, now.st_ino)) != (now.st_dev, now.st_ino):
-            return iter(())  # another file has the name since it was looked at, maybe one that was read under another name: the next look tells
+            # Another file has the name by now, maybe one that was read under another name: the next look tells.
+            return iter(())
         file = self._file(path, split)
         file.verified = self._verdicts.verified(split, at, identity(now))
         return file.read(at, max_rows)

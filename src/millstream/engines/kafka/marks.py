@@ -38,8 +38,10 @@ def group_of(reader: str, uuid: str) -> str:
 def reader_of(group: str, uuid: str) -> str | None:
     """The reader of this topic whose group it is.
 
-    >>> reader_of("millstream.mark.lake.xJ3a", "xJ3a"), reader_of("millstream.mark.lake.other", "xJ3a"), reader_of("orders.sink", "xJ3a")
-    ('lake', None, None)
+    >>> reader_of("millstream.mark.lake.xJ3a", "xJ3a")
+    'lake'
+    >>> reader_of("millstream.mark.lake.other", "xJ3a"), reader_of("orders.sink", "xJ3a")
+    (None, None)
     """
     tail = f".{uuid}"
     return group[len(PREFIX) : -len(tail)] if group.startswith(PREFIX) and group.endswith(tail) else None

@@ -248,7 +248,8 @@ def _open(uri: str) -> Any:
     import mlflow.telemetry.client
     from mlflow.tracking import MlflowClient
 
-    mlflow.telemetry.client.set_telemetry_client()  # a user may have imported MLflow before us: look at the setting again
+    # A user may have imported MLflow before us: look at the setting again.
+    mlflow.telemetry.client.set_telemetry_client()
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # prints the traceback of each error that it raises, too

@@ -26,8 +26,9 @@ create schema if not exists {schema};
 create table {schema}.format(version integer not null);
 insert into {schema}.format values ({format});
 create sequence {schema}.written;
-create table {schema}.doc(kind text collate "C", key text collate "C", revision integer not null, seq bigint not null default nextval('{schema}.written'),
-  written_at timestamptz not null default clock_timestamp(), value text not null, write_id uuid not null, primary key (kind, key));
+create table {schema}.doc(kind text collate "C", key text collate "C", revision integer not null,
+  seq bigint not null default nextval('{schema}.written'), written_at timestamptz not null default clock_timestamp(),
+  value text not null, write_id uuid not null, primary key (kind, key));
 create index doc_newest on {schema}.doc(kind, seq);
 create table {schema}.lease(name text primary key, owner text not null, until timestamptz not null);
 """

@@ -136,7 +136,8 @@ def named_alike(new: Any, old: Any) -> Any:
 
     A registry holds a record's name to be part of it, and an enum's; here they are names of Python classes, which may change.
 
-    >>> named_alike({"type": "record", "name": "Visited", "fields": []}, {"type": "record", "name": "Visit", "fields": []})
+    >>> old = {"type": "record", "name": "Visit", "fields": []}
+    >>> named_alike({"type": "record", "name": "Visited", "fields": []}, old)
     {'type': 'record', 'name': 'Visit', 'fields': []}
     """
     if isinstance(new, list) and isinstance(old, list):

@@ -31,15 +31,20 @@ from millstream.log.retention import LAKE, same
 
 FORMAT = 1
 TABLES = """
-create table if not exists topic(id integer primary key, name text not null unique, uuid text not null, partitions integer not null, retention_us integer);
-create table if not exists part(topic integer, partition integer, low integer not null, high integer not null, primary key(topic, partition)) without rowid;
-create table if not exists batch(id integer primary key, topic integer not null, partition integer not null, start integer not null, end integer not null,
-  schema integer not null, layout integer not null, appended_us integer not null, crc integer not null, data blob not null);
+create table if not exists topic(id integer primary key, name text not null unique, uuid text not null,
+  partitions integer not null, retention_us integer);
+create table if not exists part(topic integer, partition integer, low integer not null, high integer not null,
+  primary key(topic, partition)) without rowid;
+create table if not exists batch(id integer primary key, topic integer not null, partition integer not null,
+  start integer not null, end integer not null, schema integer not null, layout integer not null,
+  appended_us integer not null, crc integer not null, data blob not null);
 create unique index if not exists batch_at on batch(topic, partition, end);
 create table if not exists layout(id integer primary key, body blob not null unique);
 create table if not exists split(name text primary key, epoch integer not null, position text) without rowid;
-create table if not exists member(topic text, grp text, member text, seen_us integer not null, primary key(topic, grp, member)) without rowid;
-create table if not exists mark(topic integer, partition integer, reader text, before integer not null, primary key(topic, partition, reader)) without rowid;
+create table if not exists member(topic text, grp text, member text, seen_us integer not null,
+  primary key(topic, grp, member)) without rowid;
+create table if not exists mark(topic integer, partition integer, reader text, before integer not null,
+  primary key(topic, partition, reader)) without rowid;
 """
 
 

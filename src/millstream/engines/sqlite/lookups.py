@@ -22,7 +22,8 @@ Cut: TypeAlias = tuple[Shape, int]
 _SLOTS = 256
 _NOTHING: Row = (0,)
 _STANDS = """
-select generation, active, clock, era, settled, partition, next from generation left join position using (generation) where generation in ({})
+select generation, active, clock, era, settled, partition, next
+  from generation left join position using (generation) where generation in ({})
 """
 
 

@@ -39,9 +39,11 @@ _ROWS = 20_000
 _NEXT = "_next"
 """What follows the name of a generation that is filled beside the one that answers."""
 _TABLES = """
-create table if not exists generation (generation text primary key, name text not null, active integer not null, clock integer not null, expired integer not null,
-                                       filling integer not null, era integer not null, settled integer not null, ruling text not null default '') strict;
-create table if not exists position (generation text, partition integer, next integer not null, primary key (generation, partition)) strict, without rowid;
+create table if not exists generation (generation text primary key, name text not null, active integer not null,
+  clock integer not null, expired integer not null, filling integer not null, era integer not null,
+  settled integer not null, ruling text not null default '') strict;
+create table if not exists position (generation text, partition integer, next integer not null,
+  primary key (generation, partition)) strict, without rowid;
 create table if not exists change (id integer primary key check (id = 1), n integer not null) strict;
 insert or ignore into change values (1, 0);
 """

@@ -39,7 +39,8 @@ def opened(path: Path, tables: str, lock: WriteLock, version: int | None = None)
         with lock.held():
             return _created(path, tables, version)
     except BaseException:
-        lock.close()  # its owner is never made, and whoever tries again on a full disk must not leave a descriptor each time
+        # Its owner is never made, and whoever tries again on a full disk must not leave a descriptor each time.
+        lock.close()
         raise
 
 

@@ -14,8 +14,10 @@ from millstream.engines.sqlite.opening import opened, path_of, reading
 from millstream.log.schemas import canonical, check
 
 TABLE = """
-create table if not exists schema(id integer primary key autoincrement, fingerprint text not null unique, body text not null);
-create table if not exists version(subject text, number integer, schema integer not null, primary key(subject, number)) without rowid;
+create table if not exists schema(id integer primary key autoincrement, fingerprint text not null unique,
+  body text not null);
+create table if not exists version(subject text, number integer, schema integer not null,
+  primary key(subject, number)) without rowid;
 """
 
 

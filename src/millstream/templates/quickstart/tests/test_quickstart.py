@@ -1,4 +1,7 @@
-"""Plain pytest. `lab` is a world of its own, with a clock that the test moves; nothing of the project's data is touched."""
+"""Plain pytest. `lab` is a world of its own, with a clock that the test moves.
+
+Nothing of the project's data is touched.
+"""
 
 from datetime import datetime
 
