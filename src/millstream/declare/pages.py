@@ -50,7 +50,7 @@ Mend: correct the section or the value that is named.
 
 E110: no length of time
 Lengths are a number and a unit: 30s, 10m, 3h, 7d, 2w, or a timedelta; not below 0, and a hundred years at most. There
-is not a month and no year.
+is no month and no year.
 Mend: write one of them.
 
 E111: no such field
