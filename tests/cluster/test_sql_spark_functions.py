@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -52,7 +54,7 @@ SCALARS = [
     "i // 3", "i % 5", "i // nullif(n, 0)", "n / 2", "i / n", "y / x", "n / 0", "x % 2", "y % 0", "dec / 3", "dec + 1", "dec * n", "n * 1.5", "2 ^ n", "n ** 2", "log(nullif(abs(y), 0))",
     "log2(k)", "sqrt(abs(y))", "abs(n)", "sign(y)", "greatest(n, k, null)", "least(y, x)", "i::hugeint * i", "(i::hugeint * 5) // 3", "(i::hugeint * 5) >> 40", "(i::hugeint * 5) & 4294967295",
     "n & 3", "n | 8", "k >> 1", "isfinite(x)", "isinf(x)", "isnan(x)", "x = x", "x > 1e308", "signbit(x)", "x is distinct from y",
-    "floor(x)", "ceil(y)", "round(y)", "round(dec)", "round(dec, 1)", "round(n)", "round_even(y, 0)", "floor(dec)",
+    "floor(x)", "ceil(y)", "round(y)", "round(dec)", "round(dec, 1)", "round(n)", "round(y, 1)", "round(x, 2)", "round(y * 100, -1)", "round(x, -2)", "round(n, 2)", "round(k, -1)", "round(i::hugeint, -1)", "round_even(y, 0)", "floor(dec)",
     "y::int", "dec::int", "try_cast(x as bigint)", "try_cast(d as int)", "try_cast(d as double)", "try_cast(d as date)", "n::double", "i::double", "n::varchar", "day::varchar",
     "(n > 2)::int", "n::boolean", "dec::double", "y::decimal(10,1)", "ts::date", "day::timestamp", "ts::timestamp", "naive::timestamptz", "(n > 2)::varchar",
     "lower(s)", "upper(s)", "length(s)", "s || n", "concat(s, n, null)", "s like 'a\\%'", "s like '%\\%'", "s like g || '%'", "s ilike 'AB'", "contains(s, 'a')", "starts_with(s, 'x')", "ends_with(s, 'b')", "strpos(s, 'b')",
@@ -106,6 +108,28 @@ def differ(engines: tuple[DuckDbSql, SparkSql], sql: str) -> str:
     duckdb, spark = (engine.query(sql, {"t": TABLE}).read_all() for engine in engines)
     found = compare(duckdb, spark, ["k"] if "k" in duckdb.column_names else [], tolerance=1e-12)
     return "" if found.same else f"{sql}: {found.schema or found.shown}"
+
+
+def test_every_letter_is_duckdbs(engines: tuple[DuckDbSql, SparkSql]) -> None:
+    letters = pa.table({"k": [p for p in range(0x110000) if not 0xD800 <= p <= 0xDFFF], "s": [chr(p) for p in range(0x110000) if not 0xD800 <= p <= 0xDFFF]})
+    for text in ("lower(s)", "upper(s)", "length(s)"):
+        said = [engine.query(f"select k, {text} as v from t", {"t": letters}).read_all().sort_by("k")["v"] for engine in engines]
+        assert [(hex(k), a, b) for k, (a, b) in enumerate(zip(*(column.to_pylist() for column in said), strict=True)) if a != b] == []
+
+
+def test_round_is_duckdbs_to_the_bit(engines: tuple[DuckDbSql, SparkSql]) -> None:
+    """Halves that are a little less or more than a half, and doubles of any bits."""
+    chance = random.Random(1)
+    near = [(chance.randint(-(10**7), 10**7) * 10 + 5) / 10.0 ** chance.randint(-3, 12) for _ in range(3000)]
+    some = [struct.unpack("<d", chance.randbytes(8))[0] for _ in range(1000)]
+    table = pa.table({"k": range(len(near) + len(some)), "x": near + some})
+    places = (*range(-6, 17), -22, 22)
+    text = "select k, " + ", ".join(f"round(x, {n}) as v{i}" for i, n in enumerate(places)) + " from t"
+    said = [engine.query(text, {"t": table}).read_all().sort_by("k") for engine in engines]
+    for i, n in enumerate(places):
+        one, other = (part[f"v{i}"].to_pylist() for part in said)
+        wrong = [(n, x, a, b) for x, a, b in zip(near + some, one, other, strict=True) if struct.pack("<d", a) != struct.pack("<d", b) and a == a]
+        assert not wrong, wrong[:10]
 
 
 def test_scalars(engines: tuple[DuckDbSql, SparkSql]) -> None:
