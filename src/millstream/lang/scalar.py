@@ -468,7 +468,10 @@ def literal(value: Any) -> Code:
     if isinstance(value, str):
         return Code("'" + value.replace("'", "''") + "'", repr(value), "string")
     if isinstance(value, datetime):
-        moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        try:
+            moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        except OverflowError:
+            raise Refused(f"{value} lies outside the years 1 to 9999 of UTC", "write a moment that UTC has: '2013-11-01T12:00Z'") from None
         us = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
         return Code(f"make_timestamptz({us})", f"datetime.fromisoformat({moment.isoformat()!r})", "timestamp")
     if isinstance(value, date):
@@ -517,9 +520,8 @@ def _moment(of: Code, node: exp.Expression, day: bool) -> Code:
         return of
     try:
         text = ast.literal_eval(of.python)
-        if day:
-            return literal(date.fromisoformat(text))
-        return literal(datetime.fromisoformat(text))
+        moment = date.fromisoformat(text) if day else datetime.fromisoformat(text)
     except (ValueError, SyntaxError, TypeError):
         example = "2013-11-01" if day else "2013-11-01T12:00Z"
         raise Refused(f"{node.sql('duckdb')}  compares a time with a string", f"write the time as '{example}'") from None
+    return literal(moment)

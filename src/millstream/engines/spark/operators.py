@@ -138,7 +138,7 @@ def round_(node: exp.Round, context: Context) -> Node:
     kind, decimals = context.kind(node.this), node.args.get("decimals")
     if is_whole(kind) and (decimals is None or isinstance(decimals, exp.Literal)):
         return node.this
-    if kind in ("BIGINT", "HUGEINT") and _places(decimals) is not None:
+    if is_whole(kind) and _places(decimals) is not None:
         return text(f"round({{0}}, {_places(decimals)})", node.this)
     if is_decimal(kind) and (decimals is None or isinstance(decimals, exp.Literal)):
         return text("round({0}, {1})", node.this, decimals or exp.Literal.number(0))
