@@ -106,7 +106,7 @@ def test_an_asof_join_is_a_join_with_the_row_before_the_next(on: str, beside: st
     ("f // 2", "whole"), ("round(f, i::int)", "literal number from -22 to 22"), ("first(s)", "arg_min"), ("any_value(s)", "arg_min"), ("mode(s)", "arg_min"), ("ts::varchar", "strftime"),
     ("f::varchar", "decimal"), ("'a' || f", "decimal"), ("random()", "Arrow"), ("ts - ts", "epoch_us"), ("regexp_replace(s, 'a', 'b')", "'g'"), ("substring(s, 0, 1)", "1 or more"),
     ("string_agg(s, ',')", "order"), ("strptime(s, '%Y')", "ISO"), ("now()", "parameters"), ("typeof(i)", "Arrow"), ("list_transform(l, lambda x: x + 1)", "Arrow"),
-    ("i << 2", "power of two"), ("time_bucket(interval 1 hour, ts)", "date_trunc"), ("i::interval", "no type of Spark"), ("skewness(f)", "quantile_cont"),
+    ("i << 2", "power of two"), ("time_bucket(interval 1 hour, ts)", "date_trunc"), ("i::interval", "not a type of Spark"), ("skewness(f)", "quantile_cont"),
     ("kurtosis(f)", "quantile_cont"), ("s[1:2]", "literal"), ("sum(f) filter (where p) over (order by i rows between 1 preceding and current row exclude ties)", "frame"),
 ])  # fmt: skip
 def test_traps_are_refused_with_the_mend(duckdb: str, mend: str) -> None:

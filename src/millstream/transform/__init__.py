@@ -21,4 +21,5 @@ buckets.py     edges and counts of histograms
 parity.py      two results compared row by row
 explore.py     a profile for the terminal and as a page
 cell.py        values in tables of the terminal
+plain.py       values in JSON and CSV
 """

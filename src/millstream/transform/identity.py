@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as is_
 
-from millstream.base.errors import WorkFailed
-from millstream.base.place import Place
+from millstream.base.errors import Place, WorkFailed
 from millstream.base.words import counted, nearest
 from millstream.declare.table import Table
 from millstream.lang.query import header
@@ -56,9 +55,13 @@ class Identity:
         for word, name in [*(("key", name) for name in self.key), *([("time", self.time)] if self.time else [])]:
             found = _column(schema, name)
             if found is None:
-                self._fail(f'its {word} "{name}" is not a column of it', ", ".join(schema.names), nearest(name, schema.names) or f"{self.mend}, or correct {word}=")
+                self._fail(
+                    f'its {word} "{name}" is not a column of it', ", ".join(schema.names), nearest(name, schema.names) or f"{self.mend}, or correct {word}="
+                )
             elif word == "time" and not (is_.is_timestamp(found.type) or is_.is_date(found.type)):
-                self._fail(f'its time "{name}" is not a time', f"{found.name} is {found.type}", "give it as a timestamp or a date, or name another column in time=")
+                self._fail(
+                    f'its time "{name}" is not a time', f"{found.name} is {found.type}", "give it as a timestamp or a date, or name another column in time="
+                )
 
     def watch(self, schema: pa.Schema) -> Watch:
         return Watch(self, [schema.get_field_index(found.name) for name in self.key if (found := _column(schema, name)) is not None])
