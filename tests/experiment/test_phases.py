@@ -92,7 +92,10 @@ def test_stopped_stays_stopped_until_it_is_started(state: State) -> None:
     ended = phases.stop("colours", state, NOON + HOUR)
     assert (ended.number, ended.status, ended.ended_at) == (1, "stopped", NOON + HOUR)
     assert phases.ensure(ab(traffic=(0.0, 0.1)), state, resolve).status == "stopped"
-    with pytest.raises(UsageError, match='experiment "colours" was stopped already, in phase 1: its units get the default; to measure again:  millstream experiment start colours'):
+    with pytest.raises(
+        UsageError,
+        match='experiment "colours" was stopped already, in phase 1: its units get the default; to measure again:  millstream experiment start colours',
+    ):
         phases.stop("colours", state)
     assert phases.start(ab(), state, resolve, NOON + 2 * HOUR).number == 2
     assert [(p.number, p.status, p.ended_at) for p in phases.history(state, "colours")] == [(1, "stopped", NOON + HOUR), (2, "running", None)]
@@ -100,7 +103,7 @@ def test_stopped_stays_stopped_until_it_is_started(state: State) -> None:
 
 def test_shipping_is_a_phase_of_its_own(state: State) -> None:
     phases.ensure(modelled(), state, resolve, NOON)
-    with pytest.raises(UsageError, match='has no arm "green" in phase \d; there are now, old, none'):
+    with pytest.raises(UsageError, match=r'has no arm "green" in phase \d; there are now, old, none'):
         phases.ship("colours", "green", state)
     shipped = phases.ship("colours", "old", state, NOON + HOUR)
     assert (shipped.number, shipped.status, shipped.winner, shipped.started_at) == (2, "shipped", "old", NOON + HOUR)
@@ -108,7 +111,9 @@ def test_shipping_is_a_phase_of_its_own(state: State) -> None:
     assert phases.ensure(modelled(traffic=(0.0, 0.2)), state, resolve) == shipped, "a shipped one stays, whatever is declared"
     with pytest.raises(UsageError, match='was shipped with "old" in phase 2'):
         phases.ship("colours", "now", state)
-    with pytest.raises(UsageError, match='was shipped in phase 2: all of its traffic gets "old", so nothing is left to stop; to measure again:  millstream experiment start'):
+    with pytest.raises(
+        UsageError, match='was shipped in phase 2: all of its traffic gets "old", so nothing is left to stop; to measure again:  millstream experiment start'
+    ):
         phases.stop("colours", state)
     assert phases.start(modelled(), state, resolve).number == 3
     assert [p.status for p in phases.history(state, "colours")] == ["stopped", "shipped", "running"]

@@ -112,7 +112,9 @@ def stop(name: str, state: State, now: datetime | None = None) -> Phase:
     """
     doc, last = _known(state, name)
     if last.status == "shipped":
-        raise UsageError(f'experiment "{name}" was shipped in phase {last.number}: all of its traffic gets "{last.winner}", so nothing is left to stop; {_ANEW.format(name)}')
+        raise UsageError(
+            f'experiment "{name}" was shipped in phase {last.number}: all of its traffic gets "{last.winner}", so nothing is left to stop; {_ANEW.format(name)}'
+        )
     if last.status == "stopped":
         raise UsageError(f'experiment "{name}" was stopped already, in phase {last.number}: its units get the default; {_ANEW.format(name)}')
     ended = replace(last, status="stopped", ended_at=now or datetime.now(UTC))
