@@ -238,6 +238,25 @@ def test_what_has_not_landed_and_what_was_inexact_is_left_out_and_told(world: Wo
     assert (found.status, found.details["compared"], found.details["ahead"], found.details["inexact"]) == ("ok", 17, 0, 5 * 13)
 
 
+def test_values_of_past_moments_that_count_later_arrivals_are_told(world: World) -> None:
+    world.train(1, uses_of(punctual, {}))
+    world.send(200)
+    world.update()
+    world.now += 10 * MINUTE
+    world.decide(10)
+    world.land()
+    found = world.verdict()
+    assert (found.details["compared"], found.details["look_ahead"]) == (10, 0) and "later" not in found.message
+    world.now += HOUR
+    world.send(200)  # of the last hour
+    world.update()
+    world.decide(10, back=HOUR // 2)
+    world.land()
+    found = world.verdict()
+    assert (found.status, found.value, found.details["compared"], found.details["inexact"]) == ("ok", 0.0, 20, 0), "the store held what it should"
+    assert 0 < found.details["look_ahead"] < 130 and "count events that arrived later, which training does not" in found.message
+
+
 def test_each_version_is_held_against_the_definitions_that_it_pinned(world: World) -> None:
     world.train(1, uses_of(punctual, {}))
     world.send(150)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pyarrow as pa
 
+from millstream.base.event import ARRIVED_AT
 from millstream.base.sql import quoted
 from millstream.features.fill import landed
 from millstream.features.offline import Use, offline
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from millstream.transform.port import Sql
 
 EXAMPLES = 20
+PAST_US = 300_000_000
+"""A look-up is for a moment in the past if it was asked for more than five minutes later: the delays of requests and of updaters are shorter."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Compared:
         differ: Column -> how many of them differ in a bit; only those that do.
         inexact: Values left out because the look-up's moment was older than the store keeps apart, as it said itself.
         ahead: Look-ups left out because they had seen records that have not landed in the lake yet, or say nothing of what they had seen.
+        look_ahead: Values of look-ups for a moment in the past (`PAST_US`) that are not what was known at that moment: they count events that arrived
+            after it, as training never does.
         examples: Some that differ.
         seen: Generation of a definition over a table -> version that answered (-1: none) -> the latest moment (us) that it answered for.
     """
@@ -53,6 +58,7 @@ class Compared:
     differ: Mapping[str, int] = field(default_factory=dict)
     inexact: int = 0
     ahead: int = 0
+    look_ahead: int = 0
     examples: Sequence[Difference] = ()
     seen: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
 
@@ -60,14 +66,17 @@ class Compared:
         differ = {c: self.differ.get(c, 0) + other.differ.get(c, 0) for c in {**self.differ, **other.differ}}
         examples = [*self.examples, *other.examples][:EXAMPLES]
         seen = {g: _latest(self.seen.get(g, {}), other.seen.get(g, {})) for g in {**self.seen, **other.seen}}
-        return Compared(self.rows + other.rows, self.values + other.values, differ, self.inexact + other.inexact, self.ahead + other.ahead, examples, seen)
+        look_ahead = self.look_ahead + other.look_ahead
+        return Compared(
+            self.rows + other.rows, self.values + other.values, differ, self.inexact + other.inexact, self.ahead + other.ahead, look_ahead, examples, seen
+        )
 
 
 def compare(sql: Sql, lake: Lake, logged: pa.Table, uses: Sequence[Use], columns: Iterable[str]) -> Compared:
     """Compare logged look-ups with the offline reader.
 
     Args:
-        logged: `_row` (unique), `_t`, the key columns, `as_of` and `reasons` as an endpoint logs them, and the logged values.
+        logged: `_row` (unique), `_t`, `_arrived_at` (of the look-up), the key columns, `as_of` and `reasons` as an endpoint logs them, and the logged values.
         columns: Which of the uses' columns to compare: those that were logged.
     """
     asked = [name for name in columns if name in logged.column_names]
@@ -75,8 +84,17 @@ def compare(sql: Sql, lake: Lake, logged: pa.Table, uses: Sequence[Use], columns
     found = Compared(ahead=logged.num_rows)
     if placed:
         part = sql.query("select l.* from l join wanted w on l.as_of = w.as_of", {"l": logged, "wanted": pa.table({"as_of": placed})}).read_all()
-        found += Compared(ahead=-part.num_rows, seen=_seen(sql, part, uses)) + _compared(sql, lake, part, uses, asked)
+        found += Compared(ahead=-part.num_rows, seen=_seen(sql, part, uses)) + _compared(sql, lake, part, uses, asked, "as_of")
+        found += Compared(look_ahead=_look_ahead(sql, lake, part, uses, asked))
     return found
+
+
+def _look_ahead(sql: Sql, lake: Lake, logged: pa.Table, uses: Sequence[Use], columns: Iterable[str]) -> int:
+    """Values of look-ups for a past moment that differ from what was known at that moment."""
+    past = sql.query(f"select * from l where epoch_us({quoted(ARRIVED_AT)}) - epoch_us(_t) > {PAST_US}", {"l": logged}).read_all()
+    live = [use for use in uses if use[0].live]  # a row of a table counts by its rule, whenever it is asked for
+    names = {f"{prefix}__{output}" for definition, _, prefix in live for output in definition.columns}.intersection(columns)
+    return sum(_compared(sql, lake, past, live, sorted(names), None).differ.values()) if past.num_rows and names else 0
 
 
 def _latest(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
@@ -115,9 +133,10 @@ def _placed(lake: Lake, texts: Iterable[str | None], uses: Sequence[Use]) -> lis
     return found
 
 
-def _compared(sql: Sql, lake: Lake, logged: pa.Table, uses: Sequence[Use], columns: Sequence[str]) -> Compared:
+def _compared(sql: Sql, lake: Lake, logged: pa.Table, uses: Sequence[Use], columns: Sequence[str], as_of: str | None) -> Compared:
+    """`as_of`: the column of positions to go back to; None: to what was known at the moments."""
     keys = dict.fromkeys(column for _, key, _ in uses for column in key)
-    said = offline(sql, lake, logged.select(["_row", "_t", "as_of", *keys]), uses, as_of="as_of").read_all()
+    said = offline(sql, lake, logged.select(["_row", "_t", "as_of", *keys]), uses, as_of=as_of).read_all()
     tables = {"l": logged, "o": said.select(["_row", *columns])}
     of = {f"{prefix}__{output}": prefix for definition, _, prefix in uses for output in definition.columns}
     exact = {name: f"not contains(coalesce(l.reasons, ''), '\"{of[name]}\":\"inexact\"')" for name in columns}
@@ -133,7 +152,7 @@ def _compared(sql: Sql, lake: Lake, logged: pa.Table, uses: Sequence[Use], colum
         if len(examples) < EXAMPLES:
             shown = sql.query(f"select _row, l.{quoted(name)}, o.{quoted(name)} from l join o using (_row) where {differs[name]} order by _row limit 5", tables)
             examples += [Difference(row, name, online, off) for row, online, off in zip(*(c.to_pylist() for c in shown.read_all().columns), strict=True)]
-    return Compared(told["rows"], compared, differ, told["n"] * len(columns) - compared, 0, examples[:EXAMPLES])
+    return Compared(told["rows"], compared, differ, told["n"] * len(columns) - compared, examples=examples[:EXAMPLES])
 
 
 def _differs(name: str) -> str:

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from millstream.base.duration import UNITS, spell
 from millstream.base.errors import NotFound
+from millstream.base.event import ARRIVED_AT
 from millstream.base.sql import quoted
 from millstream.base.words import counted
 from millstream.declare.endpoint import Endpoint
@@ -49,7 +50,8 @@ def skew(check: Skew, target: Noun, scene: Scene) -> Verdict:
 
     Each is held against the definitions that its model's version pinned, at the positions that it logged; features over a table by when its rows
     are known. Rows of tables that came too late for a look-up, or have been restated since, are counted, with the lag that the table would
-    need. Left out, and counted in the details: what the look-up itself called inexact, and what it had seen that has not landed in the lake yet.
+    need. So are values that count events which arrived after the look-up's moment, where that was in the past: online, all that was applied counts.
+    Left out, and counted in the details: what the look-up itself called inexact, and what it had seen that has not landed in the lake yet.
     """
     found, lookups, gone = Compared(), 0, list[str]()
     examples: list[dict[str, Any]] = []
@@ -123,18 +125,19 @@ def _missed(tables: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _verdict(found: Compared, lookups: int, gone: list[str], examples: list[dict[str, Any]], tables: Mapping[str, Mapping[str, Any]]) -> Verdict:
-    details = {"lookups": lookups, "compared": found.rows, "values": found.values, "inexact": found.inexact, "ahead": found.ahead,
+    details = {"lookups": lookups, "compared": found.rows, "values": found.values, "inexact": found.inexact, "ahead": found.ahead, "look_ahead": found.look_ahead,
                "differ": dict(found.differ), "examples": examples[:20], "versions_gone": gone, "tables": dict(tables)}  # fmt: skip
     left = [text for n, text in ((found.ahead, f"{found.ahead:,} look-ups had seen what has not landed yet"),
                                  (found.inexact, f"{counted(found.inexact, 'value was', 'values were')} looked up for a moment too old to be exact"),
                                  (len(gone), f"the files of {', '.join(gone)} are gone")) if n]  # fmt: skip
+    late = f"; {found.look_ahead:,} values for moments in the past count events that arrived later, which training does not" if found.look_ahead else ""
     rest = f"; left out: {', '.join(left)}" if left else ""
     if not found.values:
         return Verdict("skew", "unknown", None, 0.0, (f"{lookups:,} look-ups, none of which can be compared" if lookups else "no look-ups yet") + rest, details)
     differ = sum(found.differ.values())
     told = f"{differ:,} of {found.values:,} values on {found.rows:,} look-ups differ from offline"
     named = f": {', '.join(sorted(found.differ))}" if differ else ""
-    return Verdict("skew", "violated" if differ else "ok", float(differ), 0.0, told + named + _missed(tables) + rest, details)
+    return Verdict("skew", "violated" if differ else "ok", float(differ), 0.0, told + named + late + _missed(tables) + rest, details)
 
 
 def _since(check: Skew, scene: Scene, table: Snapshot) -> str:
@@ -171,7 +174,9 @@ def _pinned(tracking: Tracking, versions: Iterable[tuple[str, int]], target: Nou
 def _logged(scene: Scene, table: Snapshot, pinned: _Pinned, since: str) -> Iterator[pa.Table]:
     """The look-ups of these versions, some at a time, as `compare` takes them."""
     keys = [column for _, key, _ in pinned.uses for column in key]
-    columns = [name for name in dict.fromkeys(["decision_id", "model", "version", "as_of", "reasons", *keys, *pinned.taken]) if name in table.schema.names]
+    columns = [
+        name for name in dict.fromkeys(["decision_id", "model", "version", ARRIVED_AT, "as_of", "reasons", *keys, *pinned.taken]) if name in table.schema.names
+    ]
     text = f"""select row_number() over () as _row, ts as _t, {", ".join(map(quoted, columns))} from t
                where model || '@' || version in (select unnest($versions::varchar[])) and {since}"""
     held: list[pa.RecordBatch] = []

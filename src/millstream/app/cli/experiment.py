@@ -25,6 +25,7 @@ def experiment(context: Context, action: str, name: str | None, arm: str | None,
     """Show (all, or NAME), start NAME, stop NAME, or ship NAME ARM.
 
     start begins a new phase with the arms' aliases pinned to versions; ship gives all of its traffic to one arm.
+    A running server looks once a second, and decides by the old phase until then.
     """
     from millstream.app import experiments
 
