@@ -261,7 +261,7 @@ def test_ids_are_one_an_event() -> None:
         ts: ms.EventTime
 
     with answering(receipt_of) as (url, asked), Client(url) as client:
-        with pytest.raises(UsageError, match="2 events and 1 ids"):
+        with pytest.raises(UsageError, match="2 events and 1 id;"):
             client.send(LANDED, [landed(1), landed(2)], ids=["a"])
         own = ms.stream("landed", Own, key="event_id")
         with pytest.raises(UsageError, match="have a field event_id"):

@@ -17,7 +17,7 @@ from rich.console import Console
 from millstream.base.event import TIMESTAMP
 from millstream.base.registry import engine
 from millstream.transform.column import Histogram, Profile
-from millstream.transform.explore import fragment, html, remarks, sparkline, terminal
+from millstream.transform.explore import _distinct, fragment, html, plain, remarks, sparkline, terminal
 from millstream.transform.port import Sql
 from millstream.transform.profile import profile
 
@@ -126,9 +126,17 @@ def test_the_page_says_what_the_profile_knows(profiles: dict[str, Profile]) -> N
     assert "2013-01-01" in words and "struct<a: int64" in words
 
 
+def test_the_json_marks_counts_of_distinct_values_that_are_estimates(profiles: dict[str, Profile]) -> None:
+    """The terminal has a ~ before them; the JSON had the number alone."""
+    for one in profiles.values():
+        for column, said in zip(one.columns, plain(one)["columns"], strict=True):
+            assert said["distinct_is_estimate"] == _distinct(column).startswith("~") and said["distinct"] == column.distinct
+    assert {c["distinct_is_estimate"] for one in profiles.values() for c in plain(one)["columns"]} == {True, False}
+
+
 def test_a_sample_and_a_version_are_said(sql: Sql) -> None:
     table = pa.table({"x": np.arange(30_000.0)})
-    assert "1,000 rows drawn at random of 30,000, 1 columns" in html(profile(sql, table, sample=1000))
+    assert "1,000 rows drawn at random of 30,000, 1 column" in html(profile(sql, table, sample=1000))
     assert ", version 12." in html(Profile("t", 12, 0, 0))
 
 

@@ -71,7 +71,7 @@ def test_the_line_and_the_column_are_those_of_the_expression(engine: DuckDbSql, 
     with pytest.raises(WorkFailed) as refused:
         engine.describe(sql, TABLES, {"dear": 100})
     told = refusal(str(refused.value), sql, TABLES)
-    assert (told.line, told.column) == (line, column) and f"at line {line}, column {column}" in str(told)
+    assert (told.line, told.column) == (line, column) and f"(line {line}, column {column})" in str(told)
     assert "LINE" not in str(told) and "^" not in str(told)
 
 

@@ -176,6 +176,18 @@ def test_a_stream_that_was_fresh_when_it_was_written_goes_stale(scene: Scene, mo
     assert expect.fresh(ms.expect.fresh("3h"), READINGS, scene).status == "ok", "it never was as fresh as that"
 
 
+def test_a_verdict_that_one_live_record_turned_says_so(scene: Scene) -> None:
+    """Monitors of a project with history change sides with the first request, and nothing said why."""
+    land(scene, READINGS, rows(*(T0 + i for i in range(5))))
+    assert "judged by the wall clock" not in expect.volume(ms.expect.volume(1, every="1d"), READINGS, scene).message
+    land(scene, READINGS, rows(T0 + HOUR), arrived_us=lambda ts: ts + 1)
+    said = "Since records come live, it is judged by the wall clock; 1 of its 6 rows came live, the others are history"
+    assert said in expect.volume(ms.expect.volume(1, every="1d"), READINGS, scene).message
+    assert said in expect.fresh(ms.expect.fresh("1h"), READINGS, scene).message
+    land(scene, READINGS, rows(*(T0 + 2 * HOUR + i for i in range(100))), arrived_us=lambda ts: ts + 1)
+    assert "judged by the wall clock" not in expect.fresh(ms.expect.fresh("1h"), READINGS, scene).message
+
+
 def test_volume_sees_that_nothing_comes_any_more(scene: Scene) -> None:
     land(scene, READINGS, rows(*(T0 + DAY + i for i in range(5)), T0 + 2 * DAY), arrived_us=lambda ts: ts + 5)
     found = expect.volume(ms.expect.volume(1, every="1d"), READINGS, scene)

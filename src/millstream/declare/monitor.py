@@ -124,7 +124,7 @@ class expect(metaclass=Vocabulary):
     @staticmethod
     @checked
     def contract(tolerance: Tolerance = 0.0) -> ContractKept:
-        """No more than this share of the records is dead-lettered."""
+        """No more than this share of the records is dead-lettered: dead letters, of these and the rows of the stream. Duplicates are neither, and do not count."""
         return ContractKept(tolerance=tolerance)
 
     @staticmethod

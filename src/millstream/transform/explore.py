@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from millstream.base.words import counted
 from millstream.transform.column import Column, Histogram, Profile, spelled
@@ -218,7 +218,18 @@ def _top(column: Column) -> str:
 def _distinct(column: Column) -> str:
     if column.kind == "other":
         return ""
-    return f"{column.distinct:,}" if column.complete or not column.known else f"~{column.distinct:,}"
+    return f"~{column.distinct:,}" if _is_estimate(column) else f"{column.distinct:,}"
+
+
+def _is_estimate(column: Column) -> bool:
+    return column.kind != "other" and not column.complete and bool(column.known)
+
+
+def plain(profile: Profile) -> dict[str, Any]:
+    """The profile as JSON for people's programs: what is stored, and which counts of distinct values are estimates."""
+    found = profile.to_dict()
+    marks = {column.name: _is_estimate(column) for column in profile.columns}
+    return found | {"columns": [{**column, "distinct_is_estimate": marks[column["name"]]} for column in found["columns"]]}
 
 
 def _value(column: Column, value: float | str | None) -> str:

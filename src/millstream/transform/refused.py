@@ -46,8 +46,8 @@ class Refusal:
     column: int = 0
 
     def __str__(self) -> str:
-        at = f" at line {self.line}, column {self.column}" if self.column else ""
-        return self.found + at + (f"; {self.mend}" if self.mend else "") + (f" (DuckDB: {self.said})" if self.said else "")
+        at = f" (line {self.line}, column {self.column})" if self.column else ""
+        return self.found + (f"; {self.mend}" if self.mend else "") + at + (f" (DuckDB: {self.said})" if self.said else "")
 
 
 def refusal(message: str, sql: str, tables: Mapping[str, pa.Schema]) -> Refusal:

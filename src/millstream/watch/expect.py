@@ -46,7 +46,8 @@ def fresh(check: Fresh, target: Noun, scene: Scene) -> Verdict:
     age = max(0, clock - newest)
     old = age > check.within_us
     by = f"{_moment(clock)}, the newest event of this project, which is all history" if replayed else _moment(clock)
-    text = f"the newest event is {_span(age)} old by {by}; at most {spell(check.within_us)}"
+    few = scene.few_live(target) if old and not replayed else ""
+    text = f"the newest event is {_span(age)} old by {by}; at most {spell(check.within_us)}{few}"
     return Verdict("fresh", "violated" if old else "ok", age / 1e6, bound, text, {"newest_us": newest, "clock_us": clock})
 
 
@@ -76,10 +77,10 @@ def volume(check: Volume, target: Noun, scene: Scene, since_us: int | None = Non
     for found in counts:
         if begin <= found["slot"] < end:
             rows[found["slot"] - begin] = found["n"]
-    return _volume(check, rows, begin, end)
+    return _volume(check, rows, begin, end, scene.few_live(target))
 
 
-def _volume(check: Volume, rows: np.ndarray[Any, Any], begin: int, end: int) -> Verdict:
+def _volume(check: Volume, rows: np.ndarray[Any, Any], begin: int, end: int, few: str = "") -> Verdict:
     wrong = (rows < check.at_least) | ((rows > check.at_most) if check.at_most is not None else False)
     every = spell(check.every_us)
     wanted = f"at least {check.at_least:,}" + (f" and at most {check.at_most:,}" if check.at_most is not None else "")
@@ -89,7 +90,7 @@ def _volume(check: Volume, rows: np.ndarray[Any, Any], begin: int, end: int) -> 
     if not wrong.any():
         text = f"{len(rows):,} intervals of {every} hold {int(rows.min()):,} to {int(rows.max()):,} rows; {wanted}"
         return Verdict("volume", "ok", float(rows.min()), check.at_least, text, details)
-    text = f"{int(wrong.sum()):,} of {len(rows):,} intervals of {every} are wrong, the worst from {_moment((begin + worst) * check.every_us)} with {int(rows[worst]):,} rows; {wanted}"
+    text = f"{int(wrong.sum()):,} of {len(rows):,} intervals of {every} are wrong, the worst from {_moment((begin + worst) * check.every_us)} with {int(rows[worst]):,} rows; {wanted}{few}"
     return Verdict("volume", "violated", float(rows[worst]), check.at_least, text, details)
 
 

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from millstream.ports import Engines
 
 
+FEW = 100
+"""Live rows of a stream; with fewer, a verdict by the wall clock says so."""
+
+
 def _now_us() -> int:
     return time.time_ns() // 1000
 
@@ -93,6 +97,25 @@ class Scene:
         if any(isinstance(reader, FileReader) and reader.watch for reader in target.fed_by):
             return True
         return self.engines.lake.exists(target.name) and in_time(self.engines.lake.table(target.name), within_us)
+
+    def few_live(self, target: Noun) -> str:
+        """What a verdict by the wall clock adds where nearly all that it judges is history: one live record is enough for the project to count as live.
+
+        Where records bring their own arrival time, nothing tells the two apart, so nothing is said.
+        """
+        if (
+            not isinstance(target, Stream)
+            or target.schema.arrival_time is not None
+            or self._history_us() is not None
+            or (table := self.table(target.name)) is None
+        ):
+            return ""
+        ts = quoted(target.schema.event_time)
+        found = self.row(f"select count(*) as n, count(*) filter (_arrived_at > {ts}) as live from t", table)
+        if found["live"] >= FEW or found["live"] == found["n"]:
+            return ""
+        came = f"{found['live']:,} of its {found['n']:,} rows came live, the others are history"
+        return f". Since records come live, it is judged by the wall clock; {came}"
 
     def _last(self, stream: Stream[Any], table: Snapshot) -> tuple[int | None, bool]:
         """The newest event time of a version that has come, and whether the stream is history; asked for each check, so read once."""

@@ -86,7 +86,7 @@ def _cells(column: Any) -> list[str | Styled]:
 @pass_context
 def explore(context: Context, table: str, as_json: bool, page: Path | None, columns: str | None, version: int | None) -> None:
     """Profile TABLE: per column its type, nulls, distinct values, quantiles, histogram and top values."""
-    from millstream.transform.explore import html, terminal
+    from millstream.transform.explore import html, plain, terminal
     from millstream.transform.profile import profile
 
     ws = context.workspace
@@ -95,7 +95,7 @@ def explore(context: Context, table: str, as_json: bool, page: Path | None, colu
         page.write_text(html(found, title=table), encoding="utf-8")
         context.say(page, Styled("green", "written"))
     if as_json:
-        context.json(found.to_dict())
+        context.json(plain(found))
     elif page is None:
         context.out.print(terminal(found))
 
