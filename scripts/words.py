@@ -21,7 +21,7 @@ WORDS = {
     "told": re.compile(r"\btold\b(?! (?:apart|to)\b)", re.I),
     "ripe": re.compile(r"\b(?:un)?ripe(?:n|ns|ned|ness)?\b", re.I),
     "goes on": re.compile(r"\b(?:go|goes|going|gone|went) on\b(?! the wire)", re.I),
-    "is no": re.compile(r"(?<!there )\b(?:is|are|was|were) no (?!(?:longer|more|one|further|faster)\b|[a-z]+er than\b)[a-z\"`{]", re.I),
+    "is no": re.compile(r"(?<!there )(?<!there\n)\b(?:is|are|was|were) no (?!(?:longer|more|one|further|faster)\b|[a-z]+er than\b)[a-z\"`{]", re.I),
 }
 """The word, and where it is not good English: "told apart", "is no longer"."""
 _KINDS = (".py", ".md", ".html", ".js", ".css", ".sql", ".toml", ".txt")

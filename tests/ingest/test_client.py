@@ -207,7 +207,7 @@ def test_errors_are_of_the_tree(status: int, code: str, kind: type[Exception]) -
 def test_nobody_there() -> None:
     with Client("http://127.0.0.1:9", retry_for=NO_WAIT) as client, pytest.raises(Unreachable, match=r"127\.0\.0\.1:9 gives no answer.*millstream up"):
         client.send(LANDED, [landed(1)])
-    with pytest.raises(UsageError, match="no address of a server"):
+    with pytest.raises(UsageError, match="not an address of a server"):
         Client("localhost:8600")
 
 

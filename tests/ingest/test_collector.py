@@ -294,7 +294,7 @@ def test_an_array_whose_items_cannot_be_told_apart_is_refused_whole(served: Serv
     assert status == 400 and told["error"]["code"] == "invalid_json" and served.rows() == []
 
 
-@pytest.mark.parametrize(("text", "why"), [(b'"\xff1"', "no UTF-8"), (b"[" * 9_000 + b"]" * 9_000, "nested too deeply")])
+@pytest.mark.parametrize(("text", "why"), [(b'"\xff1"', "not valid UTF-8"), (b"[" * 9_000 + b"]" * 9_000, "nested too deeply")])
 def test_an_item_that_no_decoder_takes_harms_no_neighbour(served: Served, text: bytes, why: str) -> None:
     first, bad, last = (json.dumps(sold(n, note='a, "b" ]')).encode() for n in range(3))
     status, told = served.post(b"[" + b" , ".join([first, bad.replace(b'"i1"', text), last]) + b"]")

@@ -159,7 +159,7 @@ def test_events_arrive_at_their_time_and_the_clock_only_goes_forward(shop_lab: L
     assert shop_lab.features(spend, user="ada")["n_1h"] == 4
     with pytest.raises(UsageError, match="only goes forward"):
         shop_lab.at(NOON)
-    with pytest.raises(UsageError, match="no time"):
+    with pytest.raises(UsageError, match="not a time"):
         shop_lab.at("noon")
 
 

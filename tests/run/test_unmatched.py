@@ -8,7 +8,7 @@ import pytest
 from cli_project import ORDERS, millstream, written
 
 import millstream as ms
-from millstream.run.unmatched import told
+from millstream.run.unmatched import sentence
 
 
 class Tick(ms.Event):
@@ -17,7 +17,7 @@ class Tick(ms.Event):
 
 
 def said(root: Path, pattern: str) -> str:
-    return told(ms.source(ms.stream("ticks", Tick, key="n"), ms.read.files(pattern)), pattern, root).partition("): ")[2]
+    return sentence(ms.source(ms.stream("ticks", Tick, key="n"), ms.read.files(pattern)), pattern, root).partition("): ")[2]
 
 
 @pytest.mark.parametrize(("pattern", "expected"), [

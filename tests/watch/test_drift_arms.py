@@ -135,7 +135,7 @@ def test_the_arm_that_drifts_is_named(world: World) -> None:
     world.answer("by_near", 1, 3_000, columns=("near__delay_1h",))
     world.answer("by_far", 1, 7_000, shift=0.6, columns=("far__delay_1d",))
     found = world.told()
-    assert found.status == "drifted" and "1 of 4 columns have drifted by more than 0.1, furthest far__delay_1d of by_far@1 (ks" in found.message
+    assert found.status == "drifted" and "1 of 4 columns has drifted by more than 0.1, furthest far__delay_1d of by_far@1 (ks" in found.message
 
 
 def test_versions_of_one_set_are_compared_together(world: World) -> None:

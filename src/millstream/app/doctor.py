@@ -164,7 +164,7 @@ def _sources(ws: Workspace) -> Iterator[Finding]:
     from millstream.ingest.pump import standings
     from millstream.run import sources
     from millstream.run.step import size
-    from millstream.run.unmatched import told
+    from millstream.run.unmatched import sentence
 
     for source, engine in source_engines(ws.project):
         try:
@@ -179,7 +179,7 @@ def _sources(ws: Workspace) -> Iterator[Finding]:
         if fine:
             yield Finding(f"source {source.name}", "ok", sources.summary(fine, size(sources.left(fine))))
         elif not found and isinstance(source.reader, FileReader):
-            yield Finding(f"source {source.name}", "warn", told(source, source.reader.glob, ws.project.root))
+            yield Finding(f"source {source.name}", "warn", sentence(source, source.reader.glob, ws.project.root))
 
 
 def _newest(ws: Workspace, stream: str) -> int | None:

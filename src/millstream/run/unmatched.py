@@ -23,10 +23,10 @@ def unmatched(project: Project) -> Iterator[str]:
     """A sentence for each such source: where was looked, and what is there instead."""
     for source, engine in source_engines(project):
         if isinstance(source.reader, FileReader) and not engine.splits():
-            yield told(source, source.reader.glob, project.root)
+            yield sentence(source, source.reader.glob, project.root)
 
 
-def told(source: Source, pattern: str, root: Path) -> str:
+def sentence(source: Source, pattern: str, root: Path) -> str:
     """E.g. `no file matches data/orders*.csv (source orders_files, streams.py:31): looked at /shop/data/orders*.csv; near it is orders.txt`."""
     return f"no file matches {pattern} (source {source.name}, {source.place}): {_instead(Path(pattern), root)}"
 

@@ -284,7 +284,7 @@ class SqlContract:
         assert made.schema.names == ["i"] and sorted(made["i"].to_pylist()) == [0, 2, 4, 6, 8]
         assert engine.map(some, grouped, {}, what="it").read_all().schema.names == ["part", "least"]
 
-    def test_a_function_that_gives_no_rows_is_told_with_its_place(self, engine: Sql) -> None:
+    def test_a_function_that_gives_no_rows_is_reported_with_its_place(self, engine: Sql) -> None:
         def forgetful(batch: pa.RecordBatch) -> None:
             batch.select(["i"])
 

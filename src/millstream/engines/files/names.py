@@ -22,7 +22,7 @@ def left_out(split: str, names: Sequence[str], schema: Schema) -> list[str]:
 
 
 def refuse(place: str, names: Sequence[str], schema: Schema) -> None:
-    """That records can be read from columns of these names. All that is wrong with them is told at once, before anything is read: such a file has no good
+    """That records can be read from columns of these names. All that is wrong with them is reported at once, before anything is read: such a file has no good
     record, and can be corrected where it is.
 
     Raises:
