@@ -102,15 +102,15 @@ def test_an_asof_join_is_a_join_with_the_row_before_the_next(on: str, beside: st
     assert made.endswith(f"AND (`u`.`_beside` IS NULL OR {ends})")
 
 
-@pytest.mark.parametrize(("duckdb", "mend"), [
+@pytest.mark.parametrize(("duckdb", "fix"), [
     ("f // 2", "whole"), ("round(f, 2)", r"round\(x \* 100\) / 100"), ("first(s)", "arg_min"), ("any_value(s)", "arg_min"), ("mode(s)", "arg_min"), ("ts::varchar", "strftime"),
     ("f::varchar", "decimal"), ("'a' || f", "decimal"), ("random()", "Arrow"), ("ts - ts", "epoch_us"), ("regexp_replace(s, 'a', 'b')", "'g'"), ("substring(s, 0, 1)", "1 or more"),
     ("string_agg(s, ',')", "order"), ("strptime(s, '%Y')", "ISO"), ("now()", "parameters"), ("typeof(i)", "Arrow"), ("list_transform(l, lambda x: x + 1)", "Arrow"),
     ("i << 2", "power of two"), ("time_bucket(interval 1 hour, ts)", "date_trunc"), ("i::interval", "no type of Spark"), ("skewness(f)", "quantile_cont"),
     ("kurtosis(f)", "quantile_cont"), ("s[1:2]", "literal"), ("sum(f) filter (where p) over (order by i rows between 1 preceding and current row exclude ties)", "frame"),
 ])  # fmt: skip
-def test_traps_are_refused_with_the_mend(duckdb: str, mend: str) -> None:
-    with pytest.raises(WorkFailed, match=mend):
+def test_traps_are_refused_with_the_fix(duckdb: str, fix: str) -> None:
+    with pytest.raises(WorkFailed, match=fix):
         scalar(duckdb)
 
 
@@ -215,7 +215,7 @@ def test_types() -> None:
 
 def test_every_rule_is_in_the_reference_and_none_is_also_the_same() -> None:
     assert not SAME & set(RULES)
-    assert all(entry.becomes or entry.mend for entry in REFERENCE)
+    assert all(entry.becomes or entry.fix for entry in REFERENCE)
     assert len({entry.what for entry in REFERENCE}) == len(REFERENCE) > 60
     assert all(name == name.lower() for name in NAMED)
 

@@ -152,10 +152,10 @@ def refused(source: str, fields: dict[str, Kind] | None = None) -> DefinitionErr
     return caught.value
 
 
-def test_an_unknown_field_is_named_with_what_there_is_and_the_mend() -> None:
+def test_an_unknown_field_is_named_with_what_there_is_and_the_fix() -> None:
     error = refused("dealy > $limit", {"carrier": "string", "delay": "float64"})
     assert str(error) == (
-        'features.py:6  features "carrier_left", late: no field "dealy"\n  found  "dealy > $limit" over carrier, delay\n  mend   did you mean "delay"?    E111'
+        'features.py:6  features "carrier_left", late: no field "dealy"\n  found  "dealy > $limit" over carrier, delay\n  fix    did you mean "delay"?    E111'
     )
 
 
@@ -184,10 +184,10 @@ def test_texts_are_bound_not_pasted(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_a_date_beside_a_moment_is_told_how_a_moment_is_written() -> None:
-    """Its mend was "cast one side", and no cast goes between them."""
+    """Its fix was "cast one side", and no cast goes between them."""
     with pytest.raises(DefinitionError, match="mixes date and timestamp") as caught:
         compile_expression("ts > $day", FIELDS, {"day": date(2026, 1, 5)})
-    assert "2026-01-05T00:00:00Z" in caught.value.mend and "cast" not in caught.value.mend
+    assert "2026-01-05T00:00:00Z" in caught.value.fix and "cast" not in caught.value.fix
 
 
 def test_types_and_columns() -> None:

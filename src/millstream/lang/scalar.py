@@ -24,11 +24,11 @@ from millstream.lang.expression import OUTSIDE, UNTYPED
 
 
 class Refused(ValueError):
-    """The text is outside the subset: what was found, and the mend."""
+    """The text is outside the subset: what was found, and the fix."""
 
-    def __init__(self, found: str, mend: str = "", *, missing: str = "", code: str = "E117") -> None:
+    def __init__(self, found: str, fix: str = "", *, missing: str = "", code: str = "E117") -> None:
         super().__init__(found)
-        self.found, self.mend, self.missing, self.code = found, mend, missing, "E111" if missing else code
+        self.found, self.fix, self.missing, self.code = found, fix, missing, "E111" if missing else code
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ class Compiler:
     def _parameter(self, node: exp.Expression) -> Code:
         name = node.name or str(node.this)
         if name not in self.params:
-            mend = nearest(name, self.params) or f"[params] of millstream.toml has {', '.join(self.params) or 'nothing'}"
-            raise Refused(f"there is no parameter ${name}", mend, code="E135")
+            fix = nearest(name, self.params) or f"[params] of millstream.toml has {', '.join(self.params) or 'nothing'}"
+            raise Refused(f"there is no parameter ${name}", fix, code="E135")
         return literal(self.params[name])
 
     _placeholder = _parameter

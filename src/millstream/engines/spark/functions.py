@@ -46,7 +46,7 @@ def like(node: exp.Like, context: Context) -> Node:
     return text(f"({{0}} {verb} replace({{1}}, '\\\\', '\\\\\\\\'))", node.this, pattern)
 
 
-refused(exp.Escape, exp.SimilarTo, exp.Glob, what="like … escape, similar to, glob", mend="use like without escape, or regexp_matches")
+refused(exp.Escape, exp.SimilarTo, exp.Glob, what="like … escape, similar to, glob", fix="use like without escape, or regexp_matches")
 
 
 @rule(exp.RegexpLike, what="regexp_matches(s, p)", becomes="`s rlike p`; Java's regular expressions, so keep to what RE2 and Java share")
@@ -192,8 +192,8 @@ def bracket(node: exp.Bracket, context: Context) -> Node:
     raise no(node, "take an element by a literal number, a field by its name")
 
 
-refused(exp.Slice, what="s[1:3], l[1:3]", mend="use substring(s, 1, 3); of a list take elements by a literal number")
+refused(exp.Slice, what="s[1:3], l[1:3]", fix="use substring(s, 1, 3); of a list take elements by a literal number")
 refused(
     "typeof", "printf", "format", exp.Transform, exp.Lambda, exp.Reverse, exp.Rand, exp.Uuid, "random", "list_distinct", "list_aggregate",
-    what="typeof, printf, lambdas, reverse, random …", mend="leave it to a table that is made in Arrow (@ms.table), or write it with what this page lists",
+    what="typeof, printf, lambdas, reverse, random …", fix="leave it to a table that is made in Arrow (@ms.table), or write it with what this page lists",
 )  # fmt: skip

@@ -100,7 +100,7 @@ def shift_right(node: exp.BitwiseRightShift, context: Context) -> Node:
     return text(f"cast(({{0}} - pmod({{0}}, {unit})) / {unit} as decimal(38,0))", text("cast({0} as decimal(38,0))", node.this))
 
 
-refused(exp.BitwiseLeftShift, exp.BitwiseXor, exp.BitwiseNot, what="a << n, xor(a, b), ~a", mend="multiply by a power of two, or compute it with + - *")
+refused(exp.BitwiseLeftShift, exp.BitwiseXor, exp.BitwiseNot, what="a << n, xor(a, b), ~a", fix="multiply by a power of two, or compute it with + - *")
 
 
 @rule(exp.DPipe, what="a || b", becomes="the same for text and lists", typed=("this", "expression"))
