@@ -1,4 +1,6 @@
-"""A data file of the lake that is gone is one sentence in every verb: the table, the file, and that `doctor` knows the way on."""
+"""A data file of the lake that is gone is one sentence in every verb: the table, the file, and that `doctor` knows the
+way on.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,11 @@ ms.monitor(orders, ms.expect.not_null("amount"))
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = "".join(f"o{n},c{n % 5},1.0,2026-01-{1 + n % 20:02d}T00:00:00Z\n" for n in range(60))
     days = "select date_trunc('day', ts) as day, sum(amount) as amount from orders group by 1"
-    folder = written(tmp_path_factory.mktemp("whole"), STREAMS, {"tables/days.sql": days, "data/1.csv": "order_id,customer,amount,ts\n" + lines})
+    folder = written(
+        tmp_path_factory.mktemp("whole"),
+        STREAMS,
+        {"tables/days.sql": days, "data/1.csv": "order_id,customer,amount,ts\n" + lines},
+    )
     said = millstream(folder, "run")
     assert said.code == 0, said.err
     return folder

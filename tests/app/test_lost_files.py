@@ -1,4 +1,6 @@
-"""A data file of a stream's table that is gone: it is cut back only as far as the log fills it again, and what is filled again is proven."""
+"""A data file of a stream's table that is gone: it is cut back only as far as the log fills it again, and what is
+filled again is proven.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,11 @@ def test_nothing_is_cut_that_the_log_no_longer_has(project: Path) -> None:
         assert millstream(project, "doctor", *verb).code == 3
     refused = millstream(project, "doctor", "--fix", "--json").json
     (found,) = [row for row in refused if row["what"] == "table orders"]
-    assert "partition 0: [10, 20)" in found["found"] and "Put what is missing back" in found["found"] and "--accept-loss orders" in found["found"]
+    assert (
+        "partition 0: [10, 20)" in found["found"]
+        and "Put what is missing back" in found["found"]
+        and "--accept-loss orders" in found["found"]
+    )
     file.rename(project / ".millstream" / "lake" / "orders" / _name(project))
     assert millstream(project, "doctor").code == 0 and rows(project) == 30 and millstream(project, "verify").code == 0
 

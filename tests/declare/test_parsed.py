@@ -20,7 +20,9 @@ DEEP = "x = " + " + ".join(["1"] * 20_000) + "\n"
 
 @pytest.fixture
 def others_parse() -> Iterator[list[int]]:
-    """Code that the garbage collector calls, and that parses too: CPython 3.11 gets the depths of the two trees mixed up."""
+    """Code that the garbage collector calls, and that parses too: CPython 3.11 gets the depths of the two trees mixed
+    up.
+    """
     calls = list[int]()
 
     def parse(phase: str, info: object) -> None:

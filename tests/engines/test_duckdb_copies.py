@@ -67,7 +67,9 @@ def test_a_file_is_fetched_once(world: World) -> None:
     assert [world.sum(table) for _ in range(3)] == [5, 5, 5]
     assert sorted(world.store.opened) == ["t/part-0.parquet", "t/part-1.parquet"]
     again = DuckDbSql("duckdb", world.folder / "scratch")
-    assert rows(again.query(SUM, {"t": table})) == [{"s": 5}] and len(world.store.opened) == 2, "copies outlive the process"
+    assert rows(again.query(SUM, {"t": table})) == [{"s": 5}] and len(world.store.opened) == 2, (
+        "copies outlive the process"
+    )
     again.close()
 
 

@@ -11,9 +11,32 @@ from oracle import start as naive_start
 
 from millstream.base.errors import DefinitionError
 from millstream.features.window import DAY as DAY_SLOTS
-from millstream.features.window import LEVELS, SLOT_US, Stretch, by_length, cover, hop_us, horizon_us, nested, reach, start_slot
+from millstream.features.window import (
+    LEVELS,
+    SLOT_US,
+    Stretch,
+    by_length,
+    cover,
+    hop_us,
+    horizon_us,
+    nested,
+    reach,
+    start_slot,
+)
 
-WINDOWS = [5 * MINUTE, 30 * MINUTE, 3 * HOUR, 11 * HOUR, 12 * HOUR, DAY, 7 * DAY, 11 * DAY, 12 * DAY, 14 * DAY, 60 * DAY]
+WINDOWS = [
+    5 * MINUTE,
+    30 * MINUTE,
+    3 * HOUR,
+    11 * HOUR,
+    12 * HOUR,
+    DAY,
+    7 * DAY,
+    11 * DAY,
+    12 * DAY,
+    14 * DAY,
+    60 * DAY,
+]
 
 
 def slots(stretches: Sequence[Stretch]) -> list[int]:

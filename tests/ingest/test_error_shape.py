@@ -33,7 +33,9 @@ REFUSED = {
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("shape")
-    child = subprocess.Popen([sys.executable, str(SHARED / "whole_server.py"), str(folder)], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, str(SHARED / "whole_server.py"), str(folder)], stdout=subprocess.PIPE, text=True
+    )
     assert child.stdout is not None
     try:
         yield child.stdout.readline().strip()

@@ -26,7 +26,12 @@ class Asked(Reading):
 @pytest.mark.parametrize("of", [Reading, Asked])
 @pytest.mark.parametrize(
     ("sent", "field"),
-    [({"received": "2062-11-30T11:10:00Z"}, "received"), ({"ts": "2099-01-01T00:00:00Z"}, "ts"), ({"received": "2020-01-01T00:00:00Z"}, ""), ({}, "")],
+    [
+        ({"received": "2062-11-30T11:10:00Z"}, "received"),
+        ({"ts": "2099-01-01T00:00:00Z"}, "ts"),
+        ({"received": "2020-01-01T00:00:00Z"}, ""),
+        ({}, ""),
+    ],
 )
 def test_both_times_are_held_against_the_clock(of: Any, sent: dict[str, str], field: str) -> None:
     form = RequestForm(of.__schema__)

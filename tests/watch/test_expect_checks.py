@@ -38,7 +38,16 @@ def scene(tmp_path: Path) -> Scene:
     return scene_in(tmp_path, READINGS, OTHERS, wall_us=lambda: T0 + 1000 * DAY)
 
 
-@pytest.mark.parametrize("check", [ms.expect.fresh("1h"), ms.expect.volume(1), ms.expect.contract(), ms.expect.not_null("level"), ms.expect.rows("level > 0")])
+@pytest.mark.parametrize(
+    "check",
+    [
+        ms.expect.fresh("1h"),
+        ms.expect.volume(1),
+        ms.expect.contract(),
+        ms.expect.not_null("level"),
+        ms.expect.rows("level > 0"),
+    ],
+)
 def test_nothing_landed_is_unknown(scene: Scene, check: Any) -> None:
     assert monitors.judge(check, ms.monitor(READINGS, check), scene).status == "unknown"
 
@@ -67,7 +76,9 @@ def test_history_followed_by_live_data(scene: Scene) -> None:
 
 def test_volume_counts_whole_intervals_only(scene: Scene) -> None:
     # from noon of day 0 (half a day), day 1 full, day 2 empty, day 3 with one, day 4 begun
-    land(scene, READINGS, rows(T0 + 12 * HOUR, *(T0 + DAY + i for i in range(5)), T0 + 3 * DAY, T0 + 4 * DAY + 2 * HOUR))
+    land(
+        scene, READINGS, rows(T0 + 12 * HOUR, *(T0 + DAY + i for i in range(5)), T0 + 3 * DAY, T0 + 4 * DAY + 2 * HOUR)
+    )
     found = expect.volume(ms.expect.volume(1, 4, every="1d"), READINGS, scene)
     assert found.status == "violated" and found.details["intervals"] == 3 and found.details["wrong"] == 2
     assert [w["rows"] for w in found.details["where"]] == [5, 0]

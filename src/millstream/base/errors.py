@@ -43,7 +43,9 @@ class MillstreamError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """Where the user wrote something: `file` as the user would name it, `line` and `column` from 1; 0: it is about the whole line."""
+    """Where the user wrote something: `file` as the user would name it, `line` and `column` from 1; 0: it is about the
+    whole line.
+    """
 
     file: str
     line: int
@@ -66,7 +68,9 @@ class DefinitionError(MillstreamError, ValueError):
 
     exit_code = 2
 
-    def __init__(self, message: str, *, place: Place | None = None, found: str = "", fix: str = "", code: str = "") -> None:
+    def __init__(
+        self, message: str, *, place: Place | None = None, found: str = "", fix: str = "", code: str = ""
+    ) -> None:
         self.message, self.place, self.found, self.fix, self.code = message, place, found, fix, code
         super().__init__(message)
 
@@ -98,7 +102,11 @@ class DefinitionErrors(DefinitionError):
 
     def _waiting(self) -> str:
         n, m = len(self.unchecked), len(self.errors)
-        were = "1 definition was not checked, because it depends" if n == 1 else f"{n} definitions were not checked, because they depend"
+        were = (
+            "1 definition was not checked, because it depends"
+            if n == 1
+            else f"{n} definitions were not checked, because they depend"
+        )
         return f"{m} mistake{'s' if m > 1 else ''}; {were} on what is wrong: {', '.join(self.unchecked)}"
 
 
@@ -145,7 +153,9 @@ class Unreachable(Transient, ConnectionError):
 
 
 class ClockWrong(Transient):
-    """A clock cannot be trusted: this machine's, or the one that stamped the newest append. Event times are not judged until it is clear which."""
+    """A clock cannot be trusted: this machine's, or the one that stamped the newest append. Event times are not judged
+    until it is clear which.
+    """
 
 
 class Terminal(MillstreamError):

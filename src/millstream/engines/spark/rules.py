@@ -1,7 +1,8 @@
-"""How DuckDB's SQL becomes Spark's: one entry for each node of the syntax tree that travels; what has no entry is refused.
+"""How DuckDB's SQL becomes Spark's: one entry for each node of the syntax tree that travels; what has no entry is
+refused.
 
-`same` lists what means the same in both. `@rule` functions rewrite a node whose children are rewritten already. `refused` names known
-traps with the fix. The reference page of what travels is made of these tables.
+`same` lists what means the same in both. `@rule` functions rewrite a node whose children are rewritten already.
+`refused` names known traps with the fix. The reference page of what travels is made of these tables.
 """
 
 from __future__ import annotations
@@ -53,14 +54,18 @@ def _filled(generator: Any, node: Text) -> str:
     holes = []
     for hole in node.expressions:
         made = generator.sql(hole)
-        bare = isinstance(hole, exp.Binary | exp.Unary | exp.Between | exp.In | exp.Case) and not isinstance(hole, exp.Paren | exp.Dot)
+        bare = isinstance(hole, exp.Binary | exp.Unary | exp.Between | exp.In | exp.Case) and not isinstance(
+            hole, exp.Paren | exp.Dot
+        )
         holes.append(f"({made})" if bare else made)
     return str(node.args["this"]).format(*holes)
 
 
 @dataclass
 class Context:
-    """What a rule may ask: DuckDB's types of the operands, by their nodes, and parameters; what it binds goes to `args`."""
+    """What a rule may ask: DuckDB's types of the operands, by their nodes, and parameters; what it binds goes to
+    `args`.
+    """
 
     params: Mapping[str, Any] = field(default_factory=dict)
     args: Args = field(default_factory=dict)
@@ -108,7 +113,9 @@ def same(*nodes: type[Node]) -> None:
     SAME.update(nodes)
 
 
-def rule(*nodes: type[Node] | str, what: str = "", becomes: str = "", typed: tuple[str, ...] = ()) -> Callable[[Rule], Rule]:
+def rule(
+    *nodes: type[Node] | str, what: str = "", becomes: str = "", typed: tuple[str, ...] = ()
+) -> Callable[[Rule], Rule]:
     """Rewrites nodes of these classes, or functions of these names.
 
     Args:
