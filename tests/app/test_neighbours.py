@@ -251,7 +251,7 @@ def test_monitors_are_judged_one_by_one(project: Path, monkeypatch: pytest.Monke
         "a_orders": "violated",
         "b_visits": "ok",
     }
-    assert "no valid URL" in said.err and "not sent" in said.err and "xyzSecret99" not in said.err + said.out
+    assert "not a valid URL" in said.err and "not sent" in said.err and "xyzSecret99" not in said.err + said.out
     monkeypatch.delenv("MILLSTREAM_ALERTS_WEBHOOK")
     for file in (project / ".millstream/lake/orders/_delta_log").glob("*.json"):
         file.write_text("{garbage")
@@ -302,7 +302,7 @@ def test_the_schedule_outlives_a_webhook_and_a_monitor_and_tells_of_both(
     told = {f"{one.part} {one.name}": one.why for one in trouble.found(ws.state)}
     assert (
         set(told) == {"monitor b_visits", "alerts webhook"}
-        and "no valid URL" in told["alerts webhook"]
+        and "not a valid URL" in told["alerts webhook"]
         and "RuntimeError" in told["monitor b_visits"]
     )
 

@@ -57,7 +57,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Any:
     def run(error: BaseException) -> Sinks:
         made = Sinks(error)
         wait = made.stop.wait
-        monkeypatch.setattr(parts, "until_told", lambda: made.stop)
+        monkeypatch.setattr(parts, "until_stopped", lambda: made.stop)
         monkeypatch.setattr(parts, "fix", lambda ws, stop: None)
         monkeypatch.setattr(parts, "all_streams", lambda project: made.streams())
         monkeypatch.setattr(intake, "sink", lambda ws, stream, limits: made.sink(stream, limits))

@@ -204,6 +204,16 @@ def test_what_may_succeed_later_is_sent_again_under_the_same_ids(first: tuple[in
     assert len(set(ids)) == 2 and ids == sorted(ids)
 
 
+def test_an_older_server_calls_the_fix_a_mend() -> None:
+    old = {"error": {"code": "x", "message": "the reason", "mend": "the fix"}}
+    with (
+        answering((400, old)) as (url, _),
+        Client(url) as client,
+        pytest.raises(UsageError, match="the reason; the fix"),
+    ):
+        client.send(LANDED, landed(1))
+
+
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
     [

@@ -242,7 +242,7 @@ def test_a_cut_that_died_before_all_were_told_is_completed(landed: World, monkey
         patch.setattr(cutting, "amend", lambda *args: (_ for _ in ()).throw(Full("no room")))
         with pytest.raises(Full):
             cutting.cut(landed.lake, landed.log, "readings")
-    assert examine(landed.lake.files, "readings") is None and "not all were told" in str(
+    assert examine(landed.lake.files, "readings") is None and "not all were informed" in str(
         cutting.needed(landed.lake.files, "readings")
     )
     cutting.cut(landed.lake, landed.log, "readings")
