@@ -1,11 +1,14 @@
-"""The command line: help, a run with nothing to do, and what the runner costs an asset; each beside what it cannot be faster than.
+"""The command line: help, a run with nothing to do, and what the runner costs an asset; each beside what it cannot be
+faster than.
 
     python bench/bench_app.py [--json] [--runs 5] [--rows 200]
 
 help      `millstream --help` in a fresh process; the limit is `python -c pass`. Aim: 150 ms.
-idle      `millstream run` of a project that is up to date, in a fresh process; the limit is a process that imports Millstream and
+idle      `millstream run` of a project that is up to date, in a fresh process; the limit is a process that imports
+Millstream and
           loads the project.
-runner    seconds an asset of a run in which all are up to date, in one process; the limit is a loop that reads each asset's record
+runner    seconds an asset of a run in which all are up to date, in one process; the limit is a loop that reads each
+asset's record
           from the same SQLite file with sqlite3 alone. Aim: 5 ms.
 
 The project has `--rows` trivial tables over one stream of three events. Medians of `--runs`.
@@ -85,7 +88,9 @@ def in_process(root: Path, runs: int) -> tuple[float, float, int]:
 
         def loop() -> None:
             for step in every:
-                bare.execute(f"select * from {table} where {columns[0]} = ? and {columns[1]} = ?", ("asset", step.name)).fetchone()
+                bare.execute(
+                    f"select * from {table} where {columns[0]} = ? and {columns[1]} = ?", ("asset", step.name)
+                ).fetchone()
 
         ours, limit = timed(idle, runs), timed(loop, runs)
         bare.close()
@@ -111,10 +116,24 @@ def main() -> None:
 
     def told(what: str, ours: float, limit: float, of: str, aim: float | None) -> None:
         rows.append(
-            {"what": what, "unit": "ms", "figure": round(ours * 1e3, 3), "limit": round(limit * 1e3, 3), "of": of, "ratio": round(ours / limit, 2), "aim": aim}
+            {
+                "what": what,
+                "unit": "ms",
+                "figure": round(ours * 1e3, 3),
+                "limit": round(limit * 1e3, 3),
+                "of": of,
+                "ratio": round(ours / limit, 2),
+                "aim": aim,
+            }
         )
 
-    told("millstream --help", timed(process("-m", "millstream", "--help"), given.runs), timed(process("-c", "pass"), given.runs), "python -c pass", 150)
+    told(
+        "millstream --help",
+        timed(process("-m", "millstream", "--help"), given.runs),
+        timed(process("-c", "pass"), given.runs),
+        "python -c pass",
+        150,
+    )
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "project"
         generate(root, given.rows)

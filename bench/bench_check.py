@@ -52,7 +52,8 @@ def generate(root: Path, assets: int) -> None:
     (root / "streams.py").write_text("import millstream as ms\n" + "".join(STREAM.format(i=i) for i in range(n)))
     names = ", ".join(f"s{i}" for i in range(n))
     (root / "views.py").write_text(
-        f"import millstream as ms\nfrom millstream import agg\nfrom streams import {names}\n" + "".join(FEATURES.format(i=i, j=(i + 1) % n) for i in range(n))
+        f"import millstream as ms\nfrom millstream import agg\nfrom streams import {names}\n"
+        + "".join(FEATURES.format(i=i, j=(i + 1) % n) for i in range(n))
     )
     for i in range(assets - 4 * n):
         (root / "tables" / f"q{i}.sql").write_text(TABLE.format(i=i % n, j=(i + 1) % n))
@@ -92,14 +93,27 @@ def main() -> None:
         warm = statistics.median(seconds(CHECK.format(**values)) for _ in range(given.runs))
         raw = statistics.median(seconds(RAW.format(**values)) for _ in range(given.runs))
     rows = [
-        {"what": f"check of {given.rows} assets, warm", "seconds": round(warm, 3), "raw": round(raw, 3), "ratio": round(warm / raw, 2)},
-        {"what": f"check of {given.rows} assets, cold", "seconds": round(cold, 3), "raw": round(raw, 3), "ratio": round(cold / raw, 2)},
+        {
+            "what": f"check of {given.rows} assets, warm",
+            "seconds": round(warm, 3),
+            "raw": round(raw, 3),
+            "ratio": round(warm / raw, 2),
+        },
+        {
+            "what": f"check of {given.rows} assets, cold",
+            "seconds": round(cold, 3),
+            "raw": round(raw, 3),
+            "ratio": round(cold / raw, 2),
+        },
     ]
     if given.json:
         print(json.dumps(rows))
         return
     for row in rows:
-        print(f"{row['what']:36} {row['seconds']:8.3f} s   running the modules alone {row['raw']:.3f} s   ratio {row['ratio']}")
+        print(
+            f"{row['what']:36} {row['seconds']:8.3f} s   running the modules alone {row['raw']:.3f} s   ratio"
+            f" {row['ratio']}"
+        )
 
 
 if __name__ == "__main__":

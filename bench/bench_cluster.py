@@ -1,18 +1,23 @@
-"""Millstream on Kafka and Spark beside what a user of them would write without it: the same broker, the same records, one run.
+"""Millstream on Kafka and Spark beside what a user of them would write without it: the same broker, the same records,
+one run.
 
     python bench/bench_cluster.py [--json] [--runs 3] [--rows 2000000] [--no-yarn] [--port 30000]
 
-A cluster of its own (one broker, one registry; HDFS and YARN for the last part) is brought up in a temporary project and taken down.
-Every contender is a process of its own, and they take turns; figures are medians of `--runs`.
+A cluster of its own (one broker, one registry; HDFS and YARN for the last part) is brought up in a temporary project
+and taken down. Every contender is a process of its own, and they take turns; figures are medians of `--runs`.
 
-- Landing: the whole topic (Avro, 8 fields, 4 partitions) into a Delta table, by the sink in Python (one process), by the sink on Spark, and by plain Structured
-  Streaming as one would write it: `from_avro`, Delta, `availableNow`, batches of 500,000, `local[1]`. Starting Python and Spark is not counted. A CPU second
+- Landing: the whole topic (Avro, 8 fields, 4 partitions) into a Delta table, by the sink in Python (one process), by
+  the sink on Spark, and by plain Structured
+  Streaming as one would write it: `from_avro`, Delta, `availableNow`, batches of 500,000, `local[1]`. Starting Python
+      and Spark is not counted. A CPU second
   is one of the process, its JVM and its workers; the broker's are in neither.
-- Producing: Arrow batches by the block encoding, all acknowledged, from two threads (each waits for its own), beside fastavro and confluent-kafka's `produce`
-  one event at a time, which waits for none before the end; with the same settings.
-- SQL: one text in DuckDB's dialect over the landed table, on DuckDB, on Spark local[2], on Spark on YARN; and the same in Spark's own words in
-  the same session, without Millstream. Here less is better, and a ratio of 1.05 is an overhead of 5 %. Ours and theirs go in pairs, each first every other
-  time, 5 pairs for one of `--runs`; the ratio is the median of the pairs', so that what slows the machine for a while slows both.
+- Producing: Arrow batches by the block encoding, all acknowledged, from two threads (each waits for its own), beside
+  fastavro and confluent-kafka's `produce` one event at a time, which waits for none before the end; with the same
+  settings.
+- SQL: one text in DuckDB's dialect over the landed table, on DuckDB, on Spark local[2], on Spark on YARN; and the same
+  in Spark's own words in the same session, without Millstream. Here less is better, and a ratio of 1.05 is an overhead
+  of 5 %. Ours and theirs go in pairs, each first every other time, 5 pairs for one of `--runs`; the ratio is the median
+  of the pairs', so that what slows the machine for a while slows both.
 """
 
 from __future__ import annotations
@@ -51,14 +56,26 @@ PLAIN = stream("departures", Departure, key="flight_id", dedupe=None)
 FROM_AVRO = Jars("spark-avro", ("!org.apache.spark:spark-avro_2.13:4.1.1",))
 SQL = {
     "a sum a carrier": (
-        "select carrier, origin, count(*) as n, sum(delay) as delay, max(distance) as far from departures group by all order by all",
-        "select carrier, origin, count(*) as n, sum(delay) as delay, max(distance) as far from departures group by all order by all",
+        (
+            "select carrier, origin, count(*) as n, sum(delay) as delay, max(distance) as far from departures group by"
+            " all order by all"
+        ),
+        (
+            "select carrier, origin, count(*) as n, sum(delay) as delay, max(distance) as far from departures group by"
+            " all order by all"
+        ),
     ),
     "the last of each hour": (
-        "select * exclude (r) from (select flight_id, dest, delay, row_number() over (partition by dest, local_hour order by ts desc, flight_id) as r from departures) where r = 1 order by all",
-        "select flight_id, dest, delay from (select flight_id, dest, delay, row_number() over (partition by dest, local_hour order by ts desc, flight_id) as r from departures) where r = 1 order by all",
+        (
+            "select * exclude (r) from (select flight_id, dest, delay, row_number() over (partition by dest, local_hour"
+            " order by ts desc, flight_id) as r from departures) where r = 1 order by all"
+        ),
+        (
+            "select flight_id, dest, delay from (select flight_id, dest, delay, row_number() over (partition by dest,"
+            " local_hour order by ts desc, flight_id) as r from departures) where r = 1 order by all"
+        ),
     ),
-}  # fmt: skip
+}
 """What is asked -> in DuckDB's dialect, and as one would write it for Spark."""
 
 
@@ -81,7 +98,11 @@ def spent() -> float:
 
 def opened(told: Mapping[str, Any]) -> tuple[Any, Any, Lake]:
     schemas = engine("schemas", told["registry"])(told["registry"])
-    return engine("log", told["kafka"])(told["kafka"], schemas), schemas, Lake(engine("files", "file")(tempfile.mkdtemp(dir=told["folder"])))
+    return (
+        engine("log", told["kafka"])(told["kafka"], schemas),
+        schemas,
+        Lake(engine("files", "file")(tempfile.mkdtemp(dir=told["folder"]))),
+    )
 
 
 def counted(lake: Lake, rows: int) -> None:
@@ -115,18 +136,39 @@ def land_plain(told: Mapping[str, Any]) -> dict[str, float]:
 
     _, schemas, lake = opened(told)
     out, text = f"{lake.files.root}/departures", schemas.schema(schemas.versions("departures")[-1])
-    settings = {"spark.jars": f"{jars(CONNECTOR)},{jars(DELTA)},{jars(FROM_AVRO)}", "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-                "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog", "spark.driver.memory": "1g", "spark.driver.host": "127.0.0.1",
-                "spark.driver.bindAddress": "127.0.0.1", "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "4", "spark.sql.session.timeZone": "UTC"}  # fmt: skip
+    settings = {
+        "spark.jars": f"{jars(CONNECTOR)},{jars(DELTA)},{jars(FROM_AVRO)}",
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.driver.memory": "1g",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        "spark.sql.shuffle.partitions": "4",
+        "spark.sql.session.timeZone": "UTC",
+    }
     builder = SparkSession.builder.master("local[1]")
     for key, value in settings.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     brokers = told["kafka"].removeprefix("kafka://")
-    read = spark.readStream.format("kafka").option("kafka.bootstrap.servers", brokers).option("subscribe", "departures").option("startingOffsets", "earliest")
+    read = (
+        spark.readStream.format("kafka")
+        .option("kafka.bootstrap.servers", brokers)
+        .option("subscribe", "departures")
+        .option("startingOffsets", "earliest")
+    )
     event = from_avro(expr("substring(value, 6, length(value) - 5)"), text).alias("event")
-    frame = read.option("maxOffsetsPerTrigger", 500_000).load().select(event, "partition", "offset", col("timestamp").alias("arrived_at"))
-    write = frame.select("event.*", "partition", "offset", "arrived_at").writeStream.format("delta").option("checkpointLocation", f"{out}-checkpoint")
+    frame = (
+        read.option("maxOffsetsPerTrigger", 500_000)
+        .load()
+        .select(event, "partition", "offset", col("timestamp").alias("arrived_at"))
+    )
+    write = (
+        frame.select("event.*", "partition", "offset", "arrived_at")
+        .writeStream.format("delta")
+        .option("checkpointLocation", f"{out}-checkpoint")
+    )
     found = taken(told["rows"], lambda: void(write.trigger(availableNow=True).start(out).awaitTermination()))
     spark.stop()
     counted(lake, told["rows"])
@@ -151,8 +193,18 @@ def produce_one_by_one(told: Mapping[str, Any]) -> dict[str, float]:
     schema = parse_schema(json.loads(schemas.schema(binding.schema_id)))
     events = [row for one in batches(min(told["rows"], 4 * BATCH)) for row in one.to_pylist()]
     head, acknowledged = b"\0" + binding.schema_id.to_bytes(4, "big"), [0]
-    producer = Producer({"bootstrap.servers": told["kafka"].removeprefix("kafka://"), "enable.idempotence": True, "acks": "all", "linger.ms": 2, "batch.size": 1_000_000,
-                         "batch.num.messages": 100_000, "compression.type": "lz4", "queue.buffering.max.messages": 1_000_000})  # fmt: skip
+    producer = Producer(
+        {
+            "bootstrap.servers": told["kafka"].removeprefix("kafka://"),
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": 2,
+            "batch.size": 1_000_000,
+            "batch.num.messages": 100_000,
+            "compression.type": "lz4",
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
 
     def acked(error: object, message: object) -> None:
         acknowledged[0] += error is None
@@ -172,7 +224,9 @@ def produce_one_by_one(told: Mapping[str, Any]) -> dict[str, float]:
 
 
 def ask(told: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Each question to one engine: seconds; on Spark also to its session, without us, and the ratio of the two. The first askings of each are not counted."""
+    """Each question to one engine: seconds; on Spark also to its session, without us, and the ratio of the two. The
+    first askings of each are not counted.
+    """
     table = Lake(engine("files", told["lake"] if "://" in told["lake"] else "file")(told["lake"])).table("departures")
     snapshot, url = table.snapshot(), told["compute"]
     sql, found = engine("sql", url)(url, Path(tempfile.mkdtemp(dir=told["folder"]))), dict[str, dict[str, float]]()
@@ -183,7 +237,9 @@ def ask(told: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         answers = [way().num_rows for _ in range(WARM) for way in ways]
         assert len(set(answers)) == 1, answers
         pairs = [in_turn(ways, turn) for turn in range(PAIRS * told["runs"])]
-        found[what] = dict(zip(("ours", "theirs"), (statistics.median(one) for one in zip(*pairs, strict=True)), strict=False))
+        found[what] = dict(
+            zip(("ours", "theirs"), (statistics.median(one) for one in zip(*pairs, strict=True)), strict=False)
+        )
         if len(ways) == 2:
             found[what]["ratio"] = statistics.median(one / other for one, other in pairs)
     sql.close()
@@ -239,13 +295,23 @@ def medians(works: Sequence[Callable[..., Any]], told: Mapping[str, Any], runs: 
     for _ in range(runs):
         for work in works:
             found[work.__name__].append(child(work, told))
-    return {name: {of: statistics.median(one["rows"] / one[of] for one in some) for of in ("wall", "cpu")} for name, some in found.items()}
+    return {
+        name: {of: statistics.median(one["rows"] / one[of] for one in some) for of in ("wall", "cpu")}
+        for name, some in found.items()
+    }
 
 
 def compared(what: str, of: str, ours: Mapping[str, float], theirs: Mapping[str, float]) -> list[dict[str, Any]]:
     units = {"wall": "rows/s by the clock", "cpu": "rows a CPU second"}
     return [
-        {"what": what, "figure": round(ours[key]), "unit": unit, "limit": round(theirs[key]), "of": of, "ratio": ours[key] / theirs[key]}
+        {
+            "what": what,
+            "figure": round(ours[key]),
+            "unit": unit,
+            "limit": round(theirs[key]),
+            "of": of,
+            "ratio": ours[key] / theirs[key],
+        }
         for key, unit in units.items()
     ]
 
@@ -262,7 +328,14 @@ def asked(cluster: Cluster, told: dict[str, Any], computes: Mapping[str, str]) -
                 "the same Spark without Millstream, in pairs": (took["theirs"], took["ratio"]),
             }
             results += [
-                {"what": f"{what}, on {name}", "figure": round(took["ours"], 3), "unit": "s", "limit": round(limit, 3), "of": of, "ratio": ratio}
+                {
+                    "what": f"{what}, on {name}",
+                    "figure": round(took["ours"], 3),
+                    "unit": "s",
+                    "limit": round(limit, 3),
+                    "of": of,
+                    "ratio": ratio,
+                }
                 for of, (limit, ratio) in beside.items()
             ]
     return results
@@ -292,21 +365,36 @@ def main() -> None:
         print(json.dumps(results))
         return
     for row in results:
-        print(f"{row['what']:<50} {row['figure']:>12,g} {row['unit']:<22} {row['limit']:>12,g} {row['of']:<50} {row['ratio']:6.2f}")
+        print(
+            f"{row['what']:<50} {row['figure']:>12,g} {row['unit']:<22} {row['limit']:>12,g} {row['of']:<50}"
+            f" {row['ratio']:6.2f}"
+        )
 
 
 def measured(cluster: Cluster, args: argparse.Namespace, folder: str) -> list[dict[str, Any]]:
     cluster.up(["kafka", "registry"])
-    told = {"kafka": cluster.address("kafka"), "registry": cluster.address("registry"), "folder": folder, "rows": args.rows, "runs": args.runs}
+    told = {
+        "kafka": cluster.address("kafka"),
+        "registry": cluster.address("registry"),
+        "folder": folder,
+        "rows": args.rows,
+        "runs": args.runs,
+    }
     log, schemas, lake = opened(told)
     binding = topic_of(log, schemas, PLAIN)
     for one in batches(args.rows):
         publish(log, binding, one)
     landed = medians([land_python, land_spark, land_plain], told, args.runs)
-    results = compared("Kafka to Delta, the sink in Python", "plain Structured Streaming", landed["land_python"], landed["land_plain"])
-    results += compared("Kafka to Delta, the sink on Spark", "plain Structured Streaming", landed["land_spark"], landed["land_plain"])
+    results = compared(
+        "Kafka to Delta, the sink in Python", "plain Structured Streaming", landed["land_python"], landed["land_plain"]
+    )
+    results += compared(
+        "Kafka to Delta, the sink on Spark", "plain Structured Streaming", landed["land_spark"], landed["land_plain"]
+    )
     made = medians([produce_block, produce_one_by_one], told, args.runs)
-    results += compared("to Kafka, Arrow batches by blocks", "fastavro, one by one", made["produce_block"], made["produce_one_by_one"])
+    results += compared(
+        "to Kafka, Arrow batches by blocks", "fastavro, one by one", made["produce_block"], made["produce_one_by_one"]
+    )
     sink = Sink(log, schemas, lake, PLAIN)
     sink.drain()
     sink.close()
@@ -319,7 +407,9 @@ def measured(cluster: Cluster, args: argparse.Namespace, folder: str) -> list[di
         far = Sink(log, schemas, Lake(engine("files", url)(url)), PLAIN)
         far.drain()
         far.close()
-        results += asked(cluster, {**told, "lake": url}, {"DuckDB over HDFS": "duckdb:?threads=2", "Spark on YARN": "spark://yarn"})
+        results += asked(
+            cluster, {**told, "lake": url}, {"DuckDB over HDFS": "duckdb:?threads=2", "Spark on YARN": "spark://yarn"}
+        )
     log.close()
     return results
 

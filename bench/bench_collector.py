@@ -3,8 +3,8 @@
     python bench/bench_collector.py [--json] [--runs 5] [--seconds 3] [--connections 8] [--rows 100]
 
 The server is one process, the load another. "bare" is an ASGI application that parses the same JSON into the same typed
-objects and answers: no columns, no log. Rates are per second of the server's CPU ("a core") and per second of the clock;
-medians of `--runs`.
+objects and answers: no columns, no log. Rates are per second of the server's CPU ("a core") and per second of the
+clock; medians of `--runs`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,16 @@ def bodies(rows: int) -> list[bytes]:
     made = []
     for start in range(0, 40 * rows, rows):
         events = [
-            {"flight_id": f"2013-11-01-UA-{i}-EWR", "carrier": "UA", "origin": "EWR", "dest": "IAH", "distance": 1400.0, "delay": i / 7, "gate": i, "ts": now}
+            {
+                "flight_id": f"2013-11-01-UA-{i}-EWR",
+                "carrier": "UA",
+                "origin": "EWR",
+                "dest": "IAH",
+                "distance": 1400.0,
+                "delay": i / 7,
+                "gate": i,
+                "ts": now,
+            }
             for i in range(start, start + rows)
         ]
         made.append(json.dumps(events).encode())
@@ -97,7 +106,9 @@ def serve(kind: str, folder: Path) -> None:
             await super().startup(sockets)
             print(f"http://127.0.0.1:{self.servers[0].sockets[0].getsockname()[1]}/v1/events/landed", flush=True)
 
-    config = uvicorn.Config(app, port=0, loop="uvloop", http="httptools", ws="none", lifespan="off", log_config=None, access_log=False)
+    config = uvicorn.Config(
+        app, port=0, loop="uvloop", http="httptools", ws="none", lifespan="off", log_config=None, access_log=False
+    )
     Announcing(config).run()
 
 
@@ -105,7 +116,9 @@ def once(kind: str, given: argparse.Namespace, file: Path) -> dict[str, float]:
     import psutil
 
     with tempfile.TemporaryDirectory() as folder:
-        child = subprocess.Popen([sys.executable, __file__, "--serve", kind, "--folder", folder], stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen(
+            [sys.executable, __file__, "--serve", kind, "--folder", folder], stdout=subprocess.PIPE, text=True
+        )
         try:
             assert child.stdout is not None
             url = child.stdout.readline().strip()
@@ -118,12 +131,26 @@ def once(kind: str, given: argparse.Namespace, file: Path) -> dict[str, float]:
             child.terminate()
             child.wait()
     events = told["requests"] * given.rows
-    return {"events_a_core": events / cpu, "events_a_second": told["rps"] * given.rows, "p50_ms": told["p50_ms"], "p99_ms": told["p99_ms"]}
+    return {
+        "events_a_core": events / cpu,
+        "events_a_second": told["rps"] * given.rows,
+        "p50_ms": told["p50_ms"],
+        "p99_ms": told["p99_ms"],
+    }
 
 
 def load(url: str, file: Path, connections: int, seconds: float) -> dict[str, float]:
     done = subprocess.run(
-        [sys.executable, str(HERE / "load.py"), url, str(file), "--connections", str(connections), "--seconds", str(seconds)],
+        [
+            sys.executable,
+            str(HERE / "load.py"),
+            url,
+            str(file),
+            "--connections",
+            str(connections),
+            "--seconds",
+            str(seconds),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -139,15 +166,26 @@ def measure(given: argparse.Namespace) -> None:
         file = Path(folder) / "bodies"
         file.write_bytes(b"\n".join(bodies(given.rows)))
         runs = {kind: [once(kind, given, file) for _ in range(given.runs)] for kind in ("collector", "bare")}
-    found = {kind: {name: round(statistics.median(run[name] for run in all_), 2) for name in all_[0]} for kind, all_ in runs.items()}
+    found = {
+        kind: {name: round(statistics.median(run[name] for run in all_), 2) for name in all_[0]}
+        for kind, all_ in runs.items()
+    }
     ratio = found["collector"]["events_a_core"] / found["bare"]["events_a_core"]
-    result = {"bench": "collector", "rows": given.rows, "connections": given.connections, "runs": given.runs, **found, "ratio": round(ratio, 3)}
+    result = {
+        "bench": "collector",
+        "rows": given.rows,
+        "connections": given.connections,
+        "runs": given.runs,
+        **found,
+        "ratio": round(ratio, 3),
+    }
     if given.json:
         print(json.dumps(result))
         return
     for kind, one in found.items():
         print(
-            f"{kind:<10} {one['events_a_core']:>10,.0f} events/s a core  {one['events_a_second']:>10,.0f} a second  p50 {one['p50_ms']:.1f} ms  p99 {one['p99_ms']:.1f} ms"
+            f"{kind:<10} {one['events_a_core']:>10,.0f} events/s a core  {one['events_a_second']:>10,.0f} a second  p50"
+            f" {one['p50_ms']:.1f} ms  p99 {one['p99_ms']:.1f} ms"
         )
     print(f"ratio {ratio:.2f} of the bare server, in batches of {given.rows}")
 

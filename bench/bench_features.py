@@ -2,10 +2,11 @@
 
     python bench/bench_features.py [--json] [--scale 1.0] [--only offline|online] [--keys uniform,zipf] [--peers]
 
-Offline, at scale 1: 10 M events of 20,000 keys in 60 days, 95 % known within 30 s and 0.1 % up to 3 days late, 1 M labels, 1 % of them on
-an event of their key; six aggregates over 3 h and 7 d. The peers do the same job as if nothing were late: RANGE frames with
-bounds a row, and cumulative sums with ASOF joins (which have no min and max). Each runs in a process of its own on two threads;
-"ratio" is processor time over that of our own run in mode event. On a busy machine trust processor seconds.
+Offline, at scale 1: 10 M events of 20,000 keys in 60 days, 95 % known within 30 s and 0.1 % up to 3 days late, 1 M
+labels, 1 % of them on an event of their key; six aggregates over 3 h and 7 d. The peers do the same job as if nothing
+were late: RANGE frames with bounds a row, and cumulative sums with ASOF joins (which have no min and max). Each runs in
+a process of its own on two threads; "ratio" is processor time over that of our own run in mode event. On a busy machine
+trust processor seconds.
 """
 
 from __future__ import annotations
@@ -49,8 +50,20 @@ class Tick(ms.Event):
 
 with collecting():
     ticks = ms.stream("ticks", Tick, key="k", partitions=1)
-    noun = ms.features("recent", ticks, key="k", windows=["3h", "7d"], aggregates={
-        "n": agg.count("v"), "mean": agg.mean("v"), "spread": agg.variance("v"), "least": agg.min("v"), "most": agg.max("v"), "final": agg.last("v")})  # fmt: skip
+    noun = ms.features(
+        "recent",
+        ticks,
+        key="k",
+        windows=["3h", "7d"],
+        aggregates={
+            "n": agg.count("v"),
+            "mean": agg.mean("v"),
+            "spread": agg.variance("v"),
+            "least": agg.min("v"),
+            "most": agg.max("v"),
+            "final": agg.last("v"),
+        },
+    )
 
 
 def keys_of(rng: np.random.Generator, n: int, keys: str) -> np.ndarray[Any, Any]:
@@ -65,16 +78,30 @@ def events_and_labels(scale: float, keys: str) -> tuple[pa.Table, pa.Table]:
     n, m = int(EVENTS * scale), int(LABELS * scale)
     k, t = keys_of(rng, n, keys), T0 + rng.integers(0, 60 * DAY, n)
     chance = rng.random(n)
-    late = np.where(chance < 0.95, rng.integers(0, 30_000_000, n), np.where(chance < 0.999, rng.integers(0, HOUR, n), rng.integers(0, 3 * DAY, n)))
+    late = np.where(
+        chance < 0.95,
+        rng.integers(0, 30_000_000, n),
+        np.where(chance < 0.999, rng.integers(0, HOUR, n), rng.integers(0, 3 * DAY, n)),
+    )
     order = np.argsort(t + late, kind="stable")
     k, t, arrived = k[order], t[order], (t + late)[order]
     v = pa.array(np.round(rng.normal(5, 40, n), 2), mask=rng.random(n) < 0.01)
-    columns = {"k": pa.array(k), "v": v, "ts": pa.array(t, TIMESTAMP), "_event_id": pa.nulls(n, pa.string()), "_arrived_at": pa.array(arrived, TIMESTAMP),
-               "_partition": pa.array(np.zeros(n, np.int32)), "_offset": pa.array(np.arange(n)), "_late": pa.array(np.zeros(n, bool))}  # fmt: skip
+    columns = {
+        "k": pa.array(k),
+        "v": v,
+        "ts": pa.array(t, TIMESTAMP),
+        "_event_id": pa.nulls(n, pa.string()),
+        "_arrived_at": pa.array(arrived, TIMESTAMP),
+        "_partition": pa.array(np.zeros(n, np.int32)),
+        "_offset": pa.array(np.arange(n)),
+        "_late": pa.array(np.zeros(n, bool)),
+    }
     on = rng.integers(0, n, m // 100)
     lk, lt = keys_of(rng, m, keys), T0 + rng.integers(8 * DAY, 60 * DAY, m)
     lk[: len(on)], lt[: len(on)] = k[on], t[on]
-    return pa.table(columns), pa.table({"_row": pa.array(np.arange(m)), "_t": pa.array(lt, TIMESTAMP), "k": pa.array(lk)})
+    return pa.table(columns), pa.table(
+        {"_row": pa.array(np.arange(m)), "_t": pa.array(lt, TIMESTAMP), "k": pa.array(lk)}
+    )
 
 
 # -- offline
@@ -94,7 +121,9 @@ def ours(folder: Path, labels: pa.Table, mode: Any) -> int:
 
     sql = engine("sql", "duckdb")("duckdb:?threads=2&memory_limit=3GB", folder / "scratch")
     lake = Lake(engine("files", "file")(str(folder / "lake")))
-    counted = sum(_total(batch, "f__n_7d") for batch in offline(sql, lake, labels, [(define(noun, {}), ["k"], "f")], mode))
+    counted = sum(
+        _total(batch, "f__n_7d") for batch in offline(sql, lake, labels, [(define(noun, {}), ["k"], "f")], mode)
+    )
     sql.close()
     return counted
 
@@ -110,10 +139,21 @@ a as (select * from e union all select k, epoch_us(_t), null, null, _row from la
 
 
 def frames(folder: Path, labels: pa.Table) -> int:
-    windows = ", ".join(f"w{w} as (partition by k order by t range between t - {start} preceding and 1 preceding)" for w, start in _START.items())
-    outputs = ", ".join(f"count(q) over w{w} as n{w}, sum(q) over w{w} as s{w}, sum(q::hugeint * q) over w{w} as x{w}, min(v) over w{w} as mn{w}, max(v) over w{w} as mx{w}, "
-                        f"last_value(v ignore nulls) over w{w} as l{w}" for w in _START)  # fmt: skip
-    return by_hand(folder, labels, f"{_ROWS} select * from (select id, {outputs} from a window {windows}) where id is not null", "n7d")
+    windows = ", ".join(
+        f"w{w} as (partition by k order by t range between t - {start} preceding and 1 preceding)"
+        for w, start in _START.items()
+    )
+    outputs = ", ".join(
+        f"count(q) over w{w} as n{w}, sum(q) over w{w} as s{w}, sum(q::hugeint * q) over w{w} as x{w}, min(v) over w{w}"
+        f" as mn{w}, max(v) over w{w} as mx{w}, last_value(v ignore nulls) over w{w} as l{w}"
+        for w in _START
+    )
+    return by_hand(
+        folder,
+        labels,
+        f"{_ROWS} select * from (select id, {outputs} from a window {windows}) where id is not null",
+        "n7d",
+    )
 
 
 def cumulative(folder: Path, labels: pa.Table) -> int:
@@ -142,7 +182,10 @@ def by_hand(folder: Path, labels: pa.Table, text: str, count: str) -> int:
     import duckdb
 
     (folder / "hand").mkdir(exist_ok=True)
-    con = duckdb.connect(str(folder / "hand" / "scratch.db"), config={"threads": 2, "memory_limit": "3GB", "preserve_insertion_order": False})
+    con = duckdb.connect(
+        str(folder / "hand" / "scratch.db"),
+        config={"threads": 2, "memory_limit": "3GB", "preserve_insertion_order": False},
+    )
     con.execute("set timezone = 'UTC'")
     con.execute(f"create view events as select * from read_parquet('{folder}/lake/ticks/*.parquet')")
     con.register("labels", labels)
@@ -168,7 +211,16 @@ def child(job: str, folder: Path) -> None:
     wall, cpu = time.perf_counter(), time.process_time()
     counted = JOBS[job](folder, labels)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    print(json.dumps({"wall": wall, "cpu": cpu, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, "counted": counted}))
+    print(
+        json.dumps(
+            {
+                "wall": wall,
+                "cpu": cpu,
+                "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+                "counted": counted,
+            }
+        )
+    )
 
 
 def offline_bench(scale: float, keys: str, peers: bool) -> list[dict[str, Any]]:
@@ -182,7 +234,12 @@ def offline_bench(scale: float, keys: str, peers: bool) -> list[dict[str, Any]]:
         rows = labels.num_rows
         del events, labels
         for job in JOBS if peers else list(JOBS)[:2]:
-            told = subprocess.run([sys.executable, __file__, "--child", job, "--folder", str(folder)], stdout=subprocess.PIPE, text=True, check=True)
+            told = subprocess.run(
+                [sys.executable, __file__, "--child", job, "--folder", str(folder)],
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
             results.append({"what": f"{keys}: {job}", "labels": rows, **json.loads(told.stdout)})
             print(line(results[-1]), file=sys.stderr, flush=True)
     finally:
@@ -206,7 +263,12 @@ def online_bench(scale: float, keys: str) -> list[dict[str, Any]]:
     rng, n = np.random.default_rng(3), int(1_000_000 * scale)
     k, t = keys_of(rng, n, keys), T0 + np.sort(rng.integers(0, 6 * DAY, n))
     rows = pa.RecordBatch.from_pydict(
-        {"k": pa.array(k), "v": pa.array(np.round(rng.normal(5, 40, n), 2)), "ts": pa.array(t, TIMESTAMP), "_offset": pa.array(np.arange(n))}
+        {
+            "k": pa.array(k),
+            "v": pa.array(np.round(rng.normal(5, 40, n), 2)),
+            "ts": pa.array(t, TIMESTAMP),
+            "_offset": pa.array(np.arange(n)),
+        }
     )
     d, results = define(noun, {}), list[dict[str, Any]]()
     for size in (20_000, 1_000):
@@ -219,10 +281,19 @@ def online_bench(scale: float, keys: str) -> list[dict[str, Any]]:
             wall, cpu = time.perf_counter(), time.process_time()
             for at in range(0, count, size):
                 part = rows.slice(at, min(size, count - at))
-                store.apply([Apply(d, 0, at, at + part.num_rows, int(t[at + part.num_rows - 1]), events_of(d, part, 0))])
+                store.apply(
+                    [Apply(d, 0, at, at + part.num_rows, int(t[at + part.num_rows - 1]), events_of(d, part, 0))]
+                )
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-            results.append({"what": f"{keys}: updates, {size} a transaction", "wall": count / wall, "core": count / cpu})
-            results.append({"what": f"{keys}: look-ups after it, {len(d.columns)} columns", **looked_up(store, d, k[:count], int(t[count - 1]))})
+            results.append(
+                {"what": f"{keys}: updates, {size} a transaction", "wall": count / wall, "core": count / cpu}
+            )
+            results.append(
+                {
+                    "what": f"{keys}: look-ups after it, {len(d.columns)} columns",
+                    **looked_up(store, d, k[:count], int(t[count - 1])),
+                }
+            )
             store.close()
         finally:
             shutil.rmtree(folder)
@@ -281,7 +352,9 @@ def looked_up(store: Any, d: Definition, k: np.ndarray[Any, Any], now: int, time
 
 def line(result: dict[str, Any]) -> str:
     shown = {k: v for k, v in result.items() if k not in ("what", "counted", "labels")}
-    return f"{result['what']:<75}" + "  ".join(f"{name} {value:,.2f}" if value < 1000 else f"{name} {value:,.0f}" for name, value in shown.items())
+    return f"{result['what']:<75}" + "  ".join(
+        f"{name} {value:,.2f}" if value < 1000 else f"{name} {value:,.0f}" for name, value in shown.items()
+    )
 
 
 def main() -> None:
@@ -303,10 +376,16 @@ def main() -> None:
         results: list[dict[str, Any]] = []
         for keys in args.keys.split(","):
             results += offline_bench(args.scale, keys, not args.no_peers) if args.only != "online" else []
-            results += [*online_bench(args.scale, keys), *from_the_log(args.scale, keys)] if args.only != "offline" else []
+            results += (
+                [*online_bench(args.scale, keys), *from_the_log(args.scale, keys)] if args.only != "offline" else []
+            )
         runs.append(results)
     medians = [
-        {name: value if isinstance(value, str) else statistics.median(r[i][name] for r in runs) for name, value in row.items()} for i, row in enumerate(runs[0])
+        {
+            name: value if isinstance(value, str) else statistics.median(r[i][name] for r in runs)
+            for name, value in row.items()
+        }
+        for i, row in enumerate(runs[0])
     ]
     print(json.dumps(medians, indent=1) if args.json else "\n".join(line(result) for result in medians))
 

@@ -2,8 +2,9 @@
 
     python bench/bench_ingest.py [--json] [--runs 5] [--rows 500000]
 
-"read" is the file source alone (typed columns, ids, positions); "pump" brings them into the log; "raw" is the same file read by
-pyarrow (Avro: Polars) into typed columns, no ids, no checks, on one thread. Rows a CPU second of this process, medians of `--runs`.
+"read" is the file source alone (typed columns, ids, positions); "pump" brings them into the log; "raw" is the same file
+read by pyarrow (Avro: Polars) into typed columns, no ids, no checks, on one thread. Rows a CPU second of this process,
+medians of `--runs`.
 """
 
 from __future__ import annotations
@@ -52,9 +53,17 @@ def table(rows: int) -> pa.Table:
     ids = pc.binary_join_element_wise("2013-11-01-UA", pa.array(at).cast(pa.string()), "EWR", "-")
     names = pa.array(["EWR", "JFK", "LGA"])
     return pa.table(
-        {"flight_id": ids, "carrier": pa.array(["UA", "AA"]).take(at % 2), "origin": names.take(at % 3), "dest": names.take((at + 1) % 3), "distance": at * 1.5,
-         "delay": np.round(np.sin(at) * 60, 3), "gate": at % 97, "ts": pa.array(1_356_998_400_000_000 + at * 1_000_000, pa.timestamp("us", "UTC"))}
-    )  # fmt: skip
+        {
+            "flight_id": ids,
+            "carrier": pa.array(["UA", "AA"]).take(at % 2),
+            "origin": names.take(at % 3),
+            "dest": names.take((at + 1) % 3),
+            "distance": at * 1.5,
+            "delay": np.round(np.sin(at) * 60, 3),
+            "gate": at % 97,
+            "ts": pa.array(1_356_998_400_000_000 + at * 1_000_000, pa.timestamp("us", "UTC")),
+        }
+    )
 
 
 def write(folder: Path, rows: int) -> None:
@@ -75,10 +84,18 @@ def raw(path: Path, form: str) -> int:
     kinds = dict(zip(STREAM.schema.names(), STREAM.schema.arrow().types, strict=True))
     if form.startswith("csv"):
         file = pa.input_stream(str(path), compression="gzip" if form.endswith("gz") else None)
-        found = pa_csv.read_csv(file, pa_csv.ReadOptions(use_threads=False, block_size=8 << 20), convert_options=pa_csv.ConvertOptions(column_types=kinds))
+        found = pa_csv.read_csv(
+            file,
+            pa_csv.ReadOptions(use_threads=False, block_size=8 << 20),
+            convert_options=pa_csv.ConvertOptions(column_types=kinds),
+        )
     elif form == "jsonl":
         schema = pa.schema([(n, pa.string() if n == "ts" else k) for n, k in kinds.items()])
-        found = pa_json.read_json(path, pa_json.ReadOptions(use_threads=False, block_size=8 << 20), pa_json.ParseOptions(explicit_schema=schema))
+        found = pa_json.read_json(
+            path,
+            pa_json.ReadOptions(use_threads=False, block_size=8 << 20),
+            pa_json.ParseOptions(explicit_schema=schema),
+        )
     elif form == "parquet":
         found = pq.read_table(path, use_threads=False)
     else:
@@ -132,7 +149,10 @@ def main() -> None:
         return
     for form in FORMS:
         one = found[form]
-        print(f"{form:<8} read {one['read']:>10,}  pump {one['pump']:>10,}  raw {one['raw']:>10,} rows/s a core   ratio {one['ratio']:.2f}")
+        print(
+            f"{form:<8} read {one['read']:>10,}  pump {one['pump']:>10,}  raw {one['raw']:>10,} rows/s a core   ratio"
+            f" {one['ratio']:.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     python bench/bench_log.py [--json] [--runs 5] [--rows 1000000]
 
-Rates are medians of `--runs`. "a core" divides by processor time, so it holds on a busy machine; "wall" is what a clock on the
-wall says. The raw limit is the same Arrow messages written as blobs by sqlite3 alone, 10,000 events a transaction,
-synchronous=FULL, in the same run. The log's folder is beside this script's working folder, so that fsync is real.
+Rates are medians of `--runs`. "a core" divides by processor time, so it holds on a busy machine; "wall" is what a clock
+on the wall says. The raw limit is the same Arrow messages written as blobs by sqlite3 alone, 10,000 events a
+transaction, synchronous=FULL, in the same run. The log's folder is beside this script's working folder, so that fsync
+is real.
 """
 
 from __future__ import annotations
@@ -58,10 +59,15 @@ def batch(rows: int, seed: int = 1) -> pa.RecordBatch:
     rng = np.random.default_rng(seed)
     numbers = rng.integers(0, 10**9, rows)
     columns = [
-        pa.array([f"2013-01-01-UA-{n:09}-EWR" for n in numbers]), pa.array(rng.choice(["UA", "AA", "DL", "B6"], rows)), pa.array(rng.choice(["EWR", "JFK", "LGA"], rows)),
-        pa.array(rng.choice(["SFO", "LAX", "ORD", "ATL"], rows)), pa.array(np.round(rng.normal(5, 30, rows))), pa.array(rng.integers(80, 5000, rows).astype(float)),
-        pa.array(rng.integers(0, 24, rows)), pa.array(1_357_000_000_000_000 + np.sort(rng.integers(0, 10**13, rows)), pa.timestamp("us", tz="UTC")),
-    ]  # fmt: skip
+        pa.array([f"2013-01-01-UA-{n:09}-EWR" for n in numbers]),
+        pa.array(rng.choice(["UA", "AA", "DL", "B6"], rows)),
+        pa.array(rng.choice(["EWR", "JFK", "LGA"], rows)),
+        pa.array(rng.choice(["SFO", "LAX", "ORD", "ATL"], rows)),
+        pa.array(np.round(rng.normal(5, 30, rows))),
+        pa.array(rng.integers(80, 5000, rows).astype(float)),
+        pa.array(rng.integers(0, 24, rows)),
+        pa.array(1_357_000_000_000_000 + np.sort(rng.integers(0, 10**13, rows)), pa.timestamp("us", tz="UTC")),
+    ]
     return pa.RecordBatch.from_arrays(columns, schema=Departure.__schema__.arrow())
 
 
@@ -156,7 +162,16 @@ def objects(made: list[Departure] | None, times: int) -> Callable[[Path], None]:
 def some_objects(count: int) -> list[Departure]:
     now = datetime(2013, 1, 1, tzinfo=UTC)
     return [
-        Departure(flight_id=f"2013-01-01-UA-{n:09}-EWR", carrier="UA", origin="EWR", dest="SFO", delay=1.5, distance=2500.0, local_hour=7, ts=now)
+        Departure(
+            flight_id=f"2013-01-01-UA-{n:09}-EWR",
+            carrier="UA",
+            origin="EWR",
+            dest="SFO",
+            delay=1.5,
+            distance=2500.0,
+            local_hour=7,
+            ts=now,
+        )
         for n in range(count)
     ]
 
@@ -191,8 +206,15 @@ def three_writers(bench: Bench, size: int, seconds: float) -> None:
             log = open_log(folder, 3)
             reader = log.reader("departures", {0: 0, 1: 0, 2: 0})
             command = [sys.executable, "-c", WRITER, str(folder)]
-            writers = [subprocess.Popen([*command, str(n), str(Path(__file__).parent), str(size), str(seconds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-                       for n in range(3)]  # fmt: skip
+            writers = [
+                subprocess.Popen(
+                    [*command, str(n), str(Path(__file__).parent), str(size), str(seconds)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+                for n in range(3)
+            ]
             for writer in writers:
                 assert writer.stdout is not None and writer.stdout.readline() == "ready\n"
             begun = time.perf_counter()
@@ -215,7 +237,11 @@ def three_writers(bench: Bench, size: int, seconds: float) -> None:
         finally:
             shutil.rmtree(folder)
     bench.add(
-        f"3 processes beside a reader, {size} a commit", statistics.median(wall), 0, p99_ms=statistics.median(p99), slowest_to_fastest=statistics.median(even)
+        f"3 processes beside a reader, {size} a commit",
+        statistics.median(wall),
+        0,
+        p99_ms=statistics.median(p99),
+        slowest_to_fastest=statistics.median(even),
     )
 
 
@@ -228,7 +254,10 @@ def dedupe(bench: Bench) -> None:
 
     def work(_: Path) -> None:
         deduper = Deduper(24 * 3_600_000_000)
-        kept = sum(int(deduper.keep(0, ids.slice(at, 50_000), arrived[at : at + 50_000]).sum()) for at in range(0, bench.rows, 50_000))
+        kept = sum(
+            int(deduper.keep(0, ids.slice(at, 50_000), arrived[at : at + 50_000]).sum())
+            for at in range(0, bench.rows, 50_000)
+        )
         sizes.append(deduper.bytes / kept)
 
     bench.measure(f"dedupe, ids of 32 bytes, {bench.rows} of them in batches of 50000", bench.rows, work)
@@ -245,11 +274,17 @@ def avro(bench: Bench, rows: pa.RecordBatch) -> None:
     bench.measure(
         "Avro, record by record, written",
         some,
-        lambda _: void(_records(text).encode(columns, [physical(c, rows.column(c.name).slice(0, some)) for c in columns], some)),
+        lambda _: void(
+            _records(text).encode(columns, [physical(c, rows.column(c.name).slice(0, some)) for c in columns], some)
+        ),
     )
     bench.measure("Avro, record by record, read", some, lambda _: void(_records(text).decode(bodies[:some])))
-    bench.measure("Avro, by blocks, written", rows.num_rows, lambda _: void(encode(rows, text)), "Avro, record by record, written")
-    bench.measure("Avro, by blocks, read", rows.num_rows, lambda _: void(decode(bodies, text)), "Avro, record by record, read")
+    bench.measure(
+        "Avro, by blocks, written", rows.num_rows, lambda _: void(encode(rows, text)), "Avro, record by record, written"
+    )
+    bench.measure(
+        "Avro, by blocks, read", rows.num_rows, lambda _: void(decode(bodies, text)), "Avro, record by record, read"
+    )
 
 
 def void(_: object) -> None:
@@ -303,7 +338,9 @@ def main() -> None:
         print(json.dumps(bench.results))
         return
     for found in bench.results:
-        more = "  ".join(f"{k} {v:.3g}" for k, v in found.items() if k not in ("what", "wall", "core") and isinstance(v, float))
+        more = "  ".join(
+            f"{k} {v:.3g}" for k, v in found.items() if k not in ("what", "wall", "core") and isinstance(v, float)
+        )
         core = f"{float(found['core']):>12,.0f} /s a core" if found["core"] else " " * 22
         print(f"{found['what']:<68} {float(found['wall']):>12,.0f} /s wall {core}  {more}")
 

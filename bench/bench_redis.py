@@ -2,10 +2,11 @@
 
     python bench/bench_redis.py [--json] [--scale 1.0] [--runs 1]
 
-Three definitions (six aggregates over 3 h and 7 d) of 20,000 keys, Zipf, six days of events; a request looks all three up for two keys
-of its own: six uses, 72 values. Updates are in transactions of 20,000, 1,000 and 100 events, each for all three definitions, so an event counts
-three times. "core" divides by our own processor time, without the server's; "server" is what redis-server used, per our second. "busy" is
-while another process applies 100 events every 50 ms. redis-server is a child on loopback, with its file of appends synced each second.
+Three definitions (six aggregates over 3 h and 7 d) of 20,000 keys, Zipf, six days of events; a request looks all three
+up for two keys of its own: six uses, 72 values. Updates are in transactions of 20,000, 1,000 and 100 events, each for
+all three definitions, so an event counts three times. "core" divides by our own processor time, without the server's;
+"server" is what redis-server used, per our second. "busy" is while another process applies 100 events every 50 ms.
+redis-server is a child on loopback, with its file of appends synced each second.
 """
 
 from __future__ import annotations
@@ -46,7 +47,20 @@ def server(folder: Path) -> Iterator[tuple[str, int]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]
+    settings = [
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--dir",
+        str(folder),
+        "--save",
+        "",
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "everysec",
+    ]
     process = subprocess.Popen(["redis-server", *settings], stdout=subprocess.DEVNULL)
     try:
         while True:
@@ -97,7 +111,12 @@ def updates(name: str, store: Any, events: Events, size: int, count: int, pid: i
     for _ in range(count // size):
         events.apply(store, size)
     wall, cpu, theirs = time.perf_counter() - wall, time.process_time() - cpu, cpu_of(pid) - theirs
-    return {"what": f"{name}: updates, {size} a transaction", "wall": 3 * count / wall, "core": 3 * count / cpu, "server": theirs / cpu}
+    return {
+        "what": f"{name}: updates, {size} a transaction",
+        "wall": 3 * count / wall,
+        "core": 3 * count / cpu,
+        "server": theirs / cpu,
+    }
 
 
 def looked_up(name: str, store: Any, events: Events, times: int, pid: int | None) -> dict[str, Any]:
@@ -138,7 +157,10 @@ def one(name: str, url: str, scale: float, pid: int | None) -> list[dict[str, An
     for d in DEFINITIONS:
         store.create(d)
         store.activate(d.generation, {}, 0)
-    found = [updates(name, store, events, size, count, pid) for size, count in ((20_000, int(n * 0.8)), (1_000, n // 20), (100, n // 100))]
+    found = [
+        updates(name, store, events, size, count, pid)
+        for size, count in ((20_000, int(n * 0.8)), (1_000, n // 20), (100, n // 100))
+    ]
     times = max(200, int(10_000 * scale))
     found.append(looked_up(name, store, events, times, pid))
     stop = multiprocessing.get_context("spawn").Event()
@@ -174,7 +196,13 @@ def main() -> None:
     if not shutil.which("redis-server"):
         sys.exit("there is no redis-server here; on Debian: apt-get install --no-install-recommends redis-server")
     runs = [run(args.scale) for _ in range(args.runs)]
-    medians = [{name: value if isinstance(value, str) else statistics.median(r[i][name] for r in runs) for name, value in row.items()} for i, row in enumerate(runs[0])]  # fmt: skip
+    medians = [
+        {
+            name: value if isinstance(value, str) else statistics.median(r[i][name] for r in runs)
+            for name, value in row.items()
+        }
+        for i, row in enumerate(runs[0])
+    ]
     print(json.dumps(medians, indent=1) if args.json else "\n".join(line(result) for result in medians))
 
 

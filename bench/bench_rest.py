@@ -11,9 +11,9 @@ letters   dead letters of the stream                         2,000
 streams   streams, each with a table                         5
 runs      recorded runs of all assets                        20
 
-Of each: CPU seconds of `millstream plan`, of `millstream run` with nothing to do, of `millstream up` until it is ready, and, in percent
-of a core, of `millstream up` while nothing comes in (20 s of it). The limit beside a figure is the same figure at the smaller amount: 1 is a
-cost that does not grow with what is at rest, 10 a cost that is proportional to it.
+Of each: CPU seconds of `millstream plan`, of `millstream run` with nothing to do, of `millstream up` until it is ready,
+and, in percent of a core, of `millstream up` while nothing comes in (20 s of it). The limit beside a figure is the same
+figure at the smaller amount: 1 is a cost that does not grow with what is at rest, 10 a cost that is proportional to it.
 """
 
 from __future__ import annotations
@@ -76,12 +76,18 @@ def project(root: Path, streams: int = 1) -> None:
 
 def csv(start: int, rows: int, bad: int = 0) -> str:
     stamps = np.datetime_as_string(np.datetime64(T0_US, "us") + (start + np.arange(rows)) * np.timedelta64(1, "s"))
-    lines = [f"{start + i},k{i % 100},{i}.5,{stamps[i]}Z" for i in range(rows)] + [f"x{start + i},k,1.5,{stamps[0]}Z" for i in range(bad)]
+    lines = [f"{start + i},k{i % 100},{i}.5,{stamps[i]}Z" for i in range(rows)] + [
+        f"x{start + i},k,1.5,{stamps[0]}Z" for i in range(bad)
+    ]
     return "number,key,value,ts\n" + "\n".join(lines) + "\n"
 
 
 def run(root: Path, *words: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "millstream", "--project", str(root), *(words or ("run",))], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "millstream", "--project", str(root), *(words or ("run",))],
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise SystemExit(f"{words}: {done.stdout}{done.stderr}")
 
@@ -114,7 +120,12 @@ def commits(root: Path, amount: int) -> None:
         for i in range(1, amount + 1):
             numbers = np.arange(i * 10, i * 10 + 10)
             stamps = pa.array(T0_US + numbers * 1_000_000, pa.timestamp("us", tz="UTC"))
-            columns = {"number": pa.array(numbers), "key": pa.array(["k"] * 10), "value": pa.array(numbers * 1.5), "ts": stamps}
+            columns = {
+                "number": pa.array(numbers),
+                "key": pa.array(["k"] * 10),
+                "value": pa.array(numbers * 1.5),
+                "ts": stamps,
+            }
             extra = {"_event_id": pa.nulls(10, pa.string()), "_arrived_at": stamps}
             publish(ws.log, binding, pa.RecordBatch.from_pydict(columns | extra))
             sink.step()
@@ -140,8 +151,13 @@ def runs(root: Path, amount: int) -> None:
 
 
 WORLDS: dict[str, tuple[Callable[[Path, int], None], int]] = {
-    "files": (files, FILES), "events": (events, EVENTS), "commits": (commits, COMMITS), "letters": (letters, LETTERS), "streams": (streams, STREAMS), "runs": (runs, RUNS),
-}  # fmt: skip
+    "files": (files, FILES),
+    "events": (events, EVENTS),
+    "commits": (commits, COMMITS),
+    "letters": (letters, LETTERS),
+    "streams": (streams, STREAMS),
+    "runs": (runs, RUNS),
+}
 
 
 def spent(root: Path, *words: str) -> float:
@@ -158,7 +174,12 @@ def idle(root: Path) -> tuple[float, float]:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     command = [sys.executable, "-m", "millstream", "--project", str(root), "up"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"MILLSTREAM_SERVE_PORT": str(port)})
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"MILLSTREAM_SERVE_PORT": str(port)},
+    )
     above = psutil.Process(process.pid)
     try:
         _ready(port)
@@ -204,13 +225,21 @@ def measure(name: str, scale: float, runs: int) -> list[dict[str, Any]]:
             plan = statistics.median(spent(root, "plan") for _ in range(runs + 1))
             again = statistics.median(spent(root, "run") for _ in range(runs + 1))
             started, percent = map(statistics.median, zip(*(idle(root) for _ in range(runs)), strict=True))
-            found.append({"plan": plan, "run, nothing to do": again, "up, until ready": started, "up, at rest": percent})
+            found.append(
+                {"plan": plan, "run, nothing to do": again, "up, until ready": started, "up, at rest": percent}
+            )
     units = {what: "% of a core" if what == "up, at rest" else "s of CPU" for what in found[0]}
     return [
-        {"what": f"{small * TIMES:,} {name}: {what}", "unit": units[what], "figure": round(found[1][what], 2), "limit": round(found[0][what], 2),
-         "of": f"with {small:,}", "ratio": round(found[1][what] / max(found[0][what], 0.01), 2)}
+        {
+            "what": f"{small * TIMES:,} {name}: {what}",
+            "unit": units[what],
+            "figure": round(found[1][what], 2),
+            "limit": round(found[0][what], 2),
+            "of": f"with {small:,}",
+            "ratio": round(found[1][what] / max(found[0][what], 0.01), 2),
+        }
         for what in units
-    ]  # fmt: skip
+    ]
 
 
 def main() -> None:
@@ -225,7 +254,11 @@ def main() -> None:
         for row in measure(name, given.small, given.runs):
             rows.append(row)
             if not given.json:
-                print(f"{row['what']:<44} {row['figure']:>9,.2f} {row['unit']:<11}   {row['of']} {row['limit']:,.2f}   ratio {row['ratio']}", flush=True)
+                print(
+                    f"{row['what']:<44} {row['figure']:>9,.2f} {row['unit']:<11}   {row['of']} {row['limit']:,.2f}  "
+                    f" ratio {row['ratio']}",
+                    flush=True,
+                )
     if given.json:
         print(json.dumps(rows))
 

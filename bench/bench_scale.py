@@ -1,9 +1,11 @@
-"""What sink and features cost as the number of events grows: seconds a million events, and the most memory a process took.
+"""What sink and features cost as the number of events grows: seconds a million events, and the most memory a process
+took.
 
     python bench/bench_scale.py [--json] [--events 1000000,10000000] [--large]     --large adds 100 M
 
-The aim is a straight line and flat memory: seconds a million events and peak memory that do not grow with the number of events. So
-the limit beside each figure is the same figure at the smallest size. Each size and each stage is a process of its own:
+The aim is a straight line and flat memory: seconds a million events and peak memory that do not grow with the number of
+events. So the limit beside each figure is the same figure at the smallest size. Each size and each stage is a process
+of its own:
 
 sink      the embedded log -> a Delta table, exactly once, with dedupe by a field within 24 h; a million events a day
 fill      the table -> the online store: a definition of two windows, five aggregates, 20,000 keys
@@ -54,7 +56,13 @@ recent = ms.features(
     ticks,
     key="key",
     windows=["3h", "7d"],
-    aggregates={"n": agg.count(), "mean": agg.mean("value"), "least": agg.min("value"), "most": agg.max("value"), "last": agg.last("value")},
+    aggregates={
+        "n": agg.count(),
+        "mean": agg.mean("value"),
+        "least": agg.min("value"),
+        "most": agg.max("value"),
+        "last": agg.last("value"),
+    },
 )
 
 
@@ -124,7 +132,13 @@ def offline(world: World, events: int) -> int:
 
     rng, sql = np.random.default_rng(8), world.sql()
     moments = T0_US + rng.integers(0, events * (DAY_US // A_DAY), MOMENTS)
-    spine = pa.table({"_row": np.arange(MOMENTS), "_t": pa.array(moments, TIMESTAMP), "key": pa.array([f"k{k}" for k in rng.integers(0, KEYS, MOMENTS)])})
+    spine = pa.table(
+        {
+            "_row": np.arange(MOMENTS),
+            "_t": pa.array(moments, TIMESTAMP),
+            "key": pa.array([f"k{k}" for k in rng.integers(0, KEYS, MOMENTS)]),
+        }
+    )
     rows = sum(batch.num_rows for batch in asked(sql, world.lake, spine, [(define(recent, {}), ["key"], "recent")]))
     sql.close()
     return events if rows == MOMENTS else rows
@@ -154,10 +168,23 @@ def measure(sizes: list[int], say: Callable[[dict[str, Any]], None]) -> list[dic
                 told = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
                 if stage == "write":
                     continue
-                for what, unit, figure in (("seconds of CPU a million", "s", told["cpu"] / events * 1e6), ("peak memory", "MB", told["peak_bytes"] / 1e6)):
+                for what, unit, figure in (
+                    ("seconds of CPU a million", "s", told["cpu"] / events * 1e6),
+                    ("peak memory", "MB", told["peak_bytes"] / 1e6),
+                ):
                     least = next((r["figure"] for r in rows if r["stage"] == stage and r["unit"] == unit), figure)
-                    rows.append({"what": f"{stage}, {events / 1e6:g} M events: {what}", "stage": stage, "unit": unit, "figure": round(figure, 2), "limit": round(least, 2),
-                                 "of": f"at {sizes[0] / 1e6:g} M", "ratio": round(figure / least, 2), "wall_s": round(told["seconds"], 2)})  # fmt: skip
+                    rows.append(
+                        {
+                            "what": f"{stage}, {events / 1e6:g} M events: {what}",
+                            "stage": stage,
+                            "unit": unit,
+                            "figure": round(figure, 2),
+                            "limit": round(least, 2),
+                            "of": f"at {sizes[0] / 1e6:g} M",
+                            "ratio": round(figure / least, 2),
+                            "wall_s": round(told["seconds"], 2),
+                        }
+                    )
                     say(rows[-1])
         finally:
             shutil.rmtree(folder)
@@ -167,7 +194,9 @@ def measure(sizes: list[int], say: Callable[[dict[str, Any]], None]) -> list[dic
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--runs", type=int, default=1, help="ignored: one run a size, since the sizes are compared with one another")
+    parser.add_argument(
+        "--runs", type=int, default=1, help="ignored: one run a size, since the sizes are compared with one another"
+    )
     parser.add_argument("--events", default="1000000,10000000", help="sizes, separated by commas")
     parser.add_argument("--large", action="store_true", help="100 M too")
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -180,7 +209,11 @@ def main() -> None:
 
     def say(row: dict[str, Any]) -> None:
         if not given.json:
-            print(f"{row['what']:<52} {row['figure']:>10,.2f} {row['unit']:<2}   {row['of']} {row['limit']:,.2f}   ratio {row['ratio']}", flush=True)
+            print(
+                f"{row['what']:<52} {row['figure']:>10,.2f} {row['unit']:<2}   {row['of']} {row['limit']:,.2f}   ratio"
+                f" {row['ratio']}",
+                flush=True,
+            )
 
     rows = measure(sizes, say)
     if given.json:

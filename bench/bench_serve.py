@@ -1,9 +1,11 @@
-"""An endpoint, one row a request with feature look-ups and a durable decision log, beside bare servers with the same model.
+"""An endpoint, one row a request with feature look-ups and a durable decision log, beside bare servers with the same
+model.
 
     python bench/bench_serve.py [--json] [--runs 5] [--seconds 3] [--connections 16,64] [--rows 20000]
 
-Every server is one process on one core; the load comes from another process on another core. The bare server decodes the
-same body (msgspec), predicts with the same compiled booster and encodes the answer: no look-up, no log. Medians of `--runs`.
+Every server is one process on one core; the load comes from another process on another core. The bare server decodes
+the same body (msgspec), predicts with the same compiled booster and encodes the answer: no look-up, no log. Medians of
+`--runs`.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ def main() -> None:
         measure(given)
 
 
-# --- the project, the model, the events ---------------------------------------------------------------------------------
+# --- the project, the model, the events
+# ---------------------------------------------------------------------------------
 
 
 def project() -> Any:
@@ -83,18 +86,32 @@ def project() -> Any:
     asked = ms.stream("asked", Ask, key="flight_id")
     left = ms.stream("left", Left, key="flight_id")
     landed = ms.stream("landed", Landed, key="flight_id")
-    delays = {"flights": agg.count(), "delay": agg.mean("delay"), "worst": agg.max("delay"), "late": agg.mean("delay > 15")}
+    delays = {
+        "flights": agg.count(),
+        "delay": agg.mean("delay"),
+        "worst": agg.max("delay"),
+        "late": agg.mean("delay > 15"),
+    }
     made = [
         ms.features(name, source, key=key, windows=WINDOWS, aggregates=delays)
         for name, source, key in (
-            ("carrier_left", left, "carrier"), ("carrier_landed", landed, "carrier"), ("route_landed", landed, ["origin", "dest"]),
-            ("origin_left", left, "origin"), ("dest_landed", landed, "dest"), ("route_left", left, ["origin", "dest"]),
+            ("carrier_left", left, "carrier"),
+            ("carrier_landed", landed, "carrier"),
+            ("route_landed", landed, ["origin", "dest"]),
+            ("origin_left", left, "origin"),
+            ("dest_landed", landed, "dest"),
+            ("route_left", left, ["origin", "dest"]),
         )
-    ]  # fmt: skip
+    ]
     late = ms.outcome(landed, on="flight_id", value="delay > 15", within="36h")
     on = ms.training_set("late_set", at=asked, label=late, features=[asked.fields("distance", "hour"), *made])
     model = ms.model(on)(_never)
-    return {"streams": {s.name: s for s in (asked, left, landed)}, "features": made, "model": model, "endpoint": ms.endpoint("late", model["champion"])}
+    return {
+        "streams": {s.name: s for s in (asked, left, landed)},
+        "features": made,
+        "model": model,
+        "endpoint": ms.endpoint("late", model["champion"]),
+    }
 
 
 def _never(train: Any) -> object:
@@ -130,10 +147,24 @@ def prepare(folder: Path, rows: int) -> None:
     width = len(columns())
     X = rng.normal(size=(20_000, width))
     y = (X[:, :5].sum(axis=1) + rng.normal(size=20_000) > 0).astype(float)
-    fitted = lightgbm.train({"objective": "binary", "num_leaves": 31, "verbose": -1, "num_threads": 1}, lightgbm.Dataset(X, y), 150)
+    fitted = lightgbm.train(
+        {"objective": "binary", "num_leaves": 31, "verbose": -1, "num_threads": 1}, lightgbm.Dataset(X, y), 150
+    )
     (folder / "model.txt").write_text(fitted.model_to_string())
-    bodies = [json.dumps({"flight_id": f"f{i}", "carrier": f"c{i % 16}", "origin": f"o{i % 3}", "dest": f"d{i % 100}", "distance": 500.0 + i % 2000, "hour": i % 24,
-                          "ts": (NOON + timedelta(seconds=i)).isoformat()}) for i in range(KEYS)]  # fmt: skip
+    bodies = [
+        json.dumps(
+            {
+                "flight_id": f"f{i}",
+                "carrier": f"c{i % 16}",
+                "origin": f"o{i % 3}",
+                "dest": f"d{i % 100}",
+                "distance": 500.0 + i % 2000,
+                "hour": i % 24,
+                "ts": (NOON + timedelta(seconds=i)).isoformat(),
+            }
+        )
+        for i in range(KEYS)
+    ]
     (folder / "bodies").write_text("\n".join(bodies))
 
     from millstream.log.envelope import publish, topic_of
@@ -143,7 +174,10 @@ def prepare(folder: Path, rows: int) -> None:
         binding = topic_of(behind["log"], behind["schemas"], pieces["streams"][stream])
         at = np.sort(rng.integers(0, 7 * 86_400_000_000, rows))
         ts = pa.array(int((NOON - timedelta(days=7)).timestamp() * 1e6) + at, pa.timestamp("us", tz="UTC"))
-        names = {k: pa.array([f"{k[0]}{n}" for n in rng.integers(0, m, rows)]) for k, m in (("carrier", 16), ("origin", 3), ("dest", 100))}
+        names = {
+            k: pa.array([f"{k[0]}{n}" for n in rng.integers(0, m, rows)])
+            for k, m in (("carrier", 16), ("origin", 3), ("dest", 100))
+        }
         columns_ = {
             "flight_id": pa.array([f"f{n}" for n in range(rows)]),
             **names,
@@ -165,10 +199,16 @@ def live_pieces(folder: Path) -> dict[str, Any]:
     schemas = engine("schemas", url)(url)
     log = engine("log", url)(url, schemas)
     return {
-        "schemas": schemas, "log": log, "doors": Doors(log), "lake": Lake(engine("files", str(folder / "lake"))(str(folder / "lake"))),
-        "folder": folder, "compute": engine("sql", "duckdb")("duckdb", folder / "scratch"), "online": engine("online", "sqlite")(f"sqlite:{folder / 'online.db'}"),
-        "state": engine("state", "sqlite")(f"sqlite:{folder / 'state.db'}"), "tracking": Champion(),
-    }  # fmt: skip
+        "schemas": schemas,
+        "log": log,
+        "doors": Doors(log),
+        "lake": Lake(engine("files", str(folder / "lake"))(str(folder / "lake"))),
+        "folder": folder,
+        "compute": engine("sql", "duckdb")("duckdb", folder / "scratch"),
+        "online": engine("online", "sqlite")(f"sqlite:{folder / 'online.db'}"),
+        "state": engine("state", "sqlite")(f"sqlite:{folder / 'state.db'}"),
+        "tracking": Champion(),
+    }
 
 
 class Champion:
@@ -195,7 +235,11 @@ def serve_millstream(folder: Path, port: int) -> None:
         made.definitions = [(define(f, {}), f.key, f.name) for f in pieces["features"]]
         return made
 
-    declared = {"endpoints": {"late": pieces["endpoint"]}, "streams": pieces["streams"], "features": {f.name: f for f in pieces["features"]}}
+    declared = {
+        "endpoints": {"late": pieces["endpoint"]},
+        "streams": pieces["streams"],
+        "features": {f.name: f for f in pieces["features"]},
+    }
     of_project: Any = SimpleNamespace(project=SimpleNamespace(params={}, **declared), **engines)
     run(Server(Live(of_project, predictor=predictor), engines["log"]), port=port)
 
@@ -212,9 +256,14 @@ def bare(folder: Path) -> Any:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        requests, _ = form.decode((await receive())["body"] or b'{"flight_id":"f","carrier":"c","origin":"o","dest":"d","distance":1,"hour":1}')
+        requests, _ = form.decode(
+            (await receive())["body"]
+            or b'{"flight_id":"f","carrier":"c","origin":"o","dest":"d","distance":1,"hour":1}'
+        )
         body = msgspec.json.encode({"prediction": booster.predict_row(empty | requests[0]), "model": "trees"})
-        await send({"type": "http.response.start", "status": 200, "headers": [*head, (b"content-length", b"%d" % len(body))]})
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": [*head, (b"content-length", b"%d" % len(body))]}
+        )
         await send({"type": "http.response.body", "body": body})
 
     return app
@@ -229,8 +278,16 @@ def serve_fastapi(folder: Path, port: int) -> None:
     import pydantic
 
     booster, empty = Booster(folder), dict.fromkeys(columns())
-    Ask = pydantic.create_model("Ask", flight_id=(str, ...), carrier=(str, ...), origin=(str, ...), dest=(str, ...), distance=(float, ...), hour=(int, ...),
-                                ts=(datetime, ...))  # fmt: skip
+    Ask = pydantic.create_model(
+        "Ask",
+        flight_id=(str, ...),
+        carrier=(str, ...),
+        origin=(str, ...),
+        dest=(str, ...),
+        distance=(float, ...),
+        hour=(int, ...),
+        ts=(datetime, ...),
+    )
     app = fastapi.FastAPI()
 
     async def predict(ask: Any) -> dict[str, Any]:
@@ -251,7 +308,8 @@ def _uvicorn(app: Any, port: int) -> None:
 SERVERS = {"millstream": serve_millstream, "bare": serve_bare, "fastapi": serve_fastapi}
 
 
-# --- the measuring ------------------------------------------------------------------------------------------------------
+# --- the measuring
+# ------------------------------------------------------------------------------------------------------
 
 
 def measure(given: argparse.Namespace) -> None:
@@ -266,7 +324,10 @@ def measure(given: argparse.Namespace) -> None:
     if given.json:
         print(json.dumps({"at": told, "runs": given.runs}))
         return
-    print(f"{'server':12} {'requests/s':>11} {'p50 ms':>8} {'p99 ms':>8}   one core, medians of {given.runs} x {given.seconds:g} s")
+    print(
+        f"{'server':12} {'requests/s':>11} {'p50 ms':>8} {'p99 ms':>8}   one core, medians of {given.runs} x"
+        f" {given.seconds:g} s"
+    )
     for at in told:
         print(f"{at['connections']} connections")
         for name, of in at["servers"].items():
@@ -276,7 +337,10 @@ def measure(given: argparse.Namespace) -> None:
 
 def measured(connections: int, ports: dict[str, int], folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Medians of each server. In turns, since a shared machine is twice as fast in one minute as in the next."""
-    rounds = [{name: _drive(port, folder, connections, given.seconds) for name, port in ports.items()} for _ in range(given.runs)]
+    rounds = [
+        {name: _drive(port, folder, connections, given.seconds) for name, port in ports.items()}
+        for _ in range(given.runs)
+    ]
     medians = {name: {k: statistics.median(of[name][k] for of in rounds) for k in rounds[0][name]} for name in ports}
     ratio = statistics.median(of["millstream"]["rps"] / of["bare"]["rps"] for of in rounds)
     return {"connections": connections, "servers": medians, "ratio_to_bare": round(ratio, 3)}
@@ -288,7 +352,10 @@ def started(name: str, folder: Path) -> Iterator[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = subprocess.Popen([sys.executable, __file__, "--serve", name, "--folder", str(folder), "--port", str(port)], preexec_fn=lambda: _pin(0))
+    server = subprocess.Popen(
+        [sys.executable, __file__, "--serve", name, "--folder", str(folder), "--port", str(port)],
+        preexec_fn=lambda: _pin(0),
+    )
     try:
         _wait(f"http://127.0.0.1:{port}/healthz", server)
         if name == "millstream":
@@ -301,9 +368,19 @@ def started(name: str, folder: Path) -> Iterator[int]:
 
 
 def _drive(port: int, folder: Path, connections: int, seconds: float) -> dict[str, float]:
-    command = [sys.executable, str(HERE / "load.py"), f"http://127.0.0.1:{port}/v1/predict/late", str(folder / "bodies"), "--connections", str(connections),
-               "--seconds", str(seconds)]  # fmt: skip
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, preexec_fn=lambda: _pin(1)).stdout)
+    command = [
+        sys.executable,
+        str(HERE / "load.py"),
+        f"http://127.0.0.1:{port}/v1/predict/late",
+        str(folder / "bodies"),
+        "--connections",
+        str(connections),
+        "--seconds",
+        str(seconds),
+    ]
+    return json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True, preexec_fn=lambda: _pin(1)).stdout
+    )
 
 
 def _pin(core: int) -> None:
@@ -327,7 +404,11 @@ def _wait(url: str, server: subprocess.Popen[bytes]) -> None:
 def _wait_applied(url: str) -> None:
     """Until the updaters have applied every event."""
     for _ in range(600):
-        lags = [line for line in urllib.request.urlopen(url).read().decode().splitlines() if line.startswith("millstream_updater_lag{")]
+        lags = [
+            line
+            for line in urllib.request.urlopen(url).read().decode().splitlines()
+            if line.startswith("millstream_updater_lag{")
+        ]
         if lags and all(line.endswith(" 0") for line in lags):
             return
         time.sleep(0.1)

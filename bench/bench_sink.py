@@ -1,10 +1,12 @@
-"""Log -> lake: events a second through the sink, exactly once and synced, and beside it delta-rs writing the same batches; 8 fields an event.
+"""Log -> lake: events a second through the sink, exactly once and synced, and beside it delta-rs writing the same
+batches; 8 fields an event.
 
     python bench/bench_sink.py [--json] [--runs 5] [--rows 2000000] [--commit 500000]
 
-Rates are medians of `--runs`; the sink and its limit take turns. "a core" divides by processor time, so it holds on a busy machine;
-"wall" is what a clock on the wall says. The raw limit is `write_deltalake` of the very batches that the sink would have landed,
-judged and with their envelope, in commits as large as the sink's; it reads no log, checks nothing and syncs nothing.
+Rates are medians of `--runs`; the sink and its limit take turns. "a core" divides by processor time, so it holds on a
+busy machine; "wall" is what a clock on the wall says. The raw limit is `write_deltalake` of the very batches that the
+sink would have landed, judged and with their envelope, in commits as large as the sink's; it reads no log, checks
+nothing and syncs nothing.
 """
 
 from __future__ import annotations
@@ -61,7 +63,11 @@ class Bench:
                 core[name].append(rows / max(time.process_time() - c, 1e-9))
         limit = statistics.median(core[list(work)[-1]])
         for name in work:
-            found: dict[str, Any] = {"what": name.replace("_", " "), "wall": statistics.median(wall[name]), "core": statistics.median(core[name])}
+            found: dict[str, Any] = {
+                "what": name.replace("_", " "),
+                "wall": statistics.median(wall[name]),
+                "core": statistics.median(core[name]),
+            }
             self.results.append(found if name == list(work)[-1] else found | {"ratio": found["core"] / limit})
 
 
@@ -89,7 +95,9 @@ class World:
 
     def land(self, of: Stream[Any], commit: int, lake: Lake | None = None) -> tuple[Lake, Sink]:
         made = lake or self.lake()
-        sink = Sink(self.log, self.schemas, made, of, limits=SinkLimits(rows=commit, bytes=1 << 40, age=timedelta(days=1)))
+        sink = Sink(
+            self.log, self.schemas, made, of, limits=SinkLimits(rows=commit, bytes=1 << 40, age=timedelta(days=1))
+        )
         sink.drain()
         sink.close()
         return made, sink
@@ -137,7 +145,12 @@ def main() -> None:
             assert one.batcher.deduper is not None
             memory.append(one.batcher.deduper.bytes / (rows * 0.99))
 
-        bench.measure(rows, sink=lambda: world.land(PLAIN, args.commit), sink_with_dedupe=deduped, raw_limit_write_deltalake_alone=raw(world, commits))
+        bench.measure(
+            rows,
+            sink=lambda: world.land(PLAIN, args.commit),
+            sink_with_dedupe=deduped,
+            raw_limit_write_deltalake_alone=raw(world, commits),
+        )
         bench.results[1]["bytes_an_id"] = statistics.median(memory)
         size = lambda lake: lake.table("departures").bytes() / lake.table("departures").rows()  # noqa: E731
         lake, _ = world.land(DEPARTURES, args.commit)
@@ -145,12 +158,18 @@ def main() -> None:
         report = verify(lake, world.log, DEPARTURES)
         assert report.ok and report.duplicates > 0, report
         few = min(rows, 200_000)
-        bench.measure(rows, verify_with_dedupe=lambda: verify(lake, world.log, DEPARTURES), columns_of_it_read_alone=lambda: read(lake))
+        bench.measure(
+            rows,
+            verify_with_dedupe=lambda: verify(lake, world.log, DEPARTURES),
+            columns_of_it_read_alone=lambda: read(lake),
+        )
         small = World(few, doubles=0)
         state = SqliteState(f"sqlite:{world.folder}/state.db")
         try:
             small_lake, _ = small.land(PLAIN, 2_000)
-            bench.measure(1, upkeep_of_a_table_with_nothing_to_do=lambda: maintain(small_lake, "departures", state, "bench"))
+            bench.measure(
+                1, upkeep_of_a_table_with_nothing_to_do=lambda: maintain(small_lake, "departures", state, "bench")
+            )
             bench.measure(few, sink_2000_rows_a_commit=lambda: small.land(PLAIN, 2_000))
         finally:
             state.close()

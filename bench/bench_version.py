@@ -1,7 +1,8 @@
 """Loading a model's version, with its stored rows predicted again, beside loading it without that.
 
-A version keeps up to 256 rows as they came and what the model said of them; a load encodes them, asks the model, and compares. Two models: a pipeline of
-scikit-learn, which is also compiled to its fast form, and an object with a `predict` of its own.
+A version keeps up to 256 rows as they came and what the model said of them; a load encodes them, asks the model, and
+compares. Two models: a pipeline of scikit-learn, which is also compiled to its fast form, and an object with a
+`predict` of its own.
 """
 
 from __future__ import annotations
@@ -74,13 +75,25 @@ def version(kind: str, folder: Path, rows: pa.Table, checked: int) -> None:
     model = fitted(kind, X, y)
     answering = scorer(model, output="auto", boolean=kind == "sklearn")
     kept = rows.slice(0, checked)
-    pq.write_table(kept.append_column(f"{predictor.SAID}0", pa.array(answering.matrix(encoder.matrix(kept)))), folder / predictor.CHECKED)
+    pq.write_table(
+        kept.append_column(f"{predictor.SAID}0", pa.array(answering.matrix(encoder.matrix(kept)))),
+        folder / predictor.CHECKED,
+    )
     np.savez(folder / predictor.CHECK, X=X[:checked], said=answering.matrix(X[:checked]))
     (folder / predictor.ENCODER).write_text(encoder.to_json())
     manifest = {
-        "format": predictor.FORMAT, "columns": rows.column_names, "labels": {"late": "bool"}, "features": [], "derive": {}, "fields": {}, "project_params": {},
-        "input": "matrix", "output": "probability" if answering.probability else "predict", "file": save(model, folder), "libraries": libraries(),
-    }  # fmt: skip
+        "format": predictor.FORMAT,
+        "columns": rows.column_names,
+        "labels": {"late": "bool"},
+        "features": [],
+        "derive": {},
+        "fields": {},
+        "project_params": {},
+        "input": "matrix",
+        "output": "probability" if answering.probability else "predict",
+        "file": save(model, folder),
+        "libraries": libraries(),
+    }
     (folder / predictor.MANIFEST).write_text(json.dumps(manifest))
 
 
@@ -103,10 +116,21 @@ def main() -> None:
             version(kind, Path(name), rows_of(2_000), given.rows)
             for form in (Predictor, Unchecked):
                 milliseconds(form, Path(name))  # imports
-            pairs = [(milliseconds(Predictor, Path(name)), milliseconds(Unchecked, Path(name))) for _ in range(given.runs * 4)]
+            pairs = [
+                (milliseconds(Predictor, Path(name)), milliseconds(Unchecked, Path(name)))
+                for _ in range(given.runs * 4)
+            ]
         ours, bare = (statistics.median(side) for side in zip(*pairs, strict=True))
-        said.append({"what": f"loading a version ({kind}), {given.rows} stored rows predicted again", "figure": round(ours, 2), "limit": round(bare, 2), "unit": "ms of CPU",
-                     "of": "loading it without that", "ratio": round(ours / bare, 2)})  # fmt: skip
+        said.append(
+            {
+                "what": f"loading a version ({kind}), {given.rows} stored rows predicted again",
+                "figure": round(ours, 2),
+                "limit": round(bare, 2),
+                "unit": "ms of CPU",
+                "of": "loading it without that",
+                "ratio": round(ours / bare, 2),
+            }
+        )
     if given.json:
         print(json.dumps(said))
         return

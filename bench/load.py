@@ -17,7 +17,9 @@ from pathlib import Path
 class Connection(asyncio.Protocol):
     """Sends the next body when the answer to the last one has come whole."""
 
-    def __init__(self, requests: list[bytes], start: int, until: float, latencies: list[float], done: asyncio.Future[None]) -> None:
+    def __init__(
+        self, requests: list[bytes], start: int, until: float, latencies: list[float], done: asyncio.Future[None]
+    ) -> None:
         self.requests, self.next, self.until, self.latencies, self.done = requests, start, until, latencies, done
         self.buffer, self.sent, self.failed = b"", 0.0, 0
 
@@ -62,13 +64,20 @@ async def drive(url: str, bodies: list[bytes], connections: int, seconds: float)
     parts = urllib.parse.urlsplit(url)
     head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\nContent-Length: "
     requests = [f"{head}{len(body)}\r\n\r\n".encode() + body for body in bodies]
-    loop, latencies, made, waits = asyncio.get_running_loop(), list[float](), list[Connection](), list[asyncio.Future[None]]()
+    loop, latencies, made, waits = (
+        asyncio.get_running_loop(),
+        list[float](),
+        list[Connection](),
+        list[asyncio.Future[None]](),
+    )
     host = parts.hostname or "127.0.0.1"
     began = time.perf_counter()
     for i in range(connections):
         done = loop.create_future()
         step = i * len(requests) // connections
-        _, connection = await loop.create_connection(partial(Connection, requests, step, began + seconds, latencies, done), host, parts.port or 80)
+        _, connection = await loop.create_connection(
+            partial(Connection, requests, step, began + seconds, latencies, done), host, parts.port or 80
+        )
         made.append(connection)
         waits.append(done)
     await asyncio.gather(*waits)
@@ -90,7 +99,11 @@ def main() -> None:
     given = parser.parse_args()
     import uvloop
 
-    print(json.dumps(uvloop.run(drive(given.url, given.bodies.read_bytes().splitlines(), given.connections, given.seconds))))
+    print(
+        json.dumps(
+            uvloop.run(drive(given.url, given.bodies.read_bytes().splitlines(), given.connections, given.seconds))
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Writes docs/reference/ from the code: command line, configuration, error codes, Python API, ports and engines, SQL on Spark, values.
+"""Writes docs/reference/ from the code: command line, configuration, error codes, Python API, ports and engines, SQL on
+Spark, values.
 
     python scripts/reference.py            write what has changed
     python scripts/reference.py --check    write nothing; exit code 1 when a page is stale
@@ -32,7 +33,20 @@ ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
 MADE_BY = "<!-- Made by `make docs` from the code. Change the code, not this page. -->\n"
 
-NOUNS = ("stream", "source", "table", "features", "outcome", "training_set", "by_time", "model", "experiment", "endpoint", "decisions", "monitor")
+NOUNS = (
+    "stream",
+    "source",
+    "table",
+    "features",
+    "outcome",
+    "training_set",
+    "by_time",
+    "model",
+    "experiment",
+    "endpoint",
+    "decisions",
+    "monitor",
+)
 """In the order of an event's way; the other names of `millstream` follow, and a test holds that none is left out."""
 TYPES = ("Event", "Change", "EventTime", "ArrivalTime", "field", "Train")
 VOCABULARIES = ("read", "agg", "assign", "expect")
@@ -43,13 +57,21 @@ RETURNED = {
     "model": {"model": "millstream.declare.model:Model", 'model["champion"]': "millstream.declare.model:ModelRef"},
 }
 """Nouns whose value has methods that a user calls."""
-OTHERS = {"millstream.client": ("Client", "Receipt", "Decision", "BadEvent"), "millstream.testing": ("Lab",), "millstream.declare.project": ("Project",)}
+OTHERS = {
+    "millstream.client": ("Client", "Receipt", "Decision", "BadEvent"),
+    "millstream.testing": ("Lab",),
+    "millstream.declare.project": ("Project",),
+}
 EXPLAINED = ("Name", "Columns", "Duration", "Span", "Schedule", "EventTime", "ArrivalTime", "Target")
 """Types that the page of the API explains."""
 PORTS = {
     "log": ("millstream.log.port:Log", "log", "the log of events"),
     "schemas": ("millstream.log.port:Schemas", "registry", "schemas of the log's records"),
-    "source": ("millstream.ingest.port:SourceEngine", "", "what a stream is read from; chosen by the reader, not by a URL"),
+    "source": (
+        "millstream.ingest.port:SourceEngine",
+        "",
+        "what a stream is read from; chosen by the reader, not by a URL",
+    ),
     "files": ("millstream.lake.port:Files", "lake", "where the lake's files lie"),
     "sink": ("millstream.lake.port:Sinks", "sink", "what lands streams in the lake"),
     "catalog": ("millstream.lake.port:Catalog", "catalog", "where other tools find the lake's tables by name"),
@@ -68,7 +90,12 @@ def cli() -> str:
     from millstream.app.cli.main import cli as group
 
     lines = ["# Command line", "", MADE_BY, _help(group), "", "Options before the verb:", "", *_options(group), ""]
-    lines += ["| verb | |", "|---|---|", *(f"| [`{name}`](#millstream-{name}) | {text} |" for name, (_, text) in VERBS.items()), ""]
+    lines += [
+        "| verb | |",
+        "|---|---|",
+        *(f"| [`{name}`](#millstream-{name}) | {text} |" for name, (_, text) in VERBS.items()),
+        "",
+    ]
     context = click.Context(group, info_name="millstream")
     for name in VERBS:
         command = group.get_command(context, name)
@@ -104,7 +131,11 @@ def _options(command: click.Command) -> list[str]:
         spelled = ", ".join(f"`{word}`" for word in (*option.opts, *option.secondary_opts))
         value = "" if option.is_flag else option.metavar or option.type.name.upper()
         default = f" Default: `{option.default}`." if option.show_default and option.default is not None else ""
-        rows.append(f"| {spelled} {f'`{value}`' if value else ''} | {_cell((option.help or '') + default)} |".replace("`  |", "` |"))
+        rows.append(
+            f"| {spelled} {f'`{value}`' if value else ''} | {_cell((option.help or '') + default)} |".replace(
+                "`  |", "` |"
+            )
+        )
     return ["| option | |", "|---|---|", *rows] if rows else []
 
 
@@ -114,7 +145,8 @@ def configuration() -> str:
     from millstream.run.settings import _BASE as SECTIONS
 
     lines = ["# Configuration", "", MADE_BY]
-    lines += [inspect.cleandoc("""
+    lines += [
+        inspect.cleandoc("""
         Settings name infrastructure only: URLs of engines, addresses of servers. They never change what a project
         computes. `millstream config --show-origin` shows each one with its value and where it was said.
 
@@ -131,15 +163,22 @@ def configuration() -> str:
         file, relative to the project). It is never shown. Relative paths are below the project's folder. An unknown
         setting is an error, in a file as in the environment.
 
-        Two sections are not settings: `[project]` has the `name`, and `[params]` has the constants of the logic, `$name`
-        in every expression and table: a number, a string, a boolean, a date (`2026-01-05`), or a date with a time (without
-        a zone it is of UTC). They are part of what is computed, so no environment changes them.
-    """), ""]  # fmt: skip
+        Two sections are not settings: `[project]` has the `name`, and `[params]` has the constants of the logic,
+        `$name` in every expression and table: a number, a string, a boolean, a date (`2026-01-05`), or a date with a
+        time (without a zone it is of UTC). They are part of what is computed, so no environment changes them.
+    """),
+        "",
+    ]
     for key, default in DEFAULTS.items():
         section = key.partition(".")[0]
-        places = [f"`[profile.NAME]` as `{key}`"] + ([f"`[{section}]` as `{key.partition('.')[2]}`"] if section in SECTIONS else [])
+        places = [f"`[profile.NAME]` as `{key}`"] + (
+            [f"`[{section}]` as `{key.partition('.')[2]}`"] if section in SECTIONS else []
+        )
         lines += [f"## `{key}`", "", MEANINGS[key] + (" A secret." if key in SECRETS else ""), "", "| | |", "|---|---|"]
-        lines += [f"| default | {f'`{default}`' if default != '' else 'empty'} |", f"| variable | `MILLSTREAM_{key.replace('.', '_').upper()}` |"]
+        lines += [
+            f"| default | {f'`{default}`' if default != '' else 'empty'} |",
+            f"| variable | `MILLSTREAM_{key.replace('.', '_').upper()}` |",
+        ]
         lines += [f"| may stand in | {'; '.join(places)}; `--set {key}=...` |", ""]
     lines += ["## Variables that are not settings", "", "| variable | |", "|---|---|"]
     lines += ["| `MILLSTREAM_PROFILE` | the profile, when `--profile` is not given |"]
@@ -153,16 +192,39 @@ def errors() -> str:
     from millstream.declare.pages import PAGES
 
     lines = ["# Errors", "", MADE_BY]
-    lines += ["A mistake in a definition names its file and line, what was found, the mend, and a code. `millstream show CODE` prints the page below.",
-              "All mistakes of a project are shown together.", ""]  # fmt: skip
+    lines += [
+        (
+            "A mistake in a definition names its file and line, what was found, the fix, and a code. `millstream show"
+            " CODE` prints the page below."
+        ),
+        "All mistakes of a project are shown together.",
+        "",
+    ]
     for code, page in PAGES.items():
         title, _, text = page.partition("\n")
         lines += [f"## {code}", "", title.partition(": ")[2][:1].upper() + title.partition(": ")[2][1:] + ".", ""]
-        lines += [re.sub(r"^Mend: ", "\n**Mend:** ", text, flags=re.MULTILINE).strip().replace("<", "&lt;"), ""]
-    lines += ["## Exceptions", "", "All are in `millstream.base.errors`. The number is the exit code of a verb that ends with one.", ""]
-    lines += ["```text", inspect.cleandoc(tree.__doc__ or "").partition("\n\n")[2], "```", "",
-              "`millstream.client` raises these too. An object that does not fit its class is its `BadEvent`, a `UsageError` that is raised before anything is sent: its",
-              "text says which event or request of those given, which field, what it holds and what to give; `message`, `mend` and `field` hold the parts.", ""]  # fmt: skip
+        lines += [re.sub(r"^Fix: ", "\n**Fix:** ", text, flags=re.MULTILINE).strip().replace("<", "&lt;"), ""]
+    lines += [
+        "## Exceptions",
+        "",
+        "All are in `millstream.base.errors`. The number is the exit code of a verb that ends with one.",
+        "",
+    ]
+    lines += [
+        "```text",
+        inspect.cleandoc(tree.__doc__ or "").partition("\n\n")[2],
+        "```",
+        "",
+        (
+            "`millstream.client` raises these too. An object that does not fit its class is its `BadEvent`, a"
+            " `UsageError` that is raised before anything is sent: its"
+        ),
+        (
+            "text says which event or request of those given, which field, what it holds and what to give; `message`,"
+            " `fix` and `field` hold the parts."
+        ),
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -170,14 +232,22 @@ def api() -> str:
     """Names of `millstream`, and of the modules a user imports beside it."""
     import millstream as ms
 
-    lines = ["# Python API", "", MADE_BY, inspect.cleandoc("""
+    lines = [
+        "# Python API",
+        "",
+        MADE_BY,
+        inspect.cleandoc("""
         `import millstream as ms` declares; `millstream.client` talks to a server; `millstream.testing` tests a project.
         Lengths of time (`Duration`; a `Span` is above nothing) are texts such as `"10m"`, `"3h"`, `"7d"`, or a
         `timedelta`. Expressions are scalar SQL in DuckDB's dialect, and `$name` in them is a parameter of
         `millstream.toml`. A `Name` has lower case letters, digits and _, at most 100; `Columns` are one name or a list
         of them; a `Schedule` is a line of cron or "@daily". Every argument is checked when it is given: what does not
         fit is a mistake with a [code](errors.md) that names the argument, its value and what is possible.
-    """), "", "## Nouns", ""]  # fmt: skip
+    """),
+        "",
+        "## Nouns",
+        "",
+    ]
     for name in NOUNS:
         lines += _function(f"ms.{name}", getattr(ms, name))
         lines += [line for owner, path in RETURNED.get(name, {}).items() for line in _methods(owner, _load(path))]
@@ -207,7 +277,10 @@ def _public(cls: type) -> list[str]:
     return [
         n
         for n, v in vars(cls).items()
-        if (not n.startswith("_") or n == "__getitem__") and callable(getattr(cls, n)) and not isinstance(v, type) and n != "upstream"
+        if (not n.startswith("_") or n == "__getitem__")
+        and callable(getattr(cls, n))
+        and not isinstance(v, type)
+        and n != "upstream"
     ]
 
 
@@ -220,7 +293,15 @@ def _methods(owner: str, cls: type) -> list[str]:
     for name in _public(cls):
         function = getattr(cls, name)
         shown = f"{owner}[...]" if name == "__getitem__" else f"{owner}.{name}"
-        lines += [f"#### `{shown}`", "", "```python", _signature(shown, function, method=True), "```", "", *_doc(function)]
+        lines += [
+            f"#### `{shown}`",
+            "",
+            "```python",
+            _signature(shown, function, method=True),
+            "```",
+            "",
+            *_doc(function),
+        ]
     return lines
 
 
@@ -238,7 +319,11 @@ def _alias(name: str, value: object) -> list[str]:
 
     body = ast.parse(inspect.getsource(event)).body
     for statement, after in pairwise(body):
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name) and f"ms.{statement.targets[0].id}" == name:
+        if (
+            isinstance(statement, ast.Assign)
+            and isinstance(statement.targets[0], ast.Name)
+            and f"ms.{statement.targets[0].id}" == name
+        ):
             assert isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
             return [f"### `{name}`", "", str(after.value.value), ""]
     raise AssertionError(f"{name} is described nowhere")
@@ -266,7 +351,13 @@ def _parameter(p: inspect.Parameter) -> str:
     typed = "" if p.annotation is p.empty else f": {_type(p.annotation)}"
     if p.default is p.empty:
         return f"{stars}{p.name}{typed}"
-    given = f'"{p.default}"' if isinstance(p.default, str) else "..." if p.default is dataclasses.MISSING else _short(repr(p.default))
+    given = (
+        f'"{p.default}"'
+        if isinstance(p.default, str)
+        else "..."
+        if p.default is dataclasses.MISSING
+        else _short(repr(p.default))
+    )
     return f"{p.name}{typed} = {given}" if typed else f"{p.name}={given}"
 
 
@@ -323,16 +414,29 @@ def _doc(of: Any) -> list[str]:
 
 
 def engines() -> str:
-    """Ports and the engines behind them, from the entry points; what a port's engines may do beyond it, from its mixins."""
-    lines = ["# Ports and engines", "", MADE_BY, inspect.cleandoc("""
+    """Ports and the engines behind them, from the entry points; what a port's engines may do beyond it, from its
+    mixins.
+    """
+    lines = [
+        "# Ports and engines",
+        "",
+        MADE_BY,
+        inspect.cleandoc("""
         A port is what Millstream needs of a technology. An engine is a technology behind a port. A profile names
         engines by URL; `millstream.base.registry` finds them among the installed entry points `millstream.<port>`.
         Every engine of a port passes the port's contract suite. How to add one:
         [an engine of your own](../how-to/add-an-engine.md).
-    """), "", "| port | for | setting | engines |", "|---|---|---|---|"]  # fmt: skip
+    """),
+        "",
+        "| port | for | setting | engines |",
+        "|---|---|---|---|",
+    ]
     found = {port: sorted(entry_points(group=f"millstream.{port}"), key=lambda point: point.name) for port in PORTS}
     for port, (_, setting, text) in PORTS.items():
-        lines.append(f"| [{port}](#{port}) | {text} | {f'`{setting}`' if setting else ''} | {', '.join(f'`{point.name}`' for point in found[port])} |")
+        lines.append(
+            f"| [{port}](#{port}) | {text} | {f'`{setting}`' if setting else ''} |"
+            f" {', '.join(f'`{point.name}`' for point in found[port])} |"
+        )
     lines.append("")
     for port, (path, setting, text) in PORTS.items():
         protocol = _load(path)
@@ -343,11 +447,17 @@ def engines() -> str:
         lines += ["| | |", "|---|---|", f"| protocol | `{path.replace(':', '.')}` |"]
         room = protocol.__module__.removesuffix("port")
         lines += [f"| contract suite | {f'`{room}contract`' if suite.exists() else 'not in this version'} |"]
-        lines += [f"| setting | {f'`{setting}`' if setting else 'none'} |", f"| methods | {', '.join(f'`{m}`' for m in _public(protocol))} |", ""]
+        lines += [
+            f"| setting | {f'`{setting}`' if setting else 'none'} |",
+            f"| methods | {', '.join(f'`{m}`' for m in _public(protocol))} |",
+            "",
+        ]
         lines += ["| engine | class |" + "".join(f" {power} |" for power in powers), "|---|---|" + "---|" * len(powers)]
         for point in found[port]:
             engine = point.load()
-            marks = "".join(f" {'yes' if all(hasattr(engine, m) for m in _public(mixin)) else 'no'} |" for mixin in powers.values())
+            marks = "".join(
+                f" {'yes' if all(hasattr(engine, m) for m in _public(mixin)) else 'no'} |" for mixin in powers.values()
+            )
             lines.append(f"| `{point.name}` | `{point.value.replace(':', '.')}` |{marks}")
         lines += ["", *(_lacks(port, found[port], room + "contract") if suite.exists() else [])]
     return "\n".join(lines)
@@ -363,24 +473,47 @@ def _lacks(port: str, engines: Sequence[Any], suite: str) -> list[str]:
     causes = {point.name: getattr(point.load(), "GAPS", {}) for point in engines}
     lines = ["What an engine may lack; the suite holds that it does lack it, so a row here cannot be out of date.", ""]
     lines += [f"| | {' | '.join(f'`{name}`' for name in causes)} |", "|---|" + "---|" * len(causes)]
-    return [*lines, *(f"| {what} | {' | '.join('no: ' + gaps[what] if what in gaps else 'yes' for gaps in causes.values())} |" for what in may), ""]
+    return [
+        *lines,
+        *(
+            f"| {what} | {' | '.join('no: ' + gaps[what] if what in gaps else 'yes' for gaps in causes.values())} |"
+            for what in may
+        ),
+        "",
+    ]
 
 
 def spark_sql() -> str:
     """What of DuckDB's dialect travels to Spark, and how: the tables of the rules."""
     from millstream.engines.spark.dialect import REFERENCE as ENTRIES
 
-    lines = ["# SQL on Spark", "", MADE_BY, inspect.cleandoc("""
+    lines = [
+        "# SQL on Spark",
+        "",
+        MADE_BY,
+        inspect.cleandoc("""
         The SQL of a project is DuckDB's, whatever runs it. On Spark it is rewritten construct by construct, by the
-        rules below; the types of its results are DuckDB's. What has no rule is refused with a mend, before anything
+        rules below; the types of its results are DuckDB's. What has no rule is refused with a fix, before anything
         runs, since silence would be another meaning. `millstream check` says so for every table, and
         `millstream check --parity` compares the rows. How Spark is chosen: [Spark](../how-to/spark.md).
-    """), "", "## Rewritten", "", "| DuckDB | on Spark |", "|---|---|"]  # fmt: skip
+    """),
+        "",
+        "## Rewritten",
+        "",
+        "| DuckDB | on Spark |",
+        "|---|---|",
+    ]
     lines += [f"| `{_cell(entry.what)}` | {_cell(entry.becomes)} |" for entry in ENTRIES if entry.becomes]
     lines += ["", "## Refused", "", "| DuckDB | instead |", "|---|---|"]
-    lines += [f"| `{_cell(entry.what)}` | {_cell(entry.mend)} |" for entry in ENTRIES if entry.mend]
-    lines += ["", "Everything else that SQL has in common means the same in both: select, joins, grouping, windows, CTEs, set operations, comparisons, "
-              "`case`, `coalesce`, `in`, `between`, `exists`, counts, `stddev`, `corr`, `lag`, `rank` and their like."]  # fmt: skip
+    lines += [f"| `{_cell(entry.what)}` | {_cell(entry.fix)} |" for entry in ENTRIES if entry.fix]
+    lines += [
+        "",
+        (
+            "Everything else that SQL has in common means the same in both: select, joins, grouping, windows, CTEs, set"
+            " operations, comparisons, `case`, `coalesce`, `in`, `between`, `exists`, counts, `stddev`, `corr`, `lag`,"
+            " `rank` and their like."
+        ),
+    ]
     return "\n".join(lines)
 
 
@@ -392,16 +525,28 @@ def cluster_settings() -> str:
 
     with tempfile.TemporaryDirectory() as folder:  # secrets are drawn there; none of them is shown
         site = Site(Path(folder) / "PROJECT" / ".millstream" / "cluster", 20000, True)
-        rendering = {name: {k: v.replace(f"{folder}/", "") for k, v in rendered(SERVICES[name], site).items()} for name in ELSEWHERE}
-    lines = ["# Settings of a real cluster", "", MADE_BY, inspect.cleandoc("""
+        rendering = {
+            name: {k: v.replace(f"{folder}/", "") for k, v in rendered(SERVICES[name], site).items()}
+            for name in ELSEWHERE
+        }
+    lines = [
+        "# Settings of a real cluster",
+        "",
+        MADE_BY,
+        inspect.cleandoc("""
         `millstream cluster up --ha` renders the configuration below `.millstream/cluster/conf`, for one machine, for
         development and tests. Each setting that should be another one where people depend on it, beside what it is
         here. Everything that is not listed can stay. What else changes: [deploy](../deploy/README.md).
-    """), ""]  # fmt: skip
+    """),
+        "",
+    ]
     for name, changed in ELSEWHERE.items():
         here = rendering[name]
         lines += [f"## {name}", "", "| setting | here | there | why |", "|---|---|---|---|"]
-        lines += [f"| `{key}` | `{_cell(_local(here[key]))}` | {_cell(there)} | {_cell(why)} |" for key, (there, why) in changed.items()]
+        lines += [
+            f"| `{key}` | `{_cell(_local(here[key]))}` | {_cell(there)} | {_cell(why)} |"
+            for key, (there, why) in changed.items()
+        ]
         lines.append("")
     return "\n".join(lines)
 
@@ -415,7 +560,11 @@ def _local(value: str) -> str:
 
 def _powers(module: Any) -> dict[str, type]:
     """Protocols of a port's module named `Can...`: optional powers an engine may have."""
-    return {name: value for name, value in vars(module).items() if name.startswith("Can") and getattr(value, "_is_protocol", False)}
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if name.startswith("Can") and getattr(value, "_is_protocol", False)
+    }
 
 
 def _paragraph(of: Any) -> str:
@@ -433,8 +582,16 @@ def values() -> str:
     return str(import_module("value_page").page())
 
 
-PAGES: dict[str, Callable[[], str]] = {"cli": cli, "configuration": configuration, "errors": errors, "api": api, "engines": engines, "spark-sql": spark_sql,
-                                      "cluster-settings": cluster_settings, "values": values}  # fmt: skip
+PAGES: dict[str, Callable[[], str]] = {
+    "cli": cli,
+    "configuration": configuration,
+    "errors": errors,
+    "api": api,
+    "engines": engines,
+    "spark-sql": spark_sql,
+    "cluster-settings": cluster_settings,
+    "values": values,
+}
 
 
 def pages(names: Iterable[str] = PAGES) -> dict[Path, str]:

@@ -12,7 +12,8 @@ Fenced blocks are read in order. Their first line may say, after the language:
       background    the command continues; the next block waits until it answers over HTTP
       stop          the command of the last background block is stopped as Ctrl-C does
 
-A line `...` stands for any lines. Seconds, white space and the lines of tables never count. The port 8600 is replaced by a free one.
+A line `...` stands for any lines. Seconds, white space and the lines of tables never count. The port 8600 is replaced
+by a free one.
 """
 
 from __future__ import annotations
@@ -73,8 +74,12 @@ class Tutorial:
         self._behind: subprocess.Popen[bytes] | None = None
         scripts = str(Path(sys.executable).parent)
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("MILLSTREAM_", "PYTEST_"))} | {
-            "PATH": f"{scripts}:{os.environ['PATH']}", "COLUMNS": str(WIDTH), "NO_COLOR": "1", "MILLSTREAM_SERVE_PORT": str(self.port), "TZ": "UTC",
-        }  # fmt: skip
+            "PATH": f"{scripts}:{os.environ['PATH']}",
+            "COLUMNS": str(WIDTH),
+            "NO_COLOR": "1",
+            "MILLSTREAM_SERVE_PORT": str(self.port),
+            "TZ": "UTC",
+        }
 
     def run(self, *, compare: bool = True) -> str:
         """All blocks in order; the page with what was said.
@@ -90,7 +95,9 @@ class Tutorial:
                 self._file(block)
                 made.append(block.text)
             elif block.language == "console":
-                made.append("".join(self._command(block, command, shown, compare) for command, shown in block.commands()))
+                made.append(
+                    "".join(self._command(block, command, shown, compare) for command, shown in block.commands())
+                )
             else:
                 made.append(block.text)
         return "".join(made) + self.page[at:]
@@ -131,15 +138,26 @@ class Tutorial:
         """What the command says; a `cd` stays for those that follow."""
         where = self.folder / ".where"
         text = f"{{ {command.replace('8600', str(self.port))}\n}} 2>&1; pwd > '{where}'"
-        done = subprocess.run(["bash", "-c", text], cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=900)
+        done = subprocess.run(
+            ["bash", "-c", text],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            timeout=900,
+        )
         self.folder = Path(where.read_text(encoding="utf-8").strip())
         where.unlink()
-        return "\n".join(line.rstrip() for line in done.stdout.decode().replace(str(self.port), "8600").split("\n")).strip("\n")
+        return "\n".join(
+            line.rstrip() for line in done.stdout.decode().replace(str(self.port), "8600").split("\n")
+        ).strip("\n")
 
     def _start(self, command: str) -> None:
         self._heard = self.folder.parent / "background.log"
         with self._heard.open("wb") as heard:
-            self._behind = subprocess.Popen(["bash", "-c", f"exec {command}"], cwd=self.folder, env=self.environment, stdout=heard, stderr=heard)
+            self._behind = subprocess.Popen(
+                ["bash", "-c", f"exec {command}"], cwd=self.folder, env=self.environment, stdout=heard, stderr=heard
+            )
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline and self._behind.poll() is None:
             try:
@@ -186,7 +204,11 @@ def _lines(text: str, loose: bool) -> list[str]:
         text = re.sub(r"[-+]?\d[\d.,:]*(e[-+]?\d+)?", "N", text)
     lines = [" ".join(line.split()) for line in text.split("\n") if line.strip()]
     # Assets are made side by side, so the order in which they are done does not count.
-    return [line for done, group in groupby(lines, key=lambda line: line.startswith("✓")) for line in (sorted(group) if done else group)]
+    return [
+        line
+        for done, group in groupby(lines, key=lambda line: line.startswith("✓"))
+        for line in (sorted(group) if done else group)
+    ]
 
 
 def _free_port() -> int:

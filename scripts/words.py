@@ -1,4 +1,5 @@
-"""Counts the words of the project's own dialect in each file, and lowers the counts that `tests/docs/test_words.py` holds.
+"""Counts the words of the project's own dialect in each file, and lowers the counts that `tests/docs/test_words.py`
+holds.
 
 python scripts/words.py            lower the counts; exit code 1 when one has risen
 python scripts/words.py WORD       show each place of a word
@@ -21,7 +22,11 @@ WORDS = {
     "told": re.compile(r"\btold\b(?! (?:apart|to)\b)", re.I),
     "ripe": re.compile(r"\b(?:un)?ripe(?:n|ns|ned|ness)?\b", re.I),
     "goes on": re.compile(r"\b(?:go|goes|going|gone|went) on\b(?! the wire)", re.I),
-    "is no": re.compile(r"(?<!there )\b(?:is|are|was|were) no (?!(?:longer|more|one|further|faster)\b|[a-z]+er than\b)[a-z\"`{]", re.I),
+    "is no": re.compile(
+        r"(?<!there )(?<!there\n)\b(?:is|are|was|were) no (?!(?:longer|more|one|further|faster)\b|[a-z]+er"
+        r" than\b)[a-z\"`{]",
+        re.I,
+    ),
 }
 """The word, and where it is not good English: "told apart", "is no longer"."""
 _KINDS = (".py", ".md", ".html", ".js", ".css", ".sql", ".toml", ".txt")
@@ -61,7 +66,12 @@ def main() -> int:
         return 0
     before = json.loads(COUNTS.read_text()) if COUNTS.exists() else None
     now = counted()
-    risen = [f"{file}: {word}" for file, words in now.items() for word, n in words.items() if before is not None and n > before.get(file, {}).get(word, 0)]
+    risen = [
+        f"{file}: {word}"
+        for file, words in now.items()
+        for word, n in words.items()
+        if before is not None and n > before.get(file, {}).get(word, 0)
+    ]
     if risen:
         print("more than before:", *risen, sep="\n  ")
         return 1

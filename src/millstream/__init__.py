@@ -1,7 +1,8 @@
 """Millstream turns raw events into models that are trained, served, experimented on, watched and explained.
 
-`import millstream as ms` shows nine nouns (`stream`, `source`, `table`, `features`, `training_set`, `model`, `experiment`,
-`endpoint`, `monitor`), the types they are written with, and four vocabularies: `agg`, `read`, `assign`, `expect`.
+`import millstream as ms` shows nine nouns (`stream`, `source`, `table`, `features`, `training_set`, `model`,
+`experiment`, `endpoint`, `monitor`), the types they are written with, and four vocabularies: `agg`, `read`, `assign`,
+`expect`.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ __all__ = [
     "training_set",
 ]
 
-# Where each name is found. It is imported when it is asked for: the command line's help needs none of them, nor Arrow behind them.
+# Where each name is found. It is imported when it is asked for: the command line's help needs none of them, nor Arrow
+# behind them.
 _DOORS = {
     "ArrivalTime": "event",
     "Change": "event",
@@ -103,7 +105,9 @@ def _missing(name: str) -> Any:
 
     from millstream.declare.missing import missing
 
-    return missing("ms", name, {word: getattr(import_module(f"millstream.declare.{file}"), word) for word, file in _DOORS.items()})
+    return missing(
+        "ms", name, {word: getattr(import_module(f"millstream.declare.{file}"), word) for word, file in _DOORS.items()}
+    )
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,7 @@
 """The command line, as `python -m millstream` and as the script `millstream`.
 
-The first moments of a verb are imports, and its last ones the end of the interpreter: Ctrl-C would be a traceback in both. Nothing is open then, so the process just ends.
+The first moments of a verb are imports, and its last ones the end of the interpreter: Ctrl-C would be a traceback in
+both. Nothing is open then, so the process just ends.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ STOPPED = 130
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # somebody has it ignored, as a shell for what runs in the background
+    if (
+        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):  # somebody has it ignored, as a shell for what runs in the background
         from millstream.app.cli.main import main as run
 
         run()

@@ -4,8 +4,8 @@
     receipt = client.send(arrivals, [Arrival(...)])
     decision = client.predict(late, Scheduled(...), after=receipt)
 
-Calls block. Connections are kept open and shared by threads. What may succeed later (429, 503, a broken connection) is tried
-again with the same event ids until `retry_for` has passed, so a retried event counts once.
+Calls block. Connections are kept open and shared by threads. What may succeed later (429, 503, a broken connection) is
+tried again with the same event ids until `retry_for` has passed, so a retried event counts once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,17 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from millstream.base.errors import Conflict, Full, MillstreamError, NotFound, Terminal, Transient, Unreachable, UsageError, WorkFailed
+from millstream.base.errors import (
+    Conflict,
+    Full,
+    MillstreamError,
+    NotFound,
+    Terminal,
+    Transient,
+    Unreachable,
+    UsageError,
+    WorkFailed,
+)
 from millstream.base.words import counted, short
 from millstream.declare.endpoint import Endpoint
 from millstream.declare.event import Event
@@ -100,8 +110,15 @@ class Client:
         retry_for: How long a call is tried again while the server cannot answer it; zero for never.
     """
 
-    def __init__(self, url: str, token: str | None = None, *, history: bool = False, timeout: timedelta = timedelta(seconds=30),
-                 retry_for: timedelta = timedelta(seconds=30)) -> None:  # fmt: skip
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        *,
+        history: bool = False,
+        timeout: timedelta = timedelta(seconds=30),
+        retry_for: timedelta = timedelta(seconds=30),
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UsageError(f'"{url}" is not an address of a server; write e.g. http://127.0.0.1:8600')
@@ -124,8 +141,9 @@ class Client:
                 call's own retries count once too.
 
         Raises:
-            UsageError: An event is of another class than the stream's, or holds a value of another type than its class says (nothing was sent), or the
-                server refused some for what they are; the others are durable. It says which event, counted from 0, what is wrong with it and what to give instead.
+            UsageError: An event is of another class than the stream's, or holds a value of another type than its class
+                says (nothing was sent), or the server refused some for what they are; the others are durable. It says
+                which event, counted from 0, what is wrong with it and what to give instead.
             NotFound: No such stream takes events over HTTP.
             Transient: The server could not take them for `retry_for`; sending again is safe under the same ids.
         """
@@ -141,7 +159,9 @@ class Client:
             if len(ids) != len(events):
                 raise UsageError(f"{counted(len(events), 'event')} and {counted(len(ids), 'id')}; give one id an event")
             if own:
-                raise UsageError(f'the events of "{stream.name}" have a field event_id, which is their id; leave ids out')
+                raise UsageError(
+                    f'the events of "{stream.name}" have a field event_id, which is their id; leave ids out'
+                )
             named = ids
         else:
             head = f"{time.time_ns() // 1_000_000:012x}7{os.urandom(6).hex()}"
@@ -153,14 +173,25 @@ class Client:
             told = self._post(f"/v1/events/{stream.name}", body, headers)
             if told.get("errors"):
                 first = told["errors"][0]
-                raise UsageError(f'{counted(len(told["errors"]), "event")} for "{stream.name}" {"was" if len(told["errors"]) == 1 else "were"} refused, {told["accepted"]} of the same request {"is" if told["accepted"] == 1 else "are"} durable; '
-                                 f'the first, number {before + first["index"]}: {first["error"]["message"]}; {first["error"]["mend"]}')  # fmt: skip
+                raise UsageError(
+                    f'{counted(len(told["errors"]), "event")} for "{stream.name}"'
+                    f" {'was' if len(told['errors']) == 1 else 'were'} refused, {told['accepted']} of the same request"
+                    f" {'is' if told['accepted'] == 1 else 'are'} durable; the first, number {before + first['index']}:"
+                    f" {_said(first['error'])}"
+                )
             accepted, repeated = accepted + told["accepted"], repeated + told["repeated"]
             before += body.count(b"\n") + 1
             offsets.update({int(p): max(end, offsets.get(int(p), 0)) for p, end in told["offsets"].items()})
         return Receipt(stream.name, offsets, accepted, repeated)
 
-    def predict(self, endpoint: Endpoint[E, V], request: E, *, after: Receipt | Sequence[Receipt] | None = None, explain: bool = False) -> Decision[V]:
+    def predict(
+        self,
+        endpoint: Endpoint[E, V],
+        request: E,
+        *,
+        after: Receipt | Sequence[Receipt] | None = None,
+        explain: bool = False,
+    ) -> Decision[V]:
         """Ask for one decision.
 
         Args:
@@ -177,8 +208,14 @@ class Client:
         told = self._post(_path(endpoint, explain), self._jsons([request], "request")[0], _after(after))
         return _decision(endpoint, told)
 
-    def predict_many(self, endpoint: Endpoint[E, V], requests: Iterable[E], *, after: Receipt | Sequence[Receipt] | None = None,
-                     explain: bool = False) -> list[Decision[V]]:  # fmt: skip
+    def predict_many(
+        self,
+        endpoint: Endpoint[E, V],
+        requests: Iterable[E],
+        *,
+        after: Receipt | Sequence[Receipt] | None = None,
+        explain: bool = False,
+    ) -> list[Decision[V]]:
         """Ask for decisions in their order, many in a request; raises as `predict`."""
         requests = _listed(requests, "requests")
         self._check(endpoint, "predict_many", requests)
@@ -211,7 +248,9 @@ class Client:
             try:
                 made.append(self._json(event))
             except BadEvent as error:
-                raise BadEvent(f"{what}s[{number}]: {error.message}" if len(events) > 1 else error.message, error.mend, error.field) from None
+                raise BadEvent(
+                    f"{what}s[{number}]: {error.message}" if len(events) > 1 else error.message, error.fix, error.field
+                ) from None
         return made
 
     def _json(self, event: Event) -> bytes:
@@ -272,7 +311,9 @@ class _Pool:
         else:
             self._connect = lambda: http.client.HTTPConnection(host, port, timeout=timeout_s)
 
-    def exchange(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+    def exchange(
+        self, method: str, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and body of the answer.
 
         Raises:
@@ -289,7 +330,10 @@ class _Pool:
             told = answer.headers
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise Unreachable(f"{self._where} gives no answer: {error or type(error).__name__}; is the server running (millstream up)?") from error
+            raise Unreachable(
+                f"{self._where} gives no answer: {error or type(error).__name__}; is the server running (millstream"
+                " up)?"
+            ) from error
         if answer.will_close:
             connection.close()
         else:
@@ -331,7 +375,10 @@ def _bodies(events: Sequence[bytes], ids: Sequence[str | None]) -> list[bytes]:
 
 def _check_noun(noun: Any, kind: type[Any], call: str, word: str) -> None:
     if not isinstance(noun, kind):
-        raise UsageError(f"{call} takes the {word} that ms.{word}(...) returned, and was given {short(noun)}; import it from the project's module")
+        raise UsageError(
+            f"{call} takes the {word} that ms.{word}(...) returned, and was given {short(noun)}; import it from the"
+            " project's module"
+        )
 
 
 def _listed(given: Any, what: str) -> list[Any]:
@@ -353,10 +400,16 @@ def _after(after: Receipt | Sequence[Receipt] | None) -> dict[str, str]:
     receipts = (after,) if after is None or isinstance(after, Receipt | str) else after
     for receipt in receipts if after is not None else ():
         if not isinstance(receipt, Receipt):
-            raise UsageError(f"after= takes what send returned, a Receipt or a list of them, and was given {short(receipt)}")
+            raise UsageError(
+                f"after= takes what send returned, a Receipt or a list of them, and was given {short(receipt)}"
+            )
         known = ends.setdefault(receipt.stream, {})
         known.update({p: max(end, known.get(p, 0)) for p, end in receipt.offsets.items()})
-    text = ";".join(f"{name}:" + ",".join(f"{p}={end}" for p, end in sorted(offsets.items())) for name, offsets in ends.items() if offsets)
+    text = ";".join(
+        f"{name}:" + ",".join(f"{p}={end}" for p, end in sorted(offsets.items()))
+        for name, offsets in ends.items()
+        if offsets
+    )
     return {"millstream-after": text} if text else {}
 
 
@@ -373,13 +426,29 @@ def _decision(endpoint: Endpoint[Any, V], told: Mapping[str, Any]) -> Decision[V
     return Decision(**known)  # type: ignore[arg-type]
 
 
+def _said(error: Mapping[str, Any]) -> str:
+    """What is wrong, and what to do; an older server calls that `mend`."""
+    fix = error.get("fix") or error.get("mend")
+    return str(error.get("message", "no reason given")) + (f"; {fix}" if fix else "")
+
+
 def _error(status: int, headers: Mapping[str, str], found: Any, where: str) -> MillstreamError:
     said = found.get("error", {}) if isinstance(found, dict) else {}
-    text = f"{where} answered {status}: {said.get('message', 'no reason given')}" + (f"; {said['mend']}" if said.get("mend") else "")
+    text = f"{where} answered {status}: {_said(said)}"
     kinds: dict[int, type[MillstreamError]] = {
-        400: UsageError, 401: UsageError, 404: NotFound, 405: UsageError, 409: Conflict, 413: UsageError, 415: UsageError, 422: UsageError,
-        429: Full, 502: Unreachable, 503: Transient, 504: Unreachable,
-    }  # fmt: skip
+        400: UsageError,
+        401: UsageError,
+        404: NotFound,
+        405: UsageError,
+        409: Conflict,
+        413: UsageError,
+        415: UsageError,
+        422: UsageError,
+        429: Full,
+        502: Unreachable,
+        503: Transient,
+        504: Unreachable,
+    }
     if said.get("code") == "model_failed":
         return WorkFailed(text)
     error = kinds.get(status, Terminal)(text)

@@ -1,4 +1,5 @@
-"""The engines that a project runs on: one attribute a port. `Workspace` builds them; every room that needs several of them is handed this.
+"""The engines that a project runs on: one attribute a port. `Workspace` builds them; every room that needs several of
+them is handed this.
 
 A port is a Protocol in the `port.py` of its room, next to the suite that each engine of it passes (`contract.py`).
 """

@@ -1,8 +1,9 @@
-"""Names of Millstream's own inside stored models. This module keeps its name: what is stored says `millstream.stored`, and no room.
+"""Names of Millstream's own inside stored models. This module keeps its name: what is stored says `millstream.stored`,
+and no room.
 
-A model version outlives the layout of this package. So a class, function or module of Millstream that a model reaches is stored as its own name, with the
-module where it was at the time as a hint; when it is not there any more, it is looked for by its name. What was stored before, under a room's name, is found in the
-same way.
+A model version outlives the layout of this package. So a class, function or module of Millstream that a model reaches
+is stored as its own name, with the module where it was at the time as a hint; when it is not there any more, it is
+looked for by its name. What was stored before, under a room's name, is found in the same way.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from millstream.declare.parsed import parsed
 
 PACKAGE = __name__.partition(".")[0]
 MOVED: dict[str, str] = {}
-"""Module of an older version -> where its names are now. Needed only where a name alone does not tell; `tests/train/test_stored_names.py` says so."""
+"""Module of an older version -> where its names are now. Needed only where a name alone does not tell;
+`tests/train/test_stored_names.py` says so.
+"""
 
 
 def named(name: str, hint: str) -> Any:
@@ -115,7 +118,10 @@ def _in(place: ModuleType, name: str) -> Any:
 
 def _found(name: str, hint: str) -> str:
     """The module that defines a name."""
-    defines = re.compile(rf"^(?:class {re.escape(name)}\b|(?:async )?def {re.escape(name)}\b|{re.escape(name)}(?::[^=\n]+)? = )", re.MULTILINE)
+    defines = re.compile(
+        rf"^(?:class {re.escape(name)}\b|(?:async )?def {re.escape(name)}\b|{re.escape(name)}(?::[^=\n]+)? = )",
+        re.MULTILINE,
+    )
     return _only([place for place, text in _sources() if defines.search(text) and name in _top(text)], name, hint)
 
 
@@ -126,7 +132,11 @@ def _top(text: str) -> set[str]:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             found.add(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
-            found.update(target.id for target in (node.targets if isinstance(node, ast.Assign) else [node.target]) if isinstance(target, ast.Name))
+            found.update(
+                target.id
+                for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+                if isinstance(target, ast.Name)
+            )
     return found
 
 
@@ -136,7 +146,10 @@ def _only(places: list[str], what: str, hint: str) -> str:
     chosen = same if len(same) == 1 else places
     if len(chosen) != 1:
         where = f"is in {', '.join(chosen)}" if chosen else "is in none of its modules"
-        raise ImportError(f"a stored model reaches {what}, which was in {hint} when it was trained, and {where} in this Millstream; train it again")
+        raise ImportError(
+            f"a stored model reaches {what}, which was in {hint} when it was trained, and {where} in this Millstream;"
+            " train it again"
+        )
     return chosen[0]
 
 

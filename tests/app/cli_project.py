@@ -1,4 +1,6 @@
-"""The command line as a test calls it: in this process where a process of its own would add nothing, else as a user does."""
+"""The command line as a test calls it: in this process where a process of its own would add nothing, else as a user
+does.
+"""
 
 from __future__ import annotations
 

@@ -33,14 +33,42 @@ class StandIn(Service):
 
     patience_s = 20.0
 
-    def __init__(self, name: str, offset: int, *, count: int = 1, needs: tuple[str, ...] = (), code: str = ANSWERS, once: str = "", clear: str = "") -> None:
-        self.name, self.offset, self.count, self.needs, self.code, self.once, self.clear = name, offset, count, needs, code, once, clear
+    def __init__(
+        self,
+        name: str,
+        offset: int,
+        *,
+        count: int = 1,
+        needs: tuple[str, ...] = (),
+        code: str = ANSWERS,
+        once: str = "",
+        clear: str = "",
+    ) -> None:
+        self.name, self.offset, self.count, self.needs, self.code, self.once, self.clear = (
+            name,
+            offset,
+            count,
+            needs,
+            code,
+            once,
+            clear,
+        )
 
     def files(self, site: Site) -> Mapping[str, str]:
         return {"conf": f"port={site.port + self.offset}\n"}
 
     def steps(self, site: Site) -> Sequence[Step]:
-        made = [Once(f"{self.name}-once", [python(self.once, site.folder)], clear=[site.data(self.clear)] if self.clear else [])] if self.once else []
+        made = (
+            [
+                Once(
+                    f"{self.name}-once",
+                    [python(self.once, site.folder)],
+                    clear=[site.data(self.clear)] if self.clear else [],
+                )
+            ]
+            if self.once
+            else []
+        )
         ports = [site.port + self.offset + n for n in range(self.count * (3 if site.ha else 1))]
         daemons = [Daemon(self.name, n, python(self.code, str(port)), [port]) for n, port in enumerate(ports, 1)]
         return *made, *daemons

@@ -1,4 +1,6 @@
-"""A small real project for the console to show: the quickstart, an experiment over values, and a stream whose texts are nasty."""
+"""A small real project for the console to show: the quickstart, an experiment over values, and a stream whose texts are
+nasty.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def made(folder: Path) -> Workspace:
     create("quickstart", folder)
     (folder / "notes.py").write_text(MORE)
     quoted = NASTY.replace('"', '""')
-    rows = [f'n{i},"{quoted if i == 1 else f"note {i}"}",{1_234_567 * i},2026-01-20T10:{i:02}:00Z' for i in range(1, 30)]
+    rows = [
+        f'n{i},"{quoted if i == 1 else f"note {i}"}",{1_234_567 * i},2026-01-20T10:{i:02}:00Z' for i in range(1, 30)
+    ]
     (folder / "data" / "notes.csv").write_text("\n".join(["note_id,text,size,ts", *rows]) + "\n")
     ws = Workspace.open(str(folder))
     _run(ws)
@@ -77,7 +81,15 @@ async def _ask(ws: Workspace) -> None:
     await server.start()
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app=server), base_url="http://test") as client:
         for endpoint in ("offer", "banner"):
-            asks = [{"visit_id": f"{endpoint}{i}", "customer": f"c{i}", "device": "phone", "ts": f"2026-01-21T10:{i:02}:00Z"} for i in range(40)]
+            asks = [
+                {
+                    "visit_id": f"{endpoint}{i}",
+                    "customer": f"c{i}",
+                    "device": "phone",
+                    "ts": f"2026-01-21T10:{i:02}:00Z",
+                }
+                for i in range(40)
+            ]
             (await client.post(f"/v1/predict/{endpoint}", json=asks)).raise_for_status()
     await server.stop()
 
@@ -85,13 +97,19 @@ async def _ask(ws: Workspace) -> None:
 def send(ws: Workspace, stream: str, *events: dict[str, Any]) -> None:
     """Events into the log, as the collector would put them there."""
     noun = ws.project.streams[stream]
-    publish(ws.log, topic_of(ws.log, ws.schemas, noun), rows_to_arrow([noun.event(**event) for event in events], noun.schema))
+    publish(
+        ws.log,
+        topic_of(ws.log, ws.schemas, noun),
+        rows_to_arrow([noun.event(**event) for event in events], noun.schema),
+    )
 
 
 @contextmanager
 def serving(ws: Workspace, *, token: str | None = None, hosts: tuple[str, ...] = LOOPBACK) -> Iterator[str]:
     """The console on a free port; its address."""
-    server = uvicorn.Server(uvicorn.Config(app(ws, token=token, hosts=hosts), host="127.0.0.1", port=0, log_level="warning", lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(app(ws, token=token, hosts=hosts), host="127.0.0.1", port=0, log_level="warning", lifespan="off")
+    )
     thread = threading.Thread(target=server.run, name="console")
     thread.start()
     try:

@@ -23,7 +23,10 @@ class World:
 
     def look(self, *found: tuple[str, str, str]) -> list[tuple[str, str]]:
         """A look when it is due; what was said of it."""
-        self.found = [{"monitor": "orders_fresh", "check": check, "status": status, "message": message} for check, status, message in found]
+        self.found = [
+            {"monitor": "orders_fresh", "check": check, "status": status, "message": message}
+            for check, status, message in found
+        ]
         self.said.clear()
         self.now += EVERY_S
         self.alarms.look()

@@ -1,4 +1,6 @@
-"""A bandit of this version learns from means pooled over time: whoever declares, starts or reads one is told what that does."""
+"""A bandit of this version learns from means pooled over time: whoever declares, starts or reads one is told what that
+does.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ bandit = ms.experiment("bandit", arms={"a": 1, "b": 2}, unit="user", assign=assi
 offer = ms.endpoint("offer", [test, bandit], request=Visit, default=0)
 """
 WARNED = (
-    "It learns from means pooled over time: when the rewards of all arms rise and fall from day to day, it moves to the arm that had more traffic on good days"
+    "It learns from means pooled over time: when the rewards of all arms rise and fall from day to day, it moves to the"
+    " arm that had more traffic on good days"
 )
 
 

@@ -52,7 +52,11 @@ def rides(tmp_path: Path) -> Path:
 
 def test_a_run_beside_a_catalog_that_is_away_does_its_work(rides: Path) -> None:
     done = millstream(rides, *NOBODY, "run", "+days")
-    assert done.code == 0 and "hive://127.0.0.1:1/shop does not answer" in done.err and "the next pass makes up for it" in done.err
+    assert (
+        done.code == 0
+        and "hive://127.0.0.1:1/shop does not answer" in done.err
+        and "the next pass makes up for it" in done.err
+    )
     assert "catalog" not in millstream(rides, "run", "+days").err
     found = {f["what"]: f for f in millstream(rides, *NOBODY, "doctor", "--json").json}
     assert found["catalog"]["status"] == "bad" and "does not answer" in found["catalog"]["found"]
@@ -81,7 +85,9 @@ def test_a_pass_makes_up_for_all_that_were_missed_and_says_what_is_wrong_once(
         stop.set()
         following.join()
     assert memory.told == {"rows": 1}
-    assert [record.getMessage() for record in caplog.records] == ["catalog: memory is away; the next pass makes up for it"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "catalog: memory is away; the next pass makes up for it"
+    ]
 
 
 def test_only_one_at_a_time_tells(rides: Path) -> None:

@@ -1,4 +1,6 @@
-"""Files as they come: each record ends as a row, as a dead letter with its reason, or as a counted double, and a damaged file stops loudly."""
+"""Files as they come: each record ends as a row, as a dead letter with its reason, or as a counted double, and a
+damaged file stops loudly.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,10 @@ def landed(project: Path) -> dict[str, Any]:
 
 def dead(project: Path) -> dict[str, str]:
     """Where each dead letter was -> why."""
-    return {r["origin"]: r["error"] for r in millstream(project, "sql", "select origin, error from orders__dead", "--json", "--limit", "0").json}
+    return {
+        r["origin"]: r["error"]
+        for r in millstream(project, "sql", "select origin, error from orders__dead", "--json", "--limit", "0").json
+    }
 
 
 def test_a_file_with_everything_wrong_in_it(project: Path) -> None:
@@ -73,7 +78,11 @@ def test_a_file_with_everything_wrong_in_it(project: Path) -> None:
         b"\0\0\0\n": "the line has 1 fields",
         b"b10,ada,1.0,2026-01-0": 'column "ts" is "2026-01-0"',  # cut off in the middle of the last line
     }
-    odd = [row("jump1", "1950-01-01T00:00:00Z"), row("jump2", "0001-01-01T00:00:00Z"), row("late", "2025-12-31T00:00:00Z")]
+    odd = [
+        row("jump1", "1950-01-01T00:00:00Z"),
+        row("jump2", "0001-01-01T00:00:00Z"),
+        row("late", "2025-12-31T00:00:00Z"),
+    ]
     doubles = [row("o3"), row("o3", "2026-01-01T09:03:00Z")]
     quoted = [b'q1,"a,b",1.0,2026-01-01T09:00:00Z\n', b'q2,"say ""x""",1.0,2026-01-01T09:00:00Z\n', b"\n"]
     (project / "data" / "orders.csv").write_bytes(b"".join([HEADER, *good, *doubles, *quoted, *odd, *wrong]))
@@ -86,7 +95,9 @@ def test_a_file_with_everything_wrong_in_it(project: Path) -> None:
     assert len(reasons) == 12
     for (origin, reason), expected in zip(reasons, wrong.values(), strict=True):
         assert reason.startswith(f"{origin}: ") and expected in reason
-    assert millstream(project, "sql", "select order_id from orders where _late", "--json").json == [], "what jumps back in a file arrived at its own time"
+    assert millstream(project, "sql", "select order_id from orders where _late", "--json").json == [], (
+        "what jumps back in a file arrived at its own time"
+    )
     again = millstream(project, "ingest")
     assert "0 made, 2 up to date" in again.err and landed(project) == found
 
@@ -99,27 +110,41 @@ def test_a_file_with_everything_wrong_in_it(project: Path) -> None:
         ("orders.csv", b"order_id,customer,amount,colour,ts\no1,ada,1.0,red,2026-01-01T09:00:00Z\n", 1, []),
         ("orders.csv", b"\xef\xbb\xbf" + HEADER + row("o1"), 1, []),
         ("orders.csv", (HEADER + row("o1")).replace(b"\n", b"\r\n"), 1, []),
-        ("orders.jsonl", b'null\n[]\n7\n{"order_id": \n{"order_id": "o1", "customer": "ada", "amount": 1, "ts": "2026-01-01T09:00:00Z", "colour": "red"}\n{}\n', 1, None),
+        (
+            "orders.jsonl",
+            (
+                b'null\n[]\n7\n{"order_id": \n{"order_id": "o1", "customer": "ada", "amount": 1, "ts":'
+                b' "2026-01-01T09:00:00Z", "colour": "red"}\n{}\n'
+            ),
+            1,
+            None,
+        ),
         ("orders.jsonl", b"null\n", 0, ["Order: Expected `object`, got `null`"]),
         ("orders.csv.gz", gzip.compress(HEADER + row("o1") + b"broken\n", mtime=0), 1, ["the line has 1 fields"]),
     ],
-)  # fmt: skip
+)
 def test_files_of_a_strange_form(project: Path, name: str, data: bytes, rows: int, reasons: list[str] | None) -> None:
     (project / "data" / name).write_bytes(data)
-    os.utime(project / "data" / name, (1_700_000_000, 1_700_000_000))  # nobody is writing it: an unended last line is not waited for
+    os.utime(
+        project / "data" / name, (1_700_000_000, 1_700_000_000)
+    )  # nobody is writing it: an unended last line is not waited for
     said = millstream(project, "ingest", "--json")
     found = landed(project)
     assert found["rows"] == rows
     dead_as_a_whole = not rows and found["dead"]
     assert said.code == (1 if dead_as_a_whole else 0), said
     sources = next(step for step in said.json if step["name"] == "sources")
-    assert (f"no record of data/{name} is good: its only one is a dead letter: data/{name}:" in sources["error"]) == bool(dead_as_a_whole)
+    assert (
+        f"no record of data/{name} is good: its only one is a dead letter: data/{name}:" in sources["error"]
+    ) == bool(dead_as_a_whole)
     log = millstream(project, "show", "streams", "--json").json[0]["in the log"]
     assert found["rows"] + found["dead"] + found["duplicates"] == log
     if reasons is None:
         assert found["dead"] > 0 and all(dead(project).values())
     elif reasons:
-        assert [reason.partition(": ")[2][: len(r)] for reason, r in zip(dead(project).values(), reasons, strict=True)] == reasons
+        assert [
+            reason.partition(": ")[2][: len(r)] for reason, r in zip(dead(project).values(), reasons, strict=True)
+        ] == reasons
     else:
         assert found["dead"] == 0
 
@@ -135,14 +160,21 @@ def test_files_of_a_strange_form(project: Path, name: str, data: bytes, rows: in
         ("orders.csv", WHOLE),
         ("orders.csv", row("o1") * 2),
     ],
-)  # fmt: skip
-def test_a_damaged_file_stops_loudly_and_whole_again_nothing_is_lost_or_doubled(project: Path, name: str, data: bytes) -> None:
+)
+def test_a_damaged_file_stops_loudly_and_whole_again_nothing_is_lost_or_doubled(
+    project: Path, name: str, data: bytes
+) -> None:
     (project / "data" / name).write_bytes(data)
     said = millstream(project, "ingest", "--json")
     assert said.code == 1
     failed = next(r for r in said.json if r["status"] == "failed")
-    mends = ("put it there again whole", "correct its columns where it is", "begin the file with a header", "name it .gz")
-    assert f"data/{name}" in failed["error"] and any(mend in failed["error"] for mend in mends)
+    fixes = (
+        "put it there again whole",
+        "correct its columns where it is",
+        "begin the file with a header",
+        "name it .gz",
+    )
+    assert f"data/{name}" in failed["error"] and any(fix in failed["error"] for fix in fixes)
     if name.endswith(".parquet"):
         return
     (project / "data" / name).write_bytes(WHOLE if name.endswith(".gz") else gzip.decompress(WHOLE))
@@ -153,7 +185,9 @@ def test_a_damaged_file_stops_loudly_and_whole_again_nothing_is_lost_or_doubled(
 
 def test_events_that_go_back_in_time_and_ids_that_come_again_in_another_file(project: Path) -> None:
     for day in (3, 1, 2):
-        lines = b"".join(row(f"d{day}-{n % 50}", f"2026-01-{day:02d}T{n % 24:02d}:00:00Z", f"c{n % 7}") for n in range(60))
+        lines = b"".join(
+            row(f"d{day}-{n % 50}", f"2026-01-{day:02d}T{n % 24:02d}:00:00Z", f"c{n % 7}") for n in range(60)
+        )
         (project / "data" / f"orders-{day}.csv").write_bytes(HEADER + lines)
     assert millstream(project, "ingest").code == 0
     found = landed(project)
@@ -165,16 +199,27 @@ def test_events_that_go_back_in_time_and_ids_that_come_again_in_another_file(pro
 
 
 def test_until_stops_before_a_moment_and_goes_on_from_it(project: Path) -> None:
-    (project / "data" / "orders.csv").write_bytes(HEADER + b"".join(row(f"o{n}", f"2026-01-{n + 1:02d}T12:00:00Z") for n in range(20)))
+    (project / "data" / "orders.csv").write_bytes(
+        HEADER + b"".join(row(f"o{n}", f"2026-01-{n + 1:02d}T12:00:00Z") for n in range(20))
+    )
     assert millstream(project, "ingest", "--until", "2026-01-11").code == 0
     assert landed(project)["rows"] == 10
     assert millstream(project, "ingest", "--until", "2026-01-11T12:00:00.000001Z").code == 0
     assert landed(project)["rows"] == 11
     assert millstream(project, "ingest", "--no-sink").code == 0
     assert millstream(project, "show", "streams", "--json").json[0] == {
-        "stream": "orders", "in the log": 20, "in the lake": 11, "behind": 9, "held": 0, "end": 20, "newest event": "2026-01-11 12:00:00",
-        "watermark": "2026-01-11 11:50:00", "complete": "", "given up": 0, "stuck": "",
-    }  # fmt: skip
+        "stream": "orders",
+        "in the log": 20,
+        "in the lake": 11,
+        "behind": 9,
+        "held": 0,
+        "end": 20,
+        "newest event": "2026-01-11 12:00:00",
+        "watermark": "2026-01-11 11:50:00",
+        "complete": "",
+        "given up": 0,
+        "stuck": "",
+    }
     assert millstream(project, "run").code == 0 and landed(project)["rows"] == 20
 
 

@@ -1,4 +1,6 @@
-"""A stream that cannot continue says its way on, and the way works: records that are gone, a damaged batch, one record set aside."""
+"""A stream that cannot continue says its way on, and the way works: records that are gone, a damaged batch, one record
+set aside.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,11 @@ def test_records_that_left_the_log_are_given_up_once(project: Path) -> None:
     assert millstream(project, "ingest", "--no-sink").code == 0
     log(project, f"delete from batch where topic = {TOPIC}", f"update part set low = 15 where topic = {TOPIC}")
     stuck = millstream(project, "ingest")
-    assert stuck.code == 1 and "records [10, 15) left the log before they were written" in stuck.err and "--accept-loss orders" in stuck.err
+    assert (
+        stuck.code == 1
+        and "records [10, 15) left the log before they were written" in stuck.err
+        and "--accept-loss orders" in stuck.err
+    )
     assert stream(project, "returns")["in the lake"] == 15, "its neighbour continues"
     assert "offsets [10, 15)" in stream(project)["stuck"] and stream(project)["given up"] == 0
     assert millstream(project, "verify", "orders").code == 1
@@ -87,7 +93,11 @@ def test_a_damaged_batch_is_passed_over(project: Path) -> None:
     assert stuck.code == 1 and "--accept-loss orders" in stuck.err and "offsets [0, 10)" in stuck.err
     assert millstream(project, "run", "--accept-loss", "orders").code == 0
     found = next(r for r in millstream(project, "verify", "--json").json if r["stream"] == "orders")
-    assert found["ok"] and found["rows"] == 5 and found["gaps"] == [{"partition": 0, "start": 0, "end": 10, "recorded": True, "version": 1}]
+    assert (
+        found["ok"]
+        and found["rows"] == 5
+        and found["gaps"] == [{"partition": 0, "start": 0, "end": 10, "recorded": True, "version": 1}]
+    )
 
 
 def test_a_record_is_set_aside(project: Path) -> None:
@@ -100,7 +110,9 @@ def test_a_record_is_set_aside(project: Path) -> None:
     found = next(r for r in millstream(project, "verify", "--json").json if r["stream"] == "orders")
     assert (found["ok"], found["rows"], found["dead"], found["recomputed"]) == (True, 9, 1, 10)
     letters = millstream(project, "sql", "select _offset, error, decode(raw) as raw from orders__dead", "--json").json
-    assert [(r["_offset"], r["error"]) for r in letters] == [(7, "set aside by an operator")] and '"o7"' in letters[0]["raw"]
+    assert [(r["_offset"], r["error"]) for r in letters] == [(7, "set aside by an operator")] and '"o7"' in letters[0][
+        "raw"
+    ]
     late = millstream(project, "dead", "set", "orders", "0:3")
     assert late.code == 2 and "has come to 0:10" in late.err
 

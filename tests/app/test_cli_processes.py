@@ -1,4 +1,6 @@
-"""The command line as processes: one run at a time, a run that is killed, and the projects' own tests as a user starts them."""
+"""The command line as processes: one run at a time, a run that is killed, and the projects' own tests as a user starts
+them.
+"""
 
 from __future__ import annotations
 
@@ -121,13 +123,17 @@ def test_killed_again_and_again_nothing_is_lost_or_doubled(project: Path) -> Non
     for wait_s in (0.5, 0.7, 0.9, 1.2):
         child = subprocess.Popen(command("run"), cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         with_lock = project / ".millstream" / "run.lock"
-        until(lambda child=child, lock=with_lock: child.poll() is not None or (lock.exists() and str(child.pid) in lock.read_text()))
+        until(
+            lambda child=child, lock=with_lock: (
+                child.poll() is not None or (lock.exists() and str(child.pid) in lock.read_text())
+            )
+        )
         try:
             child.wait(timeout=wait_s - 0.4)
         except subprocess.TimeoutExpired:
             child.kill()
         child.wait()
-    assert millstream(project, "doctor", "--mend").code == 0
+    assert millstream(project, "doctor", "--fix").code == 0
     assert millstream(project, "run").code == 0
     (proven,) = millstream(project, "verify", "--json").json
     assert proven["ok"] and proven["rows"] == 2_000 and proven["dead"] == proven["duplicates"] == 0
@@ -137,7 +143,13 @@ def test_killed_again_and_again_nothing_is_lost_or_doubled(project: Path) -> Non
 def test_the_quickstart_passes_its_own_tests(tmp_path: Path) -> None:
     create("quickstart", tmp_path)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests", "-q"], cwd=tmp_path, env=_as_a_user(), capture_output=True, text=True, timeout=110, check=False
+        [sys.executable, "-m", "pytest", "tests", "-q"],
+        cwd=tmp_path,
+        env=_as_a_user(),
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
     )
     assert done.returncode == 0 and "3 passed" in done.stdout, done.stdout
     assert not (tmp_path / ".millstream").exists(), "the project's own data is not touched"
@@ -146,7 +158,15 @@ def test_the_quickstart_passes_its_own_tests(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 def test_the_flights_pass_their_own_tests(tmp_path: Path) -> None:
     create("flights", tmp_path)
-    done = subprocess.run([sys.executable, "-m", "pytest"], cwd=tmp_path, env=_as_a_user(), capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest"],
+        cwd=tmp_path,
+        env=_as_a_user(),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
     assert done.returncode == 0 and "3 passed" in done.stdout and "nothing is proven" not in done.stdout, done.stdout
     assert not (tmp_path / ".millstream").exists()
 
@@ -155,8 +175,18 @@ def test_mistakes_of_a_project_fail_its_tests_in_a_sentence(tmp_path: Path) -> N
     create("quickstart", tmp_path)
     file = tmp_path / "features.py"
     file.write_text(file.read_text().replace('agg.sum("amount")', 'agg.sum("amonut")'))
-    done = subprocess.run([sys.executable, "-m", "pytest"], cwd=tmp_path, env=_as_a_user(), capture_output=True, text=True, timeout=110, check=False)
-    assert done.returncode == 1 and 'did you mean "amount"?' in done.stdout and "validate.py" not in done.stdout, done.stdout
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest"],
+        cwd=tmp_path,
+        env=_as_a_user(),
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 1 and 'did you mean "amount"?' in done.stdout and "validate.py" not in done.stdout, (
+        done.stdout
+    )
 
 
 def _as_a_user() -> dict[str, str]:

@@ -1,4 +1,6 @@
-"""What the command line prints of a user's data is the data: no markup, all digits, and no escape sequence that a terminal would obey."""
+"""What the command line prints of a user's data is the data: no markup, all digits, and no escape sequence that a
+terminal would obey.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_sql_prints_values_as_they_are(project: Path) -> None:
-    said = millstream(project, "sql", "select *, timestamp '12026-01-01' as far, date '0004-01-01 (BC)' as old from orders order by ts")
+    said = millstream(
+        project,
+        "sql",
+        "select *, timestamp '12026-01-01' as far, date '0004-01-01 (BC)' as old from orders order by ts",
+    )
     assert said.code == 0, said.err
     for name in IDS:
         assert f"│{name} " in said.out

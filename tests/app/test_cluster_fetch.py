@@ -1,4 +1,6 @@
-"""What services are run from: asked for by ordinary clients, whole or not at all, and missing ones told with the mend."""
+"""What services are run from: asked for by ordinary clients, whole or not at all, and missing ones told with
+the fix.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def test_jars_are_fetched_once_a_user(standin: Path) -> None:
 def test_what_was_fetched_half_is_fetched_again(standin: Path) -> None:
     jars = Jars("thing", ("org.example:thing:1",))
     (standin / "broken").touch()
-    with pytest.raises(EngineMissing, match=r"Maven could not fetch thing \(exit code 1\):\ncould not resolve org.example:thing"):
+    with pytest.raises(
+        EngineMissing, match=r"Maven could not fetch thing \(exit code 1\):\ncould not resolve org.example:thing"
+    ):
         jars.fetch(lambda text: None)
     assert not jars.folder.exists()
     (standin / "broken").unlink()
@@ -72,23 +76,34 @@ def test_only_the_wanted_part_of_an_archive_is_unpacked(standin: Path) -> None:
 
 
 def test_the_pom_says_versions_and_what_to_leave_out() -> None:
-    pom = Jars("set", ("!g:alone:1:tar.gz:all", "g:whole:2"), exclude=("jdk.tools:jdk.tools", "org.apache.hadoop:*")).pom()
+    pom = Jars(
+        "set", ("!g:alone:1:tar.gz:all", "g:whole:2"), exclude=("jdk.tools:jdk.tools", "org.apache.hadoop:*")
+    ).pom()
     ns = {"m": "http://maven.apache.org/POM/4.0.0"}
     alone, whole = ElementTree.fromstring(pom).findall("m:dependencies/m:dependency", ns)
     assert {child.tag.rpartition("}")[2]: child.text for child in alone if child.text} == {
-        "groupId": "g", "artifactId": "alone", "version": "1", "type": "tar.gz", "classifier": "all"
-    }  # fmt: skip
+        "groupId": "g",
+        "artifactId": "alone",
+        "version": "1",
+        "type": "tar.gz",
+        "classifier": "all",
+    }
     assert ("*", "*") in [(e[0].text, e[1].text) for e in alone.iterfind("m:exclusions/m:exclusion", ns)]
-    assert [(e[0].text, e[1].text) for e in whole.iterfind("m:exclusions/m:exclusion", ns)] == [("jdk.tools", "jdk.tools"), ("org.apache.hadoop", "*")]
+    assert [(e[0].text, e[1].text) for e in whole.iterfind("m:exclusions/m:exclusion", ns)] == [
+        ("jdk.tools", "jdk.tools"),
+        ("org.apache.hadoop", "*"),
+    ]
 
 
-def test_no_maven_is_told_with_the_mend(standin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_maven_is_told_with_the_fix(standin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(standin / "jars"))
-    with pytest.raises(EngineMissing, match="no `mvn` on the path; on Debian: apt-get install --no-install-recommends maven"):
+    with pytest.raises(
+        EngineMissing, match="no `mvn` on the path; on Debian: apt-get install --no-install-recommends maven"
+    ):
         Jars("thing", ("org.example:thing:1",)).fetch(lambda text: None)
 
 
-def test_no_java_is_told_with_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_java_is_told_with_the_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineMissing, match=r"no `java` on the path; on Debian: apt-get install .*openjdk"):
@@ -108,8 +123,11 @@ def test_a_java_of_another_version_is_told(tmp_path: Path, monkeypatch: pytest.M
         Java(17, 21).fetch(lambda text: None)
 
 
-def test_a_package_that_is_not_there_is_told_with_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(EngineMissing, match="redis-server is not installed; on Debian: apt-get install --no-install-recommends redis-server"):
+def test_a_package_that_is_not_there_is_told_with_the_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        EngineMissing,
+        match="redis-server is not installed; on Debian: apt-get install --no-install-recommends redis-server",
+    ):
         Debian("redis-server", lambda: None).fetch(lambda text: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineMissing, match="no `psql` on the path"):

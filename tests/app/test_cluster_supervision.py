@@ -79,10 +79,21 @@ def test_status_tells_part_memory_uptime_and_log(tmp_path: Path, port: int) -> N
     with stopped(cluster(tmp_path, port, StandIn("a", 0))) as it:
         it.up()
         (one,) = it.status()
-        assert one.part == "leader" and one.alive and one.memory_bytes > 1_000_000 and one.uptime_s is not None and 0 <= one.uptime_s < 60
+        assert (
+            one.part == "leader"
+            and one.alive
+            and one.memory_bytes > 1_000_000
+            and one.uptime_s is not None
+            and 0 <= one.uptime_s < 60
+        )
         assert one.log.read_text() == "listening\n"
         told = json.loads(json.dumps(it.describe()))
-        assert told["services"]["a"] == {"address": f"standin://127.0.0.1:{port}", "setting": "", "environment": {}, "running": True}
+        assert told["services"]["a"] == {
+            "address": f"standin://127.0.0.1:{port}",
+            "setting": "",
+            "environment": {},
+            "running": True,
+        }
         assert told["daemons"][0]["ports"] == [port]
         assert it.leader("a") == "a#1"
 
@@ -115,12 +126,17 @@ def test_one_that_was_killed_by_others_is_noticed(tmp_path: Path, port: int) -> 
 
 def test_a_process_that_took_over_a_number_is_no_daemon(tmp_path: Path, port: int) -> None:
     """A number in the state file, held by somebody else by now: it is neither killed nor taken for ours."""
-    with stopped(cluster(tmp_path, port, StandIn("a", 0))) as it, subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger:
+    with (
+        stopped(cluster(tmp_path, port, StandIn("a", 0))) as it,
+        subprocess.Popen(["sleep", "60"], start_new_session=True) as stranger,
+    ):
         it.up()
         it.down()
         state = it.folder / "state.json"
         told = json.loads(state.read_text())
-        told["daemons"] = {"a#1": {"pid": stranger.pid, "born": "1@another-time", "at": 0, "service": "a", "stop": "SIGTERM"}}
+        told["daemons"] = {
+            "a#1": {"pid": stranger.pid, "born": "1@another-time", "at": 0, "service": "a", "stop": "SIGTERM"}
+        }
         state.write_text(json.dumps(told))
         assert not it.status()[0].alive
         with pytest.raises(NotFound):
@@ -136,14 +152,22 @@ def test_a_process_that_took_over_a_number_is_no_daemon(tmp_path: Path, port: in
 
 def test_a_taken_port_is_named_with_its_holder(tmp_path: Path, port: int) -> None:
     with socket.create_server(("127.0.0.1", port)), stopped(cluster(tmp_path, port, StandIn("a", 0))) as it:
-        with pytest.raises(Busy, match=rf"a#1 needs port {port}, and .* listens there; stop that, or choose other ports: --set cluster\.port=N"):
+        with pytest.raises(
+            Busy,
+            match=(
+                rf"a#1 needs port {port}, and .* listens there; stop that, or choose other ports: --set cluster\.port=N"
+            ),
+        ):
             it.up()
         assert not any(s.alive for s in it.status())
 
 
 def test_one_that_dies_at_once_is_told_with_its_last_words(tmp_path: Path, port: int) -> None:
     bad = StandIn("bad", 0, code="import sys; print('no room for my data'); sys.exit(3)")
-    with stopped(cluster(tmp_path, port, bad)) as it, pytest.raises(Unreachable, match=r"bad#1 has died while bad was waited for(.|\n)*no room for my data"):
+    with (
+        stopped(cluster(tmp_path, port, bad)) as it,
+        pytest.raises(Unreachable, match=r"bad#1 has died while bad was waited for(.|\n)*no room for my data"),
+    ):
         it.up()
 
 
@@ -173,7 +197,9 @@ def test_a_failure_of_one_ends_the_waiting_of_all(tmp_path: Path, port: int) -> 
 
 
 def test_an_up_that_was_killed_is_gone_on_with(tmp_path: Path, port: int) -> None:
-    """Killed while a first start is half done: the daemon that ran is kept, the half work is cleared and done again, whole."""
+    """Killed while a first start is half done: the daemon that ran is kept, the half work is cleared and done again,
+    whole.
+    """
     it = cluster(tmp_path, port, StandIn("quick", 0), SLOW)
     script = Path(__file__).with_name("cluster_standins.py")
     with stopped(it), subprocess.Popen([sys.executable, script, "up", tmp_path, str(port)]) as up:
@@ -204,7 +230,10 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_what_a_dead_daemon_left_behind_goes_with_down(tmp_path: Path, port: int) -> None:
-    leaves = "import subprocess, sys\nprint(subprocess.Popen(['sleep', '300'], start_new_session=True).pid, flush=True)\n" + ANSWERS
+    leaves = (
+        "import subprocess, sys\nprint(subprocess.Popen(['sleep', '300'], start_new_session=True).pid, flush=True)\n"
+        + ANSWERS
+    )
     with stopped(cluster(tmp_path, port, StandIn("a", 0, code=leaves))) as it:
         it.up()
         child = int(it.status()[0].log.read_text().splitlines()[0])
@@ -215,7 +244,9 @@ def test_what_a_dead_daemon_left_behind_goes_with_down(tmp_path: Path, port: int
 
 
 def test_one_that_ignores_the_signal_is_killed(tmp_path: Path) -> None:
-    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)"
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)"
+    )
     log = tmp_path / "log"
     deaf, child = process.begin(python(code), log=log, environment={})
     process.release(child)

@@ -1,4 +1,6 @@
-"""The console on a small project that was run for real: every page, in a browser and without one, and what it must not do."""
+"""The console on a small project that was run for real: every page, in a browser and without one, and what it must not
+do.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,15 @@ from millstream.run.workspace import Workspace
 from millstream.templates import create
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 NAMES = ("Overview", "Tables", "SQL", "Runs", "Models", "Experiments", "Endpoints", "Monitors", "Trace")
 
 
@@ -52,13 +62,36 @@ def pages(url: str, paths: list[str]) -> dict[str, httpx.Response]:
 def paths(ws: Workspace) -> list[str]:
     """Every page of the project."""
     project = ws.project
-    decision = ws.sql.query("select decision_id from t limit 1", {"t": ws.lake.table("offer_decisions").snapshot()}, {}).read_all().to_pylist()[0]
+    decision = (
+        ws.sql.query("select decision_id from t limit 1", {"t": ws.lake.table("offer_decisions").snapshot()}, {})
+        .read_all()
+        .to_pylist()[0]
+    )
     run = ws.state.list("run", newest=True, limit=1)[0].key
-    query = urlencode({"query": "select customer, count(*) as n, null as nothing from visits group by all order by n desc"})
-    return ["/", "/tables", "/sql", f"/sql?{query}", "/runs", f"/runs/{run}", "/models", "/models/buyer@1", "/models/buyer@champion", "/experiments", "/endpoints",
-            "/monitors", "/trace", f"/trace?id={decision['decision_id']}", *(f"/tables/{name}" for name in ws.lake.names()),
-            *(f"/experiments/{name}" for name in project.experiments), *(f"/endpoints/{name}" for name in project.endpoints),
-            *(f"/monitors/{name}" for name in project.monitors), *(f"/features/{name}" for name in project.features)]  # fmt: skip
+    query = urlencode(
+        {"query": "select customer, count(*) as n, null as nothing from visits group by all order by n desc"}
+    )
+    return [
+        "/",
+        "/tables",
+        "/sql",
+        f"/sql?{query}",
+        "/runs",
+        f"/runs/{run}",
+        "/models",
+        "/models/buyer@1",
+        "/models/buyer@champion",
+        "/experiments",
+        "/endpoints",
+        "/monitors",
+        "/trace",
+        f"/trace?id={decision['decision_id']}",
+        *(f"/tables/{name}" for name in ws.lake.names()),
+        *(f"/experiments/{name}" for name in project.experiments),
+        *(f"/endpoints/{name}" for name in project.endpoints),
+        *(f"/monitors/{name}" for name in project.monitors),
+        *(f"/features/{name}" for name in project.features),
+    ]
 
 
 def ask(url: str, query: str) -> str:
@@ -69,7 +102,8 @@ def table_of(page: str) -> list[list[str]]:
     """The cells of the page's last table."""
     body = page[page.rindex("<tbody>") :]
     return [
-        [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)] for row in re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL)
+        [re.sub(r"<[^>]+>", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)]
+        for row in re.findall(r"<tr>(.*?)</tr>", body, re.DOTALL)
     ]
 
 
@@ -83,7 +117,9 @@ def test_every_page_answers_and_says_what_it_may_load(pages: dict[str, httpx.Res
 
 
 def test_every_link_leads_to_a_page(url: str, pages: dict[str, httpx.Response]) -> None:
-    links = {link.replace("&amp;", "&") for page in pages.values() for link in re.findall(r'href="(/[^"#]*)"', page.text)}
+    links = {
+        link.replace("&amp;", "&") for page in pages.values() for link in re.findall(r'href="(/[^"#]*)"', page.text)
+    }
     assert len(links) > 40
     traces = sorted(link for link in links if "/trace?id=" in link)
     with httpx.Client(base_url=url) as client:  # one decision's link is like another's
@@ -98,8 +134,20 @@ def test_many_may_look_at_once(url: str, paths: list[str]) -> None:
 
 
 def test_unknown_names_are_not_found_and_said_so(url: str) -> None:
-    for path in ("/nothing", "/tables/nothing", "/runs/nothing", "/models/nothing", "/experiments/nothing", "/endpoints/nothing", "/monitors/nothing",
-                 "/features/nothing", "/stream/spend", "/static/nothing.css", "/static/../server.py", "/static/%2e%2e/server.py"):  # fmt: skip
+    for path in (
+        "/nothing",
+        "/tables/nothing",
+        "/runs/nothing",
+        "/models/nothing",
+        "/experiments/nothing",
+        "/endpoints/nothing",
+        "/monitors/nothing",
+        "/features/nothing",
+        "/stream/spend",
+        "/static/nothing.css",
+        "/static/../server.py",
+        "/static/%2e%2e/server.py",
+    ):
         answer = httpx.get(url + path)
         assert answer.status_code == 404, path
         assert "Not found" in answer.text, path
@@ -121,30 +169,67 @@ def test_nothing_can_be_changed_by_a_request(url: str) -> None:
 
 def test_texts_of_the_project_and_of_the_asker_are_shown_as_text(url: str) -> None:
     shown = NASTY.replace("<", "&lt;").replace(">", "&gt;").replace("'", "&#39;").replace('"', "&#34;")
-    for answer in (ask(url, "select text from notes where note_id = 'n1'"), ask(url, f"select '{NASTY.replace(chr(39), chr(39) * 2)}' as x"),
-                   httpx.get(f"{url}/tables/notes").text, httpx.get(f"{url}/trace", params={"id": NASTY}).text):  # fmt: skip
+    for answer in (
+        ask(url, "select text from notes where note_id = 'n1'"),
+        ask(url, f"select '{NASTY.replace(chr(39), chr(39) * 2)}' as x"),
+        httpx.get(f"{url}/tables/notes").text,
+        httpx.get(f"{url}/trace", params={"id": NASTY}).text,
+    ):
         assert "<script>document" not in answer and "<img" not in answer
         assert shown in answer
     assert "<script>document" not in httpx.get(f"{url}/{NASTY}/{NASTY}").text
 
 
 def test_the_sql_box_shows_rows_numbers_and_null(url: str) -> None:
-    rows = table_of(ask(url, "select note_id, size, size / 3 as third, null as nothing, ts from notes order by note_id limit 2"))
-    assert rows == [["n1", "1,234,567", "411,522", "NULL", "2026-01-20 10:01:00"], ["n10", "12,345,670", "4,115,223", "NULL", "2026-01-20 10:10:00"]]
+    rows = table_of(
+        ask(url, "select note_id, size, size / 3 as third, null as nothing, ts from notes order by note_id limit 2")
+    )
+    assert rows == [
+        ["n1", "1,234,567", "411,522", "NULL", "2026-01-20 10:01:00"],
+        ["n10", "12,345,670", "4,115,223", "NULL", "2026-01-20 10:10:00"],
+    ]
     assert "the first 500 rows in" in ask(url, "select * from range(10000)")
     assert len(table_of(ask(url, "select * from range(10000)"))) == 500
     assert "The query found no row." in ask(url, "select * from notes where size < 0")
 
 
-@pytest.mark.parametrize("query", [
-    "insert into notes values ('x', 'x', 1, now())", "update notes set size = 0", "delete from notes", "drop table notes", "create table x as select 1", "truncate notes",
-    "copy notes to '{out}'", "copy (select 1) to '{out}' (format parquet)", "export database '{out}'", "attach '{out}' as other", "install httpfs", "load httpfs",
-    "pragma database_list", "set enable_external_access = true", "select * from read_csv('{secret}')", "select * from read_parquet('{lake}/notes/*.parquet')",
-    "select * from '{secret}'", "select * from '{lake}/notes/*.parquet'", "select * from glob('{lake}/*')", "select * from read_text('{secret}')",
-    "select * from read_csv('https://example.com/x.csv')", "select * from 'https://example.com/x.parquet'", "select content from read_blob('{secret}')",
-    "select getenv('HOME')", "select current_setting('temp_directory')", "select * from duckdb_settings()", "select * from notes; select 1", "call pragma_version()",
-    "from sqlite_scan('{log}', 'batch')", "with x as (select * from read_csv('{secret}')) select * from x", "select * from information_schema.tables", "",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "query",
+    [
+        "insert into notes values ('x', 'x', 1, now())",
+        "update notes set size = 0",
+        "delete from notes",
+        "drop table notes",
+        "create table x as select 1",
+        "truncate notes",
+        "copy notes to '{out}'",
+        "copy (select 1) to '{out}' (format parquet)",
+        "export database '{out}'",
+        "attach '{out}' as other",
+        "install httpfs",
+        "load httpfs",
+        "pragma database_list",
+        "set enable_external_access = true",
+        "select * from read_csv('{secret}')",
+        "select * from read_parquet('{lake}/notes/*.parquet')",
+        "select * from '{secret}'",
+        "select * from '{lake}/notes/*.parquet'",
+        "select * from glob('{lake}/*')",
+        "select * from read_text('{secret}')",
+        "select * from read_csv('https://example.com/x.csv')",
+        "select * from 'https://example.com/x.parquet'",
+        "select content from read_blob('{secret}')",
+        "select getenv('HOME')",
+        "select current_setting('temp_directory')",
+        "select * from duckdb_settings()",
+        "select * from notes; select 1",
+        "call pragma_version()",
+        "from sqlite_scan('{log}', 'batch')",
+        "with x as (select * from read_csv('{secret}')) select * from x",
+        "select * from information_schema.tables",
+        "",
+    ],
+)
 def test_the_sql_box_only_reads_and_only_the_lake(ws: Workspace, url: str, tmp_path: Path, query: str) -> None:
     secret, out = tmp_path / "secret.csv", tmp_path / "out"
     secret.write_text("word\nabracadabra\n")
@@ -173,8 +258,15 @@ def test_with_a_token_nothing_is_shown_without_it(ws: Workspace) -> None:
 
 def test_no_server_listens_beyond_loopback_without_a_token(ws: Workspace) -> None:
     words = [sys.executable, "-m", "millstream", "--project", str(ws.project.root)]
-    verbs = {"console": ["console", "--host", "0.0.0.0"], "serve": ["serve", "--host", "::"], "up": ["--set", "console.host=0.0.0.0", "up"]}
-    started = {name: subprocess.Popen([*words, *verb], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for name, verb in verbs.items()}
+    verbs = {
+        "console": ["console", "--host", "0.0.0.0"],
+        "serve": ["serve", "--host", "::"],
+        "up": ["--set", "console.host=0.0.0.0", "up"],
+    }
+    started = {
+        name: subprocess.Popen([*words, *verb], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for name, verb in verbs.items()
+    }
     for name, process in started.items():
         try:
             out, err = process.communicate(timeout=60)
@@ -187,7 +279,11 @@ def test_no_server_listens_beyond_loopback_without_a_token(ws: Workspace) -> Non
 def test_the_graph_reads_from_left_to_right_and_no_edge_runs_through_a_box(ws: Workspace) -> None:
     drawing = draw(ws)
     box = {node.name: node for node in drawing.nodes}
-    for way in (["orders", "spend", "visit_set", "buyer", "offer", "offer_decisions"], ["visits", "habit", "visit_set"], ["orders", "banner_test", "banner"]):
+    for way in (
+        ["orders", "spend", "visit_set", "buyer", "offer", "offer_decisions"],
+        ["visits", "habit", "visit_set"],
+        ["orders", "banner_test", "banner"],
+    ):
         assert [box[name].x for name in way] == sorted({box[name].x for name in way}), way
     for source, target, path in drawing.edges:
         for x, y in _points(path):
@@ -211,7 +307,12 @@ def _points(path: str) -> list[tuple[float, float]]:
             for k in range(11):
                 t = k / 10
                 weights = [(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3]
-                found.append((sum(w * q[0] for w, q in zip(weights, p, strict=True)), sum(w * q[1] for w, q in zip(weights, p, strict=True))))
+                found.append(
+                    (
+                        sum(w * q[0] for w, q in zip(weights, p, strict=True)),
+                        sum(w * q[1] for w, q in zip(weights, p, strict=True)),
+                    )
+                )
             here = p[3]
     return found
 
@@ -226,13 +327,19 @@ def test_what_is_empty_says_what_fills_it_and_looking_makes_nothing(tmp_path: Pa
         (folder / "millstream.toml").write_text('[project]\nname = "new"\n')
     with Workspace.open(str(folder)) as fresh, serving(fresh) as address:
         names = ["/", "/tables", "/sql", "/runs", "/models", "/experiments", "/endpoints", "/monitors", "/trace"]
-        for path in [*names, "/tables/orders", "/models/buyer", "/endpoints/offer", "/features/spend"] if template else names:
+        for path in (
+            [*names, "/tables/orders", "/models/buyer", "/endpoints/offer", "/features/spend"] if template else names
+        ):
             page = httpx.get(address + path)
             assert page.status_code == 200, path
-            assert template or re.search("<code>(millstream|ms[.]|@ms[.])", page.text), f"{path} does not say what fills it"
+            assert template or re.search("<code>(millstream|ms[.]|@ms[.])", page.text), (
+                f"{path} does not say what fills it"
+            )
         assert "No run yet: <code>millstream run</code>" in httpx.get(address).text
         assert httpx.get(f"{address}/models/buyer@7").status_code == (200 if template else 404)
-    assert not (folder / ".millstream" / "mlflow.db").exists(), "looking at models that were never trained makes no registry"
+    assert not (folder / ".millstream" / "mlflow.db").exists(), (
+        "looking at models that were never trained makes no registry"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +358,10 @@ def browser(url: str) -> Iterator[Any]:
 def test_every_page_is_well_in_a_browser(browser: Any, url: str, paths: list[str], width: int, scheme: str) -> None:
     page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
     wrong, asked = list[str](), set[str]()
-    page.on("console", lambda message: wrong.append(f"{page.url}: {message.text}") if message.type in ("error", "warning") else None)
+    page.on(
+        "console",
+        lambda message: wrong.append(f"{page.url}: {message.text}") if message.type in ("error", "warning") else None,
+    )
     page.on("pageerror", lambda error: wrong.append(f"{page.url}: {error}"))
     page.on("request", lambda request: asked.add(request.url))
     tables = [path for path in paths if path.startswith("/tables/")]
@@ -335,7 +445,11 @@ def test_a_figure_follows_an_event_without_a_reload(browser: Any, url: str, ws: 
     page.evaluate("window.same = 1; document.querySelector('.scroll[data-live=graph]').scrollLeft = 90")
     page.locator("svg.graph a[data-node=habit]").focus()
     scrolled = page.evaluate("document.querySelector('.scroll[data-live=graph]').scrollLeft")
-    send(ws, "visits", *({"visit_id": f"live{i}", "customer": "sam", "device": "phone", "ts": datetime.now(UTC)} for i in range(3)))
+    send(
+        ws,
+        "visits",
+        *({"visit_id": f"live{i}", "customer": "sam", "device": "phone", "ts": datetime.now(UTC)} for i in range(3)),
+    )
     expect(row.locator("td").nth(1)).to_have_text(str(before + 3), timeout=15_000)
     expect(row.locator("td").nth(3)).to_have_text("3")
     assert page.evaluate("window.same") == 1, "the page was not loaded again"
@@ -372,7 +486,10 @@ def test_a_run_is_begun_from_these_pages_only(url: str, ws: Workspace) -> None:
 def test_runs_of_another_orchestrator_have_pages(url: str, ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "shop__daily/scheduled__2026-11-26T00:00:00+00:00"
     rows = ({"name": "spend", "kind": "table", "status": "made", "seconds": 1.5, "rows": 7, "note": "", "error": ""},)
-    other = SimpleNamespace(runs=lambda limit: [Run(name, "queued")], run=lambda run_id: {name: Run(name, "running", datetime.now(UTC), None, rows)}[run_id])
+    other = SimpleNamespace(
+        runs=lambda limit: [Run(name, "queued")],
+        run=lambda run_id: {name: Run(name, "running", datetime.now(UTC), None, rows)}[run_id],
+    )
     monkeypatch.setitem(ws.__dict__, "orchestrator", other)
     page = httpx.get(f"{url}/runs").text
     link = re.search(r'href="(/runs/shop__daily[^"]*)"', page)

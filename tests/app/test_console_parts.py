@@ -29,7 +29,10 @@ def test_feedback_is_drawn_below_everything_and_moves_nothing() -> None:
     there = drawn([("a", "b"), ("b", "c")])
     back = drawn([("a", "b"), ("b", "c"), ("c", "a")])
     assert [(n.name, n.x, n.y) for n in back.nodes] == [(n.name, n.x, n.y) for n in there.nodes]
-    floor = max(float(y) for y in re.findall(r"[-\d.]+ ([-\d.]+)", next(path for s, t, path in back.edges if (s, t) == ("c", "a"))))
+    floor = max(
+        float(y)
+        for y in re.findall(r"[-\d.]+ ([-\d.]+)", next(path for s, t, path in back.edges if (s, t) == ("c", "a")))
+    )
     assert floor > max(node.y for node in back.nodes) + HEIGHT
     assert back.height > floor
 
@@ -69,7 +72,10 @@ def test_a_rate_is_the_slope_of_the_last_seconds_however_many_look() -> None:
     assert rates.see("other", 5) is None
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.502, 0.954), (0.0, 1.0), (3.0, 3.0), (0.0, 0.0), (-5.0, 12.0), (1e-9, 2e-9), (0.0, 123_456.0), (-3.0, -2.0)])
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [(0.502, 0.954), (0.0, 1.0), (3.0, 3.0), (0.0, 0.0), (-5.0, 12.0), (1e-9, 2e-9), (0.0, 123_456.0), (-3.0, -2.0)],
+)
 def test_axes_hold_their_values_between_round_marks(low: float, high: float) -> None:
     svg = charts.lines({"a": [(0, low), (1, high)]}, label="x")
     heights = [float(y) for y in re.findall(r"[ML][\d.]+ ([\d.]+)", svg)]
@@ -80,7 +86,13 @@ def test_axes_hold_their_values_between_round_marks(low: float, high: float) -> 
 
 def test_charts_name_their_series_and_axes_and_take_names_as_text() -> None:
     svg = charts.lines({"<b>": [(0, 1.0), (1, 2.0)]}, label='"quoted"', x_name="day <1>", y_name="share")
-    assert "<b>" not in svg and "&lt;b&gt;" in svg and "day &lt;1&gt;" in svg and ">share<" in svg and 'aria-label="&quot;quoted&quot;"' in svg
+    assert (
+        "<b>" not in svg
+        and "&lt;b&gt;" in svg
+        and "day &lt;1&gt;" in svg
+        and ">share<" in svg
+        and 'aria-label="&quot;quoted&quot;"' in svg
+    )
     bars = charts.bars([("<i>", 3.0)], label="x", names=["n<o>"])
     assert "<i>" not in bars and "n<o>" not in bars
     assert "Nothing to draw yet" in charts.lines({}, label="x") and "Nothing to draw yet" in charts.bars([], label="x")

@@ -14,14 +14,20 @@ from millstream.run.workspace import Workspace
 
 PROJECT = {
     "millstream.toml": '[project]\nname = "small"\n',
-    "streams.py": 'import millstream as ms\n\n\nclass Seen(ms.Event):\n    name: str\n    n: float\n    ts: ms.EventTime\n\n\nseen = ms.stream("seen", Seen, key="name", partitions=2)\n'
-    'ms.source(seen, ms.read.files("data/*.csv"))\n',
+    "streams.py": (
+        "import millstream as ms\n\n\nclass Seen(ms.Event):\n    name: str\n    n: float\n    ts:"
+        ' ms.EventTime\n\n\nseen = ms.stream("seen", Seen, key="name", partitions=2)\nms.source(seen,'
+        ' ms.read.files("data/*.csv"))\n'
+    ),
     "tables/days.sql": "select name, count(*) as n, sum(n) as total from seen group by name\n",
 }
 EXPERIMENT: dict[str, Any] = {
     "name": "x",
     "method": "ab",
-    "arms": [{"arm": "a", "units": 10, "mean": 0.5, "effect": None}, {"arm": "b", "units": 11, "mean": 0.25, "effect": -0.25}],
+    "arms": [
+        {"arm": "a", "units": 10, "mean": 0.5, "effect": None},
+        {"arm": "b", "units": 11, "mean": 0.25, "effect": -0.25},
+    ],
 }
 
 
@@ -50,7 +56,9 @@ def compared(here: Path, there: Path, ours: list[dict[str, Any]] | None = None) 
 
 def test_the_same_rows_in_another_order_are_the_same(laptop: Path, tmp_path: Path) -> None:
     found = compared(project(tmp_path / "other", [*LINES[15:], *LINES[:15]]), laptop)
-    assert all(one.same for one in found.values()) and found["table seen"] == Compared("table seen", "30 rows", "30 rows", True, 0)
+    assert all(one.same for one in found.values()) and found["table seen"] == Compared(
+        "table seen", "30 rows", "30 rows", True, 0
+    )
     assert "experiment x, b, effect" in found
 
 

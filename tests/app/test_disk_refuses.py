@@ -1,4 +1,6 @@
-"""A read-only folder and a full disk: every verb works, or ends with exit code 3 and one sentence that names the path and the fix."""
+"""A read-only folder and a full disk: every verb works, or ends with exit code 3 and one sentence that names the path
+and the fix.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,9 @@ def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tables").mkdir()
     (folder / "millstream.toml").write_text('[project]\nname = "shop"\n')
     (folder / "streams.py").write_text(STREAMS)
-    (folder / "tables" / "totals.sql").write_text("select customer, sum(amount) as total from orders group by customer\n")
+    (folder / "tables" / "totals.sql").write_text(
+        "select customer, sum(amount) as total from orders group by customer\n"
+    )
     rows = "".join(f"o{n},c{n % 3},{n + 1}.0,2026-01-01T09:{n:02d}:00Z\n" for n in range(30))
     (folder / "data" / "orders.csv").write_text("order_id,customer,amount,ts\n" + rows)
     said = millstream(folder, "run")
@@ -128,13 +132,23 @@ def test_a_read_only_project(project: Path, disk: SmallDisk) -> None:
         assert said.code == 0, (name, said)
     for name, words in WRITES.items():
         said = millstream(project, *(word.replace("@", str(project)) for word in words))
-        assert any(fix in sentence(said, disk.folder) for fix in ("remount it for writing", "its message is above")), (name, said)
+        assert any(fix in sentence(said, disk.folder) for fix in ("remount it for writing", "its message is above")), (
+            name,
+            said,
+        )
 
 
 def test_a_read_only_project_that_was_never_run(project: Path, disk: SmallDisk) -> None:
     shutil.rmtree(project / ".millstream")
     disk.read_only()
-    for words in (("plan",), ("show", "runs"), ("show", "streams"), ("show", "models"), ("verify",), ("monitor", "--history")):
+    for words in (
+        ("plan",),
+        ("show", "runs"),
+        ("show", "streams"),
+        ("show", "models"),
+        ("verify",),
+        ("monitor", "--history"),
+    ):
         assert millstream(project, *words).code == 0, words
     assert "remount" in sentence(millstream(project, "run"), project)
 
@@ -146,7 +160,10 @@ def test_a_full_disk(project: Path, disk: SmallDisk) -> None:
         assert said.code == 0 or "free some space" in sentence(said, project), (name, said)
     for name, words in WRITES.items():
         said = millstream(project, *(word.replace("@", str(project)) for word in words))
-        assert any(fix in sentence(said, disk.folder) for fix in ("free some space", "its message is above")), (name, said)
+        assert any(fix in sentence(said, disk.folder) for fix in ("free some space", "its message is above")), (
+            name,
+            said,
+        )
     disk.empty()
     assert millstream(project, "run").code == 0
 
@@ -156,14 +173,21 @@ def test_doctor_reports_what_it_finds(project: Path, disk: SmallDisk) -> None:
     disk.fill()
     said = millstream(project, "doctor", "--json")
     found = {one["what"]: one for one in said.json}
-    assert said.code == 3 and found["disk"]["status"] == "bad" and found["lake"]["status"] == "ok" and "free some space" in found["log"]["found"]
+    assert (
+        said.code == 3
+        and found["disk"]["status"] == "bad"
+        and found["lake"]["status"] == "ok"
+        and "free some space" in found["log"]["found"]
+    )
     disk.empty()
     disk.read_only()
     found = millstream(project, "doctor", "--json").json
     assert [one for one in found if one["what"] in ("log", "lake", "state", "online") and one["status"] != "ok"] == []
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENXIO])
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENXIO]
+)
 def test_any_error_of_the_system_is_a_sentence(number: int, used: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(number, "the system says no", str(used / "some.file"))
@@ -186,7 +210,9 @@ def test_any_error_of_the_system_is_a_sentence(number: int, used: Path, monkeypa
         (OSError(errno.ENOSPC, "No space left on device"), "free some space"),
     ],
 )
-def test_errors_without_a_number_or_a_path(error: BaseException, found: str, used: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_without_a_number_or_a_path(
+    error: BaseException, found: str, used: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> None:
         raise error
 
@@ -213,14 +239,23 @@ def test_a_step_that_meets_a_full_disk_says_so(used: Path, tmp_path: Path, monke
     monkeypatch.setattr(Lake, "create", refuse)
     shutil.rmtree(project / ".millstream" / "lake" / "totals")
     said = millstream(project, "run", "--force", "totals")
-    assert said.code == 1 and "a.file: no space left" in said.err and "free some space" in said.err and "OSError" not in said.err, said
+    assert (
+        said.code == 1
+        and "a.file: no space left" in said.err
+        and "free some space" in said.err
+        and "OSError" not in said.err
+    ), said
 
 
 def test_results_onto_a_full_disk(used: Path, disk: SmallDisk) -> None:
     with (disk.folder / "out.txt").open("wb") as out:
         disk.fill()
-        done = subprocess.run(command("--project", str(used), "show", "graph"), stdout=out, stderr=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == 3 and len(done.stderr.splitlines()) == 1 and "/dev/stdout: no space left" in done.stderr, done
+        done = subprocess.run(
+            command("--project", str(used), "show", "graph"), stdout=out, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (
+        done.returncode == 3 and len(done.stderr.splitlines()) == 1 and "/dev/stdout: no space left" in done.stderr
+    ), done
 
 
 def test_parts_wait_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,12 +287,17 @@ def test_the_collector_on_a_full_disk_refuses_and_comes_back(project: Path, disk
 
         async def send(first: int, rows: int) -> httpx.Response:
             async with httpx.AsyncClient(transport=httpx.ASGITransport(collector), base_url="http://here") as client:
-                orders = [{"order_id": f"h{n}", "customer": "c1", "amount": 1.0, "ts": "2026-01-01T10:00:00Z"} for n in range(first, first + rows)]
+                orders = [
+                    {"order_id": f"h{n}", "customer": "c1", "amount": 1.0, "ts": "2026-01-01T10:00:00Z"}
+                    for n in range(first, first + rows)
+                ]
                 return await client.post("/v1/events/orders", json=orders)
 
         assert asyncio.run(send(0, 1)).status_code == 200
         disk.fill()
-        answers = [asyncio.run(send(1 + 2000 * n, 2000)) for n in range(3)]  # a WAL that was grown before has some room in it
+        answers = [
+            asyncio.run(send(1 + 2000 * n, 2000)) for n in range(3)
+        ]  # a WAL that was grown before has some room in it
         assert answers[-1].status_code in (429, 503) and "retry-after" in answers[-1].headers
         assert "free some space" in answers[-1].json()["error"]["message"]
         disk.empty()
@@ -277,13 +317,17 @@ def test_a_log_that_was_refused_a_write_says_so_until_one_works(how: str, projec
         if how == "full":
             disk.fill()
         else:
-            log._con.execute("pragma query_only=on")  # a disk with open files cannot be remounted from here; the kernel does it after an error
+            log._con.execute(
+                "pragma query_only=on"
+            )  # a disk with open files cannot be remounted from here; the kernel does it after an error
         with pytest.raises((Full, ConfigError)):
             for n in range(500):
                 log.create(f"topic{n}", partitions=64)
         for _ in range(2):
             made.refresh()
-            assert made.refuses() in made.problems() and ("free some space" if how == "full" else "writ") in made.refuses()
+            assert (
+                made.refuses() in made.problems() and ("free some space" if how == "full" else "writ") in made.refuses()
+            )
         if how == "full":
             disk.empty()
         log._con.execute("pragma query_only=off")
@@ -300,7 +344,9 @@ def test_a_log_below_its_floor_says_so_before_anybody_writes(project: Path, disk
         assert "appends stop below" in str(log.refuses())
 
 
-def test_a_part_that_waits_for_room_says_so_once(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_waits_for_room_says_so_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stop, met = threading.Event(), []
 
     def work() -> None:

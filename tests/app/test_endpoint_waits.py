@@ -1,4 +1,6 @@
-"""An endpoint or version that cannot be loaded is seen from other processes, and is gone from there when it works again."""
+"""An endpoint or version that cannot be loaded is seen from other processes, and is gone from there when it works
+again.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,13 @@ def test_what_an_endpoint_waits_for_is_shown_until_it_works(tmp_path: Path) -> N
         keep = _kept(ws.state)
         keep({"buyer@3": Wait("model buyer@3 cannot be loaded: no token=s3cr3tvalue9", 8.0, 0.0, True)})
         found = millstream(root, "show", "waiting", "--json").json
-        assert [(one["part"], one["name"]) for one in found] == [("endpoint", "buyer@3")] and "s3cr3tvalue9" not in str(found)
-        assert any(one["what"] == "endpoint buyer@3" and one["status"] == "bad" for one in millstream(root, "doctor", "--json").json)
+        assert [(one["part"], one["name"]) for one in found] == [("endpoint", "buyer@3")] and "s3cr3tvalue9" not in str(
+            found
+        )
+        assert any(
+            one["what"] == "endpoint buyer@3" and one["status"] == "bad"
+            for one in millstream(root, "doctor", "--json").json
+        )
         keep({})
         assert millstream(root, "show", "waiting", "--json").json == []
 

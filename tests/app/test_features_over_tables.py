@@ -1,4 +1,6 @@
-"""Features over a table from the files to the monitor: trained and served by one rule, stale when the table was rebuilt, traced through it."""
+"""Features over a table from the files to the monitor: trained and served by one rule, stale when the table was
+rebuilt, traced through it.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +106,9 @@ def served(project: Path, *asked: tuple[str, str]) -> list[dict[str, Any]]:
         serving = live(ws, update=False)
         try:
             serving.start()
-            rows = serving.decider("ask").decide([{"visit_id": f"{who}-{when}", "customer": who, "ts": at(when)} for who, when in asked])
+            rows = serving.decider("ask").decide(
+                [{"visit_id": f"{who}-{when}", "customer": who, "ts": at(when)} for who, when in asked]
+            )
             Recorder(ws.log, serving.binding("ask")).write(rows)
         finally:
             serving.close()
@@ -120,7 +124,9 @@ def skew(project: Path) -> Mapping[str, Any]:
 def test_a_row_counts_from_the_end_of_its_hour_and_the_lag(project: Path) -> None:
     assert millstream(project, "run").code == 0
     rows = served(project, ("ada", "12:09"), ("ada", "12:10"), ("ada", "12:11"), ("ada", "13:30"), ("bob", "13:30"))
-    assert [row["spent__n_1d"] for row in rows] == [4.0, 4.0, 6.0, 8.0, 0.0], "an hour is known at its end + 10m, and not in that microsecond"
+    assert [row["spent__n_1d"] for row in rows] == [4.0, 4.0, 6.0, 8.0, 0.0], (
+        "an hour is known at its end + 10m, and not in that microsecond"
+    )
     found = skew(project)
     assert found["status"] == "ok" and found["details"]["compared"] == 5, found
     trained = millstream(project, "sql", "--json", "select _t, spent__n_1d as n from sets order by _t").json
@@ -128,10 +134,14 @@ def test_a_row_counts_from_the_end_of_its_hour_and_the_lag(project: Path) -> Non
 
 
 def test_a_feature_that_is_null_for_every_training_row_is_said(project: Path) -> None:
-    (project / "shop.py").write_text(SHOP.replace('"total": agg.sum("total")', '"total": agg.sum("nullif(total, total)")'))
+    (project / "shop.py").write_text(
+        SHOP.replace('"total": agg.sum("total")', '"total": agg.sum("nullif(total, total)")')
+    )
     done = millstream(project, "run")
     (line,) = [line for line in done.err.splitlines() if " sets " in line]
-    assert done.code == 0 and line.endswith("; NULL in every training row: spent__total_1d (no row of hours has a value)"), line
+    assert done.code == 0 and line.endswith(
+        "; NULL in every training row: spent__total_1d (no row of hours has a value)"
+    ), line
 
 
 def test_what_came_too_late_is_counted_with_the_lag_to_declare(project: Path) -> None:
@@ -141,11 +151,17 @@ def test_what_came_too_late_is_counted_with_the_lag_to_declare(project: Path) ->
     assert millstream(project, "run", "sources", "orders", "hours").code == 0
     found = skew(project)
     assert found["status"] == "violated", found
-    assert found["details"]["tables"] == {"hours": {"late": 1, "restated": 1, "unread_versions": 0, "lag": "10m", "declare": "150m"}}, found["details"]
+    assert found["details"]["tables"] == {
+        "hours": {"late": 1, "restated": 1, "unread_versions": 0, "lag": "10m", "declare": "150m"}
+    }, found["details"]
     assert 'rows of "hours" came later than its lag of 10m, and none would be late with lag="150m"' in found["message"]
     assert '1 rows of "hours" were restated after look-ups had counted them' in found["message"]
     assert {(e["column"], e["online"], e["offline"]) for e in found["details"]["examples"]} == {
-        ("spent__n_1d", 6.0, 7.0), ("spent__total_1d", 18.0, 25.0), ("spent__n_1d", 0.0, 1.0), ("spent__total_1d", None, 1.0)}  # fmt: skip
+        ("spent__n_1d", 6.0, 7.0),
+        ("spent__total_1d", 18.0, 25.0),
+        ("spent__n_1d", 0.0, 1.0),
+        ("spent__total_1d", None, 1.0),
+    }
     (project / "tables" / "hours.sql").write_text(HOURS.format(lag="150m"))
     assert millstream(project, "run").code == 0
     rows = served(project, ("bob", "12:30"), ("bob", "12:31"))
@@ -160,7 +176,9 @@ def test_features_of_a_rebuilt_table_are_stale_and_say_so(project: Path, monkeyp
     (planned,) = [a for a in millstream(project, "plan", "--json").json["assets"] if a["name"] == "spent"]
     assert planned["stale"] and "hours was rebuilt" in planned["reasons"][0]
     (shown,) = millstream(project, "show", "features", "--json").json
-    assert "hours was rebuilt" in shown["stale"] and shown["a row is known at"] == "its time + 1h, which it sums up, + 10m"
+    assert (
+        "hours was rebuilt" in shown["stale"] and shown["a row is known at"] == "its time + 1h, which it sums up, + 10m"
+    )
     assert millstream(project, "run", "spent").code == 0
     (shown,) = millstream(project, "show", "features", "--json").json
     assert shown["stale"] == "" and shown["online"] == shown["in the lake"]
@@ -179,28 +197,41 @@ def test_the_console_says_which_version_answers(project: Path) -> None:
             features = ws.project.features["spent"]
             request = Request({"type": "http", "path_params": {"kind": "features", "name": "spent"}, "headers": []})
             page = noun(ws, request)
-            return _notes(ws, streams(ws), dict.fromkeys(all_streams(ws.project)))["spent"], page["figures"][0], positions(ws, features)
+            return (
+                _notes(ws, streams(ws), dict.fromkeys(all_streams(ws.project)))["spent"],
+                page["figures"][0],
+                positions(ws, features),
+            )
 
     assert shown() == ("not filled yet", Figure("Online", "not filled", "`millstream run` fills it"), None)
     assert millstream(project, "run").code == 0
     (row,) = millstream(project, "show", "features", "--json").json
     at = row["online"]
-    assert shown() == (f"live · version {at}", Figure("Online", f"version {at}", "of hours, which has no newer rows"),
-                       Grid(["table", "version"], [["hours", str(at)]], "applied", ("version",)))  # fmt: skip
+    assert shown() == (
+        f"live · version {at}",
+        Figure("Online", f"version {at}", "of hours, which has no newer rows"),
+        Grid(["table", "version"], [["hours", str(at)]], "applied", ("version",)),
+    )
     put(project, "orders", 2, "more,ada,7.0,2026-01-01T14:59:00Z")
     assert millstream(project, "run", "sources", "orders", "hours").code == 0
     note, figure, _ = shown()
-    assert note == f"stale · version {at}" and figure == Figure("Online", f"version {at}", "of hours, which was rebuilt: `millstream run` fills it", "warn")
+    assert note == f"stale · version {at}" and figure == Figure(
+        "Online", f"version {at}", "of hours, which was rebuilt: `millstream run` fills it", "warn"
+    )
 
 
 def test_a_table_that_up_would_never_rebuild_is_told(project: Path) -> None:
     (warning,) = millstream(project, "check", "--json").json["warnings"]
-    assert warning == (
-        "hours: it has no schedule, so `up` never rebuilds it, and spent answers requests from the rows of its last run; give it one, e.g.  -- @schedule @hourly"
+    assert (
+        warning
+        == "hours: it has no schedule, so `up` never rebuilds it, and spent answers requests from the rows of its last"
+        " run; give it one, e.g.  -- @schedule @hourly"
     )
     assert f"warning {warning}" in millstream(project, "check").err
     later = project / "tables" / "later.sql"
-    later.write_text("-- @schedule @daily\nselect customer, n from hours")  # what is scheduled takes along what it is made from
+    later.write_text(
+        "-- @schedule @daily\nselect customer, n from hours"
+    )  # what is scheduled takes along what it is made from
     assert millstream(project, "check", "--json").json["warnings"] == []
     later.unlink()
     hours = project / "tables" / "hours.sql"
@@ -247,8 +278,13 @@ def test_a_decision_is_traced_through_a_table(project: Path) -> None:
     (row,) = served(project, ("ada", "12:05"))
     found = millstream(project, "trace", row["decision_id"], "--json").json
     total = next(f for f in found["features"] if f["column"] == "spent__total_1d")
-    assert (total["value"], total["count"], total["table_version"], total["as_of"]) == (8.0, 2, 1, {"0": 1}), "the hour of 11 is not known yet"
-    assert total["end"] == "2026-01-01T10:55:00+00:00" and [r["time"] for r in total["rows"]] == ["2026-01-01T10:00:00+00:00", "2026-01-01T09:00:00+00:00"]
+    assert (total["value"], total["count"], total["table_version"], total["as_of"]) == (8.0, 2, 1, {"0": 1}), (
+        "the hour of 11 is not known yet"
+    )
+    assert total["end"] == "2026-01-01T10:55:00+00:00" and [r["time"] for r in total["rows"]] == [
+        "2026-01-01T10:00:00+00:00",
+        "2026-01-01T09:00:00+00:00",
+    ]
     assert [r["total"] for r in total["rows"]] == [6.0, 2.0]
     assert all(r["source"] and r["source"].startswith("built from orders at version") for r in total["rows"])
     text = millstream(project, "trace", row["decision_id"])
@@ -282,7 +318,9 @@ def flagged(folder: Path, features: str = FLAGS) -> Path:
     (folder / "millstream.toml").write_text(TOML)
     (folder / "streams.py").write_text(features)
     (folder / "tables" / "oks.sql").write_text("-- @time ts\n-- @lag 1h\nselect meter, ts, ok, note from reads\n")
-    (folder / "data" / "r.csv").write_text("meter,ok,note,ts\na,true,x,2026-01-01T09:00:00Z\na,false,,2026-01-01T10:00:00Z\na,,y,2026-01-01T11:00:00Z\n")
+    (folder / "data" / "r.csv").write_text(
+        "meter,ok,note,ts\na,true,x,2026-01-01T09:00:00Z\na,false,,2026-01-01T10:00:00Z\na,,y,2026-01-01T11:00:00Z\n"
+    )
     return folder
 
 
@@ -302,4 +340,7 @@ def test_check_finds_a_column_of_another_type(tmp_path: Path) -> None:
     said = millstream(project, "check")
     assert said.code == 2
     assert 'streams.py:17  features "flags": "note" takes the column "note" of "oks" for a number' in said.err, said.err
-    assert 'streams.py:16  features "flags": "meter" takes the column "meter" of "oks" for a condition' in said.err and said.err.count("E117") == 2, said.err
+    assert (
+        'streams.py:16  features "flags": "meter" takes the column "meter" of "oks" for a condition' in said.err
+        and said.err.count("E117") == 2
+    ), said.err

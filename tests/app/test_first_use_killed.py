@@ -1,4 +1,5 @@
-"""SIGKILL during a first use, at named points and at random moments: the same use again works, and so do two at the same time.
+"""SIGKILL during a first use, at named points and at random moments: the same use again works, and so do two at the
+same time.
 
 KILLS is how many random rounds each has (a few by default, which take seconds; 50 is a good evening).
 """
@@ -24,8 +25,16 @@ KILLS = int(os.environ.get("KILLS", "0"))
 
 @pytest.fixture(scope="module")
 def forge() -> Iterator[Forge]:
-    made = Forge("millstream.engines.sqlite.log", "millstream.engines.sqlite.online", "millstream.lake.lake", "millstream.engines.local.files",
-                 "deltalake", "millstream.templates", "millstream.lang.cache", "millstream.engines.sqlite.state")  # fmt: skip
+    made = Forge(
+        "millstream.engines.sqlite.log",
+        "millstream.engines.sqlite.online",
+        "millstream.lake.lake",
+        "millstream.engines.local.files",
+        "deltalake",
+        "millstream.templates",
+        "millstream.lang.cache",
+        "millstream.engines.sqlite.state",
+    )
     yield made
     made.close()
 
@@ -33,8 +42,16 @@ def forge() -> Iterator[Forge]:
 @pytest.fixture(scope="module")
 def work() -> Iterator[Forge]:
     """One that has loaded what a run needs, MLflow included."""
-    made = Forge("mlflow", "mlflow.store.tracking.sqlalchemy_store", "mlflow.store.model_registry.sqlalchemy_store", "alembic.command",
-                 "millstream.app.cli.work", "millstream.run.steps", "millstream.engines.duckdb.sql", "millstream.train.run")  # fmt: skip
+    made = Forge(
+        "mlflow",
+        "mlflow.store.tracking.sqlalchemy_store",
+        "mlflow.store.model_registry.sqlalchemy_store",
+        "alembic.command",
+        "millstream.app.cli.work",
+        "millstream.run.steps",
+        "millstream.engines.duckdb.sql",
+        "millstream.train.run",
+    )
     yield made
     made.close()
 
@@ -65,11 +82,16 @@ def test_a_template_copied_by_half_is_completed(point: str, forge: Forge, tmp_pa
     assert not (tmp_path / "p" / "millstream.toml").exists()
     assert forge.act("init", tmp_path) == [0]
     create("quickstart", tmp_path / "whole")
-    whole, again = ({str(f.relative_to(at)): f.read_bytes() for f in at.rglob("*") if f.is_file()} for at in (tmp_path / "whole", tmp_path / "p"))
+    whole, again = (
+        {str(f.relative_to(at)): f.read_bytes() for f in at.rglob("*") if f.is_file()}
+        for at in (tmp_path / "whole", tmp_path / "p")
+    )
     assert whole == again
 
 
-def test_a_demo_killed_while_its_folder_is_made_or_cleared_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_demo_killed_while_its_folder_is_made_or_cleared_is_begun_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     create("flights", tmp_path)
     (tmp_path / "millstream.toml").rename(tmp_path / ".millstream.toml.new")
     clear(tmp_path, force=False)

@@ -1,4 +1,6 @@
-"""One event of 2099, end to end: it becomes a dead letter, and labels, freshness and later rows are as if it had never come."""
+"""One event of 2099, end to end: it becomes a dead letter, and labels, freshness and later rows are as if it had never
+come.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +51,12 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "millstream.toml").write_text('[project]\nname = "future"\n')
     (tmp_path / "streams.py").write_text(STREAMS)
     times = [T0 + timedelta(hours=6 * n) for n in range(40)]
-    (tmp_path / "data/orders-1.csv").write_text("order_id,amount,ts\n" + "".join(f"o{n},{n},{at.isoformat()}\n" for n, at in enumerate(times)))
+    (tmp_path / "data/orders-1.csv").write_text(
+        "order_id,amount,ts\n" + "".join(f"o{n},{n},{at.isoformat()}\n" for n, at in enumerate(times))
+    )
     (tmp_path / "data/returns-1.csv").write_text(
-        "order_id,ts\n" + "".join(f"o{n},{(at + timedelta(hours=5)).isoformat()}\n" for n, at in enumerate(times) if n % 5 == 0)
+        "order_id,ts\n"
+        + "".join(f"o{n},{(at + timedelta(hours=5)).isoformat()}\n" for n, at in enumerate(times) if n % 5 == 0)
     )
     return tmp_path
 
@@ -69,7 +74,9 @@ def test_an_event_of_2099_in_a_file_completes_no_label_and_makes_nothing_late(pr
     (project / "data/orders-2.csv").write_text("order_id,amount,ts\nf,5,2099-01-01T00:00:00Z\n")
     (project / "data/returns-2.csv").write_text("order_id,ts\ng,2099-01-01T00:00:00Z\n")
     said = millstream(project, "run")
-    assert said.code == 1 and "no record of data/orders-2.csv is good" in said.err, "a file that is dead as a whole is loud, and stops nothing"
+    assert said.code == 1 and "no record of data/orders-2.csv is good" in said.err, (
+        "a file that is dead as a whole is loud, and stops nothing"
+    )
     assert rows(project, "select count(*) as n, max(_t) as newest from paid") == before
     (dead,) = rows(project, "select origin, error, decode(raw) as raw from orders__dead")
     assert dead["raw"] == "f,5,2099-01-01T00:00:00Z", "the line as it was found, as of any other bad record"
@@ -78,11 +85,14 @@ def test_an_event_of_2099_in_a_file_completes_no_label_and_makes_nothing_late(pr
     assert fresh["details"]["newest_us"] == int((T0 + timedelta(hours=6 * 39)).timestamp() * 1e6)
     later, hour = T0 + timedelta(days=10), timedelta(hours=1)
     (project / "data/orders-3.csv").write_text(
-        f"order_id,amount,seen,ts\nlater,1,{(later + hour).isoformat()},{later.isoformat()}\ntoo late,1,{later.isoformat()},{(later - hour).isoformat()}\n"
+        f"order_id,amount,seen,ts\nlater,1,{(later + hour).isoformat()},{later.isoformat()}\ntoo"
+        f" late,1,{later.isoformat()},{(later - hour).isoformat()}\n"
     )
     (project / "data/returns-3.csv").write_text(f"order_id,ts\nlater,{later.isoformat()}\n")
     assert millstream(project, "run").code == 0
-    assert rows(project, "select order_id from orders where _late") == [{"order_id": "too late"}], "as it would be without the row of 2099"
+    assert rows(project, "select order_id from orders where _late") == [{"order_id": "too late"}], (
+        "as it would be without the row of 2099"
+    )
     assert rows(project, "select count(*) as n from orders") == [{"n": 42}]
     assert all(found["ok"] for found in millstream(project, "verify", "--json").json)
 
@@ -96,7 +106,9 @@ def ws(project: Path) -> Iterator[Workspace]:
         yield made
 
 
-def test_ingest_on_a_machine_that_starts_in_2020_exits_3_and_loses_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ingest_on_a_machine_that_starts_in_2020_exits_3_and_loses_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert millstream(project, "ingest").code == 0
     (project / "data/orders-3.csv").write_text(f"order_id,amount,ts\nlater,1,{(T0 + timedelta(days=10)).isoformat()}\n")
     in_2020 = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp() * 1e6)
@@ -105,17 +117,22 @@ def test_ingest_on_a_machine_that_starts_in_2020_exits_3_and_loses_nothing(proje
         said = millstream(project, "ingest")
         assert said.code == 3 and "this machine's clock shows 2020-01-01" in said.err and "Traceback" not in said.err
     assert millstream(project, "ingest").code == 0
-    assert rows(project, "select count(*) as n from orders") == [{"n": 41}] and not (project / "lake/orders__dead").exists()
+    assert (
+        rows(project, "select count(*) as n from orders") == [{"n": 41}]
+        and not (project / "lake/orders__dead").exists()
+    )
 
 
-def test_doctor_says_which_clock_it_was_and_releases_the_doors(project: Path, ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_says_which_clock_it_was_and_releases_the_doors(
+    project: Path, ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert millstream(project, "ingest").code == 0
     assert {f["status"] for f in millstream(project, "doctor", "--json").json} == {"ok"}
     in_2020 = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp() * 1e6)
     with monkeypatch.context() as patched:
         patched.setattr(doors, "wall_us", lambda: in_2020)
-        (found, *_) = [f for f in doctor.examine(ws) if f.status == "bad"]
-        assert "this machine's clock is wrong: " in found.found and found.mend == "set this machine's clock"
+        found, *_ = [f for f in doctor.examine(ws) if f.status == "bad"]
+        assert "this machine's clock is wrong: " in found.found and found.fix == "set this machine's clock"
     with ws.log._write() as con:  # type: ignore[attr-defined]  # the wall clock of whoever appended had jumped
         con.execute("update batch set appended_us = appended_us + 36 * 365 * 86400000000")
     said = {f["what"]: f for f in millstream(project, "doctor", "--json").json if f["status"] == "bad"}

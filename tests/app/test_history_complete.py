@@ -1,4 +1,6 @@
-"""A history that is declared complete: its labels mature without an invented event, and a record that comes later takes it back."""
+"""A history that is declared complete: its labels mature without an invented event, and a record that comes later takes
+it back.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +42,16 @@ def project(tmp_path: Path) -> Path:
 
 
 def send(project: Path, file: str, rows: list[tuple[int, datetime]]) -> None:
-    (project / f"data/{file}.csv").write_text("order_id,amount,ts\n" + "".join(f"o{n},0,{at.isoformat()}\n" for n, at in rows))
+    (project / f"data/{file}.csv").write_text(
+        "order_id,amount,ts\n" + "".join(f"o{n},0,{at.isoformat()}\n" for n, at in rows)
+    )
 
 
 def kept(project: Path) -> tuple[int, int]:
     """Rows of the set, and how many of them came back."""
-    (found,) = millstream(project, "sql", "select count(*) as n, count(*) filter (label) as back from paid", "--json").json
+    (found,) = millstream(
+        project, "sql", "select count(*) as n, count(*) filter (label) as back from paid", "--json"
+    ).json
     return found["n"], found["back"]
 
 
@@ -88,8 +94,8 @@ def test_what_is_not_all_there_is_not_declared(project: Path) -> None:
     for words, why in (
         (("--complete", "returns", "--no-sink"), "leave out --until and --no-sink"),
         (("--complete", "returns", "--until", "2026-01-02"), "leave out --until and --no-sink"),
-        (("--complete", "retruns",), 'no stream "retruns"'),
-    ):  # fmt: skip
+        (("--complete", "retruns"), 'no stream "retruns"'),
+    ):
         said = millstream(project, "ingest", *words)
         assert said.code == 2 and why in said.err
     (project / "data/returns-2.csv").write_text("order_id,amount,ts\no1,much,2026-01-01T00:00:00Z\n")

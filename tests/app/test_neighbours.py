@@ -1,4 +1,6 @@
-"""One thing that fails, in a real project folder, through the command line: its neighbours are done, it is named, and the exit code says so."""
+"""One thing that fails, in a real project folder, through the command line: its neighbours are done, it is named, and
+the exit code says so.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,9 @@ def recreate(project: Path, stream: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["ingest", "run"])
-def test_a_damaged_file_and_a_class_that_breaks_its_contract_cost_their_own_source_only(project: Path, verb: str) -> None:
+def test_a_damaged_file_and_a_class_that_breaks_its_contract_cost_their_own_source_only(
+    project: Path, verb: str
+) -> None:
     """The second made every source fail: topics were asked for in one go."""
     assert millstream(project, verb).code == 0
     (project / "orders/2.csv.gz").write_bytes(gzip.compress(orders("c").encode())[:-6])
@@ -113,7 +117,11 @@ def test_a_damaged_file_and_a_class_that_breaks_its_contract_cost_their_own_sour
     (project / "orders/4.csv").write_text(orders("e"))
     said = millstream(project, verb, "--json")
     found = steps(said)
-    assert said.code == 1 and "the field n was int64 and would be string" in found["sources"][1] and rows(project, "orders") == 4
+    assert (
+        said.code == 1
+        and "the field n was int64 and would be string" in found["sources"][1]
+        and rows(project, "orders") == 4
+    )
     assert found["orders"][0] == "made" and found["visits"][0] == "failed"
 
     (project / "streams.py").write_text(text)
@@ -133,7 +141,9 @@ def test_a_folder_that_is_gone_or_a_link_in_a_circle_stops_no_other_source(proje
     assert rows(project, "orders") == 4
 
 
-def test_what_nobody_foresaw_in_one_source_is_a_failure_of_that_source(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_foresaw_in_one_source_is_a_failure_of_that_source(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from millstream.engines.files.source import FileSource
 
     look = FileSource.look
@@ -145,7 +155,11 @@ def test_what_nobody_foresaw_in_one_source_is_a_failure_of_that_source(project: 
 
     monkeypatch.setattr(FileSource, "look", broken)
     said = millstream(project, "ingest", "--json")
-    assert said.code == 1 and 'source "visit_files": ZeroDivisionError' in steps(said)["sources"][1] and rows(project, "orders") == 2
+    assert (
+        said.code == 1
+        and 'source "visit_files": ZeroDivisionError' in steps(said)["sources"][1]
+        and rows(project, "orders") == 2
+    )
     assert "secretpass1" not in said.out + said.err + json.dumps(waiting(project))
     assert millstream(project, "plan").code == 0
     found = millstream(project, "show", "sources", "--json")
@@ -175,7 +189,13 @@ def test_a_table_that_raises_stops_what_is_made_from_it_and_nothing_else(project
     said = millstream(project, "run", "--json")
     assert said.code == 1
     assert {name: status for name, (status, _) in steps(said).items()} == {
-        "sources": "made", "orders": "made", "visits": "made", "bad": "failed", "after_bad": "blocked", "good": "made"}  # fmt: skip
+        "sources": "made",
+        "orders": "made",
+        "visits": "made",
+        "bad": "failed",
+        "after_bad": "blocked",
+        "good": "made",
+    }
     assert "asset bad" in waiting(project) and "asset after_bad" not in waiting(project)
     (bad,) = [f for f in millstream(project, "doctor", "--json").json if f["status"] == "bad"]
     assert bad["what"] == "asset bad" and "Could not convert" in bad["found"]
@@ -208,7 +228,12 @@ def test_the_console_shows_the_neighbours_and_what_waits(project: Path) -> None:
         for file in (project / ".millstream/lake/orders/_delta_log").glob("*.json"):
             file.write_text("{garbage")
         page = asyncio.run(_get(app(ws), "/"))
-    assert page.status_code == 200 and "/tables/visits" in page.text and "a_orders" in page.text and "cannot reach kafka://u:(hidden)@h:1" in page.text
+    assert (
+        page.status_code == 200
+        and "/tables/visits" in page.text
+        and "a_orders" in page.text
+        and "cannot reach kafka://u:(hidden)@h:1" in page.text
+    )
     assert "secretpass1" not in page.text
 
 
@@ -222,14 +247,19 @@ def test_monitors_are_judged_one_by_one(project: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("MILLSTREAM_ALERTS_WEBHOOK", "http://[::1/xyzSecret99")
     assert millstream(project, "ingest").code == 0
     said = millstream(project, "monitor", "--json")
-    assert said.code == 4 and {r["monitor"]: r["status"] for r in said.json} == {"a_orders": "violated", "b_visits": "ok"}
-    assert "no valid URL" in said.err and "not sent" in said.err and "xyzSecret99" not in said.err + said.out
+    assert said.code == 4 and {r["monitor"]: r["status"] for r in said.json} == {
+        "a_orders": "violated",
+        "b_visits": "ok",
+    }
+    assert "not a valid URL" in said.err and "not sent" in said.err and "xyzSecret99" not in said.err + said.out
     monkeypatch.delenv("MILLSTREAM_ALERTS_WEBHOOK")
     for file in (project / ".millstream/lake/orders/_delta_log").glob("*.json"):
         file.write_text("{garbage")
     said = millstream(project, "monitor", "--json")
     found = {r["monitor"]: r for r in said.json}
-    assert said.code == 1 and found["b_visits"]["status"] == "ok" and "could not be judged" in found["a_orders"]["message"]
+    assert (
+        said.code == 1 and found["b_visits"]["status"] == "ok" and "could not be judged" in found["a_orders"]["message"]
+    )
 
 
 def test_an_alert_that_cannot_be_sent_is_not_exit_0(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +280,9 @@ def scheduled(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worksp
         yield ws
 
 
-def test_the_schedule_outlives_a_webhook_and_a_monitor_and_tells_of_both(scheduled: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_schedule_outlives_a_webhook_and_a_monitor_and_tells_of_both(
+    scheduled: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both ended the process, and `up` started it again and again."""
     ws, looked = scheduled, list[str]()
     schedule = Schedule(ws)
@@ -268,7 +300,11 @@ def test_the_schedule_outlives_a_webhook_and_a_monitor_and_tells_of_both(schedul
         due.tick(now + timedelta(minutes=minute), threading.Event())
     assert looked == ["a_orders", "b_visits", "a_orders", "a_orders"], "the broken one waits longer"
     told = {f"{one.part} {one.name}": one.why for one in trouble.found(ws.state)}
-    assert set(told) == {"monitor b_visits", "alerts webhook"} and "no valid URL" in told["alerts webhook"] and "RuntimeError" in told["monitor b_visits"]
+    assert (
+        set(told) == {"monitor b_visits", "alerts webhook"}
+        and "not a valid URL" in told["alerts webhook"]
+        and "RuntimeError" in told["monitor b_visits"]
+    )
 
 
 def test_the_next_try_of_the_webhook_is_shown_as_it_is(scheduled: Workspace) -> None:
@@ -307,7 +343,10 @@ def test_feedback_goes_on_past_an_endpoint_and_a_bandit_that_raise(monkeypatch: 
     monkeypatch.setattr(importlib.import_module("millstream.experiment.outcomes"), "refresh", refresh)
     monkeypatch.setattr(importlib.import_module("millstream.experiment.analyse"), "update", update)
     named = [SimpleNamespace(name=name) for name in ("x", "y")]
-    endpoints = {"one": SimpleNamespace(name="one", experiments=named), "two": SimpleNamespace(name="two", experiments=[])}
+    endpoints = {
+        "one": SimpleNamespace(name="one", experiments=named),
+        "two": SimpleNamespace(name="two", experiments=[]),
+    }
     ws: Any = SimpleNamespace(project=SimpleNamespace(endpoints=endpoints, params={}), lake=None, sql=None, state=None)
     with pytest.raises(Corrupt):
         feedback(ws)
@@ -331,12 +370,19 @@ class Up:
         self.url = f"http://127.0.0.1:{serve}"
         self.log = (folder / "up.log").open("wb")
         words = command("--project", str(folder), "--set", f"serve.port={serve}", "up", "--no-console")
-        self.process = subprocess.Popen(words, stdout=self.log, stderr=self.log, env={**os.environ, "MILLSTREAM_ALERTS_WEBHOOK": "http://[::1/xyzSecret99"})
+        self.process = subprocess.Popen(
+            words,
+            stdout=self.log,
+            stderr=self.log,
+            env={**os.environ, "MILLSTREAM_ALERTS_WEBHOOK": "http://[::1/xyzSecret99"},
+        )
 
     def until(self, what: str, holds: Callable[[], object], seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
         while not holds():
-            assert self.process.poll() is None and time.monotonic() < deadline, f"it never came to pass: {what}\n{self.said()}"
+            assert self.process.poll() is None and time.monotonic() < deadline, (
+                f"it never came to pass: {what}\n{self.said()}"
+            )
             time.sleep(0.1)
 
     def said(self) -> str:
@@ -346,7 +392,12 @@ class Up:
 @pytest.mark.fault
 def test_up_lands_the_neighbours_of_all_that_is_broken_and_says_what_waits(project: Path) -> None:
     """A recreated topic, a damaged file, a webhook that is not an address: all at once, in real processes."""
-    (project / "streams.py").write_text(STREAMS.format(more=MONITORS.replace("visits, expect", "orders, expect").replace('"n > 0"', '"amount > 9"') + "ms.source(visits, ms.read.http())\n"))  # fmt: skip
+    (project / "streams.py").write_text(
+        STREAMS.format(
+            more=MONITORS.replace("visits, expect", "orders, expect").replace('"n > 0"', '"amount > 9"')
+            + "ms.source(visits, ms.read.http())\n"
+        )
+    )
     assert millstream(project, "ingest").code == 0
     recreate(project, "orders")
     (project / "orders/2.csv").write_text(orders("c"))
@@ -358,12 +409,23 @@ def test_up_lands_the_neighbours_of_all_that_is_broken_and_says_what_waits(proje
         event = {"visit_id": "z", "n": 1, "ts": "2026-01-01T11:00:00Z"}
         assert httpx.post(f"{up.url}/v1/events/visits", json=[event], timeout=10).status_code == 200
         up.until("five visits have landed", lambda: rows(project, "visits") == 5)
-        up.until("all three wait", lambda: {"sink orders", "source order_files/orders/3.csv.gz", "alerts webhook"} <= set(waiting(project)))
+        up.until(
+            "all three wait",
+            lambda: {"sink orders", "source order_files/orders/3.csv.gz", "alerts webhook"} <= set(waiting(project)),
+        )
         ready = httpx.get(f"{up.url}/readyz", timeout=10)
         assert ready.status_code == 200
-        up.until("/readyz says it", lambda: {w["part"] for w in httpx.get(f"{up.url}/readyz", timeout=10).json()["waiting"]} >= {"sink", "source", "alerts"})
+        up.until(
+            "/readyz says it",
+            lambda: (
+                {w["part"] for w in httpx.get(f"{up.url}/readyz", timeout=10).json()["waiting"]}
+                >= {"sink", "source", "alerts"}
+            ),
+        )
         metrics = httpx.get(f"{up.url}/metrics", timeout=10).text
-        assert 'millstream_waiting{part="sink",name="orders"} 1' in metrics and "xyzSecret99" not in metrics + ready.text
+        assert (
+            'millstream_waiting{part="sink",name="orders"} 1' in metrics and "xyzSecret99" not in metrics + ready.text
+        )
         (project / "orders/3.csv.gz").write_bytes(gzip.compress(orders("d").encode()))
         up.until("the repaired file is read", lambda: "source order_files/orders/3.csv.gz" not in waiting(project))
         up.process.send_signal(signal.SIGINT)
@@ -382,7 +444,9 @@ def _answers(url: str) -> bool:
         return False
 
 
-def test_a_watch_says_an_error_once_keeps_it_and_forgets_it_when_it_works(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_watch_says_an_error_once_keeps_it_and_forgets_it_when_it_works(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     from millstream.base.waits import Waits
 
     now = [0.0]
@@ -400,10 +464,17 @@ def test_a_watch_says_an_error_once_keeps_it_and_forgets_it_when_it_works(projec
             watch.attempt("m", work)
             if second == 2:
                 (kept,) = trouble.found(ws.state)
-                assert kept.part == "monitor" and kept.name == "m" and "token=(hidden)" in kept.why and kept.since <= kept.at < kept.next
+                assert (
+                    kept.part == "monitor"
+                    and kept.name == "m"
+                    and "token=(hidden)" in kept.why
+                    and kept.since <= kept.at < kept.next
+                )
         assert tried[:5] == [0.0, 1.0, 3.0, 7.0, 11.0] and not trouble.found(ws.state)
         said = [record.message for record in caplog.records]
-        assert len(said) == 2 and "tried again" in said[0] and "works again" in said[1] and "abcd1234" not in caplog.text
+        assert (
+            len(said) == 2 and "tried again" in said[0] and "works again" in said[1] and "abcd1234" not in caplog.text
+        )
         trouble.keep(ws.state, trouble.MONITOR, "gone", "x", None)
         trouble.Watch(ws.state, trouble.MONITOR).only([])
         assert not trouble.found(ws.state)

@@ -1,4 +1,6 @@
-"""No verb prints a secret: engines that are away or refuse, with a password, a token or a webhook in their address, under every verb that may name it."""
+"""No verb prints a secret: engines that are away or refuse, with a password, a token or a webhook in their address,
+under every verb that may name it.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +39,30 @@ SETTINGS = {
     "a webhook that is away": ("alerts.webhook", f"http://127.0.0.1:1/services/{SECRET}"),
     "a webhook that is not an address": ("alerts.webhook", f"http://[::1/{SECRET}"),
     "a webhook with a password": ("alerts.webhook", f"http://mill:{SECRET}@127.0.0.1:x/y z"),
-}  # fmt: skip
+}
 VERBS = [
-    ("check",), ("config", "--show-origin"), ("config", "--json"), ("doctor",), ("plan",), ("ingest",), ("run", "--json"), ("sql", "select * from orders"), ("show", "streams"),
-    ("show", "sources"), ("show", "waiting"), ("show", "models"), ("show", "runs"), ("verify",), ("monitor",), ("monitor", "--history"), ("experiment",), ("run", "--detach"),
-    ("trace", "0123"), ("export", "airflow", "out"), ("explore", "orders"),
-]  # fmt: skip
+    ("check",),
+    ("config", "--show-origin"),
+    ("config", "--json"),
+    ("doctor",),
+    ("plan",),
+    ("ingest",),
+    ("run", "--json"),
+    ("sql", "select * from orders"),
+    ("show", "streams"),
+    ("show", "sources"),
+    ("show", "waiting"),
+    ("show", "models"),
+    ("show", "runs"),
+    ("verify",),
+    ("monitor",),
+    ("monitor", "--history"),
+    ("experiment",),
+    ("run", "--detach"),
+    ("trace", "0123"),
+    ("export", "airflow", "out"),
+    ("explore", "orders"),
+]
 SLOW = [("doctor",), ("run", "--json")]
 """A database that is away is waited for."""
 
@@ -55,7 +75,9 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("case", SETTINGS)
-def test_no_verb_shows_it(project: Path, case: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_verb_shows_it(
+    project: Path, case: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     key, value = SETTINGS[case]
     monkeypatch.setenv(f"MILLSTREAM_{key.replace('.', '_').upper()}", value)
     for verb in SLOW if key == "state" else VERBS:
@@ -66,8 +88,15 @@ def test_no_verb_shows_it(project: Path, case: str, monkeypatch: pytest.MonkeyPa
             assert SECRET.encode() not in file.read_bytes(), file
 
 
-@pytest.mark.parametrize("words", [("--set", f"log=kafka://mill:{SECRET}@b:1", "config"), ("--set", f"https://hooks.slack.com/services/{SECRET}", "plan"),
-                                   ("--set", f"alerts.webhook=https://hooks.slack.com/services/{SECRET}", "plan"), (f"https://mill:{SECRET}@host/x",)])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--set", f"log=kafka://mill:{SECRET}@b:1", "config"),
+        ("--set", f"https://hooks.slack.com/services/{SECRET}", "plan"),
+        ("--set", f"alerts.webhook=https://hooks.slack.com/services/{SECRET}", "plan"),
+        (f"https://mill:{SECRET}@host/x",),
+    ],
+)
 def test_what_was_typed_is_not_shown_back(project: Path, words: tuple[str, ...]) -> None:
     said = millstream(project, *words)
     assert SECRET not in said.out + said.err, said

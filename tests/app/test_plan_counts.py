@@ -1,4 +1,6 @@
-"""A plan counts what the run then builds: the streams that new files bring something, what is made from those, and the time that this takes."""
+"""A plan counts what the run then builds: the streams that new files bring something, what is made from those, and the
+time that this takes.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ seen = ms.training_set("seen", at=visits, label=came_back, features=[visited])
 
 
 def send(project: Path, stream: str, file: int, rows: int) -> None:
-    lines = "".join(f"{stream}{file}-{n},c{n % 5},2026-01-{file:02d}T{n // 60 % 24:02d}:{n % 60:02d}:00Z\n" for n in range(rows))
+    lines = "".join(
+        f"{stream}{file}-{n},c{n % 5},2026-01-{file:02d}T{n // 60 % 24:02d}:{n % 60:02d}:00Z\n" for n in range(rows)
+    )
     (project / "data" / f"{stream}-{file}.csv").write_text("order_id,customer,ts\n" + lines)
 
 
@@ -80,7 +84,10 @@ def test_what_is_read_is_what_comes(project: Path) -> None:
     assert rows["order_log"] == rows["orders"], "it appends"
     assert rows["order_days"] == 400 + rows["orders"], "it is built whole"
     assert rows["ordered"] == 0, "its online state is the updater's"
-    last = {row["name"]: row["seconds"] for row in millstream(project, "show", "run", _last(project), "--json").json["results"]}
+    last = {
+        row["name"]: row["seconds"]
+        for row in millstream(project, "show", "run", _last(project), "--json").json["results"]
+    }
     assert float(str(found["order_log"]["seconds"])) <= 0.5 * last["order_log"]
     assert float(str(found["ordered"]["seconds"])) == 0
 
@@ -103,4 +110,8 @@ def test_the_time_of_what_was_never_built_is_said_to_be_unknown(project: Path) -
     said = " ".join(millstream(project, "plan").err.split())
     known = sum(a["seconds"] is not None for a in planned(project).values())
     assert said.endswith(f"s by the last run for {known} of them; the time of 2, never built, is unknown"), said
-    assert millstream(project, "plan", "more").err.strip().endswith("; how long it takes is unknown, since none of them has been built")
+    assert (
+        millstream(project, "plan", "more")
+        .err.strip()
+        .endswith("; how long it takes is unknown, since none of them has been built")
+    )

@@ -1,4 +1,6 @@
-"""One bad record costs itself: its neighbours are rows, it is a dead letter with its place, and the stream continues."""
+"""One bad record costs itself: its neighbours are rows, it is a dead letter with its place, and the stream
+continues.
+"""
 
 from __future__ import annotations
 
@@ -57,12 +59,17 @@ def outcome(project: Path) -> tuple[list[str], list[tuple[str, str]]]:
     """Ids of the rows, and (place, reason) of the dead letters; after a run that is well and a proof."""
     said = millstream(project, "ingest")
     assert said.code == 0, said
-    rows = [row["id"] for row in millstream(project, "sql", "select id from orders order by 1", "--json", "--limit", "0").json]
+    rows = [
+        row["id"]
+        for row in millstream(project, "sql", "select id from orders order by 1", "--json", "--limit", "0").json
+    ]
     proven = millstream(project, "verify", "--json").json[0]
     assert proven["ok"] and proven["rows"] == len(rows), proven
     if not proven["dead"]:
         return rows, []
-    letters = millstream(project, "sql", "select origin, error from orders__dead order by 1", "--json", "--limit", "0").json
+    letters = millstream(
+        project, "sql", "select origin, error from orders__dead order by 1", "--json", "--limit", "0"
+    ).json
     return rows, [(letter["origin"], letter["error"]) for letter in letters]
 
 
@@ -74,8 +81,19 @@ def test_a_record_of_json_lines(project: Path, kind: str) -> None:
     assert rows == ["a", "c"] and [place for place, _ in letters] == ["data/some.jsonl:2"] and letters[0][1]
 
 
-@pytest.mark.parametrize(("column", "value"), [("d", "0000-01-01"), ("d", "12026-01-01"), ("nums", "[9223372036854775808]"), ("tags", '"[""\\ud800""]"'),
-                                               ("x", "1e400"), ("n", "9" * 5_000), ("seen", "0000-01-01T00:00:00Z"), ("nums", "[" * 50_000)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("d", "0000-01-01"),
+        ("d", "12026-01-01"),
+        ("nums", "[9223372036854775808]"),
+        ("tags", '"[""\\ud800""]"'),
+        ("x", "1e400"),
+        ("n", "9" * 5_000),
+        ("seen", "0000-01-01T00:00:00Z"),
+        ("nums", "[" * 50_000),
+    ],
+)
 def test_a_record_of_csv(project: Path, column: str, value: str) -> None:
     (project / "data" / "some.csv").write_text(f"id,{column},ts\na,,{TS}\nb,{value},{TS}\nc,,{TS}\n")
     rows, letters = outcome(project)
@@ -92,7 +110,9 @@ def test_dates_of_parquet_that_are_no_dates_of_python(project: Path) -> None:
 
 
 def test_two_fields_that_differ_by_case(project: Path) -> None:
-    (project / "streams.py").write_text(STREAMS.replace("    n: int | None = None\n", "    n: int | None = None\n    N: int | None = None\n"))
+    (project / "streams.py").write_text(
+        STREAMS.replace("    n: int | None = None\n", "    n: int | None = None\n    N: int | None = None\n")
+    )
     said = millstream(project, "check")
     assert said.code == 2 and "E112" in said.err + said.out and "letter case" in said.err + said.out
 
@@ -119,7 +139,10 @@ def test_a_date_that_is_in_the_log_already(project: Path) -> None:
         stream = ws.project.streams["orders"]
         binding = topic_of(ws.log, ws.schemas, stream)
         made: dict[str, Any] = {f.name: pa.nulls(3, f.type) for f in stream.schema.arrow()}
-        made["id"], made["ts"] = pa.array(["a", "b", "c"]), pa.array([date(2026, 1, 1)] * 3).cast(pa.timestamp("us", tz="UTC"))
+        made["id"], made["ts"] = (
+            pa.array(["a", "b", "c"]),
+            pa.array([date(2026, 1, 1)] * 3).cast(pa.timestamp("us", tz="UTC")),
+        )
         made["d"] = pa.array([20_000, -800_000, None], pa.int32()).cast(pa.date32())
         ws.log.append(split_appends(binding, pa.record_batch({**made, "_event_id": pa.array(["1", "2", "3"])})))
     (project / "data" / "1.csv").write_text(f"id,x,ts\nd,1,{TS}\n")

@@ -1,4 +1,6 @@
-"""Batch scoring as a user has it: a table over a model is made after it, once, and again when the model or the rows change."""
+"""Batch scoring as a user has it: a table over a model is made after it, once, and again when the model or the rows
+change.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,25 @@ class Shop:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "shop"
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("MILLSTREAM_")}
-        subprocess.run([sys.executable, "-m", "millstream", "init", str(self.folder), "--template", "quickstart"], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "millstream", "init", str(self.folder), "--template", "quickstart"],
+            check=True,
+            capture_output=True,
+        )
         live = self.folder / "live.py"
-        live.write_text(live.read_text().replace("from models import", "from streams import visits\nfrom models import") + SCORES)
+        live.write_text(
+            live.read_text().replace("from models import", "from streams import visits\nfrom models import") + SCORES
+        )
 
     def verb(self, *words: str) -> Any:
-        done = subprocess.run([sys.executable, "-m", "millstream", *words], cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=110)
+        done = subprocess.run(
+            [sys.executable, "-m", "millstream", *words],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=110,
+        )
         assert done.returncode == 0, f"{words}: {done.stdout}\n{done.stderr}"
         return json.loads(done.stdout) if "--json" in words else done.stdout + done.stderr
 
@@ -36,7 +51,12 @@ def test_scores_follow_the_model_and_the_rows(tmp_path: Path) -> None:
     shop.verb("check")
     made = [row["name"] for row in shop.verb("run", "--json") if row["status"] == "made"]
     assert made.index("scores") > made.index("buyer")
-    (row,) = shop.verb("sql", "--json", "select count(*)::int as n, count(prediction)::int as said, min(version)::int as v, avg(prediction) as p from scores")
+    (row,) = shop.verb(
+        "sql",
+        "--json",
+        "select count(*)::int as n, count(prediction)::int as said, min(version)::int as v, avg(prediction) as p from"
+        " scores",
+    )
     assert (row["n"], row["said"], row["v"]) == (464, 464, 1) and 0 < row["p"] < 1
     assert {r["status"] for r in shop.verb("run", "--json")} == {"skipped"}
     with (shop.folder / "data" / "visits.csv").open("a") as file:

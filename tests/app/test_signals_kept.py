@@ -33,5 +33,7 @@ print(len(done), done.count(False))
 
 
 def test_no_signal_is_lost_to_a_reader(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", READS, str(written(tmp_path, ORDERS, {}))], capture_output=True, text=True, timeout=110)
+    done = subprocess.run(
+        [sys.executable, "-c", READS, str(written(tmp_path, ORDERS, {}))], capture_output=True, text=True, timeout=110
+    )
     assert done.stdout.split() == ["300", "0"], done.stderr

@@ -1,4 +1,6 @@
-"""The part `sinks`: upkeep that fails costs no stream its sink, and no engine is closed under a sink that is at work."""
+"""The part `sinks`: upkeep that fails costs no stream its sink, and no engine is closed under a sink that is
+at work.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,13 @@ class Sinks:
     def __init__(self, error: BaseException) -> None:
         self.error, self.stop, self.rounds, self.at_work = error, threading.Event(), 0, set[str]()
         state = SimpleNamespace(get=lambda *a: None, put=lambda *a: None)
-        self.ws: Any = SimpleNamespace(state=state, project=None, catalog=None, log=SimpleNamespace(maintain=self.upkeep),
-                                       lake=SimpleNamespace(names=list))  # fmt: skip
+        self.ws: Any = SimpleNamespace(
+            state=state,
+            project=None,
+            catalog=None,
+            log=SimpleNamespace(maintain=self.upkeep),
+            lake=SimpleNamespace(names=list),
+        )
 
     def streams(self) -> dict[str, Any]:
         return {name: SimpleNamespace(name=name) for name in ("a", "b")}
@@ -50,8 +57,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Any:
     def run(error: BaseException) -> Sinks:
         made = Sinks(error)
         wait = made.stop.wait
-        monkeypatch.setattr(parts, "until_told", lambda: made.stop)
-        monkeypatch.setattr(parts, "mend", lambda ws, stop: None)
+        monkeypatch.setattr(parts, "until_stopped", lambda: made.stop)
+        monkeypatch.setattr(parts, "fix", lambda ws, stop: None)
         monkeypatch.setattr(parts, "all_streams", lambda project: made.streams())
         monkeypatch.setattr(intake, "sink", lambda ws, stream, limits: made.sink(stream, limits))
         monkeypatch.setattr(made.stop, "wait", lambda s=None: wait(s and 0.1))
@@ -60,7 +67,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
-@pytest.mark.parametrize("error", [Corrupt("batch 7"), Transient("not now"), OSError(28, "No space left on device"), ValueError("a bug")])
+@pytest.mark.parametrize(
+    "error", [Corrupt("batch 7"), Transient("not now"), OSError(28, "No space left on device"), ValueError("a bug")]
+)
 def test_upkeep_that_fails_stops_no_sink(quick: Any, error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
     made = quick(error)
     parts.sinks(made.ws)
@@ -69,7 +78,17 @@ def test_upkeep_that_fails_stops_no_sink(quick: Any, error: BaseException, caplo
 
 
 def test_upkeep_that_works_again_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    waits, errors = Waits(), [Transient("disk 1 is full"), Transient("disk 2 is full"), Transient("something else"), None, None, Transient("disk 1 is full")]
+    waits, errors = (
+        Waits(),
+        [
+            Transient("disk 1 is full"),
+            Transient("disk 2 is full"),
+            Transient("something else"),
+            None,
+            None,
+            Transient("disk 1 is full"),
+        ],
+    )
 
     def work() -> None:
         if (error := errors.pop(0)) is not None:
@@ -78,7 +97,12 @@ def test_upkeep_that_works_again_is_said(caplog: pytest.LogCaptureFixture) -> No
     while errors:
         parts._upkeep(waits, "orders", work)
     told = [record.message for record in caplog.records]
-    assert told == ["upkeep of orders: disk 1 is full", "upkeep of orders: something else", "upkeep of orders works again", "upkeep of orders: disk 1 is full"]
+    assert told == [
+        "upkeep of orders: disk 1 is full",
+        "upkeep of orders: something else",
+        "upkeep of orders works again",
+        "upkeep of orders: disk 1 is full",
+    ]
 
 
 def test_what_ends_the_part_ends_it_after_its_sinks(quick: Any) -> None:
@@ -89,7 +113,9 @@ def test_what_ends_the_part_ends_it_after_its_sinks(quick: Any) -> None:
 
 
 class Torn:
-    """A project with one torn table, which another process is repairing; a lease and its holder's death are told by the test."""
+    """A project with one torn table, which another process is repairing; a lease and its holder's death are told by the
+    test.
+    """
 
     def __init__(self) -> None:
         self.damage: str | None = "torn"
@@ -119,20 +145,20 @@ def torn(monkeypatch: pytest.MonkeyPatch) -> Torn:
 
 def test_sinks_say_that_they_wait_for_a_repair(torn: Torn, caplog: pytest.LogCaptureFixture) -> None:
     torn.after_a_while = lambda: setattr(torn, "held", False)  # type: ignore[method-assign]
-    parts.mend(torn.ws, threading.Event())
+    parts.fix(torn.ws, threading.Event())
     assert torn.cuts == 1 and caplog.text.count('table "t" is being repaired by another process') == 1
 
 
 def test_sinks_go_on_when_another_has_repaired_the_table(torn: Torn) -> None:
     torn.after_a_while = lambda: setattr(torn, "damage", None)  # type: ignore[method-assign]
-    parts.mend(torn.ws, threading.Event())
+    parts.fix(torn.ws, threading.Event())
     assert torn.cuts == 0
 
 
 def test_sinks_that_wait_for_a_repair_can_be_stopped(torn: Torn) -> None:
     stop = threading.Event()
     torn.after_a_while = stop.set  # type: ignore[method-assign]
-    parts.mend(torn.ws, stop)
+    parts.fix(torn.ws, stop)
     assert torn.cuts == 0 and torn.asked == 3
 
 
@@ -154,7 +180,9 @@ class Stop:
 
 
 def tried(errors: list[BaseException | None]) -> tuple[list[float], list[Any]]:
-    """The pauses of a sink of which each try ends so, None standing for one that works for a while first; and what was kept."""
+    """The pauses of a sink of which each try ends so, None standing for one that works for a while first; and what was
+    kept.
+    """
     stop, kept = Stop(), list[Any]()
 
     def work(well: Callable[[], None]) -> None:
@@ -170,11 +198,17 @@ def tried(errors: list[BaseException | None]) -> tuple[list[float], list[Any]]:
 
 
 @pytest.mark.parametrize("error", [Corrupt("batch is damaged"), Transient("not now"), ValueError("a bug")])
-def test_pauses_grow_whatever_the_error_is_and_begin_anew_after_it_worked(error: BaseException, caplog: pytest.LogCaptureFixture) -> None:
+def test_pauses_grow_whatever_the_error_is_and_begin_anew_after_it_worked(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
     pauses, _ = tried([*[error] * 9, None, error])
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0, 0.5]
     told = [record.message for record in caplog.records]
-    assert [text.partition(";")[0] for text in told] == [told[0].partition(";")[0], "the sink of orders works again", told[0].partition(";")[0]]
+    assert [text.partition(";")[0] for text in told] == [
+        told[0].partition(";")[0],
+        "the sink of orders works again",
+        told[0].partition(";")[0],
+    ]
 
 
 def test_a_sink_that_was_fenced_stops_and_shows_no_next_try(caplog: pytest.LogCaptureFixture) -> None:
@@ -182,17 +216,24 @@ def test_a_sink_that_was_fenced_stops_and_shows_no_next_try(caplog: pytest.LogCa
     assert pauses == [] and kept[-1]["next"] == "" and "it stops" in caplog.text
 
 
-def test_a_stream_that_fails_is_tried_again_whatever_was_raised(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stream_that_fails_is_tried_again_whatever_was_raised(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """A read-only lake names another new file each time: that is one error, told once."""
     monkeypatch.setattr(trouble, "FIRST_S", 0.0)
-    raised: list[BaseException] = [Panic("out of descriptors"), *(Transient(f"/lake/t/1733{n}-ab{n}f.parquet is read-only") for n in range(4))]
+    raised: list[BaseException] = [
+        Panic("out of descriptors"),
+        *(Transient(f"/lake/t/1733{n}-ab{n}f.parquet is read-only") for n in range(4)),
+    ]
     kept: list[Any] = []
 
     def work(well: Callable[[], None]) -> None:
         if raised:
             raise raised.pop(0)
 
-    trouble.alone(SimpleNamespace(get=lambda *key: None, put=lambda *what: kept.append(what)), "orders", work, threading.Event())
+    trouble.alone(
+        SimpleNamespace(get=lambda *key: None, put=lambda *what: kept.append(what)), "orders", work, threading.Event()
+    )
     assert not raised and len(kept) == 5
     said = [record.message for record in caplog.records]
     assert len(said) == 2 and "Panic: out of descriptors" in said[0] and "is read-only" in said[1]

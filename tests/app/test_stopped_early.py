@@ -21,8 +21,13 @@ def interrupted(folder: Path, module: str, *words: str) -> subprocess.CompletedP
     (folder / "fakes").mkdir()
     (folder / "fakes" / f"{module}.py").write_text(INTERRUPTED)
     project = written(folder / "shop", ORDERS, {})
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder / "fakes"), *filter(None, [os.environ.get("PYTHONPATH")])])}
-    return subprocess.run(command("--project", str(project), *words), env=env, capture_output=True, text=True, timeout=50, check=False)
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(folder / "fakes"), *filter(None, [os.environ.get("PYTHONPATH")])]),
+    }
+    return subprocess.run(
+        command("--project", str(project), *words), env=env, capture_output=True, text=True, timeout=50, check=False
+    )
 
 
 @pytest.mark.parametrize("module", ["click", "tomllib", "pyarrow", "sqlite3"])
@@ -39,7 +44,10 @@ def test_the_help_too(tmp_path: Path) -> None:
 def test_what_is_to_ignore_it_ignores_it(tmp_path: Path) -> None:
     """A shell starts what runs in the background so."""
     (tmp_path / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise SystemExit(7)\n")
-    code = f"import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.executable, {command('--help')!r})"
+    code = (
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.executable,"
+        f" {command('--help')!r})"
+    )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])}
     assert subprocess.run([sys.executable, "-c", code], env=env, check=False, timeout=50).returncode == 7
 

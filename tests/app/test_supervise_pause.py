@@ -12,7 +12,9 @@ from millstream.app import supervise
 from millstream.app.supervise import Part
 
 
-def test_a_part_that_dies_again_and_again_is_started_after_a_pause_that_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_dies_again_and_again_is_started_after_a_pause_that_doubles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock, starts = [1000.0], list[float]()
 
     def start(self: Part) -> None:

@@ -1,4 +1,6 @@
-"""After `ingest --until`, whoever reads on says that it passed the limit: in the plan beforehand, and in the run's own line."""
+"""After `ingest --until`, whoever reads on says that it passed the limit: in the plan beforehand, and in the run's own
+line.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def rows(project: Path) -> int:
 def test_a_run_that_reads_past_the_limit_says_so(project: Path) -> None:
     assert millstream(project, "ingest", "--until", "2026-01-01T12:00Z").code == 0
     assert rows(project) == 12
-    planned = " ".join(row for asset in millstream(project, "plan", "--json").json["assets"] for row in asset["reasons"])
+    planned = " ".join(
+        row for asset in millstream(project, "plan", "--json").json["assets"] for row in asset["reasons"]
+    )
     assert PAST in planned
     said = millstream(project, "run")
     assert said.code == 0 and f"12 rows read {PAST}" in said.err

@@ -61,7 +61,18 @@ class Up:
     def __init__(self, folder: Path) -> None:
         self.folder, (serve, console) = folder, free_ports(2)
         self.events, self.console = f"http://127.0.0.1:{serve}", f"http://127.0.0.1:{console}"
-        self.words = [sys.executable, "-m", "millstream", "--project", str(folder), "--set", f"serve.port={serve}", "--set", f"console.port={console}", "up"]
+        self.words = [
+            sys.executable,
+            "-m",
+            "millstream",
+            "--project",
+            str(folder),
+            "--set",
+            f"serve.port={serve}",
+            "--set",
+            f"console.port={console}",
+            "up",
+        ]
         self.log = (folder / "up.log").open("wb")
         self.process = subprocess.Popen(self.words, stdout=self.log, stderr=self.log)
 
@@ -112,7 +123,9 @@ def up(tmp_path: Path) -> Iterator[Up]:
     (tmp_path / "streams.py").write_text(STREAMS)
     started = Up(tmp_path)
     yield started
-    for process in [*psutil.Process(started.process.pid).children(recursive=True)] if started.process.poll() is None else []:
+    for process in (
+        [*psutil.Process(started.process.pid).children(recursive=True)] if started.process.poll() is None else []
+    ):
         process.kill()
     started.process.kill()
     started.process.wait()
@@ -149,7 +162,15 @@ def test_killed_parts_come_back_and_ctrl_c_leaves_nothing(up: Up) -> None:
 
     with Workspace.open(str(up.folder)) as ws:
         report = verify(ws.lake, ws.log, ws.project.streams["orders"])
-        ids = ws.sql.query("select count(*) as n, count(distinct order_id) as d from t", {"t": ws.lake.table("orders").snapshot()}, {}).read_all().to_pylist()
+        ids = (
+            ws.sql.query(
+                "select count(*) as n, count(distinct order_id) as d from t",
+                {"t": ws.lake.table("orders").snapshot()},
+                {},
+            )
+            .read_all()
+            .to_pylist()
+        )
     assert report.ok and ids == [{"n": 200, "d": 200}], json.dumps(ids)
 
 

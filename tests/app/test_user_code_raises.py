@@ -1,4 +1,6 @@
-"""A user's function that raises is shown as the user would look for it: their line, what it printed, the traceback from their first line on."""
+"""A user's function that raises is shown as the user would look for it: their line, what it printed, the traceback from
+their first line on.
+"""
 
 from __future__ import annotations
 
@@ -81,10 +83,16 @@ def test_a_training_function(project: Path) -> None:
     assert f"raised KeyError: 'no_such_column' (streams.py:{line})" in said.err
     assert 'return train.X["no_such_column"].mean()' in said.err
     assert "printed (the last 20 of 30 lines):" in said.err and "round 29" in said.err and "round 9\n" not in said.err
-    assert f"streams.py:{line} in sorted_out" in said.err and "/pandas/" not in said.err.replace("pandas/core", ""), "libraries are named from site-packages"
+    assert f"streams.py:{line} in sorted_out" in said.err and "/pandas/" not in said.err.replace("pandas/core", ""), (
+        "libraries are named from site-packages"
+    )
     assert "millstream/train/run.py" not in said.err, "frames of ours say nothing to the user"
     (run,) = [row for row in millstream(project, "show", "runs", "--json").json if row["failed"]]
-    (step,) = [row for row in millstream(project, "show", "run", run["run"], "--json").json["results"] if row["status"] == "failed"]
+    (step,) = [
+        row
+        for row in millstream(project, "show", "run", run["run"], "--json").json["results"]
+        if row["status"] == "failed"
+    ]
     assert "traceback (most recent call last" in step["error"] and "\n\n" not in step["error"]
 
 
@@ -92,8 +100,8 @@ def test_what_it_returned_cannot_predict(project: Path) -> None:
     said = millstream(project, "run", "silent")
     assert said.code == 1
     assert (
-        f"what it returned cannot predict: AttributeError: 'Never' object has no attribute 'weights' (streams.py:{line_of('self.weights', STREAMS)})"
-        in said.err
+        "what it returned cannot predict: AttributeError: 'Never' object has no attribute 'weights'"
+        f" (streams.py:{line_of('self.weights', STREAMS)})" in said.err
     )
     assert "return self.weights @ X" in said.err
 
@@ -101,7 +109,10 @@ def test_what_it_returned_cannot_predict(project: Path) -> None:
 def test_a_function_of_a_table_and_the_helper_that_it_calls(project: Path) -> None:
     said = millstream(project, "run", "halves")
     assert said.code == 1
-    assert 'table "halves": its function raised KeyError' in said.err and f"(helper.py:{line_of('no_such', HELPER)})" in said.err
+    assert (
+        'table "halves": its function raised KeyError' in said.err
+        and f"(helper.py:{line_of('no_such', HELPER)})" in said.err
+    )
     assert 'return batch.drop_columns(["no_such"])' in said.err
     assert f"streams.py:{line_of('return half(batch)', STREAMS)} in halves" in said.err
     assert "mapping.py" not in said.err

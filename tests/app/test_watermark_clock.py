@@ -1,4 +1,6 @@
-"""Who moves a watermark: events while they come, the clock once a live stream has caught up, and nothing for history."""
+"""Who moves a watermark: events while they come, the clock once a live stream has caught up, and nothing for
+history.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,12 @@ def send(ws: Workspace, happened: datetime, arrived: datetime) -> None:
     stream = ws.project.streams["beats"]
     utc = pa.timestamp("us", tz="UTC")
     rows = pa.record_batch(
-        {"who": pa.array(["a"]), "ts": pa.array([happened], utc), "_event_id": pa.array([happened.isoformat()]), "_arrived_at": pa.array([arrived], utc)}
+        {
+            "who": pa.array(["a"]),
+            "ts": pa.array([happened], utc),
+            "_event_id": pa.array([happened.isoformat()]),
+            "_arrived_at": pa.array([arrived], utc),
+        }
     )
     publish(ws.log, topic_of(ws.log, ws.schemas, stream), rows)
 
@@ -95,7 +102,9 @@ def test_an_event_of_2099_that_is_stored_completes_no_label_of_today(ws: Workspa
 
 def known(ws: Workspace) -> None:
     """From now on the records bring their own time of arrival."""
-    (ws.project.root / "streams.py").write_text(STREAMS.replace("    ts: ms.EventTime\n", "    ts: ms.EventTime\n    seen: ms.ArrivalTime | None = None\n"))
+    (ws.project.root / "streams.py").write_text(
+        STREAMS.replace("    ts: ms.EventTime\n", "    ts: ms.EventTime\n    seen: ms.ArrivalTime | None = None\n")
+    )
 
 
 @pytest.fixture
@@ -131,7 +140,9 @@ def test_a_new_field_with_a_default_can_be_asked_for_at_once(tmp_path: Path, ws:
     now = datetime.now(UTC)
     send(ws, now, now)
     land(ws)
-    (tmp_path / "streams.py").write_text(STREAMS.replace("    ts: ms.EventTime\n", "    weight: float = 1.0\n    ts: ms.EventTime\n"))
+    (tmp_path / "streams.py").write_text(
+        STREAMS.replace("    ts: ms.EventTime\n", "    weight: float = 1.0\n    ts: ms.EventTime\n")
+    )
     with Workspace.open(str(tmp_path)) as made:
         done = [step for step in steps(made) if step.name == "beats"]
         assert all(d.status == "made" for d in run(done, made.state))

@@ -1,4 +1,6 @@
-"""Words that people look for: when a monitor found something, which decisions an experiment counts, how many rows a table has."""
+"""Words that people look for: when a monitor found something, which decisions an experiment counts, how many rows a
+table has.
+"""
 
 from __future__ import annotations
 
@@ -63,13 +65,19 @@ def test_streams_say_what_their_columns_mean(project: Path) -> None:
     said = millstream(project, "show", "streams")
     head = said.out.splitlines()[1]
     assert "newest event" in head and "watermark" in head and "held" not in head
-    for words in ("the latest event time in its table", "no earlier event is waited for", "records ever appended to the log"):
+    for words in (
+        "the latest event time in its table",
+        "no earlier event is waited for",
+        "records ever appended to the log",
+    ):
         assert words in said.err
     (row,) = millstream(project, "show", "streams", "--json").json
     assert row["newest event"] == "2026-01-02 00:02:00" and row["watermark"] < row["newest event"]
 
 
-LEARNS = " The bandit itself learns from every decision with a complete reward."  # without a test of the shares it is one
+LEARNS = (  # without a test of the shares it is one
+    " The bandit itself learns from every decision with a complete reward."
+)
 
 
 def arm(name: str, decisions: int, units: int, judged: int, missing: int) -> ArmReport:
@@ -86,16 +94,20 @@ def report(*arms: ArmReport) -> Report:
     [
         (
             [arm("a", 120, 100, 80, 5), arm("b", 130, 100, 75, 0)],
-            "Only the first decision of each user in phase 2 (since 2026-01-01 00:00 UTC) counts: 150 of 200 have a complete reward; 45 wait for theirs; "
-            "5 got no outcome; 50 later decisions of the same units do not count." + LEARNS,
+            "Only the first decision of each user in phase 2 (since 2026-01-01 00:00 UTC) counts: 150 of 200 have a"
+            " complete reward; 45 wait for theirs; 5 got no outcome; 50 later decisions of the same units do not count."
+            + LEARNS,
         ),
         (
             [arm("a", 9, 9, 9, 0)],
-            "Only the first decision of each user in phase 2 (since 2026-01-01 00:00 UTC) counts: 9 of 9 have a complete reward." + LEARNS,
+            "Only the first decision of each user in phase 2 (since 2026-01-01 00:00 UTC) counts: 9 of 9 have a"
+            " complete reward." + LEARNS,
         ),
     ],
 )
-def test_an_experiment_says_which_decisions_count(arms: list[ArmReport], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_experiment_says_which_decisions_count(
+    arms: list[ArmReport], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Named:
         unit = "user"
 

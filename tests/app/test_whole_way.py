@@ -1,4 +1,6 @@
-"""One event's whole way, as a user goes it: files, run, up, the client, kills in the middle, labels, experiment, monitors, trace, verify."""
+"""One event's whole way, as a user goes it: files, run, up, the client, kills in the middle, labels, experiment,
+monitors, trace, verify.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ class World:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         with (self.folder / "up.log").open("wb") as log:
-            up = subprocess.Popen(self.command("--set", f"serve.port={port}", "up", "--no-console"), stdout=log, stderr=log)
+            up = subprocess.Popen(
+                self.command("--set", f"serve.port={port}", "up", "--no-console"), stdout=log, stderr=log
+            )
         try:
             ready(f"http://127.0.0.1:{port}/readyz", up)
             self._day(f"http://127.0.0.1:{port}", up.pid, kills)
@@ -67,14 +71,19 @@ class World:
         with Client(url, history=True, retry_for=timedelta(seconds=60)) as client:
             for number, start in enumerate(steps):
                 receipts: list[Receipt] = []
-                due = {name: [row for row in rows if start <= row["ts"] < start + timedelta(minutes=10)] for name, rows in self.said.items()}
+                due = {
+                    name: [row for row in rows if start <= row["ts"] < start + timedelta(minutes=10)]
+                    for name, rows in self.said.items()
+                }
                 for name, rows in due.items():
                     stream = project.streams[name]
                     if rows:
                         ids = [f"{name}-{row['visit_id']}" for row in rows]
                         receipts.append(client.send(stream, [stream.event(**row) for row in rows], ids=ids))
                 for row in due["visits"]:
-                    decision = client.predict(project.endpoints["buy"], project.streams["visits"].event(**row), after=receipts)
+                    decision = client.predict(
+                        project.endpoints["buy"], project.streams["visits"].event(**row), after=receipts
+                    )
                     self.answers[row["visit_id"]] = decision
                 if number in deadly:
                     parts = [p for p in psutil.Process(up).children() if "part" in p.cmdline()]
@@ -120,8 +129,11 @@ def test_every_event_counts_once_whatever_was_killed(world: World) -> None:
         assert [row["id"] for row in found] == wanted, name
     told = world.verb("sql", "--limit", "0", "select decision_id from buy_decisions")
     landed = {row["decision_id"] for row in told}
-    # A request that was tried again after a kill may have made a decision that nobody saw; none that was answered is lost.
-    assert {d.decision_id for d in world.answers.values()} <= landed and len(told) == len(landed) <= len(world.answers) + 8
+    # A request that was tried again after a kill may have made a decision that nobody saw; none that was answered is
+    # lost.
+    assert {d.decision_id for d in world.answers.values()} <= landed and len(told) == len(landed) <= len(
+        world.answers
+    ) + 8
 
 
 def test_what_online_said_is_what_offline_says(world: World) -> None:
@@ -145,7 +157,12 @@ def test_the_experiments_know_their_units_and_rewards(world: World) -> None:
     assert outside and {d.model for d in outside} == {"keen"} and found["buy_ab"]["srm"]["ok"]
     # The reward of each mature decision, worked out by hand.
     sold = {row["visit_id"] for row in world.said["purchases"] if row["ts"] < END}
-    rewards = world.verb("sql", "--limit", "0", "select visit_id, prediction, outcome, reward from buy_outcomes where experiment is not null")
+    rewards = world.verb(
+        "sql",
+        "--limit",
+        "0",
+        "select visit_id, prediction, outcome, reward from buy_outcomes where experiment is not null",
+    )
     assert len(rewards) > 200
     for row in rewards:
         assert row["outcome"] == float(row["visit_id"] in sold)
@@ -153,7 +170,11 @@ def test_the_experiments_know_their_units_and_rewards(world: World) -> None:
 
 
 def test_a_prediction_is_traced_to_its_events_and_their_lines(world: World) -> None:
-    visit, decision = next((v, d) for v, d in world.answers.items() if any(p["user"] == user_of(world, v) and p["ts"] < LIVE for p in world.said["purchases"]))
+    visit, decision = next(
+        (v, d)
+        for v, d in world.answers.items()
+        if any(p["user"] == user_of(world, v) and p["ts"] < LIVE for p in world.said["purchases"])
+    )
     moment = next(row["ts"] for row in world.said["visits"] if row["visit_id"] == visit)
     found = world.verb("trace", decision.decision_id)
     feature = next(f for f in found["features"] if f["column"] == "bought__spend_2d")
@@ -168,7 +189,9 @@ def test_a_prediction_is_traced_to_its_events_and_their_lines(world: World) -> N
             place, _, line = row["source"].rpartition(":")
             assert place.endswith("data/purchases.csv") and when.isoformat() in lines[int(line) - 1]
             checked += 1
-        held = pq.read_table(world.folder / ".millstream" / "lake" / row["file"], columns=["_partition", "_offset"]).to_pylist()
+        held = pq.read_table(
+            world.folder / ".millstream" / "lake" / row["file"], columns=["_partition", "_offset"]
+        ).to_pylist()
         assert {"_partition": row["partition"], "_offset": row["offset"]} in held
     assert checked and found["model"]["model"] == decision.model
 
@@ -181,7 +204,9 @@ def test_everything_is_brought_up_to_date_and_a_change_makes_only_what_it_must(w
     world.verb("run")
     assert {row["status"] for row in world.verb("run")} == {"skipped"}
     path = world.folder / "tables" / "user_days.sql"
-    path.write_text(path.read_text().replace("count(*) as visits", "count(*) as visits, count(distinct device) as devices"))
+    path.write_text(
+        path.read_text().replace("count(*) as visits", "count(*) as visits, count(distinct device) as devices")
+    )
     stale = [a for a in world.verb("plan")["assets"] if a["stale"]]
     assert [a["name"] for a in stale] == ["user_days"] and stale[0]["rows"] > 1000 and stale[0]["bytes"] > 1000
     assert {row["name"] for row in world.verb("run") if row["status"] == "made"} == {"user_days"}

@@ -1,4 +1,6 @@
-"""A shop in one folder: visits, purchases within the hour, two models, an A/B test; small enough to go the whole way in a test."""
+"""A shop in one folder: visits, purchases within the hour, two models, an A/B test; small enough to go the whole way in
+a test.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ END = LIVE + timedelta(days=1)
 
 FILES = {
     "millstream.toml": '[project]\nname = "shop"\n',
-    "streams.py": '''
+    "streams.py": (
+        '''
 import millstream as ms
 
 class Visit(ms.Event):
@@ -36,8 +39,10 @@ for s in (visits, purchases):
     ms.source(s, ms.read.files(f"data/{s.name}.csv"))
     ms.source(s, ms.read.http())
 ms.monitor(purchases, ms.expect.rows("price > 0"), ms.expect.contract())
-''',
-    "features.py": '''
+'''
+    ),
+    "features.py": (
+        """
 import millstream as ms
 from millstream import agg
 from streams import purchases, visits
@@ -46,8 +51,10 @@ bought = ms.features("bought", purchases, key="user", windows=["1h", "2d"],
                      aggregates={"times": agg.count(), "spend": agg.sum("price"), "top": agg.max("price")})
 came = ms.features("came", visits, key="user", windows=["2d"],
                    aggregates={"times": agg.count(), "last": agg.last("device = 'phone'")})
-''',
-    "models.py": '''
+"""
+    ),
+    "models.py": (
+        """
 import millstream as ms
 from features import bought, came
 from streams import purchases, visits
@@ -72,8 +79,10 @@ def keen(train: ms.Train, *, c: float = 1.0) -> object:
 @ms.model(buy_set, metrics=["auc", "brier"], promote_if="auc >= champion.auc")
 def shy(train: ms.Train, *, c: float = 0.0001) -> object:
     return fit(train, c)
-''',
-    "live.py": '''
+"""
+    ),
+    "live.py": (
+        """
 import millstream as ms
 from millstream import assign, expect
 from models import buy_set, buys, keen, shy
@@ -87,9 +96,12 @@ buy_bandit = ms.experiment("buy_bandit", arms=arms, unit="user", assign=assign.t
 buy = ms.endpoint("buy", [buy_ab, buy_bandit], default=keen["champion"])
 ms.monitor(buy, expect.skew(), expect.drift(buy_set, tolerance=0.5, window="2d"))
 ms.monitor(buy, expect.performance(buys, "auc >= 0.5", window="2d"))
-''',
-    "tables/user_days.sql": "-- @time day\nselect user, date_trunc('day', ts) as day, count(*) as visits from visits group by all\n",
-}  # fmt: skip
+"""
+    ),
+    "tables/user_days.sql": (
+        "-- @time day\nselect user, date_trunc('day', ts) as day, count(*) as visits from visits group by all\n"
+    ),
+}
 
 
 def history(seed: int = 7) -> dict[str, list[dict[str, Any]]]:
@@ -104,7 +116,9 @@ def history(seed: int = 7) -> dict[str, list[dict[str, Any]]]:
         said["visits"].append({"visit_id": f"v{number}", "user": user, "device": device, "ts": moment})
         if dice.random() < keen + (0.2 if device == "phone" else 0.0):
             later = moment + timedelta(seconds=dice.uniform(20, 2400))
-            said["purchases"].append({"visit_id": f"v{number}", "user": user, "price": round(dice.uniform(1, 90), 2), "ts": later})
+            said["purchases"].append(
+                {"visit_id": f"v{number}", "user": user, "price": round(dice.uniform(1, 90), 2), "ts": later}
+            )
     said["purchases"].sort(key=lambda row: row["ts"])
     return said
 
@@ -118,5 +132,8 @@ def write(folder: Path, said: dict[str, list[dict[str, Any]]]) -> None:
     (folder / "data").mkdir()
     for name, rows in said.items():
         before = [row for row in rows if row["ts"] < LIVE]
-        lines = [",".join(before[0]), *(",".join(str(v.isoformat() if isinstance(v, datetime) else v) for v in row.values()) for row in before)]
+        lines = [
+            ",".join(before[0]),
+            *(",".join(str(v.isoformat() if isinstance(v, datetime) else v) for v in row.values()) for row in before),
+        ]
         (folder / "data" / f"{name}.csv").write_text("\n".join(lines) + "\n")

@@ -11,7 +11,9 @@ from millstream.base.registry import engine
 
 
 def test_an_unknown_engine_is_named_without_the_password_of_its_url() -> None:
-    with pytest.raises(ConfigError, match=r'no engine "redss" serves online \(redss://\.\.\.@host/0\); known: redis, rediss, sqlite') as told:
+    with pytest.raises(
+        ConfigError, match=r'no engine "redss" serves online \(redss://\.\.\.@host/0\); known: redis, rediss, sqlite'
+    ) as told:
         engine("online", "redss://me:p@ss@host/0")
     assert "p@ss" not in str(told.value)
 

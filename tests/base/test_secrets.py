@@ -1,4 +1,6 @@
-"""Shapes of secrets, as libraries and people write them: none is left in a text, and texts without one stay as they are."""
+"""Shapes of secrets, as libraries and people write them: none is left in a text, and texts without one stay as they
+are.
+"""
 
 from __future__ import annotations
 
@@ -45,22 +47,29 @@ SHAPES = [
     "authorization: Basic {}==",
     "the remote is https://x-access-token:{}@github.com/a/b",
 ]
-TOKENS = ["ghp_abcdefghijklmnop1234", "glpat-abcdefghijklmnop12", "xoxb-1234567890-abcdef", "AKIAABCDEFGHIJKLMNOP", "hf_abcdefghijklmnopqrst",
-          "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcDEF123", "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----"]  # fmt: skip
+TOKENS = [
+    "ghp_abcdefghijklmnop1234",
+    "glpat-abcdefghijklmnop12",
+    "xoxb-1234567890-abcdef",
+    "AKIAABCDEFGHIJKLMNOP",
+    "hf_abcdefghijklmnopqrst",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abcDEF123",
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----",
+]
 HARMLESS = [
     "kafka://alice:env:KAFKA_PASSWORD@broker:9093",
     "log = sqlite:/p/.millstream/log.db",
     "http://127.0.0.1:8600/v1/predict/late",
     "hdfs://name:9000/lake/orders@v3",
     "kafka:b-1:9092,b-2:9092",
-    'token = env:API_TOKEN: nothing is there',
+    "token = env:API_TOKEN: nothing is there",
     "send the header  Authorization: Bearer TOKEN",
     'stream "orders", partition 3, offset 17: key "password" is missing; write key="order_id"',
     "file data/hooks/1.csv, line 7: no column token",
     "features_by_key=3 sort_key=ts",
     "basic auc 0.71; bearer of news",
     "",
-]  # fmt: skip
+]
 
 
 @pytest.fixture(autouse=True)
@@ -86,10 +95,15 @@ def test_what_is_no_secret_stays(text: str) -> None:
 
 
 def test_an_address_keeps_what_helps_to_find_the_fault() -> None:
-    assert hide("postgresql://mill:x1y2@db:5432/state?sslmode=require") == "postgresql://mill:(hidden)@db:5432/state?sslmode=require"
+    assert (
+        hide("postgresql://mill:x1y2@db:5432/state?sslmode=require")
+        == "postgresql://mill:(hidden)@db:5432/state?sslmode=require"
+    )
 
 
-@pytest.mark.parametrize("spelt", ["S3cret/T0ken Value", "S3cret%2FT0ken%20Value", "S3cret/T0ken%20Value", repr("S3cret/T0ken Value")])
+@pytest.mark.parametrize(
+    "spelt", ["S3cret/T0ken Value", "S3cret%2FT0ken%20Value", "S3cret/T0ken%20Value", repr("S3cret/T0ken Value")]
+)
 def test_a_kept_value_is_hidden_in_every_spelling(spelt: str) -> None:
     keep("S3cret/T0ken Value")
     assert "T0ken" not in hide(f"nonnumeric port: {spelt}@host.invalid")
@@ -110,7 +124,12 @@ def test_a_password_that_is_a_plain_word_hides_no_sentence() -> None:
 
 def test_every_error_hides_as_a_text() -> None:
     url = f"kafka://a:{SECRET}@h:1"
-    for error in (ConfigError(url), NotFound(url), WorkFailed(url), DefinitionError("bad", found=url, mend=f"token={SECRET}")):
+    for error in (
+        ConfigError(url),
+        NotFound(url),
+        WorkFailed(url),
+        DefinitionError("bad", found=url, fix=f"token={SECRET}"),
+    ):
         assert SECRET not in str(error)
 
 
@@ -153,7 +172,14 @@ def test_the_factory_keeps_a_record_that_cannot_be_written_out() -> None:
     assert made.msg == "%d" and made.args == ("no number",)
 
 
-@pytest.mark.parametrize("url", ["http://alice:{}@127.0.0.1:8080/hooks/{}", "https://alerts.example.com/hooks/{}?key={}", "https://{}@alerts.example.com/{}"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://alice:{}@127.0.0.1:8080/hooks/{}",
+        "https://alerts.example.com/hooks/{}?key={}",
+        "https://{}@alerts.example.com/{}",
+    ],
+)
 def test_the_host_of_a_secret_address_may_be_read(url: str) -> None:
     keep_address(url.format(SECRET, SECRET))
     for text in ("hive://127.0.0.1:1/lake does not answer", "alerts.example.com:443 does not answer"):
@@ -162,7 +188,9 @@ def test_the_host_of_a_secret_address_may_be_read(url: str) -> None:
 
 
 @pytest.mark.parametrize("sign", "?#/@")
-@pytest.mark.parametrize("url", ["redis://:S3cr{}etPassword@127.0.0.1:1/0", "postgresql://bob:S3cr{}etPassword@127.0.0.1:1/db"])
+@pytest.mark.parametrize(
+    "url", ["redis://:S3cr{}etPassword@127.0.0.1:1/0", "postgresql://bob:S3cr{}etPassword@127.0.0.1:1/db"]
+)
 def test_a_password_that_ends_an_address_early_is_hidden_in_parts(url: str, sign: str) -> None:
     keep_password(url.format(sign))
     for left in ("redis://:S3cr", "PostgreSQL at bob:S3cr/ does not answer", "S3cr", f"S3cr{sign}etPassword"):

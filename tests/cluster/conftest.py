@@ -1,7 +1,8 @@
 """Real engines for tests: each is brought up on first use, shared by the session, and stopped at its end.
 
-`kafka`, `registry` … are addresses, as a profile says them. A test whose engine cannot be had here is skipped with the reason, unless
-CLUSTER_TESTS_NO_SKIP is set. Faults want `ha_cluster`, whose daemons they may kill and must have restarted.
+`kafka`, `registry` … are addresses, as a profile says them. A test whose engine cannot be had here is skipped with the
+reason, unless CLUSTER_TESTS_NO_SKIP is set. Faults want `ha_cluster`, whose daemons they may kill and must have
+restarted.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ from millstream.cluster import Cluster
 
 HERE = Path(__file__).parent
 # Of suites that live in other rooms: on Spark each of these costs a minute, and one of its kind stays.
-LONG = ("TestOnSpark::test_sinks_side_by_side", "TestOnSpark::test_a_sink_that_dies_is_followed[7-", "test_profile_spark.py::test_numbers_are_numpys")
+LONG = (
+    "TestOnSpark::test_sinks_side_by_side",
+    "TestOnSpark::test_a_sink_that_dies_is_followed[7-",
+    "test_profile_spark.py::test_numbers_are_numpys",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -72,7 +77,9 @@ def kafka(cluster: Cluster) -> str:
 
 @pytest.fixture(scope="session")
 def ha_kafka(ha_cluster: Cluster) -> str:
-    """kafka://127.0.0.1:PORT,127.0.0.1:PORT,127.0.0.1:PORT, copies on all three brokers, two of which must have a record."""
+    """kafka://127.0.0.1:PORT,127.0.0.1:PORT,127.0.0.1:PORT, copies on all three brokers, two of which must have a
+    record.
+    """
     return brought(ha_cluster, "kafka", ha=True)
 
 
@@ -94,7 +101,8 @@ def postgres(cluster: Cluster) -> str:
     return brought(cluster, "postgres")
 
 
-# Clients of Hadoop find their cluster by the environment, which is one for the process: it is set for each test, not for the session.
+# Clients of Hadoop find their cluster by the environment, which is one for the process: it is set for each test, not
+# for the session.
 @pytest.fixture
 def hdfs(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> str:
     """hdfs://127.0.0.1:PORT/lake, one namenode; HADOOP_CONF_DIR leads to it."""

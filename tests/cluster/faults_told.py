@@ -36,5 +36,9 @@ def table(faults: list[Fault]) -> list[str]:
     rows = [(f.killed, f.under, f"{f.seconds:.1f}", f.how, f"{f.rows:,}", str(f.lost), str(f.doubled)) for f in faults]
     wide = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     return [
-        "  ".join(cell.rjust(w) if i in (2, 4, 5, 6) else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, wide, strict=True))) for row in (head, *rows)
+        "  ".join(
+            cell.rjust(w) if i in (2, 4, 5, 6) else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(row, wide, strict=True))
+        )
+        for row in (head, *rows)
     ]

@@ -1,4 +1,6 @@
-"""A small shop on a whole cluster: `millstream up`, posts and requests all the time, and everything that was accepted remembered."""
+"""A small shop on a whole cluster: `millstream up`, posts and requests all the time, and everything that was accepted
+remembered.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ from millstream.run.workspace import Workspace
 BATCH, REQUESTS = 100, 5
 PATIENCE_S = 240.0
 PROJECT = {
-    "streams.py": '''
+    "streams.py": (
+        '''
 import millstream as ms
 from millstream import agg, assign
 
@@ -65,6 +68,7 @@ prices = ms.experiment("prices", arms={"low": 1.0, "high": 2.0}, unit="user", as
                        reward=sold)
 price = ms.endpoint("price", prices, request=Ask)
 '''
+    )
 }
 
 
@@ -96,7 +100,8 @@ class Counts:
 class Shop:
     """The project, its `up`, its load, and who watches how far things are.
 
-    `prove` stops the load for as long as it takes to let everything arrive, so that what was accepted can be compared with what is there.
+    `prove` stops the load for as long as it takes to let everything arrive, so that what was accepted can be compared
+    with what is there.
     """
 
     folder: Path
@@ -107,12 +112,21 @@ class Shop:
     errors: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        profile = {key: url for key, url in self.cluster.profile().items() if key in ("log", "registry", "lake", "online", "state")}
+        profile = {
+            key: url
+            for key, url in self.cluster.profile().items()
+            if key in ("log", "registry", "lake", "online", "state")
+        }
         conf = self.cluster.environment("hdfs")["HADOOP_CONF_DIR"]
         profile["lake"] = f"{profile['lake'].partition('?')[0]}?conf={conf}&ec.visits=RS-3-2-1024k"
         port = self.cluster.site.port + 990
         lines = [f'{key} = "{url}"' for key, url in profile.items()]
-        PROJECT_FILES = {**PROJECT, "millstream.toml": "\n".join(['[project]\nname = "shop"\n[profile.cluster]', *lines, f"[serve]\nport = {port}\n"])}
+        PROJECT_FILES = {
+            **PROJECT,
+            "millstream.toml": "\n".join(
+                ['[project]\nname = "shop"\n[profile.cluster]', *lines, f"[serve]\nport = {port}\n"]
+            ),
+        }
         for name, text in PROJECT_FILES.items():
             (self.folder / name).write_text(text)
         self.log = (self.folder / "up.log").open("wb")
@@ -130,7 +144,8 @@ class Shop:
         self.going.set()
         self._until("events arrive", lambda: any(sent.applied and sent.landed for sent in self.batches))
 
-    # -- load ------------------------------------------------------------------------------------------------------------
+    # -- load
+    # ------------------------------------------------------------------------------------------------------------
 
     def _client(self) -> Client:
         return Client(self.url, retry_for=timedelta(seconds=PATIENCE_S))
@@ -141,7 +156,10 @@ class Shop:
             if not self._may(0):
                 continue
             first, began = self.numbers, time.monotonic()
-            events = [visit(visit_id=f"v{n}", user=f"u{n % 97}", n=n, ts=datetime.now(UTC)) for n in range(first, first + BATCH)]
+            events = [
+                visit(visit_id=f"v{n}", user=f"u{n % 97}", n=n, ts=datetime.now(UTC))
+                for n in range(first, first + BATCH)
+            ]
             try:
                 receipt = client.send(self.visits, events)
             except MillstreamError as error:
@@ -161,7 +179,11 @@ class Shop:
             for _ in range(REQUESTS):
                 n += 1
                 try:
-                    self.decisions.append(client.predict(endpoint, request(visit_id=f"v{n}", user=f"u{n % 97}", ts=datetime.now(UTC))).decision_id)
+                    self.decisions.append(
+                        client.predict(
+                            endpoint, request(visit_id=f"v{n}", user=f"u{n % 97}", ts=datetime.now(UTC))
+                        ).decision_id
+                    )
                 except MillstreamError as error:
                     self.errors.append(str(error))
             self.ended.wait(0.1)
@@ -173,7 +195,8 @@ class Shop:
         self.ended.wait(0.05)
         return False
 
-    # -- watching --------------------------------------------------------------------------------------------------------
+    # -- watching
+    # --------------------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         done = 0
@@ -201,13 +224,16 @@ class Shop:
         return {}
 
     def slowest(self, since: float) -> float:
-        """Seconds that the slowest batch took whose sending began less than a second before `since` or after it, all of which must arrive."""
+        """Seconds that the slowest batch took whose sending began less than a second before `since` or after it, all of
+        which must arrive.
+        """
         mine = [sent for sent in list(self.batches) if sent.began >= since - 1]
         assert mine
         self._until("what was accepted arrives", lambda: all(sent.landed and sent.applied for sent in mine))
         return max(sent.seconds() for sent in mine)
 
-    # -- faults ----------------------------------------------------------------------------------------------------------
+    # -- faults
+    # ----------------------------------------------------------------------------------------------------------
 
     def calm(self) -> None:
         """Wait until what arrives does so in a few seconds again."""
@@ -232,7 +258,12 @@ class Shop:
         self.going.clear()
         try:
             self._until("the load stands still", lambda: all(idle.is_set() for idle in self.idle))
-            self._until("all is there", lambda: all(sent.landed and sent.applied for sent in self.batches) and self._asked() >= len(self.decisions))
+            self._until(
+                "all is there",
+                lambda: (
+                    all(sent.landed and sent.applied for sent in self.batches) and self._asked() >= len(self.decisions)
+                ),
+            )
             assert not self.errors, self.errors[:3]
             verified = subprocess.run([*self.words, "verify", "--json"], capture_output=True, text=True, timeout=300)
             assert verified.returncode == 0, verified.stdout + verified.stderr
@@ -251,7 +282,8 @@ class Shop:
         there = [str(row["visit_id"]) for row in self._rows("visits", "visit_id")]
         decided = [str(row["decision_id"]) for row in self._rows("price_decisions", "decision_id")]
         sent, asked = {f"v{n}" for n in range(self.numbers)}, set(self.decisions)
-        # An answer that never reached us was decided all the same: more decisions than we know of are not a fault, the same one twice is.
+        # An answer that never reached us was decided all the same: more decisions than we know of are not a fault, the
+        # same one twice is.
         lost = len(sent - set(there)) + len(asked - set(decided))
         doubled = len(there) - len(set(there)) + len(decided) - len(set(decided))
         assert not set(there) - sent
@@ -260,10 +292,16 @@ class Shop:
     def _differing(self) -> int:
         """Users whose features online are not what the lake says."""
         ws = self.workspace
-        wanted = {r["user"]: (r["times"], r["sum"]) for r in self._rows("visits", "user, count(*) as times, sum(n)::bigint as sum", "group by user")}
+        wanted = {
+            r["user"]: (r["times"], r["sum"])
+            for r in self._rows("visits", "user, count(*) as times, sum(n)::bigint as sum", "group by user")
+        }
         reader = ws.online.reader([(define(ws.project.features["came"], ws.project.params), ["user"], "came")])
         found = {user: reader({"user": user}, time.time_ns() // 1000).values for user in wanted}
-        return sum((found[user]["came__times_2d"], found[user]["came__sum_2d"]) != expected for user, expected in wanted.items())
+        return sum(
+            (found[user]["came__times_2d"], found[user]["came__sum_2d"]) != expected
+            for user, expected in wanted.items()
+        )
 
     def _rows(self, table: str, what: str, rest: str = "") -> list[dict[str, Any]]:
         snapshot = self.workspace.lake.table(table).snapshot()
@@ -276,7 +314,9 @@ class Shop:
             with suppress(httpx.TransportError):
                 if holds():
                     return
-            assert time.monotonic() < deadline, f"it never came to pass: {what}\n" + (self.folder / "up.log").read_text()[-3000:]
+            assert time.monotonic() < deadline, (
+                f"it never came to pass: {what}\n" + (self.folder / "up.log").read_text()[-3000:]
+            )
             time.sleep(0.1)
 
     def close(self) -> None:

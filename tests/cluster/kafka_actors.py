@@ -1,4 +1,6 @@
-"""Processes that write to Kafka and are killed: `python kafka_actors.py ROLE URL FOLDER SPLIT`. Each says on stdout what it has done."""
+"""Processes that write to Kafka and are killed: `python kafka_actors.py ROLE URL FOLDER SPLIT`. Each says on stdout
+what it has done.
+"""
 
 from __future__ import annotations
 

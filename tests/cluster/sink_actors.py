@@ -1,6 +1,7 @@
 """Processes that land and are killed: `python sink_actors.py KIND KAFKA FOLDER ROWS [POINT TIMES]`.
 
-With a point they land what there is, and die when they come there the how manieth time; else they land for ever. `up-PID` in the folder says that one has begun.
+With a point they land what there is, and die when they come there the how manieth time; else they land for ever.
+`up-PID` in the folder says that one has begun.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What sinks of both kinds are given: a topic full of dirt, lakes to compare, and Spark with its Kafka connector. Skips its importer where Spark cannot be had."""
+"""What sinks of both kinds are given: a topic full of dirt, lakes to compare, and Spark with its Kafka connector. Skips
+its importer where Spark cannot be had.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,16 @@ class World:
     def sink(self, kind: str, rows: int = 500_000, lake: Lake | None = None, **more: Any) -> Sink | SparkSink:
         limits = SinkLimits(rows=rows)
         if kind == "spark":
-            return SparkSink(self.spark, self.folder / "spark", self.log, self.schemas, lake or self.lake, READINGS, limits=limits, **more)
+            return SparkSink(
+                self.spark,
+                self.folder / "spark",
+                self.log,
+                self.schemas,
+                lake or self.lake,
+                READINGS,
+                limits=limits,
+                **more,
+            )
         return Sink(self.log, self.schemas, lake or self.lake, READINGS, limits=limits, **more)
 
     def drain(self, kind: str, rows: int = 500_000, lake: Lake | None = None) -> Any:
@@ -82,11 +93,15 @@ class World:
     # -- records
 
     def dirt(self, seed: int, count: int = 60) -> None:
-        """Some of everything, in all partitions: doubles, late ones, refused ones, unreadable ones, foreign bytes and headers, transactions that end well and badly."""
+        """Some of everything, in all partitions: doubles, late ones, refused ones, unreadable ones, foreign bytes and
+        headers, transactions that end well and badly.
+        """
         rng = random.Random(seed)
         base = 1000 * seed
         for partition in range(3):
-            numbers = [base + rng.randrange(count * 4) for _ in range(count)]  # some come twice, and by minutes too late
+            numbers = [
+                base + rng.randrange(count * 4) for _ in range(count)
+            ]  # some come twice, and by minutes too late
             put(self.log, self.schemas, partition, *numbers, bad=numbers[:: rng.randrange(5, 12)])
             put(self.log, self.schemas, partition, *(base + rng.randrange(count * 4) for _ in range(count)))
             unreadable(self.log, self.schemas, partition, b"{\xff", b"")
@@ -120,7 +135,9 @@ class World:
         at = int(writer.position or 0)
         for step in range(3):
             numbers = range(1000 * seed + 500 + step * 5, 1000 * seed + 505 + step * 5)
-            writer.commit([Append(READINGS.name, p, binding.schema_id, readings(*numbers)) for p in range(3)], str(at + step + 1))
+            writer.commit(
+                [Append(READINGS.name, p, binding.schema_id, readings(*numbers)) for p in range(3)], str(at + step + 1)
+            )
         writer.close()
         producer = Producer({"bootstrap.servers": self.log.address.brokers, "transactional.id": "regrets"})
         producer.init_transactions(20)
@@ -133,12 +150,16 @@ class World:
     # -- what must be true
 
     def prove(self) -> None:
-        """`verify` finds nothing, all that is in the log has landed, and the table is the one that a single sink in Python would have filled, row for row."""
+        """`verify` finds nothing, all that is in the log has landed, and the table is the one that a single sink in
+        Python would have filled, row for row.
+        """
         report = proven(self.lake, self.log)
         topic = self.log.topic(READINGS.name)
         assert topic is not None
         ends = self.log.ends(READINGS.name)
-        assert {p: self.lake.table(READINGS.name).position(app_id(topic, p)) or 0 for p in ends} == {p: end.high for p, end in ends.items()}
+        assert {p: self.lake.table(READINGS.name).position(app_id(topic, p)) or 0 for p in ends} == {
+            p: end.high for p, end in ends.items()
+        }
         alone = self.lake_of(f"alone-{random.randrange(1 << 40)}")
         self.drain("python", lake=alone)
         assert self.lake.names() == alone.names()
@@ -151,5 +172,7 @@ def contents(lake: Lake, name: str) -> pa.Table:
     """All rows and columns, in the order of the log."""
     table = lake.table(name)
     return (
-        pa.Table.from_batches(scan(table, table.schema.names), table.schema).sort_by([("_partition", "ascending"), ("_offset", "ascending")]).combine_chunks()
+        pa.Table.from_batches(scan(table, table.schema.names), table.schema)
+        .sort_by([("_partition", "ascending"), ("_offset", "ascending")])
+        .combine_chunks()
     )

@@ -1,4 +1,6 @@
-"""Spark beside DuckDB for tests: both engines, and tests of other rooms with Spark under them. Skips whoever imports it where Spark cannot be had."""
+"""Spark beside DuckDB for tests: both engines, and tests of other rooms with Spark under them. Skips whoever imports it
+where Spark cannot be had.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Lake tables by name: through HiveServer2 and the Spark Thrift Server, while commits continue, after upkeep, and with the metastore away."""
+"""Lake tables by name: through HiveServer2 and the Spark Thrift Server, while commits continue, after upkeep, and with
+the metastore away.
+"""
 
 from __future__ import annotations
 
@@ -78,41 +80,84 @@ class TestHive(CatalogContract):
         return lake
 
     def found(self, table: str) -> list[list[tuple[int, str | None]]]:
-        return [sorted(server(f"select x, name from lake.`{table}`")) for server in (self.servers.hive, self.servers.spark)]
+        return [
+            sorted(server(f"select x, name from lake.`{table}`")) for server in (self.servers.hive, self.servers.spark)
+        ]
 
 
-ODD = pa.schema([
-    ("Id", pa.int64()), ("at", pa.timestamp("us", "UTC")), ("day", pa.date32()), ("small", pa.int8()), ("ratio", pa.float32()), ("yes", pa.bool_()),
-    ("price", pa.decimal128(10, 2)), ("raw", pa.binary()), ("list", pa.list_(pa.float32())), ("inner", pa.struct([("a", pa.int32()), ("B", pa.string())])),
-])  # fmt: skip
+ODD = pa.schema(
+    [
+        ("Id", pa.int64()),
+        ("at", pa.timestamp("us", "UTC")),
+        ("day", pa.date32()),
+        ("small", pa.int8()),
+        ("ratio", pa.float32()),
+        ("yes", pa.bool_()),
+        ("price", pa.decimal128(10, 2)),
+        ("raw", pa.binary()),
+        ("list", pa.list_(pa.float32())),
+        ("inner", pa.struct([("a", pa.int32()), ("B", pa.string())])),
+    ]
+)
 
 
 def test_types_mean_the_same_to_both(lake: Lake, catalog: HiveCatalog, servers: Servers) -> None:
-    row = {"Id": 1, "at": 1_704_164_645_678_901, "day": 19_724, "small": -3, "ratio": 0.5, "yes": True, "price": "12.25", "raw": b"\x00\xff", "list": [1.5, None],
-           "inner": {"a": 7, "B": "b"}}  # fmt: skip
-    arrays = [pa.array([row[field.name]]).cast(field.type) if field.name == "price" else pa.array([row[field.name]], field.type) for field in ODD]
+    row = {
+        "Id": 1,
+        "at": 1_704_164_645_678_901,
+        "day": 19_724,
+        "small": -3,
+        "ratio": 0.5,
+        "yes": True,
+        "price": "12.25",
+        "raw": b"\x00\xff",
+        "list": [1.5, None],
+        "inner": {"a": 7, "B": "b"},
+    }
+    arrays = [
+        (
+            pa.array([row[field.name]]).cast(field.type)
+            if field.name == "price"
+            else pa.array([row[field.name]], field.type)
+        )
+        for field in ODD
+    ]
     lake.create("Odd.types", ODD).append(pa.table(arrays, schema=ODD))
     assert publish(lake, catalog) == {}
-    asked = ("select id, cast(`at` as string), cast(day as string), small, ratio, yes, cast(price as string), hex(raw), `list`[0], size(`list`), "
-             "`inner`.a, `inner`.b from lake.odd_types")  # fmt: skip
+    asked = (
+        "select id, cast(`at` as string), cast(day as string), small, ratio, yes, cast(price as string), hex(raw),"
+        " `list`[0], size(`list`), `inner`.a, `inner`.b from lake.odd_types"
+    )
     wanted = [(1, "2024-01-02 03:04:05.678901", "2024-01-02", -3, 0.5, True, "12.25", "00FF", 1.5, 2, 7, "b")]
     assert servers.hive(asked) == wanted
     assert servers.spark(asked) == wanted
 
 
 def test_partition_columns_of_other_types_also_null(lake: Lake, catalog: HiveCatalog, servers: Servers) -> None:
-    day, at = pa.array([19_724, None, 19_725, 19_724], pa.date32()), pa.array([10**15 + 1, 10**15, None, 10**15 + 1], pa.timestamp("us", "UTC"))
-    table = pa.table({"x": [1, 2, 3, 4], "day": day, "at": at, "no": pa.array([1, None, 3, 1]), "yes": [True, None, False, True]})
+    day, at = (
+        pa.array([19_724, None, 19_725, 19_724], pa.date32()),
+        pa.array([10**15 + 1, 10**15, None, 10**15 + 1], pa.timestamp("us", "UTC")),
+    )
+    table = pa.table(
+        {"x": [1, 2, 3, 4], "day": day, "at": at, "no": pa.array([1, None, 3, 1]), "yes": [True, None, False, True]}
+    )
     lake.create("parted", table.schema, partition_by=("day", "at", "no", "yes")).append(table)
     publish(lake, catalog)
-    asked = "select x, cast(day as string), cast(`at` as string), no, yes from lake.parted where no = 1 or no is null or yes = false order by x"
+    asked = (
+        "select x, cast(day as string), cast(`at` as string), no, yes from lake.parted where no = 1 or no is null or"
+        " yes = false order by x"
+    )
     first, moment = ("2024-01-02", "2001-09-09 01:46:40.000001", 1, True), "2001-09-09 01:46:40"
     wanted = [(1, *first), (2, None, moment, None, None), (3, "2024-01-03", None, 3, False), (4, *first)]
     for server in (servers.hive, servers.spark):
-        assert [tuple(v.removesuffix(".0") if isinstance(v, str) else v for v in row) for row in server(asked)] == wanted
+        assert [
+            tuple(v.removesuffix(".0") if isinstance(v, str) else v for v in row) for row in server(asked)
+        ] == wanted
 
 
-def test_what_others_have_there_is_left_alone_and_the_rest_is_told(lake: Lake, catalog: HiveCatalog, servers: Servers) -> None:
+def test_what_others_have_there_is_left_alone_and_the_rest_is_told(
+    lake: Lake, catalog: HiveCatalog, servers: Servers
+) -> None:
     lake.create("mine", ROWS)
     lake.create("theirs", ROWS)
     with client(Address.read(catalog.name)) as hive:
@@ -120,7 +165,11 @@ def test_what_others_have_there_is_left_alone_and_the_rest_is_told(lake: Lake, c
             hive.create_database(ttypes.Database(name=name))
     ask.sql(servers.ports[0], f"create view {servers.database}_hive.theirs as select 7 as seven", rows=False)
     failed = publish(lake, catalog)
-    assert list(failed) == ["theirs"] and isinstance(failed["theirs"], Conflict) and "did not make" in str(failed["theirs"])
+    assert (
+        list(failed) == ["theirs"]
+        and isinstance(failed["theirs"], Conflict)
+        and "did not make" in str(failed["theirs"])
+    )
     assert catalog.known(lake.files.root) == {"mine": 0}
     assert servers.hive("select * from lake.theirs") == [(7,)]
 
@@ -132,7 +181,9 @@ def test_hive_refuses_delta_and_says_where_to_look(lake: Lake, catalog: HiveCata
         ask.sql(servers.ports[0], f"select count(*) from {servers.database}.`rows`")
 
 
-def test_a_table_whose_files_do_not_say_its_rows_is_for_spark_alone(lake: Lake, catalog: HiveCatalog, servers: Servers) -> None:
+def test_a_table_whose_files_do_not_say_its_rows_is_for_spark_alone(
+    lake: Lake, catalog: HiveCatalog, servers: Servers
+) -> None:
     table = lake.create("rows", ROWS)
     table.append(pa.table({"x": [1], "name": ["a"]}))
     publish(lake, catalog)
@@ -148,7 +199,9 @@ def test_a_table_whose_files_do_not_say_its_rows_is_for_spark_alone(lake: Lake, 
 def test_readers_see_whole_commits_while_a_sink_and_upkeep_work(
     lake: Lake, catalog: HiveCatalog, servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each commit brings the next 100 numbers; compaction continues beside. A reader that saw half a version would see another count or sum."""
+    """Each commit brings the next 100 numbers; compaction continues beside. A reader that saw half a version would see
+    another count or sum.
+    """
     monkeypatch.setattr(compact, "AT_LEAST", (4, 4, 4))
     schemas = SqliteSchemas(f"sqlite:{tmp_path}/log.db")
     log = SqliteLog(f"sqlite:{tmp_path}/log.db", schemas)
@@ -188,7 +241,11 @@ def test_readers_see_whole_commits_while_a_sink_and_upkeep_work(
     for counts in seen.values():
         assert counts == sorted(counts) and counts[-1] > counts[0]
     publish(lake, catalog)
-    assert servers.hive("select count(*) from lake.readings") == servers.spark("select count(*) from lake.readings") == [(lake.table("readings").rows(),)]
+    assert (
+        servers.hive("select count(*) from lake.readings")
+        == servers.spark("select count(*) from lake.readings")
+        == [(lake.table("readings").rows(),)]
+    )
 
 
 def test_a_metastore_that_is_away_costs_a_delay(own_cluster: Cluster, tmp_path: Path) -> None:

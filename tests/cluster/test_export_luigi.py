@@ -1,4 +1,6 @@
-"""The export for luigi, run by luigi in an environment of its own: each step once a run, continued where it stopped, tried again under a new number."""
+"""The export for luigi, run by luigi in an environment of its own: each step once a run, continued where it stopped,
+tried again under a new number.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def rides(tmp_path: Path) -> Path:
 def luigi(rides: Path, *words: str, module: str = "rides") -> subprocess.CompletedProcess[str]:
     called: list[Any] = [LUIGI.bin("luigi"), "--local-scheduler", "--module", module, *words]
     environment = {**os.environ, "PYTHONPATH": str(rides.parent / "modules")}
-    return subprocess.run(called, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=300)
+    return subprocess.run(
+        called, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=300
+    )
 
 
 def known(rides: Path, run: str) -> dict[str, dict[str, Any]]:
@@ -74,7 +78,10 @@ def test_what_failed_is_tried_under_the_next_number(rides: Path) -> None:
     millstream(rides, "export", "luigi", str(rides.parent / "modules"), "--python", sys.executable)
     assert "This progress looks :)" in luigi(rides, "rides.Run", "--run-id", "monday").stdout
     after = known(rides, "rides/monday")
-    assert (after["train-tips_model"]["status"], after["train-tips_model"]["attempt"]) == ("finished", before["train-tips_model"]["attempt"] + 1)
+    assert (after["train-tips_model"]["status"], after["train-tips_model"]["attempt"]) == (
+        "finished",
+        before["train-tips_model"]["attempt"] + 1,
+    )
     assert all(after[name] == before[name] for name in before if name != "train-tips_model")
 
 

@@ -13,7 +13,10 @@ from lxml import etree
 from millstream.cluster.fetch import Jars
 
 CLIENT = Jars("oozie-client", ("!org.apache.oozie:oozie-client:5.2.1",), unpack=("oozie-client-5.2.1.jar", ""))
-SCHEMAS = {"workflow.xml": ("oozie-workflow-1.0.xsd", "shell-action-1.0.xsd"), "coordinator.xml": ("oozie-coordinator-0.5.xsd",)}
+SCHEMAS = {
+    "workflow.xml": ("oozie-workflow-1.0.xsd", "shell-action-1.0.xsd"),
+    "coordinator.xml": ("oozie-coordinator-0.5.xsd",),
+}
 
 
 def schema(*names: str) -> etree.XMLSchema:
@@ -22,7 +25,9 @@ def schema(*names: str) -> etree.XMLSchema:
     for name in names:
         (space,) = re.findall(r'targetNamespace="([^"]+)"', (CLIENT.folder / name).read_text())
         imports.append(f'<xs:import namespace="{space}" schemaLocation="{(CLIENT.folder / name).as_uri()}"/>')
-    return etree.XMLSchema(etree.fromstring(f'<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema">{"".join(imports)}</xs:schema>'))
+    return etree.XMLSchema(
+        etree.fromstring(f'<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema">{"".join(imports)}</xs:schema>')
+    )
 
 
 @pytest.fixture
@@ -40,7 +45,9 @@ def test_what_is_exported_is_valid(applications: Path) -> None:
         schema(*SCHEMAS[file.name]).assertValid(etree.parse(file))
 
 
-@pytest.mark.parametrize(("old", "new"), [("<exec>", "<run>"), ('to="failed"', ""), ("<argument>-m</argument>", "<argument/><exec>b</exec>")])
+@pytest.mark.parametrize(
+    ("old", "new"), [("<exec>", "<run>"), ('to="failed"', ""), ("<argument>-m</argument>", "<argument/><exec>b</exec>")]
+)
 def test_the_schemas_bite(applications: Path, old: str, new: str) -> None:
     text = (applications / "rides" / "workflow.xml").read_text()
     changed = text.replace(old, new).replace("</exec>", new.replace("<", "</") if old == "<exec>" else "</exec>")

@@ -1,4 +1,6 @@
-"""Each daemon of a whole cluster dies under `millstream up` and its load; afterwards everything accepted is there once."""
+"""Each daemon of a whole cluster dies under `millstream up` and its load; afterwards everything accepted is
+there once.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def proof(shop: Shop, told: Callable[[Fault], None], killed: str, seconds: float
     assert (counts.lost, counts.doubled, counts.features_differ) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("death", [pytest.param(name, marks=[] if name in ALWAYS else [pytest.mark.long]) for name in DEATHS])
+@pytest.mark.parametrize(
+    "death", [pytest.param(name, marks=[] if name in ALWAYS else [pytest.mark.long]) for name in DEATHS]
+)
 def test_a_daemon_dies(shop: Shop, fault_told: Callable[[Fault], None], death: str) -> None:
     who, called, stood_in_for = DEATHS[death]
     shop.calm()

@@ -1,4 +1,6 @@
-"""What carries Spark's work dies in the middle of it: the table is made once all the same, and is what DuckDB says it is."""
+"""What carries Spark's work dies in the middle of it: the table is made once all the same, and is what DuckDB says it
+is.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ pytestmark = [pytest.mark.fault, pytest.mark.timeout(1200)]
 ROWS = 9_000
 UNDER = f"a table of {ROWS * ROWS / 1e6:.0f} M pairs, made on YARN"
 FILES = {
-    "streams.py": '''
+    "streams.py": (
+        '''
 import millstream as ms
 
 
@@ -38,9 +41,13 @@ class Number(ms.Event):
 
 numbers = ms.stream("numbers", Number, key="n", partitions=1)
 ms.source(numbers, ms.read.files("numbers/*.csv"))
-''',
+'''
+    ),
     # Every pair, and arithmetic that no optimiser sees through.
-    "tables/pairs.sql": "select a.n % 97 as k, count(*) as pairs, sum(((a.n + 1) * (b.n + 7)) % 1009)::bigint as s from numbers a cross join numbers b group by all\n",
+    "tables/pairs.sql": (
+        "select a.n % 97 as k, count(*) as pairs, sum(((a.n + 1) * (b.n + 7)) % 1009)::bigint as s from numbers a cross"
+        " join numbers b group by all\n"
+    ),
 }
 
 
@@ -51,20 +58,29 @@ class Work:
         self.folder, self.cluster = folder, cluster
         conf = cluster.environment("hdfs")["HADOOP_CONF_DIR"]
         profile = (
-            f'lake = "{cluster.address("hdfs").partition("?")[0]}?conf={conf}"\ncompute = "spark://yarn?spark.executor.instances=2&spark.executor.cores=1"\n'
+            f'lake = "{cluster.address("hdfs").partition("?")[0]}?conf={conf}"\ncompute ='
+            ' "spark://yarn?spark.executor.instances=2&spark.executor.cores=1"\n'
         )
-        for name, text in {**FILES, "millstream.toml": f'[project]\nname = "pairs"\n[profile.cluster]\n{profile}'}.items():
+        for name, text in {
+            **FILES,
+            "millstream.toml": f'[project]\nname = "pairs"\n[profile.cluster]\n{profile}',
+        }.items():
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(text)
         self.environment = {**os.environ, **cluster.environment()}
         self.words = [sys.executable, "-m", "millstream", "--project", str(folder), "--profile", "cluster"]
         (folder / "numbers").mkdir()
         for half in range(2):  # two commits, so two files, so a task for each executor
-            lines = [f"{n},2026-01-01T{n // 3600:02}:{n // 60 % 60:02}:{n % 60:02}Z\n" for n in range(half * ROWS // 2, (half + 1) * ROWS // 2)]
+            lines = [
+                f"{n},2026-01-01T{n // 3600:02}:{n // 60 % 60:02}:{n % 60:02}Z\n"
+                for n in range(half * ROWS // 2, (half + 1) * ROWS // 2)
+            ]
             (folder / "numbers" / f"{half}.csv").write_text("".join(["n,ts\n", *lines]))
             self.verb("run", "numbers", "sources")
         query = FILES["tables/pairs.sql"]
-        self.expected = json.loads(self.verb("--set", "compute=duckdb", "sql", "--json", "--limit", "0", f"select * from ({query}) order by k"))
+        self.expected = json.loads(
+            self.verb("--set", "compute=duckdb", "sql", "--json", "--limit", "0", f"select * from ({query}) order by k")
+        )
 
     def verb(self, *words: str) -> str:
         done = subprocess.run([*self.words, *words], env=self.environment, capture_output=True, text=True, timeout=900)
@@ -73,11 +89,15 @@ class Work:
 
     def start(self) -> subprocess.Popen[bytes]:
         self.said = (self.folder / "run.log").open("ab")
-        return subprocess.Popen([*self.words, "run", "pairs", "--force"], env=self.environment, stdout=self.said, stderr=self.said)
+        return subprocess.Popen(
+            [*self.words, "run", "pairs", "--force"], env=self.environment, stdout=self.said, stderr=self.said
+        )
 
     def version(self) -> int:
         """How often the table was made, less one."""
-        return int({t["table"]: t["version"] for t in json.loads(self.verb("show", "tables", "--json"))}.get("pairs", -1))
+        return int(
+            {t["table"]: t["version"] for t in json.loads(self.verb("show", "tables", "--json"))}.get("pairs", -1)
+        )
 
     def working(self, run: subprocess.Popen[bytes]) -> list[psutil.Process]:
         """Waits until executors work, and a while more; returns them."""
@@ -91,7 +111,12 @@ class Work:
 
     def proof(self, before: int) -> int:
         """The table is right, and was made once more than before. Rows that were read for it."""
-        assert json.loads(self.verb("--set", "compute=duckdb", "sql", "--json", "--limit", "0", "select * from pairs order by k")) == self.expected
+        assert (
+            json.loads(
+                self.verb("--set", "compute=duckdb", "sql", "--json", "--limit", "0", "select * from pairs order by k")
+            )
+            == self.expected
+        )
         assert self.version() == before + 1
         self.verb("verify")
         return ROWS
@@ -101,11 +126,17 @@ _known: dict[int, psutil.Process] = {}
 
 
 def executors(cluster: Cluster, node: str = "") -> list[psutil.Process]:
-    """Of Spark, on the nodes of this cluster, or on one. The same objects again, since a process's load is measured between two looks."""
+    """Of Spark, on the nodes of this cluster, or on one. The same objects again, since a process's load is measured
+    between two looks.
+    """
     found, below = [], f"{cluster.folder}/data/{node}"
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.cwd().startswith(below) and process.name() == "java" and any("CoarseGrainedExecutorBackend" in word for word in process.cmdline()):
+            if (
+                process.cwd().startswith(below)
+                and process.name() == "java"
+                and any("CoarseGrainedExecutorBackend" in word for word in process.cmdline())
+            ):
                 found.append(_known.setdefault(process.pid, process))
     return found
 
@@ -133,7 +164,11 @@ def goes_on(work: Work, told: Callable[[Fault], None], killed: str, die: Callabl
     took = time.monotonic() - began
     work.cluster.up(["yarn", "hdfs"], ha=True)
     usual: float = work.seconds  # type: ignore[attr-defined]
-    told(Fault(killed, UNDER, max(0.0, took - usual), f"the run took so much longer than {usual:.0f} s", work.proof(before)))
+    told(
+        Fault(
+            killed, UNDER, max(0.0, took - usual), f"the run took so much longer than {usual:.0f} s", work.proof(before)
+        )
+    )
 
 
 @pytest.mark.long
@@ -181,7 +216,9 @@ def running(cluster: Cluster) -> list[str]:
     address = next(s for s in cluster.status() if s.role == cluster.leader("resourcemanager")).ports
     for port in address:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ws/v1/cluster/apps?states=RUNNING,ACCEPTED", timeout=5) as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{port}/ws/v1/cluster/apps?states=RUNNING,ACCEPTED", timeout=5
+            ) as answer:
                 apps = json.loads(answer.read()).get("apps") or {}
                 return [app["id"] for app in apps.get("app", [])]
         except (OSError, ValueError):

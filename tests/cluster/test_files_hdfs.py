@@ -80,7 +80,14 @@ class TestHdfsFiles(FilesContract):
     def test_a_folder_beyond_its_quota_is_full(self, files: Files) -> None:
         self.write(files, "q/x", b"abc")
         place = Place.read(self.url)
-        _web(place, f"{place.path}/q", "PUT", op="SETQUOTA", namespacequota="9223372036854775807", storagespacequota=str(1 << 20))
+        _web(
+            place,
+            f"{place.path}/q",
+            "PUT",
+            op="SETQUOTA",
+            namespacequota="9223372036854775807",
+            storagespacequota=str(1 << 20),
+        )
         with pytest.raises(Full, match="no room"):
             self.write(files, "q/y", b"x" * (2 << 20))
 
@@ -108,7 +115,9 @@ def test_a_standby_alone_is_nobody(ha_hdfs: str, ha_cluster: Cluster) -> None:
         HdfsFiles(f"hdfs://{address}/lake").list("")
 
 
-def test_a_nameservice_is_found_by_its_namenodes_alone(ha_hdfs: str, ha_cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_nameservice_is_found_by_its_namenodes_alone(
+    ha_hdfs: str, ha_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = Place.read(f"{ha_hdfs}?{told(ha_cluster)}")
     hosts = ",".join(value for key, value in place.config.items() if key.startswith("dfs.namenode.rpc-address."))
     monkeypatch.delenv("HADOOP_CONF_DIR", raising=False)

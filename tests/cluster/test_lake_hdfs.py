@@ -102,12 +102,16 @@ def ha(tmp_path: Path, ha_hdfs: str, ha_cluster: Cluster) -> Iterator[World]:
 
 
 def whole(cluster: Cluster, url: str) -> float:
-    """Wait until every block below has all its shards or copies; returns the seconds. A namenode places fewer when a datanode is busy, and adds them later."""
+    """Wait until every block below has all its shards or copies; returns the seconds. A namenode places fewer when a
+    datanode is busy, and adds them later.
+    """
     began, place = time.monotonic(), Place.read(url)
     address = place.web()[int(cluster.leader("namenode").partition("#")[2]) - 1]
     while time.monotonic() - began < 120:
         with urllib.request.urlopen(f"http://{address}/fsck?ugi=root&path={place.path}") as answer:
-            lacking = re.findall(r"(?:Under-erasure-coded|Under-replicated|Missing) block[ a-z]*:\s*(\d+)", answer.read().decode())
+            lacking = re.findall(
+                r"(?:Under-erasure-coded|Under-replicated|Missing) block[ a-z]*:\s*(\d+)", answer.read().decode()
+            )
         assert lacking
         if set(lacking) == {"0"}:
             return time.monotonic() - began
@@ -151,15 +155,23 @@ def test_upkeep_and_queries(world: World, monkeypatch: pytest.MonkeyPatch) -> No
     removed = clean.vacuum(world.lake.table("readings"), later)
     assert removed > 0
     world.proof()
-    assert world.query("select count(*) as n, min(n) as least, max(n) as most from readings") == [{"n": world.sent, "least": 0, "most": world.sent - 1}]
+    assert world.query("select count(*) as n, min(n) as least, max(n) as most from readings") == [
+        {"n": world.sent, "least": 0, "most": world.sent - 1}
+    ]
     assert len(rows_in(table.at(old))) == table.at(old).rows()
-    pinned = world.sql.query("select count(*) as n from readings", {"readings": table.at(old).snapshot()}).read_all().to_pylist()
+    pinned = (
+        world.sql.query("select count(*) as n from readings", {"readings": table.at(old).snapshot()})
+        .read_all()
+        .to_pylist()
+    )
     assert pinned == [{"n": table.at(old).rows()}]
 
 
 @pytest.mark.fault
 @pytest.mark.parametrize("point", ["sink.read", "sink.files", "commit.linked"])
-def test_the_active_namenode_dies_in_a_commit(ha: World, ha_cluster: Cluster, point: str, fault_told: Callable[[Fault], None]) -> None:
+def test_the_active_namenode_dies_in_a_commit(
+    ha: World, ha_cluster: Cluster, point: str, fault_told: Callable[[Fault], None]
+) -> None:
     killed: list[str] = []
     before = ha.commits(5)
     with doing(point, lambda: killed.extend(ha_cluster.kill(ha_cluster.leader("namenode"))), times=3):
@@ -167,12 +179,22 @@ def test_the_active_namenode_dies_in_a_commit(ha: World, ha_cluster: Cluster, po
     ha.proof()
     assert ha.query("select count(*) as n from readings") == [{"n": ha.sent}]
     ha_cluster.restart(killed[0])
-    fault_told(Fault(f"the active namenode ({killed[0]}), at {point}", SINK, max(took), f"slowest commit; before {sorted(before)[2]:.2f} s", ha.sent))
+    fault_told(
+        Fault(
+            f"the active namenode ({killed[0]}), at {point}",
+            SINK,
+            max(took),
+            f"slowest commit; before {sorted(before)[2]:.2f} s",
+            ha.sent,
+        )
+    )
 
 
 @pytest.mark.fault
 @pytest.mark.parametrize("option", ["", "&ec=RS-3-2-1024k"])
-def test_a_datanode_dies_under_a_sink(tmp_path: Path, ha_hdfs: str, ha_cluster: Cluster, option: str, fault_told: Callable[[Fault], None]) -> None:
+def test_a_datanode_dies_under_a_sink(
+    tmp_path: Path, ha_hdfs: str, ha_cluster: Cluster, option: str, fault_told: Callable[[Fault], None]
+) -> None:
     ha = World(tmp_path, f"{ha_hdfs}/{uuid.uuid4()}?{told(ha_cluster)}{option}")
     before = ha.commits(5)
     victim = f"datanode#{2 if option else 4}"
@@ -184,11 +206,21 @@ def test_a_datanode_dies_under_a_sink(tmp_path: Path, ha_hdfs: str, ha_cluster: 
     ha_cluster.restart(victim)
     ha.close()
     of = "erasure-coded" if option else "replicated"
-    fault_told(Fault(f"a datanode ({victim}) of {of} tables", SINK, max(took), f"slowest commit; before {sorted(before)[2]:.2f} s", ha.sent))
+    fault_told(
+        Fault(
+            f"a datanode ({victim}) of {of} tables",
+            SINK,
+            max(took),
+            f"slowest commit; before {sorted(before)[2]:.2f} s",
+            ha.sent,
+        )
+    )
 
 
 @pytest.mark.fault
-def test_two_datanodes_of_a_group_die_and_all_is_read_back(tmp_path: Path, ha_hdfs: str, ha_cluster: Cluster, fault_told: Callable[[Fault], None]) -> None:
+def test_two_datanodes_of_a_group_die_and_all_is_read_back(
+    tmp_path: Path, ha_hdfs: str, ha_cluster: Cluster, fault_told: Callable[[Fault], None]
+) -> None:
     url = f"{ha_hdfs}/{uuid.uuid4()}?{told(ha_cluster)}&ec=RS-3-2-1024k"
     ha = World(tmp_path, url)
     ha.commits(3, rows=100)  # shorter than a cell
@@ -204,4 +236,6 @@ def test_two_datanodes_of_a_group_die_and_all_is_read_back(tmp_path: Path, ha_hd
     repaired = whole(ha_cluster, url)
     ha.close()
     fault_told(Fault("two datanodes of an RS-3-2 group", "reading all back", read, "rows read and proven", ha.sent))
-    fault_told(Fault("two datanodes of an RS-3-2 group", "nothing", repaired, "both back, every shard whole again", ha.sent))
+    fault_told(
+        Fault("two datanodes of an RS-3-2 group", "nothing", repaired, "both back, every shard whole again", ha.sent)
+    )

@@ -72,7 +72,10 @@ class OnKafka:
 
     def client(self, **config: object) -> dict[str, object]:
         """Settings of a client that is not Millstream's; `_` for `.`."""
-        return {"bootstrap.servers": self.opened[0].address.brokers, **{name.replace("_", "."): value for name, value in config.items()}}
+        return {
+            "bootstrap.servers": self.opened[0].address.brokers,
+            **{name.replace("_", "."): value for name, value in config.items()},
+        }
 
     def send(self, *values: bytes | None, **config: object) -> Producer:
         """Records of a foreign producer, to partition 0; a transaction is left open."""
@@ -104,11 +107,15 @@ class TestOnlyKafka(OnKafka):
         reader, found = log.reader("t", {0: 0}), []
         while reader.position(0) < end:
             found += reader.poll(100, SOON)
-        assert numbers([p for p in found if p.rows.num_rows]) == [1, 2] and end == 6  # two, a marker, two aborted, a marker
+        assert (
+            numbers([p for p in found if p.rows.num_rows]) == [1, 2] and end == 6
+        )  # two, a marker, two aborted, a marker
         assert found[0].start == 0 and found[-1].end == end and all(a.end == b.start for a, b in pairwise(found))
         assert log.reader("t", {0: end}).poll(10, NOW) == []
 
-    def test_an_open_transaction_holds_readers_back_and_nothing_is_read_twice(self, log: KafkaLog, schema_id: int) -> None:
+    def test_an_open_transaction_holds_readers_back_and_nothing_is_read_twice(
+        self, log: KafkaLog, schema_id: int
+    ) -> None:
         log.create("t", partitions=1)
         first, second, third = framed(rows(1, 2, 3), schema_id, SCHEMA)
         open_one = self.send(first, transactional_id="foreign")
@@ -157,7 +164,14 @@ class TestOnlyKafka(OnKafka):
     def test_others_read_what_is_written(self, log: KafkaLog, schema_id: int) -> None:
         """Confluent framing: a zero byte, the id, the body; the envelope in headers, microseconds kept."""
         log.create("t", partitions=1)
-        sent = pa.record_batch({"n": [7], "who": ["né"], EVENT_ID: ["id-7"], ARRIVED_AT: pa.array([1_357_016_400_123_456], pa.timestamp("us", tz="UTC"))})
+        sent = pa.record_batch(
+            {
+                "n": [7],
+                "who": ["né"],
+                EVENT_ID: ["id-7"],
+                ARRIVED_AT: pa.array([1_357_016_400_123_456], pa.timestamp("us", tz="UTC")),
+            }
+        )
         log.append([Append("t", 0, schema_id, sent)])
         consumer = Consumer(self.client(group_id="other", auto_offset_reset="earliest"))
         consumer.assign([TopicPartition("t", 0, 0)])
@@ -166,7 +180,10 @@ class TestOnlyKafka(OnKafka):
         assert message is not None
         value = message.value()
         assert value[:5] == b"\0" + schema_id.to_bytes(4, "big")
-        assert fastavro.schemaless_reader(io.BytesIO(value[5:]), fastavro.parse_schema(json.loads(SCHEMA)), None) == {"n": 7, "who": "né"}
+        assert fastavro.schemaless_reader(io.BytesIO(value[5:]), fastavro.parse_schema(json.loads(SCHEMA)), None) == {
+            "n": 7,
+            "who": "né",
+        }
         assert message.headers() == [(EVENT_ID, b"id-7"), (ARRIVED_AT, b"1357016400123456")]
 
     # writing
@@ -190,8 +207,14 @@ class TestOnlyKafka(OnKafka):
         log.create("t", partitions=1)
         big = pa.record_batch({"n": [1], "who": ["a" * 300_000]})
         small = self.again(log, "?max_message_bytes=200000")
-        for write in (lambda: small.append([Append("t", 0, schema_id, big)]), lambda: small.writer("s").commit([Append("t", 0, schema_id, big)], "1")):
-            with pytest.raises(UsageError, match=r"300,0\d\d bytes is larger than the 198,976 .*raise max_message_bytes in the URL of `log`"):
+        for write in (
+            lambda: small.append([Append("t", 0, schema_id, big)]),
+            lambda: small.writer("s").commit([Append("t", 0, schema_id, big)], "1"),
+        ):
+            with pytest.raises(
+                UsageError,
+                match=r"300,0\d\d bytes is larger than the 198,976 .*raise max_message_bytes in the URL of `log`",
+            ):
                 write()
         log._topics.configure("t", {"max.message.bytes": "100000"})  # the topic's own limit is the broker's to say
         time.sleep(0.5)
@@ -228,14 +251,22 @@ class TestOnlyKafka(OnKafka):
         log.create("t", partitions=1)
         assert found(other).retention is None and dict(other.positions()) == {}
 
-    def test_a_topic_of_the_brokers_retention_is_taken_over(self, log: KafkaLog, caplog: pytest.LogCaptureFixture) -> None:
-        log._topics.create("t", 1, {"retention.ms": "60000", "retention.bytes": "1000", "message.timestamp.type": "LogAppendTime"})
+    def test_a_topic_of_the_brokers_retention_is_taken_over(
+        self, log: KafkaLog, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        log._topics.create(
+            "t", 1, {"retention.ms": "60000", "retention.bytes": "1000", "message.timestamp.type": "LogAppendTime"}
+        )
         assert found(log).retention == timedelta(minutes=1)
         for _ in range(2):
             assert log.create("t", partitions=1, retention=timedelta(days=1)) == log.topic("t")
         config = log._topics.configs(["t"])["t"]
         assert (config["retention.ms"], config["retention.bytes"]) == ("-1", "-1")
-        assert [r.message for r in caplog.records if "retention.ms=60000 and retention.bytes=1000; both are -1 now" in r.message] == [caplog.records[0].message]
+        assert [
+            r.message
+            for r in caplog.records
+            if "retention.ms=60000 and retention.bytes=1000; both are -1 now" in r.message
+        ] == [caplog.records[0].message]
 
     # retention
 
@@ -254,7 +285,9 @@ class TestOnlyKafka(OnKafka):
         assert place.offset == 7
 
     def test_all_that_is_old_and_written_goes_and_the_end_stays(self, log: KafkaLog, schema_id: int) -> None:
-        """No record is younger: Kafka says -1, which to `delete_records` is everything. A mark beyond the end takes no more than the readable part."""
+        """No record is younger: Kafka says -1, which to `delete_records` is everything. A mark beyond the end takes no
+        more than the readable part.
+        """
         self.old(log, schema_id, 2)
         log.retain("t", before={0: 10, 1: 4})
         log.maintain()
@@ -324,12 +357,19 @@ class TestOnlyKafka(OnKafka):
         assert warnings() == []
         time.sleep(1.2)
         (said,) = warnings()
-        assert 'topic "t"' in said and "after 2s" in said and "6 records that are not in the lake" in said and "partitions 0" in said
+        assert (
+            'topic "t"' in said
+            and "after 2s" in said
+            and "6 records that are not in the lake" in said
+            and "partitions 0" in said
+        )
         assert warnings() == [said], "once"
         log.retain("t", before={0: 10})
         assert warnings() == [said]
 
-    def test_a_topic_that_fails_stops_no_other(self, log: KafkaLog, schema_id: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_topic_that_fails_stops_no_other(
+        self, log: KafkaLog, schema_id: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
         self.old(log, schema_id)
         log.retain("t", before={0: 10})
         log.create("a", partitions=1, retention=timedelta(milliseconds=1))
@@ -343,7 +383,9 @@ class TestOnlyKafka(OnKafka):
         monkeypatch.setattr(log._topics, "ends", broken)
         log.maintain()
         log.maintain()
-        assert ends("t", [0])[0].low == 10 and [r.message for r in caplog.records if "no leader" in r.message] == [caplog.records[-1].message]
+        assert ends("t", [0])[0].low == 10 and [r.message for r in caplog.records if "no leader" in r.message] == [
+            caplog.records[-1].message
+        ]
 
     def test_a_compacted_topic_is_refused(self, log: KafkaLog) -> None:
         log._topics.create("t", 1, {"cleanup.policy": "compact"})

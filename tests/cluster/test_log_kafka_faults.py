@@ -139,7 +139,9 @@ def test_a_zombie_stopped_inside_its_transaction(log: KafkaLog, start: Start) ->
     assert in_log(log, "left") == in_log(log, "right") == list(range(10))
 
 
-def test_a_writer_that_was_silent_in_its_transaction_is_fenced_by_time(kafka: str, log: KafkaLog, tmp_path: Path) -> None:
+def test_a_writer_that_was_silent_in_its_transaction_is_fenced_by_time(
+    kafka: str, log: KafkaLog, tmp_path: Path
+) -> None:
     """The cluster ends a transaction after its timeout; whoever comes back after it may not continue."""
     short = open_log(f"{kafka}?transaction_timeout_ms=1000", tmp_path)
     writer = short.writer("s")
@@ -178,7 +180,9 @@ def test_killed_again_and_again(log: KafkaLog, start: Start) -> None:
     assert in_log(log, "left") == in_log(log, "right") == list(range(position))
 
 
-def test_the_leader_dies(ha_cluster: Cluster, ha_kafka: str, starting: Start, tmp_path: Path, fault_told: Callable[[Fault], None]) -> None:
+def test_the_leader_dies(
+    ha_cluster: Cluster, ha_kafka: str, starting: Start, tmp_path: Path, fault_told: Callable[[Fault], None]
+) -> None:
     """kafka.leader: of the topics, the positions and the transactions; nobody sees an error."""
     log = made(ha_kafka, tmp_path)
     assert log._topics.configs(["left"])["left"]["min.insync.replicas"] == "2"
@@ -209,6 +213,12 @@ def test_the_leader_dies(ha_cluster: Cluster, ha_kafka: str, starting: Start, tm
     assert appended == list(range(7_000_000, 7_000_000 + len(appended))), "an acknowledged append was lost or doubled"
     assert seen == left[: len(seen)] and before[0] <= position
     fault_told(
-        Fault(f"Kafka's leader of all (kafka#{leader})", "transactions, appends, a reader", gap, "longest silence of the writers", 2 * position + len(appended))
+        Fault(
+            f"Kafka's leader of all (kafka#{leader})",
+            "transactions, appends, a reader",
+            gap,
+            "longest silence of the writers",
+            2 * position + len(appended),
+        )
     )
     log.close()

@@ -13,7 +13,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, AdminClient, ResourcePatternType, ResourceType
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from millstream.base.errors import ConfigError, MillstreamError
 from millstream.cluster.jvm import jvm
@@ -47,10 +54,40 @@ def certificates(folder: Path) -> None:
         subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
 
     for name in ("ca", "other"):
-        openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-keyout", f"{name}.key", "-out", f"{name}.crt", "-subj", f"/CN={name}")
+        openssl(
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "30",
+            "-keyout",
+            f"{name}.key",
+            "-out",
+            f"{name}.crt",
+            "-subj",
+            f"/CN={name}",
+        )
     openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "s.key", "-out", "s.csr", "-subj", "/CN=localhost")
     (folder / "san").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-    openssl("x509", "-req", "-in", "s.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30", "-extfile", "san", "-out", "s.crt")
+    openssl(
+        "x509",
+        "-req",
+        "-in",
+        "s.csr",
+        "-CA",
+        "ca.crt",
+        "-CAkey",
+        "ca.key",
+        "-CAcreateserial",
+        "-days",
+        "30",
+        "-extfile",
+        "san",
+        "-out",
+        "s.crt",
+    )
     openssl("pkcs8", "-topk8", "-nocrypt", "-in", "s.key", "-out", "s.p8")
     (folder / "keystore.pem").write_text((folder / "s.p8").read_text() + (folder / "s.crt").read_text())
 
@@ -64,13 +101,17 @@ def settings(folder: Path, ports: tuple[int, ...]) -> str:
         "inter.broker.listener.name": "INTERNAL",
         "sasl.enabled.mechanisms": "SCRAM-SHA-512,PLAIN",
         "listener.name.secure.scram-sha-512.sasl.jaas.config": f"{MODULE}.scram.ScramLoginModule required;",
-        "listener.name.secure.plain.sasl.jaas.config": f'{MODULE}.plain.PlainLoginModule required user_bob="bob-secret";',
+        "listener.name.secure.plain.sasl.jaas.config": (
+            f'{MODULE}.plain.PlainLoginModule required user_bob="bob-secret";'
+        ),
         "listener.name.secure.ssl.keystore.type": "PEM",
         "listener.name.secure.ssl.keystore.location": folder / "keystore.pem",
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS;User:alice",
     }
-    return properties(1, {1: (ports[PLAIN], ports[CONTROLLER])}, folder / "data") + "".join(f"{key}={value}\n" for key, value in more.items())
+    return properties(1, {1: (ports[PLAIN], ports[CONTROLLER])}, folder / "data") + "".join(
+        f"{key}={value}\n" for key, value in more.items()
+    )
 
 
 def free_ports(count: int) -> tuple[int, ...]:
@@ -88,11 +129,21 @@ def secured(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     (folder / "server.properties").write_text(settings(folder, ports))
     tool = jvm(128, f"{JARS.folder}/*", "kafka.tools.StorageTool")
     scram = "SCRAM-SHA-512=[name=alice,password=alice/s@cret]"
-    subprocess.run([*tool, "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", "server.properties", "-S", scram], cwd=folder, check=True, capture_output=True)
+    subprocess.run(
+        [*tool, "format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c", "server.properties", "-S", scram],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
     with (folder / "log").open("wb") as out:
-        broker = subprocess.Popen([*jvm(256, f"{JARS.folder}/*", "kafka.Kafka"), "server.properties"], cwd=folder, stdout=out, stderr=out)
+        broker = subprocess.Popen(
+            [*jvm(256, f"{JARS.folder}/*", "kafka.Kafka"), "server.properties"], cwd=folder, stdout=out, stderr=out
+        )
         try:
-            admin, until = AdminClient({"bootstrap.servers": f"127.0.0.1:{ports[PLAIN]}", "logger": _Silent()}), time.monotonic() + 60
+            admin, until = (
+                AdminClient({"bootstrap.servers": f"127.0.0.1:{ports[PLAIN]}", "logger": _Silent()}),
+                time.monotonic() + 60,
+            )
             while not _up(admin):
                 assert time.monotonic() < until and broker.poll() is None, (folder / "log").read_text()[-2000:]
             yield Secured(folder, ports)
@@ -159,7 +210,15 @@ def test_an_acl_that_is_missing_says_so(secured: Secured) -> None:
     alice.create("seen", partitions=1)
     schema_id = alice._texts._schemas.register("seen", SCHEMA)
     admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{secured.ports[PLAIN]}", "logger": _Silent()})
-    rule = AclBinding(ResourceType.TOPIC, "seen", ResourcePatternType.LITERAL, "User:bob", "*", AclOperation.DESCRIBE, AclPermissionType.ALLOW)
+    rule = AclBinding(
+        ResourceType.TOPIC,
+        "seen",
+        ResourcePatternType.LITERAL,
+        "User:bob",
+        "*",
+        AclOperation.DESCRIBE,
+        AclPermissionType.ALLOW,
+    )
     for future in admin.create_acls([rule]).values():
         future.result(10)
     bob = secured.log(secured.url("bob:bob-secret", more="&sasl.mechanism=PLAIN"))
@@ -181,7 +240,10 @@ def test_rights_that_retention_lacks_are_named_once(secured: Secured, caplog: py
     admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{secured.ports[PLAIN]}", "logger": _Silent()})
 
     def allow(kind: ResourceType, name: str, pattern: ResourcePatternType, *operations: AclOperation) -> None:
-        rules = [AclBinding(kind, name, pattern, "User:bob", "*", operation, AclPermissionType.ALLOW) for operation in operations]
+        rules = [
+            AclBinding(kind, name, pattern, "User:bob", "*", operation, AclPermissionType.ALLOW)
+            for operation in operations
+        ]
         for future in admin.create_acls(rules).values():
             future.result(10)
 
@@ -195,7 +257,10 @@ def test_rights_that_retention_lacks_are_named_once(secured: Secured, caplog: py
         bob.create("kept", partitions=1, retention=timedelta(milliseconds=1))
         bob.retain("kept", before={0: 2})
         bob.maintain()
-    assert warnings("allow ALTER_CONFIGS") == warnings("allow READ and DELETE on groups") == 1 and warnings("allow DELETE on the topic") == 0
+    assert (
+        warnings("allow ALTER_CONFIGS") == warnings("allow READ and DELETE on groups") == 1
+        and warnings("allow DELETE on the topic") == 0
+    )
     allow(ResourceType.GROUP, "millstream.", ResourcePatternType.PREFIXED, AclOperation.READ)
     for _ in range(2):
         bob.retain("kept", before={0: 2})

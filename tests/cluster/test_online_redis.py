@@ -49,7 +49,10 @@ def names(store: RedisOnline) -> list[str]:
 
 
 def test_found_by_url() -> None:
-    assert engine("online", "redis://localhost/0") is RedisOnline and engine("online", "rediss://localhost/0") is RedisOnline
+    assert (
+        engine("online", "redis://localhost/0") is RedisOnline
+        and engine("online", "rediss://localhost/0") is RedisOnline
+    )
 
 
 def test_what_is_dropped_replaced_or_expired_leaves_nothing(store: RedisOnline) -> None:
@@ -60,7 +63,9 @@ def test_what_is_dropped_replaced_or_expired_leaves_nothing(store: RedisOnline) 
     store.apply([apply(of, rows)])
     blobs = len(names(store))
     store.apply([apply(of, [("a", T0 + 40 * DAY, 1.0, 1)], 400, clock_us=T0 + 40 * DAY)])
-    assert store.expire(of) > 1000 and blobs > 1000 and len(names(store)) < 200, "only the groups of 32 days are not over yet"
+    assert store.expire(of) > 1000 and blobs > 1000 and len(names(store)) < 200, (
+        "only the groups of 32 days are not over yet"
+    )
     assert store.lookup(of, ["k1"], [T0 + 40 * DAY])[0].values["c_7d"] == 0
     for version in (1, 2, 3):
         store.load(table, *filled(table, batch(table, [("a", T0 - version, 1.0, 1)])))
@@ -95,7 +100,15 @@ def test_a_writer_whom_others_are_always_faster_than_gives_up(url: str) -> None:
         def late(commands: object, *, again: bool = False) -> object:
             if commands[0] == ("MULTI",):  # type: ignore[index]
                 other.apply([apply(of, [], at[0], partition=1)])
-                other._db.writing([("SET", other._db.names.stand(of.generation), other._db.reading([("GET", other._db.names.stand(of.generation))])[0])])
+                other._db.writing(
+                    [
+                        (
+                            "SET",
+                            other._db.names.stand(of.generation),
+                            other._db.reading([("GET", other._db.names.stand(of.generation))])[0],
+                        )
+                    ]
+                )
             return ask(commands, again=again)  # type: ignore[arg-type]
 
         store._db.writer.ask = late  # type: ignore[assignment, method-assign]
@@ -126,7 +139,9 @@ def test_several_processes_write_each_range_once(store: RedisOnline, url: str) -
     of = definition()
     store.create(of)
     store.activate(of.generation, {}, 0)
-    children = [subprocess.Popen([sys.executable, "-c", WRITER, url], stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    children = [
+        subprocess.Popen([sys.executable, "-c", WRITER, url], stdout=subprocess.PIPE, text=True) for _ in range(3)
+    ]
     won = [int(child.communicate(timeout=60)[0]) for child in children]
     assert sum(won) == 120 == store.lookup(of, ["a"], [T0])[0].values["c_7d"]
 
@@ -166,7 +181,10 @@ def test_nobody_there_or_the_wrong_password_is_said_without_the_password(redis: 
 
 
 def test_a_server_that_throws_data_away_is_refused(redis: str) -> None:
-    with configured(redis, maxmemory="1gb", maxmemory_policy="allkeys-lru"), pytest.raises(ConfigError, match="set it to noeviction"):
+    with (
+        configured(redis, maxmemory="1gb", maxmemory_policy="allkeys-lru"),
+        pytest.raises(ConfigError, match="set it to noeviction"),
+    ):
         RedisOnline(redis)
     with configured(redis, maxmemory="1gb", maxmemory_policy="noeviction"):
         RedisOnline(redis).close()
@@ -180,6 +198,8 @@ def test_a_full_server_takes_nothing_and_says_so(redis: str, store: RedisOnline)
     with configured(redis, maxmemory="1mb"):
         with pytest.raises(Full, match="maxmemory"):
             store.apply([apply(of, [("a", T0 - 2, 1.0, 1)], 1)])
-        assert store.lookup(of, ["a"], [T0])[0].values["c_7d"] == 1 and store.applied(of.generation) == Applied({0: 1}, T0, True)
+        assert store.lookup(of, ["a"], [T0])[0].values["c_7d"] == 1 and store.applied(of.generation) == Applied(
+            {0: 1}, T0, True
+        )
     store.apply([apply(of, [("a", T0 - 2, 1.0, 1)], 1)])
     assert store.lookup(of, ["a"], [T0])[0].values["c_7d"] == 2

@@ -1,4 +1,6 @@
-"""Redis dies: in the middle of updates, with its last second, with all it had, and under a filler. What is counted is what the table holds."""
+"""Redis dies: in the middle of updates, with its last second, with all it had, and under a filler. What is counted is
+what the table holds.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +50,16 @@ def torn(world: World, d: Any, now: int) -> list[str]:
     for key in [("a",), ("b",), ("c",)]:
         (found,) = world.store.lookup(d, [encode(key)], [now])
         assert found.offsets == stands.offsets
-        want = {n: v for w in d.windows_us for n, v in naive(d, rows, key, now, w, lambda r: r.offset < stands.offsets.get(r.partition, 0)).items()}
-        bad += [f"{key}: {n} is {found.values[n]!r} and should be {v!r}" for n, v in want.items() if not same(found.values[n], v)]
+        want = {
+            n: v
+            for w in d.windows_us
+            for n, v in naive(d, rows, key, now, w, lambda r: r.offset < stands.offsets.get(r.partition, 0)).items()
+        }
+        bad += [
+            f"{key}: {n} is {found.values[n]!r} and should be {v!r}"
+            for n, v in want.items()
+            if not same(found.values[n], v)
+        ]
     return bad
 
 
@@ -92,12 +102,18 @@ def test_killed_in_the_middle_of_updates_nothing_is_lost_or_doubled(world: World
     updater.drain()
     updater.close()
     assert "Unreachable" in troubles and world.differences(d) == []
-    assert dict(reader({"k": "a"}, world.now).values) == {f"p__{n}": v for n, v in world.store.lookup(d, ["sa"], [world.now])[0].values.items()}
+    assert dict(reader({"k": "a"}, world.now).values) == {
+        f"p__{n}": v for n, v in world.store.lookup(d, ["sa"], [world.now])[0].values.items()
+    }
 
 
 @pytest.mark.parametrize("cut", [0.2, 0.6])
-def test_a_server_that_lost_its_last_second_is_told_again(world: World, tmp_path: Path, own_cluster: Cluster, cut: float) -> None:
-    """State and positions go back together, in the middle of a transaction too; an updater and a reader that saw more continue from there."""
+def test_a_server_that_lost_its_last_second_is_told_again(
+    world: World, tmp_path: Path, own_cluster: Cluster, cut: float
+) -> None:
+    """State and positions go back together, in the middle of a transaction too; an updater and a reader that saw more
+    continue from there.
+    """
     world.store.close()
     world.store = RedisOnline(brought(own_cluster, "redis"))  # type: ignore[assignment]
     d = one()
@@ -125,7 +141,9 @@ def test_a_server_that_lost_its_last_second_is_told_again(world: World, tmp_path
     updater.close()
     world.land()
     assert world.differences(d) == []
-    assert dict(reader({"k": "a"}, world.now).values) == {f"p__{n}": v for n, v in world.store.lookup(d, ["sa"], [world.now])[0].values.items()}
+    assert dict(reader({"k": "a"}, world.now).values) == {
+        f"p__{n}": v for n, v in world.store.lookup(d, ["sa"], [world.now])[0].values.items()
+    }
 
 
 def test_a_server_that_lost_everything_is_filled_again(world: World, tmp_path: Path, own_cluster: Cluster) -> None:
@@ -169,7 +187,9 @@ sys.stdin.readline()
 
 def test_a_filler_that_lives_is_left_alone_and_one_that_was_killed_is_replaced(redis: str) -> None:
     url, of = f"{redis}?prefix={uuid.uuid4().hex}", definition()
-    child = subprocess.Popen([sys.executable, "-c", FILLER, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", FILLER, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert child.stdout is not None and child.stdin is not None and child.stdout.readline() == "loaded\n"
     store, mine = RedisOnline(url), batch(of, [("a", T0 - 1, 1.0, 1)] * 2)
     lives = time.monotonic() + 1.5

@@ -51,9 +51,27 @@ def test_it_gives_the_oracles_bits(sql: Any, tmp_path: Path, store_of: Opener) -
 
 S = online.RedisOnline
 FAULTS = [
-    Fault("the moment itself is inside", "online", (lookups.Cover, "rows"), "until_us if high is None", "until_us + 1 if high is None"),
-    Fault("the last group of a stretch is left out", "online", (lookups, "cover"), "(high - 1) // size + 1", "max(low // size + 1, (high - 1) // size)"),
-    Fault("what is kept of the past outlives a late event", "online", (online, "_moved"), "oldest_us < stand.settled_us or", ""),
+    Fault(
+        "the moment itself is inside",
+        "online",
+        (lookups.Cover, "rows"),
+        "until_us if high is None",
+        "until_us + 1 if high is None",
+    ),
+    Fault(
+        "the last group of a stretch is left out",
+        "online",
+        (lookups, "cover"),
+        "(high - 1) // size + 1",
+        "max(low // size + 1, (high - 1) // size)",
+    ),
+    Fault(
+        "what is kept of the past outlives a late event",
+        "online",
+        (online, "_moved"),
+        "oldest_us < stand.settled_us or",
+        "",
+    ),
     Fault(
         "a reader does not see that its past is another's",
         "online",
@@ -61,11 +79,43 @@ FAULTS = [
         "(a.space, a.era, a.days) != (b.space, b.era, b.days)",
         "(a.space, a.days) != (b.space, b.days)",
     ),
-    Fault("a replayed batch is applied", "online", (online, "_moved"), "if at != one.start:", "if at < one.start:", raises=AssertionError),
-    Fault("the head is let go two hours early", "online", (S, "_touched"), "moments(stand.horizon_us)", "moments(stand.horizon_us + 7_200_000_000)"),
-    Fault("groups expire a day early", "online", (online, "_ends"), "return (int(group[2:]) + 1)", "return (int(group[2:]) - 11)"),
-    Fault("what is late is written to an expired group's neighbour only", "online", (S, "_touched"), "since[level] or 0", "(since[level] or 0) + 30", ("3h",)),
-    Fault("a tile that is there is not merged", "online", (online, "rewritten"), "layout.fold(merged, changed.records[known])", "pass"),
+    Fault(
+        "a replayed batch is applied",
+        "online",
+        (online, "_moved"),
+        "if at != one.start:",
+        "if at < one.start:",
+        raises=AssertionError,
+    ),
+    Fault(
+        "the head is let go two hours early",
+        "online",
+        (S, "_touched"),
+        "moments(stand.horizon_us)",
+        "moments(stand.horizon_us + 7_200_000_000)",
+    ),
+    Fault(
+        "groups expire a day early",
+        "online",
+        (online, "_ends"),
+        "return (int(group[2:]) + 1)",
+        "return (int(group[2:]) - 11)",
+    ),
+    Fault(
+        "what is late is written to an expired group's neighbour only",
+        "online",
+        (S, "_touched"),
+        "since[level] or 0",
+        "(since[level] or 0) + 30",
+        ("3h",),
+    ),
+    Fault(
+        "a tile that is there is not merged",
+        "online",
+        (online, "rewritten"),
+        "layout.fold(merged, changed.records[known])",
+        "pass",
+    ),
     Fault(
         "new tiles go behind old ones",
         "online",
@@ -73,25 +123,48 @@ FAULTS = [
         "np.insert(stands, at[~known]",
         "np.insert(stands, np.full_like(at, len(stands))[~known]",
     ),
-    Fault("sums of one state are added to another", "online", (blobs.Layout, "fold"), "rows[:, self._adds]", "rows[:, self._adds[::-1]]", raises=WorkFailed),
-    Fault("pairs are ordered by their low byte", "online", (blobs, "_order"), "records[:, at].byteswap()", "records[:, at].copy()"),
+    Fault(
+        "sums of one state are added to another",
+        "online",
+        (blobs.Layout, "fold"),
+        "rows[:, self._adds]",
+        "rows[:, self._adds[::-1]]",
+        raises=WorkFailed,
+    ),
+    Fault(
+        "pairs are ordered by their low byte",
+        "online",
+        (blobs, "_order"),
+        "records[:, at].byteswap()",
+        "records[:, at].copy()",
+    ),
     Fault("the tie of a last is reversed", "online", (blobs.Layout, "fold"), "tie_new > tie", "tie_new < tie"),
     Fault("no last is the last of all", "online", (blobs.Layout, "records"), '-1 if kind == "least pair" else 0', "-1"),
     Fault("no least is zero", "filled", (blobs.Layout, "records"), "np.where(there, values, missing)", "values"),
-    Fault("a fill forgets which values are there", "filled", (filling, "_column"), "return values, there", "return values, None"),
+    Fault(
+        "a fill forgets which values are there",
+        "filled",
+        (filling, "_column"),
+        "return values, there",
+        "return values, None",
+    ),
     Fault("a fill leaves the events out", "filled", (S, "load"), "moments(0)", "moments(2**62)"),
 ]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_planted_fault_is_found(fault: Fault, sql: Any, tmp_path: Path, store_of: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_fault_is_found(
+    fault: Fault, sql: Any, tmp_path: Path, store_of: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fault.plant(monkeypatch)
     for seed in range(WORLDS):
         try:
             if CHECKS[fault.check](world(seed, keys=15, windows=fault.windows), sql, tmp_path, store_of=store_of):
                 return
         except Exception as error:
-            assert fault.raises is not None and isinstance(error, fault.raises), f"the fault is not a program: {error!r}"
+            assert fault.raises is not None and isinstance(error, fault.raises), (
+                f"the fault is not a program: {error!r}"
+            )
             return
     pytest.fail(f"not found in {WORLDS} worlds")
 

@@ -1,4 +1,6 @@
-"""Airflow passes the suite of orchestrators; its DAG files by themselves; workers and supervisors killed in the middle of a task."""
+"""Airflow passes the suite of orchestrators; its DAG files by themselves; workers and supervisors killed in the middle
+of a task.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +116,9 @@ def proven(ws: Workspace, run_id: str, attempt: int) -> None:
 
 
 @pytest.mark.fault
-def test_a_worker_that_is_killed_in_a_task(folder: Path, airflow: str, cluster: Cluster, fault_told: Callable[[Fault], None]) -> None:
+def test_a_worker_that_is_killed_in_a_task(
+    folder: Path, airflow: str, cluster: Cluster, fault_told: Callable[[Fault], None]
+) -> None:
     ws, run_id = slow_run(folder, airflow)
     with ws:
         (job,) = jobs(folder)
@@ -127,14 +131,24 @@ def test_a_worker_that_is_killed_in_a_task(folder: Path, airflow: str, cluster: 
             seconds = time.monotonic() - began
             (folder / "go").touch()
             proven(ws, run_id, 2)
-            fault_told(Fault(f"{worker}, Celery worker", "a run of Airflow, in a task", seconds, "the task's second attempt at work", 100))
+            fault_told(
+                Fault(
+                    f"{worker}, Celery worker",
+                    "a run of Airflow, in a task",
+                    seconds,
+                    "the task's second attempt at work",
+                    100,
+                )
+            )
         finally:
             cluster.restart(worker)
 
 
 @pytest.mark.long
 @pytest.mark.fault
-def test_a_supervisor_that_is_killed_leaves_no_second_commit(folder: Path, airflow: str, fault_told: Callable[[Fault], None]) -> None:
+def test_a_supervisor_that_is_killed_leaves_no_second_commit(
+    folder: Path, airflow: str, fault_told: Callable[[Fault], None]
+) -> None:
     ws, run_id = slow_run(folder, airflow)
     with ws:
         (job,) = jobs(folder)
@@ -148,7 +162,15 @@ def test_a_supervisor_that_is_killed_leaves_no_second_commit(folder: Path, airfl
         seconds = time.monotonic() - began
         (folder / "go").touch()
         proven(ws, run_id, 2)
-        fault_told(Fault("a task's supervisor, not the task", "a run of Airflow, in a task", seconds, "the task's second attempt at work", 100))
+        fault_told(
+            Fault(
+                "a task's supervisor, not the task",
+                "a run of Airflow, in a task",
+                seconds,
+                "the task's second attempt at work",
+                100,
+            )
+        )
         until(lambda: not jobs(folder))
 
 
@@ -188,14 +210,26 @@ def test_a_project_that_has_changed_is_deployed_anew(folder: Path, airflow: str)
             found: Run = until(lambda: (r := ws.orchestrator.run(run_id)).ended and r, 120)  # noqa: B023
             assert found.status == "finished", text
             steps = ws.state.list("step", prefix=f"{run_id}/")
-            assert [doc.value["attempt"] for doc in steps] == [1], text  # an older DAG file's step would refuse, and be tried no more
+            assert [doc.value["attempt"] for doc in steps] == [1], (
+                text
+            )  # an older DAG file's step would refuse, and be tried no more
 
 
 @pytest.mark.long
 def test_up_leaves_the_timetables_to_airflow(folder: Path, airflow: str) -> None:
     scheduled = "\nms.table('daily', 'select ride from rides', schedule='@daily')\n"
     (folder / "taxi.py").write_text((folder / "taxi.py").read_text(encoding="utf-8") + scheduled, encoding="utf-8")
-    words = [sys.executable, "-m", "millstream", "--project", str(folder), "--set", f"orchestrator={airflow}", "up", "--no-console"]
+    words = [
+        sys.executable,
+        "-m",
+        "millstream",
+        "--project",
+        str(folder),
+        "--set",
+        f"orchestrator={airflow}",
+        "up",
+        "--no-console",
+    ]
     with subprocess.Popen(words) as up, Workspace.open(str(folder), None, {"orchestrator": airflow}) as ws:
         try:
             found = until(lambda: [r for r in runs(ws) if "__daily/" in r.run_id and r.ended])
@@ -219,7 +253,10 @@ def test_dag_files_by_themselves(folder: Path, tmp_path: Path, airflow: str) -> 
     """`dag.test()`, in Airflow's environment, on a database of its own."""
     out = tmp_path / "dags"
     done = subprocess.run(
-        [sys.executable, "-m", "millstream", "--project", str(folder), "export", "airflow", str(out), "--json"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "millstream", "--project", str(folder), "export", "airflow", str(out), "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     name = json.loads(done.stdout)["dags"][0]
@@ -227,8 +264,10 @@ def test_dag_files_by_themselves(folder: Path, tmp_path: Path, airflow: str) -> 
     home = tmp_path / "home"
     environment = {
         **{k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"},
-        "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__DAGS_FOLDER": str(out), "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-    }  # fmt: skip
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(out),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    }
     subprocess.run([own.bin("airflow"), "db", "migrate"], env=environment, capture_output=True, check=True)
     test = (
         f"import sys; sys.path.insert(0, {str(out)!r})\nfrom {name} import dag\nrun = dag.test()\n"
@@ -238,23 +277,36 @@ def test_dag_files_by_themselves(folder: Path, tmp_path: Path, airflow: str) -> 
     ran = subprocess.run([own.bin("python"), "-c", test], env=environment, capture_output=True, text=True, check=False)
     assert "ended success ['land', 'make-checked', 'make-days']" in ran.stdout, (ran.stdout + ran.stderr)[-3000:]
     shown = name.replace("__daily", "")
-    assert f"assets ['millstream://{shown}/checked', 'millstream://{shown}/days', 'millstream://{shown}/rides']" in ran.stdout
+    assert (
+        f"assets ['millstream://{shown}/checked', 'millstream://{shown}/days', 'millstream://{shown}/rides']"
+        in ran.stdout
+    )
 
 
 def test_errors_are_ours(folder: Path, airflow: str, cluster: Cluster, tmp_path: Path) -> None:
     def opened(url: str) -> Any:
         return Workspace.open(str(folder), None, {"orchestrator": url})
 
-    with opened(airflow.replace(cluster.site.secret("airflow"), "wrong")) as ws, pytest.raises(ConfigError, match="does not know user admin"):
+    with (
+        opened(airflow.replace(cluster.site.secret("airflow"), "wrong")) as ws,
+        pytest.raises(ConfigError, match="does not know user admin"),
+    ):
         ws.orchestrator.runs(1)
     with opened(f"airflow://{USER}:x@127.0.0.1:1") as ws, pytest.raises(Unreachable, match="does not answer"):
         ws.orchestrator.runs(1)
-    with opened(airflow.partition("?")[0]) as ws, pytest.raises(UsageError, match="bring there what `millstream export airflow DIR` writes"):
+    with (
+        opened(airflow.partition("?")[0]) as ws,
+        pytest.raises(UsageError, match="bring there what `millstream export airflow DIR` writes"),
+    ):
         ws.orchestrator.start(["days"])
     with opened(airflow) as ws:
         ws.orchestrator.deploy()
-        (dags(cluster.site) / f"{ws.project.name}.py").write_text("from airflow.sdk import DAG, nothing_of_the_kind\n", encoding="utf-8")
-    (folder / "taxi.py").write_text((folder / "taxi.py").read_text(encoding="utf-8") + "\n# another\n", encoding="utf-8")
+        (dags(cluster.site) / f"{ws.project.name}.py").write_text(
+            "from airflow.sdk import DAG, nothing_of_the_kind\n", encoding="utf-8"
+        )
+    (folder / "taxi.py").write_text(
+        (folder / "taxi.py").read_text(encoding="utf-8") + "\n# another\n", encoding="utf-8"
+    )
     with opened(airflow.partition("?")[0]) as ws:
         shown = until(lambda: broken(ws))
         assert "nothing_of_the_kind" in shown

@@ -17,7 +17,9 @@ from millstream.templates import create
 @pytest.mark.long  # the tutorial does it too
 def test_the_quickstart_is_the_same(tmp_path: Path) -> None:
     create("quickstart", tmp_path / "start")
-    cli.main(["--project", str(tmp_path / "start"), "run", "visits", "orders", "+visits", "+orders"], standalone_mode=False)
+    cli.main(
+        ["--project", str(tmp_path / "start"), "run", "visits", "orders", "+visits", "+orders"], standalone_mode=False
+    )
     spark = SparkSql(SPARK, tmp_path / "spark")
     with Workspace.open(str(tmp_path / "start")) as ws:
         try:

@@ -24,9 +24,17 @@ def test_numbers_are_numpys(spark: SparkSql, shape: str) -> None:
     profiles.test_numbers_are_numpys(spark, shape)
 
 
-@pytest.mark.parametrize("name", [
-    "test_nulls_and_what_is_no_finite_number", "test_whole_numbers_and_decimals", "test_categories", "test_times", "test_what_is_only_counted", "test_empty_and_all_null",
-    "test_a_sample_says_of_how_many",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "test_nulls_and_what_is_no_finite_number",
+        "test_whole_numbers_and_decimals",
+        "test_categories",
+        "test_times",
+        "test_what_is_only_counted",
+        "test_empty_and_all_null",
+        "test_a_sample_says_of_how_many",
+    ],
+)
 def test_the_same_as_on_duckdb(spark: SparkSql, name: str) -> None:
     getattr(profiles, name)(spark)

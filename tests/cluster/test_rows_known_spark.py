@@ -1,4 +1,6 @@
-"""Rows of tables count from when they are known on Spark too: the same SQL, the same bits as the embedded engine's, offline and in what a fill loads."""
+"""Rows of tables count from when they are known on Spark too: the same SQL, the same bits as the embedded engine's,
+offline and in what a fill loads.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +28,18 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, Any
 
 
 @pytest.mark.parametrize("rule", [(0, 26 * HOUR + 1), (HOUR, 10 * MINUTE), (DAY, 3 * DAY)])
-def test_spark_counts_the_rows_that_the_rule_says(rule: tuple[int, int], engines: tuple[Any, Any], tmp_path: Path) -> None:
+def test_spark_counts_the_rows_that_the_rule_says(
+    rule: tuple[int, int], engines: tuple[Any, Any], tmp_path: Path
+) -> None:
     chance = random.Random(7)
     d = ruled(*rule, ("3h", "14d"))
     moments = [T0 + chance.randrange(DAY) for _ in range(3)]
     rows = rows_of(chance, d, moments)
     looks = [((k,), t + step) for t in moments for step in (-1, 0, 1, HOUR) for k in "abz"]
-    told = [offline(sql, held(rows), spine(looks), [(d, ("k",), "p")]).read_all().sort_by("_row").to_pylist() for sql in engines]
+    told = [
+        offline(sql, held(rows), spine(looks), [(d, ("k",), "p")]).read_all().sort_by("_row").to_pylist()
+        for sql in engines
+    ]
     stores = [embedded(tmp_path, name) for name in ("duckdb", "spark")]
     for sql, store in zip(engines, stores, strict=True):
         fill(sql, held(rows), store, d, settled, wall_us=lambda: min(moments))
@@ -40,7 +47,9 @@ def test_spark_counts_the_rows_that_the_rule_says(rule: tuple[int, int], engines
     for i, (key, t) in enumerate(looks):
         for w in d.windows_us:
             for name, value in naive(d, rows, key, t, w, lambda r, t=t: known(d, r.t) < t).items():  # type: ignore[misc]
-                got = [rows_of_one[i][f"p__{name}"] for rows_of_one in told] + [found[i].values[name] for found in online]
+                got = [rows_of_one[i][f"p__{name}"] for rows_of_one in told] + [
+                    found[i].values[name] for found in online
+                ]
                 assert all(same(one, value) for one in got), (key, t, name, value, got)
     for store in stores:
         store.close()

@@ -1,4 +1,6 @@
-"""Sinks of both kinds that take turns, the updater and `verify` agree with the reference on Kafka, whatever the order of arrivals."""
+"""Sinks of both kinds that take turns, the updater and `verify` agree with the reference on Kafka, whatever the order
+of arrivals.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def world(kafka: str, spark: str, tmp_path: Path, seed: int) -> Iterator[RulesWo
 
     sinks = {
         "python": lambda stream, rows: Sink(log, schemas, Lake(files), stream, limits=SinkLimits(rows=rows)),
-        "spark": lambda stream, rows: SparkSink(spark, tmp_path / "spark", log, schemas, Lake(files), stream, limits=SinkLimits(rows=max(50, rows))),
+        "spark": lambda stream, rows: SparkSink(
+            spark, tmp_path / "spark", log, schemas, Lake(files), stream, limits=SinkLimits(rows=max(50, rows))
+        ),
     }
     made = RulesWorld(log, schemas, files, tmp_path, sinks, lose, random.Random(seed))
     yield made

@@ -48,10 +48,15 @@ class TestRegistrySchemas(SchemasContract):
 
     def test_a_class_may_be_renamed(self, schemas: Schemas) -> None:
         """A registry holds the record's name to be part of the schema; here it is the name of a Python class."""
-        enum = '{"type": "record", "name": "%s", "fields": [{"name": "k", "type": {"type": "enum", "name": "%s_k", "symbols": ["a", "b"]}}%s]}'
+        enum = (
+            '{"type": "record", "name": "%s", "fields": [{"name": "k", "type": {"type": "enum", "name": "%s_k",'
+            ' "symbols": ["a", "b"]}}%s]}'
+        )
         first = schemas.register("t", enum % ("Visit", "Visit", ""))
         assert schemas.register("t", enum % ("Visited", "Visited", "")) == first
-        second = schemas.register("t", enum % ("Visited", "Visited", ', {"name": "n", "type": ["null", "long"], "default": null}'))
+        second = schemas.register(
+            "t", enum % ("Visited", "Visited", ', {"name": "n", "type": ["null", "long"], "default": null}')
+        )
         assert schemas.versions("t") == [first, second] and json.loads(schemas.schema(second))["name"] == "Visit"
 
     def test_a_registry_that_is_away(self, monkeypatch: pytest.MonkeyPatch) -> None:

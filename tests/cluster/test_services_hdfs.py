@@ -1,4 +1,6 @@
-"""HDFS as `millstream cluster` brings it up: files outlive its stop, a dead namenode, and two dead datanodes of an erasure-coded folder."""
+"""HDFS as `millstream cluster` brings it up: files outlive its stop, a dead namenode, and two dead datanodes of an
+erasure-coded folder.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ class WebHdfs:
 
     def write(self, path: str, data: bytes) -> None:
         place = self.call("PUT", path, "CREATE", noredirect="true", overwrite="true")["Location"]
-        with urllib.request.urlopen(urllib.request.Request(place, data, {"Content-Type": "application/octet-stream"}, method="PUT"), timeout=60) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(place, data, {"Content-Type": "application/octet-stream"}, method="PUT"), timeout=60
+        ) as answer:
             assert answer.status == 201
 
     def read(self, path: str) -> bytes:
@@ -93,8 +97,12 @@ def test_an_erasure_coded_folder_is_read_without_two_of_its_datanodes(ha_cluster
     until("it is read whole", lambda: files.read("/lake/coded/file") == DATA)
     ha_cluster.up(["hdfs"])
     for status in [s for s in ha_cluster.status() if s.role in ("datanode#1", "datanode#2")]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{status.ports[1]}/jmx?qry=Hadoop:service=DataNode,name=DataNodeInfo", timeout=10) as answer:
-            assert answer.read().count(b"RUNNING") == 2  # registered with both namenodes when `up` says that it is ready
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{status.ports[1]}/jmx?qry=Hadoop:service=DataNode,name=DataNodeInfo", timeout=10
+        ) as answer:
+            assert (
+                answer.read().count(b"RUNNING") == 2
+            )  # registered with both namenodes when `up` says that it is ready
 
 
 def test_clients_find_it_by_its_environment(ha_cluster: Cluster, ha_hdfs: str) -> None:

@@ -25,13 +25,17 @@ def test_redis_keeps_what_it_answered_through_a_kill(cluster: Cluster, redis: st
 
 
 def sql(url: str, text: str) -> str:
-    return subprocess.run([program("psql"), url, "-qtAc", text], capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+    return subprocess.run(
+        [program("psql"), url, "-qtAc", text], capture_output=True, text=True, check=True, timeout=30
+    ).stdout.strip()
 
 
 def test_postgres_keeps_what_it_committed_through_kills(cluster: Cluster, postgres: str) -> None:
     sql(postgres, "create table kept (n int); insert into kept select generate_series(1, 1000)")
     for _ in range(3):
-        with subprocess.Popen([program("psql"), postgres, "-qtAc", "select pg_sleep(60)"], stderr=subprocess.DEVNULL):  # a backend that is busy
+        with subprocess.Popen(
+            [program("psql"), postgres, "-qtAc", "select pg_sleep(60)"], stderr=subprocess.DEVNULL
+        ):  # a backend that is busy
             cluster.kill("postgres")
             cluster.restart("postgres")
     assert sql(postgres, "select count(*), sum(n) from kept") == "1000|500500"

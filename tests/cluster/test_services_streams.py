@@ -56,7 +56,9 @@ def test_stop_in_order_leaves_no_process(own_cluster: Cluster) -> None:
 
 def call(url: str, method: str = "GET", body: Any = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/vnd.schemaregistry.v1+json"}, method=method)
+    request = urllib.request.Request(
+        url, data, {"Content-Type": "application/vnd.schemaregistry.v1+json"}, method=method
+    )
     with urllib.request.urlopen(request, timeout=20) as answer:
         return json.loads(answer.read())
 

@@ -31,7 +31,9 @@ spark.stop()
 
 @pytest.mark.timeout(900)
 def test_a_job_runs_on_yarn_and_leaves_a_delta_table_on_hdfs(cluster: Cluster, spark: str, hdfs: str) -> None:
-    done = subprocess.run([sys.executable, "-c", JOB, f"{hdfs}/job"], capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", JOB, f"{hdfs}/job"], capture_output=True, text=True, timeout=600, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "RESULT yarn [1000, 499500] 5050" in done.stdout
     assert cluster.profile()["compute"] == f"{spark}?conf=.millstream/cluster/conf/spark"
@@ -54,7 +56,9 @@ def test_a_driver_on_yarn_too(spark: str, hdfs: str, tmp_path: Path) -> None:
     """`spark-submit --deploy-mode cluster` with the configuration alone, and no variable of Hadoop's."""
     job, place = tmp_path / "job.py", f"{hdfs}/{uuid.uuid4().hex}"
     job.write_text(CLUSTER_MODE, encoding="utf-8")
-    environment = {key: value for key, value in os.environ.items() if key not in ("HADOOP_CONF_DIR", "JAVA_HOME", "SPARK_LOCAL_IP")}
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("HADOOP_CONF_DIR", "JAVA_HOME", "SPARK_LOCAL_IP")
+    }
     submit = [str(PySpark.home() / "bin" / "spark-submit"), "--deploy-mode", "cluster", str(job), place]
     done = subprocess.run(submit, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr[-3000:]

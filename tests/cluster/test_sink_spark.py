@@ -79,7 +79,9 @@ class TestOnSpark(OnKafka):
 
 
 def test_from_python_to_spark_and_back(world: World) -> None:
-    """Dirty records all the way; small batches, so that kinds take over in the middle of things; at last several of both kinds at once."""
+    """Dirty records all the way; small batches, so that kinds take over in the middle of things; at last several of
+    both kinds at once.
+    """
     world.dirt(0)
     for turn, kind in enumerate(("python", "spark", "python", "spark")):
         world.dirt(1 + 2 * turn, 30)
@@ -90,7 +92,12 @@ def test_from_python_to_spark_and_back(world: World) -> None:
         world.drain(kind, 400)
         world.prove()
     world.dirt(10, 200)
-    found = at_once([lambda kind=kind, rows=rows: world.drain(kind, rows) for kind, rows in (("python", 90), ("spark", 200), ("python", 130), ("spark", 500))])  # type: ignore[misc]
+    found = at_once(
+        [
+            lambda kind=kind, rows=rows: world.drain(kind, rows)  # type: ignore[misc]
+            for kind, rows in (("python", 90), ("spark", 200), ("python", 130), ("spark", 500))
+        ]
+    )
     assert all(isinstance(one, Progress) for one in found), found
     world.prove()
 
@@ -239,12 +246,17 @@ def test_only_kafka(tmp_path: Path, world: World) -> None:
     log.close()
 
 
-def test_a_project_lands_by_a_setting(kafka: str, registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_project_lands_by_a_setting(
+    kafka: str, registry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`run` with the sink on Spark, then in Python, then on Spark again: the tables of the laptop, row for row."""
     emptied(kafka)
     no_subjects(registry)
     kinds = ("local", spark_url(), "local", spark_url())
-    shops = {profile: Shop(tmp_path / profile, profile, {"TEST_LOG": kafka, "TEST_REGISTRY": registry}) for profile in ("laptop", "kafka")}
+    shops = {
+        profile: Shop(tmp_path / profile, profile, {"TEST_LOG": kafka, "TEST_REGISTRY": registry})
+        for profile in ("laptop", "kafka")
+    }
     said: dict[str, Any] = {}
     for profile, shop in shops.items():
         for file, kind in enumerate(kinds):
@@ -253,7 +265,13 @@ def test_a_project_lands_by_a_setting(kafka: str, registry: str, tmp_path: Path,
             shop.verb("run")
         report = shop.verb("verify", "--json")
         rows = shop.verb("sql", "--json", "select * exclude (_offset) from visits order by all", "--limit", "0")
-        said[profile] = (rows, [{k: v for k, v in one.items() if k in ("stream", "ok", "rows", "dead", "duplicates", "records")} for one in report])
+        said[profile] = (
+            rows,
+            [
+                {k: v for k, v in one.items() if k in ("stream", "ok", "rows", "dead", "duplicates", "records")}
+                for one in report
+            ],
+        )
     assert said["laptop"] == said["kafka"]
     assert len(said["kafka"][0]) > 5_000
 

@@ -1,4 +1,6 @@
-"""Sinks of both kinds are killed with SIGKILL, and others continue: 0 lost, 0 doubled, the table as one sink alone would have filled it."""
+"""Sinks of both kinds are killed with SIGKILL, and others continue: 0 lost, 0 doubled, the table as one sink alone
+would have filled it.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +42,18 @@ def world(kafka: str, tmp_path: Path) -> Iterator[World]:
 
 def actor(world: World, kind: str, rows: int, *point: object) -> subprocess.Popen[str]:
     words = [kind, world.kafka, str(world.folder), str(rows), *map(str, point)]
-    return subprocess.Popen([sys.executable, str(HERE / "sink_actors.py"), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "sink_actors.py"), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def test_drivers_killed_at_each_point_of_a_commit(world: World) -> None:
-    """The next sink is always of the other kind, so that each meets what the other left: files that no commit names, letters ahead of the table."""
+    """The next sink is always of the other kind, so that each meets what the other left: files that no commit names,
+    letters ahead of the table.
+    """
     with one_spark(world.folder / "spark"):
         for turn, (kind, point) in enumerate(KILLS):
             world.dirt(turn, 25)
@@ -59,12 +68,16 @@ def test_drivers_killed_at_each_point_of_a_commit(world: World) -> None:
 
 
 def test_the_jvm_killed_under_a_live_sink(world: World) -> None:
-    """The driver's JVM dies in the middle of a micro-batch: Unreachable, nothing of it landed; a new sink starts another."""
+    """The driver's JVM dies in the middle of a micro-batch: Unreachable, nothing of it landed; a new sink starts
+    another.
+    """
     with one_spark(world.folder / "spark"):  # somebody else, who still holds the one that dies
         world.dirt(0, 40)
         sink = world.sink("spark", 100)
         sink.step()
-        killing = threading.Timer(0.5, SparkContext._gateway.proc.kill)  # a cluster's daemons are this process' children too
+        killing = threading.Timer(
+            0.5, SparkContext._gateway.proc.kill
+        )  # a cluster's daemons are this process' children too
         killing.start()
         with pytest.raises(Unreachable, match="driver is gone"):
             for seed in range(1, 40):
@@ -79,7 +92,9 @@ def test_the_jvm_killed_under_a_live_sink(world: World) -> None:
 
 
 def test_both_kinds_at_once_killed_again_and_again(world: World) -> None:
-    """Two sinks in Python and one on Spark land from one topic while it fills; each is killed a moment after it began, wherever it is, and comes again."""
+    """Two sinks in Python and one on Spark land from one topic while it fills; each is killed a moment after it began,
+    wherever it is, and comes again.
+    """
     world.dirt(0, 10)
     full, kills = threading.Event(), {"python": 0, "spark": 0}
 

@@ -15,7 +15,8 @@ from millstream.engines.hdfs.files import HdfsFiles
 from millstream.engines.spark import shipped
 from millstream.engines.spark.sql import SparkSql
 
-# The environment of developers is 2 GB. These stay here, for the test's sake; Millstream and what it needs to run a function are sent.
+# The environment of developers is 2 GB. These stay here, for the test's sake; Millstream and what it needs to run a
+# function are sent.
 LEFT_OUT = (
     "playwright",
     "scipy",
@@ -40,7 +41,9 @@ def engine(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setenv(key, value)
     settings = Path(cluster.environment("spark")["SPARK_CONF_DIR"], "spark-defaults.conf").read_text().splitlines()
     (tmp_path / "conf").mkdir()
-    (tmp_path / "conf" / "spark-defaults.conf").write_text("\n".join(line for line in settings if not line.startswith("spark.pyspark.python")) + "\n")
+    (tmp_path / "conf" / "spark-defaults.conf").write_text(
+        "\n".join(line for line in settings if not line.startswith("spark.pyspark.python")) + "\n"
+    )
     monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path / "conf"))
     monkeypatch.delenv("PYSPARK_PYTHON", raising=False)
     monkeypatch.setattr(shipped, "_SKIPPED", (*shipped._SKIPPED, *LEFT_OUT))

@@ -1,4 +1,6 @@
-"""A project's functions on executors: its modules go with them, the newest ones, and mistakes in them are told with file and line."""
+"""A project's functions on executors: its modules go with them, the newest ones, and mistakes in them are told with
+file and line.
+"""
 
 from __future__ import annotations
 
@@ -41,9 +43,9 @@ def write(project: Path, price: str) -> None:
     (project / "shop_parts" / "tax.py").write_text("RATE = 2\n")
     (project / "_prices.py").write_text(f"from shop_parts.tax import RATE\n\n\ndef price(i):\n    return {price}\n")
     (project / "shop_tables.py").write_text(
-        "import pyarrow as pa\n\nimport _prices\n\n\ndef priced(batch):\n"
-        "    from shop_parts import tax\n    return pa.record_batch({'p': [_prices.price(i) + tax.RATE for i in batch['i'].to_pylist()]})\n"
-        "\n\nclass Wrapped:\n    pass\n\n\nfunction, priced = priced, Wrapped()  # as the decorator does\n"
+        "import pyarrow as pa\n\nimport _prices\n\n\ndef priced(batch):\n    from shop_parts import tax\n    return"
+        " pa.record_batch({'p': [_prices.price(i) + tax.RATE for i in batch['i'].to_pylist()]})\n\n\nclass Wrapped:\n  "
+        "  pass\n\n\nfunction, priced = priced, Wrapped()  # as the decorator does\n"
     )
 
 
@@ -58,7 +60,9 @@ def test_the_modules_of_the_project_are_there(engine: SparkSql, project: Path, m
     for name in ("shop_tables", "_prices"):
         del sys.modules[name]
     write(project, "i * RATE + 1000")
-    assert sorted(made(engine)["p"].to_pylist()) == [2 * i + 1002 for i in range(1000)]  # by the same workers, which knew the old one
+    assert sorted(made(engine)["p"].to_pylist()) == [
+        2 * i + 1002 for i in range(1000)
+    ]  # by the same workers, which knew the old one
 
 
 def test_a_mistake_in_a_helper_is_told_where_it_is(engine: SparkSql, project: Path) -> None:
@@ -69,5 +73,7 @@ def test_a_mistake_in_a_helper_is_told_where_it_is(engine: SparkSql, project: Pa
 
 def test_what_cannot_travel_is_told(engine: SparkSql) -> None:
     held = (number for number in range(3))
-    with pytest.raises(WorkFailed, match=r"it: its function cannot be sent to executors: .*generator.*make what it needs itself"):
+    with pytest.raises(
+        WorkFailed, match=r"it: its function cannot be sent to executors: .*generator.*make what it needs itself"
+    ):
         engine.map(SOME, lambda batch: [batch][: next(held) + 1], {}, what="it")

@@ -1,4 +1,6 @@
-"""Spark on YARN behind the sql port: the same contract, by executors of YARN over files on HDFS. One application for all of it."""
+"""Spark on YARN behind the sql port: the same contract, by executors of YARN over files on HDFS. One application for
+all of it.
+"""
 
 from __future__ import annotations
 
@@ -55,4 +57,12 @@ class TestSparkOnYarn(SqlContract):
         return replace(here, files=tuple(there), store=self.lake)
 
     def scratch(self, folder: Path) -> list[Any]:
-        return [*scratch(folder), *(one for application in self.shared.list("") if application != "environments" for one in self.shared.list(application))]
+        return [
+            *scratch(folder),
+            *(
+                one
+                for application in self.shared.list("")
+                if application != "environments"
+                for one in self.shared.list(application)
+            ),
+        ]

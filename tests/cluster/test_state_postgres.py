@@ -39,7 +39,10 @@ class TestPostgresState(StateContract):
 
 
 def test_found_by_url() -> None:
-    assert engine("state", "postgresql://localhost/millstream") is PostgresState and engine("state", "postgres://localhost/x") is PostgresState
+    assert (
+        engine("state", "postgresql://localhost/millstream") is PostgresState
+        and engine("state", "postgres://localhost/x") is PostgresState
+    )
 
 
 def test_schemas_are_apart_and_made_once_by_many(postgres: str) -> None:
@@ -103,7 +106,11 @@ def test_a_killed_server_is_unreachable_and_the_next_call_works_again(url: str, 
         assert state.lease("table", "me", timedelta(minutes=5))
         cluster.kill("postgres")
         try:
-            for call in (lambda: state.get("run", "a"), lambda: state.put("run", "a", {}, expect=1), lambda: state.lease("table", "me", timedelta(minutes=5))):
+            for call in (
+                lambda: state.get("run", "a"),
+                lambda: state.put("run", "a", {}, expect=1),
+                lambda: state.lease("table", "me", timedelta(minutes=5)),
+            ):
                 with pytest.raises(Unreachable, match=r"PostgreSQL at 127\.0\.0\.1:"):
                     call()
         finally:

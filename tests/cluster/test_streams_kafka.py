@@ -1,4 +1,6 @@
-"""The way of an event, unchanged, with Kafka and a registry in the place of the embedded log: sources, sink, features."""
+"""The way of an event, unchanged, with Kafka and a registry in the place of the embedded log: sources, sink,
+features.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,11 @@ from millstream.log.envelope import publish, topic_of
 START = datetime(2026, 1, 1, tzinfo=UTC)
 VISITS, PER_FILE = 6_000, 1_500
 PROJECT = {
-    "millstream.toml": '[project]\nname = "shop"\n[profile.kafka]\nlog = "env:TEST_LOG"\nregistry = "env:TEST_REGISTRY"\n',
-    "streams.py": '''
+    "millstream.toml": (
+        '[project]\nname = "shop"\n[profile.kafka]\nlog = "env:TEST_LOG"\nregistry = "env:TEST_REGISTRY"\n'
+    ),
+    "streams.py": (
+        '''
 import millstream as ms
 from millstream import agg
 
@@ -48,8 +53,11 @@ visits = ms.stream("visits", Visit, key="user", partitions=3, dedupe="visit_id",
 ms.source(visits, ms.read.files("data/*.csv"))
 spent = ms.features("spent", visits, key="user", windows=["1h", "2d"],
                     aggregates={"times": agg.count(), "sum": agg.sum("price"), "top": agg.max("price")})
-''',
-    "tables/daily.sql": "select user, count(*) as visits, sum(price) as price from visits group by user order by user\n",
+'''
+    ),
+    "tables/daily.sql": (
+        "select user, count(*) as visits, sum(price) as price from visits group by user order by user\n"
+    ),
 }
 
 
@@ -89,7 +97,9 @@ def events(begin: int, count: int, *, device: bool = False) -> pa.RecordBatch:
     columns: dict[str, Any] = {
         "user": [f"u{n % 17}" for n in range(begin, begin + count)],
         "n": pa.array(range(begin, begin + count), pa.int64()),
-        "ts": pa.array([START + timedelta(seconds=n) for n in range(begin, begin + count)], pa.timestamp("us", tz="UTC")),
+        "ts": pa.array(
+            [START + timedelta(seconds=n) for n in range(begin, begin + count)], pa.timestamp("us", tz="UTC")
+        ),
     }
     if device:
         columns["device"] = ["phone" if n % 2 else None for n in range(begin, begin + count)]
@@ -134,7 +144,9 @@ def landed(folder: Path) -> list[tuple[int, Any]]:
 
 
 def test_a_schema_grows_while_sinks_run(world: tuple[Any, Any, Lake], tmp_path: Path) -> None:
-    """Two sinks share the partitions; a producer with one field more begins, and one of the old kind continues beside it."""
+    """Two sinks share the partitions; a producer with one field more begins, and one of the old kind continues beside
+    it.
+    """
     log, schemas, lake = world
     before = topic_of(log, schemas, old)
     limits = SinkLimits(age=timedelta(milliseconds=300))
@@ -154,7 +166,9 @@ def test_a_schema_grows_while_sinks_run(world: tuple[Any, Any, Lake], tmp_path: 
     assert not [r.failed for r in running if r.failed]
     found = landed(tmp_path)
     assert [n for n, _ in found] == list(range(2000))
-    assert {n for n, device in found if device == "phone"} == {n for n in range(1000, 2000) if (n // 100) % 2 == 0 and n % 2}
+    assert {n for n, device in found if device == "phone"} == {
+        n for n in range(1000, 2000) if (n // 100) % 2 == 0 and n % 2
+    }
     report = verify(lake, log, old)
     assert report.ok and report.rows == 2000, report
 
@@ -190,7 +204,9 @@ class Shop:
 
     def verb(self, *words: str) -> Any:
         command = [sys.executable, "-m", "millstream", "--profile", self.profile, *words]
-        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300
+        )
         assert done.returncode == 0, f"{words}: {done.stdout}\n{done.stderr}"
         assert "rdkafka" not in done.stderr, done.stderr
         return json.loads(done.stdout) if "--json" in words else done.stdout + done.stderr
@@ -200,7 +216,9 @@ class Shop:
         for n in range(file * PER_FILE, (file + 1) * PER_FILE):
             at = START + timedelta(seconds=20 * n, microseconds=n)
             twice = n - 3 if n % 50 == 49 else n  # some come again
-            lines.append("broken" if n % 400 == 7 else f"v{twice},u{n % 23},{'' if n % 9 == 0 else n / 8},{at.isoformat()}")
+            lines.append(
+                "broken" if n % 400 == 7 else f"v{twice},u{n % 23},{'' if n % 9 == 0 else n / 8},{at.isoformat()}"
+            )
         (self.folder / "data").mkdir(exist_ok=True)
         (self.folder / f"data/{file}.csv").write_text("\n".join(lines) + "\n")
 
@@ -209,7 +227,10 @@ def test_a_project_gives_the_same_on_kafka(kafka: str, registry: str, tmp_path: 
     """The same tables row for row, arrival times to the microsecond, the same features; `verify` is clean in both."""
     no_topics(kafka)
     no_subjects(registry)
-    shops = {profile: Shop(tmp_path / profile, profile, {"TEST_LOG": kafka, "TEST_REGISTRY": registry}) for profile in ("laptop", "kafka")}
+    shops = {
+        profile: Shop(tmp_path / profile, profile, {"TEST_LOG": kafka, "TEST_REGISTRY": registry})
+        for profile in ("laptop", "kafka")
+    }
     said: dict[str, Any] = {}
     for profile, shop in shops.items():
         for file in range(VISITS // PER_FILE):
@@ -218,9 +239,18 @@ def test_a_project_gives_the_same_on_kafka(kafka: str, registry: str, tmp_path: 
                 shop.verb("run")
         assert "done: 0 made" in shop.verb("run")
         report = shop.verb("verify", "--json")
-        rows = {table: shop.verb("sql", "--json", f"select * from {table} order by all", "--limit", "0") for table in ("visits", "daily")}
+        rows = {
+            table: shop.verb("sql", "--json", f"select * from {table} order by all", "--limit", "0")
+            for table in ("visits", "daily")
+        }
         for row in rows["visits"]:
             del row["_offset"]  # transactions leave holes
-        said[profile] = (rows, [{k: v for k, v in one.items() if k in ("stream", "ok", "rows", "dead", "duplicates", "records")} for one in report])
+        said[profile] = (
+            rows,
+            [
+                {k: v for k, v in one.items() if k in ("stream", "ok", "rows", "dead", "duplicates", "records")}
+                for one in report
+            ],
+        )
     assert said["laptop"] == said["kafka"]
     assert len(said["kafka"][0]["visits"]) > 5_000

@@ -1,4 +1,6 @@
-"""The feature updater on Kafka counts what the stream's table holds, restarts, duplicates and transactions of sources included."""
+"""The feature updater on Kafka counts what the stream's table holds, restarts, duplicates and transactions of sources
+included.
+"""
 
 from __future__ import annotations
 

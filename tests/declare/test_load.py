@@ -38,7 +38,12 @@ def test_found_from_below(tmp_path: Path) -> None:
     root = project(tmp_path / "p")
     (root / "deep" / "er").mkdir(parents=True)
     made = load(root / "deep" / "er")
-    assert made.root == root.resolve() and made.name == "orders" and made.params == {"big": 5} and list(made.streams) == ["orders"]
+    assert (
+        made.root == root.resolve()
+        and made.name == "orders"
+        and made.params == {"big": 5}
+        and list(made.streams) == ["orders"]
+    )
     with pytest.raises(NotFound, match=r"millstream\.toml"):
         load(tmp_path)
 
@@ -49,7 +54,9 @@ def test_a_time_without_a_zone_is_of_utc_in_sql_as_in_expressions(tmp_path: Path
     with (root / "millstream.toml").open("a") as file:
         file.write("day = 2026-01-05\nbare = 2026-01-05T10:00:00\nsaid = 2026-01-05T10:00:00+02:00\n")
     told = load(root).params
-    assert (told["day"], told["bare"]) == (date(2026, 1, 5), datetime(2026, 1, 5, 10, tzinfo=UTC)) and told["said"].isoformat() == "2026-01-05T10:00:00+02:00"
+    assert (told["day"], told["bare"]) == (date(2026, 1, 5), datetime(2026, 1, 5, 10, tzinfo=UTC)) and told[
+        "said"
+    ].isoformat() == "2026-01-05T10:00:00+02:00"
 
 
 def test_what_is_a_module(tmp_path: Path) -> None:
@@ -60,7 +67,8 @@ def test_what_is_a_module(tmp_path: Path) -> None:
     (root / "scripts").mkdir()
     (root / "scripts" / "data.py").write_text("raise SystemError\n")
     (root / "more.py").write_text(
-        "import millstream as ms\nfrom _helper import WORD\nfrom streams import Order\nmore = ms.stream(WORD, Order, key='customer')\n"
+        "import millstream as ms\nfrom _helper import WORD\nfrom streams import Order\nmore = ms.stream(WORD, Order,"
+        " key='customer')\n"
     )
     assert sorted(load(root).streams) == ["more", "orders"]
 
@@ -69,7 +77,8 @@ def test_loading_again_sees_every_edit(tmp_path: Path) -> None:
     root = project(tmp_path / "p")
     (root / "_helper.py").write_text("LATENESS = '1m'\n")
     (root / "streams.py").write_text(
-        "from _helper import LATENESS\n" + STREAM.format(name="orders").replace('key="customer")', 'key="customer", lateness=LATENESS)')
+        "from _helper import LATENESS\n"
+        + STREAM.format(name="orders").replace('key="customer")', 'key="customer", lateness=LATENESS)')
     )
     first = load(root)
     (root / "_helper.py").write_text("LATENESS = '2m'\n")  # same size, same second
@@ -90,8 +99,10 @@ def test_two_projects_with_modules_of_one_name(tmp_path: Path) -> None:
 
 def test_tables_of_files(tmp_path: Path) -> None:
     root = project(tmp_path / "p")
-    (root / "tables" / "days.sql").write_text("-- Orders of a day.\n-- @time day\n-- @key customer, day\n-- @incremental 1d lookback 2d\n"
-                                              "select customer, ts as day from orders where amount > $big and ts >= $start and ts < $end\n")  # fmt: skip
+    (root / "tables" / "days.sql").write_text(
+        "-- Orders of a day.\n-- @time day\n-- @key customer, day\n-- @incremental 1d lookback 2d\n"
+        "select customer, ts as day from orders where amount > $big and ts >= $start and ts < $end\n"
+    )
     (root / "tables" / "kept.sql").write_text("-- @time day\n-- @lag 1h\nselect * from days\n")
     (root / "views.py").write_text(
         "import millstream as ms\nfrom millstream import agg\nkept = ms.table('kept', key='customer')\n"
@@ -99,10 +110,19 @@ def test_tables_of_files(tmp_path: Path) -> None:
     )
     made = load(root)
     days, kept = made.tables["days"], made.tables["kept"]
-    assert (days.time, days.key, days.incremental, days.doc) == ("day", ("customer", "day"), "1d lookback 2d", "Orders of a day.")
+    assert (days.time, days.key, days.incremental, days.doc) == (
+        "day",
+        ("customer", "day"),
+        "1d lookback 2d",
+        "Orders of a day.",
+    )
     assert (kept.time, kept.key, kept.sql) == ("day", ("customer",), "-- @time day\n-- @lag 1h\nselect * from days\n")
     assert made.features["f"].source is kept
-    assert made.graph.upstream("days") == ("orders",) and made.graph.downstream("days") == ("kept",) and made.graph.upstream("f") == ("kept",)
+    assert (
+        made.graph.upstream("days") == ("orders",)
+        and made.graph.downstream("days") == ("kept",)
+        and made.graph.upstream("f") == ("kept",)
+    )
     order = made.graph.order()
     assert order.index("orders") < order.index("days") < order.index("kept") < order.index("f")
     with pytest.raises(NotFound):
@@ -115,9 +135,13 @@ def test_checks_are_remembered_by_content(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     load(root, cache=cache)
     stored = (cache / "checks.json").read_bytes()
-    script = ("import sys; from millstream.declare.load import load; from pathlib import Path;"
-              f"load({str(root)!r}, cache=Path({str(cache)!r})); print('sqlglot' in sys.modules)")  # fmt: skip
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "False\n"  # warm: nothing is parsed
+    script = (
+        "import sys; from millstream.declare.load import load; from pathlib import Path;"
+        f"load({str(root)!r}, cache=Path({str(cache)!r})); print('sqlglot' in sys.modules)"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "False\n"
+    )  # warm: nothing is parsed
     assert (cache / "checks.json").read_bytes() == stored
     (cache / "checks.json").write_text("torn {")
     load(root, cache=cache)
@@ -125,10 +149,46 @@ def test_checks_are_remembered_by_content(tmp_path: Path) -> None:
 
 
 def test_the_front_door_is_exact_and_light() -> None:
-    public = {"ArrivalTime", "Change", "Event", "EventTime", "Train", "agg", "assign", "by_time", "decisions", "endpoint", "expect", "experiment", "features",
-              "field", "load", "model", "monitor", "outcome", "read", "source", "stream", "table", "training_set"}  # fmt: skip
+    public = {
+        "ArrivalTime",
+        "Change",
+        "Event",
+        "EventTime",
+        "Train",
+        "agg",
+        "assign",
+        "by_time",
+        "decisions",
+        "endpoint",
+        "expect",
+        "experiment",
+        "features",
+        "field",
+        "load",
+        "model",
+        "monitor",
+        "outcome",
+        "read",
+        "source",
+        "stream",
+        "table",
+        "training_set",
+    }
     assert set(millstream.__all__) == public and list(millstream.__all__) == sorted(millstream.__all__)
     assert all(hasattr(millstream, name) for name in millstream.__all__)
-    heavy = ["duckdb", "polars", "deltalake", "mlflow", "sklearn", "lightgbm", "pandas", "uvicorn", "sqlglot", "starlette", "fastavro", "sqlalchemy"]
+    heavy = [
+        "duckdb",
+        "polars",
+        "deltalake",
+        "mlflow",
+        "sklearn",
+        "lightgbm",
+        "pandas",
+        "uvicorn",
+        "sqlglot",
+        "starlette",
+        "fastavro",
+        "sqlalchemy",
+    ]
     script = f"import millstream, sys; print([m for m in {heavy!r} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -20,7 +20,9 @@ DEEP = "x = " + " + ".join(["1"] * 20_000) + "\n"
 
 @pytest.fixture
 def others_parse() -> Iterator[list[int]]:
-    """Code that the garbage collector calls, and that parses too: CPython 3.11 gets the depths of the two trees mixed up."""
+    """Code that the garbage collector calls, and that parses too: CPython 3.11 gets the depths of the two trees mixed
+    up.
+    """
     calls = list[int]()
 
     def parse(phase: str, info: object) -> None:
@@ -57,5 +59,5 @@ def test_a_module_that_is_nested_too_deeply_is_one_mistake(tmp_path: Path, monke
             error.code == "E107"
             and str(error.place) == "streams.py:1"
             and "nested too deeply" in error.message
-            and error.mend == "split the longest one into several"
+            and error.fix == "split the longest one into several"
         )

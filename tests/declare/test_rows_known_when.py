@@ -1,4 +1,6 @@
-"""When the rows of a table are known: read from its query, its inputs and its schedule, and required where nothing shows it."""
+"""When the rows of a table are known: read from its query, its inputs and its schedule, and required where nothing
+shows it.
+"""
 
 from __future__ import annotations
 
@@ -60,28 +62,103 @@ def rule(folder: Path, text: str, **others: str) -> Known:
 HOURS = "-- @time hour\n-- @schedule @hourly\n"
 SEEN = [
     ("passed on", "-- @time ts\n-- @lag 5m\nselect user, ts from orders", Known(0, 0, 5 * MINUTE)),
-    ("passed on by another name", "-- @time t\n-- @lag 5m\nselect o.user, o.ts as t from orders o join visits v on o.user = v.user", Known(0, 0, 5 * MINUTE)),
+    (
+        "passed on by another name",
+        "-- @time t\n-- @lag 5m\nselect o.user, o.ts as t from orders o join visits v on o.user = v.user",
+        Known(0, 0, 5 * MINUTE),
+    ),
     ("when it arrived", "-- @time t\n-- @lag 5m\nselect user, _arrived_at as t from orders", Known(0, 0, 5 * MINUTE)),
     ("all of a stream", "-- @time ts\n-- @lag 5m\nselect * from orders where amount > 0", Known(0, 0, 5 * MINUTE)),
-    ("an hour", HOURS + "select user, date_trunc('hour', ts) as hour, sum(amount) as s from orders group by all", Known(0, HOUR, 10 * MINUTE + HOUR)),
-    ("an hour of the later stream", HOURS + "select date_trunc('hour', o.ts) as hour from orders o join visits v using (user)", Known(0, HOUR, 3 * HOUR)),
-    ("a day", "-- @time day\n-- @schedule @daily\nselect ts::date as day, count(*) as n from orders group by all", Known(0, DAY, 10 * MINUTE + DAY)),
-    ("a cast keeps what it is", HOURS + "select date_trunc('hour', ts)::timestamp as hour from orders", Known(0, HOUR, 10 * MINUTE + HOUR)),
-    ("a quarter of an hour", HOURS + "select time_bucket(interval '15 minutes', ts) as hour from orders", Known(0, 15 * MINUTE, 10 * MINUTE + HOUR)),
-    ("a month is as long as the longest", HOURS + "select date_trunc('month', ts) as hour from orders", Known(0, 31 * DAY, 10 * MINUTE + HOUR)),
-    ("through a subquery", HOURS + "select hour from (select date_trunc('hour', ts) as hour from orders) x", Known(0, HOUR, 10 * MINUTE + HOUR)),
-    ("through a WITH", HOURS + "with a as (select date_trunc('hour', ts) as h from orders) select h as hour from a", Known(0, HOUR, 10 * MINUTE + HOUR)),
-    ("a day of hours", HOURS + "with a as (select date_trunc('hour', ts) as h from orders) select h::date as hour from a", Known(0, DAY, 10 * MINUTE + HOUR)),
-    ("the longer side of a union", HOURS + "select ts as hour from orders union all select date_trunc('hour', seen) from visits", Known(missing="x")),
-    ("a union", HOURS + "select ts as hour from orders union all select date_trunc('hour', seen) as hour from visits", Known(0, HOUR, 3 * HOUR)),
-    ("an interval", "-- @time t\n-- @incremental 1h\n-- @lag 1m\nselect max(ts) as t from orders where ts >= $start and ts < $end", Known(HOUR, 0, MINUTE)),
-    ("a moment in an interval", "-- @time ts\n-- @incremental 1h\n-- @lag 1m\nselect ts from orders where ts >= $start and ts < $end", Known(0, 0, MINUTE)),
-    ("an aggregate", "-- @time t\n-- @schedule @hourly\nselect user, max(ts) as t from orders group by user", Known(missing="x")),
-    ("an aggregate with a lag", "-- @time t\n-- @lag 2h\nselect user, max(ts) as t from orders group by user", Known(0, 0, 2 * HOUR)),
-    ("a time that is not an event time", "-- @time due\n-- @schedule @hourly\nselect user, due from orders", Known(missing="x")),
-    ("a local day", "-- @time day\n-- @schedule @daily\nselect date_trunc('day', ts at time zone 'America/New_York') as day from orders", Known(missing="x")),
+    (
+        "an hour",
+        HOURS + "select user, date_trunc('hour', ts) as hour, sum(amount) as s from orders group by all",
+        Known(0, HOUR, 10 * MINUTE + HOUR),
+    ),
+    (
+        "an hour of the later stream",
+        HOURS + "select date_trunc('hour', o.ts) as hour from orders o join visits v using (user)",
+        Known(0, HOUR, 3 * HOUR),
+    ),
+    (
+        "a day",
+        "-- @time day\n-- @schedule @daily\nselect ts::date as day, count(*) as n from orders group by all",
+        Known(0, DAY, 10 * MINUTE + DAY),
+    ),
+    (
+        "a cast keeps what it is",
+        HOURS + "select date_trunc('hour', ts)::timestamp as hour from orders",
+        Known(0, HOUR, 10 * MINUTE + HOUR),
+    ),
+    (
+        "a quarter of an hour",
+        HOURS + "select time_bucket(interval '15 minutes', ts) as hour from orders",
+        Known(0, 15 * MINUTE, 10 * MINUTE + HOUR),
+    ),
+    (
+        "a month is as long as the longest",
+        HOURS + "select date_trunc('month', ts) as hour from orders",
+        Known(0, 31 * DAY, 10 * MINUTE + HOUR),
+    ),
+    (
+        "through a subquery",
+        HOURS + "select hour from (select date_trunc('hour', ts) as hour from orders) x",
+        Known(0, HOUR, 10 * MINUTE + HOUR),
+    ),
+    (
+        "through a WITH",
+        HOURS + "with a as (select date_trunc('hour', ts) as h from orders) select h as hour from a",
+        Known(0, HOUR, 10 * MINUTE + HOUR),
+    ),
+    (
+        "a day of hours",
+        HOURS + "with a as (select date_trunc('hour', ts) as h from orders) select h::date as hour from a",
+        Known(0, DAY, 10 * MINUTE + HOUR),
+    ),
+    (
+        "the longer side of a union",
+        HOURS + "select ts as hour from orders union all select date_trunc('hour', seen) from visits",
+        Known(missing="x"),
+    ),
+    (
+        "a union",
+        HOURS + "select ts as hour from orders union all select date_trunc('hour', seen) as hour from visits",
+        Known(0, HOUR, 3 * HOUR),
+    ),
+    (
+        "an interval",
+        "-- @time t\n-- @incremental 1h\n-- @lag 1m\nselect max(ts) as t from orders where ts >= $start and ts < $end",
+        Known(HOUR, 0, MINUTE),
+    ),
+    (
+        "a moment in an interval",
+        "-- @time ts\n-- @incremental 1h\n-- @lag 1m\nselect ts from orders where ts >= $start and ts < $end",
+        Known(0, 0, MINUTE),
+    ),
+    (
+        "an aggregate",
+        "-- @time t\n-- @schedule @hourly\nselect user, max(ts) as t from orders group by user",
+        Known(missing="x"),
+    ),
+    (
+        "an aggregate with a lag",
+        "-- @time t\n-- @lag 2h\nselect user, max(ts) as t from orders group by user",
+        Known(0, 0, 2 * HOUR),
+    ),
+    (
+        "a time that is not an event time",
+        "-- @time due\n-- @schedule @hourly\nselect user, due from orders",
+        Known(missing="x"),
+    ),
+    (
+        "a local day",
+        (
+            "-- @time day\n-- @schedule @daily\nselect date_trunc('day', ts at time zone 'America/New_York') as day"
+            " from orders"
+        ),
+        Known(missing="x"),
+    ),
     ("no schedule", "-- @time ts\nselect user, ts from orders", Known(missing="x")),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "expected"), [case[1:] for case in SEEN], ids=[case[0] for case in SEEN])
@@ -102,7 +179,9 @@ def test_a_lag_is_handed_on_by_the_tables_between(tmp_path: Path) -> None:
 
 def test_a_lag_of_a_table_between_stands_for_what_it_reads(tmp_path: Path) -> None:
     first = "-- @time hour\n-- @lag 7h\nselect date_trunc('hour', ts) as hour, user from orders"
-    found = rule(tmp_path, "-- @time day\n-- @schedule @daily\nselect date_trunc('day', hour) as day from first", first=first)
+    found = rule(
+        tmp_path, "-- @time day\n-- @schedule @daily\nselect date_trunc('day', hour) as day from first", first=first
+    )
     assert found == Known(0, DAY, 7 * HOUR + DAY)
 
 
@@ -112,7 +191,10 @@ def test_tables_without_sql(tmp_path: Path) -> None:
     assert known(found["changes"], {}) == Known(0, 0, MINUTE), "what the noun says itself needs no project"
 
 
-@pytest.mark.parametrize(("line", "hours"), [("@hourly", 1), ("0 9 * * 1-5", 72), ("@monthly", 31 * 24), ("*/5 * * * *", 1 / 12), ("0 0 29 2 *", None)])
+@pytest.mark.parametrize(
+    ("line", "hours"),
+    [("@hourly", 1), ("0 9 * * 1-5", 72), ("@monthly", 31 * 24), ("*/5 * * * *", 1 / 12), ("0 0 29 2 *", None)],
+)
 def test_the_longest_time_between_two_ticks(line: str, hours: float | None) -> None:
     found = longest_us(line)
     assert found == (None if hours is None else hours * HOUR) or (hours is None and (found or 0) > 366 * DAY)

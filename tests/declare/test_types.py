@@ -1,4 +1,6 @@
-"""What type checkers say of a project: what `check` takes they take, and what has a fixed vocabulary they refuse too."""
+"""What type checkers say of a project: what `check` takes they take, and what has a fixed vocabulary they
+refuse too.
+"""
 
 from __future__ import annotations
 
@@ -42,22 +44,46 @@ by_trial = ms.endpoint("by_trial", tried, default=hourly["champion"], request=As
 by_value = ms.endpoint("by_value", values, default=1, request=Asked)
 """
 WRONG = [
-    'ms.stream("a", Asked, key="flight_id", contract="backwards")', 'ms.read.files("d/*", format="txt")', 'ms.read.files("d/*", compression="rar")',
-    'ms.outcome(landed, on="flight_id", within="1d", credit="newest")', 'ms.model(hour_set, input="frames")', 'ms.model(hour_set, output="proba")',
-    'ms.model(hour_set, metrics=["gini"])', 'ms.monitor(landed, severity="pager")', 'hourly["chmapion"]', 'ms.stream("a", Asked, key="flight_id", dedupe=["flight_id"])',
-    'ms.endpoint("a", hourly)', 'ms.training_set("a", at="asked", label=late, features=[seen])',
-]  # fmt: skip
+    'ms.stream("a", Asked, key="flight_id", contract="backwards")',
+    'ms.read.files("d/*", format="txt")',
+    'ms.read.files("d/*", compression="rar")',
+    'ms.outcome(landed, on="flight_id", within="1d", credit="newest")',
+    'ms.model(hour_set, input="frames")',
+    'ms.model(hour_set, output="proba")',
+    'ms.model(hour_set, metrics=["gini"])',
+    'ms.monitor(landed, severity="pager")',
+    'hourly["chmapion"]',
+    'ms.stream("a", Asked, key="flight_id", dedupe=["flight_id"])',
+    'ms.endpoint("a", hourly)',
+    'ms.training_set("a", at="asked", label=late, features=[seen])',
+]
 
 
 def checked(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     pytest.importorskip("mypy")
     (project(folder) / "zzmore.py").write_text(text)
-    return subprocess.run([sys.executable, "-m", "mypy", "--strict", "--ignore-missing-imports", "--cache-dir", str(folder / ".mypy"), "zzmore.py"],
-                          cwd=folder, capture_output=True, text=True, check=False)  # fmt: skip
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--ignore-missing-imports",
+            "--cache-dir",
+            str(folder / ".mypy"),
+            "zzmore.py",
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_what_check_takes_type_checkers_take(tmp_path: Path) -> None:
-    """A set over a table wanted an annotation, and an endpoint of its model refused the `request=` that E173 asks for."""
+    """A set over a table wanted an annotation, and an endpoint of its model refused the `request=` that E173
+    asks for.
+    """
     done = checked(tmp_path, RIGHT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {"by_model", "by_trial", "by_value"} <= set(load(tmp_path).endpoints)

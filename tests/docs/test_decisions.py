@@ -8,7 +8,9 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "decisions"
 FILES = sorted(file.name for file in FOLDER.iterdir() if file.name != "README.md")
-ROWS = re.findall(r"^\| \[(\d{4})\]\(([^)]+)\) \| (.+) \|$", (FOLDER / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+ROWS = re.findall(
+    r"^\| \[(\d{4})\]\(([^)]+)\) \| (.+) \|$", (FOLDER / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+)
 
 
 def test_each_file_is_named_by_a_number_of_its_own() -> None:

@@ -1,4 +1,6 @@
-"""The page of the HTTP face has all that the code has: routes, statuses with their codes, metrics, limits, fields of answers."""
+"""The page of the HTTP face has all that the code has: routes, statuses with their codes, metrics, limits, fields of
+answers.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,11 @@ def refusals() -> set[tuple[str, str]]:
     for node in texts():
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Refused" and len(node.args) > 1:
             code = ast.literal_eval(node.args[1])
-            found |= {(str(n.value), code) for n in ast.walk(node.args[0]) if isinstance(n, ast.Constant) and isinstance(n.value, int) and n.value > 1}
+            found |= {
+                (str(n.value), code)
+                for n in ast.walk(node.args[0])
+                if isinstance(n, ast.Constant) and isinstance(n.value, int) and n.value > 1
+            }
     return found
 
 
@@ -52,19 +58,29 @@ def test_every_route_stands_on_the_page() -> None:
     spelled = {
         node.value
         for node in texts()
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.fullmatch(r"/(v1/)?[a-z]+(/[a-z]*)?", node.value)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.fullmatch(r"/(v1/)?[a-z]+(/[a-z]*)?", node.value)
     }
     assert {"/healthz", "/readyz", "/metrics", "/v1/predict/", "/v1/events/"} <= spelled
     assert {path for path in spelled if path not in known and f"{path}/" not in known} == set()
 
 
 def test_every_metric_limit_and_field_stands_on_the_page() -> None:
-    metrics = {node.value for node in texts() if isinstance(node, ast.Constant) and re.fullmatch(r"millstream_[a-z_]+", str(node.value))}
+    metrics = {
+        node.value
+        for node in texts()
+        if isinstance(node, ast.Constant) and re.fullmatch(r"millstream_[a-z_]+", str(node.value))
+    }
     assert len(metrics) > 8 and metrics == set(re.findall(r"^\| `(millstream_\w+)`", PAGE, re.MULTILINE))
     assert all(f"`{name}`" in PAGE for name in (*ANSWER, "value", "as_of", "inexact", "features", "reasons"))
     taken, answered = collector.Limits(), backend.Limits()
-    for said in (f"{taken.body_bytes:,} bytes unpacked, {taken.event_bytes:,} an event", f"at most {answered.requests:,}; at most {answered.body_bytes:,} bytes",
-                 f"within {answered.answer_s:g} s", f"up to {answered.wait_s:g} s"):  # fmt: skip
+    for said in (
+        f"{taken.body_bytes:,} bytes unpacked, {taken.event_bytes:,} an event",
+        f"at most {answered.requests:,}; at most {answered.body_bytes:,} bytes",
+        f"within {answered.answer_s:g} s",
+        f"up to {answered.wait_s:g} s",
+    ):
         assert said in PAGE, said
 
 
@@ -91,8 +107,17 @@ def test_a_path_without_a_route_is_told_the_routes(mounted: bool) -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(app({"type": "http", "method": "GET", "path": "/predict/late", "query_string": b"", "headers": []}, receive, send))
+    asyncio.run(
+        app(
+            {"type": "http", "method": "GET", "path": "/predict/late", "query_string": b"", "headers": []},
+            receive,
+            send,
+        )
+    )
     error = json.loads(sent[1]["body"])["error"]
     assert sent[0]["status"] == 404 and error["code"] == "not_found"
     events = "POST /v1/events/STREAM, " if mounted else ""
-    assert error["mend"] == f"there are {events}POST /v1/predict/ENDPOINT (late, early), GET /healthz, GET /readyz, GET /readyz/ENDPOINT, GET /metrics"
+    assert (
+        error["fix"] == f"there are {events}POST /v1/predict/ENDPOINT (late, early), GET /healthz, GET /readyz, GET"
+        " /readyz/ENDPOINT, GET /metrics"
+    )

@@ -1,4 +1,6 @@
-"""Pages beside the references: links lead somewhere, names of files and verbs are right, how-to pages that are short are run."""
+"""Pages beside the references: links lead somewhere, names of files and verbs are right, how-to pages that are short
+are run.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,15 @@ from millstream.app.cli.main import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted({*(ROOT / "docs").rglob("*.md"), ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"})
-HOW_TO = ("bad-records", "features-over-tables", "several-sources", "schema-evolution", "serve-beyond-loopback", "add-an-engine", "retention")
+HOW_TO = (
+    "bad-records",
+    "features-over-tables",
+    "several-sources",
+    "schema-evolution",
+    "serve-beyond-loopback",
+    "add-an-engine",
+    "retention",
+)
 RUN = ("feature-semantics", *(f"how-to/{name}" for name in HOW_TO))
 """Pages that take seconds; the others were run by hand with `python scripts/tutorial.py`."""
 
@@ -41,7 +51,11 @@ def test_links_lead_somewhere(page: Path) -> None:
         if "://" in target:
             continue
         file = (page.parent / path).resolve() if path else page
-        headings = re.findall(r"^#+ (.*)$", outside_fences(file.read_text(encoding="utf-8")), re.MULTILINE) if file.exists() else []
+        headings = (
+            re.findall(r"^#+ (.*)$", outside_fences(file.read_text(encoding="utf-8")), re.MULTILINE)
+            if file.exists()
+            else []
+        )
         if not file.exists() or (part and part not in {anchor(h) for h in headings}):
             broken.append(target)
     assert not broken
@@ -54,8 +68,12 @@ def test_every_how_to_is_in_the_index() -> None:
 
 
 def named_files(text: str) -> list[str]:
-    """Files and folders of the repository that a page names in code: `lake/sink.py`, `src/millstream/ports.py`, `tests/sim/`, `base/errors.py: NAME`."""
-    rooms = "|".join(sorted(room.name for room in (ROOT / "src" / "millstream").iterdir() if (room / "__init__.py").exists()))
+    """Files and folders of the repository that a page names in code: `lake/sink.py`, `src/millstream/ports.py`,
+    `tests/sim/`, `base/errors.py: NAME`.
+    """
+    rooms = "|".join(
+        sorted(room.name for room in (ROOT / "src" / "millstream").iterdir() if (room / "__init__.py").exists())
+    )
     in_rooms = re.findall(rf"`(?:src/)?(?:millstream/)?((?:{rooms})/[\w/.*-]*)(?=[`:])", text)
     elsewhere = re.findall(r"`((?:src|tests|scripts|bench|docs)/[\w/.*-]*)(?=[`:])", text)
     return [f"src/millstream/{name}" for name in in_rooms] + elsewhere
@@ -71,7 +89,11 @@ THEIRS = {"tests/", "docs/", "scripts/"}
 """Folders of a user's project have these names too; so have its files below `tests/`, which the page itself writes."""
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in HISTORY] + [ROOT / "README.md"], ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if page not in HISTORY] + [ROOT / "README.md"],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
 def test_files_named_in_a_page_are_there(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     written = set(re.findall(r"^```.* file=(\S+)", text, re.MULTILINE))
@@ -79,15 +101,26 @@ def test_files_named_in_a_page_are_there(page: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_found() -> None:
-    text = "`lake/sink.py` `lake/nothing.py` `base/errors.py: Full` `src/millstream/ports.py` `app/nothing/` `tests/none.py` `declare/validate*.py`"
-    assert len(named_files(text)) == 7 and missing_files(text) == ["src/millstream/lake/nothing.py", "src/millstream/app/nothing/", "tests/none.py"]
+    text = (
+        "`lake/sink.py` `lake/nothing.py` `base/errors.py: Full` `src/millstream/ports.py` `app/nothing/`"
+        " `tests/none.py` `declare/validate*.py`"
+    )
+    assert len(named_files(text)) == 7 and missing_files(text) == [
+        "src/millstream/lake/nothing.py",
+        "src/millstream/app/nothing/",
+        "tests/none.py",
+    ]
 
 
 def test_the_architecture_names_every_room_and_the_ladder_of_imports() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert len(named_files(text)) > 60
-    layers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"][0]["layers"]
-    ladder = [sorted(room.strip().removeprefix("millstream.") for room in layer.split("|")) for layer in reversed(layers)]
+    layers = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"][
+        0
+    ]["layers"]
+    ladder = [
+        sorted(room.strip().removeprefix("millstream.") for room in layer.split("|")) for layer in reversed(layers)
+    ]
     for page in (text, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
         (line,) = re.findall(r"^    (base < .*)$", page, re.MULTILINE)
         assert [sorted(layer.split(" | ")) for layer in line.split(" < ")] == ladder
@@ -99,7 +132,11 @@ def test_the_architecture_names_every_room_and_the_ladder_of_imports() -> None:
 def test_verbs_in_text_exist(page: Path) -> None:
     """`millstream VERB` in code; options before the verb are passed over."""
     text = page.read_text(encoding="utf-8")
-    named = re.findall(r"(?:`|^\$ (?:\w+=\S+ )*|ExecStart=\S*/)millstream ((?:--(?:set|project|profile) \S+ )*)([a-z]+)", text, re.MULTILINE)
+    named = re.findall(
+        r"(?:`|^\$ (?:\w+=\S+ )*|ExecStart=\S*/)millstream ((?:--(?:set|project|profile) \S+ )*)([a-z]+)",
+        text,
+        re.MULTILINE,
+    )
     assert {verb for _, verb in named} <= set(VERBS)
 
 

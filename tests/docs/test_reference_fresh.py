@@ -43,8 +43,13 @@ def test_pages_are_fresh(reference: ModuleType) -> None:
 def test_pages_do_not_depend_on_the_process(reference: ModuleType, made: dict[str, str]) -> None:
     """Another hash seed, another terminal: addresses of objects and orders of sets would show."""
     environment = {"PYTHONHASHSEED": "7", "COLUMNS": "40", "PATH": "/usr/bin:/bin", "HOME": str(ROOT)}
-    code = "import sys; sys.path.insert(0, 'scripts'); import reference; sys.stdout.write('\\0'.join(reference.pages().values()))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    code = (
+        "import sys; sys.path.insert(0, 'scripts'); import reference;"
+        " sys.stdout.write('\\0'.join(reference.pages().values()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
     assert done.stdout.split("\0") == list(made.values())
 
 
@@ -61,13 +66,17 @@ def test_each_setting_has_its_heading_and_meaning(made: dict[str, str]) -> None:
     assert set(DEFAULTS) <= headings(made["configuration"])
 
 
-def test_each_error_code_has_its_heading_and_mend(made: dict[str, str]) -> None:
+def test_each_error_code_has_its_heading_and_fix(made: dict[str, str]) -> None:
     assert {h for h in headings(made["errors"]) if re.fullmatch(r"E\d+", h)} == set(PAGES)
-    assert made["errors"].count("**Mend:**") == len(PAGES)
+    assert made["errors"].count("**Fix:**") == len(PAGES)
 
 
 def test_codes_that_the_source_raises_have_a_page() -> None:
-    raised = {code for file in (ROOT / "src").rglob("*.py") for code in re.findall(r'code="(E\d{3})"', file.read_text(encoding="utf-8"))}
+    raised = {
+        code
+        for file in (ROOT / "src").rglob("*.py")
+        for code in re.findall(r'code="(E\d{3})"', file.read_text(encoding="utf-8"))
+    }
     assert raised and raised <= set(PAGES)
 
 
@@ -78,7 +87,11 @@ def test_each_public_name_has_its_heading(reference: ModuleType, made: dict[str,
 
 def test_each_port_of_the_package_is_described(reference: ModuleType, made: dict[str, str]) -> None:
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]
-    ports = {group.removeprefix("millstream."): engines for group, engines in groups.items() if group.startswith("millstream.")}
+    ports = {
+        group.removeprefix("millstream."): engines
+        for group, engines in groups.items()
+        if group.startswith("millstream.")
+    }
     assert set(ports) == set(reference.PORTS) <= headings(made["engines"])
     for engines in ports.values():
         for path in engines.values():

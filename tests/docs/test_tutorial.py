@@ -19,7 +19,9 @@ def tutorial() -> ModuleType:
 
 
 @pytest.mark.timeout(420)
-@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("bash")), reason="the page asks the endpoint by curl, in bash")
+@pytest.mark.skipif(
+    not (shutil.which("curl") and shutil.which("bash")), reason="the page asks the endpoint by curl, in bash"
+)
 def test_the_page_from_top_to_bottom(tutorial: ModuleType, tmp_path: Path) -> None:
     run = tutorial.Tutorial(PAGE.read_text(encoding="utf-8"), tmp_path)
     try:
@@ -29,9 +31,28 @@ def test_the_page_from_top_to_bottom(tutorial: ModuleType, tmp_path: Path) -> No
 
 
 def test_it_shows_every_step_of_the_way(tutorial: ModuleType) -> None:
-    said = [command.split()[1] for block in tutorial.blocks(PAGE.read_text(encoding="utf-8")) if block.language == "console" for command, _ in block.commands()
-            if command.startswith("millstream ")]  # fmt: skip
-    assert {"init", "check", "ingest", "plan", "run", "sql", "explore", "show", "verify", "experiment", "up", "monitor", "trace"} <= set(said)
+    said = [
+        command.split()[1]
+        for block in tutorial.blocks(PAGE.read_text(encoding="utf-8"))
+        if block.language == "console"
+        for command, _ in block.commands()
+        if command.startswith("millstream ")
+    ]
+    assert {
+        "init",
+        "check",
+        "ingest",
+        "plan",
+        "run",
+        "sql",
+        "explore",
+        "show",
+        "verify",
+        "experiment",
+        "up",
+        "monitor",
+        "trace",
+    } <= set(said)
 
 
 def test_a_wrong_output_is_found(tutorial: ModuleType, tmp_path: Path) -> None:
@@ -43,7 +64,10 @@ def test_a_wrong_output_is_found(tutorial: ModuleType, tmp_path: Path) -> None:
 
 
 def test_a_diff_that_does_not_fit_is_found(tutorial: ModuleType, tmp_path: Path) -> None:
-    page = "```text file=a.txt\none\ntwo\n```\n```diff file=a.txt\n-two\n+three\n```\n```console\n$ cat a.txt\none\nthree\n```\n"
+    page = (
+        "```text file=a.txt\none\ntwo\n```\n```diff file=a.txt\n-two\n+three\n```\n```console\n$ cat"
+        " a.txt\none\nthree\n```\n"
+    )
     tutorial.Tutorial(page, tmp_path).run()
     with pytest.raises(tutorial.Differs, match=r"a\.txt"):
         tutorial.Tutorial(page.replace("-two", "-four"), tmp_path).run()

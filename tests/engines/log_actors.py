@@ -1,4 +1,6 @@
-"""Processes that write to a log and are killed: `python log_actors.py ROLE FOLDER ...`. Each says on stdout what it has done."""
+"""Processes that write to a log and are killed: `python log_actors.py ROLE FOLDER ...`. Each says on stdout what it has
+done.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def open_log(folder: str | Path) -> SqliteLog:
 
 
 def rows(begin: int, count: int) -> pa.RecordBatch:
-    return pa.record_batch({"n": pa.array(range(begin, begin + count), pa.int64()), "text": pa.array(["x" * 50] * count)})
+    return pa.record_batch(
+        {"n": pa.array(range(begin, begin + count), pa.int64()), "text": pa.array(["x" * 50] * count)}
+    )
 
 
 def say(*words: object) -> None:

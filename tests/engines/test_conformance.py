@@ -1,4 +1,6 @@
-"""Every engine has the methods and types that its port promises: `make check` judges the tuples below; the test checks that no engine is left out."""
+"""Every engine has the methods and types that its port promises: `make check` judges the tuples below; the test checks
+that no engine is left out.
+"""
 
 from __future__ import annotations
 

@@ -52,13 +52,17 @@ def test_a_query_past_its_time_is_stopped(tmp_path: Path) -> None:
     engine = DuckDbSql("duckdb:?timeout=200ms", tmp_path)
     started = time.monotonic()
     with pytest.raises(WorkFailed, match=r"longer than 0\.2 s"):
-        engine.query("select count(*) from range(1000000) a, range(1000000) b where (a.range * b.range) % 7 = 3", {}).read_all()
+        engine.query(
+            "select count(*) from range(1000000) a, range(1000000) b where (a.range * b.range) % 7 = 3", {}
+        ).read_all()
     assert time.monotonic() - started < 10
     assert rows(engine.query("select 1 as a", {})) == [{"a": 1}]
     engine.close()
 
 
-def test_a_query_that_is_stopped_between_two_statements_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_query_that_is_stopped_between_two_statements_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """DuckDB forgets the interrupt: the query ran to its end, and whoever closed the engine waited."""
     engine, lock = DuckDbSql("duckdb", tmp_path), Instance.lock
 
@@ -82,7 +86,9 @@ def test_large_work_spills_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
-    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True).stdout.strip()
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     left, mine = tmp_path / f"query-{dead}-0", tmp_path / f"query-{os.getpid()}-x"
     for folder in (left, mine):
         folder.mkdir()
@@ -110,13 +116,35 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_nested_and_odd_types_survive_a_file_that_lacks_some(tmp_path: Path) -> None:
-    schema = pa.schema([("s", pa.struct([("x", pa.int64()), ("y", pa.string())])), ("l", pa.list_(pa.string())), ("d", pa.decimal128(10, 2)),
-                        ("m", pa.map_(pa.string(), pa.int64())), ("b", pa.binary()), ("f", pa.float32())])  # fmt: skip
-    full = pa.table({"s": [{"x": 1, "y": "q"}], "l": [["a"]], "d": pa.array([Decimal("1.50")], pa.decimal128(10, 2)),
-                     "m": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), "b": [b"1"], "f": pa.array([0.5], pa.float32())}, schema=schema)  # fmt: skip
+    schema = pa.schema(
+        [
+            ("s", pa.struct([("x", pa.int64()), ("y", pa.string())])),
+            ("l", pa.list_(pa.string())),
+            ("d", pa.decimal128(10, 2)),
+            ("m", pa.map_(pa.string(), pa.int64())),
+            ("b", pa.binary()),
+            ("f", pa.float32()),
+        ]
+    )
+    full = pa.table(
+        {
+            "s": [{"x": 1, "y": "q"}],
+            "l": [["a"]],
+            "d": pa.array([Decimal("1.50")], pa.decimal128(10, 2)),
+            "m": pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())),
+            "b": [b"1"],
+            "f": pa.array([0.5], pa.float32()),
+        },
+        schema=schema,
+    )
     engine = DuckDbSql("duckdb", tmp_path / "scratch")
-    result = engine.query("select * from t order by b nulls last", {"t": plant(tmp_path, full, full.select(["f"]), schema=schema)}).read_all()
-    assert result.to_pylist() == [full.to_pylist()[0], {"s": None, "l": None, "d": None, "m": None, "b": None, "f": 0.5}]
+    result = engine.query(
+        "select * from t order by b nulls last", {"t": plant(tmp_path, full, full.select(["f"]), schema=schema)}
+    ).read_all()
+    assert result.to_pylist() == [
+        full.to_pylist()[0],
+        {"s": None, "l": None, "d": None, "m": None, "b": None, "f": 0.5},
+    ]
     engine.close()
 
 
@@ -130,7 +158,9 @@ def test_many_partitions(tmp_path: Path) -> None:
     schema = pa.schema([("a", pa.int64()), ("p", pa.int32())])
     snapshot = plant(tmp_path, *files, schema=schema, partitions=tuple({"p": str(number)} for number in range(300)))
     engine = DuckDbSql("duckdb", tmp_path / "scratch")
-    assert rows(engine.query("select count(*) as n, sum(a)::bigint as s from t where p >= 290", {"t": snapshot})) == [{"n": 10, "s": sum(range(290, 300))}]
+    assert rows(engine.query("select count(*) as n, sum(a)::bigint as s from t where p >= 290", {"t": snapshot})) == [
+        {"n": 10, "s": sum(range(290, 300))}
+    ]
     engine.close()
 
 

@@ -1,4 +1,6 @@
-"""Files that grow, are replaced, renamed, copied, cut or rotated between two looks: each record once, or the file stops and is named."""
+"""Files that grow, are replaced, renamed, copied, cut or rotated between two looks: each record once, or the file stops
+and is named.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,11 @@ TICKS = ms.stream("ticks", Tick, key="n")
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 GROWING = ("csv", "jsonl", "csv.gz")
 FORMS = (*GROWING, "parquet", "avro")
-BOTH = re.compile(r"replaced after it had been read.*fingerprint [0-9a-f]{16}.* [0-9a-f]{16}; give the new contents another file name", re.DOTALL)
+BOTH = re.compile(
+    r"replaced after it had been read.*fingerprint [0-9a-f]{16}.* [0-9a-f]{16}; give the new contents another file"
+    r" name",
+    re.DOTALL,
+)
 
 
 def whole(form: str, numbers: list[int]) -> bytes:
@@ -51,10 +57,16 @@ def whole(form: str, numbers: list[int]) -> bytes:
         return more(form, numbers)
     out = io.BytesIO()
     if form == "parquet":
-        pq.write_table(pa.Table.from_pylist(rows, pa.schema([("n", pa.int64()), ("note", pa.string()), ("ts", pa.string())])), out)
+        pq.write_table(
+            pa.Table.from_pylist(rows, pa.schema([("n", pa.int64()), ("note", pa.string()), ("ts", pa.string())])), out
+        )
     else:
         kinds = {"n": "long", "note": "string", "ts": "string"}
-        schema = {"type": "record", "name": "Tick", "fields": [{"name": name, "type": kind} for name, kind in kinds.items()]}
+        schema = {
+            "type": "record",
+            "name": "Tick",
+            "fields": [{"name": name, "type": kind} for name, kind in kinds.items()],
+        }
         fastavro.writer(out, schema, rows, sync_marker=b"0123456789abcdef")
     return out.getvalue()
 
@@ -110,7 +122,9 @@ class Reader:
                     if lives == 0:
                         return
                     lives -= 1
-                    self.out += list(zip(batch.rows.column("_event_id").to_pylist(), batch.rows.column("n").to_pylist(), strict=True))
+                    self.out += list(
+                        zip(batch.rows.column("_event_id").to_pylist(), batch.rows.column("n").to_pylist(), strict=True)
+                    )
                     self.dead += batch.bad.column("error").to_pylist()
                     self.kept[standing.split] = batch.position
 
@@ -164,7 +178,9 @@ class World:
         self.of.update({n: self.family[name] for n in numbers if self.of.get(n, -1) < self.family[name]})
 
     def most(self, n: int) -> int:
-        """How often a record may be read: once. Copies that grow apart and change places between two looks cannot always be told apart."""
+        """How often a record may be read: once. Copies that grow apart and change places between two looks cannot
+        always be told apart.
+        """
         return 1 if self.members[self.of[n]] == 1 else 3 * self.members[self.of[n]]
 
     def create(self) -> None:
@@ -245,7 +261,9 @@ class World:
     def replace(self) -> None:
         if name := self.some():
             self.harmed = True
-            self.put(name, self.numbers() if self.chance.random() < 0.5 else [self.numbers()[0] for _ in self.held[name]])
+            self.put(
+                name, self.numbers() if self.chance.random() < 0.5 else [self.numbers()[0] for _ in self.held[name]]
+            )
 
     def cut(self) -> None:
         if name := self.some():
@@ -286,7 +304,9 @@ HARM = ("replace", "cut", "overwrite", "remove")
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("harm", [False, True])
-def test_each_record_once_whatever_becomes_of_the_files(tmp_path: Path, form: str, harm: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_record_once_whatever_becomes_of_the_files(
+    tmp_path: Path, form: str, harm: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Random lives of a folder, read now and then, by readers that die at random commits."""
     monkeypatch.setattr(text, "CHUNK", 100)
     for seed in range(60):
@@ -311,11 +331,13 @@ def holds(world: World, reader: Reader, what: str) -> None:
         assert count <= world.most(n), f"{what}: record {n} was read {count} times"
     assert not reader.dead, f"{what}: {reader.dead}"
     for name, numbers in world.held.items():
-        assert name in reader.errors or all(found[n] for n in numbers), f"{what}: {name} has records that were not read and is not named"
-    for name, error in reader.errors.items():
-        assert (isinstance(error, Recreated) and BOTH.search(str(error))) or (isinstance(error, NotFound) and "were not read" in str(error)), (
-            f"{what}: {name}: {error}"
+        assert name in reader.errors or all(found[n] for n in numbers), (
+            f"{what}: {name} has records that were not read and is not named"
         )
+    for name, error in reader.errors.items():
+        assert (isinstance(error, Recreated) and BOTH.search(str(error))) or (
+            isinstance(error, NotFound) and "were not read" in str(error)
+        ), f"{what}: {name}: {error}"
     if not world.harmed and max(world.members.values(), default=1) == 1:
         assert not reader.errors, f"{what}: nothing was harmed, and {reader.errors}"
 
@@ -334,7 +356,11 @@ def read_at(root: Path, form: str) -> tuple[Reader, Path]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("numbers", [[5, 6, 7, 8, 9], [5, 6], [0, 1], [5, 6, 7, 8, 9, 10, 11, 12], []], ids=["equal", "smaller", "cut", "larger", "empty"])
+@pytest.mark.parametrize(
+    "numbers",
+    [[5, 6, 7, 8, 9], [5, 6], [0, 1], [5, 6, 7, 8, 9, 10, 11, 12], []],
+    ids=["equal", "smaller", "cut", "larger", "empty"],
+)
 def test_a_replaced_file_stops_and_its_neighbour_is_read(tmp_path: Path, form: str, numbers: list[int]) -> None:
     reader, path = read_at(tmp_path, form)
     path.write_bytes(whole(form, numbers))
@@ -362,7 +388,9 @@ def test_a_rotation_is_gone_on_with(tmp_path: Path, form: str) -> None:
         reader.read()
         assert not reader.errors
     assert set(reader.numbers().values()) == {1} and len(reader.out) == 5 + 3 * 2 + (3 if form in GROWING else 0)
-    assert (f"today.{form}~2:{3 if form == 'csv' or form == 'csv.gz' else 2}", 11) in reader.out, "other lines of the same path have other ids"
+    assert (f"today.{form}~2:{3 if form == 'csv' or form == 'csv.gz' else 2}", 11) in reader.out, (
+        "other lines of the same path have other ids"
+    )
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
@@ -395,8 +423,17 @@ def test_positions_of_an_older_version_are_understood(tmp_path: Path, form: str)
     data = path.read_bytes()
     text_of = len(gzip.decompress(data)) if form == "csv.gz" else len(data)
     ended = len(data) if form in ("csv.gz", "parquet", "avro") else -1
-    old = {"v": 1, "line": 4 if form.startswith("csv") else 3, "byte": text_of if form in GROWING else 0, "disk": len(data), "head": positions.digest(data[:4096]),
-           "head_n": len(data), "tail": positions.digest(data[-256:]) if form in ("csv", "jsonl") else "", "open": False, "whole": ended}  # fmt: skip
+    old = {
+        "v": 1,
+        "line": 4 if form.startswith("csv") else 3,
+        "byte": text_of if form in GROWING else 0,
+        "disk": len(data),
+        "head": positions.digest(data[:4096]),
+        "head_n": len(data),
+        "tail": positions.digest(data[-256:]) if form in ("csv", "jsonl") else "",
+        "open": False,
+        "whole": ended,
+    }
     reader = Reader(tmp_path, f"*.{form}")
     reader.kept = {path.name: json.dumps(old)}
     reader.read()
@@ -444,7 +481,9 @@ def test_a_file_that_is_gone_before_it_was_read(tmp_path: Path) -> None:
     data = path.read_bytes()
     path.unlink()
     reader.read()
-    assert re.search(r"the file a\.csv is gone, and \d+ of its bytes were not read; put it back", str(reader.errors["a.csv"]))
+    assert re.search(
+        r"the file a\.csv is gone, and \d+ of its bytes were not read; put it back", str(reader.errors["a.csv"])
+    )
     (tmp_path / "b.csv").write_bytes(data)
     reader.read()
     assert not reader.errors and reader.numbers() == Counter(range(9))
@@ -487,7 +526,10 @@ def test_a_header_that_is_being_written_is_waited_for_and_one_that_is_none_is_na
     engine._quiet = clock.quiet()
     assert list(engine.read("a.csv", None)) == []
     clock.now = 6.0
-    with pytest.raises(MillstreamError, match=r'a\.csv:1: the first line, "x;y;2026", names no field of Tick; begin the file with a header'):
+    with pytest.raises(
+        MillstreamError,
+        match=r'a\.csv:1: the first line, "x;y;2026", names no field of Tick; begin the file with a header',
+    ):
         list(engine.read("a.csv", None))
 
 
@@ -510,10 +552,20 @@ def test_a_file_without_a_record_is_known_as_one_and_may_become_any(tmp_path: Pa
     (standing,) = reader.engine().look(dict(reader.kept))
     assert reader.out == [] and reader.dead == [] and not reader.errors
     assert standing.empty and standing.done == standing.size == len(data), "nothing waits"
-    path.write_bytes(whole(name.removeprefix("a."), [5]) if not name.endswith("csv") else b"ts,n\n2026-01-01T00:00:00Z,5\n")
-    assert [s.error for s in reader.engine().look(dict(reader.kept))] == [None], "nothing was read of it, so it was not replaced"
+    path.write_bytes(
+        whole(name.removeprefix("a."), [5]) if not name.endswith("csv") else b"ts,n\n2026-01-01T00:00:00Z,5\n"
+    )
+    assert [s.error for s in reader.engine().look(dict(reader.kept))] == [None], (
+        "nothing was read of it, so it was not replaced"
+    )
     reader.read()
-    assert [n for _, n in reader.out] == [5] and reader.out[0][0] in ("a.csv:2", "a.jsonl:1", "a.csv.gz:2", "a.parquet:1", "a.avro:1")
+    assert [n for _, n in reader.out] == [5] and reader.out[0][0] in (
+        "a.csv:2",
+        "a.jsonl:1",
+        "a.csv.gz:2",
+        "a.parquet:1",
+        "a.avro:1",
+    )
     path.rename(tmp_path / name.replace("a.", "b."))
     path.write_bytes(data)
     moved = Reader(tmp_path, "[ab].*")
@@ -522,7 +574,9 @@ def test_a_file_without_a_record_is_known_as_one_and_may_become_any(tmp_path: Pa
     assert moved.out == [] and not moved.errors, "and what was read continues under another name"
 
 
-def test_a_folder_that_cannot_be_listed_is_named_and_its_files_are_not_taken_for_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed_is_named_and_its_files_are_not_taken_for_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Tests may run as root, whom no folder is closed to: the files that could not be seen are moved away."""
     (tmp_path / "data/closed").mkdir(parents=True)
     inside, aside = tmp_path / "data/closed/a.csv", tmp_path / "aside"
@@ -535,7 +589,9 @@ def test_a_folder_that_cannot_be_listed_is_named_and_its_files_are_not_taken_for
         patched.setattr(os, "access", lambda path, mode: Path(path).name != "closed")
         reader.read()
         assert list(reader.errors) == ["data/closed/"]
-        assert "the folder data/closed/ cannot be listed: permission denied; let this user read it" in str(reader.errors["data/closed/"])
+        assert "the folder data/closed/ cannot be listed: permission denied; let this user read it" in str(
+            reader.errors["data/closed/"]
+        )
         assert Counter(one for one, _ in reader.out)["data/copy.csv:2"] == 1, "the copy is another file"
     aside.rename(inside)
     reader.read()
@@ -563,7 +619,11 @@ def test_a_file_without_a_record_is_not_opened_again(tmp_path: Path, monkeypatch
         ("a.csv", whole("parquet", [1]), 'it is a Parquet file; name it .parquet, or say format="parquet"'),
         ("a.csv", whole("avro", [1]), 'it is an Avro file; name it .avro, or say format="avro"'),
         ("a.csv", b"PK\x03\x04" + b"x" * 100, "it is a ZIP archive or a spreadsheet; unpack it, or save it as text"),
-        ("a.csv", whole("csv", [1, 2, 3])[10:], 'a.csv:1: the first line, "1,tick 1,2026-01-01T00:00:01[+]00:00", names no field of Tick'),
+        (
+            "a.csv",
+            whole("csv", [1, 2, 3])[10:],
+            'a.csv:1: the first line, "1,tick 1,2026-01-01T00:00:01[+]00:00", names no field of Tick',
+        ),
         (
             "a.csv",
             whole("csv", [1]).replace(b",", b";"),
@@ -571,7 +631,9 @@ def test_a_file_without_a_record_is_not_opened_again(tmp_path: Path, monkeypatch
         ),
     ],
 )
-def test_a_file_that_is_something_else_stops_with_its_reason_and_is_read_when_it_was_corrected(tmp_path: Path, name: str, data: bytes, said: str) -> None:
+def test_a_file_that_is_something_else_stops_with_its_reason_and_is_read_when_it_was_corrected(
+    tmp_path: Path, name: str, data: bytes, said: str
+) -> None:
     path, reader = tmp_path / name, Reader(tmp_path, name)
     path.write_bytes(data)
     with pytest.raises(Corrupt, match=said) as error:
@@ -582,7 +644,14 @@ def test_a_file_that_is_something_else_stops_with_its_reason_and_is_read_when_it
     assert [n for _, n in reader.out] == [1]
 
 
-@pytest.mark.parametrize("data", ["PAR1,n,ts\nx,1,2026-01-01T00:00:00Z\n", "BZh,n,ts\nx,1,2026-01-01T00:00:00Z\n", "Obj,n,ts\nx,1,2026-01-01T00:00:00Z\n"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        "PAR1,n,ts\nx,1,2026-01-01T00:00:00Z\n",
+        "BZh,n,ts\nx,1,2026-01-01T00:00:00Z\n",
+        "Obj,n,ts\nx,1,2026-01-01T00:00:00Z\n",
+    ],
+)
 def test_text_that_begins_like_something_else_is_text(tmp_path: Path, data: str) -> None:
     (tmp_path / "a.csv").write_text(data)
     reader = Reader(tmp_path, "a.csv")
@@ -599,7 +668,13 @@ def test_text_that_begins_like_something_else_is_text(tmp_path: Path, data: str)
         (b'n,"no\nte",ts\n1,a,2026-01-01T00:00:00Z\n', [1]),
         (b"\xef\xbb\xbfn,note,ts\n1,a,2026-01-01T00:00:00Z\n", [1]),
     ],
-    ids=["carriage returns", "returns, and a line feed in quotes", "two returns and a line feed", "a header of two lines", "a byte order mark"],
+    ids=[
+        "carriage returns",
+        "returns, and a line feed in quotes",
+        "two returns and a line feed",
+        "a header of two lines",
+        "a byte order mark",
+    ],
 )
 def test_line_ends_and_headers_of_other_programs(tmp_path: Path, data: bytes, expected: list[int]) -> None:
     (tmp_path / "a.csv").write_bytes(data)
@@ -636,24 +711,45 @@ def test_what_is_no_file_is_named(tmp_path: Path) -> None:
     reader = Reader(tmp_path, "*")
     reader.read()
     assert reader.numbers() == Counter([1])
-    assert {name: type(error) for name, error in reader.errors.items()} == {"part.parquet": UsageError, "gone.csv": NotFound, "notes.txt": UsageError}
-    assert 'say ms.read.files("part.parquet/*")' in str(reader.errors["part.parquet"]) and "a link to a file that is not there" in str(
-        reader.errors["gone.csv"]
+    assert {name: type(error) for name, error in reader.errors.items()} == {
+        "part.parquet": UsageError,
+        "gone.csv": NotFound,
+        "notes.txt": UsageError,
+    }
+    assert 'say ms.read.files("part.parquet/*")' in str(
+        reader.errors["part.parquet"]
+    ) and "a link to a file that is not there" in str(reader.errors["gone.csv"])
+    assert {s.split for s in Reader(tmp_path, "**").engine().look({}) if s.error} == {"gone.csv", "notes.txt"}, (
+        "the folder's file is read by this one"
     )
-    assert {s.split for s in Reader(tmp_path, "**").engine().look({}) if s.error} == {"gone.csv", "notes.txt"}, "the folder's file is read by this one"
 
 
 def test_the_fingerprint_depends_on_the_bytes_alone() -> None:
     chance = random.Random(3)
     data = chance.randbytes(3 * BLOCK + TAIL + 100)
-    for size in (0, 1, TAIL, BLOCK - 1, BLOCK, BLOCK + TAIL - 1, BLOCK + TAIL, BLOCK + TAIL + 1, 2 * BLOCK + TAIL, len(data)):
+    for size in (
+        0,
+        1,
+        TAIL,
+        BLOCK - 1,
+        BLOCK,
+        BLOCK + TAIL - 1,
+        BLOCK + TAIL,
+        BLOCK + TAIL + 1,
+        2 * BLOCK + TAIL,
+        len(data),
+    ):
         once, pieces, at = Running().update(data[:size]), Running(), 0
         while at < size:
             step = min(size - at, chance.randint(1, BLOCK))
             pieces.update(data[at : at + step])
             at += step
         again = Running(once.chain, start_of(size)).update(data[start_of(size) : size])
-        assert once.text() == pieces.text() == again.text() and once.chain == pieces.chain == again.chain and size - start_of(size) >= min(size, TAIL)
+        assert (
+            once.text() == pieces.text() == again.text()
+            and once.chain == pieces.chain == again.chain
+            and size - start_of(size) >= min(size, TAIL)
+        )
         if size:
             other = bytearray(data[:size])
             other[chance.randrange(size)] ^= 1

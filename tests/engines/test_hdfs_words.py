@@ -60,7 +60,10 @@ def test_a_folder_of_settings_is_read(folder: Path) -> None:
 
 def test_namenodes_make_a_nameservice() -> None:
     place = Place.read("hdfs://one/lake?namenodes=m1:8020,m2:8021")
-    assert place.config["dfs.ha.namenodes.one"] == "nn1,nn2" and place.config["dfs.namenode.rpc-address.one.nn2"] == "m2:8021"
+    assert (
+        place.config["dfs.ha.namenodes.one"] == "nn1,nn2"
+        and place.config["dfs.namenode.rpc-address.one.nn2"] == "m2:8021"
+    )
     assert place.web() == ["m1:9870", "m2:9870"]
 
 
@@ -101,16 +104,39 @@ def test_a_damaged_settings_file_is_named(folder: Path) -> None:
 DRIVER = [
     (OSError("Connection refused (os error 111)"), Unreachable),
     (OSError("RPC listener disconnected"), Unreachable),
-    (RuntimeError('RPCError("org.apache.hadoop.ipc.StandbyException", "Operation category READ is not supported")'), Unreachable),
-    (RuntimeError('RPCError("org.apache.hadoop.hdfs.server.namenode.SafeModeException", "Cannot create file")'), Unreachable),
-    (RuntimeError('RPCError("java.io.IOException", "File /x could only be written to 0 of the 1 minReplication nodes.")'), Unreachable),
+    (
+        RuntimeError('RPCError("org.apache.hadoop.ipc.StandbyException", "Operation category READ is not supported")'),
+        Unreachable,
+    ),
+    (
+        RuntimeError('RPCError("org.apache.hadoop.hdfs.server.namenode.SafeModeException", "Cannot create file")'),
+        Unreachable,
+    ),
+    (
+        RuntimeError(
+            'RPCError("java.io.IOException", "File /x could only be written to 0 of the 1 minReplication nodes.")'
+        ),
+        Unreachable,
+    ),
     (RuntimeError('DataTransferError("All DataNodes failed")'), Unreachable),
-    (RuntimeError('RPCError("org.apache.hadoop.hdfs.protocol.DSQuotaExceededException", "The DiskSpace quota of /q is exceeded")'), Full),
-    (RuntimeError('RPCError("org.apache.hadoop.security.AccessControlException", "Permission denied: user=x")'), ConfigError),
+    (
+        RuntimeError(
+            'RPCError("org.apache.hadoop.hdfs.protocol.DSQuotaExceededException", "The DiskSpace quota of /q is'
+            ' exceeded")'
+        ),
+        Full,
+    ),
+    (
+        RuntimeError('RPCError("org.apache.hadoop.security.AccessControlException", "Permission denied: user=x")'),
+        ConfigError,
+    ),
     (RuntimeError('SASLError("...")'), ConfigError),
     (RuntimeError('InvalidArgument("No NameNode hosts found")'), ConfigError),
     (RuntimeError("ChecksumError"), Corrupt),
-    (RuntimeError('RPCError("org.apache.hadoop.fs.ParentNotDirectoryException", "/a (is not a directory)")'), NotADirectoryError),
+    (
+        RuntimeError('RPCError("org.apache.hadoop.fs.ParentNotDirectoryException", "/a (is not a directory)")'),
+        NotADirectoryError,
+    ),
     (RuntimeError('RPCError("org.apache.hadoop.HadoopIllegalArgumentException", "no")'), Terminal),
     (FileNotFoundError("x"), FileNotFoundError),
     (FileExistsError("x"), FileExistsError),
@@ -124,14 +150,24 @@ def test_the_drivers_errors_are_ours(error: Exception, ours: type[Exception]) ->
 
 
 def test_a_message_is_one_line_without_javas_stack() -> None:
-    java = 'RPCError("org.apache.hadoop.ipc.StandbyException", "Operation category READ\\n\\tat org.apache.hadoop.hdfs.X(Y.java:1)\\n\\tat more")'
+    java = (
+        'RPCError("org.apache.hadoop.ipc.StandbyException", "Operation category READ\\n\\tat'
+        ' org.apache.hadoop.hdfs.X(Y.java:1)\\n\\tat more")'
+    )
     with pytest.raises(Unreachable) as caught, mapped("hdfs://one/lake"):
         raise RuntimeError(java)
-    assert "Operation category READ" in str(caught.value) and "Y.java" not in str(caught.value) and "\n" not in str(caught.value)
+    assert (
+        "Operation category READ" in str(caught.value)
+        and "Y.java" not in str(caught.value)
+        and "\n" not in str(caught.value)
+    )
 
 
 def test_of_delta_rs_errors_only_those_about_hdfs() -> None:
-    rust = "Kernel error -> Generic HdfsObjectStore error\n   \x1b[31m↳\x1b[0m IO error occurred while communicating with HDFS\n   \x1b[31m↳\x1b[0m Connection refused"
+    rust = (
+        "Kernel error -> Generic HdfsObjectStore error\n   \x1b[31m↳\x1b[0m IO error occurred while communicating with"
+        " HDFS\n   \x1b[31m↳\x1b[0m Connection refused"
+    )
     with pytest.raises(Unreachable, match="Connection refused"), mapped_delta("hdfs://one/lake"):
         raise OSError(rust)
     with pytest.raises(ValueError, match="a column"), mapped_delta("hdfs://one/lake"):
@@ -238,13 +274,21 @@ def test_the_active_namenode_sets_a_policy(namenodes: list[tuple[str, type[Namen
     (first, standby), (second, active) = namenodes
     standby.told = refusal("StandbyException", "not here")
     webhdfs.set_policy([first, second], "/lake/my table", "RS-3-2-1024k")
-    assert len(standby.asked) == 1 and active.asked[0].startswith("/webhdfs/v1/lake/my%20table?op=SETECPOLICY&ecpolicy=RS-3-2-1024k&user.name=")
+    assert len(standby.asked) == 1 and active.asked[0].startswith(
+        "/webhdfs/v1/lake/my%20table?op=SETECPOLICY&ecpolicy=RS-3-2-1024k&user.name="
+    )
 
 
 def test_a_refused_policy_is_told_with_what_an_administrator_types(namenodes: list[tuple[str, type[Namenode]]]) -> None:
     (first, kind), _ = namenodes
     kind.told = refusal("AccessControlException", "Permission denied\nat x")
-    with pytest.raises(ConfigError, match="Permission denied; an administrator can do it: hdfs dfs -mkdir -p /lake/t && hdfs ec -setPolicy -path /lake/t"):
+    with pytest.raises(
+        ConfigError,
+        match=(
+            "Permission denied; an administrator can do it: hdfs dfs -mkdir -p /lake/t && hdfs ec -setPolicy -path"
+            " /lake/t"
+        ),
+    ):
         webhdfs.set_policy([first], "/lake/t", "RS-3-2-1024k")
 
 

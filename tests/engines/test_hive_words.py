@@ -16,7 +16,9 @@ def test_addresses() -> None:
     assert str(Address.read("hive://one:1")) == "hive://one:1/lake"
 
 
-@pytest.mark.parametrize("url", ["hive:one", "hive://", "hive://one/a/b", "hive://one:x", "thrift://one:1", "hive://one/a-b"])
+@pytest.mark.parametrize(
+    "url", ["hive:one", "hive://", "hive://one/a/b", "hive://one:x", "thrift://one:1", "hive://one/a-b"]
+)
 def test_an_address_that_is_none_says_how_one_looks(url: str) -> None:
     with pytest.raises(ConfigError, match="hive://HOST:PORT/DATABASE"):
         HiveCatalog(url)

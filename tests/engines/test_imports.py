@@ -1,4 +1,6 @@
-"""An engine imports ports, the helpers that its own ports name, `base` and `declare`: nothing else of Millstream, so that one can be written from outside."""
+"""An engine imports ports, the helpers that its own ports name, `base` and `declare`: nothing else of Millstream, so
+that one can be written from outside.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ENGINES = ROOT / "src" / "millstream" / "engines"
-ROOMS = {"log": "log", "schemas": "log", "files": "lake", "catalog": "lake", "sink": "lake", "sql": "transform", "online": "features", "state": "state",
-         "orchestrator": "run", "tracking": "train", "source": "ingest"}  # fmt: skip
+ROOMS = {
+    "log": "log",
+    "schemas": "log",
+    "files": "lake",
+    "catalog": "lake",
+    "sink": "lake",
+    "sql": "transform",
+    "online": "features",
+    "state": "state",
+    "orchestrator": "run",
+    "tracking": "train",
+    "source": "ingest",
+}
 """Group of entry points -> the room of its port."""
 POINTS = {
     group.removeprefix("millstream."): set(points.values())
@@ -24,13 +37,21 @@ POINTS = {
 
 
 def ports(engine: str) -> set[str]:
-    return {f"millstream.{ROOMS[group]}.port" for group, points in POINTS.items() if any(p.startswith(f"millstream.engines.{engine}.") for p in points)}
+    return {
+        f"millstream.{ROOMS[group]}.port"
+        for group, points in POINTS.items()
+        if any(p.startswith(f"millstream.engines.{engine}.") for p in points)
+    }
 
 
 def helpers(port: str) -> set[str]:
     """Modules, or packages, that the text of a port names as helpers."""
     named = re.findall(r"Helpers for engines[^:]*: ((?:`[\w/.]+`,?\s*)+)", import_module(port).__doc__ or "")
-    return {"millstream." + path.removesuffix(".py").rstrip("/").replace("/", ".") for text in named for path in re.findall(r"`([\w/.]+)`", text)}
+    return {
+        "millstream." + path.removesuffix(".py").rstrip("/").replace("/", ".")
+        for text in named
+        for path in re.findall(r"`([\w/.]+)`", text)
+    }
 
 
 def imported(file: Path) -> Iterator[str]:
@@ -39,7 +60,11 @@ def imported(file: Path) -> Iterator[str]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("millstream"):
             for name in node.names:
                 inner = ROOT.joinpath("src", *f"{node.module}.{name.name}".split("."))
-                yield f"{node.module}.{name.name}" if inner.is_dir() or inner.with_suffix(".py").exists() else str(node.module)
+                yield (
+                    f"{node.module}.{name.name}"
+                    if inner.is_dir() or inner.with_suffix(".py").exists()
+                    else str(node.module)
+                )
         elif isinstance(node, ast.Import):
             yield from (name.name for name in node.names if name.name.startswith("millstream"))
 
@@ -50,8 +75,14 @@ def test_an_engine_imports_ports_and_their_helpers_only(engine: str) -> None:
     assert own, f"{engine} is behind no port"
     allowed = {helper for port in own for helper in helpers(port)}
     found = {module for file in (ENGINES / engine).glob("*.py") for module in imported(file)}
-    others = {m for m in found if not re.fullmatch(r"millstream\.(base|declare)\..*|millstream\.\w+\.port|millstream\.ports", m)}
-    others = {m for m in others if m != f"millstream.engines.{engine}" and not m.startswith(f"millstream.engines.{engine}.")}
+    others = {
+        m
+        for m in found
+        if not re.fullmatch(r"millstream\.(base|declare)\..*|millstream\.\w+\.port|millstream\.ports", m)
+    }
+    others = {
+        m for m in others if m != f"millstream.engines.{engine}" and not m.startswith(f"millstream.engines.{engine}.")
+    }
     assert {m for m in others if not any(m == one or m.startswith(f"{one}.") for one in allowed)} == set()
 
 

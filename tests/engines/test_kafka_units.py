@@ -14,7 +14,18 @@ from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.base.errors import ConfigError, Corrupt, Fenced, Full, MillstreamError, NotFound, Terminal, Truncated, Unreachable, UsageError
+from millstream.base.errors import (
+    ConfigError,
+    Corrupt,
+    Fenced,
+    Full,
+    MillstreamError,
+    NotFound,
+    Terminal,
+    Truncated,
+    Unreachable,
+    UsageError,
+)
 from millstream.base.event import ARRIVED_AT, EVENT_ID, OFFSET
 from millstream.engines.kafka.address import address_of
 from millstream.engines.kafka.errors import Faults, error_of, mapped
@@ -69,10 +80,22 @@ def test_the_url() -> None:
     plain = address_of("kafka:b1:9092,b2:9092")
     assert (plain.brokers, plain.client, plain.replication) == ("b1:9092,b2:9092", {}, None)
     assert address_of("kafka://b1:9092/").brokers == "b1:9092"
-    named = address_of("kafka://alice:p%40ss@b1:9093?ssl.ca.location=/etc/ca.pem&replication=2&positions=mine&max_message_bytes=1000000")
-    assert named.client == {"security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512", "sasl.username": "alice", "sasl.password": "p@ss",
-                            "ssl.ca.location": "/etc/ca.pem"}  # fmt: skip
-    assert (named.replication, named.positions, named.max_message_bytes, named.transaction_timeout_ms) == (2, "mine", 1_000_000, 10_000)
+    named = address_of(
+        "kafka://alice:p%40ss@b1:9093?ssl.ca.location=/etc/ca.pem&replication=2&positions=mine&max_message_bytes=1000000"
+    )
+    assert named.client == {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.username": "alice",
+        "sasl.password": "p@ss",
+        "ssl.ca.location": "/etc/ca.pem",
+    }
+    assert (named.replication, named.positions, named.max_message_bytes, named.transaction_timeout_ms) == (
+        2,
+        "mine",
+        1_000_000,
+        10_000,
+    )
     assert "p@ss" not in repr(named)
     assert address_of("kafka://bob:x@b1:9093?sasl.mechanism=PLAIN").client["sasl.mechanism"] == "PLAIN"
 
@@ -118,13 +141,17 @@ def test_a_batch_goes_and_comes(texts: Texts) -> None:
 def test_no_envelope_costs_no_header() -> None:
     assert headers(rows(1, 2)) is None
     assert headers(pa.record_batch({EVENT_ID: pa.nulls(2, pa.string())})) is None
-    ids = pa.record_batch({EVENT_ID: pa.array(["a", None]), ARRIVED_AT: pa.array([None, 7], pa.timestamp("us", tz="UTC"))})
+    ids = pa.record_batch(
+        {EVENT_ID: pa.array(["a", None]), ARRIVED_AT: pa.array([None, 7], pa.timestamp("us", tz="UTC"))}
+    )
     assert headers(ids) == [[(EVENT_ID, "a")], [(ARRIVED_AT, "7")]]
     assert headers(ids.select([EVENT_ID])) == [[(EVENT_ID, "a")], []]
 
 
 def test_the_stamp_stands_where_nothing_was_brought(texts: Texts) -> None:
-    (piece,) = read(texts, records(list(framed(rows(1, 2), 1, SCHEMA)), envelope=[None, [(ARRIVED_AT, b"5"), ("other", None)]]))
+    (piece,) = read(
+        texts, records(list(framed(rows(1, 2), 1, SCHEMA)), envelope=[None, [(ARRIVED_AT, b"5"), ("other", None)]])
+    )
     assert piece.rows.column(ARRIVED_AT).cast(pa.int64()).to_pylist() == [1_700_000_000_000_000, 5]
     assert piece.rows.column(EVENT_ID).to_pylist() == [None, None]
 
@@ -132,16 +159,41 @@ def test_the_stamp_stands_where_nothing_was_brought(texts: Texts) -> None:
 def test_slices_change_with_the_schema_and_abut(texts: Texts) -> None:
     wide = pa.record_batch({"n": [7], "who": ["x"], "x": [1.5]})
     bad = pa.record_batch([pa.array([b"\xff"]), pa.array(["not JSON"]), pa.array(["x.csv:17"])], schema=RAW)
-    values = [*framed(rows(1, 2), 1, SCHEMA), *framed(wide, 2, WIDER), *framed(bad, RAW_SCHEMA_ID, RAW_AVRO), *framed(rows(3), 1, SCHEMA)]
+    values = [
+        *framed(rows(1, 2), 1, SCHEMA),
+        *framed(wide, 2, WIDER),
+        *framed(bad, RAW_SCHEMA_ID, RAW_AVRO),
+        *framed(rows(3), 1, SCHEMA),
+    ]
     found = read(texts, records(list(values)))
-    assert [(p.schema_id, p.start, p.end, p.rows.num_rows) for p in found] == [(1, 90, 103, 2), (2, 103, 105, 1), (0, 105, 107, 1), (1, 107, 109, 1)]
+    assert [(p.schema_id, p.start, p.end, p.rows.num_rows) for p in found] == [
+        (1, 90, 103, 2),
+        (2, 103, 105, 1),
+        (0, 105, 107, 1),
+        (1, 107, 109, 1),
+    ]
     assert found[1].rows.column("x").to_pylist() == [1.5]
-    assert found[2].rows.select(RAW.names).to_pylist() == bad.to_pylist() and found[2].rows.schema.names == [*RAW.names, ARRIVED_AT, OFFSET]
+    assert found[2].rows.select(RAW.names).to_pylist() == bad.to_pylist() and found[2].rows.schema.names == [
+        *RAW.names,
+        ARRIVED_AT,
+        OFFSET,
+    ]
 
 
 def test_what_cannot_be_decoded_is_kept_as_found(texts: Texts) -> None:
     good = framed(rows(1, 2, 3, 4), 1, SCHEMA)
-    values: list[bytes | None] = [good[0], None, b'{"n": 1}', b"\0\0", b"\0\0\0\0\x63abc", b"\0\0\0\0\3abc", good[1], good[2][:-1], good[3] + b"?", good[3]]
+    values: list[bytes | None] = [
+        good[0],
+        None,
+        b'{"n": 1}',
+        b"\0\0",
+        b"\0\0\0\0\x63abc",
+        b"\0\0\0\0\3abc",
+        good[1],
+        good[2][:-1],
+        good[3] + b"?",
+        good[3],
+    ]
     found = read(texts, records(values))
     assert [(p.schema_id, p.rows.num_rows) for p in found] == [(1, 1), (0, 3), (0, 1), (0, 1), (1, 1), (0, 2), (1, 1)]
     raw = [row for p in found if p.schema_id == 0 for row in p.rows.to_pylist()]
@@ -155,9 +207,18 @@ def test_what_cannot_be_decoded_is_kept_as_found(texts: Texts) -> None:
 
 def test_a_header_that_cannot_be_read_makes_a_dead_letter(texts: Texts) -> None:
     good = framed(rows(1, 2, 3, 4), 1, SCHEMA)
-    found = read(texts, records(list(good), envelope=[[(ARRIVED_AT, b"noon")], [(EVENT_ID, b"\xff")], [(ARRIVED_AT, b"-9"), (EVENT_ID, b"x")], None]))
+    found = read(
+        texts,
+        records(
+            list(good),
+            envelope=[[(ARRIVED_AT, b"noon")], [(EVENT_ID, b"\xff")], [(ARRIVED_AT, b"-9"), (EVENT_ID, b"x")], None],
+        ),
+    )
     assert [(p.schema_id, p.rows.num_rows) for p in found] == [(0, 2), (1, 2)]
-    assert [("_arrived_at" in e, "_event_id" in e) for e in found[0].rows.column("error").to_pylist()] == [(True, False), (False, True)]
+    assert [("_arrived_at" in e, "_event_id" in e) for e in found[0].rows.column("error").to_pylist()] == [
+        (True, False),
+        (False, True),
+    ]
     assert found[1].rows.column(ARRIVED_AT).cast(pa.int64()).to_pylist()[0] == -9
 
 
@@ -222,11 +283,20 @@ def code(name: str) -> int:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("_FENCED", Fenced), ("INVALID_PRODUCER_EPOCH", Fenced), ("UNKNOWN_TOPIC_OR_PART", NotFound), ("MSG_SIZE_TOO_LARGE", UsageError),
-        ("_AUTHENTICATION", ConfigError), ("TOPIC_AUTHORIZATION_FAILED", ConfigError), ("_AUTO_OFFSET_RESET", Truncated), ("_MSG_TIMED_OUT", Unreachable),
-        ("NOT_ENOUGH_REPLICAS", Unreachable), ("_QUEUE_FULL", Full), ("_BAD_MSG", Corrupt), ("_STATE", Terminal),
+        ("_FENCED", Fenced),
+        ("INVALID_PRODUCER_EPOCH", Fenced),
+        ("UNKNOWN_TOPIC_OR_PART", NotFound),
+        ("MSG_SIZE_TOO_LARGE", UsageError),
+        ("_AUTHENTICATION", ConfigError),
+        ("TOPIC_AUTHORIZATION_FAILED", ConfigError),
+        ("_AUTO_OFFSET_RESET", Truncated),
+        ("_MSG_TIMED_OUT", Unreachable),
+        ("NOT_ENOUGH_REPLICAS", Unreachable),
+        ("_QUEUE_FULL", Full),
+        ("_BAD_MSG", Corrupt),
+        ("_STATE", Terminal),
     ],
-)  # fmt: skip
+)
 def test_errors_by_what_one_would_do_next(name: str, kind: type[MillstreamError]) -> None:
     assert type(error_of(KafkaError(code(name)), "x")) is kind
     with pytest.raises(kind), mapped("x"):
@@ -240,7 +310,7 @@ def test_no_driver_error_escapes() -> None:
         assert isinstance(error_of(KafkaError(code(name)), "topic t"), MillstreamError), name
 
 
-def test_a_fault_that_only_a_mend_ends_is_remembered() -> None:
+def test_a_fault_that_only_a_fix_ends_is_remembered() -> None:
     now = [0.0]
     faults = Faults("Kafka at b:1", clock=lambda: now[0])
     faults(KafkaError(code("_TRANSPORT")))
@@ -276,7 +346,12 @@ def test_what_is_due(young: int, marks: Mapping[str, int], found: int | None) ->
 
 
 @settings(deadline=None)
-@given(st.integers(0, 50), st.integers(0, 50), st.integers(-5, 120), st.dictionaries(st.sampled_from(["lake", "a", "b"]), st.integers(0, 150)))
+@given(
+    st.integers(0, 50),
+    st.integers(0, 50),
+    st.integers(-5, 120),
+    st.dictionaries(st.sampled_from(["lake", "a", "b"]), st.integers(0, 150)),
+)
 def test_no_offset_is_due_that_somebody_needs(low: int, more: int, young: int, marks: dict[str, int]) -> None:
     found = due(Ends(low, low + more), young, marks, 2_000_000, 1_000_000)
     if found is not None:
@@ -320,16 +395,31 @@ class Described:
 def test_a_url_for_the_java_client() -> None:
     plain = {"bootstrap.servers": "b:1", "isolation.level": "read_committed"}
     assert java_settings(address_of("kafka://b:1?replication=2&linger.ms=5")) == plain
-    found = java_settings(address_of("kafka://al:p%22%5Cw@b:1?ssl.ca.location=/ca.pem&client.rack=r1&ssl.endpoint.identification.algorithm=none"))
+    found = java_settings(
+        address_of(
+            "kafka://al:p%22%5Cw@b:1?ssl.ca.location=/ca.pem&client.rack=r1&ssl.endpoint.identification.algorithm=none"
+        )
+    )
     assert found == plain | {
-        "security.protocol": "SASL_SSL", "client.rack": "r1", "ssl.truststore.type": "PEM", "ssl.truststore.location": "/ca.pem",
-        "ssl.endpoint.identification.algorithm": "", "sasl.mechanism": "SCRAM-SHA-512",
-        "sasl.jaas.config": 'org.apache.kafka.common.security.scram.ScramLoginModule required username="al" password="p\\"\\\\w";',
-    }  # fmt: skip
-    assert "plain.PlainLoginModule" in java_settings(address_of("kafka://al:p@b:1?sasl.mechanism=PLAIN"))["sasl.jaas.config"]
+        "security.protocol": "SASL_SSL",
+        "client.rack": "r1",
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": "/ca.pem",
+        "ssl.endpoint.identification.algorithm": "",
+        "sasl.mechanism": "SCRAM-SHA-512",
+        "sasl.jaas.config": (
+            'org.apache.kafka.common.security.scram.ScramLoginModule required username="al" password="p\\"\\\\w";'
+        ),
+    }
+    assert (
+        "plain.PlainLoginModule"
+        in java_settings(address_of("kafka://al:p@b:1?sasl.mechanism=PLAIN"))["sasl.jaas.config"]
+    )
 
 
-@pytest.mark.parametrize("option", ["ssl.key.location=/k.pem", "sasl.mechanism=OAUTHBEARER", "sasl.kerberos.service.name=kafka"])
+@pytest.mark.parametrize(
+    "option", ["ssl.key.location=/k.pem", "sasl.mechanism=OAUTHBEARER", "sasl.kerberos.service.name=kafka"]
+)
 def test_security_that_the_java_client_cannot_be_told(option: str) -> None:
     who = "al:p@" if "OAUTH" in option else ""
     with pytest.raises(ConfigError, match="Spark"):

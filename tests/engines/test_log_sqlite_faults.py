@@ -57,7 +57,9 @@ def in_log(log: SqliteLog, topic: str, partitions: int = 1) -> list[int]:
 
 
 def test_in_commit(log: SqliteLog, start: Start) -> None:
-    """SIGKILL anywhere in a loop of two-topic transactions: both topics or none, position and records agree, what was acknowledged is there."""
+    """SIGKILL anywhere in a loop of two-topic transactions: both topics or none, position and records agree, what was
+    acknowledged is there.
+    """
     dice, acknowledged = random.Random(7), 0
     for _ in range(12):
         actor = start("two_topics")
@@ -95,7 +97,9 @@ def test_committed(log: SqliteLog, start: Start) -> None:
 
 @pytest.mark.parametrize("stopped", [True, False], ids=["zombie", "split_moved"])
 def test_a_split_taken_over(log: SqliteLog, start: Start, stopped: bool) -> None:
-    """The old owner, stopped or merely slow, comes back after the take-over: it is fenced, the split's records are there once."""
+    """The old owner, stopped or merely slow, comes back after the take-over: it is fenced, the split's records are
+    there once.
+    """
     old = start("slow")
     assert line(old) == "mine 0"
     if stopped:
@@ -206,7 +210,9 @@ def test_a_mark_may_use_the_reserve(log: SqliteLog, monkeypatch: pytest.MonkeyPa
 def small_disk(folder: Path, size: str) -> Iterator[None]:
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("a small disk is a tmpfs, and mounting one needs root")
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True
+    ).returncode:
         pytest.skip("this machine lets root mount no tmpfs")
     try:
         yield
@@ -216,7 +222,9 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("floor", [4 << 20, 0], ids=["at the floor", "to the last byte"])
 def test_full(tmp_path: Path, floor: int) -> None:
-    """The disk is full: appends are refused and nothing is lost; retention finds its room; then it continues by itself."""
+    """The disk is full: appends are refused and nothing is lost; retention finds its room; then it continues
+    by itself.
+    """
     disk = tmp_path / "disk"
     disk.mkdir()
     with small_disk(disk, "64m"):
@@ -228,7 +236,9 @@ def test_full(tmp_path: Path, floor: int) -> None:
         noise, count = random.Random(1), 0
         with pytest.raises(Full):
             for count in range(10_000):
-                log.append([Append("left", 0, 1, pa.record_batch({"n": [count], "text": [noise.randbytes(50_000).hex()]}))])
+                log.append(
+                    [Append("left", 0, 1, pa.record_batch({"n": [count], "text": [noise.randbytes(50_000).hex()]}))]
+                )
         assert count > 50 and log.ends("left")[0].high == count
         with pytest.raises(Full):
             log.writer("s").commit([Append("left", 0, 1, rows(0, 400_000))], "1")

@@ -1,4 +1,6 @@
-"""What only the embedded log promises: dense offsets, all or nothing, joined batches, retention in steps, damage that is noticed."""
+"""What only the embedded log promises: dense offsets, all or nothing, joined batches, retention in steps, damage that
+is noticed.
+"""
 
 from __future__ import annotations
 
@@ -79,8 +81,11 @@ def test_runs_of_small_batches_are_joined(log: SqliteLog) -> None:
     log.maintain()
     assert stored(log) == [(0, 80), (80, 81), (0, 40)]
     after = [p.rows for p in read(log.reader("t", {0: 0, 1: 0}), 121)]
-    assert pa.Table.from_batches(before).sort_by([("n", "ascending"), (OFFSET, "ascending")]).equals(
-        pa.Table.from_batches(after).sort_by([("n", "ascending"), (OFFSET, "ascending")]))  # fmt: skip
+    assert (
+        pa.Table.from_batches(before)
+        .sort_by([("n", "ascending"), (OFFSET, "ascending")])
+        .equals(pa.Table.from_batches(after).sort_by([("n", "ascending"), (OFFSET, "ascending")]))
+    )
     for n in range(81, 101):
         log.append([Append("t", 0, 2, rows(n))])
     reader = log.reader("t", {0: 33})
@@ -109,10 +114,14 @@ def test_a_large_append_becomes_several_batches(log: SqliteLog) -> None:
     (range_,) = log.append([Append("t", 0, 1, big)])
     sizes = [n for (n,) in log._rows("select length(data) from batch")]
     assert (range_.start, range_.end) == (0, 40_000) and len(sizes) >= 3 and max(sizes) < 9_000_000
-    assert pa.Table.from_batches([p.rows.select(["n", "text"]) for p in read(log.reader("t", {0: 0}), 40_000)]).equals(pa.Table.from_batches([big]))
+    assert pa.Table.from_batches([p.rows.select(["n", "text"]) for p in read(log.reader("t", {0: 0}), 40_000)]).equals(
+        pa.Table.from_batches([big])
+    )
 
 
-def test_retention_goes_by_age_and_waits_for_the_slowest_reader(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retention_goes_by_age_and_waits_for_the_slowest_reader(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(upkeep, "STEP_BYTES", 2_000)  # several steps
     log.create("t", partitions=1, retention=timedelta(hours=1))
     for n in range(30):
@@ -149,7 +158,10 @@ def damage(log: SqliteLog, partition: int, start: int) -> None:
     """Flip a bit of a stored batch."""
     with log._write() as con:
         (data,) = con.execute("select data from batch where partition = ? and start = ?", (partition, start)).fetchone()
-        con.execute("update batch set data = ? where partition = ? and start = ?", (data[:700] + bytes([data[700] ^ 1]) + data[701:], partition, start))
+        con.execute(
+            "update batch set data = ? where partition = ? and start = ?",
+            (data[:700] + bytes([data[700] ^ 1]) + data[701:], partition, start),
+        )
 
 
 def test_damage_is_noticed_and_moves_nobody(log: SqliteLog) -> None:
@@ -198,17 +210,29 @@ def test_a_file_that_is_no_log(tmp_path: Path) -> None:
 def test_rows_are_kept_without_what_the_log_makes_itself(log: SqliteLog) -> None:
     log.create("t", partitions=1)
     odd = pa.record_batch(
-        {"_offset": [7], "_event_id": ["a"], "n": pa.array([1]).dictionary_encode(), "_arrived_at": pa.array([None], pa.timestamp("ms", tz="UTC"))}
+        {
+            "_offset": [7],
+            "_event_id": ["a"],
+            "n": pa.array([1]).dictionary_encode(),
+            "_arrived_at": pa.array([None], pa.timestamp("ms", tz="UTC")),
+        }
     )
     log.append([Append("t", 0, 1, odd.replace_schema_metadata({"pandas": "much"}))])
     (piece,) = read(log.reader("t", {0: 0}), 1)
     record = piece.rows.to_pylist()[0]
-    assert (record["n"], record["_event_id"], record[OFFSET]) == (1, "a", 0) and record[ARRIVED_AT] is not None and not piece.rows.schema.metadata
+    assert (
+        (record["n"], record["_event_id"], record[OFFSET]) == (1, "a", 0)
+        and record[ARRIVED_AT] is not None
+        and not piece.rows.schema.metadata
+    )
     with pytest.raises(UsageError, match="one name"):
         log.append([Append("t", 0, 1, pa.RecordBatch.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"]))])
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only where /proc names open folders are long paths woken; elsewhere readers look every 20 ms")
+@pytest.mark.skipif(
+    not Path("/proc/self/fd").exists(),
+    reason="only where /proc names open folders are long paths woken; elsewhere readers look every 20 ms",
+)
 def test_readers_in_deep_folders_are_woken_too(tmp_path: Path) -> None:
     folder = tmp_path / ("deep" * 20) / ("deeper" * 20)
     log = open_log(folder)
@@ -329,7 +353,9 @@ TestStory.settings = settings(max_examples=15, stateful_step_count=25, deadline=
 
 
 @pytest.mark.parametrize("ahead_s", [7_200, 400 * 86_400, -7_200])
-def test_a_member_that_died_while_its_clock_was_wrong_has_no_share(log: SqliteLog, monkeypatch: pytest.MonkeyPatch, ahead_s: int) -> None:
+def test_a_member_that_died_while_its_clock_was_wrong_has_no_share(
+    log: SqliteLog, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
     """Its partitions would be read by nobody until the clock had come there."""
     log.create("t", partitions=4)
     real, now = time.time_ns, [0.0]

@@ -47,7 +47,9 @@ def test_a_url_that_names_no_place(tmp_path: Path) -> None:
 
 
 def test_reading_goes_without_mlflow(tmp_path: Path) -> None:
-    """Which holds for the revision of its tables that is installed here: another MLflow needs `tables.py` looked at again."""
+    """Which holds for the revision of its tables that is installed here: another MLflow needs `tables.py` looked at
+    again.
+    """
     made = MlflowTracking("mlflow:" + str(tmp_path / "t.db"), tmp_path / "models")
     run = made.start("m", {"c": 0.1}, {})
     (tmp_path / "files").mkdir()
@@ -56,11 +58,11 @@ def test_reading_goes_without_mlflow(tmp_path: Path) -> None:
     made.alias("m", "champion", made.register("m", run, {"k": "v"}).number)
     made.close()
     code = (
-        "import sys, pathlib; from millstream.engines.mlflow.tracking import MlflowTracking as M\n"
-        f"t = M('mlflow:{tmp_path / 't.db'}', pathlib.Path({str(tmp_path / 'models')!r}))\n"
-        "v = t.version('m', 'champion'); assert (v.number, v.tags) == (1, {'k': 'v'}) and t.versions('m') == [v] and t.run(v.run_id).params == {'c': '0.1'}\n"
-        "assert [r.id for r in t.runs('m')] == [v.run_id] and t.runs('other') == [] and t.artifacts('m', 1)\n"
-        "assert 'mlflow' not in sys.modules"
+        "import sys, pathlib; from millstream.engines.mlflow.tracking import MlflowTracking as M\nt ="
+        f" M('mlflow:{tmp_path / 't.db'}', pathlib.Path({str(tmp_path / 'models')!r}))\nv = t.version('m', 'champion');"
+        " assert (v.number, v.tags) == (1, {'k': 'v'}) and t.versions('m') == [v] and t.run(v.run_id).params =="
+        " {'c': '0.1'}\nassert [r.id for r in t.runs('m')] == [v.run_id] and t.runs('other') == [] and"
+        " t.artifacts('m', 1)\nassert 'mlflow' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
@@ -99,7 +101,9 @@ def test_the_files_of_a_moved_project_are_found_and_new_ones_are_beside_them(tmp
     moved.register("m", run, {})
     moved.close()
     assert [(moved.artifacts("m", number) / "a.txt").read_text() for number in (1, 2)] == ["a", "b"]
-    assert moved.artifacts("m", 2).is_relative_to(new) and not old.exists(), "what comes after the move is stored where the project is now"
+    assert moved.artifacts("m", 2).is_relative_to(new) and not old.exists(), (
+        "what comes after the move is stored where the project is now"
+    )
 
 
 def test_first_use_is_quiet_and_sends_nothing(tmp_path: Path) -> None:
@@ -113,7 +117,13 @@ def test_first_use_is_quiet_and_sends_nothing(tmp_path: Path) -> None:
         "assert threading.active_count() == 1\n"
     )
     # No PYTEST_CURRENT_TEST or CI here: either would switch telemetry off by itself.
-    done = subprocess.run([sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", code], cwd=tmp_path, env={"HOME": str(tmp_path)}, capture_output=True, text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "-c", code],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert sorted(p.name for p in tmp_path.iterdir() if not p.name.startswith(".")) == ["state"]
 

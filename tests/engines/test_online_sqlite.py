@@ -60,7 +60,9 @@ sys.stdin.readline()
 @pytest.mark.fault
 def test_a_filler_that_lives_is_left_alone_and_one_that_was_killed_is_replaced(tmp_path: Path) -> None:
     path, of = str(tmp_path / "online.db"), definition()
-    child = subprocess.Popen([sys.executable, "-c", FILLER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", FILLER, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert child.stdout is not None and child.stdin is not None and child.stdout.readline() == "loaded\n"
     store = SqliteOnline(path)
     with pytest.raises(Conflict, match="being filled"):

@@ -1,4 +1,6 @@
-"""Blobs of Redis, without Redis: however events are cut into batches, a stretch of tiles merges to what all events together say of it."""
+"""Blobs of Redis, without Redis: however events are cut into batches, a stretch of tiles merges to what all events
+together say of it.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,12 @@ LAYOUT = Layout(OF)
 
 def written(blobs: dict[tuple[int, int, str], bytes], rows: Any) -> None:
     lifted = Lifted(OF, rows)
-    changed = together([*(touched(LAYOUT, level, lifted.names, found) for level, found in enumerate(lifted.columns())),
-                        touched(LAYOUT, MOMENTS, lifted.names, lifted.moments(0))])  # fmt: skip
+    changed = together(
+        [
+            *(touched(LAYOUT, level, lifted.names, found) for level, found in enumerate(lifted.columns())),
+            touched(LAYOUT, MOMENTS, lifted.names, lifted.moments(0)),
+        ]
+    )
     new, gained = rewritten(LAYOUT, changed, [blobs.get(name) for name in changed.blobs])
     for name, blob, more in zip(changed.blobs, new, gained, strict=True):
         assert len(blob) - len(blobs.get(name, b"")) == more * LAYOUT.words * 8
@@ -40,7 +46,9 @@ def plainly(rows: list[tuple[Any, ...]]) -> tuple[Any, ...]:
 
 def told(row: Any) -> list[Any]:
     """Pairs by their value only: their times are kept one higher."""
-    return [value[16:] if kind == PACKED and value else value for (_, _, kind), value in zip(stored(OF), row, strict=True)]
+    return [
+        value[16:] if kind == PACKED and value else value for (_, _, kind), value in zip(stored(OF), row, strict=True)
+    ]
 
 
 def test_any_cut_gives_the_same_rows() -> None:
@@ -75,11 +83,18 @@ def test_a_cover_names_each_tile_of_a_plan_once() -> None:
             for i, levels in enumerate(shape):
                 want = [(level, b) for level in levels for b in range(next(asked), next(asked))]
                 pieces = [(int(found.groups[p.blob][0]), int(found.groups[p.blob][2:]), p) for p in found.windows[i]]
-                assert all(group * GROUPS[level] <= p.low and (p.high or 0) <= (group + 1) * GROUPS[level] for level, group, p in pieces)
-                assert [(level, b) for level, _, p in pieces if level != MOMENTS for b in range(p.low, p.high or 0)] == want
+                assert all(
+                    group * GROUPS[level] <= p.low and (p.high or 0) <= (group + 1) * GROUPS[level]
+                    for level, group, p in pieces
+                )
+                assert [
+                    (level, b) for level, _, p in pieces if level != MOMENTS for b in range(p.low, p.high or 0)
+                ] == want
             if head is not None:
                 (last,) = [p for p in found.windows[head] if p.high is None]
-                assert last.low == bounds[-1] and found.groups[last.blob] == f"{MOMENTS}:{bounds[-1] // GROUPS[MOMENTS]}"
+                assert (
+                    last.low == bounds[-1] and found.groups[last.blob] == f"{MOMENTS}:{bounds[-1] // GROUPS[MOMENTS]}"
+                )
 
 
 def test_a_blob_that_is_cut_is_noticed() -> None:

@@ -60,16 +60,27 @@ def packed(data: bytes, how: str) -> bytes:
 
 def records(count: int = 40) -> list[dict[str, Any]]:
     return [
-        {"flight_id": f"f{i}", "carrier": ("UA", "AA", "B6")[i % 3], "delay": i / 2, "gate": None if i % 4 else i, "note": 'a "b", c' if i % 5 == 0 else None,
-         "seats": i, "ts": (T0 + timedelta(minutes=i)).isoformat()}
+        {
+            "flight_id": f"f{i}",
+            "carrier": ("UA", "AA", "B6")[i % 3],
+            "delay": i / 2,
+            "gate": None if i % 4 else i,
+            "note": 'a "b", c' if i % 5 == 0 else None,
+            "seats": i,
+            "ts": (T0 + timedelta(minutes=i)).isoformat(),
+        }
         for i in range(count)
-    ]  # fmt: skip
+    ]
 
 
 def as_csv(rows: list[dict[str, Any]]) -> bytes:
     lines = ["flight_id,carrier,delay,gate,note,seats,ts"]
     for at, row in enumerate(rows):
-        note = "" if row["note"] is None else '"' + row["note"].replace('"', '""') + ("\n second line" if at % 10 == 0 else "") + '"'
+        note = (
+            ""
+            if row["note"] is None
+            else '"' + row["note"].replace('"', '""') + ("\n second line" if at % 10 == 0 else "") + '"'
+        )
         gate = "" if row["gate"] is None else row["gate"]
         lines.append(f"{row['flight_id']},{row['carrier']},{row['delay']},{gate},{note},{row['seats']},{row['ts']}")
     lines[3] = "f2,UA,late,,,3,2013-01-01T00:02:00Z"
@@ -168,8 +179,20 @@ class TestAvro(ColumnCase):
     codec = "deflate"
 
     def write(self, folder: Path, rows: list[dict[str, Any]]) -> None:
-        kinds = {"flight_id": "string", "carrier": "string", "delay": "double", "gate": "long", "note": "string", "seats": "long", "ts": "string"}
-        schema = {"type": "record", "name": "Landing", "fields": [{"name": n, "type": type(self).optional(k)} for n, k in kinds.items()]}
+        kinds = {
+            "flight_id": "string",
+            "carrier": "string",
+            "delay": "double",
+            "gate": "long",
+            "note": "string",
+            "seats": "long",
+            "ts": "string",
+        }
+        schema = {
+            "type": "record",
+            "name": "Landing",
+            "fields": [{"name": n, "type": type(self).optional(k)} for n, k in kinds.items()],
+        }
         with (folder / "a.avro").open("wb") as file:
             fastavro.writer(file, schema, rows, codec=self.codec, sync_interval=200)
 
@@ -187,7 +210,9 @@ def long_ago(path: Path) -> None:
     os.utime(path, (time.time() - 60, time.time() - 60))
 
 
-def bad_of(tmp_path: Path, data: bytes, name: str = "x.csv", **options: Any) -> tuple[list[dict[str, Any]], list[str], list[bytes]]:
+def bad_of(
+    tmp_path: Path, data: bytes, name: str = "x.csv", **options: Any
+) -> tuple[list[dict[str, Any]], list[str], list[bytes]]:
     (tmp_path / name).write_bytes(data)
     long_ago(tmp_path / name)
     rows, bad, _ = read_all(source(tmp_path, name, **options), name)
@@ -205,16 +230,22 @@ HEADER = "flight_id,carrier,delay,gate,note,seats,ts\n"
         ("f2,UA,,7,,9,2013-01-01T00:00:00Z", 'column "delay" is empty and the field is required'),
         ("f2,UA,nan,7,,9,2013-01-01T00:00:00Z", 'column "delay" is empty and the field is required'),
         ("f2,ZZ,1,7,,9,2013-01-01T00:00:00Z", 'column "carrier" is "ZZ" (text); it takes one of UA, AA, B6'),
-        ("f2,UA,1,7.5,,9,2013-01-01T00:00:00Z", 'column "gate" is "7.5" (text); it takes a whole number, e.g. 12, or nothing'),
+        (
+            "f2,UA,1,7.5,,9,2013-01-01T00:00:00Z",
+            'column "gate" is "7.5" (text); it takes a whole number, e.g. 12, or nothing',
+        ),
         ("f2,UA,1,99999999999999999999,,9,2013-01-01T00:00:00Z", 'column "gate" is "99999999999999999999" (text)'),
         ("f2,UA,1,7,,9,yesterday", 'column "ts" is "yesterday" (text); it takes a time in ISO 8601'),
         ("f2,UA,1,7,,9,2013-13-01T00:00:00Z", 'column "ts" is "2013-13-01T00:00:00Z" (text)'),
         ("f2,UA,1", "the line has 3 fields and the header 7; it was cut off"),
-        ("f2,UA,1,7,,9,2013-01-01T00:00:00Z,x", "the line has 8 fields and the header 7; quote fields that hold a comma"),
+        (
+            "f2,UA,1,7,,9,2013-01-01T00:00:00Z,x",
+            "the line has 8 fields and the header 7; quote fields that hold a comma",
+        ),
         ('f2,U"A,1,7,,9,2013-01-01T00:00:00Z', "a quote stands inside an unquoted field"),
         ('f2,UA,1,7,"open,9,2013-01-01T00:00:00Z', "a quoted field is opened and not closed"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_line_of_csv(tmp_path: Path, line: str, says: str) -> None:
     """It costs one line: its neighbours on both sides are read, and it is kept byte for byte."""
     rows, errors, raw = bad_of(tmp_path, f"{HEADER}{GOOD}\n{line}\n{GOOD}\n{GOOD}\n".encode())
@@ -231,17 +262,33 @@ def test_truncated_csv(tmp_path: Path) -> None:
 def test_invalid_utf8(tmp_path: Path) -> None:
     line = GOOD.replace("f1", "f2").encode().replace(b"f2", b"f\xe9")
     rows, errors, raw = bad_of(tmp_path, f"{HEADER}{GOOD}\n".encode() + line + f"\n{GOOD}\n".encode())
-    assert len(rows) == 2 and raw == [line] and errors == ["x.csv:3: it is not valid UTF-8: byte 1 is 0xe9; write it in UTF-8"]
+    assert (
+        len(rows) == 2
+        and raw == [line]
+        and errors == ["x.csv:3: it is not valid UTF-8: byte 1 is 0xe9; write it in UTF-8"]
+    )
 
 
 def test_unknown_columns_are_left_out_and_order_is_free(tmp_path: Path) -> None:
-    rows, errors, _ = bad_of(tmp_path, b"\xef\xbb\xbfcolour,ts,delay,carrier,flight_id,colour\r\nred,2013-01-01T00:00:00Z,1,UA,f1,x\r\n")
-    assert errors == [] and rows[0]["flight_id"] == "f1" and "colour" not in rows[0] and rows[0]["seats"] == 100 and rows[0]["gate"] is None
+    rows, errors, _ = bad_of(
+        tmp_path, b"\xef\xbb\xbfcolour,ts,delay,carrier,flight_id,colour\r\nred,2013-01-01T00:00:00Z,1,UA,f1,x\r\n"
+    )
+    assert (
+        errors == []
+        and rows[0]["flight_id"] == "f1"
+        and "colour" not in rows[0]
+        and rows[0]["seats"] == 100
+        and rows[0]["gate"] is None
+    )
 
 
 def test_a_missing_column_stops_the_file_and_it_may_be_corrected_where_it_is(tmp_path: Path) -> None:
     with pytest.raises(
-        Corrupt, match=r'x\.csv:1: the columns do not fit Landing: "delay" is missing \(add it as a number, e\.g\. 12\.5\); nothing of the file was read'
+        Corrupt,
+        match=(
+            r'x\.csv:1: the columns do not fit Landing: "delay" is missing \(add it as a number, e\.g\. 12\.5\);'
+            r" nothing of the file was read"
+        ),
     ):
         bad_of(tmp_path, b"ts,carrier,flight_id\n2013-01-01T00:00:00Z,UA,f1\n2013-01-01T00:00:00Z,UA,f2\n")
     rows, errors, _ = bad_of(tmp_path, b"ts,carrier,flight_id,delay\n2013-01-01T00:00:00Z,UA,f1,1\n")
@@ -249,7 +296,9 @@ def test_a_missing_column_stops_the_file_and_it_may_be_corrected_where_it_is(tmp
 
 
 def test_a_column_named_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Corrupt, match=r'x\.csv:1: the columns do not fit \w+: "delay" is there 2 times; nothing of the file was read'):
+    with pytest.raises(
+        Corrupt, match=r'x\.csv:1: the columns do not fit \w+: "delay" is there 2 times; nothing of the file was read'
+    ):
         bad_of(tmp_path, b"flight_id,carrier,delay,ts,delay\nf1,UA,1,2013-01-01T00:00:00Z,2\n")
 
 
@@ -261,16 +310,30 @@ def test_a_column_that_a_parquet_file_has_twice_stops_that_file(tmp_path: Path) 
 
 
 def test_empty_and_quoted_empty(tmp_path: Path) -> None:
-    rows, errors, _ = bad_of(tmp_path, f'{HEADER}f1,UA,1,,,,2013-01-01T00:00:00Z\nf2,UA,1,,"",,2013-01-01T00:00:00Z\n'.encode())
+    rows, errors, _ = bad_of(
+        tmp_path, f'{HEADER}f1,UA,1,,,,2013-01-01T00:00:00Z\nf2,UA,1,,"",,2013-01-01T00:00:00Z\n'.encode()
+    )
     assert errors == [] and [r["note"] for r in rows] == [None, ""] and rows[0]["seats"] == 100
 
 
 def test_times_with_and_without_a_zone(tmp_path: Path) -> None:
-    times = ["2013-07-01T12:00:00Z", "2013-07-01 12:00:00", "2013-07-01T12:00:00.123456789+02:00", "2013-07-01", "2013-03-10 02:30:00", "2013-07-01T12:00-0500"]
+    times = [
+        "2013-07-01T12:00:00Z",
+        "2013-07-01 12:00:00",
+        "2013-07-01T12:00:00.123456789+02:00",
+        "2013-07-01",
+        "2013-03-10 02:30:00",
+        "2013-07-01T12:00-0500",
+    ]
     data = HEADER + "".join(f"f{i},UA,1,,,,{t}\n" for i, t in enumerate(times))
     rows, errors, _ = bad_of(tmp_path, data.encode(), zone="America/New_York")
     assert [r["ts"].astimezone(UTC).isoformat() for r in rows] == [
-        "2013-07-01T12:00:00+00:00", "2013-07-01T16:00:00+00:00", "2013-07-01T10:00:00.123456+00:00", "2013-07-01T04:00:00+00:00", "2013-07-01T17:00:00+00:00"]  # fmt: skip
+        "2013-07-01T12:00:00+00:00",
+        "2013-07-01T16:00:00+00:00",
+        "2013-07-01T10:00:00.123456+00:00",
+        "2013-07-01T04:00:00+00:00",
+        "2013-07-01T17:00:00+00:00",
+    ]
     assert len(errors) == 1 and "2013-03-10 02:30:00" in errors[0], "an hour that the clock skips is not a time"
 
 
@@ -291,25 +354,43 @@ def test_records_of_ten_megabytes(tmp_path: Path, form: str, kept: bool) -> None
         assert [len(r["note"] or "") for r in rows] == [0, 9_000_000, 0] and errors == []
     else:
         assert [r["_event_id"] for r in rows] == [f"x.{form}:{number - 1}", f"x.{form}:{number + 1}"]
-        assert f"x.{form}:{number}: the line has {len(lines[number - 1]) + 1:,} bytes and 10,000,000 are allowed" in errors[0]
+        assert (
+            f"x.{form}:{number}: the line has {len(lines[number - 1]) + 1:,} bytes and 10,000,000 are allowed"
+            in errors[0]
+        )
         assert len(raw[0]) == 10_000_000 and lines[number - 1].encode().startswith(raw[0])
 
 
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ('{"flight_id": "a", "carrier": "UA", "delay": "1", "ts": "2013-01-01T00:00:00Z"}', 'field "delay" of Landing is "1" (text); send delay as a number'),
-        ('{"flight_id": 1, "carrier": "UA", "delay": 1, "ts": "2013-01-01T00:00:00Z"}', 'field "flight_id" of Landing is 1 (a whole number); send flight_id as text'),
+        (
+            '{"flight_id": "a", "carrier": "UA", "delay": "1", "ts": "2013-01-01T00:00:00Z"}',
+            'field "delay" of Landing is "1" (text); send delay as a number',
+        ),
+        (
+            '{"flight_id": 1, "carrier": "UA", "delay": 1, "ts": "2013-01-01T00:00:00Z"}',
+            'field "flight_id" of Landing is 1 (a whole number); send flight_id as text',
+        ),
         ('{"flight_id": "a", "carrier": "UA", "delay": 1}', 'field "ts" is empty and the field is required'),
-        ('{"flight_id": "a", "carrier": "UA", "delay": null, "ts": "2013-01-01T00:00:00Z"}', 'field "delay" is empty and the field is required'),
-        ('{"flight_id": "a", "carrier": "UA", "gate": 1.5, "delay": 1, "ts": "2013-01-01T00:00:00Z"}', 'field "gate" of Landing is 1.5 (a number)'),
+        (
+            '{"flight_id": "a", "carrier": "UA", "delay": null, "ts": "2013-01-01T00:00:00Z"}',
+            'field "delay" is empty and the field is required',
+        ),
+        (
+            '{"flight_id": "a", "carrier": "UA", "gate": 1.5, "delay": 1, "ts": "2013-01-01T00:00:00Z"}',
+            'field "gate" of Landing is 1.5 (a number)',
+        ),
         ('{"flight_id": "a", "carrier": "UA", "delay": 1, "ts": 12}', 'field "ts" of Landing is 12'),
         ('{"flight_id": "a"', "it is not valid JSON"),
         ("[1, 2]", "Expected `object`, got `array`"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_line_of_json(tmp_path: Path, line: str, says: str) -> None:
-    good = '{"flight_id": "f", "carrier": "UA", "delay": 1, "seats": null, "other": {"x": 1}, "ts": "2013-01-01T00:00:00Z"}'
+    good = (
+        '{"flight_id": "f", "carrier": "UA", "delay": 1, "seats": null, "other": {"x": 1}, "ts":'
+        ' "2013-01-01T00:00:00Z"}'
+    )
     rows, errors, raw = bad_of(tmp_path, f"{good}\n{line}\n{good}\n".encode(), "x.jsonl")
     assert [(r["_event_id"], r["seats"]) for r in rows] == [("x.jsonl:1", 100), ("x.jsonl:3", 100)]
     assert raw == [line.encode()] and errors[0].startswith("x.jsonl:2: ") and says in errors[0]
@@ -381,7 +462,9 @@ def test_the_rest_of_a_line_taken_too_early_is_kept(tmp_path: Path) -> None:
         file.write(b"T12:00:00Z\n" + lines_of(1, 2))
     more, bad, _ = read_all(engine, "x.csv", position)
     assert [r["_event_id"] for r in more] == ["x.csv:4"]
-    assert [(b["raw"], b["origin"]) for b in bad] == [(b"T12:00:00Z", "x.csv:3")] and "line 3 continued after it had been read" in bad[0]["error"]
+    assert [(b["raw"], b["origin"]) for b in bad] == [
+        (b"T12:00:00Z", "x.csv:3")
+    ] and "line 3 continued after it had been read" in bad[0]["error"]
 
 
 @pytest.mark.parametrize(
@@ -392,7 +475,7 @@ def test_the_rest_of_a_line_taken_too_early_is_kept(tmp_path: Path) -> None:
         lambda data: data.replace(b"f998,", b"g998,") + lines_of(1),
     ],
     ids=["beginning", "shorter", "before the position"],
-)  # fmt: skip
+)
 def test_a_replaced_file_is_noticed(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
     path, data = tmp_path / "x.csv", HEADER.encode() + lines_of(1000)
     path.write_bytes(data)
@@ -413,11 +496,15 @@ def test_a_replaced_parquet_file_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["gz", "bz2", "zst"])
-def test_a_truncated_archive_gives_what_it_holds_then_says_so(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_truncated_archive_gives_what_it_holds_then_says_so(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whole again, it is continued: a copy that was under way is not a loss."""
     monkeypatch.setattr(text, "CHUNK", 10_000)
     random.seed(7)
-    body = "".join(f"f{i},UA,{random.random()},{i},{random.getrandbits(400):x},,2013-01-01T00:00:00Z\n" for i in range(20_000)).encode()
+    body = "".join(
+        f"f{i},UA,{random.random()},{i},{random.getrandbits(400):x},,2013-01-01T00:00:00Z\n" for i in range(20_000)
+    ).encode()
     data, path = packed(HEADER.encode() + body, how), tmp_path / f"x.csv.{how}"
     path.write_bytes(data[: len(data) // 2])
     engine, rows, position = source(tmp_path, "x*"), [], None
@@ -470,7 +557,9 @@ def test_arrival_is_the_events_own_time_or_its_field(tmp_path: Path) -> None:
         seen: ms.ArrivalTime | None = None
         ts: ms.EventTime
 
-    (tmp_path / "x.csv").write_bytes(b"sensor,seen,ts\na,2013-01-02T00:00:00Z,2013-01-01T00:00:00Z\nb,,2013-01-01T00:00:00Z\n")
+    (tmp_path / "x.csv").write_bytes(
+        b"sensor,seen,ts\na,2013-01-02T00:00:00Z,2013-01-01T00:00:00Z\nb,,2013-01-01T00:00:00Z\n"
+    )
     rows, bad, _ = read_all(source(tmp_path, "x.csv", ms.stream("readings", Reading, key="sensor")), "x.csv")
     assert [r["_arrived_at"].day for r in rows] == [2, 1] and bad == []
 
@@ -487,13 +576,42 @@ def test_every_kind_of_field(tmp_path: Path) -> None:
 
     stream = ms.stream("every", Every, key="name")
     rows = [
-        {"name": "a", "data": "aGk=", "day": "2013-01-01", "yes": True, "values": [1, 2.5], "moments": ["2013-01-01T00:00:00Z"], "ts": "2013-01-01T00:00:00Z"},
-        {"name": "b", "data": "!", "day": "2013-01-01", "yes": True, "values": [], "moments": [], "ts": "2013-01-01T00:00:00Z"},
-        {"name": "c", "data": "", "day": "2013-02-30", "yes": False, "values": [], "moments": [], "ts": "2013-01-01T00:00:00Z"},
+        {
+            "name": "a",
+            "data": "aGk=",
+            "day": "2013-01-01",
+            "yes": True,
+            "values": [1, 2.5],
+            "moments": ["2013-01-01T00:00:00Z"],
+            "ts": "2013-01-01T00:00:00Z",
+        },
+        {
+            "name": "b",
+            "data": "!",
+            "day": "2013-01-01",
+            "yes": True,
+            "values": [],
+            "moments": [],
+            "ts": "2013-01-01T00:00:00Z",
+        },
+        {
+            "name": "c",
+            "data": "",
+            "day": "2013-02-30",
+            "yes": False,
+            "values": [],
+            "moments": [],
+            "ts": "2013-01-01T00:00:00Z",
+        },
     ]
     (tmp_path / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found, bad, _ = read_all(source(tmp_path, "x.jsonl", stream), "x.jsonl")
-    assert len(found) == 1 and found[0]["data"] == b"hi" and found[0]["values"] == [1.0, 2.5] and found[0]["moments"] == [T0]
+    assert (
+        len(found) == 1
+        and found[0]["data"] == b"hi"
+        and found[0]["values"] == [1.0, 2.5]
+        and found[0]["moments"] == [T0]
+    )
     assert 'field "data" of Every' in bad[0]["error"] or 'field "data" is' in bad[0]["error"]
     assert '"day"' in bad[1]["error"]
     out = io.StringIO()
@@ -501,7 +619,12 @@ def test_every_kind_of_field(tmp_path: Path) -> None:
     out.write('a,aGk=,2013-01-01,true,"[1, 2.5]",2013-01-01T00:00:00Z,[]\n')
     (tmp_path / "y.csv").write_text(out.getvalue())
     found, bad, _ = read_all(source(tmp_path, "y.csv", stream), "y.csv")
-    assert bad == [] and (found[0]["data"], found[0]["values"], found[0]["yes"], found[0]["day"]) == (b"hi", [1.0, 2.5], True, date(2013, 1, 1))
+    assert bad == [] and (found[0]["data"], found[0]["values"], found[0]["yes"], found[0]["day"]) == (
+        b"hi",
+        [1.0, 2.5],
+        True,
+        date(2013, 1, 1),
+    )
 
 
 def test_found_by_its_reader() -> None:
@@ -514,12 +637,18 @@ FIELD = st.one_of(st.text("ab, \n\"'é", max_size=6), st.just("1"), st.just(""))
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(
-        st.one_of(st.tuples(FIELD, FIELD).map(lambda f: ",".join('"' + x.replace('"', '""') + '"' for x in f)), st.text('ab,"\n\r', max_size=12)), max_size=12
+        st.one_of(
+            st.tuples(FIELD, FIELD).map(lambda f: ",".join('"' + x.replace('"', '""') + '"' for x in f)),
+            st.text('ab,"\n\r', max_size=12),
+        ),
+        max_size=12,
     ),
     st.integers(1, 60),
     st.integers(1, 5),
 )
-def test_no_byte_is_lost_whatever_the_quotes(tmp_path_factory: pytest.TempPathFactory, lines: list[str], chunk: int, max_rows: int) -> None:
+def test_no_byte_is_lost_whatever_the_quotes(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], chunk: int, max_rows: int
+) -> None:
     """Chunk and batch size change nothing, and each line of the file is in a row or in a bad record, once."""
 
     class Pair(ms.Event):
@@ -538,9 +667,13 @@ def test_no_byte_is_lost_whatever_the_quotes(tmp_path_factory: pytest.TempPathFa
         assert read_all(engine, "x.csv", None, max_rows)[:2] == whole
     finally:
         text.CHUNK = before
-    starts = sorted(int(r["_event_id"].split(":")[1]) for r in whole[0]) + sorted(int(b["origin"].split(":")[1]) for b in whole[1])
+    starts = sorted(int(r["_event_id"].split(":")[1]) for r in whole[0]) + sorted(
+        int(b["origin"].split(":")[1]) for b in whole[1]
+    )
     assert len(starts) == len(set(starts))
-    covered = sum(b["raw"].count(b"a") for b in whole[1]) + sum(((r["a"] or "") + (r["b"] or "")).count("a") for r in whole[0])
+    covered = sum(b["raw"].count(b"a") for b in whole[1]) + sum(
+        ((r["a"] or "") + (r["b"] or "")).count("a") for r in whole[0]
+    )
     assert covered == data[4:].count(b"a")
 
 
@@ -548,7 +681,11 @@ def test_no_byte_is_lost_whatever_the_quotes(tmp_path_factory: pytest.TempPathFa
 def test_a_last_line_without_an_end_beyond_the_limit(tmp_path: Path, form: str) -> None:
     """It is bad; what is added to it later is bad too, under the same line, and the next line is read."""
     start = HEADER.encode() if form == "csv" else b""
-    good = lines_of(1) if form == "csv" else b'{"flight_id": "f", "carrier": "UA", "delay": 1, "ts": "2013-01-01T00:00:00Z"}\n'
+    good = (
+        lines_of(1)
+        if form == "csv"
+        else b'{"flight_id": "f", "carrier": "UA", "delay": 1, "ts": "2013-01-01T00:00:00Z"}\n'
+    )
     path = tmp_path / f"x.{form}"
     path.write_bytes(start + good + b"x" * 5_000)
     long_ago(path)
@@ -575,8 +712,12 @@ class Counted:
 
 
 @pytest.mark.parametrize("strays", [1, 2, 50])
-def test_stray_quotes_cost_their_lines_and_are_linear(tmp_path: Path, strays: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quote that is never closed, before lines that hold quotes: each of them is looked at a few times, not once for each line before it."""
+def test_stray_quotes_cost_their_lines_and_are_linear(
+    tmp_path: Path, strays: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quote that is never closed, before lines that hold quotes: each of them is looked at a few times, not once for
+    each line before it.
+    """
     shown: list[int] = []
     for name in ("_WHOLE", "_OPEN", "_CLOSES", "_STAYS_OPEN"):
         monkeypatch.setattr(records_of_text, name, Counted(getattr(records_of_text, name), shown))
@@ -590,7 +731,16 @@ def test_stray_quotes_cost_their_lines_and_are_linear(tmp_path: Path, strays: in
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_blank_lines_are_no_records(tmp_path: Path, end: str) -> None:
-    lines = ["flight_id,carrier,delay,ts", "", "f1,UA,1,2013-01-01T00:00:00Z", "", "", "f2,UA,2,2013-01-01T00:00:00Z", "", ""]
+    lines = [
+        "flight_id,carrier,delay,ts",
+        "",
+        "f1,UA,1,2013-01-01T00:00:00Z",
+        "",
+        "",
+        "f2,UA,2,2013-01-01T00:00:00Z",
+        "",
+        "",
+    ]
     rows, errors, _ = bad_of(tmp_path, end.join(lines).encode())
     assert [row["flight_id"] for row in rows] == ["f1", "f2"] and errors == []
 

@@ -26,12 +26,20 @@ TOPIC = Topic("readings", "u-1", 3)
 Pairs = list[tuple[str, bytes | None]]
 
 
-def kafka(values: list[bytes | None], offsets: list[int], headers: list[Pairs | None] | None = None, partition: int = 1) -> pa.RecordBatch:
+def kafka(
+    values: list[bytes | None], offsets: list[int], headers: list[Pairs | None] | None = None, partition: int = 1
+) -> pa.RecordBatch:
     """Rows as executors get them; of a header's values Spark has taken the last."""
     given = [dict(one or ()) for one in headers or [None] * len(values)]
-    return pa.record_batch({"value": pa.array(values, pa.binary()), "partition": pa.array([partition] * len(values), pa.int32()), "offset": pa.array(offsets, pa.int64()),
-                            "timestamp": pa.array([1_600_000_000_123_000 + at for at in offsets], pa.timestamp("us", tz="UTC")),
-                            **{name: pa.array([one.get(name) for one in given], pa.binary()) for name in HEADERS}})  # fmt: skip
+    return pa.record_batch(
+        {
+            "value": pa.array(values, pa.binary()),
+            "partition": pa.array([partition] * len(values), pa.int32()),
+            "offset": pa.array(offsets, pa.int64()),
+            "timestamp": pa.array([1_600_000_000_123_000 + at for at in offsets], pa.timestamp("us", tz="UTC")),
+            **{name: pa.array([one.get(name) for one in given], pa.binary()) for name in HEADERS},
+        }
+    )
 
 
 @pytest.fixture
@@ -42,7 +50,12 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def errand(lake: Lake, **more: Any) -> Errand:
-    said: dict[str, Any] = {"token": "one", "texts": {7: TEXT}, "unknown": frozenset(), "parts": {1: Part(10, 30, "", f"{5:020d}-{'0' * 12}.parquet")}}
+    said: dict[str, Any] = {
+        "token": "one",
+        "texts": {7: TEXT},
+        "unknown": frozenset(),
+        "parts": {1: Part(10, 30, "", f"{5:020d}-{'0' * 12}.parquet")},
+    }
     made = Errand(files=lake.files, shape=Shape.of(READINGS), topic=TOPIC, version=0, **{**said, **more})
     return pickle.loads(pickle.dumps(made))
 
@@ -56,15 +69,27 @@ def answer(made: Errand, *batches: pa.RecordBatch) -> Any:
 def test_a_range_becomes_files_that_nobody_has_committed(lake: Lake) -> None:
     good = framed(readings(1, 2, 3), 7, TEXT)
     ids: list[Pairs | None] = [[("_event_id", b"a")], [("_event_id", b"a")], None]
-    found = answer(errand(lake), kafka([good[0], good[1]], [10, 12], ids[:2]), kafka([good[2], b"what is this"], [15, 19]))
+    found = answer(
+        errand(lake), kafka([good[0], good[1]], [10, 12], ids[:2]), kafka([good[2], b"what is this"], [15, 19])
+    )
     assert isinstance(found, Done)
     batch = found.batch
-    assert (batch.start, batch.end, batch.records, batch.landed, batch.duplicates, batch.dead, batch.buried) == (10, 30, 4, 2, 1, 1, 1)
+    assert (batch.start, batch.end, batch.records, batch.landed, batch.duplicates, batch.dead, batch.buried) == (
+        10,
+        30,
+        4,
+        2,
+        1,
+        1,
+        1,
+    )
     assert batch.rows == [] and batch.letters == [] and batch.files[0].path.startswith(f"{5:020d}-")
     assert lake.names() == ["readings"] and lake.table("readings").rows() == 0
     assert lake.files.size(f"readings/{batch.files[0].path}") == batch.files[0].size
     assert lake.files.size(f"readings__dead/{batch.letter_files[0].path}")
-    assert lake.create("readings__dead", DEAD).version == 0, "a folder with letters is not a table yet, and can become one"
+    assert lake.create("readings__dead", DEAD).version == 0, (
+        "a folder with letters is not a table yet, and can become one"
+    )
 
 
 def test_what_is_needed_is_all_said_at_once(lake: Lake) -> None:
@@ -84,7 +109,9 @@ def test_ids_are_remembered_for_the_errand_that_follows(lake: Lake) -> None:
     again = {"parts": {1: Part(30, 40, "one", f"{6:020d}-{'0' * 12}.parquet")}, "token": "two"}
     assert answer(errand(lake, **again), kafka([value], [31], [[("_event_id", b"a")]])).batch.duplicates == 1
     not_after = {"parts": {1: Part(30, 40, "one", f"{6:020d}-{'0' * 12}.parquet")}, "token": "three"}
-    assert answer(errand(lake, **not_after), kafka([value], [31], [[("_event_id", b"a")]])).batch.duplicates == 0, "the table is asked, and has none"
+    assert answer(errand(lake, **not_after), kafka([value], [31], [[("_event_id", b"a")]])).batch.duplicates == 0, (
+        "the table is asked, and has none"
+    )
 
 
 @pytest.mark.parametrize("offsets", [[10, 10], [12, 11], [9, 10], [29, 30]])
@@ -101,7 +128,10 @@ def test_no_records_no_answer(lake: Lake) -> None:
 @settings(deadline=None)
 @given(
     st.lists(
-        st.none() | st.lists(st.tuples(st.sampled_from(["_event_id", "_arrived_at", "x"]), st.none() | st.binary(max_size=3)), max_size=4),
+        st.none()
+        | st.lists(
+            st.tuples(st.sampled_from(["_event_id", "_arrived_at", "x"]), st.none() | st.binary(max_size=3)), max_size=4
+        ),
         min_size=1,
         max_size=8,
     )

@@ -20,12 +20,23 @@ def kept(*statements: str, result: str) -> list[str]:
 
 
 def test_what_is_read_once_is_not_kept() -> None:
-    assert kept("create table x as select a from t", "create table y as select a + 1 as a from x", result="select a from y") == []
+    assert (
+        kept(
+            "create table x as select a from t", "create table y as select a + 1 as a from x", result="select a from y"
+        )
+        == []
+    )
 
 
 def test_what_is_read_twice_is() -> None:
-    assert kept("create table x as select a from t", result="select * from x join (select max(a) as m from x) on a = m") == ["x"]
-    assert kept("create table x as select a from t", "create table y as select a from x", result="select x.a from x join y using (a)") == ["x"]
+    assert kept(
+        "create table x as select a from t", result="select * from x join (select max(a) as m from x) on a = m"
+    ) == ["x"]
+    assert kept(
+        "create table x as select a from t",
+        "create table y as select a from x",
+        result="select x.a from x join y using (a)",
+    ) == ["x"]
 
 
 def test_what_is_never_read_is() -> None:
@@ -41,7 +52,12 @@ def test_what_its_source_is_no_more_is() -> None:
 
 
 def test_a_source_behind_a_source_counts() -> None:
-    steps = ["create table x as select a from t", "create table y as select a from x", "create table z as select a from y", "drop table x"]
+    steps = [
+        "create table x as select a from t",
+        "create table y as select a from x",
+        "create table z as select a from y",
+        "drop table x",
+    ]
     assert kept(*steps, result="select a from z") == ["z"]
 
 
@@ -50,7 +66,12 @@ def test_what_is_filled_later_is_kept() -> None:
 
 
 def test_a_name_made_again_is_another_table() -> None:
-    steps = ["create table o (a bigint)", "create table x as select a from t", "insert into o select a from x", "drop table x"]
+    steps = [
+        "create table o (a bigint)",
+        "create table x as select a from t",
+        "insert into o select a from x",
+        "drop table x",
+    ]
     assert kept(*steps, *steps[1:], result="select a from o") == ["o"]
     assert kept(*steps, "create table x as select a from o", result="select l.a from x as l, x as r") == ["o", "x"]
 

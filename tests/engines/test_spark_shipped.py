@@ -17,7 +17,15 @@ from millstream.transform import mapping
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    for name in ("market_tables.py", "_helper.py", "parts/__init__.py", "parts/deep/one.py", "data/prices.csv", "loose/two.py", ".venv/lib/three.py"):
+    for name in (
+        "market_tables.py",
+        "_helper.py",
+        "parts/__init__.py",
+        "parts/deep/one.py",
+        "data/prices.csv",
+        "loose/two.py",
+        ".venv/lib/three.py",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("def function(batch):\n    return batch\n" if name.startswith("market") else "")
     monkeypatch.syspath_prepend(tmp_path)
@@ -28,7 +36,12 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTy
 def test_modules_of_the_root_and_packages_are_sent(module: ModuleType, tmp_path: Path) -> None:
     root = shipped._root(module.function)
     assert root == tmp_path.resolve()
-    assert sorted(name for name, _ in shipped._modules(root)) == ["_helper.py", "market_tables.py", "parts/__init__.py", "parts/deep/one.py"]
+    assert sorted(name for name, _ in shipped._modules(root)) == [
+        "_helper.py",
+        "market_tables.py",
+        "parts/__init__.py",
+        "parts/deep/one.py",
+    ]
 
 
 def test_of_installed_packages_nothing_is_sent() -> None:

@@ -43,8 +43,8 @@ def test_what_was_written_is_read_where_nothing_can_be(disk: SmallDisk) -> None:
 def test_a_wal_that_a_killed_process_left_is_never_passed_over(disk: SmallDisk) -> None:
     """It holds the newest commits: they are read, or the file is refused."""
     code = (
-        "import os, signal, sys; from millstream.engines.sqlite.state import SqliteState as S\n"
-        f"s = S('sqlite:{disk.folder}/state.db'); s.put('kind', 'key', {{'a': 1}}); os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal, sys; from millstream.engines.sqlite.state import SqliteState as S\ns ="
+        f" S('sqlite:{disk.folder}/state.db'); s.put('kind', 'key', {{'a': 1}}); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert (disk.folder / "state.db-wal").stat().st_size

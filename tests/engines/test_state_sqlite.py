@@ -69,7 +69,9 @@ def test_a_killed_writer_leaves_whole_documents_and_no_lock(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("ahead_s", [7_200, 400 * 86_400])
-def test_a_lease_that_a_wrong_clock_has_written_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: int) -> None:
+def test_a_lease_that_a_wrong_clock_has_written_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
     """Its holder was killed while its clock was ahead; nobody else could have the lease until then."""
     state, real = SqliteState(str(tmp_path / "state.db")), time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: real() + ahead_s * 10**9)

@@ -88,7 +88,11 @@ class World:
         return outcomes.refresh(endpoint, self.lake, self.sql, params)
 
     def rows(self, table: str, order: str = "decision_id") -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.sql.query(f"select * from t order by {order}", {"t": self.lake.table(table).snapshot()}).read_all().to_pylist()
+        found: list[dict[str, Any]] = (
+            self.sql.query(f"select * from t order by {order}", {"t": self.lake.table(table).snapshot()})
+            .read_all()
+            .to_pylist()
+        )
         return found
 
     def judged(self, endpoint: Any) -> dict[str, tuple[Any, Any]]:
@@ -99,11 +103,22 @@ class World:
 def world_in(folder: Path, sql: Sql | None = None) -> World:
     """`sql` may serve many worlds: an engine keeps its instances warm."""
     lake = Lake(engine("files", "file")(str(folder / "lake")))
-    return World(lake, sql or engine("sql", "duckdb")("duckdb:?threads=2", folder / "scratch"), engine("state", "sqlite")(f"sqlite:{folder}/state.db"))
+    return World(
+        lake,
+        sql or engine("sql", "duckdb")("duckdb:?threads=2", folder / "scratch"),
+        engine("state", "sqlite")(f"sqlite:{folder}/state.db"),
+    )
 
 
 def decision(
-    name: str, at: int, arm: str | None = "blue", *, user: str | None = "u", experiment: str = "colours", phase: int = 1, **more: Any
+    name: str,
+    at: int,
+    arm: str | None = "blue",
+    *,
+    user: str | None = "u",
+    experiment: str = "colours",
+    phase: int = 1,
+    **more: Any,
 ) -> dict[str, Any]:
     """One decision `at` microseconds after T0; outside experiments when it has no arm."""
     base = {
@@ -125,7 +140,12 @@ def buy(name: str, at: int, amount: float | None = 5.0, user: str = "u") -> dict
 
 
 def routed(
-    router: Router, users: Iterable[str], *, every_us: int = 60_000_000, first: int = 0, devices: Sequence[str] = ("phone", "desk")
+    router: Router,
+    users: Iterable[str],
+    *,
+    every_us: int = 60_000_000,
+    first: int = 0,
+    devices: Sequence[str] = ("phone", "desk"),
 ) -> list[dict[str, Any]]:
     """Decisions as the server would make and log them."""
     made = []

@@ -39,9 +39,15 @@ def test_welch_is_scipys(a: list[float], b: list[float]) -> None:
 
 
 def test_newcombe_published() -> None:
-    """Newcombe 1998, table II, example (a): 56/70 against 48/80, method 10: 0.0524 to 0.3339; (g) 10/10 against 0/20: 0.6791 to 1."""
+    """Newcombe 1998, table II, example (a): 56/70 against 48/80, method 10: 0.0524 to 0.3339; (g) 10/10 against 0/20:
+    0.6791 to 1.
+    """
     found = compare("r", "c", "t", Stat(80, 48, 48), Stat(70, 56, 56), share=True)
-    assert (found.difference, found.low, found.high) == (pytest.approx(0.2), pytest.approx(0.0524, abs=5e-5), pytest.approx(0.3339, abs=5e-5))
+    assert (found.difference, found.low, found.high) == (
+        pytest.approx(0.2),
+        pytest.approx(0.0524, abs=5e-5),
+        pytest.approx(0.3339, abs=5e-5),
+    )
     found = compare("r", "c", "t", Stat(20, 0, 0), Stat(10, 10, 10), share=True)
     assert (found.low, found.high) == (pytest.approx(0.6791, abs=5e-5), pytest.approx(1.0))
 
@@ -59,7 +65,9 @@ def test_sample_ratio_is_scipys(observed: list[int]) -> None:
     named = {f"a{i}": n for i, n in enumerate(observed)}
     found = sample_ratio(named, dict.fromkeys(named, 1 / len(named)))
     truth = stats.chisquare(observed)
-    assert found.p == pytest.approx(truth.pvalue, rel=1e-8, abs=1e-250) and found.statistic == pytest.approx(truth.statistic)
+    assert found.p == pytest.approx(truth.pvalue, rel=1e-8, abs=1e-250) and found.statistic == pytest.approx(
+        truth.statistic
+    )
 
 
 def test_sample_ratio_speaks_up() -> None:
@@ -73,9 +81,14 @@ def test_sample_ratio_speaks_up() -> None:
 
 @pytest.mark.parametrize("share", [True, False])
 def test_an_aa_test_is_wrong_one_time_in_twenty(share: bool) -> None:
-    """2,000 A/A tests of skewed rewards: false alarms at 5 %, intervals that hold nothing too often or too seldom would show."""
+    """2,000 A/A tests of skewed rewards: false alarms at 5 %, intervals that hold nothing too often or too seldom would
+    show.
+    """
     random = np.random.default_rng(11)
-    one, other = ((random.random((2000, n)) < 0.12).astype(float) if share else random.exponential(2.0, (2000, n)) for n in (300, 340))
+    one, other = (
+        (random.random((2000, n)) < 0.12).astype(float) if share else random.exponential(2.0, (2000, n))
+        for n in (300, 340)
+    )
     found = [compare("r", "a", "b", a, b, share=share) for a, b in zip(stats_of(one), stats_of(other), strict=True)]
     alarms, covered = sum(f.p < 0.05 for f in found), sum(f.low <= 0 <= f.high for f in found)
     assert 0.035 < alarms / 2000 < 0.065 and 0.935 < covered / 2000 < 0.965
@@ -85,7 +98,9 @@ def test_relative_effect_covers_the_truth() -> None:
     """The delta-method interval of a ratio of means, 2,000 times: truth inside about 95 %."""
     random = np.random.default_rng(5)
     pairs = zip(stats_of(random.gamma(4, 1, (2000, 400))), stats_of(random.gamma(4, 1.1, (2000, 400))), strict=True)
-    inside = sum(f.relative_low <= 0.1 <= f.relative_high for f in (compare("r", "a", "b", a, b, share=False) for a, b in pairs))
+    inside = sum(
+        f.relative_low <= 0.1 <= f.relative_high for f in (compare("r", "a", "b", a, b, share=False) for a, b in pairs)
+    )
     assert 0.935 < inside / 2000 < 0.965
 
 
@@ -109,10 +124,20 @@ def test_too_few_rewards_are_said_so() -> None:
 
 def test_guardrails_are_watched_beside_the_reward() -> None:
     random = np.random.default_rng(3)
-    values = {"reward": {"a": stat(random.normal(1, 1, 500)), "b": stat(random.normal(1.5, 1, 500))},
-              "guardrail__speed": {"a": stat(random.normal(9, 1, 500)), "b": stat(random.normal(8, 1, 500))},
-              "guardrail__buys": {"a": Stat(500, 50, 50), "b": Stat(500, 51, 51)}}  # fmt: skip
-    found = analyse(values, control="a", exposed={"a": 510, "b": 505}, weights={"a": 0.5, "b": 0.5}, shares=frozenset({"guardrail__buys"}))
-    assert found.guards == {"guardrail__speed": False, "guardrail__buys": True} and found.srm is not None and found.srm.ok
+    values = {
+        "reward": {"a": stat(random.normal(1, 1, 500)), "b": stat(random.normal(1.5, 1, 500))},
+        "guardrail__speed": {"a": stat(random.normal(9, 1, 500)), "b": stat(random.normal(8, 1, 500))},
+        "guardrail__buys": {"a": Stat(500, 50, 50), "b": Stat(500, 51, 51)},
+    }
+    found = analyse(
+        values,
+        control="a",
+        exposed={"a": 510, "b": 505},
+        weights={"a": 0.5, "b": 0.5},
+        shares=frozenset({"guardrail__buys"}),
+    )
+    assert (
+        found.guards == {"guardrail__speed": False, "guardrail__buys": True} and found.srm is not None and found.srm.ok
+    )
     assert [e.verdict for e in found.effects] == ["better", "worse", "no difference seen"]
     assert analyse(values, control="a", exposed={"a": 9, "b": 1}, weights={}).srm is None

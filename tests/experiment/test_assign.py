@@ -30,7 +30,10 @@ def test_known_answer() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(0.01, 1), min_size=1, max_size=5), st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=10))
+@given(
+    st.lists(st.floats(0.01, 1), min_size=1, max_size=5),
+    st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=10),
+)
 def test_sql_picks_the_same_arm(weights: list[float], places: list[float]) -> None:
     chances = {f"arm '{i}'": weight / sum(weights) for i, weight in enumerate(weights)}
     found = con.execute(f"select {pick_sql('p', chances)} from unnest($places) t(p)", {"places": places}).fetchall()
@@ -45,14 +48,18 @@ def test_edges_of_the_line() -> None:
 
 
 def test_even_and_independent() -> None:
-    """Two salts cut the same 20,000 units into 16 cells of even size: neither is skewed, nor do they know of each other."""
+    """Two salts cut the same 20,000 units into 16 cells of even size: neither is skewed, nor do they know of each
+    other.
+    """
     units = [f"u{i}" for i in range(20_000)]
     cells = [0] * 16
     for unit in units:
         cells[int(4 * bucket(layer_salt("one"), unit)) * 4 + int(4 * bucket(arm_salt("two", 1), unit))] += 1
     statistic = sum((n - 1250) ** 2 / 1250 for n in cells)
     assert chi2_tail(statistic, 15) > 0.001
-    assert chi2_tail(sum((n - 1250) ** 2 / 1250 for n in [1400, *cells[1:]]), 15) < 0.01  # and the check would see a skew
+    assert (
+        chi2_tail(sum((n - 1250) ** 2 / 1250 for n in [1400, *cells[1:]]), 15) < 0.01
+    )  # and the check would see a skew
 
 
 def test_a_new_phase_or_snapshot_draws_anew() -> None:

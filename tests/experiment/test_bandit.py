@@ -26,14 +26,20 @@ def closed(a: int, b: int, c: int, d: int) -> float:
     def log_beta(x: float, y: float) -> float:
         return math.lgamma(x) + math.lgamma(y) - math.lgamma(x + y)
 
-    return math.fsum(math.exp(log_beta(a + i, b + d) - math.log(d + i) - log_beta(1 + i, d) - log_beta(a, b)) for i in range(c))
+    return math.fsum(
+        math.exp(log_beta(a + i, b + d) - math.log(d + i) - log_beta(1 + i, d) - log_beta(a, b)) for i in range(c)
+    )
 
 
-@pytest.mark.parametrize("of", [(3, 5, 4, 4), (20, 80, 28, 72), (1, 1, 1, 1), (500, 4500, 545, 4455), (2, 900, 9, 1000)])
+@pytest.mark.parametrize(
+    "of", [(3, 5, 4, 4), (20, 80, 28, 72), (1, 1, 1, 1), (500, 4500, 545, 4455), (2, 900, 9, 1000)]
+)
 def test_beta_known_answers(of: tuple[int, int, int, int]) -> None:
     a, b, c, d = of
     found = best({"x": Beta(a, b), "y": Beta(c, d)})
-    assert found["y"] == pytest.approx(closed(a, b, c, d), abs=3e-6) and found["x"] + found["y"] == pytest.approx(1, abs=1e-15)
+    assert found["y"] == pytest.approx(closed(a, b, c, d), abs=3e-6) and found["x"] + found["y"] == pytest.approx(
+        1, abs=1e-15
+    )
 
 
 def test_quadrature_is_exact_where_the_truth_is_known() -> None:
@@ -77,7 +83,9 @@ def test_statistics_add_up(a: list[float], b: list[float]) -> None:
 
 
 def test_normal_posterior_by_hand() -> None:
-    """Murphy 2007, section 3.3 with k0 = 1, a0 = 1, b0 = 4, m0 = 10 and the rewards 12, 14: k = 3, a = 2, b = 4 + 1 + 2 * 9 / 6 = 8."""
+    """Murphy 2007, section 3.3 with k0 = 1, a0 = 1, b0 = 4, m0 = 10 and the rewards 12, 14: k = 3, a = 2, b = 4 + 1 + 2
+    * 9 / 6 = 8.
+    """
     made = Normal.of(stat([12.0, 14.0]), 10.0, 4.0)
     assert (made.mean, made.df) == (pytest.approx(12.0), 4.0) and made.scale == pytest.approx(math.sqrt(8 / (2 * 3)))
 
@@ -90,14 +98,25 @@ def test_rewards_that_are_all_alike() -> None:
 
 
 def test_greed_waits_for_every_arm() -> None:
-    assert probabilities(assign.epsilon_greedy(0.1), {"a": Stat(50, 40, 40), "b": Stat()}, boolean=True) == {"a": 0.5, "b": 0.5}
-    found = probabilities(assign.epsilon_greedy(0.1), {"a": Stat(50, 40, 40), "b": Stat(5, 1, 1), "c": Stat(5, 4, 4)}, boolean=True)
-    assert found == {"a": pytest.approx(0.1 / 3 + 0.45), "b": pytest.approx(0.1 / 3), "c": pytest.approx(0.1 / 3 + 0.45)}  # a and c tie
+    assert probabilities(assign.epsilon_greedy(0.1), {"a": Stat(50, 40, 40), "b": Stat()}, boolean=True) == {
+        "a": 0.5,
+        "b": 0.5,
+    }
+    found = probabilities(
+        assign.epsilon_greedy(0.1), {"a": Stat(50, 40, 40), "b": Stat(5, 1, 1), "c": Stat(5, 4, 4)}, boolean=True
+    )
+    assert found == {
+        "a": pytest.approx(0.1 / 3 + 0.45),
+        "b": pytest.approx(0.1 / 3),
+        "c": pytest.approx(0.1 / 3 + 0.45),
+    }  # a and c tie
 
 
 @pytest.mark.parametrize("boolean", [True, False])
 def test_thompson_converges_and_beats_an_even_split(boolean: bool) -> None:
-    """Three arms, rewards in batches of 50, a fixed seed: the best arm ends with most of the traffic, and the floor holds."""
+    """Three arms, rewards in batches of 50, a fixed seed: the best arm ends with most of the traffic, and the floor
+    holds.
+    """
     random = np.random.default_rng(7)
     truth = {"a": 0.30, "b": 0.45, "c": 0.35}
     stats = {arm: Stat() for arm in truth}
@@ -122,6 +141,8 @@ def test_contexts_tell_null_from_text() -> None:
     for x in values:
         for y in (*values, True):
             key = context(["x", "y"], {"x": x, "y": y})
-            assert con.execute(f"select {context_sql(['x', 'y'])} from (select $x as x, $y as y)", {"x": x, "y": y}).fetchone() == (key,)
+            assert con.execute(
+                f"select {context_sql(['x', 'y'])} from (select $x as x, $y as y)", {"x": x, "y": y}
+            ).fetchone() == (key,)
             keys.add(key)
     assert len(keys) == len(values) * len(values) and context([], {}) == ""

@@ -1,4 +1,6 @@
-"""A bandit's memory: a pure function of the mature rewards, written once for each change, and the same whoever asks twice."""
+"""A bandit's memory: a pure function of the mature rewards, written once for each change, and the same whoever asks
+twice.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +29,21 @@ def test_the_same_rewards_are_the_same_snapshot(world: World) -> None:
     phase = begun(world)
     assert snapshot_of(world.state, "colours") is None
     first = refresh(BANDIT, phase, ONE, {"outcomes": 4}, world.state, boolean=True)
-    assert first.probabilities == {"": probabilities(BANDIT.assign, ONE[""], boolean=True)} and (first.draw, first.phase, first.position) == (
-        1,
-        1,
-        {"outcomes": 4},
+    assert first.probabilities == {"": probabilities(BANDIT.assign, ONE[""], boolean=True)} and (
+        first.draw,
+        first.phase,
+        first.position,
+    ) == (1, 1, {"outcomes": 4})
+    assert (
+        refresh(BANDIT, phase, ONE, {"outcomes": 9}, world.state, boolean=True)
+        == first
+        == snapshot_of(world.state, "colours")
     )
-    assert refresh(BANDIT, phase, ONE, {"outcomes": 9}, world.state, boolean=True) == first == snapshot_of(world.state, "colours")
     more = {"": {**ONE[""], "red": Stat(11, 3.0, 3.0)}}
     second = refresh(BANDIT, phase, more, {"outcomes": 9}, world.state, boolean=True)
-    assert (second.draw, second.position) == (2, {"outcomes": 9}) and second.probabilities[""]["red"] > first.probabilities[""]["red"]
+    assert (second.draw, second.position) == (2, {"outcomes": 9}) and second.probabilities[""][
+        "red"
+    ] > first.probabilities[""]["red"]
     back = refresh(BANDIT, phase, ONE, {"outcomes": 10}, world.state, boolean=True)
     assert back.draw == 3 and back.probabilities == first.probabilities, "only the rewards decide, not the way there"
 
@@ -43,14 +51,20 @@ def test_the_same_rewards_are_the_same_snapshot(world: World) -> None:
 def test_a_new_phase_begins_to_learn_anew_and_draws_on(world: World) -> None:
     first = refresh(BANDIT, begun(world), ONE, {}, world.state, boolean=True)
     second = refresh(BANDIT, begun(world), {}, {}, world.state, boolean=True)
-    assert (first.phase, second.phase, second.draw) == (1, 2, 2) and second.stats == {"": {"blue": Stat(), "red": Stat()}}
+    assert (first.phase, second.phase, second.draw) == (1, 2, 2) and second.stats == {
+        "": {"blue": Stat(), "red": Stat()}
+    }
     assert second.probabilities[""] == pytest.approx({"blue": 0.5, "red": 0.5})
 
 
 def test_the_same_rewards_in_another_phase_are_another_snapshot(world: World) -> None:
     first = refresh(BANDIT, begun(world), ONE, {"outcomes": 1}, world.state, boolean=True)
     second = refresh(BANDIT, begun(world), ONE, {"outcomes": 2}, world.state, boolean=True)
-    assert first.stats == second.stats and (first.phase, second.phase, second.draw) == (1, 2, 2) and snapshot_of(world.state, "colours") == second
+    assert (
+        first.stats == second.stats
+        and (first.phase, second.phase, second.draw) == (1, 2, 2)
+        and snapshot_of(world.state, "colours") == second
+    )
 
 
 def test_a_bandit_that_has_not_learnt_yet_is_reported_with_even_arms(world: World) -> None:
@@ -93,7 +107,9 @@ def test_of_many_contexts_those_with_most_rewards_are_kept(world: World, monkeyp
     stats = {f"c{i}": {"blue": Stat(i, float(i), float(i)), "red": Stat(1, 0.0, 0.0)} for i in range(6)}
     made = refresh(by, begun(world, by), stats, {}, world.state, boolean=True)
     assert list(made.stats) == list(made.probabilities) == ["c3", "c4", "c5"]
-    assert refresh(by, begun(world, by), {}, {}, world.state, boolean=True).probabilities == {}, "without a reward there is no context yet"
+    assert refresh(by, begun(world, by), {}, {}, world.state, boolean=True).probabilities == {}, (
+        "without a reward there is no context yet"
+    )
 
 
 # From the outcomes table
@@ -104,15 +120,22 @@ def test_update_counts_every_mature_decision_of_the_phase(world: World) -> None:
     assert analyse.update(BANDIT, endpoint, world.lake, world.sql, world.state, PARAMS) is None, "nothing runs yet"
     begun(world)
     assert analyse.update(BANDIT, endpoint, world.lake, world.sql, world.state, PARAMS) is None, "no outcome yet"
-    rows = [decision("a", 0, "blue"), decision("b", HOUR, "blue"), decision("c", 0, "red"), decision("old", 0, "red", phase=7), decision("gone", 0, "green"),
-            decision("immature", 30 * HOUR, "red"), decision("outside", 0, None)]  # fmt: skip
+    rows = [
+        decision("a", 0, "blue"),
+        decision("b", HOUR, "blue"),
+        decision("c", 0, "red"),
+        decision("old", 0, "red", phase=7),
+        decision("gone", 0, "green"),
+        decision("immature", 30 * HOUR, "red"),
+        decision("outside", 0, None),
+    ]
     world.decide(endpoint, rows)
     world.land(buys, [buy("a", HOUR), buy("old", HOUR), buy("immature", 31 * HOUR)], upto=T0 + 32 * HOUR)
     world.refresh(endpoint)
     made = analyse.update(BANDIT, endpoint, world.lake, world.sql, world.state, PARAMS)
-    assert made is not None and made.boolean and made.stats == {"": {"blue": Stat(2, 1.0, 1.0), "red": Stat(1, 0.0, 0.0)}}, (
-        "one user's two decisions are two rewards"
-    )
+    assert (
+        made is not None and made.boolean and made.stats == {"": {"blue": Stat(2, 1.0, 1.0), "red": Stat(1, 0.0, 0.0)}}
+    ), "one user's two decisions are two rewards"
     assert made.position == {"outcomes": world.lake.table("shop_outcomes").version, "decisions_us": T0 + HOUR}
     assert analyse.update(BANDIT, endpoint, world.lake, world.sql, world.state, PARAMS) == made
     phases.stop("colours", world.state)
@@ -123,12 +146,23 @@ def test_numbers_and_missing_rewards_by_context(world: World) -> None:
     by = ab(assign=ms.assign.thompson(by=["device"]), reward=paid.score("outcome / 2"))
     endpoint = shop(by)
     begun(world, by)
-    world.decide(endpoint, [decision("a", 0, device="desk"), decision("b", 0, "red", device="desk"), decision("c", 0), decision("silent", 0)])
+    world.decide(
+        endpoint,
+        [
+            decision("a", 0, device="desk"),
+            decision("b", 0, "red", device="desk"),
+            decision("c", 0),
+            decision("silent", 0),
+        ],
+    )
     world.land(buys, [buy("a", HOUR, 3.0), buy("b", HOUR, 8.0), buy("c", HOUR, 1.0)], upto=T0 + 20 * HOUR)
     world.refresh(endpoint)
     made = analyse.update(by, endpoint, world.lake, world.sql, world.state, PARAMS)
     assert made is not None and not made.boolean
-    assert made.stats == {"desk": {"blue": Stat.of([1.5]), "red": Stat.of([4.0])}, "phone": {"blue": Stat.of([0.5]), "red": Stat()}}
+    assert made.stats == {
+        "desk": {"blue": Stat.of([1.5]), "red": Stat.of([4.0])},
+        "phone": {"blue": Stat.of([0.5]), "red": Stat()},
+    }
 
 
 # The whole loop
@@ -136,7 +170,9 @@ def test_numbers_and_missing_rewards_by_context(world: World) -> None:
 
 @pytest.mark.parametrize("method", ["thompson", "epsilon_greedy"])
 def test_a_bandit_learns_from_what_becomes_of_its_decisions(world: World, method: str) -> None:
-    """Route, decide, land, refresh, update, twelve times over: red pays four times as often and ends with most of the traffic."""
+    """Route, decide, land, refresh, update, twelve times over: red pays four times as often and ends with most of the
+    traffic.
+    """
     bandit = ab(assign=ms.assign.thompson(floor=0.05) if method == "thompson" else ms.assign.epsilon_greedy(0.2))
     endpoint, random, phase, snapshot = shop(bandit), rng(5), begun(world, bandit), None
     shares = []
@@ -146,7 +182,9 @@ def test_a_bandit_learns_from_what_becomes_of_its_decisions(world: World, method
         shares.append(np.mean([row["arm"] == "red" for row in rows]))
         world.decide(endpoint, rows)
         bought = [row for row in rows if random.random() < {"blue": 0.1, "red": 0.4}[row["arm"]]]
-        world.land(buys, [buy(row["decision_id"], row["ts"] - T0 + 1) for row in bought], upto=rows[-1]["ts"] + 7 * HOUR)
+        world.land(
+            buys, [buy(row["decision_id"], row["ts"] - T0 + 1) for row in bought], upto=rows[-1]["ts"] + 7 * HOUR
+        )
         world.refresh(endpoint)
         snapshot = analyse.update(bandit, endpoint, world.lake, world.sql, world.state, PARAMS)
         assert snapshot is not None and snapshot.draw == turn + 1
@@ -156,8 +194,11 @@ def test_a_bandit_learns_from_what_becomes_of_its_decisions(world: World, method
     red = next(a for a in report.arms if a.arm == "red")
     assert red.probability == pytest.approx(snapshot.probabilities[""]["red"]) and red.probability >= 0.9
     truth = Beta.of(snapshot.stats[""]["red"])
-    assert (red.believed_mean, red.believed_sd) == (truth.mean, truth.sd) and abs(red.believed_mean - 0.4) < 4 * red.believed_sd
-    # A propensity is a true one: weighing by its inverse gives each arm's mean over all, unskewed by who was sent where.
+    assert (red.believed_mean, red.believed_sd) == (truth.mean, truth.sd) and abs(
+        red.believed_mean - 0.4
+    ) < 4 * red.believed_sd
+    # A propensity is a true one: weighing by its inverse gives each arm's mean over all, unskewed by who was sent
+    # where.
     judged = world.rows("shop_outcomes")
     for arm, mean in (("blue", 0.1), ("red", 0.4)):
         weighed = [r["reward"] / r["propensity"] * (r["arm"] == arm) for r in judged]

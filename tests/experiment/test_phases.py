@@ -40,15 +40,34 @@ def resolve(ref: Any) -> int:
 
 
 def modelled(**options: Any) -> Any:
-    return ab(**{"arms": {"now": trees["champion"], "old": trees[1], "none": {"x": [1, None]}}, "assign": ms.assign.ab(0.5, 0.3, 0.2), **options})
+    return ab(
+        **{
+            "arms": {"now": trees["champion"], "old": trees[1], "none": {"x": [1, None]}},
+            "assign": ms.assign.ab(0.5, 0.3, 0.2),
+            **options,
+        }
+    )
 
 
 def test_a_first_phase_pins_what_the_aliases_name(state: State) -> None:
     assert phases.current(state, "colours") is None and phases.history(state, "colours") == []
     made = phases.ensure(modelled(), state, resolve, NOON)
-    assert (made.number, made.status, made.method, made.started_at, made.ended_at, made.winner) == (1, "running", "ab", NOON, None, None)
-    assert made.arms == {"now": Arm("trees", 3), "old": Arm("trees", 1), "none": Arm(value={"x": [1, None]})} and list(made.arms) == ["now", "old", "none"]
-    assert made.weights == {"now": 0.5, "old": 0.3, "none": 0.2} and (made.layer, made.traffic, made.unit) == ("colours", (0.0, 1.0), "user")
+    assert (made.number, made.status, made.method, made.started_at, made.ended_at, made.winner) == (
+        1,
+        "running",
+        "ab",
+        NOON,
+        None,
+        None,
+    )
+    assert made.arms == {"now": Arm("trees", 3), "old": Arm("trees", 1), "none": Arm(value={"x": [1, None]})} and list(
+        made.arms
+    ) == ["now", "old", "none"]
+    assert made.weights == {"now": 0.5, "old": 0.3, "none": 0.2} and (made.layer, made.traffic, made.unit) == (
+        "colours",
+        (0.0, 1.0),
+        "user",
+    )
     assert phases.current(state, "colours") == made == phases.history(state, "colours")[0]
 
 
@@ -66,24 +85,41 @@ def test_a_running_one_keeps_its_versions_whatever_the_aliases_do(state: State) 
 
 
 CHANGES: dict[str, Callable[[], Any]] = {
-    "arms": lambda: ab(arms={"blue": {"colour": "navy"}, "red": ARMS["red"]}), "order of arms": lambda: ab(arms=dict(reversed(ARMS.items()))),
-    "weights": lambda: ab(assign=ms.assign.ab(0.9, 0.1)), "method": lambda: ab(assign=ms.assign.thompson()), "traffic": lambda: ab(traffic=(0.0, 0.5)),
-    "layer": lambda: ab(layer="page"), "unit": lambda: ab(unit="device"), "reward": lambda: ab(reward=bought.score("2 * outcome::int")),
+    "arms": lambda: ab(arms={"blue": {"colour": "navy"}, "red": ARMS["red"]}),
+    "order of arms": lambda: ab(arms=dict(reversed(ARMS.items()))),
+    "weights": lambda: ab(assign=ms.assign.ab(0.9, 0.1)),
+    "method": lambda: ab(assign=ms.assign.thompson()),
+    "traffic": lambda: ab(traffic=(0.0, 0.5)),
+    "layer": lambda: ab(layer="page"),
+    "unit": lambda: ab(unit="device"),
+    "reward": lambda: ab(reward=bought.score("2 * outcome::int")),
     "outcome": lambda: ab(reward=ms.outcome(buys, on="decision_id", within="7h", otherwise=False)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_declaration_is_a_new_phase(state: State, change: str) -> None:
     phases.ensure(ab(), state, resolve, NOON)
-    assert phases.ensure(ab(doc="another word", guardrails={"paid": paid}), state, resolve, NOON + HOUR).number == 1, "words and guardrails are not a change"
+    assert phases.ensure(ab(doc="another word", guardrails={"paid": paid}), state, resolve, NOON + HOUR).number == 1, (
+        "words and guardrails are not a change"
+    )
     changed = phases.ensure(CHANGES[change](), state, resolve, NOON + HOUR)
-    assert (changed.number, changed.status) == (2, "running") and phases.ensure(CHANGES[change](), state, resolve, NOON + 2 * HOUR) == changed
+    assert (changed.number, changed.status) == (2, "running") and phases.ensure(
+        CHANGES[change](), state, resolve, NOON + 2 * HOUR
+    ) == changed
 
 
 def test_epsilon_and_floor_are_part_of_the_declaration() -> None:
-    prints = {phases.definition(ab(assign=a)) for a in (ms.assign.epsilon_greedy(0.1), ms.assign.epsilon_greedy(0.2), ms.assign.thompson(floor=0.01),
-                                                        ms.assign.thompson(floor=0.02), ms.assign.thompson(floor=0.01, by=["device"]))}  # fmt: skip
+    prints = {
+        phases.definition(ab(assign=a))
+        for a in (
+            ms.assign.epsilon_greedy(0.1),
+            ms.assign.epsilon_greedy(0.2),
+            ms.assign.thompson(floor=0.01),
+            ms.assign.thompson(floor=0.02),
+            ms.assign.thompson(floor=0.01, by=["device"]),
+        )
+    }
     assert len(prints) == 5
 
 
@@ -94,11 +130,17 @@ def test_stopped_stays_stopped_until_it_is_started(state: State) -> None:
     assert phases.ensure(ab(traffic=(0.0, 0.1)), state, resolve).status == "stopped"
     with pytest.raises(
         UsageError,
-        match='experiment "colours" was stopped already, in phase 1: its units get the default; to measure again:  millstream experiment start colours',
+        match=(
+            'experiment "colours" was stopped already, in phase 1: its units get the default; to measure again: '
+            " millstream experiment start colours"
+        ),
     ):
         phases.stop("colours", state)
     assert phases.start(ab(), state, resolve, NOON + 2 * HOUR).number == 2
-    assert [(p.number, p.status, p.ended_at) for p in phases.history(state, "colours")] == [(1, "stopped", NOON + HOUR), (2, "running", None)]
+    assert [(p.number, p.status, p.ended_at) for p in phases.history(state, "colours")] == [
+        (1, "stopped", NOON + HOUR),
+        (2, "running", None),
+    ]
 
 
 def test_shipping_is_a_phase_of_its_own(state: State) -> None:
@@ -107,12 +149,21 @@ def test_shipping_is_a_phase_of_its_own(state: State) -> None:
         phases.ship("colours", "green", state)
     shipped = phases.ship("colours", "old", state, NOON + HOUR)
     assert (shipped.number, shipped.status, shipped.winner, shipped.started_at) == (2, "shipped", "old", NOON + HOUR)
-    assert shipped.arms == phases.history(state, "colours")[0].arms and phases.history(state, "colours")[0].status == "stopped"
-    assert phases.ensure(modelled(traffic=(0.0, 0.2)), state, resolve) == shipped, "a shipped one stays, whatever is declared"
+    assert (
+        shipped.arms == phases.history(state, "colours")[0].arms
+        and phases.history(state, "colours")[0].status == "stopped"
+    )
+    assert phases.ensure(modelled(traffic=(0.0, 0.2)), state, resolve) == shipped, (
+        "a shipped one stays, whatever is declared"
+    )
     with pytest.raises(UsageError, match='was shipped with "old" in phase 2'):
         phases.ship("colours", "now", state)
     with pytest.raises(
-        UsageError, match='was shipped in phase 2: all of its traffic gets "old", so nothing is left to stop; to measure again:  millstream experiment start'
+        UsageError,
+        match=(
+            'was shipped in phase 2: all of its traffic gets "old", so nothing is left to stop; to measure again: '
+            " millstream experiment start"
+        ),
     ):
         phases.stop("colours", state)
     assert phases.start(modelled(), state, resolve).number == 3
@@ -158,9 +209,11 @@ class Between:
 
 
 OURS: dict[str, Callable[[Any], Any]] = {
-    "start": lambda state: phases.start(ab(), state, resolve), "stop": lambda state: phases.stop("colours", state), "ship": lambda state: phases.ship("colours", "red", state),
+    "start": lambda state: phases.start(ab(), state, resolve),
+    "stop": lambda state: phases.stop("colours", state),
+    "ship": lambda state: phases.ship("colours", "red", state),
     "ensure": lambda state: phases.ensure(ab(traffic=(0.0, 0.5)), state, resolve),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("ours", OURS)
@@ -174,7 +227,8 @@ def test_of_two_at_once_one_is_told(state: State, ours: str, theirs: str) -> Non
     now = phases.current(state, "colours")
     assert (
         now is not None
-        and (now.number, now.status) == {"start": (2, "running"), "stop": (1, "stopped"), "ship": (2, "shipped"), "ensure": (2, "running")}[theirs]
+        and (now.number, now.status)
+        == {"start": (2, "running"), "stop": (1, "stopped"), "ship": (2, "shipped"), "ensure": (2, "running")}[theirs]
     )
 
 

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from millstream.experiment.special import beta_cdf, chi2_tail, normal_cdf, normal_quantile, normal_tails, t_cdf, t_quantile, t_tails
+from millstream.experiment.special import (
+    beta_cdf,
+    chi2_tail,
+    normal_cdf,
+    normal_quantile,
+    normal_tails,
+    t_cdf,
+    t_quantile,
+    t_tails,
+)
 
 stats = pytest.importorskip("scipy.stats")
 

@@ -1,4 +1,6 @@
-"""The oracle: what a feature is, written as plainly as docs/feature-semantics.md defines it, with Python's integers; and the small world its tests live in."""
+"""The oracle: what a feature is, written as plainly as docs/feature-semantics.md defines it, with Python's integers;
+and the small world its tests live in.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,15 @@ with collecting():
     settled = ms.table("settled", "select * from readings", time="ts")
     ageless = ms.table("ageless", "select * from readings")
 PAYLOAD = pa.schema([("k", pa.string()), ("i", pa.int64()), ("v", pa.float64()), ("n", pa.int64()), ("ts", TIMESTAMP)])
-SCHEMA = pa.schema([*PAYLOAD, ("_event_id", pa.string()), ("_arrived_at", TIMESTAMP), ("_partition", pa.int32()), ("_offset", pa.int64())])
+SCHEMA = pa.schema(
+    [
+        *PAYLOAD,
+        ("_event_id", pa.string()),
+        ("_arrived_at", TIMESTAMP),
+        ("_partition", pa.int32()),
+        ("_offset", pa.int64()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -51,17 +61,43 @@ class Row:
 
 
 ALL = {
-    "c": ms.agg.count(), "cv": ms.agg.count("v"), "s": ms.agg.sum("v"), "m": ms.agg.mean("v"), "var": ms.agg.variance("v"), "mn": ms.agg.min("v"),
-    "mx": ms.agg.max("v"), "f": ms.agg.first("v"), "l": ms.agg.last("v"), "ns": ms.agg.sum("n"), "nvar": ms.agg.variance("n", default=0.5),
-    "nmx": ms.agg.max("n", default=-1), "nl": ms.agg.last("n"), "ck": ms.agg.count("k", default=0), "pos": ms.agg.mean("v > 0"), "coarse": ms.agg.sum("v", scale=1),
-}  # fmt: skip
+    "c": ms.agg.count(),
+    "cv": ms.agg.count("v"),
+    "s": ms.agg.sum("v"),
+    "m": ms.agg.mean("v"),
+    "var": ms.agg.variance("v"),
+    "mn": ms.agg.min("v"),
+    "mx": ms.agg.max("v"),
+    "f": ms.agg.first("v"),
+    "l": ms.agg.last("v"),
+    "ns": ms.agg.sum("n"),
+    "nvar": ms.agg.variance("n", default=0.5),
+    "nmx": ms.agg.max("n", default=-1),
+    "nl": ms.agg.last("n"),
+    "ck": ms.agg.count("k", default=0),
+    "pos": ms.agg.mean("v > 0"),
+    "coarse": ms.agg.sum("v", scale=1),
+}
 
 
-def definition(windows: Sequence[str] = ("30m", "3h", "7d", "14d"), key: Sequence[str] = ("k",), where: str | None = None, source: Any = readings,
-               aggregates: Mapping[str, Any] | None = None) -> Definition:  # fmt: skip
+def definition(
+    windows: Sequence[str] = ("30m", "3h", "7d", "14d"),
+    key: Sequence[str] = ("k",),
+    where: str | None = None,
+    source: Any = readings,
+    aggregates: Mapping[str, Any] | None = None,
+) -> Definition:
     """Every aggregate, over a float, an integer, a string and a condition."""
     with collecting():
-        noun = ms.features("all", source, key=list(key), windows=list(windows), where=where, aggregates=aggregates or ALL, timeless=source is ageless)
+        noun = ms.features(
+            "all",
+            source,
+            key=list(key),
+            windows=list(windows),
+            where=where,
+            aggregates=aggregates or ALL,
+            timeless=source is ageless,
+        )
         return define(noun, {})
 
 
@@ -84,9 +120,19 @@ def as_double(x: int) -> float:
     return (float(x >> 64) * 2.0**32 + float((x >> 32) & 0xFFFFFFFF)) * 2.0**32 + float(x & 0xFFFFFFFF)
 
 
-def naive(d: Definition, rows: Sequence[Row], key: tuple[Any, ...], t: int, w: int | None, seen: Callable[[Row], bool]) -> dict[str, Any]:
+def naive(
+    d: Definition, rows: Sequence[Row], key: tuple[Any, ...], t: int, w: int | None, seen: Callable[[Row], bool]
+) -> dict[str, Any]:
     """The answers of one window, by the definition of the words."""
-    inside = [r for r in rows if tuple(getattr(r, c) for c in d.key) == key and None not in key and start(t, w) <= r.t < t and r.t >= 0 and seen(r)]
+    inside = [
+        r
+        for r in rows
+        if tuple(getattr(r, c) for c in d.key) == key
+        and None not in key
+        and start(t, w) <= r.t < t
+        and r.t >= 0
+        and seen(r)
+    ]
     if d.where is not None:
         inside = [r for r in inside if d.where.evaluate(vars(r)) is True]
     return {o.column(w): answer(d, o, inside) for o in d.outputs}
@@ -106,7 +152,12 @@ def answer(d: Definition, o: Output, inside: Sequence[Row]) -> float | int | Non
         raw = [(r.t, *((r.partition, r.offset) if d.live else ()), float(v) + 0.0) for r, v in found]
         if not raw:
             return default
-        return {"min": min(x[-1] for x in raw), "max": max(x[-1] for x in raw), "first": min(raw)[-1], "last": max(raw)[-1]}[o.operation]
+        return {
+            "min": min(x[-1] for x in raw),
+            "max": max(x[-1] for x in raw),
+            "first": min(raw)[-1],
+            "last": max(raw)[-1],
+        }[o.operation]
     q = [x for _, v in found if (x := grid(v, value.scale)) is not None]
     unit = 10.0**value.scale
     if len(q) < len(found):
@@ -115,7 +166,11 @@ def answer(d: Definition, o: Output, inside: Sequence[Row]) -> float | int | Non
         n = len(q)
         if float(n) * as_double(sum(x * x for x in q)) >= 9e37:
             return None
-        return default if n < 2 else as_double(n * sum(x * x for x in q) - sum(q) ** 2) / float(n * (n - 1)) / (unit * unit)
+        return (
+            default
+            if n < 2
+            else as_double(n * sum(x * x for x in q) - sum(q) ** 2) / float(n * (n - 1)) / (unit * unit)
+        )
     if not q:
         return default
     return as_double(sum(q)) / unit if o.operation == "sum" else as_double(sum(q)) / (float(len(q)) * unit)
@@ -123,10 +178,20 @@ def answer(d: Definition, o: Output, inside: Sequence[Row]) -> float | int | Non
 
 def table(rows: Sequence[Row]) -> pa.Table:
     """The rows as the sink would store them."""
-    columns = {"k": [r.k for r in rows], "i": [r.i for r in rows], "v": [r.v for r in rows], "n": [r.n for r in rows], "ts": [r.t for r in rows],
-               "_event_id": [f"{r.partition}:{r.offset}" for r in rows], "_arrived_at": [r.arrived for r in rows], "_partition": [r.partition for r in rows],
-               "_offset": [r.offset for r in rows]}  # fmt: skip
-    return pa.table({name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()}, schema=SCHEMA)
+    columns = {
+        "k": [r.k for r in rows],
+        "i": [r.i for r in rows],
+        "v": [r.v for r in rows],
+        "n": [r.n for r in rows],
+        "ts": [r.t for r in rows],
+        "_event_id": [f"{r.partition}:{r.offset}" for r in rows],
+        "_arrived_at": [r.arrived for r in rows],
+        "_partition": [r.partition for r in rows],
+        "_offset": [r.offset for r in rows],
+    }
+    return pa.table(
+        {name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()}, schema=SCHEMA
+    )
 
 
 class Stored:
@@ -160,7 +225,9 @@ class Held:
         return self._txns.get(app)
 
 
-def spine(looks: Sequence[tuple[tuple[Any, ...], int]], key: Sequence[str] = ("k",), as_of: Sequence[str | None] | None = None) -> pa.Table:
+def spine(
+    looks: Sequence[tuple[tuple[Any, ...], int]], key: Sequence[str] = ("k",), as_of: Sequence[str | None] | None = None
+) -> pa.Table:
     columns = {"_row": pa.array(range(len(looks)), pa.int64()), "_t": pa.array([t for _, t in looks], TIMESTAMP)}
     for at, name in enumerate(key):
         columns[name] = pa.array([k[at] for k, _ in looks], SCHEMA.field(name).type)
@@ -173,4 +240,6 @@ def same(a: Any, b: Any) -> bool:
     """Equal in bits, and in type."""
     if a is None or b is None:
         return a is b
-    return type(a) is type(b) and a == b and (not isinstance(a, float) or math.copysign(1.0, a) == math.copysign(1.0, b))
+    return (
+        type(a) is type(b) and a == b and (not isinstance(a, float) or math.copysign(1.0, a) == math.copysign(1.0, b))
+    )

@@ -1,4 +1,6 @@
-"""The finaliser and the states of tiles against Python's integers; and what leaves 128 bits is not a variance in both readers."""
+"""The finaliser and the states of tiles against Python's integers; and what leaves 128 bits is not a variance in both
+readers.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ def sql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 def integers(n: int, bits: int) -> list[int]:
     chance = random.Random(bits)
-    return [chance.choice([-1, 1]) * (chance.getrandbits(chance.randrange(1, bits + 1)) + chance.choice([0, 0, 1])) for _ in range(n)]
+    return [
+        chance.choice([-1, 1]) * (chance.getrandbits(chance.randrange(1, bits + 1)) + chance.choice([0, 0, 1]))
+        for _ in range(n)
+    ]
 
 
 def test_a_double_of_an_integer_is_the_nearest_below_85_bits_and_the_same_in_sql_beyond(sql: Any) -> None:
@@ -44,14 +49,20 @@ def test_a_double_of_an_integer_is_the_nearest_below_85_bits_and_the_same_in_sql
     assert all(double(x) == float(x) for x in small)
     assert all(abs(Fraction(double(x)) - x) <= Fraction(math.ulp(float(x))) for x in large)
     rows = pa.table({"i": range(len(small + large)), "x": [str(x) for x in small + large]})
-    found = sql.query(f"select {sql_double('cast(x as hugeint)')} as d from n order by i", {"n": rows}).read_all()["d"].to_pylist()
+    found = (
+        sql.query(f"select {sql_double('cast(x as hugeint)')} as d from n order by i", {"n": rows})
+        .read_all()["d"]
+        .to_pylist()
+    )
     assert [a.hex() for a in found] == [double(x).hex() for x in small + large]
 
 
 def test_squares_in_limbs_are_exact() -> None:
     values = [0, 1, 2**27 - 1, 2**27, 2**36, 2**53 - 1, *(abs(x) for x in integers(2_000, 53) if abs(x) < 2**53)]
     zero, one, two = _square(np.array(values, np.int64))
-    assert [int(a) + (int(b) << 36) + (int(c) << 72) for a, b, c in zip(zero, one, two, strict=True)] == [v * v for v in values]
+    assert [int(a) + (int(b) << 36) + (int(c) << 72) for a, b, c in zip(zero, one, two, strict=True)] == [
+        v * v for v in values
+    ]
     assert all(0 <= int(limb) < 2**38 for limb in np.concatenate([zero, one])), "2**25 of them fit 63 bits"
 
 
@@ -79,7 +90,9 @@ def test_states_finalise_to_the_exact_value() -> None:
         assert mean is not None and (math.isclose(mean, exact, rel_tol=4e-16) or exact == 0)
         spread = outputs["var"](state)
         if n > 1:
-            assert spread is not None and math.isclose(spread, Fraction(n * sum(x * x for x in q) - sum(q) ** 2, n * (n - 1) * 10**12), rel_tol=8e-16)
+            assert spread is not None and math.isclose(
+                spread, Fraction(n * sum(x * x for x in q) - sum(q) ** 2, n * (n - 1) * 10**12), rel_tol=8e-16
+            )
         else:
             assert spread is None
 
@@ -101,10 +114,16 @@ def test_what_leaves_the_exact_integers_is_no_variance_in_both_readers(sql: Any,
     moment = T0 + 10_000
     online = store.lookup(d, ["sa"], [moment])[0].values["var_3h"]
     asked = [(d, ("k",), "p")]
-    (found,) = offline(sql, Stored(readings=table(rows[:fits])), spine([(("a",), moment)]), asked, "event").read_all().to_pylist()
+    (found,) = (
+        offline(sql, Stored(readings=table(rows[:fits])), spine([(("a",), moment)]), asked, "event")
+        .read_all()
+        .to_pylist()
+    )
     assert online == found["p__var_3h"] is not None
     store.apply([Apply(d, 0, fits, fits + 1, T0, events_of(d, batch(rows[fits:]), 0))])
     found = store.lookup(d, ["sa"], [moment])[0]
     assert found.values["var_3h"] is None and found.reasons == {"var_3h": "too_large"}
-    (row,) = offline(sql, Stored(readings=table(rows)), spine([(("a",), moment)]), asked, "event").read_all().to_pylist()
+    (row,) = (
+        offline(sql, Stored(readings=table(rows)), spine([(("a",), moment)]), asked, "event").read_all().to_pylist()
+    )
     assert row["p__var_3h"] is None

@@ -1,8 +1,10 @@
-"""Features over tables: a row counts from when it is known by the table's rule, offline and online alike, whatever version the store was filled from.
+"""Features over tables: a row counts from when it is known by the table's rule, offline and online alike, whatever
+version the store was filled from.
 
-A world is a table of rows with a rule (a bucket, a wait), built several times: rows come late or in time, some change, some go. After each
-build the store is filled, and look-ups are served until the next. What was served must be what the oracle says of the version
-that was there, and what offline says of the last version, wherever no row was missing or another when it was served.
+A world is a table of rows with a rule (a bucket, a wait), built several times: rows come late or in time, some change,
+some go. After each build the store is filled, and look-ups are served until the next. What was served must be what the
+oracle says of the version that was there, and what offline says of the last version, wherever no row was missing or
+another when it was served.
 """
 
 from __future__ import annotations
@@ -58,7 +60,12 @@ def sql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 def ruled(bucket_us: int, wait_us: int, windows: Sequence[str]) -> Definition:
     d = definition(windows, source=settled, aggregates=PLAIN)
-    return dataclasses.replace(d, bucket_us=bucket_us, wait_us=wait_us, generation=f"{abs(hash((bucket_us, wait_us, tuple(windows)))):016x}"[:16])
+    return dataclasses.replace(
+        d,
+        bucket_us=bucket_us,
+        wait_us=wait_us,
+        generation=f"{abs(hash((bucket_us, wait_us, tuple(windows)))):016x}"[:16],
+    )
 
 
 def known(d: Definition, t: int) -> int:
@@ -71,7 +78,16 @@ def rows_of(chance: random.Random, d: Definition, moments: Sequence[int]) -> lis
     made = []
     for _ in range(70):
         t = chance.choice(moments) + chance.choice([-1, 0, 1, -MINUTE, -chance.randrange(HOUR)])
-        back = chance.choice([0, d.wait_us, d.wait_us, d.wait_us + d.bucket_us, chance.randrange(3 * DAY), chance.choice([w or DAY for w in d.windows_us])])
+        back = chance.choice(
+            [
+                0,
+                d.wait_us,
+                d.wait_us,
+                d.wait_us + d.bucket_us,
+                chance.randrange(3 * DAY),
+                chance.choice([w or DAY for w in d.windows_us]),
+            ]
+        )
         t -= back
         if d.bucket_us and chance.random() < 0.6:
             t -= t % d.bucket_us
@@ -91,7 +107,12 @@ def check(seed: int, sql: Any, folder: Path, store_of: Any = embedded) -> int:
     """Looked up; raises AssertionError."""
     chance = random.Random(seed)
     d = ruled(*chance.choice(RULES), chance.choice(WINDOWS))
-    moments = sorted(T0 + chance.choice([0, MINUTE, HOUR, chance.randrange(2 * DAY)]) // MINUTE * MINUTE + chance.choice([-1, 0, 1, 77]) for _ in range(6))
+    moments = sorted(
+        T0
+        + chance.choice([0, MINUTE, HOUR, chance.randrange(2 * DAY)]) // MINUTE * MINUTE
+        + chance.choice([-1, 0, 1, 77])
+        for _ in range(6)
+    )
     rows = rows_of(chance, d, moments)
     builds = [(at, version_of(chance, d, rows, at)) for at in moments]
     store = store_of(folder, f"known-{seed}-{time.monotonic_ns()}")
@@ -108,24 +129,54 @@ def check(seed: int, sql: Any, folder: Path, store_of: Any = embedded) -> int:
                 assert one.exact and not again.inexact, (seed, key, t)
                 for w in d.windows_us:
                     for name, value in naive(d, there, key, t, w, lambda r, t=t: known(d, r.t) < t).items():  # type: ignore[misc]
-                        assert same(one.values[name], value) and same(again.values[f"p__{name}"], value), (seed, d.bucket_us, d.wait_us, key, t, name, value)
+                        assert same(one.values[name], value) and same(again.values[f"p__{name}"], value), (
+                            seed,
+                            d.bucket_us,
+                            d.wait_us,
+                            key,
+                            t,
+                            name,
+                            value,
+                        )
                 served.append(((key, t), dict(one.values)))
                 touched.append([r for r in rows if known(d, r.t) < t] != [r for r in there if known(d, r.t) < t])
     finally:
         store.close()
-    told = offline(sql, held(rows), spine([look for look, _ in served]), [(d, ("k",), "p")], chunk_rows=chance.choice([20, 10**6])).read_all()
+    told = offline(
+        sql, held(rows), spine([look for look, _ in served]), [(d, ("k",), "p")], chunk_rows=chance.choice([20, 10**6])
+    ).read_all()
     for (look, values), row, other in zip(served, told.sort_by("_row").to_pylist(), touched, strict=True):
-        wanted = {n: v for w in d.windows_us for n, v in naive(d, rows, look[0], look[1], w, lambda r, t=look[1]: known(d, r.t) < t).items()}  # type: ignore[misc]
+        wanted = {
+            n: v
+            for w in d.windows_us
+            for n, v in naive(d, rows, look[0], look[1], w, lambda r, t=look[1]: known(d, r.t) < t).items()  # type: ignore[misc]
+        }
         for name, value in wanted.items():
-            assert same(row[f"p__{name}"], value), (seed, "offline", d.bucket_us, d.wait_us, look, name, value, row[f"p__{name}"])
+            assert same(row[f"p__{name}"], value), (
+                seed,
+                "offline",
+                d.bucket_us,
+                d.wait_us,
+                look,
+                name,
+                value,
+                row[f"p__{name}"],
+            )
             assert other or same(values[name], row[f"p__{name}"]), (seed, "skew", look, name)
     return sum(not one for one in touched)
 
 
 def version_of(chance: random.Random, d: Definition, rows: Sequence[Row], at: int) -> list[Row]:
-    """What a build at a moment has: what is known by the rule, some of what is not yet, and in one world of three something comes late."""
+    """What a build at a moment has: what is known by the rule, some of what is not yet, and in one world of three
+    something comes late.
+    """
     late = chance.random() < 0.3
-    return [r for r in rows if (known(d, r.t) <= at or chance.random() < 0.5 or known(d, r.t) > at + 2 * DAY) and not (late and chance.random() < 0.1)]
+    return [
+        r
+        for r in rows
+        if (known(d, r.t) <= at or chance.random() < 0.5 or known(d, r.t) > at + 2 * DAY)
+        and not (late and chance.random() < 0.1)
+    ]
 
 
 def test_what_was_served_is_what_offline_says_in_every_bit(sql: Any, tmp_path: Path) -> None:
@@ -140,13 +191,43 @@ def test_what_was_served_is_what_offline_says_in_every_bit(sql: Any, tmp_path: P
 
 
 FAULTS = [
-    Fault("a row counts in the microsecond in which it is known", "", (Definition, "until_us"), "at_us - self.wait_us", "at_us - self.wait_us + 1"),
+    Fault(
+        "a row counts in the microsecond in which it is known",
+        "",
+        (Definition, "until_us"),
+        "at_us - self.wait_us",
+        "at_us - self.wait_us + 1",
+    ),
     Fault("offline forgets the wait", "", (Definition, "known_sql"), "({time} + {self.wait_us})", "({time} + 0)"),
-    Fault("offline takes the bucket's start", "", (Definition, "known_sql"), "// {self.bucket_us} + 1", "// {self.bucket_us}"),
-    Fault("online takes the bucket's start", "", (Definition, "until_us"), "* self.bucket_us - self.bucket_us", "* self.bucket_us"),
-    Fault("a fill keeps no events of what is not known yet", "", (fill_module._Fill, "__init__"), "definition.until_us(horizon)", "horizon"),
-    Fault("a fill drops tiles that end before the horizon", "", (fill_module._Fill, "statements"), "self.definition.windows_us, self.recent", "self.definition.windows_us"),
-]  # fmt: skip
+    Fault(
+        "offline takes the bucket's start",
+        "",
+        (Definition, "known_sql"),
+        "// {self.bucket_us} + 1",
+        "// {self.bucket_us}",
+    ),
+    Fault(
+        "online takes the bucket's start",
+        "",
+        (Definition, "until_us"),
+        "* self.bucket_us - self.bucket_us",
+        "* self.bucket_us",
+    ),
+    Fault(
+        "a fill keeps no events of what is not known yet",
+        "",
+        (fill_module._Fill, "__init__"),
+        "definition.until_us(horizon)",
+        "horizon",
+    ),
+    Fault(
+        "a fill drops tiles that end before the horizon",
+        "",
+        (fill_module._Fill, "statements"),
+        "self.definition.windows_us, self.recent",
+        "self.definition.windows_us",
+    ),
+]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -173,7 +254,11 @@ def test_the_rule_and_its_inverse_agree(rule: tuple[int, int]) -> None:
 
 def test_a_window_that_ends_before_its_start_is_empty(sql: Any, tmp_path: Path) -> None:
     d = ruled(0, 26 * HOUR + 1, ("30m", "7d"))
-    made = [Row("a", 1, 1.0, None, T0 - MINUTE, T0), Row("a", 1, 2.0, None, T0 - 27 * HOUR, T0), Row("a", 1, 4.0, None, T0 - 26 * HOUR - 2, T0)]
+    made = [
+        Row("a", 1, 1.0, None, T0 - MINUTE, T0),
+        Row("a", 1, 2.0, None, T0 - 27 * HOUR, T0),
+        Row("a", 1, 4.0, None, T0 - 26 * HOUR - 2, T0),
+    ]
     store = embedded(tmp_path, "one")
     fill(sql, held(made), store, d, settled, wall_us=lambda: T0)
     (found,) = store.lookup(d, [encode(["a"])], [T0])

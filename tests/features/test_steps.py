@@ -1,4 +1,6 @@
-"""Logged positions as steps: one comparison of integers says whether a look-up had seen an event; and offline asks it."""
+"""Logged positions as steps: one comparison of integers says whether a look-up had seen an event; and offline
+asks it.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def test_an_event_was_seen_if_its_step_is_not_the_greater(seed: int) -> None:
     for text, at in zip(texts, found, strict=True):
         chain, step = place[text]
         for p in range(4):
-            bounds = sorted((b["upto"], b["step"]) for b in made.bounds.to_pylist() if (b["chain"], b["partition"]) == (chain, p))
+            bounds = sorted(
+                (b["upto"], b["step"]) for b in made.bounds.to_pylist() if (b["chain"], b["partition"]) == (chain, p)
+            )
             assert bounds == sorted(bounds, key=lambda b: b[1]), "later bounds lie further"
             for offset in range(30):
                 first = next((s for upto, s in bounds if offset < upto), None)
@@ -68,10 +72,23 @@ def before(at: Mapping[int, int], row: Row) -> bool:
 
 
 def test_offline_goes_back_to_positions_of_several_stores(sql: Any) -> None:
-    """More chains than one, a stream that a look-up says nothing of, and a use that stood elsewhere than the stream's first."""
+    """More chains than one, a stream that a look-up says nothing of, and a use that stood elsewhere than the stream's
+    first.
+    """
     chance = random.Random(8)
     rows = [
-        Row(chance.choice("ab"), 1, chance.choice([None, 0.5, -1.5]), None, T0 - chance.randrange(8 * DAY), T0 + DAY, p, o) for p in range(3) for o in range(20)
+        Row(
+            chance.choice("ab"),
+            1,
+            chance.choice([None, 0.5, -1.5]),
+            None,
+            T0 - chance.randrange(8 * DAY),
+            T0 + DAY,
+            p,
+            o,
+        )
+        for p in range(3)
+        for o in range(20)
     ]
     found = positions(chance, 25)
     texts: list[str | None] = [json.dumps({"readings": at, "readings/q": {"1": 7}}) for at in found]
@@ -79,7 +96,13 @@ def test_offline_goes_back_to_positions_of_several_stores(sql: Any) -> None:
     texts[7] = None
     looks = [((chance.choice("ab"),), T0 - chance.choice([0, 1, DAY])) for _ in found]
     d = definition(("30m", "7d"))
-    asked = offline(sql, Stored(readings=table(rows)), spine(looks, as_of=texts), [(d, ("k",), "p"), (d, ("k",), "q")], as_of="as_of")
+    asked = offline(
+        sql,
+        Stored(readings=table(rows)),
+        spine(looks, as_of=texts),
+        [(d, ("k",), "p"), (d, ("k",), "q")],
+        as_of="as_of",
+    )
     for i, row in enumerate(asked.read_all().sort_by("_row").to_pylist()):
         said = {} if i in (3, 7) else found[i]
         own = {} if i in (3, 7) else {1: 7}

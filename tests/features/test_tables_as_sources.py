@@ -32,7 +32,17 @@ def sql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 def rows(chance: random.Random, n: int) -> list[Row]:
     """Many share a microsecond, also with the newest of all."""
     times = [T0 - 1, T0 - 1, T0 - 2 * MINUTE, T0 - 12 * MINUTE, T0 - HOUR, T0 - 6 * DAY, T0 - 9 * DAY]
-    return [Row(chance.choice("ab"), 1, chance.choice([None, 0.5, -0.0, -2.0, -7.25, 3.0, 1e12]), None, chance.choice(times), T0) for _ in range(n)]
+    return [
+        Row(
+            chance.choice("ab"),
+            1,
+            chance.choice([None, 0.5, -0.0, -2.0, -7.25, 3.0, 1e12]),
+            None,
+            chance.choice(times),
+            T0,
+        )
+        for _ in range(n)
+    ]
 
 
 @pytest.mark.parametrize("chunk_rows", [25, 10**6])
@@ -45,8 +55,18 @@ def test_a_table_is_as_of_its_version_in_both_readers(sql: Any, tmp_path: Path, 
     looks = [((k,), t) for k in "abz" for t in (T0 - 1, T0, T0 + 1, T0 + 3 * MINUTE, T0 + HOUR)]
     online = store.lookup(d, [encode(k) for k, _ in looks], [t for _, t in looks])
     texts = [json.dumps({"settled": {str(p): n for p, n in found.offsets.items()}}) for found in online]
-    known = offline(sql, lake, spine(looks), [(d, ("k",), "p")], chunk_rows=chunk_rows).read_all().sort_by("_row").to_pylist()
-    placed = offline(sql, lake, spine(looks, as_of=texts), [(d, ("k",), "p")], as_of="as_of", versions={"settled": 7}).read_all().sort_by("_row").to_pylist()
+    known = (
+        offline(sql, lake, spine(looks), [(d, ("k",), "p")], chunk_rows=chunk_rows)
+        .read_all()
+        .sort_by("_row")
+        .to_pylist()
+    )
+    placed = (
+        offline(sql, lake, spine(looks, as_of=texts), [(d, ("k",), "p")], as_of="as_of", versions={"settled": 7})
+        .read_all()
+        .sort_by("_row")
+        .to_pylist()
+    )
     assert all(found.exact and found.offsets == {0: 7} for found in online)
     for (key, t), found, a, b in zip(looks, online, known, placed, strict=True):
         for w in d.windows_us:
@@ -67,7 +87,13 @@ def test_what_is_timeless_has_always_been_true(sql: Any, tmp_path: Path) -> None
     found = offline(sql, lake, spine(looks), [(d, ("k",), "p")]).read_all().sort_by("_row").to_pylist()
     for (key, t), one, row in zip(looks, online, found, strict=True):
         want = naive(d, made, key, t, None, lambda r: True)
-        assert one.exact and all(same(one.values[n], v) and same(row[f"p__{n}"], v) for n, v in want.items()), (key, t, want, one.values, row)
+        assert one.exact and all(same(one.values[n], v) and same(row[f"p__{n}"], v) for n, v in want.items()), (
+            key,
+            t,
+            want,
+            one.values,
+            row,
+        )
     store.close()
 
 
@@ -82,7 +108,9 @@ def test_a_stream_of_which_nothing_has_landed_is_filled_with_nothing(sql: Any, t
 
 
 def test_an_integer_and_its_string_are_different_keys(sql: Any) -> None:
-    """Keys have a type (docs/feature-semantics.md, section 1): a spine of strings finds nothing in events keyed by integers, and does not fail on what is not a number."""
+    """Keys have a type (docs/feature-semantics.md, section 1): a spine of strings finds nothing in events keyed by
+    integers, and does not fail on what is not a number.
+    """
     made = [Row("5", 5, 1.0, None, T0 - 1, T0 - 1)]
     d = definition(("3h",), key=("i",))
     asked = pa.table({"_row": [0, 1], "_t": pa.array([T0, T0], pa.timestamp("us", tz="UTC")), "i": ["5", "x"]})

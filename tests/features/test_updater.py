@@ -34,7 +34,9 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def test_it_counts_what_the_table_holds_across_restarts(world: World) -> None:
-    """Duplicates within the window, dead letters, late events, NaN and null keys; updater and sink begin anew at different places."""
+    """Duplicates within the window, dead letters, late events, NaN and null keys; updater and sink begin anew at
+    different places.
+    """
     across_restarts(world)
 
 
@@ -67,7 +69,9 @@ def test_a_definition_filled_meanwhile_is_taken_up_and_does_not_disturb_the_othe
     world.fill(new)
     world.send(30)
     updater.step()
-    assert world.store.applied(new.generation).offsets != world.store.applied(d.generation).offsets, "looked at once a second"  # type: ignore[union-attr]
+    assert world.store.applied(new.generation).offsets != world.store.applied(d.generation).offsets, (  # type: ignore[union-attr]
+        "looked at once a second"
+    )
     clock[0] += 2
     updater.drain()
     world.land()
@@ -122,7 +126,9 @@ def test_what_could_not_be_written_is_read_again_with_its_ids(world: World, monk
     assert world.differences(d) == []
 
 
-def test_where_the_log_has_removed_records_the_features_are_filled_anew(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_the_log_has_removed_records_the_features_are_filled_anew(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An updater that was away for longer than the log keeps its records."""
     d, late = one(), one("late")
     for definition in (d, late):
@@ -147,7 +153,9 @@ def test_where_the_log_has_removed_records_the_features_are_filled_anew(world: W
         updates.want(definition)
     updates.refresh()
     ends = {p: end.high for p, end in world.log.ends("readings").items() if end.high}
-    while any((found := world.store.applied(one_.generation)) is None or dict(found.offsets) != ends for one_ in (d, late)):
+    while any(
+        (found := world.store.applied(one_.generation)) is None or dict(found.offsets) != ends for one_ in (d, late)
+    ):
         threading.Event().wait(0.01)
     assert updates.problems() == []
     updates.close()
@@ -192,8 +200,13 @@ def test_it_runs_until_it_is_told_to_stop_and_expires_what_is_old(world: World) 
 
 
 def died(folder: Path, what: str, after: int | str) -> Any:
-    return subprocess.run([sys.executable, str(Path(__file__).parent / "updater_world.py"), str(folder), what, str(after)],
-                          stdout=subprocess.PIPE, text=True, timeout=60, check=False)  # fmt: skip
+    return subprocess.run(
+        [sys.executable, str(Path(__file__).parent / "updater_world.py"), str(folder), what, str(after)],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 @pytest.mark.fault
@@ -278,8 +291,12 @@ def test_a_fill_over_an_arrival_of_2062_keeps_what_windows_reach(world: World) -
 
 
 @pytest.mark.parametrize("ahead", [None, 20 * HOUR, 70 * MINUTE])
-def test_a_generation_whose_clock_is_far_ahead_of_the_wall_clock_is_filled_again(world: World, tmp_path: Path, ahead: int | None) -> None:
-    """The wall clock had jumped to 2062 (or by some hours) while an updater ran, and is right again. Until then it took what happened now for old."""
+def test_a_generation_whose_clock_is_far_ahead_of_the_wall_clock_is_filled_again(
+    world: World, tmp_path: Path, ahead: int | None
+) -> None:
+    """The wall clock had jumped to 2062 (or by some hours) while an updater ran, and is right again. Until then it took
+    what happened now for old.
+    """
     world.now = time.time_ns() // 1000 - 600_000_000
     far = IN_2062 if ahead is None else time.time_ns() // 1000 + ahead
     d = one()
@@ -340,7 +357,9 @@ class Broken:
 
 
 @pytest.mark.parametrize("method", ["load", "apply"])
-def test_a_definition_that_fails_leaves_the_others_of_its_stream_at_work(world: World, tmp_path: Path, method: str) -> None:
+def test_a_definition_that_fails_leaves_the_others_of_its_stream_at_work(
+    world: World, tmp_path: Path, method: str
+) -> None:
     good, bad = one(), one("bad", where="n is not null")
     for _ in range(3):
         world.send(30)

@@ -11,9 +11,32 @@ from oracle import start as naive_start
 
 from millstream.base.errors import DefinitionError
 from millstream.features.window import DAY as DAY_SLOTS
-from millstream.features.window import LEVELS, SLOT_US, Stretch, by_length, cover, hop_us, horizon_us, nested, reach, start_slot
+from millstream.features.window import (
+    LEVELS,
+    SLOT_US,
+    Stretch,
+    by_length,
+    cover,
+    hop_us,
+    horizon_us,
+    nested,
+    reach,
+    start_slot,
+)
 
-WINDOWS = [5 * MINUTE, 30 * MINUTE, 3 * HOUR, 11 * HOUR, 12 * HOUR, DAY, 7 * DAY, 11 * DAY, 12 * DAY, 14 * DAY, 60 * DAY]
+WINDOWS = [
+    5 * MINUTE,
+    30 * MINUTE,
+    3 * HOUR,
+    11 * HOUR,
+    12 * HOUR,
+    DAY,
+    7 * DAY,
+    11 * DAY,
+    12 * DAY,
+    14 * DAY,
+    60 * DAY,
+]
 
 
 def slots(stretches: Sequence[Stretch]) -> list[int]:
@@ -56,11 +79,11 @@ def test_hops_by_length() -> None:
     assert [hop_us(w) for w in (12 * HOUR - 1, 12 * HOUR, 12 * DAY - 1, 12 * DAY)] == [5 * MINUTE, HOUR, HOUR, DAY]
 
 
-@pytest.mark.parametrize(("wrong", "mend"), [("7m", "5m"), ("800m", "13h"), ("295h", "12d"), ("1s", "5m")])
-def test_a_window_between_hops_is_an_error_with_its_mend(wrong: str, mend: str) -> None:
+@pytest.mark.parametrize(("wrong", "fix"), [("7m", "5m"), ("800m", "13h"), ("295h", "12d"), ("1s", "5m")])
+def test_a_window_between_hops_is_an_error_with_its_fix(wrong: str, fix: str) -> None:
     with pytest.raises(DefinitionError, match="multiple of") as told:
         definition((wrong,))
-    assert told.value.code == "E144" and f'"{mend}"' in str(told.value.mend)
+    assert told.value.code == "E144" and f'"{fix}"' in str(told.value.fix)
 
 
 def test_expiry_keeps_every_tile_that_a_later_look_up_asks_for() -> None:

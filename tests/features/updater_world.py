@@ -1,4 +1,6 @@
-"""A log with everything that can be wrong in it, a lake and an online store; as a module, an updater or a filler that dies where it is told."""
+"""A log with everything that can be wrong in it, a lake and an online store; as a module, an updater or a filler that
+dies where it is told.
+"""
 
 from __future__ import annotations
 
@@ -64,18 +66,32 @@ class World:
     def send(self, n: int) -> None:
         """Events prompt, late and from the future, some sent twice, now and again one that nobody can read."""
         recent = [f"e{self.now // MINUTE - self.chance.randrange(3)}-{i}" for i in range(n)]
-        times = [self.now - self.chance.choice([0, 1, self.chance.randrange(HOUR), self.chance.randrange(40 * HOUR), -5 * MINUTE]) for _ in range(n)]
+        times = [
+            self.now
+            - self.chance.choice([0, 1, self.chance.randrange(HOUR), self.chance.randrange(40 * HOUR), -5 * MINUTE])
+            for _ in range(n)
+        ]
         columns = {
-            "k": [self.chance.choice(KEYS) for _ in range(n)], "i": [self.chance.choice([None, 1, 2]) for _ in range(n)],
-            "v": [self.chance.choice([None, float("nan"), 0.1, -0.0, -3.5, 1e12]) for _ in range(n)], "n": [self.chance.choice([None, 1, -7, 2**60]) for _ in range(n)],
+            "k": [self.chance.choice(KEYS) for _ in range(n)],
+            "i": [self.chance.choice([None, 1, 2]) for _ in range(n)],
+            "v": [self.chance.choice([None, float("nan"), 0.1, -0.0, -3.5, 1e12]) for _ in range(n)],
+            "n": [self.chance.choice([None, 1, -7, 2**60]) for _ in range(n)],
             "ts": times,
-        }  # fmt: skip
+        }
         rows = {name: pa.array(values, PAYLOAD.field(name).type, from_pandas=False) for name, values in columns.items()}
         rows |= {EVENT_ID: pa.array(self.chance.choices(recent, k=n)), ARRIVED_AT: pa.array([self.now] * n, TIMESTAMP)}
         publish(self.log, self.binding, pa.RecordBatch.from_pydict(rows))
         if self.chance.random() < 0.3:
-            bad = {"error": "cut", "raw": b"{", "origin": f"file:{self.now}"}  # without a time: it arrives years after what is replayed here
-            self.log.append(raw_appends(self.binding, pa.RecordBatch.from_pydict({f.name: pa.array([bad.get(f.name)], f.type) for f in RAW})))
+            bad = {
+                "error": "cut",
+                "raw": b"{",
+                "origin": f"file:{self.now}",
+            }  # without a time: it arrives years after what is replayed here
+            self.log.append(
+                raw_appends(
+                    self.binding, pa.RecordBatch.from_pydict({f.name: pa.array([bad.get(f.name)], f.type) for f in RAW})
+                )
+            )
         self.now += MINUTE
 
     def land(self) -> Any:
@@ -86,15 +102,19 @@ class World:
             sink.close()
 
     def updater(self, *definitions: Definition, **more: Any) -> Updater:
-        return Updater(self.log, self.schemas, self.store, definitions, self.stream, **{"lake": self.lake, "max_rows": 40, **more})
+        return Updater(
+            self.log, self.schemas, self.store, definitions, self.stream, **{"lake": self.lake, "max_rows": 40, **more}
+        )
 
     def fill(self, d: Definition) -> int:
         return fill(self.sql, self.lake, self.store, d, self.stream, chunk_rows=60)
 
     def rows(self) -> list[Row]:
         """What the stream's table holds."""
-        found = self.sql.query("select k, i, v, n, epoch_us(ts) as t, epoch_us(_arrived_at) as arrived, _partition, _offset from t",
-                               {"t": self.lake.table(self.stream.name).snapshot()}).read_all()  # fmt: skip
+        found = self.sql.query(
+            "select k, i, v, n, epoch_us(ts) as t, epoch_us(_arrived_at) as arrived, _partition, _offset from t",
+            {"t": self.lake.table(self.stream.name).snapshot()},
+        ).read_all()
         return [Row(*row.values()) for row in found.to_pylist()]
 
     def differences(self, *definitions: Definition) -> list[str]:
@@ -110,7 +130,11 @@ class World:
                     (found,) = self.store.lookup(d, [encode(key)], [t])
                     assert found.exact
                     want = {n: v for w in d.windows_us for n, v in naive(d, rows, key, t, w, lambda r: True).items()}
-                    bad += [f"{key} at {t}: {n} is {found.values[n]!r} and should be {v!r}" for n, v in want.items() if not same(found.values[n], v)]
+                    bad += [
+                        f"{key} at {t}: {n} is {found.values[n]!r} and should be {v!r}"
+                        for n, v in want.items()
+                        if not same(found.values[n], v)
+                    ]
         return bad
 
 
@@ -123,7 +147,9 @@ def one(name: str = "all", where: str | None = None) -> Definition:
 
 
 def across_restarts(world: World) -> Applied:
-    """Everything sent is counted as the table holds it; updater and sink begin anew at different places. What was applied in all."""
+    """Everything sent is counted as the table holds it; updater and sink begin anew at different places. What was
+    applied in all.
+    """
     d, strict = one(), one("strict", where="v > 0")
     done, landed = Applied(), list[Any]()
     updater = world.updater(d, strict)
@@ -140,7 +166,12 @@ def across_restarts(world: World) -> Applied:
     sunk = functools.reduce(operator.add, [*landed, world.land()])
     assert world.differences(d, strict) == []
     assert sunk.duplicates > 15 and sunk.dead > 0, "the fixture must have something to leave out"
-    assert done.conflicts == 0 and done.dead == sunk.dead and done.records == sunk.records and done.duplicates == sunk.duplicates
+    assert (
+        done.conflicts == 0
+        and done.dead == sunk.dead
+        and done.records == sunk.records
+        and done.duplicates == sunk.duplicates
+    )
     return done
 
 

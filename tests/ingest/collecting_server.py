@@ -1,7 +1,7 @@
 """A collector as a process of its own: `python collecting_server.py FOLDER [kill]` prints its address.
 
-With `kill` the process dies by SIGKILL after a durable append that holds an event called "die", before anything is answered:
-the crash point collector.committed.
+With `kill` the process dies by SIGKILL after a durable append that holds an event called "die", before anything is
+answered: the crash point collector.committed.
 """
 
 from __future__ import annotations
@@ -65,7 +65,18 @@ def main(folder: Path, kill: bool) -> None:
 
     app.start()
     try:
-        Announcing(uvicorn.Config(app, port=0, loop="uvloop", http="httptools", ws="none", lifespan="off", log_config=None, access_log=False)).run()
+        Announcing(
+            uvicorn.Config(
+                app,
+                port=0,
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+            )
+        ).run()
     finally:
         app.close()
 

@@ -35,7 +35,11 @@ class Ask(ms.Event):
 ENDPOINT: Any = ms.endpoint(
     "rank",
     ms.experiment(
-        "ab", arms={"a": "one", "b": "two"}, unit="unit", assign=ms.assign.ab(0.5, 0.5), reward=ms.outcome(LANDED, on="flight_id", within="1h", value="delay")
+        "ab",
+        arms={"a": "one", "b": "two"},
+        unit="unit",
+        assign=ms.assign.ab(0.5, 0.5),
+        reward=ms.outcome(LANDED, on="flight_id", within="1h", value="delay"),
     ),
     default="one",
     request=Ask,
@@ -45,7 +49,9 @@ NO_WAIT = timedelta(0)
 
 
 def landed(number: int, carrier: str = "UA") -> Landed:
-    return Landed(flight_id=f"f{number}", carrier=carrier, origin="EWR", dest="IAH", distance=1.5, delay=-2.0, gate=number, ts=NOW)
+    return Landed(
+        flight_id=f"f{number}", carrier=carrier, origin="EWR", dest="IAH", distance=1.5, delay=-2.0, gate=number, ts=NOW
+    )
 
 
 @contextmanager
@@ -103,7 +109,10 @@ def test_sending_to_a_real_server(tmp_path: Path) -> None:
 
 def test_threads_share_a_client(tmp_path: Path) -> None:
     with collecting(tmp_path) as (url, _), Client(url) as client:
-        threads = [threading.Thread(target=lambda at=at: [client.send(LANDED, [landed(at * 100 + i)]) for i in range(20)]) for at in range(4)]
+        threads = [
+            threading.Thread(target=lambda at=at: [client.send(LANDED, [landed(at * 100 + i)]) for i in range(20)])
+            for at in range(4)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -113,7 +122,9 @@ def test_threads_share_a_client(tmp_path: Path) -> None:
 
 @pytest.mark.fault
 def test_collector_committed(tmp_path: Path) -> None:
-    """Killed after the commit and before the answer: the retry at another collector has the same id, so dedupe counts it once."""
+    """Killed after the commit and before the answer: the retry at another collector has the same id, so dedupe counts
+    it once.
+    """
     with collecting(tmp_path, "kill") as (url, child), Client(url, retry_for=NO_WAIT) as client:
         client.send(LANDED, [landed(0)])
         ids = [f"id-{i}" for i in range(10)]
@@ -137,7 +148,9 @@ def test_collector_committed(tmp_path: Path) -> None:
 
 
 @contextmanager
-def answering(*answers: tuple[int, Any] | Callable[[Any], tuple[int, Any]]) -> Iterator[tuple[str, list[tuple[str, dict[str, str], bytes]]]]:
+def answering(
+    *answers: tuple[int, Any] | Callable[[Any], tuple[int, Any]],
+) -> Iterator[tuple[str, list[tuple[str, dict[str, str], bytes]]]]:
     """A server that gives these answers in turn, the last for ever; and what it was asked."""
     asked: list[tuple[str, dict[str, str], bytes]] = []
 
@@ -178,7 +191,7 @@ def receipt_of(body: bytes) -> tuple[int, Any]:
     return 200, {"stream": "landed", "offsets": {"0": 5}, "accepted": len(body.splitlines()), "repeated": 0}
 
 
-ERROR = {"error": {"code": "x", "message": "the reason", "mend": "the mend"}}
+ERROR = {"error": {"code": "x", "message": "the reason", "fix": "the fix"}}
 
 
 @pytest.mark.parametrize("first", [(429, ERROR), (503, ERROR), (502, b"<html>"), (0, b"")])
@@ -191,33 +204,74 @@ def test_what_may_succeed_later_is_sent_again_under_the_same_ids(first: tuple[in
     assert len(set(ids)) == 2 and ids == sorted(ids)
 
 
+def test_an_older_server_calls_the_fix_a_mend() -> None:
+    old = {"error": {"code": "x", "message": "the reason", "mend": "the fix"}}
+    with (
+        answering((400, old)) as (url, _),
+        Client(url) as client,
+        pytest.raises(UsageError, match="the reason; the fix"),
+    ):
+        client.send(LANDED, landed(1))
+
+
 @pytest.mark.parametrize(
     ("status", "code", "kind"),
-    [(400, "x", UsageError), (401, "token", UsageError), (404, "x", NotFound), (413, "x", UsageError), (422, "x", UsageError), (429, "x", Full), (503, "x", Transient),
-     (500, "internal", Terminal), (500, "model_failed", WorkFailed), (418, "x", Terminal)],
-)  # fmt: skip
+    [
+        (400, "x", UsageError),
+        (401, "token", UsageError),
+        (404, "x", NotFound),
+        (413, "x", UsageError),
+        (422, "x", UsageError),
+        (429, "x", Full),
+        (503, "x", Transient),
+        (500, "internal", Terminal),
+        (500, "model_failed", WorkFailed),
+        (418, "x", Terminal),
+    ],
+)
 def test_errors_are_of_the_tree(status: int, code: str, kind: type[Exception]) -> None:
-    with answering((status, {"error": {**ERROR["error"], "code": code}})) as (url, asked), Client(url, token="secret", retry_for=NO_WAIT) as client:
-        with pytest.raises(kind, match="the reason; the mend") as caught:
+    with (
+        answering((status, {"error": {**ERROR["error"], "code": code}})) as (url, asked),
+        Client(url, token="secret", retry_for=NO_WAIT) as client,
+    ):
+        with pytest.raises(kind, match="the reason; the fix") as caught:
             client.send(LANDED, [landed(1)])
         assert "secret" not in str(caught.value) + repr(client) and asked[0][1]["authorization"] == "Bearer secret"
     assert len(asked) == 1
 
 
 def test_nobody_there() -> None:
-    with Client("http://127.0.0.1:9", retry_for=NO_WAIT) as client, pytest.raises(Unreachable, match=r"127\.0\.0\.1:9 gives no answer.*millstream up"):
+    with (
+        Client("http://127.0.0.1:9", retry_for=NO_WAIT) as client,
+        pytest.raises(Unreachable, match=r"127\.0\.0\.1:9 gives no answer.*millstream up"),
+    ):
         client.send(LANDED, [landed(1)])
-    with pytest.raises(UsageError, match="no address of a server"):
+    with pytest.raises(UsageError, match="not an address of a server"):
         Client("localhost:8600")
 
 
-DECIDED = {"decision_id": "d1", "prediction": None, "value": "one", "experiment": "ab", "phase": 1, "arm": "a", "propensity": 0.5, "model": None, "version": None,
-           "as_of": {"landed": {"0": 7}}}  # fmt: skip
+DECIDED = {
+    "decision_id": "d1",
+    "prediction": None,
+    "value": "one",
+    "experiment": "ab",
+    "phase": 1,
+    "arm": "a",
+    "propensity": 0.5,
+    "model": None,
+    "version": None,
+    "as_of": {"landed": {"0": 7}},
+}
 
 
 def test_a_decision_and_what_it_waits_for() -> None:
     with answering((200, DECIDED)) as (url, asked), Client(url) as client:
-        after = [Receipt("landed", {0: 5, 3: 1}), Receipt("landed", {0: 9}), Receipt("other", {1: 2}), Receipt("empty", {})]
+        after = [
+            Receipt("landed", {0: 5, 3: 1}),
+            Receipt("landed", {0: 9}),
+            Receipt("other", {1: 2}),
+            Receipt("empty", {}),
+        ]
         decision = client.predict(ENDPOINT, Ask(unit="u1", ts=NOW), after=after)
         client.predict(ENDPOINT, Ask(unit="u1", ts=NOW), explain=True)
     assert decision == Decision("d1", None, "one", "ab", 1, "a", 0.5, None, None, {"landed": {"0": 7}})
@@ -246,7 +300,13 @@ def test_many_decisions_in_their_order() -> None:
 
 
 def test_part_of_a_request_refused() -> None:
-    told = {"stream": "landed", "offsets": {}, "accepted": 1, "repeated": 0, "errors": [{"index": 1, "error": ERROR["error"]}]}
+    told = {
+        "stream": "landed",
+        "offsets": {},
+        "accepted": 1,
+        "repeated": 0,
+        "errors": [{"index": 1, "error": ERROR["error"]}],
+    }
     with (
         answering((207, told)) as (url, _),
         Client(url) as client,
@@ -261,7 +321,7 @@ def test_ids_are_one_an_event() -> None:
         ts: ms.EventTime
 
     with answering(receipt_of) as (url, asked), Client(url) as client:
-        with pytest.raises(UsageError, match="2 events and 1 ids"):
+        with pytest.raises(UsageError, match="2 events and 1 id;"):
             client.send(LANDED, [landed(1), landed(2)], ids=["a"])
         own = ms.stream("landed", Own, key="event_id")
         with pytest.raises(UsageError, match="have a field event_id"):
@@ -274,9 +334,19 @@ def test_a_refused_event_of_a_later_request_has_its_number_among_all() -> None:
     def answer(body: bytes) -> tuple[int, Any]:
         lines = body.count(b"\n") + 1
         errors = {"errors": [{"index": 0, "error": ERROR["error"]}]} if lines == 1 else {}
-        return 207 if errors else 200, {"stream": "landed", "offsets": {}, "accepted": lines - len(errors), "repeated": 0, **errors}
+        return 207 if errors else 200, {
+            "stream": "landed",
+            "offsets": {},
+            "accepted": lines - len(errors),
+            "repeated": 0,
+            **errors,
+        }
 
-    with answering(answer) as (url, _), Client(url) as client, pytest.raises(UsageError, match=r"the first, number 2: the reason; the mend"):
+    with (
+        answering(answer) as (url, _),
+        Client(url) as client,
+        pytest.raises(UsageError, match=r"the first, number 2: the reason; the fix"),
+    ):
         client.send(LANDED, [landed(i, "x" * 3_000_000) for i in range(3)])
 
 

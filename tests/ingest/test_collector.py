@@ -1,4 +1,6 @@
-"""The collector as an ASGI application on a real log: what is answered is durable, what is wrong is named item by item."""
+"""The collector as an ASGI application on a real log: what is answered is durable, what is wrong is named item
+by item.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,12 @@ class Served:
     async def ask(
         self, body: bytes, path: str = "/v1/events/sold", method: str = "POST", chunk: int = 65_536, **headers: str
     ) -> tuple[int, Any, dict[bytes, bytes]]:
-        scope = {"type": "http", "method": method, "path": path, "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()]}
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()],
+        }
         parts = [body[at : at + chunk] for at in range(0, len(body), chunk)] or [b""]
         sent: list[Any] = []
 
@@ -89,8 +96,10 @@ class Served:
         assert told[b"content-length"] == b"%d" % len(sent[1]["body"])
         found = json.loads(sent[1]["body"])
         if sent[0]["status"] not in (200, 207):
-            assert set(found) == {"error"} and {"code", "message", "mend"} <= set(found["error"]), "every error has one shape"
-            assert all(found["error"][name] for name in ("code", "message", "mend"))
+            assert set(found) == {"error"} and {"code", "message", "fix"} <= set(found["error"]), (
+                "every error has one shape"
+            )
+            assert all(found["error"][name] for name in ("code", "message", "fix"))
         assert told.get(b"www-authenticate") == (b"Bearer" if sent[0]["status"] == 401 else None)
         return sent[0]["status"], found, told
 
@@ -103,7 +112,11 @@ class Served:
         reader = self.log.reader(topic, {p: end.low for p, end in ends.items()})
         found: list[dict[str, Any]] = []
         while any(reader.position(p) < end.high for p, end in ends.items()):
-            found += [{**row, "p": piece.partition} for piece in reader.poll(100_000, timedelta(0)) for row in piece.rows.to_pylist()]
+            found += [
+                {**row, "p": piece.partition}
+                for piece in reader.poll(100_000, timedelta(0))
+                for row in piece.rows.to_pylist()
+            ]
         reader.close()
         return found
 
@@ -129,9 +142,17 @@ def sold(number: int, **more: Any) -> dict[str, Any]:
 def test_events_are_durable_when_answered(served: Served, form: str) -> None:
     events = [sold(0)] if form == "one object" else [sold(i) for i in range(20)]
     lines = [json.dumps(e).encode() for e in events]
-    body = {"array": json.dumps(events).encode(), "lines": b"\n".join(lines), "lines with blanks": b"\r\n\n".join(lines) + b"\n", "one object": json.dumps(events[0], indent=2).encode(),
-            "byte order mark": b"\xef\xbb\xbf" + b"\n".join(lines),
-            "gzip": gzip.compress(json.dumps(events[:9]).encode()[:-1] + b",") + gzip.compress(json.dumps(events[9:]).encode()[1:])}[form]  # fmt: skip
+    body = {
+        "array": json.dumps(events).encode(),
+        "lines": b"\n".join(lines),
+        "lines with blanks": b"\r\n\n".join(lines) + b"\n",
+        "one object": json.dumps(events[0], indent=2).encode(),
+        "byte order mark": b"\xef\xbb\xbf" + b"\n".join(lines),
+        "gzip": (
+            gzip.compress(json.dumps(events[:9]).encode()[:-1] + b",")
+            + gzip.compress(json.dumps(events[9:]).encode()[1:])
+        ),
+    }[form]
     options: dict[str, Any] = {"content_encoding": "gzip", "chunk": 50} if form == "gzip" else {}
     status, told = served.post(body, **options)
     assert (status, told["stream"], told["accepted"], told["repeated"]) == (200, "sold", len(events), 0)
@@ -160,7 +181,11 @@ def test_each_item_has_its_result(served: Served) -> None:
             'field "ts" of Sold is "2013-01-01T00:00:00" (text), which has no time zone',
             "send ts with a zone: add Z, or an offset such as +02:00",
         ),
-        (sold(4, ts="yesterday"), 'field "ts" of Sold is "yesterday" (text)', "send ts as a time in ISO 8601 with a zone"),
+        (
+            sold(4, ts="yesterday"),
+            'field "ts" of Sold is "yesterday" (text)',
+            "send ts as a time in ISO 8601 with a zone",
+        ),
         (sold(4) | {"TS": "2013-01-01T00:00:00Z"}, 'Sold has no field "TS"', 'names are case-sensitive: send "ts"'),
         (sold(6, count=2**63), 'field "count" of Sold is 9223372036854775808', "a whole number"),
         (sold(7, ts=(datetime.now(UTC) + timedelta(days=2)).isoformat()), "ahead of the server's clock", "clock"),
@@ -173,14 +198,18 @@ def test_each_item_has_its_result(served: Served) -> None:
         assert (status, told["accepted"]) == (207, 2)
         errors = {e["index"]: e["error"] for e in told["errors"]}
         assert sorted(errors) == list(range(1, len(wrong) + 1))
-        for at, (_, says, mend) in enumerate(wrong, 1):
-            assert says in errors[at]["message"] and mend in errors[at]["mend"] and errors[at]["code"] == "invalid_event"
+        for at, (_, says, fix) in enumerate(wrong, 1):
+            assert says in errors[at]["message"] and fix in errors[at]["fix"] and errors[at]["code"] == "invalid_event"
     assert sorted(r["item"] for r in served.rows()) == ["i0", "i0", "i5", "i5"]
 
 
 def test_none_of_them(served: Served) -> None:
     status, told = served.post([{"item": 1}, {}])
-    assert status == 422 and [e["index"] for e in told["error"]["errors"]] == [0, 1] and told["error"]["code"] == "invalid_events"
+    assert (
+        status == 422
+        and [e["index"] for e in told["error"]["errors"]] == [0, 1]
+        and told["error"]["code"] == "invalid_events"
+    )
     assert served.rows() == []
 
 
@@ -221,8 +250,13 @@ def test_bodies_have_a_bound_packed_or_not(tmp_path: Path) -> None:
     served = Served(tmp_path, limits=Limits(body_bytes=10_000))
     body = json.dumps([sold(1, note="n" * 20_000)]).encode()
     assert served.post(body, chunk=1_000)[0] == 413
-    assert served.post(gzip.compress(body), content_encoding="gzip")[0] == 413, "a small body that unpacks to a large one"
-    assert served.post(gzip.compress(b"[]")[:-4], content_encoding="gzip")[1]["error"]["message"] == "the gzip body is cut off"
+    assert served.post(gzip.compress(body), content_encoding="gzip")[0] == 413, (
+        "a small body that unpacks to a large one"
+    )
+    assert (
+        served.post(gzip.compress(b"[]")[:-4], content_encoding="gzip")[1]["error"]["message"]
+        == "the gzip body is cut off"
+    )
     served.close()
 
 
@@ -245,20 +279,31 @@ def test_events_of_ten_megabytes(served: Served) -> None:
 
 def test_tokens(tmp_path: Path) -> None:
     served = Served(tmp_path, token="secret")
-    for headers in ({}, {"authorization": "Bearer secre"}, {"authorization": "secret"}, {"authorization": "Bearer sécret"}):
+    for headers in (
+        {},
+        {"authorization": "Bearer secre"},
+        {"authorization": "secret"},
+        {"authorization": "Bearer sécret"},
+    ):
         status, told = served.post([sold(1)], **headers)
         assert status == 401 and "secret" not in json.dumps(told)
-    assert served.post([sold(1)], path="/v1/events/nothing")[0] == 401, "without a token nobody learns the streams' names"
+    assert served.post([sold(1)], path="/v1/events/nothing")[0] == 401, (
+        "without a token nobody learns the streams' names"
+    )
     assert served.post([sold(1)], authorization="Bearer secret")[0] == 200
     served.close()
 
 
 def test_a_repeated_id_is_appended_again(served: Served) -> None:
-    """Whether it repeats one that was kept is for the readers of the log: what was acknowledged is there for them to decide about."""
+    """Whether it repeats one that was kept is for the readers of the log: what was acknowledged is there for them to
+    decide about.
+    """
     served.post([sold(i, event_id=f"e{i}") for i in range(5)])
     status, again = served.post([sold(i, event_id=f"e{i}") for i in range(8)])
     assert (status, again["accepted"], again["repeated"]) == (200, 8, 0)
-    assert sorted(r["_event_id"] for r in served.rows()) == sorted([f"e{i}" for i in range(5)] + [f"e{i}" for i in range(8)])
+    assert sorted(r["_event_id"] for r in served.rows()) == sorted(
+        [f"e{i}" for i in range(5)] + [f"e{i}" for i in range(8)]
+    )
 
 
 def test_an_empty_id_is_none(served: Served) -> None:
@@ -278,7 +323,10 @@ def test_a_topic_that_is_refused_costs_the_others_nothing(served: Served) -> Non
 
     served.log.append = full  # type: ignore[method-assign]
     found: dict[str, int] = {}
-    posts = [threading.Thread(target=lambda n=n: found.update({n: served.post([sold(1)], path=f"/v1/events/{n}")[0]})) for n in ("sold", "kept")]
+    posts = [
+        threading.Thread(target=lambda n=n: found.update({n: served.post([sold(1)], path=f"/v1/events/{n}")[0]}))
+        for n in ("sold", "kept")
+    ]
     for post in posts:
         post.start()
     for post in posts:
@@ -287,14 +335,18 @@ def test_a_topic_that_is_refused_costs_the_others_nothing(served: Served) -> Non
 
 
 def test_an_array_whose_items_cannot_be_told_apart_is_refused_whole(served: Served) -> None:
-    """Two items with a quote lost swallow what stands between them: places would be wrong, and events taken for accepted."""
+    """Two items with a quote lost swallow what stands between them: places would be wrong, and events taken for
+    accepted.
+    """
     good = [json.dumps(sold(n)).encode() for n in range(3)]
     lost = json.dumps(sold(9)).encode().replace(b'"i9"', b'i9"', 1)
     status, told = served.post(b"[" + b",".join([lost, *good, lost]) + b"]")
     assert status == 400 and told["error"]["code"] == "invalid_json" and served.rows() == []
 
 
-@pytest.mark.parametrize(("text", "why"), [(b'"\xff1"', "no UTF-8"), (b"[" * 9_000 + b"]" * 9_000, "nested too deeply")])
+@pytest.mark.parametrize(
+    ("text", "why"), [(b'"\xff1"', "not valid UTF-8"), (b"[" * 9_000 + b"]" * 9_000, "nested too deeply")]
+)
 def test_an_item_that_no_decoder_takes_harms_no_neighbour(served: Served, text: bytes, why: str) -> None:
     first, bad, last = (json.dumps(sold(n, note='a, "b" ]')).encode() for n in range(3))
     status, told = served.post(b"[" + b" , ".join([first, bad.replace(b'"i1"', text), last]) + b"]")
@@ -302,11 +354,30 @@ def test_an_item_that_no_decoder_takes_harms_no_neighbour(served: Served, text: 
     assert why in told["errors"][0]["error"]["message"] and sorted(row["item"] for row in served.rows()) == ["i0", "i2"]
 
 
-@pytest.mark.parametrize(("body", "items"), [
-    (b' [1, "a,]b" ,{"x": [1, {}], "y": "}"}, "\\"," ] ', [b"1", b'"a,]b"', b'{"x": [1, {}], "y": "}"}', b'"\\","']),
-    (b'["\\\\", 2]', [b'"\\\\"', b"2"]), (b"[1]", [b"1"]), (b"[ ]", []), (b"[[1], [2]]", [b"[1]", b"[2]"]),
-    (b"[1,,2]", None), (b"[1,]", None), (b"[1", None), (b"1]", None), (b'["a]', None), (b"[1]]", None), (b"[[1]", None), (b"[1],[2]", None), (b"[1] 2", None), (b"2 [1]", None), (b"", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("body", "items"),
+    [
+        (
+            b' [1, "a,]b" ,{"x": [1, {}], "y": "}"}, "\\"," ] ',
+            [b"1", b'"a,]b"', b'{"x": [1, {}], "y": "}"}', b'"\\","'],
+        ),
+        (b'["\\\\", 2]', [b'"\\\\"', b"2"]),
+        (b"[1]", [b"1"]),
+        (b"[ ]", []),
+        (b"[[1], [2]]", [b"[1]", b"[2]"]),
+        (b"[1,,2]", None),
+        (b"[1,]", None),
+        (b"[1", None),
+        (b"1]", None),
+        (b'["a]', None),
+        (b"[1]]", None),
+        (b"[[1]", None),
+        (b"[1],[2]", None),
+        (b"[1] 2", None),
+        (b"2 [1]", None),
+        (b"", None),
+    ],
+)
 def test_items_are_told_apart_by_brackets_and_quotes(body: bytes, items: list[bytes] | None) -> None:
     assert array_items(body) == items
 
@@ -417,10 +488,17 @@ def test_a_full_or_busy_log(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("error", "status", "word"),
-    [(OSError(28, "No space left on device"), 429, "no space left"), (OSError(24, "Too many open files"), 503, "ulimit -n"), (OSError(27, "File too large"), 429, "ulimit -f"),
-     (OSError(30, "Read-only file system"), 500, "read-only"), (OSError(5, "Input/output error"), 500, "check the disk")],
-)  # fmt: skip
-def test_what_a_disk_refuses_is_a_sentence(tmp_path: Path, caplog: pytest.LogCaptureFixture, error: OSError, status: int, word: str) -> None:
+    [
+        (OSError(28, "No space left on device"), 429, "no space left"),
+        (OSError(24, "Too many open files"), 503, "ulimit -n"),
+        (OSError(27, "File too large"), 429, "ulimit -f"),
+        (OSError(30, "Read-only file system"), 500, "read-only"),
+        (OSError(5, "Input/output error"), 500, "check the disk"),
+    ],
+)
+def test_what_a_disk_refuses_is_a_sentence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: OSError, status: int, word: str
+) -> None:
     served = Served(tmp_path)
     served.log.errors = [error]
     found, told = served.post([sold(1)])
@@ -485,7 +563,11 @@ def far(days: float) -> str:
 @pytest.mark.parametrize("replay", ["true", "false"])
 def test_an_arrival_far_ahead_is_refused_live_and_in_replay(tmp_path: Path, replay: str) -> None:
     made = Served(tmp_path, streams=(KNOWN,))
-    items = [{"item": "a", "ts": NOW}, {"item": "b", "ts": NOW, "known": "2062-01-01T00:00:00Z"}, {"item": "c", "ts": NOW, "known": far(0.9)}]
+    items = [
+        {"item": "a", "ts": NOW},
+        {"item": "b", "ts": NOW, "known": "2062-01-01T00:00:00Z"},
+        {"item": "c", "ts": NOW, "known": far(0.9)},
+    ]
     status, told = made.post(items, "/v1/events/known", millstream_replay=replay)
     assert (status, told["accepted"], [e["index"] for e in told["errors"]]) == (207, 2, [1])
     assert 'arrival time "known" is 2062' in told["errors"][0]["error"]["message"]
@@ -501,13 +583,19 @@ def test_how_far_ahead_is_the_streams_to_say(tmp_path: Path) -> None:
 
 
 def test_a_collector_whose_clock_is_behind_the_log_waits_and_says_so(tmp_path: Path) -> None:
-    """A machine that starts in 2020 must not refuse every event of today for good, nor a sender believe it is at fault."""
+    """A machine that starts in 2020 must not refuse every event of today for good, nor a sender believe it is
+    at fault.
+    """
     now, year = time.time_ns() // 1000, 365 * 86_400_000_000
     wall, steady = [now - 6 * year], [0]
     doors = Doors(None, newest=lambda topic: now, machine=Machine(lambda: wall[0], lambda: steady[0]))
     made = Served(tmp_path, doors=doors)
     status, told = made.post([sold(1)])
-    assert (status, told["error"]["code"]) == (503, "clock") and "newest append" in told["error"]["message"] and not made.rows()
+    assert (
+        (status, told["error"]["code"]) == (503, "clock")
+        and "newest append" in told["error"]["message"]
+        and not made.rows()
+    )
     restarted = Served(tmp_path, doors=Doors(None, newest=lambda topic: now, machine=Machine(lambda: now, lambda: 0)))
     assert restarted.post([sold(1)])[0] == 200
     restarted.close()

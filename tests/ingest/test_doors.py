@@ -1,4 +1,6 @@
-"""Doors judge times once: what is too far ahead never reaches the log as an event, and a door whose own clock is wrong waits."""
+"""Doors judge times once: what is too far ahead never reaches the log as an event, and a door whose own clock is wrong
+waits.
+"""
 
 from __future__ import annotations
 
@@ -55,9 +57,16 @@ class Clock:
 # the clock of a door
 
 
-@given(st.integers(0, 3 * DAY), st.lists(st.tuples(st.integers(0, 2 * DAY), st.integers(-3 * DAY, 3 * DAY), st.integers(-4 * DAY, 4 * DAY)), max_size=8))
+@given(
+    st.integers(0, 3 * DAY),
+    st.lists(
+        st.tuples(st.integers(0, 2 * DAY), st.integers(-3 * DAY, 3 * DAY), st.integers(-4 * DAY, 4 * DAY)), max_size=8
+    ),
+)
 @settings(deadline=None)
-def test_a_door_judges_if_and_only_if_its_clock_is_not_behind_and_has_not_stepped(ahead: int, moves: list[tuple[int, int, int]]) -> None:
+def test_a_door_judges_if_and_only_if_its_clock_is_not_behind_and_has_not_stepped(
+    ahead: int, moves: list[tuple[int, int, int]]
+) -> None:
     clock, newest, stepped = Clock(), NOW, 0
     door = DoorClock("reads", ahead, lambda: newest, machine=clock.machine())
     slack = max(ahead, LEAST_US)
@@ -76,7 +85,9 @@ def test_a_machine_that_starts_in_2020_waits_and_says_both_moments() -> None:
     clock = Clock(NOW - 6 * 365 * DAY)
     door = DoorClock("reads", DAY, lambda: NOW, machine=clock.machine())
     door.refresh()
-    with pytest.raises(ClockWrong, match=r"shows 2020-01-12 .* newest append to the stream is from 2026-01-10 .*millstream doctor"):
+    with pytest.raises(
+        ClockWrong, match=r"shows 2020-01-12 .* newest append to the stream is from 2026-01-10 .*millstream doctor"
+    ):
         door.now_us()
     clock.passes(60 * 1_000_000)
     clock.wall = NOW
@@ -162,11 +173,17 @@ def judged(batch: Batch) -> Batch:
 
 @given(st.lists(st.sampled_from(["good", "bad", "ahead", "known ahead"]), min_size=1, max_size=14), st.integers(1, 15))
 @settings(deadline=None, max_examples=60)
-def test_a_judged_batch_can_be_taken_in_part(tmp_path_factory: pytest.TempPathFactory, kinds: list[str], size: int) -> None:
+def test_a_judged_batch_can_be_taken_in_part(
+    tmp_path_factory: pytest.TempPathFactory, kinds: list[str], size: int
+) -> None:
     """Whatever is good, bad and ahead between each other: any prefix and what follows it are together the whole."""
     ahead = T0 + timedelta(days=1, microseconds=1)
-    lines = {"good": lambda n: line(n, T0 + timedelta(days=1)), "bad": lambda n: f"m{n},no number,,{T0.isoformat()}\n",
-             "ahead": lambda n: line(n, ahead), "known ahead": lambda n: line(n, T0, ahead)}  # fmt: skip
+    lines = {
+        "good": lambda n: line(n, T0 + timedelta(days=1)),
+        "bad": lambda n: f"m{n},no number,,{T0.isoformat()}\n",
+        "ahead": lambda n: line(n, ahead),
+        "known ahead": lambda n: line(n, T0, ahead),
+    }
     source = write(tmp_path_factory.mktemp("part") / "data/reads.csv", [lines[kind](n) for n, kind in enumerate(kinds)])
     (split,) = source.splits()
 
@@ -177,7 +194,9 @@ def test_a_judged_batch_can_be_taken_in_part(tmp_path_factory: pytest.TempPathFa
     made: Any = Judged()
     rows, bad, _ = read_all(made, split)
     assert [r["n"] for r in rows] == [n for n, kind in enumerate(kinds) if kind == "good"]
-    assert {b["origin"] for b in bad} == {f"data/reads.csv:{n + 2}" for n, kind in enumerate(kinds) if kind != "good"} and len(bad) == len(kinds) - len(rows)
+    assert {b["origin"] for b in bad} == {
+        f"data/reads.csv:{n + 2}" for n, kind in enumerate(kinds) if kind != "good"
+    } and len(bad) == len(kinds) - len(rows)
     start, taken = 0, list[str]()
     for batch in made.read(split, None, size):
         origins = batch.bad.column("origin").to_pylist()
@@ -185,7 +204,9 @@ def test_a_judged_batch_can_be_taken_in_part(tmp_path_factory: pytest.TempPathFa
             taken_bad, position = batch.after(n)
             more, more_bad, _ = read_all(made, split, position)
             assert more == rows[start + n :]
-            assert sorted([*taken, *origins[:taken_bad], *(b["origin"] for b in more_bad)]) == sorted(b["origin"] for b in bad), "none twice, none lost"
+            assert sorted([*taken, *origins[:taken_bad], *(b["origin"] for b in more_bad)]) == sorted(
+                b["origin"] for b in bad
+            ), "none twice, none lost"
         assert batch.after(batch.rows.num_rows) == (batch.bad.num_rows, batch.position)
         start, taken = start + batch.rows.num_rows, taken + origins
 
@@ -220,14 +241,20 @@ def doors(store: Store, clock: Clock) -> Doors:
 
 def test_rows_of_a_file_that_lie_ahead_are_bad_records_with_their_lines(tmp_path: Path, store: Store) -> None:
     in_2099 = datetime(2099, 1, 1, tzinfo=UTC)
-    source = write(tmp_path / "data/reads.csv", [line(0, T0), line(1, in_2099), line(2, T0, in_2099), line(3, T0 + timedelta(hours=23))])
+    source = write(
+        tmp_path / "data/reads.csv",
+        [line(0, T0), line(1, in_2099), line(2, T0, in_2099), line(3, T0 + timedelta(hours=23))],
+    )
     counts = pump(store.log, store.schemas, [(source.source, source)], doors=doors(store, Clock()))
     assert (counts.rows, counts.bad) == (2, 2)
     found = store.records()
     assert sorted(r["n"] for r in found if "n" in r) == [0, 3]
     bad = {r["origin"]: r for r in found if "origin" in r}
     first, second = bad["data/reads.csv:3"], bad["data/reads.csv:4"]
-    assert first["error"].startswith('data/reads.csv:3: event time "ts" is 2099-01-01 00:00:00 UTC, more than 1d ahead of the clock (2026-01-10 00:00:00 UTC)')
+    assert first["error"].startswith(
+        'data/reads.csv:3: event time "ts" is 2099-01-01 00:00:00 UTC, more than 1d ahead of the clock (2026-01-10'
+        " 00:00:00 UTC)"
+    )
     assert 'arrival time "known" is 2099' in second["error"]
     assert first["raw"].decode().rstrip("\n") == line(1, in_2099).rstrip("\n"), "as it was found"
 
@@ -243,7 +270,9 @@ def test_the_verdict_is_not_given_again_when_its_time_has_come(tmp_path: Path, s
 def test_the_bound_is_the_streams(tmp_path: Path, store: Store) -> None:
     source = write(tmp_path / "data/reads.csv", [line(0, T0 + timedelta(days=299)), line(1, T0 + timedelta(days=301))])
     far = FileSource(ms.source(FAR, ms.read.files("data/*.csv")), tmp_path)
-    assert source.splits() and pump(store.log, store.schemas, [(far.source, far)], doors=doors(store, Clock())).rows == 1
+    assert (
+        source.splits() and pump(store.log, store.schemas, [(far.source, far)], doors=doors(store, Clock())).rows == 1
+    )
 
 
 def test_a_pump_whose_clock_is_behind_takes_nothing_and_goes_on_when_it_is_right(tmp_path: Path, store: Store) -> None:

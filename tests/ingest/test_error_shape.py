@@ -1,4 +1,4 @@
-"""Every door answers a request that it refuses in one shape: `{"error": {"code", "message", "mend", ...}}`."""
+"""Every door answers a request that it refuses in one shape: `{"error": {"code", "message", "fix", ...}}`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ REFUSED = {
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("shape")
-    child = subprocess.Popen([sys.executable, str(SHARED / "whole_server.py"), str(folder)], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, str(SHARED / "whole_server.py"), str(folder)], stdout=subprocess.PIPE, text=True
+    )
     assert child.stdout is not None
     try:
         yield child.stdout.readline().strip()
@@ -54,5 +56,5 @@ def test_every_refusal_has_one_shape(server: str, door: str, case: str) -> None:
     error = json.loads(reply.read())["error"]
     connection.close()
     assert reply.status == status and reply.headers["content-type"] == "application/json"
-    assert all(isinstance(error[key], str) and error[key] for key in ("code", "message", "mend"))
+    assert all(isinstance(error[key], str) and error[key] for key in ("code", "message", "fix"))
     assert (reply.headers.get("www-authenticate") == "Bearer") is (status == 401)

@@ -1,4 +1,5 @@
-"""Fuzzed values of each kind of field, edges too, in columns of many types, through every door into the lake: good ones land with equal values, each of the others is counted once, and only documented errors are raised.
+"""Fuzzed values of each kind of field, edges too, in columns of many types, through every door into the lake: good ones
+land with equal values, each of the others is counted once, and only documented errors are raised.
 
 FUZZ_RECORDS=100000 for more, FUZZ_SEED= for a fresh seed; a failure names the seed.
 """
@@ -74,8 +75,14 @@ def check_good(rows: Sequence[Record], sent: Sequence[Record]) -> None:
     names = Counter(row["id"] for row in rows)
     for row in rows:
         found[row["id"]] = poison.landed(row)
-    wrong = [(record, found.get(record["id"])) for record in sent if names[record["id"]] != 1 or found[record["id"]] != record]
-    assert not wrong, f"seed {SEED}: {len(wrong)} of {len(sent)} good records did not land as they were; sent and found: {wrong[0]}"
+    wrong = [
+        (record, found.get(record["id"]))
+        for record in sent
+        if names[record["id"]] != 1 or found[record["id"]] != record
+    ]
+    assert not wrong, (
+        f"seed {SEED}: {len(wrong)} of {len(sent)} good records did not land as they were; sent and found: {wrong[0]}"
+    )
 
 
 def check_files(way: Way, sent: Sequence[Sent], glob: str) -> None:
@@ -85,7 +92,9 @@ def check_files(way: Way, sent: Sequence[Sent], glob: str) -> None:
     assert landed.rows + landed.dead + landed.duplicates == landed.records == len(sent), f"seed {SEED}: {landed}"
     check_good(way.rows(), [one.good for one in sent if one.good is not None])
     dead = way.lake.table(f"{STREAM.name}__dead").delta.to_pyarrow_table().to_pylist()
-    assert len(dead) == landed.dead and all(letter["error"].startswith(letter["origin"] + ": ") for letter in dead), f"seed {SEED}"
+    assert len(dead) == landed.dead and all(letter["error"].startswith(letter["origin"] + ": ") for letter in dead), (
+        f"seed {SEED}"
+    )
 
 
 def lines(way: Way, made: Callable[[random.Random, int], Iterator[Sent]], ending: str, head: bytes = b"") -> None:
@@ -128,7 +137,9 @@ class Asked:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await self.app({"type": "http", "method": "POST", "path": f"/v1/events/{STREAM.name}", "headers": []}, receive, send)
+        await self.app(
+            {"type": "http", "method": "POST", "path": f"/v1/events/{STREAM.name}", "headers": []}, receive, send
+        )
         return sent[0]["status"], msgspec.json.decode(b"".join(m.get("body", b"") for m in sent[1:]))
 
 
@@ -144,13 +155,18 @@ def posted(way: Way, bodies: Sequence[Sequence[Sent]], written: Callable[[Sequen
             taken = told.get("accepted", 0)
             assert taken + len(wrong) == len(sent), f"seed {SEED}: {taken} + {len(wrong)} of {len(sent)}"
             blamed = [at for at, one in enumerate(sent) if one.good is not None and at in wrong]
-            assert not blamed, f"seed {SEED}: refused {sent[blamed[0]].text[:300]!r} for {[e for e in errors if e['index'] == blamed[0]]}"
+            assert not blamed, (
+                f"seed {SEED}: refused {sent[blamed[0]].text[:300]!r} for"
+                f" {[e for e in errors if e['index'] == blamed[0]]}"
+            )
             accepted += taken
             good += [one.good for one in sent if one.good is not None]
     finally:
         asked.app.close()
     landed = way.drain()
-    assert (landed.rows, landed.dead, landed.records) == (accepted, 0, accepted), f"seed {SEED}: {landed}: what a door took must land"
+    assert (landed.rows, landed.dead, landed.records) == (accepted, 0, accepted), (
+        f"seed {SEED}: {landed}: what a door took must land"
+    )
     check_good(way.rows(), good)
 
 
@@ -160,7 +176,9 @@ def bodies(fits: Callable[[bytes], bool]) -> list[list[Sent]]:
 
 
 def closed(text: bytes) -> bool:
-    """An item whose brackets or quotes do not close takes the whole array with it, which is a 400; all others are judged one by one."""
+    """An item whose brackets or quotes do not close takes the whole array with it, which is a 400; all others are
+    judged one by one.
+    """
     try:
         return FORM.items(b"[" + text + b"]") == [text.strip()]
     except BadEvent:

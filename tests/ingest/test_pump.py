@@ -53,7 +53,10 @@ def write(path: Path, lines: list[str]) -> None:
 
 
 def sources(root: Path, **globs: str) -> list[tuple[Any, Any]]:
-    made = [ms.source(stream, ms.read.files(globs.get(stream.name, f"data/{stream.name}*.csv"), watch=True)) for stream in (FAST, SLOW)]
+    made = [
+        ms.source(stream, ms.read.files(globs.get(stream.name, f"data/{stream.name}*.csv"), watch=True))
+        for stream in (FAST, SLOW)
+    ]
     return [(source, FileSource(source, root)) for source in made]
 
 
@@ -107,7 +110,10 @@ def test_no_stream_gets_ahead(tmp_path: Path, store: Store, monkeypatch: pytest.
     monkeypatch.setattr(pumping, "BATCH_ROWS", 1_000)
     write(tmp_path / "data/fast.csv", [line("f", i, i) for i in range(10_000)])
     for day in range(7):
-        write(tmp_path / f"data/slow-{day}.csv", [line("s", i, i) for i in range(day * 1440, min((day + 1) * 1440, 10_000), 30)])
+        write(
+            tmp_path / f"data/slow-{day}.csv",
+            [line("s", i, i) for i in range(day * 1440, min((day + 1) * 1440, 10_000), 30)],
+        )
     newest, apart = {"fast": us(T0), "slow": us(T0)}, 0
     real = store.log.writer
 
@@ -169,12 +175,17 @@ def test_a_file_of_bad_records_alone(tmp_path: Path, store: Store) -> None:
     assert pump(store.log, store.schemas, sources(tmp_path)) == Counts()
 
 
-def test_unsorted_files_and_clock_jumps_lose_nothing(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsorted_files_and_clock_jumps_lose_nothing(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pumping, "BATCH_ROWS", 1_000)
     order = list(range(5_000))
     random.Random(7).shuffle(order)
     lines = [line("f", i, i) for i in order]
-    lines[10], lines[2_000] = f"jump1,1,{datetime(2999, 1, 1, tzinfo=UTC).isoformat()}\n", f"jump2,1,{datetime(1, 1, 2, tzinfo=UTC).isoformat()}\n"
+    lines[10], lines[2_000] = (
+        f"jump1,1,{datetime(2999, 1, 1, tzinfo=UTC).isoformat()}\n",
+        f"jump2,1,{datetime(1, 1, 2, tzinfo=UTC).isoformat()}\n",
+    )
     write(tmp_path / "data/fast.csv", lines)
     write(tmp_path / "data/slow.csv", [line("s", i, 100 * i) for i in range(40)])
     assert pump(store.log, store.schemas, sources(tmp_path)).rows == 5_039, "the year 2999 is a bad record"
@@ -198,7 +209,9 @@ def test_a_damaged_file_is_named_when_all_others_are_in(tmp_path: Path, store: S
     assert len(store.rows("fast")) == 100
 
 
-def test_another_pump_takes_over_and_the_first_is_fenced(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_pump_takes_over_and_the_first_is_fenced(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two processes running one project: the later continues, the earlier stops, and each record is there once."""
     monkeypatch.setattr(pumping, "BATCH_ROWS", 1_000)
     write(tmp_path / "data/fast.csv", [line("f", i, i) for i in range(5_000)])
@@ -244,7 +257,9 @@ def test_a_full_log_stops_it_where_it_can_go_on(tmp_path: Path, store: Store, mo
 def test_follow_finds_new_files_and_more_of_old_ones(tmp_path: Path, store: Store) -> None:
     write(tmp_path / "data/fast-1.csv", [line("f", i, i) for i in range(10)])
     stop = threading.Event()
-    thread = threading.Thread(target=follow, args=(store.log, store.schemas, sources(tmp_path), stop), kwargs={"poll_s": 0.02})
+    thread = threading.Thread(
+        target=follow, args=(store.log, store.schemas, sources(tmp_path), stop), kwargs={"poll_s": 0.02}
+    )
     thread.start()
 
     def until(count: int) -> None:
@@ -348,7 +363,9 @@ def test_a_stopped_pump_that_wakes_up_writes_nothing(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_renamed_file_goes_on_and_whoever_reads_it_under_its_old_name_is_fenced(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_renamed_file_goes_on_and_whoever_reads_it_under_its_old_name_is_fenced(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(pumping, "BATCH_ROWS", 1_000)
     write(tmp_path / "data/fast.csv", [line("f", i, i) for i in range(5_000)])
     steps = 0
@@ -366,7 +383,9 @@ def test_a_renamed_file_goes_on_and_whoever_reads_it_under_its_old_name_is_fence
     assert len(names) == 5_000 and set(names.values()) == {1}
     write(tmp_path / "data/fast.csv", [line("g", i, i) for i in range(3)])
     assert pump(store.log, store.schemas, sources(tmp_path)).rows == 3
-    assert {row["_event_id"] for row in store.rows("fast") if row["name"].startswith("g")} == {f"data/fast.csv~2:{n}" for n in (2, 3, 4)}
+    assert {row["_event_id"] for row in store.rows("fast") if row["name"].startswith("g")} == {
+        f"data/fast.csv~2:{n}" for n in (2, 3, 4)
+    }
 
 
 def test_a_replaced_file_stops_alone(tmp_path: Path, store: Store) -> None:
@@ -386,11 +405,16 @@ def test_a_file_of_which_no_record_is_good_and_a_line_taken_too_early_are_faults
     os.utime(tmp_path / "data/slow.csv", (1, 1))
     counts = pump_all(store.log, store.schemas, sources(tmp_path))
     assert list(counts.faults) == ["fast_files/data/fast.csv"]
-    assert counts.faults["fast_files/data/fast.csv"].startswith("no record of data/fast.csv is good: all 3 are dead letters; the first: data/fast.csv:2: ")
+    assert counts.faults["fast_files/data/fast.csv"].startswith(
+        "no record of data/fast.csv is good: all 3 are dead letters; the first: data/fast.csv:2: "
+    )
     with (tmp_path / "data/slow.csv").open("a") as file:
         file.write(line("s", 1, 1)[-8:])
     counts = pump_all(store.log, store.schemas, sources(tmp_path))
-    assert counts.bad == 1 and "line 3 continued after it had been read as the file's last" in counts.faults["slow_files/data/slow.csv"]
+    assert (
+        counts.bad == 1
+        and "line 3 continued after it had been read as the file's last" in counts.faults["slow_files/data/slow.csv"]
+    )
     assert pump_all(store.log, store.schemas, sources(tmp_path)) == Counts()
 
 

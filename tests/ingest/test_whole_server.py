@@ -16,7 +16,11 @@ from millstream.client import Client, Receipt
 
 
 def test_send_then_predict(tmp_path: Path) -> None:
-    child = subprocess.Popen([sys.executable, str(Path(__file__).parents[1] / "shared" / "whole_server.py"), str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, str(Path(__file__).parents[1] / "shared" / "whole_server.py"), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert child.stdout is not None
     try:
         url, now = child.stdout.readline().strip(), datetime.now(UTC)
@@ -26,8 +30,14 @@ def test_send_then_predict(tmp_path: Path) -> None:
             receipt = client.send(BOUGHT, [Bought(visit_id=f"v{i}", price=1.5, ts=now) for i in range(10)])
             assert isinstance(receipt, Receipt) and receipt.accepted == 10
             decision = client.predict(RANK, Ask(visit_id="v1", device="phone", ts=now), after=receipt)
-            assert decision.value in ("cheap", "newest") and decision.experiment == "ranking" and decision.propensity == 0.5
-            many = client.predict_many(RANK, [Ask(visit_id="v1", device="phone", ts=now)] * 3, after=[receipt], explain=True)
+            assert (
+                decision.value in ("cheap", "newest")
+                and decision.experiment == "ranking"
+                and decision.propensity == 0.5
+            )
+            many = client.predict_many(
+                RANK, [Ask(visit_id="v1", device="phone", ts=now)] * 3, after=[receipt], explain=True
+            )
             assert {d.arm for d in many} == {decision.arm} and len({d.decision_id for d in many}) == 3
     finally:
         child.terminate()

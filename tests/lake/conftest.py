@@ -1,4 +1,6 @@
-"""A world a test: an embedded log, a lake and a state store in one folder; and a server of processes that may be killed in it, one a module."""
+"""A world a test: an embedded log, a lake and a state store in one folder; and a server of processes that may be killed
+in it, one a module.
+"""
 
 from __future__ import annotations
 

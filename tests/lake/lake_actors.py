@@ -1,7 +1,8 @@
-"""Processes that land, join and clean, and are killed or stopped at named points: forked from one server, so that one costs milliseconds.
+"""Processes that land, join and clean, and are killed or stopped at named points: forked from one server, so that one
+costs milliseconds.
 
-`python lake_actors.py` is the server: a JSON line on stdin names a role and its arguments; it answers with the pid, and later with
-the code that the process ended with. An actor says on the same stdout where it has come to.
+`python lake_actors.py` is the server: a JSON line on stdin names a role and its arguments; it answers with the pid, and
+later with the code that the process ended with. An actor says on the same stdout where it has come to.
 """
 
 from __future__ import annotations
@@ -51,7 +52,15 @@ class World:
         self.state = SqliteState(f"sqlite:{folder}/state.db")
 
     def sink(self, rows: int = 500_000, partitions: list[int] | None = None, of: Any = READINGS, **more: Any) -> Sink:
-        return Sink(self.log, self.schemas, self.lake, of, limits=SinkLimits(rows=rows, age=timedelta(milliseconds=5)), partitions=partitions, **more)
+        return Sink(
+            self.log,
+            self.schemas,
+            self.lake,
+            of,
+            limits=SinkLimits(rows=rows, age=timedelta(milliseconds=5)),
+            partitions=partitions,
+            **more,
+        )
 
     def drain(self, rows: int = 500_000, partitions: list[int] | None = None, of: Any = READINGS) -> Any:
         sink = self.sink(rows, partitions, of)
@@ -153,7 +162,9 @@ def become(role: str, folder: str, lake: str | None, point: list[Any] | None, ar
 
 
 def serve() -> None:
-    """Fork actors as asked. What an actor would import at its first batch is imported here, once (Arrow looks for pandas at its first NumPy array)."""
+    """Fork actors as asked. What an actor would import at its first batch is imported here, once (Arrow looks for
+    pandas at its first NumPy array).
+    """
     import pyarrow.dataset  # noqa: F401
 
     pa.array(np.zeros(1))
@@ -211,7 +222,9 @@ class Actor:
     def arrive_stopped(self) -> None:
         """Wait until it has stopped itself at its point."""
         self.arrive()
-        while not subprocess.run(["ps", "-o", "stat=", "-p", str(self.pid)], capture_output=True, text=True).stdout.startswith("T"):
+        while not subprocess.run(
+            ["ps", "-o", "stat=", "-p", str(self.pid)], capture_output=True, text=True
+        ).stdout.startswith("T"):
             time.sleep(0.001)
 
     def wait(self) -> int:
@@ -230,12 +243,20 @@ class Stage:
         self.arrived: dict[int, str] = {}
         self.born: list[int] = []
         self.errors = (folder / "actors.txt").open("w+")
-        self.server = subprocess.Popen([sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
+        self.server = subprocess.Popen(
+            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors
+        )
 
     def spawn(self, role: str, *, point: tuple[str, int, str] | None = None, **arguments: Any) -> Actor:
         """Start an actor; `point`: where to do what ("kill", "stop", "raise") at which time of coming there."""
         assert self.server.stdin is not None
-        asked = {"role": role, "folder": str(self.folder), "lake": str(self.lake) if self.lake else None, "point": point, "arguments": arguments}
+        asked = {
+            "role": role,
+            "folder": str(self.folder),
+            "lake": str(self.lake) if self.lake else None,
+            "point": point,
+            "arguments": arguments,
+        }
         self.server.stdin.write(json.dumps(asked).encode() + b"\n")
         self.server.stdin.flush()
         before = len(self.born)

@@ -1,4 +1,6 @@
-"""What a catalog is told of the lake, with one that only remembers; Hive's own suite is tests/cluster/test_catalog_hive.py."""
+"""What a catalog is told of the lake, with one that only remembers; Hive's own suite is
+tests/cluster/test_catalog_hive.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A declaration that a stream is complete: in a commit of its table, against sinks at work, and gone with the next record."""
+"""A declaration that a stream is complete: in a commit of its table, against sinks at work, and gone with the next
+record.
+"""
 
 from __future__ import annotations
 
@@ -53,13 +55,17 @@ def test_what_waits_in_the_log_is_not_complete(world: World) -> None:
     put(world.log, world.schemas, 0, 1)
     world.drain()
     put(world.log, world.schemas, 1, 2, 3)
-    with pytest.raises(UsageError, match='stream "readings" cannot be declared complete: 2 records of its log are not in the lake yet'):
+    with pytest.raises(
+        UsageError, match='stream "readings" cannot be declared complete: 2 records of its log are not in the lake yet'
+    ):
         complete.declare(world.log, world.lake, READINGS, NOW)
     with pytest.raises(NotFound, match='stream "other" has no topic'):
         complete.declare(world.log, world.lake, stream("other", Reading, key="who"), NOW)
 
 
-def test_a_sink_that_commits_meanwhile_is_no_loser_and_the_declaration_looks_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sink_that_commits_meanwhile_is_no_loser_and_the_declaration_looks_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(world.log, world.schemas, 0, 1)
     world.drain()
     whole, raced = LakeTable.land, list[int]()

@@ -54,7 +54,9 @@ def test_answer_lost(world: World, stage: Stage) -> None:
 
 
 def test_quarantined_and_other_code(world: World, stage: Stage) -> None:
-    """Killed between quarantine and table; then code that calls the dead good, and the other way round: recorded verdicts stand."""
+    """Killed between quarantine and table; then code that calls the dead good, and the other way round: recorded
+    verdicts stand.
+    """
     sow(world, 90, bad=True)
     assert stage.spawn("drain", rows=60, point=("sink.quarantined", 1, "kill")).wait() == -signal.SIGKILL
     recorded = {(row["_partition"], row["_offset"]) for row in rows_in(world.lake.table("readings__dead"))}
@@ -94,7 +96,9 @@ def test_partial(world: World, stage: Stage) -> None:
 
 @pytest.mark.parametrize("point", ["sink.read", "sink.files"])
 def test_zombie(world: World, stage: Stage, point: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stopped with a batch in hand; another worker continues, and the log behind it is cleaned; the zombie's commit is refused."""
+    """Stopped with a batch in hand; another worker continues, and the log behind it is cleaned; the zombie's commit is
+    refused.
+    """
     sow(world, 90)
     world.drain()
     sow(world, 60, begin=90)
@@ -123,7 +127,9 @@ def test_first(world: World, stage: Stage) -> None:
 
 
 def test_schema(world: World, stage: Stage) -> None:
-    """Killed, and then stopped, after the column was added and before the data; a worker of the old class races: no row lost, old rows null."""
+    """Killed, and then stopped, after the column was added and before the data; a worker of the old class races: no row
+    lost, old rows null.
+    """
     sow(world, 60)
     world.drain()
     sow(world, 60, begin=60)
@@ -131,7 +137,9 @@ def test_schema(world: World, stage: Stage) -> None:
     assert "unit" in world.lake.table("readings").schema.names
     old, new = stage.spawn("drain", rows=20), stage.spawn("drain", rows=20, lenient=True)
     for actor in (old, new):
-        assert actor.wait() == 0 or "Fenced" in stage.told(), "it may have written all of its part before the other definition came; after that it stops"
+        assert actor.wait() == 0 or "Fenced" in stage.told(), (
+            "it may have written all of its part before the other definition came; after that it stops"
+        )
     assert stage.spawn("drain", lenient=True).wait() == 0, stage.told()
     assert ids(world.lake) == ids_of(*range(120)) and proven(world.lake, world.log, LENIENT).rows == 120
     assert {row["unit"] for row in rows_in(world.lake.table("readings")) if row["n"] < 60} == {None}
@@ -157,7 +165,9 @@ def test_compaction_killed(world: World, stage: Stage, point: str) -> None:
 
 
 def test_lease_lost(world: World, stage: Stage) -> None:
-    """Stopped in compaction, with its files written; another does the work meanwhile: what the first then commits is refused."""
+    """Stopped in compaction, with its files written; another does the work meanwhile: what the first then commits is
+    refused.
+    """
     for n in range(0, 60, 10):
         sow(world, 10, begin=n)
         world.drain()
@@ -173,12 +183,20 @@ def test_lease_lost(world: World, stage: Stage) -> None:
     assert set(files) < set(world.lake.table("readings").actions()["path"].to_pylist())
     assert len(before) == 60 and places(world) == {**before, **dict.fromkeys(places(world).keys() - before.keys(), 1)}
     assert proven(world.lake, world.log).rows == 70
-    told = {f.path for v in deltalog.versions(world.lake.files, "readings") for f in deltalog.read(world.lake.files, "readings", v).added}
-    assert {name for name in world.lake.files.list("readings") if name.endswith(".parquet")} == told, "the refused file was removed"
+    told = {
+        f.path
+        for v in deltalog.versions(world.lake.files, "readings")
+        for f in deltalog.read(world.lake.files, "readings", v).added
+    }
+    assert {name for name in world.lake.files.list("readings") if name.endswith(".parquet")} == told, (
+        "the refused file was removed"
+    )
 
 
 def test_checkpoint_half(world: World, stage: Stage) -> None:
-    """Dead between a checkpoint and the file that points to it; the table opens with the same positions, and is checkpointed again."""
+    """Dead between a checkpoint and the file that points to it; the table opens with the same positions, and is
+    checkpointed again.
+    """
     for n in range(0, 270, 10):
         sow(world, 10, begin=n)
         world.drain()
@@ -187,7 +205,9 @@ def test_checkpoint_half(world: World, stage: Stage) -> None:
     assert keeper.wait() == -signal.SIGKILL
     pointer = "readings/_delta_log/_last_checkpoint"
     world.lake.files.remove(pointer)
-    assert world.lake.table("readings").txns() == txns and all(world.lake.table("readings").position(app) == at for app, at in txns.items())
+    assert world.lake.table("readings").txns() == txns and all(
+        world.lake.table("readings").position(app) == at for app, at in txns.items()
+    )
     world.state.release("upkeep/readings", str(keeper.pid))
     sow(world, 250, begin=270)
     for _ in range(25):
@@ -212,7 +232,9 @@ def test_fold_appended(world: World, stage: Stage) -> None:
 
 
 def test_vacuum_running(world: World, stage: Stage) -> None:
-    """A file that is written and not yet committed stays, and so does a pinned version, while all else that is old goes."""
+    """A file that is written and not yet committed stays, and so does a pinned version, while all else that is old
+    goes.
+    """
     for n in range(0, 60, 10):
         sow(world, 10, begin=n)
         world.drain()
@@ -226,7 +248,9 @@ def test_vacuum_running(world: World, stage: Stage) -> None:
     begun = parquet.written_ns(young)
     assert begun is not None
     week_later = begun / 1e9 + clean.KEPT.total_seconds() - 0.001  # all but the youngest file are older than that
-    assert clean.vacuum(world.lake.table("readings"), week_later) == 3, "files of versions 4 to 6, joined since; those of version 3 are pinned"
+    assert clean.vacuum(world.lake.table("readings"), week_later) == 3, (
+        "files of versions 4 to 6, joined since; those of version 3 are pinned"
+    )
     assert sorted(row["n"] for row in rows_in(table.at(3))) == list(range(30))
     writer.signal(signal.SIGCONT)
     assert writer.wait() == 0, stage.told()
@@ -234,7 +258,9 @@ def test_vacuum_running(world: World, stage: Stage) -> None:
 
 
 def test_a_file_vacuumed_before_its_commit(world: World, stage: Stage) -> None:
-    """A machine sleeps for more than a week between file and commit: the commit is refused, the batch is written again."""
+    """A machine sleeps for more than a week between file and commit: the commit is refused, the batch is
+    written again.
+    """
     sow(world, 10)
     writer = stage.spawn("drain", point=("sink.files", 1, "stop"))
     writer.arrive_stopped()
@@ -246,20 +272,33 @@ def test_a_file_vacuumed_before_its_commit(world: World, stage: Stage) -> None:
 
 @pytest.mark.timeout(400)
 def test_random_kills(world: World, stage: Stage) -> None:
-    """200 SIGKILLs, at random moments and at random points: two workers a partition race, one keeps the tables, events are doubled and broken."""
+    """200 SIGKILLs, at random moments and at random points: two workers a partition race, one keeps the tables, events
+    are doubled and broken.
+    """
     dice, sent = random.Random(11), 0
-    kinds: list[tuple[str, dict[str, Any]]] = [("follow", {"rows": 30, "partitions": list(pair)}) for pair in ((0, 1), (1, 2), (0, 2))]
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        ("follow", {"rows": 30, "partitions": list(pair)}) for pair in ((0, 1), (1, 2), (0, 2))
+    ]
     kinds.append(("upkeep", {"often": True}))
 
     def start(kind: int) -> tuple[Actor, bool]:
         """An actor, and whether it will die by itself, at the so-manieth point that it comes to."""
         doomed = dice.random() < 0.5
         role, arguments = kinds[kind]
-        return stage.spawn(role, **arguments, point=("any", dice.randint(1, 16 if kind < 3 else 3), "kill") if doomed else None), doomed
+        return (
+            stage.spawn(
+                role, **arguments, point=("any", dice.randint(1, 16 if kind < 3 else 3), "kill") if doomed else None
+            ),
+            doomed,
+        )
 
     def ready() -> list[int]:
         """Who is dead, or may be killed."""
-        return [i for i, (actor, doomed) in enumerate(actors) if actor.pid in stage.gone or (actor.pid in stage.arrived and not doomed)]
+        return [
+            i
+            for i, (actor, doomed) in enumerate(actors)
+            if actor.pid in stage.gone or (actor.pid in stage.arrived and not doomed)
+        ]
 
     sow(world, 30, bad=True)  # turn 0 sends it again
     actors = [start(kind) for kind in range(4)]

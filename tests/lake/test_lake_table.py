@@ -26,7 +26,9 @@ def table(world: World) -> LakeTable:
 
 
 def rows(*numbers: int, name: str | None = "a") -> pa.RecordBatch:
-    return pa.record_batch({"x": pa.array(numbers, pa.int64()), "name": pa.array([name] * len(numbers), pa.string())}, schema=ROWS)
+    return pa.record_batch(
+        {"x": pa.array(numbers, pa.int64()), "name": pa.array([name] * len(numbers), pa.string())}, schema=ROWS
+    )
 
 
 def xs(table: LakeTable) -> list[int]:
@@ -51,7 +53,11 @@ def test_history_says_what_happened(table: LakeTable) -> None:
     table.append([rows(1, 2)], metadata={"by": "me"})
     table.replace([rows(3)])
     newest, middle, oldest = table.history()
-    assert [(e["version"], e["rows"], e["files_added"], e["files_removed"]) for e in (newest, middle, oldest)] == [(2, 1, 1, 1), (1, 2, 1, 0), (0, 0, 0, 0)]
+    assert [(e["version"], e["rows"], e["files_added"], e["files_removed"]) for e in (newest, middle, oldest)] == [
+        (2, 1, 1, 1),
+        (1, 2, 1, 0),
+        (0, 0, 0, 0),
+    ]
     assert middle["metadata"] == {"by": "me"} and table.history(1) == [newest]
     assert abs(datetime.fromisoformat(newest["at"]) - datetime.now(UTC)) < timedelta(minutes=5)
 
@@ -91,8 +97,12 @@ def test_one_of_a_race_lands_whatever_the_overlap(table: LakeTable) -> None:
     for _ in range(8):
         stands = {app: table.refresh().position(app) for app in "abc"}
         handles = [table.refresh() for _ in range(3)]
-        found = at_once([partial(h.append, [rows(1)], txns={app: (stands[app], (stands[app] or 0) + 1) for app in pair})
-                         for h, pair in zip(handles, ("ab", "bc", "ac"), strict=True)])  # fmt: skip
+        found = at_once(
+            [
+                partial(h.append, [rows(1)], txns={app: (stands[app], (stands[app] or 0) + 1) for app in pair})
+                for h, pair in zip(handles, ("ab", "bc", "ac"), strict=True)
+            ]
+        )
         assert sorted(type(one).__name__ for one in found) == ["Conflict", "Conflict", "int"]
         now = {app: table.refresh().position(app) or 0 for app in "abc"}
         assert sum(now[app] - (stands[app] or 0) for app in "abc") == 2, "one pair moved by one"
@@ -227,30 +237,71 @@ def test_columns_are_added(table: LakeTable) -> None:
 
 
 def test_columns_added_in_a_race_are_there_once(world: World, table: LakeTable) -> None:
-    found = at_once([lambda n=n: world.lake.table("t").add_columns([pa.field("y", pa.float64()), pa.field(f"z{n}", pa.string())]) for n in range(3)])  # type: ignore[misc]
+    found = at_once(
+        [
+            lambda n=n: world.lake.table("t").add_columns([pa.field("y", pa.float64()), pa.field(f"z{n}", pa.string())])  # type: ignore[misc]
+            for n in range(3)
+        ]
+    )
     assert not any(isinstance(one, Exception) for one in found), found
     assert set(table.refresh().schema.names) == {"x", "name", "y", "z0", "z1", "z2"}
 
 
 def test_types_that_delta_lacks_become_plain_ones(world: World) -> None:
-    given = pa.table({"d": pa.array(["a", "b"]).dictionary_encode(), "u": pa.array([1, 2], pa.uint8()), "s": pa.array(["x", None], pa.large_string()),
-                      "t": pa.array([0, 1], pa.timestamp("ms")), "l": pa.array([["a"], []], pa.large_list(pa.string())), "f": pa.array([1, 2], pa.float16())})  # fmt: skip
+    given = pa.table(
+        {
+            "d": pa.array(["a", "b"]).dictionary_encode(),
+            "u": pa.array([1, 2], pa.uint8()),
+            "s": pa.array(["x", None], pa.large_string()),
+            "t": pa.array([0, 1], pa.timestamp("ms")),
+            "l": pa.array([["a"], []], pa.large_list(pa.string())),
+            "f": pa.array([1, 2], pa.float16()),
+        }
+    )
     made = world.lake.create("plain", given.schema)
     made.append(given)
-    assert [str(f.type) for f in made.schema] == ["string", "int16", "string", "timestamp[us, tz=UTC]", "list<element: string>", "float"]
+    assert [str(f.type) for f in made.schema] == [
+        "string",
+        "int16",
+        "string",
+        "timestamp[us, tz=UTC]",
+        "list<element: string>",
+        "float",
+    ]
     assert rows_in(made)[0] == {"d": "a", "u": 1, "s": "x", "t": datetime(1970, 1, 1, tzinfo=UTC), "l": ["a"], "f": 1.0}
     assert DeltaTable(f"{world.lake.files.root}/plain").to_pyarrow_table().num_rows == 2, "delta-rs reads it"
 
 
 def test_statistics_prune_and_never_lie(table: LakeTable, world: World) -> None:
-    schema = pa.schema([("f", pa.float64()), ("s", pa.string()), ("t", pa.timestamp("us", tz="UTC")), ("b", pa.bool_())])
+    schema = pa.schema(
+        [("f", pa.float64()), ("s", pa.string()), ("t", pa.timestamp("us", tz="UTC")), ("b", pa.bool_())]
+    )
     made = world.lake.create("stats", schema)
     made.append(
-        [pa.record_batch({"f": [1.0, float("nan")], "s": ["a" * 100, "b"], "t": [datetime(900, 1, 1, tzinfo=UTC)] * 2, "b": [True, None]}, schema=schema)]
+        [
+            pa.record_batch(
+                {
+                    "f": [1.0, float("nan")],
+                    "s": ["a" * 100, "b"],
+                    "t": [datetime(900, 1, 1, tzinfo=UTC)] * 2,
+                    "b": [True, None],
+                },
+                schema=schema,
+            )
+        ]
     )
-    made.append([pa.record_batch({"f": [2.0, None], "s": ["a", "b"], "t": [datetime(2020, 1, 1, tzinfo=UTC)] * 2, "b": [True, None]}, schema=schema)])
+    made.append(
+        [
+            pa.record_batch(
+                {"f": [2.0, None], "s": ["a", "b"], "t": [datetime(2020, 1, 1, tzinfo=UTC)] * 2, "b": [True, None]},
+                schema=schema,
+            )
+        ]
+    )
     odd, plain = made.actions().to_pylist()
-    assert odd.get("max.f") is None and odd.get("max.t") is None and odd["null_count.b"] == 1, "NaN and times before the year 1000 have no bounds"
+    assert odd.get("max.f") is None and odd.get("max.t") is None and odd["null_count.b"] == 1, (
+        "NaN and times before the year 1000 have no bounds"
+    )
     assert (plain["min.f"], plain["max.f"], plain["max.s"], plain["null_count.f"]) == (2.0, 2.0, "b", 1)
     assert odd["num_records"] == plain["num_records"] == 2
 
@@ -322,7 +373,12 @@ def test_partition_values_with_odd_characters(world: World) -> None:
 
 @pytest.mark.parametrize(
     "left",
-    [{}, {"00000000000000000000.json#1": '{"proto'}, {"00000000000000000000.json": ""}, {"00000000000000000000.json": '{"protocol":{"minRea'}],
+    [
+        {},
+        {"00000000000000000000.json#1": '{"proto'},
+        {"00000000000000000000.json": ""},
+        {"00000000000000000000.json": '{"protocol":{"minRea'},
+    ],
     ids=["a folder", "a draft", "an empty commit", "a commit cut short"],
 )
 def test_a_creation_that_came_half_way_is_done_again(left: dict[str, str], tmp_path: Path) -> None:

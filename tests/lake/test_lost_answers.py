@@ -48,7 +48,9 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "_FIRST_S", 0.001)
 
 
-def failing(table: LakeTable, monkeypatch: pytest.MonkeyPatch, error: Exception, *, landed: bool, times: int = 1) -> list[int]:
+def failing(
+    table: LakeTable, monkeypatch: pytest.MonkeyPatch, error: Exception, *, landed: bool, times: int = 1
+) -> list[int]:
     """Make the next commits of a handle fail, before or after they land; returns what grows by one a try."""
     commit: Callable[..., Any] = table.delta.create_write_transaction
     tries: list[int] = []
@@ -72,7 +74,9 @@ def row(x: int) -> list[pa.RecordBatch]:
 
 @pytest.mark.parametrize("txns", [{"app": (None, 1)}, None])
 @pytest.mark.parametrize("error", [ConnectionResetError(), CommitFailedError("there is one already")])
-def test_what_landed_unheard_is_not_landed_again(table: LakeTable, monkeypatch: pytest.MonkeyPatch, error: Exception, txns: Any) -> None:
+def test_what_landed_unheard_is_not_landed_again(
+    table: LakeTable, monkeypatch: pytest.MonkeyPatch, error: Exception, txns: Any
+) -> None:
     tries = failing(table, monkeypatch, error, landed=True)
     assert table.append(row(1), txns=txns) == 1
     assert len(tries) == 1 and rows_in(table.refresh()) == [{"x": 1, "name": "a"}] and table.refresh().version == 1
@@ -92,7 +96,9 @@ def test_the_version_is_told_though_another_came_between(table: LakeTable, monke
     assert len(tries) == 1 and sorted(r["x"] for r in rows_in(table.refresh())) == [1, 7]
 
 
-def test_a_position_that_another_took_is_a_conflict_after_all(table: LakeTable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_position_that_another_took_is_a_conflict_after_all(
+    table: LakeTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failing(table, monkeypatch, ConnectionResetError(), landed=False)
     table.refresh().append(row(7), txns={"app": (None, 1)})
     with pytest.raises(Conflict):
@@ -132,7 +138,9 @@ def test_opening_that_does_not_come_back_is_done_anew(table: LakeTable, monkeypa
 
 
 @pytest.mark.parametrize("lands", ["never", "before the next look", "after the next commit"])
-def test_a_commit_that_does_not_come_back_is_unknown_and_never_doubles(table: LakeTable, monkeypatch: pytest.MonkeyPatch, lands: str) -> None:
+def test_a_commit_that_does_not_come_back_is_unknown_and_never_doubles(
+    table: LakeTable, monkeypatch: pytest.MonkeyPatch, lands: str
+) -> None:
     go, done = threading.Event(), threading.Event()
     commit: Callable[..., Any] = table.delta.create_write_transaction
 

@@ -1,4 +1,6 @@
-"""Rows too far ahead, moved to the dead letters of a real lake: what each reader of the table finds afterwards, and what a kill leaves."""
+"""Rows too far ahead, moved to the dead letters of a real lake: what each reader of the table finds afterwards, and
+what a kill leaves.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +35,22 @@ FAR = 3_000_000_000
 
 
 def sow(world: World, partition: int, *said: tuple[str, int], of: Any = READINGS, behind: int = 0) -> None:
-    """Readings of these ids, these seconds after T0; each an append of its own, arrived when it happened or so much later, or now if that is earlier."""
+    """Readings of these ids, these seconds after T0; each an append of its own, arrived when it happened or so much
+    later, or now if that is earlier.
+    """
     binding = topic_of(world.log, world.schemas, of)
     for id, seconds in said:
         at = T0 + timedelta(seconds=seconds)
-        rows = {"who": pa.array(["w"]), "n": pa.array([seconds % 1000], pa.int64()), "ts": pa.array([at], pa.timestamp("us", "UTC")),
-                EVENT_ID: pa.array([id]), ARRIVED_AT: pa.array([at + timedelta(seconds=behind) if seconds < FAR else T0 + timedelta(seconds=seconds - FAR)], pa.timestamp("us", "UTC"))}  # fmt: skip
+        rows = {
+            "who": pa.array(["w"]),
+            "n": pa.array([seconds % 1000], pa.int64()),
+            "ts": pa.array([at], pa.timestamp("us", "UTC")),
+            EVENT_ID: pa.array([id]),
+            ARRIVED_AT: pa.array(
+                [at + timedelta(seconds=behind) if seconds < FAR else T0 + timedelta(seconds=seconds - FAR)],
+                pa.timestamp("us", "UTC"),
+            ),
+        }
         world.log.append([Append("readings", partition, binding.schema_id, pa.record_batch(rows))])
 
 
@@ -85,23 +97,40 @@ def test_nothing_too_far_ahead_is_nothing_to_do(world: World) -> None:
 def test_rows_letters_and_counts_afterwards(poisoned: World) -> None:
     found = look(poisoned.lake.table("readings"), READINGS, LATEST_US)
     assert found is not None and (found.rows, found.of) == (1, 7)
-    assert str(found) == (
-        '1 of 7 rows lies too far ahead (later than 2030-01-01 00:00:00 UTC): 0:2 event time "ts" is 2115-01-25 06:43:20 UTC, more than 1d ahead'
+    assert (
+        str(found)
+        == '1 of 7 rows lies too far ahead (later than 2030-01-01 00:00:00 UTC): 0:2 event time "ts" is 2115-01-25'
+        " 06:43:20 UTC, more than 1d ahead"
     )
     done = moved(poisoned)
     assert (done.rows, done.found, done.buried, done.doubled, done.unread) == (1, 1, 0, 0, ())
-    assert str(done).startswith("1 row later than 2030-01-01 00:00:00 UTC moved to the dead letters; 1 record that had been dropped as duplicates")
+    assert str(done).startswith(
+        "1 row later than 2030-01-01 00:00:00 UTC moved to the dead letters; 1 record that had been dropped as"
+        " duplicates"
+    )
     assert ids(poisoned.lake) == ["a", "b", "c", "d", "e", "f", "x"]
     (x,) = [row for row in rows_in(poisoned.lake.table("readings")) if row[EVENT_ID] == "x"]
     assert (x[OFFSET], x["ts"]) == (3, T0 + timedelta(seconds=5_001)), "the corrected one, which had been dropped"
-    assert [row[OFFSET] for row in rows_in(poisoned.lake.table("readings")) if row[PARTITION] == 0] == [0, 1, 3, 4, 5, 6], "in the order of the log"
+    assert [row[OFFSET] for row in rows_in(poisoned.lake.table("readings")) if row[PARTITION] == 0] == [
+        0,
+        1,
+        3,
+        4,
+        5,
+        6,
+    ], "in the order of the log"
     ((place, error),) = letters(poisoned).items()
-    assert place == (0, 2) and error == (
-        f'{MOVED}: event time "ts" is 2115-01-25 06:43:20 UTC, more than 1d ahead (later than 2030-01-01 00:00:00 UTC); '
-        "correct the time and send the record again"
+    assert (
+        place == (0, 2)
+        and error
+        == f'{MOVED}: event time "ts" is 2115-01-25 06:43:20 UTC, more than 1d ahead (later than 2030-01-01 00:00:00'
+        " UTC); correct the time and send the record again"
     )
     (letter,) = rows_in(poisoned.lake.table("readings__dead"))
-    assert letter["raw"] == b'{"who": "w", "n": 0, "ts": "2115-01-25 06:43:20.000000Z"}' and letter["rule"] == Rule.of(READINGS).fingerprint
+    assert (
+        letter["raw"] == b'{"who": "w", "n": 0, "ts": "2115-01-25 06:43:20.000000Z"}'
+        and letter["rule"] == Rule.of(READINGS).fingerprint
+    )
     report = proven(poisoned.lake, poisoned.log)
     assert (report.records, report.rows, report.dead, report.duplicates) == (9, 7, 1, 1)
     assert move(poisoned.log, poisoned.lake, READINGS, LATEST_US) is None
@@ -135,11 +164,19 @@ def test_a_partition_that_has_no_rows_left(world: World) -> None:
     world.drain()
     moved(world)
     table, topic = world.lake.table("readings"), world.log.topic("readings")
-    assert topic is not None and table.rows() == 0 and table.position(time_id(topic, 0)) == NEVER and world.lake.watermark(READINGS) is None
+    assert (
+        topic is not None
+        and table.rows() == 0
+        and table.position(time_id(topic, 0)) == NEVER
+        and world.lake.watermark(READINGS) is None
+    )
     checkpoint.make(table)
     sow(world, 0, ("a", 5))
     world.drain()
-    assert world.lake.watermark(READINGS) == int((T0 + timedelta(seconds=5 - 60)).timestamp()) * 1_000_000 and late(world) == []
+    assert (
+        world.lake.watermark(READINGS) == int((T0 + timedelta(seconds=5 - 60)).timestamp()) * 1_000_000
+        and late(world) == []
+    )
     proven(world.lake, world.log)
 
 
@@ -149,8 +186,13 @@ def test_what_is_dropped_below_the_log_is_named(poisoned: World) -> None:
         con.execute("update part set low = 5 where partition = 0")
     assert poisoned.log.ends("readings")[0].low == 5
     done = moved(poisoned)
-    assert (done.rows, done.found) == (1, 0) and [(u.partition, u.start, u.end, u.dropped) for u in done.unread] == [(0, 3, 5, 1)]
-    assert str(done).endswith("not judged again: partition 0, offsets [3, 5): the log has removed them; at most 1 record was dropped as duplicates there")
+    assert (done.rows, done.found) == (1, 0) and [(u.partition, u.start, u.end, u.dropped) for u in done.unread] == [
+        (0, 3, 5, 1)
+    ]
+    assert str(done).endswith(
+        "not judged again: partition 0, offsets [3, 5): the log has removed them; at most 1 record was dropped as"
+        " duplicates there"
+    )
     assert ids(poisoned.lake) == ["a", "b", "c", "d", "e", "f"]
     report = proven(poisoned.lake, poisoned.log)
     assert (report.rows, report.dead, report.duplicates) == (6, 1, 2)
@@ -201,7 +243,9 @@ def test_lineage_of_an_older_millstream_gets_the_column(poisoned: World, monkeyp
 
 
 def test_who_reads_what_was_added(poisoned: World) -> None:
-    """The move takes rows away: who only adds must read the table whole. Who adds new files finds the rows that are there now."""
+    """The move takes rows away: who only adds must read the table whole. Who adds new files finds the rows that are
+    there now.
+    """
     table = poisoned.lake.table("readings")
     moved(poisoned)
     now = poisoned.lake.table("readings")
@@ -261,7 +305,9 @@ def test_a_sink_at_work_begins_again(poisoned: World) -> None:
     sow(poisoned, 0, ("x", 5_030))
     sink.drain()
     sink.close()
-    assert ids(poisoned.lake) == ["a", "b", "c", "d", "e", "f", "g", "h", "x"], "of x the corrected one is kept; what came later repeats it"
+    assert ids(poisoned.lake) == ["a", "b", "c", "d", "e", "f", "g", "h", "x"], (
+        "of x the corrected one is kept; what came later repeats it"
+    )
     proven(poisoned.lake, poisoned.log)
 
 
@@ -305,7 +351,13 @@ def test_a_table_that_is_not_what_its_commits_say_is_left_alone(poisoned: World)
     table = poisoned.lake.table("readings")
     extra = pa.RecordBatch.from_pylist([{**rows_in(table)[2], OFFSET: 3}], schema=table.schema)
     table.append(extra)
-    with pytest.raises(Corrupt, match=r"the commit says 2 rows, and the table has 3; nothing is moved while millstream verify finds the stream broken"):
+    with pytest.raises(
+        Corrupt,
+        match=(
+            r"the commit says 2 rows, and the table has 3; nothing is moved while millstream verify finds the stream"
+            r" broken"
+        ),
+    ):
         moved(poisoned)
     assert len(rows_in(poisoned.lake.table("readings"))) == 8
 
@@ -317,7 +369,9 @@ def test_a_log_that_ends_before_the_table(poisoned: World) -> None:
         con.execute("update part set high = 3 where partition = 0")
     assert poisoned.log.ends("readings")[0].high == 3
     done = moved(poisoned)
-    assert [(one.start, one.end, one.dropped, one.why) for one in done.unread] == [(3, 7, 1, "the log ends before them")]
+    assert [(one.start, one.end, one.dropped, one.why) for one in done.unread] == [
+        (3, 7, 1, "the log ends before them")
+    ]
     assert ids(poisoned.lake) == ["a", "b", "c", "d", "e", "f"]
 
 
@@ -383,7 +437,15 @@ def test_what_was_begun_is_finished_by_its_own_bound(poisoned: World) -> None:
     proven(poisoned.lake, poisoned.log)
 
 
-POINTS = [("move.bound", 1), ("append.files", 1), ("sink.quarantined", 1), ("edit.files", 1), ("commit.ready", 3), ("commit.linked", 3), ("move.committed", 1)]
+POINTS = [
+    ("move.bound", 1),
+    ("append.files", 1),
+    ("sink.quarantined", 1),
+    ("edit.files", 1),
+    ("commit.ready", 3),
+    ("commit.linked", 3),
+    ("move.committed", 1),
+]
 
 
 @pytest.mark.fault
@@ -402,7 +464,9 @@ def test_killed_at(poisoned: World, stage: Stage, point: tuple[str, int], then: 
     assert sorted(letters(poisoned)) == [(0, 2), (0, 7), (0, 8)]
     report = proven(poisoned.lake, poisoned.log)
     assert report.dead == 3 and look(poisoned.lake.table("readings"), READINGS, LATEST_US) is None
-    assert ids(poisoned.lake) == sorted(["a", "b", "c", "d", "e", "f", "x", "y", *(["i"] if then == "sink first" else [])])
+    assert ids(poisoned.lake) == sorted(
+        ["a", "b", "c", "d", "e", "f", "x", "y", *(["i"] if then == "sink first" else [])]
+    )
     assert verify(poisoned.lake, poisoned.log, READINGS, deep=True).ok
 
 

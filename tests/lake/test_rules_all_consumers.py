@@ -34,12 +34,21 @@ def world(tmp_path: Path, seed: int) -> Iterator[RulesWorld]:
         with sqlite3.connect(tmp_path / "log.db") as con:
             con.execute("delete from batch where partition = ? and start < ?", (partition, upto))
             con.execute(
-                "update part set low = coalesce((select min(start) from batch where partition = part.partition), high) where partition = ?", (partition,)
+                "update part set low = coalesce((select min(start) from batch where partition = part.partition), high)"
+                " where partition = ?",
+                (partition,),
             )
         con.close()
 
-    made = RulesWorld(log, schemas, files, tmp_path, {"python": lambda stream, rows: Sink(log, schemas, Lake(files), stream, limits=SinkLimits(rows=rows))}, lose,
-                      random.Random(seed))  # fmt: skip
+    made = RulesWorld(
+        log,
+        schemas,
+        files,
+        tmp_path,
+        {"python": lambda stream, rows: Sink(log, schemas, Lake(files), stream, limits=SinkLimits(rows=rows))},
+        lose,
+        random.Random(seed),
+    )
     yield made
     made.close()
     log.close()

@@ -1,4 +1,6 @@
-"""Rulings on a real lake: what a verdict depends on besides the log is recorded with its first offsets, and heard by who is at work."""
+"""Rulings on a real lake: what a verdict depends on besides the log is recorded with its first offsets, and heard by
+who is at work.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +121,9 @@ def test_a_letter_under_way_does_not_land_beside_a_row_of_another_definition(wor
 
 
 def test_letters_of_one_definition_at_a_time(world: World) -> None:
-    """Between the ruling of a new definition and its first rows, the older one buries nothing more; started again, it takes the stream back."""
+    """Between the ruling of a new definition and its first rows, the older one buries nothing more; started again, it
+    takes the stream back.
+    """
     put(world.log, world.schemas, 0, 1)
     world.drain()
     put(world.log, world.schemas, 0, 2, 3, bad=[2])
@@ -135,7 +139,9 @@ def test_letters_of_one_definition_at_a_time(world: World) -> None:
 
 
 def test_a_letter_under_way_does_not_outlive_the_ruling_that_a_cut_took(world: World) -> None:
-    """Found by the simulator (seed 416387574): set aside, and the table cut back to before that while its letter was still being written."""
+    """Found by the simulator (seed 416387574): set aside, and the table cut back to before that while its letter was
+    still being written.
+    """
     put(world.log, world.schemas, 0, 1, 2, bad=[1])
     world.drain()
     put(world.log, world.schemas, 0, 3, 4)
@@ -182,11 +188,17 @@ def test_a_ruling_between_a_commit_and_the_look_at_it_is_heard(world: World) -> 
 
 @pytest.mark.parametrize("amended", [False, True], ids=["another rule", "an amendment"])
 def test_a_ruling_that_comes_while_a_column_is_added_is_heard(world: World, amended: bool) -> None:
-    """The simulator's seed 5000570: adding a column takes a newer handle, and what was ruled in between was passed over."""
+    """The simulator's seed 5000570: adding a column takes a newer handle, and what was ruled in between was passed
+    over.
+    """
     put(world.log, world.schemas, 0, 1)
     sink, topic = world.sink(), world.log.topic("readings")
     assert topic is not None and sink.drain().rows == 1
-    wide = readings(2, 3).append_column("unit", pa.array(["C", "F"])).append_column("exact", pa.array([0.5, None], pa.float64()))
+    wide = (
+        readings(2, 3)
+        .append_column("unit", pa.array(["C", "F"]))
+        .append_column("exact", pa.array([0.5, None], pa.float64()))
+    )
     world.log.append([Append("readings", 0, topic_of(world.log, world.schemas, WIDE).schema_id, wide)])
 
     def rule(point: str) -> None:
@@ -242,7 +254,9 @@ def test_a_record_set_aside_in_front_of_a_sink_that_has_judged_it(world: World) 
     aside.set_aside(world.log, world.lake, READINGS, 0, 3)
     sink.drain()
     sink.close()
-    assert ids(world.lake) == ids_of(0, 1, 2, 4, 5) and [row[OFFSET] for row in rows_in(world.lake.table("readings__dead"))] == [3]
+    assert ids(world.lake) == ids_of(0, 1, 2, 4, 5) and [
+        row[OFFSET] for row in rows_in(world.lake.table("readings__dead"))
+    ] == [3]
     assert proven(world.lake, world.log).dead == 1 and ruling(world).amended == 1
 
 
@@ -265,7 +279,9 @@ def test_a_gap_is_accepted_while_sinks_commit(world: World) -> None:
 
 
 @pytest.mark.parametrize("where", ["judged", "written"])
-def test_a_record_that_cannot_be_converted_is_named_and_costs_only_itself(world: World, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+def test_a_record_that_cannot_be_converted_is_named_and_costs_only_itself(
+    world: World, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
     """A fault of ours, planted: one value of n makes a conversion fail, in memory."""
     put(world.log, world.schemas, 0, *range(20))
 

@@ -1,4 +1,6 @@
-"""A sink's rules: what is late, what a newer writer brings, when it commits, whose partition it is, and when it must stop."""
+"""A sink's rules: what is late, what a newer writer brings, when it commits, whose partition it is, and when it must
+stop.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,11 @@ def test_a_clock_that_runs_ahead_makes_no_other_late(world: World) -> None:
     put(world.log, world.schemas, 0, 100, ahead)
     world.drain()
     mark = world.lake.watermark(READINGS)
-    assert mark is not None and mark < time.time() * 1e6 and [r["n"] for r in rows_in(world.lake.table("readings")) if r["ts"].year == 2099] == [ahead]
+    assert (
+        mark is not None
+        and mark < time.time() * 1e6
+        and [r["n"] for r in rows_in(world.lake.table("readings")) if r["ts"].year == 2099] == [ahead]
+    )
 
 
 def test_history_before_1970_has_a_watermark_of_its_own(world: World) -> None:
@@ -70,7 +76,9 @@ def test_history_before_1970_has_a_watermark_of_its_own(world: World) -> None:
     at = datetime(1960, 5, 1, tzinfo=UTC)
     put(world.log, world.schemas, 0, (at - T0) // timedelta(seconds=1))
     world.drain()
-    assert world.lake.watermark(READINGS) == (at - timedelta(minutes=1) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    assert world.lake.watermark(READINGS) == (
+        at - timedelta(minutes=1) - datetime(1970, 1, 1, tzinfo=UTC)
+    ) // timedelta(microseconds=1)
 
 
 def test_no_watermark_before_the_first_row(world: World) -> None:
@@ -92,21 +100,27 @@ def test_a_newer_writers_columns_land(world: World) -> None:
     assert found == {1: (None, None), 2: ("F", 2.5), 3: (None, None)}
     put(world.log, world.schemas, 0, 4)
     world.drain(of=WIDE)
-    assert {row["n"]: row["unit"] for row in rows_in(world.lake.table("readings"))}[4] == "C", "the class's default, for an older record"
+    assert {row["n"]: row["unit"] for row in rows_in(world.lake.table("readings"))}[4] == "C", (
+        "the class's default, for an older record"
+    )
     proven(world.lake, world.log)
 
 
 def test_a_column_of_another_type_stops_the_stream(world: World) -> None:
     put(world.log, world.schemas, 0, 1)
     world.drain()
-    rows = pa.record_batch({"who": ["a"], "n": ["no number"], "ts": pa.array([T0], pa.timestamp("us", tz="UTC")), EVENT_ID: ["x"]})
+    rows = pa.record_batch(
+        {"who": ["a"], "n": ["no number"], "ts": pa.array([T0], pa.timestamp("us", tz="UTC")), EVENT_ID: ["x"]}
+    )
     world.log.append([Append("readings", 0, 1, rows)])
     with pytest.raises(Incompatible, match='field "n" is int64 in Reading and string in the log'):
         world.drain()
     assert world.lake.table("readings").rows() == 1
 
 
-@pytest.mark.parametrize("limits", [SinkLimits(rows=4, age=DAY), SinkLimits(bytes=2 * SIZE, age=DAY), SinkLimits(age=timedelta(seconds=3))])
+@pytest.mark.parametrize(
+    "limits", [SinkLimits(rows=4, age=DAY), SinkLimits(bytes=2 * SIZE, age=DAY), SinkLimits(age=timedelta(seconds=3))]
+)
 def test_a_commit_at_the_first_limit(world: World, limits: SinkLimits) -> None:
     clock = Clock()
     topic_of(world.log, world.schemas, READINGS)
@@ -249,7 +263,9 @@ def test_a_table_that_forgets_positions_is_refused(world: World) -> None:
     put(world.log, world.schemas, 0, 1)
     world.drain()
     table = world.lake.table("readings")
-    table.delta.alter.set_table_properties({"delta.setTransactionRetentionDuration": "interval 1 hour"}, raise_if_not_exists=False)
+    table.delta.alter.set_table_properties(
+        {"delta.setTransactionRetentionDuration": "interval 1 hour"}, raise_if_not_exists=False
+    )
     with pytest.raises(UsageError, match="setTransactionRetentionDuration"):
         world.sink()
 
@@ -263,10 +279,14 @@ def test_a_log_that_lost_records(world: World) -> None:
     sink._land()
     sink.close()
     lose(world, 20)
-    with pytest.raises(Truncated, match=r"records \[10, 20\) left the log before they were written .*--accept-loss readings"):
+    with pytest.raises(
+        Truncated, match=r"records \[10, 20\) left the log before they were written .*--accept-loss readings"
+    ):
         world.sink()
     found = gaps.find(world.log, world.lake, READINGS)
-    assert [str(gap) for gap in found] == ["partition 0, offsets [10, 20): they left the log before they were written to the lake"]
+    assert [str(gap) for gap in found] == [
+        "partition 0, offsets [10, 20): they left the log before they were written to the lake"
+    ]
     gaps.accept(world.log, world.lake, READINGS, found)
     with pytest.raises(Conflict):
         gaps.accept(world.log, world.lake, READINGS, found)  # accepted once
@@ -296,7 +316,9 @@ def test_verdicts_of_another_worker_stand(world: World) -> None:
             other = world.sink(rows=4)
             other.limits = SinkLimits(rows=3)
             other._read(NOW)
-            batches = {p: other.batcher.batch(p, pieces[0].start, pieces, other.table) for p, pieces in other.buffer.items()}
+            batches = {
+                p: other.batcher.batch(p, pieces[0].start, pieces, other.table) for p, pieces in other.buffer.items()
+            }
             other.batcher.quarantine(batches)
             other.close()
 
@@ -308,11 +330,26 @@ def test_verdicts_of_another_worker_stand(world: World) -> None:
 
 def test_recorded_verdicts_are_those_of_the_range_the_partition_and_the_topic(world: World) -> None:
     quarantine = Quarantine(world.lake, "readings", "a" * 32)
-    places = [("a" * 32, 0, 1), ("a" * 32, 0, 2), ("a" * 32, 0, 3), ("a" * 32, 0, 4), ("a" * 32, 1, 2), ("b" * 32, 0, 2), ("a" * 32, 0, 2)]
-    letters = pa.RecordBatch.from_pylist([{"topic": topic, PARTITION: partition, OFFSET: offset} for topic, partition, offset in places], DEAD)
+    places = [
+        ("a" * 32, 0, 1),
+        ("a" * 32, 0, 2),
+        ("a" * 32, 0, 3),
+        ("a" * 32, 0, 4),
+        ("a" * 32, 1, 2),
+        ("b" * 32, 0, 2),
+        ("a" * 32, 0, 2),
+    ]
+    letters = pa.RecordBatch.from_pylist(
+        [{"topic": topic, PARTITION: partition, OFFSET: offset} for topic, partition, offset in places], DEAD
+    )
     assert quarantine.recorded("app", 0, 0, 9).tolist() == []
     quarantine.land([letters], {"app": (None, 4)}, {})
-    assert [quarantine.recorded("app", 0, start, end).tolist() for start, end in ((2, 4), (1, 2), (0, 9), (4, 9))] == [[2, 3], [1], [1, 2, 3, 4], []]
+    assert [quarantine.recorded("app", 0, start, end).tolist() for start, end in ((2, 4), (1, 2), (0, 9), (4, 9))] == [
+        [2, 3],
+        [1],
+        [1, 2, 3, 4],
+        [],
+    ]
 
 
 def test_dead_letters_with_changed_code_and_bounds(world: World) -> None:
@@ -335,7 +372,11 @@ def test_dead_letters_with_changed_code_and_bounds(world: World) -> None:
             end()
             sink.close()
     world.drain(of=LENIENT)
-    found = [(row["_partition"], row[OFFSET]) for name in ("readings", "readings__dead") for row in rows_in(world.lake.table(name))]
+    found = [
+        (row["_partition"], row[OFFSET])
+        for name in ("readings", "readings__dead")
+        for row in rows_in(world.lake.table(name))
+    ]
     assert len(found) == len(set(found)) == 120
     assert 1 <= world.lake.table("readings__dead").rows() < 20, "some were judged by the one, some by the other"
     proven(world.lake, world.log, LENIENT)
@@ -364,7 +405,9 @@ class Holes:
         if start == self.high:
             return []
         offsets = [n for n in range(start, self.records) if n % 2 == 0]
-        rows = readings(*offsets).append_column(ARRIVED_AT, pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * len(offsets), pa.timestamp("us", tz="UTC")))
+        rows = readings(*offsets).append_column(
+            ARRIVED_AT, pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * len(offsets), pa.timestamp("us", tz="UTC"))
+        )
         return [Slice("readings", 0, start, self.high, 1, rows.append_column(OFFSET, pa.array(offsets, pa.int64())))]
 
     def seek(self, partition: int, offset: int) -> None:
@@ -382,7 +425,9 @@ class Holes:
 
 
 def test_a_position_passes_holes(world: World) -> None:
-    """Markers at the tail: the position is behind them, is committed without rows an hour later, and retention is not a false alarm then."""
+    """Markers at the tail: the position is behind them, is committed without rows an hour later, and retention is not a
+    false alarm then.
+    """
     log, clock = Holes(), Clock()
     make: Callable[[], Sink] = lambda: Sink(log, world.schemas, world.lake, READINGS, clock=clock)  # type: ignore[arg-type]  # noqa: E731
     sink = make()

@@ -1,4 +1,6 @@
-"""Power cuts, planted: what they can leave is cut off, the log fills it again, and nothing that was whole goes with it."""
+"""Power cuts, planted: what they can leave is cut off, the log fills it again, and nothing that was whole goes
+with it.
+"""
 
 from __future__ import annotations
 
@@ -62,14 +64,26 @@ TEARS: dict[str, tuple[Tear, int | None, str]] = {
     "cut commit": (lambda w: cut(w, deltalog.commit_path("readings", 8), 99), 8, "commit 8 is cut"),
     "commit of zeros": (lambda w: zeros(w, deltalog.commit_path("readings", 8)), 8, "commit 8 is cut"),
     "empty commit under whole ones": (lambda w: cut(w, deltalog.commit_path("readings", 6)), 6, "versions 6 to 8 go"),
-    "commit that is not there": (lambda w: path(w, deltalog.commit_path("readings", 7)).unlink(), 7, "commit 7 is missing"),
+    "commit that is not there": (
+        lambda w: path(w, deltalog.commit_path("readings", 7)).unlink(),
+        7,
+        "commit 7 is missing",
+    ),
     "empty data file": (lambda w: cut(w, data_file(w, 8)), 8, "0 bytes long"),
     "cut data file": (lambda w: cut(w, data_file(w, 7), 300), 7, "300 bytes long"),
     "data file of zeros": (lambda w: zeros(w, data_file(w, 8)), 8, "has no end"),
     "data file that is not there": (lambda w: path(w, data_file(w, 5)).unlink(), 5, "is missing"),
-    "cut checkpoint": (lambda w: cut(w, deltalog.checkpoint_path("readings", 4), 500), None, "checkpoint.parquet is torn"),
+    "cut checkpoint": (
+        lambda w: cut(w, deltalog.checkpoint_path("readings", 4), 500),
+        None,
+        "checkpoint.parquet is torn",
+    ),
     "cut pointer": (lambda w: cut(w, f"{LOG}/_last_checkpoint", 9), None, "_last_checkpoint is torn"),
-    "pointer to a checkpoint that is not there": (lambda w: path(w, deltalog.checkpoint_path("readings", 4)).unlink(), None, "_last_checkpoint is torn"),
+    "pointer to a checkpoint that is not there": (
+        lambda w: path(w, deltalog.checkpoint_path("readings", 4)).unlink(),
+        None,
+        "_last_checkpoint is torn",
+    ),
 }
 
 
@@ -116,7 +130,9 @@ def test_a_table_torn_at_birth_begins_anew(world: World) -> None:
 
 
 def test_joined_files_are_seen_through(landed: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A torn file that was joined into a whole one is not damage; when the joining itself is torn, the old files are looked at."""
+    """A torn file that was joined into a whole one is not damage; when the joining itself is torn, the old files are
+    looked at.
+    """
 
     monkeypatch.setattr(compact, "AT_LEAST", (4, 4, 4))
     compact.compact(landed.lake.table("readings"))
@@ -131,12 +147,16 @@ def test_joined_files_are_seen_through(landed: World, monkeypatch: pytest.Monkey
 
 
 def test_what_is_folded_is_never_cut(landed: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commits are synced before their ranges are folded and before a checkpoint holds them: seen by what is asked of the files."""
+    """Commits are synced before their ranges are folded and before a checkpoint holds them: seen by what is asked of
+    the files.
+    """
     synced: list[str] = []
     monkeypatch.setattr(landed.lake.files, "sync", lambda *paths: synced.extend(paths))
     table = landed.lake.table("readings")
     fold(landed.lake, table)
-    folded = next(i for i, one in enumerate(synced) if one.startswith("readings__lineage/") and one.endswith(".parquet"))
+    folded = next(
+        i for i, one in enumerate(synced) if one.startswith("readings__lineage/") and one.endswith(".parquet")
+    )
     assert {deltalog.commit_path("readings", v) for v in range(9)} <= set(synced[:folded])
     synced.clear()
     checkpoint.make(table)
@@ -166,7 +186,7 @@ def test_files_are_synced_before_they_are_named(world: World, monkeypatch: pytes
     assert told == [".parquet", ".json", "retain"]
 
 
-def test_nothing_mends_a_lone_torn_checkpoint(landed: World) -> None:
+def test_nothing_fixes_a_lone_torn_checkpoint(landed: World) -> None:
     """Commits behind it are cleaned away: cutting would lose what landed, so it is said and left."""
     table = landed.lake.table("readings")
     fold(landed.lake, table)
@@ -191,18 +211,25 @@ def test_an_old_pins_checkpoint_is_no_base_for_a_cut(landed: World) -> None:
         examine(landed.lake.files, "readings")
 
 
-def test_up_mends_before_it_lands(landed: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_fixes_before_it_lands(landed: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 
     from millstream.app import parts
 
     cut(landed, deltalog.commit_path("readings", 8))
-    parts.mend(SimpleNamespace(lake=landed.lake, files=landed.lake.files, state=landed.state, log=landed.log), threading.Event())  # type: ignore[arg-type]
-    assert examine(landed.lake.files, "readings") is None and landed.lake.table("readings").version == 8, "version 8 says that the table was cut"
+    parts.fix(
+        SimpleNamespace(lake=landed.lake, files=landed.lake.files, state=landed.state, log=landed.log),  # type: ignore[arg-type]
+        threading.Event(),
+    )
+    assert examine(landed.lake.files, "readings") is None and landed.lake.table("readings").version == 8, (
+        "version 8 says that the table was cut"
+    )
     assert landed.state.lease("mend/readings", "another", clean.KEPT), "the lease is given back"
     marks = dict(landed.log._rows("select partition, before from mark where reader = 'lake'"))
     topic, table = landed.log.topic("readings"), landed.lake.table("readings")
-    assert topic is not None and marks == {p: table.position(app_id(topic, p)) or 0 for p in range(topic.partitions)}, "the log keeps what the table has lost"
+    assert topic is not None and marks == {p: table.position(app_id(topic, p)) or 0 for p in range(topic.partitions)}, (
+        "the log keeps what the table has lost"
+    )
 
 
 def test_a_cut_that_died_before_all_were_told_is_completed(landed: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,7 +242,9 @@ def test_a_cut_that_died_before_all_were_told_is_completed(landed: World, monkey
         patch.setattr(cutting, "amend", lambda *args: (_ for _ in ()).throw(Full("no room")))
         with pytest.raises(Full):
             cutting.cut(landed.lake, landed.log, "readings")
-    assert examine(landed.lake.files, "readings") is None and "not all were told" in str(cutting.needed(landed.lake.files, "readings"))
+    assert examine(landed.lake.files, "readings") is None and "not all were informed" in str(
+        cutting.needed(landed.lake.files, "readings")
+    )
     cutting.cut(landed.lake, landed.log, "readings")
     assert cutting.needed(landed.lake.files, "readings") is None
     assert stamp(Rule.of(READINGS), landed.lake.table("readings"), topic.uuid) != before
@@ -234,7 +263,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MB of its own."""
     place = tmp_path / "small"
     place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], capture_output=True, text=True) if shutil.which("mount") else None
+    made = (
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)], capture_output=True, text=True)
+        if shutil.which("mount")
+        else None
+    )
     if made is None or made.returncode:
         pytest.skip(f"no small file system can be mounted here: {made.stderr.strip() if made else 'no mount'}")
     yield place
@@ -263,16 +296,23 @@ def test_a_full_disk(world: World, small_disk: Path) -> None:
         full.close()
 
 
-@pytest.mark.parametrize(("cut", "words"), [
-    (None, ""), (3, "; version 3 goes, and version 2 stands"), (2, "; versions 2 to 3 go, and version 1 stands"),
-    (0, "; versions 0 to 3 go, and the table begins anew"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("cut", "words"),
+    [
+        (None, ""),
+        (3, "; version 3 goes, and version 2 stands"),
+        (2, "; versions 2 to 3 go, and version 1 stands"),
+        (0, "; versions 0 to 3 go, and the table begins anew"),
+    ],
+)
 def test_damage_says_what_goes_and_what_stands(cut: int | None, words: str) -> None:
     assert str(Damage("t", cut, 3, (), "commit 3 is torn")) == f'table "t": commit 3 is torn{words}'
 
 
 def test_the_log_is_told_of_no_commit_that_a_power_cut_can_take(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sink dies between its commit and the sync. The next one tells the log where the table stands, so it syncs that commit first."""
+    """A sink dies between its commit and the sync. The next one tells the log where the table stands, so it syncs that
+    commit first.
+    """
     put(world.log, world.schemas, 0, *range(5))
 
     def die(point: str) -> None:
@@ -300,8 +340,12 @@ def test_the_log_is_told_of_no_commit_that_a_power_cut_can_take(world: World, mo
     assert told[1:] == [(5, True)]
 
 
-def test_letters_are_durable_before_a_table_is_committed_over_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sink dies between the commit of its letters and the sync. The log never brings a letter again once the table has passed it."""
+def test_letters_are_durable_before_a_table_is_committed_over_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sink dies between the commit of its letters and the sync. The log never brings a letter again once the table
+    has passed it.
+    """
     put(world.log, world.schemas, 0, *range(5), bad=[2])
     linked, synced = list[str](), list[str]()
 
@@ -327,7 +371,9 @@ def test_letters_are_durable_before_a_table_is_committed_over_them(world: World,
 
 
 def test_what_is_synced_is_not_synced_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A handle knows up to where; one that is opened anew from it continues from there, and another one begins at the checkpoint."""
+    """A handle knows up to where; one that is opened anew from it continues from there, and another one begins at the
+    checkpoint.
+    """
     for n in range(3):
         put(world.log, world.schemas, 0, 10 * n)
         world.drain()

@@ -39,7 +39,9 @@ def fill(world: World) -> Fill:
 
 
 def rows(*numbers: int) -> pa.RecordBatch:
-    return pa.record_batch({"x": pa.array(numbers, pa.int64()), "name": pa.array([f"p{n % 2}" for n in numbers])}, schema=ROWS)
+    return pa.record_batch(
+        {"x": pa.array(numbers, pa.int64()), "name": pa.array([f"p{n % 2}" for n in numbers])}, schema=ROWS
+    )
 
 
 def keep(world: World, name: str = "t", days: float = 0) -> Done:
@@ -163,11 +165,17 @@ def test_whoever_took_a_file_away_first_wins(world: World, fill: Fill, other: st
         end()
     found = [row["x"] for row in rows_in(world.lake.table("t"))]
     assert sorted(found) == (list(range(40)) if other == "compaction" else [*range(35, 40), 1000])
-    told = {f.path for v in deltalog.versions(world.lake.files, "t") for f in deltalog.read(world.lake.files, "t", v).added}
-    assert {name for name in world.lake.files.list("t") if name.endswith(".parquet")} == told, "what was refused is removed"
+    told = {
+        f.path for v in deltalog.versions(world.lake.files, "t") for f in deltalog.read(world.lake.files, "t", v).added
+    }
+    assert {name for name in world.lake.files.list("t") if name.endswith(".parquet")} == told, (
+        "what was refused is removed"
+    )
 
 
-def test_a_commit_that_landed_and_was_reported_as_refused_keeps_its_files(world: World, fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_that_landed_and_was_reported_as_refused_keeps_its_files(
+    world: World, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = fill(40)
     real = LakeTable.commit
 
@@ -177,7 +185,9 @@ def test_a_commit_that_landed_and_was_reported_as_refused_keeps_its_files(world:
 
     monkeypatch.setattr(LakeTable, "commit", lies)
     assert compact.compact(table) == 0
-    assert [row["x"] for row in rows_in(world.lake.table("t"))] == list(range(40)) and world.lake.table("t").actions().num_rows == 1
+    assert [row["x"] for row in rows_in(world.lake.table("t"))] == list(range(40)) and world.lake.table(
+        "t"
+    ).actions().num_rows == 1
 
 
 def test_two_handles_cannot_remove_the_same_file(world: World, fill: Fill) -> None:
@@ -211,7 +221,9 @@ def test_a_clock_that_is_weeks_ahead_makes_no_file_old(world: World, fill: Fill)
     table = fill(3)
     waits = table.write([rows(7)])
     for days in (30, 60, -400, 0):
-        assert not maintain(world.lake, "t", world.state, "me", now=partial(lambda days: time.time() + days * 86400, days)).removed
+        assert not maintain(
+            world.lake, "t", world.state, "me", now=partial(lambda days: time.time() + days * 86400, days)
+        ).removed
     table.land(waits, txns={}, metadata={})
     assert [row["x"] for row in rows_in(world.lake.table("t"))] == [0, 1, 2, 7]
 
@@ -248,7 +260,9 @@ def test_a_pinned_version_stays(world: World, fill: Fill) -> None:
     assert [row["x"] for row in rows_in(world.lake.table("t"))] == list(range(101))
 
 
-def test_a_log_that_grows_fast_is_cleaned_before_its_time(world: World, fill: Fill, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_grows_fast_is_cleaned_before_its_time(
+    world: World, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(clean, "AT_MOST", 40)
     monkeypatch.setattr(clean, "SLACK", 5)
     fill(30)
@@ -291,7 +305,10 @@ def test_ranges_are_folded_before_their_commits_go(world: World, monkeypatch: py
     assert ranges(world.lake.table("readings")) == before
     put(world.log, world.schemas, 0, 30)
     world.drain()
-    assert ranges(world.lake.table("readings").at(31))[-1].version == 30 and len(ranges(world.lake.table("readings"))) == 31
+    assert (
+        ranges(world.lake.table("readings").at(31))[-1].version == 30
+        and len(ranges(world.lake.table("readings"))) == 31
+    )
     assert proven(world.lake, world.log).rows == 31 and ids(world.lake) == ids_of(*range(31))
 
 
@@ -340,7 +357,10 @@ def test_a_checkpoint_on_a_full_disk_says_so_and_comes_later(tmp_path: Path) -> 
             checkpoint.make(world.lake.table("readings"))
         disk.empty()
         checkpoint.make(world.lake.table("readings"))
-        assert checkpoint.age(world.lake.table("readings")) == 0 and world.lake.table("readings").rows() == checkpoint.EVERY + 2
+        assert (
+            checkpoint.age(world.lake.table("readings")) == 0
+            and world.lake.table("readings").rows() == checkpoint.EVERY + 2
+        )
     finally:
         world.close()
         disk.close()

@@ -1,4 +1,6 @@
-"""Verify finds what is planted: a gap, an overlap, a double, a lost row, a row in both places, and nothing in a good table."""
+"""Verify finds what is planted: a gap, an overlap, a double, a lost row, a row in both places, and nothing in a good
+table.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,17 @@ def said(world: World, start: int, end: int, **more: Any) -> dict[str, Any]:
     """Commit metadata as a sink writes it."""
     topic = world.log.topic("readings")
     assert topic is not None
-    body = {"start": start, "end": end, "records": 0, "rows": 0, "dead": 0, "duplicates": 0, "late": 0, "schema_ids": [], **more}
+    body = {
+        "start": start,
+        "end": end,
+        "records": 0,
+        "rows": 0,
+        "dead": 0,
+        "duplicates": 0,
+        "late": 0,
+        "schema_ids": [],
+        **more,
+    }
     return {"by": "sink", "topic": topic.uuid, "stream": "readings", "ranges": {"0": body}}
 
 
@@ -95,7 +107,11 @@ def test_gap(landed: World, folded: bool) -> None:
     table(landed).append([], txns={app(landed): (60, 65)})
     found = report(landed)
     assert found.gaps[1:] == [{"partition": 0, "start": 60, "end": 65, "recorded": False, "version": None}]
-    assert [one["why"] for one in found.torn] == ["the table stands past the log's end"] and not found.overlaps and not found.doubles
+    assert (
+        [one["why"] for one in found.torn] == ["the table stands past the log's end"]
+        and not found.overlaps
+        and not found.doubles
+    )
 
 
 def test_overlap(landed: World) -> None:
@@ -115,7 +131,9 @@ def test_double(landed: World) -> None:
     table(landed).append([like(row, table(landed))])
     found = report(landed)
     assert found.doubles == [{"partition": 0, "offset": 12, "where": "table"}]
-    assert [(one["start"], one["said"], one["found"], one["why"]) for one in found.torn] == [(10, 10, 11, "there are more rows")]
+    assert [(one["start"], one["said"], one["found"], one["why"]) for one in found.torn] == [
+        (10, 10, 11, "there are more rows")
+    ]
     assert not found.gaps and not found.overlaps
 
 
@@ -129,7 +147,9 @@ def test_an_id_again(landed: World) -> None:
     row = next(r for r in rows_in(table(landed)) if r["n"] == 12)
     put(landed.log, landed.schemas, 0, 90)
     landed.drain()
-    rewrite(landed, -1, lambda rows: rows.set_column(rows.schema.get_field_index(EVENT_ID), EVENT_ID, pa.array(["id-12"])))
+    rewrite(
+        landed, -1, lambda rows: rows.set_column(rows.schema.get_field_index(EVENT_ID), EVENT_ID, pa.array(["id-12"]))
+    )
     found = report(landed)
     assert found.doubles == [{"partition": 0, "offset": 40, "where": "table", "id": row[EVENT_ID]}] and not found.torn
     other = verify(landed.lake, landed.log, stream("readings", Reading, key="who", partitions=3, dedupe="who"))
@@ -140,15 +160,21 @@ def test_an_id_again(landed: World) -> None:
 def test_lost_row(landed: World) -> None:
     rewrite(landed, 2, lambda rows: pa.concat_tables([rows.slice(0, 4), rows.slice(5)]))
     found = report(landed)
-    assert [(one["partition"], one["start"], one["end"], one["said"], one["found"], one["why"]) for one in found.torn] == [
-        (0, 20, 30, 10, 9, "rows are missing")
-    ]
+    assert [
+        (one["partition"], one["start"], one["end"], one["said"], one["found"], one["why"]) for one in found.torn
+    ] == [(0, 20, 30, 10, 9, "rows are missing")]
     assert found.rows == 39 and not found.doubles
 
 
 def test_a_row_in_the_place_of_another(landed: World) -> None:
     """As many rows as were counted; one has an offset that was a dead letter's."""
-    rewrite(landed, 0, lambda rows: rows.set_column(rows.schema.get_field_index(OFFSET), OFFSET, pa.array([0, 1, 2, 3, 4, 6, 7, 8, 9], pa.int64())))
+    rewrite(
+        landed,
+        0,
+        lambda rows: rows.set_column(
+            rows.schema.get_field_index(OFFSET), OFFSET, pa.array([0, 1, 2, 3, 4, 6, 7, 8, 9], pa.int64())
+        ),
+    )
     found = report(landed)
     assert [one["why"] for one in found.torn] == ["the rows are at other offsets"]
     assert found.doubles == [{"partition": 0, "offset": 4, "where": "table and quarantine"}]
@@ -181,7 +207,10 @@ def test_a_letter_ahead_of_the_table_is_none_yet(landed: World) -> None:
 def test_rows_that_nobody_brought(landed: World) -> None:
     row = rows_in(table(landed))[0]
     table(landed).append([like(row, table(landed), **{OFFSET: 77}), like(row, table(landed), **{PARTITION: 9})])
-    assert {one["why"] for one in report(landed).torn} == {"1 rows that no commit brought", "1 rows of a partition that the topic does not have"}
+    assert {one["why"] for one in report(landed).torn} == {
+        "1 rows that no commit brought",
+        "1 rows of a partition that the topic does not have",
+    }
 
 
 def test_counts_that_do_not_add_up(landed: World) -> None:
@@ -231,7 +260,10 @@ def test_a_log_that_ends_before_the_table(world: World) -> None:
         con.execute("delete from batch where partition = 0 and start >= 10")
         con.execute("update part set high = 10 where partition = 0")
     found = report(world)
-    assert found.words() == ["partition 0, offsets [10, 20): the table stands past the log's end"] and found.recomputed == 10
+    assert (
+        found.words() == ["partition 0, offsets [10, 20): the table stands past the log's end"]
+        and found.recomputed == 10
+    )
 
 
 def test_a_report_is_bounded(landed: World) -> None:

@@ -24,9 +24,15 @@ from millstream.log.avro_types import columns_of, physical
 
 LONG = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-130, 130), st.sampled_from([2**n for n in range(63)]))
 VALUES: dict[str, st.SearchStrategy[Any]] = {
-    "string": st.text(max_size=12), "bytes": st.binary(max_size=12), "long": LONG, "int": st.integers(-(2**31), 2**31 - 1), "boolean": st.booleans(),
-    "double": st.floats(allow_nan=False), "float": st.floats(width=32, allow_nan=False), "enum": st.sampled_from(["A", "bb"]),
-}  # fmt: skip
+    "string": st.text(max_size=12),
+    "bytes": st.binary(max_size=12),
+    "long": LONG,
+    "int": st.integers(-(2**31), 2**31 - 1),
+    "boolean": st.booleans(),
+    "double": st.floats(allow_nan=False),
+    "float": st.floats(width=32, allow_nan=False),
+    "enum": st.sampled_from(["A", "bb"]),
+}
 
 
 @st.composite
@@ -37,8 +43,14 @@ def tables(draw: st.DrawFn) -> tuple[str, pa.RecordBatch]:
         kind = draw(st.sampled_from(sorted(VALUES)))
         spec: Any = {"type": "enum", "name": f"e{place}", "symbols": ["A", "bb"]} if kind == "enum" else kind
         union = draw(st.sampled_from(["no", "first", "last"]))
-        values = draw(st.lists(VALUES[kind] if union == "no" else st.one_of(st.none(), VALUES[kind]), min_size=rows, max_size=rows))
-        fields.append({"name": f"f{place}", "type": {"no": spec, "first": ["null", spec], "last": [spec, "null"]}[union]})
+        values = draw(
+            st.lists(
+                VALUES[kind] if union == "no" else st.one_of(st.none(), VALUES[kind]), min_size=rows, max_size=rows
+            )
+        )
+        fields.append(
+            {"name": f"f{place}", "type": {"no": spec, "first": ["null", spec], "last": [spec, "null"]}[union]}
+        )
         columns.append(values)
     text = json.dumps({"type": "record", "name": "R", "fields": fields})
     schema = arrow_schema(text)
@@ -114,8 +126,12 @@ def test_a_number_beyond_its_type_is_a_bad_body(kind: Any, number: int) -> None:
 
 
 def test_a_type_may_be_spelled_inside_another() -> None:
-    plain, inside = (json.dumps({"type": "record", "name": "R", "fields": [{"name": "n", "type": {"type": "array", "items": items}}]})
-                     for items in ("long", {"type": {"type": "long"}}))  # fmt: skip
+    plain, inside = (
+        json.dumps(
+            {"type": "record", "name": "R", "fields": [{"name": "n", "type": {"type": "array", "items": items}}]}
+        )
+        for items in ("long", {"type": {"type": "long"}})
+    )
     assert arrow_schema(inside) == arrow_schema(plain)
 
 
@@ -124,7 +140,13 @@ def test_a_number_beyond_its_field_is_a_bad_body_and_harms_no_neighbour(listed: 
     """A writer may call a long an int: its bytes are sound, and no column of the type holds it."""
 
     def schema(kind: str) -> str:
-        return json.dumps({"type": "record", "name": "R", "fields": [{"name": "n", "type": {"type": "array", "items": kind} if listed else kind}]})
+        return json.dumps(
+            {
+                "type": "record",
+                "name": "R",
+                "fields": [{"name": "n", "type": {"type": "array", "items": kind} if listed else kind}],
+            }
+        )
 
     values = [[n] if listed else n for n in (1, 2**40, 3)]
     found = decode(with_fastavro(pa.record_batch({"n": values}), schema("long")), schema("int"))
@@ -135,25 +157,45 @@ def same(a: pa.RecordBatch, b: pa.RecordBatch) -> bool:
     def value(x: Any) -> Any:
         return "nan" if isinstance(x, float) and math.isnan(x) else x
 
-    return [[value(v) for v in c.to_pylist()] for c in a.columns] == [[value(v) for v in c.to_pylist()] for c in b.columns]
+    return [[value(v) for v in c.to_pylist()] for c in a.columns] == [
+        [value(v) for v in c.to_pylist()] for c in b.columns
+    ]
 
 
-NESTED = json.dumps({"type": "record", "name": "R", "fields": [
-    {"name": "tags", "type": {"type": "array", "items": "string"}}, {"name": "counts", "type": ["null", {"type": "map", "values": "long"}]},
-    {"name": "any", "type": ["null", "string", "long", "boolean"]}, {"name": "at", "type": {"type": "record", "name": "P", "fields": [{"name": "x", "type": "double"}]}},
-    {"name": "days", "type": {"type": "array", "items": {"type": "int", "logicalType": "date"}}},
-    {"name": "n", "type": "long"}]})  # fmt: skip
+NESTED = json.dumps(
+    {
+        "type": "record",
+        "name": "R",
+        "fields": [
+            {"name": "tags", "type": {"type": "array", "items": "string"}},
+            {"name": "counts", "type": ["null", {"type": "map", "values": "long"}]},
+            {"name": "any", "type": ["null", "string", "long", "boolean"]},
+            {"name": "at", "type": {"type": "record", "name": "P", "fields": [{"name": "x", "type": "double"}]}},
+            {"name": "days", "type": {"type": "array", "items": {"type": "int", "logicalType": "date"}}},
+            {"name": "n", "type": "long"},
+        ],
+    }
+)
 
 
 def test_what_has_no_columns_takes_the_record_way() -> None:
     records: list[dict[str, Any]] = [
-        {"tags": ["a", "ü"], "counts": {"x": 1}, "any": '"7"', "at": {"x": 0.5}, "days": [dt.date(2013, 3, 10)], "n": 1},
+        {
+            "tags": ["a", "ü"],
+            "counts": {"x": 1},
+            "any": '"7"',
+            "at": {"x": 0.5},
+            "days": [dt.date(2013, 3, 10)],
+            "n": 1,
+        },
         {"tags": [], "counts": None, "any": "7", "at": {"x": 1.5}, "days": [], "n": 2},
         {"tags": ["c"], "counts": {}, "any": None, "at": {"x": 2.5}, "days": [], "n": 3},
         {"tags": ["c"], "counts": {}, "any": "true", "at": {"x": 2.5}, "days": [], "n": 4},
     ]
     schema = arrow_schema(NESTED)
-    rows = pa.RecordBatch.from_pylist([r | {"counts": None if r["counts"] is None else list(r["counts"].items())} for r in records], schema)
+    rows = pa.RecordBatch.from_pylist(
+        [r | {"counts": None if r["counts"] is None else list(r["counts"].items())} for r in records], schema
+    )
     bodies = encode(rows, NESTED)
     assert decode(bodies, NESTED).rows.equals(rows)
     bodies[1] = bodies[1][:-1]
@@ -179,13 +221,33 @@ def test_an_event_class_there_and_back() -> None:
     assert json.loads(text)["doc"] == "A flight."
     assert arrow_schema(text).equals(Landed.__schema__.arrow())
     now = dt.datetime(2013, 3, 10, 7, 59, 59, 999_999, tzinfo=dt.UTC)
-    rows = pa.RecordBatch.from_pylist([{"flight": "UA1", "delay": None, "state": "in time", "phase": "in_time", "day": now.date(), "stops": ["EWR"], "raw": b"\x00", "ts": now}],
-                                      Landed.__schema__.arrow())  # fmt: skip
+    rows = pa.RecordBatch.from_pylist(
+        [
+            {
+                "flight": "UA1",
+                "delay": None,
+                "state": "in time",
+                "phase": "in_time",
+                "day": now.date(),
+                "stops": ["EWR"],
+                "raw": b"\x00",
+                "ts": now,
+            }
+        ],
+        Landed.__schema__.arrow(),
+    )
     assert decode(encode(rows, text), text).rows.equals(rows)
 
 
 FLAT = json.dumps(
-    {"type": "record", "name": "R", "fields": [{"name": "s", "type": "string"}, {"name": "e", "type": {"type": "enum", "name": "E", "symbols": ["A"]}}]}
+    {
+        "type": "record",
+        "name": "R",
+        "fields": [
+            {"name": "s", "type": "string"},
+            {"name": "e", "type": {"type": "enum", "name": "E", "symbols": ["A"]}},
+        ],
+    }
 )
 
 
@@ -200,20 +262,42 @@ def test_rows_that_do_not_fit_are_refused(column: str, value: Any, said: str) ->
 
 def test_a_union_that_no_table_can_hold_is_refused() -> None:
     with pytest.raises(UsageError, match="union"):
-        arrow_schema(json.dumps({"type": "record", "name": "R", "fields": [{"name": "u", "type": ["string", {"type": "array", "items": "long"}]}]}))
+        arrow_schema(
+            json.dumps(
+                {
+                    "type": "record",
+                    "name": "R",
+                    "fields": [{"name": "u", "type": ["string", {"type": "array", "items": "long"}]}],
+                }
+            )
+        )
 
 
 def test_slices_and_dictionaries_are_written_right() -> None:
-    rows = pa.record_batch({"s": pa.array(["a", "bb", None, "dddd"]).fill_null("ccc").dictionary_encode(), "e": pa.array(["A"] * 4)}).slice(1, 2)
+    rows = pa.record_batch(
+        {"s": pa.array(["a", "bb", None, "dddd"]).fill_null("ccc").dictionary_encode(), "e": pa.array(["A"] * 4)}
+    ).slice(1, 2)
     assert decode(encode(rows, FLAT), FLAT).rows.column("s").to_pylist() == ["bb", "ccc"]
 
 
 @pytest.mark.parametrize(
-    ("body", "good"), [(b"\x02\x02\x00\x01", True), (b"\x04\x02\x00\x01", False), (b"\x02\x02\x04\x01", False), (b"\x82\x00\x02\x00\x01", True)]
+    ("body", "good"),
+    [
+        (b"\x02\x02\x00\x01", True),
+        (b"\x04\x02\x00\x01", False),
+        (b"\x02\x02\x04\x01", False),
+        (b"\x82\x00\x02\x00\x01", True),
+    ],
 )
 def test_a_branch_that_no_union_has(body: bytes, good: bool) -> None:
     """Polars takes any branch that is not null for the value. A number written longer than need be is sound."""
-    text = json.dumps({"type": "record", "name": "R", "fields": [{"name": "a", "type": ["null", "long"]}, {"name": "b", "type": ["boolean", "null"]}]})
+    text = json.dumps(
+        {
+            "type": "record",
+            "name": "R",
+            "fields": [{"name": "a", "type": ["null", "long"]}, {"name": "b", "type": ["boolean", "null"]}],
+        }
+    )
     found = decode([b"\x02\x06\x00\x00", body, b"\x00\x02"], text)
     expected = [{"a": 3, "b": False}, *([{"a": 1, "b": True}] if good else []), {"a": None, "b": None}]
     assert found.rows.to_pylist() == expected and list(found.bad) == ([] if good else [1])

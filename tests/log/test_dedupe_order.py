@@ -1,4 +1,6 @@
-"""Dedupe is a pure function of the log: it equals the naive rule whatever the order of arrivals, the batches, restarts, windows and memory."""
+"""Dedupe is a pure function of the log: it equals the naive rule whatever the order of arrivals, the batches, restarts,
+windows and memory.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def run(records: list[Record], cuts: list[int], within: int, deduper: Deduper | 
     out: list[bool] = []
     for begin, end in pairwise(edges):
         part = records[begin:end]
-        out += deduper.keep(3, pa.array([r[0] for r in part], pa.string()), np.array([r[1] for r in part], np.int64)).tolist()
+        out += deduper.keep(
+            3, pa.array([r[0] for r in part], pa.string()), np.array([r[1] for r in part], np.int64)
+        ).tolist()
         deduper.settled(3)
     return out
 
@@ -54,19 +58,24 @@ def stored(records: list[Record], keep: list[bool]) -> Earlier:
     return earlier
 
 
-# Few ids, clocks that jump both ways and short windows: doubles within a batch, across batches, at the window's very edges.
+# Few ids, clocks that jump both ways and short windows: doubles within a batch, across batches, at the window's very
+# edges.
 RECORDS = st.lists(st.tuples(st.sampled_from(["a", "b", "c", "", "aa", None]), st.integers(0, 24)), max_size=60)
 
 
 @settings(max_examples=300, deadline=None)
 @given(RECORDS, st.lists(st.integers(0, 60), max_size=20), st.integers(0, 6), st.sampled_from([0, 100, 1 << 20]))
-def test_equals_the_rule_whatever_the_batches_and_the_memory(records: list[Record], cuts: list[int], within: int, memory: int) -> None:
+def test_equals_the_rule_whatever_the_batches_and_the_memory(
+    records: list[Record], cuts: list[int], within: int, memory: int
+) -> None:
     assert run(records, cuts, within, Deduper(within, memory_bytes=memory)) == naive(records, within)
 
 
 @settings(max_examples=200, deadline=None)
 @given(RECORDS, st.integers(0, 60), st.lists(st.integers(0, 60), max_size=20), st.integers(0, 6))
-def test_a_reader_that_takes_over_decides_the_same(records: list[Record], at: int, cuts: list[int], within: int) -> None:
+def test_a_reader_that_takes_over_decides_the_same(
+    records: list[Record], at: int, cuts: list[int], within: int
+) -> None:
     """From the rows that its predecessor kept, asked for as far back as its batches reach."""
     expected = naive(records, within)
     for margin in (0, dedupe._MARGIN_US):
@@ -86,20 +95,25 @@ def test_what_is_let_go_is_read_again(records: list[Record], within: int) -> Non
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dedupe, "_EPOCHS", 2)
         patch.setattr(dedupe, "_MARGIN_US", 2)
-        deduper.begin(3, lambda low, high: stored(records[: len(stored_so_far)], stored_so_far)(low, high), at_start=True)
+        deduper.begin(
+            3, lambda low, high: stored(records[: len(stored_so_far)], stored_so_far)(low, high), at_start=True
+        )
         for id_, arrived in records:
             stored_so_far += deduper.keep(3, pa.array([id_], pa.string()), [arrived]).tolist()
             deduper.settled(3)
     assert stored_so_far == expected
 
 
-@pytest.mark.parametrize(("records", "expected"), [
-    ([("a", 8), ("a", 0), ("a", 16)], [True, False, False]),  # both lie within 10 of the one that was kept
-    ([("a", 0), ("a", 20), ("a", 10)], [True, True, False]),  # between two that were kept
-    ([("a", 0), ("a", 21), ("a", 10), ("a", 11)], [True, True, False, False]),
-    ([("a", 30), ("a", 0), ("a", 41), ("a", 11), ("a", 22)], [True, True, True, True, False]),
-    ([("a", 0), ("a", 9), ("a", 18), ("a", 27)], [True, False, True, False]),  # a duplicate keeps nothing
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        ([("a", 8), ("a", 0), ("a", 16)], [True, False, False]),  # both lie within 10 of the one that was kept
+        ([("a", 0), ("a", 20), ("a", 10)], [True, True, False]),  # between two that were kept
+        ([("a", 0), ("a", 21), ("a", 10), ("a", 11)], [True, True, False, False]),
+        ([("a", 30), ("a", 0), ("a", 41), ("a", 11), ("a", 22)], [True, True, True, True, False]),
+        ([("a", 0), ("a", 9), ("a", 18), ("a", 27)], [True, False, True, False]),  # a duplicate keeps nothing
+    ],
+)
 @pytest.mark.parametrize("cuts", [[], [1], [1, 2, 3, 4]])
 def test_arrivals_that_run_backwards(records: list[Record], expected: list[bool], cuts: list[int]) -> None:
     assert run(records, cuts, 10) == naive(records, 10) == expected
@@ -122,11 +136,15 @@ def test_memory_is_bounded() -> None:
     """Ids beyond the bound are in files; memory is the bound and the filters."""
     deduper = Deduper(10**12, memory_bytes=240_000)
     for batch in range(200):
-        assert deduper.keep(batch % 4, pa.array([f"{batch}-{n}" for n in range(1_000)]), np.full(1_000, batch * 100)).all()
+        assert deduper.keep(
+            batch % 4, pa.array([f"{batch}-{n}" for n in range(1_000)]), np.full(1_000, batch * 100)
+        ).all()
     ids = 200_000
     assert deduper.bytes <= 240_000 + 1.3 * ids and deduper.disk_bytes >= 24 * (ids - 10_000)
     for batch in range(200):
-        assert not deduper.keep(batch % 4, pa.array([f"{batch}-{n}" for n in range(1_000)]), np.full(1_000, batch * 100)).any()
+        assert not deduper.keep(
+            batch % 4, pa.array([f"{batch}-{n}" for n in range(1_000)]), np.full(1_000, batch * 100)
+        ).any()
 
 
 def test_what_no_batch_asks_for_is_let_go() -> None:
@@ -162,7 +180,9 @@ def test_one_id_at_a_thousand_times() -> None:
     """A constant in the id column: kept once a window; each look-up bisects."""
     deduper, rng = Deduper(0, memory_bytes=10_000), np.random.default_rng(0)
     arrived = rng.integers(0, 5_000, 40_000)
-    keep = np.concatenate([deduper.keep(0, pa.array(["x"] * 1_000), arrived[at : at + 1_000]) for at in range(0, len(arrived), 1_000)])
+    keep = np.concatenate(
+        [deduper.keep(0, pa.array(["x"] * 1_000), arrived[at : at + 1_000]) for at in range(0, len(arrived), 1_000)]
+    )
     _, firsts = np.unique(arrived, return_index=True)
     assert np.flatnonzero(keep).tolist() == sorted(firsts.tolist())
 
@@ -193,7 +213,10 @@ def test_a_partition_that_nothing_was_read_of_has_nothing_to_let_go() -> None:
     deduper = Deduper(5)
     deduper.settled(3)
     deduper.forget(3)
-    assert deduper.keep(3, pa.array(["a"]), np.array([1])).all() and not deduper.keep(3, pa.array(["a"]), np.array([1])).any()
+    assert (
+        deduper.keep(3, pa.array(["a"]), np.array([1])).all()
+        and not deduper.keep(3, pa.array(["a"]), np.array([1])).any()
+    )
 
 
 def test_the_filter_lets_few_pass() -> None:
@@ -211,12 +234,23 @@ def test_places_in_a_file_are_those_of_a_bisection(hashes: str) -> None:
     column = {
         "even": lambda: rng.integers(0, 2**64, 50_000, np.uint64),
         "few": lambda: rng.choice(rng.integers(0, 2**64, 3, np.uint64), 5_000),
-        "crowded": lambda: np.concatenate([rng.integers(2**63, 2**63 + 10**6, 5_000, np.uint64), rng.integers(0, 2**64, 5_000, np.uint64)]),
+        "crowded": lambda: np.concatenate(
+            [rng.integers(2**63, 2**63 + 10**6, 5_000, np.uint64), rng.integers(0, 2**64, 5_000, np.uint64)]
+        ),
         "ends": lambda: np.array([0, 0, 1, 2**64 - 2, 2**64 - 1, 2**64 - 1], np.uint64),
         "one": lambda: np.array([7], np.uint64),
     }[hashes]()
     column = np.sort(column)
-    ids = np.sort(np.concatenate([column, column[column > 0] - np.uint64(1), rng.integers(0, 2**64, 5_000, np.uint64), np.array([0, 2**64 - 1], np.uint64)]))
+    ids = np.sort(
+        np.concatenate(
+            [
+                column,
+                column[column > 0] - np.uint64(1),
+                rng.integers(0, 2**64, 5_000, np.uint64),
+                np.array([0, 2**64 - 1], np.uint64),
+            ]
+        )
+    )
     assert (kept._places(column, ids) == np.searchsorted(column, ids)).all()
 
 
@@ -232,9 +266,15 @@ def test_what_arrived_at_the_bound_itself_is_not_let_go(spilled: bool) -> None:
     assert not held.look(one, one, np.array([15]), 5).any()
 
 
-@pytest.mark.parametrize(("sizes", "largest", "files"), [
-    ([100] * 5, 500, [500]), ([100] * 5, 499, [100] * 5), ([500, 100, 100, 100, 100], 10_000, [900]), ([501, 100, 100, 100, 100], 10_000, [501, 100, 100, 100, 100]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("sizes", "largest", "files"),
+    [
+        ([100] * 5, 500, [500]),
+        ([100] * 5, 499, [100] * 5),
+        ([500, 100, 100, 100, 100], 10_000, [900]),
+        ([501, 100, 100, 100, 100], 10_000, [501, 100, 100, 100, 100]),
+    ],
+)
 def test_files_of_about_one_size_become_one_until_it_would_be_too_large(
     sizes: list[int], largest: int, files: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

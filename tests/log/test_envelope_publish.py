@@ -56,7 +56,9 @@ def test_rows_go_where_their_key_says(parts: tuple[Log, Schemas]) -> None:
     log, schemas = parts
     binding = topic_of(log, schemas, stream("seen", Seen, key="who", partitions=3, retention="7d"))
     assert (binding.topic.partitions, binding.topic.retention) == (3, timedelta(days=7))
-    rows = rows_to_arrow([Seen(who=f"bird {n % 7}", ts=NOW + timedelta(seconds=n)) for n in range(70)], binding.stream.schema)
+    rows = rows_to_arrow(
+        [Seen(who=f"bird {n % 7}", ts=NOW + timedelta(seconds=n)) for n in range(70)], binding.stream.schema
+    )
     assert sum(r.end - r.start for r in publish(log, binding, rows)) == 70
     home: dict[str, int] = {}
     for piece in read(log.reader("seen", {0: 0, 1: 0, 2: 0}), 70):
@@ -87,7 +89,10 @@ def test_a_class_that_grows_is_another_schema_and_one_that_breaks_is_refused(par
     found: list[dict[str, Any]] = []
     for piece in read(log.reader("seen", {0: 0}), 2):
         rows = resolve(piece.rows, schemas.schema(piece.schema_id), schemas.schema(new.schema_id))
-        assert payload(rows).schema.names == arrow_schema(schemas.schema(new.schema_id)).names and EVENT_ID in rows.schema.names
+        assert (
+            payload(rows).schema.names == arrow_schema(schemas.schema(new.schema_id)).names
+            and EVENT_ID in rows.schema.names
+        )
         found += payload(rows).to_pylist()
     assert [(r["who"], r["place"]) for r in found] == [("a", None), ("b", "here")]
     with pytest.raises(Incompatible, match="by is missing there and has no default"):
@@ -109,7 +114,9 @@ class WeighedFinely(Seen):
 
 
 def test_a_field_keeps_its_type(parts: tuple[Log, Schemas]) -> None:
-    """Avro would read an int as a float; the table's column would not, so such records may not reach the log, under no contract."""
+    """Avro would read an int as a float; the table's column would not, so such records may not reach the log, under no
+    contract.
+    """
     log, schemas = parts
     binding = topic_of(log, schemas, stream("seen", Weighed, key="who"))
     with pytest.raises(Incompatible, match=r"grams was int64 and would be double.*beside it"):

@@ -24,7 +24,9 @@ def plain(text: str | None) -> int:
     if text is None:
         return mix(0x6E756C6C)
     raw = text.encode()
-    return mix((sum((byte + 1) * pow(0x9E3779B97F4A7C15, place, 1 << 64) for place, byte in enumerate(raw)) + len(raw)) & MASK)
+    return mix(
+        (sum((byte + 1) * pow(0x9E3779B97F4A7C15, place, 1 << 64) for place, byte in enumerate(raw)) + len(raw)) & MASK
+    )
 
 
 @settings(max_examples=200, deadline=None)
@@ -36,13 +38,26 @@ def test_texts_hash_as_said(texts: list[str | None], skip: int) -> None:
 
 def test_values_are_fixed_for_ever() -> None:
     """Another value here moves keys to other partitions: order and dedupe of every existing log would break."""
-    assert hashes([pa.array(["", "UA", "né"])]).tolist() == [0, 5057630117639510817, 5651090934830138517] == [plain(""), plain("UA"), plain("né")]
-    assert hashes([pa.array(["UA"]), pa.array([7])]).tolist() == [10442201904916642729] == [mix((plain("UA") * 31 + mix(7)) & MASK)]
+    assert (
+        hashes([pa.array(["", "UA", "né"])]).tolist()
+        == [0, 5057630117639510817, 5651090934830138517]
+        == [plain(""), plain("UA"), plain("né")]
+    )
+    assert (
+        hashes([pa.array(["UA"]), pa.array([7])]).tolist()
+        == [10442201904916642729]
+        == [mix((plain("UA") * 31 + mix(7)) & MASK)]
+    )
 
 
 def test_values_longer_than_a_piece() -> None:
     long = "é0123456789" * 50_000
-    assert hashes([pa.array(["a", long, "UA", long[:-1]])]).tolist() == [plain("a"), fast(long), plain("UA"), fast(long[:-1])]
+    assert hashes([pa.array(["a", long, "UA", long[:-1]])]).tolist() == [
+        plain("a"),
+        fast(long),
+        plain("UA"),
+        fast(long[:-1]),
+    ]
 
 
 def fast(text: str) -> int:
@@ -65,10 +80,16 @@ def test_a_value_hashes_the_same_in_every_arrow_type() -> None:
 @given(st.lists(st.tuples(st.text("ab", max_size=3), st.integers(0, 3)), max_size=50), st.integers(1, 7))
 def test_rows_are_parted_in_their_order(keys: list[tuple[str, int]], count: int) -> None:
     rows = pa.record_batch(
-        {"a": pa.array([k[0] for k in keys], pa.string()), "b": pa.array([k[1] for k in keys], pa.int64()), "n": pa.array(range(len(keys)), pa.int64())}
+        {
+            "a": pa.array([k[0] for k in keys], pa.string()),
+            "b": pa.array([k[1] for k in keys], pa.int64()),
+            "n": pa.array(range(len(keys)), pa.int64()),
+        }
     )
     parts = partition(rows, ["a", "b"], count)
-    assert len(parts) == count and sorted(n for p in parts if p is not None for n in p.column("n").to_pylist()) == list(range(len(keys)))
+    assert len(parts) == count and sorted(n for p in parts if p is not None for n in p.column("n").to_pylist()) == list(
+        range(len(keys))
+    )
     home: dict[tuple[str, int], int] = {}
     for place, part in enumerate(parts):
         assert part is None or part.num_rows

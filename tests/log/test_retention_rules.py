@@ -23,8 +23,13 @@ def test_only_what_is_old_and_held_by_all_goes(
         return
     assert "lake" in marks and upto <= min(marks.values())
     age = 0 if kept is None else kept
-    told = [next((later for _, later in lengths[at:] if later <= now), newest) if newest > now else newest for at, (_, newest) in enumerate(lengths)]
-    assert (kept is not None or tight) and all(now - newest > age for newest, end in zip(told, [0, *ends], strict=False) if end < upto)
+    told = [
+        next((later for _, later in lengths[at:] if later <= now), newest) if newest > now else newest
+        for at, (_, newest) in enumerate(lengths)
+    ]
+    assert (kept is not None or tight) and all(
+        now - newest > age for newest, end in zip(told, [0, *ends], strict=False) if end < upto
+    )
     assert not whole or upto in ends
 
 
@@ -32,7 +37,9 @@ def test_only_what_is_old_and_held_by_all_goes(
 @given(STRETCHES, st.integers(1, 100))
 def test_all_that_may_go_goes(lengths: list[tuple[int, int]], kept: int) -> None:
     end = sum(length for length, _ in lengths)
-    stretches = [Stretch(sum(length for length, _ in lengths[: at + 1]), newest) for at, (_, newest) in enumerate(lengths)]
+    stretches = [
+        Stretch(sum(length for length, _ in lengths[: at + 1]), newest) for at, (_, newest) in enumerate(lengths)
+    ]
     assert removable(stretches, {"lake": 1000}, 200, kept) == (end or None)
 
 
@@ -49,7 +56,9 @@ def test_a_stamp_of_the_future_keeps_no_records_for_ever() -> None:
     """One append by a clock that had jumped to 2062 kept all that came after it."""
     far = 10**18
     assert removable([Stretch(1, 10), Stretch(2, far), Stretch(3, 20), Stretch(4, 90)], {"lake": 4}, 100, 50) == 3
-    assert removable([Stretch(1, 10), Stretch(2, far), Stretch(3, 90)], {"lake": 3}, 100, 50) == 1, "it may be as young as what follows"
+    assert removable([Stretch(1, 10), Stretch(2, far), Stretch(3, 90)], {"lake": 3}, 100, 50) == 1, (
+        "it may be as young as what follows"
+    )
     assert removable([Stretch(1, 10), Stretch(2, far)], {"lake": 2}, 100, 50) == 1
 
 

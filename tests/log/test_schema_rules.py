@@ -1,4 +1,6 @@
-"""Compatibility says what resolution can do: what the rule lets through reads, and defaults stand in for what was not written."""
+"""Compatibility says what resolution can do: what the rule lets through reads, and defaults stand in for what was not
+written.
+"""
 
 from __future__ import annotations
 
@@ -70,8 +72,16 @@ def test_what_the_rule_lets_through_resolves_like_fastavro(writer: str, reader: 
         out.seek(0)
         read: Any = fastavro.schemaless_reader(out, w, r)
         # fastavro hands a bytes field's default out as the text in the schema.
-        expected.append({f["name"]: read[f["name"]].encode() if f["type"] == "bytes" and isinstance(read[f["name"]], str) else read[f["name"]]
-                         for f in json.loads(reader)["fields"]})  # fmt: skip
+        expected.append(
+            {
+                f["name"]: (
+                    read[f["name"]].encode()
+                    if f["type"] == "bytes" and isinstance(read[f["name"]], str)
+                    else read[f["name"]]
+                )
+                for f in json.loads(reader)["fields"]
+            }
+        )
     rows = pa.RecordBatch.from_pylist(original, arrow_schema(writer))
     assert resolve(rows, writer, reader).to_pylist() == expected
 
@@ -80,17 +90,33 @@ def record(*fields: Any) -> str:
     return json.dumps({"type": "record", "name": "R", "fields": list(fields)})
 
 
-N, OPTIONAL, REQUIRED = {"name": "n", "type": "long"}, {"name": "x", "type": "long", "default": 0}, {"name": "x", "type": "long"}
+N, OPTIONAL, REQUIRED = (
+    {"name": "n", "type": "long"},
+    {"name": "x", "type": "long", "default": 0},
+    {"name": "x", "type": "long"},
+)
 
 
-@pytest.mark.parametrize(("rule", "new", "olds", "fits"), [
-    ("backward", record(N, OPTIONAL), [record(N)], True), ("backward", record(N, REQUIRED), [record(N)], False), ("backward", record(N), [record(N, REQUIRED)], True),
-    ("forward", record(N, REQUIRED), [record(N)], True), ("forward", record(N), [record(N, REQUIRED)], False), ("forward", record(N), [record(N, OPTIONAL)], True),
-    ("full", record(N, OPTIONAL), [record(N)], True), ("full", record(N, REQUIRED), [record(N)], False), ("full", record(N), [record(N, REQUIRED)], False),
-    ("backward", record(N, REQUIRED), [record(N), record(N, OPTIONAL)], True), ("backward_transitive", record(N, REQUIRED), [record(N), record(N, OPTIONAL)], False),
-    ("forward_transitive", record(N), [record(N, REQUIRED), record(N, OPTIONAL)], False), ("forward", record(N), [record(N, REQUIRED), record(N, OPTIONAL)], True),
-    ("full_transitive", record(N, OPTIONAL), [record(N), record(N, OPTIONAL)], True), ("none", record({"name": "z", "type": "string"}), [record(N)], True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rule", "new", "olds", "fits"),
+    [
+        ("backward", record(N, OPTIONAL), [record(N)], True),
+        ("backward", record(N, REQUIRED), [record(N)], False),
+        ("backward", record(N), [record(N, REQUIRED)], True),
+        ("forward", record(N, REQUIRED), [record(N)], True),
+        ("forward", record(N), [record(N, REQUIRED)], False),
+        ("forward", record(N), [record(N, OPTIONAL)], True),
+        ("full", record(N, OPTIONAL), [record(N)], True),
+        ("full", record(N, REQUIRED), [record(N)], False),
+        ("full", record(N), [record(N, REQUIRED)], False),
+        ("backward", record(N, REQUIRED), [record(N), record(N, OPTIONAL)], True),
+        ("backward_transitive", record(N, REQUIRED), [record(N), record(N, OPTIONAL)], False),
+        ("forward_transitive", record(N), [record(N, REQUIRED), record(N, OPTIONAL)], False),
+        ("forward", record(N), [record(N, REQUIRED), record(N, OPTIONAL)], True),
+        ("full_transitive", record(N, OPTIONAL), [record(N), record(N, OPTIONAL)], True),
+        ("none", record({"name": "z", "type": "string"}), [record(N)], True),
+    ],
+)
 def test_rules(rule: str, new: str, olds: list[str], fits: bool) -> None:
     if fits:
         check(rule, new, olds)
@@ -124,7 +150,12 @@ def test_no_such_rule() -> None:
 def test_symbols_aliases_and_the_envelope() -> None:
     old = record({"name": "state", "type": {"type": "enum", "name": "S", "symbols": ["a", "b"]}}, N)
     new = record(
-        {"name": "phase", "aliases": ["state"], "type": {"type": "enum", "name": "S", "symbols": ["a", "c"], "default": "c"}}, {"name": "n", "type": "double"}
+        {
+            "name": "phase",
+            "aliases": ["state"],
+            "type": {"type": "enum", "name": "S", "symbols": ["a", "c"], "default": "c"},
+        },
+        {"name": "n", "type": "double"},
     )
     rows = pa.record_batch({"state": ["a", "b"], "n": pa.array([1, 2]), "_event_id": ["x", None]})
     assert resolve(rows, old, new).to_pydict() == {"phase": ["a", "c"], "n": [1.0, 2.0], "_event_id": ["x", None]}

@@ -19,14 +19,21 @@ from millstream.log.slices import joined
 def test_records_and_schemas_stay_as_they_were(told: list[tuple[int, int, int]]) -> None:
     pieces, at = list[Slice](), 0
     for rows, schema_id, holes in told:
-        batch = pa.RecordBatch.from_pydict({"_offset": pa.array(range(at, at + rows), pa.int64()), "v": pa.array([str(schema_id)] * rows, pa.string())})
+        batch = pa.RecordBatch.from_pydict(
+            {"_offset": pa.array(range(at, at + rows), pa.int64()), "v": pa.array([str(schema_id)] * rows, pa.string())}
+        )
         pieces.append(Slice("t", 0, at, at + rows + holes, schema_id, batch))
         at += rows + holes
     made = list(joined(pieces))
     wanted = [(offset, piece.schema_id) for piece in pieces for offset in piece.rows.column("_offset").to_pylist()]
-    assert [(offset, piece.schema_id) for piece in made for offset in piece.rows.column("_offset").to_pylist()] == wanted
+    assert [
+        (offset, piece.schema_id) for piece in made for offset in piece.rows.column("_offset").to_pylist()
+    ] == wanted
     assert all(one.schema_id != two.schema_id for one, two in pairwise(made)), "neighbours of one schema are one"
-    assert all(piece.start <= piece.rows.column("_offset")[0].as_py() and piece.rows.column("_offset")[-1].as_py() < piece.end for piece in made)
+    assert all(
+        piece.start <= piece.rows.column("_offset")[0].as_py() and piece.rows.column("_offset")[-1].as_py() < piece.end
+        for piece in made
+    )
 
 
 def test_large_slices_stay_apart() -> None:
@@ -39,6 +46,15 @@ def test_slices_are_joined_up_to_the_most_rows(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(slices, "MOST_ROWS", 10)
     pieces, at = list[Slice](), 0
     for rows in (4, 6, 1, 9, 1, 11, 2):
-        pieces.append(Slice("t", 0, at, at + rows, 1, pa.RecordBatch.from_pydict({"_offset": pa.array(range(at, at + rows), pa.int64())})))
+        pieces.append(
+            Slice(
+                "t",
+                0,
+                at,
+                at + rows,
+                1,
+                pa.RecordBatch.from_pydict({"_offset": pa.array(range(at, at + rows), pa.int64())}),
+            )
+        )
         at += rows
     assert [piece.rows.num_rows for piece in joined(pieces)] == [10, 10, 1, 11, 2]

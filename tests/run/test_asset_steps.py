@@ -42,7 +42,13 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "data").mkdir()
     (tmp_path / "millstream.toml").write_text('[project]\nname = "steps"\n')
     (tmp_path / "streams.py").write_text(STREAMS)
-    write(tmp_path, 1, "o1,ada,2.0,2026-01-01T09:00:00Z", "o2,ada,3.0,2026-01-01T10:00:00Z", "o3,ada,-9.0,2026-01-01T10:30:00Z")
+    write(
+        tmp_path,
+        1,
+        "o1,ada,2.0,2026-01-01T09:00:00Z",
+        "o2,ada,3.0,2026-01-01T10:00:00Z",
+        "o3,ada,-9.0,2026-01-01T10:30:00Z",
+    )
     return tmp_path
 
 
@@ -64,7 +70,9 @@ def test_features_over_a_table_follow_its_versions(project: Path) -> None:
     assert said["paid"]["status"] == said["spent"]["status"] == "made" and said["spent"]["note"] == "filled"
     assert online(project, "spent") == {"sum_1d": 9.5}
     again = {row["name"]: row for row in millstream(project, "run", "--force", "--json").json}
-    assert again["bought"]["note"] == "live" and again["spent"]["note"] == "filled", "a table made anew has a new version"
+    assert again["bought"]["note"] == "live" and again["spent"]["note"] == "filled", (
+        "a table made anew has a new version"
+    )
     assert online(project, "spent") == {"sum_1d": 9.5}
 
 
@@ -84,7 +92,9 @@ def test_a_serving_process_fills_features_over_a_table_itself(project: Path) -> 
     assert online(project, "spent") == {"sum_1d": 5.0}
 
 
-def test_a_scheduled_table_is_made_when_it_is_due_with_the_features_over_it(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_scheduled_table_is_made_when_it_is_due_with_the_features_over_it(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     from millstream.run import runner
     from millstream.run.schedule import Schedule
 

@@ -1,4 +1,6 @@
-"""DAG files for Airflow, without Airflow: what they import, the same bytes, and what they do when a stand-in of `airflow.sdk` runs them."""
+"""DAG files for Airflow, without Airflow: what they import, the same bytes, and what they do when a stand-in of
+`airflow.sdk` runs them.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,14 @@ class Sdk(types.ModuleType):
 def sdk(monkeypatch: pytest.MonkeyPatch) -> None:
     made, errors = Sdk("airflow.sdk"), types.ModuleType("airflow.sdk.exceptions")
     made.__dict__.update(DAG=Sdk.Dag, Asset=lambda uri: uri, BaseOperator=Sdk.Operator)
-    errors.__dict__.update(AirflowFailException=type("Fail", (Exception,), {}), AirflowSkipException=type("Skip", (Exception,), {}))
-    for name, module in (("airflow", types.ModuleType("airflow")), ("airflow.sdk", made), ("airflow.sdk.exceptions", errors)):
+    errors.__dict__.update(
+        AirflowFailException=type("Fail", (Exception,), {}), AirflowSkipException=type("Skip", (Exception,), {})
+    )
+    for name, module in (
+        ("airflow", types.ModuleType("airflow")),
+        ("airflow.sdk", made),
+        ("airflow.sdk.exceptions", errors),
+    ):
         monkeypatch.setitem(sys.modules, name, module)
 
 
@@ -67,9 +75,14 @@ def test_dag_files_import_airflow_sdk_and_the_standard_library_only(tmp_path: Pa
         tree = ast.parse(file.read_text(encoding="utf-8"))
         named = [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
         named += [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
-        assert {m for m in named if m.partition(".")[0] not in sys.stdlib_module_names} == {"airflow.sdk", "airflow.sdk.exceptions"}
+        assert {m for m in named if m.partition(".")[0] not in sys.stdlib_module_names} == {
+            "airflow.sdk",
+            "airflow.sdk.exceptions",
+        }
         calls = [ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)]
-        assert not [c for c in calls if c in ("datetime.now", "datetime.utcnow", "time.time", "uuid.uuid4")]  # each parse would be another version
+        assert not [
+            c for c in calls if c in ("datetime.now", "datetime.utcnow", "time.time", "uuid.uuid4")
+        ]  # each parse would be another version
 
 
 def test_the_same_bytes_twice_and_only_what_has_changed_is_written(tmp_path: Path) -> None:
@@ -77,7 +90,9 @@ def test_the_same_bytes_twice_and_only_what_has_changed_is_written(tmp_path: Pat
     before = {f: (f.read_bytes(), f.stat().st_mtime_ns) for f in files}
     assert millstream(rides, "export", "airflow", str(tmp_path / "dags")).code == 0
     assert {f: (f.read_bytes(), f.stat().st_mtime_ns) for f in files} == before
-    (rides / "taxi.py").write_text((rides / "taxi.py").read_text(encoding="utf-8").replace(', schedule="@daily"', ""), encoding="utf-8")
+    (rides / "taxi.py").write_text(
+        (rides / "taxi.py").read_text(encoding="utf-8").replace(', schedule="@daily"', ""), encoding="utf-8"
+    )
     (tmp_path / "dags" / "users_own.py").write_text('"""Not ours."""\n', encoding="utf-8")
     assert millstream(rides, "export", "airflow", str(tmp_path / "dags")).code == 0
     left = {f.name for f in (tmp_path / "dags").iterdir()}
@@ -92,11 +107,20 @@ def test_what_airflow_is_told(tmp_path: Path, sdk: None) -> None:
     dag, tasks = told["dag"].told, told["tasks"]
     assert (dag["dag_id"], dag["schedule"], dag["catchup"], dag["max_active_runs"]) == ("rides", None, False, 1)
     assert {name: sorted(t.before) for name, t in tasks.items()} == {
-        "land": [], "fill-riders": ["land"], "make-days": ["land"], "make-long": ["land"], "make-tip_set": ["land"], "make-weeks": ["make-days"],
+        "land": [],
+        "fill-riders": ["land"],
+        "make-days": ["land"],
+        "make-long": ["land"],
+        "make-tip_set": ["land"],
+        "make-weeks": ["make-days"],
         "train-tips_model": ["make-tip_set"],
-    }  # fmt: skip
+    }
     assert tasks["make-days"].told["outlets"] == ["millstream://rides/days"]
-    assert (tasks["train-tips_model"].told["pool"], tasks["land"].told["pool"], tasks["land"].told["retries"]) == ("gpu", "default_pool", 4)
+    assert (tasks["train-tips_model"].told["pool"], tasks["land"].told["pool"], tasks["land"].told["retries"]) == (
+        "gpu",
+        "default_pool",
+        4,
+    )
     daily = run(files[3])
     assert daily["dag"].told["schedule"] == "@daily"
     assert list(daily["tasks"]) == ["land", "make-days"]
@@ -107,9 +131,13 @@ class Instance:
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 5])
-def test_a_task_calls_run_step_and_judges_its_exit_code(tmp_path: Path, sdk: None, code: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_task_calls_run_step_and_judges_its_exit_code(
+    tmp_path: Path, sdk: None, code: int, capfd: pytest.CaptureFixture[str]
+) -> None:
     python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/words\necho it says\nexit {code}\n', encoding="utf-8")
+    python.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/words\necho it says\nexit {code}\n', encoding="utf-8"
+    )
     python.chmod(0o755)
     rides, files = exported(tmp_path, "--python", str(python))
     told = run(files[1])
@@ -125,7 +153,12 @@ def test_a_task_calls_run_step_and_judges_its_exit_code(tmp_path: Path, sdk: Non
     assert words[:6] == ["-m", "millstream", "--project", str(rides), "--profile", "laptop"]
     assert words[6:8] == ["run-step", "--watched"]
     named = dict(zip(words[8::2], words[9::2], strict=True))
-    assert (named["--manifest"], named["--step"], named["--run-id"], named["--try"]) == (str(files[0]), "land", "rides/r1", "3")
+    assert (named["--manifest"], named["--step"], named["--run-id"], named["--try"]) == (
+        str(files[0]),
+        "land",
+        "rides/r1",
+        "3",
+    )
     assert [words[i + 1] for i, w in enumerate(words) if w == "--only"] == ["rides", "tips"]
     assert "it says" in capfd.readouterr().out
     with pytest.raises(Exception, match="none of its assets") as skipped:
@@ -141,7 +174,9 @@ def test_killing_a_task_ends_its_step(tmp_path: Path, sdk: None) -> None:
     task = run(files[1])["tasks"]["land"]
     import threading
 
-    thread = threading.Thread(target=task.execute, args=({"ti": Instance(), "dag_run": types.SimpleNamespace(conf=None)},))
+    thread = threading.Thread(
+        target=task.execute, args=({"ti": Instance(), "dag_run": types.SimpleNamespace(conf=None)},)
+    )
     thread.start()
     while not hasattr(task, "_job"):
         os.sched_yield()
@@ -160,4 +195,7 @@ def test_json_says_what_was_written(tmp_path: Path) -> None:
 def test_a_pool_without_a_phase(tmp_path: Path) -> None:
     rides = project(tmp_path / "rides", 50)
     assert millstream(rides, "export", "airflow", str(tmp_path), "--pool", "gpu").code == 2
-    assert "there are land, make, fill, train" in millstream(rides, "export", "airflow", str(tmp_path), "--pool", "cook=gpu").err
+    assert (
+        "there are land, make, fill, train"
+        in millstream(rides, "export", "airflow", str(tmp_path), "--pool", "cook=gpu").err
+    )

@@ -42,7 +42,11 @@ def test_groups_and_timetables(rides: Path) -> None:
         "train-tips_model": (("tips_model",), ("make-tip_set",)),
     }
     assert [(t.name, t.line, t.groups) for t in found.timetables] == [
-        ("rides", "", ("land", "fill-riders", "make-days", "make-long", "make-tip_set", "make-weeks", "train-tips_model")),
+        (
+            "rides",
+            "",
+            ("land", "fill-riders", "make-days", "make-long", "make-tip_set", "make-weeks", "train-tips_model"),
+        ),
         ("rides__0_4_x_x_1", "0 4 * * 1", ("land", "make-days", "make-weeks")),
         ("rides__daily", "@daily", ("land", "make-days")),
     ]
@@ -65,7 +69,9 @@ def test_same_project_same_bytes_wherever_it_lies_and_by_whatever_profile(rides:
 def test_another_project_another_name(rides: Path) -> None:
     first = made(rides)
     assert made(rides, pools={"make": "heavy"}).file_name != first.file_name
-    (rides / "taxi.py").write_text((rides / "taxi.py").read_text(encoding="utf-8").replace("km > 5", "km > 6"), encoding="utf-8")
+    (rides / "taxi.py").write_text(
+        (rides / "taxi.py").read_text(encoding="utf-8").replace("km > 5", "km > 6"), encoding="utf-8"
+    )
     assert made(rides).file_name != first.file_name
     assert code.changed(rides, first.code) == ["taxi.py"]
     (rides / "more.py").touch()
@@ -107,11 +113,21 @@ def test_names_that_are_not_there(rides: Path) -> None:
 @st.composite
 def graphs(draw: st.DrawFn) -> list[Any]:
     """Steps in order of dependency, of random kinds and edges."""
-    kinds = draw(st.lists(st.sampled_from(["stream", "table", "table", "training_set", "features", "model"]), min_size=1, max_size=12))
+    kinds = draw(
+        st.lists(
+            st.sampled_from(["stream", "table", "table", "training_set", "features", "model"]), min_size=1, max_size=12
+        )
+    )
     steps: list[Any] = [SimpleNamespace(name="s0", kind="stream", upstream=())]
     for i, kind in enumerate(kinds, 1):
         before = [s.name for s in steps if s.kind not in ("features", "model") or kind == "table"]
-        ups = () if kind == "stream" else tuple(draw(st.lists(st.sampled_from(before), unique=True, max_size=3))) if before else ()
+        ups = (
+            ()
+            if kind == "stream"
+            else tuple(draw(st.lists(st.sampled_from(before), unique=True, max_size=3)))
+            if before
+            else ()
+        )
         steps.append(SimpleNamespace(name=f"s{i}", kind=kind, upstream=ups))
     return steps
 
@@ -119,7 +135,10 @@ def graphs(draw: st.DrawFn) -> list[Any]:
 @settings(max_examples=300, deadline=None)
 @given(graphs(), st.data())
 def test_fused_graphs_have_no_circle_and_lose_no_edge(steps: list[Any], data: st.DataObject) -> None:
-    lines = {s.name: frozenset(data.draw(st.sets(st.sampled_from("ab")))) if PHASES[s.kind] != "land" else frozenset("ab") for s in steps}
+    lines = {
+        s.name: frozenset(data.draw(st.sets(st.sampled_from("ab")))) if PHASES[s.kind] != "land" else frozenset("ab")
+        for s in steps
+    }
     parts = fuse(steps, lines)
     assert sorted(a for p in parts for a in p.assets) == sorted(s.name for s in steps)
     of = {asset: i for i, part in enumerate(parts) for asset in part.assets}

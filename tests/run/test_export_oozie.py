@@ -1,4 +1,6 @@
-"""The export for Oozie: every step once, after all it waits for; the same bytes; what is gone is removed. Its schemas: tests/cluster/test_export_oozie_schemas.py."""
+"""The export for Oozie: every step once, after all it waits for; the same bytes; what is gone is removed. Its schemas:
+tests/cluster/test_export_oozie_schemas.py.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,17 @@ def rides(tmp_path: Path) -> Path:
 
 
 def export(rides: Path, *words: str) -> Path:
-    done = millstream(rides, "export", "oozie", str(rides.parent / "apps"), "--root", "/srv/rides", "--python", "/srv/venv/bin/python", *words)
+    done = millstream(
+        rides,
+        "export",
+        "oozie",
+        str(rides.parent / "apps"),
+        "--root",
+        "/srv/rides",
+        "--python",
+        "/srv/venv/bin/python",
+        *words,
+    )
     assert done.code == 0, done.err
     return rides.parent / "apps"
 
@@ -62,11 +74,17 @@ def test_an_action_says_all_that_a_step_needs(rides: Path) -> None:
     shell = action.find(f"{S}shell")
     assert shell is not None and (action.get("retry-max"), action.get("retry-interval")) == ("4", "1")
     (manifest,) = (folder / "rides").glob("*.json")
-    assert shell.findtext(f"{S}exec") == "/srv/venv/bin/python" and shell.findtext(f"{S}file") == f"{manifest.name}#{manifest.name}"
+    assert (
+        shell.findtext(f"{S}exec") == "/srv/venv/bin/python"
+        and shell.findtext(f"{S}file") == f"{manifest.name}#{manifest.name}"
+    )
     assert shell.findtext(f"{S}launcher/{S}queue") == "gpu"
     said = " ".join(a.text or "" for a in shell.findall(f"{S}argument"))
-    assert said == (f"-m millstream --project /srv/rides --profile laptop run-step --watched --manifest {manifest.name} --step train-tips_model "
-                    "--run-id rides/${wf:id()} --try ${wf:run() + 1}")  # fmt: skip
+    assert (
+        said
+        == f"-m millstream --project /srv/rides --profile laptop run-step --watched --manifest {manifest.name} --step"
+        " train-tips_model --run-id rides/${wf:id()} --try ${wf:run() + 1}"
+    )
 
 
 def test_the_same_bytes_again_and_what_is_gone_is_removed(rides: Path) -> None:

@@ -1,4 +1,6 @@
-"""`run-step` as an orchestrator's task: fenced by its attempt, no orphans, nothing but what was exported. Processes are real, and really killed."""
+"""`run-step` as an orchestrator's task: fenced by its attempt, no orphans, nothing but what was exported. Processes are
+real, and really killed.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ else:
     points.watch(lambda point: pause() if point == place and not here.exists() else None)
 main(sys.argv[4:])
 """
-"""`millstream ...` that stops at a point until a file appears. It looks after its claim later than that, unless the point is after that look."""
+"""`millstream ...` that stops at a point until a file appears. It looks after its claim later than that, unless the
+point is after that look.
+"""
 SUPERVISOR = "import subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True).wait()"
 
 
@@ -63,7 +67,19 @@ def exported(rides: Path) -> str:
 
 
 def step(rides: Path, manifest: str, name: str, attempt: int = 1, run: str = "r1") -> list[str]:
-    return ["--project", str(rides), "run-step", "--manifest", manifest, "--step", name, "--run-id", run, "--try", str(attempt)]
+    return [
+        "--project",
+        str(rides),
+        "run-step",
+        "--manifest",
+        manifest,
+        "--step",
+        name,
+        "--run-id",
+        run,
+        "--try",
+        str(attempt),
+    ]
 
 
 def until(true: Callable[[], Any], seconds: float = 40) -> Any:
@@ -105,12 +121,26 @@ def test_all_steps_in_order_give_what_a_run_gives(rides: Path, tmp_path: Path) -
 
 @pytest.mark.fault
 @pytest.mark.parametrize("place", ["commit.ready", "after the look"])
-def test_an_attempt_that_outlives_its_supervisor_commits_nothing_beside_the_next(rides: Path, tmp_path: Path, place: str) -> None:
+def test_an_attempt_that_outlives_its_supervisor_commits_nothing_beside_the_next(
+    rides: Path, tmp_path: Path, place: str
+) -> None:
     manifest = exported(rides)
     assert process(rides, *step(rides, manifest, "land")[2:]).code == 0
     here, go, told = tmp_path / "here", tmp_path / "go", tmp_path / "told"
     shell = f'echo $$ > {told}.pid; "$@" 2>{told}.err; echo $? > {told}.code'
-    actor = ["sh", "-c", shell, "sh", sys.executable, "-c", ACTOR, place, str(here), str(go), *step(rides, manifest, "make-days")]
+    actor = [
+        "sh",
+        "-c",
+        shell,
+        "sh",
+        sys.executable,
+        "-c",
+        ACTOR,
+        place,
+        str(here),
+        str(go),
+        *step(rides, manifest, "make-days"),
+    ]
     supervisor = subprocess.Popen([sys.executable, "-c", SUPERVISOR, *actor], stdin=subprocess.DEVNULL)
     until(here.exists)
     supervisor.send_signal(signal.SIGKILL)
@@ -136,7 +166,9 @@ def test_a_stale_attempt_registers_no_model(rides: Path, tmp_path: Path) -> None
     for name in ("land", "make-tip_set"):
         assert process(rides, *step(rides, manifest, name)[2:]).code == 0
     here, go = tmp_path / "here", tmp_path / "go"
-    stale = subprocess.Popen([sys.executable, "-c", ACTOR, "model.ready", str(here), str(go), *step(rides, manifest, "train-tips_model")])
+    stale = subprocess.Popen(
+        [sys.executable, "-c", ACTOR, "model.ready", str(here), str(go), *step(rides, manifest, "train-tips_model")]
+    )
     until(here.exists)
     assert process(rides, *step(rides, manifest, "train-tips_model", attempt=2)[2:]).code == 0
     go.touch()
@@ -147,14 +179,21 @@ def test_a_stale_attempt_registers_no_model(rides: Path, tmp_path: Path) -> None
 @pytest.mark.fault
 def test_no_orphan_is_left_when_the_parent_is_killed(rides: Path, tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    sleeping = f"import subprocess\n    open({str(pid)!r}, 'w').write(str(subprocess.Popen(['sleep', '1000']).pid))\n    import time; time.sleep(1000)\n"
+    sleeping = (
+        f"import subprocess\n    open({str(pid)!r}, 'w').write(str(subprocess.Popen(['sleep', '1000']).pid))\n   "
+        " import time; time.sleep(1000)\n"
+    )
     text = (rides / "taxi.py").read_text(encoding="utf-8")
-    (rides / "taxi.py").write_text(text.replace("    return Mean(", f"    {sleeping}    return Mean("), encoding="utf-8")
+    (rides / "taxi.py").write_text(
+        text.replace("    return Mean(", f"    {sleeping}    return Mean("), encoding="utf-8"
+    )
     manifest = exported(rides)
     for name in ("land", "make-tip_set"):
         assert process(rides, *step(rides, manifest, name)[2:]).code == 0
     words = command(*step(rides, manifest, "train-tips_model"), "--watched")
-    holding = "import subprocess, sys; subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, start_new_session=True).wait()"
+    holding = (
+        "import subprocess, sys; subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, start_new_session=True).wait()"
+    )
     parent = subprocess.Popen([sys.executable, "-c", holding, *words])
     until(lambda: pid.exists() and pid.read_text(encoding="utf-8"))
     grandchild = int(pid.read_text(encoding="utf-8"))
@@ -168,8 +207,12 @@ def test_no_orphan_is_left_when_the_parent_is_killed(rides: Path, tmp_path: Path
 
 def test_what_is_not_what_was_exported_is_refused(rides: Path) -> None:
     manifest = exported(rides)
-    assert process(rides, *step(rides, manifest, "bake")[2:]).err.startswith('no step "bake" in the manifest; there are land, fill-riders')
-    (rides / "taxi.py").write_text((rides / "taxi.py").read_text(encoding="utf-8").replace("km > 5", "km > 6"), encoding="utf-8")
+    assert process(rides, *step(rides, manifest, "bake")[2:]).err.startswith(
+        'no step "bake" in the manifest; there are land, fill-riders'
+    )
+    (rides / "taxi.py").write_text(
+        (rides / "taxi.py").read_text(encoding="utf-8").replace("km > 5", "km > 6"), encoding="utf-8"
+    )
     done = process(rides, *step(rides, manifest, "land")[2:])
     assert done.code == 2
     assert "is not the one that was exported; changed since: taxi.py. Export it again" in done.err
@@ -183,7 +226,9 @@ def test_what_is_not_what_was_exported_is_refused(rides: Path) -> None:
 def test_a_run_and_a_step_exclude_one_another_and_steps_do_not(rides: Path, tmp_path: Path) -> None:
     manifest = exported(rides)
     here, go = tmp_path / "here", tmp_path / "go"
-    first = subprocess.Popen([sys.executable, "-c", ACTOR, "asset.begins", str(here), str(go), *step(rides, manifest, "land")])
+    first = subprocess.Popen(
+        [sys.executable, "-c", ACTOR, "asset.begins", str(here), str(go), *step(rides, manifest, "land")]
+    )
     until(here.exists)
     assert "another run of this project is under way" in process(rides, "run").err
     assert process(rides, *step(rides, manifest, "fill-riders")[2:]).code == 0
@@ -194,7 +239,9 @@ def test_a_run_and_a_step_exclude_one_another_and_steps_do_not(rides: Path, tmp_
 def test_two_runs_take_turns_at_a_group_and_attempts_of_one_do_not(rides: Path, tmp_path: Path) -> None:
     manifest = exported(rides)
     here, go = tmp_path / "here", tmp_path / "go"
-    first = subprocess.Popen([sys.executable, "-c", ACTOR, "asset.begins", str(here), str(go), *step(rides, manifest, "land")])
+    first = subprocess.Popen(
+        [sys.executable, "-c", ACTOR, "asset.begins", str(here), str(go), *step(rides, manifest, "land")]
+    )
     until(here.exists)
     other = subprocess.Popen(command(*step(rides, manifest, "land", run="r2")), stderr=subprocess.PIPE, text=True)
     second = subprocess.Popen(command(*step(rides, manifest, "land", attempt=2)))
@@ -208,7 +255,9 @@ def test_two_runs_take_turns_at_a_group_and_attempts_of_one_do_not(rides: Path, 
 
 def test_claims(rides: Path) -> None:
     with Workspace.open(str(rides)) as ws:
-        first, second, again, other = (Claim(ws.state, run, "s", n) for run, n in (("r", 1), ("r", 2), ("r", 2), ("q", 1)))
+        first, second, again, other = (
+            Claim(ws.state, run, "s", n) for run, n in (("r", 1), ("r", 2), ("r", 2), ("q", 1))
+        )
         first.take()
         second.take()
         with pytest.raises(Fenced, match="attempt 1 at r/s may commit nothing any more: attempt 2 has taken over"):

@@ -92,12 +92,17 @@ def test_a_changed_definition_makes_what_is_downstream_and_nothing_else() -> Non
     runner.run(steps, state)
     steps[1].definition = "d2"
     planned = plan(steps, [s.name for s in steps], state, {"late": ["c"], "other": ["d"]})
-    assert [(a.name, a.reasons) for a in planned.stale] == [("b", ("its definition changed",)), ("c", ("b will be made again",))]
+    assert [(a.name, a.reasons) for a in planned.stale] == [
+        ("b", ("its definition changed",)),
+        ("c", ("b will be made again",)),
+    ]
     assert planned.endpoints == ("late",)
     assert [d.status for d in runner.run(steps, state)] == ["skipped", "made", "made", "skipped"]
 
 
-def test_transient_errors_are_tried_again_and_failures_block_only_what_needs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transient_errors_are_tried_again_and_failures_block_only_what_needs_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     world: dict[str, int] = {}
     steps = [
@@ -107,11 +112,21 @@ def test_transient_errors_are_tried_again_and_failures_block_only_what_needs_the
         Fake("d", "a", world=world),
     ]
     state = memory()
-    assert {d.name: d.status for d in runner.run(steps, state)} == {"a": "made", "b": "failed", "c": "blocked", "d": "made"}
+    assert {d.name: d.status for d in runner.run(steps, state)} == {
+        "a": "made",
+        "b": "failed",
+        "c": "blocked",
+        "d": "made",
+    }
     history = state.list("run")[0].value
     assert history["status"] == "failed"
     assert "ZeroDivisionError" in next(r["error"] for r in history["results"] if r["name"] == "b")
-    assert {d.name: d.status for d in runner.run(steps, state)} == {"a": "skipped", "b": "made", "c": "made", "d": "skipped"}
+    assert {d.name: d.status for d in runner.run(steps, state)} == {
+        "a": "skipped",
+        "b": "made",
+        "c": "made",
+        "d": "skipped",
+    }
 
 
 def test_a_run_that_was_killed_is_named_so() -> None:
@@ -124,7 +139,10 @@ def test_a_run_that_was_killed_is_named_so() -> None:
 
 @pytest.mark.fault
 def test_two_processes_cannot_run_one_project_and_the_lock_dies_with_its_holder(tmp_path: Path) -> None:
-    code = "import sys, time; from pathlib import Path; from millstream.run.runner import alone\nwith alone(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
+    code = (
+        "import sys, time; from pathlib import Path; from millstream.run.runner import alone\nwith"
+        " alone(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
+    )
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None and child.stdout.readline() == "in\n"
     with pytest.raises(Busy, match=f"process {child.pid}"), runner.alone(tmp_path):

@@ -15,7 +15,16 @@ KINDS = {"s": "stream", "t": "table", "u": "table", "f": "features", "m": "model
 
 @pytest.mark.parametrize(
     ("words", "names"),
-    [([], "stufm"), (["t"], "t"), (["+u"], "stu"), (["t+"], "tum"), (["+t+"], "stum"), (["kind:table"], "tu"), (["state:changed"], "f"), (["t", "f"], "tf")],
+    [
+        ([], "stufm"),
+        (["t"], "t"),
+        (["+u"], "stu"),
+        (["t+"], "tum"),
+        (["+t+"], "stum"),
+        (["kind:table"], "tu"),
+        (["state:changed"], "f"),
+        (["t", "f"], "tf"),
+    ],
 )
 def test_selectors(words: list[str], names: str) -> None:
     assert "".join(select(words, UPS, KINDS, lambda: ["f"])) == names
@@ -46,7 +55,12 @@ def test_a_kind_of_which_a_project_has_none_selects_nothing() -> None:
 def test_kinds_are_those_of_the_steps() -> None:
     from millstream.run import intake, steps
 
-    made = [c for module in (intake, steps) for name, c in vars(module).items() if name.endswith("Step") and getattr(c, "kind", None)]
+    made = [
+        c
+        for module in (intake, steps)
+        for name, c in vars(module).items()
+        if name.endswith("Step") and getattr(c, "kind", None)
+    ]
     assert {c.kind for c in made} == set(ALL)
 
 

@@ -1,4 +1,6 @@
-"""What `check` knows of a table from its SQL alone: columns that no table holds, and a time or key that is none of them."""
+"""What `check` knows of a table from its SQL alone: columns that no table holds, and a time or key that is none of
+them.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,11 @@ def test_check_says_what_the_run_would(tmp_path: Path, table: str, says: str) ->
 
 
 @pytest.mark.parametrize(
-    "table", ['"select *, ts::date as day from orders", time="day", key="customer"', '"select customer as Customer, ts as TS from orders", time="ts"']
+    "table",
+    [
+        '"select *, ts::date as day from orders", time="day", key="customer"',
+        '"select customer as Customer, ts as TS from orders", time="ts"',
+    ],
 )
 def test_check_lets_sound_tables_through(tmp_path: Path, table: str) -> None:
     done = millstream(written(tmp_path, STREAMS.replace("TABLE", table), {}), "check")

@@ -1,4 +1,6 @@
-"""What a window of duplicates costs is said before it is paid: by `check` for what is declared, by `plan` for what the tables hold."""
+"""What a window of duplicates costs is said before it is paid: by `check` for what is declared, by `plan` for what the
+tables hold.
+"""
 
 from __future__ import annotations
 
@@ -40,23 +42,33 @@ def project(tmp_path: Path) -> Path:
 
 def test_check_names_the_windows_that_are_longer_than_a_day(project: Path) -> None:
     said = millstream(project, "check").err
-    assert "orders: dedupe_within=7d is 604,800,000 ids at 1,000 records a second, 789.6 MB of memory and 14.5 GB of scratch disk" in said
+    assert (
+        "orders: dedupe_within=7d is 604,800,000 ids at 1,000 records a second, 789.6 MB of memory and 14.5 GB of"
+        " scratch disk" in said
+    )
     assert "returns" not in said and "notes" not in said
 
 
 def test_plan_counts_what_the_tables_hold(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert millstream(project, "ingest").code == 0
     found = {row["stream"]: row for row in millstream(project, "plan", "--json").json["dedupe"]}
-    assert {name: (row["ids"], row["memory_bytes"], row["disk_bytes"]) for name, row in found.items()} == {"orders": (10, 240, 0), "returns": (10, 240, 0)}
+    assert {name: (row["ids"], row["memory_bytes"], row["disk_bytes"]) for name, row in found.items()} == {
+        "orders": (10, 240, 0),
+        "returns": (10, 240, 0),
+    }
     assert "ids in dedupe_within" not in millstream(project, "plan").err
     monkeypatch.setattr(windows, "WORTH_TELLING", 10)
-    assert "orders: 10 ids in dedupe_within=7d, 240 B of memory and 0 B of scratch disk" in millstream(project, "plan").err
+    assert (
+        "orders: 10 ids in dedupe_within=7d, 240 B of memory and 0 B of scratch disk" in millstream(project, "plan").err
+    )
 
 
 def test_plan_says_that_a_window_has_changed(project: Path) -> None:
     assert millstream(project, "ingest").code == 0
     (project / "streams.py").write_text(STREAMS.replace('dedupe_within="7d"', 'dedupe_within="8d"'))
-    changed = {row["name"]: row["reasons"] for row in millstream(project, "plan", "--json").json["assets"] if row["stale"]}
+    changed = {
+        row["name"]: row["reasons"] for row in millstream(project, "plan", "--json").json["assets"] if row["stale"]
+    }
     assert list(changed) == ["orders"] and "its class, id or window has changed" in changed["orders"][0]
     assert millstream(project, "ingest").code == 0
     assert not [row for row in millstream(project, "plan", "--json").json["assets"] if row["stale"]]

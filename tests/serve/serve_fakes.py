@@ -33,7 +33,13 @@ class Ask(ms.Event):
 def endpoint_of_values(name: str = "rank") -> Endpoint[Any, Any]:
     things = ms.stream(f"{name}_things", Ask, key="flight_id")
     reward = ms.outcome(things, on="flight_id", within="1h")
-    test = ms.experiment(f"{name}_test", arms={"a": {"show": True}, "b": {"show": False}}, unit="flight_id", assign=ms.assign.ab(), reward=reward)
+    test = ms.experiment(
+        f"{name}_test",
+        arms={"a": {"show": True}, "b": {"show": False}},
+        unit="flight_id",
+        assign=ms.assign.ab(),
+        reward=reward,
+    )
     return ms.endpoint(name, test, default={"show": None}, request=Ask)
 
 
@@ -77,7 +83,12 @@ class FakeReader:
     def __call__(self, request: Mapping[str, Any], at_us: int) -> Found:
         delay = self.known.get(request["carrier"])
         reasons = {} if delay is not None else {"left__delay_3h": "never_seen"}
-        return Found({"left__flights_3h": int(delay is not None), "left__delay_3h": delay}, reasons, {"departures": {0: 0}}, self.inexact)
+        return Found(
+            {"left__flights_3h": int(delay is not None), "left__delay_3h": delay},
+            reasons,
+            {"departures": {0: 0}},
+            self.inexact,
+        )
 
 
 class Fixed:
@@ -138,7 +149,12 @@ class FakeLive:
         return self.refused
 
     def behind(self, after: Mapping[str, Mapping[int, int]]) -> str:
-        late = [f"{s} {p}" for s, ends in after.items() for p, end in ends.items() if self.applied.get(s, {}).get(p, 0) < end]
+        late = [
+            f"{s} {p}"
+            for s, ends in after.items()
+            for p, end in ends.items()
+            if self.applied.get(s, {}).get(p, 0) < end
+        ]
         return ", ".join(late)
 
     def gauges(self) -> dict[str, Any]:

@@ -33,15 +33,24 @@ def taken() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-@pytest.mark.parametrize(("verb", "section"), [("serve", "serve"), ("console", "console"), ("up", "serve"), ("up", "console")])
-def test_a_port_that_is_taken_is_named_with_its_setting(tmp_path: Path, taken: int, verb: str, section: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("verb", "section"), [("serve", "serve"), ("console", "console"), ("up", "serve"), ("up", "console")]
+)
+def test_a_port_that_is_taken_is_named_with_its_setting(
+    tmp_path: Path, taken: int, verb: str, section: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(supervise, "GRACE_S", 0.0)
     other = "console" if section == "serve" else "serve"
-    said = millstream(written(tmp_path, STREAMS, {}), "--set", f"{section}.port={taken}", "--set", f"{other}.port=0", verb)
+    said = millstream(
+        written(tmp_path, STREAMS, {}), "--set", f"{section}.port={taken}", "--set", f"{other}.port=0", verb
+    )
     assert said.code == 3, said
-    assert said.err.strip() == (
-        f"Busy: {section}.port is {taken}, and another process listens on 127.0.0.1:{taken} already; stop it (is `millstream up` or `{section}` running?), "
-        f"or take another one: --set {section}.port={taken + 10 if taken + 10 < 65536 else taken - 10}, or  port  under [{section}] of millstream.toml"
+    assert (
+        said.err.strip()
+        == f"Busy: {section}.port is {taken}, and another process listens on 127.0.0.1:{taken} already; stop it (is"
+        f" `millstream up` or `{section}` running?), or take another one: --set"
+        f" {section}.port={taken + 10 if taken + 10 < 65536 else taken - 10}, or  port  under [{section}] of"
+        " millstream.toml"
     )
 
 
@@ -59,5 +68,7 @@ def test_a_port_that_has_just_become_free_is_free(taken: int) -> None:
 
 @pytest.mark.parametrize("host", ["203.0.113.7", "no.such.host.invalid"])
 def test_an_address_of_another_machine(host: str) -> None:
-    with pytest.raises(ConfigError, match=rf'console.host is "{host}", which is not an address of this machine; say 127.0.0.1'):
+    with pytest.raises(
+        ConfigError, match=rf'console.host is "{host}", which is not an address of this machine; say 127.0.0.1'
+    ):
         free(host, 8601, "console")

@@ -32,7 +32,12 @@ class Reply:
 
 
 async def call(
-    app: Server, path: str, body: Any = None, method: str | None = None, headers: dict[str, str] | None = None, chunks: list[bytes] | None = None
+    app: Server,
+    path: str,
+    body: Any = None,
+    method: str | None = None,
+    headers: dict[str, str] | None = None,
+    chunks: list[bytes] | None = None,
 ) -> Reply:
     raw = chunks or [b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()]
     parts, got = list(raw), list[Any]()
@@ -45,15 +50,22 @@ async def call(
         got.append(message)
 
     name, _, query = path.partition("?")
-    scope = {"type": "http", "method": method or ("GET" if body is None and chunks is None else "POST"), "path": name, "query_string": query.encode(),
-             "headers": [(k.encode(), v.encode()) for k, v in (headers or {}).items()]}  # fmt: skip
+    scope = {
+        "type": "http",
+        "method": method or ("GET" if body is None and chunks is None else "POST"),
+        "path": name,
+        "query_string": query.encode(),
+        "headers": [(k.encode(), v.encode()) for k, v in (headers or {}).items()],
+    }
     await app(scope, receive, send)
     sent = {k.decode(): v.decode() for k, v in got[0]["headers"]}
     assert int(sent["content-length"]) == len(got[1]["body"])
     return Reply(got[0]["status"], sent, got[1]["body"])
 
 
-def story(test: Callable[[Server, FakeLog, FakeLive], Awaitable[None]], behind: FakeLive | None = None, **options: Any) -> None:
+def story(
+    test: Callable[[Server, FakeLog, FakeLive], Awaitable[None]], behind: FakeLive | None = None, **options: Any
+) -> None:
     async def run() -> None:
         log, made = FakeLog(), behind or live()
         app = Server(made, log, **options)  # type: ignore[arg-type]
@@ -70,9 +82,18 @@ def test_an_answer_is_a_recorded_decision() -> None:
         reply = await call(app, "/v1/predict/late", ASK)
         assert reply.status == 200
         assert {k: reply.json[k] for k in ("prediction", "model", "version", "arm", "value")} == {
-            "prediction": 0.5, "model": "trees", "version": 3, "arm": None, "value": None}  # fmt: skip
+            "prediction": 0.5,
+            "model": "trees",
+            "version": 3,
+            "arm": None,
+            "value": None,
+        }
         (row,) = log.rows()
-        assert row["decision_id"] == reply.json["decision_id"] and row["flight_id"] == "f1" and row["ts"].isoformat() == "2013-11-01T12:00:00+00:00"
+        assert (
+            row["decision_id"] == reply.json["decision_id"]
+            and row["flight_id"] == "f1"
+            and row["ts"].isoformat() == "2013-11-01T12:00:00+00:00"
+        )
         assert row["latency_us"] > 0
 
     story(test)
@@ -94,20 +115,31 @@ def test_an_array_is_answered_in_its_order() -> None:
     async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
         reply = await call(app, "/v1/predict/late", [{**ASK, "distance": float(n)} for n in range(50)])
         assert [a["prediction"] for a in reply.json] == [float(n) for n in range(50)]
-        assert {r["decision_id"]: r["distance"] for r in log.rows()} == {a["decision_id"]: a["prediction"] for a in reply.json}
+        assert {r["decision_id"]: r["distance"] for r in log.rows()} == {
+            a["decision_id"]: a["prediction"] for a in reply.json
+        }
 
     story(test, live(Fixed(lambda row: row["distance"])))
 
 
 def test_features_are_looked_up_derived_and_explained() -> None:
     reads = FakeReader({"UA": 12.5})
-    arm = Arm(model="trees", version=1, predictor=Fixed(lambda row: row["half"]), reads=reads, derive={"half": lambda r: (r["left__delay_3h"] or 0) / 2})
+    arm = Arm(
+        model="trees",
+        version=1,
+        predictor=Fixed(lambda row: row["half"]),
+        reads=reads,
+        derive={"half": lambda r: (r["left__delay_3h"] or 0) / 2},
+    )
     made = live()
     made.deciders["late"] = Decider("late", made.deciders["late"].form, {}, None, {}, arm)
 
     async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
         known = await call(app, "/v1/predict/late?explain=1", ASK)
-        assert known.json["prediction"] == 6.25 and known.json["features"] == {"left__delay_3h": 12.5, "left__flights_3h": 1}
+        assert known.json["prediction"] == 6.25 and known.json["features"] == {
+            "left__delay_3h": 12.5,
+            "left__flights_3h": 1,
+        }
         assert known.json["as_of"] == {"departures": {"0": 0}}
         unseen = await call(app, "/v1/predict/late?explain=1", {**ASK, "carrier": "??"})
         assert unseen.status == 200 and unseen.json["reasons"] == {"left__delay_3h": "never_seen"}
@@ -140,7 +172,7 @@ def test_every_refusal_has_one_shape(path: str, body: Any, method: str | None, s
     async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
         reply = await call(app, path, body, method)
         assert reply.status == status and reply.json["error"]["code"] == code
-        assert reply.json["error"]["message"] and reply.json["error"]["mend"] and set(reply.json) == {"error"}
+        assert reply.json["error"]["message"] and reply.json["error"]["fix"] and set(reply.json) == {"error"}
         assert not log.rows()
 
     story(test, limits=Limits(body_bytes=1_500, requests=8))
@@ -183,7 +215,9 @@ def test_no_answer_when_the_decision_cannot_be_recorded() -> None:
 
 def test_a_model_without_a_version_is_not_ready() -> None:
     made = live()
-    made.deciders["late"] = Decider("late", made.deciders["late"].form, {}, None, {}, Arm(missing='model "trees" has no version'))
+    made.deciders["late"] = Decider(
+        "late", made.deciders["late"].form, {}, None, {}, Arm(missing='model "trees" has no version')
+    )
     made.trouble = ['model "trees" has no version']
 
     async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
@@ -197,7 +231,9 @@ def test_a_model_without_a_version_is_not_ready() -> None:
 
 @pytest.mark.parametrize("trouble", [[], ["features of orders: no answer"]])
 @pytest.mark.parametrize("waits", [[], [("sink", "orders", "its topic was recreated")]])
-def test_what_answers_is_ready_and_degraded_by_any_trouble_or_wait(trouble: list[str], waits: list[tuple[str, str, str]]) -> None:
+def test_what_answers_is_ready_and_degraded_by_any_trouble_or_wait(
+    trouble: list[str], waits: list[tuple[str, str, str]]
+) -> None:
     made = live()
     made.answering = made.names  # type: ignore[method-assign]
     made.trouble, made.waits = trouble, waits
@@ -205,8 +241,11 @@ def test_what_answers_is_ready_and_degraded_by_any_trouble_or_wait(trouble: list
     async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
         ready = await call(app, "/readyz")
         assert ready.status == 200 and ready.json == {
-            "status": "degraded" if trouble or waits else "ready", "endpoints": ["late"], "problems": trouble,
-            "waiting": [{"part": part, "name": name, "why": why} for part, name, why in waits]}  # fmt: skip
+            "status": "degraded" if trouble or waits else "ready",
+            "endpoints": ["late"],
+            "problems": trouble,
+            "waiting": [{"part": part, "name": name, "why": why} for part, name, why in waits],
+        }
         assert (await call(app, "/readyz?strict=1")).status == (503 if trouble else 200)
 
     story(test, made)
@@ -222,7 +261,11 @@ def test_nothing_is_ready_while_the_log_takes_no_write(names: bool) -> None:
 
     async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
         ready = await call(app, "/readyz")
-        assert ready.status == 503 and ready.json["error"]["code"] == "not_ready" and "no space left" in ready.json["error"]["message"]
+        assert (
+            ready.status == 503
+            and ready.json["error"]["code"] == "not_ready"
+            and "no space left" in ready.json["error"]["message"]
+        )
         made.refused, made.trouble = "", []
         assert (await call(app, "/readyz")).status == 200
 
@@ -250,7 +293,11 @@ def test_a_mounted_application_takes_its_own_paths_only() -> None:
         await reply(send, 418, b"{}")
 
     async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
-        assert [(await call(app, path)).status for path in ("/v1/events/orders", "/healthz", "/elsewhere")] == [418, 200, 404]
+        assert [(await call(app, path)).status for path in ("/v1/events/orders", "/healthz", "/elsewhere")] == [
+            418,
+            200,
+            404,
+        ]
 
     story(test, mounts={"/v1/events/": mounted})
 
@@ -285,8 +332,13 @@ def test_metrics_in_prometheus_text() -> None:
         text = (await call(app, "/metrics")).body.decode()
         assert 'millstream_requests_total{endpoint="late",status="200"} 1' in text
         assert 'millstream_requests_total{endpoint="late",status="422"} 1' in text
-        assert 'millstream_requests_total{endpoint="",status="404"} 1' in text  # a name that callers invent is not a label
-        assert 'millstream_request_seconds_bucket{endpoint="late",le="+Inf"} 2' in text and "millstream_in_flight 0" in text
+        assert (
+            'millstream_requests_total{endpoint="",status="404"} 1' in text
+        )  # a name that callers invent is not a label
+        assert (
+            'millstream_request_seconds_bucket{endpoint="late",le="+Inf"} 2' in text
+            and "millstream_in_flight 0" in text
+        )
         assert r'millstream_updater_lag{stream="a \"b\""} 3' in text
         assert 'millstream_decisions_total{endpoint="late",arm="",model="trees@3"} 1' in text
 
@@ -332,7 +384,11 @@ def test_a_request_of_the_far_future_is_refused_and_nothing_is_recorded() -> Non
     async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
         for body in ({**ASK, "ts": "9999-12-31T00:00:00Z"}, [ASK, {**ASK, "ts": "2099-01-01T00:00:00Z"}]):
             reply = await call(app, "/v1/predict/late", body)
-            assert reply.status == 422 and reply.json["error"]["field"] == "ts" and "more than 1d ahead of the server's clock" in reply.json["error"]["message"]
+            assert (
+                reply.status == 422
+                and reply.json["error"]["field"] == "ts"
+                and "more than 1d ahead of the server's clock" in reply.json["error"]["message"]
+            )
         assert not log.rows()
         soon = (datetime.now(UTC) + timedelta(hours=23)).isoformat()
         assert (await call(app, "/v1/predict/late", {**ASK, "ts": soon})).status == 200
@@ -354,7 +410,9 @@ def test_a_server_whose_clock_is_wrong_waits_and_says_so() -> None:
     async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
         reply = await call(app, "/v1/predict/late", ASK)
         assert (
-            (reply.status, reply.json["error"]["code"]) == (503, "clock") and "2020" in reply.json["error"]["message"] and reply.headers["retry-after"] == "30"
+            (reply.status, reply.json["error"]["code"]) == (503, "clock")
+            and "2020" in reply.json["error"]["message"]
+            and reply.headers["retry-after"] == "30"
         )
         wrong.clear()
         assert (await call(app, "/v1/predict/late", ASK)).status == 200

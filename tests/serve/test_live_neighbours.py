@@ -1,4 +1,6 @@
-"""An endpoint, a version or a definition of features that fails leaves the others at work; `/readyz` and `/metrics` say which."""
+"""An endpoint, a version or a definition of features that fails leaves the others at work; `/readyz` and `/metrics` say
+which.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,14 @@ def asked(app: Server, path: str, query: bytes = b"") -> tuple[int, Any]:
     return status, body.decode() if path == "/metrics" else json.loads(body)
 
 
-@pytest.mark.parametrize("error", [ValueError("bad pickle kafka://u:secretpass1@h:1"), ModuleNotFoundError("No module named 'gone'"), MemoryError("m")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("bad pickle kafka://u:secretpass1@h:1"),
+        ModuleNotFoundError("No module named 'gone'"),
+        MemoryError("m"),
+    ],
+)
 def test_a_model_that_cannot_be_loaded_leaves_the_other_endpoints_ready(tmp_path: Path, error: Exception) -> None:
     """An error that is none of ours kept the whole server from starting."""
     good, bad, _ = models()
@@ -72,7 +81,13 @@ def test_a_model_that_cannot_be_loaded_leaves_the_other_endpoints_ready(tmp_path
     told = list[Any]()
     for name in ("good", "bad"):
         registered(made.tracking, name)
-    live = Live(made, refresh_s=60, predictor=load, waiting=lambda: [("sink", "orders", "its topic was recreated")], failing=told.append)
+    live = Live(
+        made,
+        refresh_s=60,
+        predictor=load,
+        waiting=lambda: [("sink", "orders", "its topic was recreated")],
+        failing=told.append,
+    )
     now = [0.0]
     live._unbuilt_waits = Waits(1.0, 8.0, clock=lambda: now[0])
     live.start()
@@ -82,14 +97,27 @@ def test_a_model_that_cannot_be_loaded_leaves_the_other_endpoints_ready(tmp_path
 
     app = Server(live, FakeLog())  # type: ignore[arg-type]
     status, body = asked(app, "/readyz")
-    assert (status, body["status"], body["endpoints"]) == (200, "degraded", ["price", "rank"]) and "bad@1 cannot be loaded" in str(body["problems"])
+    assert (status, body["status"], body["endpoints"]) == (
+        200,
+        "degraded",
+        ["price", "rank"],
+    ) and "bad@1 cannot be loaded" in str(body["problems"])
     assert body["waiting"] == [{"part": "sink", "name": "orders", "why": "its topic was recreated"}]
     guarded = Server(live, FakeLog(), token="t0ken")  # type: ignore[arg-type]
-    assert asked(guarded, "/readyz")[1]["waiting"] == [{"part": "sink", "name": "orders"}], "the reason is for those who have the token"
+    assert asked(guarded, "/readyz")[1]["waiting"] == [{"part": "sink", "name": "orders"}], (
+        "the reason is for those who have the token"
+    )
     assert asked(app, "/readyz", b"strict=1")[0] == 503 and asked(app, "/readyz", b"strict=maybe")[0] == 400
-    assert asked(app, "/readyz/price")[0] == 200 and asked(app, "/readyz/risk")[0] == 503 and asked(app, "/readyz/nope")[0] == 404
+    assert (
+        asked(app, "/readyz/price")[0] == 200
+        and asked(app, "/readyz/risk")[0] == 503
+        and asked(app, "/readyz/nope")[0] == 404
+    )
     _, text = asked(app, "/metrics")
-    assert 'millstream_endpoint_ready{endpoint="risk"} 0' in text and 'millstream_endpoint_ready{endpoint="price"} 1' in text
+    assert (
+        'millstream_endpoint_ready{endpoint="risk"} 0' in text
+        and 'millstream_endpoint_ready{endpoint="price"} 1' in text
+    )
     assert 'millstream_waiting{part="sink",name="orders"} 1' in text
     assert "secretpass1" not in json.dumps(body) + text
 
@@ -97,7 +125,9 @@ def test_a_model_that_cannot_be_loaded_leaves_the_other_endpoints_ready(tmp_path
         now[0] = float(second)
         live.refresh()
     assert loads.count("bad") == 5, "at 0, 1, 3, 7, 15"
-    assert set(told[-1]) == {"bad@1"} and "cannot be loaded" in told[-1]["bad@1"].why and told[-1]["bad@1"].pause_s == 8.0
+    assert (
+        set(told[-1]) == {"bad@1"} and "cannot be loaded" in told[-1]["bad@1"].why and told[-1]["bad@1"].pause_s == 8.0
+    )
     registered(made.tracking, "bad")
     load_ok = live._load
     live._load = lambda model, version: Says(0.25) if model.name == "bad" else load_ok(model, version)
@@ -146,7 +176,13 @@ def test_a_version_that_comes_back_is_waited_for_as_for_the_first_time(tmp_path:
 
 def test_one_broken_arm_leaves_the_other_arm_and_the_default_at_work(tmp_path: Path) -> None:
     good, bad, _ = models()
-    test = ms.experiment("price_ab", arms={"a": good["champion"], "b": bad["champion"]}, unit="visit_id", assign=ms.assign.ab(), reward=SPENT)
+    test = ms.experiment(
+        "price_ab",
+        arms={"a": good["champion"], "b": bad["champion"]},
+        unit="visit_id",
+        assign=ms.assign.ab(),
+        reward=SPENT,
+    )
 
     def load(model: Any, version: int) -> Says:
         if model.name == "bad":
@@ -171,7 +207,9 @@ def test_one_broken_arm_leaves_the_other_arm_and_the_default_at_work(tmp_path: P
     live.close()
 
 
-def test_an_endpoint_whose_topic_breaks_its_contract_is_the_only_one_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_whose_topic_breaks_its_contract_is_the_only_one_that_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Topics were asked for in one go, before anything else."""
     good, bad, _ = models()
     made = engines(tmp_path, ms.endpoint("price", good["champion"]), ms.endpoint("risk", bad["champion"]))
@@ -190,7 +228,11 @@ def test_an_endpoint_whose_topic_breaks_its_contract_is_the_only_one_that_does_n
     monkeypatch.setattr(module, "topic_of", some)
     live = Live(made, refresh_s=60, predictor=lambda model, version: Says(0.5))
     live.start()
-    assert live.answering() == ["price"] and live.decider("price").decide(asks(1)) and live.problems() == ["the field n was int64"]
+    assert (
+        live.answering() == ["price"]
+        and live.decider("price").decide(asks(1))
+        and live.problems() == ["the field n was int64"]
+    )
     with pytest.raises(Transient, match="the field n was int64"):
         live.binding("risk")
     broken[0] = False

@@ -50,8 +50,14 @@ def test_value_arms_by_their_weights_and_default_when_stopped(values: Live) -> N
     rows = values.decider("rank").decide(asks(400))
     shares = {arm: sum(r["arm"] == arm for r in rows) / 400 for arm in ("cheap", "new")}
     assert shares["cheap"] == pytest.approx(0.25, abs=0.07) and sum(shares.values()) == 1
-    assert {r["arm"]: (r["value"], r["propensity"]) for r in rows} == {"cheap": ('"cheap"', 0.25), "new": ('{"order":["n","m"]}', 0.75)}
-    assert all(r["experiment"] == "ranking" and r["phase"] == 1 and r["unit"] == r["visit_id"] and r["prediction"] is None for r in rows)
+    assert {r["arm"]: (r["value"], r["propensity"]) for r in rows} == {
+        "cheap": ('"cheap"', 0.25),
+        "new": ('{"order":["n","m"]}', 0.75),
+    }
+    assert all(
+        r["experiment"] == "ranking" and r["phase"] == 1 and r["unit"] == r["visit_id"] and r["prediction"] is None
+        for r in rows
+    )
     phases.stop("ranking", values._engines.state)
     values.refresh()
     (row,) = values.decider("rank").decide(asks(1))
@@ -117,7 +123,9 @@ def test_an_endpoint_judges_by_its_doors_clock_and_its_spines_bound(tmp_path: Pa
     model = ms.model(ms.training_set("planned_set", at=far, label=SPENT, features=[far.fields("device")]))(_plain)
     day, wall, newest = 86_400_000_000, [1_760_000_000_000_000], [0]
     doors = Doors(None, newest=lambda topic: newest[0], machine=Machine(lambda: wall[0], lambda: wall[0]))
-    live = Live(engines(tmp_path, ranking(), ms.endpoint("price", model["champion"], default=0.0), doors=doors), refresh_s=60)
+    live = Live(
+        engines(tmp_path, ranking(), ms.endpoint("price", model["champion"], default=0.0), doors=doors), refresh_s=60
+    )
     live.start()
 
     def ask(endpoint: str, days: float) -> Any:
@@ -137,8 +145,12 @@ def test_an_endpoint_judges_by_its_doors_clock_and_its_spines_bound(tmp_path: Pa
 
 
 @pytest.mark.parametrize("follows", [False, True])
-def test_a_version_is_said_to_be_ready_by_the_process_that_answers_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture, follows: bool) -> None:
-    live = Live(engines(tmp_path, ranking()), refresh_s=60, predictor=(lambda model, version: Says(1.0)) if follows else None)
+def test_a_version_is_said_to_be_ready_by_the_process_that_answers_with_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, follows: bool
+) -> None:
+    live = Live(
+        engines(tmp_path, ranking()), refresh_s=60, predictor=(lambda model, version: Says(1.0)) if follows else None
+    )
     live._registered = lambda model, version: Says(1.0)  # type: ignore[method-assign]
     live._load = live._load if follows else live._registered
     caplog.set_level("INFO", "millstream")

@@ -14,7 +14,15 @@ from millstream.serve.record import Recorder, decision_id
 
 
 def row(n: int) -> dict[str, Any]:
-    return {"decision_id": decision_id(), "flight_id": f"f{n}", "carrier": "UA", "distance": float(n), "value": "1", "as_of": "{}", "ts": moment_of(n)}
+    return {
+        "decision_id": decision_id(),
+        "flight_id": f"f{n}",
+        "carrier": "UA",
+        "distance": float(n),
+        "value": "1",
+        "as_of": "{}",
+        "ts": moment_of(n),
+    }
 
 
 async def recorder(log: Any, **options: Any) -> Recorder:
@@ -129,4 +137,8 @@ def test_a_client_that_hangs_up_does_not_cancel_its_neighbours() -> None:
 
 def test_ids_sort_by_time() -> None:
     ids = [decision_id() for _ in range(1000)]
-    assert len(set(ids)) == 1000 and [i[:14] for i in ids] == sorted(i[:14] for i in ids) and all(len(i) == 32 for i in ids)
+    assert (
+        len(set(ids)) == 1000
+        and [i[:14] for i in ids] == sorted(i[:14] for i in ids)
+        and all(len(i) == 32 for i in ids)
+    )

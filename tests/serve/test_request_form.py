@@ -29,7 +29,10 @@ FORM = RequestForm(Visit.__schema__)
 
 def test_one_request_without_time_and_without_optional_fields() -> None:
     (request,), array = FORM.decode(b'{"user": "u", "score": 1}')
-    assert request == {"user": "u", "score": 1.0, "count": None, "device": "desk", "tags": None, "seen": None, "ts": None} and not array
+    assert (
+        request == {"user": "u", "score": 1.0, "count": None, "device": "desk", "tags": None, "seen": None, "ts": None}
+        and not array
+    )
 
 
 def test_many_requests() -> None:
@@ -50,7 +53,7 @@ def test_fields_that_may_be_left_out_may_stand_before_those_that_may_not() -> No
 
 
 @pytest.mark.parametrize(
-    ("body", "field", "words", "mend"),
+    ("body", "field", "words", "fix"),
     [
         ({"score": 1}, "user", 'needs the field "user"', "send user as text in UTF-8"),
         ({"user": "u", "score": "x"}, "score", '"score" of Visit is "x" (text)', "send score as a number"),
@@ -61,7 +64,12 @@ def test_fields_that_may_be_left_out_may_stand_before_those_that_may_not() -> No
             'field "ts" of Visit is "2013-11-01T12:00:00" (text), which has no time zone',
             "add Z, or an offset",
         ),
-        ({"user": "u", "score": 1, "tags": ["a", 2]}, "tags", "field \"tags\" of Visit is ['a', 2] (an array)", "send tags as a JSON array"),
+        (
+            {"user": "u", "score": 1, "tags": ["a", 2]},
+            "tags",
+            "field \"tags\" of Visit is ['a', 2] (an array)",
+            "send tags as a JSON array",
+        ),
         (
             {"user": "u", "score": 1, "seen": ["2013-11-01T12:00:00"]},
             "seen",
@@ -69,15 +77,25 @@ def test_fields_that_may_be_left_out_may_stand_before_those_that_may_not() -> No
             "add Z, or an offset",
         ),
         ({"user": "u", "score": 1, "scor": 1}, "scor", 'no field "scor"', 'did you mean "score"?'),
-        ({"user": "u", "score": 1, "DEVICE": "desk"}, "DEVICE", 'no field "DEVICE"', 'names are case-sensitive: send "device"'),
-        ({"user": "u", "score": 1, "count": 2**63}, "count", 'field "count" of Visit is 9223372036854775808', "a whole number, e.g. 12, or nothing"),
+        (
+            {"user": "u", "score": 1, "DEVICE": "desk"},
+            "DEVICE",
+            'no field "DEVICE"',
+            'names are case-sensitive: send "device"',
+        ),
+        (
+            {"user": "u", "score": 1, "count": 2**63},
+            "count",
+            'field "count" of Visit is 9223372036854775808',
+            "a whole number, e.g. 12, or nothing",
+        ),
     ],
 )
-def test_a_wrong_field_is_named_with_its_mend(body: dict[str, Any], field: str, words: str, mend: str) -> None:
+def test_a_wrong_field_is_named_with_its_fix(body: dict[str, Any], field: str, words: str, fix: str) -> None:
     for sent in (body, [{"user": "ok", "score": 0}, body]):
         with pytest.raises(BadRequest) as caught:
             FORM.decode(json.dumps(sent).encode())
-        assert caught.value.field == field and words in str(caught.value) and mend in caught.value.mend
+        assert caught.value.field == field and words in str(caught.value) and fix in caught.value.fix
 
 
 def test_events_and_requests_are_refused_in_the_same_words() -> None:
@@ -97,7 +115,10 @@ def test_events_and_requests_are_refused_in_the_same_words() -> None:
             FORM.decode(body)
         with pytest.raises(BadEvent) as told:
             event.one(body)
-        assert (str(request.value), request.value.mend) == (told.value.message, told.value.mend) and request.value.field == field
+        assert (str(request.value), request.value.fix) == (
+            told.value.message,
+            told.value.fix,
+        ) and request.value.field == field
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"nope", b'{"user":"\xff","score":1}', b'{"user":"u","score":NaN}'])
@@ -106,9 +127,15 @@ def test_what_is_no_json_is_said_so(body: bytes) -> None:
         FORM.decode(body)
 
 
-@pytest.mark.parametrize(("ts", "taken"), [
-    ("0001-01-01T00:00:00Z", True), ("9999-12-31T23:59:59.999999Z", True), ("0001-01-01T00:00:00+00:01", False), ("9999-12-31T23:59:59.999999-00:01", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("ts", "taken"),
+    [
+        ("0001-01-01T00:00:00Z", True),
+        ("9999-12-31T23:59:59.999999Z", True),
+        ("0001-01-01T00:00:00+00:01", False),
+        ("9999-12-31T23:59:59.999999-00:01", False),
+    ],
+)
 def test_times_from_the_year_1_to_9999_are_taken(ts: str, taken: bool) -> None:
     body = json.dumps({"user": "u", "score": 1, "ts": ts}).encode()
     if taken:

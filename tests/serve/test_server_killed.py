@@ -22,7 +22,9 @@ SHARED = Path(__file__).parents[1] / "shared"
 
 @contextmanager
 def server(folder: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    process = subprocess.Popen([sys.executable, str(SHARED / "live_server.py"), str(folder)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, str(SHARED / "live_server.py"), str(folder)], stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     try:
         yield process, process.stdout.readline().strip()

@@ -14,12 +14,16 @@ Start = Callable[..., Actor]
 
 @contextmanager
 def actors(script: str | None) -> Iterator[Start]:
-    """A function that runs the script with words, its stdin and stdout ours; whatever still runs at the end is killed."""
+    """A function that runs the script with words, its stdin and stdout ours; whatever still runs at the end is
+    killed.
+    """
     assert script is not None
     started: list[Actor] = []
 
     def start(*words: str) -> Actor:
-        started.append(subprocess.Popen([sys.executable, script, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        started.append(
+            subprocess.Popen([sys.executable, script, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
         return started[-1]
 
     yield start

@@ -1,4 +1,6 @@
-"""A small project whose assets run by two timetables and by hand: two streams from files, three tables, features, a training set, a model."""
+"""A small project whose assets run by two timetables and by hand: two streams from files, three tables, features, a
+training set, a model.
+"""
 
 from __future__ import annotations
 
@@ -65,9 +67,19 @@ def project(folder: Path, rows: int = 600) -> Path:
 def files(folder: Path, first: int, rows: int) -> None:
     """Rides one a minute, the first of them `first` minutes into 2026; every third is tipped ten minutes later."""
     with (folder / f"rides-{first}.csv").open("w", newline="", encoding="utf-8") as out:
-        csv.writer(out).writerows([["ride", "rider", "km", "ts"], *([f"t{i}", f"r{i % 7}", i % 11, at(i)] for i in range(first, first + rows))])
+        csv.writer(out).writerows(
+            [
+                ["ride", "rider", "km", "ts"],
+                *([f"t{i}", f"r{i % 7}", i % 11, at(i)] for i in range(first, first + rows)),
+            ]
+        )
     with (folder / f"tips-{first}.csv").open("w", newline="", encoding="utf-8") as out:
-        csv.writer(out).writerows([["ride", "rider", "cents", "ts"], *([f"t{i}", f"r{i % 7}", i % 500, at(i + 10)] for i in range(first, first + rows, 3))])
+        csv.writer(out).writerows(
+            [
+                ["ride", "rider", "cents", "ts"],
+                *([f"t{i}", f"r{i % 7}", i % 500, at(i + 10)] for i in range(first, first + rows, 3)),
+            ]
+        )
 
 
 def at(minute: int) -> str:

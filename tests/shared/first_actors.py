@@ -1,7 +1,8 @@
 """First uses in processes that are killed: forked from one server, so that one costs milliseconds and not its imports.
 
-`python first_actors.py [preload ...]` is the server. A JSON line on stdin names a role, a folder, how many do it at once, and the point or
-the delay after which each is killed; it answers with a JSON line: their exit codes, and the seconds until the last had ended.
+`python first_actors.py [preload ...]` is the server. A JSON line on stdin names a role, a folder, how many do it at
+once, and the point or the delay after which each is killed; it answers with a JSON line: their exit codes, and the
+seconds until the last had ended.
 """
 
 from __future__ import annotations
@@ -91,7 +92,9 @@ def run(folder: Path) -> None:
     main(["--project", str(folder), "run"])
 
 
-ROLES: dict[str, Callable[[Path], None]] = {f.__name__: f for f in (state, log, online, lake, tracking, tracking_in_place, init, cache, run)}
+ROLES: dict[str, Callable[[Path], None]] = {
+    f.__name__: f for f in (state, log, online, lake, tracking, tracking_in_place, init, cache, run)
+}
 
 
 def child(role: str, folder: str, point: str | None) -> None:
@@ -139,14 +142,20 @@ class Forge:
     """The server, as tests see it."""
 
     def __init__(self, *preload: str) -> None:
-        self._server = subprocess.Popen([sys.executable, __file__, *preload], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._server = subprocess.Popen(
+            [sys.executable, __file__, *preload], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         assert self._server.stdout is not None and self._server.stdout.readline() == "ready\n"
         self.seconds = 0.0
 
-    def act(self, role: str, folder: Path, *, point: str | None = None, after: float | None = None, copies: int = 1) -> list[int]:
+    def act(
+        self, role: str, folder: Path, *, point: str | None = None, after: float | None = None, copies: int = 1
+    ) -> list[int]:
         """The exit codes; negative for a signal."""
         assert self._server.stdin is not None and self._server.stdout is not None
-        self._server.stdin.write(json.dumps({"role": role, "folder": str(folder), "point": point, "after": after, "copies": copies}) + "\n")
+        self._server.stdin.write(
+            json.dumps({"role": role, "folder": str(folder), "point": point, "after": after, "copies": copies}) + "\n"
+        )
         self._server.stdin.flush()
         codes, self.seconds = json.loads(self._server.stdout.readline())
         return list(codes)

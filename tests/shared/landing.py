@@ -19,7 +19,10 @@ def landed(lake: Lake, stream: Stream[Any], rows: Sequence[Mapping[str, Any]], u
     schema = table_schema(stream)
     table = lake.create(stream.name, schema)
     app, first = f"{TIME}{stream.name}/0", table.rows()
-    full = [{**dict.fromkeys(schema.names), ARRIVED_AT: row["ts"], PARTITION: 0, OFFSET: first + i, **row} for i, row in enumerate(rows)]
+    full = [
+        {**dict.fromkeys(schema.names), ARRIVED_AT: row["ts"], PARTITION: 0, OFFSET: first + i, **row}
+        for i, row in enumerate(rows)
+    ]
     before = table.position(app)
     newest = max([before or 0, upto or 0, *(row["ts"] for row in rows)])
     lake.table(stream.name).append(pa.Table.from_pylist(full, schema), txns={app: (before, newest)})

@@ -1,4 +1,6 @@
-"""A real server on real embedded engines, as a process of its own: `python live_server.py FOLDER` prints its address."""
+"""A real server on real embedded engines, as a process of its own: `python live_server.py FOLDER` prints its
+address.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,12 @@ SPENT = ms.outcome(BOUGHT, on="visit_id", within="1h", value="price", otherwise=
 
 def ranking(**options: Any) -> Endpoint[Any, Any]:
     test = ms.experiment(
-        "ranking", arms={"cheap": "cheap", "new": {"order": ["n", "m"]}}, unit="visit_id", assign=ms.assign.ab(0.25, 0.75), reward=SPENT, **options
+        "ranking",
+        arms={"cheap": "cheap", "new": {"order": ["n", "m"]}},
+        unit="visit_id",
+        assign=ms.assign.ab(0.25, 0.75),
+        reward=SPENT,
+        **options,
     )
     return ms.endpoint("rank", test, default="popular", request=Ask)
 

@@ -1,4 +1,6 @@
-"""What the suite of the orchestrator port asks of a project: a stream from files, two tables, one of which can be made to fail."""
+"""What the suite of the orchestrator port asks of a project: a stream from files, two tables, one of which can be made
+to fail.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Records of which some are poison: an event class with every kind of field, good values for it, and values and texts that some writer cannot hold.
+"""Records of which some are poison: an event class with every kind of field, good values for it, and values and texts
+that some writer cannot hold.
 
-A good record must land with equal values whatever its neighbours are. A poison one may land or be refused, as its door finds; it must be counted once.
+A good record must land with equal values whatever its neighbours are. A poison one may land or be refused, as its door
+finds; it must be counted once.
 """
 
 from __future__ import annotations
@@ -61,12 +63,31 @@ class Sent:
 
 
 def moment(rng: random.Random) -> datetime:
-    return rng.choice([_FIRST, _LAST, datetime(1970, 1, 1, tzinfo=UTC), _FIRST + rng.random() * (_LAST - _FIRST)]).replace(tzinfo=UTC)
+    return rng.choice(
+        [_FIRST, _LAST, datetime(1970, 1, 1, tzinfo=UTC), _FIRST + rng.random() * (_LAST - _FIRST)]
+    ).replace(tzinfo=UTC)
 
 
 def text(rng: random.Random) -> str:
     return rng.choice(
-        ["plain", "", "a,b", 'a "b"', "\U0001f600", "zö\u0301", "x" * 70, "\u2028", "null", "NaN", "1e400", "a\x00b", "  ", "\ufffd", "{}", "[1]"]
+        [
+            "plain",
+            "",
+            "a,b",
+            'a "b"',
+            "\U0001f600",
+            "zö\u0301",
+            "x" * 70,
+            "\u2028",
+            "null",
+            "NaN",
+            "1e400",
+            "a\x00b",
+            "  ",
+            "\ufffd",
+            "{}",
+            "[1]",
+        ]
     )
 
 
@@ -81,12 +102,24 @@ def day(rng: random.Random) -> date:
 def good(rng: random.Random, name: str) -> Record:
     """A record that every door takes."""
     whole: dict[str, Callable[[], Any]] = {
-        "n": lambda: rng.choice([0, -(2**63), 2**63 - 1, rng.randrange(10**9)]), "x": lambda: number(rng), "ok": lambda: rng.random() < 0.5,
-        "raw": lambda: rng.choice([b"", b"\xff\x00", b"abc"]), "word": lambda: rng.choice(["red", "green"]), "day": lambda: day(rng), "seen": lambda: moment(rng),
-        "tags": lambda: [text(rng) for _ in range(rng.randrange(3))], "nums": lambda: [rng.choice([-(2**63), 2**63 - 1, 5]) for _ in range(rng.randrange(3))],
-        "xs": lambda: [number(rng) for _ in range(rng.randrange(3))], "days": lambda: [day(rng) for _ in range(rng.randrange(3))],
-    }  # fmt: skip
-    return {"id": name, **{key: make() if rng.random() < 0.6 else None for key, make in whole.items()}, "count": rng.choice([7, 1, -1]), "ts": moment(rng)}
+        "n": lambda: rng.choice([0, -(2**63), 2**63 - 1, rng.randrange(10**9)]),
+        "x": lambda: number(rng),
+        "ok": lambda: rng.random() < 0.5,
+        "raw": lambda: rng.choice([b"", b"\xff\x00", b"abc"]),
+        "word": lambda: rng.choice(["red", "green"]),
+        "day": lambda: day(rng),
+        "seen": lambda: moment(rng),
+        "tags": lambda: [text(rng) for _ in range(rng.randrange(3))],
+        "nums": lambda: [rng.choice([-(2**63), 2**63 - 1, 5]) for _ in range(rng.randrange(3))],
+        "xs": lambda: [number(rng) for _ in range(rng.randrange(3))],
+        "days": lambda: [day(rng) for _ in range(rng.randrange(3))],
+    }
+    return {
+        "id": name,
+        **{key: make() if rng.random() < 0.6 else None for key, make in whole.items()},
+        "count": rng.choice([7, 1, -1]),
+        "ts": moment(rng),
+    }
 
 
 def landed(row: Record) -> Record:
@@ -99,34 +132,97 @@ def landed(row: Record) -> Record:
 _T = '"2026-01-01T00:00:00Z"'
 DEEP = "[" * 100_000 + "]" * 100_000
 JSON_VALUES = (
-    "1e400", "-1e999", "9" * 5_000, "-" + "9" * 400, "9223372036854775808", "-9223372036854775809", "1.5", "NaN", "Infinity", "true", "{}", "[]", "[[1]]", "null",
-    '"\\ud800"', '"\\udc00\\ud800"', '["\\ud800"]', "[9223372036854775808]", "[-1e400]", "[null]", "[1.5]", '["0000-01-01"]', '["2026-02-30"]', '"0000-01-01"',
-    '"10000-01-01"', '"9999-12-31T23:59:59-14:00"', '"0001-01-01T00:00:00+14:00"', '"0000-01-01T00:00:00Z"', '"2026-01-01T00:00:00"', '"292277026596-01-01"', '"!"',
-    '"blue"', '"\\u0000"', '["a", 1]', '{"a": {"b": [1]}}', '[{"a": 1}]', "[" + "9" * 5_000 + "]", '"' + "z" * 70_000 + '"', '"2026-01-01T00:00:60Z"',
-)  # fmt: skip
+    "1e400",
+    "-1e999",
+    "9" * 5_000,
+    "-" + "9" * 400,
+    "9223372036854775808",
+    "-9223372036854775809",
+    "1.5",
+    "NaN",
+    "Infinity",
+    "true",
+    "{}",
+    "[]",
+    "[[1]]",
+    "null",
+    '"\\ud800"',
+    '"\\udc00\\ud800"',
+    '["\\ud800"]',
+    "[9223372036854775808]",
+    "[-1e400]",
+    "[null]",
+    "[1.5]",
+    '["0000-01-01"]',
+    '["2026-02-30"]',
+    '"0000-01-01"',
+    '"10000-01-01"',
+    '"9999-12-31T23:59:59-14:00"',
+    '"0001-01-01T00:00:00+14:00"',
+    '"0000-01-01T00:00:00Z"',
+    '"2026-01-01T00:00:00"',
+    '"292277026596-01-01"',
+    '"!"',
+    '"blue"',
+    '"\\u0000"',
+    '["a", 1]',
+    '{"a": {"b": [1]}}',
+    '[{"a": 1}]',
+    "[" + "9" * 5_000 + "]",
+    '"' + "z" * 70_000 + '"',
+    '"2026-01-01T00:00:60Z"',
+)
 JSON_TEXTS = (
-    b"null", b"[]", b"5", b"{}", b"true", b'"a"', b"{", b"}", b"nope", b'{"id": "p"', b'{"id": "p",}', b'{"id": "p", "ts": ' + _T.encode() + b"}{}", b"\xff\xfe", b"\xef\xbb\xbf{}",
-    b'{"id": "p", "id": "q", "ts": ' + _T.encode() + b"}", b'{"id": "\xff", "ts": ' + _T.encode() + b"}", b'{"id": "p\x01", "ts": ' + _T.encode() + b"}",
-    b'{"\\ud800": 1, "id": "p", "ts": ' + _T.encode() + b"}", b'{"id": "\xed\xa0\x80", "ts": ' + _T.encode() + b"}", b'{"id": "p", "zz": 1e400, "ts": ' + _T.encode() + b"}",
-    b'{"id": "p", "n": ' + DEEP.encode() + b', "ts": ' + _T.encode() + b"}", b'{"id": "p", "zz": ' + DEEP.encode() + b', "ts": ' + _T.encode() + b"}",
-    b'{"id": "p", "tags": ' + DEEP.encode() + b', "ts": ' + _T.encode() + b"}", DEEP.encode(), b'{"ts": ' + b'{"a":' * 3_000 + b"1" + b"}" * 3_000 + b"}",
-)  # fmt: skip
+    b"null",
+    b"[]",
+    b"5",
+    b"{}",
+    b"true",
+    b'"a"',
+    b"{",
+    b"}",
+    b"nope",
+    b'{"id": "p"',
+    b'{"id": "p",}',
+    b'{"id": "p", "ts": ' + _T.encode() + b"}{}",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf{}",
+    b'{"id": "p", "id": "q", "ts": ' + _T.encode() + b"}",
+    b'{"id": "\xff", "ts": ' + _T.encode() + b"}",
+    b'{"id": "p\x01", "ts": ' + _T.encode() + b"}",
+    b'{"\\ud800": 1, "id": "p", "ts": ' + _T.encode() + b"}",
+    b'{"id": "\xed\xa0\x80", "ts": ' + _T.encode() + b"}",
+    b'{"id": "p", "zz": 1e400, "ts": ' + _T.encode() + b"}",
+    b'{"id": "p", "n": ' + DEEP.encode() + b', "ts": ' + _T.encode() + b"}",
+    b'{"id": "p", "zz": ' + DEEP.encode() + b', "ts": ' + _T.encode() + b"}",
+    b'{"id": "p", "tags": ' + DEEP.encode() + b', "ts": ' + _T.encode() + b"}",
+    DEEP.encode(),
+    b'{"ts": ' + b'{"a":' * 3_000 + b"1" + b"}" * 3_000 + b"}",
+)
 
 
 def json_record(record: Record) -> bytes:
     """A good record as JSON."""
-    sent = {key: b64encode(value).decode() if isinstance(value, bytes) else value for key, value in record.items() if value is not None or key == "n"}
+    sent = {
+        key: b64encode(value).decode() if isinstance(value, bytes) else value
+        for key, value in record.items()
+        if value is not None or key == "n"
+    }
     return json.dumps(sent, default=lambda value: value.isoformat(), ensure_ascii=record["count"] == 1).encode()
 
 
 def json_poison(rng: random.Random) -> bytes:
-    """A record with one or more poison values, a text that is not a record, or a good one with bytes changed. Never with a line end, never blank."""
+    """A record with one or more poison values, a text that is not a record, or a good one with bytes changed. Never
+    with a line end, never blank.
+    """
     kind = rng.random()
     if kind < 0.1:
         return rng.choice(JSON_TEXTS)
     if kind < 0.75:
         fields = {name: rng.choice(JSON_VALUES) for name in rng.sample([*FIELDS, "zz", "N"], rng.randrange(1, 4))}
-        return ("{" + ", ".join(f'"{name}": {value}' for name, value in {"id": '"p"', "ts": _T, **fields}.items()) + "}").encode()
+        return (
+            "{" + ", ".join(f'"{name}": {value}' for name, value in {"id": '"p"', "ts": _T, **fields}.items()) + "}"
+        ).encode()
     return _changed(rng, json_record(good(rng, "p")))
 
 
@@ -148,10 +244,49 @@ def json_records(rng: random.Random, count: int) -> Iterator[Sent]:
 # -- CSV
 
 CSV_VALUES = (
-    "1e400", "9" * 5_000, "9223372036854775808", "1.5", "nan", "inf", "-inf", "0000-01-01", "10000-01-01", "2026-02-30", "0000-01-01T00:00:00Z", "9999-12-31T23:59:59-14:00",
-    "2026-01-01", "[9223372036854775808]", '["\\ud800"]', "[null]", "[1e400]", "[1.5]", DEEP, "{}", "null", "!", "blue", "a\x00b", "=1+1", "-", "\u202e", "x" * 140_000,
-    '["0000-01-01"]', "[" + "9" * 5_000 + "]", "0x10", "1_000", "١٢", " 5 ", "true", "5\n6", '"', "[1,", '{"a":1}', "[[1]]", "253402300800", "-62135596801",
-)  # fmt: skip
+    "1e400",
+    "9" * 5_000,
+    "9223372036854775808",
+    "1.5",
+    "nan",
+    "inf",
+    "-inf",
+    "0000-01-01",
+    "10000-01-01",
+    "2026-02-30",
+    "0000-01-01T00:00:00Z",
+    "9999-12-31T23:59:59-14:00",
+    "2026-01-01",
+    "[9223372036854775808]",
+    '["\\ud800"]',
+    "[null]",
+    "[1e400]",
+    "[1.5]",
+    DEEP,
+    "{}",
+    "null",
+    "!",
+    "blue",
+    "a\x00b",
+    "=1+1",
+    "-",
+    "\u202e",
+    "x" * 140_000,
+    '["0000-01-01"]',
+    "[" + "9" * 5_000 + "]",
+    "0x10",
+    "1_000",
+    "١٢",
+    " 5 ",
+    "true",
+    "5\n6",
+    '"',
+    "[1,",
+    '{"a":1}',
+    "[[1]]",
+    "253402300800",
+    "-62135596801",
+)
 
 
 def csv_record(record: Record) -> bytes:

@@ -1,7 +1,9 @@
-"""One random log with everything that makes verdicts hard, on real engines; every consumer of it beside the reference of the simulator.
+"""One random log with everything that makes verdicts hard, on real engines; every consumer of it beside the reference
+of the simulator.
 
-Arrivals run backwards and reach months back, ids repeat within and beyond the window, some records are dead; the window changes on the way, records
-are set aside, some are lost and given up; sinks of every kind take turns in the middle of batches, and so does the feature updater.
+Arrivals run backwards and reach months back, ids repeat within and beyond the window, some records are dead; the window
+changes on the way, records are set aside, some are lost and given up; sinks of every kind take turns in the middle of
+batches, and so does the feature updater.
 """
 
 from __future__ import annotations
@@ -89,7 +91,8 @@ class RulesWorld:
     def stream(self) -> Stream[Any]:
         return STREAMS[self.window]
 
-    # -- what happens ----------------------------------------------------------------------------------------------------
+    # -- what happens
+    # ----------------------------------------------------------------------------------------------------
 
     def play(self, turns: int) -> None:
         """So many turns of everybody, in an order that the seed decides."""
@@ -108,18 +111,29 @@ class RulesWorld:
         numbers, arrived = range(self.sent, self.sent + many), [record.arrived for record in records]
         self.sent += many
         if kind == "raw":
-            rows = pa.record_batch([pa.array([b"?"] * many), pa.array(["no JSON"] * many), pa.array([f"x:{n}" for n in numbers])], schema=RAW)
+            rows = pa.record_batch(
+                [pa.array([b"?"] * many), pa.array(["no JSON"] * many), pa.array([f"x:{n}" for n in numbers])],
+                schema=RAW,
+            )
         else:
-            rows = pa.record_batch({"who": pa.array(["w"] * many), "n": pa.array([n if kind == "good" else None for n in numbers], pa.int64()),
-                                    "ts": pa.array([NOW - SECOND - n for n in numbers], TIMESTAMP), EVENT_ID: pa.array([record.id for record in records], pa.string()),
-                                    ARRIVED_AT: pa.array(arrived, TIMESTAMP)})  # fmt: skip
+            rows = pa.record_batch(
+                {
+                    "who": pa.array(["w"] * many),
+                    "n": pa.array([n if kind == "good" else None for n in numbers], pa.int64()),
+                    "ts": pa.array([NOW - SECOND - n for n in numbers], TIMESTAMP),
+                    EVENT_ID: pa.array([record.id for record in records], pa.string()),
+                    ARRIVED_AT: pa.array(arrived, TIMESTAMP),
+                }
+            )
         schema = {"raw": RAW_SCHEMA_ID, "loose": self.loose, "good": self.binding.schema_id}[kind]
         self.log.append([Append("things", partition, schema, rows)])
         self.records[partition] += records
 
     def _record(self, kind: str) -> Record:
         name = self.random.choice([None, "", *(f"id{n}" for n in range(40))])
-        back = self.random.choice([self.random.randrange(60), self.random.randrange(8_000), self.random.randrange(200 * 86_400)])
+        back = self.random.choice(
+            [self.random.randrange(60), self.random.randrange(8_000), self.random.randrange(200 * 86_400)]
+        )
         return Record(None if kind == "raw" else name, NOW - back * SECOND, kind == "good")
 
     def land(self) -> None:
@@ -134,7 +148,15 @@ class RulesWorld:
     def update(self) -> None:
         """An updater takes over and takes a few steps: it is ahead of the sink, or behind it."""
         self._fill()
-        updater = Updater(self.log, self.schemas, self.store, [COUNT], self.stream, lake=self.lake, max_rows=self.random.choice([5, 40]))
+        updater = Updater(
+            self.log,
+            self.schemas,
+            self.store,
+            [COUNT],
+            self.stream,
+            lake=self.lake,
+            max_rows=self.random.choice([5, 40]),
+        )
         try:
             for _ in range(self.random.randrange(8)):
                 updater.step()
@@ -159,7 +181,9 @@ class RulesWorld:
             self.aside[partition].add(offset)
 
     def give_up(self) -> None:
-        """The log loses some records that the sink does not have yet; it stops there, and the operator gives them up."""
+        """The log loses some records that the sink does not have yet; it stops there, and the operator gives
+        them up.
+        """
         partition = self.random.randrange(PARTITIONS)
         stands = self._stands(partition)
         upto = stands + self.random.randrange(1, 5)
@@ -180,12 +204,19 @@ class RulesWorld:
             fill(self.sql, self.lake, self.store, COUNT, self.stream)
 
     def _stands(self, partition: int) -> int:
-        return (self.lake.table("things").position(app_id(self.binding.topic, partition)) or 0) if self.lake.exists("things") else 0
+        return (
+            (self.lake.table("things").position(app_id(self.binding.topic, partition)) or 0)
+            if self.lake.exists("things")
+            else 0
+        )
 
-    # -- what must be true -----------------------------------------------------------------------------------------------
+    # -- what must be true
+    # -----------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """All that was sent is a row, a dead letter, a duplicate or given up, by the reference; `verify` and the features agree."""
+        """All that was sent is a row, a dead letter, a duplicate or given up, by the reference; `verify` and the
+        features agree.
+        """
         self.land()
         wanted = [self._expected(p) for p in range(PARTITIONS)]
         assert self._offsets("things") == [sorted(rows) for rows, _, _ in wanted]
@@ -197,9 +228,14 @@ class RulesWorld:
         assert counted == sum(len(rows) for rows, _, _ in wanted)
 
     def _expected(self, partition: int) -> tuple[set[int], set[int], set[int]]:
-        metadata = [self.lake.table("things").metadata(version) for version in range(self.lake.table("things").version + 1)]
+        metadata = [
+            self.lake.table("things").metadata(version) for version in range(self.lake.table("things").version + 1)
+        ]
         ruled = [told for one in metadata if (told := one.get("ruling")) is not None and "first" in told]
-        windows = [Window(0, WINDOWS[0] * SECOND), *(Window(told["first"][str(partition)], told["within_us"]) for told in ruled)]
+        windows = [
+            Window(0, WINDOWS[0] * SECOND),
+            *(Window(told["first"][str(partition)], told["within_us"]) for told in ruled),
+        ]
         return expected(self.records[partition], windows, self.given_up[partition], self.aside[partition])
 
     def _offsets(self, name: str) -> Sequence[list[int]]:
@@ -219,7 +255,9 @@ class RulesWorld:
             finally:
                 updater.close()
             stands = self.store.applied(COUNT.generation)
-            if stands is not None and stands.ruling == ruling.stamp(ruling.Rule.of(self.stream), self.lake.table("things"), self.binding.topic.uuid):
+            if stands is not None and stands.ruling == ruling.stamp(
+                ruling.Rule.of(self.stream), self.lake.table("things"), self.binding.topic.uuid
+            ):
                 break
         (found,) = self.store.lookup(COUNT, [encode(("w",))], [NOW])
         return found.values["n_1h"]

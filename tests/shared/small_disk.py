@@ -1,4 +1,6 @@
-"""A disk of a few megabytes that a test fills up or makes read-only. Root ignores chmod, so only a mount of its own stops it."""
+"""A disk of a few megabytes that a test fills up or makes read-only. Root ignores chmod, so only a mount of its own
+stops it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,12 @@ class SmallDisk:
     def __init__(self, folder: Path, size: str = "24m") -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
             pytest.skip(f"a tmpfs cannot be mounted here: {done.stderr.strip()}")
 

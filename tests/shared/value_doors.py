@@ -36,9 +36,21 @@ from millstream.log.avro import decode
 
 TS = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS: dict[str, Any] = {
-    "int": int, "float": float, "bool": bool, "str": str, "date": date, "datetime": datetime, "symbol": Literal["red", "green"], "bytes": bytes,
-    "list[int]": list[int], "list[float]": list[float], "list[bool]": list[bool], "list[str]": list[str], "list[date]": list[date], "list[datetime]": list[datetime],
-}  # fmt: skip
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "str": str,
+    "date": date,
+    "datetime": datetime,
+    "symbol": Literal["red", "green"],
+    "bytes": bytes,
+    "list[int]": list[int],
+    "list[float]": list[float],
+    "list[bool]": list[bool],
+    "list[str]": list[str],
+    "list[date]": list[date],
+    "list[datetime]": list[datetime],
+}
 
 
 def _stream(kind: str, required: bool) -> Stream[Any]:
@@ -49,7 +61,8 @@ def _stream(kind: str, required: bool) -> Stream[Any]:
     made = type(
         name.title().replace("_", ""),
         (ms.Event,),
-        {"__doc__": "One value.", "__annotations__": fields, "__module__": __name__} | ({} if required else {"v": None}),
+        {"__doc__": "One value.", "__annotations__": fields, "__module__": __name__}
+        | ({} if required else {"v": None}),
     )
     return ms.stream(name, made, key="id", dedupe=None, partitions=1)
 
@@ -87,7 +100,9 @@ def _read(file: Any, stream: Stream[Any], count: int) -> list[Any]:
 
 def csv_file(folder: Path, stream: Stream[Any], texts: Sequence[Any], zone: str = "UTC") -> list[Any]:
     path = folder / "v.csv"
-    path.write_bytes(b"id,v,ts\n" + b"".join(f"{at},{text},2026-01-01T00:00:00Z\n".encode() for at, text in enumerate(texts)))
+    path.write_bytes(
+        b"id,v,ts\n" + b"".join(f"{at},{text},2026-01-01T00:00:00Z\n".encode() for at, text in enumerate(texts))
+    )
     return _read(TextFile(path, "v.csv", "csv", None, stream.schema, zone, 1 << 20), stream, len(texts))
 
 
@@ -142,7 +157,9 @@ class Http:
         return [found.get(str(at), DEAD) for at in range(count)]
 
     def array(self, stream: Stream[Any], texts: Sequence[Any]) -> list[Any]:
-        return self.ask(stream, ("[" + ",".join(_json(at, text) for at, text in enumerate(texts)) + "]").encode(), len(texts))
+        return self.ask(
+            stream, ("[" + ",".join(_json(at, text) for at, text in enumerate(texts)) + "]").encode(), len(texts)
+        )
 
     def lines(self, stream: Stream[Any], texts: Sequence[Any]) -> list[Any]:
         return self.ask(stream, "\n".join(_json(at, text) for at, text in enumerate(texts)).encode(), len(texts))
@@ -166,13 +183,24 @@ def predict(stream: Stream[Any], texts: Sequence[Any]) -> list[Any]:
 
 def parquet_file(folder: Path, stream: Stream[Any], column: pa.Array, count: int, zone: str) -> list[Any]:
     path = folder / "v.parquet"
-    pq.write_table(pa.table({"id": pa.array([str(at) for at in range(count)]), "v": column, "ts": pa.array([TS] * count, pa.timestamp("us", "UTC"))}), path)
+    pq.write_table(
+        pa.table(
+            {
+                "id": pa.array([str(at) for at in range(count)]),
+                "v": column,
+                "ts": pa.array([TS] * count, pa.timestamp("us", "UTC")),
+            }
+        ),
+        path,
+    )
     return _read(ColumnFile(path, "v.parquet", "parquet", None, stream.schema, zone), stream, count)
 
 
 def avro_file(folder: Path, stream: Stream[Any], kind: Any, values: Sequence[Any], zone: str = "UTC") -> list[Any]:
     fields = [("id", "string"), ("v", kind), ("ts", {"type": "long", "logicalType": "timestamp-micros"})]
-    schema = fastavro.parse_schema({"type": "record", "name": "r", "fields": [{"name": n, "type": k} for n, k in fields]})
+    schema = fastavro.parse_schema(
+        {"type": "record", "name": "r", "fields": [{"name": n, "type": k} for n, k in fields]}
+    )
     out = io.BytesIO()
     fastavro.writer(out, schema, [{"id": str(at), "v": value, "ts": TS} for at, value in enumerate(values)])
     path = folder / "v.avro"

@@ -18,9 +18,9 @@ One record gives one value by every door and format, or it is refused: a dead le
 a request, before anything is stored. What would lose digits or has to be guessed is refused.
 `tests/ingest/test_one_value.py` asks every door for every cell below.
 
-- **No value.** An empty field of CSV, a JSON `null`, a field that is missing, a null of a column and NaN are not values:
-  NULL where the field may be NULL, else the field's default, else refused. `""` is an empty text, and nothing else but
-  an empty `bytes`. The words `null` and `N/A` are texts.
+- **No value.** An empty field of CSV, a JSON `null`, a field that is missing, a null of a column and NaN are not
+  values: NULL where the field may be NULL, else the field's default, else refused. `""` is an empty text, and nothing
+  else but an empty `bytes`. The words `null` and `N/A` are texts.
 - **Whole numbers** may be written `1.0` or `1e3`, in every format. A float in a column is one up to 2^53; beyond, it
   may stand for several.
 - **Floats** are the nearest to what is written, except for a whole number that is written out (no point, no exponent)
@@ -48,7 +48,8 @@ where it is exact); another change of type stops the stream, which is not a ques
 
 _PRINTED = """## What is printed
 
-`millstream sql --json` and `--csv` lose nothing in silence. (`tests/transform/test_plain.py` checks each line. Every `--json` prints floats so.)
+`millstream sql --json` and `--csv` lose nothing in silence. (`tests/transform/test_plain.py` checks each
+line. Every `--json` prints floats so.)
 
 | value | JSON | CSV |
 |---|---|---|
@@ -57,7 +58,7 @@ _PRINTED = """## What is printed
 | NaN, infinities | the texts `"NaN"` `"Infinity"` `"-Infinity"`: JSON has no such numbers | `nan` `inf` `-inf` |
 | whole numbers, of any size | all digits; read them as 64-bit integers or more, not as doubles | all digits |
 | decimals | a text with all places, `"1.50"`; without places (`sum` of integers) a whole number | `1.50` |
-| times | ISO 8601; `Z` where the type has a zone, nothing where it has none; years beyond 9999 and nanoseconds too | `2026-01-02 03:04:05.000000Z` |
+| times | ISO 8601; `Z` where the type has a zone, else nothing; nanoseconds too | `2026-01-02 03:04:05.000000Z` |
 | intervals and durations | ISO 8601, each part with its own sign: `"P1Y2M-1DT2.5S"` | the same |
 | bytes | base64 | base64 |
 | lists, structs | arrays, objects | JSON |
@@ -72,19 +73,31 @@ def page() -> str:
     parts = [_INTRO]
     for kind in dict.fromkeys(cell.kind for cell in table.CSV):
         parts.append(f"## {kind}\n\n" + _table(kind))
-    parts.append("## Columns of Parquet and Avro\n\nFor types that are not the field's own. The source's zone here is Europe/Berlin.\n\n" + _columns())
+    parts.append(
+        "## Columns of Parquet and Avro\n\nFor types that are not the field's own. The source's zone here is"
+        " Europe/Berlin.\n\n" + _columns()
+    )
     parts.append("## Objects of Python\n\n" + _objects())
     parts.append(_PRINTED)
     return "\n".join(parts)
 
 
 def _table(kind: str) -> str:
-    csv, files = _by_value(kind, table.CSV, lambda cell: cell.value), _by_value(kind, table.JSON, lambda cell: cell.value)
+    csv, files = (
+        _by_value(kind, table.CSV, lambda cell: cell.value),
+        _by_value(kind, table.JSON, lambda cell: cell.value),
+    )
     asked = _by_value(kind, table.JSON, lambda cell: cell.by_request)
     differ = files != asked
-    lines = [f"| value | CSV | {'JSON Lines | requests' if differ else 'JSON'} |", "|---|---|---|---|" if differ else "|---|---|---|"]
+    lines = [
+        f"| value | CSV | {'JSON Lines | requests' if differ else 'JSON'} |",
+        "|---|---|---|---|" if differ else "|---|---|---|",
+    ]
     for value in sorted(dict.fromkeys([*csv, *files, *asked]), key=lambda told: told == "refused"):
-        lines.append(f"| {value} | {csv.get(value, '')} | {files.get(value, '')} |" + (f" {asked.get(value, '')} |" if differ else ""))
+        lines.append(
+            f"| {value} | {csv.get(value, '')} | {files.get(value, '')} |"
+            + (f" {asked.get(value, '')} |" if differ else "")
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -121,8 +134,14 @@ def _plain(value: Any) -> str:
 
 
 def _columns() -> str:
-    found = [(cell.kind, str(cell.spelled.type), _listed(cell.spelled.to_pylist()[0]), _value(cell.value)) for cell in table.COLUMNS]
-    avro = [(cell.kind, f"Avro {_avro(cell.spelled[0])}", _listed(cell.spelled[1]), _value(cell.value)) for cell in table.AVRO]
+    found = [
+        (cell.kind, str(cell.spelled.type), _listed(cell.spelled.to_pylist()[0]), _value(cell.value))
+        for cell in table.COLUMNS
+    ]
+    avro = [
+        (cell.kind, f"Avro {_avro(cell.spelled[0])}", _listed(cell.spelled[1]), _value(cell.value))
+        for cell in table.AVRO
+    ]
     lines = [f"| {kind} | {column} | `{sent}` | {value} |" for kind, column, sent, value in found + avro]
     return "| field | column | holds | value |\n|---|---|---|---|\n" + "\n".join(lines) + "\n"
 

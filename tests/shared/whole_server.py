@@ -31,9 +31,12 @@ class Bought(ms.Event):
 
 BOUGHT = ms.stream("bought", Bought, key="visit_id")
 TEST = ms.experiment(
-    "ranking", arms={"cheap": "cheap", "new": "newest"}, unit="visit_id", assign=ms.assign.ab(0.5, 0.5),
+    "ranking",
+    arms={"cheap": "cheap", "new": "newest"},
+    unit="visit_id",
+    assign=ms.assign.ab(0.5, 0.5),
     reward=ms.outcome(BOUGHT, on="visit_id", within="1h", value="price", otherwise=0.0),
-)  # fmt: skip
+)
 RANK: Endpoint[Any, str] = ms.endpoint("rank", TEST, default="popular", request=Ask)
 
 
@@ -42,7 +45,11 @@ def main(folder: Path) -> None:
     collector = Collector(made.log, made.schemas, {"bought": BOUGHT}, token="secret")
     collector.start()
     try:
-        run(Server(Live(made), made.log, token="secret", mounts={"/v1/events": collector}), port=0, started=lambda address: print(address, flush=True))
+        run(
+            Server(Live(made), made.log, token="secret", mounts={"/v1/events": collector}),
+            port=0,
+            started=lambda address: print(address, flush=True),
+        )
     finally:
         collector.close()
 

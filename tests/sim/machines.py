@@ -1,4 +1,6 @@
-"""Machines of the simulator: each has a wall clock that may be wrong, and doors, a sink and an updater that live and die with their process."""
+"""Machines of the simulator: each has a wall clock that may be wrong, and doors, a sink and an updater that live and
+die with their process.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ FRESH = 60 * SECOND
 """A door may know the log's newest append by so much late."""
 _NEAR = [sign * seconds * SECOND for seconds in (5, 50, 70, 3600) for sign in (1, -1)]
 OFFSETS = (0, 0, *_NEAR, 2 * DAY, -6 * YEAR, 36 * YEAR, 36 * YEAR)
-"""How far a wall clock is off: differences of two machines, summer time, a machine that starts in 2020 and one that has jumped to 2062."""
+"""How far a wall clock is off: differences of two machines, summer time, a machine that starts in 2020 and one that has
+jumped to 2062.
+"""
 
 
 class Wrong(AssertionError):
@@ -58,7 +62,9 @@ class Box:
         self.store = MemoryOnline(world.store.held, self._fault)
         self.doors = Doors(self.log, released=world.released.get, machine=Machine(self.wall, lambda: world.now))
         project = SimpleNamespace(streams={"things": world.stream})
-        engines: Any = SimpleNamespace(log=self.log, schemas=world.schemas, lake=world.tables, online=self.store, doors=self.doors, project=project)
+        engines: Any = SimpleNamespace(
+            log=self.log, schemas=world.schemas, lake=world.tables, online=self.store, doors=self.doors, project=project
+        )
         self.updates = Updates(engines, wall_us=self.wall, clock=lambda: world.now / SECOND)
 
         def fill(definition: Definition) -> None:
@@ -80,7 +86,8 @@ class Box:
         if again:
             self.kill()
 
-    # -- doors -----------------------------------------------------------------------------------------------------------
+    # -- doors
+    # -----------------------------------------------------------------------------------------------------------
 
     def post(self, sent: Sequence[Sent], replay: bool) -> None:
         """A request over HTTP, as the collector takes it, without its thread."""
@@ -99,7 +106,10 @@ class Box:
         self._judges(may)
         for at, one in enumerate(sent):
             if (at in taken.errors) != (not one.good or self._dead(one)):
-                raise Wrong(f"{one} was {'refused' if at in taken.errors else 'taken'} at a wall clock of {self.wall()}: {taken.errors.get(at)}")
+                raise Wrong(
+                    f"{one} was {'refused' if at in taken.errors else 'taken'} at a wall clock of {self.wall()}:"
+                    f" {taken.errors.get(at)}"
+                )
         if taken.events:
             self._append(intake, taken, replay, [sent[at] for at in taken.index])
 
@@ -132,7 +142,9 @@ class Box:
             raise Wrong(f"lines [{before}, {after}) were read, and the log has {[one.number for one, _ in found]}")
         for one, dead in found:
             if dead != (not one.good or self._dead(one)):
-                raise Wrong(f"{one} is a {'bad record' if dead else 'row'} of the log, by a wall clock of {self.wall()}")
+                raise Wrong(
+                    f"{one} is a {'bad record' if dead else 'row'} of the log, by a wall clock of {self.wall()}"
+                )
         if waited:
             self._waits(may, waited)
         elif after > before:
@@ -146,9 +158,15 @@ class Box:
     def may_judge(self) -> bool | None:
         """By the reference; None where it depends on when the door has last asked the log."""
         samples, now = self.world.newest, self.world.now
-        fresh = [newest for at, newest in samples if at >= now - FRESH] + [newest for at, newest in samples if at < now - FRESH][-1:]
-        if 0 <= self.doubted_us <= now - SECOND:  # what it knows is one of these; while that lies ahead of its clock it asks again
-            fresh = [samples[-1][1] if newest is not None and newest - self.wall() > SLACK else newest for newest in fresh]
+        fresh = [newest for at, newest in samples if at >= now - FRESH] + [
+            newest for at, newest in samples if at < now - FRESH
+        ][-1:]
+        if (
+            0 <= self.doubted_us <= now - SECOND
+        ):  # what it knows is one of these; while that lies ahead of its clock it asks again
+            fresh = [
+                samples[-1][1] if newest is not None and newest - self.wall() > SLACK else newest for newest in fresh
+            ]
         says = {may_judge(self.wall(), self.off - self.began_off, newest, SLACK) for newest in fresh}
         return says.pop() if len(says) == 1 else None
 
@@ -159,13 +177,19 @@ class Box:
 
     def _judges(self, may: bool | None) -> None:
         if may is False:
-            raise Wrong(f"a door judges whose clock is wrong: {self.off / SECOND} s off, {self.began_off / SECOND} s when it began")
+            raise Wrong(
+                f"a door judges whose clock is wrong: {self.off / SECOND} s off, {self.began_off / SECOND} s when it"
+                " began"
+            )
         self.doubted_us = -1
 
-    # -- features --------------------------------------------------------------------------------------------------------
+    # -- features
+    # --------------------------------------------------------------------------------------------------------
 
     def let_go(self) -> None:
-        """As `serve/updates.py`: what stands beyond the wall clock is filled again, if the clock can be trusted; so the log may be asked now."""
+        """As `serve/updates.py`: what stands beyond the wall clock is filled again, if the clock can be trusted; so the
+        log may be asked now.
+        """
         if self.doubted_us >= 0:
             self.doubted_us = self.world.now
         self.updates._fill_beyond("things", [COUNT])

@@ -1,4 +1,6 @@
-"""A log in memory: the log port without files, threads of its own or a clock that nobody moves. It passes `LogContract`."""
+"""A log in memory: the log port without files, threads of its own or a clock that nobody moves. It passes
+`LogContract`.
+"""
 
 from __future__ import annotations
 
@@ -65,11 +67,16 @@ class MemoryLog:
 
     Args:
         clock: This process's, microseconds since 1970, of its appends and of its retention.
-        fault: Called with "append", "appended", "poll" or "retain" where a log may fail; raises what it raises. Past "appended" the records are there.
+        fault: Called with "append", "appended", "poll" or "retain" where a log may fail; raises what it raises. Past
+            "appended" the records are there.
     """
 
-    def __init__(self, held: Held | None = None, clock: Callable[[], int] = lambda: time.time_ns() // 1000,
-                 fault: Callable[[str], None] = lambda point: None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        held: Held | None = None,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+        fault: Callable[[str], None] = lambda point: None,
+    ) -> None:
         self.held, self.clock, self.fault = held or Held(), clock, fault
 
     # topics
@@ -132,7 +139,9 @@ class MemoryLog:
         return self.held.splits.get(split, [0, None])[1]  # type: ignore[return-value]
 
     def positions(self, prefix: str = "") -> Mapping[str, str]:
-        return {name: str(at) for name, (_, at) in self.held.splits.items() if name.startswith(prefix) and at is not None}
+        return {
+            name: str(at) for name, (_, at) in self.held.splits.items() if name.startswith(prefix) and at is not None
+        }
 
     def reader(self, topic: str, positions: Mapping[int, int]) -> MemoryReader:
         return MemoryReader(self, self._known(topic), positions)
@@ -220,7 +229,10 @@ class MemoryReader:
         for partition, at in self._at.items():
             part = self._log.held.parts[known.name][partition]
             if not part.low <= at <= part.high:
-                raise Truncated(f'topic "{known.name}", partition {partition}: offset {at} is asked for, and the log holds [{part.low}, {part.high})')
+                raise Truncated(
+                    f'topic "{known.name}", partition {partition}: offset {at} is asked for, and the log holds'
+                    f" [{part.low}, {part.high})"
+                )
         self._turn += 1
         for partition in order[self._turn % len(order) :] + order[: self._turn % len(order)] if order else []:
             for batch in self._log.held.parts[known.name][partition].batches:
@@ -271,4 +283,6 @@ def _finished(rows: pa.RecordBatch, batch: Stored, at: int) -> pa.RecordBatch:
         names.append(EVENT_ID)
         columns.append(rows.column(EVENT_ID) if EVENT_ID in rows.schema.names else pa.nulls(rows.num_rows, pa.string()))
     arrived = pc.coalesce(rows.column(ARRIVED_AT).cast(TIMESTAMP), stamp) if ARRIVED_AT in rows.schema.names else stamp
-    return pa.RecordBatch.from_arrays([*columns, arrived, pa.array(np.arange(at, at + rows.num_rows))], names=[*names, ARRIVED_AT, OFFSET])
+    return pa.RecordBatch.from_arrays(
+        [*columns, arrived, pa.array(np.arange(at, at + rows.num_rows))], names=[*names, ARRIVED_AT, OFFSET]
+    )

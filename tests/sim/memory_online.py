@@ -149,7 +149,14 @@ class MemoryOnline:
                 held.state, held.beside = held.beside, None
             elif held.active or (held.begun and held.filler != self._me()):
                 raise Conflict(f"generation {generation} is filled already, or by another")
-            held.offsets, held.clock_us, held.active, held.ruling, held.filler, held.begun = dict(offsets), clock_us, True, ruling, None, False
+            held.offsets, held.clock_us, held.active, held.ruling, held.filler, held.begun = (
+                dict(offsets),
+                clock_us,
+                True,
+                ruling,
+                None,
+                False,
+            )
 
     # updating
 
@@ -160,7 +167,10 @@ class MemoryOnline:
             for one in applies:
                 at = moved[one.definition.generation]
                 if at.get(one.partition, 0) != one.start:
-                    raise Conflict(f"partition {one.partition}: the store stands at {at.get(one.partition, 0)}, the update begins at {one.start}")
+                    raise Conflict(
+                        f"partition {one.partition}: the store stands at {at.get(one.partition, 0)}, the update begins"
+                        f" at {one.start}"
+                    )
                 at[one.partition] = one.end
             for one in applies:
                 self._merge(self.held.generations[one.definition.generation], one)
@@ -235,7 +245,10 @@ class MemoryReader:
     def __call__(self, request: Mapping[str, Any], at_us: int) -> Found:
         with self._store.held.lock:
             held = {bound.definition.generation: self._store._known(bound.definition) for bound in self._bounds}
-            looks = [self._store._look(held[bound.definition.generation], bound.answers, bound.key(request), at_us) for bound in self._bounds]
+            looks = [
+                self._store._look(held[bound.definition.generation], bound.answers, bound.key(request), at_us)
+                for bound in self._bounds
+            ]
             offsets = offsets_of(self._bounds, {generation: dict(one.offsets) for generation, one in held.items()})
         late = tuple(bound.prefix for bound, look in zip(self._bounds, looks, strict=True) if not look.exact)
         values = {name: value for look in looks for name, value in look.values.items()}
@@ -255,7 +268,9 @@ def _copy(state: State, events: Lifted, since_us: int) -> None:
         state.heads.setdefault(key, {})[t, tie] = row
 
 
-def _windows(state: State, key: str, shape: Sequence[Sequence[int]], bounds: Sequence[int], head: list[Row]) -> list[Row]:
+def _windows(
+    state: State, key: str, shape: Sequence[Sequence[int]], bounds: Sequence[int], head: list[Row]
+) -> list[Row]:
     """Of each window, shortest first, what its stretches add; the head belongs to the first."""
     made, at = list[Row](), 0
     for levels in shape:

@@ -47,8 +47,10 @@ class Late(Transient):
 
 class MemoryTables:
     """Args:
-    fault: Called with "write", "torn", "written", "land" or "landed" where a store may fail; raises what it raises. Past "torn" a part of the files
-        is there, past "written" all of them, past "landed" the commit. When "land" raises Late, the commit may come later.
+    fault: Called with "write", "torn", "written", "land" or "landed" where a store may fail; raises what it raises.
+    Past "torn" a part of the files
+        is there, past "written" all of them, past "landed" the commit. When "land" raises Late, the commit may come
+        later.
     """
 
     def __init__(self, held: dict[str, Held] | None = None, fault: Callable[[str], None] = lambda point: None) -> None:
@@ -73,7 +75,9 @@ class MemoryTables:
         return table
 
     def cut(self, name: str, version: int) -> None:
-        """A torn tail cut off, as `repair` does: only versions below stay. Nothing is under way any more: the machines were off."""
+        """A torn tail cut off, as `repair` does: only versions below stay. Nothing is under way any more: the machines
+        were off.
+        """
         del self.held[name].commits[version:]
         self.held[name].late = None
 
@@ -140,9 +144,14 @@ class MemoryTable:
         return self._commit(files, {}, txns, metadata)
 
     def edit(
-        self, change: Callable[[pa.RecordBatch], pa.RecordBatch], bounds: Mapping[str, tuple[Any, Any]], files: Sequence[Written] = (), *,
-        txns: Txns, metadata: Mapping[str, Any],
-    ) -> int:  # fmt: skip
+        self,
+        change: Callable[[pa.RecordBatch], pa.RecordBatch],
+        bounds: Mapping[str, tuple[Any, Any]],
+        files: Sequence[Written] = (),
+        *,
+        txns: Txns,
+        metadata: Mapping[str, Any],
+    ) -> int:
         self.check(txns)
         instead = {}
         for path in self._paths():
@@ -160,15 +169,20 @@ class MemoryTable:
             paths = [new for path in paths for new in commit.instead.get(path, (path,))] + list(commit.files)
         return paths
 
-    def _commit(self, files: Sequence[Written], instead: Mapping[str, tuple[str, ...]], txns: Txns, metadata: Mapping[str, Any]) -> int:
+    def _commit(
+        self, files: Sequence[Written], instead: Mapping[str, tuple[str, ...]], txns: Txns, metadata: Mapping[str, Any]
+    ) -> int:
         self.check(txns)
         between = self._held.commits[self.version + 1 :]
         if self._held.commits[: self.version + 1] != self._commits or any(
-            txns.keys() & commit.txns.keys() or commit.schema != self.schema or (instead and commit.instead) for commit in between
+            txns.keys() & commit.txns.keys() or commit.schema != self.schema or (instead and commit.instead)
+            for commit in between
         ):
             raise Conflict(f'table "{self.name}": another commit came first')
         moved = {app: after for app, (_, after) in txns.items()}
-        commit = Commit(tuple(file.path for file in files), moved, json.loads(json.dumps(metadata)), self.schema, instead)
+        commit = Commit(
+            tuple(file.path for file in files), moved, json.loads(json.dumps(metadata)), self.schema, instead
+        )
         try:
             self._tables.fault("land")
         except Late:
@@ -191,7 +205,12 @@ class MemoryTable:
         return self.refresh()
 
     def scan(
-        self, columns: Sequence[str], bounds: Mapping[str, tuple[Any, Any]] | None = None, where: Any = None, *, skip: Collection[str] = ()
+        self,
+        columns: Sequence[str],
+        bounds: Mapping[str, tuple[Any, Any]] | None = None,
+        where: Any = None,
+        *,
+        skip: Collection[str] = (),
     ) -> Iterator[pa.RecordBatch]:
         batch = self._read(where)
         if batch.num_rows:
@@ -211,7 +230,9 @@ class MemoryTable:
 
     def ranges(self) -> list[lineage.Range]:
         found = [
-            one for version, commit in enumerate(self._commits) for one in lineage.of(deltalog.Commit(version, "", 0, commit.metadata, {}, (), {}, commit.txns))
+            one
+            for version, commit in enumerate(self._commits)
+            for one in lineage.of(deltalog.Commit(version, "", 0, commit.metadata, {}, (), {}, commit.txns))
         ]
         return lineage.merged(found)
 

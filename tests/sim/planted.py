@@ -1,4 +1,6 @@
-"""Faults planted in the rules, one at a time: each was there once, or is a step away. The simulator must find them all."""
+"""Faults planted in the rules, one at a time: each was there once, or is a step away. The simulator must find
+them all.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,12 @@ class Naive:
 
     def begin(self, partition: int, earlier: Any = None, *, at_start: bool = False) -> None:
         found = [] if earlier is None or at_start else list(earlier(-NEVER, NEVER))
-        self.kept[partition] = [(id_, at) for ids, arrived in found for id_, at in zip(ids.to_pylist(), arrived.tolist(), strict=True) if id_]
+        self.kept[partition] = [
+            (id_, at)
+            for ids, arrived in found
+            for id_, at in zip(ids.to_pylist(), arrived.tolist(), strict=True)
+            if id_
+        ]
         self.clock[partition] = max((at for _, at in self.kept[partition]), default=-NEVER)
 
     def resume(self, partition: int, earlier: Any) -> None: ...
@@ -117,7 +124,9 @@ class AnyPartition(Naive):
     """One memory for all partitions, as if their order were one."""
 
     def double(self, partition: int, id_: str, at: int) -> bool:
-        return any(id_ == other and abs(at - then) <= self.within for kept in self.kept.values() for other, then in kept)
+        return any(
+            id_ == other and abs(at - then) <= self.within for kept in self.kept.values() for other, then in kept
+        )
 
 
 def dead_keep(patch: pytest.MonkeyPatch) -> None:
@@ -127,7 +136,9 @@ def dead_keep(patch: pytest.MonkeyPatch) -> None:
     def take(self: Batcher, made: Any, judged: Any, *args: Any) -> None:
         dead = judged.rows.filter(pa.array(~judged.good))
         if self.deduper and dead.num_rows:
-            self.deduper.keep(made.partition, dead.column("_event_id"), dead.column("_arrived_at").cast(pa.int64()).to_numpy())
+            self.deduper.keep(
+                made.partition, dead.column("_event_id"), dead.column("_arrived_at").cast(pa.int64()).to_numpy()
+            )
         real(self, made, judged, *args)
 
     patch.setattr(Batcher, "_take", take)
@@ -209,7 +220,9 @@ def unmarked(patch: pytest.MonkeyPatch) -> None:
 def marks_only_rise(patch: pytest.MonkeyPatch) -> None:
     real = MemoryLog.retain
 
-    def retain(self: MemoryLog, topic: str, *, before: Mapping[int, int], reader: str = retention.LAKE, uuid: str | None = None) -> None:
+    def retain(
+        self: MemoryLog, topic: str, *, before: Mapping[int, int], reader: str = retention.LAKE, uuid: str | None = None
+    ) -> None:
         stands = {p: part.marks.get(reader, 0) for p, part in enumerate(self.held.parts[topic])}
         real(self, topic, before={p: max(at, stands[p]) for p, at in before.items()}, reader=reader, uuid=uuid)
 

@@ -48,7 +48,9 @@ def only_forward(patch: pytest.MonkeyPatch) -> None:
 def released(to: int | None) -> Plant:
     def plant(patch: pytest.MonkeyPatch) -> None:
         real = DoorClock.__init__
-        patch.setattr(DoorClock, "__init__", lambda self, *args, **more: real(self, *args, **{**more, "released": lambda: to}))
+        patch.setattr(
+            DoorClock, "__init__", lambda self, *args, **more: real(self, *args, **{**more, "released": lambda: to})
+        )
 
     return plant
 
@@ -130,7 +132,9 @@ def uncapped_watermark(patch: pytest.MonkeyPatch) -> None:
 def uncapped_online_clock(patch: pytest.MonkeyPatch) -> None:
     """The online clock follows arrivals, whatever the wall clock says."""
     real = Updater.__init__
-    patch.setattr(Updater, "__init__", lambda self, *args, **more: real(self, *args, **{**more, "wall_us": lambda: NEVER}))
+    patch.setattr(
+        Updater, "__init__", lambda self, *args, **more: real(self, *args, **{**more, "wall_us": lambda: NEVER})
+    )
 
 
 def uncapped_fill(patch: pytest.MonkeyPatch) -> None:

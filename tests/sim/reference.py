@@ -1,4 +1,6 @@
-"""What must be where, said as simply as it can be: the rules over lists, one record after the other. Times are microseconds since 1970."""
+"""What must be where, said as simply as it can be: the rules over lists, one record after the other. Times are
+microseconds since 1970.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class Window:
     within: int
 
 
-def expected(log: Sequence[Record], windows: Sequence[Window], given_up: set[int], set_aside: set[int]) -> tuple[set[int], set[int], set[int]]:
+def expected(
+    log: Sequence[Record], windows: Sequence[Window], given_up: set[int], set_aside: set[int]
+) -> tuple[set[int], set[int], set[int]]:
     """Offsets of rows, dead letters and duplicates of one partition."""
     rows, dead, doubles = set[int](), set[int](), set[int]()
     kept: list[Record] = []
@@ -39,7 +43,9 @@ def expected(log: Sequence[Record], windows: Sequence[Window], given_up: set[int
             continue
         if not record.good or offset in set_aside:
             dead.add(offset)
-        elif record.id and any(record.id == other.id and abs(record.arrived - other.arrived) <= within for other in kept):
+        elif record.id and any(
+            record.id == other.id and abs(record.arrived - other.arrived) <= within for other in kept
+        ):
             doubles.add(offset)
         else:
             rows.add(offset)
@@ -48,7 +54,9 @@ def expected(log: Sequence[Record], windows: Sequence[Window], given_up: set[int
 
 
 def lates(rows: Sequence[Record], lateness: int) -> tuple[list[bool], int | None]:
-    """Which rows of a partition are late, and its newest time: no wall clock, no time that is later than its arrival, and none late that arrived in time."""
+    """Which rows of a partition are late, and its newest time: no wall clock, no time that is later than its arrival,
+    and none late that arrived in time.
+    """
     late: list[bool] = []
     newest: int | None = None
     for row in rows:
@@ -76,5 +84,9 @@ def too_far(times: Iterable[int | None], wall: int, ahead: int) -> bool:
 def counted(rows: Iterable[Record], who: str, at: int, window: int | None) -> tuple[int, int | None, int | None]:
     """Of the events of a key before a moment: how many, the sum of their numbers, and the last one's."""
     start = 0 if window is None else at // SLOT * SLOT - window
-    mine = sorted((row.happened, place, row.number) for place, row in enumerate(rows) if row.who == who and max(0, start) <= row.happened < at)
+    mine = sorted(
+        (row.happened, place, row.number)
+        for place, row in enumerate(rows)
+        if row.who == who and max(0, start) <= row.happened < at
+    )
     return len(mine), sum(number for _, _, number in mine) if mine else None, mine[-1][2] if mine else None

@@ -38,9 +38,13 @@ def _codes(random: np.random.Generator, most: int) -> list[int]:
 
 
 def schedule(seed: int) -> list[Step]:
-    """30 to 60 steps of clients and two machines with doors, sinks and updaters; in half of all the odd things happen more often."""
+    """30 to 60 steps of clients and two machines with doors, sinks and updaters; in half of all the odd things happen
+    more often.
+    """
     random = np.random.default_rng(seed)
-    weights = np.array([weight * (3 if name in ODD and seed % 2 else 1) for name, (weight, _) in ACTIONS.items()], float)
+    weights = np.array(
+        [weight * (3 if name in ODD and seed % 2 else 1) for name, (weight, _) in ACTIONS.items()], float
+    )
     names = random.choice(list(ACTIONS), int(random.integers(30, 61)), p=weights / weights.sum())
     return [(str(name), ACTIONS[str(name)][1](random)) for name in names]
 
@@ -73,6 +77,7 @@ def shrunk(steps: Sequence[Step]) -> list[Step]:
 def shown(seed: int, steps: Sequence[Step], why: str) -> str:
     """A failing schedule for people: how to run it again, and its smallest part."""
     small = shrunk(steps)
-    return f"schedule {seed}: {why}\nagain:  python tests/sim/simulate.py --seed {seed}\nsmallest part, {fails(small)}:\n" + "\n".join(
-        f"    {name}{numbers}" for name, numbers in small
+    return (
+        f"schedule {seed}: {why}\nagain:  python tests/sim/simulate.py --seed {seed}\nsmallest part, {fails(small)}:\n"
+        + "\n".join(f"    {name}{numbers}" for name, numbers in small)
     )

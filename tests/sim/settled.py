@@ -62,7 +62,9 @@ def _released(world: World) -> None:
 
 
 def _open(world: World, last: Box) -> None:
-    """Whoever sent a wrong moment, a person looks once; then every door whose clock is right takes things in, and files to their end."""
+    """Whoever sent a wrong moment, a person looks once; then every door whose clock is right takes things in, and files
+    to their end.
+    """
     world.release()
     world._look()
     last.post([world._made(GOOD, 0)], replay=False)
@@ -84,20 +86,35 @@ def _drain(world: World) -> None:
 def _expected(world: World, partition: int) -> tuple[set[int], set[int], set[int]]:
     table = world.tables.table("things") if world.tables.exists("things") else None
     ruled = [m["ruling"] for m in table.metadata() if "ruling" in m] if table else []
-    windows = [Window(0, WINDOWS[0] * SECOND), *(Window(r["first"][str(partition)], r["within_us"]) for r in ruled if "first" in r)]
-    given_up = world.given_up[partition] = {o for r in (table.ranges() if table else []) if r.gap and r.partition == partition for o in range(*r.gap)}
+    windows = [
+        Window(0, WINDOWS[0] * SECOND),
+        *(Window(r["first"][str(partition)], r["within_us"]) for r in ruled if "first" in r),
+    ]
+    given_up = world.given_up[partition] = {
+        o for r in (table.ranges() if table else []) if r.gap and r.partition == partition for o in range(*r.gap)
+    }
     if given_up - world.lost[partition]:
-        raise Wrong(f"partition {partition}: {sorted(given_up - world.lost[partition])} were given up, and the log had them")
+        raise Wrong(
+            f"partition {partition}: {sorted(given_up - world.lost[partition])} were given up, and the log had them"
+        )
     return expected(world.records[partition], windows, given_up, _set_aside(world, partition))
 
 
 def _set_aside(world: World, partition: int) -> set[int]:
-    """What operators set aside: the rulings that say so, and letters of those that a cut has taken away, which stand."""
+    """What operators set aside: the rulings that say so, and letters of those that a cut has taken away, which
+    stand.
+    """
     tables = world.tables
-    said = set(aside.asides(tables.table("things"), world.binding.topic, partition).tolist()) if tables.exists("things") else set()
+    said = (
+        set(aside.asides(tables.table("things"), world.binding.topic, partition).tolist())
+        if tables.exists("things")
+        else set()
+    )
     if tables.exists(dead_name("things")):
         for batch in tables.table(dead_name("things")).scan([PARTITION, OFFSET, "error"]):
-            said |= {row[OFFSET] for row in batch.to_pylist() if row[PARTITION] == partition and row["error"] == SET_ASIDE}
+            said |= {
+                row[OFFSET] for row in batch.to_pylist() if row[PARTITION] == partition and row["error"] == SET_ASIDE
+            }
     return said
 
 
@@ -117,9 +134,15 @@ def _compare(world: World, what: str, name: str, wanted: Sequence[set[int]], bes
 
 
 def _times(world: World, kept: Sequence[Sequence[Record]]) -> None:
-    """What is late and the newest times are functions of the log; the watermark that people see never passes the wall clock."""
+    """What is late and the newest times are functions of the log; the watermark that people see never passes the wall
+    clock.
+    """
     table, newest = world.tables.table("things"), []
-    rows = {(row[PARTITION], row[OFFSET]): row[LATE] for batch in table.scan([PARTITION, OFFSET, LATE]) for row in batch.to_pylist()}
+    rows = {
+        (row[PARTITION], row[OFFSET]): row[LATE]
+        for batch in table.scan([PARTITION, OFFSET, LATE])
+        for row in batch.to_pylist()
+    }
     for p in range(PARTITIONS):
         late, at = lates(kept[p], LATENESS)
         newest.append(at)
@@ -127,7 +150,10 @@ def _times(world: World, kept: Sequence[Sequence[Record]]) -> None:
         if said != late:
             raise Wrong(f"partition {p}: rows are late {said}, and should be {late}")
         if table.position(time_id(world.binding.topic, p)) != at:
-            raise Wrong(f"partition {p}: the newest time is {table.position(time_id(world.binding.topic, p))}, and should be {at}")
+            raise Wrong(
+                f"partition {p}: the newest time is {table.position(time_id(world.binding.topic, p))}, and should be"
+                f" {at}"
+            )
     wanted, found = watermark(newest, world.now, LATENESS), world.tables.watermark(world.stream)
     if found != wanted:
         raise Wrong(f"the watermark is {found}, and should be {wanted}; now is {world.now}")
@@ -139,15 +165,26 @@ def _features(world: World, last: Box, kept: Sequence[Sequence[Record]]) -> None
     for _ in range(400):
         stands = last.store.applied(COUNT.generation)
         whole = current(world.tables, last.store, COUNT, world.stream)
-        if stands is not None and whole and stands.clock_us <= world.now + BEYOND_US and all(stands.offsets.get(p, 0) >= end for p, end in ends.items()):
+        if (
+            stands is not None
+            and whole
+            and stands.clock_us <= world.now + BEYOND_US
+            and all(stands.offsets.get(p, 0) >= end for p, end in ends.items())
+        ):
             break
-        if stands is not None and last.updater is None and any(part.damaged for held in world.log.held.parts["things"] for part in held.batches):
+        if (
+            stands is not None
+            and last.updater is None
+            and any(part.damaged for held in world.log.held.parts["things"] for part in held.batches)
+        ):
             last.store.drop(COUNT.generation)  # it waits for a record that is damaged behind the sink's back
         world.move(last)
     else:
         raise Wrong("the features never become whole")
     if stands.clock_us > world.latest_us:
-        raise Wrong(f"the clock of the features is {(stands.clock_us - world.latest_us) / SECOND} s ahead of any wall clock")
+        raise Wrong(
+            f"the clock of the features is {(stands.clock_us - world.latest_us) / SECOND} s ahead of any wall clock"
+        )
     for p, names in enumerate(NAMES):
         for who in names:
             _answers(world, last, kept[p], who, stands.clock_us)

@@ -26,17 +26,28 @@ def main() -> int:
     if given.seed is not None:
         steps = schedule(given.seed)
         why = fails(steps)
-        print(shown(given.seed, steps, why) if why else "\n".join([*(f"{name}{numbers}" for name, numbers in steps), "nothing is wrong"]))
+        print(
+            shown(given.seed, steps, why)
+            if why
+            else "\n".join([*(f"{name}{numbers}" for name, numbers in steps), "nothing is wrong"])
+        )
         return bool(why)
     begun, bad = time.monotonic(), 0
     with multiprocessing.get_context("fork").Pool(given.jobs) as pool:
-        for done, (seed, why) in enumerate(pool.imap_unordered(one, range(given.first, given.first + given.count), chunksize=16), 1):
+        for done, (seed, why) in enumerate(
+            pool.imap_unordered(one, range(given.first, given.first + given.count), chunksize=16), 1
+        ):
             if why:
                 bad += 1
                 print(shown(seed, schedule(seed), why), flush=True)
             if done % 500 == 0:
                 each = (time.monotonic() - begun) / done * 1e3
-                print(f"{done} of {given.count}, {bad} bad, {each:.0f} ms each", end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
+                print(
+                    f"{done} of {given.count}, {bad} bad, {each:.0f} ms each",
+                    end="\r" if sys.stderr.isatty() else "\n",
+                    file=sys.stderr,
+                    flush=True,
+                )
     print(f"{given.count} schedules from seed {given.first}: {bad} bad, {time.monotonic() - begun:.0f} s")
     return bool(bad)
 

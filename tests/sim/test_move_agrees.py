@@ -1,4 +1,6 @@
-"""Rows too far ahead, moved to the dead letters, beside a model in which they were dead letters from the start: any order, any batches, killed anywhere."""
+"""Rows too far ahead, moved to the dead letters, beside a model in which they were dead letters from the start: any
+order, any batches, killed anywhere.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class Record:
 
 @dataclass
 class Model:
-    """What must be where, one record after the other. Moves: up to which offset each found the table, and from which on the log."""
+    """What must be where, one record after the other. Moves: up to which offset each found the table, and from which on
+    the log.
+    """
 
     log: Sequence[Record]
     windows: Sequence[tuple[int, int]]
@@ -70,7 +74,9 @@ class Model:
             kept = [other for other, verdict in zip(self.log, self.verdicts, strict=False) if verdict == "row"]
             if not record.good or offset in letters:
                 self.verdicts.append("dead")
-            elif record.id and any(record.id == other.id and abs(record.arrived - other.arrived) <= within for other in kept):
+            elif record.id and any(
+                record.id == other.id and abs(record.arrived - other.arrived) <= within for other in kept
+            ):
                 self.verdicts.append("duplicate")
             else:
                 self.verdicts.append("dead" if moved and record.far else "row")
@@ -82,7 +88,10 @@ class Model:
         """Rows that are late, and the newest time."""
         newest, late = NEVER, []
         for offset in self.all("row"):
-            if self.log[offset].time < newest - LATENESS and self.log[offset].arrived > self.log[offset].time + LATENESS:
+            if (
+                self.log[offset].time < newest - LATENESS
+                and self.log[offset].arrived > self.log[offset].time + LATENESS
+            ):
                 late.append(offset)
             newest = max(newest, min(self.log[offset].time, self.log[offset].arrived))
         return late, newest
@@ -106,8 +115,16 @@ class World(Simulated):
 
     def append(self, partition: int, records: Sequence[Record]) -> None:
         for at, record in enumerate(records, len(self.sent_to[partition])):
-            rows = pa.record_batch({"who": pa.array(NAMES[partition][:1]), "n": pa.array([at if record.good else None], pa.int64()),
-                                    "known": pa.array([None], TIMESTAMP), "ts": pa.array([record.time], TIMESTAMP), EVENT_ID: pa.array([record.id], pa.string()), ARRIVED_AT: pa.array([record.arrived], TIMESTAMP)})  # fmt: skip
+            rows = pa.record_batch(
+                {
+                    "who": pa.array(NAMES[partition][:1]),
+                    "n": pa.array([at if record.good else None], pa.int64()),
+                    "known": pa.array([None], TIMESTAMP),
+                    "ts": pa.array([record.time], TIMESTAMP),
+                    EVENT_ID: pa.array([record.id], pa.string()),
+                    ARRIVED_AT: pa.array([record.arrived], TIMESTAMP),
+                }
+            )
             self.log.append([Append("things", partition, self.binding.schema_id if record.good else self.loose, rows)])
         self.sent_to[partition] += records
 
@@ -131,13 +148,19 @@ class World(Simulated):
             for commit in commits[self.seen :]:
                 if commit.metadata.get("by") == "move" and "ruling" in commit.metadata:
                     for p in range(PARTITIONS):
-                        self.moves[p].append((commit.txns[app_id(self.binding.topic, p)], self.log.ends("things")[p].low))
+                        self.moves[p].append(
+                            (commit.txns[app_id(self.binding.topic, p)], self.log.ends("things")[p].low)
+                        )
             self.seen = len(commits)
 
     def forget(self, many: int) -> None:
         """Retention removes records that are written."""
         for p, part in enumerate(self.log.held.parts["things"]):
-            stands = (self.tables.table("things").position(app_id(self.binding.topic, p)) or 0) if self.tables.exists("things") else 0
+            stands = (
+                (self.tables.table("things").position(app_id(self.binding.topic, p)) or 0)
+                if self.tables.exists("things")
+                else 0
+            )
             part.low = max(part.low, min(part.low + many, stands))
             part.batches = [batch for batch in part.batches if batch.end > part.low]
 
@@ -153,33 +176,74 @@ class World(Simulated):
         ruled = [m["ruling"] for m in table.metadata() if "first" in m.get("ruling", {})]
         kept = list[list[reference.Record]]()
         for p, records in enumerate(self.sent_to):
-            model = Model(records, [(0, WINDOWS[0]), *((r["first"][str(p)], r["within_us"] // SECOND) for r in ruled)], self.moves[p])
-            rows = [row for batch in table.scan([PARTITION, OFFSET, LATE]) for row in batch.to_pylist() if row[PARTITION] == p]
+            model = Model(
+                records,
+                [(0, WINDOWS[0]), *((r["first"][str(p)], r["within_us"] // SECOND) for r in ruled)],
+                self.moves[p],
+            )
+            rows = [
+                row
+                for batch in table.scan([PARTITION, OFFSET, LATE])
+                for row in batch.to_pylist()
+                if row[PARTITION] == p
+            ]
             assert [row[OFFSET] for row in rows] == model.all("row"), "in the order of the log, each once"
             assert self.letters(p) == model.all("dead")
-            assert ([row[OFFSET] for row in rows if row[LATE]], table.position(time_id(self.binding.topic, p)) or NEVER) == model.late()
-            kept.append([reference.Record(records[at].id, records[at].arrived, True, records[at].time, at, NAMES[p][0]) for at in model.all("row")])
+            assert (
+                [row[OFFSET] for row in rows if row[LATE]],
+                table.position(time_id(self.binding.topic, p)) or NEVER,
+            ) == model.late()
+            kept.append(
+                [
+                    reference.Record(records[at].id, records[at].arrived, True, records[at].time, at, NAMES[p][0])
+                    for at in model.all("row")
+                ]
+            )
             stood = max((below for below, _ in self.moves[p]), default=0)
             assert not any(records[row[OFFSET]].far for row in rows if row[OFFSET] < stood)
         settled._features(self, Box(self), kept)
 
     def letters(self, partition: int) -> list[int]:
-        held = self.tables.table(dead_name("things")).scan([PARTITION, OFFSET]) if self.tables.exists(dead_name("things")) else []
+        held = (
+            self.tables.table(dead_name("things")).scan([PARTITION, OFFSET])
+            if self.tables.exists(dead_name("things"))
+            else []
+        )
         return sorted(row[OFFSET] for batch in held for row in batch.to_pylist() if row[PARTITION] == partition)
 
 
 def record(id: int, arrived: int, behind: int, kind: int) -> Record:
     """Kinds: three of four are as they should be."""
     time = T0 + (arrived - behind) * SECOND
-    return Record(f"id{id}" if id else None, FAR if kind in (1, 3) else T0 + arrived * SECOND, FAR + arrived if kind in (2, 3) else time, kind != 4)
+    return Record(
+        f"id{id}" if id else None,
+        FAR if kind in (1, 3) else T0 + arrived * SECOND,
+        FAR + arrived if kind in (2, 3) else time,
+        kind != 4,
+    )
 
 
 RECORDS = st.lists(
-    st.builds(record, st.sampled_from([1, 1, 1, 2, 0]), st.integers(0, 30), st.integers(0, 12), st.sampled_from([0, 0, 0, 0, 0, 0, 1, 2, 2, 3, 4])), max_size=8
+    st.builds(
+        record,
+        st.sampled_from([1, 1, 1, 2, 0]),
+        st.integers(0, 30),
+        st.integers(0, 12),
+        st.sampled_from([0, 0, 0, 0, 0, 0, 1, 2, 2, 3, 4]),
+    ),
+    max_size=8,
 )
-STEPS = st.lists(st.one_of(st.tuples(st.just("send"), st.integers(0, PARTITIONS - 1), RECORDS), st.tuples(st.just("drain"), st.integers(1, 6), st.none()),
-                           st.tuples(st.just("sink"), st.integers(0, 5), st.none()), st.tuples(st.just("update"), st.integers(0, 7), st.none()),
-                           st.tuples(st.just("forget"), st.integers(1, 6), st.none()), st.tuples(st.just("window"), st.sampled_from(WINDOWS), st.none())), max_size=10)  # fmt: skip
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), st.integers(0, PARTITIONS - 1), RECORDS),
+        st.tuples(st.just("drain"), st.integers(1, 6), st.none()),
+        st.tuples(st.just("sink"), st.integers(0, 5), st.none()),
+        st.tuples(st.just("update"), st.integers(0, 7), st.none()),
+        st.tuples(st.just("forget"), st.integers(1, 6), st.none()),
+        st.tuples(st.just("window"), st.sampled_from(WINDOWS), st.none()),
+    ),
+    max_size=10,
+)
 
 
 def run(world: World, steps: Sequence[tuple[str, int, Any]]) -> None:
@@ -200,7 +264,9 @@ def run(world: World, steps: Sequence[tuple[str, int, Any]]) -> None:
 
 @settings(max_examples=int(os.environ.get("MOVES", 300)), deadline=None, suppress_health_check=list(HealthCheck))
 @given(STEPS, st.lists(st.tuples(st.integers(1, 9), st.booleans()), max_size=3), STEPS)
-def test_it_is_as_if_they_had_been_dead_letters_from_the_start(before: Any, kills: Sequence[tuple[int, bool]], after: Any) -> None:
+def test_it_is_as_if_they_had_been_dead_letters_from_the_start(
+    before: Any, kills: Sequence[tuple[int, bool]], after: Any
+) -> None:
     world = World()
     run(world, before)
     for left, sink in kills:
@@ -236,5 +302,7 @@ def test_the_model_can_fail() -> None:
     world.check()
     world.repair()
     world.check()
-    letters = [row["error"] for batch in world.tables.table(dead_name("things")).scan(["error"]) for row in batch.to_pylist()]
+    letters = [
+        row["error"] for batch in world.tables.table(dead_name("things")).scan(["error"]) for row in batch.to_pylist()
+    ]
     assert len(letters) == 1 and letters[0].startswith(f'{MOVED}: event time "ts" is 2057-')

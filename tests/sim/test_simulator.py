@@ -1,4 +1,6 @@
-"""The rules hold under any schedule; each planted fault is found; a seed plays a schedule again, and a failing one is made small."""
+"""The rules hold under any schedule; each planted fault is found; a seed plays a schedule again, and a failing one is
+made small.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,22 @@ from millstream.serve.updates import Updates
 
 SECONDS = 28.0
 """Of each half of the random schedules in `make test`; SCHEDULES=20000 runs so many instead (`make torture`)."""
-FOUND_AT = {"an empty id is an id": 17, "marks before the commit": 18, "a failed write is the record's fault": 20, "duplicates that keep": 28,
-            "a door never holds its clock against the log": 29, "a door that was released once is released for ever": 29, "half a batch is remembered": 50,
-            "two workers' letters told apart by a position": 52, "features of the future are not filled again": 62, "rulings that name no partition": 70,
-            "a door in doubt does not ask again": 82, "a ruling that was cut away": 140, "a refused update moves the position": 194,
-            "a ruling that came while a column was added": 5_000_570}  # fmt: skip
+FOUND_AT = {
+    "an empty id is an id": 17,
+    "marks before the commit": 18,
+    "a failed write is the record's fault": 20,
+    "duplicates that keep": 28,
+    "a door never holds its clock against the log": 29,
+    "a door that was released once is released for ever": 29,
+    "half a batch is remembered": 50,
+    "two workers' letters told apart by a position": 52,
+    "features of the future are not filled again": 62,
+    "rulings that name no partition": 70,
+    "a door in doubt does not ask again": 82,
+    "a ruling that was cut away": 140,
+    "a refused update moves the position": 194,
+    "a ruling that came while a column was added": 5_000_570,
+}
 """Where to look first; any of the first thousand will do."""
 
 
@@ -70,15 +83,26 @@ def test_a_failing_schedule_is_made_small(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_letter_under_way_does_not_outlive_a_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of seed 416387574; too rare to be found by the first thousand."""
-    steps = [("sink", (4, 23, 13, 23)), ("post", (0, 1, 8969, 2658)), ("store_fails", (79, 474, 202)), ("set_aside", (7, 3)), ("late", ()),
-             ("sink", (23, 11, 9, 1)), ("cut", (4,)), ("update", (15, 13, 7)), ("update", (7, 16, 18))]  # fmt: skip
+    steps = [
+        ("sink", (4, 23, 13, 23)),
+        ("post", (0, 1, 8969, 2658)),
+        ("store_fails", (79, 474, 202)),
+        ("set_aside", (7, 3)),
+        ("late", ()),
+        ("sink", (23, 11, 9, 1)),
+        ("cut", (4,)),
+        ("update", (15, 13, 7)),
+        ("update", (7, 16, 18)),
+    ]
     assert fails(steps) == ""
     unclaimed(monkeypatch)
     assert "features" in fails(steps)
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(["a", "b", ""]), st.integers(0, 30)), min_size=1, max_size=30), st.integers(0, 8))
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b", ""]), st.integers(0, 30)), min_size=1, max_size=30), st.integers(0, 8)
+)
 def test_what_faults_are_planted_into_is_right_itself(records: list[tuple[str, int]], within: int) -> None:
     assert all(check_naive(records, within))
 
@@ -106,7 +130,12 @@ def test_doors_wait_and_are_released_and_disks_are_slow(monkeypatch: pytest.Monk
         let_go(self, *args)
         seen["beyond"] += before != self._engines.online.applied(COUNT.generation)
 
-    for of, name, instead in ((Box, "_waits", waited), (world.World, "release", released), (MemoryTables, "arrive", arrived), (Updates, "_fill_beyond", far)):
+    for of, name, instead in (
+        (Box, "_waits", waited),
+        (world.World, "release", released),
+        (MemoryTables, "arrive", arrived),
+        (Updates, "_fill_beyond", far),
+    ):
         monkeypatch.setattr(of, name, instead)
     for seed in range(80):
         assert fails(schedule(seed)) == ""
@@ -122,5 +151,8 @@ def test_half_of_all_arrivals_run_backwards() -> None:
             if name in ("send", "commit", "post", "write", "read"):
                 getattr(w, name)(*numbers)
         backwards += any(b.arrived < a.arrived for records in w.records for a, b in pairwise(records))
-        accidents += any(name in ("kill", "lose", "cut", "store_fails", "damage") or (name == "sink" and numbers[3] % 8 > 2) for name, numbers in steps)
+        accidents += any(
+            name in ("kill", "lose", "cut", "store_fails", "damage") or (name == "sink" and numbers[3] % 8 > 2)
+            for name, numbers in steps
+        )
     assert backwards >= 20 and accidents >= 36 and planted.FAULTS

@@ -1,4 +1,6 @@
-"""What clients of the simulator send: a thing from a small number, and its forms on the way (columns of the log, JSON, lines of a file)."""
+"""What clients of the simulator send: a thing from a small number, and its forms on the way (columns of the log, JSON,
+lines of a file).
+"""
 
 from __future__ import annotations
 
@@ -55,13 +57,28 @@ class LooseThing(ms.Event):
 
 
 def things(window: int) -> Stream[Any]:
-    return stream("things", Thing, key="who", partitions=PARTITIONS, dedupe_within=f"{window}s", lateness="5s", retention="20s", ahead="60s")
+    return stream(
+        "things",
+        Thing,
+        key="who",
+        partitions=PARTITIONS,
+        dedupe_within=f"{window}s",
+        lateness="5s",
+        retention="20s",
+        ahead="60s",
+    )
 
 
 STREAMS = {window: things(window) for window in WINDOWS}
 FEED = Source(name="feed", into=STREAMS[WINDOWS[0]], reader=ms.read.files("feed.jsonl"))
 HOUR = 3600 * SECOND
-_COUNTED = features("counted", STREAMS[WINDOWS[0]], key="who", windows=["1h"], aggregates={"c": agg.count(), "s": agg.sum("n"), "l": agg.last("n")})
+_COUNTED = features(
+    "counted",
+    STREAMS[WINDOWS[0]],
+    key="who",
+    windows=["1h"],
+    aggregates={"c": agg.count(), "s": agg.sum("n"), "l": agg.last("n")},
+)
 COUNT = replace(define(_COUNTED, {}), windows_us=(HOUR, None))
 """Over an hour, and over all there ever was."""
 
@@ -101,21 +118,36 @@ class Sent:
     def json(self) -> bytes:
         if self.kind == RAW_KIND:
             return b"?"
-        said = {"who": self.who, "n": self.number if self.good else None, "ts": _moment(self.happened).isoformat(), "event_id": self.id}
+        said = {
+            "who": self.who,
+            "n": self.number if self.good else None,
+            "ts": _moment(self.happened).isoformat(),
+            "event_id": self.id,
+        }
         return json.dumps(said | ({} if self.known is None else {"known": _moment(self.known).isoformat()})).encode()
 
 
 def made(number: int, code: int, part: int, now: int) -> Sent:
-    """Of a code: an id of a few (0 is none, 1 the empty one), how the arrival lies from now, what is wrong, and how the event time lies from the arrival."""
+    """Of a code: an id of a few (0 is none, 1 the empty one), how the arrival lies from now, what is wrong, and how the
+    event time lies from the arrival.
+    """
     name, shift, kind, far = code % 7, code // 7 % 12, code // 84 % 8, code // 672 % 16
     # Half live; else up to a minute of history, or a clock that runs ahead.
     known = None if shift < 6 else now + (-3, -8, -11, -30, -60, 9)[shift - 6] * SECOND
     known = {9: T0 + 73 * YEAR, 10: T0 - 55 * YEAR, 14: now + 62 * SECOND}.get(far, known)
     base = now if known is None or far in (9, 14) else known
-    happened = {6: base - 7 * SECOND, 7: base - HOUR, 8: T0 + 73 * YEAR, 11: now + 66 * SECOND, 12: -200 * DAY, 13: base - 2 * DAY, 15: now + 55 * SECOND}.get(
-        far, base
+    happened = {
+        6: base - 7 * SECOND,
+        7: base - HOUR,
+        8: T0 + 73 * YEAR,
+        11: now + 66 * SECOND,
+        12: -200 * DAY,
+        13: base - 2 * DAY,
+        15: now + 55 * SECOND,
+    }.get(far, base)
+    return Sent(
+        number, NAMES[part][code % 2], None if name == 0 else "" if name == 1 else f"id{name}", happened, known, kind
     )
-    return Sent(number, NAMES[part][code % 2], None if name == 0 else "" if name == 1 else f"id{name}", happened, known, kind)
 
 
 def _moment(us: int) -> datetime:
@@ -124,14 +156,24 @@ def _moment(us: int) -> datetime:
 
 def columns(sent: Sequence[Sent]) -> dict[str, pa.Array]:
     """The payload."""
-    return {"who": pa.array([one.who for one in sent]), "n": pa.array([one.number if one.good else None for one in sent], pa.int64()),
-            "known": pa.array([one.known for one in sent], TIMESTAMP), "ts": pa.array([one.happened for one in sent], TIMESTAMP)}  # fmt: skip
+    return {
+        "who": pa.array([one.who for one in sent]),
+        "n": pa.array([one.number if one.good else None for one in sent], pa.int64()),
+        "known": pa.array([one.known for one in sent], TIMESTAMP),
+        "ts": pa.array([one.happened for one in sent], TIMESTAMP),
+    }
 
 
 def raw(sent: Sequence[Sent]) -> pa.RecordBatch:
     """Records that no reader could read; the number is in them, so that they are found again."""
-    return pa.record_batch([pa.array([b'{"n": %d}' % one.number for one in sent], pa.binary()), pa.array(["no JSON"] * len(sent), pa.string()),
-                            pa.array([f"feed:{one.number}" for one in sent], pa.string())], schema=RAW)  # fmt: skip
+    return pa.record_batch(
+        [
+            pa.array([b'{"n": %d}' % one.number for one in sent], pa.binary()),
+            pa.array(["no JSON"] * len(sent), pa.string()),
+            pa.array([f"feed:{one.number}" for one in sent], pa.string()),
+        ],
+        schema=RAW,
+    )
 
 
 class Feed:

@@ -1,7 +1,9 @@
-"""Clients, doors, a log, a lake, sinks, updaters, retention, an operator and their accidents, in one process: the real rules over engines in memory.
+"""Clients, doors, a log, a lake, sinks, updaters, retention, an operator and their accidents, in one process: the real
+rules over engines in memory.
 
-A schedule is a list of steps, each a name and small numbers; a step that makes no sense where it stands does nothing, so any part of a schedule is
-a schedule. `World.check` ends with everything healed and drained, and compares with the reference.
+A schedule is a list of steps, each a name and small numbers; a step that makes no sense where it stands does nothing,
+so any part of a schedule is a schedule. `World.check` ends with everything healed and drained, and compares with the
+reference.
 """
 
 from __future__ import annotations
@@ -23,7 +25,21 @@ from memory_schemas import MemorySchemas
 from memory_table import Late, MemoryTables
 from reference import Record
 from settled import settle
-from things import COUNT, LOOSE_KIND, PARTITIONS, RAW_KIND, SECOND, STREAMS, T0, WINDOWS, LooseThing, Sent, columns, made, raw
+from things import (
+    COUNT,
+    LOOSE_KIND,
+    PARTITIONS,
+    RAW_KIND,
+    SECOND,
+    STREAMS,
+    T0,
+    WINDOWS,
+    LooseThing,
+    Sent,
+    columns,
+    made,
+    raw,
+)
 
 from millstream.base import points
 from millstream.base.errors import Conflict, Damaged, Fenced, Full, MillstreamError, Transient, Truncated
@@ -93,7 +109,11 @@ class World:
 
     def __post_init__(self) -> None:
         self.log = MemoryLog(clock=lambda: self.now)
-        self.schemas, self.tables, self.store = MemorySchemas(), SimTables(self._fault, lambda: self.now), MemoryOnline()
+        self.schemas, self.tables, self.store = (
+            MemorySchemas(),
+            SimTables(self._fault, lambda: self.now),
+            MemoryOnline(),
+        )
         self.binding = topic_of(self.log, self.schemas, self.stream)
         self.loose = self.schemas.register("loose", avro_schema(LooseThing.__schema__), "none")
         self.records: list[list[Record]] = [[] for _ in range(PARTITIONS)]
@@ -144,7 +164,8 @@ class World:
         if newest != self.newest[-1][1]:
             self.newest.append((self.now, newest))
 
-    # -- clients, doors and writers that have none -----------------------------------------------------------------------
+    # -- clients, doors and writers that have none
+    # -----------------------------------------------------------------------
 
     def post(self, who: int, replay: int, *codes: int) -> None:
         """A request to the HTTP door of a machine."""
@@ -189,7 +210,10 @@ class World:
             if kind == RAW_KIND:
                 rows = raw(sent)
             else:
-                ids, arrived = pa.array([one.id for one in sent], pa.string()), pa.array([self._arrived(one, True, self.now) for one in sent], TIMESTAMP)
+                ids, arrived = (
+                    pa.array([one.id for one in sent], pa.string()),
+                    pa.array([self._arrived(one, True, self.now) for one in sent], TIMESTAMP),
+                )
                 tags = {"tag": pa.array([str(one.number) for one in sent])} if kind == LOOSE_KIND else {}
                 rows = pa.record_batch({**columns(sent), **tags, EVENT_ID: ids, ARRIVED_AT: arrived})
             appends.append(Append("things", partition, (RAW_SCHEMA_ID, self.loose, self.binding.schema_id)[kind], rows))
@@ -199,7 +223,8 @@ class World:
         return stamp_us if not replay else one.happened if one.known is None else one.known
 
     def noted(self, replay: bool) -> list[tuple[Sent, bool]]:
-        """Take down what is new in the log, as the reference will want it: the things, and whether each is there as a bad record.
+        """Take down what is new in the log, as the reference will want it: the things, and whether each is there as a
+        bad record.
 
         Args:
             replay: Things come with their own arrival.
@@ -210,7 +235,9 @@ class World:
                 if batch.start < len(self.records[p]):
                     continue
                 for one, dead in self._read_back(batch):
-                    arrived = batch.at_us if batch.schema_id == RAW_SCHEMA_ID else self._arrived(one, replay, batch.at_us)
+                    arrived = (
+                        batch.at_us if batch.schema_id == RAW_SCHEMA_ID else self._arrived(one, replay, batch.at_us)
+                    )
                     self.records[p].append(Record(one.id, arrived, not dead, one.happened, one.number, one.who))
                     found.append((one, dead))
         self._look()
@@ -223,14 +250,22 @@ class World:
             return [(self.sent[int(number)], True) for number in batch.rows.column("tag").to_pylist()]
         return [(self.sent[number], False) for number in batch.rows.column("n").to_pylist()]
 
-    # -- sinks -----------------------------------------------------------------------------------------------------------
+    # -- sinks
+    # -----------------------------------------------------------------------------------------------------------
 
     def sink(self, who: int, work: int, rows: int, die: int) -> None:
         """A sink reads, lands or drains, and may die on the way; it opens when it is not there."""
         box, self.die_at = self.box(who), DEATHS[die % len(DEATHS)]
         try:
             if box.sink is None:
-                box.sink = Sink(box.log, self.schemas, self.tables, self.stream, limits=SinkLimits(rows=1 + rows % 9), clock=lambda: self.now / SECOND)
+                box.sink = Sink(
+                    box.log,
+                    self.schemas,
+                    self.tables,
+                    self.stream,
+                    limits=SinkLimits(rows=1 + rows % 9),
+                    clock=lambda: self.now / SECOND,
+                )
             if work % 3 == 0:
                 box.sink._read(timedelta(0))
             elif work % 3 == 1:
@@ -259,7 +294,8 @@ class World:
         else:
             self.trouble.setdefault("land", []).append(lambda: Late("no answer yet"))
 
-    # -- updaters --------------------------------------------------------------------------------------------------------
+    # -- updaters
+    # --------------------------------------------------------------------------------------------------------
 
     def update(self, who: int, work: int, after: int) -> None:
         """An updater takes a step, and may be killed."""
@@ -272,9 +308,18 @@ class World:
                 self.latest_us = max(self.latest_us, box.wall())
                 if not current(self.tables, box.store, COUNT, self.stream) and not self.fill(box, die):
                     return
-                box.updater = Updater(box.log, self.schemas, box.store, [COUNT], self.stream, lake=self.tables, max_rows=3,
-                                      clock=lambda: self.now / SECOND, wall_us=box.wall,
-                                      beyond_us=box.updates._beyond_us([COUNT]))  # fmt: skip
+                box.updater = Updater(
+                    box.log,
+                    self.schemas,
+                    box.store,
+                    [COUNT],
+                    self.stream,
+                    lake=self.tables,
+                    max_rows=3,
+                    clock=lambda: self.now / SECOND,
+                    wall_us=box.wall,
+                    beyond_us=box.updates._beyond_us([COUNT]),
+                )
             self.latest_us = max(self.latest_us, box.wall())
             box.updater.step()
             if box.updater.forgotten or box.updater.beyond or kill:
@@ -285,24 +330,42 @@ class World:
                 box.updates._fill_behind("things", [COUNT])
 
     def fill(self, box: Box, die: bool = False) -> bool:
-        """As `features/fill.py`: from the table, at its positions; False when the filler died before it was whole. What answers until then stays."""
+        """As `features/fill.py`: from the table, at its positions; False when the filler died before it was whole. What
+        answers until then stays.
+        """
         table = self.tables.table("things") if self.tables.exists("things") else None
         rows = list(table.scan(table.schema.names)) if table is not None else []
-        events = [events_of(COUNT, batch.filter(pa.compute.field(PARTITION) == p), p) for batch in rows for p in range(PARTITIONS)]
+        events = [
+            events_of(COUNT, batch.filter(pa.compute.field(PARTITION) == p), p)
+            for batch in rows
+            for p in range(PARTITIONS)
+        ]
         together = pa.Table.from_batches(events, schema(COUNT)).combine_chunks().to_batches()
-        box.store.load(COUNT, *filled(COUNT, together[0] if together else pa.RecordBatch.from_pylist([], schema(COUNT))))
+        box.store.load(
+            COUNT, *filled(COUNT, together[0] if together else pa.RecordBatch.from_pylist([], schema(COUNT)))
+        )
         if die:
             box.kill()
             return False
         arrived = max((at for batch in rows for at in batch.column(ARRIVED_AT).cast(pa.int64()).to_pylist()), default=0)
-        offsets = {p: at for p in range(PARTITIONS) if table is not None and (at := table.position(app_id(self.binding.topic, p)))}
-        box.store.activate(COUNT.generation, offsets, self.capped(max(0, arrived), box), stamp(Rule.of(self.stream), table, self.binding.topic.uuid))
+        offsets = {
+            p: at
+            for p in range(PARTITIONS)
+            if table is not None and (at := table.position(app_id(self.binding.topic, p)))
+        }
+        box.store.activate(
+            COUNT.generation,
+            offsets,
+            self.capped(max(0, arrived), box),
+            stamp(Rule.of(self.stream), table, self.binding.topic.uuid),
+        )
         return True
 
     def capped(self, clock_us: int, box: Box) -> int:
         return min(clock_us, box.wall())
 
-    # -- time, upkeep and the operator -----------------------------------------------------------------------------------
+    # -- time, upkeep and the operator
+    # -----------------------------------------------------------------------------------
 
     def tick(self, seconds: int) -> None:
         self.now += (1 + seconds % 15) * SECOND if seconds < 90 else 61 * SECOND
@@ -322,10 +385,17 @@ class World:
         self.box(who).log.maintain()
         for p, end in self.log.ends("things").items():
             if end.low > before[p].low and end.low > self.stands(p):
-                raise Wrong(f"retention removed [{before[p].low}, {end.low}) of partition {p}, and the table stands at {self.stands(p)}")
+                raise Wrong(
+                    f"retention removed [{before[p].low}, {end.low}) of partition {p}, and the table stands at"
+                    f" {self.stands(p)}"
+                )
 
     def stands(self, partition: int) -> int:
-        return (self.tables.table("things").position(app_id(self.binding.topic, partition)) or 0) if self.tables.exists("things") else 0
+        return (
+            (self.tables.table("things").position(app_id(self.binding.topic, partition)) or 0)
+            if self.tables.exists("things")
+            else 0
+        )
 
     def redefine(self, to: int) -> None:
         """The project changes: what is opened from now on has another window."""
@@ -363,7 +433,9 @@ class World:
             return
 
     def cut(self, many: int) -> None:
-        """A power cut took the newest commits; the doctor says so to the log, and cuts. Nothing that the log has removed since can be among them."""
+        """A power cut took the newest commits; the doctor says so to the log, and cuts. Nothing that the log has
+        removed since can be among them.
+        """
         if not self.tables.exists("things"):
             return
         for box in self.boxes:

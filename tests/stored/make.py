@@ -1,7 +1,8 @@
-"""Writes what the test opens: `python tests/stored/make.py` makes `project.tar.xz` and `answers.json` anew, by the code of the day.
+"""Writes what the test opens: `python tests/stored/make.py` makes `project.tar.xz` and `answers.json` anew, by the code
+of the day.
 
-They are to be made anew only when a new kind of thing is stored, and then beside the old ones: the archive is worth something because an older
-Millstream wrote it. What is in it, and which answer looks at it, is in README.md.
+They are to be made anew only when a new kind of thing is stored, and then beside the old ones: the archive is worth
+something because an older Millstream wrote it. What is in it, and which answer looks at it, is in README.md.
 """
 
 from __future__ import annotations
@@ -58,7 +59,10 @@ def answer() -> None:
         answers = {name: ask(name, written if name in WRITES else read) for name in QUESTIONS}
         read.close()
         written.close()
-    lines = [f"{json.dumps(name)}: {json.dumps(one, sort_keys=True, ensure_ascii=False)}" for name, one in sorted(answers.items())]
+    lines = [
+        f"{json.dumps(name)}: {json.dumps(one, sort_keys=True, ensure_ascii=False)}"
+        for name, one in sorted(answers.items())
+    ]
     told = f'"written_by": "{_commit()}", "python": "{platform.python_version()}"'
     ANSWERS.write_text(f'{{{told}, "answers": {{\n' + ",\n".join(lines) + "\n}}\n")
     print(f"{ANSWERS.name}: {len(answers)} answers, {ANSWERS.stat().st_size:,} bytes")
@@ -75,7 +79,7 @@ def second(shop: Shop) -> None:
     """The event's second version, the changed window, and all that is made of it."""
     project.changed(shop.folder)
     _ok(shop, "ingest")
-    _ok(shop, "doctor", "--mend", codes=(0, 3))
+    _ok(shop, "doctor", "--fix", codes=(0, 3))
     import cloudpickle
 
     with mock.patch("millstream.stored.dumps", cloudpickle.dumps):  # as it was until 9d87512
@@ -91,13 +95,18 @@ def served(shop: Shop) -> None:
     """Two days over HTTP: events, some of them twice; decisions; experiments begun again and shipped; rewards."""
     from millstream.run.feedback import feedback
 
-    said = {name: [row | {"ts": project.spelled(row["ts"])} for row in rows if row["ts"] >= project.LIVE] for name, rows in project.history().items()}
+    said = {
+        name: [row | {"ts": project.spelled(row["ts"])} for row in rows if row["ts"] >= project.LIVE]
+        for name, rows in project.history().items()
+    }
     noon = project.spelled(project.LIVE + timedelta(days=1))
     early = {name: [row for row in rows if row["ts"] < noon] for name, rows in said.items()}
     late = {name: [row for row in rows if row["ts"] >= noon] for name, rows in said.items()}
     _taken(shop, [("events", name, early[name]) for name in early] + [("events", "orders", early["orders"][:5])])
     _taken(
-        shop, [("predict", name, said["visits"]) for name in ("offer", "banner", "tile")] + [("predict", name, late["visits"][:5]) for name in ("pair", "held")]
+        shop,
+        [("predict", name, said["visits"]) for name in ("offer", "banner", "tile")]
+        + [("predict", name, late["visits"][:5]) for name in ("pair", "held")],
     )
     _taken(shop, [("events", "orders", late["orders"]), ("events", "visits", late["visits"])])
     _ok(shop, "run")
@@ -112,7 +121,9 @@ def served(shop: Shop) -> None:
 
 
 def tended(shop: Shop) -> None:
-    """What operators and upkeep do: a record set aside, records given up, many small commits joined, folded, checkpointed and swept; leases; a lost alert."""
+    """What operators and upkeep do: a record set aside, records given up, many small commits joined, folded,
+    checkpointed and swept; leases; a lost alert.
+    """
     from millstream.lake.maintain import maintain
     from millstream.run.schedule import Schedule
 
@@ -122,7 +133,9 @@ def tended(shop: Shop) -> None:
     _taken(shop, [("events", "pings", [{"n": n, "ts": "2026-01-21T00:00:00Z"} for n in range(10)])])
     shop.close()
     with closing(sqlite3.connect(shop.folder / ".millstream" / "log.db")) as con, con:
-        assert con.execute("update batch set crc = crc + 1 where topic = (select id from topic where name = 'pings')").rowcount
+        assert con.execute(
+            "update batch set crc = crc + 1 where topic = (select id from topic where name = 'pings')"
+        ).rowcount
     _ok(shop, "ingest", codes=(1,))
     _ok(shop, "ingest", "--accept-loss", "pings")
     ws = shop.ws
@@ -136,7 +149,9 @@ def tended(shop: Shop) -> None:
     ws.state.lease("upkeep/left", "make", timedelta(minutes=1))
     shop.close()
     _ok(shop, "monitor", "orders_well", "orders_large", "offer_data", "offer_good", codes=(4,))
-    with mock.patch.dict(os.environ, {"MILLSTREAM_ALERTS_WEBHOOK": CLOSED_PORT}):  # an alert that is not taken, and so waits
+    with mock.patch.dict(
+        os.environ, {"MILLSTREAM_ALERTS_WEBHOOK": CLOSED_PORT}
+    ):  # an alert that is not taken, and so waits
         Schedule(shop.ws, assets=False).tick(datetime.now(UTC), threading.Event())
         shop.close()
 
@@ -168,7 +183,9 @@ def _taken(shop: Shop, sent: list[tuple[str, str, Sequence[Any]]]) -> list[tuple
 
 def _commit() -> str:
     """Of the code that wrote it."""
-    return subprocess.run(["git", "log", "-1", "--format=%H", "--", "../../src"], cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        ["git", "log", "-1", "--format=%H", "--", "../../src"], cwd=HERE, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,8 @@ ALL = """{
 
 FILES = {
     "millstream.toml": '[project]\nname = "kept"\n\n[params]\nbig = 60\n',
-    "streams.py": '''
+    "streams.py": (
+        '''
 from datetime import date
 from typing import Literal
 
@@ -97,13 +98,21 @@ ms.monitor(orders, expect.rows("amount > 0"), expect.not_null("amount"), expect.
            expect.fresh("1d"), name="orders_well")
 ms.monitor(orders, expect.rows("amount > 30"), severity="page", name="orders_large")
 ms.monitor(orders, expect.volume(1000), name="orders_late")
-''',
-    "tables/customer_days.sql": "-- @key customer, day\n"
-    "select customer, date_trunc('day', ts) as day, count(*) as orders, sum(amount) as spend, max(amount) > $big as big from orders group by all\n",
-    "tables/visit_days.sql": "-- @time day\n-- @incremental 1d lookback 2d\n"
-    "select customer, date_trunc('day', ts) as day, count(*) as visits from visits where ts >= $start and ts < $end group by all\n",
-    "tables/order_lines.sql": "-- @incremental append\nselect order_id, customer, amount * 100 as cents, ts from orders\n",
-    "tables.py": '''
+'''
+    ),
+    "tables/customer_days.sql": (
+        "-- @key customer, day\nselect customer, date_trunc('day', ts) as day, count(*) as orders, sum(amount) as"
+        " spend, max(amount) > $big as big from orders group by all\n"
+    ),
+    "tables/visit_days.sql": (
+        "-- @time day\n-- @incremental 1d lookback 2d\nselect customer, date_trunc('day', ts) as day, count(*) as"
+        " visits from visits where ts >= $start and ts < $end group by all\n"
+    ),
+    "tables/order_lines.sql": (
+        "-- @incremental append\nselect order_id, customer, amount * 100 as cents, ts from orders\n"
+    ),
+    "tables.py": (
+        '''
 import pyarrow as pa
 import pyarrow.compute as pc
 from streams import customers, orders
@@ -120,8 +129,10 @@ def priced(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 customers_now = ms.table("customers_now", customers.latest())
 customers_then = ms.table("customers_then", customers.history())
-''',
-    "features.py": f"""
+'''
+    ),
+    "features.py": (
+        f"""
 from streams import orders, visits
 from tables import customers_now
 
@@ -136,8 +147,10 @@ ever = ms.features("ever", visits, key="customer",
 days = ms.features("days", ms.table("visit_days", lag="1h"), key="customer", windows=["7d"],
                    aggregates={{"busy": agg.max("visits")}})
 person = ms.features("person", customers_now, key="customer", timeless=True, aggregates={{"age": agg.last("age")}})
-""",
-    "models.py": '''
+"""
+    ),
+    "models.py": (
+        '''
 from types import SimpleNamespace
 
 import numpy as np
@@ -288,8 +301,10 @@ def both(train: ms.Train) -> object:
 
 
 scored = ms.table("scored", buyer["champion"].over(visits))
-''',
-    "live.py": """
+'''
+    ),
+    "live.py": (
+        """
 from models import both, buyer, linear, reaches, trees, visit_set, will_buy
 from streams import Visit
 
@@ -317,13 +332,14 @@ held = ms.endpoint("held", reaches[1])
 
 ms.monitor(offer, expect.drift(visit_set, tolerance=0.9, window="30d"), expect.skew(), name="offer_data")
 ms.monitor(offer, expect.performance(will_buy, "auc >= 0.99", window="30d"), name="offer_good")
-""",
+"""
+    ),
 }
 FIRST = {
-    '    coupon: str | None = None\n': "",
+    "    coupon: str | None = None\n": "",
     'dedupe="order_id", dedupe_within="12h"': 'dedupe="order_id"',
     'dedupe="note_id", ahead="1d"': 'dedupe="note_id", ahead="36500d"',
-}  # fmt: skip
+}
 """Text of streams.py -> what stood there first."""
 
 
@@ -345,12 +361,18 @@ def write(folder: Path) -> None:
 
 
 def changed(folder: Path) -> None:
-    """The whole project: a field more, another window, a nearer bound; and the data of two more days, with the new field."""
+    """The whole project: a field more, another window, a nearer bound; and the data of two more days, with the new
+    field.
+    """
     for name, text in FILES.items():
         (folder / name).write_text(text)
     said = history()
     _csv(folder / "data" / "visits_2.csv", [row for row in said["visits"] if CHANGED <= row["ts"] < LIVE])
-    rows = [row | {"coupon": "ten" if i % 3 == 0 else ""} for i, row in enumerate(said["orders"]) if CHANGED <= row["ts"] < LIVE]
+    rows = [
+        row | {"coupon": "ten" if i % 3 == 0 else ""}
+        for i, row in enumerate(said["orders"])
+        if CHANGED <= row["ts"] < LIVE
+    ]
     _csv(folder / "data" / "orders_2.csv", rows)
 
 
@@ -365,15 +387,29 @@ def history() -> dict[str, list[dict[str, Any]]]:
         said["visits"].append({"visit_id": f"v{number}", "customer": customer, "device": device, "ts": moment})
         if dice.random() < (0.6 if device == "phone" else 0.2):
             later = moment + timedelta(seconds=round(dice.uniform(60, 6000)))
-            said["orders"].append({"order_id": f"o{number}", "customer": customer, "amount": round(dice.uniform(1, 99), 2), "ts": later})
+            said["orders"].append(
+                {"order_id": f"o{number}", "customer": customer, "amount": round(dice.uniform(1, 99), 2), "ts": later}
+            )
     said["orders"].sort(key=lambda row: row["ts"])
     return said
 
 
 def _odd(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """With a row twice, one that comes two hours late, and two that cannot be read."""
-    late = {"order_id": "late", "customer": rows[20]["customer"], "amount": 5.0, "ts": rows[20]["ts"] - timedelta(hours=2)}
-    return [*rows[:21], late, rows[10], {**rows[21], "order_id": "bad1", "amount": "much"}, {**rows[22], "order_id": "bad2", "ts": "yesterday"}, *rows[21:]]
+    late = {
+        "order_id": "late",
+        "customer": rows[20]["customer"],
+        "amount": 5.0,
+        "ts": rows[20]["ts"] - timedelta(hours=2),
+    }
+    return [
+        *rows[:21],
+        late,
+        rows[10],
+        {**rows[21], "order_id": "bad1", "amount": "much"},
+        {**rows[22], "order_id": "bad2", "ts": "yesterday"},
+        *rows[21:],
+    ]
 
 
 def _csv(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -387,17 +423,40 @@ def spelled(value: Any) -> str:
 
 def note(i: int, **more: Any) -> dict[str, Any]:
     moment = spelled(START + timedelta(hours=i))
-    return {"note_id": f"n{i}", "text": None if i % 4 == 0 else f"<b>note</b> \u20ac {i}", "size": 10**12 + i, "ok": i % 2 == 0, "day": "2026-01-02", "raw": "AAH/",
-            "score": i / 3, "tags": ["a", "b"][: i % 3], "seen": moment, "ts": moment, **more}  # fmt: skip
+    return {
+        "note_id": f"n{i}",
+        "text": None if i % 4 == 0 else f"<b>note</b> \u20ac {i}",
+        "size": 10**12 + i,
+        "ok": i % 2 == 0,
+        "day": "2026-01-02",
+        "raw": "AAH/",
+        "score": i / 3,
+        "tags": ["a", "b"][: i % 3],
+        "seen": moment,
+        "ts": moment,
+        **more,
+    }
 
 
 def _notes() -> list[str]:
     rows = [note(i) for i in range(1, 40)]
     far = note(99, ts=FAR, seen=FAR)
-    return [*map(json.dumps, rows), json.dumps(note(50, size="large")), '{"note_id": "n51", "text"', json.dumps(far), json.dumps(rows[4])]
+    return [
+        *map(json.dumps, rows),
+        json.dumps(note(50, size="large")),
+        '{"note_id": "n51", "text"',
+        json.dumps(far),
+        json.dumps(rows[4]),
+    ]
 
 
 def _customers() -> list[Mapping[str, Any]]:
-    rows = [{"op": "insert", "committed_at": spelled(START + timedelta(minutes=i)), "customer": c, "age": 20 + i} for i, c in enumerate(CUSTOMERS)]
-    rows += [{"op": "update", "committed_at": spelled(START + timedelta(days=9, minutes=i)), "customer": c, "age": 60 + i} for i, c in enumerate(CUSTOMERS[:5])]
+    rows = [
+        {"op": "insert", "committed_at": spelled(START + timedelta(minutes=i)), "customer": c, "age": 20 + i}
+        for i, c in enumerate(CUSTOMERS)
+    ]
+    rows += [
+        {"op": "update", "committed_at": spelled(START + timedelta(days=9, minutes=i)), "customer": c, "age": 60 + i}
+        for i, c in enumerate(CUSTOMERS[:5])
+    ]
     return [*rows, {"op": "delete", "committed_at": spelled(START + timedelta(days=10)), "customer": "c29", "age": 49}]

@@ -1,6 +1,8 @@
-"""What a stored project is asked, by name; each answer is plain JSON, without words for people, moments of now, and what chance makes new each time.
+"""What a stored project is asked, by name; each answer is plain JSON, without words for people, moments of now, and
+what chance makes new each time.
 
-Questions that write (a decision, a verdict) are asked of another copy than the others; none changes the answer of another one.
+Questions that write (a decision, a verdict) are asked of another copy than the others; none changes the answer of
+another one.
 """
 
 from __future__ import annotations
@@ -41,13 +43,45 @@ from millstream.watch.monitor import episodes
 Question = Callable[[Shop], Any]
 QUESTIONS: dict[str, Question] = {}
 WRITES: set[str] = set()
-STREAMS = ("visits", "orders", "notes", "pings", "customers", "offer_decisions", "banner_decisions", "tile_decisions", "pair_decisions", "held_decisions")
-TABLES = (*STREAMS, "notes__dead", "orders__dead", "customer_days", "visit_days", "order_lines", "priced", "customers_now", "customers_then", "scored", "visit_set",
-          "both_set", "offer_outcomes", "banner_outcomes", "tile_outcomes", "pair_outcomes", "held_outcomes", "orders__lineage", "pings__lineage", "notes__dead__lineage")  # fmt: skip
+STREAMS = (
+    "visits",
+    "orders",
+    "notes",
+    "pings",
+    "customers",
+    "offer_decisions",
+    "banner_decisions",
+    "tile_decisions",
+    "pair_decisions",
+    "held_decisions",
+)
+TABLES = (
+    *STREAMS,
+    "notes__dead",
+    "orders__dead",
+    "customer_days",
+    "visit_days",
+    "order_lines",
+    "priced",
+    "customers_now",
+    "customers_then",
+    "scored",
+    "visit_set",
+    "both_set",
+    "offer_outcomes",
+    "banner_outcomes",
+    "tile_outcomes",
+    "pair_outcomes",
+    "held_outcomes",
+    "orders__lineage",
+    "pings__lineage",
+    "notes__dead__lineage",
+)
 MODELS = ("buyer", "linear", "trees", "reaches", "as_before", "plain", "framed", "both")
 EXPERIMENTS = ("ab", "normal", "greedy", "banner_ab", "beta")
 ASKED = [
-    {"visit_id": f"q{i}", "customer": customer, "device": ["phone", "desk"][i % 2], "ts": "2026-01-22T12:00:00Z"} for i, customer in enumerate(CUSTOMERS[:8])
+    {"visit_id": f"q{i}", "customer": customer, "device": ["phone", "desk"][i % 2], "ts": "2026-01-22T12:00:00Z"}
+    for i, customer in enumerate(CUSTOMERS[:8])
 ]
 WORDS = {"message", "verdict", "counted", "why", "found", "text", "ratio"}
 """Keys whose values are sentences."""
@@ -118,12 +152,20 @@ def _check(shop: Shop) -> Any:
 def _plan(shop: Shop) -> Any:
     """Nothing is stale: every stored fingerprint is what the code of the day computes."""
     told = shop.ask("plan", "--all")
-    return {"assets": [[a["name"], a["kind"], a["stale"], a["reasons"]] for a in told["assets"]], "dedupe": told["dedupe"], "endpoints": told["endpoints"]}
+    return {
+        "assets": [[a["name"], a["kind"], a["stale"], a["reasons"]] for a in told["assets"]],
+        "dedupe": told["dedupe"],
+        "endpoints": told["endpoints"],
+    }
 
 
 @question("doctor")
 def _doctor(shop: Shop) -> Any:
-    return [[f["what"], f["status"]] for f in shop.said("doctor", "--json").json if f["what"] not in ("python", "disk", "lightgbm", "sklearn")]
+    return [
+        [f["what"], f["status"]]
+        for f in shop.said("doctor", "--json").json
+        if f["what"] not in ("python", "disk", "lightgbm", "sklearn")
+    ]
 
 
 @question("verify")
@@ -141,9 +183,18 @@ def _show(what: str, *left_out: str) -> None:
 
 
 for _what, _left_out in {
-    "streams": ("stuck",), "sources": ("stuck",), "tables": (), "features": ("a row is known at", "stale"), "sets": ("others",), "models": (), "experiments": (),
-    "endpoints": (), "graph": (), "runs": (), "waiting": (),
-}.items():  # fmt: skip
+    "streams": ("stuck",),
+    "sources": ("stuck",),
+    "tables": (),
+    "features": ("a row is known at", "stale"),
+    "sets": ("others",),
+    "models": (),
+    "experiments": (),
+    "endpoints": (),
+    "graph": (),
+    "runs": (),
+    "waiting": (),
+}.items():
     _show(_what, *_left_out)
 
 
@@ -151,8 +202,14 @@ for _what, _left_out in {
 def _runs(shop: Shop) -> Any:
     names = [row["run"] for row in shop.ask("show", "runs", "--limit", "100")]
     told = [lookup.run(shop.ws, name) for name in names]
-    return [{**run, "results": [[end["name"], end["kind"], end["status"], end["rows"]] for end in run["results"]], "keys": sorted({key for end in run["results"] for key in end})}
-            for run in told]  # fmt: skip
+    return [
+        {
+            **run,
+            "results": [[end["name"], end["kind"], end["status"], end["rows"]] for end in run["results"]],
+            "keys": sorted({key for end in run["results"] for key in end}),
+        }
+        for run in told
+    ]
 
 
 @question("steps of another orchestrator")
@@ -171,7 +228,12 @@ def _table(name: str) -> None:
         table = shop.ws.lake.table(name)
         found = shop.ws.sql.query(f'select * from "{name}"', {name: table.snapshot()}).read_all().to_pylist()
         held = sorted(json.dumps(plain(row), sort_keys=True) for row in found)
-        return {"rows": len(found), "of": digest(held), "schema": [[f.name, str(f.type), f.nullable] for f in table.schema], "version": table.version}
+        return {
+            "rows": len(found),
+            "of": digest(held),
+            "schema": [[f.name, str(f.type), f.nullable] for f in table.schema],
+            "version": table.version,
+        }
 
 
 for _name in TABLES:
@@ -195,10 +257,20 @@ def _stream(name: str) -> None:
         assert topic is not None
         table = ws.lake.table(name)
         ranges = [asdict(one) for one in table.ranges()]
-        return {"topic": asdict(topic) | {"retention": str(topic.retention)}, "ends": {p: asdict(end) for p, end in ws.log.ends(name).items()},
-                "table": table.txns(), "ruling": asdict(current(table, topic.uuid)), "asides": {p: asides(table, topic, p) for p in range(topic.partitions)}, "bound": open_bound(table, topic),
-                "letters_rule": Quarantine(ws.lake, name, topic.uuid).rule, "news": news(table), "folded": folded(ws.lake, table), "ranges": [len(ranges), digest(ranges), *ranges[:2]],
-                "schemas": [json.loads(ws.schemas.schema(number)) for number in ws.schemas.versions(name)], "watermark": ws.lake.watermark(all_streams(ws.project)[name])}  # fmt: skip
+        return {
+            "topic": asdict(topic) | {"retention": str(topic.retention)},
+            "ends": {p: asdict(end) for p, end in ws.log.ends(name).items()},
+            "table": table.txns(),
+            "ruling": asdict(current(table, topic.uuid)),
+            "asides": {p: asides(table, topic, p) for p in range(topic.partitions)},
+            "bound": open_bound(table, topic),
+            "letters_rule": Quarantine(ws.lake, name, topic.uuid).rule,
+            "news": news(table),
+            "folded": folded(ws.lake, table),
+            "ranges": [len(ranges), digest(ranges), *ranges[:2]],
+            "schemas": [json.loads(ws.schemas.schema(number)) for number in ws.schemas.versions(name)],
+            "watermark": ws.lake.watermark(all_streams(ws.project)[name]),
+        }
 
     @question(f"records {name}")
     def records(shop: Shop) -> Any:
@@ -216,7 +288,9 @@ def _stream(name: str) -> None:
                 found += [[p.partition, p.start, p.end, p.schema_id, p.rows.to_pylist()] for p in pieces]
         finally:
             reader.close()
-        rows = sorted(json.dumps([p, schema, plain(row)], sort_keys=True) for p, _, _, schema, held in found for row in held)
+        rows = sorted(
+            json.dumps([p, schema, plain(row)], sort_keys=True) for p, _, _, schema, held in found for row in held
+        )
         return {"records": len(rows), "of": digest(rows), "schemas": sorted({schema for *_, schema, _ in found})}
 
 
@@ -243,7 +317,11 @@ def _commits(shop: Shop) -> Any:
         for version in range(table.version + 1):
             with suppress(NotFound):
                 said.append(table.metadata(version))
-        told[name] = {"by": [one.get("by") for one in said], "keys": sorted({key for one in said for key in one}), "of": digest(said)}
+        told[name] = {
+            "by": [one.get("by") for one in said],
+            "keys": sorted({key for one in said for key in one}),
+            "of": digest(said),
+        }
     return told
 
 
@@ -253,8 +331,14 @@ def _commits(shop: Shop) -> Any:
 @question("online")
 def _online(shop: Shop) -> Any:
     ws = shop.ws
-    found = {name: ws.online.applied(define(noun, ws.project.params).generation) for name, noun in ws.project.features.items()}
-    return {name: [define(noun, ws.project.params).generation, asdict(at) if (at := found[name]) else None] for name, noun in ws.project.features.items()}
+    found = {
+        name: ws.online.applied(define(noun, ws.project.params).generation)
+        for name, noun in ws.project.features.items()
+    }
+    return {
+        name: [define(noun, ws.project.params).generation, asdict(at) if (at := found[name]) else None]
+        for name, noun in ws.project.features.items()
+    }
 
 
 @question("sets")
@@ -267,24 +351,38 @@ def _model(name: str) -> None:
     @question(f"tracked {name}")
     def tracked(shop: Shop) -> Any:
         tracking = shop.ws.tracking
-        return {"versions": [asdict(version) for version in tracking.versions(name)], "runs": [asdict(run) for run in tracking.runs(name)]}
+        return {
+            "versions": [asdict(version) for version in tracking.versions(name)],
+            "runs": [asdict(run) for run in tracking.runs(name)],
+        }
 
     @question(f"described {name}")
     def described(shop: Shop) -> Any:
-        return [without([shop.ask("show", "model", f"{name}@{version.number}")], "verdict")[0] for version in shop.ws.tracking.versions(name)]
+        return [
+            without([shop.ask("show", "model", f"{name}@{version.number}")], "verdict")[0]
+            for version in shop.ws.tracking.versions(name)
+        ]
 
     @question(f"predicts {name}")
     def predicts(shop: Shop) -> Any:
         """Each version, of twenty stored rows together and one by one; its aliases, and in which form it answers."""
         ws, told = shop.ws, {}
         on = ws.project.models[name].on.name
-        rows = ws.sql.query(f'select * from "{on}" where _row % 40 = 7 order by _row limit 20', {on: ws.lake.table(on).snapshot()}).read_all()
+        rows = ws.sql.query(
+            f'select * from "{on}" where _row % 40 = 7 order by _row limit 20', {on: ws.lake.table(on).snapshot()}
+        ).read_all()
         for version in ws.tracking.versions(name):
             model = predictor.load(ws.tracking, name, str(version.number))
             alone = [model.predict_row({column: row[column] for column in model.columns}) for row in rows.to_pylist()]
             fitted: Any = getattr(model.scorer, "fitted", None)
-            told[version.number] = {"together": model.predict(rows), "alone": alone, "form": model.scorer.form, "aliases": list(version.aliases), "columns": model.columns,
-                                    "said": fitted.said() if hasattr(fitted, "said") else None}  # fmt: skip
+            told[version.number] = {
+                "together": model.predict(rows),
+                "alone": alone,
+                "form": model.scorer.form,
+                "aliases": list(version.aliases),
+                "columns": model.columns,
+                "said": fitted.said() if hasattr(fitted, "said") else None,
+            }
         return told
 
 
@@ -307,9 +405,12 @@ def _experiment(name: str) -> None:
     @question(f"experiment {name}")
     def experiment(shop: Shop) -> Any:
         known = phases.history(shop.ws.state, name)
-        return {"phases": [asdict(phase) for phase in known], "definition": phases.definition(shop.ws.project.experiments[name]),
-                "reports": [quiet(shop.ask("experiment", "show", name, "--phase", str(phase.number))) for phase in known],
-                "snapshot": asdict(made) if (made := learn.snapshot_of(shop.ws.state, name)) else None}  # fmt: skip
+        return {
+            "phases": [asdict(phase) for phase in known],
+            "definition": phases.definition(shop.ws.project.experiments[name]),
+            "reports": [quiet(shop.ask("experiment", "show", name, "--phase", str(phase.number))) for phase in known],
+            "snapshot": asdict(made) if (made := learn.snapshot_of(shop.ws.state, name)) else None,
+        }
 
 
 for _name in EXPERIMENTS:
@@ -325,7 +426,9 @@ def _endpoint(name: str) -> None:
     @question(f"traces {name}")
     def traces(shop: Shop) -> Any:
         """A decision of each arm and model, back to files and offsets."""
-        rows = shop.rows(f"select arm, model, max(decision_id) as one from {name}_decisions group by all order by all limit 4")
+        rows = shop.rows(
+            f"select arm, model, max(decision_id) as one from {name}_decisions group by all order by all limit 4"
+        )
         chosen = [row["one"] for row in rows]
         found = [quiet(trace(shop.ws, one).to_dict()) for one in chosen]
         first = {**found[0], "features": [{**feature, "rows": feature["rows"][:1]} for feature in found[0]["features"]]}
@@ -344,6 +447,8 @@ def _history(shop: Shop) -> Any:
 @question("monitor", writes=True)
 def _monitor(shop: Shop) -> Any:
     told = quiet(without(shop.ask("monitor", code=4), "at", "at_us"))
+    for row in told:
+        row["details"].pop("look_ahead", None)  # counted since this was stored
     return [{**row, "details": digest(rounded(row["details"]))} for row in told]
 
 
@@ -351,17 +456,28 @@ def _monitor(shop: Shop) -> Any:
 def _trace(shop: Shop) -> Any:
     """What the verb says is what the console is given."""
     one = shop.rows("select max(decision_id) as one from tile_decisions")[0]["one"]
-    return {"same": plain(shop.ask("trace", one)) == plain(trace(shop.ws, one).to_dict()), "keys": sorted(shop.ask("trace", one))}
+    return {
+        "same": plain(shop.ask("trace", one)) == plain(trace(shop.ws, one).to_dict()),
+        "keys": sorted(shop.ask("trace", one)),
+    }
 
 
 @question("episodes")
 def _episodes(shop: Shop) -> Any:
-    return [without([one], "first", "last", "alert", "opened_us", "target")[0] | {"alert": quiet(one.get("alert"))} for one in episodes(shop.ws.monitors.scene)]
+    return [
+        without([one], "first", "last", "alert", "opened_us", "target")[0] | {"alert": quiet(one.get("alert"))}
+        for one in episodes(shop.ws.monitors.scene)
+    ]
 
 
 @question("kept by operators and upkeep")
 def _kept(shop: Shop) -> Any:
     ws = shop.ws
-    return {"released": released_us(ws.state, "pings"), "waiting": [[one.part, one.name, one.since] for one in waiting(ws.state)],
-            "upkeep": {doc.key: doc.value["version"] for doc in ws.state.list(UPKEEP)}, "schedule": {doc.key: doc.value for doc in ws.state.list("schedule")},
-            "profiles": [doc.key for doc in ws.state.list("profile")], "assets": {doc.key: doc.value for doc in ws.state.list("asset")}}  # fmt: skip
+    return {
+        "released": released_us(ws.state, "pings"),
+        "waiting": [[one.part, one.name, one.since] for one in waiting(ws.state)],
+        "upkeep": {doc.key: doc.value["version"] for doc in ws.state.list(UPKEEP)},
+        "schedule": {doc.key: doc.value for doc in ws.state.list("schedule")},
+        "profiles": [doc.key for doc in ws.state.list("profile")],
+        "assets": {doc.key: doc.value for doc in ws.state.list("asset")},
+    }

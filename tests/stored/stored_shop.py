@@ -64,24 +64,41 @@ class Shop:
         return list(self.ask("sql", "--limit", "0", query))
 
     def post(self, sent: Sequence[tuple[str, str, Sequence[Mapping[str, Any]]]]) -> list[tuple[int, Any]]:
-        """Each (verb, name, bodies) in order, as a client would: "events" of a stream, as history, or "predict" of an endpoint, which sees all events before it."""
+        """Each (verb, name, bodies) in order, as a client would: "events" of a stream, as history, or "predict" of an
+        endpoint, which sees all events before it.
+        """
         return asyncio.run(self._post(sent))
 
     async def _post(self, sent: Sequence[tuple[str, str, Sequence[Mapping[str, Any]]]]) -> list[tuple[int, Any]]:
         ws, answers, after = self.ws, [], dict[str, str]()
-        collector = Collector(ws.log, ws.schemas, {s.into.name: s.into for s in ws.project.sources.values() if s.reader.kind == "http"}, doors=ws.doors)
+        collector = Collector(
+            ws.log,
+            ws.schemas,
+            {s.into.name: s.into for s in ws.project.sources.values() if s.reader.kind == "http"},
+            doors=ws.doors,
+        )
         server = Server(live(ws), ws.log, mounts={EVENTS: collector})
         collector.start()
         await server.start()
         try:
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(app=server), base_url="http://kept", timeout=60) as client:
+            async with httpx.AsyncClient(
+                transport=httpx.ASGITransport(app=server), base_url="http://kept", timeout=60
+            ) as client:
                 for verb, name, bodies in sent:
                     events = verb == "events"
-                    headers = {"millstream-replay": "true"} if events else {"millstream-after": ";".join(f"{s}:{at}" for s, at in after.items())}
-                    found = await client.post(f"/v1/{verb}/{name}" + ("" if events else "?explain=1"), json=list(bodies), headers=headers)
+                    headers = (
+                        {"millstream-replay": "true"}
+                        if events
+                        else {"millstream-after": ";".join(f"{s}:{at}" for s, at in after.items())}
+                    )
+                    found = await client.post(
+                        f"/v1/{verb}/{name}" + ("" if events else "?explain=1"), json=list(bodies), headers=headers
+                    )
                     answers.append((found.status_code, found.json()))
                     if events and name in ("visits", "orders"):  # what features are made of
-                        after[name] = ",".join(f"{partition}={end}" for partition, end in found.json()["offsets"].items())
+                        after[name] = ",".join(
+                            f"{partition}={end}" for partition, end in found.json()["offsets"].items()
+                        )
         finally:
             await server.stop()
             collector.close()

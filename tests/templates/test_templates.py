@@ -49,8 +49,22 @@ def test_flights_passes_the_type_checker(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     create("flights", tmp_path)
     modules = ["streams.py", "features.py", "models.py", "live.py"]
-    done = subprocess.run([sys.executable, "-m", "mypy", "--strict", "--ignore-missing-imports", "--cache-dir", str(tmp_path / ".mypy"), *modules],
-                          cwd=tmp_path, capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--ignore-missing-imports",
+            "--cache-dir",
+            str(tmp_path / ".mypy"),
+            *modules,
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -58,13 +72,27 @@ def test_wrong_event_classes_are_type_errors(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     create("flights", tmp_path)
     (tmp_path / "wrong.py").write_text(
-        "from live import late\nfrom millstream.client import Client\nfrom streams import Arrival, Scheduled, arrivals\n"
-        "def ask(client: Client, landed: Arrival, asked: Scheduled) -> None:\n"
-        "    client.predict(late, asked)\n    client.send(arrivals, [landed])\n"
-        "    client.predict(late, landed)\n    client.send(arrivals, [asked])\n"
+        "from live import late\nfrom millstream.client import Client\nfrom streams import Arrival, Scheduled,"
+        " arrivals\ndef ask(client: Client, landed: Arrival, asked: Scheduled) -> None:\n    client.predict(late,"
+        " asked)\n    client.send(arrivals, [landed])\n    client.predict(late, landed)\n    client.send(arrivals,"
+        " [asked])\n"
     )
-    done = subprocess.run([sys.executable, "-m", "mypy", "--strict", "--ignore-missing-imports", "--cache-dir", str(tmp_path / ".mypy"), "wrong.py"],
-                          cwd=tmp_path, capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "mypy",
+            "--strict",
+            "--ignore-missing-imports",
+            "--cache-dir",
+            str(tmp_path / ".mypy"),
+            "wrong.py",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     lines = [line for line in done.stdout.splitlines() if line.startswith("wrong.py")]
     assert {line.split(":")[1] for line in lines if "error" in line} == {"7", "8"}, done.stdout + done.stderr
 
@@ -76,7 +104,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     create("flights", root)
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     subprocess.run(
-        [sys.executable, str(root / "scripts" / "data.py")], cwd=elsewhere, check=True, env={"TZ": "America/New_York", "PATH": "", "HOME": str(elsewhere)}
+        [sys.executable, str(root / "scripts" / "data.py")],
+        cwd=elsewhere,
+        check=True,
+        env={"TZ": "America/New_York", "PATH": "", "HOME": str(elsewhere)},
     )
     assert not list(elsewhere.iterdir())
     return root / "data"
@@ -93,7 +124,12 @@ def moment(text: str) -> datetime:
 
 def test_the_year_as_it_was(data: Path) -> None:
     said = {name: rows(data, name) for name in ("scheduled", "departures", "arrivals", "weather")}
-    assert {name: len(found) for name, found in said.items()} == {"scheduled": 336_776, "departures": 328_521, "arrivals": 327_346, "weather": 26_115}
+    assert {name: len(found) for name, found in said.items()} == {
+        "scheduled": 336_776,
+        "departures": 328_521,
+        "arrivals": 327_346,
+        "weather": 26_115,
+    }
     assert len(said["departures"]) - len(said["arrivals"]) == 1_175
     for name, found in said.items():
         moments = [row["ts"] for row in found]
@@ -114,11 +150,18 @@ def test_both_nights_on_which_the_clocks_change(data: Path) -> None:
     arrived = {row["flight_id"]: moment(row["ts"]) for row in rows(data, "arrivals")}
     checked = 0
     flights = nyc.flights[(nyc.flights["month"].isin([3, 11])) & nyc.flights["arr_delay"].notna()]
-    for f in flights[((flights["month"] == 3) & flights["day"].isin([9, 10])) | ((flights["month"] == 11) & flights["day"].isin([2, 3]))].itertuples():
+    for f in flights[
+        ((flights["month"] == 3) & flights["day"].isin([9, 10]))
+        | ((flights["month"] == 11) & flights["day"].isin([2, 3]))
+    ].itertuples():
         zone = zones.get(f.dest)
         zone = zone if isinstance(zone, str) else "America/Puerto_Rico"
-        leaves = datetime.fromisoformat(str(f.time_hour).replace("Z", "+00:00")).replace(tzinfo=UTC) + timedelta(minutes=int(f.minute))
-        lands = datetime(int(f.year), int(f.month), int(f.day), int(f.sched_arr_time) // 100, int(f.sched_arr_time) % 100)
+        leaves = datetime.fromisoformat(str(f.time_hour).replace("Z", "+00:00")).replace(tzinfo=UTC) + timedelta(
+            minutes=int(f.minute)
+        )
+        lands = datetime(
+            int(f.year), int(f.month), int(f.day), int(f.sched_arr_time) // 100, int(f.sched_arr_time) % 100
+        )
         if lands.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) < leaves:
             lands += timedelta(days=1)
         expected = lands.replace(tzinfo=ZoneInfo(zone)).astimezone(UTC) + timedelta(minutes=int(f.arr_delay))

@@ -1,4 +1,6 @@
-"""The tracking port in a dictionary: what the tests train into, and proof that the contract asks for nothing of MLflow's."""
+"""The tracking port in a dictionary: what the tests train into, and proof that the contract asks for nothing of
+MLflow's.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class MemoryTracking:
     def start(self, model: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         with self._kept.lock:
             run = f"run{len(self._kept.runs):06}"
-            self._kept.runs[run] = Run(run, model, "running", datetime.now(UTC), None, {k: str(v) for k, v in params.items()}, {}, dict(tags))
+            self._kept.runs[run] = Run(
+                run, model, "running", datetime.now(UTC), None, {k: str(v) for k, v in params.items()}, {}, dict(tags)
+            )
             return run
 
     def log(self, run_id: str, metrics: Mapping[str, float], *, step: int | None = None) -> None:

@@ -1,4 +1,6 @@
-"""What a model answers is what its version answers: by class or by probability, whatever the order of its classes; what no endpoint could serve is refused."""
+"""What a model answers is what its version answers: by class or by probability, whatever the order of its classes; what
+no endpoint could serve is refused.
+"""
 
 from __future__ import annotations
 
@@ -28,10 +30,19 @@ SPLIT = ms.by_time(test="2d")
 COLUMNS: Any = [asked.fields("distance")]
 as_bool: Any = ms.training_set("as_bool", at=asked, label=late, split=SPLIT, features=COLUMNS)
 as_int: Any = ms.training_set(
-    "as_int", at=asked, label=ms.outcome(done, on="ride", value="case when delay > 15 then 1 else 0 end", within="6h"), split=SPLIT, features=COLUMNS
+    "as_int",
+    at=asked,
+    label=ms.outcome(done, on="ride", value="case when delay > 15 then 1 else 0 end", within="6h"),
+    split=SPLIT,
+    features=COLUMNS,
 )
-never: Any = ms.training_set("never", at=asked, split=SPLIT, features=COLUMNS,
-                             label={"late": late, "lost": ms.outcome(done, on="ride", value="delay > 100000", within="6h")})  # fmt: skip
+never: Any = ms.training_set(
+    "never",
+    at=asked,
+    split=SPLIT,
+    features=COLUMNS,
+    label={"late": late, "lost": ms.outcome(done, on="ride", value="delay > 100000", within="6h")},
+)
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +60,17 @@ def sets(world: World) -> dict[str, Dataset]:
     return {one.name: build(one, world.lake, world.sql, PARAMS) for one in (as_bool, as_int, never)}
 
 
-def trained(world: World, sets: dict[str, Dataset], folder: Path, on: Any, fit: Any, **options: Any) -> tuple[predictor.Predictor, Any]:
+def trained(
+    world: World, sets: dict[str, Dataset], folder: Path, on: Any, fit: Any, **options: Any
+) -> tuple[predictor.Predictor, Any]:
     """The champion as an endpoint loads it, and the rows that it was judged by."""
     tracking = MemoryTracking(folder)
     model = replace(ms.model(on, **options)(fit), name="champ")
     run.train(model, sets[on.name], tracking, world.lake, world.sql)
-    rows = world.sql.query("select * from t where _split = 'test' order by _row", {"t": world.lake.table(on.name).snapshot(sets[on.name].version)}).read_all()
+    rows = world.sql.query(
+        "select * from t where _split = 'test' order by _row",
+        {"t": world.lake.table(on.name).snapshot(sets[on.name].version)},
+    ).read_all()
     return predictor.load(tracking, "champ"), rows
 
 
@@ -67,7 +83,9 @@ def forest(train: Any) -> object:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    return make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=1)).fit(np.nan_to_num(train.X), train.y)
+    return make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=1)).fit(
+        np.nan_to_num(train.X), train.y
+    )
 
 
 def logistic(train: Any) -> object:
@@ -75,9 +93,18 @@ def logistic(train: Any) -> object:
 
 
 @pytest.mark.parametrize("fit", [trees, forest, logistic])
-@pytest.mark.parametrize(("on", "options"), [(as_bool, {"output": "predict", "metrics": ["accuracy"]}), (as_int, {"metrics": ["mae"]}),
-                                             (as_bool, {"metrics": ["auc"]}), (as_int, {"output": "probability", "metrics": ["mae"]})])  # fmt: skip
-def test_a_classifier_answers_as_it_was_asked(world: World, sets: dict[str, Dataset], tmp_path: Path, fit: Any, on: Any, options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("on", "options"),
+    [
+        (as_bool, {"output": "predict", "metrics": ["accuracy"]}),
+        (as_int, {"metrics": ["mae"]}),
+        (as_bool, {"metrics": ["auc"]}),
+        (as_int, {"output": "probability", "metrics": ["mae"]}),
+    ],
+)
+def test_a_classifier_answers_as_it_was_asked(
+    world: World, sets: dict[str, Dataset], tmp_path: Path, fit: Any, on: Any, options: dict[str, Any]
+) -> None:
     held, rows = trained(world, sets, tmp_path, on, fit, **options)
     said = held.predict(rows)
     by_class = options.get("output") == "predict" or (on is as_int and "output" not in options)
@@ -96,7 +123,9 @@ class Louder(lightgbm.LGBMClassifier):  # type: ignore[misc, name-defined, unuse
 
 
 def test_a_wrapper_of_ones_own_is_kept_whole(world: World, sets: dict[str, Dataset], tmp_path: Path) -> None:
-    held, rows = trained(world, sets, tmp_path, as_bool, lambda train: Louder(n_estimators=5, verbose=-1).fit(train.X, train.y))
+    held, rows = trained(
+        world, sets, tmp_path, as_bool, lambda train: Louder(n_estimators=5, verbose=-1).fit(train.X, train.y)
+    )
     assert held.scorer.form == "sklearn" and held.predict(rows).max() < HALF
 
 
@@ -124,7 +153,18 @@ class Told:
 
 
 @pytest.mark.parametrize(
-    "classes", [None, [0, 1], [1, 0], [True, False], np.array([1.0, 0.0]), ["no", "yes"], ["yes", "no"], np.array(["YES", "NO"]), ["1", "0"]]
+    "classes",
+    [
+        None,
+        [0, 1],
+        [1, 0],
+        [True, False],
+        np.array([1.0, 0.0]),
+        ["no", "yes"],
+        ["yes", "no"],
+        np.array(["YES", "NO"]),
+        ["1", "0"],
+    ],
 )
 def test_the_probability_of_true_goes_by_the_names_of_the_classes(classes: Any) -> None:
     X = np.array([[0.0], [1.0], [9.0]])
@@ -161,7 +201,9 @@ def test_a_label_in_words_is_compiled_all_the_same(tmp_path: Path, words: list[s
 @pytest.mark.parametrize(("only", "said"), [(0, 0.0), (1, 1.0), (True, 1.0), ("no", 0.0), ("yes", 1.0)])
 def test_one_class_alone_is_0_or_1(only: Any, said: float) -> None:
     assert PlainScorer(Told([only], columns=1), True).matrix(np.ones((2, 1))).tolist() == [said, said]
-    both = probabilities([np.ones((2, 1)), np.array([[0.25, 0.75], [0.5, 0.5]])], [np.array([only]), np.array([0, 1])], 2, "it")
+    both = probabilities(
+        [np.ones((2, 1)), np.array([[0.25, 0.75], [0.5, 0.5]])], [np.array([only]), np.array([0, 1])], 2, "it"
+    )
     assert both.tolist() == [[said, 0.75], [said, 0.5]]
 
 
@@ -169,7 +211,9 @@ def test_a_label_of_several_that_was_always_the_same(world: World, sets: dict[st
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.neural_network import MLPClassifier
 
-    held, rows = trained(world, sets, tmp_path / "1", never, lambda train: RandomForestClassifier(5).fit(np.nan_to_num(train.X), train.y))
+    held, rows = trained(
+        world, sets, tmp_path / "1", never, lambda train: RandomForestClassifier(5).fit(np.nan_to_num(train.X), train.y)
+    )
     said = held.predict(rows)
     assert said.shape[1] == 2 and not said[:, 1].any() and 0 < said[:, 0].mean() < 1
     assert list(held.predict_row(rows.to_pylist()[0]).values()) == pytest.approx(said[0].tolist())
@@ -182,15 +226,36 @@ def _masked(p: Any) -> Any:
     return np.ma.masked_array(p, mask=p > 0.9)
 
 
-@pytest.mark.parametrize(("made", "said"), [
-    (Told([0, 1, 2], 3), r"predict_proba\(\) of Told has 3 column\(s\) \(its classes_ are 0, 1, 2\), and a boolean has two: false and true; fit it on train\.y"),
-    (Told(None, 3), r"has 3 column\(s\), and a boolean has two"), (Told(None, 1), r"has 1 column\(s\), and a boolean has two"),
-    (Told(["late", "on time"]), "which of its classes_ late, on time is true is not known"), (Told([1, True]), "which of its classes_ 1, True is true is not known"),
-    (Told(twist=_masked), r"predict_proba\(\) of Told answers \d+ values that are masked"), (Told(twist=lambda p: p + 0j), r"answers complex numbers \(complex128\)"),
-    (Told(twist=lambda p: 1.5 * p), r"answers 1\.\d+ for _row \d+ of the test rows, which is not a probability; return numbers from 0 to 1, or say output=\"predict\""),
-    (Told(twist=lambda p: p.astype(str)), r"answers <U\d+, and a prediction is a number"), (Told(twist=lambda p: -p), "which is not a probability"),
-])  # fmt: skip
-def test_what_is_no_probability_is_refused_when_it_is_registered(world: World, sets: dict[str, Dataset], tmp_path: Path, made: Any, said: str) -> None:
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (
+            Told([0, 1, 2], 3),
+            (
+                r"predict_proba\(\) of Told has 3 column\(s\) \(its classes_ are 0, 1, 2\), and a boolean has two:"
+                r" false and true; fit it on train\.y"
+            ),
+        ),
+        (Told(None, 3), r"has 3 column\(s\), and a boolean has two"),
+        (Told(None, 1), r"has 1 column\(s\), and a boolean has two"),
+        (Told(["late", "on time"]), "which of its classes_ late, on time is true is not known"),
+        (Told([1, True]), "which of its classes_ 1, True is true is not known"),
+        (Told(twist=_masked), r"predict_proba\(\) of Told answers \d+ values that are masked"),
+        (Told(twist=lambda p: p + 0j), r"answers complex numbers \(complex128\)"),
+        (
+            Told(twist=lambda p: 1.5 * p),
+            (
+                r"answers 1\.\d+ for _row \d+ of the test rows, which is not a probability; return numbers from 0 to 1,"
+                r" or say output=\"predict\""
+            ),
+        ),
+        (Told(twist=lambda p: p.astype(str)), r"answers <U\d+, and a prediction is a number"),
+        (Told(twist=lambda p: -p), "which is not a probability"),
+    ],
+)
+def test_what_is_no_probability_is_refused_when_it_is_registered(
+    world: World, sets: dict[str, Dataset], tmp_path: Path, made: Any, said: str
+) -> None:
     tracking = MemoryTracking(tmp_path)
     model = replace(ms.model(as_bool)(lambda train: made), name="champ")
     with pytest.raises(WorkFailed, match=rf'^model "champ" \(.*test_answers.py:\d+\): .*{said}'):
@@ -226,16 +291,45 @@ class Open:
         return np.full(len(X), 0.25)
 
 
-@pytest.mark.parametrize(("made", "said"), [
-    (Forgets("other"), r"what was stored of it is not the model that was trained, so it is not registered: of row 0 it says 0\.75, and said 0\.25 before it was stored"),
-    (Forgets("loads"), r"so it is not registered: the stored model .*model\.pkl cannot be read: RuntimeError: no key"),
-    (Forgets("alone"), r"so it is not registered: of row 0 alone, as an endpoint asks, it says 0\.5, and said 0\.25 among others"),
-    (Open(), r"Open cannot be stored, so no endpoint could load it: TypeError: cannot pickle .* keep what is open \(files, locks, connections\) out of the model"),
-])  # fmt: skip
-def test_a_version_that_cannot_be_served_is_never_registered(world: World, sets: dict[str, Dataset], tmp_path: Path, made: Any, said: str) -> None:
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (
+            Forgets("other"),
+            (
+                r"what was stored of it is not the model that was trained, so it is not registered: of row 0 it says"
+                r" 0\.75, and said 0\.25 before it was stored"
+            ),
+        ),
+        (
+            Forgets("loads"),
+            r"so it is not registered: the stored model .*model\.pkl cannot be read: RuntimeError: no key",
+        ),
+        (
+            Forgets("alone"),
+            r"so it is not registered: of row 0 alone, as an endpoint asks, it says 0\.5, and said 0\.25 among others",
+        ),
+        (
+            Open(),
+            (
+                r"Open cannot be stored, so no endpoint could load it: TypeError: cannot pickle .* keep what is open"
+                r" \(files, locks, connections\) out of the model"
+            ),
+        ),
+    ],
+)
+def test_a_version_that_cannot_be_served_is_never_registered(
+    world: World, sets: dict[str, Dataset], tmp_path: Path, made: Any, said: str
+) -> None:
     tracking = MemoryTracking(tmp_path)
     with pytest.raises(WorkFailed, match=said):
-        run.train(replace(ms.model(as_bool)(lambda train: made), name="champ"), sets["as_bool"], tracking, world.lake, world.sql)
+        run.train(
+            replace(ms.model(as_bool)(lambda train: made), name="champ"),
+            sets["as_bool"],
+            tracking,
+            world.lake,
+            world.sql,
+        )
     assert tracking.versions("champ") == [] and tracking.runs("champ")[0].status == "failed"
 
 
@@ -246,10 +340,18 @@ class Low:
         return np.nan_to_num(X["big"].to_numpy(dtype="float64") - 2.0**53)
 
 
-def test_a_whole_number_beyond_a_double_is_rounded_alike_in_training_and_serving(world: World, sets: dict[str, Dataset], tmp_path: Path) -> None:
+def test_a_whole_number_beyond_a_double_is_rounded_alike_in_training_and_serving(
+    world: World, sets: dict[str, Dataset], tmp_path: Path
+) -> None:
     """A frame holds it as float64, as a matrix does: a column with NULLs can hold it in no other way."""
-    big: Any = ms.training_set("big", at=asked, label=late, split=SPLIT, features=COLUMNS,
-                               derive={"big": "case when distance > 8 then 9007199254740993 when distance > 4 then 9007199254740995 end"})  # fmt: skip
+    big: Any = ms.training_set(
+        "big",
+        at=asked,
+        label=late,
+        split=SPLIT,
+        features=COLUMNS,
+        derive={"big": "case when distance > 8 then 9007199254740993 when distance > 4 then 9007199254740995 end"},
+    )
     sets = {"big": build(big, world.lake, world.sql, PARAMS)}
     held, rows = trained(world, sets, tmp_path, big, lambda train: Low(), input="frame")
     said = held.predict(rows)

@@ -1,4 +1,6 @@
-"""A version is what was registered: whatever becomes of the project's files, of its libraries, or of what predict() does to its input."""
+"""A version is what was registered: whatever becomes of the project's files, of its libraries, or of what predict()
+does to its input.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from millstream.train.dataset import Dataset, build
 from millstream.train.predictor import CHECKED, differs, load
 from millstream.train.run import train
 
-SET: Any = ms.training_set("kept_set", at=asked, label=late, split=ms.by_time(test="2d"), features=[asked.fields("city", "distance")])
+SET: Any = ms.training_set(
+    "kept_set", at=asked, label=late, split=ms.by_time(test="2d"), features=[asked.fields("city", "distance")]
+)
 HELPER = """
 import deeper
 
@@ -78,14 +82,22 @@ def written(folder: Path, helper: str = HELPER, deeper: str = DEEPER) -> Any:
 
 
 def model(name: str, function: Any, **options: Any) -> Any:
-    return replace(ms.model(SET, metrics=["brier"], promote_if="brier <= champion.brier", **options)(function), name=name)
+    return replace(
+        ms.model(SET, metrics=["brier"], promote_if="brier <= champion.brier", **options)(function), name=name
+    )
 
 
-def test_editing_and_renaming_in_helper_modules_changes_no_version(project: Path, world: World, rows: Dataset, tmp_path: Path) -> None:
+def test_editing_and_renaming_in_helper_modules_changes_no_version(
+    project: Path, world: World, rows: Dataset, tmp_path: Path
+) -> None:
     tracking = MemoryTracking(tmp_path / "tracking")
     train(model("kept", written(project)), rows, tracking, world.lake, world.sql)
     asks = pa.table({"city": ["ams"], "distance": [1.0]})
-    for helper, deeper in ((HELPER, DEEPER.replace("v * 1", "v * 3")), (HELPER.replace("Thing", "Other"), DEEPER), (HELPER.replace("self.v,", "0.9,"), DEEPER)):
+    for helper, deeper in (
+        (HELPER, DEEPER.replace("v * 1", "v * 3")),
+        (HELPER.replace("Thing", "Other"), DEEPER),
+        (HELPER.replace("self.v,", "0.9,"), DEEPER),
+    ):
         forget()
         (project / "helper.py").write_text(helper)
         (project / "deeper.py").write_text(deeper)
@@ -96,30 +108,49 @@ def test_editing_and_renaming_in_helper_modules_changes_no_version(project: Path
     assert load(tracking, "kept", "1").predict(asks).tolist() == [0.25], "the files are not needed"
 
 
-def test_what_is_imported_late_and_edited_is_refused_with_its_row(project: Path, world: World, rows: Dataset, tmp_path: Path) -> None:
-    """An import inside predict() reads the file of today; the stored rows tell. A champion that cannot be loaded loses, so that a run repairs it."""
+def test_what_is_imported_late_and_edited_is_refused_with_its_row(
+    project: Path, world: World, rows: Dataset, tmp_path: Path
+) -> None:
+    """An import inside predict() reads the file of today; the stored rows tell. A champion that cannot be loaded loses,
+    so that a run repairs it.
+    """
     tracking = MemoryTracking(tmp_path / "tracking")
-    late_import = HELPER.replace("import deeper\n", "").replace("        return deeper", "        import deeper\n        return deeper")
+    late_import = HELPER.replace("import deeper\n", "").replace(
+        "        return deeper", "        import deeper\n        return deeper"
+    )
     again = model("lazy", written(project, late_import))
     train(again, rows, tracking, world.lake, world.sql)
     assert load(tracking, "lazy").predict(pa.table({"city": ["ams"], "distance": [1.0]})).tolist() == [0.25]
     again = model("lazy", written(project, late_import, DEEPER.replace("v * 1", "v * 3")))
     with pytest.raises(
-        WorkFailed, match=r"lazy@1 is not what was registered: of its stored row 0 it says 0\.75 and said 0\.25; put back what it uses, or train it again"
+        WorkFailed,
+        match=(
+            r"lazy@1 is not what was registered: of its stored row 0 it says 0\.75 and said 0\.25; put back what it"
+            r" uses, or train it again"
+        ),
     ):
         load(tracking, "lazy")
     version = train(again, rows, tracking, world.lake, world.sql)
     assert version.aliases == ("champion", "latest")
     assert version.tags["reason"].startswith(
-        "promoted: brier <= champion.brier: champion 1 cannot be loaded, which loses to any: lazy@1 is not what was registered"
+        "promoted: brier <= champion.brier: champion 1 cannot be loaded, which loses to any: lazy@1 is not what was"
+        " registered"
     )
     (project / "deeper.py").unlink()
     forget()
-    with pytest.raises(WorkFailed, match=r"lazy@2 cannot predict the rows it was registered with any more: ModuleNotFoundError: No module named 'deeper'"):
+    with pytest.raises(
+        WorkFailed,
+        match=(
+            r"lazy@2 cannot predict the rows it was registered with any more: ModuleNotFoundError: No module named"
+            r" 'deeper'"
+        ),
+    ):
         load(tracking, "lazy", "2")
 
 
-def test_a_rule_that_asks_more_than_the_champion_holds_without_it(project: Path, world: World, rows: Dataset, tmp_path: Path) -> None:
+def test_a_rule_that_asks_more_than_the_champion_holds_without_it(
+    project: Path, world: World, rows: Dataset, tmp_path: Path
+) -> None:
     tracking = MemoryTracking(tmp_path / "tracking")
     first = train(model("bar", written(project)), rows, tracking, world.lake, world.sql)
     (tracking.artifacts("bar", first.number) / "model.pkl").write_bytes(b"torn")
@@ -128,13 +159,18 @@ def test_a_rule_that_asks_more_than_the_champion_holds_without_it(project: Path,
     assert found.tags["reason"].startswith("not promoted: ") and "cannot be loaded" in found.tags["reason"]
 
 
-def test_a_helper_that_holds_what_cannot_be_stored_is_named_instead(project: Path, world: World, rows: Dataset, tmp_path: Path) -> None:
-    """A module that is reached whole, with a lock in it: stored by its name, as a library is, and checked by its rows."""
+def test_a_helper_that_holds_what_cannot_be_stored_is_named_instead(
+    project: Path, world: World, rows: Dataset, tmp_path: Path
+) -> None:
+    """A module that is reached whole, with a lock in it: stored by its name, as a library is, and checked by
+    its rows.
+    """
     tracking = MemoryTracking(tmp_path / "tracking")
     helper = HELPER.replace("import deeper", "import deeper, threading\nLOCK = threading.Lock()")
     written(project, helper)
     (project / "kept_models.py").write_text(
-        "import helper\n\nclass Mine:\n    def predict(self, X):\n        return helper.Thing(0.5).predict(X)\n\ndef fit(train):\n    return Mine()\n"
+        "import helper\n\nclass Mine:\n    def predict(self, X):\n        return helper.Thing(0.5).predict(X)\n\ndef"
+        " fit(train):\n    return Mine()\n"
     )
     sys.modules.pop("kept_models")
     importlib.invalidate_caches()
@@ -144,7 +180,9 @@ def test_a_helper_that_holds_what_cannot_be_stored_is_named_instead(project: Pat
 
 
 @pytest.mark.parametrize("form", ["matrix", "frame"])
-def test_check_rows_are_stored_as_they_came_for_every_form(world: World, rows: Dataset, tmp_path: Path, form: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_check_rows_are_stored_as_they_came_for_every_form(
+    world: World, rows: Dataset, tmp_path: Path, form: str, caplog: pytest.LogCaptureFixture
+) -> None:
     tracking = MemoryTracking(tmp_path / "tracking")
 
     class Near:
@@ -157,7 +195,11 @@ def test_check_rows_are_stored_as_they_came_for_every_form(world: World, rows: D
     train(model(f"rows_{form}", near, input=form), rows, tracking, world.lake, world.sql)
     folder = tracking.artifacts(f"rows_{form}", 1)
     kept = pq.read_table(folder / CHECKED)
-    assert kept.column_names == ["city", "distance", "_said0"] and 0 < kept.num_rows <= 256 and pa.types.is_string(kept.schema.field("city").type)
+    assert (
+        kept.column_names == ["city", "distance", "_said0"]
+        and 0 < kept.num_rows <= 256
+        and pa.types.is_string(kept.schema.field("city").type)
+    )
     load(tracking, f"rows_{form}")
     assert not caplog.records
     (folder / CHECKED).unlink()
@@ -181,14 +223,22 @@ class Bad:
         return np.full(len(X), float(self.how))
 
 
-@pytest.mark.parametrize(("how", "said"), [
-    ("writes", r"its predict\(\) writes into the rows that it is given; work on a copy"),
-    ("draws", r"of the same \d+ rows it says other things alone than among \d+"),
-    ("ranks", r"an endpoint asks for one row at a time: predict\(\) must neither draw lots nor depend on its other rows"),
-    ("nan", "predictions for the test rows are NaN or infinite"),
-    ("inf", "predictions for the test rows are NaN or infinite"),
-])  # fmt: skip
-def test_what_cannot_be_served_is_found_when_it_is_registered(world: World, rows: Dataset, tmp_path: Path, how: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("writes", r"its predict\(\) writes into the rows that it is given; work on a copy"),
+        ("draws", r"of the same \d+ rows it says other things alone than among \d+"),
+        (
+            "ranks",
+            r"an endpoint asks for one row at a time: predict\(\) must neither draw lots nor depend on its other rows",
+        ),
+        ("nan", "predictions for the test rows are NaN or infinite"),
+        ("inf", "predictions for the test rows are NaN or infinite"),
+    ],
+)
+def test_what_cannot_be_served_is_found_when_it_is_registered(
+    world: World, rows: Dataset, tmp_path: Path, how: str, said: str
+) -> None:
     tracking = MemoryTracking(tmp_path / "tracking")
     with pytest.raises(WorkFailed, match=said):
         train(model(f"bad_{how}", lambda train: Bad(how)), rows, tracking, world.lake, world.sql)
@@ -198,4 +248,8 @@ def test_what_cannot_be_served_is_found_when_it_is_registered(world: World, rows
 def test_the_first_row_that_differs() -> None:
     then = np.array([[0.25], [1e9], [0.0]])
     assert differs(then * (1 + 1e-12), then) is None and differs(then * (1 + np.array([[0], [1e-8], [0]])), then) == 1
-    assert differs(then + np.array([[0], [0], [1e-3]]), then) == 2 and differs(np.full((3, 1), np.nan), then) == 0 and differs(then[:2], then) == 0
+    assert (
+        differs(then + np.array([[0], [0], [1e-3]]), then) == 2
+        and differs(np.full((3, 1), np.nan), then) == 0
+        and differs(then[:2], then) == 0
+    )

@@ -1,4 +1,6 @@
-"""A training set says of each row of its spine whether it kept it, and why not: the counts are those of a loop over the rows, and add up."""
+"""A training set says of each row of its spine whether it kept it, and why not: the counts are those of a loop over the
+rows, and add up.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +34,32 @@ def rides(**options: Any) -> TrainingSet[Any]:
 row = st.tuples(st.integers(0, 60), st.sampled_from(["ams", "rtm", None]), st.sampled_from([None, 1, 3]))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(rows=st.lists(row, min_size=1, max_size=25), passed=st.integers(1, 70), until=st.none() | st.integers(1, 60), where=st.booleans(), split=st.booleans())
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(
+    rows=st.lists(row, min_size=1, max_size=25),
+    passed=st.integers(1, 70),
+    until=st.none() | st.integers(1, 60),
+    where=st.booleans(),
+    split=st.booleans(),
+)
 def test_counts_add_up_to_the_rows_of_the_spine(
-    sql: Sql, tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str | None, int | None]], passed: int, until: int | None, where: bool, split: bool
+    sql: Sql,
+    tmp_path_factory: pytest.TempPathFactory,
+    rows: list[tuple[int, str | None, int | None]],
+    passed: int,
+    until: int | None,
+    where: bool,
+    split: bool,
 ) -> None:
     world = world_in(tmp_path_factory.mktemp("w"), sql)
     world.land(asked, [ask(f"r{i}", hour * HOUR, city) for i, (hour, city, _) in enumerate(rows)])
-    answers = [answer(f"r{i}", (hour + after) * HOUR) for i, (hour, _, after) in enumerate(rows) if after is not None and hour + after < passed]
+    answers = [
+        answer(f"r{i}", (hour + after) * HOUR)
+        for i, (hour, _, after) in enumerate(rows)
+        if after is not None and hour + after < passed
+    ]
     world.land(done, answers or [answer("nobody", 0)], upto=T0 + passed * HOUR)
     options: dict[str, Any] = {"where": "city = 'ams'"} if where else {}
     options |= {"until": at(until * HOUR)} if until is not None else {}
@@ -56,7 +76,9 @@ def test_counts_add_up_to_the_rows_of_the_spine(
             expected["immature"] += 1
         elif after is None or hour + after >= passed:
             expected["unlabelled"] += 1
-        elif split and ((end - 10 > hour >= end - 20 and hour + 6 >= end - 10) or (hour < end - 20 and hour + 6 >= end - 20)):
+        elif split and (
+            (end - 10 > hour >= end - 20 and hour + 6 >= end - 10) or (hour < end - 20 and hour + 6 >= end - 20)
+        ):
             expected["purged"] += 1
         else:
             kept += 1
@@ -82,7 +104,11 @@ def test_the_line_that_people_read(world: World) -> None:
     build(rides(), world.lake, world.sql, PARAMS)
     found = latest("rides", world.lake)
     assert found is not None
-    assert sentence(found) == "1 of 3 rows of asked kept; left out: 1 immature (the time for their label has not passed), 1 without a label"
+    assert (
+        sentence(found)
+        == "1 of 3 rows of asked kept; left out: 1 immature (the time for their label has not passed), 1 without a"
+        " label"
+    )
 
 
 def test_a_set_of_an_older_millstream_says_nothing(world: World) -> None:

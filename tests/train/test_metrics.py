@@ -14,7 +14,11 @@ from millstream.declare.model import METRICS
 from millstream.train.metrics import _MEASURES, auc, measure
 
 theirs = pytest.importorskip("sklearn.metrics")
-shares = st.lists(st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.5000001, 0.9, 1.0]) | st.floats(0, 1)), min_size=2, max_size=80)
+shares = st.lists(
+    st.tuples(st.booleans(), st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.5000001, 0.9, 1.0]) | st.floats(0, 1)),
+    min_size=2,
+    max_size=80,
+)
 numbers = st.lists(st.tuples(st.floats(-1e3, 1e3), st.floats(-1e3, 1e3)), min_size=2, max_size=80)
 
 
@@ -24,7 +28,9 @@ def test_probabilities_are_judged_as_sklearn_does(pairs: list[tuple[bool, float]
     y, p = np.array([float(a) for a, _ in pairs]), np.array([b for _, b in pairs])
     told = measure(["auc", "brier", "log_loss", "accuracy"], y, p)
     assert told["brier"] == pytest.approx(theirs.brier_score_loss(y, p), abs=1e-12)
-    assert told["log_loss"] == pytest.approx(theirs.log_loss(y, np.clip(p, 1e-15, 1 - 1e-15), labels=[0.0, 1.0]), rel=1e-9, abs=1e-12)
+    assert told["log_loss"] == pytest.approx(
+        theirs.log_loss(y, np.clip(p, 1e-15, 1 - 1e-15), labels=[0.0, 1.0]), rel=1e-9, abs=1e-12
+    )
     assert told["accuracy"] == pytest.approx(theirs.accuracy_score(y, (p >= 0.5).astype(float)))
     if 0 < y.sum() < len(y):
         assert told["auc"] == pytest.approx(theirs.roc_auc_score(y, p), abs=1e-12)
@@ -45,7 +51,9 @@ def test_classes_are_judged_as_sklearn_does(pairs: list[tuple[int, int]], most: 
 def test_numbers_are_judged_as_sklearn_does(pairs: list[tuple[float, float]]) -> None:
     y, p = np.array(pairs).T
     told = measure(["rmse", "mae", "r2"], y, p)
-    assert told["rmse"] == pytest.approx(math.sqrt(theirs.mean_squared_error(y, p))) and told["mae"] == pytest.approx(theirs.mean_absolute_error(y, p))
+    assert told["rmse"] == pytest.approx(math.sqrt(theirs.mean_squared_error(y, p))) and told["mae"] == pytest.approx(
+        theirs.mean_absolute_error(y, p)
+    )
     if np.ptp(y) > 1e-6:
         assert told["r2"] == pytest.approx(theirs.r2_score(y, p), rel=1e-6, abs=1e-9)
 
@@ -95,10 +103,15 @@ def test_auc_with_nan_is_none() -> None:
 def test_the_loss_of_what_is_no_probability(p: float) -> None:
     y = np.array([0.0, 1.0])
     assert math.isnan(_MEASURES["log_loss"](y, np.array([0.5, p])))
-    assert _MEASURES["log_loss"](y, np.array([0.0, 1 + 1e-12])) == pytest.approx(0, abs=1e-11), "but rounding is not a lie"
+    assert _MEASURES["log_loss"](y, np.array([0.0, 1 + 1e-12])) == pytest.approx(0, abs=1e-11), (
+        "but rounding is not a lie"
+    )
 
 
-@pytest.mark.parametrize(("offset", "scale"), [(0.0, 1.0), (1e9, 1.0), (1e15, 4.0), (0.0, 1e-200), (0.0, 1e-160), (0.0, 1e160), (0.0, 1e300), (-1e12, 1e-3)])
+@pytest.mark.parametrize(
+    ("offset", "scale"),
+    [(0.0, 1.0), (1e9, 1.0), (1e15, 4.0), (0.0, 1e-200), (0.0, 1e-160), (0.0, 1e160), (0.0, 1e300), (-1e12, 1e-3)],
+)
 def test_errors_at_every_scale(offset: float, scale: float) -> None:
     random = np.random.default_rng(4)
     y = offset + scale * random.normal(0, 1, 500)

@@ -33,8 +33,14 @@ def looked_up(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def rides(name: str, **options: Any) -> TrainingSet[Any]:
-    given: dict[str, Any] = {"at": asked, "label": late, "features": [asked.fields("city", "distance"), city_done],
-                             "derive": {"far": "distance > city_done__delay_1d"}, "split": ms.by_time(valid="1d", test="1d"), **options}  # fmt: skip
+    given: dict[str, Any] = {
+        "at": asked,
+        "label": late,
+        "features": [asked.fields("city", "distance"), city_done],
+        "derive": {"far": "distance > city_done__delay_1d"},
+        "split": ms.by_time(valid="1d", test="1d"),
+        **options,
+    }
     return ms.training_set(name, **given)
 
 

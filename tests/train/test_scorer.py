@@ -1,4 +1,6 @@
-"""A stored model says what it said when it was trained: LightGBM and linear pipelines in their fast forms, anything else as it is."""
+"""A stored model says what it said when it was trained: LightGBM and linear pipelines in their fast forms, anything
+else as it is.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ ROWS, NUMBERS = 400, 4
 def data(seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Four numbers with holes, two columns of codes with holes; a label that depends on them."""
     random = np.random.default_rng(seed)
-    X = np.column_stack([random.normal(size=(ROWS, NUMBERS)), random.integers(0, 5, ROWS), random.integers(0, 3, ROWS)]).astype(np.float64)
+    X = np.column_stack(
+        [random.normal(size=(ROWS, NUMBERS)), random.integers(0, 5, ROWS), random.integers(0, 3, ROWS)]
+    ).astype(np.float64)
     y = (X[:, 0] + 0.5 * X[:, 1] - (X[:, 4] == 2) + random.normal(0, 0.5, ROWS) > 0).astype(np.float64)
     X[random.random(X.shape) < 0.08] = np.nan
     return X, y
@@ -40,7 +44,9 @@ def kept(folder: Path, fitted: Any, X: np.ndarray, *, probability: bool = True) 
 def test_lightgbm_is_itself_bit_for_bit(tmp_path: Path, kind: str) -> None:
     X, y = data()
     if kind == "booster":
-        made: Any = lightgbm.train({"objective": "binary", "verbose": -1}, lightgbm.Dataset(X, y, categorical_feature=[4, 5]), 20)
+        made: Any = lightgbm.train(
+            {"objective": "binary", "verbose": -1}, lightgbm.Dataset(X, y, categorical_feature=[4, 5]), 20
+        )
     elif kind == "regressor":
         made = lightgbm.LGBMRegressor(n_estimators=20, verbose=-1).fit(X, y)
     else:
@@ -75,7 +81,11 @@ def test_a_fast_form_that_disagrees_is_not_used(tmp_path: Path, monkeypatch: pyt
     X, y = data()
     monkeypatch.setattr(BoosterScorer, "_fast", lambda self: lambda x: 0.5)
     found, said = kept(tmp_path, lightgbm.LGBMClassifier(n_estimators=10, verbose=-1).fit(X, y), X)
-    assert isinstance(found, BoosterScorer) and not found.fast and np.array_equal([found.row(x) for x in X[:30]], said[:30])
+    assert (
+        isinstance(found, BoosterScorer)
+        and not found.fast
+        and np.array_equal([found.row(x) for x in X[:30]], said[:30])
+    )
 
 
 def pipeline(last: Any, *scalers: Any) -> Any:
@@ -85,7 +95,9 @@ def pipeline(last: Any, *scalers: Any) -> Any:
     from sklearn.preprocessing import OneHotEncoder
 
     numbers = make_pipeline(SimpleImputer(strategy="median"), *scalers) if scalers else SimpleImputer()
-    return make_pipeline(make_column_transformer((OneHotEncoder(handle_unknown="ignore"), [4, 5]), (numbers, [0, 1, 2, 3])), last)
+    return make_pipeline(
+        make_column_transformer((OneHotEncoder(handle_unknown="ignore"), [4, 5]), (numbers, [0, 1, 2, 3])), last
+    )
 
 
 def shapes() -> dict[str, Any]:
@@ -95,13 +107,20 @@ def shapes() -> dict[str, Any]:
 
     logistic = linear_model.LogisticRegression
     return {
-        "logistic": pipeline(logistic(), StandardScaler()), "no scaler": pipeline(logistic(max_iter=500)), "minmax": pipeline(logistic(), MinMaxScaler()),
-        "robust": pipeline(logistic(), RobustScaler()), "twice": pipeline(logistic(), StandardScaler(), MaxAbsScaler()), "ridge": pipeline(linear_model.Ridge(), StandardScaler()),
-        "scaled before imputed": make_pipeline(StandardScaler(), SimpleImputer(), linear_model.LinearRegression()), "lasso": pipeline(linear_model.Lasso(0.01)),
-    }  # fmt: skip
+        "logistic": pipeline(logistic(), StandardScaler()),
+        "no scaler": pipeline(logistic(max_iter=500)),
+        "minmax": pipeline(logistic(), MinMaxScaler()),
+        "robust": pipeline(logistic(), RobustScaler()),
+        "twice": pipeline(logistic(), StandardScaler(), MaxAbsScaler()),
+        "ridge": pipeline(linear_model.Ridge(), StandardScaler()),
+        "scaled before imputed": make_pipeline(StandardScaler(), SimpleImputer(), linear_model.LinearRegression()),
+        "lasso": pipeline(linear_model.Lasso(0.01)),
+    }
 
 
-@pytest.mark.parametrize("name", ["logistic", "no scaler", "minmax", "robust", "twice", "ridge", "scaled before imputed", "lasso"])
+@pytest.mark.parametrize(
+    "name", ["logistic", "no scaler", "minmax", "robust", "twice", "ridge", "scaled before imputed", "lasso"]
+)
 def test_a_linear_pipeline_is_a_dot_product(tmp_path: Path, name: str) -> None:
     X, y = data()
     made = shapes()[name].fit(X, y)
@@ -110,7 +129,9 @@ def test_a_linear_pipeline_is_a_dot_product(tmp_path: Path, name: str) -> None:
     fresh, _ = data(2)
     fresh[:20, 4] = 9.0  # a code the encoder never saw
     truth = PlainScorer(made, hasattr(made, "predict_proba")).matrix(fresh)
-    assert np.allclose([found.row(x) for x in fresh], truth, rtol=1e-12, atol=1e-12) and np.array_equal(found.matrix(fresh), truth)
+    assert np.allclose([found.row(x) for x in fresh], truth, rtol=1e-12, atol=1e-12) and np.array_equal(
+        found.matrix(fresh), truth
+    )
 
 
 def test_what_is_not_linear_is_called_as_it_is(tmp_path: Path) -> None:
@@ -120,12 +141,19 @@ def test_what_is_not_linear_is_called_as_it_is(tmp_path: Path) -> None:
     from sklearn.tree import DecisionTreeClassifier
 
     X, y = data()
-    odd = {"poly": make_pipeline(SimpleImputer(), PolynomialFeatures(), linear_model.LogisticRegression(max_iter=2000)), "tree": DecisionTreeClassifier(max_depth=3),
-           "indicator": make_pipeline(SimpleImputer(add_indicator=True), StandardScaler(), linear_model.LogisticRegression())}  # fmt: skip
+    odd = {
+        "poly": make_pipeline(SimpleImputer(), PolynomialFeatures(), linear_model.LogisticRegression(max_iter=2000)),
+        "tree": DecisionTreeClassifier(max_depth=3),
+        "indicator": make_pipeline(
+            SimpleImputer(add_indicator=True), StandardScaler(), linear_model.LogisticRegression()
+        ),
+    }
     for made in odd.values():
         found, said = kept(tmp_path, made.fit(X, y), X)
         assert isinstance(found, PlainScorer) and found.form == "sklearn"
-        assert np.array_equal(found.matrix(X), said) and np.allclose([found.row(x) for x in X[:40]], said[:40], rtol=1e-12)
+        assert np.array_equal(found.matrix(X), said) and np.allclose(
+            [found.row(x) for x in X[:40]], said[:40], rtol=1e-12
+        )
 
 
 def test_a_compiled_form_that_disagrees_is_not_used(tmp_path: Path) -> None:
@@ -147,7 +175,9 @@ def test_a_label_that_was_always_the_same(tmp_path: Path, only: float) -> None:
         lightgbm.LGBMClassifier(n_estimators=3, verbose=-1).fit(X, np.full(ROWS, only)),
     ):
         found, said = kept(tmp_path, made, np.nan_to_num(X))
-        assert np.allclose(said, only, atol=1e-9) and np.allclose([found.row(x) for x in np.nan_to_num(X)[:5]], only, atol=1e-9)
+        assert np.allclose(said, only, atol=1e-9) and np.allclose(
+            [found.row(x) for x in np.nan_to_num(X)[:5]], only, atol=1e-9
+        )
 
 
 def test_what_the_function_may_return() -> None:
@@ -164,13 +194,21 @@ def test_what_the_function_may_return() -> None:
         scorer(Plain(), output="probability", boolean=True)
     X, y = data()
     tree = linear_model.LogisticRegression().fit(np.nan_to_num(X), y)
-    for output, boolean, probability in (("auto", True, True), ("auto", False, False), ("predict", True, False), ("probability", False, True)):
+    for output, boolean, probability in (
+        ("auto", True, True),
+        ("auto", False, False),
+        ("predict", True, False),
+        ("probability", False, True),
+    ):
         assert scorer(tree, output=output, boolean=boolean).probability is probability
 
 
 def test_a_class_of_the_users_file_outlives_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("users_models")
-    exec("import numpy as np\nclass Half:\n    def predict(self, X):\n        return np.full(len(X), 0.5)\n", module.__dict__)
+    exec(
+        "import numpy as np\nclass Half:\n    def predict(self, X):\n        return np.full(len(X), 0.5)\n",
+        module.__dict__,
+    )
     monkeypatch.setitem(sys.modules, "users_models", module)
     file = save(module.Half(), tmp_path, "users_models")
     monkeypatch.delitem(sys.modules, "users_models")
@@ -179,7 +217,10 @@ def test_a_class_of_the_users_file_outlives_the_file(tmp_path: Path, monkeypatch
 
 def test_two_models_of_one_file_are_stored_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("users_models")
-    exec("import numpy as np\nclass Half:\n    def predict(self, X):\n        return np.full(len(X), 0.5)\n", module.__dict__)
+    exec(
+        "import numpy as np\nclass Half:\n    def predict(self, X):\n        return np.full(len(X), 0.5)\n",
+        module.__dict__,
+    )
     module.Half.held = np.zeros(200_000)  # stored with the class: long enough that the threads meet
     monkeypatch.setitem(sys.modules, "users_models", module)
     failed: list[Exception] = []
@@ -200,7 +241,9 @@ def test_two_models_of_one_file_are_stored_at_once(tmp_path: Path, monkeypatch: 
     assert failed == []
 
 
-def test_a_library_that_another_thread_is_importing_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_library_that_another_thread_is_importing_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     X, y = data()
     fitted = linear_model.LogisticRegression().fit(np.nan_to_num(X), y)
     monkeypatch.setitem(sys.modules, "lightgbm", types.ModuleType("lightgbm"))  # as it is in the middle of its import

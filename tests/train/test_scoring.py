@@ -1,4 +1,6 @@
-"""Batch scoring: each row of a spine gets what the endpoint would have said then; done again only when something changed."""
+"""Batch scoring: each row of a spine gets what the endpoint would have said then; done again only when something
+changed.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,20 @@ from millstream.train.scoring import score
 from millstream.transform.port import Sql
 
 rides: Any = ms.training_set(
-    "rides", at=asked, label=late, until="2013-01-13", features=[asked.fields("city", "distance"), city_done], derive={"far": "distance > 8"}
+    "rides",
+    at=asked,
+    label=late,
+    until="2013-01-13",
+    features=[asked.fields("city", "distance"), city_done],
+    derive={"far": "distance > 8"},
 )
-both: Any = ms.training_set("both", at=asked, until="2013-01-13", features=[asked.fields("distance")],
-                       label={"late": late, "minutes": ms.outcome(done, on="ride", value="delay", within="6h")})  # fmt: skip
+both: Any = ms.training_set(
+    "both",
+    at=asked,
+    until="2013-01-13",
+    features=[asked.fields("distance")],
+    label={"late": late, "minutes": ms.outcome(done, on="ride", value="delay", within="6h")},
+)
 
 
 class Sum:
@@ -84,7 +96,11 @@ def trained(world: World, tracking: MemoryTracking, model: Model[Any]) -> None:
 
 
 def rows_of(world: World, name: str = "scores") -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = world.sql.query("select * from t order by ts, ride", {"t": world.lake.table(name).snapshot()}).read_all().to_pylist()
+    found: list[dict[str, Any]] = (
+        world.sql.query("select * from t order by ts, ride", {"t": world.lake.table(name).snapshot()})
+        .read_all()
+        .to_pylist()
+    )
     return found
 
 
@@ -96,7 +112,13 @@ def test_each_row_has_what_the_model_said_of_the_training_set(world: World, trac
     codes = {"ams": 0.0, "ber": 1.0, "cdg": 2.0}
     for row, known in zip(found, world.rows("rides"), strict=True):
         assert row["ride"] == known["ride"]
-        values = [codes[known["city"]], known["distance"], known["city_done__rides_1d"], known["city_done__delay_1d"] or 0.0, float(known["far"])]
+        values = [
+            codes[known["city"]],
+            known["distance"],
+            known["city_done__rides_1d"],
+            known["city_done__delay_1d"] or 0.0,
+            float(known["far"]),
+        ]
         assert row["prediction"] == pytest.approx(sum(v * (i + 1) for i, v in enumerate(values)))
 
 
@@ -115,9 +137,21 @@ def test_again_is_nothing_until_a_row_a_source_or_the_version_changes(world: Wor
 
 def test_a_table_with_a_time_is_a_spine_too(world: World, tracking: MemoryTracking) -> None:
     weeks: Any = ms.table("weeks", "select city, ride, distance, ts from asked", time="ts", key="ride")
-    world.lake.create("weeks", pa.schema([("city", pa.string()), ("ride", pa.string()), ("distance", pa.float64()), ("ts", pa.timestamp("us", tz="UTC"))]))
+    world.lake.create(
+        "weeks",
+        pa.schema(
+            [
+                ("city", pa.string()),
+                ("ride", pa.string()),
+                ("distance", pa.float64()),
+                ("ts", pa.timestamp("us", tz="UTC")),
+            ]
+        ),
+    )
     snapshot = world.lake.table("asked").snapshot()
-    world.lake.table("weeks").append(world.sql.query("select city, ride, distance, ts from asked where ride < 'r2'", {"asked": snapshot}).read_all())
+    world.lake.table("weeks").append(
+        world.sql.query("select city, ride, distance, ts from asked where ride < 'r2'", {"asked": snapshot}).read_all()
+    )
     some = ms.table("some", total["champion"].over(weeks))
     score(some, world.lake, world.sql, tracking)
     score(scores, world.lake, world.sql, tracking)
@@ -147,7 +181,9 @@ def test_what_cannot_be_scored_is_told_and_leaves_the_table(world: World, tracki
     before = rows_of(world)
     world.lake.create("few", world.lake.table("asked").schema)
     few: Any = ms.table("few", "select * from asked limit 41", time="ts")
-    world.lake.table("few").append(world.sql.query("select * from asked limit 41", {"asked": world.lake.table("asked").snapshot()}).read_all())
+    world.lake.table("few").append(
+        world.sql.query("select * from asked limit 41", {"asked": world.lake.table("asked").snapshot()}).read_all()
+    )
     failing = ms.table("scores", broken["champion"].over(few))
     with pytest.raises(WorkFailed, match="broken@1 failed on its rows: ValueError: 41 rows are too many"):
         score(failing, world.lake, world.sql, tracking)

@@ -1,4 +1,6 @@
-"""A version names no room of Millstream: it loads in a Millstream whose rooms and modules have other names, and so does one that was stored under the old names."""
+"""A version names no room of Millstream: it loads in a Millstream whose rooms and modules have other names, and so does
+one that was stored under the old names.
+"""
 
 from __future__ import annotations
 
@@ -135,11 +137,17 @@ def reached(folder: Path) -> set[str]:
 def renamed(folder: Path) -> Path:
     """Millstream with another name for a room, and for a module in it."""
     home = Path(millstream.__file__).parent
-    shutil.copytree(home, folder / "millstream", ignore=shutil.ignore_patterns("__pycache__", "console", "templates", "demo"))
+    shutil.copytree(
+        home, folder / "millstream", ignore=shutil.ignore_patterns("__pycache__", "console", "templates", "demo")
+    )
     (folder / "millstream" / "declare" / "stream.py").rename(folder / "millstream" / "declare" / "flow.py")
     (folder / "millstream" / "declare").rename(folder / "millstream" / "said")
     for file in (folder / "millstream").rglob("*.py"):
-        text = file.read_text().replace("millstream.declare", "millstream.said").replace("millstream.said.stream", "millstream.said.flow")
+        text = (
+            file.read_text()
+            .replace("millstream.declare", "millstream.said")
+            .replace("millstream.said.stream", "millstream.said.flow")
+        )
         file.write_text(text.replace('"stream": "stream"', '"stream": "flow"'))
     return folder
 
@@ -152,33 +160,59 @@ def test_versions_load_when_rooms_have_other_names(project: ModuleType, tmp_path
     for folder, says in ((now, 0.25), (before, 0.5), (again, 0.5)):
         assert load(folder, PICKLE, probability=False).matrix(np.zeros((2, 1))).tolist() == [says] * 2
     sources = renamed(tmp_path / "renamed")
-    done = subprocess.run([sys.executable, "-c", ASK, str(now), str(before), str(again)], capture_output=True, text=True, timeout=100, cwd=tmp_path,
-                          env={**os.environ, "PYTHONPATH": str(sources)})  # fmt: skip
-    assert (done.stdout.split("\n"), done.returncode) == (["[0.25, 0.25]", "[0.5, 0.5]", "[0.5, 0.5]", ""], 0), done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, str(now), str(before), str(again)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(sources)},
+    )
+    assert (done.stdout.split("\n"), done.returncode) == (["[0.25, 0.25]", "[0.5, 0.5]", "[0.5, 0.5]", ""], 0), (
+        done.stderr
+    )
 
 
 def test_what_has_no_name_any_more_is_said(tmp_path: Path) -> None:
     (tmp_path / PICKLE).write_bytes(b"\x80\x04cmillstream.declare.gone\nGoneForGood\n.")
-    said = "a stored model reaches GoneForGood, which was in millstream.declare.gone when it was trained, and is in none of its modules in this Millstream; train it again"
+    said = (
+        "a stored model reaches GoneForGood, which was in millstream.declare.gone when it was trained, and is in none"
+        " of its modules in this Millstream; train it again"
+    )
     with pytest.raises(WorkFailed, match=re.escape(said)):
         load(tmp_path, PICKLE, probability=False)
 
 
 def test_of_several_names_the_one_in_a_module_of_the_same_name() -> None:
     assert stored.named("Column", "millstream.elsewhere.matrix").__module__ == "millstream.train.matrix"
-    with pytest.raises(ImportError, match=r"reaches Column, .* and is in millstream\.log\.avro_types, millstream\.train\.matrix"):
+    with pytest.raises(
+        ImportError, match=r"reaches Column, .* and is in millstream\.log\.avro_types, millstream\.train\.matrix"
+    ):
         stored.named("Column", "millstream.elsewhere.other")
     assert stored.module("millstream.elsewhere.matrix").__name__ == "millstream.train.matrix"
     assert stored.named("EventForm.one", "millstream.elsewhere.form").__qualname__ == "EventForm.one"
-    assert stored.named("Departure", "millstream.elsewhere.other").__module__ == "millstream.templates.flights.streams", "an example in a text is not a class"
+    assert (
+        stored.named("Departure", "millstream.elsewhere.other").__module__ == "millstream.templates.flights.streams"
+    ), "an example in a text is not a class"
 
 
 NOUNS = {
-    "event": ("Event", "Field", "Schema", "REQUIRED", "Change"), "stream": ("Stream",), "table": ("Table",), "features": ("Features",), "outcome": ("Outcome",),
-    "training_set": ("TrainingSet",), "model": ("Model", "ModelRef"), "experiment": ("Experiment",), "endpoint": ("Endpoint",), "monitor": ("Monitor",), "errors": ("Place",),
+    "event": ("Event", "Field", "Schema", "REQUIRED", "Change"),
+    "stream": ("Stream",),
+    "table": ("Table",),
+    "features": ("Features",),
+    "outcome": ("Outcome",),
+    "training_set": ("TrainingSet",),
+    "model": ("Model", "ModelRef"),
+    "experiment": ("Experiment",),
+    "endpoint": ("Endpoint",),
+    "monitor": ("Monitor",),
+    "errors": ("Place",),
     "source": ("Source",),
-}  # fmt: skip
-"""What a project's module holds, where it is in the first version: stored models say so, so these pairs stay as they are when modules move."""
+}
+"""What a project's module holds, where it is in the first version: stored models say so, so these pairs stay as they
+are when modules move.
+"""
 
 
 @pytest.mark.parametrize("place", NOUNS)
@@ -187,7 +221,11 @@ def test_each_noun_is_found_under_its_first_name(place: str) -> None:
     for name in NOUNS[place]:
         found = stored.named(name, f"millstream.declare.{place}")
         kind = found if isinstance(found, type) else type(found)
-        assert kind.__module__.startswith("millstream.") and found in (kind, REQUIRED) and (found is REQUIRED or kind.__name__ == name)
+        assert (
+            kind.__module__.startswith("millstream.")
+            and found in (kind, REQUIRED)
+            and (found is REQUIRED or kind.__name__ == name)
+        )
 
 
 def test_a_module_that_moved_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

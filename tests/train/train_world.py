@@ -42,7 +42,9 @@ class Done(ms.Event):
 asked = ms.stream("asked", Ask, key="ride")
 done = ms.stream("done", Done, key="ride")
 late = ms.outcome(done, on="ride", value="delay > $late_minutes", within="6h")
-city_done = ms.features("city_done", done, key="city", windows=["1d"], aggregates={"rides": ms.agg.count(), "delay": ms.agg.mean("delay")})
+city_done = ms.features(
+    "city_done", done, key="city", windows=["1d"], aggregates={"rides": ms.agg.count(), "delay": ms.agg.mean("delay")}
+)
 
 
 @dataclass
@@ -57,13 +59,20 @@ class World:
         landed(self.lake, stream, rows, upto)
 
     def rows(self, table: str, version: int | None = None) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.sql.query('select * from t order by "_row"', {"t": self.lake.table(table).snapshot(version)}).read_all().to_pylist()
+        found: list[dict[str, Any]] = (
+            self.sql.query('select * from t order by "_row"', {"t": self.lake.table(table).snapshot(version)})
+            .read_all()
+            .to_pylist()
+        )
         return found
 
 
 def world_in(folder: Path, sql: Sql | None = None) -> World:
     """`sql` may serve many worlds: an engine keeps its instances warm."""
-    return World(Lake(engine("files", "file")(str(folder / "lake"))), sql or engine("sql", "duckdb")("duckdb:?threads=2", folder / "scratch"))
+    return World(
+        Lake(engine("files", "file")(str(folder / "lake"))),
+        sql or engine("sql", "duckdb")("duckdb:?threads=2", folder / "scratch"),
+    )
 
 
 def ask(ride: str, at: int, city: str | None = "ams", distance: float | None = 1.0) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Tables are built whole, by intervals and by appended rows; again adds nothing; and a kill after the commit changes nothing."""
+"""Tables are built whole, by intervals and by appended rows; again adds nothing; and a kill after the commit changes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -63,11 +65,18 @@ def days(lake: Lake, *numbers: float, name: str = "scheduled") -> None:
 
 
 def left(lake: Lake, *numbers: float, delay: float = 20.0) -> None:
-    put(lake, "departures", FACT, [{"flight_id": f"f{n}", "delay": delay, "ts": DAY0 + n * DAY + timedelta(hours=1)} for n in numbers])
+    put(
+        lake,
+        "departures",
+        FACT,
+        [{"flight_id": f"f{n}", "delay": delay, "ts": DAY0 + n * DAY + timedelta(hours=1)} for n in numbers],
+    )
 
 
 def rows(lake: Lake, sql: Sql, name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = sql.query(f'select * from "{name}" order by all', {name: lake.table(name).snapshot()}).read_all().to_pylist()
+    found: list[dict[str, Any]] = (
+        sql.query(f'select * from "{name}" order by all', {name: lake.table(name).snapshot()}).read_all().to_pylist()
+    )
     return found
 
 
@@ -86,7 +95,9 @@ def same_as_full(lake: Lake, sql: Sql) -> None:
 
 def test_a_whole_table_is_built_replaced_and_skipped(lake: Lake, sql: Sql) -> None:
     days(lake, 0, 1)
-    noun = table("counts", "select count(*) as n, sum(length(flight_id)) as letters, max(ts)::timestamp as newest from scheduled")
+    noun = table(
+        "counts", "select count(*) as n, sum(length(flight_id)) as letters, max(ts)::timestamp as newest from scheduled"
+    )
     first = build(noun, lake, sql, {})
     assert (first.kind, first.rows, first.inputs) == ("full", 1, {"scheduled": 1})
     assert first.bytes == lake.table("counts").bytes() > 0
@@ -112,7 +123,10 @@ def test_changed_sql_params_or_source_rebuild(lake: Lake, sql: Sql) -> None:
     days(lake, 0)
     text = "select *, $late_minutes as late from scheduled"
     assert build(table("t", text), lake, sql, PARAMS).kind == "full"
-    assert build(table("t", "-- a word\nselect  *, $late_minutes AS late\nfrom scheduled;"), lake, sql, PARAMS).kind == "nothing"
+    assert (
+        build(table("t", "-- a word\nselect  *, $late_minutes AS late\nfrom scheduled;"), lake, sql, PARAMS).kind
+        == "nothing"
+    )
     assert build(table("t", text), lake, sql, PARAMS | {"unused": 1}).kind == "nothing"
     assert build(table("t", text), lake, sql, {"late_minutes": 16}).kind == "full"
     assert build(table("t", text.replace("*", "ts")), lake, sql, {"late_minutes": 16}).kind == "full"
@@ -207,12 +221,21 @@ def test_output_outside_the_interval_is_left_out(lake: Lake, sql: Sql) -> None:
     assert len(rows(lake, sql, "t")) == 4
 
 
-@pytest.mark.parametrize("text", [
-    "select date_trunc('day', ts) as ts, count(*) as n from scheduled where ts >= $start and ts < $end group by all",
-    "with s as (select ts + interval 36 hours as moment, flight_id from scheduled) select moment as ts, flight_id from s where moment >= $start and moment < $end",
-    "select coalesce(d.ts, s.ts) as ts, flight_id from scheduled s left join departures d using (flight_id)",
-    "select ts, flight_id from scheduled union all select ts, flight_id from departures",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        (
+            "select date_trunc('day', ts) as ts, count(*) as n from scheduled where ts >= $start and ts < $end group"
+            " by all"
+        ),
+        (
+            "with s as (select ts + interval 36 hours as moment, flight_id from scheduled) select moment as ts,"
+            " flight_id from s where moment >= $start and moment < $end"
+        ),
+        "select coalesce(d.ts, s.ts) as ts, flight_id from scheduled s left join departures d using (flight_id)",
+        "select ts, flight_id from scheduled union all select ts, flight_id from departures",
+    ],
+)
 def test_time_may_be_computed(lake: Lake, sql: Sql, text: str) -> None:
     days(lake, *range(12))
     left(lake, 1, 2)
@@ -268,7 +291,12 @@ def test_two_builds_at_once_do_not_double(lake: Lake, sql: Sql, monkeypatch: pyt
 # By rows
 
 
-APPEND = table("late_only", "select flight_id, delay, ts from departures where delay > $late_minutes", time="ts", incremental="append")
+APPEND = table(
+    "late_only",
+    "select flight_id, delay, ts from departures where delay > $late_minutes",
+    time="ts",
+    incremental="append",
+)
 
 
 def test_appending_reads_only_what_is_new_and_never_doubles(lake: Lake, sql: Sql) -> None:
@@ -338,8 +366,13 @@ def frame_of(kind: str) -> Any:
 
     columns: dict[str, Any] = {"s": ["a", None], "n": [1, 2], "at": [datetime(2026, 1, 1, tzinfo=UTC)] * 2}
     frame = pd.DataFrame(columns)
-    made = {"pandas": lambda: frame, "nanoseconds": lambda: frame.astype({"at": "datetime64[ns, UTC]"}), "polars": lambda: pl.DataFrame(columns), "dicts": lambda: frame_rows(columns),
-            "generator": lambda: (part for part in [frame, pl.DataFrame(columns).head(0).to_arrow()])}  # fmt: skip
+    made = {
+        "pandas": lambda: frame,
+        "nanoseconds": lambda: frame.astype({"at": "datetime64[ns, UTC]"}),
+        "polars": lambda: pl.DataFrame(columns),
+        "dicts": lambda: frame_rows(columns),
+        "generator": lambda: (part for part in [frame, pl.DataFrame(columns).head(0).to_arrow()]),
+    }
     return made[kind]()
 
 
@@ -357,15 +390,29 @@ def test_a_function_may_give_a_frame(lake: Lake, sql: Sql, kind: str) -> None:
         return frame_of(kind)
 
     assert build(framed, lake, sql, {}).rows == 2
-    assert [row["s"] for row in rows(lake, sql, "framed")] == ["a", None] and lake.table("framed").schema.names == ["s", "n", "at"]
+    assert [row["s"] for row in rows(lake, sql, "framed")] == ["a", None] and lake.table("framed").schema.names == [
+        "s",
+        "n",
+        "at",
+    ]
     assert lake.table("framed").schema.types == [pa.string(), pa.int64(), pa.timestamp("us", "UTC")]
 
 
-@pytest.mark.parametrize(("made", "said"), [
-    (None, "gave None"), (5, "gave a value of type int"), ("text", "gave a value of type str"), ([1, 2], "gave a value of type int among its batches"), ({"n": [1]}, "gave a value of type dict"), ([None], "gave None among its batches"),
-    ([{"n": 1}, {"n": "x"}], "gave a value of type list that Arrow cannot take: "),
-])  # fmt: skip
-def test_a_function_that_gives_something_else_is_told_what_it_may_give(lake: Lake, sql: Sql, made: Any, said: str) -> None:
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (None, "gave None"),
+        (5, "gave a value of type int"),
+        ("text", "gave a value of type str"),
+        ([1, 2], "gave a value of type int among its batches"),
+        ({"n": [1]}, "gave a value of type dict"),
+        ([None], "gave None among its batches"),
+        ([{"n": 1}, {"n": "x"}], "gave a value of type list that Arrow cannot take: "),
+    ],
+)
+def test_a_function_that_gives_something_else_is_told_what_it_may_give(
+    lake: Lake, sql: Sql, made: Any, said: str
+) -> None:
     left(lake, 0)
 
     @ms.table(table("departures", "select 1"))
@@ -375,7 +422,9 @@ def test_a_function_that_gives_something_else_is_told_what_it_may_give(lake: Lak
     with pytest.raises(WorkFailed) as error:
         build(odd, lake, sql, {})
     assert f'table "odd": its function {said}' in str(error.value) and " (test_build.py:" in str(error.value)
-    assert "give each column one type" in str(error.value) or "a frame of pandas or Polars, a list of dicts" in str(error.value)
+    assert "give each column one type" in str(error.value) or "a frame of pandas or Polars, a list of dicts" in str(
+        error.value
+    )
     assert not lake.exists("odd")
 
 
@@ -417,14 +466,35 @@ def changes(lake: Lake, *rows: tuple[int, str, str, int]) -> None:
 
 def test_latest_and_history_of_a_stream_of_changes(lake: Lake, sql: Sql) -> None:
     stream = ms.stream("customer_changes", Customer, key="customer_id")
-    changes(lake, (1, "basic", "insert", 0), (2, "basic", "insert", 0), (1, "plus", "update", 2), (2, "basic", "delete", 3),
-            (3, "basic", "insert", 1), (3, "trial", "insert", 4), (3, "plus", "update", 4))  # fmt: skip
+    changes(
+        lake,
+        (1, "basic", "insert", 0),
+        (2, "basic", "insert", 0),
+        (1, "plus", "update", 2),
+        (2, "basic", "delete", 3),
+        (3, "basic", "insert", 1),
+        (3, "trial", "insert", 4),
+        (3, "plus", "update", 4),
+    )
     build(table("customers", stream.latest()), lake, sql, {})
-    assert [(row["customer_id"], row["plan"]) for row in sorted(rows(lake, sql, "customers"), key=lambda row: row["customer_id"])] == [(1, "plus"), (3, "plus")]
+    assert [
+        (row["customer_id"], row["plan"])
+        for row in sorted(rows(lake, sql, "customers"), key=lambda row: row["customer_id"])
+    ] == [(1, "plus"), (3, "plus")]
     build(table("customers_history", stream.history()), lake, sql, {})
-    versions = sorted((row["customer_id"], row["plan"], row["valid_from"], row["valid_to"]) for row in rows(lake, sql, "customers_history") if row["valid_to"])
-    assert versions == [(1, "basic", DAY0, DAY0 + 2 * DAY), (2, "basic", DAY0, DAY0 + 3 * DAY), (3, "basic", DAY0 + DAY, DAY0 + 4 * DAY)]
-    assert {(row["customer_id"], row["plan"]) for row in rows(lake, sql, "customers_history") if row["valid_to"] is None} == {(1, "plus"), (3, "plus")}
+    versions = sorted(
+        (row["customer_id"], row["plan"], row["valid_from"], row["valid_to"])
+        for row in rows(lake, sql, "customers_history")
+        if row["valid_to"]
+    )
+    assert versions == [
+        (1, "basic", DAY0, DAY0 + 2 * DAY),
+        (2, "basic", DAY0, DAY0 + 3 * DAY),
+        (3, "basic", DAY0 + DAY, DAY0 + 4 * DAY),
+    ]
+    assert {
+        (row["customer_id"], row["plan"]) for row in rows(lake, sql, "customers_history") if row["valid_to"] is None
+    } == {(1, "plus"), (3, "plus")}
 
 
 # Fingerprints and crashes
@@ -433,12 +503,18 @@ def test_latest_and_history_of_a_stream_of_changes(lake: Lake, sql: Sql) -> None
 def test_fingerprints_change_with_what_matters() -> None:
     noun = table("t", "select $late_minutes as x from departures")
     base = fingerprint(noun, {"departures": 3}, PARAMS)
-    assert base == fingerprint(table("t", "select $late_minutes as x -- why\nfrom departures"), {"departures": 3}, PARAMS | {"other": 1})
+    assert base == fingerprint(
+        table("t", "select $late_minutes as x -- why\nfrom departures"), {"departures": 3}, PARAMS | {"other": 1}
+    )
     others = [
         fingerprint(noun, {"departures": 4}, PARAMS),
         fingerprint(noun, {"departures": 3}, {"late_minutes": 16}),
         fingerprint(table("t", "select $late_minutes as y from departures"), {"departures": 3}, PARAMS),
-        fingerprint(table("t", "select $late_minutes as x from departures", time="ts", incremental="1d"), {"departures": 3}, PARAMS),
+        fingerprint(
+            table("t", "select $late_minutes as x from departures", time="ts", incremental="1d"),
+            {"departures": 3},
+            PARAMS,
+        ),
     ]
     assert len({base, *others}) == 5
 
@@ -465,7 +541,9 @@ build({noun}, lake, sql, PARAMS)
 @pytest.mark.fault
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("noun", ["APPEND", 'table("flight_days", FLIGHT_DAYS)'])
-def test_transform_committed_a_kill_beside_the_commit_neither_loses_nor_doubles(lake: Lake, sql: Sql, tmp_path: Path, noun: str, when: str) -> None:
+def test_transform_committed_a_kill_beside_the_commit_neither_loses_nor_doubles(
+    lake: Lake, sql: Sql, tmp_path: Path, noun: str, when: str
+) -> None:
     days(lake, 0, 1, 2)
     left(lake, 0, 1)
     made = eval(noun)
@@ -474,7 +552,9 @@ def test_transform_committed_a_kill_beside_the_commit_neither_loses_nor_doubles(
     left(lake, 2, 3)
     before = lake.table(made.name).version
     code = CRASH.format(tests=str(Path(__file__).parent), folder=str(tmp_path), when=when, noun=noun)
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, timeout=100, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}, timeout=100, check=False
+    )
     assert done.returncode == -signal.SIGKILL
     assert lake.table(made.name).version == before + (when == "after")
     build(made, lake, sql, PARAMS)

@@ -1,4 +1,6 @@
-"""A profile as a page and in the terminal: well formed, alone in the world, and whatever the data says it stays text."""
+"""A profile as a page and in the terminal: well formed, alone in the world, and whatever the data says it
+stays text.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from rich.console import Console
 from millstream.base.event import TIMESTAMP
 from millstream.base.registry import engine
 from millstream.transform.column import Histogram, Profile
-from millstream.transform.explore import fragment, html, remarks, sparkline, terminal
+from millstream.transform.explore import _distinct, fragment, html, plain, remarks, sparkline, terminal
 from millstream.transform.port import Sql
 from millstream.transform.profile import profile
 
@@ -64,20 +66,45 @@ def sql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sql]:
 
 def flights(rows: int = 4000) -> pa.Table:
     random = np.random.default_rng(0)
-    return pa.table({
-        "origin": random.choice(["EWR", "JFK", "LGA"], rows, p=[0.5, 0.3, 0.2]), "delay": pa.array(random.exponential(12, rows), mask=random.random(rows) < 0.02),
-        "distance": random.integers(80, 4983, rows), "tail": [f"N{i}" for i in random.integers(0, 3000, rows)], "ts": pa.array(1_357_000_000_000_000 + random.integers(0, 10**13, rows), TIMESTAMP),
-        "none": pa.nulls(rows, pa.string()), "one": pa.array([7] * rows), "late": random.random(rows) < 0.2, "odd": np.where(random.random(rows) < 0.1, np.nan, random.normal(size=rows)),
-        "wild": random.standard_cauchy(rows), "nested": pa.array([{"a": 1, "b": [1, 2]}] * rows), "sparse": pa.array([1.5, 2.5] + [None] * rows, pa.float64()).slice(0, rows),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "origin": random.choice(["EWR", "JFK", "LGA"], rows, p=[0.5, 0.3, 0.2]),
+            "delay": pa.array(random.exponential(12, rows), mask=random.random(rows) < 0.02),
+            "distance": random.integers(80, 4983, rows),
+            "tail": [f"N{i}" for i in random.integers(0, 3000, rows)],
+            "ts": pa.array(1_357_000_000_000_000 + random.integers(0, 10**13, rows), TIMESTAMP),
+            "none": pa.nulls(rows, pa.string()),
+            "one": pa.array([7] * rows),
+            "late": random.random(rows) < 0.2,
+            "odd": np.where(random.random(rows) < 0.1, np.nan, random.normal(size=rows)),
+            "wild": random.standard_cauchy(rows),
+            "nested": pa.array([{"a": 1, "b": [1, 2]}] * rows),
+            "sparse": pa.array([1.5, 2.5] + [None] * rows, pa.float64()).slice(0, rows),
+        }
+    )
 
 
 HOSTILE = "</style><script>alert(1)</script>\"'&amp;"
 TABLES: dict[str, pa.Table] = {
-    "flights": flights(), "empty": flights(0), "no columns": pa.table({}), "all null": pa.table({n: pa.nulls(3, f.type) for n, f in zip(flights(0).column_names, flights(0).schema, strict=True)}),
-    "wide": pa.table({f"c{i}": [i, i + 1, i + 1] for i in range(300)}), "nested": pa.table({"list": [[1], None], "map": pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64())), "raw": [b"\0\xff", None]}),
-    "unicode": pa.table({"łódź": ["東京", "🇵🇱👩‍👩‍👧", None], "مرحبا": ["שלום", "\u202eevil", "a\nb\tc"], " ": ["", " ", "x" * 5000]}), "hostile": pa.table({HOSTILE: [HOSTILE, HOSTILE, "\x1b[31m\x00"]}),
-}  # fmt: skip
+    "flights": flights(),
+    "empty": flights(0),
+    "no columns": pa.table({}),
+    "all null": pa.table(
+        {n: pa.nulls(3, f.type) for n, f in zip(flights(0).column_names, flights(0).schema, strict=True)}
+    ),
+    "wide": pa.table({f"c{i}": [i, i + 1, i + 1] for i in range(300)}),
+    "nested": pa.table(
+        {
+            "list": [[1], None],
+            "map": pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int64())),
+            "raw": [b"\0\xff", None],
+        }
+    ),
+    "unicode": pa.table(
+        {"łódź": ["東京", "🇵🇱👩‍👩‍👧", None], "مرحبا": ["שלום", "\u202eevil", "a\nb\tc"], " ": ["", " ", "x" * 5000]}
+    ),
+    "hostile": pa.table({HOSTILE: [HOSTILE, HOSTILE, "\x1b[31m\x00"]}),
+}
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +120,22 @@ def test_a_page_is_well_formed_and_refers_to_nothing_outside(profiles: dict[str,
     assert len(ids) == len(set(ids)) == len(TABLES[name].column_names)
     assert [attrs["href"] for attrs in page.all("a")] == [f"#{i}" for i in ids], "links lead within the page"
     assert not page.all("script") and not page.all("link") and not page.all("img") and not page.all("iframe")
-    assert not [a for _, attrs in page.seen for a in attrs if a in ("src", "srcset", "action", "data", "xlink:href") or a.startswith("on")]
+    assert not [
+        a
+        for _, attrs in page.seen
+        for a in attrs
+        if a in ("src", "srcset", "action", "data", "xlink:href") or a.startswith("on")
+    ]
     styles = "".join(page.said("style"))
-    assert "http" not in text and "url(" not in styles and "@import" not in styles and "prefers-color-scheme: dark" in styles
-    assert text.isprintable() or not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e]", text), "no control character reaches the page"
+    assert (
+        "http" not in text
+        and "url(" not in styles
+        and "@import" not in styles
+        and "prefers-color-scheme: dark" in styles
+    )
+    assert text.isprintable() or not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e]", text), (
+        "no control character reaches the page"
+    )
     assert len(page.all("main")) == 1 and len(page.all("h1")) == 1 and page.all("meta")[0] == {"charset": "utf-8"}
 
 
@@ -117,18 +156,42 @@ def test_the_page_says_what_the_profile_knows(profiles: dict[str, Profile]) -> N
     page = Page(text)
     words = " ".join(t for _, t in page.text)
     assert "4,000 rows, 12 columns." in words and page.said("title")[0] == "flights: profile"
-    assert f"{found['delay'].nulls:,} (" in words and "EWR" in words and f"{dict(found['origin'].top)['EWR']:,} (" in words
+    assert (
+        f"{found['delay'].nulls:,} (" in words and "EWR" in words and f"{dict(found['origin'].top)['EWR']:,} (" in words
+    )
     hovered = page.said("title")[1:]
     bins = found["distance"].histogram
-    assert bins is not None and sum(1 for c in bins.counts if c) <= len(hovered) and any(re.fullmatch(r"[\d,]+ to [\d,]+: \d+", t) for t in hovered)
-    assert "no value" in words and "one value only" in words and f"{found['odd'].odd:,} NaN or infinite" in words and "mostly empty" in words
-    assert any(t.startswith("above ") for t in hovered) and any(t.startswith("below ") for t in hovered), "the tails of a wild column"
+    assert (
+        bins is not None
+        and sum(1 for c in bins.counts if c) <= len(hovered)
+        and any(re.fullmatch(r"[\d,]+ to [\d,]+: \d+", t) for t in hovered)
+    )
+    assert (
+        "no value" in words
+        and "one value only" in words
+        and f"{found['odd'].odd:,} NaN or infinite" in words
+        and "mostly empty" in words
+    )
+    assert any(t.startswith("above ") for t in hovered) and any(t.startswith("below ") for t in hovered), (
+        "the tails of a wild column"
+    )
     assert "2013-01-01" in words and "struct<a: int64" in words
+
+
+def test_the_json_marks_counts_of_distinct_values_that_are_estimates(profiles: dict[str, Profile]) -> None:
+    """The terminal has a ~ before them; the JSON had the number alone."""
+    for one in profiles.values():
+        for column, said in zip(one.columns, plain(one)["columns"], strict=True):
+            assert (
+                said["distinct_is_estimate"] == _distinct(column).startswith("~")
+                and said["distinct"] == column.distinct
+            )
+    assert {c["distinct_is_estimate"] for one in profiles.values() for c in plain(one)["columns"]} == {True, False}
 
 
 def test_a_sample_and_a_version_are_said(sql: Sql) -> None:
     table = pa.table({"x": np.arange(30_000.0)})
-    assert "1,000 rows drawn at random of 30,000, 1 columns" in html(profile(sql, table, sample=1000))
+    assert "1,000 rows drawn at random of 30,000, 1 column" in html(profile(sql, table, sample=1000))
     assert ", version 12." in html(Profile("t", 12, 0, 0))
 
 
@@ -154,12 +217,19 @@ def test_the_terminal_keeps_its_width_and_loses_no_column(profiles: dict[str, Pr
 
 def test_the_terminal_tells_the_shape(profiles: dict[str, Profile]) -> None:
     lines = printed(profiles["flights"], 120)
-    by = {line.split()[0]: (line, lines[i + 1]) for i, line in enumerate(lines) if line and not line.startswith(" ") and i + 1 < len(lines)}
+    by = {
+        line.split()[0]: (line, lines[i + 1])
+        for i, line in enumerate(lines)
+        if line and not line.startswith(" ") and i + 1 < len(lines)
+    }
     assert "█" in by["delay"][0] and ", median " in by["delay"][0] and "EWR 50." in by["origin"][1]
     assert "100 %" in by["none"][0] and "no value" in by["none"][0] and "one value only" in by["one"][1]
 
 
-@pytest.mark.parametrize(("counts", "line"), [((0, 0), "  "), ((1, 0, 8), "▁ █"), ((5,), "█"), ((), ""), (tuple([1] * 39 + [1000]), "▁" * 19 + "█")])
+@pytest.mark.parametrize(
+    ("counts", "line"),
+    [((0, 0), "  "), ((1, 0, 8), "▁ █"), ((5,), "█"), ((), ""), (tuple([1] * 39 + [1000]), "▁" * 19 + "█")],
+)
 def test_sparklines(counts: tuple[int, ...], line: str) -> None:
     assert sparkline(Histogram(0.0, 1.0, counts)) == line
 

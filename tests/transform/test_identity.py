@@ -38,7 +38,9 @@ def lake(tmp_path: Path) -> Lake:
 
 
 def put(lake: Lake, rows: list[dict[str, Any]]) -> None:
-    (lake.table("given") if lake.exists("given") else lake.create("given", ROWS)).append(pa.Table.from_pylist(rows, ROWS))
+    (lake.table("given") if lake.exists("given") else lake.create("given", ROWS)).append(
+        pa.Table.from_pylist(rows, ROWS)
+    )
 
 
 def passed_on(**options: Any) -> Table:
@@ -59,7 +61,11 @@ def failed(lake: Lake, sql: Sql, noun: Table) -> str:
     with pytest.raises(WorkFailed) as caught:
         build(noun, lake, sql, {})
     assert not lake.exists("made") or before is None or lake.table("made").version == before
-    assert not lake.exists("made") or before is not None or not sql.query("select 1 as n from t", {"t": lake.table("made").snapshot()}).read_all().num_rows
+    assert (
+        not lake.exists("made")
+        or before is not None
+        or not sql.query("select 1 as n from t", {"t": lake.table("made").snapshot()}).read_all().num_rows
+    )
     return str(caught.value)
 
 
@@ -82,15 +88,21 @@ def test_a_time_of_another_type_is_refused(lake: Lake, sql: Sql, name: str) -> N
 
 
 def test_headers_of_sql_are_held_to_the_rows_too(lake: Lake, sql: Sql) -> None:
-    assert 'its time "moment" is not a column of it' in failed(lake, sql, table("made", "-- @time moment\nselect * from given"))
+    assert 'its time "moment" is not a column of it' in failed(
+        lake, sql, table("made", "-- @time moment\nselect * from given")
+    )
     put(lake, [{"id": "a", "n": 1, "x": 0.5, "ts": NOON}])
-    assert "its key (id) does not tell its rows apart" in failed(lake, sql, table("made", "-- @key id\nselect * from given"))
+    assert "its key (id) does not tell its rows apart" in failed(
+        lake, sql, table("made", "-- @key id\nselect * from given")
+    )
 
 
 def test_a_date_and_a_moment_are_times_and_letter_case_does_not_count(lake: Lake, sql: Sql) -> None:
     build(table("made", "select id, ts::date as day from given", time="DAY", key="ID"), lake, sql, {})
     build(table("other", "select id, ts from given", time="ts", key="id"), lake, sql, {})
-    assert sorted(map(str, sql.query("select day from t", {"t": lake.table("made").snapshot()}).read_all()["day"].to_pylist())) == ["2026-01-01", "None"]
+    assert sorted(
+        map(str, sql.query("select day from t", {"t": lake.table("made").snapshot()}).read_all()["day"].to_pylist())
+    ) == ["2026-01-01", "None"]
     assert date(2026, 1, 1)
 
 
@@ -105,7 +117,10 @@ def test_a_key_of_several_rows_is_refused_and_named(lake: Lake, sql: Sql) -> Non
     put(lake, [{"id": "a", "n": 2, "x": 0.5, "ts": NOON}, {"id": "a", "n": 2, "x": 0.5, "ts": NOON}])
     for noun in both(key="id"):
         said = failed(lake, sql, noun)
-        assert "its key (id) does not tell its rows apart; found 1 key of several rows: id = a in 3 rows; add the column to the key" in said
+        assert (
+            "its key (id) does not tell its rows apart; found 1 key of several rows: id = a in 3 rows; add the column"
+            in said
+        )
     assert build(passed_on(), lake, sql, {}).rows == 4  # without a key rows may repeat
 
 
@@ -122,5 +137,7 @@ def test_appended_rows_and_intervals_are_held_to_it_too(lake: Lake, sql: Sql) ->
     build(noun, lake, sql, {})
     put(lake, [{"id": "c", "n": 1, "x": 0.5, "ts": NOON}, {"id": "c", "n": 1, "x": 0.5, "ts": NOON}])
     assert "id = c in 2 rows" in failed(lake, sql, noun)
-    days = table("made", "-- @time ts\n-- @key id\n-- @incremental 1d\nselect * from given where ts >= $start and ts < $end")
+    days = table(
+        "made", "-- @time ts\n-- @key id\n-- @incremental 1d\nselect * from given where ts >= $start and ts < $end"
+    )
     assert "id = c in 2 rows" in failed(lake, sql, days)

@@ -10,13 +10,22 @@ import pytest
 
 from millstream.transform.parity import Row, compare
 
-BASE = pa.table({"k": [1, 2, 3, 4], "s": ["a", "b", None, "d"], "x": [0.5, None, math.nan, 4.0], "l": [[1.0], [], None, [2.0, None]]})
+BASE = pa.table(
+    {
+        "k": [1, 2, 3, 4],
+        "s": ["a", "b", None, "d"],
+        "x": [0.5, None, math.nan, 4.0],
+        "l": [[1.0], [], None, [2.0, None]],
+    }
+)
 
 
 def changed(column: str, at: int, value: Any) -> pa.Table:
     values = BASE.column(column).to_pylist()
     values[at] = value
-    return BASE.set_column(BASE.column_names.index(column), BASE.schema.field(column), pa.array(values, BASE.schema.field(column).type))
+    return BASE.set_column(
+        BASE.column_names.index(column), BASE.schema.field(column), pa.array(values, BASE.schema.field(column).type)
+    )
 
 
 @pytest.mark.parametrize("key", [(), ("k",)])
@@ -25,10 +34,20 @@ def test_order_plays_no_part(key: tuple[str, ...]) -> None:
     assert compare(BASE.slice(0, 0), BASE.slice(0, 0), key).same
 
 
-@pytest.mark.parametrize(("column", "at", "value", "differs"), [
-    ("x", 0, 0.5 * (1 + 1e-12), False), ("x", 0, 0.5 * (1 + 1e-6), True), ("x", 2, None, True), ("x", 1, math.nan, True), ("s", 2, "", True), ("s", 0, "A", True),
-    ("l", 0, [1.0 + 1e-13], False), ("l", 3, [2.0, 0.0], True), ("l", 2, [], True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("column", "at", "value", "differs"),
+    [
+        ("x", 0, 0.5 * (1 + 1e-12), False),
+        ("x", 0, 0.5 * (1 + 1e-6), True),
+        ("x", 2, None, True),
+        ("x", 1, math.nan, True),
+        ("s", 2, "", True),
+        ("s", 0, "A", True),
+        ("l", 0, [1.0 + 1e-13], False),
+        ("l", 3, [2.0, 0.0], True),
+        ("l", 2, [], True),
+    ],
+)
 def test_values(column: str, at: int, value: Any, differs: bool) -> None:
     found = compare(BASE, changed(column, at, value).take([3, 2, 1, 0]), ["k"])
     assert found.same is not differs
@@ -52,7 +71,14 @@ def test_equal_rows_are_counted() -> None:
 
 def test_lone_rows_are_told_from_changed_ones() -> None:
     found = compare(
-        BASE, pa.concat_tables([changed("s", 1, "B").slice(1), pa.table({"k": [9], "s": ["z"], "x": [1.0], "l": [None]}, schema=BASE.schema)]), ["k"]
+        BASE,
+        pa.concat_tables(
+            [
+                changed("s", 1, "B").slice(1),
+                pa.table({"k": [9], "s": ["z"], "x": [1.0], "l": [None]}, schema=BASE.schema),
+            ]
+        ),
+        ["k"],
     )
     assert [(row.at, row.only) for row in found.shown] == [({"k": 1}, "left"), ({"k": 9}, "right"), ({"k": 2}, "")]
     assert found.differ == 3

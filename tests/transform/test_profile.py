@@ -1,4 +1,6 @@
-"""Profiles beside NumPy's numbers: counts exact, quantiles and histograms exact at their places, whatever the sketches guessed."""
+"""Profiles beside NumPy's numbers: counts exact, quantiles and histograms exact at their places, whatever the sketches
+guessed.
+"""
 
 from __future__ import annotations
 
@@ -39,33 +41,60 @@ def of(sql: Sql, values: Any, kind: pa.DataType | None = None, **options: Any) -
 def near(column: Column, values: np.ndarray) -> None:
     """Each quantile has a share of rows at or below it, and one at or above, within a step of the grid."""
     ordered = np.sort(values)
-    assert len(column.quantiles) == STEPS + 1 and (column.quantiles[0], column.quantiles[-1]) == (ordered[0], ordered[-1])
+    assert len(column.quantiles) == STEPS + 1 and (column.quantiles[0], column.quantiles[-1]) == (
+        ordered[0],
+        ordered[-1],
+    )
     assert list(column.quantiles) == sorted(column.quantiles)
     step = 1.0 / STEPS + 1.0 / len(ordered)
     for i, q in enumerate(column.quantiles):
-        below, upto = np.searchsorted(ordered, q, "left") / len(ordered), np.searchsorted(ordered, q, "right") / len(ordered)
+        below, upto = (
+            np.searchsorted(ordered, q, "left") / len(ordered),
+            np.searchsorted(ordered, q, "right") / len(ordered),
+        )
         assert below - step <= i / STEPS <= upto + step
 
 
 SHAPES = {
-    "normal": lambda r: r.normal(size=20_000), "integers": lambda r: r.integers(-50, 50, 20_000).astype(float), "heavy": lambda r: r.standard_cauchy(20_000),
-    "mostly zero": lambda r: np.where(r.random(20_000) < 0.9, 0.0, r.normal(size=20_000)), "two": lambda r: r.choice([1.5, 2.5], 20_000), "one row": lambda r: r.normal(size=1),
-    "few rows": lambda r: r.normal(size=7), "constant": lambda r: np.full(5000, 3.25), "tiny": lambda r: r.normal(size=5000) * 1e-300, "huge": lambda r: r.normal(size=5000) * 1e300,
-    "far": lambda r: 1e15 + r.integers(0, 9, 5000).astype(float), "long tail": lambda r: r.lognormal(0, 3, 20_000), "sorted": lambda r: np.arange(20_000.0),
-}  # fmt: skip
+    "normal": lambda r: r.normal(size=20_000),
+    "integers": lambda r: r.integers(-50, 50, 20_000).astype(float),
+    "heavy": lambda r: r.standard_cauchy(20_000),
+    "mostly zero": lambda r: np.where(r.random(20_000) < 0.9, 0.0, r.normal(size=20_000)),
+    "two": lambda r: r.choice([1.5, 2.5], 20_000),
+    "one row": lambda r: r.normal(size=1),
+    "few rows": lambda r: r.normal(size=7),
+    "constant": lambda r: np.full(5000, 3.25),
+    "tiny": lambda r: r.normal(size=5000) * 1e-300,
+    "huge": lambda r: r.normal(size=5000) * 1e300,
+    "far": lambda r: 1e15 + r.integers(0, 9, 5000).astype(float),
+    "long tail": lambda r: r.lognormal(0, 3, 20_000),
+    "sorted": lambda r: np.arange(20_000.0),
+}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_numbers_are_numpys(sql: Sql, shape: str) -> None:
     values = SHAPES[shape](np.random.default_rng(3))
     column = of(sql, values)
-    assert (column.kind, column.rows, column.nulls, column.odd, column.known) == ("number", len(values), 0, 0, len(values))
+    assert (column.kind, column.rows, column.nulls, column.odd, column.known) == (
+        "number",
+        len(values),
+        0,
+        0,
+        len(values),
+    )
     assert (column.low, column.high) == (values.min(), values.max())
     assert column.mean == pytest.approx(values.mean(), rel=1e-9, abs=1e-12 * max(1.0, float(np.abs(values).max())))
     if shape == "huge":  # squares of 1e300 are not doubles, here as in NumPy
-        assert column.std is None or not np.isfinite(column.std) or column.std == pytest.approx(values.std(ddof=1), rel=1e-6)
+        assert (
+            column.std is None
+            or not np.isfinite(column.std)
+            or column.std == pytest.approx(values.std(ddof=1), rel=1e-6)
+        )
     elif len(values) > 1:
-        assert column.std == pytest.approx(values.std(ddof=1), rel=1e-3 if shape == "far" else 1e-7, abs=1e-12)  # at 1e15 a double ends at eighths
+        assert column.std == pytest.approx(
+            values.std(ddof=1), rel=1e-3 if shape == "far" else 1e-7, abs=1e-12
+        )  # at 1e15 a double ends at eighths
     near(column, values)
     drawn = column.histogram
     assert drawn is not None and sum(drawn.counts) + drawn.under + drawn.over == len(values)
@@ -85,7 +114,13 @@ def test_numbers_are_numpys(sql: Sql, shape: str) -> None:
 def test_nulls_and_what_is_no_finite_number(sql: Sql) -> None:
     column = of(sql, [None, 1.0, float("nan"), float("inf"), -float("inf"), None, 3.0, 3.0])
     assert (column.rows, column.nulls, column.odd, column.known) == (8, 2, 3, 3)
-    assert (column.low, column.high, column.mean, column.distinct, column.top) == (1.0, 3.0, pytest.approx(7 / 3), 2, (("3.0", 2), ("1.0", 1)))
+    assert (column.low, column.high, column.mean, column.distinct, column.top) == (
+        1.0,
+        3.0,
+        pytest.approx(7 / 3),
+        2,
+        (("3.0", 2), ("1.0", 1)),
+    )
     only = of(sql, [float("nan"), float("nan"), None])
     assert (only.nulls, only.odd, only.known, only.quantiles, only.histogram, only.mean) == (1, 2, 0, (), None, None)
 
@@ -93,7 +128,12 @@ def test_nulls_and_what_is_no_finite_number(sql: Sql) -> None:
 def test_an_empty_text_among_many_is_counted(sql: Sql) -> None:
     """DuckDB's histogram_exact keeps '' for what is not asked for."""
     column = of(sql, [""] * 40 + [f"c{i}" for i in range(1000) for _ in range(2)] + [None])
-    assert column.top[0] == ("", 40) and column.nulls == 1 and not column.complete and sum(n for _, n in column.top) <= column.known
+    assert (
+        column.top[0] == ("", 40)
+        and column.nulls == 1
+        and not column.complete
+        and sum(n for _, n in column.top) <= column.known
+    )
 
 
 def test_whole_numbers_and_decimals(sql: Sql) -> None:
@@ -107,8 +147,20 @@ def test_whole_numbers_and_decimals(sql: Sql) -> None:
 
 def test_categories(sql: Sql) -> None:
     column = of(sql, ["b", "a", "b", None, "", "łódź", "b"])
-    assert (column.kind, column.nulls, column.distinct, column.complete, column.low, column.high) == ("category", 1, 4, True, "", "łódź")
-    assert column.top == (("b", 3), ("", 1), ("a", 1), ("łódź", 1)) and column.shares == {"b": 0.5, "": 1 / 6, "a": 1 / 6, "łódź": 1 / 6}
+    assert (column.kind, column.nulls, column.distinct, column.complete, column.low, column.high) == (
+        "category",
+        1,
+        4,
+        True,
+        "",
+        "łódź",
+    )
+    assert column.top == (("b", 3), ("", 1), ("a", 1), ("łódź", 1)) and column.shares == {
+        "b": 0.5,
+        "": 1 / 6,
+        "a": 1 / 6,
+        "łódź": 1 / 6,
+    }
     assert column.quantiles == () and column.mean is None
     flags = of(sql, [True, False, True, None])
     assert (flags.kind, flags.top) == ("category", (("true", 2), ("false", 1)))
@@ -134,13 +186,26 @@ def test_times(sql: Sql) -> None:
     near(column, us)
     days = of(sql, [date(2013, 1, 1), date(1969, 12, 31), None])
     assert (days.kind, days.nulls, [value for value, _ in days.top]) == ("time", 1, ["1969-12-31", "2013-01-01"])
-    assert spelled(us[1]) == "2013-01-01 01:00:00" and spelled(us[0] + 1) == "2013-01-01 00:00:00.000001" and spelled(1e19).endswith(" us")
+    assert (
+        spelled(us[1]) == "2013-01-01 01:00:00"
+        and spelled(us[0] + 1) == "2013-01-01 00:00:00.000001"
+        and spelled(1e19).endswith(" us")
+    )
 
 
 def test_what_is_only_counted(sql: Sql) -> None:
-    table = pa.table({"list": [[1], None, []], "struct": [{"a": 1}, None, {"a": 2}], "raw": [b"\0", b"\xff", None], "none": pa.nulls(3)})
+    table = pa.table(
+        {
+            "list": [[1], None, []],
+            "struct": [{"a": 1}, None, {"a": 2}],
+            "raw": [b"\0", b"\xff", None],
+            "none": pa.nulls(3),
+        }
+    )
     found = profile(sql, table)
-    assert [(c.kind, c.nulls, c.top, c.quantiles) for c in found.columns] == [("other", 1, (), ())] * 3 + [("other", 3, (), ())]
+    assert [(c.kind, c.nulls, c.top, c.quantiles) for c in found.columns] == [("other", 1, (), ())] * 3 + [
+        ("other", 3, (), ())
+    ]
     assert kind_of(pa.list_(pa.int64())) == "other"
 
 
@@ -149,14 +214,19 @@ def test_empty_and_all_null(sql: Sql) -> None:
     for rows in (0, 5):
         found = profile(sql, pa.table({f.name: pa.nulls(rows, f.type) for f in schema}, schema=schema))
         assert (found.rows, found.of) == (rows, rows)
-        assert all((c.rows, c.nulls, c.known, c.distinct, c.quantiles, c.histogram, c.top) == (rows, rows, 0, 0, (), None, ()) for c in found.columns)
+        assert all(
+            (c.rows, c.nulls, c.known, c.distinct, c.quantiles, c.histogram, c.top) == (rows, rows, 0, 0, (), None, ())
+            for c in found.columns
+        )
     assert profile(sql, pa.table({})).columns == ()
 
 
 def test_wide_tables_and_names_that_need_quotes(sql: Sql) -> None:
     table = pa.table({f"c\"{i} łó'": [i, i + 1, None] for i in range(150)})
     found = profile(sql, table)
-    assert [c.name for c in found.columns] == table.column_names and all(c.mean == i + 0.5 and c.nulls == 1 for i, c in enumerate(found.columns))
+    assert [c.name for c in found.columns] == table.column_names and all(
+        c.mean == i + 0.5 and c.nulls == 1 for i, c in enumerate(found.columns)
+    )
 
 
 def test_chosen_columns_in_their_order(sql: Sql) -> None:
@@ -171,7 +241,9 @@ def test_chosen_columns_in_their_order(sql: Sql) -> None:
 def test_a_sample_says_of_how_many(sql: Sql) -> None:
     table = pa.table({"x": np.arange(50_000.0), "s": ["a", "b"] * 25_000})
     found = profile(sql, table, sample=5000)
-    assert (found.rows, found.of, found["x"].rows) == (5000, 50_000, 5000) and found["x"].mean == pytest.approx(25_000, rel=0.05)
+    assert (found.rows, found.of, found["x"].rows) == (5000, 50_000, 5000) and found["x"].mean == pytest.approx(
+        25_000, rel=0.05
+    )
     assert found == profile(sql, table, sample=5000), "and it is the same one again"
     assert profile(sql, table, sample=50_000) == profile(sql, table), "a sample of all is all"
 
@@ -183,7 +255,9 @@ def test_readers_and_versions_of_the_lake(sql: Sql, tmp_path: Path) -> None:
     table.append(pa.table({"x": [10]}))
     old, new = (profile(sql, lake.table("t").snapshot(version)) for version in (1, None))
     assert (old.table, old.table_version, old.rows, new.table_version, new["x"].high) == ("t", 1, 3, 2, 10.0)
-    reader = pa.RecordBatchReader.from_batches(pa.schema([("x", pa.int64())]), iter(pa.table({"x": [1, 2, 3]}).to_batches()))
+    reader = pa.RecordBatchReader.from_batches(
+        pa.schema([("x", pa.int64())]), iter(pa.table({"x": [1, 2, 3]}).to_batches())
+    )
     assert profile(sql, reader)["x"] == old["x"]
 
 
@@ -193,7 +267,11 @@ def test_any_numbers_are_counted_and_kept_as_json(sql: Sql, values: list[float |
     table = pa.table({"x": pa.array(values, pa.float64())})
     found = profile(sql, table)
     column, known = found["x"], np.array([v for v in values if v is not None and np.isfinite(v)])
-    assert (column.nulls, column.odd, column.known) == (values.count(None), len(values) - values.count(None) - len(known), len(known))
+    assert (column.nulls, column.odd, column.known) == (
+        values.count(None),
+        len(values) - values.count(None) - len(known),
+        len(known),
+    )
     assert Profile.from_dict(json.loads(json.dumps(found.to_dict()))) == found
     if len(known):
         near(column, known)
@@ -208,8 +286,16 @@ def test_a_profile_of_another_form_is_refused(sql: Sql) -> None:
 
 def test_two_profiles_together_are_as_one_of_both(sql: Sql) -> None:
     random = np.random.default_rng(2)
-    parts = [pa.table({"x": random.normal(shift, 1, n), "s": random.choice(list("abc"), n), "t": pa.array(random.integers(0, 10**12, n), TIMESTAMP)})
-             for shift, n in ((0.0, 4000), (2.0, 9000))]  # fmt: skip
+    parts = [
+        pa.table(
+            {
+                "x": random.normal(shift, 1, n),
+                "s": random.choice(list("abc"), n),
+                "t": pa.array(random.integers(0, 10**12, n), TIMESTAMP),
+            }
+        )
+        for shift, n in ((0.0, 4000), (2.0, 9000))
+    ]
     both, whole = merge(*(profile(sql, part) for part in parts)), profile(sql, pa.concat_tables(parts))
     assert (both.rows, both["s"].top, both["s"].complete) == (13_000, whole["s"].top, True)
     for name in ("x", "t"):

@@ -83,10 +83,16 @@ def served(by: Callable[[socket.socket], None]) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("server", "why"),
     [
-        (garbage, "does not speak HTTP"), (nothing, ""), (five_hundred, "answered 500"), (redirect, "a redirect"),
-        (silence, "no whole answer within 0.3 s"), (drip, "no whole answer within 0.3 s"), (endless_line, "does not speak HTTP"), (odd_status, "does not speak HTTP"),
+        (garbage, "does not speak HTTP"),
+        (nothing, ""),
+        (five_hundred, "answered 500"),
+        (redirect, "a redirect"),
+        (silence, "no whole answer within 0.3 s"),
+        (drip, "no whole answer within 0.3 s"),
+        (endless_line, "does not speak HTTP"),
+        (odd_status, "does not speak HTTP"),
     ],
-)  # fmt: skip
+)
 def test_a_strange_server_takes_no_alert_and_is_named_without_its_address(
     server: Callable[[socket.socket], None], why: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -100,10 +106,18 @@ def test_a_strange_server_takes_no_alert_and_is_named_without_its_address(
 @pytest.mark.parametrize(
     "url",
     [
-        "http://[::1/xyzSecret99", "http://user:xyzSecret99@host.invalid/x y", "http:///xyzSecret99", "ftp://x/xyzSecret99", "http://127.0.0.1:1/xyz\nSecret99",
-        "http://127.0.0.1:99999999/xyzSecret99", "http://127.0.0.1:1/xyzSecret99", "xyzSecret99", "http://127.0.0.1:1/ü/xyzSecret99", "https://\udcff/xyzSecret99",
+        "http://[::1/xyzSecret99",
+        "http://user:xyzSecret99@host.invalid/x y",
+        "http:///xyzSecret99",
+        "ftp://x/xyzSecret99",
+        "http://127.0.0.1:1/xyz\nSecret99",
+        "http://127.0.0.1:99999999/xyzSecret99",
+        "http://127.0.0.1:1/xyzSecret99",
+        "xyzSecret99",
+        "http://127.0.0.1:1/ü/xyzSecret99",
+        "https://\udcff/xyzSecret99",
     ],
-)  # fmt: skip
+)
 def test_an_address_that_is_none_is_a_sentence_without_it(url: str, caplog: pytest.LogCaptureFixture) -> None:
     hook = Webhook(url, whole_s=3.0)
     assert not hook.post(TOLD) and hook.trouble

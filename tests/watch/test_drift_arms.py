@@ -1,4 +1,6 @@
-"""Each version's rows are compared with the set that the version was trained on, whoever else answers at the same endpoint."""
+"""Each version's rows are compared with the set that the version was trained on, whoever else answers at the same
+endpoint.
+"""
 
 from __future__ import annotations
 
@@ -50,9 +52,19 @@ def by_near(train: ms.Train) -> object: ...
 def by_far(train: ms.Train) -> object: ...
 
 
-AB = ms.experiment("ab", arms={"near": by_near["champion"], "far": by_far["champion"]}, unit="city", assign=ms.assign.ab(0.3, 0.7), reward=LATE)
+AB = ms.experiment(
+    "ab",
+    arms={"near": by_near["champion"], "far": by_far["champion"]},
+    unit="city",
+    assign=ms.assign.ab(0.3, 0.7),
+    reward=LATE,
+)
 POINT = ms.endpoint("point", AB, default=by_near["champion"])
-COLUMNS = {"near_set": ("city", "near__delay_1h"), "far_set": ("city", "far__delay_1d"), "other_set": ("city", "near__delay_1h", "far__delay_1d")}
+COLUMNS = {
+    "near_set": ("city", "near__delay_1h"),
+    "far_set": ("city", "far__delay_1d"),
+    "other_set": ("city", "near__delay_1h", "far__delay_1d"),
+}
 CHECK = ms.expect.drift(NEAR_SET, tolerance=0.1, window="7d")
 
 
@@ -70,7 +82,9 @@ class World:
     def values(self, columns: tuple[str, ...], n: int, shift: float) -> dict[str, Any]:
         return {c: self.rng.choice(["ams", "lis"], n) if c == "city" else self.rng.normal(shift, 1, n) for c in columns}
 
-    def train(self, name: str, *models: tuple[str, int], shift: float = 0.0, columns: tuple[str, ...] | None = None) -> None:
+    def train(
+        self, name: str, *models: tuple[str, int], shift: float = 0.0, columns: tuple[str, ...] | None = None
+    ) -> None:
         """A version of a set, and versions of models trained on it."""
         columns = columns or COLUMNS[name]
         rows = pa.table(self.values(columns, 4_000, shift))
@@ -84,7 +98,15 @@ class World:
             told = {"dataset": {"name": name, "version": version, "fingerprint": print_of}, "columns": list(columns)}
             (self.artifacts(model, number) / "manifest.json").write_text(json.dumps(told))
 
-    def answer(self, model: str | None, version: int | None, n: int, shift: float = 0.0, columns: tuple[str, ...] = (), day: int = 10) -> None:
+    def answer(
+        self,
+        model: str | None,
+        version: int | None,
+        n: int,
+        shift: float = 0.0,
+        columns: tuple[str, ...] = (),
+        day: int = 10,
+    ) -> None:
         """Decisions of one version: of the features only its own are filled."""
         filled = self.values(("city", *columns), n, shift)
         kinds = {
@@ -102,9 +124,13 @@ class World:
             "version": [version] * n,
             "ts": [T0 + day * DAY + i for i in range(n)],
         }
-        table = pa.table({c: pa.array({**plain_columns, **filled}.get(c, [None] * n), kind) for c, kind in kinds.items()})
+        table = pa.table(
+            {c: pa.array({**plain_columns, **filled}.get(c, [None] * n), kind) for c, kind in kinds.items()}
+        )
         lake = self.scene.engines.lake
-        (lake.table(POINT.decisions) if lake.exists(POINT.decisions) else lake.create(POINT.decisions, table.schema)).append(table)
+        (
+            lake.table(POINT.decisions) if lake.exists(POINT.decisions) else lake.create(POINT.decisions, table.schema)
+        ).append(table)
 
     def told(self, check: Any = CHECK) -> Any:
         return drifts.drift(check, POINT, self.scene)
@@ -125,9 +151,14 @@ def test_the_other_arms_share_of_rows_is_no_drift(world: World) -> None:
     found = world.told()
     assert found.status == "ok", found.message
     assert {(d["of"], d["column"]) for d in found.details["distances"]} == {
-        ("by_near@1", "city"), ("by_near@1", "near__delay_1h"), ("by_far@1", "city"), ("by_far@1", "far__delay_1d")}  # fmt: skip
-    assert [(p["of"], p["against"].split("@")[0], p["reference_rows"], p["window_rows"]) for p in found.details["parts"]] == [
-        ("by_far@1", "far_set", 4_000, 7_000), ("by_near@1", "near_set", 4_000, 3_000)]  # fmt: skip
+        ("by_near@1", "city"),
+        ("by_near@1", "near__delay_1h"),
+        ("by_far@1", "city"),
+        ("by_far@1", "far__delay_1d"),
+    }
+    assert [
+        (p["of"], p["against"].split("@")[0], p["reference_rows"], p["window_rows"]) for p in found.details["parts"]
+    ] == [("by_far@1", "far_set", 4_000, 7_000), ("by_near@1", "near_set", 4_000, 3_000)]
     assert found.message.startswith("4 columns are within 0.1") and "10,000 rows against 8,000" in found.message
 
 
@@ -135,7 +166,10 @@ def test_the_arm_that_drifts_is_named(world: World) -> None:
     world.answer("by_near", 1, 3_000, columns=("near__delay_1h",))
     world.answer("by_far", 1, 7_000, shift=0.6, columns=("far__delay_1d",))
     found = world.told()
-    assert found.status == "drifted" and "1 of 4 columns have drifted by more than 0.1, furthest far__delay_1d of by_far@1 (ks" in found.message
+    assert (
+        found.status == "drifted"
+        and "1 of 4 columns has drifted by more than 0.1, furthest far__delay_1d of by_far@1 (ks" in found.message
+    )
 
 
 def test_versions_of_one_set_are_compared_together(world: World) -> None:
@@ -161,10 +195,14 @@ def test_a_set_of_neither_is_compared_with_what_each_has(world: World) -> None:
     world.answer("by_near", 1, 3_000, columns=("near__delay_1h",))
     world.answer("by_far", 1, 3_000, shift=0.6, columns=("far__delay_1d",))
     found = world.told(ms.expect.drift(OTHER_SET, tolerance=0.1, window="7d"))
-    assert {(d["of"], d["column"]) for d in found.details["distances"] if d["status"] == "drifted"} == {("by_far@1", "far__delay_1d")}
+    assert {(d["of"], d["column"]) for d in found.details["distances"] if d["status"] == "drifted"} == {
+        ("by_far@1", "far__delay_1d")
+    }
     assert {p["against"].split("@")[0] for p in found.details["parts"]} == {"other_set"}
     kept = world.scene.engines.state.list("profile")
-    assert [len(doc.value["columns"]) for doc in kept] == [3], "the set's profile is of all its columns, whoever asks first"
+    assert [len(doc.value["columns"]) for doc in kept] == [3], (
+        "the set's profile is of all its columns, whoever asks first"
+    )
 
 
 def test_what_no_model_answered_is_left_out_and_counted(world: World) -> None:
@@ -176,7 +214,9 @@ def test_what_no_model_answered_is_left_out_and_counted(world: World) -> None:
     alone.train("near_set")
     alone.answer(None, None, 3_000)
     moved = alone.told()
-    assert moved.status == "drifted" and moved.details["parts"][0]["window_rows"] == 3_000, "without any model they are all there is"
+    assert moved.status == "drifted" and moved.details["parts"][0]["window_rows"] == 3_000, (
+        "without any model they are all there is"
+    )
 
 
 def test_a_version_whose_files_are_gone_is_named(world: World) -> None:

@@ -22,7 +22,12 @@ def quantiles(values: np.ndarray) -> list[float]:
 
 def exact(a: np.ndarray, b: np.ndarray) -> float:
     points = np.union1d(a, b)
-    return float(np.abs(np.searchsorted(np.sort(a), points, "right") / len(a) - np.searchsorted(np.sort(b), points, "right") / len(b)).max())
+    return float(
+        np.abs(
+            np.searchsorted(np.sort(a), points, "right") / len(a)
+            - np.searchsorted(np.sort(b), points, "right") / len(b)
+        ).max()
+    )
 
 
 @given(numbers, numbers)
@@ -36,9 +41,17 @@ def test_from_quantiles_within_two_steps_of_the_exact_distance(a: list[float], b
 
 def test_on_large_samples_within_the_steps() -> None:
     rng = np.random.default_rng(7)
-    pairs = [(rng.normal(0, 1, 50_000), rng.normal(0.3, 1, 50_000)), (rng.integers(0, 24, 50_000).astype(float), rng.integers(2, 24, 50_000).astype(float)),
-             (rng.exponential(1, 50_000), rng.exponential(1, 50_000)), (np.zeros(1000), np.zeros(1000)), (np.zeros(1000), np.ones(1000)),
-             (np.where(rng.random(50_000) < 0.9, 0.0, rng.normal(0, 1, 50_000)), np.where(rng.random(50_000) < 0.8, 0.0, rng.normal(0, 1, 50_000)))]  # fmt: skip
+    pairs = [
+        (rng.normal(0, 1, 50_000), rng.normal(0.3, 1, 50_000)),
+        (rng.integers(0, 24, 50_000).astype(float), rng.integers(2, 24, 50_000).astype(float)),
+        (rng.exponential(1, 50_000), rng.exponential(1, 50_000)),
+        (np.zeros(1000), np.zeros(1000)),
+        (np.zeros(1000), np.ones(1000)),
+        (
+            np.where(rng.random(50_000) < 0.9, 0.0, rng.normal(0, 1, 50_000)),
+            np.where(rng.random(50_000) < 0.8, 0.0, rng.normal(0, 1, 50_000)),
+        ),
+    ]
     for a, b in pairs:
         assert ks(quantiles(a), quantiles(b)) == pytest.approx(exact(a, b), abs=2 / STEPS)
 
@@ -63,7 +76,9 @@ def test_the_allowance_holds_at_its_level() -> None:
 def test_more_rows_allow_less() -> None:
     assert dkw(0) == 1.0 and dkw(100) > dkw(1_000) > dkw(1_000_000) > 0
     assert weissman(2, 1_000) < weissman(50, 1_000) <= 1.0
-    assert dkw(1_000_000) < 0.002  # at a million rows chance is not an excuse, and no drift of 0.01 fires at tolerance 0.1
+    assert (
+        dkw(1_000_000) < 0.002
+    )  # at a million rows chance is not an excuse, and no drift of 0.01 fires at tolerance 0.1
 
 
 def test_verdicts() -> None:
@@ -102,15 +117,25 @@ def test_numbers_categories_nulls_and_unseen_each_drift_alone() -> None:
     assert found(shape(same), shape(rng.normal(0.5, 1, 20_000))) == {"nulls": "ok", "ks": "drifted"}
     assert found(shape(same), shape(same, nulls=8_000)) == {"nulls": "drifted", "ks": "ok"}
     names = rng.choice(["a", "b", "c"], 20_000)
-    assert found(shape(names), shape(rng.choice(["a", "b", "c"], 20_000))) == {"nulls": "ok", "tv": "ok", "unseen": "ok"}
-    assert found(shape(names), shape(rng.choice(["a", "b", "c"], 20_000, p=[0.6, 0.2, 0.2]))) == {"nulls": "ok", "tv": "drifted", "unseen": "ok"}
+    assert found(shape(names), shape(rng.choice(["a", "b", "c"], 20_000))) == {
+        "nulls": "ok",
+        "tv": "ok",
+        "unseen": "ok",
+    }
+    assert found(shape(names), shape(rng.choice(["a", "b", "c"], 20_000, p=[0.6, 0.2, 0.2]))) == {
+        "nulls": "ok",
+        "tv": "drifted",
+        "unseen": "ok",
+    }
     assert found(shape(names), shape(rng.choice(["a", "b", "d"], 20_000)))["unseen"] == "drifted"
 
 
 def test_few_rows_are_not_enough_to_say() -> None:
     rng = np.random.default_rng(6)
     assert set(found(shape(rng.normal(size=20_000)), shape(rng.normal(size=30))).values()) == {"unknown"}
-    assert found(shape(rng.normal(size=20_000)), shape(rng.normal(10, 1, 200)))["ks"] == "drifted", "so far apart that 200 rows are enough"
+    assert found(shape(rng.normal(size=20_000)), shape(rng.normal(10, 1, 200)))["ks"] == "drifted", (
+        "so far apart that 200 rows are enough"
+    )
 
 
 def test_a_cut_list_of_categories_is_compared_by_what_both_list() -> None:
@@ -122,8 +147,20 @@ def test_a_cut_list_of_categories_is_compared_by_what_both_list() -> None:
 
 def test_the_furthest_comes_first_and_a_column_of_nulls_is_no_error() -> None:
     rng = np.random.default_rng(8)
-    old = {"a": shape(rng.normal(size=9_000)), "b": shape(rng.normal(size=9_000)), "gone": shape(np.zeros(9)), "empty": shape(rng.normal(size=9_000))}
-    new = {"a": shape(rng.normal(size=9_000)), "b": shape(rng.normal(3, 1, 9_000)), "empty": Column("x", "double", "number", 9_000, 9_000)}
+    old = {
+        "a": shape(rng.normal(size=9_000)),
+        "b": shape(rng.normal(size=9_000)),
+        "gone": shape(np.zeros(9)),
+        "empty": shape(rng.normal(size=9_000)),
+    }
+    new = {
+        "a": shape(rng.normal(size=9_000)),
+        "b": shape(rng.normal(3, 1, 9_000)),
+        "empty": Column("x", "double", "number", 9_000, 9_000),
+    }
     told = compare(old, new, 0.1)
-    assert told[0].column in ("b", "empty") and {(d.column, d.kind) for d in told if d.status == "drifted"} == {("b", "ks"), ("empty", "nulls")}
+    assert told[0].column in ("b", "empty") and {(d.column, d.kind) for d in told if d.status == "drifted"} == {
+        ("b", "ks"),
+        ("empty", "nulls"),
+    }
     assert "gone" not in {d.column for d in told}

@@ -33,20 +33,35 @@ class Landed(ms.Event):
 
 
 ASKED = ms.stream("asked", Ask, key="carrier")
-SET = ms.training_set("late_set", at=ASKED, label=ms.outcome(ms.stream("landed", Landed, key="carrier"), on="carrier", within="1h"), features=[])
+SET = ms.training_set(
+    "late_set",
+    at=ASKED,
+    label=ms.outcome(ms.stream("landed", Landed, key="carrier"), on="carrier", within="1h"),
+    features=[],
+)
 
 
 def rows(rng: np.random.Generator, n: int, day: int, shift: float = 0.0, carriers: str = "ABC") -> list[dict[str, Any]]:
-    return [{"carrier": str(c), "distance": float(d), "ts": T0 + day * DAY + i} for i, (c, d) in
-            enumerate(zip(rng.choice(list(carriers), n), rng.normal(shift, 1, n), strict=True))]  # fmt: skip
+    return [
+        {"carrier": str(c), "distance": float(d), "ts": T0 + day * DAY + i}
+        for i, (c, d) in enumerate(zip(rng.choice(list(carriers), n), rng.normal(shift, 1, n), strict=True))
+    ]
 
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Scene:
     made = scene_in(tmp_path, ASKED)
     found = rows(np.random.default_rng(1), 20_000, 0)
-    table = pa.table({"carrier": [r["carrier"] for r in found], "distance": [r["distance"] for r in found], "_t": [r["ts"] for r in found]})
-    held = Dataset("late_set", 1, "f1", {"train": 20_000}, 0, 0, ("carrier", "distance"), {}, {}, (), {}, {}, {}, "known", 0, 0)
+    table = pa.table(
+        {
+            "carrier": [r["carrier"] for r in found],
+            "distance": [r["distance"] for r in found],
+            "_t": [r["ts"] for r in found],
+        }
+    )
+    held = Dataset(
+        "late_set", 1, "f1", {"train": 20_000}, 0, 0, ("carrier", "distance"), {}, {}, (), {}, {}, {}, "known", 0, 0
+    )
     made.engines.lake.create("late_set", table.schema).append(table, metadata={META: plain(held)})
     return made
 
@@ -65,7 +80,9 @@ def test_only_the_window_counts_and_its_columns_are_told_apart(scene: Scene) -> 
     moved = drifts.drift(check, ASKED, scene)
     assert moved.status == "drifted" and moved.details["window_rows"] == 20_000, "the calm days are outside the window"
     drifted = {(d["column"], d["kind"]) for d in moved.details["distances"] if d["status"] == "drifted"}
-    assert (drifted == {("distance", "ks"), ("carrier", "tv"), ("carrier", "unseen")} and "distance" in moved.message) or "carrier" in moved.message
+    assert (
+        drifted == {("distance", "ks"), ("carrier", "tv"), ("carrier", "unseen")} and "distance" in moved.message
+    ) or "carrier" in moved.message
 
 
 def test_few_rows_say_nothing(scene: Scene) -> None:
@@ -90,7 +107,10 @@ def test_the_sets_profile_is_made_once_a_version(scene: Scene, monkeypatch: pyte
     stored = latest("late_set", scene.engines.lake)
     assert stored is not None
     table = scene.engines.lake.table("late_set")
-    table.append(pa.table({"carrier": ["A"], "distance": [0.0], "_t": [T0]}), metadata={META: plain(dataclasses.replace(stored, fingerprint="f2"))})
+    table.append(
+        pa.table({"carrier": ["A"], "distance": [0.0], "_t": [T0]}),
+        metadata={META: plain(dataclasses.replace(stored, fingerprint="f2"))},
+    )
     drifts.drift(ms.expect.drift(SET), ASKED, scene)
     assert [d.key for d in scene.engines.state.list("profile")] == ["late_set@f1", "late_set@f2"]
 

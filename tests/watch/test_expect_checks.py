@@ -38,7 +38,16 @@ def scene(tmp_path: Path) -> Scene:
     return scene_in(tmp_path, READINGS, OTHERS, wall_us=lambda: T0 + 1000 * DAY)
 
 
-@pytest.mark.parametrize("check", [ms.expect.fresh("1h"), ms.expect.volume(1), ms.expect.contract(), ms.expect.not_null("level"), ms.expect.rows("level > 0")])
+@pytest.mark.parametrize(
+    "check",
+    [
+        ms.expect.fresh("1h"),
+        ms.expect.volume(1),
+        ms.expect.contract(),
+        ms.expect.not_null("level"),
+        ms.expect.rows("level > 0"),
+    ],
+)
 def test_nothing_landed_is_unknown(scene: Scene, check: Any) -> None:
     assert monitors.judge(check, ms.monitor(READINGS, check), scene).status == "unknown"
 
@@ -67,7 +76,9 @@ def test_history_followed_by_live_data(scene: Scene) -> None:
 
 def test_volume_counts_whole_intervals_only(scene: Scene) -> None:
     # from noon of day 0 (half a day), day 1 full, day 2 empty, day 3 with one, day 4 begun
-    land(scene, READINGS, rows(T0 + 12 * HOUR, *(T0 + DAY + i for i in range(5)), T0 + 3 * DAY, T0 + 4 * DAY + 2 * HOUR))
+    land(
+        scene, READINGS, rows(T0 + 12 * HOUR, *(T0 + DAY + i for i in range(5)), T0 + 3 * DAY, T0 + 4 * DAY + 2 * HOUR)
+    )
     found = expect.volume(ms.expect.volume(1, 4, every="1d"), READINGS, scene)
     assert found.status == "violated" and found.details["intervals"] == 3 and found.details["wrong"] == 2
     assert [w["rows"] for w in found.details["where"]] == [5, 0]
@@ -174,6 +185,18 @@ def test_a_stream_that_was_fresh_when_it_was_written_goes_stale(scene: Scene, mo
     monkeypatch.setattr("millstream.lake.live.landed", lambda table: (T0 + HOUR, T0 + 20 * HOUR))
     assert expect.fresh(ms.expect.fresh("1d"), READINGS, scene).status == "violated"
     assert expect.fresh(ms.expect.fresh("3h"), READINGS, scene).status == "ok", "it never was as fresh as that"
+
+
+def test_a_verdict_that_one_live_record_turned_says_so(scene: Scene) -> None:
+    """Monitors of a project with history change sides with the first request, and nothing said why."""
+    land(scene, READINGS, rows(*(T0 + i for i in range(5))))
+    assert "judged by the wall clock" not in expect.volume(ms.expect.volume(1, every="1d"), READINGS, scene).message
+    land(scene, READINGS, rows(T0 + HOUR), arrived_us=lambda ts: ts + 1)
+    said = "Since records come live, it is judged by the wall clock; 1 of its 6 rows came live, the others are history"
+    assert said in expect.volume(ms.expect.volume(1, every="1d"), READINGS, scene).message
+    assert said in expect.fresh(ms.expect.fresh("1h"), READINGS, scene).message
+    land(scene, READINGS, rows(*(T0 + 2 * HOUR + i for i in range(100))), arrived_us=lambda ts: ts + 1)
+    assert "judged by the wall clock" not in expect.fresh(ms.expect.fresh("1h"), READINGS, scene).message
 
 
 def test_volume_sees_that_nothing_comes_any_more(scene: Scene) -> None:

@@ -48,18 +48,28 @@ def verdicts(monkeypatch: pytest.MonkeyPatch, *found: Any) -> None:
         status = left.pop(0)
         if isinstance(status, Exception):
             raise status
-        return unknown("fresh", "nothing yet") if status == "unknown" else Verdict("fresh", status, 2.0, 1.0, f"it is {status}", {"n": 1})
+        return (
+            unknown("fresh", "nothing yet")
+            if status == "unknown"
+            else Verdict("fresh", status, 2.0, 1.0, f"it is {status}", {"n": 1})
+        )
 
     monkeypatch.setattr(monitors, "judge", judge)
 
 
-def test_one_alert_an_episode_and_one_recovery(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_alert_an_episode_and_one_recovery(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     verdicts(monkeypatch, "ok", "violated", "violated", "unknown", "violated", "ok", "ok", "drifted")
     where = scene()
     with webhook() as (address, posted, _), caplog.at_level(logging.INFO, "millstream.watch"):
         for _ in range(8):
             monitors.run(MONITOR, where, webhook=Webhook(address), project="flights")
-    assert [(p["event"], p["verdict"]["status"]) for p in posted] == [("opened", "violated"), ("recovered", "ok"), ("opened", "drifted")]
+    assert [(p["event"], p["verdict"]["status"]) for p in posted] == [
+        ("opened", "violated"),
+        ("recovered", "ok"),
+        ("opened", "drifted"),
+    ]
     assert posted[0]["severity"] == "page" and posted[0]["project"] == "flights" and "things" in posted[0]["text"]
     assert [r.levelno for r in caplog.records] == [logging.ERROR, logging.INFO, logging.ERROR]
     assert [e["check"] for e in monitors.episodes(where)] == ["fresh"]
@@ -107,11 +117,18 @@ def test_an_alert_that_was_not_taken_is_posted_again_without_another_look(monkey
     assert [p["event"] for p in posted] == ["opened"] * 3 and not hook.trouble
 
 
-@pytest.mark.parametrize("error", [KeyError("no such thing"), MemoryError(), WorkFailed("kafka://a:secretpass1@h:1 is away")])
+@pytest.mark.parametrize(
+    "error", [KeyError("no such thing"), MemoryError(), WorkFailed("kafka://a:secretpass1@h:1 is away")]
+)
 def test_a_check_that_raises_anything_is_unknown_and_failed(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     verdicts(monkeypatch, error)
     (found,) = monitors.run(MONITOR, scene())
-    assert found.status == "unknown" and found.failed and "could not be judged" in found.message and "secretpass1" not in found.message
+    assert (
+        found.status == "unknown"
+        and found.failed
+        and "could not be judged" in found.message
+        and "secretpass1" not in found.message
+    )
 
 
 def test_two_processes_that_look_at_once_both_have_their_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:

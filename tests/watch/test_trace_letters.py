@@ -39,9 +39,14 @@ def test_a_decision_that_is_a_dead_letter(tmp_path: Path) -> None:
     lake = Lake(LocalFiles(str(tmp_path)))
     assert "has landed in the lake" in asked(lake, "d1")
     why = f'{MOVED}: event time "ts" is 2099-01-01 00:00:00 UTC, more than 1d ahead'
-    letters = [{"raw": b"no JSON, d1", "error": "unreadable", PARTITION: 0, OFFSET: 6}, {"raw": b"7", "error": "x", PARTITION: 0, OFFSET: 7},
-               {"raw": b'{"decision_id": "d10", "user": "d1"}', "error": "x", PARTITION: 0, OFFSET: 8},
-               {"raw": b'{"decision_id": "d1"}', "error": why, PARTITION: 0, OFFSET: 9}]  # fmt: skip
-    lake.create("shop_decisions__dead", DEAD).append(pa.RecordBatch.from_pylist([{**dict.fromkeys(DEAD.names), **letter} for letter in letters], schema=DEAD))
+    letters = [
+        {"raw": b"no JSON, d1", "error": "unreadable", PARTITION: 0, OFFSET: 6},
+        {"raw": b"7", "error": "x", PARTITION: 0, OFFSET: 7},
+        {"raw": b'{"decision_id": "d10", "user": "d1"}', "error": "x", PARTITION: 0, OFFSET: 8},
+        {"raw": b'{"decision_id": "d1"}', "error": why, PARTITION: 0, OFFSET: 9},
+    ]
+    lake.create("shop_decisions__dead", DEAD).append(
+        pa.RecordBatch.from_pylist([{**dict.fromkeys(DEAD.names), **letter} for letter in letters], schema=DEAD)
+    )
     assert asked(lake, "d1") == f'decision "d1" is a dead letter, record 0:9 of shop_decisions: {why}'
     assert "has landed in the lake" in asked(lake, "d2")

@@ -32,7 +32,9 @@ class MemoryState:
         revision = self.docs[kind, key].revision if (kind, key) in self.docs else 0
         if expect is not None and expect != revision:
             raise Conflict(f"{kind}/{key} is at {revision}")
-        doc = Doc(kind, key, revision + 1, datetime.now(UTC), json.loads(json.dumps(value)))  # what is kept must be JSON
+        doc = Doc(
+            kind, key, revision + 1, datetime.now(UTC), json.loads(json.dumps(value))
+        )  # what is kept must be JSON
         self.docs[kind, key] = doc
         return doc
 
@@ -40,7 +42,9 @@ class MemoryState:
         return self.docs.get((kind, key))
 
     def list(self, kind: str, *, prefix: str = "", limit: int | None = None, newest: bool = False) -> list[Doc]:
-        found = sorted((d for d in self.docs.values() if d.kind == kind and d.key.startswith(prefix)), key=lambda d: d.key)
+        found = sorted(
+            (d for d in self.docs.values() if d.kind == kind and d.key.startswith(prefix)), key=lambda d: d.key
+        )
         return (sorted(found, key=lambda d: d.written_at, reverse=True) if newest else found)[:limit]
 
     def delete(self, kind: str, key: str) -> None:
@@ -84,12 +88,21 @@ def scene_in(folder: Path, *nouns: Noun, wall_us: Callable[[], int] | None = Non
     return Scene(engines(folder, *nouns, **{"state": MemoryState(), **given}), **options)
 
 
-def land(scene: Scene, stream: Stream[Any], rows: Sequence[Mapping[str, Any]], *, arrived_us: Callable[[int], int] = lambda ts: ts) -> None:
+def land(
+    scene: Scene,
+    stream: Stream[Any],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    arrived_us: Callable[[int], int] = lambda ts: ts,
+) -> None:
     """Rows of a stream as its sink lands them; `ts` in microseconds, and when each arrived."""
     plain = stream.schema.arrow()
     schema = pa.schema([*plain, *(pa.field(n, t) for n, t in ENVELOPE.items())])
     time = stream.schema.event_time
     table = scene.engines.lake.create(stream.name, schema)
     first = table.rows()
-    full = [{**dict.fromkeys(schema.names), **row, ARRIVED_AT: arrived_us(row[time]), PARTITION: 0, OFFSET: first + i} for i, row in enumerate(rows)]
+    full = [
+        {**dict.fromkeys(schema.names), **row, ARRIVED_AT: arrived_us(row[time]), PARTITION: 0, OFFSET: first + i}
+        for i, row in enumerate(rows)
+    ]
     scene.engines.lake.table(stream.name).append([pa.RecordBatch.from_pylist(full, schema)])

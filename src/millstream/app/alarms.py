@@ -23,7 +23,9 @@ class Alarms:
         say: Called with each check that is bad, once, and with its end.
     """
 
-    def __init__(self, verdicts: Callable[[], Iterable[Mapping[str, Any]]], say: Say, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, verdicts: Callable[[], Iterable[Mapping[str, Any]]], say: Say, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._verdicts, self._say, self._clock = verdicts, say, clock
         self._bad: dict[tuple[str, str], str] = {}
         self._due = clock()
@@ -50,4 +52,8 @@ class Alarms:
             return  # unknown: neither good nor bad news
         if status != (before or "ok"):
             name, label = check
-            self._say(_STYLES[status], f"{status}{' again' if status == 'ok' else ''}", f"{name} ({label}): {verdict['message']}")
+            self._say(
+                _STYLES[status],
+                f"{status}{' again' if status == 'ok' else ''}",
+                f"{name} ({label}): {verdict['message']}",
+            )

@@ -20,7 +20,9 @@ PAUSE_S, SHARE = 5.0, 4
 
 
 def tell(ws: Workspace, owner: str) -> list[str]:
-    """One pass: what could not be published, in words; empty when all is well, none is set, or somebody else is at it."""
+    """One pass: what could not be published, in words; empty when all is well, none is set, or somebody else
+    is at it.
+    """
     from millstream.lake.catalog import publish
 
     if ws.catalog is None:

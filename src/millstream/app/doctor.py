@@ -32,25 +32,36 @@ DO = "do what the message says"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `status`: "ok", "warn", "mended", "bad"; `mend` says what to do about a bad one."""
+    """One thing looked at. `status`: "ok", "warn", "fixed", "bad"; `fix` says what to do about a bad one."""
 
     what: str
     status: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "found", hide(self.found))  # of libraries' errors, too
 
 
-def examine(ws: Workspace, *, mend: bool = False, losses: Collection[str] = ()) -> list[Finding]:
-    """Look at the machine, the engines, the tails of the lake's tables, rows that lie too far ahead, and streams that cannot continue.
+def examine(ws: Workspace, *, fix: bool = False, losses: Collection[str] = ()) -> list[Finding]:
+    """Look at the machine, the engines, the tails of the lake's tables, rows that lie too far ahead, and streams that
+    cannot continue.
 
     Args:
-        mend: Cut torn tails off; positions fall with them, and the log fills the tables again. Move rows that lie too far ahead to the dead letters.
+        fix: Cut torn tails off; positions fall with them, and the log fills the tables again. Move rows that lie too
+            far ahead to the dead letters.
         losses: Streams whose records may be given up where the log no longer holds what would be cut off.
     """
-    looks = [_machine(ws), _engines(ws), _clocks(ws), _sources(ws), _tables(ws, mend, losses), _ahead(ws, mend), _streams(ws), _catalog(ws)]
+    looks = [
+        _machine(ws),
+        _engines(ws),
+        _clocks(ws),
+        _sources(ws),
+        _tables(ws, fix, losses),
+        _ahead(ws, fix),
+        _streams(ws),
+        _catalog(ws),
+    ]
     found = [finding for look in looks for finding in _each(look)]
     return [*found, *_each(_waiting(ws, {f.found for f in found}))]
 
@@ -65,7 +76,10 @@ def _each(look: Iterator[Finding]) -> Iterator[Finding]:
 
 def _machine(ws: Workspace) -> Iterator[Finding]:
     yield Finding(
-        "python", "ok" if sys.version_info >= (3, 11) else "bad", platform.python_version(), "" if sys.version_info >= (3, 11) else "use Python 3.11 or newer"
+        "python",
+        "ok" if sys.version_info >= (3, 11) else "bad",
+        platform.python_version(),
+        "" if sys.version_info >= (3, 11) else "use Python 3.11 or newer",
     )
     free = shutil.disk_usage(ws.project.root).free
     yield Finding(
@@ -79,7 +93,12 @@ def _machine(ws: Workspace) -> Iterator[Finding]:
     for module, extra in wanted.items():
         if f"import {module}" in text or f"from {module}" in text:
             there = importlib.util.find_spec(module) is not None
-            yield Finding(module, "ok" if there else "bad", "installed" if there else "not installed", "" if there else f'pip install "millstream[{extra}]"')
+            yield Finding(
+                module,
+                "ok" if there else "bad",
+                "installed" if there else "not installed",
+                "" if there else f'pip install "millstream[{extra}]"',
+            )
 
 
 def _engines(ws: Workspace) -> Iterator[Finding]:
@@ -109,7 +128,11 @@ class _Away:
 
 
 def _filled(definitions: int) -> str:
-    return "no features are filled yet" if not definitions else f"{definitions} definition{'' if definitions == 1 else 's'} of features filled"
+    return (
+        "no features are filled yet"
+        if not definitions
+        else f"{definitions} definition{'' if definitions == 1 else 's'} of features filled"
+    )
 
 
 def release(ws: Workspace, stream: str) -> Finding:
@@ -126,9 +149,11 @@ def release(ws: Workspace, stream: str) -> Finding:
         raise NotFound(f'no stream "{stream}"; {choices(stream, streams)}')
     newest = _newest(ws, stream)
     if newest is None or newest - wall_us() <= max(streams[stream].ahead_us, LEAST_US):
-        raise UsageError(f'stream "{stream}" needs no release: its newest append does not lie ahead of this machine\'s clock')
+        raise UsageError(
+            f'stream "{stream}" needs no release: its newest append does not lie ahead of this machine\'s clock'
+        )
     ws.state.put(RELEASED, stream, {"append_us": newest})
-    return Finding("clock", "mended", f'stream "{stream}" no longer waits for its append from {spelled(newest)}')
+    return Finding("clock", "fixed", f'stream "{stream}" no longer waits for its append from {spelled(newest)}')
 
 
 def _clocks(ws: Workspace) -> Iterator[Finding]:
@@ -151,8 +176,17 @@ def _clocks(ws: Workspace) -> Iterator[Finding]:
                 if later
                 else "the append's clock was wrong, as far as the project's files tell"
             )
-            yield Finding("clock", "bad", f'stream "{name}": the newest append is from {spelled(newest)}, this machine\'s clock shows {spelled(now)}; {why}',
-                          "set this machine's clock" if later else f"if this machine's clock is right: millstream doctor --release {name}")  # fmt: skip
+            yield Finding(
+                "clock",
+                "bad",
+                f'stream "{name}": the newest append is from {spelled(newest)}, this machine\'s clock shows'
+                f" {spelled(now)}; {why}",
+                (
+                    "set this machine's clock"
+                    if later
+                    else f"if this machine's clock is right: millstream doctor --release {name}"
+                ),
+            )
     except (MillstreamError, OSError):
         return  # the engines' own findings say what does not answer
     if agree and not bad:
@@ -160,11 +194,13 @@ def _clocks(ws: Workspace) -> Iterator[Finding]:
 
 
 def _sources(ws: Workspace) -> Iterator[Finding]:
-    """Files that were replaced, are gone before they were read, or cannot be read: what `ingest` stops at; and what becomes of the others."""
+    """Files that were replaced, are gone before they were read, or cannot be read: what `ingest` stops at; and what
+    becomes of the others.
+    """
     from millstream.ingest.pump import standings
     from millstream.run import sources
     from millstream.run.step import size
-    from millstream.run.unmatched import told
+    from millstream.run.unmatched import sentence
 
     for source, engine in source_engines(ws.project):
         try:
@@ -179,7 +215,7 @@ def _sources(ws: Workspace) -> Iterator[Finding]:
         if fine:
             yield Finding(f"source {source.name}", "ok", sources.summary(fine, size(sources.left(fine))))
         elif not found and isinstance(source.reader, FileReader):
-            yield Finding(f"source {source.name}", "warn", told(source, source.reader.glob, ws.project.root))
+            yield Finding(f"source {source.name}", "warn", sentence(source, source.reader.glob, ws.project.root))
 
 
 def _newest(ws: Workspace, stream: str) -> int | None:
@@ -187,26 +223,30 @@ def _newest(ws: Workspace, stream: str) -> int | None:
 
 
 def _changed_later(ws: Workspace, now_us: int) -> str:
-    """A file of the project that was changed after this moment: a witness that the moment is not now. "" when there is none."""
+    """A file of the project that was changed after this moment: a witness that the moment is not now. "" when there is
+    none.
+    """
     files = [path for kind in ("*.py", "*.toml", "tables/*.sql") for path in ws.project.root.glob(kind)]
     newest = max(files, key=lambda path: path.stat().st_mtime_ns, default=None)
     return newest.name if newest is not None and newest.stat().st_mtime_ns // 1000 > now_us + 60_000_000 else ""
 
 
-def _ahead(ws: Workspace, mend: bool) -> Iterator[Finding]:
-    """Rows of streams whose times lie too far ahead: from before doors refused such records, or from a time when a clock was wrong."""
+def _ahead(ws: Workspace, fix: bool) -> Iterator[Finding]:
+    """Rows of streams whose times lie too far ahead: from before doors refused such records, or from a time when a
+    clock was wrong.
+    """
     try:
         streams = [stream for name, stream in all_streams(ws.project).items() if ws.lake.exists(name)]
     except (MillstreamError, OSError):
         return  # the engines' own findings say what does not answer
     for stream in streams:
         try:
-            yield from _ahead_in(ws, stream, mend)
+            yield from _ahead_in(ws, stream, fix)
         except (MillstreamError, OSError) as error:
             yield Finding(f"rows of {stream.name}", "bad", str(error), DO)
 
 
-def _ahead_in(ws: Workspace, stream: Stream[Any], mend: bool) -> Iterator[Finding]:
+def _ahead_in(ws: Workspace, stream: Stream[Any], fix: bool) -> Iterator[Finding]:
     from millstream.declare.event import Change
     from millstream.ingest.doors import wall_us
     from millstream.lake.far import look
@@ -222,20 +262,32 @@ def _ahead_in(ws: Workspace, stream: Stream[Any], mend: bool) -> Iterator[Findin
     if found is None and begun is None:
         return
     if issubclass(stream.event, Change):
-        yield Finding(what, "ok", f"{found}; changes stay whatever their time, or the state that they lead to would be wrong")
+        yield Finding(
+            what, "ok", f"{found}; changes stay whatever their time, or the state that they lead to would be wrong"
+        )
         return
     now = _trusted_us(ws, stream)
-    if not mend:
+    if not fix:
         left = "a move of its rows to the dead letters was begun and not finished"
-        yield Finding(what, "bad", "; ".join([*([left] if begun else []), *([str(found)] if found else [])]), "millstream doctor --mend")
+        yield Finding(
+            what,
+            "bad",
+            "; ".join([*([left] if begun else []), *([str(found)] if found else [])]),
+            "millstream doctor --fix",
+        )
         return
     done = move(ws.log, ws.lake, stream, now + stream.ahead_us)
     if done is not None:
-        yield Finding(what, "mended", f"{done}. Its features and what is made from it are made again; the letters are in {stream.name}__dead")
+        yield Finding(
+            what,
+            "fixed",
+            f"{done}. Its features and what is made from it are made again; the letters are in {stream.name}__dead",
+        )
 
 
 def _trusted_us(ws: Workspace, stream: Stream[Any]) -> int:
-    """Now, where no stream's newest append and, without any, no file of the project says that this machine's clock is wrong.
+    """Now, where no stream's newest append and, without any, no file of the project says that this machine's clock is
+    wrong.
 
     Raises:
         ClockWrong: One does: by such a clock, every row may seem to lie ahead.
@@ -250,7 +302,9 @@ def _trusted_us(ws: Workspace, stream: Stream[Any]) -> int:
         doors.of(other).now_us()
     now = doors.of(stream).now_us()
     if all(_newest(ws, name) is None for name in all_streams(ws.project)) and (later := _changed_later(ws, now)):
-        raise ClockWrong(f"this machine's clock shows {spelled(now)}, but {later} was changed later than that; set the clock")
+        raise ClockWrong(
+            f"this machine's clock shows {spelled(now)}, but {later} was changed later than that; set the clock"
+        )
     return now
 
 
@@ -266,7 +320,12 @@ def _catalog(ws: Workspace) -> Iterator[Finding]:
         return
     lag = [f"behind: {', '.join(late)}" if late else "", f"has what is gone: {', '.join(gone)}" if gone else ""]
     found = "; ".join(text for text in lag if text)
-    yield Finding("catalog", "bad" if found else "ok", found or "up to date", "the next pass of `millstream up` or `run` makes up for it" if found else "")
+    yield Finding(
+        "catalog",
+        "bad" if found else "ok",
+        found or "up to date",
+        "the next pass of `millstream up` or `run` makes up for it" if found else "",
+    )
 
 
 def _streams(ws: Workspace) -> Iterator[Finding]:
@@ -291,7 +350,9 @@ def _waiting(ws: Workspace, known: Collection[str]) -> Iterator[Finding]:
     except (MillstreamError, OSError):
         return
     for one in waiting:
-        yield Finding(f"{one.part} {one.name}", "bad", one.why, f"{DO}; the next try is {one.next[:19] or 'the next run'}")
+        yield Finding(
+            f"{one.part} {one.name}", "bad", one.why, f"{DO}; the next try is {one.next[:19] or 'the next run'}"
+        )
 
 
 def _lost(ws: Workspace, name: str) -> Iterator[Finding]:
@@ -308,12 +369,21 @@ def _lost(ws: Workspace, name: str) -> Iterator[Finding]:
         more = f" and {len(gone) - 1:,} more" if len(gone) > 1 else ""
         noun = "its data file" if len(gone) == 1 else "its data files"
         derived = isinstance(ws.project.by_name.get(name), Table | TrainingSet)
-        way = (f"; or build it again from what it is made from: delete the folder {ws.files.root}/{name}, then  millstream run {name}") if derived else ""
-        yield Finding(f"table {name}", "bad", f"{noun} {gone[0]}{more} (version {table.version}) {'is' if len(gone) == 1 else 'are'} lost",
-                      f"put back what is lost from a copy of the lake{way}")  # fmt: skip
+        way = (
+            f"; or build it again from what it is made from: delete the folder {ws.files.root}/{name}, then  millstream"
+            f" run {name}"
+            if derived
+            else ""
+        )
+        yield Finding(
+            f"table {name}",
+            "bad",
+            f"{noun} {gone[0]}{more} (version {table.version}) {'is' if len(gone) == 1 else 'are'} lost",
+            f"put back what is lost from a copy of the lake{way}",
+        )
 
 
-def _tables(ws: Workspace, mend: bool, losses: Collection[str]) -> Iterator[Finding]:
+def _tables(ws: Workspace, fix: bool, losses: Collection[str]) -> Iterator[Finding]:
     from millstream.app.losses import accept
     from millstream.lake.cut import cut, needed
 
@@ -326,7 +396,7 @@ def _tables(ws: Workspace, mend: bool, losses: Collection[str]) -> Iterator[Find
         if not damage:
             yield from _lost(ws, name)
             continue
-        if mend:
+        if fix:
             try:
                 cut(ws.lake, ws.log, name, lossy=name in losses)
             except MillstreamError as error:
@@ -334,7 +404,14 @@ def _tables(ws: Workspace, mend: bool, losses: Collection[str]) -> Iterator[Find
                 continue
             given = [str(gap) for _, gaps in (accept(ws, [name]) if name in losses else []) for gap in gaps]
             yield Finding(
-                f"table {name}", "mended", "; ".join([f"{damage}; cut off, the log fills it again with the next run", *(f"given up {gap}" for gap in given)])
+                f"table {name}",
+                "fixed",
+                "; ".join(
+                    [
+                        f"{damage}; cut off, the log fills it again with the next run",
+                        *(f"given up {gap}" for gap in given),
+                    ]
+                ),
             )
         else:
-            yield Finding(f"table {name}", "bad", str(damage), "millstream doctor --mend")
+            yield Finding(f"table {name}", "bad", str(damage), "millstream doctor --fix")

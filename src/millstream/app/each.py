@@ -1,4 +1,6 @@
-"""Several things that are asked for together: each is done, what fails is named in the end, and costs the others nothing."""
+"""Several things that are asked for together: each is done, what fails is named in the end, and costs the others
+nothing.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,10 @@ def change(ws: Engines, action: str, name: str, arm: str | None) -> str:
     experiment = ws.project.experiments[name]
     if action == "start":
         phase = phases.start(experiment, ws.state, lambda ref: ws.tracking.version(ref.model.name, ref.version).number)
-        return f"{name}: phase {phase.number} runs with {_pinned(phase)}{'' if experiment.assign.method == 'ab' else f'. {POOLED}'}"
+        return (
+            f"{name}: phase {phase.number} runs with"
+            f" {_pinned(phase)}{'' if experiment.assign.method == 'ab' else f'. {POOLED}'}"
+        )
     if action == "stop":
         phase = phases.stop(name, ws.state)
         return f"{name}: phase {phase.number} is stopped; its units get the default, and late rewards still count"
@@ -41,11 +44,15 @@ def change(ws: Engines, action: str, name: str, arm: str | None) -> str:
 
 
 def _pinned(phase: Phase) -> str:
-    return ", ".join(f"{name} = {arm.model}@{arm.version}" if arm.model else f"{name} = {arm.value!r}" for name, arm in phase.arms.items())
+    return ", ".join(
+        f"{name} = {arm.model}@{arm.version}" if arm.model else f"{name} = {arm.value!r}"
+        for name, arm in phase.arms.items()
+    )
 
 
 def analyse(ws: Engines, experiment: Experiment[Any], phase: int | None = None) -> dict[str, Any]:
-    """The report of a phase, the present one by default, JSON-able; an experiment that was never started has no arms to tell of.
+    """The report of a phase, the present one by default, JSON-able; an experiment that was never started has no arms to
+    tell of.
 
     Raises:
         NotFound: It has no such phase.
@@ -54,7 +61,9 @@ def analyse(ws: Engines, experiment: Experiment[Any], phase: int | None = None) 
     shown = known_phase(ws, experiment, phase) if phase is not None else known[-1] if known else None
     base = started(experiment, shown, known)
     try:
-        found = analysed(experiment, _endpoint(ws, experiment), ws.lake, ws.sql, ws.state, ws.project.params, phase=phase)
+        found = analysed(
+            experiment, _endpoint(ws, experiment), ws.lake, ws.sql, ws.state, ws.project.params, phase=phase
+        )
     except NotFound as error:
         return base | nothing(str(error))
     return base | judged(experiment, found)

@@ -1,4 +1,6 @@
-"""What an operator decides about a stream: that records which are gone are given up, that one is set aside, that its history is complete."""
+"""What an operator decides about a stream: that records which are gone are given up, that one is set aside, that its
+history is complete.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ _TRIES = 5
 
 
 def accept(ws: Workspace, names: Iterable[str]) -> list[tuple[str, Sequence[Gap]]]:
-    """Give up, once, the records that keep these streams from continuing; stream -> what was given up, which may be nothing.
+    """Give up, once, the records that keep these streams from continuing; stream -> what was given up, which may be
+    nothing.
 
     Raises:
         NotFound: No such stream, or nothing was ever sent to it.

@@ -48,7 +48,9 @@ def owner() -> str:
 
 
 def persist(name: str, work: Callable[[], object], stop: threading.Event) -> None:
-    """Do the work again after a transient error, a full disk among them; any other ends the process, so that the supervisor and the person see it."""
+    """Do the work again after a transient error, a full disk among them; any other ends the process, so that the
+    supervisor and the person see it.
+    """
     waits = Waits()
     while not stop.is_set():
         try:
@@ -80,14 +82,16 @@ def features(ws: Workspace) -> None:
 
 
 def sinks(ws: Workspace) -> None:
-    """Every stream from the log into the lake; the log's and the tables' upkeep, under leases; and what has changed to the catalog."""
+    """Every stream from the log into the lake; the log's and the tables' upkeep, under leases; and what has changed to
+    the catalog.
+    """
     from millstream.app.catalog import follow
     from millstream.lake.maintain import maintain
     from millstream.lake.sink import SinkLimits
     from millstream.run import trouble
 
     stop, waits = until_stopped(), Waits()
-    mend(ws, stop)
+    fix(ws, stop)
 
     def write(stream: Any) -> None:
         def run(well: Callable[[], None]) -> None:
@@ -103,7 +107,9 @@ def sinks(ws: Workspace) -> None:
             if not stop.is_set():
                 _upkeep(waits, name, partial(maintain, ws.lake, name, ws.state, owner()))
 
-    threads = [threading.Thread(target=write, args=(s,), name=f"sink-{s.name}") for s in all_streams(ws.project).values()]
+    threads = [
+        threading.Thread(target=write, args=(s,), name=f"sink-{s.name}") for s in all_streams(ws.project).values()
+    ]
     for thread in threads:
         thread.start()
     if ws.catalog is not None:  # a pass may be cut off anywhere, so nothing waits for a metastore that is slow
@@ -119,7 +125,9 @@ def sinks(ws: Workspace) -> None:
 
 
 def _upkeep(waits: Waits, what: str, work: Callable[[], object]) -> None:
-    """It saves work, and safety never rests on it: what fails is said once, tried again in the next round, and nobody waits for it."""
+    """It saves work, and safety never rests on it: what fails is said once, tried again in the next round, and nobody
+    waits for it.
+    """
     try:
         work()
     except Exception as error:
@@ -130,8 +138,10 @@ def _upkeep(waits: Waits, what: str, work: Callable[[], object]) -> None:
             log.warning("upkeep of %s works again", what)
 
 
-def mend(ws: Workspace, stop: threading.Event) -> None:
-    """Cut off what a power cut tore, before anybody builds on it. Looking costs milliseconds, so no boot is taken for a clean one."""
+def fix(ws: Workspace, stop: threading.Event) -> None:
+    """Cut off what a power cut tore, before anybody builds on it. Looking costs milliseconds, so no boot is taken for a
+    clean one.
+    """
     from millstream.lake.cut import cut, needed
 
     for name in ws.lake.names():
@@ -140,7 +150,11 @@ def mend(ws: Workspace, stop: threading.Event) -> None:
         lease, waits = f"mend/{name}", False
         while not ws.state.lease(lease, owner(), timedelta(minutes=1)):
             if not waits:
-                log.warning('table "%s" is being repaired by another process; the sinks wait for it, at most a minute after that process has died', name)
+                log.warning(
+                    'table "%s" is being repaired by another process; the sinks wait for it, at most a minute after'
+                    " that process has died",
+                    name,
+                )
             waits = True
             if stop.wait(0.5):
                 return
@@ -183,7 +197,9 @@ def schedule(ws: Workspace) -> None:
         ASSET: ws.project.by_name,
     }
     for part, names in declared.items():
-        watches.of(part).only([name for name in names if of(ws.state, part, name)])  # what is declared no longer waits for nothing
+        watches.of(part).only(
+            [name for name in names if of(ws.state, part, name)]
+        )  # what is declared no longer waits for nothing
     due = Schedule(ws, assets=not ws.orchestrator.keeps_time, attempt=watches.attempt)
     while not stop.is_set():
         begun = time.monotonic()

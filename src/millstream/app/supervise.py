@@ -1,8 +1,8 @@
 """`up`: every continuous part as a process of its own, watched and started again.
 
 A part that dies is started again after a pause that doubles up to 30 s and falls back once it has lived for a minute.
-SIGTERM and Ctrl-C are passed on; parts get 20 s to finish what they hold. Should the supervisor be killed, its parts see
-the end of their standard input and stop by themselves: nothing is left behind that nobody watches.
+SIGTERM and Ctrl-C are passed on; parts get 20 s to finish what they hold. Should the supervisor be killed, its parts
+see the end of their standard input and stop by themselves: nothing is left behind that nobody watches.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Part:
     starts: int = field(default=0)
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, start_new_session=True)  # a Ctrl-C reaches the supervisor alone
+        self.process = subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, start_new_session=True
+        )  # a Ctrl-C reaches the supervisor alone
         self.started, self.starts = time.monotonic(), self.starts + 1
 
 
@@ -60,7 +62,8 @@ def supervise(ws: Workspace, *, console: bool, say: Say) -> None:
 
     Raises:
         WorkFailed, UsageError: The orchestrator does not take the project.
-        ConfigError: A server would listen beyond loopback without a token; better said now than by a part, again and again.
+        ConfigError: A server would listen beyond loopback without a token; better said now than by a part, again and
+            again.
         Busy: Another `up` of this project is under way, or another process listens at one of its addresses.
     """
     _guard(ws, console)
@@ -84,7 +87,9 @@ def supervise(ws: Workspace, *, console: bool, say: Say) -> None:
             for part in parts:
                 part.start()
                 say("green", "started", f"{part.name} (process {part.process.pid if part.process else '?'})")
-            alarms = Alarms(lambda: [v for name in ws.project.monitors for v in ws.monitors.verdicts(name, latest=True)], say)
+            alarms = Alarms(
+                lambda: [v for name in ws.project.monitors for v in ws.monitors.verdicts(name, latest=True)], say
+            )
             while not stopping:
                 _watch(parts, say)
                 alarms.look()
@@ -122,7 +127,11 @@ def _free(ws: Workspace, console: bool, say: Say) -> None:
             if time.monotonic() >= until:
                 raise
             if not told:
-                say("yellow", "waits", f"up to {GRACE_S:.0f} s, in case it is a part of an `up` that was killed: {error}")
+                say(
+                    "yellow",
+                    "waits",
+                    f"up to {GRACE_S:.0f} s, in case it is a part of an `up` that was killed: {error}",
+                )
             told = True
             time.sleep(0.2)
 

@@ -1,4 +1,6 @@
-"""What this process says, without secrets: log records of every library and tracebacks go through the function that hides them."""
+"""What this process says, without secrets: log records of every library and tracebacks go through the function that
+hides them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _make = logging.getLogRecordFactory()
 
 
 def quiet_about_secrets() -> None:
-    """From now on, in this process: log records, and the tracebacks of errors that nobody catches. Doing it twice is doing it once."""
+    """From now on, in this process: log records, and the tracebacks of errors that nobody catches. Doing it twice is
+    doing it once.
+    """
     if logging.getLogRecordFactory() is not _record:
         logging.setLogRecordFactory(_record)
     sys.excepthook = _failed
@@ -42,4 +46,9 @@ def _thread_failed(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is None or isinstance(args.exc_value, SystemExit):
         return
     name = args.thread.name if args.thread is not None else "?"
-    sys.stderr.write(hide(f"Exception in thread {name}:\n" + "".join(traceback.format_exception(args.exc_type, args.exc_value, args.exc_traceback))))
+    sys.stderr.write(
+        hide(
+            f"Exception in thread {name}:\n"
+            + "".join(traceback.format_exception(args.exc_type, args.exc_value, args.exc_traceback))
+        )
+    )

@@ -7,7 +7,15 @@ from datetime import timedelta
 
 from millstream.base.errors import DefinitionError
 
-UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
+UNITS = {
+    "us": 1,
+    "ms": 1_000,
+    "s": 1_000_000,
+    "m": 60_000_000,
+    "h": 3_600_000_000,
+    "d": 86_400_000_000,
+    "w": 604_800_000_000,
+}
 LONGEST_US = 36_525 * UNITS["d"]
 """A hundred years: what is longer was meant otherwise, and would leave the calendar."""
 _FORM = re.compile(r"(-?\d+)\s*(us|ms|s|m|h|d|w)")
@@ -23,7 +31,12 @@ def micros(length: str | timedelta) -> int:
         return length // timedelta(microseconds=1)
     match = _FORM.fullmatch(length.strip())
     if match is None:
-        raise DefinitionError(f'"{length}" is not a length of time', found=length, mend='write a number and a unit: "30s" "10m" "3h" "7d" "2w"', code="E110")
+        raise DefinitionError(
+            f'"{length}" is not a length of time',
+            found=length,
+            fix='write a number and a unit: "30s" "10m" "3h" "7d" "2w"',
+            code="E110",
+        )
     return int(match[1]) * UNITS[match[2]]
 
 

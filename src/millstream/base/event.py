@@ -22,10 +22,26 @@ ArrivalTime = Annotated[datetime, "arrival_time"]
 """A field that replaces the log's stamp when history is loaded."""
 
 Kind = Literal["string", "int64", "float64", "bool", "binary", "timestamp", "date", "enum", "list"]
-KINDS: dict[Any, Kind] = {str: "string", int: "int64", float: "float64", bool: "bool", bytes: "binary", datetime: "timestamp", date: "date"}
+KINDS: dict[Any, Kind] = {
+    str: "string",
+    int: "int64",
+    float: "float64",
+    bool: "bool",
+    bytes: "binary",
+    datetime: "timestamp",
+    date: "date",
+}
 TIMESTAMP = pa.timestamp("us", tz="UTC")
-ARROW = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(), "binary": pa.binary(),
-          "timestamp": TIMESTAMP, "date": pa.date32(), "enum": pa.string()}  # fmt: skip
+ARROW = {
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "binary": pa.binary(),
+    "timestamp": TIMESTAMP,
+    "date": pa.date32(),
+    "enum": pa.string(),
+}
 
 # The envelope: columns of every stored row that no class declares.
 EVENT_ID, ARRIVED_AT, PARTITION, OFFSET, LATE = "_event_id", "_arrived_at", "_partition", "_offset", "_late"

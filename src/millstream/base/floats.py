@@ -1,4 +1,7 @@
-"""Floats in JSON, which has no NaN and no infinity: they are the texts "NaN", "Infinity" and "-Infinity", since `null` is NULL."""
+"""Floats in JSON, which has no NaN and no infinity.
+
+They are the texts "NaN", "Infinity" and "-Infinity", since `null` is NULL.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ def named(value: Any) -> Any:
     {'a': ['NaN', 1.5, None], 'b': '-Infinity'}
     """
     if isinstance(value, float):
-        return value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        return (
+            value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        )
     if isinstance(value, dict):
         return {named(key): named(held) for key, held in value.items()}
     return [named(held) for held in value] if isinstance(value, list | tuple) else value
@@ -27,4 +32,8 @@ def finite(value: Any) -> bool:
     """
     if isinstance(value, dict):
         return all(map(finite, value.values()))
-    return all(map(finite, value)) if isinstance(value, list | tuple) else not isinstance(value, float) or math.isfinite(value)
+    return (
+        all(map(finite, value))
+        if isinstance(value, list | tuple)
+        else not isinstance(value, float) or math.isfinite(value)
+    )

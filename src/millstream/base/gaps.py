@@ -1,7 +1,8 @@
 """What an engine may lack: how a suite of a port lets it, and holds it to it.
 
-What a port promises, every engine keeps. What an engine may lack is a test with `@promise`; an engine that lacks it says so, with the cause, in its
-`GAPS`, and then the test must fail: a gap that has closed is as much an error as one that nobody named. The reference shows both.
+What a port promises, every engine keeps. What an engine may lack is a test with `@promise`; an engine that lacks it
+says so, with the cause, in its `GAPS`, and then the test must fail: a gap that has closed is as much an error as one
+that nobody named. The reference shows both.
 """
 
 from __future__ import annotations

@@ -24,7 +24,11 @@ def caller() -> FrameType | None:
     frame = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(_PACKAGE) and not file.startswith(_GENERATED) and not file.endswith(("/dataclasses.py", "/typing.py")):
+        if (
+            not file.startswith(_PACKAGE)
+            and not file.startswith(_GENERATED)
+            and not file.endswith(("/dataclasses.py", "/typing.py"))
+        ):
             return frame
         frame = frame.f_back  # type: ignore[assignment]
     return None

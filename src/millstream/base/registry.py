@@ -11,7 +11,15 @@ from millstream.base.errors import ConfigError, EngineMissing
 from millstream.base.words import nearest
 
 # Schemes of engines that come as an extra of the same name but are not always installed.
-_SCHEMELESS = {"files": "file", "sql": "duckdb", "log": "sqlite", "schemas": "sqlite", "online": "sqlite", "state": "sqlite", "tracking": "mlflow"}
+_SCHEMELESS = {
+    "files": "file",
+    "sql": "duckdb",
+    "log": "sqlite",
+    "schemas": "sqlite",
+    "online": "sqlite",
+    "state": "sqlite",
+    "tracking": "mlflow",
+}
 
 
 def scheme(port: str, url: str) -> str:
@@ -37,7 +45,10 @@ def unknown(port: str, url: str) -> str:
     known = {point.name for point in installed().select(group=f"millstream.{port}")}
     name = scheme(port, url)
     if name not in known:
-        return f'no engine "{name}" serves {port}; {nearest(name, known) or "known: " + (", ".join(sorted(known)) or "none")}'
+        return (
+            f'no engine "{name}" serves {port};'
+            f" {nearest(name, known) or 'known: ' + (', '.join(sorted(known)) or 'none')}"
+        )
     bare = url.rpartition("/")[2]
     if bare in known and scheme(port, bare) != bare:
         return f'"{bare}" alone is the name of a file here; for the engine write {bare}://HOST:PORT'
@@ -46,7 +57,9 @@ def unknown(port: str, url: str) -> str:
 
 @cache
 def installed() -> Any:
-    """The entry points of all that is installed, looked up once a process: it takes tens of milliseconds in a large environment."""
+    """The entry points of all that is installed, looked up once a process: it takes tens of milliseconds in a large
+    environment.
+    """
     return entry_points()
 
 
@@ -66,5 +79,7 @@ def engine(port: str, url: str) -> Any:
         return known[name].load()
     except ImportError as error:
         module = known[name].module.split(".")
-        extra = module[2] if module[:2] == ["millstream", "engines"] else name  # postgresql:// is the engine of engines/postgres/
+        extra = (
+            module[2] if module[:2] == ["millstream", "engines"] else name
+        )  # postgresql:// is the engine of engines/postgres/
         raise EngineMissing(f'the engine "{name}" needs {error.name}: pip install "millstream[{extra}]"') from error

@@ -1,7 +1,7 @@
 """What must not be read in an error, a log line or a page: the one function that takes secrets out of a text.
 
-It knows secrets by their value, where a setting has it (`keep`), and by their shape, where a library puts an address into its own
-message. It rather hides too much: a message without a password is still a message.
+It knows secrets by their value, where a setting has it (`keep`), and by their shape, where a library puts an address
+into its own message. It rather hides too much: a message without a password is still a message.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), HIDDEN),
     # Addresses of chat rooms: whoever has the path may post.
     (
-        re.compile(rf"(\b(?:hooks\.slack\.com|[\w.-]*webhook\.office\.com|outlook\.office\.com|[\w.-]*\.logic\.azure\.com(?::\d+)?)/){_NOT_SAID}[^\s'\"<>)]+"),
+        re.compile(
+            rf"(\b(?:hooks\.slack\.com|[\w.-]*webhook\.office\.com|outlook\.office\.com|[\w.-]*\.logic\.azure\.com(?::\d+)?)/){_NOT_SAID}[^\s'\"<>)]+"
+        ),
         rf"\1{HIDDEN}",
     ),
     (re.compile(rf"(https?://[^\s'\"<>?]*?/(?:web)?hooks?/){_NOT_SAID}[^\s'\"<>)]+", re.IGNORECASE), rf"\1{HIDDEN}"),
@@ -36,11 +38,21 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         rf"\1{HIDDEN}",
     ),
-    (re.compile(rf"(?i)(\b[\w.-]{{0,40}}(?:{_NAMES})[\w-]{{0,40}}['\"]?\s?[=:]\s?)(['\"])(?!\2){_NOT_SAID}(?:(?!\2).)+\2"), rf"\1\2{HIDDEN}\2"),
+    (
+        re.compile(
+            rf"(?i)(\b[\w.-]{{0,40}}(?:{_NAMES})[\w-]{{0,40}}['\"]?\s?[=:]\s?)(['\"])(?!\2){_NOT_SAID}(?:(?!\2).)+\2"
+        ),
+        rf"\1\2{HIDDEN}\2",
+    ),
     (re.compile(rf"(?i)(\b[\w.-]{{0,40}}(?:{_NAMES})[\w-]{{0,40}}=){_NOT_SAID}[^\s,;&'\"<>)\]}}]+"), rf"\1{HIDDEN}"),
     (re.compile(r"(?i)\b(bearer|basic|apikey)(\s+)[\w.~+/=-]{8,}"), rf"\1\2{HIDDEN}"),
     # Tokens that say what they are.
-    (re.compile(r"\b(?:gh[pousr]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|xox[abeoprs]-[\w-]{8,}|AKIA[0-9A-Z]{16}|sk-[\w-]{16,}|hf_\w{16,})"), HIDDEN),
+    (
+        re.compile(
+            r"\b(?:gh[pousr]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|xox[abeoprs]-[\w-]{8,}|AKIA[0-9A-Z]{16}|sk-[\w-]{16,}|hf_\w{16,})"
+        ),
+        HIDDEN,
+    ),
     (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]+"), HIDDEN),
 )
 _known: dict[str, re.Pattern[str]] = {}
@@ -62,7 +74,9 @@ def hide(text: str) -> str:
 
 
 def keep(value: str) -> None:
-    """Hide this value from now on, and how libraries spell it: percent-encoded, quoted, and the parts of an address that identify nobody but its holder."""
+    """Hide this value from now on, and how libraries spell it: percent-encoded, quoted, and the parts of an address
+    that identify nobody but its holder.
+    """
     for secret in _spellings(value):
         if len(secret) >= _SHORT and secret not in _known:
             _known[secret] = _pattern(secret)
@@ -87,13 +101,22 @@ def keep_password(url: str) -> None:
     found = re.search(r"://[^/@:]*:([^/@]+)@", url) or re.search(r"://[^/@:]*:(?!\d+[/?#,])(.+)@", url)
     if found is not None and not found[1].startswith(("env:", "file:", HIDDEN)):
         keep(found[1])
-        for part in re.split(r"[/?#@]", found[1])[:-1]:  # where it is not percent-encoded, libraries end the address inside it
+        for part in re.split(r"[/?#@]", found[1])[
+            :-1
+        ]:  # where it is not percent-encoded, libraries end the address inside it
             keep(part)
 
 
 def _spellings(value: str) -> set[str]:
     plain = urllib.parse.unquote(value)
-    found = {value, plain, urllib.parse.quote(plain, safe="", errors="replace"), urllib.parse.quote(plain, errors="replace"), repr(plain)[1:-1], value.strip()}
+    found = {
+        value,
+        plain,
+        urllib.parse.quote(plain, safe="", errors="replace"),
+        urllib.parse.quote(plain, errors="replace"),
+        repr(plain)[1:-1],
+        value.strip(),
+    }
     return {text for text in found if text}
 
 

@@ -1,6 +1,8 @@
-"""Which infrastructure a project runs on: layered mappings in, one frozen `Settings` out. Reads no file and no environment.
+"""Which infrastructure a project runs on: layered mappings in, one frozen `Settings` out. Reads no file and no
+environment.
 
-Later layers win: base (sections of millstream.toml), profile, environment, flags. Each value remembers where it came from.
+Later layers win: base (sections of millstream.toml), profile, environment, flags. Each value remembers where it came
+from.
 """
 
 from __future__ import annotations
@@ -42,12 +44,24 @@ MEANINGS: dict[str, str] = {
     "log": "The log of events.",
     "registry": "The schema registry; empty means beside the log.",
     "lake": "The folder or object store of the lake's Delta tables.",
-    "catalog": "Where other tools find the lake's tables by name: a Hive metastore, `hive://HOST:PORT/DATABASE`; empty tells nobody.",
+    "catalog": (
+        "Where other tools find the lake's tables by name: a Hive metastore, `hive://HOST:PORT/DATABASE`; empty tells"
+        " nobody."
+    ),
     "compute": "What makes tables, features and training sets: the SQL engine of runs.",
-    "query": "What answers questions about them, in each process that asks: `sql`, `trace`, experiments, monitors, outcomes as they mature. Empty: DuckDB, and `compute` itself where that is DuckDB. Both give the same rows.",
-    "sink": "What lands streams in the lake: `local`, in this process, or Spark, `spark://yarn`, whose executors read Kafka.",
+    "query": (
+        "What answers questions about them, in each process that asks: `sql`, `trace`, experiments, monitors, outcomes"
+        " as they mature. Empty: DuckDB, and `compute` itself where that is DuckDB. Both give the same rows."
+    ),
+    "sink": (
+        "What lands streams in the lake: `local`, in this process, or Spark, `spark://yarn`, whose executors read"
+        " Kafka."
+    ),
     "online": "Where features stand for serving.",
-    "orchestrator": "What runs the assets when nobody waits: `local`, this machine, or Airflow, `airflow://USER:env:NAME@HOST:PORT?dags=DIR`.",
+    "orchestrator": (
+        "What runs the assets when nobody waits: `local`, this machine, or Airflow,"
+        " `airflow://USER:env:NAME@HOST:PORT?dags=DIR`."
+    ),
     "tracking": "Runs and registered versions of models: a file, or the address of an MLflow server.",
     "state": "Runs, phases of experiments, verdicts of monitors, leases.",
     "serve.host": "The address of the endpoints and the collector. Beyond loopback a token is needed.",
@@ -63,9 +77,18 @@ MEANINGS: dict[str, str] = {
 SECRETS = ("serve.token", "console.token", "alerts.webhook")
 """Keys whose value is never shown, and in files and flags is given by reference only: `env:NAME` or `file:PATH`."""
 PORTS = {
-    "log": "log", "registry": "schemas", "lake": "files", "catalog": "catalog", "compute": "sql", "query": "sql", "sink": "sink", "online": "online",
-    "orchestrator": "orchestrator", "tracking": "tracking", "state": "state",
-}  # fmt: skip
+    "log": "log",
+    "registry": "schemas",
+    "lake": "files",
+    "catalog": "catalog",
+    "compute": "sql",
+    "query": "sql",
+    "sink": "sink",
+    "online": "online",
+    "orchestrator": "orchestrator",
+    "tracking": "tracking",
+    "state": "state",
+}
 """Setting -> the port whose engine it names."""
 _PATHS = ("log", "registry", "lake", "online", "tracking", "state")
 _REFERRED = re.compile(r"(?<=://)([^/@:]*):((?:env|file):[^@]+)@")
@@ -130,16 +153,25 @@ class Settings:
 
     def rows(self) -> list[tuple[str, str, str]]:
         """(key, value as it may be shown, origin) of every setting."""
-        return [("profile", self.profile, self.origins["profile"]), *((key, self.shown[key], self.origins[key]) for key in DEFAULTS)]
+        return [
+            ("profile", self.profile, self.origins["profile"]),
+            *((key, self.shown[key], self.origins[key]) for key in DEFAULTS),
+        ]
 
     def __repr__(self) -> str:
         return f"Settings({', '.join(f'{key}={value!r}' for key, value, _ in self.rows())})"
 
 
 def settle(
-    root: Path, layers: Sequence[Layer], *, profile: str, profile_origin: str = "default", flags: Mapping[str, str] | None = None,
-    secret: Callable[[str], str | None], engine: Callable[[str, str], str] = lambda port, url: "",
-) -> Settings:  # fmt: skip
+    root: Path,
+    layers: Sequence[Layer],
+    *,
+    profile: str,
+    profile_origin: str = "default",
+    flags: Mapping[str, str] | None = None,
+    secret: Callable[[str], str | None],
+    engine: Callable[[str, str], str] = lambda port, url: "",
+) -> Settings:
     """The settings that the layers say together; the last that names a key wins.
 
     Args:
@@ -147,7 +179,8 @@ def settle(
         secret: What a reference (`env:NAME`, `file:PATH`) stands for, None when it is not there.
 
     Raises:
-        ConfigError: Unknown keys, values of the wrong type, secrets that are not references or not there; all of them together.
+        ConfigError: Unknown keys, values of the wrong type, secrets that are not references or not there; all of them
+            together.
     """
     wrong = [_unknown(layer, key) for layer in layers for key in layer.values if key not in DEFAULTS]
     values: dict[str, Any] = dict(DEFAULTS)
@@ -160,7 +193,9 @@ def settle(
                 continue
             values[key], origins[key], places[key] = value, layer.origin(key), layer.at(key)
             if key in SECRETS and value and not layer.literal_secrets and not _is_reference(key, value):
-                wrong.append(f"{layer.at(key)}: {key} is a secret and stands here as it is; write env:NAME or file:PATH")
+                wrong.append(
+                    f"{layer.at(key)}: {key} is a secret and stands here as it is; write env:NAME or file:PATH"
+                )
     for key, value in values.items():
         shown[key] = _shown(key, value)
         try:
@@ -171,15 +206,28 @@ def settle(
                 raise ConfigError(f"{key} = {shown[key]}: {said}")
         except ConfigError as error:
             wrong.append(f"{places[key]}: {error}")
-    if not wrong and values["serve.port"] and (values["serve.host"], values["serve.port"]) == (values["console.host"], values["console.port"]):
-        wrong.append(f"{places['console.port']}: console.port is {values['serve.port']}, which is serve.port too; give one of them another")
+    if (
+        not wrong
+        and values["serve.port"]
+        and (values["serve.host"], values["serve.port"]) == (values["console.host"], values["console.port"])
+    ):
+        wrong.append(
+            f"{places['console.port']}: console.port is {values['serve.port']}, which is serve.port too; give one of"
+            " them another"
+        )
     if wrong:
         raise ConfigError("\n".join(f"{line}    E195" for line in wrong))
     fields = {key.replace(".", "_"): value for key, value in values.items() if key != "alerts.webhook"}
     for key in ("serve_token", "console_token"):
         fields[key] = fields[key] or None
-    return Settings(profile=profile, webhook=values["alerts.webhook"] or None, flags=dict(flags or {}),
-                    origins={**origins, "profile": profile_origin}, shown=shown, **fields)  # fmt: skip
+    return Settings(
+        profile=profile,
+        webhook=values["alerts.webhook"] or None,
+        flags=dict(flags or {}),
+        origins={**origins, "profile": profile_origin},
+        shown=shown,
+        **fields,
+    )
 
 
 def flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -195,7 +243,9 @@ def flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _unknown(layer: Layer, key: str) -> str:
-    return f'{layer.at(key)}: there is no setting "{key}"; {nearest(key, DEFAULTS) or "there are " + ", ".join(DEFAULTS)}'
+    return (
+        f'{layer.at(key)}: there is no setting "{key}"; {nearest(key, DEFAULTS) or "there are " + ", ".join(DEFAULTS)}'
+    )
 
 
 def _is_reference(key: str, value: Any) -> bool:
@@ -241,7 +291,8 @@ def _with_password(key: str, url: str, secret: Callable[[str], str | None]) -> s
 
 
 def _absolute(url: str, root: Path) -> str:
-    """`sqlite:PATH`, `mlflow:PATH`, `file:PATH` and `PATH` made absolute; other URLs, and `kafka:HOST:PORT`, as they are.
+    """`sqlite:PATH`, `mlflow:PATH`, `file:PATH` and `PATH` made absolute; other URLs, and `kafka:HOST:PORT`, as they
+    are.
 
     >>> _absolute("sqlite:.millstream/log.db", Path("/p")), _absolute("lake", Path("/p"))
     ('sqlite:/p/.millstream/log.db', '/p/lake')

@@ -1,6 +1,7 @@
 """What a disk refuses, as one of our errors: full, read-only, not yours, failing, too many open files.
 
-Libraries below us (Arrow, delta-rs, DuckDB, SQLAlchemy) wrap the system's error and often drop its number, so the text is read too.
+Libraries below us (Arrow, delta-rs, DuckDB, SQLAlchemy) wrap the system's error and often drop its number, so the text
+is read too.
 """
 
 from __future__ import annotations
@@ -63,13 +64,31 @@ def refused(error: BaseException, path: str | Path | None, what: str) -> Millstr
     named = getattr(error, "filename", None)
     place = os.path.abspath(os.fsdecode(named)) if isinstance(named, (str, bytes)) else str(path or Path.cwd())
     if number == errno.EFBIG:
-        return Full(f"{place}: the file would exceed the size limit of this process while trying to {what}; raise it (ulimit -f), then try again")
+        return Full(
+            f"{place}: the file would exceed the size limit of this process while trying to {what}; raise it (ulimit"
+            " -f), then try again"
+        )
     if number in FULL:
-        return Full(f"{place}: no space left on its disk while trying to {what}; free some space (df -h shows how much there is), then try again")
+        return Full(
+            f"{place}: no space left on its disk while trying to {what}; free some space (df -h shows how much there"
+            " is), then try again"
+        )
     if number in TOO_MANY:
-        return Transient(f"{place}: too many files are open while trying to {what}; raise the limit (ulimit -n), or stop what else holds files open")
+        return Transient(
+            f"{place}: too many files are open while trying to {what}; raise the limit (ulimit -n), or stop what else"
+            " holds files open"
+        )
     if number == errno.EROFS:
-        return ConfigError(f"{place} is on a read-only file system, so millstream cannot {what}; remount it for writing, or work on a copy of the project")
+        return ConfigError(
+            f"{place} is on a read-only file system, so millstream cannot {what}; remount it for writing, or work on a"
+            " copy of the project"
+        )
     if number in REFUSED:
-        return ConfigError(f"{place}: permission denied while trying to {what}; make it accessible to this user (chown or chmod), or run as its owner")
-    return MillstreamError(f"{place}: the disk reports an input/output error while trying to {what}; check the disk (dmesg), then try again")
+        return ConfigError(
+            f"{place}: permission denied while trying to {what}; make it accessible to this user (chown or chmod), or"
+            " run as its owner"
+        )
+    return MillstreamError(
+        f"{place}: the disk reports an input/output error while trying to {what}; check the disk (dmesg), then try"
+        " again"
+    )

@@ -1,6 +1,8 @@
-"""A user's code that raised: what becomes of it, and how it is reported in the user's words: the line, what it printed, and the traceback from the first line of theirs on.
+"""A user's code that raised: what becomes of it, and how it is reported in the user's words: the line, what it printed,
+and the traceback from the first line of theirs on.
 
-The frames before it are ours, and say nothing to the one who has to correct the function; those after it, inside the libraries that it calls, do.
+The frames before it are ours, and say nothing to the one who has to correct the function; those after it, inside the
+libraries that it calls, do.
 """
 
 from __future__ import annotations
@@ -9,7 +11,10 @@ import sysconfig
 import traceback
 from pathlib import Path
 
-INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")} | {str(Path(__file__).parents[1])})
+INSTALLED = tuple(
+    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    | {str(Path(__file__).parents[1])}
+)
 """Folders of what is not the user's code."""
 PRINTED = 20
 """Lines of what it printed, the last ones."""
@@ -19,8 +24,9 @@ _WIDE = 500
 
 
 def pass_on(error: BaseException) -> None:
-    """Raise it again where it is Ctrl-C. For `except BaseException`, which is needed where code of a user's or of Rust is called:
-    `sys.exit()` in the one and a panic in the other are not `Exception`s, and yet they are the failure of one thing only.
+    """Raise it again where it is Ctrl-C. For `except BaseException`, which is needed where code of a user's or of Rust
+    is called: `sys.exit()` in the one and a panic in the other are not `Exception`s, and yet they are the failure of
+    one thing only.
     """
     if isinstance(error, KeyboardInterrupt):
         raise error
@@ -50,7 +56,9 @@ def where_of(code: object) -> str:
 
 
 def details(error: BaseException, code: object = None, printed: str = "") -> list[str]:
-    """The lines below the sentence; none where no line of the user's is known. No line is blank: what crosses a process boundary ends at one."""
+    """The lines below the sentence; none where no line of the user's is known. No line is blank: what crosses a process
+    boundary ends at one.
+    """
     lines, home = [], _home(code)
     if theirs := _theirs(error):
         lines.append(f"    {theirs[-1].line or '(its text is not there)'}")
@@ -59,7 +67,10 @@ def details(error: BaseException, code: object = None, printed: str = "") -> lis
         lines += [f"  printed{more}:", *(f"    {line[:_WIDE]}" for line in said[-PRINTED:])]
     if theirs:
         frames = _from_theirs(error)
-        lines.append(f"  traceback (most recent call last{f', the last {FRAMES} of {len(frames)}' if len(frames) > FRAMES else ''}):")
+        lines.append(
+            "  traceback (most recent call"
+            f" last{f', the last {FRAMES} of {len(frames)}' if len(frames) > FRAMES else ''}):"
+        )
         for frame in frames[-FRAMES:]:
             lines.append(f"    {_file(frame.filename, home)}:{frame.lineno} in {frame.name}")
             lines += [f"      {frame.line[:_WIDE]}"] if frame.line else []

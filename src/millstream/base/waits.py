@@ -36,7 +36,9 @@ class Waits:
         clock: Seconds that only grow.
     """
 
-    def __init__(self, first_s: float = FIRST_S, most_s: float = MOST_S, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, first_s: float = FIRST_S, most_s: float = MOST_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.first_s, self.most_s, self.clock = first_s, most_s, clock
         self._waits: dict[str, Wait] = {}
 

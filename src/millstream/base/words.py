@@ -1,4 +1,6 @@
-"""Names: what one is made of, how long it may be, which words it cannot be; and the nearest word to one that is not there."""
+"""Names: what one is made of, how long it may be, which words it cannot be; and the nearest word to one that is not
+there.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,117 @@ BECOMES = "names become folders, topics, tables and URLs"
 SCHEDULES = {"@hourly": "0 * * * *", "@daily": "0 0 * * *", "@weekly": "0 0 * * 0", "@monthly": "0 0 1 * *"}
 """Cron lines that have a name."""
 
-# Measured with DuckDB 2.0: `create table t("w" int)`, then `select w, max(w) from t where w > 1 group by w order by w` does not parse.
-DUCKDB = frozenset(["all", "analyse", "analyze", "and", "anti", "any", "array", "as", "asc", "asof", "asymmetric", "at", "authorization", "binary", "both", "by", "case", "cast", "check", "collate", "collation", "column", "concurrently", "constraint", "create", "cross", "default", "deferrable", "desc", "describe", "distinct", "do", "else", "end", "except", "false", "fetch", "for", "foreign", "freeze", "from", "full", "glob", "group", "having", "ilike", "in", "initially", "inner", "intersect", "into", "is", "isnull", "join", "lambda", "lateral", "leading", "left", "like", "limit", "natural", "not", "notnull", "null", "offset", "on", "only", "or", "order", "outer", "overlaps", "pivot", "pivot_longer", "pivot_wider", "placing", "positional", "primary", "qualify", "references", "returning", "right", "select", "semi", "show", "similar", "some", "summarize", "symmetric", "table", "tablesample", "then", "to", "trailing", "true", "union", "unique", "unpack", "unpivot", "using", "variadic", "verbose", "when", "where", "window", "with"])  # fmt: skip
+# Measured with DuckDB 2.0: `create table t("w" int)`, then `select w, max(w) from t where w > 1 group by w order by w`
+# does not parse.
+DUCKDB = frozenset(
+    [
+        "all",
+        "analyse",
+        "analyze",
+        "and",
+        "anti",
+        "any",
+        "array",
+        "as",
+        "asc",
+        "asof",
+        "asymmetric",
+        "at",
+        "authorization",
+        "binary",
+        "both",
+        "by",
+        "case",
+        "cast",
+        "check",
+        "collate",
+        "collation",
+        "column",
+        "concurrently",
+        "constraint",
+        "create",
+        "cross",
+        "default",
+        "deferrable",
+        "desc",
+        "describe",
+        "distinct",
+        "do",
+        "else",
+        "end",
+        "except",
+        "false",
+        "fetch",
+        "for",
+        "foreign",
+        "freeze",
+        "from",
+        "full",
+        "glob",
+        "group",
+        "having",
+        "ilike",
+        "in",
+        "initially",
+        "inner",
+        "intersect",
+        "into",
+        "is",
+        "isnull",
+        "join",
+        "lambda",
+        "lateral",
+        "leading",
+        "left",
+        "like",
+        "limit",
+        "natural",
+        "not",
+        "notnull",
+        "null",
+        "offset",
+        "on",
+        "only",
+        "or",
+        "order",
+        "outer",
+        "overlaps",
+        "pivot",
+        "pivot_longer",
+        "pivot_wider",
+        "placing",
+        "positional",
+        "primary",
+        "qualify",
+        "references",
+        "returning",
+        "right",
+        "select",
+        "semi",
+        "show",
+        "similar",
+        "some",
+        "summarize",
+        "symmetric",
+        "table",
+        "tablesample",
+        "then",
+        "to",
+        "trailing",
+        "true",
+        "union",
+        "unique",
+        "unpack",
+        "unpivot",
+        "using",
+        "variadic",
+        "verbose",
+        "when",
+        "where",
+        "window",
+        "with",
+    ]
+)
 # Spark's strict non-reserved words, beyond those above.
 SPARK = frozenset(["minus", "setminus"])
 
@@ -31,13 +142,23 @@ def unfit(name: str, *, letters: re.Pattern[str] = NAME) -> tuple[str, str] | No
     """What is wrong with a name, and what to write; None when nothing is.
 
     >>> unfit("late"), unfit("Late")
-    (None, ('is not a name', 'lower case letters, digits and _, beginning with a letter: names become folders, topics, tables and URLs'))
+    (None, ('is not a name', 'lower case letters, digits and _, beginning with a letter: names become folders, topics,
+    tables and URLs'))
     """
     if not letters.fullmatch(name):
         allowed = LETTERS if letters is NAME else "letters of a to z, digits and _, beginning with a letter"
-        return "is not a name", f"{allowed}: {BECOMES if letters is NAME else 'fields become columns of tables, of Avro records and of Hive'}"
+        return (
+            "is not a name",
+            (
+                f"{allowed}:"
+                f" {BECOMES if letters is NAME else 'fields become columns of tables, of Avro records and of Hive'}"
+            ),
+        )
     if len(name) > LONGEST:
-        return f"has {len(name)} letters", f"at most {LONGEST}: {BECOMES}, and some of these take no more with what is added to them"
+        return (
+            f"has {len(name)} letters",
+            f"at most {LONGEST}: {BECOMES}, and some of these take no more with what is added to them",
+        )
     return None
 
 

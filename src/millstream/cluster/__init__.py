@@ -12,7 +12,8 @@ ask.py            questions to services, as a client puts them
 jvm.py            small Java processes
 
 Services, one file each:
-airflow.py hdfs.py hive.py hiveserver.py kafka.py mlflow.py postgres.py rabbitmq.py redis.py registry.py spark.py thriftserver.py yarn.py zookeeper.py
+airflow.py hdfs.py hive.py hiveserver.py kafka.py mlflow.py postgres.py rabbitmq.py redis.py registry.py spark.py
+thriftserver.py yarn.py zookeeper.py
 
 What they share:
 hadoop.py         jars, pages and settings of Hadoop

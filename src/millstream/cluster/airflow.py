@@ -1,6 +1,8 @@
-"""Airflow 3 with the Celery executor: API server, scheduler, DAG processor, triggerer, two workers; tables in PostgreSQL, tasks through RabbitMQ.
+"""Airflow 3 with the Celery executor: API server, scheduler, DAG processor, triggerer, two workers; tables in
+PostgreSQL, tasks through RabbitMQ.
 
-Settings as they were measured for short tasks and quick recovery: a scheduler that looks ten times a second, a lost worker noticed after 20 s.
+Settings as they were measured for short tasks and quick recovery: a scheduler that looks ten times a second, a lost
+worker noticed after 20 s.
 """
 
 from __future__ import annotations
@@ -67,22 +69,32 @@ class Airflow(Service):
                 "secret_key": site.secret("airflow-api"),
             },
             "api_auth": {"jwt_secret": site.secret("airflow-jwt") * 2},
-            "celery": {"broker_url": rabbitmq.url(site), "result_backend": f"db+{url(site, _DATABASE, 'postgresql')}", "worker_concurrency": 2},
+            "celery": {
+                "broker_url": rabbitmq.url(site),
+                "result_backend": f"db+{url(site, _DATABASE, 'postgresql')}",
+                "worker_concurrency": 2,
+            },
             "scheduler": {
-                "scheduler_idle_sleep_time": 0.1,  # 1 by default: each task of a chain then waits a second for the one before
+                "scheduler_idle_sleep_time": (
+                    0.1
+                ),  # 1 by default: each task of a chain then waits a second for the one before
                 "task_instance_heartbeat_timeout": 20,  # 300 by default: so long is a worker that died not missed
                 "task_instance_heartbeat_timeout_detection_interval": 2,
                 "enable_health_check": True,
                 "scheduler_health_check_server_host": LOOPBACK,
                 "scheduler_health_check_server_port": site.port + _HEALTH,
             },
-            # 5 by default: so long is a slot held after the task's end. Heartbeats may fail as long as before, and the API server be away.
+            # 5 by default: so long is a slot held after the task's end. Heartbeats may fail as long as before, and the
+            # API server be away.
             "workers": {"min_heartbeat_interval": 1, "max_failed_heartbeats": 15, "socket_cleanup_timeout": 10},
             "dag_processor": {"refresh_interval": 5, "min_file_process_interval": 5, "parsing_processes": 1},
             "logging": {"base_log_folder": site.data("airflow") / "logs"},
             "usage_data_collection": {"enabled": False},
         }
-        text = "\n".join(f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in section.items()) for name, section in sections.items())
+        text = "\n".join(
+            f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in section.items())
+            for name, section in sections.items()
+        )
         return {"airflow.cfg": text, "passwords.json": json.dumps({USER: site.secret("airflow")})}
 
     def steps(self, site: Site) -> Sequence[Step]:
@@ -97,7 +109,12 @@ class Airflow(Service):
             # Logs are files of this machine, so nobody needs to serve them: the servers would outlive a killed worker.
             Daemon("airflow-triggerer", 0, [program, "triggerer", "--skip-serve-logs"], environment=own),
             *(
-                Daemon("airflow-worker", n, [program, "celery", "worker", "--skip-serve-logs", "--celery-hostname", f"worker{n}@{LOOPBACK}"], environment=own)
+                Daemon(
+                    "airflow-worker",
+                    n,
+                    [program, "celery", "worker", "--skip-serve-logs", "--celery-hostname", f"worker{n}@{LOOPBACK}"],
+                    environment=own,
+                )
                 for n in range(1, WORKERS + 1)
             ),
         )
@@ -133,4 +150,6 @@ class Airflow(Service):
     def address(self, site: Site) -> str:
         """As a profile says it: the password by reference, the DAG folder as seen from the project."""
         secret = site.folder / "secrets" / "airflow"
-        return f"airflow://{USER}:file:{site.from_project(secret)}@{site.at(_PORT)}?dags={site.from_project(dags(site))}"
+        return (
+            f"airflow://{USER}:file:{site.from_project(secret)}@{site.at(_PORT)}?dags={site.from_project(dags(site))}"
+        )

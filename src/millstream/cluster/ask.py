@@ -70,7 +70,9 @@ class Impyla:
         try:
             from impala.dbapi import connect
         except ImportError as error:
-            raise EngineMissing('HiveServer2 and the Spark Thrift Server are asked through impyla: pip install "millstream[cluster]"') from error
+            raise EngineMissing(
+                'HiveServer2 and the Spark Thrift Server are asked through impyla: pip install "millstream[cluster]"'
+            ) from error
         return connect
 
 
@@ -86,7 +88,12 @@ def sql(port: int, question: str, timeout_s: float = 60.0, rows: bool = True) ->
     connect = IMPYLA.connect()
     logging.getLogger("thrift.transport.TSocket").setLevel(logging.CRITICAL)  # it says what it raises, each time
     try:
-        with connect(LOOPBACK, port, auth_mechanism="PLAIN", user=getpass.getuser(), password="-", timeout=timeout_s) as session, session.cursor() as cursor:
+        with (
+            connect(
+                LOOPBACK, port, auth_mechanism="PLAIN", user=getpass.getuser(), password="-", timeout=timeout_s
+            ) as session,
+            session.cursor() as cursor,
+        ):
             cursor.execute(question)
             return list(cursor.fetchall()) if rows else []
     except Exception as error:  # impyla lets errors of Thrift, of SASL and of sockets through as they are

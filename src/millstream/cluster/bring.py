@@ -1,4 +1,6 @@
-"""How services are brought up: each in a thread of its own, after those that it needs; every step can be taken again."""
+"""How services are brought up: each in a thread of its own, after those that it needs; every step can be taken
+again.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Bringing:
         self._ready: dict[str, threading.Event] = {}
 
     def up(self, services: Sequence[Service]) -> None:
-        """All of them ready, or the first error of the way; what has been started then stays, and a second call continues."""
+        """All of them ready, or the first error of the way; what has been started then stays, and a second call
+        continues.
+        """
         self._ready = {service.name: threading.Event() for service in services}
         with ThreadPoolExecutor(max_workers=max(1, len(services))) as pool:
             try:
@@ -97,7 +101,10 @@ class Bringing:
             return
         for port in daemon.ports:
             if taken := process.holder(port):
-                raise Busy(f"{daemon.name} needs port {port}, and {taken} listens there; stop that, or choose other ports: --set cluster.port=N")
+                raise Busy(
+                    f"{daemon.name} needs port {port}, and {taken} listens there; stop that, or choose other ports:"
+                    " --set cluster.port=N"
+                )
         self._say(service.name, f"starting {daemon.name}")
         (self._site.folder / "data").mkdir(parents=True, exist_ok=True)
         environment = self._environment(daemon.environment)
@@ -123,7 +130,12 @@ class Bringing:
         log, environment = self._site.log(once.name), self._environment(once.environment)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as out:
-            running = [subprocess.Popen([str(w) for w in words], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment) for words in once.commands]
+            running = [
+                subprocess.Popen(
+                    [str(w) for w in words], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment
+                )
+                for words in once.commands
+            ]
             codes = [child.wait() for child in running]
         if any(codes):
             raise Unreachable(f"{service.name}: {once.name} ended with exit code {max(codes, key=abs)}; {_tail(log)}")
@@ -154,7 +166,9 @@ class Bringing:
                 raise Unreachable(f"{dead} has died while {service.name} was waited for; {_tail(self._site.log(dead))}")
             if time.monotonic() > deadline:
                 logs = "; ".join(_tail(self._site.log(name), 5) for name in mine)
-                raise Unreachable(f"{service.name} is not ready after {service.patience_s:.0f} s, it lacks {lacks}; {logs}")
+                raise Unreachable(
+                    f"{service.name} is not ready after {service.patience_s:.0f} s, it lacks {lacks}; {logs}"
+                )
             if lacks != said:
                 self._say(service.name, f"waiting for {lacks}")
                 said = lacks

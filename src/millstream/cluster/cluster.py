@@ -1,4 +1,6 @@
-"""`Cluster`: brings services up, says how they are, lets single daemons die and come back, and leaves nothing behind."""
+"""`Cluster`: brings services up, says how they are, lets single daemons die and come back, and leaves nothing
+behind.
+"""
 
 from __future__ import annotations
 
@@ -93,10 +95,15 @@ class Cluster:
         if state.shape is None:
             state.choose(Shape(self._port, ha))
         elif ha and not state.shape.ha:
-            raise UsageError("this cluster was made without --ha, and its data with it; to begin anew: millstream cluster down --wipe")
+            raise UsageError(
+                "this cluster was made without --ha, and its data with it; to begin anew: millstream cluster down"
+                " --wipe"
+            )
         elif state.shape.port != self._port:
-            raise UsageError(f"this cluster was made with ports from {state.shape.port}, now they are said to begin at {self._port} (cluster.port); "
-                             "say as before, or begin anew: millstream cluster down --wipe")  # fmt: skip
+            raise UsageError(
+                f"this cluster was made with ports from {state.shape.port}, now they are said to begin at {self._port}"
+                " (cluster.port); say as before, or begin anew: millstream cluster down --wipe"
+            )
 
     def down(self, *, wipe: bool = False) -> None:
         """Stop every daemon in order, services before those they need, and kill what does not go; data stays.
@@ -108,7 +115,10 @@ class Cluster:
             return
         with alone(self.folder):
             state = State(self.folder)
-            order = [*reversed(self._with_needs(self._services)), *{d.service for d in state.daemons.values()}.difference(self._services)]
+            order = [
+                *reversed(self._with_needs(self._services)),
+                *{d.service for d in state.daemons.values()}.difference(self._services),
+            ]
             for service in order:
                 stopping = {name: d for name, d in state.daemons.items() if d.service == service}
                 process.stop([(d.process, signal.Signals[d.stop]) for d in stopping.values()])
@@ -119,14 +129,19 @@ class Cluster:
                 shutil.rmtree(self.folder)
 
     def kill(self, role: str) -> list[str]:
-        """SIGKILL to a daemon ("kafka#2") or to all of a role ("datanode"), as a fault would; nothing starts it again. Returns whom.
+        """SIGKILL to a daemon ("kafka#2") or to all of a role ("datanode"), as a fault would; nothing starts it again.
+        Returns whom.
 
         Raises:
             NotFound: No such daemon, or it does not run.
         """
         with alone(self.folder):
             state = State(self.folder)
-            found = [d.name for _, d in self._daemons(role) if d.name in state.daemons and process.alive(state.daemons[d.name].process)]
+            found = [
+                d.name
+                for _, d in self._daemons(role)
+                if d.name in state.daemons and process.alive(state.daemons[d.name].process)
+            ]
             if not found:
                 raise NotFound(f"{role} does not run")
             for name in found:
@@ -162,9 +177,13 @@ class Cluster:
         return self._service(service).address(self.site)
 
     def environment(self, *names: str) -> dict[str, str]:
-        """Variables that clients of these services need (of all that were started, by default), such as HADOOP_CONF_DIR."""
+        """Variables that clients of these services need (of all that were started, by default), such as
+        HADOOP_CONF_DIR.
+        """
         site = self.site
-        return {key: value for name in names or self.used() for key, value in self._service(name).environment(site).items()}
+        return {
+            key: value for name in names or self.used() for key, value in self._service(name).environment(site).items()
+        }
 
     def leader(self, role: str, part: str | None = None) -> str:
         """The daemon of a role that leads now ("namenode" -> "namenode#2").
@@ -186,7 +205,11 @@ class Cluster:
         used = self._used(state)
         with ThreadPoolExecutor() as pool:
             parts = dict(item for found in pool.map(lambda s: _parts(s, site), used) for item in found.items())
-        return [_status(service, daemon, site, state, parts.get(daemon.name, "")) for service in used for daemon in service.daemons(site)]
+        return [
+            _status(service, daemon, site, state, parts.get(daemon.name, ""))
+            for service in used
+            for daemon in service.daemons(site)
+        ]
 
     def profile(self) -> dict[str, str]:
         """Key of a profile -> the URL to say there, of the services that were started here."""
@@ -206,14 +229,24 @@ class Cluster:
             for s in self._used(state)
         }
         shown = [{k: str(v) if isinstance(v, Path) else v for k, v in asdict(d).items()} for d in daemons]
-        return {"port": site.port, "ha": site.ha, "services": services, "daemons": shown, "memory_bytes": sum(d.memory_bytes for d in daemons)}
+        return {
+            "port": site.port,
+            "ha": site.ha,
+            "services": services,
+            "daemons": shown,
+            "memory_bytes": sum(d.memory_bytes for d in daemons),
+        }
 
     def used(self) -> list[str]:
         """Names of the services that were started here."""
         return [s.name for s in self._used(State(self.folder))]
 
     def _used(self, state: State) -> list[Service]:
-        return [s for s in self._services.values() if any(d.service == s.name for d in state.daemons.values()) or self.site.conf(s.name).exists()]
+        return [
+            s
+            for s in self._services.values()
+            if any(d.service == s.name for d in state.daemons.values()) or self.site.conf(s.name).exists()
+        ]
 
     def log(self, role: str) -> list[Path]:
         """The log files of a daemon or of all of a role.
@@ -225,7 +258,9 @@ class Cluster:
 
     def _service(self, name: str) -> Service:
         if name not in self._services:
-            raise NotFound(f'no service "{name}"; {nearest(name, self._services) or "there are " + ", ".join(self._services)}')
+            raise NotFound(
+                f'no service "{name}"; {nearest(name, self._services) or "there are " + ", ".join(self._services)}'
+            )
         return self._services[name]
 
     def _with_needs(self, names: Iterable[str]) -> list[str]:
@@ -243,13 +278,18 @@ class Cluster:
         return order
 
     def _daemons(self, role: str) -> list[tuple[Service, Daemon]]:
-        """Those that a name stands for, of the services that were started here: one daemon, or all of a role. What others need need not be installed."""
+        """Those that a name stands for, of the services that were started here: one daemon, or all of a role. What
+        others need need not be installed.
+        """
         site = self.site
         every = [(service, daemon) for service in self._used(State(self.folder)) for daemon in service.daemons(site)]
         found = [(s, d) for s, d in every if role in (d.name, d.role) or role == f"{d.role}#1" == f"{d.name}#1"]
         if not found:
             known = [daemon.name for _, daemon in every]
-            raise NotFound(f'no daemon "{role}"; {nearest(role, known) or ("there are " + ", ".join(known) if known else "nothing was started here")}')
+            raise NotFound(
+                f'no daemon "{role}";'
+                f" {nearest(role, known) or ('there are ' + ', '.join(known) if known else 'nothing was started here')}"
+            )
         return found
 
 
@@ -264,9 +304,13 @@ def _status(service: Service, daemon: Daemon, site: Site, state: State, part: st
     started = state.daemons.get(daemon.name)
     running = started is not None and process.alive(started.process)
     return Status(
-        role=daemon.name, service=service.name, part=part if running else "", alive=running,
+        role=daemon.name,
+        service=service.name,
+        part=part if running else "",
+        alive=running,
         pid=started.process.pid if started and running else None,
         memory_bytes=process.memory(started.process) if started and running else 0,
         uptime_s=time.time() - started.at if started and running else None,
-        ports=tuple(daemon.ports), log=site.log(daemon.name),
-    )  # fmt: skip
+        ports=tuple(daemon.ports),
+        log=site.log(daemon.name),
+    )

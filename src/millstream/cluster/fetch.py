@@ -1,6 +1,7 @@
 """What services are run from: jars by Maven, Python packages by pip, Debian packages that are only looked for.
 
-Fetched once a user, into the cache folder (`XDG_CACHE_HOME`), by the ordinary clients; what they are configured to use, mirrors and all, is theirs.
+Fetched once a user, into the cache folder (`XDG_CACHE_HOME`), by the ordinary clients; what they are configured to use,
+mirrors and all, is theirs.
 """
 
 from __future__ import annotations
@@ -34,9 +35,11 @@ class Jars:
     """Pinned artifacts and what they need, in one folder.
 
     Attributes:
-        coordinates: `group:artifact:version`, or `group:artifact:version:type:classifier`. A "!" before it leaves out what it needs.
+        coordinates: `group:artifact:version`, or `group:artifact:version:type:classifier`. A "!" before it leaves out
+            what it needs.
         exclude: `group:artifact` never taken, `*` for any.
-        unpack: Name of a file -> which of its entries are unpacked beside it, by their beginning; the file itself is then removed.
+        unpack: Name of a file -> which of its entries are unpacked beside it, by their beginning; the file itself is
+            then removed.
     """
 
     name: str
@@ -63,7 +66,16 @@ class Jars:
                 return
             say(f"fetching {self.name} with Maven")
             (new / "pom.xml").write_text(self.pom(), encoding="utf-8")
-            words: list[str | Path] = [program("mvn", "maven"), "-q", "-B", "-f", new / "pom.xml", COPY, f"-DoutputDirectory={new}", "-DincludeScope=runtime"]
+            words: list[str | Path] = [
+                program("mvn", "maven"),
+                "-q",
+                "-B",
+                "-f",
+                new / "pom.xml",
+                COPY,
+                f"-DoutputDirectory={new}",
+                "-DincludeScope=runtime",
+            ]
             _run(words, f"Maven could not fetch {self.name}")
             if self.unpack:
                 _unpack(new / self.unpack[0], self.unpack[1])
@@ -84,7 +96,8 @@ class Venv:
         return self.folder / "bin" / program
 
     def fetch(self, say: Note) -> None:
-        # Scripts name their interpreter by its path, so it is made where it stays; a marker file tells a whole one from a half one.
+        # Scripts name their interpreter by its path, so it is made where it stays; a marker file tells a whole one from
+        # a half one.
         with _alone(self.folder):
             if (self.folder / "whole").exists():
                 return
@@ -92,7 +105,16 @@ class Venv:
             shutil.rmtree(self.folder, ignore_errors=True)
             _run([sys.executable, "-m", "venv", self.folder], f"no virtual environment for {self.name}")
             _run(
-                [self.bin("python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *self.requirements], f"pip could not install {self.name}"
+                [
+                    self.bin("python"),
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    *self.requirements,
+                ],
+                f"pip could not install {self.name}",
             )
             (self.folder / "whole").touch()
 
@@ -106,7 +128,9 @@ class Debian:
 
     def fetch(self, say: Note) -> None:
         if self.find() is None:
-            raise EngineMissing(f"{self.package} is not installed; on Debian: apt-get install --no-install-recommends {self.package}")
+            raise EngineMissing(
+                f"{self.package} is not installed; on Debian: apt-get install --no-install-recommends {self.package}"
+            )
 
 
 @dataclass(frozen=True)
@@ -121,7 +145,8 @@ class Java:
         if not self.least <= found <= self.most:
             wanted = f"{self.least}" if self.most == 99 else f"{self.least} to {self.most}"
             raise EngineMissing(
-                f"Java {found} is there ({java()}), {wanted} is wanted; set JAVA_HOME to one, on Debian: apt-get install openjdk-17-jre-headless"
+                f"Java {found} is there ({java()}), {wanted} is wanted; set JAVA_HOME to one, on Debian: apt-get"
+                " install openjdk-17-jre-headless"
             )
 
 
@@ -150,14 +175,18 @@ def java() -> Path:
     if home:
         found = Path(home) / "bin" / "java"
         if not found.exists():
-            raise EngineMissing(f"JAVA_HOME is {home}, and there is no bin/java in it; set it to a Java 17, or unset it")
+            raise EngineMissing(
+                f"JAVA_HOME is {home}, and there is no bin/java in it; set it to a Java 17, or unset it"
+            )
         return found
     return program("java", "openjdk-17-jre-headless")
 
 
 def java_version() -> int:
     """The major version of `java()`."""
-    done = subprocess.run([java(), "-XshowSettings:properties", "-version"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [java(), "-XshowSettings:properties", "-version"], capture_output=True, text=True, check=False
+    )
     for line in done.stderr.splitlines():
         key, _, value = line.partition("=")
         if key.strip() == "java.specification.version":
@@ -184,7 +213,10 @@ def _dependency(coordinate: str, exclude: Sequence[str]) -> str:
     if rest:
         inner += f"<type>{rest[0]}</type><classifier>{rest[1]}</classifier>"
     left_out = [item.split(":") for item in ("*:*", *exclude)[0 if alone else 1 :]]
-    listed = "".join(f"<exclusion><groupId>{escape(g)}</groupId><artifactId>{escape(a)}</artifactId></exclusion>" for g, a in left_out)
+    listed = "".join(
+        f"<exclusion><groupId>{escape(g)}</groupId><artifactId>{escape(a)}</artifactId></exclusion>"
+        for g, a in left_out
+    )
     return f"<dependency>{inner}{f'<exclusions>{listed}</exclusions>' if listed else ''}</dependency>"
 
 
@@ -216,7 +248,9 @@ def whole(folder: Path) -> Iterator[Path | None]:
 
 
 def _run(words: Sequence[str | Path], failed: str) -> None:
-    done = subprocess.run([str(w) for w in words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(w) for w in words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise EngineMissing(f"{failed} (exit code {done.returncode}):\n{(done.stdout + done.stderr).strip()[-2000:]}")
 

@@ -28,8 +28,14 @@ _ARTIFACTS = (
     "hadoop-mapreduce-client-shuffle",
 )
 JARS = Jars("hadoop", tuple(f"org.apache.hadoop:{name}:{VERSION}" for name in _ARTIFACTS))
-PAGES = Jars("hadoop-pages", (f"!org.apache.hadoop:hadoop-hdfs:{VERSION}:jar:tests",), unpack=(f"hadoop-hdfs-{VERSION}-tests.jar", "webapps/"))
-"""Daemons of HDFS do not start without their pages, which are in the release's archive and, of the jars, in that of the tests only."""
+PAGES = Jars(
+    "hadoop-pages",
+    (f"!org.apache.hadoop:hadoop-hdfs:{VERSION}:jar:tests",),
+    unpack=(f"hadoop-hdfs-{VERSION}-tests.jar", "webapps/"),
+)
+"""Daemons of HDFS do not start without their pages, which are in the release's archive and, of the jars, in that of the
+tests only.
+"""
 LOGGING = """\
 hadoop.root.logger=INFO,console
 log4j.rootLogger=${hadoop.root.logger}
@@ -43,7 +49,10 @@ log4j.logger.org.apache.hadoop.util.NativeCodeLoader=ERROR
 
 def xml(settings: Mapping[str, object]) -> str:
     """A configuration file of Hadoop."""
-    rows = "\n".join(f"<property><name>{escape(name)}</name><value>{escape(str(value))}</value></property>" for name, value in settings.items())
+    rows = "\n".join(
+        f"<property><name>{escape(name)}</name><value>{escape(str(value))}</value></property>"
+        for name, value in settings.items()
+    )
     return f'<?xml version="1.0"?>\n<configuration>\n{rows}\n</configuration>\n'
 
 
@@ -73,4 +82,8 @@ def hadoop(conf: Path, heap_mb: int, main: str, *options: str) -> list[str | Pat
 
 def variables(conf: Path) -> dict[str, str]:
     """What daemons and commands of Hadoop find in their environment."""
-    return {"HADOOP_CONF_DIR": str(conf), "HADOOP_USER_NAME": getpass.getuser(), "JAVA_HOME": str(java().resolve().parent.parent)}
+    return {
+        "HADOOP_CONF_DIR": str(conf),
+        "HADOOP_USER_NAME": getpass.getuser(),
+        "JAVA_HOME": str(java().resolve().parent.parent),
+    }

@@ -1,6 +1,8 @@
-"""HDFS: one namenode and three datanodes; with `--ha` two namenodes that watch over each other, three journal nodes, five datanodes.
+"""HDFS: one namenode and three datanodes; with `--ha` two namenodes that watch over each other, three journal nodes,
+five datanodes.
 
-Times are those of a test bench: a dead namenode is noticed in 4 s, a dead datanode is avoided after 3 s and given up after 14 s (630 s by default).
+Times are those of a test bench: a dead namenode is noticed in 4 s, a dead datanode is avoided after 3 s and given up
+after 14 s (630 s by default).
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ class Hdfs(Service):
         return JAVA, JARS, PAGES
 
     def files(self, site: Site) -> Mapping[str, str]:
-        return {"core-site.xml": xml(core_site(site, root(site))), "hdfs-site.xml": xml(hdfs_site(site)), "log4j.properties": LOGGING}
+        return {
+            "core-site.xml": xml(core_site(site, root(site))),
+            "hdfs-site.xml": xml(hdfs_site(site)),
+            "log4j.properties": LOGGING,
+        }
 
     def steps(self, site: Site) -> Sequence[Step]:
         datanodes = [self._datanode(site, n) for n in range(1, _count(site) + 1)]
@@ -40,7 +46,19 @@ class Hdfs(Service):
         return (
             *journals,
             Until("journal nodes", [site.port + _JOURNAL + 2 * (n - 1) for n in (1, 2, 3)]),
-            self._format(site, [self._run(site, f"{_HDFS}.tools.DFSZKFailoverController", *_own(site, 1), "-formatZK", "-nonInteractive", "-force")]),
+            self._format(
+                site,
+                [
+                    self._run(
+                        site,
+                        f"{_HDFS}.tools.DFSZKFailoverController",
+                        *_own(site, 1),
+                        "-formatZK",
+                        "-nonInteractive",
+                        "-force",
+                    )
+                ],
+            ),
             namenode,
             Until("the first namenode", namenode.ports[:1]),
             self._bootstrap(site),
@@ -52,7 +70,9 @@ class Hdfs(Service):
     def _run(self, site: Site, main: str, *arguments: str) -> list[Any]:
         return [*hadoop(site.conf(self.name), 256, main), *arguments]
 
-    def _daemon(self, site: Site, role: str, number: int, heap_mb: int, main: str, settings: Sequence[str], ports: Sequence[int]) -> Daemon:
+    def _daemon(
+        self, site: Site, role: str, number: int, heap_mb: int, main: str, settings: Sequence[str], ports: Sequence[int]
+    ) -> Daemon:
         conf = site.conf(self.name)
         return Daemon(role, number, hadoop(conf, heap_mb, f"{_HDFS}.{main}", *settings), ports, variables(conf))
 
@@ -62,7 +82,9 @@ class Hdfs(Service):
         return Once("hdfs-format", [made, *more], [site.data("namenode1")], variables(site.conf(self.name)))
 
     def _bootstrap(self, site: Site) -> Once:
-        made = self._run(site, f"{_HDFS}.server.namenode.NameNode", *_own(site, 2), "-bootstrapStandby", "-nonInteractive", "-force")
+        made = self._run(
+            site, f"{_HDFS}.server.namenode.NameNode", *_own(site, 2), "-bootstrapStandby", "-nonInteractive", "-force"
+        )
         return Once("hdfs-standby", [made], [site.data("namenode2")], variables(site.conf(self.name)))
 
     def _namenode(self, site: Site, n: int) -> Daemon:
@@ -70,20 +92,47 @@ class Hdfs(Service):
         return self._daemon(site, "namenode", n, 256, "server.namenode.NameNode", _own(site, n), [first, first + 1])
 
     def _failover(self, site: Site, n: int) -> Daemon:
-        return self._daemon(site, "zkfc", n, 128, "tools.DFSZKFailoverController", _own(site, n), [site.port + _NAMENODE + 10 * (n - 1) + 2])
+        return self._daemon(
+            site,
+            "zkfc",
+            n,
+            128,
+            "tools.DFSZKFailoverController",
+            _own(site, n),
+            [site.port + _NAMENODE + 10 * (n - 1) + 2],
+        )
 
     def _journal(self, site: Site, n: int) -> Daemon:
         first = _JOURNAL + 2 * (n - 1)
-        settings = {"rpc-address": site.at(first), "http-address": site.at(first + 1), "edits.dir": site.data(f"journalnode{n}")}
+        settings = {
+            "rpc-address": site.at(first),
+            "http-address": site.at(first + 1),
+            "edits.dir": site.data(f"journalnode{n}"),
+        }
         words = [f"-Ddfs.journalnode.{key}={value}" for key, value in settings.items()]
-        return self._daemon(site, "journalnode", n, 128, "qjournal.server.JournalNode", words, [site.port + first, site.port + first + 1])
+        return self._daemon(
+            site,
+            "journalnode",
+            n,
+            128,
+            "qjournal.server.JournalNode",
+            words,
+            [site.port + first, site.port + first + 1],
+        )
 
     def _datanode(self, site: Site, n: int) -> Daemon:
         first = _DATANODE + 10 * (n - 1)
-        settings = {"address": site.at(first), "http.address": site.at(first + 1), "ipc.address": site.at(first + 2),
-                    "data.dir": f"file://{site.data(f'datanode{n}')}", "hostname": "127.0.0.1"}  # fmt: skip
+        settings = {
+            "address": site.at(first),
+            "http.address": site.at(first + 1),
+            "ipc.address": site.at(first + 2),
+            "data.dir": f"file://{site.data(f'datanode{n}')}",
+            "hostname": "127.0.0.1",
+        }
         words = [f"-Ddfs.datanode.{key}={value}" for key, value in settings.items()]
-        return self._daemon(site, "datanode", n, 192, "server.datanode.DataNode", words, [site.port + first + k for k in range(3)])
+        return self._daemon(
+            site, "datanode", n, 192, "server.datanode.DataNode", words, [site.port + first + k for k in range(3)]
+        )
 
     def missing(self, site: Site) -> str:
         states = {n: _state(site, n) for n in _namenodes(site)}
@@ -114,7 +163,9 @@ class Hdfs(Service):
 
     def address(self, site: Site) -> str:
         found = f"{root(site)}/lake"
-        return f"{found}?conf={site.from_project(site.conf(self.name))}" if site.ha else found  # a nameservice is not a host: clients must be told whose it is
+        return (
+            f"{found}?conf={site.from_project(site.conf(self.name))}" if site.ha else found
+        )  # a nameservice is not a host: clients must be told whose it is
 
     def environment(self, site: Site) -> Mapping[str, str]:
         return {"HADOOP_CONF_DIR": str(site.conf(self.name))}
@@ -128,14 +179,17 @@ def hdfs_site(site: Site) -> dict[str, object]:
         "dfs.permissions.enabled": "false",
         "dfs.namenode.ec.system.default.policy": erasure_policy(site),
         "dfs.namenode.safemode.extension": 0,
-        # A datanode is dead after 2 * recheck + 10 * heartbeat. Until then writers of delta-rs fail on it, unless it counts as stale before.
+        # A datanode is dead after 2 * recheck + 10 * heartbeat. Until then writers of delta-rs fail on it, unless it
+        # counts as stale before.
         "dfs.heartbeat.interval": 1,
         "dfs.namenode.heartbeat.recheck-interval": 2000,
         "dfs.namenode.stale.datanode.interval": 3000,
         "dfs.namenode.avoid.write.stale.datanode": "true",
         "dfs.namenode.avoid.read.stale.datanode": "true",
         "dfs.namenode.write.stale.datanode.ratio": "1.0f",
-        "dfs.namenode.reconstruction.pending.timeout-sec": 10,  # a shard or copy whose maker died is given to another after this
+        "dfs.namenode.reconstruction.pending.timeout-sec": (
+            10
+        ),  # a shard or copy whose maker died is given to another after this
         "dfs.namenode.handler.count": 6,
         "dfs.datanode.handler.count": 4,
         "dfs.namenode.datanode.registration.ip-hostname-check": "false",
@@ -145,7 +199,10 @@ def hdfs_site(site: Site) -> dict[str, object]:
 
 def _addresses(site: Site, n: int, suffix: str) -> dict[str, object]:
     first = _NAMENODE + 10 * (n - 1)
-    return {f"dfs.namenode.rpc-address{suffix}": site.at(first), f"dfs.namenode.http-address{suffix}": site.at(first + 1)}
+    return {
+        f"dfs.namenode.rpc-address{suffix}": site.at(first),
+        f"dfs.namenode.http-address{suffix}": site.at(first + 1),
+    }
 
 
 def _two_namenodes(site: Site) -> dict[str, object]:
@@ -156,7 +213,9 @@ def _two_namenodes(site: Site) -> dict[str, object]:
         settings[f"dfs.ha.zkfc.port.{NAMESERVICE}.nn{n}"] = site.port + _NAMENODE + 10 * (n - 1) + 2
     return settings | {
         "dfs.namenode.shared.edits.dir": f"qjournal://{journals}/{NAMESERVICE}",
-        f"dfs.client.failover.proxy.provider.{NAMESERVICE}": f"{_HDFS}.server.namenode.ha.ConfiguredFailoverProxyProvider",
+        f"dfs.client.failover.proxy.provider.{NAMESERVICE}": (
+            f"{_HDFS}.server.namenode.ha.ConfiguredFailoverProxyProvider"
+        ),
         "dfs.ha.automatic-failover.enabled": "true",
         "dfs.ha.fencing.methods": "shell(/bin/true)",  # the journal nodes let one write at a time
         "dfs.ha.tail-edits.period": "2s",
@@ -209,7 +268,9 @@ def jmx(port: int, service: str, bean: str, key: str) -> Any:
 
 
 def _serves(site: Site, n: int) -> bool:
-    """Whether a datanode has registered with every namenode, by its own word: a namenode counts one that died as live for a while."""
+    """Whether a datanode has registered with every namenode, by its own word: a namenode counts one that died as live
+    for a while.
+    """
     told = jmx(site.port + _DATANODE + 10 * (n - 1) + 1, "DataNode", "DataNodeInfo", "BPServiceActorInfo")
     actors = json.loads(told) if isinstance(told, str) else told
     return len(actors) == len(_namenodes(site)) and all(actor["ActorState"] == "RUNNING" for actor in actors)

@@ -11,9 +11,15 @@ from millstream.cluster.jvm import OPENS, jvm
 from millstream.cluster.service import LOOPBACK, Daemon, Fetch, Service, Site, Step
 from millstream.cluster.thrift import databases
 
-_HIVE = tuple(f"org.apache.hive:{name}:4.0.1" for name in ("hive-service", "hive-exec", "hive-standalone-metastore-server"))
+_HIVE = tuple(
+    f"org.apache.hive:{name}:4.0.1" for name in ("hive-service", "hive-exec", "hive-standalone-metastore-server")
+)
 _TEZ = tuple(f"org.apache.tez:{name}:0.10.4" for name in ("tez-dag", "tez-mapreduce", "tez-runtime-library"))
-HIVE = Jars("hiveserver", (*_HIVE, *_TEZ), exclude=("jdk.tools:jdk.tools", "org.apache.hadoop:*", "org.pac4j:pac4j-saml-opensamlv3"))
+HIVE = Jars(
+    "hiveserver",
+    (*_HIVE, *_TEZ),
+    exclude=("jdk.tools:jdk.tools", "org.apache.hadoop:*", "org.pac4j:pac4j-saml-opensamlv3"),
+)
 """All of Hive: the metastore needs its expressions, to choose the partitions of a query."""
 _PORT = 500
 LOG4J2 = """\
@@ -71,7 +77,13 @@ class Hive(Service):
     def steps(self, site: Site) -> Sequence[Step]:
         conf, data = site.conf(self.name), site.data("hive")
         path = f"{conf}:{HIVE.folder}/*:{PAGES.folder}:{JARS.folder}/*"
-        main = jvm(384, path, "org.apache.hadoop.hive.metastore.HiveMetaStore", *OPENS, f"-Dderby.stream.error.file={data}/derby.log")
+        main = jvm(
+            384,
+            path,
+            "org.apache.hadoop.hive.metastore.HiveMetaStore",
+            *OPENS,
+            f"-Dderby.stream.error.file={data}/derby.log",
+        )
         command = ["sh", "-c", 'mkdir -p "$1" && shift && exec "$@"', "sh", data, *main, "-p", str(site.port + _PORT)]
         return (Daemon("hive", 0, command, [site.port + _PORT], variables(conf)),)
 

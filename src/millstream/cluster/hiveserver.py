@@ -38,7 +38,9 @@ class HiveServer(Service):
             "hive.server2.authentication": "NONE",
             "hive.support.concurrency": "false",
             "hive.stats.autogather": "false",
-            "hive.compute.query.using.stats": "false",  # a count comes from the table, not from what the metastore was last sent
+            "hive.compute.query.using.stats": (
+                "false"
+            ),  # a count comes from the table, not from what the metastore was last sent
             "hive.server2.tez.initialize.default.sessions": "false",
             "hive.notification.event.poll.interval": 0,
             "hive.scheduled.queries.executor.enabled": "false",
@@ -63,7 +65,11 @@ class HiveServer(Service):
     def _scratch(self, site: Site) -> Once:
         shell = jvm(256, f"{site.conf(self.name)}:{JARS.folder}/*", "org.apache.hadoop.fs.FsShell", *OPENS)
         both = 'p="$1"; shift; "$@" -mkdir -p "$p" && "$@" -chmod 777 "$p"'
-        return Once("hiveserver-scratch", [["sh", "-c", both, "sh", "/tmp/hive", *shell]], environment=variables(site.conf(self.name)))
+        return Once(
+            "hiveserver-scratch",
+            [["sh", "-c", both, "sh", "/tmp/hive", *shell]],
+            environment=variables(site.conf(self.name)),
+        )
 
     def missing(self, site: Site) -> str:
         return "" if ("default",) in ask.sql(site.port + _PORT, "show databases") else "its default database"

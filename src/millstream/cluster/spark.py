@@ -1,6 +1,8 @@
-"""Spark on YARN: no daemon of its own, only configuration that clients find by SPARK_CONF_DIR, and the jars of Delta and of Kafka's connector.
+"""Spark on YARN: no daemon of its own, only configuration that clients find by SPARK_CONF_DIR, and the jars of Delta
+and of Kafka's connector.
 
-Client mode: the driver is the client's process. Node managers are on this machine, so jars are read where they lie instead of being shipped.
+Client mode: the driver is the client's process. Node managers are on this machine, so jars are read where they lie
+instead of being shipped.
 """
 
 from __future__ import annotations
@@ -19,13 +21,28 @@ from millstream.cluster.service import LOOPBACK, Fetch, Note, Service, Site, Ste
 from millstream.cluster.yarn import Yarn
 
 # Each without what it needs: Spark brings its own Hadoop, Parquet and Jackson, and two of them do not go together.
-_DELTA = ("delta-spark_4.2_2.13", "delta-storage", "delta-kernel-api", "delta-kernel-defaults", "delta-kernel-unitycatalog")
-_BESIDE = ("io.unitycatalog:unitycatalog-client:0.6.0", "io.unitycatalog:unitycatalog-hadoop:0.6.0", "org.locationtech.jts:jts-core:1.20.0")
+_DELTA = (
+    "delta-spark_4.2_2.13",
+    "delta-storage",
+    "delta-kernel-api",
+    "delta-kernel-defaults",
+    "delta-kernel-unitycatalog",
+)
+_BESIDE = (
+    "io.unitycatalog:unitycatalog-client:0.6.0",
+    "io.unitycatalog:unitycatalog-hadoop:0.6.0",
+    "org.locationtech.jts:jts-core:1.20.0",
+)
 DELTA = Jars("delta", (*(f"!io.delta:{name}:4.4.0" for name in _DELTA), *(f"!{coordinate}" for coordinate in _BESIDE)))
 # Of `sink = "spark://..."`; kafka-clients is the one that this connector was built with.
 _CONNECTOR = ("spark-sql-kafka-0-10_2.13:4.2.0", "spark-token-provider-kafka-0-10_2.13:4.2.0")
 CONNECTOR = Jars(
-    "spark-kafka", (*(f"!org.apache.spark:{name}" for name in _CONNECTOR), "!org.apache.kafka:kafka-clients:3.9.2", "!org.apache.commons:commons-pool2:2.13.1")
+    "spark-kafka",
+    (
+        *(f"!org.apache.spark:{name}" for name in _CONNECTOR),
+        "!org.apache.kafka:kafka-clients:3.9.2",
+        "!org.apache.commons:commons-pool2:2.13.1",
+    ),
 )
 _DRIVER, _BLOCKS, _PAGES = 600, 620, 700
 
@@ -41,7 +58,11 @@ class PySpark:
     def home() -> Path:
         """SPARK_HOME: where it is, or would be; commands about other services ask too."""
         found = find_spec("pyspark")
-        return Path(found.origin).parent if found is not None and found.origin is not None else Path(get_path("purelib")) / "pyspark"
+        return (
+            Path(found.origin).parent
+            if found is not None and found.origin is not None
+            else Path(get_path("purelib")) / "pyspark"
+        )
 
 
 class Spark(Service):
@@ -100,4 +121,9 @@ class Spark(Service):
 
     def environment(self, site: Site) -> Mapping[str, str]:
         hadoop = variables(site.conf(Yarn.name))
-        return {**hadoop, "SPARK_CONF_DIR": str(site.conf(self.name)), "SPARK_HOME": str(PySpark.home()), "SPARK_LOCAL_IP": LOOPBACK}
+        return {
+            **hadoop,
+            "SPARK_CONF_DIR": str(site.conf(self.name)),
+            "SPARK_HOME": str(PySpark.home()),
+            "SPARK_LOCAL_IP": LOOPBACK,
+        }

@@ -27,7 +27,9 @@ class Shape:
 
 @dataclass(frozen=True)
 class Started:
-    """A daemon that was started and not stopped. `at` is seconds since 1970, `stop` the signal that ends it in order."""
+    """A daemon that was started and not stopped. `at` is seconds since 1970, `stop` the signal that ends it in
+    order.
+    """
 
     process: Identity
     at: float
@@ -56,9 +58,15 @@ class State:
         try:
             told = json.loads(text)
             if told["version"] != _VERSION:
-                raise Corrupt(f"{self._file} is of version {told['version']}, this Millstream knows {_VERSION}; stop its daemons with the one that wrote it")
+                raise Corrupt(
+                    f"{self._file} is of version {told['version']}, this Millstream knows {_VERSION}; stop its daemons"
+                    " with the one that wrote it"
+                )
             self.shape = Shape(**told["shape"]) if told["shape"] else None
-            self.daemons = {name: Started(Identity(d["pid"], d["born"]), d["at"], d["service"], d["stop"]) for name, d in told["daemons"].items()}
+            self.daemons = {
+                name: Started(Identity(d["pid"], d["born"]), d["at"], d["service"], d["stop"])
+                for name, d in told["daemons"].items()
+            }
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Corrupt(f"{self._file} cannot be read ({error}); stop what it started, then remove it") from error
 
@@ -78,7 +86,10 @@ class State:
             self._write()
 
     def _write(self) -> None:
-        daemons = {name: asdict(d.process) | {"at": d.at, "service": d.service, "stop": d.stop} for name, d in self.daemons.items()}
+        daemons = {
+            name: asdict(d.process) | {"at": d.at, "service": d.service, "stop": d.stop}
+            for name, d in self.daemons.items()
+        }
         told = {"version": _VERSION, "shape": asdict(self.shape) if self.shape else None, "daemons": daemons}
         self._file.parent.mkdir(parents=True, exist_ok=True)
         new = self._file.with_suffix(".new")
@@ -102,7 +113,10 @@ def alone(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
-            raise Busy(f"another `millstream cluster` is at work here (process {lock.read().strip() or 'unknown'}); wait for it, or stop it") from None
+            raise Busy(
+                f"another `millstream cluster` is at work here (process {lock.read().strip() or 'unknown'}); wait for"
+                " it, or stop it"
+            ) from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

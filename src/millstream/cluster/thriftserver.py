@@ -1,4 +1,5 @@
-"""The Spark Thrift Server: Spark SQL over the lake's tables by name, for clients that speak HiveServer2's protocol. Spark runs in its own process.
+"""The Spark Thrift Server: Spark SQL over the lake's tables by name, for clients that speak HiveServer2's protocol.
+Spark runs in its own process.
 
 Its configuration, read by SPARK_CONF_DIR, does for any other Spark session that is to find tables in the metastore.
 """
@@ -53,7 +54,9 @@ class ThriftServer(Service):
             "spark.sql.catalogImplementation": "hive",
             "spark.sql.warehouse.dir": f"{root(site)}/warehouse",
             "spark.hadoop.hive.metastore.uris": uris(site),
-            "spark.sql.hive.metastore.version": "4.0.1",  # Spark's own client, of Hive 2.3, asks what Hive 4 does not answer any more
+            "spark.sql.hive.metastore.version": (
+                "4.0.1"
+            ),  # Spark's own client, of Hive 2.3, asks what Hive 4 does not answer any more
             "spark.sql.hive.metastore.jars": "path",
             "spark.sql.hive.metastore.jars.path": _client_jars(),
             "spark.hadoop.hive.server2.thrift.bind.host": LOOPBACK,
@@ -64,7 +67,14 @@ class ThriftServer(Service):
 
     def steps(self, site: Site) -> Sequence[Step]:
         main = "org.apache.spark.sql.hive.thriftserver.HiveThriftServer2"
-        submit: list[str | Path] = [PySpark.home() / "bin" / "spark-submit", "--class", main, "--name", "millstream", "spark-internal"]
+        submit: list[str | Path] = [
+            PySpark.home() / "bin" / "spark-submit",
+            "--class",
+            main,
+            "--name",
+            "millstream",
+            "spark-internal",
+        ]
         return (Daemon(self.name, 0, submit, [site.port + _PORT], self._variables(site)),)
 
     def missing(self, site: Site) -> str:
@@ -74,7 +84,12 @@ class ThriftServer(Service):
         return f"jdbc:hive2://{site.at(_PORT)}"
 
     def _variables(self, site: Site) -> Mapping[str, str]:
-        spark = {"SPARK_CONF_DIR": str(site.conf(self.name)), "SPARK_HOME": str(PySpark.home()), "SPARK_LOCAL_IP": LOOPBACK, "PYSPARK_PYTHON": sys.executable}
+        spark = {
+            "SPARK_CONF_DIR": str(site.conf(self.name)),
+            "SPARK_HOME": str(PySpark.home()),
+            "SPARK_LOCAL_IP": LOOPBACK,
+            "PYSPARK_PYTHON": sys.executable,
+        }
         return {**variables(site.conf(Hdfs.name)), **spark}
 
 

@@ -17,7 +17,13 @@ from millstream.cluster.zookeeper import quorum
 _YARN = "org.apache.hadoop.yarn"
 _RM, _NM = 300, 400
 """Offsets: a resource manager has ten ports, a node manager twenty."""
-_RM_PORTS = {"address": 0, "scheduler.address": 1, "resource-tracker.address": 2, "admin.address": 3, "webapp.address": 4}
+_RM_PORTS = {
+    "address": 0,
+    "scheduler.address": 1,
+    "resource-tracker.address": 2,
+    "admin.address": 3,
+    "webapp.address": 4,
+}
 NODE_MB, NODE_CORES = 3072, 8
 """What a node manager offers; a core of it is not a core of the machine."""
 
@@ -46,14 +52,32 @@ class Yarn(Service):
         conf = site.conf(self.name)
         words = [f"-Dyarn.resourcemanager.ha.id=rm{n}"] if site.ha else []
         command = hadoop(conf, 320, f"{_YARN}.server.resourcemanager.ResourceManager", *words)
-        return Daemon("resourcemanager", n, command, [site.port + _RM + 10 * (n - 1) + k for k in _RM_PORTS.values()], variables(conf))
+        return Daemon(
+            "resourcemanager",
+            n,
+            command,
+            [site.port + _RM + 10 * (n - 1) + k for k in _RM_PORTS.values()],
+            variables(conf),
+        )
 
     def _node(self, site: Site, n: int) -> Daemon:
         conf, first, data = site.conf(self.name), _NM + 20 * (n - 1), site.data(f"nodemanager{n}")
-        settings = {"address": site.at(first), "localizer.address": site.at(first + 1), "webapp.address": site.at(first + 2),
-                    "local-dirs": data / "local", "log-dirs": data / "log",
-                    "recovery.enabled": "true", "recovery.dir": data / "recovery", "recovery.supervised": "true"}  # fmt: skip
-        command = hadoop(conf, 256, f"{_YARN}.server.nodemanager.NodeManager", *(f"-Dyarn.nodemanager.{k}={v}" for k, v in settings.items()))
+        settings = {
+            "address": site.at(first),
+            "localizer.address": site.at(first + 1),
+            "webapp.address": site.at(first + 2),
+            "local-dirs": data / "local",
+            "log-dirs": data / "log",
+            "recovery.enabled": "true",
+            "recovery.dir": data / "recovery",
+            "recovery.supervised": "true",
+        }
+        command = hadoop(
+            conf,
+            256,
+            f"{_YARN}.server.nodemanager.NodeManager",
+            *(f"-Dyarn.nodemanager.{k}={v}" for k, v in settings.items()),
+        )
         return Daemon("nodemanager", n, command, [site.port + first + k for k in range(3)], variables(conf))
 
     def missing(self, site: Site) -> str:
@@ -100,7 +124,9 @@ def yarn_site(site: Site) -> dict[str, object]:
         "yarn.resourcemanager.connect.retry-interval.ms": 500,
         "yarn.nm.liveness-monitor.expiry-interval-ms": 10000,
         "yarn.resourcemanager.nm.liveness-monitor.interval-ms": 2000,
-        "yarn.am.liveness-monitor.expiry-interval-ms": 120000,  # also how long its first word may take, on a machine that has no core to spare
+        "yarn.am.liveness-monitor.expiry-interval-ms": (
+            120000
+        ),  # also how long its first word may take, on a machine that has no core to spare
         "yarn.scheduler.minimum-allocation-mb": 128,
         "yarn.scheduler.maximum-allocation-mb": NODE_MB,
         "yarn.nodemanager.resource.memory-mb": NODE_MB,
@@ -118,7 +144,9 @@ def yarn_site(site: Site) -> dict[str, object]:
 
 def _addresses(site: Site, n: int, suffix: str) -> dict[str, object]:
     first = _RM + 10 * (n - 1)
-    found: dict[str, object] = {f"yarn.resourcemanager.{key}{suffix}": site.at(first + k) for key, k in _RM_PORTS.items()}
+    found: dict[str, object] = {
+        f"yarn.resourcemanager.{key}{suffix}": site.at(first + k) for key, k in _RM_PORTS.items()
+    }
     return found | {f"yarn.resourcemanager.hostname{suffix}": LOOPBACK}
 
 
@@ -158,6 +186,13 @@ def _state(site: Site, n: int) -> str:
 
 
 def _serves(site: Site, n: int, known: Sequence[Mapping[str, object]]) -> bool:
-    """Whether the active manager has heard from this node since it started: one that died counts as running for a while."""
+    """Whether the active manager has heard from this node since it started: one that died counts as running for a
+    while.
+    """
     told = ask.http_json(site.port + _NM + 20 * (n - 1) + 2, "/ws/v1/node/info")["nodeInfo"]
-    return any(node["id"] == told["id"] and node["state"] == "RUNNING" and int(str(node["lastHealthUpdate"])) >= told["nmStartupTime"] for node in known)
+    return any(
+        node["id"] == told["id"]
+        and node["state"] == "RUNNING"
+        and int(str(node["lastHealthUpdate"])) >= told["nmStartupTime"]
+        for node in known
+    )

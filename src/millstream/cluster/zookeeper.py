@@ -10,7 +10,14 @@ from millstream.cluster.jvm import jvm
 from millstream.cluster.service import LOOPBACK, Daemon, Fetch, Service, Site, Step
 
 # The last two are not asked for by its own pom, and it does not start without them.
-JARS = Jars("zookeeper", ("org.apache.zookeeper:zookeeper:3.9.5", "io.dropwizard.metrics:metrics-core:4.1.12.1", "org.xerial.snappy:snappy-java:1.1.10.5"))
+JARS = Jars(
+    "zookeeper",
+    (
+        "org.apache.zookeeper:zookeeper:3.9.5",
+        "io.dropwizard.metrics:metrics-core:4.1.12.1",
+        "org.xerial.snappy:snappy-java:1.1.10.5",
+    ),
+)
 _CLIENTS, _PEERS, _ELECTION = 0, 10, 20
 
 
@@ -48,7 +55,16 @@ class ZooKeeper(Service):
         # It reads its own number from its data folder.
         script = 'mkdir -p "$1" && echo "$2" > "$1/myid" && shift 2 && exec "$@"'
         main = jvm(128, f"{JARS.folder}/*", "org.apache.zookeeper.server.quorum.QuorumPeerMain")
-        command = ["sh", "-c", script, "sh", site.data(f"zookeeper{n}"), str(n), *main, site.conf(self.name) / f"{n}.cfg"]
+        command = [
+            "sh",
+            "-c",
+            script,
+            "sh",
+            site.data(f"zookeeper{n}"),
+            str(n),
+            *main,
+            site.conf(self.name) / f"{n}.cfg",
+        ]
         peers = (site.port + _PEERS + n, site.port + _ELECTION + n) if site.ha else ()
         return Daemon("zookeeper", n, command, [site.port + _CLIENTS + n, *peers])
 
@@ -73,7 +89,9 @@ def _servers(site: Site) -> range:
 
 
 def _mode(site: Site, server: int) -> str:
-    """leader, follower or standalone; empty while it serves nobody. An open port says nothing: it answers before there is a quorum."""
+    """leader, follower or standalone; empty while it serves nobody. An open port says nothing: it answers before there
+    is a quorum.
+    """
     try:
         answer = ask.line(site.port + _CLIENTS + server, b"srvr").decode(errors="replace")
     except OSError:

@@ -1,7 +1,9 @@
-"""Every argument of every declaration, checked in one place: `@checked` reads the signature and judges each value by the rule of its type.
+"""Every argument of every declaration, checked in one place: `@checked` reads the signature and judges each value by
+the rule of its type.
 
-A declaration with a mistake makes nothing. While a project loads, the mistake is kept and something unmade is given instead, so that the module
-runs on; what is declared with that is withheld, since its mistakes would be consequences. Outside a load the mistake is raised.
+A declaration with a mistake makes nothing. While a project loads, the mistake is kept and something unmade is given
+instead, so that the module runs on; what is declared with that is withheld, since its mistakes would be consequences.
+Outside a load the mistake is raised.
 """
 
 from __future__ import annotations
@@ -35,7 +37,11 @@ def checked(declaration: F) -> F:
         try:
             bound = _signature(declaration).bind(*given, **named).arguments
         except TypeError as error:
-            return _unmade(refuse([_no_call(declaration, error, given, named)]), declaration, named.get("name", next(iter(given), None)))
+            return _unmade(
+                refuse([_no_call(declaration, error, given, named)]),
+                declaration,
+                named.get("name", next(iter(given), None)),
+            )
         wrong = list(_wrong(declaration, given, bound))
         if wrong:
             return _unmade(refuse(wrong), declaration, bound.get("name"))
@@ -49,7 +55,9 @@ def checked(declaration: F) -> F:
 
 
 _known: dict[CodeType, tuple[inspect.Signature, Mapping[str, Rule | None]]] = {}
-"""By code and not by function: the function below a decorator is another one each time, and holds what it was made for."""
+"""By code and not by function: the function below a decorator is another one each time, and holds what it was
+made for.
+"""
 
 
 def _signature(declaration: Callable[..., Any]) -> inspect.Signature:
@@ -72,7 +80,9 @@ def _rules(declaration: Callable[..., Any]) -> Mapping[str, Rule | None]:
     return {p.name: rule_of(hints[p.name]) for p in parameters if p.name in hints}
 
 
-def _wrong(declaration: Callable[..., Any], given: tuple[Any, ...], arguments: Mapping[str, Any]) -> Iterator[DefinitionError]:
+def _wrong(
+    declaration: Callable[..., Any], given: tuple[Any, ...], arguments: Mapping[str, Any]
+) -> Iterator[DefinitionError]:
     parameters = _signature(declaration).parameters
     by_name = rules(declaration)
     for name, value in arguments.items():
@@ -92,7 +102,13 @@ def _wrong(declaration: Callable[..., Any], given: tuple[Any, ...], arguments: M
 def mistake(told: str, name: str, wrong: Wrong, place: Place | None) -> DefinitionError:
     """The error of one argument: whose it is, which argument, what it was given, and what it may be."""
     argument = f"{name}{wrong.part}"
-    return DefinitionError(f"{told}: {argument} {wrong.says}", place=place, found=f"{argument} = {spelt(wrong.found)}", mend=wrong.mend, code=wrong.code)
+    return DefinitionError(
+        f"{told}: {argument} {wrong.says}",
+        place=place,
+        found=f"{argument} = {spelt(wrong.found)}",
+        fix=wrong.fix,
+        code=wrong.code,
+    )
 
 
 def spelt(value: Any) -> str:
@@ -117,20 +133,37 @@ def _owner(declaration: Callable[..., Any], given: tuple[Any, ...]) -> str:
         return f"@ms.{owner.partition('.')[0]}"
     if owner:
         return f"ms.{owner}.{own}" if owner.islower() else f"{owner}.{own}"
-    return f'{own} "{short(given[0])[1:-1]}"' if given and isinstance(given[0], str) and "name" in rules(declaration) else f"ms.{own}"
+    return (
+        f'{own} "{short(given[0])[1:-1]}"'
+        if given and isinstance(given[0], str) and "name" in rules(declaration)
+        else f"ms.{own}"
+    )
 
 
-def _no_call(declaration: Callable[..., Any], error: TypeError, given: tuple[Any, ...], named: Mapping[str, Any]) -> DefinitionError:
+def _no_call(
+    declaration: Callable[..., Any], error: TypeError, given: tuple[Any, ...], named: Mapping[str, Any]
+) -> DefinitionError:
     """An argument that is not there, or one that is missing."""
     parameters = {p.name: p for p in _signature(declaration).parameters.values() if p.name != "self"}
     told = _owner(declaration, given)
     unknown = [name for name in named if name not in parameters]
     takes = f"it takes {', '.join(parameters) or 'nothing'}"
     if unknown:
-        return DefinitionError(f'{told}: there is no argument "{unknown[0]}"', place=here(), found=f"{unknown[0]} = {spelt(named[unknown[0]])}",
-                               mend=nearest(unknown[0], parameters) or takes, code="E194")  # fmt: skip
+        return DefinitionError(
+            f'{told}: there is no argument "{unknown[0]}"',
+            place=here(),
+            found=f"{unknown[0]} = {spelt(named[unknown[0]])}",
+            fix=nearest(unknown[0], parameters) or takes,
+            code="E194",
+        )
     said = str(error)
-    return DefinitionError(f"{told}: {said}", place=here(), found=", ".join([*map(spelt, given), *named]) or "no argument", mend=takes, code="E194")
+    return DefinitionError(
+        f"{told}: {said}",
+        place=here(),
+        found=", ".join([*map(spelt, given), *named]) or "no argument",
+        fix=takes,
+        code="E194",
+    )
 
 
 def _unmade(heard: Collection, declaration: Callable[..., Any], name: Any, *, follows: bool = False) -> Unmade:

@@ -1,7 +1,8 @@
 """Who is listening while a project loads.
 
 A noun made inside `collecting()` joins the collection; outside it a noun is a plain object with no side effect, so
-notebook cells can be run again and tests hold no global state. So with mistakes: a listener gets them, else they are raised.
+notebook cells can be run again and tests hold no global state. So with mistakes: a listener gets them, else they are
+raised.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ def next_after(line: str, moment: datetime) -> datetime:
 
 @lru_cache(maxsize=256)
 def longest_us(line: str) -> int | None:
-    """The longest time between two ticks of a cron line, in microseconds; None where the line cannot be read or names one time only.
+    """The longest time between two ticks of a cron line, in microseconds; None where the line cannot be read or names
+    one time only.
 
     >>> longest_us("@daily") == 86_400_000_000, longest_us("0 9 * * 1-5") == 3 * 86_400_000_000
     (True, True)

@@ -30,8 +30,15 @@ class Length(Rule):
         except DefinitionError:
             return Wrong("is not a length of time", value, f"give {self.wants}", self.code)
         if length < 0 or (self.above and length == 0):
-            return Wrong("is not a length of time" if length else "has no length", value, f"give one {'above' if self.above else 'of at least'} 0s", self.code)
-        return Wrong("is longer than a hundred years", value, "at most 36525d", self.code) if length > LONGEST_US else None
+            return Wrong(
+                "is not a length of time" if length else "has no length",
+                value,
+                f"give one {'above' if self.above else 'of at least'} 0s",
+                self.code,
+            )
+        return (
+            Wrong("is longer than a hundred years", value, "at most 36525d", self.code) if length > LONGEST_US else None
+        )
 
 
 Duration = Annotated[str | timedelta, Length()]

@@ -74,35 +74,70 @@ class Endpoint(Noun, Generic[E, V_co]):
 
 
 @overload
-def endpoint(name: Name, decide: ModelRef[E], *, default: object = None, request: None = None, doc: Doc = "") -> Endpoint[E, float]: ...
+def endpoint(
+    name: Name, decide: ModelRef[E], *, default: object = None, request: None = None, doc: Doc = ""
+) -> Endpoint[E, float]: ...
 @overload
-def endpoint(name: Name, decide: Experiment[ModelRef[E]] | Sequence[Experiment[ModelRef[E]]], *, default: ModelRef[E] | None = None,
-             request: None = None, doc: Doc = "") -> Endpoint[E, float]: ...  # fmt: skip
+def endpoint(
+    name: Name,
+    decide: Experiment[ModelRef[E]] | Sequence[Experiment[ModelRef[E]]],
+    *,
+    default: ModelRef[E] | None = None,
+    request: None = None,
+    doc: Doc = "",
+) -> Endpoint[E, float]: ...
 @overload
-def endpoint(name: Name, decide: ModelRef[Any], *, default: object = None, request: type[E], doc: Doc = "") -> Endpoint[E, float]: ...
+def endpoint(
+    name: Name, decide: ModelRef[Any], *, default: object = None, request: type[E], doc: Doc = ""
+) -> Endpoint[E, float]: ...
 @overload
-def endpoint(name: Name, decide: Experiment[ModelRef[Any]] | Sequence[Experiment[ModelRef[Any]]], *, default: ModelRef[Any] | None = None,
-             request: type[E], doc: Doc = "") -> Endpoint[E, float]: ...  # fmt: skip
+def endpoint(
+    name: Name,
+    decide: Experiment[ModelRef[Any]] | Sequence[Experiment[ModelRef[Any]]],
+    *,
+    default: ModelRef[Any] | None = None,
+    request: type[E],
+    doc: Doc = "",
+) -> Endpoint[E, float]: ...
 @overload
-def endpoint(name: Name, decide: Experiment[V] | Sequence[Experiment[V]], *, default: V | None = None, request: type[E], doc: Doc = "") -> Endpoint[E, V]: ...
+def endpoint(
+    name: Name,
+    decide: Experiment[V] | Sequence[Experiment[V]],
+    *,
+    default: V | None = None,
+    request: type[E],
+    doc: Doc = "",
+) -> Endpoint[E, V]: ...
 @checked
 def endpoint(
-    name: Name, decide: Deciding, *, default: Annotated[Any, ARM] = None,
-    request: type[Event] | None = None, doc: Doc = "",
-) -> Endpoint[Any, Any]:  # fmt: skip
+    name: Name,
+    decide: Deciding,
+    *,
+    default: Annotated[Any, ARM] = None,
+    request: type[Event] | None = None,
+    doc: Doc = "",
+) -> Endpoint[Any, Any]:
     """Declare what answers `POST /v1/predict/{name}`.
 
-    Makes the stream `<name>_decisions` and the table `<name>_outcomes`. The body of a request is the class of the models'
-    spine; a request without an event time happens now.
+    Makes the stream `<name>_decisions` and the table `<name>_outcomes`. The body of a request is the class of the
+    models' spine; a request without an event time happens now.
 
     Args:
         decide: A model's version, an experiment, or several of one layer with disjoint `traffic`.
         default: What units outside every `traffic` range, and of stopped experiments, get.
-        request: The class of a request, for models over a table and experiments over values; models over a stream have its class.
+        request: The class of a request, for models over a table and experiments over values; models over a stream have
+            its class.
     """
     model = decide if isinstance(decide, ModelRef) else None
     experiments = () if isinstance(decide, ModelRef) else (decide,) if isinstance(decide, Experiment) else tuple(decide)
-    return Endpoint(name=name, model=model, experiments=experiments, default=default if default is not None else model, request=request, doc=doc)
+    return Endpoint(
+        name=name,
+        model=model,
+        experiments=experiments,
+        default=default if default is not None else model,
+        request=request,
+        doc=doc,
+    )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -123,7 +158,7 @@ class Decisions:
 def decisions(endpoint: Name) -> Decisions:
     """An endpoint's decisions, by its name, before it is declared.
 
-    Nothing takes them as they are, since their columns follow from the endpoint: read `<endpoint>_decisions` in a table's SQL and use that table. Being
-    read back through the log is not a circle.
+    Nothing takes them as they are, since their columns follow from the endpoint: read `<endpoint>_decisions` in a
+    table's SQL and use that table. Being read back through the log is not a circle.
     """
     return Decisions(endpoint=endpoint)

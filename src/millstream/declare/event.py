@@ -27,14 +27,18 @@ from millstream.declare.rules import Doc
 
 
 @checked
-def field(*, doc: Doc = "", default: Annotated[Any, Anything("its class, by the field's type")] = dataclasses.MISSING) -> Any:
+def field(
+    *, doc: Doc = "", default: Annotated[Any, Anything("its class, by the field's type")] = dataclasses.MISSING
+) -> Any:
     """A field with a description; it shows in the schema, the console and the client."""
     return dataclasses.field(default=default, metadata={"doc": doc})
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field, dataclasses.field))
 class Event:
-    """Subclass it to say what an event holds. Instances are frozen, keyword-only dataclasses; naive datetimes are refused."""
+    """Subclass it to say what an event holds. Instances are frozen, keyword-only dataclasses; naive datetimes are
+    refused.
+    """
 
     __schema__: ClassVar[Schema]
     __place__: ClassVar[Place | None]
@@ -60,16 +64,28 @@ class Event:
             if not isinstance(value, datetime) or value.tzinfo is UTC:
                 continue
             if value.tzinfo is None:
-                raise ValueError(f"{type(self).__name__}.{name} needs a time zone, e.g. {value.isoformat()}+00:00; it is {value!r}")
+                raise ValueError(
+                    f"{type(self).__name__}.{name} needs a time zone, e.g. {value.isoformat()}+00:00; it is {value!r}"
+                )
             object.__setattr__(self, name, value.astimezone(UTC))
 
 
 def _read(cls: type[Event]) -> tuple[Schema, list[DefinitionError]]:
-    """The schema of the fields that are right, and what is wrong with the others; what is inherited was reported with its own class."""
+    """The schema of the fields that are right, and what is wrong with the others; what is inherited was reported with
+    its own class.
+    """
     try:
         hints = typing.get_type_hints(cls, None, {cls.__name__: cls}, include_extras=True)
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
-        wrong = [DefinitionError(f"{cls.__name__} has a field of an unknown type", place=cls.__place__, found=str(error), mend="import the type", code="E121")]
+        wrong = [
+            DefinitionError(
+                f"{cls.__name__} has a field of an unknown type",
+                place=cls.__place__,
+                found=str(error),
+                fix="import the type",
+                code="E121",
+            )
+        ]
         return Schema(cls.__name__, (cls.__doc__ or "").strip(), ()), wrong
     fields: list[Field] = []
     mistakes: list[DefinitionError] = []
@@ -90,10 +106,25 @@ def _field(cls: type[Event], item: dataclasses.Field[Any], hint: Any) -> Field:
     if get_origin(hint) is Annotated:
         hint, role = get_args(hint)[0], str(get_args(hint)[1])
     default = REQUIRED if item.default is dataclasses.MISSING else item.default
-    common: dict[str, Any] = {"name": item.name, "nullable": nullable, "role": role, "doc": doc, "default": default, "place": cls.__place__}
-    said = unfit(item.name, letters=FIELD) if not item.name.startswith("_") else None  # what begins with _ has an error of its own
+    common: dict[str, Any] = {
+        "name": item.name,
+        "nullable": nullable,
+        "role": role,
+        "doc": doc,
+        "default": default,
+        "place": cls.__place__,
+    }
+    said = (
+        unfit(item.name, letters=FIELD) if not item.name.startswith("_") else None
+    )  # what begins with _ has an error of its own
     if said:
-        raise DefinitionError(f'the field "{item.name}" of {cls.__name__} {said[0]}', place=cls.__place__, found=item.name, mend=said[1], code="E101")
+        raise DefinitionError(
+            f'the field "{item.name}" of {cls.__name__} {said[0]}',
+            place=cls.__place__,
+            found=item.name,
+            fix=said[1],
+            code="E101",
+        )
     symbols = get_args(hint) if get_origin(hint) is Literal else ()
     if symbols and all(isinstance(value, str) and value for value in symbols):
         made = Field(kind="enum", symbols=symbols, **common)
@@ -102,11 +133,24 @@ def _field(cls: type[Event], item: dataclasses.Field[Any], hint: Any) -> Field:
     elif _plain(hint):
         made = Field(kind=KINDS[hint], **common)
     else:
-        raise DefinitionError(f'field "{item.name}" of {cls.__name__} has a type that no event can hold', place=cls.__place__, found=str(hint),
-                              mend="use str, int, float, bool, bytes, datetime, date, Literal[...], list[...] of these, or one of them | None", code="E122")  # fmt: skip
+        raise DefinitionError(
+            f'field "{item.name}" of {cls.__name__} has a type that no event can hold',
+            place=cls.__place__,
+            found=str(hint),
+            fix=(
+                "use str, int, float, bool, bytes, datetime, date, Literal[...], list[...] of these, or one of them |"
+                " None"
+            ),
+            code="E122",
+        )
     if default is not REQUIRED and not _holds(made, default):
-        raise DefinitionError(f'the field "{item.name}" of {cls.__name__} has a default of another type', place=cls.__place__, found=f"{item.name} = {spelt(default)}",
-                              mend=f"give one of its type, {_wanted(made)}, or none", code="E123")  # fmt: skip
+        raise DefinitionError(
+            f'the field "{item.name}" of {cls.__name__} has a default of another type',
+            place=cls.__place__,
+            found=f"{item.name} = {spelt(default)}",
+            fix=f"give one of its type, {_wanted(made)}, or none",
+            code="E123",
+        )
     return made
 
 
@@ -128,7 +172,11 @@ def _holds(of: Field, value: Any) -> bool:
         return isinstance(value, list | tuple)
     python = {kind: hint for hint, kind in KINDS.items()}[of.kind]
     if of.kind in ("int64", "float64"):
-        return isinstance(value, int | python) and not isinstance(value, bool) and abs(value) < (2**63 if of.kind == "int64" else float("inf"))
+        return (
+            isinstance(value, int | python)
+            and not isinstance(value, bool)
+            and abs(value) < (2**63 if of.kind == "int64" else float("inf"))
+        )
     return isinstance(value, python) and not (of.kind == "date" and isinstance(value, datetime))
 
 

@@ -50,7 +50,9 @@ class EpsilonGreedy(Assign):
 
 @dataclass(frozen=True, kw_only=True)
 class Thompson(Assign):
-    """Each arm with the probability that it is best: Beta for boolean rewards, Normal for numbers; never below `floor`."""
+    """Each arm with the probability that it is best: Beta for boolean rewards, Normal for numbers; never below
+    `floor`.
+    """
 
     method: ClassVar[str] = "thompson"
     floor: float
@@ -100,9 +102,18 @@ class Experiment(Noun, Generic[V_co]):
 
 @checked
 def experiment(
-    name: Name, *, arms: Mapping[Annotated[str, Label()], Annotated[V, ARM]], unit: str, assign: Assign, reward: Reward | Outcome,
-    guardrails: Mapping[Name, Reward | Outcome] | None = None, layer: Name | None = None, traffic: Traffic = (0.0, 1.0), adjust: Feature | None = None, doc: Doc = "",
-) -> Experiment[V]:  # fmt: skip
+    name: Name,
+    *,
+    arms: Mapping[Annotated[str, Label()], Annotated[V, ARM]],
+    unit: str,
+    assign: Assign,
+    reward: Reward | Outcome,
+    guardrails: Mapping[Name, Reward | Outcome] | None = None,
+    layer: Name | None = None,
+    traffic: Traffic = (0.0, 1.0),
+    adjust: Feature | None = None,
+    doc: Doc = "",
+) -> Experiment[V]:
     """Declare an experiment; starting, stopping and shipping it are state, not code.
 
     Args:
@@ -113,10 +124,21 @@ def experiment(
         guardrails: Rewards that are reported and must not get worse.
         layer: Experiments of one layer share one salted line of units [0, 1); its own by default.
         traffic: The half-open part of that line this experiment takes.
-        adjust: Must be None: adjusting by a feature (to reduce variance) is not in this version, and `check` refuses it.
+        adjust: Must be None: adjusting by a feature (to reduce variance) is not in this version, and `check` refuses
+            it.
     """
-    return Experiment(name=name, arms=dict(arms), unit=unit, assign=assign, reward=_reward(reward), layer=layer or name, traffic=traffic,
-                      guardrails={k: _reward(r) for k, r in (guardrails or {}).items()}, adjust=adjust, doc=doc)  # fmt: skip
+    return Experiment(
+        name=name,
+        arms=dict(arms),
+        unit=unit,
+        assign=assign,
+        reward=_reward(reward),
+        layer=layer or name,
+        traffic=traffic,
+        guardrails={k: _reward(r) for k, r in (guardrails or {}).items()},
+        adjust=adjust,
+        doc=doc,
+    )
 
 
 def _reward(of: Reward | Outcome | Any) -> Reward:

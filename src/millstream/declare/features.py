@@ -44,9 +44,9 @@ def kind_of(operation: str) -> Kind:
 class agg(metaclass=Vocabulary):
     """The aggregates. Each takes an expression in SQL over the event's fields; booleans are 0 and 1.
 
-    NULL, NaN and infinity count nowhere. `scale` is the number of decimal places kept of a float (default 6; sums are exact integers of
-    value * 10**scale). A sum, mean or variance is NULL where a value is beyond 9e15 / 10**scale (integers: 9e15): one that leaves values out would
-    be wrong.
+    NULL, NaN and infinity count nowhere. `scale` is the number of decimal places kept of a float (default 6; sums are
+    exact integers of value * 10**scale). A sum, mean or variance is NULL where a value is beyond 9e15 / 10**scale
+    (integers: 9e15): one that leaves values out would be wrong.
     """
 
     @staticmethod
@@ -127,7 +127,11 @@ class Features(Noun):
 
     def outputs(self) -> dict[str, tuple[str, int | None]]:
         """The same without the prefix: `delay_3h`."""
-        return {f"{name}_{spell(w)}" if w is not None else name: (name, w) for name in self.aggregates for w in self.windows_us}
+        return {
+            f"{name}_{spell(w)}" if w is not None else name: (name, w)
+            for name in self.aggregates
+            for w in self.windows_us
+        }
 
     @checked
     def on(self, *columns: str, name: Name | None = None) -> Features:
@@ -169,13 +173,20 @@ def _quietly(base: Features, changes: Mapping[str, Any]) -> Features:
 
 @checked
 def features(
-    name: Name, source: Stream[Any] | Table, *, key: Columns, aggregates: Mapping[Name, Aggregate],
-    windows: Sequence[Span] = (), where: str | None = None, timeless: bool = False, doc: Doc = "",
-) -> Features:  # fmt: skip
+    name: Name,
+    source: Stream[Any] | Table,
+    *,
+    key: Columns,
+    aggregates: Mapping[Name, Aggregate],
+    windows: Sequence[Span] = (),
+    where: str | None = None,
+    timeless: bool = False,
+    doc: Doc = "",
+) -> Features:
     """Declare aggregates of a stream or table by key, over sliding windows.
 
-    Columns are `<name>__<aggregate>_<window>`; without windows, since ever and without the suffix. A window of length w at
-    moment t holds the events with floor(t - w, hop) <= event time < t: the moment itself never counts.
+    Columns are `<name>__<aggregate>_<window>`; without windows, since ever and without the suffix. A window of length w
+    at moment t holds the events with floor(t - w, hop) <= event time < t: the moment itself never counts.
 
     Args:
         source: A stream, or a table with `time`.
@@ -185,5 +196,13 @@ def features(
         where: Which events count, in SQL.
         timeless: The source has no event time, and its present values are right for the past too.
     """
-    return Features(name=name, source=source, key=(key,) if isinstance(key, str) else tuple(key), aggregates=dict(aggregates),
-                    windows_us=tuple(micros(w) for w in windows) or (None,), where=where, timeless=timeless, doc=doc)  # fmt: skip
+    return Features(
+        name=name,
+        source=source,
+        key=(key,) if isinstance(key, str) else tuple(key),
+        aggregates=dict(aggregates),
+        windows_us=tuple(micros(w) for w in windows) or (None,),
+        where=where,
+        timeless=timeless,
+        doc=doc,
+    )

@@ -1,4 +1,5 @@
-"""Whether whoever asks for a name can do without it: `hasattr`, `getattr` with a default, or an attribute inside a `try` that catches its absence.
+"""Whether whoever asks for a name can do without it: `hasattr`, `getattr` with a default, or an attribute inside a
+`try` that catches its absence.
 
 Such a name is not a mistake of the project that loads. What is merely written down, `ms.strem`, is one.
 """
@@ -15,7 +16,9 @@ from millstream.base.place import caller
 from millstream.declare.parsed import parsed
 
 _WRITTEN = {"LOAD_ATTR": "AttributeError", "LOAD_METHOD": "AttributeError", "IMPORT_FROM": "ImportError"}
-"""What Python runs for `ms.x`, `ms.x()` and `from m import x` -> what it raises; all other ways are calls of a function that has an answer for that."""
+"""What Python runs for `ms.x`, `ms.x()` and `from m import x` -> what it raises; all other ways are calls of a function
+that has an answer for that.
+"""
 _ANY = {"Exception", "BaseException"}
 _SCOPES = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
 
@@ -49,7 +52,11 @@ def _catches(frame: FrameType, errors: set[str]) -> bool:
 def _scope(tree: ast.AST, code: CodeType) -> ast.AST | None:
     """The function or class whose code it is; a decorated one begins with its decorators."""
     for node in ast.walk(tree):
-        if isinstance(node, _SCOPES) and getattr(node, "name", "<lambda>") == code.co_name and _first_line(node) == code.co_firstlineno:
+        if (
+            isinstance(node, _SCOPES)
+            and getattr(node, "name", "<lambda>") == code.co_name
+            and _first_line(node) == code.co_firstlineno
+        ):
             return node
     return None
 
@@ -75,7 +82,9 @@ def _names(node: ast.AST) -> set[str]:
     """The errors that a `try`, or `with suppress(...)`, catches."""
     if isinstance(node, ast.With):
         calls = [item.context_expr for item in node.items if isinstance(item.context_expr, ast.Call)]
-        return {name for call in calls if "suppress" in _named(call.func) for given in call.args for name in _named(given)}
+        return {
+            name for call in calls if "suppress" in _named(call.func) for given in call.args for name in _named(given)
+        }
     handlers = node.handlers if isinstance(node, ast.Try | ast.TryStar) else []
     return {name for handler in handlers for name in (_named(handler.type) if handler.type else _ANY)}
 

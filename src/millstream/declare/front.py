@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 class Front(ModuleType):
     """A package whose exported names are not replaced by its submodules.
 
-    The import system binds a submodule to its package under its name: `import millstream.features.define` anywhere would turn
-    `ms.features(...)` into a module that cannot be called. Rooms are still found: `from millstream.features.define import define`.
+    The import system binds a submodule to its package under its name: `import millstream.features.define` anywhere
+    would turn `ms.features(...)` into a module that cannot be called. Rooms are still found: `from
+    millstream.features.define import define`.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -1,7 +1,7 @@
 """What is made from what, by name: from the nouns' own references and from the names that SQL reads.
 
-Beside the nouns it knows what they make of themselves: `<endpoint>_decisions` and `<endpoint>_outcomes`. An endpoint is not
-upstream of its decisions here: they come through the log, and a cycle through the log is not a cycle.
+Beside the nouns it knows what they make of themselves: `<endpoint>_decisions` and `<endpoint>_outcomes`. An endpoint is
+not upstream of its decisions here: they come through the log, and a cycle through the log is not a cycle.
 """
 
 from __future__ import annotations

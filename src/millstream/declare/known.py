@@ -1,8 +1,8 @@
 """When a row of a table is known: at its time plus a lag, or at the end of the bucket that it sums up plus a lag.
 
-Versions of a table cannot be the memory of what was known: they are kept for days, and history that is loaded today precedes all of
-them. So features over a table count a row by this rule, the same offline and online and after any rebuild (docs/decisions/0028).
-What a row sums up is read from the query:
+Versions of a table cannot be the memory of what was known: they are kept for days, and history that is loaded today
+precedes all of them. So features over a table count a row by this rule, the same offline and online and after any
+rebuild (docs/decisions/0028). What a row sums up is read from the query:
 
 - its time is the event time of a stream, or the time of a table, passed on unchanged: the row is of that moment;
 - its time is cut to an hour, a day, a month: the row sums up that hour, day or month;
@@ -25,14 +25,25 @@ if TYPE_CHECKING:
     from millstream.declare.noun import Noun
     from millstream.declare.table import Table
 
-_WIDTHS = {"MICROSECOND": 1, "MILLISECOND": 1_000, "SECOND": UNITS["s"], "MINUTE": UNITS["m"], "HOUR": UNITS["h"], "DAY": UNITS["d"], "WEEK": UNITS["w"],
-           "MONTH": 31 * UNITS["d"], "QUARTER": 92 * UNITS["d"], "YEAR": 366 * UNITS["d"]}  # fmt: skip
+_WIDTHS = {
+    "MICROSECOND": 1,
+    "MILLISECOND": 1_000,
+    "SECOND": UNITS["s"],
+    "MINUTE": UNITS["m"],
+    "HOUR": UNITS["h"],
+    "DAY": UNITS["d"],
+    "WEEK": UNITS["w"],
+    "MONTH": 31 * UNITS["d"],
+    "QUARTER": 92 * UNITS["d"],
+    "YEAR": 366 * UNITS["d"],
+}
 """The longest of each, so that none is known before its end."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """A row of time t is known at t + width + lag; with `bucket_us`, at the end of the bucket (aligned to 1970 UTC) that t lies in, + lag.
+    """A row of time t is known at t + width + lag; with `bucket_us`, at the end of the bucket (aligned to 1970 UTC)
+    that t lies in, + lag.
 
     Attributes:
         width_us: What the row sums up begins at its time and is this long.
@@ -61,7 +72,9 @@ class Known:
 
 
 def settle(nouns: Mapping[str, Noun]) -> None:
-    """Complete the tables of a project: when the rows of each are known follows from what it is made of, which only the whole project says."""
+    """Complete the tables of a project: when the rows of each are known follows from what it is made of, which only the
+    whole project says.
+    """
     from millstream.declare.table import Table
 
     for noun in nouns.values():
@@ -81,7 +94,12 @@ def known(table: Table, nouns: Mapping[str, Noun]) -> Known:
     if table.lag_us is not None:
         return Known(bucket, width, table.lag_us)
     if not seen:
-        return Known(missing=f'what a row sums up cannot be seen: "{table.time}" is neither passed on from what it reads nor cut to an hour or a day')
+        return Known(
+            missing=(
+                f'what a row sums up cannot be seen: "{table.time}" is neither passed on from what it reads nor cut to'
+                " an hour or a day"
+            )
+        )
     if table.schedule is None:
         return Known(bucket, width, missing="it has no schedule, so nothing says when a row is there")
     lag = _lag(table, nouns, ())
@@ -148,7 +166,9 @@ def _of_source(name: str, column: str, nouns: Mapping[str, Noun], through: tuple
 
     noun = nouns.get(name)
     if isinstance(noun, Stream):
-        times = {f.name.lower() for f in noun.schema.fields if f.role in ("event_time", "arrival_time")} | {"_arrived_at"}
+        times = {f.name.lower() for f in noun.schema.fields if f.role in ("event_time", "arrival_time")} | {
+            "_arrived_at"
+        }
         return 0 if column.lower() in times else None
     if isinstance(noun, Table) and noun.time is not None and noun.time.lower() == column.lower():
         return _width(noun, nouns, through)
@@ -181,7 +201,11 @@ class _Reading:
         star = next((item for item in query.expressions if item.is_star), None)
         if star is None:
             return None
-        return self.expression(exp.column(name, table=star.table or None) if isinstance(star, exp.Column) else exp.column(name), query, known)
+        return self.expression(
+            exp.column(name, table=star.table or None) if isinstance(star, exp.Column) else exp.column(name),
+            query,
+            known,
+        )
 
     def expression(self, of: Any, query: Any, ctes: Mapping[str, Any]) -> int | None:
         from sqlglot import exp
@@ -208,7 +232,9 @@ class _Reading:
         """The width of a column of what a select reads."""
         from sqlglot import exp
 
-        scanned = [part.this for part in (query.args.get("from_"), *(query.args.get("joins") or ())) if part is not None]
+        scanned = [
+            part.this for part in (query.args.get("from_"), *(query.args.get("joins") or ())) if part is not None
+        ]
         if column.table:
             scanned = [one for one in scanned if one.alias_or_name.lower() == column.table.lower()]
         found = []
@@ -231,7 +257,11 @@ def _interval(of: Any) -> int | None:
     if not isinstance(of, exp.Interval) or not isinstance(of.this, exp.Literal):
         return None
     unit = of.text("unit").upper().removesuffix("S")
-    return int(of.this.name) * _WIDTHS[unit] if of.this.name.isdigit() and unit in _WIDTHS and int(of.this.name) > 0 else None
+    return (
+        int(of.this.name) * _WIDTHS[unit]
+        if of.this.name.isdigit() and unit in _WIDTHS and int(of.this.name) > 0
+        else None
+    )
 
 
 __all__ = ["Known", "known", "settle"]

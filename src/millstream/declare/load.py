@@ -44,7 +44,9 @@ def find(path: str | Path = ".") -> Path:
 
 
 class Bind(Protocol):
-    """Asks an engine which tables' SQL does not fit what it reads: table -> its mistakes. `skip`: names that are not to be looked at."""
+    """Asks an engine which tables' SQL does not fit what it reads: table -> its mistakes. `skip`: names that are not to
+    be looked at.
+    """
 
     def __call__(self, project: Project, skip: Collection[str]) -> Mapping[str, Sequence[DefinitionError]]: ...
 
@@ -56,7 +58,8 @@ def load(path: str | Path = ".", *, cache: Path | None = None, bind: Bind | None
 
     Args:
         cache: A folder in which the checks remember texts already judged; None judges all anew.
-        bind: Asked when there is a mistake, since a wrong column in a table's SQL may be the cause of it; without an engine, `strays` sees the plain ones.
+        bind: Asked when there is a mistake, since a wrong column in a table's SQL may be the cause of it; without an
+            engine, `strays` sees the plain ones.
 
     Raises:
         NotFound: No project there.
@@ -74,25 +77,40 @@ def load(path: str | Path = ".", *, cache: Path | None = None, bind: Bind | None
             found = validate(project, whole, known, unfit)
     errors = [*errors, *found.errors, *(error for mistakes in unfit.values() for error in mistakes)]
     if errors:
-        raise DefinitionErrors(sorted({str(error): error for error in errors}.values(), key=_order), _unchecked(project, found, unfit))
+        raise DefinitionErrors(
+            sorted({str(error): error for error in errors}.values(), key=_order), _unchecked(project, found, unfit)
+        )
     return project
 
 
 def _refuse_nested() -> None:
-    """Raises DefinitionError when a module of a project that is being loaded opens a project: its own would load that module again, without end."""
+    """Raises DefinitionError when a module of a project that is being loaded opens a project: its own would load that
+    module again, without end.
+    """
     if listening() is None:
         return
     frame = caller()
-    while frame is not None and frame.f_code.co_filename.startswith(INSTALLED):  # as click, through which a verb is called
+    while frame is not None and frame.f_code.co_filename.startswith(
+        INSTALLED
+    ):  # as click, through which a verb is called
         frame = frame.f_back
     file, number = (frame.f_code.co_filename, frame.f_lineno) if frame else ("", 0)
-    raise DefinitionError("a project is opened while the module is being loaded as part of one", place=Place(shorten(file), number) if file else None,
-                          found=linecache.getline(file, number).strip(), code="E197",
-                          mend='modules of a project only declare: move what uses it below  if __name__ == "__main__":,  into a function, or to a folder such as scripts/, which is not imported')  # fmt: skip
+    raise DefinitionError(
+        "a project is opened while the module is being loaded as part of one",
+        place=Place(shorten(file), number) if file else None,
+        found=linecache.getline(file, number).strip(),
+        code="E197",
+        fix=(
+            'modules of a project only declare: move what uses it below  if __name__ == "__main__":,  into a function,'
+            " or to a folder such as scripts/, which is not imported"
+        ),
+    )
 
 
 def _unchecked(project: Project, found: Checked, unfit: Collection[str]) -> list[str]:
-    """What was made and not checked, what was not made, and what stands in text that was not run; in order of declaration, as far as there is one."""
+    """What was made and not checked, what was not made, and what stands in text that was not run; in order of
+    declaration, as far as there is one.
+    """
     from millstream.declare.validate import below
 
     return list(dict.fromkeys([*below(project, {*(found.wrong & found.doubted), *unfit}), *project.unchecked]))
@@ -107,8 +125,13 @@ def read(root: Path) -> tuple[Project, list[DefinitionError], bool]:
     errors += wrong + nouns.mistakes
     with collecting() as more:
         errors += _tables(root, nouns, nouns.withheld)
-    project = Project(root, str(name) or root.name, settings.get("params", {}), [*nouns, *more], withheld=nouns.withheld)
-    project.unchecked = [*nouns.unchecked, *(name for file in unread for name in declared_in(file) if name not in {*project.by_name, *nouns.withheld})]
+    project = Project(
+        root, str(name) or root.name, settings.get("params", {}), [*nouns, *more], withheld=nouns.withheld
+    )
+    project.unchecked = [
+        *nouns.unchecked,
+        *(name for file in unread for name in declared_in(file) if name not in {*project.by_name, *nouns.withheld}),
+    ]
     settle(project.by_name)
     return project, errors, not unread and "" not in nouns.withheld
 
@@ -130,16 +153,39 @@ def _tables(root: Path, nouns: Sequence[Noun], withheld: Container[str]) -> list
         if noun is None and file.stem in withheld:
             continue
         if noun is None:
-            Table(name=file.stem, sql=text, file=told, time=words.time, key=words.key or (), incremental=words.incremental, schedule=words.schedule,
-                  lag_us=words.lag_us, doc=words.doc, place=Place(told, 1))  # fmt: skip
+            Table(
+                name=file.stem,
+                sql=text,
+                file=told,
+                time=words.time,
+                key=words.key or (),
+                incremental=words.incremental,
+                schedule=words.schedule,
+                lag_us=words.lag_us,
+                doc=words.doc,
+                place=Place(told, 1),
+            )
             continue
         errors += _merge(noun, text, told, file)
     for noun in declared.values():
-        if noun.name not in there and noun.sql is None and noun.function is None and noun.contents is None and noun.scoring is None:
+        if (
+            noun.name not in there
+            and noun.sql is None
+            and noun.function is None
+            and noun.contents is None
+            and noun.scoring is None
+        ):
             meant = near(noun.name, there - declared.keys())
             perhaps = f'call it "{meant}", if it is tables/{meant}.sql; else ' if meant else ""
-            errors.append(DefinitionError(f'table "{noun.name}" has no body', place=noun.place, found=f"no tables/{noun.name}.sql",
-                                          mend=f"{perhaps}write tables/{noun.name}.sql, or give the SQL: ms.table(name, \"select ...\")", code="E134"))  # fmt: skip
+            errors.append(
+                DefinitionError(
+                    f'table "{noun.name}" has no body',
+                    place=noun.place,
+                    found=f"no tables/{noun.name}.sql",
+                    fix=f'{perhaps}write tables/{noun.name}.sql, or give the SQL: ms.table(name, "select ...")',
+                    code="E134",
+                )
+            )
     return errors
 
 
@@ -147,7 +193,13 @@ def _merge(noun: Table, text: str, told: str, file: Path) -> list[DefinitionErro
     """A table that both Python and a file speak of: the text is the file's; a word may be said in one of them only."""
     if noun.sql is not None or noun.function is not None or noun.contents is not None or noun.scoring is not None:
         return [
-            DefinitionError(f'table "{noun.name}" has two bodies', place=noun.place, found=f"{noun.place} and {told}", mend="keep one of them", code="E134")
+            DefinitionError(
+                f'table "{noun.name}" has two bodies',
+                place=noun.place,
+                found=f"{noun.place} and {told}",
+                fix="keep one of them",
+                code="E134",
+            )
         ]
     words, errors = header(text, told), []
     values: dict[str, Any] = {"sql": text, "file": told, "doc": noun.doc or words.doc}
@@ -156,9 +208,18 @@ def _merge(noun: Table, text: str, told: str, file: Path) -> list[DefinitionErro
         in_python, in_file = getattr(noun, field), getattr(words, field)
         in_python = None if in_python in ((), "") else in_python
         if in_python is not None and in_file is not None:
-            errors.append(DefinitionError(f'table "{noun.name}": {word} is said twice', place=noun.place, found=f"here and in {told}",
-                                          mend="keep one of them", code="E134"))  # fmt: skip
-        values[field] = in_python if in_file is None else in_file  # of two, one is taken: what is wrong with the other is a part of that mistake
+            errors.append(
+                DefinitionError(
+                    f'table "{noun.name}": {word} is said twice',
+                    place=noun.place,
+                    found=f"here and in {told}",
+                    fix="keep one of them",
+                    code="E134",
+                )
+            )
+        values[field] = (
+            in_python if in_file is None else in_file
+        )  # of two, one is taken: what is wrong with the other is a part of that mistake
     values["key"] = values["key"] or ()
     for name, value in values.items():
         # The noun stays the object that other nouns refer to; this is the one moment at which it is completed.

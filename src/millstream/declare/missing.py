@@ -1,6 +1,8 @@
-"""A name that is not there: `agg.avg`, `ms.strem`, `from streams import bokings`. While a project loads it is one mistake and no end.
+"""A name that is not there: `agg.avg`, `ms.strem`, `from streams import bokings`. While a project loads it is one
+mistake and no end.
 
-What is nearest is given in its place, or something unmade where nothing is near, so that the module runs on and tells its other mistakes.
+What is nearest is given in its place, or something unmade where nothing is near, so that the module runs on and tells
+its other mistakes.
 """
 
 from __future__ import annotations
@@ -37,15 +39,25 @@ def missing(owner: str, name: str, there: Mapping[str, Any], told: str = "") -> 
         told: The owner, as a message names it.
 
     Raises:
-        AttributeError: No project is loading; or the name begins with _, which is asked for by Python itself; or whoever asks can do without it.
+        AttributeError: No project is loading; or the name begins with _, which is asked for by Python itself; or
+            whoever asks can do without it.
     """
     near = _near(name, there)
     heard = None if name.startswith("_") else listening()
     if heard is None or forgiven():
         raise AttributeError(f"{owner} has no {name!r}" + (f"; did you mean {near!r}?" if near else ""))
     shown = sorted(key for key in there if not key.startswith("_"))
-    refuse([DefinitionError(f'{told or owner} has no "{name}"', place=here(), found=f"{owner}.{name}", code="E196",
-                            mend=f'did you mean "{near}"?' if near else f"there are {', '.join(shown)}")])  # fmt: skip
+    refuse(
+        [
+            DefinitionError(
+                f'{told or owner} has no "{name}"',
+                place=here(),
+                found=f"{owner}.{name}",
+                code="E196",
+                fix=f'did you mean "{near}"?' if near else f"there are {', '.join(shown)}",
+            )
+        ]
+    )
     return there[near] if near else Unmade(heard)
 
 

@@ -37,9 +37,9 @@ class Train(Matrix, Protocol):
     """What a training function is given.
 
     Attributes:
-        X: float64 matrix [rows, columns]; strings are codes of a vocabulary frozen in the version; unseen and NULL are NaN.
-            With `input="frame"`, a pandas frame; numbers are float64 in both, so whole numbers beyond 2^53 are rounded,
-            in serving as in training.
+        X: float64 matrix [rows, columns]; strings are codes of a vocabulary frozen in the version; unseen and NULL are
+            NaN. With `input="frame"`, a pandas frame; numbers are float64 in both, so whole numbers beyond 2^53 are
+            rounded, in serving as in training.
         y: Labels of the train rows; bool labels are 0.0 and 1.0.
         valid: The valid rows, the same shape; empty without a split.
         columns: Names of X's columns.
@@ -113,26 +113,44 @@ class Model(Noun, Generic[E_co]):
 
 @checked
 def model(
-    on: TrainingSet[E], *, metrics: Sequence[Metric] = (), schedule: Schedule | None = None, promote_if: str | None = None,
-    input: Input = "matrix", output: Output = "auto",
-) -> Callable[[Callable[..., object]], Model[E]]:  # fmt: skip
-    """Declare a model: decorate a function `def f(train: ms.Train, *, p=default) -> object` that returns a fitted model.
+    on: TrainingSet[E],
+    *,
+    metrics: Sequence[Metric] = (),
+    schedule: Schedule | None = None,
+    promote_if: str | None = None,
+    input: Input = "matrix",
+    output: Output = "auto",
+) -> Callable[[Callable[..., object]], Model[E]]:
+    """Declare a model: decorate a function `def f(train: ms.Train, *, p=default) -> object` that returns a fitted
+    model.
 
-    An edit of the function, or of what it names in the project's folder (functions, classes, modules, constants), makes the model stale; what no name
-    shows (`getattr` by a computed name, a file that it reads, an installed package) does not.
+    An edit of the function, or of what it names in the project's folder (functions, classes, modules, constants), makes
+    the model stale; what no name shows (`getattr` by a computed name, a file that it reads, an installed package) does
+    not.
 
     Args:
         on: The training set.
-        metrics: Computed on the test rows (valid, without a test part): "auc", "brier", "log_loss", "accuracy", "rmse", "mae", "r2".
+        metrics: Computed on the test rows (valid, without a test part): "auc", "brier", "log_loss", "accuracy", "rmse",
+            "mae", "r2".
         schedule: A cron line or "@daily", for `up`.
-        promote_if: E.g. "auc >= champion.auc": both versions are evaluated now on the same test rows. The first is promoted.
+        promote_if: E.g. "auc >= champion.auc": both versions are evaluated now on the same test rows. The first is
+            promoted.
         input: "matrix" (float64), or "frame" (a pandas frame, dearer to serve).
         output: "auto": P(true) for a boolean label, else `predict`.
     """
 
     @checked
     def declare(function: Callable[..., object]) -> Model[E]:
-        return Model(name=function.__name__, on=on, function=function, metrics=tuple(metrics), schedule=schedule, promote_if=promote_if,
-                     input=input, output=output, doc=function.__doc__ or "")  # fmt: skip
+        return Model(
+            name=function.__name__,
+            on=on,
+            function=function,
+            metrics=tuple(metrics),
+            schedule=schedule,
+            promote_if=promote_if,
+            input=input,
+            output=output,
+            doc=function.__doc__ or "",
+        )
 
     return declare

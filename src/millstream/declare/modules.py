@@ -1,4 +1,5 @@
-"""A project's Python modules: imported in name order, each at most once a load, and every failure reported as the user's own mistake.
+"""A project's Python modules: imported in name order, each at most once a load, and every failure reported as the
+user's own mistake.
 
 Never `importlib.reload`: a load forgets what earlier loads imported from the folder and imports it anew, so that no
 half of an old module lives on in a new one.
@@ -38,7 +39,11 @@ class _Failed(ImportError):
 
 def files_of(root: Path) -> list[Path]:
     """The modules that declare: root-level, without `_x.py`, tests and pytest's own."""
-    return sorted(p for p in root.glob("*.py") if not p.name.startswith(("_", "test_")) and p.name not in ("conftest.py", "setup.py"))
+    return sorted(
+        p
+        for p in root.glob("*.py")
+        if not p.name.startswith(("_", "test_")) and p.name not in ("conftest.py", "setup.py")
+    )
 
 
 def run(root: Path) -> tuple[list[DefinitionError], list[Path]]:
@@ -66,8 +71,13 @@ def _hides_something(name: str) -> bool:
 
 def _hides(file: Path) -> DefinitionError:
     of = "the standard library" if file.stem in sys.stdlib_module_names else "a package"
-    return DefinitionError(f'the module "{file.stem}" hides one of {of}', place=Place(shorten(str(file)), 1), found=file.name,
-                           mend=f"rename it, e.g. {file.stem}s.py: the project's folder is first on the path", code="E106")  # fmt: skip
+    return DefinitionError(
+        f'the module "{file.stem}" hides one of {of}',
+        place=Place(shorten(str(file)), 1),
+        found=file.name,
+        fix=f"rename it, e.g. {file.stem}s.py: the project's folder is first on the path",
+        code="E106",
+    )
 
 
 def _forget(root: Path, names: Sequence[str]) -> None:
@@ -115,12 +125,18 @@ class _Finder(MetaPathFinder):
         return spec_from_file_location(name, file, loader=_Loader(name, str(file), self))
 
     def _misspelt(self, name: str) -> ModuleSpec | None:
-        """A module that nobody has, of nearly the name of one of the project's: that one is taken, and the mistake is reported once."""
+        """A module that nobody has, of nearly the name of one of the project's: that one is taken, and the mistake is
+        reported once.
+        """
         guess = nearest(name, (file.stem for file in files_of(self.root)))
         if not guess or any(finder.find_spec(name, None) for finder in sys.meta_path if finder is not self):
             return None
         self.seen.add(name)
-        self.errors.append(DefinitionError(f'the module "{name}" is not there', place=here(), found=f"import {name}", mend=guess, code="E108"))
+        self.errors.append(
+            DefinitionError(
+                f'the module "{name}" is not there', place=here(), found=f"import {name}", fix=guess, code="E108"
+            )
+        )
         return ModuleSpec(name, _Meant(guess.split('"')[1]))
 
 
@@ -133,7 +149,9 @@ class _Meant(Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         meant = importlib.import_module(self.name)
         stand_in = ModuleType(spec.name)
-        stand_in.__dict__.update({key: value for key, value in vars(meant).items() if not key.startswith("__") or key == "__getattr__"})
+        stand_in.__dict__.update(
+            {key: value for key, value in vars(meant).items() if not key.startswith("__") or key == "__getattr__"}
+        )
         return stand_in
 
     def exec_module(self, module: ModuleType) -> None:
@@ -141,7 +159,9 @@ class _Meant(Loader):
 
 
 class _Loader(SourceFileLoader):
-    """Runs a module from its source: a cached bytecode file is trusted by second and size, which a quick edit can keep."""
+    """Runs a module from its source: a cached bytecode file is trusted by second and size, which a quick edit
+    can keep.
+    """
 
     def __init__(self, name: str, path: str, finder: _Finder) -> None:
         super().__init__(name, path)
@@ -167,12 +187,17 @@ class _Loader(SourceFileLoader):
             raise _Failed(self.name) from None
 
     def _follows(self, error: BaseException) -> bool:
-        """A name that this module would have, had it been written right where it is imported: `from models import buyr`, and later `buyer`."""
+        """A name that this module would have, had it been written right where it is imported: `from models import
+        buyr`, and later `buyer`.
+        """
         heard = listening()
         mistakes = [*self.finder.errors, *(heard.mistakes if heard is not None else ())]
         file = shorten(self.path)
         return isinstance(error, NameError) and any(
-            mistake.code == "E196" and mistake.place is not None and mistake.place.file == file and mistake.mend == f'did you mean "{error.name}"?'
+            mistake.code == "E196"
+            and mistake.place is not None
+            and mistake.place.file == file
+            and mistake.fix == f'did you mean "{error.name}"?'
             for mistake in mistakes
         )
 
@@ -181,14 +206,22 @@ class _Loader(SourceFileLoader):
         if (
             error.code not in ("E107", "E108")
             or error.message == _DEEP
-            or (not error.found.startswith(SystemExit.__name__) and re.search(rb"\bmillstream\b", self.get_data(self.path)))
+            or (
+                not error.found.startswith(SystemExit.__name__)
+                and re.search(rb"\bmillstream\b", self.get_data(self.path))
+            )
         ):
             return error
-        return DefinitionError(error.message, place=error.place, found=error.found, mend=f"{error.mend}; {_SCRIPTS}", code=error.code)
+        return DefinitionError(
+            error.message, place=error.place, found=error.found, fix=f"{error.fix}; {_SCRIPTS}", code=error.code
+        )
 
 
 _DEEP = "an expression is nested too deeply for Python"
-_SCRIPTS = "or move it to a folder such as scripts/, if it is a script: each .py file beside millstream.toml is imported by every verb"
+_SCRIPTS = (
+    "or move it to a folder such as scripts/, if it is a script: each .py file beside millstream.toml is imported by"
+    " every verb"
+)
 
 
 def _unknown(module: ModuleType, name: str) -> Any:
@@ -200,16 +233,34 @@ def _mistakes(error: BaseException, root: Path, module: str) -> list[DefinitionE
     """The user's mistake in an exception that a module's run ended with."""
     if isinstance(error, DefinitionErrors):
         return list(error.errors)
-    lines = [(f.filename, f.lineno or 1) for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent == root]
+    lines = [
+        (f.filename, f.lineno or 1)
+        for f in traceback.extract_tb(error.__traceback__)
+        if Path(f.filename).parent == root
+    ]
     place = Place(shorten(lines[-1][0]), lines[-1][1]) if lines else None
     if isinstance(error, DefinitionError):
-        return [error if error.place else DefinitionError(error.message, place=place, found=error.found, mend=error.mend, code=error.code)]
+        return [
+            (
+                error
+                if error.place
+                else DefinitionError(error.message, place=place, found=error.found, fix=error.fix, code=error.code)
+            )
+        ]
     if isinstance(error, SyntaxError):
         where = Place(shorten(error.filename), error.lineno or 1) if error.filename else place
-        return [DefinitionError(f"this is not valid Python: {error.msg}", place=where, found=(error.text or "").strip(), mend="mend the syntax", code="E107")]
+        return [
+            DefinitionError(
+                f"this is not valid Python: {error.msg}",
+                place=where,
+                found=(error.text or "").strip(),
+                fix="fix the syntax",
+                code="E107",
+            )
+        ]
     if isinstance(error, RecursionError) and "during compilation" in str(error):
         where = Place(shorten(str(root / f"{module}.py")), 1)
-        return [DefinitionError(_DEEP, place=where, mend="split the longest one into several", code="E107")]
+        return [DefinitionError(_DEEP, place=where, fix="split the longest one into several", code="E107")]
     if isinstance(error, ImportError | AttributeError) and "partially initialized module" in str(error):
         return [_circle(error, root, place)]
     if isinstance(error, TypeError) and Unmade.__name__ in str(error):
@@ -217,10 +268,18 @@ def _mistakes(error: BaseException, root: Path, module: str) -> list[DefinitionE
     said = f"{type(error).__name__}: {error}"
     if isinstance(error, ModuleNotFoundError):
         return [
-            DefinitionError(f'the module "{error.name}" is not there', place=place, found=said, mend="install it, or import what the project has", code="E108")
+            DefinitionError(
+                f'the module "{error.name}" is not there',
+                place=place,
+                found=said,
+                fix="install it, or import what the project has",
+                code="E108",
+            )
         ]
-    mend = f"run it by itself, in the project's folder, to see more: python -c 'import {module}'"
-    return [DefinitionError("the module ends with an error", place=place, found=said, mend=_guess(error) or mend, code="E108")]
+    fix = f"run it by itself, in the project's folder, to see more: python -c 'import {module}'"
+    return [
+        DefinitionError("the module ends with an error", place=place, found=said, fix=_guess(error) or fix, code="E108")
+    ]
 
 
 def _guess(error: BaseException) -> str:
@@ -242,12 +301,24 @@ def _circle(error: Exception, root: Path, place: Place | None) -> DefinitionErro
             walk.append((frame.f_code.co_filename, frame.f_lineno))
         frame = frame.f_back  # type: ignore[assignment]
     walk.reverse()
-    inner = [(f.filename, f.lineno or 1) for f in traceback.extract_tb(error.__traceback__) if f.name == "<module>" and Path(f.filename).parent == root]
+    inner = [
+        (f.filename, f.lineno or 1)
+        for f in traceback.extract_tb(error.__traceback__)
+        if f.name == "<module>" and Path(f.filename).parent == root
+    ]
     walk += [step for step in inner if step not in walk]
     back = getattr(error, "name", None)
     start = next((i for i, (file, _) in enumerate(walk) if Path(file).stem == back), 0)
     chain = [f"{shorten(file)}:{line}" for file, line in walk[start:]]
     if walk:
         chain.append(shorten(walk[start][0]))
-    return DefinitionError("modules import one another in a circle", place=place, found=" -> ".join(chain),
-                           mend='imports go the way of the event: streams < features < models < live; for feedback read <endpoint>_decisions in a table\'s SQL', code="E105")  # fmt: skip
+    return DefinitionError(
+        "modules import one another in a circle",
+        place=place,
+        found=" -> ".join(chain),
+        fix=(
+            "imports go the way of the event: streams < features < models < live; for feedback read"
+            " <endpoint>_decisions in a table's SQL"
+        ),
+        code="E105",
+    )

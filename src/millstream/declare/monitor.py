@@ -99,15 +99,18 @@ class Skew(Check):
 
 
 class expect(metaclass=Vocabulary):
-    """The expectations. Windows end at the newest event time of what is watched. `tolerance` is a share of rows, 0 to 1."""
+    """The expectations. Windows end at the newest event time of what is watched. `tolerance` is a share of rows, 0 to
+    1.
+    """
 
     @staticmethod
     @checked
     def fresh(within: Span) -> Fresh:
         """The newest event is at most this old.
 
-        By the wall clock where more is expected: in a project with a live stream, of a stream whose files are watched, and of one whose newest event
-        was no older than this when it was written. Else the project holds history, and its clock is the newest event of all streams.
+        By the wall clock where more is expected: in a project with a live stream, of a stream whose files are watched,
+        and of one whose newest event was no older than this when it was written. Else the project holds history, and
+        its clock is the newest event of all streams.
         """
         return Fresh(within_us=micros(within))
 
@@ -116,15 +119,17 @@ class expect(metaclass=Vocabulary):
     def volume(at_least: Count, at_most: Count | None = None, *, every: Span = "1d") -> Volume:
         """Every whole interval of event time holds this many rows, empty intervals too.
 
-        Intervals end at the wall clock where more is expected (see `fresh`), else at the newest event; less the stream's lateness. Each look judges the
-        intervals that ended since the last one.
+        Intervals end at the wall clock where more is expected (see `fresh`), else at the newest event; less the
+        stream's lateness. Each look judges the intervals that ended since the last one.
         """
         return Volume(at_least=at_least, at_most=at_most, every_us=micros(every))
 
     @staticmethod
     @checked
     def contract(tolerance: Tolerance = 0.0) -> ContractKept:
-        """No more than this share of the records is dead-lettered."""
+        """No more than this share of the records is dead-lettered: dead letters, of these and the rows of the stream.
+        Duplicates are neither, and do not count.
+        """
         return ContractKept(tolerance=tolerance)
 
     @staticmethod
@@ -142,10 +147,12 @@ class expect(metaclass=Vocabulary):
     @staticmethod
     @checked
     def drift(against: TrainingSet[Any], *, tolerance: Tolerance = 0.1, window: Span = "7d") -> Drift:
-        """No column's distribution is further than `tolerance` from the training set's (0 to 1; Kolmogorov-Smirnov or total variation).
+        """No column's distribution is further than `tolerance` from the training set's (0 to 1; Kolmogorov-Smirnov or
+        total variation).
 
-        Of an endpoint, the rows that a version answered are compared with the set that this version was trained on; with `against` where no model
-        answers, or where it is the set of none of them. A column of NaN or infinities, or of another type, has drifted.
+        Of an endpoint, the rows that a version answered are compared with the set that this version was trained on;
+        with `against` where no model answers, or where it is the set of none of them. A column of NaN or infinities, or
+        of another type, has drifted.
         """
         return Drift(against=against, tolerance=tolerance, window_us=micros(window))
 
@@ -158,9 +165,11 @@ class expect(metaclass=Vocabulary):
     @staticmethod
     @checked
     def skew(window: Span | None = None) -> Skew:
-        """Every logged look-up equals the offline reader's answer, in bits: at the positions that it logged, and of tables by when their rows are known.
+        """Every logged look-up equals the offline reader's answer, in bits: at the positions that it logged, and of
+        tables by when their rows are known.
 
-        The details count rows of tables that came later than the table's lag, name the lag to declare, and count rows that were restated.
+        The details count rows of tables that came later than the table's lag, name the lag to declare, and count rows
+        that were restated.
         """
         return Skew(window_us=None if window is None else micros(window))
 
@@ -180,7 +189,9 @@ class Monitor(Noun):
 
 
 @checked
-def monitor(target: Target, *checks: Check, every: Span = "5m", severity: Severity = "warn", name: Name | None = None) -> Monitor:
+def monitor(
+    target: Target, *checks: Check, every: Span = "5m", severity: Severity = "warn", name: Name | None = None
+) -> Monitor:
     """Declare what must stay true of a target.
 
     Args:
@@ -189,5 +200,11 @@ def monitor(target: Target, *checks: Check, every: Span = "5m", severity: Severi
         severity: What an alert is marked with.
         name: Defaults to `<target>_<checks>`.
     """
-    return Monitor(name=name or "_".join([target.name, *dict.fromkeys(c.check for c in checks)]), target=target, checks=checks,
-                   every_us=micros(every), severity=severity, doc="")  # fmt: skip
+    return Monitor(
+        name=name or "_".join([target.name, *dict.fromkeys(c.check for c in checks)]),
+        target=target,
+        checks=checks,
+        every_us=micros(every),
+        severity=severity,
+        doc="",
+    )

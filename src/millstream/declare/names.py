@@ -1,4 +1,6 @@
-"""Which names a piece of Python looks up outside of itself, as chains of attributes: `helpers.g(x)` is ("helpers", "g") and ("x",)."""
+"""Which names a piece of Python looks up outside of itself, as chains of attributes: `helpers.g(x)` is ("helpers", "g")
+and ("x",).
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,20 @@ _Scope = _Function | _Comprehension | ast.ClassDef
 def bound_by_import(statement: ast.Import | ast.ImportFrom) -> Imports:
     """What an import binds. `import a.b` binds `a`; `import a.b as c` binds `a.b`."""
     if isinstance(statement, ast.Import):
-        return {a.asname or a.name.partition(".")[0]: (0, a.name if a.asname else a.name.partition(".")[0], None) for a in statement.names}
-    return {a.asname or a.name: (statement.level, statement.module or "", a.name) for a in statement.names if a.name != "*"}
+        return {
+            a.asname or a.name.partition(".")[0]: (0, a.name if a.asname else a.name.partition(".")[0], None)
+            for a in statement.names
+        }
+    return {
+        a.asname or a.name: (statement.level, statement.module or "", a.name) for a in statement.names if a.name != "*"
+    }
 
 
 def named(node: ast.AST, imports: Imports) -> tuple[set[Chain], Imports]:
     """Chains that a definition or statement looks up outside of itself, and what imports inside of it bind.
 
-    Annotations are not looked at, nor are decorators of Millstream: their arguments are nouns, which have fingerprints of their own.
+    Annotations are not looked at, nor are decorators of Millstream: their arguments are nouns, which have fingerprints
+    of their own.
     """
     local: Imports = {}
     for inner in ast.walk(node):
@@ -36,17 +44,23 @@ def named(node: ast.AST, imports: Imports) -> tuple[set[Chain], Imports]:
 def ours(node: ast.AST, imports: Imports) -> bool:
     """Whether a statement only declares: `rows = ms.training_set(...)`."""
     value = getattr(node, "value", None)
-    return isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(value, ast.Call) and _is_ours(value.func, imports)
+    return (
+        isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(value, ast.Call) and _is_ours(value.func, imports)
+    )
 
 
 def _is_ours(function: ast.expr, imports: Imports) -> bool:
     while isinstance(function, ast.Attribute | ast.Call):
         function = function.value if isinstance(function, ast.Attribute) else function.func
-    return isinstance(function, ast.Name) and imports.get(function.id, (0, "", None))[1].partition(".")[0] == "millstream"
+    return (
+        isinstance(function, ast.Name) and imports.get(function.id, (0, "", None))[1].partition(".")[0] == "millstream"
+    )
 
 
 def _free(node: ast.AST, imports: Imports) -> Iterator[Chain]:
-    """Of a scope: what it and the scopes inside of it look up, less what it binds (a class binds for nobody but its own body)."""
+    """Of a scope: what it and the scopes inside of it look up, less what it binds (a class binds for nobody but its own
+    body).
+    """
     if isinstance(node, _Scope):
         for outer in _outside(node, imports):
             yield from _free(outer, imports)

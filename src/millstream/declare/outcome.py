@@ -47,9 +47,15 @@ class Reward(Term):
 
 @checked
 def outcome(
-    stream: Stream[Any], *, on: Columns, within: Span, where: str | None = None, value: str | Aggregate = "true",
-    otherwise: Answer | None = None, credit: Credit = "all",
-) -> Outcome:  # fmt: skip
+    stream: Stream[Any],
+    *,
+    on: Columns,
+    within: Span,
+    where: str | None = None,
+    value: str | Aggregate = "true",
+    otherwise: Answer | None = None,
+    credit: Credit = "all",
+) -> Outcome:
     """What the events after a moment say about it.
 
     Counts the events with equal `on` columns (and `where`) strictly after the row's moment and no later than `within`.
@@ -62,5 +68,12 @@ def outcome(
         otherwise: What no event means; None: no label.
         credit: Which rows share one event when several could: all of them, the last or the first before it.
     """
-    return Outcome(stream=stream, on=(on,) if isinstance(on, str) else tuple(on), within_us=micros(within), where=where, value=value,
-                   otherwise=otherwise, credit=credit)  # fmt: skip
+    return Outcome(
+        stream=stream,
+        on=(on,) if isinstance(on, str) else tuple(on),
+        within_us=micros(within),
+        where=where,
+        value=value,
+        otherwise=otherwise,
+        credit=credit,
+    )

@@ -12,8 +12,9 @@ _ONE = threading.Lock()
 def parsed(text: str | bytes) -> ast.Module:
     """The tree of a module's text.
 
-    CPython 3.11 counts the depth of a tree that it makes in one place for all of the process: whoever else parses meanwhile, in a callback of the garbage
-    collector or in a thread that such a callback lets run, makes it raise SystemError (AST constructor recursion depth mismatch). So nothing is collected then.
+    CPython 3.11 counts the depth of a tree that it makes in one place for all of the process: whoever else parses
+    meanwhile, in a callback of the garbage collector or in a thread that such a callback lets run, makes it raise
+    SystemError (AST constructor recursion depth mismatch). So nothing is collected then.
 
     Raises:
         SyntaxError, ValueError: It is not valid Python, or is nested too deeply for Python to make a tree of it.

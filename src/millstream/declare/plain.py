@@ -13,13 +13,26 @@ from typing import Any
 from millstream.base.words import BECOMES, LETTERS, LONGEST, SCHEDULES, nearest, short, unfit
 
 _GIVEN = {
-    "Stream": "a stream (ms.stream)", "Table": "a table (ms.table)", "Features": "features (ms.features)", "Feature": 'one feature (seen["n_3h"])',
-    "Payload": 'fields of the request (orders.fields("amount"))', "Contents": "the contents of a stream (orders.latest())",
-    "Scoring": 'a model over a spine (trees["champion"].over(weeks))', "Outcome": "an outcome (ms.outcome)", "Reward": "a reward (bought.score)",
-    "TrainingSet": "a training set (ms.training_set)", "Split": "a split (ms.by_time)", "Model": "a model (@ms.model)",
-    "ModelRef": 'a version of a model (trees["champion"])', "Experiment": "an experiment (ms.experiment)", "Endpoint": "an endpoint (ms.endpoint)",
-    "Aggregate": "an aggregate (ms.agg)", "Reader": "a reader (ms.read)", "Check": "a check (ms.expect)", "Assign": "a way to assign (ms.assign)",
-}  # fmt: skip
+    "Stream": "a stream (ms.stream)",
+    "Table": "a table (ms.table)",
+    "Features": "features (ms.features)",
+    "Feature": 'one feature (seen["n_3h"])',
+    "Payload": 'fields of the request (orders.fields("amount"))',
+    "Contents": "the contents of a stream (orders.latest())",
+    "Scoring": 'a model over a spine (trees["champion"].over(weeks))',
+    "Outcome": "an outcome (ms.outcome)",
+    "Reward": "a reward (bought.score)",
+    "TrainingSet": "a training set (ms.training_set)",
+    "Split": "a split (ms.by_time)",
+    "Model": "a model (@ms.model)",
+    "ModelRef": 'a version of a model (trees["champion"])',
+    "Experiment": "an experiment (ms.experiment)",
+    "Endpoint": "an endpoint (ms.endpoint)",
+    "Aggregate": "an aggregate (ms.agg)",
+    "Reader": "a reader (ms.read)",
+    "Check": "a check (ms.expect)",
+    "Assign": "a way to assign (ms.assign)",
+}
 """What an object of ours is called, and what gives one."""
 
 
@@ -36,7 +49,7 @@ class Wrong:
 
     says: str
     found: Any
-    mend: str
+    fix: str
     code: str
     part: str = ""
 
@@ -57,8 +70,8 @@ class Rule(ABC):
 
     def other(self, value: Any) -> Wrong:
         """A value of another kind. Of the usual slips it is known what was meant."""
-        mend, code = _INSTEAD.get(type(value).__name__, (f"give {self.wants}", self.code))
-        return Wrong(f"wants {self.wants}", value, mend, code)
+        fix, code = _INSTEAD.get(type(value).__name__, (f"give {self.wants}", self.code))
+        return Wrong(f"wants {self.wants}", value, fix, code)
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,12 @@ class Label(Text):
 
     def wrong(self, value: Any) -> Wrong | None:
         if isinstance(value, str) and (len(value) > LONGEST or not value.isprintable()):
-            return Wrong(f"is not text of at most {LONGEST} letters", value, "give a short one, without line ends or control characters", "E193")
+            return Wrong(
+                f"is not text of at most {LONGEST} letters",
+                value,
+                "give a short one, without line ends or control characters",
+                "E193",
+            )
         return super().wrong(value)
 
 
@@ -124,8 +142,12 @@ class Word(Rule):
         if isinstance(value, str) and value in self.words:
             return None
         near = nearest(value.lower(), self.words) if isinstance(value, str) else ""
-        return Wrong("is a word it does not know" if isinstance(value, str) else "wants a word", value,
-                     f"{near} " * bool(near) + f"there are {', '.join(_quoted(word) for word in self.words)}", self.code)  # fmt: skip
+        return Wrong(
+            "is a word it does not know" if isinstance(value, str) else "wants a word",
+            value,
+            f"{near} " * bool(near) + f"there are {', '.join(_quoted(word) for word in self.words)}",
+            self.code,
+        )
 
 
 @dataclass(frozen=True)
@@ -146,7 +168,11 @@ class Whole(Rule):
     def wrong(self, value: Any) -> Wrong | None:
         if not self.fits(value):
             return self.other(value)
-        outside = (self.least is not None and value < self.least) or (self.most is not None and value > self.most) or abs(value) >= 2**63
+        outside = (
+            (self.least is not None and value < self.least)
+            or (self.most is not None and value > self.most)
+            or abs(value) >= 2**63
+        )
         return Wrong(f"wants {self.wants}", value, f"give {self.wants}", self.code) if outside else None
 
 
@@ -229,7 +255,12 @@ class Cron(Rule):
             return Wrong("never comes", value, f"give {self.wants}", self.code)
         except (CronSimError, ValueError) as error:
             near = nearest(value, SCHEDULES) if value.startswith("@") else ""
-            return Wrong("is not a schedule" + (f": {error}" if str(error) != "Bad expression" else ""), value, near or f"give {self.wants}", self.code)
+            return Wrong(
+                "is not a schedule" + (f": {error}" if str(error) != "Bad expression" else ""),
+                value,
+                near or f"give {self.wants}",
+                self.code,
+            )
         return None
 
 
@@ -267,8 +298,20 @@ class Glob(Rule):
     def wrong(self, value: Any) -> Wrong | None:
         if not isinstance(value, str):
             return self.other(value)
-        bad = not value.strip() or value.startswith(("/", "~")) or ".." in value.split("/") or "\0" in value or "://" in value
-        return Wrong(f"wants {self.wants}", value, f"give {self.wants}; a link in the folder may lead elsewhere", self.code) if bad else None
+        bad = (
+            not value.strip()
+            or value.startswith(("/", "~"))
+            or ".." in value.split("/")
+            or "\0" in value
+            or "://" in value
+        )
+        return (
+            Wrong(
+                f"wants {self.wants}", value, f"give {self.wants}; a link in the folder may lead elsewhere", self.code
+            )
+            if bad
+            else None
+        )
 
 
 @dataclass(frozen=True)

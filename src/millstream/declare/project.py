@@ -33,12 +33,21 @@ class Project:
         params: `[params]`: constants of the logic, `$name` in every expression and table.
         nouns: In order of declaration.
         withheld: Names of what was declared wrongly, or with something that was, and so was not made.
-        unchecked: Names, as far as they are known, of what was withheld without a mistake of its own, or stands in text that was not run.
+        unchecked: Names, as far as they are known, of what was withheld without a mistake of its own, or stands in text
+            that was not run.
         by_name: The first noun of each name (a second one is an error of the load).
     """
 
-    def __init__(self, root: Path, name: str, params: Mapping[str, Any], nouns: Iterable[Noun], withheld: Iterable[str] = ()) -> None:
-        self.root, self.name, self.params, self.nouns, self.withheld = root, name, dict(params), list(nouns), frozenset(withheld)
+    def __init__(
+        self, root: Path, name: str, params: Mapping[str, Any], nouns: Iterable[Noun], withheld: Iterable[str] = ()
+    ) -> None:
+        self.root, self.name, self.params, self.nouns, self.withheld = (
+            root,
+            name,
+            dict(params),
+            list(nouns),
+            frozenset(withheld),
+        )
         self.unchecked: Sequence[str] = ()
         self.by_name: dict[str, Noun] = {}
         for noun in self.nouns:

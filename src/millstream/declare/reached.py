@@ -1,7 +1,9 @@
-"""The code of the user's that a function reaches: itself, and the functions, classes and constants of its project's folder that it names, and those that they name.
+"""The code of the user's that a function reaches: itself, and the functions, classes and constants of its project's
+folder that it names, and those that they name.
 
-Read from the files, by the names in them: `helper(x)`, `helpers.g`, `from pkg.deep import h`, a base class, `partial(f, 2)`. Installed packages count by
-nothing. What no name shows (`getattr` by a computed name, a file that is opened) is not seen.
+Read from the files, by the names in them: `helper(x)`, `helpers.g`, `from pkg.deep import h`, a base class, `partial(f,
+2)`. Installed packages count by nothing. What no name shows (`getattr` by a computed name, a file that is opened) is
+not seen.
 """
 
 from __future__ import annotations
@@ -49,7 +51,11 @@ class _File:
     def _add(self, statement: ast.stmt) -> None:
         if isinstance(statement, ast.Import | ast.ImportFrom):
             self.imports |= bound_by_import(statement)
-            self.stars += [(statement.level, statement.module or "") for a in statement.names if a.name == "*"] if isinstance(statement, ast.ImportFrom) else []
+            self.stars += (
+                [(statement.level, statement.module or "") for a in statement.names if a.name == "*"]
+                if isinstance(statement, ast.ImportFrom)
+                else []
+            )
         elif isinstance(statement, _Def):
             self.makers.setdefault(statement.name, []).append(statement)
         else:
@@ -73,9 +79,11 @@ class _File:
 
 
 class _Module:
-    """A module of the project: its file (a folder without `__init__.py` has none), its full name and the folder that names begin in.
+    """A module of the project: its file (a folder without `__init__.py` has none), its full name and the folder that
+    names begin in.
 
-    `live` are its values, where its importers import it too: what a function imports when it is called may be there or not.
+    `live` are its values, where its importers import it too: what a function imports when it is called may be there or
+    not.
     """
 
     def __init__(self, root: str, name: str, path: str | None, eager: bool = True) -> None:
@@ -173,7 +181,9 @@ class _Walk:
                 self._member(module.import_(of, lazily=name in local), rest)
             else:
                 self._from(module.import_(of, level, lazily=name in local), member, rest)
-        if name in made.makers and name not in local:  # besides an import: `try: from fast import f`, `except ImportError: f = None`
+        if (
+            name in made.makers and name not in local
+        ):  # besides an import: `try: from fast import f`, `except ImportError: f = None`
             self._made(module, name)
         for level, of in made.stars if imported is None and name not in made.makers else ():
             star = module.import_(of, level)
@@ -242,7 +252,14 @@ def _flat(body: list[ast.stmt]) -> Iterator[ast.stmt]:
         if isinstance(statement, ast.If):
             yield from _flat([*statement.body, *statement.orelse])
         elif isinstance(statement, ast.Try):
-            yield from _flat([*statement.body, *(s for h in statement.handlers for s in h.body), *statement.orelse, *statement.finalbody])
+            yield from _flat(
+                [
+                    *statement.body,
+                    *(s for h in statement.handlers for s in h.body),
+                    *statement.orelse,
+                    *statement.finalbody,
+                ]
+            )
         else:
             yield statement
 
@@ -251,7 +268,9 @@ def _changed(statement: ast.stmt) -> set[str]:
     """Names that it assigns, or changes in place: `x = 1`, `x["a"] = 1`, `x.append(1)`."""
     found = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
     for node in ast.walk(statement):
-        if isinstance(node, ast.Subscript | ast.Attribute) and (isinstance(node.ctx, ast.Store) or _is_call(statement, node)):
+        if isinstance(node, ast.Subscript | ast.Attribute) and (
+            isinstance(node.ctx, ast.Store) or _is_call(statement, node)
+        ):
             root: ast.expr = node
             while isinstance(root, ast.Subscript | ast.Attribute):
                 root = root.value
@@ -279,6 +298,6 @@ def _literal(makers: list[ast.stmt], otherwise: Any) -> Any:
 
 
 def _installed(function: types.FunctionType) -> bool:
-    return any(f"{os.sep}{name}{os.sep}" in function.__code__.co_filename for name in ("site-packages", "dist-packages")) or (
-        str(function.__globals__.get("__name__", "")).partition(".")[0] == "millstream"
-    )
+    return any(
+        f"{os.sep}{name}{os.sep}" in function.__code__.co_filename for name in ("site-packages", "dist-packages")
+    ) or (str(function.__globals__.get("__name__", "")).partition(".")[0] == "millstream")

@@ -1,7 +1,8 @@
 """What a value of an argument may be: one rule a kind of value, read off the type that the argument is annotated with.
 
-`rule_of` is the only place that decides which rule an annotation means, so an argument has the check of its type without anybody writing one.
-A rule that the type cannot say (a range, the letters of a name) stands beside it: `Annotated[int, Whole(1, 10_000)]`.
+`rule_of` is the only place that decides which rule an annotation means, so an argument has the check of its type
+without anybody writing one. A rule that the type cannot say (a range, the letters of a name) stands beside it:
+`Annotated[int, Whole(1, 10_000)]`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,21 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from millstream.base.words import short
-from millstream.declare.plain import Class, Cron, Flag, Function, Instance, Named, Number, Rule, Text, Whole, Word, Wrong, _spelt
+from millstream.declare.plain import (
+    Class,
+    Cron,
+    Flag,
+    Function,
+    Instance,
+    Named,
+    Number,
+    Rule,
+    Text,
+    Whole,
+    Word,
+    Wrong,
+    _spelt,
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +42,11 @@ class Items(Rule):
 
     @property
     def wants(self) -> str:  # type: ignore[override]
-        return f"a list, each of it {self.item.wants}" if self.most is None else f"{self.most} values, each {self.item.wants}"
+        return (
+            f"a list, each of it {self.item.wants}"
+            if self.most is None
+            else f"{self.most} values, each {self.item.wants}"
+        )
 
     def fits(self, value: Any) -> bool:
         return isinstance(value, Sequence) and not isinstance(value, str | bytes)
@@ -35,7 +54,9 @@ class Items(Rule):
     def wrong(self, value: Any) -> Wrong | None:
         if not self.fits(value):
             alone = self.item.wrong(value) is None
-            return Wrong("wants a list", value, f"write a list: [{_spelt(value)}]" if alone else f"give {self.wants}", self.code)
+            return Wrong(
+                "wants a list", value, f"write a list: [{_spelt(value)}]" if alone else f"give {self.wants}", self.code
+            )
         if len(value) < self.least or (self.most is not None and len(value) > self.most):
             return Wrong("is empty" if not value else f"has {len(value)} values", value, f"give {self.wants}", "E193")
         for place, item in enumerate(value):
@@ -101,7 +122,9 @@ def rule_of(annotation: Any) -> Rule | None:
         return None if annotation.__bound__ is None else rule_of(annotation.__bound__)
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return next((said for said in reversed(annotation.__metadata__) if isinstance(said, Rule)), None) or rule_of(inner[0])
+        return next((said for said in reversed(annotation.__metadata__) if isinstance(said, Rule)), None) or rule_of(
+            inner[0]
+        )
     if origin in (typing.Union, types.UnionType):
         return _either(inner)
     if origin is Literal:
@@ -138,7 +161,7 @@ def _plain(of: Any) -> Rule | None:
 
 
 def _inside(wrong: Wrong, part: str) -> Wrong:
-    return Wrong(wrong.says, wrong.found, wrong.mend, wrong.code, part + wrong.part)
+    return Wrong(wrong.says, wrong.found, wrong.fix, wrong.code, part + wrong.part)
 
 
 # The types of arguments whose range their Python type cannot say.

@@ -58,9 +58,14 @@ class read(metaclass=Vocabulary):
     @staticmethod
     @checked
     def files(
-        glob: Pattern, *, format: Format | None = None, compression: Compression | None = None, watch: bool = False, zone: ZoneName = "UTC",
+        glob: Pattern,
+        *,
+        format: Format | None = None,
+        compression: Compression | None = None,
+        watch: bool = False,
+        zone: ZoneName = "UTC",
         record_bytes: Size = 10_000_000,
-    ) -> FileReader:  # fmt: skip
+    ) -> FileReader:
         """Files by a glob relative to the project, in name order.
 
         Args:
@@ -71,7 +76,9 @@ class read(metaclass=Vocabulary):
             zone: Of times that carry none. A local time that it has twice, as its clock is set back, is a dead letter.
             record_bytes: A longer line is a dead letter.
         """
-        return FileReader(glob=glob, format=format, compression=compression, watch=watch, zone=zone, record_bytes=record_bytes)
+        return FileReader(
+            glob=glob, format=format, compression=compression, watch=watch, zone=zone, record_bytes=record_bytes
+        )
 
     @staticmethod
     @checked
@@ -102,4 +109,6 @@ def source(into: Stream[Any], reader: Reader, *, name: Name | None = None) -> So
         name: Defaults to `<stream>_<reader>`; it names the positions kept, so it must be stable.
     """
     into.fed_by.append(reader)
-    return Source(name=name or f"{into.name}_{reader.kind}", into=into, reader=reader, doc=f"{reader.kind} into {into.name}")
+    return Source(
+        name=name or f"{into.name}_{reader.kind}", into=into, reader=reader, doc=f"{reader.kind} into {into.name}"
+    )

@@ -1,7 +1,9 @@
-"""Tables whose SQL names a column that nothing it reads has: the cause of what their features then lack, reported where it is.
+"""Tables whose SQL names a column that nothing it reads has: the cause of what their features then lack, reported where
+it is.
 
-Without an engine only what is plain is seen: each relation has known columns, and the name is none of theirs and none that the query makes. So it is asked
-only when there is a mistake that it may explain; `check` and the verbs ask the engine, which sees all (`run/binding.py`).
+Without an engine only what is plain is seen: each relation has known columns, and the name is none of theirs and none
+that the query makes. So it is asked only when there is a mistake that it may explain; `check` and the verbs ask the
+engine, which sees all (`run/binding.py`).
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ _WORDS = {"all", "rowid", "filename"}
 
 
 def strays(project: Project, skip: Collection[str]) -> Mapping[str, Sequence[DefinitionError]]:
-    """Table -> its mistakes, in order of making; what reads a table that is wrong is not judged. `skip`: names that are not looked at."""
+    """Table -> its mistakes, in order of making; what reads a table that is wrong is not judged. `skip`: names that are
+    not looked at.
+    """
     wrong: dict[str, list[DefinitionError]] = {}
     for name in project.graph.order():
         table = project.by_name.get(name)
@@ -51,7 +55,11 @@ def _strays(table: Table, project: Project, skip: Collection[str]) -> Iterator[D
     for name, line in _stray(tree(sql, file), {column.lower() for column in known}).items():
         place = Place(file, line) if file else table.place
         yield DefinitionError(
-            f"{table}: its SQL does not fit what it reads", place=place, found=f'there is no column "{name}"', mend=choices(name, known), code="E138"
+            f"{table}: its SQL does not fit what it reads",
+            place=place,
+            found=f'there is no column "{name}"',
+            fix=choices(name, known),
+            code="E138",
         )
 
 
@@ -70,13 +78,25 @@ def _known(reads: Sequence[str], project: Project, skip: Collection[str]) -> lis
 
 
 def _stray(query: exp.Expression, known: set[str]) -> dict[str, int]:
-    """Names of columns that are neither known nor made by the query (an alias, a column list, a parameter of a lambda), with their lines."""
+    """Names of columns that are neither known nor made by the query (an alias, a column list, a parameter of a lambda),
+    with their lines.
+    """
     from sqlglot import exp
 
     made = {one.alias.lower() for one in query.find_all(exp.Alias)}
     made |= {column.name.lower() for one in query.find_all(exp.TableAlias) for column in one.args.get("columns") or ()}
     made |= {parameter.name.lower() for one in query.find_all(exp.Lambda) for parameter in one.expressions}
-    relations = {one.alias_or_name.lower() for kind in (exp.Table, exp.Subquery, exp.CTE) for one in query.find_all(kind)}
-    named = [one for one in query.find_all(exp.Column) if not one.is_star and (not one.table or one.table.lower() in relations)]  # else a field of a struct
-    strange = [(one.name, int(one.this.meta.get("line") or 1)) for one in named if one.name.lower() not in known | made | relations | _WORDS]
+    relations = {
+        one.alias_or_name.lower() for kind in (exp.Table, exp.Subquery, exp.CTE) for one in query.find_all(kind)
+    }
+    named = [
+        one
+        for one in query.find_all(exp.Column)
+        if not one.is_star and (not one.table or one.table.lower() in relations)
+    ]  # else a field of a struct
+    strange = [
+        (one.name, int(one.this.meta.get("line") or 1))
+        for one in named
+        if one.name.lower() not in known | made | relations | _WORDS
+    ]
     return dict(sorted(strange, key=lambda found: found[1], reverse=True))  # the first line of each is kept

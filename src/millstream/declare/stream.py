@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=Event)
 E_co = TypeVar("E_co", bound=Event, covariant=True)
-Contract = Literal["none", "backward", "forward", "full", "backward_transitive", "forward_transitive", "full_transitive"]
+Contract = Literal[
+    "none", "backward", "forward", "full", "backward_transitive", "forward_transitive", "full_transitive"
+]
 Partitions = Annotated[int, Whole(1, 10_000, code="E124")]
 AUTO = "auto"
 """`dedupe` when nothing is declared: see `stream`."""
@@ -88,27 +90,50 @@ class Contents(Term):
 
 @checked
 def stream(
-    name: Name, event: type[E], *, key: Columns, dedupe: str | None = "auto", dedupe_within: Duration = "24h",
-    lateness: Duration = "0s", ahead: Duration = "1d", partitions: Partitions = 4, retention: Span | None = None, contract: Contract = "backward", doc: Doc = "",
-) -> Stream[E]:  # fmt: skip
+    name: Name,
+    event: type[E],
+    *,
+    key: Columns,
+    dedupe: str | None = "auto",
+    dedupe_within: Duration = "24h",
+    lateness: Duration = "0s",
+    ahead: Duration = "1d",
+    partitions: Partitions = 4,
+    retention: Span | None = None,
+    contract: Contract = "backward",
+    doc: Doc = "",
+) -> Stream[E]:
     """Declare a topic of one typed event and the lake table of the same name.
 
     Args:
         name: Lower case letters, digits and _, at most 100; unique in the project.
         event: The class of its events.
         key: The field or fields that decide the partition, and so the order.
-        dedupe: What makes two records of one partition (records of one key are always in one) the same: a field, "event_id" (the envelope's id), or None to keep all. "auto" is None for a stream whose
-            sources all have positions, e.g. files: each record is read once already, and ids would cost memory. For every other stream it is "event_id",
-            since a client that got no answer sends again.
-        dedupe_within: How far the arrival of a record may lie from that of a kept one with the same id, before or after it, to be its duplicate.
+        dedupe: What makes two records of one partition (records of one key are always in one) the same: a field,
+            "event_id" (the envelope's id), or None to keep all. "auto" is None for a stream whose sources all have
+            positions, e.g. files: each record is read once already, and ids would cost memory. For every other stream
+            it is "event_id", since a client that got no answer sends again.
+        dedupe_within: How far the arrival of a record may lie from that of a kept one with the same id, before or after
+            it, to be its duplicate.
         lateness: How far the watermark stays behind the newest event time seen.
-        ahead: How far the event time and the arrival time of a record may lie ahead of the clock. Each door checks it before the log: files turn
-            such a record into a dead letter, HTTP refuses it.
-        partitions: Of the topic. Order and duplicates hang on their number, so it stays: another number is a new stream.
+        ahead: How far the event time and the arrival time of a record may lie ahead of the clock. Each door checks it
+            before the log: files turn such a record into a dead letter, HTTP refuses it.
+        partitions: Of the topic. Order and duplicates hang on their number, so it stays: another number is a new
+            stream.
         retention: How long the log keeps records; None keeps them until the disk's floor is near.
         contract: What a changed event class must stay compatible with.
     """
     keys = (key,) if isinstance(key, str) else tuple(key)
-    return Stream(name=name, event=event, key=keys, identity=dedupe, dedupe_within_us=micros(dedupe_within), lateness_us=micros(lateness), ahead_us=micros(ahead),
-                  partitions=partitions, retention_us=None if retention is None else micros(retention), contract=contract,
-                  doc=doc or (event.__doc__ or ""))  # fmt: skip
+    return Stream(
+        name=name,
+        event=event,
+        key=keys,
+        identity=dedupe,
+        dedupe_within_us=micros(dedupe_within),
+        lateness_us=micros(lateness),
+        ahead_us=micros(ahead),
+        partitions=partitions,
+        retention_us=None if retention is None else micros(retention),
+        contract=contract,
+        doc=doc or (event.__doc__ or ""),
+    )

@@ -1,4 +1,6 @@
-"""What `millstream.toml` says beside settings: the name, the parameters, and that sections are what they should be. Settings are judged by `settings.py`."""
+"""What `millstream.toml` says beside settings: the name, the parameters, and that sections are what they should be.
+Settings are judged by `settings.py`.
+"""
 
 from __future__ import annotations
 
@@ -29,18 +31,35 @@ def said(root: Path) -> tuple[Mapping[str, Any], list[DefinitionError]]:
         text = file.read_text(encoding="utf-8")
         found = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        return {}, [_wrong(f"{FILE} is not valid TOML", Place(shorten(str(file)), 1), str(error), "mend the syntax")]
+        return {}, [_wrong(f"{FILE} is not valid TOML", Place(shorten(str(file)), 1), str(error), "fix the syntax")]
 
     def at(section: str, key: str = "") -> Place:
         return Place(shorten(str(file)), line_of(text, section, key))
 
-    errors = [_wrong(f'{FILE} has a section "{key}" that nothing reads', at(key), key, nearest(key, SECTIONS) or f"there are {', '.join(SECTIONS)}")
-              for key in found if key not in SECTIONS]  # fmt: skip
+    errors = [
+        _wrong(
+            f'{FILE} has a section "{key}" that nothing reads',
+            at(key),
+            key,
+            nearest(key, SECTIONS) or f"there are {', '.join(SECTIONS)}",
+        )
+        for key in found
+        if key not in SECTIONS
+    ]
     for key in [key for key in SECTIONS if key in found and not isinstance(found[key], Mapping)]:
-        errors.append(_wrong(f'"{key}" is a section', at("", key), f"{key} = {spelt(found.pop(key))}", f"write  [{key}]  and its keys below it"))
+        errors.append(
+            _wrong(
+                f'"{key}" is a section',
+                at("", key),
+                f"{key} = {spelt(found.pop(key))}",
+                f"write  [{key}]  and its keys below it",
+            )
+        )
     if not errors:
         errors += _project(found.get("project", {}), at)
-    errors += [error for key, value in found.get("params", {}).items() for error in _param(key, value, at("params", key))]
+    errors += [
+        error for key, value in found.get("params", {}).items() for error in _param(key, value, at("params", key))
+    ]
     found["params"] = {key: _zoned(value) for key, value in found.get("params", {}).items()}
     for name, profile in found.get("profile", {}).items():
         if not isinstance(profile, Mapping):
@@ -58,13 +77,22 @@ def said(root: Path) -> tuple[Mapping[str, Any], list[DefinitionError]]:
 def _project(told: Mapping[str, Any], at: Any) -> Iterator[DefinitionError]:
     for key in told:
         if key != "name":
-            yield _wrong(f'[project] has no "{key}"', at("project", key), f"{key} = {spelt(told[key])}", nearest(key, ["name"]) or "it has the name alone")
+            yield _wrong(
+                f'[project] has no "{key}"',
+                at("project", key),
+                f"{key} = {spelt(told[key])}",
+                nearest(key, ["name"]) or "it has the name alone",
+            )
     name = told.get("name", "")
     if not name and not any(key != "name" for key in told):
         yield _wrong("the project has no name", at("project"), FILE, '[project]\n         name = "..."')
     elif name and not (isinstance(name, str) and _PROJECT.fullmatch(name) and len(name) <= LONGEST):
-        yield _wrong("[project]: name is not a name of a project", at("project", "name"), f"name = {spelt(name)}",
-                     f"letters of a to z, digits, _ . and -, at most {LONGEST}: it becomes names of workflows")  # fmt: skip
+        yield _wrong(
+            "[project]: name is not a name of a project",
+            at("project", "name"),
+            f"name = {spelt(name)}",
+            f"letters of a to z, digits, _ . and -, at most {LONGEST}: it becomes names of workflows",
+        )
 
 
 def _param(key: str, value: Any, place: Place) -> Iterator[DefinitionError]:
@@ -84,10 +112,18 @@ def _param(key: str, value: Any, place: Place) -> Iterator[DefinitionError]:
         )
     if unfit(key.lower()):
         yield _wrong(
-            f'the parameter "{key}" cannot be said in SQL', place, key, f"letters of a to z, digits and _, beginning with a letter, at most {LONGEST}: ${key}"
+            f'the parameter "{key}" cannot be said in SQL',
+            place,
+            key,
+            f"letters of a to z, digits and _, beginning with a letter, at most {LONGEST}: ${key}",
         )
     elif key in _BOUNDS:
-        yield _wrong(f'the parameter "{key}" is taken', place, f"{key} = {spelt(value)}", "rename it: $start and $end are the bounds of an interval")
+        yield _wrong(
+            f'the parameter "{key}" is taken',
+            place,
+            f"{key} = {spelt(value)}",
+            "rename it: $start and $end are the bounds of an interval",
+        )
 
 
 def _zoned(value: Any) -> Any:
@@ -96,7 +132,8 @@ def _zoned(value: Any) -> Any:
 
 
 def line_of(text: str, section: str, key: str = "") -> int:
-    """The line, from 1, of a key in a section, or of the section's header; dotted keys may be spread over both. 1 when it is not found.
+    """The line, from 1, of a key in a section, or of the section's header; dotted keys may be spread over both. 1 when
+    it is not found.
 
     >>> line_of('[serve]\\nport = 1\\n[profile.x]\\nserve.port = 2\\n', "profile.x", "serve.port")
     4
@@ -114,5 +151,5 @@ def line_of(text: str, section: str, key: str = "") -> int:
     return first
 
 
-def _wrong(message: str, place: Place, found: str, mend: str) -> DefinitionError:
-    return DefinitionError(message, place=place, found=found, mend=mend, code="E109")
+def _wrong(message: str, place: Place, found: str, fix: str) -> DefinitionError:
+    return DefinitionError(message, place=place, found=found, fix=fix, code="E109")

@@ -28,7 +28,9 @@ Until = Annotated[str | date | datetime, Moment()]
 
 @dataclass(frozen=True, kw_only=True)
 class Split(Term):
-    """Lengths counted back from `until`: the last `test_us` are test, the `valid_us` before them valid, the rest train."""
+    """Lengths counted back from `until`: the last `test_us` are test, the `valid_us` before them valid, the
+    rest train.
+    """
 
     valid_us: int
     test_us: int
@@ -54,25 +56,53 @@ class TrainingSet(Noun, Generic[E_co]):
     split: Split | None = None
 
     def upstream(self) -> tuple[Noun, ...]:
-        used = [i.base or i if isinstance(i, Features) else i.features.base or i.features for i in self.inputs if not isinstance(i, Payload)]
+        used = [
+            i.base or i if isinstance(i, Features) else i.features.base or i.features
+            for i in self.inputs
+            if not isinstance(i, Payload)
+        ]
         return (self.at, *dict.fromkeys(used), *dict.fromkeys(o.stream for o in self.labels.values()))
 
 
 @overload
 def training_set(
-    name: Name, *, at: Stream[E], label: Outcome | Mapping[Name, Outcome], features: Sequence[Features | Feature | Payload[Any]],
-    derive: Mapping[Name, str] | None = None, where: str | None = None, until: Until | None = None, split: Split | None = None, doc: Doc = "",
-) -> TrainingSet[E]: ...  # fmt: skip
+    name: Name,
+    *,
+    at: Stream[E],
+    label: Outcome | Mapping[Name, Outcome],
+    features: Sequence[Features | Feature | Payload[Any]],
+    derive: Mapping[Name, str] | None = None,
+    where: str | None = None,
+    until: Until | None = None,
+    split: Split | None = None,
+    doc: Doc = "",
+) -> TrainingSet[E]: ...
 @overload
 def training_set(
-    name: Name, *, at: Table, label: Outcome | Mapping[Name, Outcome], features: Sequence[Features | Feature | Payload[Any]],
-    derive: Mapping[Name, str] | None = None, where: str | None = None, until: Until | None = None, split: Split | None = None, doc: Doc = "",
-) -> TrainingSet[Any]: ...  # fmt: skip
+    name: Name,
+    *,
+    at: Table,
+    label: Outcome | Mapping[Name, Outcome],
+    features: Sequence[Features | Feature | Payload[Any]],
+    derive: Mapping[Name, str] | None = None,
+    where: str | None = None,
+    until: Until | None = None,
+    split: Split | None = None,
+    doc: Doc = "",
+) -> TrainingSet[Any]: ...
 @checked
 def training_set(
-    name: Name, *, at: Stream[Any] | Table, label: Outcome | Mapping[Name, Outcome], features: Sequence[Features | Feature | Payload[Any]],
-    derive: Mapping[Name, str] | None = None, where: str | None = None, until: Until | None = None, split: Split | None = None, doc: Doc = "",
-) -> TrainingSet[Any]:  # fmt: skip
+    name: Name,
+    *,
+    at: Stream[Any] | Table,
+    label: Outcome | Mapping[Name, Outcome],
+    features: Sequence[Features | Feature | Payload[Any]],
+    derive: Mapping[Name, str] | None = None,
+    where: str | None = None,
+    until: Until | None = None,
+    split: Split | None = None,
+    doc: Doc = "",
+) -> TrainingSet[Any]:
     """Declare a training set: one mature row for each row of `at`.
 
     Args:

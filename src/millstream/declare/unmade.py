@@ -1,4 +1,6 @@
-"""What stands for a noun that was declared wrongly, so that the rest of the module runs and tells its own mistakes, and no consequence of this one."""
+"""What stands for a noun that was declared wrongly, so that the rest of the module runs and tells its own mistakes, and
+no consequence of this one.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ class Unmade:
     """Gives itself for whatever it is asked, and makes whatever is declared with it unmade too."""
 
     def __init__(self, heard: Collection, name: str | None = None, *, follows: bool = False) -> None:
-        """`name`: what it would have been called, "" when that cannot be known, None when it is not a noun. `follows`: from another's mistake."""
+        """`name`: what it would have been called, "" when that cannot be known, None when it is not a noun. `follows`:
+        from another's mistake.
+        """
         self._heard, self._name, self._follows = heard, name, follows
         if name is not None:
             self._withhold(name)

@@ -1,4 +1,6 @@
-"""Which definitions of a module were not read, because it or what it imports ended with an error: their names, off its text."""
+"""Which definitions of a module were not read, because it or what it imports ended with an error: their names, off its
+text.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,11 @@ def declared_in(file: Path) -> list[str]:
 
 def _names(node: ast.AST) -> Iterator[str]:
     if isinstance(node, ast.FunctionDef):
-        yield from (node.name for decorator in node.decorator_list if isinstance(decorator, ast.Call) and _noun(decorator) in ("model", "table"))
+        yield from (
+            node.name
+            for decorator in node.decorator_list
+            if isinstance(decorator, ast.Call) and _noun(decorator) in ("model", "table")
+        )
     if isinstance(node, ast.Call) and _noun(node) in NOUNS and node.args:
         first = node.args[0]
         if isinstance(first, ast.Constant) and isinstance(first.value, str):

@@ -26,7 +26,13 @@ from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
 from millstream.declare.validate_data import check_class, check_features, check_source, check_stream, check_table
-from millstream.declare.validate_model import check_endpoint, check_experiment, check_model, check_monitor, check_training_set
+from millstream.declare.validate_model import (
+    check_endpoint,
+    check_experiment,
+    check_model,
+    check_monitor,
+    check_training_set,
+)
 from millstream.lang.cache import Cache
 
 _CHECKS: tuple[tuple[type[Noun], Callable[[Any, Project, Cache], Iterator[DefinitionError]]], ...] = (
@@ -50,7 +56,8 @@ class Checked:
     """What was found.
 
     Attributes:
-        wrong: Names of the nouns that have a mistake of their own, one that a wrong column in their SQL cannot be the cause of.
+        wrong: Names of the nouns that have a mistake of their own, one that a wrong column in their SQL cannot be the
+            cause of.
         doubted: Names of those that were not checked: what is wrong with them may follow from what they are made from.
     """
 
@@ -85,7 +92,9 @@ def validate(project: Project, whole: bool = True, cache: Cache | None = None, b
 
 
 def below(project: Project, broken: Collection[str]) -> list[str]:
-    """Names of the definitions that depend on what is broken, in order of declaration; sources and monitors are named by what they are about."""
+    """Names of the definitions that depend on what is broken, in order of declaration; sources and monitors are named
+    by what they are about.
+    """
     reached = _below(project, broken) - set(broken)
     return [noun.name for noun in project.nouns if noun.name in reached and noun.kind not in ("source", "monitor")]
 
@@ -99,7 +108,9 @@ def _below(project: Project, names: Iterable[str]) -> set[str]:
 
 
 def _classes(project: Project) -> tuple[list[DefinitionError], list[str]]:
-    """What is wrong with the classes of events, once a class, and the names of the streams and endpoints that use these."""
+    """What is wrong with the classes of events, once a class, and the names of the streams and endpoints that use
+    these.
+    """
     errors: list[DefinitionError] = []
     judged: dict[type[Any], bool] = {}
     doubted: list[str] = []
@@ -114,12 +125,20 @@ def _classes(project: Project) -> tuple[list[DefinitionError], list[str]]:
     return errors, doubted
 
 
-def _safely(check: Callable[[Any, Project, Cache], Iterator[DefinitionError]], noun: Noun, project: Project, cache: Cache) -> Iterator[DefinitionError]:
+def _safely(
+    check: Callable[[Any, Project, Cache], Iterator[DefinitionError]], noun: Noun, project: Project, cache: Cache
+) -> Iterator[DefinitionError]:
     """What a check yields, and what it could not continue after."""
     try:
         yield from check(noun, project, cache)
     except DefinitionError as error:
-        yield error if error.place else DefinitionError(f"{noun}: {error.message}", place=noun.place, found=error.found, mend=error.mend, code=error.code)
+        yield (
+            error
+            if error.place
+            else DefinitionError(
+                f"{noun}: {error.message}", place=noun.place, found=error.found, fix=error.fix, code=error.code
+            )
+        )
 
 
 def _names(project: Project) -> Iterator[DefinitionError]:
@@ -129,10 +148,12 @@ def _names(project: Project) -> Iterator[DefinitionError]:
     for noun in project.nouns:
         yield from _name(noun)
         if noun.name in first:
-            mend = "names are unique in a project, over all kinds"
+            fix = "names are unique in a project, over all kinds"
             if noun.kind in ("source", "monitor"):
-                mend += f'; give this one its own:  ms.{noun.kind}(..., name="...")'
-            yield DefinitionError(f'the name "{noun.name}" is taken', place=noun.place, found=first[noun.name], mend=mend, code="E102")
+                fix += f'; give this one its own:  ms.{noun.kind}(..., name="...")'
+            yield DefinitionError(
+                f'the name "{noun.name}" is taken', place=noun.place, found=first[noun.name], fix=fix, code="E102"
+            )
         first.setdefault(noun.name, f"{noun.kind} at {noun.place}" if noun.place else noun.kind)
 
 
@@ -140,17 +161,33 @@ def _name(noun: Noun) -> Iterator[DefinitionError]:
     """The rule of all names, for those too that a file, a function or a default gave."""
     said = unfit(noun.name)
     if said:
-        mend = said[1] + (f';  say ms.{noun.kind}(..., name="...")' if noun.kind in ("source", "monitor") else "")
-        yield DefinitionError(f'{noun.kind} "{short(noun.name)[1:-1]}": its name {said[0]}', place=noun.place, found=noun.name, mend=mend, code="E101")
+        fix = said[1] + (f';  say ms.{noun.kind}(..., name="...")' if noun.kind in ("source", "monitor") else "")
+        yield DefinitionError(
+            f'{noun.kind} "{short(noun.name)[1:-1]}": its name {said[0]}',
+            place=noun.place,
+            found=noun.name,
+            fix=fix,
+            code="E101",
+        )
     spoken = dialect(noun.name) if noun.kind in READABLE else None
     if spoken:
-        yield DefinitionError(f"{noun}: its name is a word of SQL", place=noun.place, found=f"select ... from {noun.name}  does not parse in {spoken}",
-                              mend=f"rename it, e.g. {noun.name}s", code="E112")  # fmt: skip
+        yield DefinitionError(
+            f"{noun}: its name is a word of SQL",
+            place=noun.place,
+            found=f"select ... from {noun.name}  does not parse in {spoken}",
+            fix=f"rename it, e.g. {noun.name}s",
+            code="E112",
+        )
 
 
 def _cycles(project: Project, cache: Cache) -> Iterator[DefinitionError]:
     project.graph = build(project.nouns, cache)
     for walk in project.graph.cycles():
         noun = project.by_name.get(walk[0])
-        yield DefinitionError(f'"{walk[0]}" is made from itself', place=noun.place if noun else None, found=" -> ".join(walk),
-                              mend='break the circle; what comes back through the log is not a circle: read <endpoint>_decisions in SQL', code="E104")  # fmt: skip
+        yield DefinitionError(
+            f'"{walk[0]}" is made from itself',
+            place=noun.place if noun else None,
+            found=" -> ".join(walk),
+            fix="break the circle; what comes back through the log is not a circle: read <endpoint>_decisions in SQL",
+            code="E104",
+        )

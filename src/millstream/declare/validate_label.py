@@ -33,31 +33,57 @@ def outcome_kind(outcome: Outcome, project: Project, cache: Cache) -> Kind:
     if isinstance(of, Aggregate) and (of.expression is None or of.operation == "count"):
         return "int64"
     kind = kind_of(
-        of.expression or "" if isinstance(of, Aggregate) else of, fields_of(outcome.stream), project.params, cache, place=outcome.place, what="the outcome"
+        of.expression or "" if isinstance(of, Aggregate) else of,
+        fields_of(outcome.stream),
+        project.params,
+        cache,
+        place=outcome.place,
+        what="the outcome",
     )
     return (
-        "float64" if isinstance(of, Aggregate) and of.operation in ("mean", "variance") else "int64" if isinstance(of, Aggregate) and kind == "bool" else kind
+        "float64"
+        if isinstance(of, Aggregate) and of.operation in ("mean", "variance")
+        else "int64"
+        if isinstance(of, Aggregate) and kind == "bool"
+        else kind
     )
 
 
 def check_labels(model: Model[Any], project: Project, cache: Cache) -> Errors:
-    """Each label is a number or a boolean, and each metric of `metrics` and `promote_if` says something of one of them."""
-    kinds = {name: kind for name, outcome in model.on.labels.items() if (kind := _known(outcome, project, cache)) is not None}
+    """Each label is a number or a boolean, and each metric of `metrics` and `promote_if` says something of one
+    of them.
+    """
+    kinds = {
+        name: kind for name, outcome in model.on.labels.items() if (kind := _known(outcome, project, cache)) is not None
+    }
     for name, kind in kinds.items():
         if kind not in _NUMBERS:
             outcome = model.on.labels[name]
-            yield DefinitionError(f'{model}: its label "{name}" is {_named(kind)}, and a model learns a boolean or a number', place=model.place,
-                                  found=_said(outcome), mend=_comparison(outcome, kind), code="E154")  # fmt: skip
-    if model.output == "probability" or len(kinds) < len(model.on.labels) or any(kind not in _NUMBERS for kind in kinds.values()):
+            yield DefinitionError(
+                f'{model}: its label "{name}" is {_named(kind)}, and a model learns a boolean or a number',
+                place=model.place,
+                found=_said(outcome),
+                fix=_comparison(outcome, kind),
+                code="E154",
+            )
+    if (
+        model.output == "probability"
+        or len(kinds) < len(model.on.labels)
+        or any(kind not in _NUMBERS for kind in kinds.values())
+    ):
         return
-    for word in dict.fromkeys(word.removeprefix("champion.") for word in [*model.metrics, *_WORD.findall(model.promote_if or "")]):
+    for word in dict.fromkeys(
+        word.removeprefix("champion.") for word in [*model.metrics, *_WORD.findall(model.promote_if or "")]
+    ):
         *before, metric = word.split(".")
         meant = [name for name in before if name in kinds] or list(kinds)
         if metric in _OF_TRUTH and not any(_fits(metric, kinds[name]) for name in meant):
             yield _unfit(f"{model}", word, model.place, meant[0], model.on.labels[meant[0]], kinds[meant[0]])
 
 
-def check_performance(check: Performance, target: Model[Any] | Endpoint[Any, Any], project: Project, cache: Cache) -> Errors:
+def check_performance(
+    check: Performance, target: Model[Any] | Endpoint[Any, Any], project: Project, cache: Cache
+) -> Errors:
     """Each metric of the expression says something of the outcome."""
     kind = _known(check.outcome, project, cache)
     named = [word for word in dict.fromkeys(_WORD.findall(check.expression)) if word in METRICS]
@@ -65,8 +91,13 @@ def check_performance(check: Performance, target: Model[Any] | Endpoint[Any, Any
         return
     what = f"expect.performance of {target}"
     if kind not in _NUMBERS:
-        yield DefinitionError(f"{what}: its outcome is {_named(kind)}, and a metric compares a boolean or a number", place=check.place,
-                              found=_said(check.outcome), mend=_comparison(check.outcome, kind), code="E154")  # fmt: skip
+        yield DefinitionError(
+            f"{what}: its outcome is {_named(kind)}, and a metric compares a boolean or a number",
+            place=check.place,
+            found=_said(check.outcome),
+            fix=_comparison(check.outcome, kind),
+            code="E154",
+        )
     elif kind != "bool" and not _probable(target):
         for metric in named:
             if metric in _OF_TRUTH and not _fits(metric, kind):
@@ -94,15 +125,30 @@ def _known(outcome: Outcome, project: Project, cache: Cache) -> Kind | None:
 
 def _unfit(what: str, metric: str, place: Place | None, label: str, outcome: Outcome, kind: Kind) -> DefinitionError:
     of = f'the label "{label}"' if label != "outcome" else "its outcome"
-    proba = f'; or, if it is 0 and 1, {"write" if label != "outcome" else "give the models"} output="probability"' if kind == "int64" else ""
+    proba = (
+        f'; or, if it is 0 and 1, {"write" if label != "outcome" else "give the models"} output="probability"'
+        if kind == "int64"
+        else ""
+    )
     others = "accuracy, rmse, mae, r2" if kind == "int64" else "rmse, mae, r2"
-    return DefinitionError(f'{what}: "{metric}" is of a boolean, and {of} is {_named(kind)}', place=place, found=_said(outcome),
-                           mend=f"{_comparison(outcome, kind)}{proba}; or a metric of numbers: {others}", code="E155")  # fmt: skip
+    return DefinitionError(
+        f'{what}: "{metric}" is of a boolean, and {of} is {_named(kind)}',
+        place=place,
+        found=_said(outcome),
+        fix=f"{_comparison(outcome, kind)}{proba}; or a metric of numbers: {others}",
+        code="E155",
+    )
 
 
 def _said(outcome: Outcome) -> str:
     of = outcome.value
-    text = f'value="{of}"' if isinstance(of, str) else f"value=agg.{of.operation}({of.expression or ''!r})" if of.expression else f"value=agg.{of.operation}()"
+    text = (
+        f'value="{of}"'
+        if isinstance(of, str)
+        else f"value=agg.{of.operation}({of.expression or ''!r})"
+        if of.expression
+        else f"value=agg.{of.operation}()"
+    )
     return f"{text} of {outcome.stream.name}" + (f" ({outcome.place})" if outcome.place else "")
 
 
@@ -111,7 +157,11 @@ def _comparison(outcome: Outcome, kind: Kind) -> str:
     text = of if isinstance(of, str) else of.expression or "amount"
     if kind in ("int64", "float64"):
         return f'compare it, e.g. value="{text} > x"'
-    return f"compare it, e.g. value=\"{text} = 'x'\"" if kind in ("string", "enum") else f'say a number or a comparison, e.g. value="{text} is not null"'
+    return (
+        f"compare it, e.g. value=\"{text} = 'x'\""
+        if kind in ("string", "enum")
+        else f'say a number or a comparison, e.g. value="{text} is not null"'
+    )
 
 
 def _named(kind: Kind) -> str:

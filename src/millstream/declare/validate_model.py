@@ -56,10 +56,17 @@ def check_training_set(of: TrainingSet[Any], project: Project, cache: Cache) -> 
     """Its spine has a moment, its features find their keys there, its labels come after it."""
     fields = columns_of(of.at, cache)
     if isinstance(of.at, Table) and of.at.time is None:
-        yield DefinitionError(f'{of}: the table "{of.at.name}" has no time, so its rows have no moment', place=of.place, found="no @time header and no time=",
-                              mend='say which column is the moment: ms.table(..., time="...")', code="E148")  # fmt: skip
+        yield DefinitionError(
+            f'{of}: the table "{of.at.name}" has no time, so its rows have no moment',
+            place=of.place,
+            found="no @time header and no time=",
+            fix='say which column is the moment: ms.table(..., time="...")',
+            code="E148",
+        )
     if not of.labels:
-        yield DefinitionError(f"{of} has no label", place=of.place, found="label={}", mend="give an outcome: ms.outcome(...)", code="E148")
+        yield DefinitionError(
+            f"{of} has no label", place=of.place, found="label={}", fix="give an outcome: ms.outcome(...)", code="E148"
+        )
     made: dict[str, Kind] = {}
     for item in of.inputs:
         yield from _input(of, item, fields, made)
@@ -70,52 +77,88 @@ def check_training_set(of: TrainingSet[Any], project: Project, cache: Cache) -> 
                 f'{of}: the label "{name}" has the name of a column of "{of.at.name}"',
                 place=of.place,
                 found=name,
-                mend="name it otherwise: label={...}",
+                fix="name it otherwise: label={...}",
                 code="E149",
             )
     for name in [*(of.labels if [*of.labels] != ["label"] else ()), *of.derive]:
         spoken = dialect(name)
         if spoken:
-            yield DefinitionError(f'{of}: the column "{name}" is a word of SQL', place=of.place, found=f"select {name} from {of.name}  does not parse in {spoken}",
-                                  mend=f"name it otherwise, e.g. {name}_value", code="E112")  # fmt: skip
+            yield DefinitionError(
+                f'{of}: the column "{name}" is a word of SQL',
+                place=of.place,
+                found=f"select {name} from {of.name}  does not parse in {spoken}",
+                fix=f"name it otherwise, e.g. {name}_value",
+                code="E112",
+            )
     for name, text in of.derive.items():
         if name in made or (name in fields and not isinstance(fields, Anything)):
-            yield DefinitionError(f'{of}: derive "{name}" is taken', place=of.place, found=name, mend="name it otherwise", code="E149")
-        yield from _expression(text, _also(fields, made), project, cache, of, f"{of}, {name}", loose=isinstance(of.at, Table))
+            yield DefinitionError(
+                f'{of}: derive "{name}" is taken', place=of.place, found=name, fix="name it otherwise", code="E149"
+            )
+        yield from _expression(
+            text, _also(fields, made), project, cache, of, f"{of}, {name}", loose=isinstance(of.at, Table)
+        )
     if of.where is not None:
         yield from condition(of.where, fields, project, cache, of, f"{of}, where", loose=isinstance(of.at, Table))
     if of.split is not None and of.until is None:
-        yield DefinitionError(f"{of}: the split counts back from a moment that is not said", place=of.place, found="until=None",
-                              mend='say until="2013-11-01"', code="E149")  # fmt: skip
+        yield DefinitionError(
+            f"{of}: the split counts back from a moment that is not said",
+            place=of.place,
+            found="until=None",
+            fix='say until="2013-11-01"',
+            code="E149",
+        )
 
 
 def _also(fields: Mapping[str, Kind], more: Mapping[str, Kind]) -> Mapping[str, Kind]:
     return fields if isinstance(fields, Anything) else {**fields, **more}
 
 
-def _input(of: TrainingSet[Any], item: Features | Feature | Payload[Any], fields: Mapping[str, Kind], made: dict[str, Kind]) -> Errors:
+def _input(
+    of: TrainingSet[Any], item: Features | Feature | Payload[Any], fields: Mapping[str, Kind], made: dict[str, Kind]
+) -> Errors:
     if isinstance(item, Payload):
         if item.stream is not of.at:
-            yield DefinitionError(f'{of}: .fields(...) is of "{item.stream.name}", and the request is "{of.at.name}"', place=item.place or of.place,
-                                  found=", ".join(item.names), mend=f"say {of.at.name}.fields(...), or make features of {item.stream.name}", code="E141")  # fmt: skip
+            yield DefinitionError(
+                f'{of}: .fields(...) is of "{item.stream.name}", and the request is "{of.at.name}"',
+                place=item.place or of.place,
+                found=", ".join(item.names),
+                fix=f"say {of.at.name}.fields(...), or make features of {item.stream.name}",
+                code="E141",
+            )
             return
         for name in item.names:
             if name not in fields:
-                yield DefinitionError(f'{of}: "{of.at.name}" has no field "{name}"', place=item.place or of.place, found=", ".join(sorted(fields)),
-                                      mend=nearest(name, fields) or "name one of them", code="E111")  # fmt: skip
+                yield DefinitionError(
+                    f'{of}: "{of.at.name}" has no field "{name}"',
+                    place=item.place or of.place,
+                    found=", ".join(sorted(fields)),
+                    fix=nearest(name, fields) or "name one of them",
+                    code="E111",
+                )
         return
     features = item if isinstance(item, Features) else item.features
     outputs = features.outputs()
     wanted = list(outputs) if isinstance(item, Features) else [item.output]
     for output in wanted:
         if output not in outputs:
-            yield DefinitionError(f'{of}: features "{features.name}" have no "{output}"', place=item.place or of.place, found=", ".join(outputs),
-                                  mend=nearest(output, outputs) or "name one of them", code="E111")  # fmt: skip
+            yield DefinitionError(
+                f'{of}: features "{features.name}" have no "{output}"',
+                place=item.place or of.place,
+                found=", ".join(outputs),
+                fix=nearest(output, outputs) or "name one of them",
+                code="E111",
+            )
             continue
         column = f"{features.prefix or features.name}__{output}"
         if column in made:
-            yield DefinitionError(f'{of} uses features "{features.name}" twice under one name', place=of.place, found=column,
-                                  mend=f'say {features.name}.on("...", name="...")', code="E149")  # fmt: skip
+            yield DefinitionError(
+                f'{of} uses features "{features.name}" twice under one name',
+                place=of.place,
+                found=column,
+                fix=f'say {features.name}.on("...", name="...")',
+                code="E149",
+            )
         made[column] = features.aggregates[outputs[output][0]].kind
     yield from _key(of, features, fields)
 
@@ -123,8 +166,13 @@ def _input(of: TrainingSet[Any], item: Features | Feature | Payload[Any], fields
 def _key(of: TrainingSet[Any], features: Features, fields: Mapping[str, Kind]) -> Errors:
     on = features.on_columns or features.key
     if len(on) != len(features.key):
-        yield DefinitionError(f'{of}: features "{features.name}" have {len(features.key)} key columns, and .on(...) names {len(on)}', place=of.place,
-                              found=f"key {', '.join(features.key)}; on {', '.join(on)}", mend="name one column of the request for each, in the key's order", code="E141")  # fmt: skip
+        yield DefinitionError(
+            f'{of}: features "{features.name}" have {len(features.key)} key columns, and .on(...) names {len(on)}',
+            place=of.place,
+            found=f"key {', '.join(features.key)}; on {', '.join(on)}",
+            fix="name one column of the request for each, in the key's order",
+            code="E141",
+        )
         return
     theirs_all = fields_of(features.source) if isinstance(features.source, Stream) else None
     for key, column in zip(features.key, on, strict=True):
@@ -132,41 +180,85 @@ def _key(of: TrainingSet[Any], features: Features, fields: Mapping[str, Kind]) -
             continue  # the features' own mistake, told there
         if column not in fields:
             said = (
-                f'features "{features.name}" are keyed by "{key}"' if features.on_columns is None else f'features "{features.name}" are looked up by "{column}"'
+                f'features "{features.name}" are keyed by "{key}"'
+                if features.on_columns is None
+                else f'features "{features.name}" are looked up by "{column}"'
             )
-            yield DefinitionError(f'{of}: {said}, and "{of.at.name}" has no "{column}"', place=of.place, found=", ".join(sorted(fields)),
-                                  mend=f'say {features.name}.on("...") with the field of {of.at.name} that holds a {key}', code="E141")  # fmt: skip
+            yield DefinitionError(
+                f'{of}: {said}, and "{of.at.name}" has no "{column}"',
+                place=of.place,
+                found=", ".join(sorted(fields)),
+                fix=f'say {features.name}.on("...") with the field of {of.at.name} that holds a {key}',
+                code="E141",
+            )
         elif isinstance(features.source, Stream) and isinstance(of.at, Stream):
             theirs, ours = _plain(fields_of(features.source).get(key)), _plain(fields[column])
             if theirs and theirs != ours:
-                yield DefinitionError(f'{of}: "{column}" is {ours} in "{of.at.name}" and {theirs} in "{features.source.name}"', place=of.place,
-                                      found=f"features {features.name}, key {key}", mend="give both fields one type: a key of another type is another key", code="E146")  # fmt: skip
+                yield DefinitionError(
+                    f'{of}: "{column}" is {ours} in "{of.at.name}" and {theirs} in "{features.source.name}"',
+                    place=of.place,
+                    found=f"features {features.name}, key {key}",
+                    fix="give both fields one type: a key of another type is another key",
+                    code="E146",
+                )
 
 
 def _plain(kind: Kind | None) -> Kind | None:
     return "string" if kind == "enum" else kind
 
 
-def _outcome(of: TrainingSet[Any], outcome: Outcome, fields: Mapping[str, Kind], project: Project, cache: Cache) -> Errors:
+def _outcome(
+    of: TrainingSet[Any], outcome: Outcome, fields: Mapping[str, Kind], project: Project, cache: Cache
+) -> Errors:
     place = outcome.place or of.place
     if outcome.stream is of.at:
-        yield DefinitionError(f'{of}: the label comes from "{outcome.stream.name}", the stream of the predictions itself', place=of.place,
-                              found=f"outcome({outcome.stream.name}, ...) and at={of.at.name}", mend="the label must be an event after the prediction's moment", code="E142")  # fmt: skip
+        yield DefinitionError(
+            f'{of}: the label comes from "{outcome.stream.name}", the stream of the predictions itself',
+            place=of.place,
+            found=f"outcome({outcome.stream.name}, ...) and at={of.at.name}",
+            fix="the label must be an event after the prediction's moment",
+            code="E142",
+        )
     theirs = fields_of(outcome.stream)
     for name in outcome.on:
         for where, there in ((outcome.stream, theirs), (of.at, fields)):
             if name not in there:
-                yield DefinitionError(f'{of}: the label joins on "{name}", and "{where.name}" has no "{name}"', place=place, found=", ".join(sorted(there)),
-                                      mend=nearest(name, there) or "join on fields that both have", code="E141")  # fmt: skip
+                yield DefinitionError(
+                    f'{of}: the label joins on "{name}", and "{where.name}" has no "{name}"',
+                    place=place,
+                    found=", ".join(sorted(there)),
+                    fix=nearest(name, there) or "join on fields that both have",
+                    code="E141",
+                )
                 break
-        if isinstance(of.at, Stream) and name in theirs and name in fields and _plain(theirs[name]) != _plain(fields[name]):
-            yield DefinitionError(f'{of}: "{name}" is {fields[name]} in "{of.at.name}" and {theirs[name]} in "{outcome.stream.name}"', place=place,
-                                  found=f"outcome(..., on={name})", mend="give both fields one type", code="E146")  # fmt: skip
+        if (
+            isinstance(of.at, Stream)
+            and name in theirs
+            and name in fields
+            and _plain(theirs[name]) != _plain(fields[name])
+        ):
+            yield DefinitionError(
+                f'{of}: "{name}" is {fields[name]} in "{of.at.name}" and {theirs[name]} in "{outcome.stream.name}"',
+                place=place,
+                found=f"outcome(..., on={name})",
+                fix="give both fields one type",
+                code="E146",
+            )
     if isinstance(of.at, Table) and of.at.incremental and of.at.sql:
         step = increment(of.at.incremental)
-        if step.length_us and step.lookback_us < outcome.within_us and outcome.stream.name in query(of.at.sql, of.at.file or "", cache).reads:
-            yield DefinitionError(f'{of}: "{of.at.name}" looks back {spell(step.lookback_us)}, and its label may come {spell(outcome.within_us)} later', place=of.place,
-                                  found=f"incremental {step}", mend=f"-- @incremental {spell(step.length_us)} lookback {spell(outcome.within_us)}", code="E147")  # fmt: skip
+        if (
+            step.length_us
+            and step.lookback_us < outcome.within_us
+            and outcome.stream.name in query(of.at.sql, of.at.file or "", cache).reads
+        ):
+            yield DefinitionError(
+                f'{of}: "{of.at.name}" looks back {spell(step.lookback_us)}, and its label may come'
+                f" {spell(outcome.within_us)} later",
+                place=of.place,
+                found=f"incremental {step}",
+                fix=f"-- @incremental {spell(step.length_us)} lookback {spell(outcome.within_us)}",
+                code="E147",
+            )
     yield from check_outcome(outcome, project, cache)
 
 
@@ -181,31 +273,51 @@ def check_outcome(outcome: Outcome, project: Project, cache: Cache) -> Errors:
 
 
 def _answers(outcome: Outcome, text: str | None, what: str, project: Project, cache: Cache) -> Errors:
-    """What it adds up is a number, and what no event means is of the type of what an event means: the engine would read the one as the other."""
+    """What it adds up is a number, and what no event means is of the type of what an event means: the engine would read
+    the one as the other.
+    """
     kind, of = outcome_kind(outcome, project, cache), outcome.value
     if isinstance(of, Aggregate) and of.operation in ("sum", "mean", "variance"):
         told = kind_of(text or "", fields_of(outcome.stream), project.params, cache, place=outcome.place, what=what)
         if told not in ("float64", "int64", "bool"):
-            yield DefinitionError(f"{what}: {of.operation} needs a number", place=of.place or outcome.place, found=f"{text} is {told}",
-                                  mend="count it, or compare it: a boolean is 0 or 1", code="E114")  # fmt: skip
+            yield DefinitionError(
+                f"{what}: {of.operation} needs a number",
+                place=of.place or outcome.place,
+                found=f"{text} is {told}",
+                fix="count it, or compare it: a boolean is 0 or 1",
+                code="E114",
+            )
             return
     if outcome.otherwise is None:
         return
     types, example = _OTHERWISE.get(kind, ((), ""))
     if type(outcome.otherwise) not in types:
-        yield DefinitionError(f"{what}: otherwise is of another type than its value", place=outcome.place, found=f"otherwise={outcome.otherwise!r} beside a value of type {kind}",
-                              mend=f"{example}, or leave it out: rows without an event then have no label" if example else "leave it out: rows without an event then have no label", code="E126")  # fmt: skip
+        yield DefinitionError(
+            f"{what}: otherwise is of another type than its value",
+            place=outcome.place,
+            found=f"otherwise={outcome.otherwise!r} beside a value of type {kind}",
+            fix=(
+                f"{example}, or leave it out: rows without an event then have no label"
+                if example
+                else "leave it out: rows without an event then have no label"
+            ),
+            code="E126",
+        )
 
 
 _OTHERWISE: dict[Kind, tuple[tuple[type, ...], str]] = {
-    "bool": ((bool,), "write otherwise=False or otherwise=True"), "int64": ((int,), "write a whole number, e.g. otherwise=0"),
-    "float64": ((int, float), "write a number, e.g. otherwise=0.0"), "string": ((str,), 'write a text, e.g. otherwise="none"'),
+    "bool": ((bool,), "write otherwise=False or otherwise=True"),
+    "int64": ((int,), "write a whole number, e.g. otherwise=0"),
+    "float64": ((int, float), "write a number, e.g. otherwise=0.0"),
+    "string": ((str,), 'write a text, e.g. otherwise="none"'),
     "enum": ((str,), 'write a text, e.g. otherwise="none"'),
-}  # fmt: skip
+}
 """Kind of an outcome -> the types of what no event means, and how to write one."""
 
 
-def _expression(text: str, fields: Mapping[str, Kind], project: Project, cache: Cache, noun: Any, what: str, *, loose: bool = False) -> Errors:
+def _expression(
+    text: str, fields: Mapping[str, Kind], project: Project, cache: Cache, noun: Any, what: str, *, loose: bool = False
+) -> Errors:
     try:
         kind_of(text, fields, project.params, cache, place=noun.place, what=what)
     except DefinitionError as error:
@@ -218,19 +330,34 @@ def check_model(model: Model[Any], project: Project, cache: Cache) -> Errors:
     parameters = list(inspect.signature(model.function).parameters.values())
     if not parameters:
         yield DefinitionError(
-            f"{model} takes nothing", place=model.place, found=f"def {model.name}()", mend=f"def {model.name}(train: ms.Train) -> object", code="E151"
+            f"{model} takes nothing",
+            place=model.place,
+            found=f"def {model.name}()",
+            fix=f"def {model.name}(train: ms.Train) -> object",
+            code="E151",
         )
     for parameter in parameters[1:]:
         if parameter.default is parameter.empty or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-            yield DefinitionError(f'{model}: its parameter "{parameter.name}" has no default', place=model.place, found=str(parameter),
-                                  mend=f"{parameter.name}=...: parameters are versioned with the model", code="E151")  # fmt: skip
+            yield DefinitionError(
+                f'{model}: its parameter "{parameter.name}" has no default',
+                place=model.place,
+                found=str(parameter),
+                fix=f"{parameter.name}=...: parameters are versioned with the model",
+                code="E151",
+            )
     if model.promote_if is not None:
         yield from _rule(model, project, cache)
     yield from check_labels(model, project, cache)
 
 
 def _metric(message: str, model: Model[Any], name: str, code: str) -> DefinitionError:
-    return DefinitionError(message, place=model.place, found=name, mend=nearest(name, METRICS) or f"there are {', '.join(METRICS)}", code=code)
+    return DefinitionError(
+        message,
+        place=model.place,
+        found=name,
+        fix=nearest(name, METRICS) or f"there are {', '.join(METRICS)}",
+        code=code,
+    )
 
 
 def _rule(model: Model[Any], project: Project, cache: Cache) -> Errors:
@@ -246,38 +373,80 @@ def _rule(model: Model[Any], project: Project, cache: Cache) -> Errors:
             break
         if last not in METRICS or any(label not in labels for label in before):
             wrong = True
-            yield _metric(f'{model}: promote_if names "{word}", which is not a metric', model, last if last not in METRICS else before[0], "E150")
+            yield _metric(
+                f'{model}: promote_if names "{word}", which is not a metric',
+                model,
+                last if last not in METRICS else before[0],
+                "E150",
+            )
         known[word.replace(".", "__")] = "float64"
     if not wrong:
-        yield from condition(_WORD.sub(lambda m: m[0].replace(".", "__"), rule), known, project, cache, model, f"{model}, promote_if")
+        yield from condition(
+            _WORD.sub(lambda m: m[0].replace(".", "__"), rule), known, project, cache, model, f"{model}, promote_if"
+        )
 
 
 def check_experiment(experiment: Experiment[Any], project: Project, cache: Cache) -> Errors:
     """Its arms and weights, its traffic, its rewards."""
     how, arms = experiment.assign, len(experiment.arms)
     if arms < 2:
-        yield DefinitionError(f"{experiment} compares nothing", place=experiment.place, found=f"{arms} arm", mend="name two arms or more", code="E160")
+        yield DefinitionError(
+            f"{experiment} compares nothing",
+            place=experiment.place,
+            found=f"{arms} arm",
+            fix="name two arms or more",
+            code="E160",
+        )
     if len({isinstance(arm, ModelRef) for arm in experiment.arms.values()}) > 1:
-        yield DefinitionError(f"{experiment}: some of its arms are models and some are values", place=experiment.place, found=", ".join(experiment.arms),
-                              mend="all arms answer in one way: versions of models, or values", code="E160")  # fmt: skip
+        yield DefinitionError(
+            f"{experiment}: some of its arms are models and some are values",
+            place=experiment.place,
+            found=", ".join(experiment.arms),
+            fix="all arms answer in one way: versions of models, or values",
+            code="E160",
+        )
     if isinstance(how, AB) and how.weights:
         if len(how.weights) != arms:
-            yield DefinitionError(f"{experiment} has {arms} arms and {len(how.weights)} weights", place=how.place or experiment.place, found=str(how.weights),
-                                  mend="one weight an arm, in their order", code="E160")  # fmt: skip
+            yield DefinitionError(
+                f"{experiment} has {arms} arms and {len(how.weights)} weights",
+                place=how.place or experiment.place,
+                found=str(how.weights),
+                fix="one weight an arm, in their order",
+                code="E160",
+            )
         if abs(sum(how.weights) - 1) > 1e-9:
-            yield DefinitionError(f"{experiment}: the weights do not sum to 1", place=how.place or experiment.place, found=f"{how.weights} sum to {sum(how.weights):g}",
-                                  mend="e.g. assign.ab(0.5, 0.5)", code="E160")  # fmt: skip
+            yield DefinitionError(
+                f"{experiment}: the weights do not sum to 1",
+                place=how.place or experiment.place,
+                found=f"{how.weights} sum to {sum(how.weights):g}",
+                fix="e.g. assign.ab(0.5, 0.5)",
+                code="E160",
+            )
     if isinstance(how, Thompson) and how.floor * arms > 1:
-        yield DefinitionError(f"{experiment}: the floors leave nothing to learn with", place=how.place or experiment.place,
-                              found=f"{arms} arms with at least {how.floor:g} each", mend=f"at most {1 / max(arms, 1):.2g} each", code="E160")  # fmt: skip
+        yield DefinitionError(
+            f"{experiment}: the floors leave nothing to learn with",
+            place=how.place or experiment.place,
+            found=f"{arms} arms with at least {how.floor:g} each",
+            fix=f"at most {1 / max(arms, 1):.2g} each",
+            code="E160",
+        )
     low, high = experiment.traffic
     if low >= high:
         yield DefinitionError(
-            f"{experiment}: traffic is a part of [0, 1)", place=experiment.place, found=str(experiment.traffic), mend="e.g. (0.0, 0.5)", code="E162"
+            f"{experiment}: traffic is a part of [0, 1)",
+            place=experiment.place,
+            found=str(experiment.traffic),
+            fix="e.g. (0.0, 0.5)",
+            code="E162",
         )
     if experiment.adjust is not None:
-        yield DefinitionError(f"{experiment}: no report adjusts by a feature yet", place=experiment.place, found=f'adjust={experiment.adjust.features.name}["{experiment.adjust.output}"]',
-                              mend="leave adjust= out; the plain comparison is unbiased, its interval is wider", code="E164")  # fmt: skip
+        yield DefinitionError(
+            f"{experiment}: no report adjusts by a feature yet",
+            place=experiment.place,
+            found=f'adjust={experiment.adjust.features.name}["{experiment.adjust.output}"]',
+            fix="leave adjust= out; the plain comparison is unbiased, its interval is wider",
+            code="E164",
+        )
     for reward in (experiment.reward, *experiment.guardrails.values()):
         yield from check_outcome(reward.outcome, project, cache)
 
@@ -286,23 +455,45 @@ def check_endpoint(endpoint: Endpoint[Any, Any], project: Project, cache: Cache)
     """One request for all arms; experiments of one layer, side by side; rewards over what a decision says."""
     spines = {ref.model.on.at: ref for ref in endpoint.refs()}
     if len(spines) > 1:
-        yield DefinitionError(f"{endpoint}: its models have different requests", place=endpoint.place, found=", ".join(f"{ref.model.name} at {at.name}" for at, ref in spines.items()),
-                              mend="all arms of an endpoint must share one spine", code="E175")  # fmt: skip
+        yield DefinitionError(
+            f"{endpoint}: its models have different requests",
+            place=endpoint.place,
+            found=", ".join(f"{ref.model.name} at {at.name}" for at, ref in spines.items()),
+            fix="all arms of an endpoint must share one spine",
+            code="E175",
+        )
     if endpoint.event is None:
-        yield DefinitionError(f"{endpoint} has no class of a request", place=endpoint.place, found="models over a table, or values without request=",
-                              mend="say request=YourEvent", code="E173")  # fmt: skip
+        yield DefinitionError(
+            f"{endpoint} has no class of a request",
+            place=endpoint.place,
+            found="models over a table, or values without request=",
+            fix="say request=YourEvent",
+            code="E173",
+        )
         return
     if endpoint.request and isinstance(endpoint.spine, Stream) and endpoint.request is not endpoint.spine.event:
-        yield DefinitionError(f"{endpoint}: its request is another class than that of its models", place=endpoint.place,
-                              found=f"request={endpoint.request.__name__}, and the models' spine {endpoint.spine.name} has {endpoint.spine.event.__name__}",
-                              mend="leave request= out; it is for models over a table, and for values", code="E175")  # fmt: skip
+        yield DefinitionError(
+            f"{endpoint}: its request is another class than that of its models",
+            place=endpoint.place,
+            found=(
+                f"request={endpoint.request.__name__}, and the models' spine {endpoint.spine.name} has"
+                f" {endpoint.spine.event.__name__}"
+            ),
+            fix="leave request= out; it is for models over a table, and for values",
+            code="E175",
+        )
         return
     layers: dict[str, list[Experiment[Any]]] = {}
     for experiment in endpoint.experiments:
         layers.setdefault(experiment.layer, []).append(experiment)
     if len(layers) > 1:
-        yield DefinitionError(f"{endpoint}: two layers choose one thing", place=endpoint.place, found=", ".join(f"{e.name} in {e.layer}" for e in endpoint.experiments),
-                              mend="put its experiments into one layer, with disjoint traffic", code="E172")  # fmt: skip
+        yield DefinitionError(
+            f"{endpoint}: two layers choose one thing",
+            place=endpoint.place,
+            found=", ".join(f"{e.name} in {e.layer}" for e in endpoint.experiments),
+            fix="put its experiments into one layer, with disjoint traffic",
+            code="E172",
+        )
     for layer, members in layers.items():
         for i, one in enumerate(members):
             for other in members[i + 1 :]:
@@ -314,66 +505,129 @@ def check_endpoint(endpoint: Endpoint[Any, Any], project: Project, cache: Cache)
 
 
 def _overlap(endpoint: Endpoint[Any, Any], layer: str, one: Experiment[Any], other: Experiment[Any]) -> DefinitionError:
-    return DefinitionError(f'{endpoint}: "{one.name}" ({one.place}) and "{other.name}" ({other.place}) overlap in layer "{layer}"', place=endpoint.place,
-                           found=f"traffic {one.traffic} and {other.traffic}", mend="make the ranges disjoint, e.g. (0.0, 0.5) and (0.5, 1.0)", code="E171")  # fmt: skip
+    return DefinitionError(
+        f'{endpoint}: "{one.name}" ({one.place}) and "{other.name}" ({other.place}) overlap in layer "{layer}"',
+        place=endpoint.place,
+        found=f"traffic {one.traffic} and {other.traffic}",
+        fix="make the ranges disjoint, e.g. (0.0, 0.5) and (0.5, 1.0)",
+        code="E171",
+    )
 
 
-def _decided(experiment: Experiment[Any], endpoint: Endpoint[Any, Any], request: Mapping[str, Kind], project: Project, cache: Cache) -> Errors:
+def _decided(
+    experiment: Experiment[Any],
+    endpoint: Endpoint[Any, Any],
+    request: Mapping[str, Kind],
+    project: Project,
+    cache: Cache,
+) -> Errors:
     by = getattr(experiment.assign, "by", ())
     for what, name in (("unit", experiment.unit), *(("by", name) for name in by)):
         if name not in request:
-            yield DefinitionError(f'{experiment}: its {what} "{name}" is not in the request of {endpoint}', place=experiment.place, found=", ".join(sorted(request)),
-                                  mend=nearest(name, request) or "name a field of the request", code="E161")  # fmt: skip
+            yield DefinitionError(
+                f'{experiment}: its {what} "{name}" is not in the request of {endpoint}',
+                place=experiment.place,
+                found=", ".join(sorted(request)),
+                fix=nearest(name, request) or "name a field of the request",
+                code="E161",
+            )
     for reward in (experiment.reward, *experiment.guardrails.values()):
         yield from _reward(reward, experiment, request, project, cache)
 
 
-def _reward(reward: Reward, experiment: Experiment[Any], request: Mapping[str, Kind], project: Project, cache: Cache) -> Errors:
+def _reward(
+    reward: Reward, experiment: Experiment[Any], request: Mapping[str, Kind], project: Project, cache: Cache
+) -> Errors:
     for name in reward.outcome.on:
         if name != "decision_id" and name not in request:
-            yield DefinitionError(f'{experiment}: its outcome joins on "{name}", which the request does not have', place=reward.outcome.place or experiment.place,
-                                  found=", ".join(sorted(request)), mend=nearest(name, request) or 'join on="decision_id"', code="E141")  # fmt: skip
+            yield DefinitionError(
+                f'{experiment}: its outcome joins on "{name}", which the request does not have',
+                place=reward.outcome.place or experiment.place,
+                found=", ".join(sorted(request)),
+                fix=nearest(name, request) or 'join on="decision_id"',
+                code="E141",
+            )
     try:
         kind = outcome_kind(reward.outcome, project, cache)
     except DefinitionError:
         return  # told by the outcome's own check
     fields: dict[str, Kind] = {**request, "outcome": kind, "prediction": "float64", "arm": "string"}
     try:
-        made = kind_of(reward.expression, fields, project.params, cache, place=reward.place, what=f"the reward of {experiment}")
+        made = kind_of(
+            reward.expression, fields, project.params, cache, place=reward.place, what=f"the reward of {experiment}"
+        )
     except DefinitionError as error:
         yield error
         return
     if made not in ("float64", "int64", "bool"):
-        yield DefinitionError(f"the reward of {experiment} is not a number", place=reward.place or experiment.place, found=f"{reward.expression} is {made}",
-                              mend="higher is better: a number or a boolean", code="E163")  # fmt: skip
+        yield DefinitionError(
+            f"the reward of {experiment} is not a number",
+            place=reward.place or experiment.place,
+            found=f"{reward.expression} is {made}",
+            fix="higher is better: a number or a boolean",
+            code="E163",
+        )
 
 
 def check_monitor(monitor: Monitor, project: Project, cache: Cache) -> Errors:
     """Each check can watch the target, and what it names is there."""
     if not monitor.checks:
-        yield DefinitionError(f"{monitor} expects nothing", place=monitor.place, found="no check", mend='e.g. ms.expect.fresh("3h")', code="E180")
+        yield DefinitionError(
+            f"{monitor} expects nothing",
+            place=monitor.place,
+            found="no check",
+            fix='e.g. ms.expect.fresh("3h")',
+            code="E180",
+        )
     target = monitor.target
     for check in monitor.checks:
         if target.kind not in check.watches:
             an = "an" if target.kind[0] in "aeiou" else "a"
-            yield DefinitionError(f"monitor on {target}: {check.check} cannot watch {an} {target.kind.replace('_', ' ')}", place=check.place or monitor.place,
-                                  found=target.kind, mend=f"{check.check} watches {_or(check.watches)}", code="E180")  # fmt: skip
+            yield DefinitionError(
+                f"monitor on {target}: {check.check} cannot watch {an} {target.kind.replace('_', ' ')}",
+                place=check.place or monitor.place,
+                found=target.kind,
+                fix=f"{check.check} watches {_or(check.watches)}",
+                code="E180",
+            )
             continue
         fields = columns_of(target, cache) if isinstance(target, Stream | Table) else {}
         if isinstance(check, Rows):
-            yield from condition(check.expression, fields, project, cache, check, f"expect.rows of {target}", loose=isinstance(target, Table))
+            yield from condition(
+                check.expression,
+                fields,
+                project,
+                cache,
+                check,
+                f"expect.rows of {target}",
+                loose=isinstance(target, Table),
+            )
         elif isinstance(check, NotNull):
             if not check.columns:
                 yield DefinitionError(
-                    f"expect.not_null: it names no column of {target}", place=check.place, found="no column", mend="name one or more", code="E193"
+                    f"expect.not_null: it names no column of {target}",
+                    place=check.place,
+                    found="no column",
+                    fix="name one or more",
+                    code="E193",
                 )
             for name in check.columns:
                 if name not in fields:
-                    yield DefinitionError(f'expect.not_null: {target} has no field "{name}"', place=check.place, found=", ".join(sorted(fields)),
-                                          mend=nearest(name, fields) or "name one of them", code="E111")  # fmt: skip
+                    yield DefinitionError(
+                        f'expect.not_null: {target} has no field "{name}"',
+                        place=check.place,
+                        found=", ".join(sorted(fields)),
+                        fix=nearest(name, fields) or "name one of them",
+                        code="E111",
+                    )
         elif isinstance(check, Volume) and check.at_most is not None and check.at_most < check.at_least:
-            yield DefinitionError(f"expect.volume of {target}: no number is at least {check.at_least} and at most {check.at_most}", place=check.place,
-                                  found=f"{check.at_least}, {check.at_most}", mend="give the smaller one first", code="E192")  # fmt: skip
+            yield DefinitionError(
+                f"expect.volume of {target}: no number is at least {check.at_least} and at most {check.at_most}",
+                place=check.place,
+                found=f"{check.at_least}, {check.at_most}",
+                fix="give the smaller one first",
+                code="E192",
+            )
         elif isinstance(check, Performance):
             yield from _performance(check, target, project, cache)
 
@@ -382,10 +636,17 @@ def _performance(check: Performance, target: Any, project: Project, cache: Cache
     yield from check_outcome(check.outcome, project, cache)
     named = [word for word in _WORD.findall(check.expression) if word in METRICS]
     if not named:
-        yield DefinitionError(f'expect.performance of {target}: "{check.expression}" names no metric', place=check.place, found=check.expression,
-                              mend=f"one of {', '.join(METRICS)}, e.g. auc >= 0.6", code="E181")  # fmt: skip
+        yield DefinitionError(
+            f'expect.performance of {target}: "{check.expression}" names no metric',
+            place=check.place,
+            found=check.expression,
+            fix=f"one of {', '.join(METRICS)}, e.g. auc >= 0.6",
+            code="E181",
+        )
         return
-    yield from condition(check.expression, dict.fromkeys(METRICS, "float64"), project, cache, check, f"expect.performance of {target}")
+    yield from condition(
+        check.expression, dict.fromkeys(METRICS, "float64"), project, cache, check, f"expect.performance of {target}"
+    )
     yield from check_performance(check, target, project, cache)
 
 

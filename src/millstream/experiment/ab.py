@@ -1,16 +1,20 @@
-"""Is an arm better: difference, interval, relative effect, p-value, guardrails and the sample-ratio check, from sufficient statistics.
+"""Is an arm better: difference, interval, relative effect, p-value, guardrails and the sample-ratio check, from
+sufficient statistics.
 
-Fixed horizon: look once, at the end. Numbers are compared by Welch's t, shares by Newcombe's interval and the pooled score test.
-There is no verdict where nothing says by how much rewards vary, nor where the normal approximation of shares does not hold.
+Fixed horizon: look once, at the end. Numbers are compared by Welch's t, shares by Newcombe's interval and the pooled
+score test. There is no verdict where nothing says by how much rewards vary, nor where the normal approximation of
+shares does not hold.
 
 References:
-    Cochran, W. G. (1954). Some methods for strengthening the common chi-square tests. Biometrics 10 (five expected in each cell).
-    Clopper, C. J. and Pearson, E. S. (1934). The use of confidence or fiducial limits ... Biometrika 26 (binomial tails by the beta function).
-    Welch, B. L. (1947). The generalization of "Student's" problem ... Biometrika 34.
-    Newcombe, R. G. (1998). Interval estimation for the difference between independent proportions. Statistics in Medicine 17 (method 10).
+    Cochran, W. G. (1954). Some methods for strengthening the common chi-square tests. Biometrics 10 (five expected in
+    each cell). Clopper, C. J. and Pearson, E. S. (1934). The use of confidence or fiducial limits ... Biometrika 26
+    (binomial tails by the beta function). Welch, B. L. (1947). The generalization of "Student's" problem ... Biometrika
+    34. Newcombe, R. G. (1998). Interval estimation for the difference between independent proportions. Statistics in
+        Medicine 17 (method 10).
     Wilson, E. B. (1927). Probable inference, the law of succession, and statistical inference. JASA 22.
-    Deng, A., Knoblich, U., Lu, J. (2018). Applying the Delta Method in Metric Analytics. KDD (relative effect, section 3).
-    Fabijan, A. et al. (2019). Diagnosing Sample Ratio Mismatch in Online Controlled Experiments. KDD (threshold 0.0005).
+    Deng, A., Knoblich, U., Lu, J. (2018). Applying the Delta Method in Metric Analytics. KDD (relative effect, section
+    3). Fabijan, A. et al. (2019). Diagnosing Sample Ratio Mismatch in Online Controlled Experiments. KDD (threshold
+    0.0005).
 """
 
 from __future__ import annotations
@@ -24,8 +28,15 @@ from millstream.experiment.special import beta_cdf, chi2_tail, normal_quantile, 
 
 SRM_BELOW = 0.0005
 EXPECTED = 5
-"""Trues and falses that each arm must be expected to hold before shares have a verdict; units of each arm before its share is tested by chi-square."""
-FEW, ALIKE, ODD, LARGE = "not enough data", "no variance", "rewards that are not finite numbers", "rewards too large to square"
+"""Trues and falses that each arm must be expected to hold before shares have a verdict; units of each arm before its
+share is tested by chi-square.
+"""
+FEW, ALIKE, ODD, LARGE = (
+    "not enough data",
+    "no variance",
+    "rewards that are not finite numbers",
+    "rewards too large to square",
+)
 
 
 class Effect(NamedTuple):
@@ -41,8 +52,9 @@ class Effect(NamedTuple):
         p: Two-sided p-value of "no difference"; NaN, like the interval, when nothing says by how much rewards vary.
         n_control: Units behind it.
         n_treatment: Units behind it.
-        lacks: Why there is no verdict: "not enough data" (an arm has fewer than 2 rewards, or is expected to hold fewer than 5 trues or
-            falses), "no variance" (all rewards of each arm are alike), "rewards that are not finite numbers", "rewards too large to square"; else "".
+        lacks: Why there is no verdict: "not enough data" (an arm has fewer than 2 rewards, or is expected to hold fewer
+            than 5 trues or falses), "no variance" (all rewards of each arm are alike), "rewards that are not finite
+            numbers", "rewards too large to square"; else "".
     """
 
     metric: str
@@ -79,7 +91,8 @@ class SampleRatio(NamedTuple):
         observed: Units by arm.
         expected: Units by arm that the weights ask for.
         statistic: Pearson's chi-square.
-        p: Of a ratio as far off by chance; exact (binomial, of each arm against the rest) while an arm is expected to hold fewer than 5 units.
+        p: Of a ratio as far off by chance; exact (binomial, of each arm against the rest) while an arm is expected to
+            hold fewer than 5 units.
         ok: p is not below 0.0005.
     """
 
@@ -109,9 +122,14 @@ class Result(NamedTuple):
 
 
 def analyse(
-    stats: Mapping[str, Mapping[str, Stat]], *, control: str, exposed: Mapping[str, int] | None = None, weights: Mapping[str, float] | None = None,
-    shares: frozenset[str] = frozenset(), level: float = 0.95,
-) -> Result:  # fmt: skip
+    stats: Mapping[str, Mapping[str, Stat]],
+    *,
+    control: str,
+    exposed: Mapping[str, int] | None = None,
+    weights: Mapping[str, float] | None = None,
+    shares: frozenset[str] = frozenset(),
+    level: float = 0.95,
+) -> Result:
     """Compare every arm with the control.
 
     Args:
@@ -120,17 +138,31 @@ def analyse(
         weights: Arm -> share it should have; empty or None for a bandit: no check.
         shares: Metrics whose values are 0 and 1.
     """
-    effects = [compare(metric, control, arm, of[control], of[arm], share=metric in shares, level=level)
-               for metric, of in stats.items() for arm in of if arm != control]  # fmt: skip
-    guards = {metric: not any(e.enough and e.high < 0 for e in effects if e.metric == metric) for metric in list(stats)[1:]}
+    effects = [
+        compare(metric, control, arm, of[control], of[arm], share=metric in shares, level=level)
+        for metric, of in stats.items()
+        for arm in of
+        if arm != control
+    ]
+    guards = {
+        metric: not any(e.enough and e.high < 0 for e in effects if e.metric == metric) for metric in list(stats)[1:]
+    }
     srm = sample_ratio(exposed, weights) if exposed is not None and weights else None
-    return Result({metric: {arm: stat.mean for arm, stat in of.items()} for metric, of in stats.items()}, effects, srm, level, guards)
+    return Result(
+        {metric: {arm: stat.mean for arm, stat in of.items()} for metric, of in stats.items()},
+        effects,
+        srm,
+        level,
+        guards,
+    )
 
 
 def compare(metric: str, control: str, treatment: str, a: Stat, b: Stat, *, share: bool, level: float = 0.95) -> Effect:
     """`b` (the treatment) beside `a` (the control)."""
     lacks, nan = _lacks(a, b, share), math.nan
-    if lacks and not (share and lacks == FEW and min(a.n, b.n) > 0):  # of few shares there is an interval, which is wide
+    if lacks and not (
+        share and lacks == FEW and min(a.n, b.n) > 0
+    ):  # of few shares there is an interval, which is wide
         return Effect(metric, control, treatment, b.beyond(a), nan, nan, nan, nan, nan, nan, a.n, b.n, lacks)
     low, high, p = _shares(a, b, level) if share else _welch(a, b, level)
     relative = _relative(a, b, share, level)
@@ -152,8 +184,8 @@ def _lacks(a: Stat, b: Stat, share: bool) -> str:
 
 
 def _errors(a: Stat, b: Stat) -> tuple[float, float]:
-    """Squared standard errors of two means of numbers. An arm whose rewards are all alike has not shown yet how they vary: it gets the variance
-    of both arms' rewards together, as if they were one."""
+    """Squared standard errors of two means of numbers. An arm whose rewards are all alike has not shown yet how they
+    vary: it gets the variance of both arms' rewards together, as if they were one."""
     pooled = (a + b).variance if min(a.variance, b.variance) == 0.0 else 0.0
     return (a.variance or pooled) / a.n, (b.variance or pooled) / b.n
 
@@ -207,7 +239,11 @@ def sample_ratio(observed: Mapping[str, int], weights: Mapping[str, float]) -> S
     if impossible:
         p = 0.0
     elif min(e for e in expected.values() if e > 0) < EXPECTED:
-        p = min(1.0, math.fsum(1 for e in expected.values() if e > 0) * min(_binomial(told[arm], n, e / n) for arm, e in expected.items() if e > 0))
+        p = min(
+            1.0,
+            math.fsum(1 for e in expected.values() if e > 0)
+            * min(_binomial(told[arm], n, e / n) for arm, e in expected.items() if e > 0),
+        )
     else:
         p = chi2_tail(statistic, sum(1 for e in expected.values() if e > 0) - 1)
     return SampleRatio(told, expected, statistic, p, p >= SRM_BELOW)

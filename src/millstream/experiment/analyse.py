@@ -74,9 +74,17 @@ class Report(NamedTuple):
 
 
 def analyse(
-    experiment: Experiment[Any], endpoint: Endpoint[Any, Any], lake: Lake, sql: Sql, state: State, params: Mapping[str, Any], *,
-    phase: int | None = None, level: float = 0.95, every_us: int = 86_400_000_000,
-) -> Report:  # fmt: skip
+    experiment: Experiment[Any],
+    endpoint: Endpoint[Any, Any],
+    lake: Lake,
+    sql: Sql,
+    state: State,
+    params: Mapping[str, Any],
+    *,
+    phase: int | None = None,
+    level: float = 0.95,
+    every_us: int = 86_400_000_000,
+) -> Report:
     """The report of a phase, the present one by default.
 
     Args:
@@ -97,19 +105,41 @@ def analyse(
     exposed = _exposed(experiment, endpoint, chosen, lake, sql)
     booleans = frozenset(name for name, kind in kinds.items() if kind == "bool")
     stats, judged = first_statistics(experiment, endpoint, chosen, lake, sql, list(metrics), booleans)
-    result = ab.analyse(stats, control=next(iter(chosen.arms)), exposed={arm: units for arm, (_, units) in exposed.items()}, weights=chosen.weights,
-                        shares=booleans, level=level)  # fmt: skip
+    result = ab.analyse(
+        stats,
+        control=next(iter(chosen.arms)),
+        exposed={arm: units for arm, (_, units) in exposed.items()},
+        weights=chosen.weights,
+        shares=booleans,
+        level=level,
+    )
     snapshot = learn.snapshot_of(state, experiment.name)
     snapshot = snapshot if snapshot is not None and snapshot.phase == chosen.number else None
     believed = _believed(snapshot)
     arms = [
-        _arm(arm, exposed.get(arm, (0, 0)), stats["reward"][arm], judged.get(arm, 0), believed.get(arm), _probability(arm, chosen, snapshot))
+        _arm(
+            arm,
+            exposed.get(arm, (0, 0)),
+            stats["reward"][arm],
+            judged.get(arm, 0),
+            believed.get(arm),
+            _probability(arm, chosen, snapshot),
+        )
         for arm in chosen.arms
     ]
-    return Report(experiment.name, chosen, arms, result, shares(experiment, endpoint, chosen, lake, sql, every_us), snapshot)
+    return Report(
+        experiment.name, chosen, arms, result, shares(experiment, endpoint, chosen, lake, sql, every_us), snapshot
+    )
 
 
-def update(experiment: Experiment[Any], endpoint: Endpoint[Any, Any], lake: Lake, sql: Sql, state: State, params: Mapping[str, Any]) -> Snapshot | None:
+def update(
+    experiment: Experiment[Any],
+    endpoint: Endpoint[Any, Any],
+    lake: Lake,
+    sql: Sql,
+    state: State,
+    params: Mapping[str, Any],
+) -> Snapshot | None:
     """Bring a bandit's posterior up to the outcomes table; None for an A/B, or before a phase or an outcome.
 
     Every mature decision counts, not only a unit's first: what is learnt is the worth of an arm's answers.
@@ -118,7 +148,12 @@ def update(experiment: Experiment[Any], endpoint: Endpoint[Any, Any], lake: Lake
         Conflict: Another process wrote a snapshot just now.
     """
     phase = phases.current(state, experiment.name)
-    if experiment.assign.method == "ab" or phase is None or phase.status != "running" or not lake.exists(endpoint.outcomes):
+    if (
+        experiment.assign.method == "ab"
+        or phase is None
+        or phase.status != "running"
+        or not lake.exists(endpoint.outcomes)
+    ):
         return None
     table = lake.table(endpoint.outcomes)
     last = learn.snapshot_of(state, experiment.name)
@@ -131,7 +166,11 @@ def update(experiment: Experiment[Any], endpoint: Endpoint[Any, Any], lake: Lake
             select ts, arm, reward, {context_sql(learn.by_of(experiment.assign))} as context from o
             where experiment = $name and phase = $phase and reward is not null))
         group by all order by all"""
-    found = sql.query(text, {"o": table.snapshot()}, {"name": experiment.name, "phase": phase.number}).read_all().to_pylist()
+    found = (
+        sql.query(text, {"o": table.snapshot()}, {"name": experiment.name, "phase": phase.number})
+        .read_all()
+        .to_pylist()
+    )
     stats: dict[str, dict[str, Stat]] = {}
     for row in found:
         if row["arm"] in phase.arms:
@@ -141,11 +180,18 @@ def update(experiment: Experiment[Any], endpoint: Endpoint[Any, Any], lake: Lake
 
 
 def first_statistics(
-    experiment: Experiment[Any], endpoint: Endpoint[Any, Any], phase: Phase, lake: Lake, sql: Sql, metrics: list[str], booleans: frozenset[str]
+    experiment: Experiment[Any],
+    endpoint: Endpoint[Any, Any],
+    phase: Phase,
+    lake: Lake,
+    sql: Sql,
+    metrics: list[str],
+    booleans: frozenset[str],
 ) -> tuple[dict[str, dict[str, Stat]], dict[str, int]]:
     """Metric -> arm -> statistics over units, each by its first decision of the phase; and arm -> units judged.
 
-    A unit has one arm in an A/B, so its later decisions are not independent of the first and would only narrow the interval falsely.
+    A unit has one arm in an A/B, so its later decisions are not independent of the first and would only narrow the
+    interval falsely.
     """
     none = {metric: {arm: Stat() for arm in phase.arms} for metric in metrics}
     if not lake.exists(endpoint.outcomes):
@@ -156,7 +202,13 @@ def first_statistics(
             select *, row_number() over (partition by unit order by ts, decision_id) as place from o
             where experiment = $name and phase = $phase)
         where place = 1) group by arm"""
-    found = sql.query(text, {"o": lake.table(endpoint.outcomes).snapshot()}, {"name": experiment.name, "phase": phase.number}).read_all().to_pylist()
+    found = (
+        sql.query(
+            text, {"o": lake.table(endpoint.outcomes).snapshot()}, {"name": experiment.name, "phase": phase.number}
+        )
+        .read_all()
+        .to_pylist()
+    )
     for row in found:
         if row["arm"] in phase.arms:
             for i, metric in enumerate(metrics):
@@ -164,31 +216,56 @@ def first_statistics(
     return none, {row["arm"]: row["judged"] for row in found}
 
 
-def shares(experiment: Experiment[Any], endpoint: Endpoint[Any, Any], phase: Phase, lake: Lake, sql: Sql, every_us: int) -> list[Share]:
+def shares(
+    experiment: Experiment[Any], endpoint: Endpoint[Any, Any], phase: Phase, lake: Lake, sql: Sql, every_us: int
+) -> list[Share]:
     """Decisions of each arm over time, with the mean of their mature rewards; in order of time, arms in theirs."""
     if not lake.exists(endpoint.decisions):
         return []
     named = {"name": experiment.name, "phase": phase.number}
     slot = f"epoch_us(ts) // {every_us} * {every_us}"
     text = f"select {slot} as at, arm, count(*) as n from d where experiment = $name and phase = $phase group by all"
-    counts = {(r["at"], r["arm"]): r["n"] for r in sql.query(text, {"d": lake.table(endpoint.decisions).snapshot()}, named).read_all().to_pylist()}
+    counts = {
+        (r["at"], r["arm"]): r["n"]
+        for r in sql.query(text, {"d": lake.table(endpoint.decisions).snapshot()}, named).read_all().to_pylist()
+    }
     means: dict[tuple[int, str], float] = {}
     if lake.exists(endpoint.outcomes):
-        text = f"select {slot} as at, arm, avg(reward) as mean from o where experiment = $name and phase = $phase and reward is not null group by all"
-        means = {(r["at"], r["arm"]): r["mean"] for r in sql.query(text, {"o": lake.table(endpoint.outcomes).snapshot()}, named).read_all().to_pylist()}
+        text = (
+            f"select {slot} as at, arm, avg(reward) as mean from o where experiment = $name and phase = $phase and"
+            " reward is not null group by all"
+        )
+        means = {
+            (r["at"], r["arm"]): r["mean"]
+            for r in sql.query(text, {"o": lake.table(endpoint.outcomes).snapshot()}, named).read_all().to_pylist()
+        }
     told = []
     for at in sorted({at for at, _ in counts}):
         whole = sum(n for (when, _), n in counts.items() if when == at)
-        told += [Share(at, arm, counts.get((at, arm), 0), counts.get((at, arm), 0) / whole, means.get((at, arm), math.nan)) for arm in phase.arms]
+        told += [
+            Share(at, arm, counts.get((at, arm), 0), counts.get((at, arm), 0) / whole, means.get((at, arm), math.nan))
+            for arm in phase.arms
+        ]
     return told
 
 
-def _exposed(experiment: Experiment[Any], endpoint: Endpoint[Any, Any], phase: Phase, lake: Lake, sql: Sql) -> dict[str, tuple[int, int]]:
+def _exposed(
+    experiment: Experiment[Any], endpoint: Endpoint[Any, Any], phase: Phase, lake: Lake, sql: Sql
+) -> dict[str, tuple[int, int]]:
     """Arm -> decisions and units."""
     if not lake.exists(endpoint.decisions):
         return {}
-    text = "select arm, count(*) as n, count(distinct unit) as units from d where experiment = $name and phase = $phase group by arm"
-    found = sql.query(text, {"d": lake.table(endpoint.decisions).snapshot()}, {"name": experiment.name, "phase": phase.number}).read_all().to_pylist()
+    text = (
+        "select arm, count(*) as n, count(distinct unit) as units from d where experiment = $name and phase = $phase"
+        " group by arm"
+    )
+    found = (
+        sql.query(
+            text, {"d": lake.table(endpoint.decisions).snapshot()}, {"name": experiment.name, "phase": phase.number}
+        )
+        .read_all()
+        .to_pylist()
+    )
     return {row["arm"]: (row["n"], row["units"]) for row in found}
 
 
@@ -214,6 +291,8 @@ def _probability(arm: str, phase: Phase, snapshot: Snapshot | None) -> float:
     return sum(sizes[key] * of[arm] for key, of in snapshot.probabilities.items()) / sum(sizes.values())
 
 
-def _arm(arm: str, exposed: tuple[int, int], stat: Stat, judged: int, believed: Posterior | None, probability: float) -> ArmReport:
+def _arm(
+    arm: str, exposed: tuple[int, int], stat: Stat, judged: int, believed: Posterior | None, probability: float
+) -> ArmReport:
     mean, sd = (believed.mean, believed.sd) if believed is not None else (math.nan, math.nan)
     return ArmReport(arm, *exposed, judged, stat, judged - stat.n - stat.odd, mean, sd, probability)

@@ -1,7 +1,9 @@
-"""A unit's place on a salted line [0, 1): the first 53 bits of SHA-256 of `salt:unit`, in Python and in SQL the same bits.
+"""A unit's place on a salted line [0, 1): the first 53 bits of SHA-256 of `salt:unit`, in Python and in SQL the same
+bits.
 
 A cryptographic hash of salt and unit keeps experiments independent of one another and of any order in the ids
-(Kohavi, Tang, Xu, Trustworthy Online Controlled Experiments, 2020, ch. 4; FIPS 180-4). 53 bits are what a double holds exactly.
+(Kohavi, Tang, Xu, Trustworthy Online Controlled Experiments, 2020, ch. 4; FIPS 180-4). 53 bits are what a double holds
+exactly.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ def layer_salt(layer: str) -> str:
 
 
 def arm_salt(experiment: str, phase: int, draw: int = 0) -> str:
-    """The line on which a unit's arm lies: new in every phase, and for a bandit with every snapshot of its posterior (`draw`)."""
+    """The line on which a unit's arm lies: new in every phase, and for a bandit with every snapshot of its posterior
+    (`draw`).
+    """
     return f"arm/{experiment}/{phase}" if not draw else f"arm/{experiment}/{phase}/{draw}"
 
 

@@ -1,6 +1,7 @@
 """Posteriors from sufficient statistics, and the probability that each arm is the best one.
 
-The probabilities are integrals, not draws: two processes with one snapshot route alike, and a logged propensity is the true one.
+The probabilities are integrals, not draws: two processes with one snapshot route alike, and a logged propensity is the
+true one.
 
 References:
     Thompson, W. R. (1933). On the likelihood that one unknown probability exceeds another. Biometrika 25.
@@ -23,12 +24,14 @@ from millstream.experiment.assign import even
 from millstream.experiment.special import Floats, beta_cdf, t_cdf
 
 _EPSILON = float(np.finfo(np.float64).eps)
-# Points of the grid an arm contributes: steps in units of its own spread, dense in the middle: within 3e-6 of the true integral (tests).
+# Points of the grid an arm contributes: steps in units of its own spread, dense in the middle: within 3e-6 of the true
+# integral (tests).
 _STEPS = np.concatenate([-np.geomspace(1e8, 8.0, 160), np.linspace(-8.0, 8.0, 1201)[1:-1], np.geomspace(8.0, 1e8, 160)])
 
 
 class Stat(NamedTuple):
-    """Sufficient statistics of the mature rewards of one arm, about a shift: raw sums of squares cancel where the spread is small beside the mean.
+    """Sufficient statistics of the mature rewards of one arm, about a shift: raw sums of squares cancel where the
+    spread is small beside the mean.
 
     Attributes:
         n: How many finite rewards.
@@ -56,7 +59,9 @@ class Stat(NamedTuple):
 
     @property
     def variance(self) -> float:
-        """The sample variance (n - 1), NaN below two and where the squares are beyond a double; 0 when the rewards are alike to its rounding."""
+        """The sample variance (n - 1), NaN below two and where the squares are beyond a double; 0 when the rewards are
+        alike to its rounding.
+        """
         if self.n < 2 or not math.isfinite(self.squares):
             return math.nan
         about, lost = self._about_mean(), 4.0 * _EPSILON * math.sqrt(self.n) * self.squares
@@ -71,14 +76,20 @@ class Stat(NamedTuple):
 
     def beyond(self, other: Stat) -> float:
         """Its mean less the other's, without what either loses by being rounded at its size."""
-        return (self.shift - other.shift) + (self.total / self.n - other.total / other.n) if self.n and other.n else math.nan
+        return (
+            (self.shift - other.shift) + (self.total / self.n - other.total / other.n)
+            if self.n and other.n
+            else math.nan
+        )
 
     def moved(self, by: float, unit: float) -> Stat:
         """Of (reward - by) / unit."""
         return Stat(self.n, self.total / unit, self.squares / unit / unit, (self.shift - by) / unit, self.odd)
 
     def __add__(self, other: object) -> Stat:
-        """Of both together, about their common mean (Chan, Golub and LeVeque 1979); about the shift when it is the same."""
+        """Of both together, about their common mean (Chan, Golub and LeVeque 1979); about the shift when it is the
+        same.
+        """
         assert isinstance(other, Stat)
         odd = self.odd + other.odd
         if not self.n or not other.n:
@@ -89,7 +100,9 @@ class Stat(NamedTuple):
         apart = other.beyond(self)
         about = max(0.0, self._about_mean()) + max(0.0, other._about_mean()) + apart * (self.n / n) * apart * other.n
         shift = self.mean + apart * (other.n / n)
-        total = (self.total + self.n * (self.shift - shift)) + (other.total + other.n * (other.shift - shift))  # what rounding left out of the shift
+        total = (self.total + self.n * (self.shift - shift)) + (
+            other.total + other.n * (other.shift - shift)
+        )  # what rounding left out of the shift
         return Stat(n, total, about + total / n * total, shift, odd)
 
     @classmethod
@@ -107,8 +120,8 @@ class Stat(NamedTuple):
 
 
 def stat_sql(column: str, name: str, *, whole: bool) -> tuple[str, str]:
-    """SQL of the statistics of a column of doubles: what the inner query adds (the shift, by the same groups), and what the outer one
-    selects, as `<name>_n`, `_total`, `_squares`, `_shift` and `_odd`.
+    """SQL of the statistics of a column of doubles: what the inner query adds (the shift, by the same groups), and what
+    the outer one selects, as `<name>_n`, `_total`, `_squares`, `_shift` and `_odd`.
 
     Args:
         column: Quoted. The inner query's `{groups}` stands for the columns that are grouped by.
@@ -117,9 +130,11 @@ def stat_sql(column: str, name: str, *, whole: bool) -> tuple[str, str]:
     finite = f"filter (where isfinite({column}))"
     shift = f'"{name}_by"'
     inner = f"0.0::double as {shift}" if whole else f"avg({column}) {finite} over (partition by {{groups}}) as {shift}"
-    outer = (f"count({column}) {finite} as {name}_n, sum({column} - {shift}) {finite} as {name}_total, "
-             f"sum(({column} - {shift}) * ({column} - {shift})) {finite} as {name}_squares, "
-             f"max({shift}) as {name}_shift, count({column}) filter (where not isfinite({column})) as {name}_odd")  # fmt: skip
+    outer = (
+        f"count({column}) {finite} as {name}_n, sum({column} - {shift}) {finite} as {name}_total, "
+        f"sum(({column} - {shift}) * ({column} - {shift})) {finite} as {name}_squares, "
+        f"max({shift}) as {name}_shift, count({column}) filter (where not isfinite({column})) as {name}_odd"
+    )
     return inner, outer
 
 
@@ -169,7 +184,9 @@ class Beta:
 
 @dataclass(frozen=True)
 class Normal:
-    """Of a numeric reward, mean and variance unknown: Student's t with `df` degrees of freedom around `mean`, scaled by `scale`."""
+    """Of a numeric reward, mean and variance unknown: Student's t with `df` degrees of freedom around `mean`, scaled by
+    `scale`.
+    """
 
     mean: float
     scale: float
@@ -199,8 +216,8 @@ class Normal:
 def posteriors(stats: Mapping[str, Stat], *, boolean: bool) -> dict[str, Posterior]:
     """One posterior an arm.
 
-    For numbers the prior is one imagined reward with the mean and variance of all arms together (Kass and Wasserman), so no unit
-    of the reward has to be guessed; with fewer than two rewards in all, every arm is believed alike.
+    For numbers the prior is one imagined reward with the mean and variance of all arms together (Kass and Wasserman),
+    so no unit of the reward has to be guessed; with fewer than two rewards in all, every arm is believed alike.
     """
     if boolean:
         return {arm: Beta.of(stat) for arm, stat in stats.items()}
@@ -215,8 +232,8 @@ def posteriors(stats: Mapping[str, Stat], *, boolean: bool) -> dict[str, Posteri
 def best(believed: Mapping[str, Posterior]) -> dict[str, float]:
     """P(arm has the greatest mean), for independent posteriors; sums to 1.
 
-    The Stieltjes sum of P(i best) = integral of prod_{j != i} F_j dF_i on one grid made of all arms' own: the integrand is averaged
-    over each cell, so for two arms the two probabilities are complements exactly.
+    The Stieltjes sum of P(i best) = integral of prod_{j != i} F_j dF_i on one grid made of all arms' own: the integrand
+    is averaged over each cell, so for two arms the two probabilities are complements exactly.
     """
     arms = list(believed)
     if len(arms) == 1:
@@ -240,16 +257,18 @@ def _spread(posterior: Posterior) -> float:
 def probabilities(assign: Assign, stats: Mapping[str, Stat], *, boolean: bool) -> dict[str, float]:
     """With which probability each arm is chosen next; sums to 1. It is the propensity that a decision logs.
 
-    Thompson: floor + (1 - arms * floor) * P(best). Epsilon-greedy: epsilon is spread evenly, the rest goes to the greatest mean (shared
-    by ties); while an arm has no mature reward all are even, since with rewards that come hours late greed would starve the others.
-    While a reward is NaN or infinite all are even too.
+    Thompson: floor + (1 - arms * floor) * P(best). Epsilon-greedy: epsilon is spread evenly, the rest goes to the
+    greatest mean (shared by ties); while an arm has no mature reward all are even, since with rewards that come hours
+    late greed would starve the others. While a reward is NaN or infinite all are even too.
     """
     arms = list(stats)
     if any(stat.odd or (stat.n and not math.isfinite(stat.squares)) for stat in stats.values()):
         return even(arms)  # rewards that are not numbers, or whose squares are none, teach nothing
     if isinstance(assign, Thompson):
         pooled = sum(stats.values(), Stat())
-        if not boolean and pooled.n > 1:  # about their centre and in their own unit, where a grid of doubles tells the arms apart
+        if (
+            not boolean and pooled.n > 1
+        ):  # about their centre and in their own unit, where a grid of doubles tells the arms apart
             stats = {arm: stat.moved(pooled.shift, math.sqrt(pooled.variance) or 1.0) for arm, stat in stats.items()}
         chance = best(posteriors(stats, boolean=boolean))
         floor = min(assign.floor, 1.0 / len(arms))
@@ -258,7 +277,9 @@ def probabilities(assign: Assign, stats: Mapping[str, Stat], *, boolean: bool) -
     if any(stat.n == 0 for stat in stats.values()):
         return even(arms)
     top = max(stat.mean for stat in stats.values())
-    leaders = [arm for arm, stat in stats.items() if math.isclose(stat.mean, top, rel_tol=1e-12)]  # sums in another order are ties too
+    leaders = [
+        arm for arm, stat in stats.items() if math.isclose(stat.mean, top, rel_tol=1e-12)
+    ]  # sums in another order are ties too
     share = (1.0 - assign.epsilon) / len(leaders)
     return _whole({arm: assign.epsilon / len(arms) + (share if arm in leaders else 0.0) for arm in arms})
 
@@ -286,5 +307,8 @@ def context_sql(by: Sequence[str]) -> str:
     """The same key in SQL over the decisions."""
     if not by:
         return "''"
-    told = [f"""coalesce(replace(replace(replace(cast("{name}" as varchar), '\\', '\\\\'), '|', '\\|'), '~', '\\~'), '~')""" for name in by]
+    told = [
+        f"""coalesce(replace(replace(replace(cast("{name}" as varchar), '\\', '\\\\'), '|', '\\|'), '~', '\\~'), '~')"""
+        for name in by
+    ]
     return " || '|' || ".join(told)

@@ -1,7 +1,8 @@
-"""A bandit's posterior as a document of state: a pure function of one version of the outcomes table, and it says of which.
+"""A bandit's posterior as a document of state: a pure function of one version of the outcomes table, and it says of
+which.
 
-There is no counter that could be bumped twice: every snapshot is computed anew from the mature rewards, so a killed or doubled
-refresh changes nothing.
+There is no counter that could be bumped twice: every snapshot is computed anew from the mature rewards, so a killed or
+doubled refresh changes nothing.
 """
 
 from __future__ import annotations
@@ -56,9 +57,15 @@ def snapshot_of(state: State, name: str) -> Snapshot | None:
 
 
 def refresh(
-    experiment: Experiment[Any], phase: Phase, stats: Mapping[str, Mapping[str, Stat]], position: Mapping[str, int], state: State, *,
-    boolean: bool, now: datetime | None = None,
-) -> Snapshot:  # fmt: skip
+    experiment: Experiment[Any],
+    phase: Phase,
+    stats: Mapping[str, Mapping[str, Stat]],
+    position: Mapping[str, int],
+    state: State,
+    *,
+    boolean: bool,
+    now: datetime | None = None,
+) -> Snapshot:
     """Store the posterior that these statistics give; the stored one when nothing changed.
 
     Args:
@@ -78,22 +85,42 @@ def refresh(
     if last is not None and last.phase == phase.number and last.stats == whole:
         return last
     made = Snapshot(
-        experiment.name, phase.number, last.draw + 1 if last else 1, boolean, dict(position), whole,
-        {key: probabilities(experiment.assign, of, boolean=boolean) for key, of in whole.items()}, now or datetime.now(UTC),
-    )  # fmt: skip
+        experiment.name,
+        phase.number,
+        last.draw + 1 if last else 1,
+        boolean,
+        dict(position),
+        whole,
+        {key: probabilities(experiment.assign, of, boolean=boolean) for key, of in whole.items()},
+        now or datetime.now(UTC),
+    )
     state.put(KIND, experiment.name, _plain(made), expect=doc.revision if doc else 0)
     return made
 
 
 def _plain(made: Snapshot) -> dict[str, Any]:
     return {
-        "format": FORMAT, "experiment": made.experiment, "phase": made.phase, "draw": made.draw, "boolean": made.boolean,
-        "position": dict(made.position), "stats": {key: {arm: list(stat) for arm, stat in of.items()} for key, of in made.stats.items()},
-        "probabilities": {key: dict(of) for key, of in made.probabilities.items()}, "made_at": made.made_at.isoformat(),
-    }  # fmt: skip
+        "format": FORMAT,
+        "experiment": made.experiment,
+        "phase": made.phase,
+        "draw": made.draw,
+        "boolean": made.boolean,
+        "position": dict(made.position),
+        "stats": {key: {arm: list(stat) for arm, stat in of.items()} for key, of in made.stats.items()},
+        "probabilities": {key: dict(of) for key, of in made.probabilities.items()},
+        "made_at": made.made_at.isoformat(),
+    }
 
 
 def _read(told: Mapping[str, Any]) -> Snapshot:
     stats = {key: {arm: Stat(*stat) for arm, stat in of.items()} for key, of in told["stats"].items()}
-    return Snapshot(told["experiment"], told["phase"], told["draw"], told["boolean"], told["position"], stats, told["probabilities"],
-                    datetime.fromisoformat(told["made_at"]))  # fmt: skip
+    return Snapshot(
+        told["experiment"],
+        told["phase"],
+        told["draw"],
+        told["boolean"],
+        told["position"],
+        stats,
+        told["probabilities"],
+        datetime.fromisoformat(told["made_at"]),
+    )

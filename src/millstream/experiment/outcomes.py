@@ -1,11 +1,12 @@
 """The table `<endpoint>_outcomes`: each decision with what became of it, once that is mature, and what it was worth.
 
-Columns: all of the decision's, then `outcome` (a number; booleans are 0 and 1), `reward` and `guardrail__<name>`. A decision is there as soon as
-every outcome its experiment asks for is mature, for early answers too; `outcome` is NULL when nothing came and `otherwise` says nothing
-about that (a cancelled flight), so that arms whose outcomes go missing can be seen.
+Columns: all of the decision's, then `outcome` (a number; booleans are 0 and 1), `reward` and `guardrail__<name>`. A
+decision is there as soon as every outcome its experiment asks for is mature, for early answers too; `outcome` is NULL
+when nothing came and `otherwise` says nothing about that (a cancelled flight), so that arms whose outcomes go missing
+can be seen.
 
-A refresh replaces the interval of decision times that new files of the decisions or of the outcomes' streams can have touched, in one
-commit whose metadata names the versions it was made from: killed or run twice, it gives the same rows.
+A refresh replaces the interval of decision times that new files of the decisions or of the outcomes' streams can have
+touched, in one commit whose metadata names the versions it was made from: killed or run twice, it gives the same rows.
 """
 
 from __future__ import annotations
@@ -69,12 +70,14 @@ class Group:
         """SQL that picks its decisions."""
         if self.experiment is not None:
             return f"experiment = '{self.experiment}'"
-        return "experiment is null" + "".join(f" or experiment not in ({', '.join(repr(o) for o in self.others)})" for _ in self.others[:1])
+        return "experiment is null" + "".join(
+            f" or experiment not in ({', '.join(repr(o) for o in self.others)})" for _ in self.others[:1]
+        )
 
 
 def groups(endpoint: Endpoint[Any, Any]) -> list[Group]:
-    """The endpoint's experiments with their metrics, the reward first; then the rest, which is judged by the first experiment's
-    outcome or by the label of the model that answers."""
+    """The endpoint's experiments with their metrics, the reward first; then the rest, which is judged by the first
+    experiment's outcome or by the label of the model that answers."""
     made = [Group(e.name, metrics_of(e)) for e in endpoint.experiments]
     rest = endpoint.experiments[0].reward.outcome if endpoint.experiments else _label(endpoint)
     if rest is not None:
@@ -84,7 +87,9 @@ def groups(endpoint: Endpoint[Any, Any]) -> list[Group]:
 
 def metrics_of(experiment: Experiment[Any]) -> dict[str, Reward]:
     """Column of the outcomes table -> reward: `reward`, and `guardrail__<name>`."""
-    return {REWARD: experiment.reward} | {f"guardrail__{name}": reward for name, reward in experiment.guardrails.items()}
+    return {REWARD: experiment.reward} | {
+        f"guardrail__{name}": reward for name, reward in experiment.guardrails.items()
+    }
 
 
 def reward_kind(reward: Reward, event: type[Event] | None, params: Mapping[str, Any]) -> Kind:
@@ -105,8 +110,13 @@ def refresh(endpoint: Endpoint[Any, Any], lake: Lake, sql: Sql, params: Mapping[
     bounds = {g: b for g in range(len(judged)) if (b := _mature(judged[g], lake)) is not None}
     if not bounds:
         return nothing
-    tables = {name: lake.table(name) for name in dict.fromkeys([endpoint.decisions, *(r.outcome.stream.name for g in judged for r in g.metrics.values())])
-              if lake.exists(name)}  # fmt: skip
+    tables = {
+        name: lake.table(name)
+        for name in dict.fromkeys(
+            [endpoint.decisions, *(r.outcome.stream.name for g in judged for r in g.metrics.values())]
+        )
+        if lake.exists(name)
+    }
     work = _Work(endpoint, judged, bounds, tables, sql, params)
     schema = work.schema()
     made = lake.table(endpoint.outcomes) if lake.exists(endpoint.outcomes) else None
@@ -141,7 +151,9 @@ def due(endpoint: Endpoint[Any, Any], lake: Lake, sql: Sql) -> int:
         return 0
     bounds = {g: b for g in range(len(judged)) if (b := _mature(judged[g], lake)) is not None}
     picked = " or ".join(f"(epoch_us(ts) < {bound} and ({judged[g].chosen()}))" for g, bound in bounds.items())
-    found = sql.query(f"select count(*) as n from d where {picked or 'false'}", {"d": lake.table(endpoint.decisions).snapshot()}).read_all()
+    found = sql.query(
+        f"select count(*) as n from d where {picked or 'false'}", {"d": lake.table(endpoint.decisions).snapshot()}
+    ).read_all()
     return int(found["n"][0].as_py())
 
 
@@ -179,7 +191,12 @@ class _Work:
 
     def definition(self) -> str:
         """Fingerprint of how decisions are judged: by another reward, horizon or parameter all are judged anew."""
-        said = json.dumps([[g.experiment, [[name, r.expression, meaning(r.outcome)] for name, r in g.metrics.items()]] for g in self.groups])
+        said = json.dumps(
+            [
+                [g.experiment, [[name, r.expression, meaning(r.outcome)] for name, r in g.metrics.items()]]
+                for g in self.groups
+            ]
+        )
         used = {name: self.params.get(name) for name in sorted(set(re.findall(r"\$(\w+)", said)))}
         return hashlib.sha256(f"{said}{json.dumps(used, default=str)}".encode()).hexdigest()[:16]
 
@@ -192,17 +209,24 @@ class _Work:
             return 0
         if any(r.outcome.credit != "all" for g in self.groups for r in g.metrics.values()):
             return 0
-        if {name: uuid for name, (uuid, _) in last["versions"].items()} != {name: t.uuid for name, t in self.tables.items()}:
+        if {name: uuid for name, (uuid, _) in last["versions"].items()} != {
+            name: t.uuid for name, t in self.tables.items()
+        }:
             return 0
         stood = last["ripe"]
         if set(stood) != set(self.bounds_by_experiment()):
             return 0
         lows = [stood[name] for name, bound in self.bounds_by_experiment().items() if bound > stood[name]]
         within = {
-            name: max((r.outcome.within_us for g in self.groups for r in g.metrics.values() if r.outcome.stream.name == name), default=0)
+            name: max(
+                (r.outcome.within_us for g in self.groups for r in g.metrics.values() if r.outcome.stream.name == name),
+                default=0,
+            )
             for name in self.tables
         }
-        times = {r.outcome.stream.name: r.outcome.stream.schema.event_time for g in self.groups for r in g.metrics.values()} | {self.endpoint.decisions: "ts"}
+        times = {
+            r.outcome.stream.name: r.outcome.stream.schema.event_time for g in self.groups for r in g.metrics.values()
+        } | {self.endpoint.decisions: "ts"}
         for name, table in self.tables.items():
             try:
                 added = table.appended(last["versions"][name][1])
@@ -230,10 +254,15 @@ class _Work:
         decisions = self.endpoint.decisions
         relations: dict[str, Relation] = {decisions: self.tables[decisions].snapshot()}
         keys = dict.fromkeys(k for r in group.metrics.values() for k in r.outcome.on)
-        picked = f"ts < make_timestamptz({bound}) and ts >= make_timestamptz({low}) and ({group.chosen()})"  # a bound that lets whole files out
+        picked = (  # a bound that lets whole files out
+            f"ts < make_timestamptz({bound}) and ts >= make_timestamptz({low}) and ({group.chosen()})"
+        )
         # `credit` looks at neighbours before the interval, so only its whole history is right; low is 0 then.
-        spine = self.sql.query(f'select row_number() over (order by ts, decision_id) - 1 as _row, ts as _t, * from "{decisions}" where {picked}',
-                               relations).read_all()  # fmt: skip
+        spine = self.sql.query(
+            f'select row_number() over (order by ts, decision_id) - 1 as _row, ts as _t, * from "{decisions}" where'
+            f" {picked}",
+            relations,
+        ).read_all()
         if spine.num_rows == 0:
             return
         tables: dict[str, Relation] = {"spine": spine}
@@ -247,10 +276,13 @@ class _Work:
             if reward.outcome not in distinct:
                 distinct.append(reward.outcome)
                 query = outcome_sql(reward.outcome, self.params, moments=moments)
-                tables[f"o{len(distinct) - 1}"] = self.sql.query(query.sql, {"spine": narrow, query.stream: self.tables[query.stream].snapshot()}).read_all()
+                tables[f"o{len(distinct) - 1}"] = self.sql.query(
+                    query.sql, {"spine": narrow, query.stream: self.tables[query.stream].snapshot()}
+                ).read_all()
             value = _expression(reward, self.endpoint.event, self.params)
             of = f"o{distinct.index(reward.outcome)}"
-            # Each metric names its own outcome "outcome", so each is a table of its own. A correlated subquery costs ten times as much.
+            # Each metric names its own outcome "outcome", so each is a table of its own. A correlated subquery costs
+            # ten times as much.
             judged = f'select {fields}, {of}.outcome as "outcome" from spine s left join {of} using (_row)'
             joins += f""" left join (select _row, cast({value.sql} as double) as value from ({judged})) "m_{name}"
                 using (_row)"""

@@ -1,7 +1,9 @@
-"""What an experiment is doing now: its phase, the versions its arms are pinned to, and whether it runs. State, not code.
+"""What an experiment is doing now: its phase, the versions its arms are pinned to, and whether it runs. State, not
+code.
 
-One document a name of kind "experiment"; its revision guards every change, so of two processes that start, stop or ship at once
-one wins and the other gets an error. A phase begins when arms, weights, traffic, the reward or the way to assign change, and when it is said so.
+One document a name of kind "experiment"; its revision guards every change, so of two processes that start, stop or ship
+at once one wins and the other gets an error. A phase begins when arms, weights, traffic, the reward or the way to
+assign change, and when it is said so.
 """
 
 from __future__ import annotations
@@ -103,7 +105,8 @@ def start(experiment: Experiment[Any], state: State, resolve: Resolve, now: date
 
 
 def stop(name: str, state: State, now: datetime | None = None) -> Phase:
-    """No unit is assigned any more: all get the endpoint's default. The phase keeps its number, and late rewards still count.
+    """No unit is assigned any more: all get the endpoint's default. The phase keeps its number, and late rewards still
+    count.
 
     Raises:
         NotFound: It was never started.
@@ -113,10 +116,14 @@ def stop(name: str, state: State, now: datetime | None = None) -> Phase:
     doc, last = _known(state, name)
     if last.status == "shipped":
         raise UsageError(
-            f'experiment "{name}" was shipped in phase {last.number}: all of its traffic gets "{last.winner}", so nothing is left to stop; {_ANEW.format(name)}'
+            f'experiment "{name}" was shipped in phase {last.number}: all of its traffic gets "{last.winner}", so'
+            f" nothing is left to stop; {_ANEW.format(name)}"
         )
     if last.status == "stopped":
-        raise UsageError(f'experiment "{name}" was stopped already, in phase {last.number}: its units get the default; {_ANEW.format(name)}')
+        raise UsageError(
+            f'experiment "{name}" was stopped already, in phase {last.number}: its units get the default;'
+            f" {_ANEW.format(name)}"
+        )
     ended = replace(last, status="stopped", ended_at=now or datetime.now(UTC))
     _write(state, name, [*doc.value["phases"][:-1], _plain(ended)], doc.revision)
     return ended
@@ -132,19 +139,39 @@ def ship(name: str, winner: str, state: State, now: datetime | None = None) -> P
     """
     doc, last = _known(state, name)
     if winner not in last.arms:
-        raise UsageError(f'experiment "{name}" has no arm "{winner}" in phase {last.number}; {choices(winner, last.arms)}')
+        raise UsageError(
+            f'experiment "{name}" has no arm "{winner}" in phase {last.number}; {choices(winner, last.arms)}'
+        )
     if last.status == "shipped":
-        raise UsageError(f'experiment "{name}" was shipped with "{last.winner}" in phase {last.number} already; {_ANEW.format(name)}')
+        raise UsageError(
+            f'experiment "{name}" was shipped with "{last.winner}" in phase {last.number} already; {_ANEW.format(name)}'
+        )
     moment = now or datetime.now(UTC)
-    return _follow(state, doc, replace(last, number=last.number + 1, status="shipped", winner=winner, started_at=moment, ended_at=None), moment)
+    return _follow(
+        state,
+        doc,
+        replace(last, number=last.number + 1, status="shipped", winner=winner, started_at=moment, ended_at=None),
+        moment,
+    )
 
 
 def definition(experiment: Experiment[Any]) -> str:
     """Fingerprint of all whose change is a new phase."""
-    arms = {name: [arm.model.name, arm.version] if isinstance(arm, ModelRef) else {"value": arm} for name, arm in experiment.arms.items()}
+    arms = {
+        name: [arm.model.name, arm.version] if isinstance(arm, ModelRef) else {"value": arm}
+        for name, arm in experiment.arms.items()
+    }
     method = {k: v for k, v in asdict(experiment.assign).items() if k != "place"}
-    said = [list(arms.items()), experiment.assign.method, method, experiment.layer, list(experiment.traffic), experiment.unit,
-            experiment.reward.expression, meaning(experiment.reward.outcome)]  # fmt: skip
+    said = [
+        list(arms.items()),
+        experiment.assign.method,
+        method,
+        experiment.layer,
+        list(experiment.traffic),
+        experiment.unit,
+        experiment.reward.expression,
+        meaning(experiment.reward.outcome),
+    ]
     return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -171,17 +198,32 @@ def _known(state: State, name: str) -> tuple[Doc, Phase]:
     return doc, _read(doc.value["phases"][-1])
 
 
-def _started(experiment: Experiment[Any], state: State, doc: Doc | None, resolve: Resolve, now: datetime | None) -> Phase:
+def _started(
+    experiment: Experiment[Any], state: State, doc: Doc | None, resolve: Resolve, now: datetime | None
+) -> Phase:
     moment = now or datetime.now(UTC)
     arms = {name: _pin(arm, resolve) for name, arm in experiment.arms.items()}
     number = doc.value["phases"][-1]["number"] + 1 if doc else 1
-    made = Phase(experiment.name, number, "running", experiment.assign.method, arms, weights(experiment),
-                 experiment.layer, experiment.traffic, experiment.unit, definition(experiment), moment)  # fmt: skip
+    made = Phase(
+        experiment.name,
+        number,
+        "running",
+        experiment.assign.method,
+        arms,
+        weights(experiment),
+        experiment.layer,
+        experiment.traffic,
+        experiment.unit,
+        definition(experiment),
+        moment,
+    )
     return _follow(state, doc, made, moment)
 
 
 def _follow(state: State, doc: Doc | None, made: Phase, now: datetime) -> Phase:
-    """Write `made` after the phases of `doc`, which is what was looked at: whoever changed them since makes this a Conflict."""
+    """Write `made` after the phases of `doc`, which is what was looked at: whoever changed them since makes this a
+    Conflict.
+    """
     phases = list(doc.value["phases"]) if doc else []
     last = _read(phases[-1]) if phases else None
     if last is not None and last.ended_at is None:
@@ -196,12 +238,22 @@ def _write(state: State, name: str, phases: list[Any], revision: int) -> None:
 
 def _plain(phase: Phase) -> dict[str, Any]:
     told = asdict(phase)
-    return told | {"started_at": phase.started_at.isoformat(), "ended_at": phase.ended_at and phase.ended_at.isoformat()}
+    return told | {
+        "started_at": phase.started_at.isoformat(),
+        "ended_at": phase.ended_at and phase.ended_at.isoformat(),
+    }
 
 
 def _read(told: Mapping[str, Any]) -> Phase:
     ended = told["ended_at"]
-    return Phase(**(dict(told) | {
-        "arms": {name: Arm(**arm) for name, arm in told["arms"].items()}, "traffic": tuple(told["traffic"]),
-        "started_at": datetime.fromisoformat(told["started_at"]), "ended_at": datetime.fromisoformat(ended) if ended else None,
-    }))  # fmt: skip
+    return Phase(
+        **(
+            dict(told)
+            | {
+                "arms": {name: Arm(**arm) for name, arm in told["arms"].items()},
+                "traffic": tuple(told["traffic"]),
+                "started_at": datetime.fromisoformat(told["started_at"]),
+                "ended_at": datetime.fromisoformat(ended) if ended else None,
+            }
+        )
+    )

@@ -1,4 +1,6 @@
-"""The report of an experiment as plain values, and in sentences: what the command line, `--json` and the console show."""
+"""The report of an experiment as plain values, and in sentences: what the command line, `--json` and the
+console show.
+"""
 
 from __future__ import annotations
 
@@ -15,20 +17,31 @@ from millstream.experiment.phases import Phase
 
 DAY_US = UNITS["d"]
 POOLED = (
-    "It learns from means pooled over time: when the rewards of all arms rise and fall from day to day, it moves to the arm that had more traffic on good days, "
-    "which may be the worse one. An A/B test does not."
+    "It learns from means pooled over time: when the rewards of all arms rise and fall from day to day, it moves to the"
+    " arm that had more traffic on good days, which may be the worse one. An A/B test does not."
 )
 """Of a bandit, until it learns within stretches of equal probability."""
 LACKS = {
     "not enough data": "Not enough mature rewards to compare {treatment} with {control}.",
-    "no variance": "{treatment} cannot be compared with {control}: the rewards of each are all alike, so nothing says what chance can do.",
-    "rewards that are not finite numbers": "{treatment} cannot be compared with {control}: some of their rewards are NaN or infinite; correct the reward's expression.",
-    "rewards too large to square": "{treatment} cannot be compared with {control}: the squares of their rewards are not doubles; scale the reward's expression down.",
+    "no variance": (
+        "{treatment} cannot be compared with {control}: the rewards of each are all alike, so nothing says what chance"
+        " can do."
+    ),
+    "rewards that are not finite numbers": (
+        "{treatment} cannot be compared with {control}: some of their rewards are NaN or infinite; correct the reward's"
+        " expression."
+    ),
+    "rewards too large to square": (
+        "{treatment} cannot be compared with {control}: the squares of their rewards are not doubles; scale the"
+        " reward's expression down."
+    ),
 }
 
 
 def started(experiment: Experiment[Any], shown: Phase | None, known: Sequence[Phase]) -> dict[str, Any]:
-    """What is known of an experiment without its decisions: `shown` is the phase in question, `known` all phases, first to last."""
+    """What is known of an experiment without its decisions: `shown` is the phase in question, `known` all phases, first
+    to last.
+    """
     return {
         "name": experiment.name,
         "method": shown.method if shown else experiment.assign.method,
@@ -43,7 +56,18 @@ def started(experiment: Experiment[Any], shown: Phase | None, known: Sequence[Ph
 
 def nothing(why: str) -> dict[str, Any]:
     """In place of `judged`, where there is nothing to judge."""
-    return {"arms": [], "effects": [], "guardrails": {}, "ratio": "", "srm": None, "shares": {}, "rewards": {}, "days": [], "counted": "", "verdict": why}
+    return {
+        "arms": [],
+        "effects": [],
+        "guardrails": {},
+        "ratio": "",
+        "srm": None,
+        "shares": {},
+        "rewards": {},
+        "days": [],
+        "counted": "",
+        "verdict": why,
+    }
 
 
 def judged(experiment: Experiment[Any], found: Report) -> dict[str, Any]:
@@ -65,8 +89,14 @@ def judged(experiment: Experiment[Any], found: Report) -> dict[str, Any]:
 
 def _phase(phase: Phase) -> dict[str, Any]:
     """When it was, and what its arms were."""
-    return {"phase": phase.number, "status": phase.status, "started_at": phase.started_at.isoformat(), "ended_at": phase.ended_at and phase.ended_at.isoformat(),
-            "winner": phase.winner, "arms": {name: f"{arm.model}@{arm.version}" if arm.model else arm.value for name, arm in phase.arms.items()}}  # fmt: skip
+    return {
+        "phase": phase.number,
+        "status": phase.status,
+        "started_at": phase.started_at.isoformat(),
+        "ended_at": phase.ended_at and phase.ended_at.isoformat(),
+        "winner": phase.winner,
+        "arms": {name: f"{arm.model}@{arm.version}" if arm.model else arm.value for name, arm in phase.arms.items()},
+    }
 
 
 def _arms(found: Report) -> list[dict[str, Any]]:
@@ -77,12 +107,27 @@ def _arms(found: Report) -> list[dict[str, Any]]:
     for place, arm in enumerate(found.arms):
         effect = effects.get(arm.arm)
         pinned = found.phase.arms[arm.arm]
-        rows.append({"arm": arm.arm, "model": f"{pinned.model}@{pinned.version}" if pinned.model else None, "value": pinned.value, "control": place == 0,
-                     "decisions": arm.decisions, "units": arm.units, "share": arm.units / whole if whole else 0.0, "judged": arm.judged, "missing": arm.missing,
-                     "mean": _number(arm.stat.mean), "probability": arm.probability, "believed_mean": _number(arm.believed_mean),
-                     "believed_sd": _number(arm.believed_sd), "effect": _number(effect.difference) if effect else None,
-                     "low": _number(effect.low) if effect else None, "high": _number(effect.high) if effect else None,
-                     "p": _number(effect.p) if effect else None})  # fmt: skip
+        rows.append(
+            {
+                "arm": arm.arm,
+                "model": f"{pinned.model}@{pinned.version}" if pinned.model else None,
+                "value": pinned.value,
+                "control": place == 0,
+                "decisions": arm.decisions,
+                "units": arm.units,
+                "share": arm.units / whole if whole else 0.0,
+                "judged": arm.judged,
+                "missing": arm.missing,
+                "mean": _number(arm.stat.mean),
+                "probability": arm.probability,
+                "believed_mean": _number(arm.believed_mean),
+                "believed_sd": _number(arm.believed_sd),
+                "effect": _number(effect.difference) if effect else None,
+                "low": _number(effect.low) if effect else None,
+                "high": _number(effect.high) if effect else None,
+                "p": _number(effect.p) if effect else None,
+            }
+        )
     return rows
 
 
@@ -106,12 +151,24 @@ def _counted(experiment: Experiment[Any], found: Report) -> str:
     """Which decisions the reward and the effect are of, and how many of those have it yet."""
     units, judged = sum(a.units for a in found.arms), sum(a.judged for a in found.arms)
     missing, later = sum(a.missing for a in found.arms), sum(a.decisions - a.units for a in found.arms)
-    rest = [f"{units - judged:,} {'waits' if units - judged == 1 else 'wait'} for theirs" if units > judged else "", f"{missing:,} got no outcome" if missing else "",
-            f"{counted(later, 'later decision of the same units does', 'later decisions of the same units do')} not count" if later else ""]  # fmt: skip
+    rest = [
+        f"{units - judged:,} {'waits' if units - judged == 1 else 'wait'} for theirs" if units > judged else "",
+        f"{missing:,} got no outcome" if missing else "",
+        (
+            f"{counted(later, 'later decision of the same units does', 'later decisions of the same units do')} not"
+            " count"
+            if later
+            else ""
+        ),
+    ]
     said = "".join(f"; {text}" for text in rest if text)
-    learnt = "" if found.result.srm is not None else " The bandit itself learns from every decision with a complete reward."
-    return (f"Only the first decision of each {experiment.unit} in phase {found.phase.number} ({_span(found.phase)}) counts: "
-            f"{judged - missing:,} of {units:,} have a complete reward{said}.{learnt}")  # fmt: skip
+    learnt = (
+        "" if found.result.srm is not None else " The bandit itself learns from every decision with a complete reward."
+    )
+    return (
+        f"Only the first decision of each {experiment.unit} in phase {found.phase.number} ({_span(found.phase)})"
+        f" counts: {judged - missing:,} of {units:,} have a complete reward{said}.{learnt}"
+    )
 
 
 def _span(phase: Phase) -> str:
@@ -133,18 +190,34 @@ def _verdict(experiment: Experiment[Any], found: Report) -> str:
         leader = max(found.arms, key=lambda a: a.probability)
         chance = f"{leader.arm} is chosen with probability {leader.probability:.1%} now"
         judged = sum(a.judged for a in found.arms)
-        return f"{chance}, learnt from {counted(judged, 'mature unit')}. {POOLED}" if judged else f"No reward is mature yet. {POOLED}"
+        return (
+            f"{chance}, learnt from {counted(judged, 'mature unit')}. {POOLED}"
+            if judged
+            else f"No reward is mature yet. {POOLED}"
+        )
     told = [_sentence(e) for e in found.result.effects if e.metric == "reward"]
     bad = [name for name, kept in found.result.guards.items() if not kept]
     blind = dict.fromkeys(e.metric for e in found.result.effects if e.metric != "reward" and e.lacks in (ODD, LARGE))
-    return " ".join([*told, f"Shares are {_ratio(found)}.", *([f"Guardrail {', '.join(bad)} is hurt."] if bad else []),
-                     *([f"Guardrail {', '.join(blind)} cannot be judged: rewards are NaN, infinite or too large."] if blind else [])])  # fmt: skip
+    return " ".join(
+        [
+            *told,
+            f"Shares are {_ratio(found)}.",
+            *([f"Guardrail {', '.join(bad)} is hurt."] if bad else []),
+            *(
+                [f"Guardrail {', '.join(blind)} cannot be judged: rewards are NaN, infinite or too large."]
+                if blind
+                else []
+            ),
+        ]
+    )
 
 
 def _sentence(effect: Effect) -> str:
     if effect.lacks:
         return LACKS[effect.lacks].format(treatment=effect.treatment, control=effect.control)
-    return f"{effect.treatment} beside {effect.control}: {effect.verdict} ({effect.difference:+.4f}, p = {effect.p:.2g})."
+    return (
+        f"{effect.treatment} beside {effect.control}: {effect.verdict} ({effect.difference:+.4f}, p = {effect.p:.2g})."
+    )
 
 
 def _series(found: Report) -> tuple[dict[str, list[tuple[float, float]]], dict[str, list[tuple[float, float]]]]:
@@ -170,5 +243,13 @@ PHASES = ("phase", "status", "from", "to", "arms")
 
 def phase_rows(found: dict[str, Any]) -> list[list[str]]:
     """A line a phase, in UTC, first to last."""
-    return [[str(p["phase"]), p["status"], p["started_at"][:16].replace("T", " "), (p["ended_at"] or "")[:16].replace("T", " "),
-             f"all {p['winner']}" if p["winner"] else ", ".join(f"{arm} = {gives}" for arm, gives in p["arms"].items())] for p in found["phases"]]  # fmt: skip
+    return [
+        [
+            str(p["phase"]),
+            p["status"],
+            p["started_at"][:16].replace("T", " "),
+            (p["ended_at"] or "")[:16].replace("T", " "),
+            f"all {p['winner']}" if p["winner"] else ", ".join(f"{arm} = {gives}" for arm, gives in p["arms"].items()),
+        ]
+        for p in found["phases"]
+    ]

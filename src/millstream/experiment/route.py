@@ -1,7 +1,8 @@
-"""From a request to an arm. Pure arithmetic on a salted hash of the unit, so that SQL over the decisions finds the same arm again.
+"""From a request to an arm. Pure arithmetic on a salted hash of the unit, so that SQL over the decisions finds the same
+arm again.
 
-A bandit's arm is drawn by the same hash, salted anew with every snapshot of its posterior: between two snapshots a unit keeps its
-arm, and the propensity is the probability over the salts. Immutable: a new phase or snapshot is a new router.
+A bandit's arm is drawn by the same hash, salted anew with every snapshot of its posterior: between two snapshots a unit
+keeps its arm, and the propensity is the probability over the salts. Immutable: a new phase or snapshot is a new router.
 """
 
 from __future__ import annotations
@@ -38,9 +39,18 @@ class Router:
         snapshots: Name -> the bandit's posterior; without one (or of another phase) all arms are even.
     """
 
-    def __init__(self, experiments: Sequence[Experiment[Any]], phases: Mapping[str, Phase], snapshots: Mapping[str, Snapshot] | None = None) -> None:
+    def __init__(
+        self,
+        experiments: Sequence[Experiment[Any]],
+        phases: Mapping[str, Phase],
+        snapshots: Mapping[str, Snapshot] | None = None,
+    ) -> None:
         given = snapshots or {}
-        self._parts = [_Part(e, phases[e.name], given.get(e.name)) for e in experiments if e.name in phases and phases[e.name].status in ("running", "shipped")]
+        self._parts = [
+            _Part(e, phases[e.name], given.get(e.name))
+            for e in experiments
+            if e.name in phases and phases[e.name].status in ("running", "shipped")
+        ]
 
     def route(self, unit: Any, request: Mapping[str, Any]) -> Routed | None:
         """The arm of this unit; None when no experiment takes it, or it is NULL.

@@ -1,9 +1,9 @@
 """Distribution functions that a report needs, vectorised, so that no statistics package is needed at run time.
 
 References:
-    DLMF 8.17.22 (continued fraction of the incomplete beta), 8.7.1 and 8.9.2 (series and continued fraction of the incomplete
-    gamma); evaluated by the modified Lentz method (Press et al., Numerical Recipes, 3rd ed., 5.2, 6.2 and 6.4).
-    `normal_quantile` is `statistics.NormalDist`, Wichura's AS 241.
+    DLMF 8.17.22 (continued fraction of the incomplete beta), 8.7.1 and 8.9.2 (series and continued fraction of the
+    incomplete gamma); evaluated by the modified Lentz method (Press et al., Numerical Recipes, 3rd ed., 5.2, 6.2 and
+    6.4). `normal_quantile` is `statistics.NormalDist`, Wichura's AS 241.
 """
 
 from __future__ import annotations
@@ -39,14 +39,18 @@ def _beta(x: Floats, y: Floats, a: float, b: float) -> Floats:
     swap = u > (a + 1.0) / (a + b + 2.0)  # the fraction converges fast on one side only
     first, second = np.where(swap, b, a), np.where(swap, a, b)
     part = _front(u, v, a, b) / first
-    done = part < 1e-30  # too small to matter whatever the fraction (it may be in the thousands), and the slowest to converge
+    done = (
+        part < 1e-30
+    )  # too small to matter whatever the fraction (it may be in the thousands), and the slowest to converge
     part[~done] *= _beta_fraction(np.where(swap, v, u)[~done], first[~done], second[~done])
     value[inside] = np.where(swap, 1.0 - part, part)
     return np.asarray(np.clip(value, 0.0, 1.0))
 
 
 def _front(x: Floats, y: Floats, a: float, b: float) -> Floats:
-    """x^a y^b / B(a, b), written so that no two large numbers cancel (as in DiDonato and Morris, TOMS 708, 1992, section 4)."""
+    """x^a y^b / B(a, b), written so that no two large numbers cancel (as in DiDonato and Morris, TOMS 708, 1992,
+    section 4).
+    """
     with np.errstate(divide="ignore", invalid="ignore", under="ignore"):
         if min(a, b) >= 10.0:
             p, q = a / (a + b), b / (a + b)
@@ -55,11 +59,17 @@ def _front(x: Floats, y: Floats, a: float, b: float) -> Floats:
         if max(a, b) >= 10.0:
             small, large = min(a, b), max(a, b)
             log_beta = (
-                math.lgamma(small) - (large - 0.5) * math.log1p(small / large) - small * math.log(large + small) + small + _rest(large) - _rest(large + small)
+                math.lgamma(small)
+                - (large - 0.5) * math.log1p(small / large)
+                - small * math.log(large + small)
+                + small
+                + _rest(large)
+                - _rest(large + small)
             )
         else:
             log_beta = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
-        # Of two that sum to 1, the logarithm of the larger is that of 1 less the smaller, which has digits that the larger has lost.
+        # Of two that sum to 1, the logarithm of the larger is that of 1 less the smaller, which has digits that the
+        # larger has lost.
         log_x, log_y = np.where(x > 0.5, np.log1p(-y), np.log(x)), np.where(y > 0.5, np.log1p(-x), np.log(y))
         return np.asarray(np.exp(a * log_x + b * log_y - log_beta))
 
@@ -115,7 +125,9 @@ def _away(x: Floats) -> Floats:
 
 
 def t_cdf(t: ArrayLike, df: float) -> Floats:
-    """Student's t, `df` degrees of freedom (a fraction is fine): P(T <= t), by I_{df/(df+t^2)}(df/2, 1/2) (DLMF 8.17)."""
+    """Student's t, `df` degrees of freedom (a fraction is fine): P(T <= t), by I_{df/(df+t^2)}(df/2, 1/2)
+    (DLMF 8.17).
+    """
     t = np.asarray(t, dtype=np.float64)
     tail = 0.5 * _beta(df / (df + t * t), t * t / (df + t * t), df / 2.0, 0.5)
     return np.asarray(np.where(t > 0, 1.0 - tail, tail))
@@ -150,17 +162,26 @@ def t_quantile(p: float, df: float) -> float:
 
 
 def _near_quantile(p: float, df: float) -> float:
-    """To about 1e-4 from df = 5 on, by three terms of the expansion in 1/df (Abramowitz and Stegun 26.7.5); a place to begin."""
+    """To about 1e-4 from df = 5 on, by three terms of the expansion in 1/df (Abramowitz and Stegun 26.7.5); a place to
+    begin.
+    """
     z = normal_quantile(p)
     if df < 2.0:
         return z
     w = z * z
-    return z + z * ((w + 1) / 4 + ((5 * w + 16) * w + 3) / (96 * df) + (((3 * w + 19) * w + 17) * w - 15) / (384 * df * df)) / df
+    return (
+        z
+        + z
+        * ((w + 1) / 4 + ((5 * w + 16) * w + 3) / (96 * df) + (((3 * w + 19) * w + 17) * w - 15) / (384 * df * df))
+        / df
+    )
 
 
 def normal_cdf(z: ArrayLike) -> Floats:
     """The standard normal's P(Z <= z)."""
-    return np.asarray(0.5 * (1.0 + np.asarray(_erf(np.asarray(z, dtype=np.float64) / math.sqrt(2.0)), dtype=np.float64)))
+    return np.asarray(
+        0.5 * (1.0 + np.asarray(_erf(np.asarray(z, dtype=np.float64) / math.sqrt(2.0)), dtype=np.float64))
+    )
 
 
 def normal_tails(z: float) -> float:

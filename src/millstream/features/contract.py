@@ -45,8 +45,19 @@ def definition(name: str = "all") -> Definition:
     """Every aggregate over a float and an integer, in a short window, a long one, and none."""
     with collecting():
         readings = stream("contract_readings", Read, key="k", partitions=3)
-        of = {"c": agg.count(), "cv": agg.count("v"), "s": agg.sum("v"), "m": agg.mean("v"), "var": agg.variance("v"), "mn": agg.min("v"), "mx": agg.max("v"),
-              "f": agg.first("v"), "l": agg.last("v"), "ns": agg.sum("n"), "nl": agg.last("n", default=-1.0)}  # fmt: skip
+        of = {
+            "c": agg.count(),
+            "cv": agg.count("v"),
+            "s": agg.sum("v"),
+            "m": agg.mean("v"),
+            "var": agg.variance("v"),
+            "mn": agg.min("v"),
+            "mx": agg.max("v"),
+            "f": agg.first("v"),
+            "l": agg.last("v"),
+            "ns": agg.sum("n"),
+            "nl": agg.last("n", default=-1.0),
+        }
         return define(features(name, readings, key="k", aggregates=of, windows=["30m", "7d"]), {})
 
 
@@ -56,27 +67,48 @@ def batch(of: Definition, rows: Sequence[Row], partition: int = 0, start: int = 
 
     tied = pa.array(ties(partition, np.arange(start, start + len(rows))))
     columns = {"v": [r[2] for r in rows], "n": [r[3] for r in rows]}
-    values = [pa.array(columns[value.expression.text], schema(of).field(f"v{i}").type) for i, value in enumerate(of.values)]
+    values = [
+        pa.array(columns[value.expression.text], schema(of).field(f"v{i}").type) for i, value in enumerate(of.values)
+    ]
     return pa.RecordBatch.from_arrays(
-        [pa.array([r[0] for r in rows], pa.string()), pa.array([r[1] for r in rows], pa.int64()), tied, *values], schema=schema(of)
+        [pa.array([r[0] for r in rows], pa.string()), pa.array([r[1] for r in rows], pa.int64()), tied, *values],
+        schema=schema(of),
     )
 
 
-def apply(of: Definition, rows: Sequence[Row], start: int = 0, partition: int = 0, clock_us: int = T0, ruling: str = "") -> Apply:
+def apply(
+    of: Definition, rows: Sequence[Row], start: int = 0, partition: int = 0, clock_us: int = T0, ruling: str = ""
+) -> Apply:
     return Apply(of, partition, start, start + len(rows), clock_us, batch(of, rows, partition, start), ruling)
 
 
 def some_rows(chance: random.Random, n: int, until_us: int = T0) -> list[Row]:
     """Events of the last ten days, most of them near the ends of slots, hours and days."""
-    edges = [until_us - SLOT_US, until_us - 30 * MINUTE, until_us - HOUR, until_us - DAY, until_us - 7 * DAY, until_us - 10 * DAY]
+    edges = [
+        until_us - SLOT_US,
+        until_us - 30 * MINUTE,
+        until_us - HOUR,
+        until_us - DAY,
+        until_us - 7 * DAY,
+        until_us - 10 * DAY,
+    ]
     values = [None, 0.1, -0.0, 0.0, -3.5, 8.9e9, float("inf"), float("nan"), 2.5e-7, chance.uniform(-1e6, 1e6)]
     whole = [None, 0, 5, -7, 8_999_999_999_999_999]
 
     def value(usual: Sequence[Any], too_large: Sequence[Any]) -> Any:
-        return chance.choice(usual if chance.random() < 0.98 else too_large)  # seldom, since one leaves a window without a sum
+        return chance.choice(
+            usual if chance.random() < 0.98 else too_large
+        )  # seldom, since one leaves a window without a sum
 
-    return [(chance.choice(KEYS), chance.choice(edges) + chance.choice([-1, 0, 1, chance.randrange(2 * HOUR)]), value(values, [1e12, -9e9]),
-             value(whole, [9_000_000_000_000_000, -(2**63)])) for _ in range(n)]  # fmt: skip
+    return [
+        (
+            chance.choice(KEYS),
+            chance.choice(edges) + chance.choice([-1, 0, 1, chance.randrange(2 * HOUR)]),
+            value(values, [1e12, -9e9]),
+            value(whole, [9_000_000_000_000_000, -(2**63)]),
+        )
+        for _ in range(n)
+    ]
 
 
 def filled(of: Definition, rows: pa.RecordBatch) -> tuple[pa.RecordBatchReader, pa.RecordBatchReader]:
@@ -85,7 +117,9 @@ def filled(of: Definition, rows: pa.RecordBatch) -> tuple[pa.RecordBatchReader, 
     tiles = [(key, level, b, *states) for level, found in Lifted(of, rows).tiles() for key, b, *states in found]
     made = []
     if tiles:
-        columns = [pa.array(column, field.type) for column, field in zip(zip(*sorted(tiles), strict=True), wanted, strict=True)]
+        columns = [
+            pa.array(column, field.type) for column, field in zip(zip(*sorted(tiles), strict=True), wanted, strict=True)
+        ]
         made.append(pa.RecordBatch.from_arrays(columns, schema=wanted))
     return pa.RecordBatchReader.from_batches(wanted, made), pa.RecordBatchReader.from_batches(schema(of), [rows])
 
@@ -107,7 +141,11 @@ class OnlineContract:
         store.activate(of.generation, {}, 0)
 
     def look(
-        self, store: OnlineStore, of: Definition, keys: Sequence[str | None] = (*KEYS, "sz"), at: Sequence[int] = (T0, T0 + 1, T0 + SLOT_US)
+        self,
+        store: OnlineStore,
+        of: Definition,
+        keys: Sequence[str | None] = (*KEYS, "sz"),
+        at: Sequence[int] = (T0, T0 + 1, T0 + SLOT_US),
     ) -> list[Mapping[str, Any]]:
         pairs = [(key, moment) for key in keys for moment in at]
         return [found.values for found in store.lookup(of, [k for k, _ in pairs], [m for _, m in pairs])]
@@ -146,7 +184,11 @@ class OnlineContract:
             store.apply([apply(of, [("a", T0 - 1, 1.0, 1)])])
         assert store.applied(of.generation) == Applied({}, 0, False)
         store.activate(of.generation, {1: 5}, 7, "rule.2")
-        assert store.applied(of.generation) == self.again(store).applied(of.generation) == Applied({1: 5}, 7, True, "rule.2")
+        assert (
+            store.applied(of.generation)
+            == self.again(store).applied(of.generation)
+            == Applied({1: 5}, 7, True, "rule.2")
+        )
         with pytest.raises(Conflict):
             store.activate(of.generation, {1: 9}, 9)
         assert store.applied(of.generation) == Applied({1: 5}, 7, True, "rule.2")
@@ -217,7 +259,11 @@ class OnlineContract:
             thread.join()
         other.close()
         applied = store.applied(of.generation)
-        assert applied is not None and len(set(won)) == len(won) and self.look(store, of, "a")[0]["c_7d"] == len(won) == applied.offsets[0]
+        assert (
+            applied is not None
+            and len(set(won)) == len(won)
+            and self.look(store, of, "a")[0]["c_7d"] == len(won) == applied.offsets[0]
+        )
 
     # -- look-ups
 
@@ -225,7 +271,14 @@ class OnlineContract:
         of = definition()
         self.open(store, of)
         start = T0 - 30 * MINUTE
-        store.apply([apply(of, [("a", t, float(i), None) for i, t in enumerate([start - 1, start, start + 1, T0 - 1, T0, T0 + 1])])])
+        store.apply(
+            [
+                apply(
+                    of,
+                    [("a", t, float(i), None) for i, t in enumerate([start - 1, start, start + 1, T0 - 1, T0, T0 + 1])],
+                )
+            ]
+        )
         counts = [v["c_30m"] for v in self.look(store, of, "a", [T0, T0 + 1, T0 + 2, T0 + SLOT_US - 1, T0 + SLOT_US])]
         assert counts == [3, 4, 5, 5, 3], "a start moves by whole slots, and holds for every moment of one"
         first = self.look(store, of, "a", [T0])[0]
@@ -234,22 +287,61 @@ class OnlineContract:
     def test_why_a_value_is_missing(self, store: OnlineStore) -> None:
         of = definition()
         self.open(store, of)
-        store.apply([apply(of, [("old", T0 - 2 * HOUR, 1.0, 1), ("null", T0 - 1, None, None), ("one", T0 - 1, 1.0, 1)])])
+        store.apply(
+            [apply(of, [("old", T0 - 2 * HOUR, 1.0, 1), ("null", T0 - 1, None, None), ("one", T0 - 1, 1.0, 1)])]
+        )
         old, null, one, never, none = store.lookup(of, ["old", "null", "one", "never", None], [T0] * 5)
         assert old.reasons["s_30m"] == "outside_window" and "s_7d" not in old.reasons and old.values["s_7d"] == 1.0
         assert null.reasons["s_30m"] == "no_value" and null.values["c_30m"] == 1 and null.values["cv_30m"] == 0
         assert one.reasons == {"var_30m": "no_value", "var_7d": "no_value"}
-        store.apply([apply(of, [("one", T0 - 2, 9e9, 3), ("big", T0 - 3, 1.0, 9_000_000_000_000_000), ("big", T0 - 2, -1e300, -(2**63))], 3)])
+        store.apply(
+            [
+                apply(
+                    of,
+                    [
+                        ("one", T0 - 2, 9e9, 3),
+                        ("big", T0 - 3, 1.0, 9_000_000_000_000_000),
+                        ("big", T0 - 2, -1e300, -(2**63)),
+                    ],
+                    3,
+                )
+            ]
+        )
         one, big = store.lookup(of, ["one", "big"], [T0, T0])
         assert one.reasons == dict.fromkeys(["s_30m", "s_7d", "m_30m", "m_7d", "var_30m", "var_7d"], "too_large")
-        assert (one.values["cv_30m"], one.values["mx_30m"], one.values["s_30m"], one.values["ns_30m"], one.values["nl_30m"]) == (2, 9e9, None, 4.0, 1.0)
-        assert big.reasons["ns_7d"] == big.reasons["s_7d"] == "too_large" and big.values["mn_7d"] == -1e300 and big.values["nl_7d"] == -float(2**63)
+        assert (
+            one.values["cv_30m"],
+            one.values["mx_30m"],
+            one.values["s_30m"],
+            one.values["ns_30m"],
+            one.values["nl_30m"],
+        ) == (2, 9e9, None, 4.0, 1.0)
+        assert (
+            big.reasons["ns_7d"] == big.reasons["s_7d"] == "too_large"
+            and big.values["mn_7d"] == -1e300
+            and big.values["nl_7d"] == -float(2**63)
+        )
         assert set(never.reasons.values()) == {"none_in_reach"} and set(none.reasons.values()) == {"null_key"}
         with collecting():
-            ever = define(features("ever", stream("contract_readings", Read, key="k", partitions=3), key="k", aggregates={"m": agg.mean("v")}), {})
+            ever = define(
+                features(
+                    "ever",
+                    stream("contract_readings", Read, key="k", partitions=3),
+                    key="k",
+                    aggregates={"m": agg.mean("v")},
+                ),
+                {},
+            )
         self.open(store, ever)
-        assert store.lookup(ever, ["never"], [T0])[0].reasons == {"m": "never_seen"}, "only a window over all time knows"
-        assert never.values == none.values and never.values["nl_7d"] == -1.0 and never.values["c_7d"] == 0 and never.values["s_7d"] is None
+        assert store.lookup(ever, ["never"], [T0])[0].reasons == {"m": "never_seen"}, (
+            "only a window over all time knows"
+        )
+        assert (
+            never.values == none.values
+            and never.values["nl_7d"] == -1.0
+            and never.values["c_7d"] == 0
+            and never.values["s_7d"] is None
+        )
 
     def test_what_is_too_old_says_so(self, store: OnlineStore) -> None:
         of = definition()
@@ -257,7 +349,11 @@ class OnlineContract:
         clock = T0 + HEAD_US + HOUR + 7
         horizon = (clock - HEAD_US) // SLOT_US * SLOT_US
         store.apply([apply(of, [("a", T0 - 1, 1.0, 1)], clock_us=clock)])
-        assert [found.exact for found in store.lookup(of, ["a"] * 3, [horizon - 1, horizon, clock])] == [False, True, True]
+        assert [found.exact for found in store.lookup(of, ["a"] * 3, [horizon - 1, horizon, clock])] == [
+            False,
+            True,
+            True,
+        ]
         reader = store.reader([(of, ["k"], "p")])
         assert reader({"k": "a"}, horizon - 1).inexact == ("p",) and reader({"k": "a"}, horizon).inexact == ()
 
@@ -268,16 +364,23 @@ class OnlineContract:
             self.open(store, of)
             store.apply([apply(of, some_rows(chance, 100))])
         reader = store.reader([(one, ["k"], "x"), (two, ["other"], "y"), (one, ["other"], "z")])
-        assert list(reader.columns) == [f"{p}__{c}" for p, of in (("x", one), ("y", two), ("z", one)) for c in of.columns]
+        assert list(reader.columns) == [
+            f"{p}__{c}" for p, of in (("x", one), ("y", two), ("z", one)) for c in of.columns
+        ]
         for moment in (T0, T0 + 3, T0 + HOUR):
             found = reader({"k": "b", "other": None}, moment)
             bare = store.lookup(one, ["sb"], [moment])[0]
-            assert {k: v for k, v in found.values.items() if k.startswith("x__")} == {f"x__{k}": v for k, v in bare.values.items()}
+            assert {k: v for k, v in found.values.items() if k.startswith("x__")} == {
+                f"x__{k}": v for k, v in bare.values.items()
+            }
             assert bare.values["c_7d"]
             assert found.reasons["y__s_7d"] == found.reasons["z__s_7d"] == "null_key"
             assert set(found.values) == set(reader.columns) and found.offsets == {"contract_readings": {0: 100}}
         store.apply([apply(two, some_rows(chance, 5), 100)])
-        assert reader({"k": "b", "other": "a"}, T0).offsets == {"contract_readings": {0: 100}, "contract_readings/y": {0: 105}}
+        assert reader({"k": "b", "other": "a"}, T0).offsets == {
+            "contract_readings": {0: 100},
+            "contract_readings/y": {0: 105},
+        }
 
     def test_one_snapshot_for_all_uses(self, store: OnlineStore) -> None:
         one, two = definition("one"), definition("two")
@@ -314,7 +417,9 @@ class OnlineContract:
             at += len(rows)
             dropped += store.expire(expired)
             moments = [clock - HEAD_US + SLOT_US, clock, clock + 1, clock + HOUR, clock + 30 * HOUR]
-            assert list(map(repr, self.look(store, expired, KEYS, moments))) == list(map(repr, self.look(store, kept, KEYS, moments)))
+            assert list(map(repr, self.look(store, expired, KEYS, moments))) == list(
+                map(repr, self.look(store, kept, KEYS, moments))
+            )
             clock += chance.choice([HOUR, 7 * HOUR, DAY, 2 * DAY])
         assert dropped > 100
 
@@ -384,12 +489,16 @@ class OnlineContract:
             store.activate(of.generation, {0: version}, T0)
             after = self.look(store, of)
             assert after != before and self.look(self.again(store), of) == after
-            assert {f"r__{name}": value for name, value in self.look(store, of, ["sa"], [T0])[0].items()} == dict(reader({"k": "a"}, T0).values)
+            assert {f"r__{name}": value for name, value in self.look(store, of, ["sa"], [T0])[0].items()} == dict(
+                reader({"k": "a"}, T0).values
+            )
             assert reader({"k": "a"}, T0).offsets[of.stream] == {0: version}
             before = after
         with pytest.raises(Conflict):
             store.activate(of.generation, {0: 9}, T0)
-        store.load(of, *filled(of, batch(of, some_rows(chance, 60))))  # killed here: nothing of it shows, and another fill takes its place
+        store.load(
+            of, *filled(of, batch(of, some_rows(chance, 60)))
+        )  # killed here: nothing of it shows, and another fill takes its place
         store.drop(of.generation)
         assert store.applied(of.generation) is None and store.generations() == []
 

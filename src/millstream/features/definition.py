@@ -1,4 +1,6 @@
-"""What the two readers share: a features noun with its expressions compiled, and the fingerprint that names its data."""
+"""What the two readers share: a features noun with its expressions compiled, and the fingerprint that names
+its data.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,9 @@ class Value(NamedTuple):
     """An expression that is aggregated.
 
     Attributes:
-        scale: Decimal places kept by sums, means and variances, whose addends are integers of value * 10**scale. None: the raw
-            double, for what is only counted or compared, and so has no limit of size. One expression used in both ways is two values.
+        scale: Decimal places kept by sums, means and variances, whose addends are integers of value * 10**scale. None:
+            the raw double, for what is only counted or compared, and so has no limit of size. One expression used in
+            both ways is two values.
     """
 
     expression: Expression
@@ -55,8 +58,9 @@ class Definition:
         where: Which events count.
         windows_us: Lengths; None reaches back to the beginning.
         live: The source is a stream, whose rows have a partition, an offset and an arrival time.
-        bucket_us, wait_us: A table's row of time t is known at t + wait, or at the end of the bucket (aligned to 1970 UTC) that t lies in, + wait; a
-            row counts at a moment after that, in both readers. A stream's events are known as they arrive, and these are 0.
+        bucket_us, wait_us: A table's row of time t is known at t + wait, or at the end of the bucket (aligned to 1970
+            UTC) that t lies in, + wait; a row counts at a moment after that, in both readers. A stream's events are
+            known as they arrive, and these are 0.
     """
 
     generation: str
@@ -84,16 +88,26 @@ class Definition:
 
     def known_us(self, time_us: int) -> int:
         """When a row of this time is known."""
-        return time_us + self.wait_us if not self.bucket_us else (time_us // self.bucket_us + 1) * self.bucket_us + self.wait_us
+        return (
+            time_us + self.wait_us
+            if not self.bucket_us
+            else (time_us // self.bucket_us + 1) * self.bucket_us + self.wait_us
+        )
 
     def until_us(self, at_us: int) -> int:
-        """Rows before this time, and no others, are known before a moment: `known_us` is the same for all of a bucket and else grows with the time."""
+        """Rows before this time, and no others, are known before a moment: `known_us` is the same for all of a bucket
+        and else grows with the time.
+        """
         until = at_us - self.wait_us
         return max(0, until if not self.bucket_us else -(-until // self.bucket_us) * self.bucket_us - self.bucket_us)
 
     def known_sql(self, time: str) -> str:
         """`known_us` of an expression of microseconds."""
-        return f"({time} + {self.wait_us})" if not self.bucket_us else f"(({time} // {self.bucket_us} + 1) * {self.bucket_us} + {self.wait_us})"
+        return (
+            f"({time} + {self.wait_us})"
+            if not self.bucket_us
+            else f"(({time} // {self.bucket_us} + 1) * {self.bucket_us} + {self.wait_us})"
+        )
 
     def answers(self) -> Iterator[tuple[Output, int | None]]:
         for output in self.outputs:

@@ -39,7 +39,9 @@ def events_of(definition: Definition, rows: pa.RecordBatch, partition: int) -> p
     key = encode_batch([rows.column(column) for column in definition.key])
     values = [_number(value.expression, evaluate(value.expression, rows)) for value in definition.values]
     tied = ties(partition, rows.column(OFFSET).to_numpy())
-    return pa.RecordBatch.from_arrays([key, rows.column(definition.time).cast(pa.int64()), pa.array(tied), *values], schema=schema(definition))
+    return pa.RecordBatch.from_arrays(
+        [key, rows.column(definition.time).cast(pa.int64()), pa.array(tied), *values], schema=schema(definition)
+    )
 
 
 def evaluate(expression: Expression, rows: pa.RecordBatch) -> pa.Array:

@@ -1,7 +1,7 @@
 """The columns of a key as one string: injective, the same for a batch, for one request, and in SQL.
 
-Each part is a letter for its type, then its text; every part but the last has its length (in characters) before the text.
-So an integer and its string are different keys: `i5` and `s5`.
+Each part is a letter for its type, then its text; every part but the last has its length (in characters) before the
+text. So an integer and its string are different keys: `i5` and `s5`.
 """
 
 from __future__ import annotations
@@ -63,18 +63,26 @@ def sql(columns: Sequence[str], types: Sequence[pa.DataType]) -> str:
     for i, (column, kind) in enumerate(zip(columns, types, strict=True)):
         letter, text = _SQL[_family(kind)]
         text = text.format(column)
-        parts.append(f"'{letter}' || {text}" if i == len(columns) - 1 else f"'{letter}' || length({text}) || ':' || {text}")
+        parts.append(
+            f"'{letter}' || {text}" if i == len(columns) - 1 else f"'{letter}' || length({text}) || ':' || {text}"
+        )
     return " || ".join(parts)
 
 
 _SQL = {
-    "string": ("s", "({})"), "int": ("i", "cast({} as varchar)"), "bool": ("b", "cast(cast({} as integer) as varchar)"),
-    "date": ("d", "cast(({}) - date '1970-01-01' as varchar)"), "time": ("t", "cast(epoch_us({}) as varchar)"), "binary": ("x", "lower(hex({}))"),
-}  # fmt: skip
+    "string": ("s", "({})"),
+    "int": ("i", "cast({} as varchar)"),
+    "bool": ("b", "cast(cast({} as integer) as varchar)"),
+    "date": ("d", "cast(({}) - date '1970-01-01' as varchar)"),
+    "time": ("t", "cast(epoch_us({}) as varchar)"),
+    "binary": ("x", "lower(hex({}))"),
+}
 
 
 def comparable(a: pa.DataType, b: pa.DataType) -> bool:
-    """Whether keys of these types can be equal at all: an integer and its string never are, whatever an engine would cast."""
+    """Whether keys of these types can be equal at all: an integer and its string never are, whatever an engine would
+    cast.
+    """
     return not is_.is_null(a) and not is_.is_null(b) and _family(a) == _family(b)
 
 
@@ -93,7 +101,10 @@ def _family(kind: pa.DataType) -> str:
         return "time"
     if is_.is_binary(kind) or is_.is_large_binary(kind):
         return "binary"
-    raise UsageError(f"a column of {kind} cannot be a key: its values have no exact equality; use a string, an integer, a boolean, a date or a time")
+    raise UsageError(
+        f"a column of {kind} cannot be a key: its values have no exact equality; use a string, an integer, a boolean, a"
+        " date or a time"
+    )
 
 
 def _part(value: Any) -> str | None:
@@ -130,7 +141,9 @@ def _letter_and_text(column: pa.Array | pa.ChunkedArray) -> tuple[str, Any]:
     if family == "date":
         return letter, column.cast(pa.date32()).cast(pa.int32()).cast(pa.string())
     if family == "time":
-        return letter, column.cast(pa.timestamp("us", tz="UTC") if column.type.tz else pa.timestamp("us")).cast(pa.int64()).cast(pa.string())
+        return letter, column.cast(pa.timestamp("us", tz="UTC") if column.type.tz else pa.timestamp("us")).cast(
+            pa.int64()
+        ).cast(pa.string())
     if family == "binary":
         return letter, pa.array([None if v is None else v.hex() for v in column.to_pylist()], pa.string())
     return letter, column.cast(pa.string())

@@ -21,7 +21,9 @@ _MOST = np.iinfo(np.int64).max
 
 def schema(definition: Definition) -> pa.Schema:
     """Columns of events as `OnlineStore.apply` takes them. A value's type is its expression's: int64, or float64."""
-    values = [pa.field(f"v{i}", pa.int64() if _whole(value) else pa.float64()) for i, value in enumerate(definition.values)]
+    values = [
+        pa.field(f"v{i}", pa.int64() if _whole(value) else pa.float64()) for i, value in enumerate(definition.values)
+    ]
     return pa.schema([pa.field("key", pa.string()), pa.field("t", pa.int64()), pa.field("tie", pa.int64()), *values])
 
 
@@ -66,7 +68,11 @@ class _State:
         whole = self.values.dtype.kind == "i"
         neutral = (_MOST if whole else np.inf) if least else (-1 if whole else -np.inf)
         reduce = (np.minimum if least else np.maximum).reduceat
-        return _State(self.merge, reduce(np.where(self.there, self.values, neutral), starts), np.logical_or.reduceat(self.there, starts))
+        return _State(
+            self.merge,
+            reduce(np.where(self.there, self.values, neutral), starts),
+            np.logical_or.reduceat(self.there, starts),
+        )
 
 
 class Columns(NamedTuple):
@@ -75,7 +81,8 @@ class Columns(NamedTuple):
     Attributes:
         keys: Numbers into `Lifted.names`.
         b: Tiles of a level, or moments (us).
-        states: In stored order: the values, and where there is one (None: everywhere). A first or last is PACKED, as 24 raw bytes.
+        states: In stored order: the values, and where there is one (None: everywhere). A first or last is PACKED, as 24
+            raw bytes.
     """
 
     keys: Array
@@ -134,13 +141,19 @@ class Lifted:
         """The events that are not older, those of one key and microsecond merged."""
         at = np.flatnonzero(self._t >= since_us)
         at = at[np.lexsort((self._t[at], self._keys[at]))]
-        return self._columns(*_grouped(self._keys[at], self._t[at], {name: state.take(at) for name, state in self._states.items()}))
+        return self._columns(
+            *_grouped(self._keys[at], self._t[at], {name: state.take(at) for name, state in self._states.items()})
+        )
 
     def _levels(self) -> Iterator[tuple[Array, Array, dict[str, _State]]]:
         """Keys, slots and states of each level. Rows in order of key and slot stay so in coarser slots."""
         slots = self._t // SLOT_US
         order = np.lexsort((slots, self._keys))
-        keys, slots, states = self._keys[order], slots[order], {name: state.take(order) for name, state in self._states.items()}
+        keys, slots, states = (
+            self._keys[order],
+            slots[order],
+            {name: state.take(order) for name, state in self._states.items()},
+        )
         for ratio in _RATIOS:
             keys, slots, states = _grouped(keys, slots // ratio, states)
             yield keys, slots, states
@@ -158,7 +171,11 @@ class Lifted:
         """The column as the store takes it."""
         values, there = self._column(name, state)
         told = values.tolist()
-        return list(told) if there is None or there.all() else [value if some else None for some, value in zip(there.tolist(), told, strict=True)]
+        return (
+            list(told)
+            if there is None or there.all()
+            else [value if some else None for some, value in zip(there.tolist(), told, strict=True)]
+        )
 
     def _columns(self, keys: Array, b: Array, states: dict[str, _State]) -> Columns:
         return Columns(keys, b, [self._column(name, states[name]) for name, _, _ in self._stored])
@@ -166,7 +183,11 @@ class Lifted:
     def _column(self, name: str, state: _State) -> tuple[Array, Array | None]:
         values, there = state.values, state.there
         if there is not None and name[0] in "fl":
-            values = self._packed[int(name[1:])][self._order[np.where(there, values, 0)]] if len(values) else np.empty(0, "V24")
+            values = (
+                self._packed[int(name[1:])][self._order[np.where(there, values, 0)]]
+                if len(values)
+                else np.empty(0, "V24")
+            )
         return values, there
 
 
@@ -198,19 +219,25 @@ def _coded(keys: pa.Array | pa.ChunkedArray) -> tuple[Array, list[str]]:
     return coded.indices.to_numpy(zero_copy_only=False).astype(np.int64), coded.dictionary.to_pylist()
 
 
-def pack(times: np.ndarray[Any, Any], tied: np.ndarray[Any, Any], values: np.ndarray[Any, Any], missing: np.ndarray[Any, Any]) -> pa.Array:
+def pack(
+    times: np.ndarray[Any, Any], tied: np.ndarray[Any, Any], values: np.ndarray[Any, Any], missing: np.ndarray[Any, Any]
+) -> pa.Array:
     """Pairs of a first or a last, NULL where missing."""
     return pa.array(_pack(times, tied, values).tolist(), PACKED, mask=missing)
 
 
-def _pack(times: np.ndarray[Any, Any], tied: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _pack(
+    times: np.ndarray[Any, Any], tied: np.ndarray[Any, Any], values: np.ndarray[Any, Any]
+) -> np.ndarray[Any, Any]:
     made = np.empty(len(times), np.dtype([("t", ">i8"), ("tie", ">i8"), ("v", ">f8")]))
     made["t"], made["tie"], made["v"] = times, tied, values
     return made.view("V24")
 
 
 def _counting(value: Value, column: pa.Array | pa.ChunkedArray) -> tuple[Array, Array, Array | None, Array | None]:
-    """Which values count, as raw doubles (-0.0 is 0.0), and as integers of the grid, both 0 where they do not count; and which are too large for it."""
+    """Which values count, as raw doubles (-0.0 is 0.0), and as integers of the grid, both 0 where they do not count;
+    and which are too large for it.
+    """
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     present = column.is_valid().to_numpy(zero_copy_only=False)

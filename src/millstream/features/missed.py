@@ -1,7 +1,9 @@
-"""Rows of a table that look-ups should have counted by its rule, and could not: they came later than the table's lag, or have other values by now.
+"""Rows of a table that look-ups should have counted by its rule, and could not: they came later than the table's lag,
+or have other values by now.
 
-Nothing is taken from the clocks of builds, which say nothing where history is replayed: a look-up logged its moment and the version of
-the table that answered it, and a row that this version lacks, although it is known before that moment, came too late.
+Nothing is taken from the clocks of builds, which say nothing where history is replayed: a look-up logged its moment and
+the version of the table that answered it, and a row that this version lacks, although it is known before that moment,
+came too late.
 """
 
 from __future__ import annotations
@@ -36,7 +38,12 @@ class Missed:
     unread: int = 0
 
     def __add__(self, other: Missed) -> Missed:
-        return Missed(self.late + other.late, self.restated + other.restated, max(self.longer_us, other.longer_us), self.unread + other.unread)
+        return Missed(
+            self.late + other.late,
+            self.restated + other.restated,
+            max(self.longer_us, other.longer_us),
+            self.unread + other.unread,
+        )
 
 
 def missed(sql: Sql, lake: Lake, definition: Definition, seen: Mapping[int, int]) -> Missed:
@@ -82,8 +89,11 @@ def _between(sql: Sql, definition: Definition, before: Relation, after: Relation
     tiling, keys = Tiling(definition), [f"k{i}" for i in range(len(definition.key))]
     names = ", ".join([*keys, "t", *(f"r{i}" for i in range(len(definition.values)))])
     known, place = definition.known_sql("t"), ", ".join([*keys, "t"])
-    sides = [f"select {names} from ({tiling.events(side, '0', raw=True)}) where {'true' if definition.time is None else f'{known} < {latest_us}'}"
-             for side in ("before", "after")]  # fmt: skip
+    sides = [
+        f"select {names} from ({tiling.events(side, '0', raw=True)}) where"
+        f" {'true' if definition.time is None else f'{known} < {latest_us}'}"
+        for side in ("before", "after")
+    ]
     text = f"""with b as ({sides[0]}), a as ({sides[1]}),
         came as (select {place}, count(*) as n from (select * from a except all select * from b) group by all),
         went as (select {place}, count(*) as n from (select * from b except all select * from a) group by all)

@@ -17,16 +17,22 @@ from millstream.features.state import empty, finaliser, stored, too_large
 from millstream.features.window import HOUR, LEVELS, SLOT_US, Stretch, by_length, nested, start_slot
 
 HEAD_US = 7_200_000_000
-"""How old a look-up's moment may be, beside the newest arrival applied: two hours. A store lets go of its copies of events once an hour."""
+"""How old a look-up's moment may be, beside the newest arrival applied: two hours. A store lets go of its copies of
+events once an hour.
+"""
 SETTLED_US = 3_600_000_000
-"""Events seldom come later than this. What a look-up reads of tiles older than PAST_SLOTS, a store may keep until one does."""
+"""Events seldom come later than this. What a look-up reads of tiles older than PAST_SLOTS, a store may keep until one
+does.
+"""
 PAST_SLOTS = 3 * HOUR
 _COVERS = 4096
 _KEPT = 16_384
 """Keys of a definition whose past is kept: some hundred bytes each."""
 
 NEVER_SEEN, NONE_IN_REACH = "never_seen", "none_in_reach"
-"""Why a key has no value at all: it never had an event; or it has none within the longest window, and older ones are not kept online."""
+"""Why a key has no value at all: it never had an event; or it has none within the longest window, and older ones are
+not kept online.
+"""
 
 Row: TypeAlias = Sequence[Any]
 
@@ -38,8 +44,8 @@ class Plan:
     Attributes:
         shape: For each window, shortest first, the levels of the recent stretches that it adds.
         bounds: low and high of each recent stretch, in the same order; then where the head begins.
-        head: The first window that the events of the head belong to, the first one as a rule. Those before it are empty: they begin after the last row
-            that is known.
+        head: The first window that the events of the head belong to, the first one as a rule. Those before it are
+            empty: they begin after the last row that is known.
         past_shape, past_bounds: The same of the hours and days that end PAST_SLOTS ago or earlier; no head.
         past_until_us: Where the last of them ends; 0 when there are none.
     """
@@ -63,13 +69,17 @@ class Answers:
         self._merges = [merge for _, merge, _ in columns]
         self._empty: Row = tuple(0 if merge == "add" else None for merge in self._merges)
         self._by_window = [
-            [(prefix + output.column(window), finaliser(definition, output, at), too_large(definition, output, at)) for output in definition.outputs]
+            [
+                (prefix + output.column(window), finaliser(definition, output, at), too_large(definition, output, at))
+                for output in definition.outputs
+            ]
             for window in self.windows
-        ]  # fmt: skip
+        ]
         self.names = tuple(prefix + name for name in definition.columns)
         self._nothing = {prefix + output.column(window): empty(output) for output, window in definition.answers()}
         self._windows = tuple(self.windows)
-        # Without a window over all time the store forgets what is older than the longest: the key may well have had events then.
+        # Without a window over all time the store forgets what is older than the longest: the key may well have had
+        # events then.
         self._unknown = NEVER_SEEN if None in self._windows else NONE_IN_REACH
         self.ruled = definition.ruled
 
@@ -82,11 +92,19 @@ class Answers:
         slot = at_us // SLOT_US
         return _plan(self._windows, slot, self.definition.until_us(at_us) // SLOT_US if self.ruled else slot)
 
-    def answer(self, found: Sequence[Row], past: Sequence[Row], ever: Callable[[], bool], values: dict[str, Any], reasons: dict[str, str]) -> None:
+    def answer(
+        self,
+        found: Sequence[Row],
+        past: Sequence[Row],
+        ever: Callable[[], bool],
+        values: dict[str, Any],
+        reasons: dict[str, str],
+    ) -> None:
         """Add the answers of one key.
 
         Args:
-            found: For each window, shortest first, the merged states of what is recent of it; a count of 0 or None where there is nothing.
+            found: For each window, shortest first, the merged states of what is recent of it; a count of 0 or None
+                where there is nothing.
             past: The same of what is past, or empty.
             ever: Whether the store has seen the key at all; asked only when a window is empty.
         """
@@ -117,12 +135,16 @@ class Answers:
                 reasons[name] = reason
 
     def _merged(self, a: Row, b: Row) -> Row:
-        return tuple([_MERGES[merge](x, y) for merge, x, y in zip(self._merges, a, b, strict=False)])  # a row may be wider
+        return tuple(
+            [_MERGES[merge](x, y) for merge, x, y in zip(self._merges, a, b, strict=False)]
+        )  # a row may be wider
 
 
 @lru_cache(_COVERS)
 def _plan(windows: tuple[int | None, ...], slot: int, last: int) -> Plan:
-    """Kept, since the moments of many requests fall into one slot, and many definitions have the same windows. `last`: the slot in which they end."""
+    """Kept, since the moments of many requests fall into one slot, and many definitions have the same windows. `last`:
+    the slot in which they end.
+    """
     covers = nested(slot, windows, last)
     head = next((i for i, window in enumerate(windows) if start_slot(slot, window) <= last), len(windows))
     until = (slot - PAST_SLOTS) // HOUR * HOUR
@@ -161,7 +183,9 @@ _MERGES: dict[str, Callable[[Any, Any], Any]] = {"add": operator.add, "least": _
 
 
 class Past:
-    """What a store was asked of the past, by key and bounds; the same for as long as its era, in which no event came that is older than `settled_us`."""
+    """What a store was asked of the past, by key and bounds; the same for as long as its era, in which no event came
+    that is older than `settled_us`.
+    """
 
     def __init__(self, era: int, settled_us: int) -> None:
         self.era, self.settled_us = era, settled_us
@@ -184,8 +208,8 @@ class Found:
     Attributes:
         values: `<prefix>__<output>` -> value.
         reasons: The same -> why it is None.
-        offsets: Stream -> partition -> next offset not applied; `<stream>/<prefix>` where one definition stands elsewhere than its
-            stream's first (it was filled later). Shared between answers: do not change it.
+        offsets: Stream -> partition -> next offset not applied; `<stream>/<prefix>` where one definition stands
+            elsewhere than its stream's first (it was filled later). Shared between answers: do not change it.
         inexact: Prefixes whose moment is older than the store keeps apart.
     """
 

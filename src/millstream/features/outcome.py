@@ -1,8 +1,9 @@
 """What came after a moment: the mirror image of a feature, and the same SQL for labels, rewards and performance.
 
-An event counts for a row when the `on` columns are equal, `where` holds, and row moment < event time <= moment + within. The join is on
-the keys and the slot of length `within`, so that a row meets at most two slots of events and a hot key costs no cross product
-of its whole history; there is no range join, so the text runs on any engine of the sql port.
+An event counts for a row when the `on` columns are equal, `where` holds, and row moment < event time <= moment +
+within. The join is on the keys and the slot of length `within`, so that a row meets at most two slots of events and a
+hot key costs no cross product of its whole history; there is no range join, so the text runs on any engine of the sql
+port.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from millstream.features.state import grid_limit
 from millstream.lang.expression import compile as compile_expression
 
 SCALE = 6
-"""Decimal places kept of a float that is summed: sums are exact integers, so no order of rows changes a label (docs/feature-semantics.md, section 4)."""
+"""Decimal places kept of a float that is summed: sums are exact integers, so no order of rows changes a label
+(docs/feature-semantics.md, section 4).
+"""
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,8 @@ class OutcomeSql:
     """A query for the outcome of each row of a spine.
 
     Attributes:
-        sql: Selects `_row` and `outcome` from the relations `spine` (`_row`, `_t` and the `on` columns) and the stream's; one row for each of
-            the spine, NULL where there is no label. The spine must hold mature rows only.
+        sql: Selects `_row` and `outcome` from the relations `spine` (`_row`, `_t` and the `on` columns) and the
+            stream's; one row for each of the spine, NULL where there is no label. The spine must hold mature rows only.
         kind: Of the outcome.
         stream: Name of the relation of events.
     """
@@ -47,15 +50,25 @@ def meaning(outcome: Outcome) -> dict[str, Any]:
     """All that decides an outcome besides the data, as plain JSON: equal ones judge alike."""
     of = outcome.value
     value = [of.operation, of.expression, of.default, of.scale] if isinstance(of, Aggregate) else of
-    return {"stream": outcome.stream.name, "on": list(outcome.on), "within_us": outcome.within_us, "where": outcome.where, "value": value,
-            "otherwise": outcome.otherwise, "credit": outcome.credit}  # fmt: skip
+    return {
+        "stream": outcome.stream.name,
+        "on": list(outcome.on),
+        "within_us": outcome.within_us,
+        "where": outcome.where,
+        "value": value,
+        "otherwise": outcome.otherwise,
+        "credit": outcome.credit,
+    }
 
 
-def outcome_sql(outcome: Outcome, params: Mapping[str, Any], *, spine: str = "spine", moments: tuple[int, int] | None = None) -> OutcomeSql:
+def outcome_sql(
+    outcome: Outcome, params: Mapping[str, Any], *, spine: str = "spine", moments: tuple[int, int] | None = None
+) -> OutcomeSql:
     """The query for this outcome.
 
     Args:
-        moments: The least and the greatest `_t` of the spine in microseconds, when known: files of other times are then not read.
+        moments: The least and the greatest `_t` of the spine in microseconds, when known: files of other times are then
+            not read.
 
     Raises:
         DefinitionError: Its value or `where` does not fit the stream.
@@ -65,9 +78,16 @@ def outcome_sql(outcome: Outcome, params: Mapping[str, Any], *, spine: str = "sp
     time = stream.schema.event_time
     wanted = []
     if outcome.where is not None:
-        wanted.append(compile_expression(outcome.where, fields, params, place=outcome.place, what=f"the outcome over {stream.name}").sql)
+        wanted.append(
+            compile_expression(
+                outcome.where, fields, params, place=outcome.place, what=f"the outcome over {stream.name}"
+            ).sql
+        )
     if moments is not None:
-        wanted.append(f'"{time}" > make_timestamptz({moments[0]}) and "{time}" <= make_timestamptz({moments[1] + outcome.within_us})')
+        wanted.append(
+            f'"{time}" > make_timestamptz({moments[0]}) and "{time}" <='
+            f" make_timestamptz({moments[1] + outcome.within_us})"
+        )
     chosen = f" where {' and '.join(f'({one})' for one in wanted)}" if wanted else ""
     keys = [f'"{name}"' for name in outcome.on]
     told = ", ".join(f"{key} as k{i}" for i, key in enumerate(keys))
@@ -82,7 +102,10 @@ def outcome_sql(outcome: Outcome, params: Mapping[str, Any], *, spine: str = "sp
   on {same} and s.slot = e.slot where e.t > s.t and e.t <= s.t + {w}"""
     if outcome.credit != "all":
         order = "st desc, r desc" if outcome.credit == "last" else "st, r"
-        pairs = f"select * from (select *, row_number() over (partition by p, o order by {order}) as place from ({pairs})) where place = 1"
+        pairs = (
+            f"select * from (select *, row_number() over (partition by p, o order by {order}) as place from ({pairs}))"
+            " where place = 1"
+        )
     answer = _answer(outcome, kind, whole)
     sql = f"""select s._row, case when a.n > 0 then a.answer else {_literal(outcome.otherwise)} end as outcome
 from {spine} s left join (
@@ -97,7 +120,13 @@ def _value(outcome: Outcome, fields: Mapping[str, Kind], params: Mapping[str, An
     text = of if isinstance(of, str) else of.expression
     if text is None:
         return "1", "int64", True
-    made = compile_expression(text, fields, params, place=outcome.place if isinstance(of, str) else of.place, what=f"the outcome over {outcome.stream.name}")
+    made = compile_expression(
+        text,
+        fields,
+        params,
+        place=outcome.place if isinstance(of, str) else of.place,
+        what=f"the outcome over {outcome.stream.name}",
+    )
     if isinstance(of, Aggregate) and made.kind == "bool":
         return f"cast({made.sql} as bigint)", "float64" if of.operation in ("mean", "variance") else "int64", True
     if isinstance(of, Aggregate) and of.operation != "count":

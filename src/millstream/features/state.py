@@ -1,7 +1,8 @@
 """What a tile keeps, how tiles merge, and the one finaliser.
 
-Every stored column merges by adding, least or greatest, each commutative and associative in bits, so any order of events, batches,
-threads and tiles gives the same answer. Sums are exact integers in limbs, because no store here has integers of 128 bits:
+Every stored column merges by adding, least or greatest, each commutative and associative in bits, so any order of
+events, batches, threads and tiles gives the same answer. Sums are exact integers in limbs, because no store here has
+integers of 128 bits:
 
     c           events                                     add
     n<i>        values of expression i that count          add
@@ -11,8 +12,9 @@ threads and tiles gives the same answer. Sums are exact integers in limbs, becau
     mn<i> mx<i> least and greatest raw double              least, greatest
     f<i> l<i>   (event time, tie, value) packed: first, last   least, greatest
 
-q is floor(value * 10**scale + 0.5), or the value itself for integers. Limbs need not be normal: what counts is their weighted sum.
-A sum, mean or variance over a value that is too large for the integers of its scale is NULL: a sum of the others would be wrong.
+q is floor(value * 10**scale + 0.5), or the value itself for integers. Limbs need not be normal: what counts is their
+weighted sum. A sum, mean or variance over a value that is too large for the integers of its scale is NULL: a sum of the
+others would be wrong.
 """
 
 from __future__ import annotations
@@ -31,13 +33,23 @@ VERSION = 2
 LIMIT = 9e15
 """|value| * 10**scale must stay below it."""
 MOST = 9e37
-"""Below it n times the sum of squares must stay, as a product of doubles: Spark has integers of 38 digits, and no division of them that is exact."""
+"""Below it n times the sum of squares must stay, as a product of doubles: Spark has integers of 38 digits, and no
+division of them that is exact.
+"""
 PARTITION_BITS = 47
 """A tie of two events of one microsecond is broken by partition << 47 | offset."""
 PACKED = pa.binary(24)
 _PAIR = struct.Struct(">qqd")
-_NEEDS: dict[str, tuple[str, ...]] = {"count": ("n",), "sum": ("n", "o", "s"), "mean": ("n", "o", "s"), "variance": ("n", "o", "s", "x"),
-                                      "min": ("mn",), "max": ("mx",), "first": ("f",), "last": ("l",)}  # fmt: skip
+_NEEDS: dict[str, tuple[str, ...]] = {
+    "count": ("n",),
+    "sum": ("n", "o", "s"),
+    "mean": ("n", "o", "s"),
+    "variance": ("n", "o", "s", "x"),
+    "min": ("mn",),
+    "max": ("mx",),
+    "first": ("f",),
+    "last": ("l",),
+}
 _LIMBS = {"s": 2, "x": 3}
 Merge = Literal["add", "least", "greatest"]
 _MERGE: dict[str, Merge] = {"mn": "least", "mx": "greatest", "f": "least", "l": "greatest"}
@@ -71,8 +83,21 @@ class Part:
 
 def parts(definition: Definition) -> tuple[Part, ...]:
     """The states that the outputs need, in a fixed order."""
-    needed = {(output.value, kind) for output in definition.outputs if output.value is not None for kind in _NEEDS[output.operation]}
-    return (Part("c"), *(Part(k, i) for i in range(len(definition.values)) for k in ("n", "o", "s", "x", "mn", "mx", "f", "l") if (i, k) in needed))
+    needed = {
+        (output.value, kind)
+        for output in definition.outputs
+        if output.value is not None
+        for kind in _NEEDS[output.operation]
+    }
+    return (
+        Part("c"),
+        *(
+            Part(k, i)
+            for i in range(len(definition.values))
+            for k in ("n", "o", "s", "x", "mn", "mx", "f", "l")
+            if (i, k) in needed
+        ),
+    )
 
 
 def stored(definition: Definition) -> list[tuple[str, Merge, pa.DataType]]:
@@ -94,7 +119,8 @@ _EXACT = 2**53
 
 
 def double(x: int) -> float:
-    """The integer as a double, by the same three exact steps in every engine (their own casts from 128 bits round differently).
+    """The integer as a double, by the same three exact steps in every engine (their own casts from 128 bits round
+    differently).
 
     >>> double(-(2**53) - 1) == float(-(2**53) - 1), double(3 * 2**90 + 1) == float(3 * 2**90 + 1)
     (True, True)
@@ -106,11 +132,16 @@ def double(x: int) -> float:
 
 def sql_double(x: str) -> str:
     """The same in SQL, for a HUGEINT."""
-    high, middle, low = (f"cast(cast({part} as bigint) as double)" for part in (f"({x}) >> 64", f"(({x}) >> 32) & 4294967295", f"({x}) & 4294967295"))
+    high, middle, low = (
+        f"cast(cast({part} as bigint) as double)"
+        for part in (f"({x}) >> 64", f"(({x}) >> 32) & 4294967295", f"({x}) & 4294967295")
+    )
     return f"(({high} * 4294967296.0::double + {middle}) * 4294967296.0::double + {low})"
 
 
-def finaliser(definition: Definition, output: Output, at: dict[str, int]) -> Callable[[Sequence[Any]], float | int | None]:
+def finaliser(
+    definition: Definition, output: Output, at: dict[str, int]
+) -> Callable[[Sequence[Any]], float | int | None]:
     """A function from a merged row of stored columns to the output.
 
     Args:
@@ -160,7 +191,9 @@ def _packed(place: int, fallback: float | None) -> Callable[[Sequence[Any]], flo
     return lambda row: fallback if row[place] is None else value(row[place], 16)[0]
 
 
-def _variance(n: int, o: int, s: int, x: int, unit: float, fallback: float | None) -> Callable[[Sequence[Any]], float | None]:
+def _variance(
+    n: int, o: int, s: int, x: int, unit: float, fallback: float | None
+) -> Callable[[Sequence[Any]], float | None]:
     square = unit * unit
 
     def variance(row: Sequence[Any]) -> float | None:
@@ -176,7 +209,9 @@ def _variance(n: int, o: int, s: int, x: int, unit: float, fallback: float | Non
 
 
 def too_large(definition: Definition, output: Output, at: dict[str, int]) -> Callable[[Sequence[Any]], bool]:
-    """A function that says of a merged row without an answer whether that is because of values beyond the exact range."""
+    """A function that says of a merged row without an answer whether that is because of values beyond the
+    exact range.
+    """
     if f"o{output.value}" not in at or output.operation not in ("sum", "mean", "variance"):
         return lambda row: False
     n, o = at[f"n{output.value}"], at[f"o{output.value}"]
@@ -214,6 +249,12 @@ def sql_output(definition: Definition, output: Output, column: Callable[[str], s
         found, least = f"{sql_double(s)} / (cast({n} as double) * {unit!r}::double)", 1
     else:
         numerator = f"{n}::hugeint * {column(f'x{i}')} - {s} * {s}"
-        found, least = f"{sql_double(numerator)} / cast(cast({n} as bigint) * (cast({n} as bigint) - 1) as double) / {unit * unit!r}::double", 2
+        found, least = (
+            (
+                f"{sql_double(numerator)} / cast(cast({n} as bigint) * (cast({n} as bigint) - 1) as double) /"
+                f" {unit * unit!r}::double"
+            ),
+            2,
+        )
         large += f" or cast({n} as double) * {sql_double(column(f'x{i}'))} >= {MOST!r}::double"
     return f"case when {large} then null when {n} >= {least} then {found} else {fallback} end"

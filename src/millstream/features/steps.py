@@ -1,8 +1,9 @@
 """Logged positions as steps, so that "had the look-up seen this event" is one comparison of integers.
 
-Positions of one store only grow, so those of all look-ups form a chain: each is at least the one before it in every partition. A
-look-up's step is its place in the chain, an event's step is the first place whose position lies above its offset, and the event was
-seen if its step is not the greater. Where several stores answered, the positions are dealt into as many chains as it takes.
+Positions of one store only grow, so those of all look-ups form a chain: each is at least the one before it in every
+partition. A look-up's step is its place in the chain, an event's step is the first place whose position lies above its
+offset, and the event was seen if its step is not the greater. Where several stores answered, the positions are dealt
+into as many chains as it takes.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def steps_of(texts: Sequence[str | None], names: Sequence[str]) -> Steps:
     chains: list[list[tuple[int, ...]]] = []
     place: dict[tuple[int, ...], tuple[int, int]] = {}
     for vector in sorted(set(vectors.values()), key=lambda v: (sum(v), v)):
-        chain = next((i for i, chain in enumerate(chains) if all(a <= b for a, b in zip(chain[-1], vector, strict=True))), None)
+        chain = next(
+            (i for i, chain in enumerate(chains) if all(a <= b for a, b in zip(chain[-1], vector, strict=True))), None
+        )
         if chain is None:
             chain = len(chains)
             chains.append([])
@@ -61,7 +64,11 @@ def steps_of(texts: Sequence[str | None], names: Sequence[str]) -> Steps:
         names=["as_of", "chain", "step"],
     )
     columns = list(zip(*bounds, strict=True)) or [(), (), (), ()]
-    return Steps(len(chains), steps, pa.table([pa.array(c, pa.int64()) for c in columns], names=["chain", "partition", "upto", "step"]))
+    return Steps(
+        len(chains),
+        steps,
+        pa.table([pa.array(c, pa.int64()) for c in columns], names=["chain", "partition", "upto", "step"]),
+    )
 
 
 def _entry(text: str, names: Sequence[str]) -> dict[int, int] | None:

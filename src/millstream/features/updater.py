@@ -1,7 +1,7 @@
 """Log -> online store, exactly once: events and the position that they move in one transaction of the store.
 
-The same rules as the sink's decide which records count: the same judgement (lake/judge.py) and the same duplicates (log/dedupe.py), so
-what a look-up has seen is what the stream's table holds below the same offsets.
+The same rules as the sink's decide which records count: the same judgement (lake/judge.py) and the same duplicates
+(log/dedupe.py), so what a look-up has seen is what the stream's table holds below the same offsets.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ _LOOK_S = 5.0
 """Between two looks at the stream's table: whether another ruling holds, and how far it is written."""
 _WARM_WAIT = timedelta(milliseconds=200)
 BEYOND_US = UNITS["h"]
-"""A store's clock that is further ahead of the wall clock than this came of a clock that was wrong. Half of what a store keeps apart (`online.HEAD_US`):
-further ahead, it takes what happens now for old."""
+"""A store's clock that is further ahead of the wall clock than this came of a clock that was wrong. Half of what a
+store keeps apart (`online.HEAD_US`): further ahead, it takes what happens now for old."""
 
 
 @dataclass(frozen=True)
@@ -74,30 +74,44 @@ class Applied:
 
 
 class Updater:
-    """Moves the definitions of one stream on. Two on one partition do no harm: the loser writes nothing and continues from the winner.
+    """Moves the definitions of one stream on. Two on one partition do no harm: the loser writes nothing and continues
+    from the winner.
 
-    A definition that the store does not know begins at the log's beginning, when the log still has it; one that is being filled is left
-    alone until it is active.
+    A definition that the store does not know begins at the log's beginning, when the log still has it; one that is
+    being filled is left alone until it is active.
 
     Args:
         partitions: To read; None: all.
-        lake: Where the stream's table is. From it come the ids of earlier records, on take-over, and the ruling that records are counted under;
-            without it (or before the stream has a table) ids are read again from the log's beginning.
+        lake: Where the stream's table is. From it come the ids of earlier records, on take-over, and the ruling that
+            records are counted under; without it (or before the stream has a table) ids are read again from the log's
+            beginning.
         folder: For ids that do not fit in memory; None: the system's folder of temporary files.
         clock: Seconds that only grow.
         wall_us: The wall clock, in microseconds since 1970 UTC; the store's clock never passes it.
         beyond_us: How far the store's clock may be ahead of it, because that was set back.
 
     Attributes:
-        forgotten: A definition must be filled again: the store no longer knows it, or another ruling holds than the one it was counted under.
+        forgotten: A definition must be filled again: the store no longer knows it, or another ruling holds than the one
+            it was counted under.
         beyond: The store's clock of a definition lies far ahead of the wall clock: it must be filled again.
     """
 
     def __init__(
-        self, log: Log, schemas: Schemas, store: OnlineStore, definitions: Sequence[Definition], stream: Stream[Any], partitions: Sequence[int] | None = None,
-        *, lake: Tables | None = None, folder: Path | None = None, max_rows: int = _POLL_ROWS, clock: Callable[[], float] = time.monotonic,
-        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000, beyond_us: int = BEYOND_US,
-    ) -> None:  # fmt: skip
+        self,
+        log: Log,
+        schemas: Schemas,
+        store: OnlineStore,
+        definitions: Sequence[Definition],
+        stream: Stream[Any],
+        partitions: Sequence[int] | None = None,
+        *,
+        lake: Tables | None = None,
+        folder: Path | None = None,
+        max_rows: int = _POLL_ROWS,
+        clock: Callable[[], float] = time.monotonic,
+        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        beyond_us: int = BEYOND_US,
+    ) -> None:
         self.log, self.store, self.stream, self.lake = log, store, stream, lake
         self.definitions, self.max_rows, self.clock = list(definitions), max_rows, clock
         self.wall_us, self.beyond_us = wall_us, beyond_us
@@ -121,7 +135,8 @@ class Updater:
     # -- what callers use
 
     def step(self, timeout: timedelta = timedelta(0)) -> Applied:
-        """Read once, waiting up to `timeout`, and apply it; nothing while no definition is active. When it raises, the next step reads the same again.
+        """Read once, waiting up to `timeout`, and apply it; nothing while no definition is active. When it raises, the
+        next step reads the same again.
 
         Raises:
             Truncated: The log no longer holds a definition's position; it must be filled again.
@@ -165,7 +180,9 @@ class Updater:
         return done
 
     def run(self, stop: threading.Event) -> None:
-        """Apply what comes until `stop`, or until a definition must be filled again: it was dropped, the store has lost all it had, or its clock is wrong."""
+        """Apply what comes until `stop`, or until a definition must be filled again: it was dropped, the store has lost
+        all it had, or its clock is wrong.
+        """
         while not stop.is_set() and not self.forgotten and not self.beyond:
             if self._active():
                 self.step(timedelta(milliseconds=250))
@@ -187,9 +204,13 @@ class Updater:
         return [d for d in self.definitions if d.generation in self._stands]
 
     def _begin(self) -> None:
-        """A definition that nobody knows is counted from the log's beginning, where the log has it and one ruling holds from there on."""
+        """A definition that nobody knows is counted from the log's beginning, where the log has it and one ruling holds
+        from there on.
+        """
         whole = all(end.low == 0 for end in self.log.ends(self.topic.name).values())
-        if self._table is not None and any(self._table.position(app_id(self.topic, p)) for p in range(self.topic.partitions)):
+        if self._table is not None and any(
+            self._table.position(app_id(self.topic, p)) for p in range(self.topic.partitions)
+        ):
             found = ruling.current(self._table, self.topic.uuid)
             whole = whole and (found.number, found.rule, found.amended) == (1, self._rule.fingerprint, 0)
         for definition in self.definitions:
@@ -203,7 +224,9 @@ class Updater:
         self._stands |= self._look()
 
     def _look(self) -> dict[str, dict[int, int]]:
-        """Positions of the definitions that are active in the store; one that was counted under another ruling is none of them."""
+        """Positions of the definitions that are active in the store; one that was counted under another ruling is none
+        of them.
+        """
         self._checked = self.clock()
         if self.lake is not None and self.lake.exists(self.stream.name):
             self._table = self.lake.table(self.stream.name)
@@ -217,9 +240,15 @@ class Updater:
                 self._known.add(generation)  # it answers until it is filled again
                 known[generation] = None
         self.forgotten = any(known[generation] is None for generation in self._known)
-        self.beyond = any(applied is not None and applied.clock_us > self.wall_us() + self.beyond_us for applied in known.values())
+        self.beyond = any(
+            applied is not None and applied.clock_us > self.wall_us() + self.beyond_us for applied in known.values()
+        )
         self._rulings = {generation: applied.ruling for generation, applied in known.items() if applied is not None}
-        active = {generation: dict(applied.offsets) for generation, applied in known.items() if applied is not None and applied.active}
+        active = {
+            generation: dict(applied.offsets)
+            for generation, applied in known.items()
+            if applied is not None and applied.active
+        }
         self._known |= active.keys()
         return active
 
@@ -273,7 +302,8 @@ class Updater:
             rows, seen = self._good(piece)
             done += seen
             if rows.num_rows:
-                # What is dead has no time of its own: a bad line of a history that is replayed came now, and now is years too late.
+                # What is dead has no time of its own: a bad line of a history that is replayed came now, and now is
+                # years too late.
                 clock = max(clock, _latest(rows))
                 good.append(rows)
         clock = min(clock, self.wall_us())  # one arrival of 2062 would expire every event until then
@@ -284,7 +314,11 @@ class Updater:
             at = self._stands[definition.generation].get(partition, 0)
             if at >= end or at < start:
                 continue
-            rows = together if together is None or at == start else together.filter(pa.compute.greater_equal(together.column(OFFSET), at))
+            rows = (
+                together
+                if together is None or at == start
+                else together.filter(pa.compute.greater_equal(together.column(OFFSET), at))
+            )
             events = _none(definition) if rows is None else events_of(definition, rows, partition)
             self._warn(definition, events)
             applies.append(Apply(definition, partition, at, end, clock, events, self._rulings[definition.generation]))
@@ -296,9 +330,16 @@ class Updater:
             if (definition.generation, value) not in self._warned:
                 self._warned.add((definition.generation, value))
                 limit = grid_limit(value.scale or 0)
-                log.warning('features "%s": %s of an event of "%s" is beyond %g (%d in this batch); sums, means and variances over such an event are NULL (too_large). '
-                            "Give the aggregate a smaller scale=, or leave such events out with where=",
-                            definition.name, value.expression.text, definition.stream, limit, many)  # fmt: skip
+                log.warning(
+                    'features "%s": %s of an event of "%s" is beyond %g (%d in this batch); sums, means and variances'
+                    " over such an event are NULL (too_large). Give the aggregate a smaller scale=, or leave such"
+                    " events out with where=",
+                    definition.name,
+                    value.expression.text,
+                    definition.stream,
+                    limit,
+                    many,
+                )
 
     def _good(self, piece: Slice) -> tuple[pa.RecordBatch, Applied]:
         """The records that count: well-formed, and seen for the first time."""
@@ -313,14 +354,17 @@ class Updater:
         rows = judged.rows if fine.all() else judged.rows.filter(pa.array(fine))
         good, doubles = rows.num_rows, 0
         if self._deduper and good:
-            keep = self._deduper.keep(piece.partition, rows.column(str(self._rule.id_column)), _micros(rows.column(ARRIVED_AT)))
+            keep = self._deduper.keep(
+                piece.partition, rows.column(str(self._rule.id_column)), _micros(rows.column(ARRIVED_AT))
+            )
             if not keep.all():
                 rows = rows.filter(pa.array(keep))
                 doubles = good - rows.num_rows
         return rows, Applied(records, 0, doubles, records - good)
 
     def _remember(self, deduper: Deduper, partition: int, start: int) -> None:
-        """Learn the ids of the records before `start`: those that are written from the stream's table, the rest from the log.
+        """Learn the ids of the records before `start`: those that are written from the stream's table, the rest from
+        the log.
 
         Raises:
             Truncated: Some are neither in the table nor in the log any more; the sink stands at that gap too.
@@ -330,20 +374,27 @@ class Updater:
             written = min(self._table.position(app_id(self.topic, partition)) or 0, start)
         self._written[partition] = self._awaited[partition] = written
         if self._table is not None:
-            deduper.begin(partition, lambda low_us, high_us: self._kept(partition, low_us, high_us), at_start=written == 0)
+            deduper.begin(
+                partition, lambda low_us, high_us: self._kept(partition, low_us, high_us), at_start=written == 0
+            )
         else:
             deduper.begin(partition)
         if written >= start:
             return
         if written < low:
-            raise Truncated(f'"{self.stream.name}" partition {partition}: records [{written}, {low}) left the log before they were written to the lake')
+            raise Truncated(
+                f'"{self.stream.name}" partition {partition}: records [{written}, {low}) left the log before they were'
+                " written to the lake"
+            )
         reader = self.log.reader(self.topic.name, {partition: written})
         try:
             while reader.position(partition) < start:
                 for piece in reader.poll(min(self.max_rows, start - reader.position(partition)), _WARM_WAIT):
                     rows = piece.rows.filter(pa.compute.less(piece.rows.column(OFFSET), start))
                     if rows.num_rows:
-                        self._good(Slice(piece.topic, partition, piece.start, min(piece.end, start), piece.schema_id, rows))
+                        self._good(
+                            Slice(piece.topic, partition, piece.start, min(piece.end, start), piece.schema_id, rows)
+                        )
         finally:
             reader.close()
 

@@ -1,7 +1,7 @@
 """Windows, hops and covers. Times are microseconds since 1970 UTC; a slot is 5 minutes, numbered from 1970.
 
-A window of length w at moment t holds the events with floor(t - w, hop) <= e < t. Tiles have three levels: a slot, an hour, a day,
-each a multiple of the one before, so every stretch of slots has an exact cover of few tiles.
+A window of length w at moment t holds the events with floor(t - w, hop) <= e < t. Tiles have three levels: a slot, an
+hour, a day, each a multiple of the one before, so every stretch of slots has an exact cover of few tiles.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def cover(low: int, high: int) -> list[Stretch]:
     """The fewest tiles that are exactly the slots [low, high).
 
     >>> cover(11, 600)
-    [Stretch(level=0, low=11, high=12), Stretch(level=1, low=1, high=24), Stretch(level=1, low=48, high=50), Stretch(level=2, low=1, high=2)]
+    [Stretch(level=0, low=11, high=12), Stretch(level=1, low=1, high=24), Stretch(level=1, low=48, high=50),
+    Stretch(level=2, low=1, high=2)]
     """
     return list(_cover(low, high))
 
@@ -74,8 +75,8 @@ def _cover(low: int, high: int) -> Iterator[Stretch]:
 def nested(slot: int, windows_us: Sequence[int | None], until: int | None = None) -> list[list[Stretch]]:
     """Covers of what each window adds to the one before it, shortest window first.
 
-    Windows of one moment end together, so the longer one is the shorter one and a stretch before it: no tile is read twice.
-    `windows_us` must be in the order of `by_length`.
+    Windows of one moment end together, so the longer one is the shorter one and a stretch before it: no tile is read
+    twice. `windows_us` must be in the order of `by_length`.
 
     Args:
         until: The slot before which they end; None: that of the moment.
@@ -101,8 +102,8 @@ def horizon_us(clock_us: int, head_us: int) -> int:
 def reach(horizon: int, windows_us: Sequence[int | None], until: int | None = None) -> tuple[int, int, int | None]:
     """The first tile of each level that a look-up at or after the horizon (us) can ask for; None: every one.
 
-    A level is asked for up to one tile of the next level before the start of a window whose hop it is, and before its end; and a start lies
-    up to one hop further back than the window is long.
+    A level is asked for up to one tile of the next level before the start of a window whose hop it is, and before its
+    end; and a start lies up to one hop further back than the window is long.
 
     Args:
         until: Where the windows of a moment at the horizon end (us); None: there.
@@ -111,5 +112,8 @@ def reach(horizon: int, windows_us: Sequence[int | None], until: int | None = No
     finite = [w for w in windows_us if w is not None]
     slots = max((w for w in finite if hop_us(w) == SLOT_US), default=0)
     hours = max((w for w in finite if hop_us(w) <= _HOUR_US), default=0)
-    first = max(0, (min(horizon - slots, end) - _HOUR_US) // SLOT_US), max(0, (min(horizon - hours, end) - _HOUR_US - _DAY_US) // _HOUR_US)
+    first = (
+        max(0, (min(horizon - slots, end) - _HOUR_US) // SLOT_US),
+        max(0, (min(horizon - hours, end) - _HOUR_US - _DAY_US) // _HOUR_US),
+    )
     return *first, None if len(finite) < len(windows_us) else max(0, (horizon - max(finite) - _DAY_US) // _DAY_US)

@@ -47,5 +47,6 @@ def guard(host: str, token: str | None, section: str) -> None:
     """
     if not is_loopback(host) and not token:
         raise ConfigError(
-            f"{section}.host is {host}, which others can reach, and there is no {section}.token; set one (env:NAME or file:PATH), or listen on 127.0.0.1"
+            f"{section}.host is {host}, which others can reach, and there is no {section}.token; set one (env:NAME or"
+            " file:PATH), or listen on 127.0.0.1"
         )

@@ -23,7 +23,9 @@ def free(host: str, port: int, section: str) -> None:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, of, protocol, _, address in found:
             with socket.socket(family, of, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what has just ended keeps no port, as it will not for the server
+                probe.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+                )  # what has just ended keeps no port, as it will not for the server
                 if family == socket.AF_INET6:
                     probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 probe.bind(address)
@@ -35,11 +37,20 @@ def free(host: str, port: int, section: str) -> None:
 
 def _words(error: OSError, host: str, port: int, section: str) -> str:
     key = f"{section}.port"
-    other = f"take another one: --set {key}={port + 10 if port + 10 < 65536 else port - 10}, or  port  under [{section}] of millstream.toml"
+    other = (
+        f"take another one: --set {key}={port + 10 if port + 10 < 65536 else port - 10}, or  port  under [{section}] of"
+        " millstream.toml"
+    )
     if error.errno == errno.EADDRINUSE:
-        return f"{key} is {port}, and another process listens on {host}:{port} already; stop it (is `millstream up` or `{section}` running?), or {other}"
+        return (
+            f"{key} is {port}, and another process listens on {host}:{port} already; stop it (is `millstream up` or"
+            f" `{section}` running?), or {other}"
+        )
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"{key} is {port}, which this user may not listen on; {other}"
     if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-        return f'{section}.host is "{host}", which is not an address of this machine; say 127.0.0.1, or 0.0.0.0 for all of its addresses'
+        return (
+            f'{section}.host is "{host}", which is not an address of this machine; say 127.0.0.1, or 0.0.0.0 for all of'
+            " its addresses"
+        )
     return f"{section}.host and {key} are {host}:{port}, which cannot be listened on: {error.strerror or error}"

@@ -27,12 +27,27 @@ class Refused(Exception):
 
     Args:
         code: A word that programs test for.
-        mend: What the caller can do, one sentence.
+        fix: What the caller can do, one sentence.
     """
 
-    def __init__(self, status: int, code: str, message: str, mend: str, *, retry_after_s: int | None = None, details: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        fix: str,
+        *,
+        retry_after_s: int | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
-        self.status, self.code, self.mend, self.retry_after_s, self.details = status, code, mend, retry_after_s, dict(details or {})
+        self.status, self.code, self.fix, self.retry_after_s, self.details = (
+            status,
+            code,
+            fix,
+            retry_after_s,
+            dict(details or {}),
+        )
 
 
 def refusal(error: BaseException) -> Refused:
@@ -42,28 +57,42 @@ def refusal(error: BaseException) -> Refused:
     if isinstance(error, Full):
         return Refused(429, "full", str(error), "send more slowly, or free disk space", retry_after_s=1)
     if isinstance(error, ClockWrong):
-        return Refused(503, "clock", str(error), "send the same request again once the server's clock is right", retry_after_s=30)
+        return Refused(
+            503, "clock", str(error), "send the same request again once the server's clock is right", retry_after_s=30
+        )
     if isinstance(error, Transient):
         return Refused(503, "unavailable", str(error), "send the same request again", retry_after_s=1)
     if isinstance(error, NotFound):
         return Refused(404, "not_found", str(error), "check the name")
     if isinstance(error, WorkFailed):
-        return Refused(500, "model_failed", str(error), "the server's log has the traceback; the model or its features must be mended")
+        return Refused(
+            500,
+            "model_failed",
+            str(error),
+            "the server's log has the traceback; the model or its features must be fixed",
+        )
     return Refused(500, "internal", f"{type(error).__name__} while answering", "the server's log has the traceback")
 
 
 async def reply(send: Send, status: int, body: bytes, headers: Iterable[Header] = (JSON,)) -> None:
     """One whole answer."""
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", b"%d" % len(body))]})
+    await send(
+        {"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", b"%d" % len(body))]}
+    )
     await send({"type": "http.response.body", "body": body})
 
 
 async def refuse(send: Send, error: Refused) -> None:
-    """An error in the one shape: `{"error": {"code", "message", "mend"}}`."""
+    """An error in the one shape: `{"error": {"code", "message", "fix"}}`."""
     headers = [JSON] if error.retry_after_s is None else [JSON, (b"retry-after", b"%d" % error.retry_after_s)]
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    await reply(send, error.status, encode({"error": {"code": error.code, "message": hide(str(error)), "mend": hide(error.mend), **error.details}}), headers)
+    await reply(
+        send,
+        error.status,
+        encode({"error": {"code": error.code, "message": hide(str(error)), "fix": hide(error.fix), **error.details}}),
+        headers,
+    )
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
@@ -99,7 +128,12 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limit: int
     if packed == b"identity":
         return body
     if packed != b"gzip":
-        raise Refused(415, "encoding", f"the body is packed as {packed.decode('latin-1')!r}", "send it plain, or with Content-Encoding: gzip")
+        raise Refused(
+            415,
+            "encoding",
+            f"the body is packed as {packed.decode('latin-1')!r}",
+            "send it plain, or with Content-Encoding: gzip",
+        )
     return _unpacked(body, limit, what)
 
 
@@ -116,7 +150,9 @@ def _unpacked(body: bytes, limit: int, what: str) -> bytes:
                 raise Refused(400, "gzip", "the gzip body is cut off", "send the whole body")
             body = member.unused_data
     except zlib.error as error:
-        raise Refused(400, "gzip", f"the body is not valid gzip: {error}", "pack it with gzip, or leave Content-Encoding out") from None
+        raise Refused(
+            400, "gzip", f"the body is not valid gzip: {error}", "pack it with gzip, or leave Content-Encoding out"
+        ) from None
     return b"".join(parts)
 
 

@@ -1,6 +1,8 @@
-"""The ahead rule for batches of a source: records whose times lie too far ahead of now become bad records of the reading.
+"""The ahead rule for batches of a source: records whose times lie too far ahead of now become bad records of the
+reading.
 
-One place for all formats, between the source and the commit. The verdict is in the log with the record, so nobody decides it again.
+One place for all formats, between the source and the commit. The verdict is in the log with the record, so nobody
+decides it again.
 """
 
 from __future__ import annotations
@@ -40,9 +42,19 @@ def without_ahead(batch: Batch, stream: Stream[Any], now_us: int, origin: Callab
     dead = [_dead(batch, int(at), stream, happened, latest, now_us, origin) for at in late]
     kept = np.setdiff1d(np.arange(batch.rows.num_rows), late)
     # `after` counts bad records up to a row. A row that becomes bad itself stands behind those that come with it.
-    before = np.array([batch.after(int(at) + 1)[0] for at in late], np.int64) if batch.bad.num_rows else np.zeros(len(late), np.int64)
+    before = (
+        np.array([batch.after(int(at) + 1)[0] for at in late], np.int64)
+        if batch.bad.num_rows
+        else np.zeros(len(late), np.int64)
+    )
     found, rows = batch.found, batch.rows.take(pa.array(kept))
-    return Batch(rows, _merged(batch.bad, dead, before), _after(batch, kept, late), batch.fault, None if found is None else lambda row: found(int(kept[row])))
+    return Batch(
+        rows,
+        _merged(batch.bad, dead, before),
+        _after(batch, kept, late),
+        batch.fault,
+        None if found is None else lambda row: found(int(kept[row])),
+    )
 
 
 def _after(batch: Batch, kept: Ints, late: Ints) -> Callable[[int], tuple[int, str]]:
@@ -61,14 +73,27 @@ def _merged(bad: pa.RecordBatch, dead: list[dict[str, Any]], before: Ints) -> pa
     return together.take(pa.array(np.argsort(places, kind="stable"))).to_batches()[0]
 
 
-def _dead(batch: Batch, at: int, stream: Stream[Any], happened: Ints, latest: int, now_us: int, origin: Callable[[str], str]) -> dict[str, Any]:
+def _dead(
+    batch: Batch, at: int, stream: Stream[Any], happened: Ints, latest: int, now_us: int, origin: Callable[[str], str]
+) -> dict[str, Any]:
     schema, rows = stream.schema, batch.rows
     by_event = happened is not None and int(happened[at]) > latest
     field = schema.event_time if by_event else schema.arrival_time or schema.event_time
-    what, us = ("event", int(happened[at])) if by_event else ("arrival", int(rows.column(ARRIVED_AT)[at].cast(pa.int64()).as_py()))
+    what, us = (
+        ("event", int(happened[at]))
+        if by_event
+        else ("arrival", int(rows.column(ARRIVED_AT)[at].cast(pa.int64()).as_py()))
+    )
     place = origin(str(rows.column(EVENT_ID)[at]))
-    error = f'{place}: {what} time "{field}" is {spelled(us)}, more than {spell(stream.ahead_us)} ahead of the clock ({spelled(now_us)}); correct the time and send the record again'
-    return {"raw": _text(rows, at, schema.names()) if batch.found is None else batch.found(at), "error": error, "origin": place}
+    error = (
+        f'{place}: {what} time "{field}" is {spelled(us)}, more than {spell(stream.ahead_us)} ahead of the clock'
+        f" ({spelled(now_us)}); correct the time and send the record again"
+    )
+    return {
+        "raw": _text(rows, at, schema.names()) if batch.found is None else batch.found(at),
+        "error": error,
+        "origin": place,
+    }
 
 
 def _text(rows: pa.RecordBatch, at: int, names: Any) -> bytes:
@@ -81,4 +106,8 @@ def _text(rows: pa.RecordBatch, at: int, names: Any) -> bytes:
 
 
 def _micros(rows: pa.RecordBatch, name: str) -> Ints:
-    return rows.column(name).cast(pa.int64()).fill_null(-(2**62)).to_numpy(zero_copy_only=False) if name in rows.schema.names else None
+    return (
+        rows.column(name).cast(pa.int64()).fill_null(-(2**62)).to_numpy(zero_copy_only=False)
+        if name in rows.schema.names
+        else None
+    )

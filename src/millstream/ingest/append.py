@@ -94,7 +94,9 @@ class Appender:
             self._answer(group, found)
 
     def _append(self, group: Sequence[Ticket]) -> Mapping[str, Offsets | BaseException]:
-        """Topic -> where its events went, or why they could not be appended; a topic that is refused costs the others nothing."""
+        """Topic -> where its events went, or why they could not be appended; a topic that is refused costs the others
+        nothing.
+        """
         by_kind: dict[tuple[str, bool], list[Ticket]] = {}
         for ticket in group:
             by_kind.setdefault((ticket.binding.topic.name, ticket.replay), []).append(ticket)

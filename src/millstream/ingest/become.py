@@ -1,7 +1,7 @@
 """A column of any type as a field's: what loses nothing and is not a guess becomes a value, all else raises.
 
-Numbers become numbers where they are exact, texts are read as CSV writes them, and of other types a field takes what has one spelling everywhere:
-True is not 1, 20455 is not a date, and a zone is not thrown away to make a day.
+Numbers become numbers where they are exact, texts are read as CSV writes them, and of other types a field takes what
+has one spelling everywhere: True is not 1, 20455 is not a date, and a zone is not thrown away to make a day.
 """
 
 from __future__ import annotations
@@ -64,12 +64,18 @@ def _plain(column: pa.Array) -> pa.Array:
 def _listed(column: pa.Array, field: Field, zone: str) -> pa.Array:
     if is_.is_string(column.type):
         texts = [None if text is None else _array(text, field) for text in column.to_pylist()]
-        column = pa.array(texts, pa.list_({"int64": _INT, "float64": _FLOAT, "bool": pa.bool_()}.get(str(field.item), _TEXT)))
+        column = pa.array(
+            texts, pa.list_({"int64": _INT, "float64": _FLOAT, "bool": pa.bool_()}.get(str(field.item), _TEXT))
+        )
     elif not (is_.is_list(column.type) or is_.is_large_list(column.type) or is_.is_fixed_size_list(column.type)):
         raise pa.ArrowInvalid("no list")
     items = _plain(column.flatten())
     if not items.type.equals(field.arrow.value_type):
-        items = items.cast(field.arrow.value_type) if is_.is_null(items.type) else _BY_KIND[str(field.item)](items, zone, False)
+        items = (
+            items.cast(field.arrow.value_type)
+            if is_.is_null(items.type)
+            else _BY_KIND[str(field.item)](items, zone, False)
+        )
     return with_items(column, items, field.arrow)
 
 
@@ -88,7 +94,9 @@ def _whole(column: pa.Array, zone: str, trim: bool) -> pa.Array:
         return column.cast(_INT)
     if is_.is_floating(kind):
         column = column.cast(_FLOAT)
-        if not _all(pc.less_equal(pc.abs(column), float(EXACT))):  # NaN is not a value; beyond, a float may stand for several numbers
+        if not _all(
+            pc.less_equal(pc.abs(column), float(EXACT))
+        ):  # NaN is not a value; beyond, a float may stand for several numbers
             column = pc.if_else(pc.is_nan(column), pa.scalar(None, _FLOAT), column)
             if not _all(pc.less_equal(pc.abs(column), float(EXACT))):
                 raise pa.ArrowInvalid("a float that is not an exact number")
@@ -105,7 +113,9 @@ def _whole_texts(column: pa.Array, trim: bool) -> pa.Array:
     column = pc.utf8_trim_whitespace(column) if trim else column
     try:
         return _whole_decimals(column)
-    except pa.ArrowInvalid:  # one text that is not a number, or one with more digits or a larger exponent than Arrow's decimals have
+    except (
+        pa.ArrowInvalid
+    ):  # one text that is not a number, or one with more digits or a larger exponent than Arrow's decimals have
         return pa.array(map(_whole_text, column.to_pylist()), _INT)
 
 
@@ -116,12 +126,16 @@ def _whole_text(text: str | None) -> int | None:
 
 
 def _whole_decimals(column: pa.Array) -> pa.Array:
-    short = pc.less_equal(pc.utf8_length(column), _DECIMAL)  # Arrow's decimals wrap around when a text has hundreds of digits
+    short = pc.less_equal(
+        pc.utf8_length(column), _DECIMAL
+    )  # Arrow's decimals wrap around when a text has hundreds of digits
     if not _all(pc.and_(short, pc.match_substring_regex(column, NUMBER))):
         raise pa.ArrowInvalid("no number")
     made = column.cast(pa.decimal128(_DECIMAL, 18)).cast(_INT)  # 1.0 and 1e3 are whole
     rough = column.cast(_FLOAT)
-    if not _all(pc.less_equal(pc.abs(pc.subtract(made.cast(_FLOAT, safe=False), rough)), pc.multiply(pc.abs(rough), 1e-9))):
+    if not _all(
+        pc.less_equal(pc.abs(pc.subtract(made.cast(_FLOAT, safe=False), rough)), pc.multiply(pc.abs(rough), 1e-9))
+    ):
         raise pa.ArrowInvalid("a number is out of range")
     return made
 
@@ -129,7 +143,9 @@ def _whole_decimals(column: pa.Array) -> pa.Array:
 def _has(column: pa.Array, letters: bytes) -> bool:
     data = column.buffers()[2]
     held = b"" if data is None else data.to_pybytes()  # perhaps of more rows than these: a first look
-    return any(bytes([letter]) in held and pc.any(pc.match_substring(column, chr(letter))).as_py() for letter in letters)
+    return any(
+        bytes([letter]) in held and pc.any(pc.match_substring(column, chr(letter))).as_py() for letter in letters
+    )
 
 
 def _real(column: pa.Array, zone: str, trim: bool) -> pa.Array:
@@ -157,7 +173,9 @@ def _real(column: pa.Array, zone: str, trim: bool) -> pa.Array:
 
 
 def _check_large(texts: pa.Array, numbers: pa.Array) -> None:
-    """Of numbers beyond the exact ones: none that is infinite may be so but in words (1e400 is a number that no field holds), and no digit may be lost."""
+    """Of numbers beyond the exact ones: none that is infinite may be so but in words (1e400 is a number that no field
+    holds), and no digit may be lost.
+    """
     infinite = pc.is_inf(numbers)
     if pc.any(pc.and_not(infinite, pc.match_substring(texts, "inf", ignore_case=True))).as_py():
         raise pa.ArrowInvalid("a number is out of range")
@@ -175,7 +193,9 @@ def _truth(column: pa.Array, zone: str, trim: bool) -> pa.Array:
 
 
 def _text(column: pa.Array, zone: str, trim: bool) -> pa.Array:
-    """Floats, booleans and times are left out: other tools write them in other ways, so none is the text that was meant."""
+    """Floats, booleans and times are left out: other tools write them in other ways, so none is the text that was
+    meant.
+    """
     kind = column.type
     if is_.is_string(kind) or _is_bytes(kind) or is_.is_integer(kind) or is_.is_decimal(kind) or is_.is_date32(kind):
         return column.cast(_TEXT)
@@ -189,7 +209,9 @@ def _bytes(column: pa.Array, zone: str, trim: bool) -> pa.Array:
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    return is_.is_binary(kind) or is_.is_large_binary(kind) or is_.is_fixed_size_binary(kind) or kind == pa.binary_view()
+    return (
+        is_.is_binary(kind) or is_.is_large_binary(kind) or is_.is_fixed_size_binary(kind) or kind == pa.binary_view()
+    )
 
 
 def _base64(text: str) -> bytes:
@@ -230,7 +252,9 @@ def _moment(column: pa.Array, zone: str, trim: bool) -> pa.Array:
     if not pc.any(zoned).as_py():
         return _localised(column.cast(NAIVE), zone)
     none = pa.scalar(None, _TEXT)
-    return pc.coalesce(pc.if_else(zoned, column, none).cast(TIMESTAMP), _localised(pc.if_else(zoned, none, column).cast(NAIVE), zone))
+    return pc.coalesce(
+        pc.if_else(zoned, column, none).cast(TIMESTAMP), _localised(pc.if_else(zoned, none, column).cast(NAIVE), zone)
+    )
 
 
 def _localised(column: pa.Array, zone: str) -> pa.Array:
@@ -246,7 +270,9 @@ def _localised(column: pa.Array, zone: str) -> pa.Array:
     try:
         pc.assume_timezone(column, zone, ambiguous="earliest", nonexistent="raise")
     except pa.ArrowInvalid:
-        raise NoMoment(f"a local time that does not exist in {zone}, since the clock is set forward; {_ZONE_IT}") from None
+        raise NoMoment(
+            f"a local time that does not exist in {zone}, since the clock is set forward; {_ZONE_IT}"
+        ) from None
     raise NoMoment(f"a local time that occurs twice in {zone}, since the clock is set back; {_ZONE_IT}")
 
 
@@ -271,5 +297,12 @@ def _texts(column: pa.Array) -> pa.Array:
 
 
 _BY_KIND: dict[str, Callable[[pa.Array, str, bool], pa.Array]] = {
-    "int64": _whole, "float64": _real, "bool": _truth, "string": _text, "enum": _text, "binary": _bytes, "date": _day, "timestamp": _moment,
-}  # fmt: skip
+    "int64": _whole,
+    "float64": _real,
+    "bool": _truth,
+    "string": _text,
+    "enum": _text,
+    "binary": _bytes,
+    "date": _day,
+    "timestamp": _moment,
+}

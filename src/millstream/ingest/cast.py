@@ -75,15 +75,21 @@ def cast(
     """The columns as the event's. Records noted in `errors` have null or meaningless values: filter by `errors.good`.
 
     Args:
-        columns: As found; a field without a column takes its default, null, or is missing. One whose name is there in another case is missing, whatever it
-            might take: its values are there, and would be lost.
+        columns: As found; a field without a column takes its default, null, or is missing. One whose name is there in
+            another case is missing, whatever it might take: its values are there, and would be lost.
         zone: Of times that carry none.
         what: "column" or "field", for messages.
         trim: See `become`.
         others: Names that the source has beside these columns.
     """
-    made = [_missing(field, rows, errors, what, others) if field.name not in columns else _column(field, columns[field.name], errors, zone, what, trim)
-            for field in schema.fields]  # fmt: skip
+    made = [
+        (
+            _missing(field, rows, errors, what, others)
+            if field.name not in columns
+            else _column(field, columns[field.name], errors, zone, what, trim)
+        )
+        for field in schema.fields
+    ]
     return pa.RecordBatch.from_arrays(made, schema=pa.schema([pa.field(f.name, f.arrow) for f in schema.fields]))
 
 
@@ -99,7 +105,10 @@ def missing(field: Field, what: str, others: Iterable[str]) -> str:
     """That a field has no column, or no key of a record: perhaps since its name is written in another case."""
     cased = otherwise_cased(field.name, others)
     if cased:
-        return f'{what} "{field.name}" is missing: "{cased}" is there, and names are case-sensitive; rename it to "{field.name}"'
+        return (
+            f'{what} "{field.name}" is missing: "{cased}" is there, and names are case-sensitive; rename it to'
+            f' "{field.name}"'
+        )
     return f'{what} "{field.name}" is missing and has no default; add it as {wanted(field)}'
 
 
@@ -116,11 +125,15 @@ def _column(field: Field, found: pa.Array, errors: Errors, zone: str, what: str,
     for at in failed:
         errors.note(at, f'{what} "{field.name}" is {shown(found[at])}{_why(found, at, field, zone, trim)}')
     if is_.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
-        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)  # NaN is not a number, so it is not a value
+        column = pc.if_else(
+            pc.is_nan(column), pa.scalar(None, column.type), column
+        )  # NaN is not a number, so it is not a value
     if column.null_count and default is not None and not field.nullable:
         column = pc.fill_null(column, pa.scalar(default, field.arrow))
     if column.null_count and not field.nullable:
-        errors.note_where(pc.is_null(column), f'{what} "{field.name}" is empty and the field is required; it takes {wanted(field)}')
+        errors.note_where(
+            pc.is_null(column), f'{what} "{field.name}" is empty and the field is required; it takes {wanted(field)}'
+        )
     _check(field, column, errors, what)
     return column
 
@@ -155,7 +168,15 @@ def _check(field: Field, column: pa.Array, errors: Errors, what: str) -> None:
 
 def shown(value: Any) -> str:
     """A value and its type, short. Never raises, whatever the value is."""
-    kinds = {str: "text", int: "a whole number", float: "a number", bool: "a boolean", bytes: "bytes", list: "an array", dict: "an object"}
+    kinds = {
+        str: "text",
+        int: "a whole number",
+        float: "a number",
+        bool: "a boolean",
+        bytes: "bytes",
+        list: "an array",
+        dict: "an object",
+    }
     try:
         found = value.as_py() if isinstance(value, pa.Scalar) else value
         text = json.dumps(found) if isinstance(found, str) else str(found)

@@ -4,19 +4,22 @@
     Authorization: Bearer TOKEN     where the server wants one
     Millstream-Replay: true         history: each event arrived at its own time, not now
 
-An event is its class as JSON. Beside its fields it may carry `event_id`: the same id sent again counts once everywhere after
-the log. It is appended each time: whether it is a duplicate depends on what was kept before it, which other collectors and sources write too, so only
-the reader of the log can tell. Answers:
+An event is its class as JSON. Beside its fields it may carry `event_id`: the same id sent again counts once everywhere
+after the log. It is appended each time: whether it is a duplicate depends on what was kept before it, which other
+collectors and sources write too, so only the reader of the log can tell. Answers:
 
-    200  every event is durable: {"stream", "offsets": {partition: end}, "accepted", "repeated": 0}. All of them lie below `offsets`.
-    207  some are; the others are in "errors": [{"index", "error": {"code", "message", "mend"}}]. Mend and send those again.
-    422  none is, each for a reason of its own: {"error": {"code", "message", "mend", "errors": [...]}}
-    400 401 404 405 413 415   the request as a whole is wrong; nothing was taken: {"error": {"code", "message", "mend"}}
+    200  every event is durable: {"stream", "offsets": {partition: end}, "accepted", "repeated": 0}. All of them lie
+        below `offsets`.
+    207  some are; the others are in "errors": [{"index", "error": {"code", "message", "fix"}}]. Fix and send those
+    again.
+    422  none is, each for a reason of its own: {"error": {"code", "message", "fix", "errors": [...]}}
+    400 401 404 405 413 415   the request as a whole is wrong; nothing was taken: {"error": {"code", "message", "fix"}}
     429 503  not now; Retry-After says when. Send the same request again, with the same ids.
 
-A field that the class does not have is refused: its value would be lost, and a misspelt optional field would silently be NULL.
-An event time or arrival time further ahead of the server's clock than the stream's `ahead` (a day by default) is refused, in replay too: a wrong clock
-would carry the watermark off. While the server's own clock cannot be trusted, every request gets 503 with the code "clock".
+A field that the class does not have is refused: its value would be lost, and a misspelt optional field would silently
+be NULL. An event time or arrival time further ahead of the server's clock than the stream's `ahead` (a day by default)
+is refused, in replay too: a wrong clock would carry the watermark off. While the server's own clock cannot be trusted,
+every request gets 503 with the code "clock".
 """
 
 from __future__ import annotations
@@ -99,8 +102,16 @@ class Collector:
         doors: The clocks that times are held against; this machine's by default.
     """
 
-    def __init__(self, log: Log, schemas: Schemas, streams: Mapping[str, Stream[Any]], *, token: str | None = None, limits: Limits | None = None,
-                 doors: Doors | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        log: Log,
+        schemas: Schemas,
+        streams: Mapping[str, Stream[Any]],
+        *,
+        token: str | None = None,
+        limits: Limits | None = None,
+        doors: Doors | None = None,
+    ) -> None:
         self._doors = doors or Doors(log)
         self._log, self._schemas, self._streams = log, schemas, streams
         self._token = token
@@ -126,7 +137,11 @@ class Collector:
 
     def _intake(self, stream: Stream[Any]) -> _Intake:
         form = EventForm(stream.schema, zoned=True, ids=True, closed=True)
-        times = {name: attrgetter(name) for name in (stream.schema.event_time, stream.schema.arrival_time) if name is not None}
+        times = {
+            name: attrgetter(name)
+            for name in (stream.schema.event_time, stream.schema.arrival_time)
+            if name is not None
+        }
         return _Intake(topic_of(self._log, self._schemas, stream), form, self._doors.of(stream), times)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -148,10 +163,18 @@ class Collector:
         intake = self._intakes.get(name)
         if intake is None:
             those = ", ".join(self._intakes) or "none"
-            mend = nearest(name, self._intakes) or f"those that do: {those}; another needs  ms.source({name}, ms.read.http())"
-            raise Refused(404, "no_stream", f'no stream "{name}" takes events over HTTP', mend)
+            fix = (
+                nearest(name, self._intakes)
+                or f"those that do: {those}; another needs  ms.source({name}, ms.read.http())"
+            )
+            raise Refused(404, "no_stream", f'no stream "{name}" takes events over HTTP', fix)
         if scope["method"] != "POST":
-            raise Refused(405, "method", f"{scope['method']} {scope['path']} means nothing", "POST events as a JSON array, or one a line")
+            raise Refused(
+                405,
+                "method",
+                f"{scope['method']} {scope['path']} means nothing",
+                "POST events as a JSON array, or one a line",
+            )
         body = (await read_body(receive, headers, self.limits.body_bytes, "events")).removeprefix(
             b"\xef\xbb\xbf"
         )  # a byte order mark: some programs put one before UTF-8
@@ -165,7 +188,13 @@ class Collector:
     async def _append(self, intake: _Intake, taken: _Taken, size: int, replay: bool) -> None:
         appender = self._appender
         if appender is None:
-            raise Refused(503, "stopping", "the collector is stopping", "send the same request again, to another server", retry_after_s=1)
+            raise Refused(
+                503,
+                "stopping",
+                "the collector is stopping",
+                "send the same request again, to another server",
+                retry_after_s=1,
+            )
         if (appender.rows + len(taken.events) > self.limits.waiting_rows and appender.rows) or (
             appender.bytes + size > self.limits.waiting_bytes and appender.bytes
         ):
@@ -185,7 +214,9 @@ class Collector:
         if len(ticket.wrong) < len(taken.events):
             for partition, end in offsets.items():
                 taken.offsets[partition] = max(end, taken.offsets.get(partition, 0))
-        taken.events = [event for at, event in enumerate(taken.events) if at not in ticket.wrong] if ticket.wrong else taken.events
+        taken.events = (
+            [event for at, event in enumerate(taken.events) if at not in ticket.wrong] if ticket.wrong else taken.events
+        )
 
     def _judge(self, intake: _Intake, body: bytes) -> _Taken:
         try:
@@ -208,8 +239,14 @@ class Collector:
 
             def why(event: Any, name: str = name, of: Any = of) -> BadEvent:
                 what = "event" if name == intake.form.schema.event_time else "arrival"
-                how = f"more than {spell(ahead)} ahead of the server's clock ({spelled(now)})" if of(event) > latest else "before the year 1"
-                return BadEvent(f'{what} time "{name}" is {of(event).isoformat()}, {how}', "correct the sender's clock", name)
+                how = (
+                    f"more than {spell(ahead)} ahead of the server's clock ({spelled(now)})"
+                    if of(event) > latest
+                    else "before the year 1"
+                )
+                return BadEvent(
+                    f'{what} time "{name}" is {of(event).isoformat()}, {how}', "correct the sender's clock", name
+                )
 
             self._drop(taken, lambda at, event, of=of: of(event) is not None and not _FIRST <= of(event) <= latest, why)
 
@@ -239,12 +276,19 @@ class Collector:
         try:
             return form.items(body)
         except BadEvent as error:
-            raise Refused(400, "invalid_json", not_utf8(body) or error.message, error.mend) from None
+            raise Refused(400, "invalid_json", not_utf8(body) or error.message, error.fix) from None
 
     def _refuse_large(self, taken: _Taken, items: Sequence[bytes]) -> None:
         limit = self.limits.event_bytes
         large = {at for at, item in enumerate(items) if len(item) > limit}
-        self._drop(taken, lambda at, event: taken.index[at] in large, lambda event: BadEvent(f"the event has more than {limit:,} bytes", "send it smaller, or keep what is large elsewhere and send its name"))  # fmt: skip
+        self._drop(
+            taken,
+            lambda at, event: taken.index[at] in large,
+            lambda event: BadEvent(
+                f"the event has more than {limit:,} bytes",
+                "send it smaller, or keep what is large elsewhere and send its name",
+            ),
+        )
 
     @staticmethod
     def _drop(taken: _Taken, wrong: Any, why: Any) -> None:
@@ -254,7 +298,14 @@ class Collector:
         taken.events, taken.index = [taken.events[at] for at in kept], [taken.index[at] for at in kept]
 
 
-def collector(log: Log, schemas: Schemas, streams: Mapping[str, Stream[Any]], *, token: str | None = None, limits: Limits | None = None) -> Collector:
+def collector(
+    log: Log,
+    schemas: Schemas,
+    streams: Mapping[str, Stream[Any]],
+    *,
+    token: str | None = None,
+    limits: Limits | None = None,
+) -> Collector:
     """A started collector."""
     made = Collector(log, schemas, streams, token=token, limits=limits)
     made.start()
@@ -280,11 +331,25 @@ def _none(number: int) -> str:
 
 
 def _receipt(name: str, taken: _Taken) -> tuple[int, Mapping[str, Any]]:
-    errors = [{"index": at, "error": {"code": "invalid_event", "message": e.message, "mend": e.mend}} for at, e in sorted(taken.errors.items())]
+    errors = [
+        {"index": at, "error": {"code": "invalid_event", "message": e.message, "fix": e.fix}}
+        for at, e in sorted(taken.errors.items())
+    ]
     accepted = len(taken.events)
     if errors and not accepted:
-        raise Refused(422, "invalid_events", f"{_none(len(errors))}: {errors[0]['error']['message']}", taken.errors[errors[0]["index"]].mend, details={"errors": errors})  # type: ignore[index]  # fmt: skip
-    body: dict[str, Any] = {"stream": name, "offsets": {str(p): end for p, end in sorted(taken.offsets.items())}, "accepted": accepted, "repeated": 0}  # fmt: skip
+        raise Refused(
+            422,
+            "invalid_events",
+            f"{_none(len(errors))}: {errors[0]['error']['message']}",  # type: ignore[index]
+            taken.errors[errors[0]["index"]].fix,  # type: ignore[index]
+            details={"errors": errors},
+        )
+    body: dict[str, Any] = {
+        "stream": name,
+        "offsets": {str(p): end for p, end in sorted(taken.offsets.items())},
+        "accepted": accepted,
+        "repeated": 0,
+    }
     if errors:
         body["errors"] = errors
     return (207 if errors else 200), body
@@ -295,12 +360,16 @@ def _refusal(error: Exception) -> Refused:
     if isinstance(error, Full):
         return Refused(429, "full", str(error), "send more slowly, or free disk space", retry_after_s=5)
     if isinstance(error, ClockWrong):
-        return Refused(503, "clock", str(error), "send the same request again once the server's clock is right", retry_after_s=30)
+        return Refused(
+            503, "clock", str(error), "send the same request again once the server's clock is right", retry_after_s=30
+        )
     if isinstance(error, Transient):
         return Refused(503, "unavailable", str(error), "send the same request again", retry_after_s=1)
     if isinstance(error, OSError) and (known := refused(error, None, "append events")) is not None:
         return _refusal(known)
-    log.error("the collector could not answer: %s", error, exc_info=None if isinstance(error, MillstreamError) else error)
+    log.error(
+        "the collector could not answer: %s", error, exc_info=None if isinstance(error, MillstreamError) else error
+    )
     if isinstance(error, MillstreamError):
-        return Refused(500, "log", str(error), "mend what is named; nothing of this request is known to be durable")
+        return Refused(500, "log", str(error), "fix what is named; nothing of this request is known to be durable")
     return Refused(500, "internal", f"{type(error).__name__} while answering", "the server's log has the traceback")

@@ -26,7 +26,9 @@ def read_all(
 
 
 class SourceContract:
-    """The engine's first split holds at least 20 records, good and planted bad ones between each other, and does not change."""
+    """The engine's first split holds at least 20 records, good and planted bad ones between each other, and does not
+    change.
+    """
 
     @pytest.fixture
     @abstractmethod

@@ -20,8 +20,9 @@ NUMBER = rf"^{_NUMBER.pattern}$"
 def survives(text: str) -> bool:
     """Whether a number in a float keeps the digits it was written with.
 
-    Only a whole number written out (no point, no exponent) claims that each digit counts: 2**53 + 1 does not survive. One that is the shortest or the exact
-    spelling of a float does, as 9223372036854776000, which is how JavaScript writes 2.0**63.
+    Only a whole number written out (no point, no exponent) claims that each digit counts: 2**53 + 1 does not survive.
+    One that is the shortest or the exact spelling of a float does, as 9223372036854776000, which is how JavaScript
+    writes 2.0**63.
     """
     if not _DIGITS.fullmatch(text) or len(text) > MOST:
         return True

@@ -1,7 +1,8 @@
 """Whether a door may judge times: its own clock, held against the newest append and against a clock that never steps.
 
-"Now" is not in the log, so the door that takes a record in decides once whether its times lie too far ahead. A machine that starts in 2020 would
-refuse every record of 2026; one whose clock jumps to 2062 would take anything. Such a door waits and says so.
+"Now" is not in the log, so the door that takes a record in decides once whether its times lie too far ahead. A machine
+that starts in 2020 would refuse every record of 2026; one whose clock jumps to 2062 would take anything. Such a door
+waits and says so.
 """
 
 from __future__ import annotations
@@ -17,12 +18,16 @@ from millstream.log.port import Log
 from millstream.state.port import State
 
 LEAST_US = 60_000_000
-"""Clocks of two machines differ a little, and a time server sets one by some seconds: neither is a wrong clock, however small `ahead` is."""
+"""Clocks of two machines differ a little, and a time server sets one by some seconds: neither is a wrong clock, however
+small `ahead` is.
+"""
 ASK_S, ASK_AGAIN_S = 60.0, 1.0
 """How often the log is asked for its newest append: as a rule, and while the clock is in doubt."""
 RELEASED = "door"
 """Kind of the state documents that say up to which append the doors of a stream were released."""
-_KEEPS_TIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the others stop while a laptop sleeps, and waking would look like a step
+_KEEPS_TIME = getattr(
+    time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC
+)  # the others stop while a laptop sleeps, and waking would look like a step
 
 
 def wall_us() -> int:
@@ -31,7 +36,9 @@ def wall_us() -> int:
 
 
 def released_us(state: State, stream: str) -> int | None:
-    """The append up to which `doctor --release` has released the stream's doors: the clock that stamped it was wrong."""
+    """The append up to which `doctor --release` has released the stream's doors: the clock that stamped it was
+    wrong.
+    """
     doc = state.get(RELEASED, stream)
     return None if doc is None else int(doc.value["append_us"])
 
@@ -68,11 +75,19 @@ class DoorClock:
         stream: Its name, for messages.
         ahead_us: How far is too far.
         newest: When the newest append was made, in microseconds; None where there is none.
-        released: Appends up to this moment do not count: a person has found that their clock was the wrong one. None: all count.
+        released: Appends up to this moment do not count: a person has found that their clock was the wrong one. None:
+            all count.
     """
 
-    def __init__(self, stream: str, ahead_us: int, newest: Callable[[], int | None], *, released: Callable[[], int | None] = lambda: None,
-                 machine: Machine | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        stream: str,
+        ahead_us: int,
+        newest: Callable[[], int | None],
+        *,
+        released: Callable[[], int | None] = lambda: None,
+        machine: Machine | None = None,
+    ) -> None:
         self.stream, self.slack_us = stream, max(ahead_us, LEAST_US)
         self._ask_newest, self._ask_released, self._machine = newest, released, machine or MACHINE
         self._newest: int | None = None
@@ -106,16 +121,23 @@ class DoorClock:
         """The wall clock, in microseconds since 1970 UTC, when it can be trusted.
 
         Raises:
-            ClockWrong: It lies further behind the newest append than `ahead`, or has stepped that far since this process began.
+            ClockWrong: It lies further behind the newest append than `ahead`, or has stepped that far since this
+                process began.
         """
         wall, step = self._machine.wall_us(), self._machine.step_us()
         if self._behind(wall):
             assert self._newest is not None
-            raise ClockWrong(f'stream "{self.stream}" takes nothing in: this machine\'s clock shows {spelled(wall)}, but the newest append to the stream is from {spelled(self._newest)}; '
-                             "set the clock, or, if the append's clock was wrong, run  millstream doctor")  # fmt: skip
+            raise ClockWrong(
+                f'stream "{self.stream}" takes nothing in: this machine\'s clock shows {spelled(wall)}, but the newest'
+                f" append to the stream is from {spelled(self._newest)}; set the clock, or, if the append's clock was"
+                " wrong, run  millstream doctor"
+            )
         if abs(step) > self.slack_us:
-            raise ClockWrong(f'stream "{self.stream}" takes nothing in: this machine\'s clock was moved {"forward" if step > 0 else "back"} by {_length(step)} while this process was running, to {spelled(wall)}; '
-                             "set the clock, or, if it is right now, restart this process")  # fmt: skip
+            raise ClockWrong(
+                f'stream "{self.stream}" takes nothing in: this machine\'s clock was moved'
+                f" {'forward' if step > 0 else 'back'} by {_length(step)} while this process was running, to"
+                f" {spelled(wall)}; set the clock, or, if it is right now, restart this process"
+            )
         return wall
 
     def _behind(self, wall: int) -> bool:
@@ -130,15 +152,27 @@ class Doors:
         released: Stream -> the append up to which a person has released its doors.
     """
 
-    def __init__(self, log: Log | None, *, newest: Callable[[str], int | None] | None = None, released: Callable[[str], int | None] = lambda stream: None,
-                 machine: Machine | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        log: Log | None,
+        *,
+        newest: Callable[[str], int | None] | None = None,
+        released: Callable[[str], int | None] = lambda stream: None,
+        machine: Machine | None = None,
+    ) -> None:
         self._log, self._newest, self._released, self._machine = log, newest or self._of_log, released, machine
         self._made: dict[str, DoorClock] = {}
 
     def of(self, stream: Stream[Any]) -> DoorClock:
         name = stream.name
         if name not in self._made:
-            self._made[name] = DoorClock(name, stream.ahead_us, lambda: self._newest(name), released=lambda: self._released(name), machine=self._machine)
+            self._made[name] = DoorClock(
+                name,
+                stream.ahead_us,
+                lambda: self._newest(name),
+                released=lambda: self._released(name),
+                machine=self._machine,
+            )
         return self._made[name]
 
     def _of_log(self, topic: str) -> int | None:
@@ -159,5 +193,10 @@ def quietly(door: DoorClock) -> None:
 def _length(us: int) -> str:
     seconds = abs(us) / 1e6
     return next(
-        (f"{seconds / size:,.1f} {unit}" for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)) if seconds >= size), f"{seconds:.0f} s"
+        (
+            f"{seconds / size:,.1f} {unit}"
+            for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60))
+            if seconds >= size
+        ),
+        f"{seconds:.0f} s",
     )

@@ -34,17 +34,17 @@ PATH, _NAMED = re.compile(r" - at `\$\.?([^`\[]*)[^`]*`$"), re.compile(r"field `
 
 
 class BadEvent(UsageError):
-    """An item that is not an event of its class. As a text it is `message; mend`.
+    """An item that is not an event of its class. As a text it is `message; fix`.
 
     Attributes:
         message: What is wrong with it.
-        mend: What to send instead.
+        fix: What to send instead.
         field: The field at fault, "" when it is the item as a whole.
     """
 
-    def __init__(self, message: str, mend: str, field: str = "") -> None:
-        super().__init__(f"{message}; {mend}")
-        self.message, self.mend, self.field = message, mend, field
+    def __init__(self, message: str, fix: str, field: str = "") -> None:
+        super().__init__(f"{message}; {fix}")
+        self.message, self.fix, self.field = message, fix, field
 
 
 class EventForm:
@@ -66,7 +66,10 @@ class EventForm:
             specs.append((EVENT_ID, str | None, None))
             first.append(specs[-1])
             renamed = {EVENT_ID: "event_id"}
-        wide, struct = (msgspec.defstruct(schema.name, of, forbid_unknown_fields=closed, rename=renamed or None, gc=False) for of in (specs, first))
+        wide, struct = (
+            msgspec.defstruct(schema.name, of, forbid_unknown_fields=closed, rename=renamed or None, gc=False)
+            for of in (specs, first)
+        )
         self._order = {name: at for at, (name, *_) in enumerate(specs)}
         self._one, self._many = msgspec.json.Decoder(struct), msgspec.json.Decoder(list[struct])  # type: ignore[valid-type]
         self._wide = msgspec.json.Decoder(wide)
@@ -92,7 +95,9 @@ class EventForm:
             items = array_items(body)  # one bad item harms no neighbour
             if items is not None and all(map(_closed, items)):
                 return items
-            raise BadEvent(f"the body is not valid JSON: {error}", "send a JSON array of events, or one event a line") from None
+            raise BadEvent(
+                f"the body is not valid JSON: {error}", "send a JSON array of events, or one event a line"
+            ) from None
 
     def one(self, raw: bytes) -> Any:
         """One event.
@@ -112,7 +117,8 @@ class EventForm:
             raise BadEvent(_DEEP, f"write one {self.schema.name} as a JSON object of its fields") from None
 
     def normal(self, raw: bytes) -> bytes:
-        """An event in the strict spelling, e.g. 1 for a whole number that is written 1.0, and without what is not a field: what nobody reads may be beyond any type.
+        """An event in the strict spelling, e.g. 1 for a whole number that is written 1.0, and without what is not a
+        field: what nobody reads may be beyond any type.
 
         Raises:
             BadEvent: What is wrong with it.
@@ -125,7 +131,9 @@ class EventForm:
             return self._wide.decode(normal(raw, self.schema))
         except Lossy as error:
             name = error.name
-            raise BadEvent(f'field "{name}" of {self.schema.name} is {error}', f"declare {name} as int, or send fewer digits", name) from None
+            raise BadEvent(
+                f'field "{name}" of {self.schema.name} is {error}', f"declare {name} as int, or send fewer digits", name
+            ) from None
         except UnicodeDecodeError:
             raise BadEvent(not_utf8(raw), "write it in UTF-8") from None
         except (msgspec.DecodeError, RecursionError) as error:
@@ -139,7 +147,12 @@ class EventForm:
         """
         astuple = msgspec.structs.astuple
         values = list(zip(*map(astuple, events), strict=True)) if events else [()] * len(self._order)
-        made = [pa.array(values[self._order[f.name]], pa.timestamp("us") if f.kind == "timestamp" and not self.zoned else f.arrow) for f in self.schema.fields]
+        made = [
+            pa.array(
+                values[self._order[f.name]], pa.timestamp("us") if f.kind == "timestamp" and not self.zoned else f.arrow
+            )
+            for f in self.schema.fields
+        ]
         fields = [pa.field(f.name, column.type) for f, column in zip(self.schema.fields, made, strict=True)]
         if EVENT_ID in self._order or self._own_id:
             made.append(pa.array(values[self._order[EVENT_ID if EVENT_ID in self._order else "event_id"]], pa.string()))
@@ -151,7 +164,9 @@ class EventForm:
         wrong: dict[int, str] = {}
         for field, column in zip(rows.schema, rows.columns, strict=True):
             for mask, why in unsound(column):
-                wrong = {int(at): f'field "{field.name}" of {self.schema.name} {why}' for at in mask.nonzero()[0]} | wrong
+                wrong = {
+                    int(at): f'field "{field.name}" of {self.schema.name} {why}' for at in mask.nonzero()[0]
+                } | wrong
         return wrong
 
     def _explained(self, text: str, raw: bytes) -> BadEvent:
@@ -163,7 +178,11 @@ class EventForm:
         if "unknown field" in text:
             return BadEvent(f'{schema.name} has no field "{name}"', near(name, schema), name)
         if "missing required" in text:
-            return BadEvent(f'{schema.name} needs the field "{name}"', f"send {name} as {wanted(schema[name], zoned=self.zoned)}", name)
+            return BadEvent(
+                f'{schema.name} needs the field "{name}"',
+                f"send {name} as {wanted(schema[name], zoned=self.zoned)}",
+                name,
+            )
         if name in schema.names():
             zone = zoneless(text)
             return BadEvent(
@@ -174,13 +193,19 @@ class EventForm:
         return BadEvent(f"{schema.name}: {text}", f"send one {schema.name} as a JSON object", name)
 
     def _out_of_range(self, text: str, raw: bytes) -> BadEvent:
-        """A number beyond what msgspec holds, which does not say whose it is: the first field that cannot be decoded by itself."""
+        """A number beyond what msgspec holds, which does not say whose it is: the first field that cannot be decoded by
+        itself.
+        """
         for name, part in msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).items():
             try:
                 msgspec.json.decode(part)
             except UNREAD:
-                mend = f"send {name} as {wanted(self.schema[name], zoned=self.zoned)}" if name in self.schema.names() else "leave it out"
-                return BadEvent(f'field "{name}" of {self.schema.name} is {as_sent(raw, name)}', mend, name)
+                fix = (
+                    f"send {name} as {wanted(self.schema[name], zoned=self.zoned)}"
+                    if name in self.schema.names()
+                    else "leave it out"
+                )
+                return BadEvent(f'field "{name}" of {self.schema.name} is {as_sent(raw, name)}', fix, name)
         return BadEvent(f"{self.schema.name}: {text}", "send numbers of 64 bits")
 
 
@@ -210,8 +235,9 @@ def as_sent(raw: bytes, name: str) -> str:
 
 
 def _closed(item: bytes) -> bool:
-    """Whether an item of an array ends where it seems to: two with a quote lost swallow what stands between them, and all later places are wrong. What it
-    holds may be beyond any field: half an emoji, a number of thousands of digits, levels without end.
+    """Whether an item of an array ends where it seems to: two with a quote lost swallow what stands between them, and
+    all later places are wrong. What it holds may be beyond any field: half an emoji, a number of thousands of digits,
+    levels without end.
     """
     try:
         json.loads(item.decode(errors="surrogateescape"))
@@ -240,7 +266,13 @@ def _plain(data: bytes) -> bytes:
 def _spec(field: Field, zoned: bool, real: Any = float) -> Any:
     moment = _ZONED if zoned else datetime
     types = {**_TYPES, "timestamp": moment, "float64": real}
-    hint = Literal[field.symbols] if field.kind == "enum" else GenericAlias(list, (types[field.item],)) if field.item else types[field.kind]
+    hint = (
+        Literal[field.symbols]
+        if field.kind == "enum"
+        else GenericAlias(list, (types[field.item],))
+        if field.item
+        else types[field.kind]
+    )
     if field.nullable:
         return (field.name, hint | None, None if field.default is REQUIRED else field.default)
     return (field.name, hint) if field.default is REQUIRED else (field.name, hint, field.default)

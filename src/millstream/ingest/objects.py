@@ -1,4 +1,5 @@
-"""Objects of an event class as the JSON that every door takes: what the class says, not what a JSON encoder would make of another type.
+"""Objects of an event class as the JSON that every door takes: what the class says, not what a JSON encoder would make
+of another type.
 
 An encoder writes infinity as null and bytes in a text as base64, and each would arrive as a value that nobody meant.
 """
@@ -23,7 +24,15 @@ from millstream.ingest.form import PATH, BadEvent
 
 _MOST = sys.float_info.max
 _FINITE = Annotated[float, msgspec.Meta(ge=-_MOST, le=_MOST)]
-_TYPES: dict[str, Any] = {"string": str, "int64": int | _FINITE, "float64": _FINITE, "bool": bool, "binary": bytes, "date": date, "timestamp": datetime}
+_TYPES: dict[str, Any] = {
+    "string": str,
+    "int64": int | _FINITE,
+    "float64": _FINITE,
+    "bool": bool,
+    "binary": bytes,
+    "date": date,
+    "timestamp": datetime,
+}
 _NATIVE = (bytes, bytearray, memoryview, datetime, date)
 """Types that are not texts here: a text is not a date, and a date is not text."""
 _WANTED = {
@@ -40,7 +49,9 @@ class Objects:
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
-        ordered = sorted(schema.fields, key=lambda f: f.nullable)  # an object has all its fields, so those with a default too
+        ordered = sorted(
+            schema.fields, key=lambda f: f.nullable
+        )  # an object has all its fields, so those with a default too
         self._moments = any(f.item == "timestamp" for f in schema.fields)
         self._struct = msgspec.defstruct(schema.name, [_spec(f) for f in ordered], gc=False)
 
@@ -57,13 +68,19 @@ class Objects:
             except (msgspec.ValidationError, TypeError):
                 return _encode(self._closely(event))
         except UnicodeEncodeError as error:
-            raise BadEvent(f"{self.schema.name} holds a text that is not valid UTF-8: {error.reason}", "write texts of whole characters") from None
+            raise BadEvent(
+                f"{self.schema.name} holds a text that is not valid UTF-8: {error.reason}",
+                "write texts of whole characters",
+            ) from None
 
     def _closely(self, event: Event) -> dict[str, Any]:
         """The event's values as Python's own, without NaN."""
         values = {f.name: getattr(event, f.name) for f in self.schema.fields}
         kept = {name: _plain(value) for name, value in values.items()}
-        kept = {name: None if isinstance(value, float) and math.isnan(value) and self.schema[name].nullable else value for name, value in kept.items()}
+        kept = {
+            name: None if isinstance(value, float) and math.isnan(value) and self.schema[name].nullable else value
+            for name, value in kept.items()
+        }
         try:
             msgspec.convert(kept, self._struct, builtin_types=_NATIVE)
         except msgspec.ValidationError as error:
@@ -71,12 +88,17 @@ class Objects:
             name = path[1] if path else ""
             if name not in values:
                 raise BadEvent(f"{self.schema.name}: {error}", f"make it as {self.schema.name}(...)") from None
-            raise BadEvent(f"{self.schema.name}.{name} is {_repr(values[name])}", f"give {name} as {_wanted(self.schema[name])}", name) from None
+            raise BadEvent(
+                f"{self.schema.name}.{name} is {_repr(values[name])}",
+                f"give {name} as {_wanted(self.schema[name])}",
+                name,
+            ) from None
         return kept
 
 
 def same_class(schema: Schema, event: Any, what: str) -> None:
-    """That an event is one of a stream's class. Modules may have been loaded more than once, so a class is the same when its fields are.
+    """That an event is one of a stream's class. Modules may have been loaded more than once, so a class is the same
+    when its fields are.
 
     Raises:
         UsageError: It is not; `what` says what takes it.
@@ -100,14 +122,28 @@ def _plain(value: Any) -> Any:
     """A value of a library as the one of Python that it equals, or as it is."""
     if isinstance(value, np.generic):
         return _of_numpy(value)
-    if isinstance(value, datetime) and type(value) is not datetime:  # pandas; its nanoseconds are cut, as they are of files
+    if (
+        isinstance(value, datetime) and type(value) is not datetime
+    ):  # pandas; its nanoseconds are cut, as they are of files
         try:
-            value = datetime(value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond, value.tzinfo, fold=value.fold)
+            value = datetime(
+                value.year,
+                value.month,
+                value.day,
+                value.hour,
+                value.minute,
+                value.second,
+                value.microsecond,
+                value.tzinfo,
+                fold=value.fold,
+            )
         except (TypeError, ValueError):  # NaT
             return value
     if isinstance(value, str) and type(value) is not str:
         return str.__str__(value)
-    if isinstance(value, datetime) and value.tzinfo is not None:  # in UTC, since JSON has no place for the seconds of an offset
+    if (
+        isinstance(value, datetime) and value.tzinfo is not None
+    ):  # in UTC, since JSON has no place for the seconds of an offset
         with suppress(OverflowError):
             return value.astimezone(UTC)
     if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):
@@ -141,7 +177,13 @@ def _repr(value: Any) -> str:
 
 
 def _spec(field: Field) -> Any:
-    hint = Literal[field.symbols] if field.kind == "enum" else GenericAlias(list, (_TYPES[field.item],)) if field.item else _TYPES[field.kind]
+    hint = (
+        Literal[field.symbols]
+        if field.kind == "enum"
+        else GenericAlias(list, (_TYPES[field.item],))
+        if field.item
+        else _TYPES[field.kind]
+    )
     if field.nullable:
         return (field.name, hint | None, None)
     return (field.name, hint)

@@ -21,8 +21,8 @@ class Batch:
     Attributes:
         rows: Columns of the event's schema plus `_event_id`; cast and checked. History carries `_arrived_at`.
         bad: `millstream.log.port.RAW` columns: what could not be read as the event, kept as found.
-        after: Where the split stands when only the first n of `rows` are taken: how many of `bad` come with them, and the
-            position. So a merge by event time may stop inside a batch. `after(rows.num_rows)` is all of it.
+        after: Where the split stands when only the first n of `rows` are taken: how many of `bad` come with them, and
+            the position. So a merge by event time may stop inside a batch. `after(rows.num_rows)` is all of it.
         fault: What a person must hear of beside the bad records, "" for nothing.
         found: The bytes of a row as they were found; None where its form has none of its own (Parquet).
     """
@@ -45,8 +45,9 @@ class Standing:
 
     Attributes:
         position: From where it is read.
-        moved_from: The split under whose name it was known, where that is another: the position has to be kept under this name before anything is
-            read. The split itself, when another file has its name and is read from its beginning. None: nothing moved.
+        moved_from: The split under whose name it was known, where that is another: the position has to be kept under
+            this name before anything is read. The split itself, when another file has its name and is read from its
+                beginning. None: nothing moved.
         done, size: Bytes; of `size` nothing is known where it is None.
         idle: There is nothing to read.
         empty: It was looked at, and no record is in it: a file without a byte, a header alone.
@@ -66,7 +67,9 @@ class Standing:
 
 
 class SourceEngine(Protocol):
-    """One declared source. Engine: `Engine(source: declare.source.Source, root: pathlib.Path)`, root being the project's folder."""
+    """One declared source. Engine: `Engine(source: declare.source.Source, root: pathlib.Path)`, root being the
+    project's folder.
+    """
 
     def splits(self) -> Sequence[str]:
         """Names of the units that own a position (a file, a slot, a shard), in the order they should be read.
@@ -74,8 +77,8 @@ class SourceEngine(Protocol):
         ...
 
     def look(self, positions: Mapping[str, str]) -> Sequence[Standing]:
-        """How the splits stand, and what has become of those that are gone, in the order in which they should be looked at: what moved is to be kept
-        in this order. Cheap where nothing has changed.
+        """How the splits stand, and what has become of those that are gone, in the order in which they should be looked
+        at: what moved is to be kept in this order. Cheap where nothing has changed.
 
         Args:
             positions: Split -> its position, of all that have one.

@@ -1,8 +1,9 @@
-"""From sources to the log: splits merged by event time, each batch committed by its split's fenced writer with its position.
+"""From sources to the log: splits merged by event time, each batch committed by its split's fenced writer with its
+position.
 
-A kill at any point loses nothing and doubles nothing: data and position are one transaction. The merge goes in steps: every
-open split has a batch in hand, and a step takes from each what lies up to the earliest end among them. So no stream is ahead
-of another by more than a batch; files that are not sorted by time keep their own order.
+A kill at any point loses nothing and doubles nothing: data and position are one transaction. The merge goes in steps:
+every open split has a batch in hand, and a step takes from each what lies up to the earliest end among them. So no
+stream is ahead of another by more than a batch; files that are not sorted by time keep their own order.
 """
 
 from __future__ import annotations
@@ -46,8 +47,10 @@ class Counts:
         rows, bad: Records committed: events, and what could not be read as one.
         by_stream: Rows by stream.
         commits: Transactions.
-        failed: Split -> why the rest of it could not be read; or a source's name -> why none of its splits could be looked at.
-        faults: Split -> what a person must hear of what was read: a file of which no record is good, a line that was taken too early.
+        failed: Split -> why the rest of it could not be read; or a source's name -> why none of its splits could be
+            looked at.
+        faults: Split -> what a person must hear of what was read: a file of which no record is good, a line that was
+            taken too early.
         held: Splits that stopped at `until_us`.
         unended: Splits whose last record may still be being written; it was left.
         empty: Splits that were read for the first time, and in which no record is.
@@ -64,8 +67,16 @@ class Counts:
     empty: list[str] = field(default_factory=list)
 
 
-def pump(log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], *, until_us: int | None = None, report: Told | None = None,
-         stop: threading.Event | None = None, doors: Doors | None = None) -> Counts:  # fmt: skip
+def pump(
+    log: Log,
+    schemas: Schemas,
+    sources: Sequence[tuple[Source, SourceEngine]],
+    *,
+    until_us: int | None = None,
+    report: Told | None = None,
+    stop: threading.Event | None = None,
+    doors: Doors | None = None,
+) -> Counts:
     """Bring everything that the sources hold now into the log.
 
     Args:
@@ -88,7 +99,9 @@ def pump(log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngin
     if not more:
         raise first
     kind = type(first) if isinstance(first, MillstreamError) else WorkFailed
-    raise kind(f"{1 + len(more)} files could not be read to their end, all others were; " + "; ".join(reasons(counts))) from first
+    raise kind(
+        f"{1 + len(more)} files could not be read to their end, all others were; " + "; ".join(reasons(counts))
+    ) from first
 
 
 def reasons(counts: Counts) -> list[str]:
@@ -97,15 +110,25 @@ def reasons(counts: Counts) -> list[str]:
 
 
 def _named(name: str, error: Exception) -> str:
-    """With its class where it is a library's, and with the whole path of its file: two folders may have one of the same name."""
+    """With its class where it is a library's, and with the whole path of its file: two folders may have one of the same
+    name.
+    """
     text = str(error) if isinstance(error, MillstreamError) else hide(f"{type(error).__name__}: {error}")
     source, slash, split = name.partition("/")
     where = split if slash else f'source "{source}"'
     return text if where in text else f"{where}: {text}"
 
 
-def pump_all(log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], *, until_us: int | None = None, report: Told | None = None,
-             stop: threading.Event | None = None, doors: Doors | None = None) -> Counts:  # fmt: skip
+def pump_all(
+    log: Log,
+    schemas: Schemas,
+    sources: Sequence[tuple[Source, SourceEngine]],
+    *,
+    until_us: int | None = None,
+    report: Told | None = None,
+    stop: threading.Event | None = None,
+    doors: Doors | None = None,
+) -> Counts:
     """As `pump`, but splits that cannot be read are in the counts, and nothing is raised for them."""
     stop, doors, counts, patience = stop or threading.Event(), doors or Doors(log), Counts(), PATIENCE_S
     while not stop.is_set():
@@ -122,18 +145,32 @@ def pump_all(log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceE
 
 
 def _add(counts: Counts, more: Counts) -> None:
-    counts.rows, counts.bad, counts.commits, counts.held = counts.rows + more.rows, counts.bad + more.bad, counts.commits + more.commits, more.held
+    counts.rows, counts.bad, counts.commits, counts.held = (
+        counts.rows + more.rows,
+        counts.bad + more.bad,
+        counts.commits + more.commits,
+        more.held,
+    )
     for name, rows in more.by_stream.items():
         counts.by_stream[name] = counts.by_stream.get(name, 0) + rows
     counts.failed, counts.faults = more.failed, counts.faults | more.faults
     counts.empty = [*counts.empty, *more.empty]
 
 
-def follow(logs: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], stop: threading.Event, *, poll_s: float = POLL_S,
-           doors: Doors | None = None, watch: Watches | None = None) -> None:  # fmt: skip
+def follow(
+    logs: Log,
+    schemas: Schemas,
+    sources: Sequence[tuple[Source, SourceEngine]],
+    stop: threading.Event,
+    *,
+    poll_s: float = POLL_S,
+    doors: Doors | None = None,
+    watch: Watches | None = None,
+) -> None:
     """Pump until told to stop, looking for new splits and more of old ones every `poll_s` seconds.
 
-    What cannot be read is said once, and tried again after a pause that doubles: each split and each source by itself, the others continue.
+    What cannot be read is said once, and tried again after a pause that doubles: each split and each source by itself,
+    the others continue.
 
     Args:
         watch: Keeps what waits; without one it is in the log only.
@@ -151,7 +188,9 @@ def follow(logs: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEn
 
 
 class Watches(Protocol):
-    """Receives what fails, and says when it is tried again. Names are those of splits and sources, as in `Counts.failed`."""
+    """Receives what fails, and says when it is tried again. Names are those of splits and sources, as in
+    `Counts.failed`.
+    """
 
     def due(self, name: str) -> bool:
         """Whether it may be tried now."""
@@ -183,8 +222,17 @@ class InTheLog:
 
 
 class _Pump:
-    def __init__(self, log: Log, schemas: Schemas, sources: Sequence[tuple[Source, SourceEngine]], until_us: int | None, report: Told | None,
-                 stop: threading.Event | None, doors: Doors, due: Callable[[str], bool] = lambda name: True) -> None:  # fmt: skip
+    def __init__(
+        self,
+        log: Log,
+        schemas: Schemas,
+        sources: Sequence[tuple[Source, SourceEngine]],
+        until_us: int | None,
+        report: Told | None,
+        stop: threading.Event | None,
+        doors: Doors,
+        due: Callable[[str], bool] = lambda name: True,
+    ) -> None:
         self.log, self.until_us, self.report, self.stop, self._due = log, until_us, report, stop, due
         self.counts = Counts()
         self.bytes_done = self.bytes_all = 0
@@ -221,7 +269,8 @@ class _Pump:
                 for s in found:
                     if s.moved_from is None:  # else it moves on while it is looked at: next time
                         self._look(source, engine, s)
-        # Splits are opened when the merge comes to their first event, so a folder of a thousand days is read a few files at a time.
+        # Splits are opened when the merge comes to their first event, so a folder of a thousand days is read a few
+        # files at a time.
         self.waiting.sort(key=lambda s: s.first_us)
 
     def _moved(self, source: Source, engine: SourceEngine, found: Sequence[Standing]) -> Sequence[Standing]:
@@ -237,7 +286,9 @@ class _Pump:
         return found
 
     def _keep(self, source: Source, moved: Standing, before: Mapping[str, str]) -> None:
-        """The position under its new name. Whoever reads the file under its old one is fenced first, and must not have continued since."""
+        """The position under its new name. Whoever reads the file under its old one is fenced first, and must not have
+        continued since.
+        """
         assert moved.position is not None and moved.moved_from is not None
         names = dict.fromkeys(split_name(source, split) for split in (moved.moved_from, moved.split))
         writers = {name: self.log.writer(name) for name in names}
@@ -263,7 +314,9 @@ class _Pump:
         if not self._due(name):
             self.left.add(name)
             return
-        split = Reading(name, standing.split, source, engine, self._bindings[source.into.name], self._doors.of(source.into))
+        split = Reading(
+            name, standing.split, source, engine, self._bindings[source.into.name], self._doors.of(source.into)
+        )
         split.done_bytes = standing.done
         with self._alone(name):
             if split.peek(standing.position):
@@ -271,7 +324,12 @@ class _Pump:
 
     def unended(self) -> list[str]:
         """Splits whose rest was left because it may still be being written."""
-        left = [(source, s) for source, engine, _ in self._looked if source.name not in self.counts.failed for s in standings(self.log, source, engine)]
+        left = [
+            (source, s)
+            for source, engine, _ in self._looked
+            if source.name not in self.counts.failed
+            for s in standings(self.log, source, engine)
+        ]
         return [s.split for source, s in left if s.waits_s and split_name(source, s.split) not in self.counts.failed]
 
     def run(self) -> Counts:
@@ -299,7 +357,11 @@ class _Pump:
         for split in sorted(self.open, key=lambda s: int(s.times[s.taken]) if s.taken < len(s.times) else -(2**62)):
             self._commit(split, horizon)
         if self.report:
-            self.report(self.bytes_done, self.bytes_all, "" if horizon < 0 else str(np.datetime64(horizon, "us"))[:16].replace("T", " "))
+            self.report(
+                self.bytes_done,
+                self.bytes_all,
+                "" if horizon < 0 else str(np.datetime64(horizon, "us"))[:16].replace("T", " "),
+            )
 
     def _open_next(self) -> None:
         split = self.waiting.pop(0)
@@ -319,9 +381,14 @@ class _Pump:
         if not split.new or split.good:
             return
         if split.dead:
-            which = "its only one is a dead letter" if split.dead == 1 else f"all {split.dead:,} are dead letters; the first"
+            which = (
+                "its only one is a dead letter"
+                if split.dead == 1
+                else f"all {split.dead:,} are dead letters; the first"
+            )
             self.counts.faults[split.name] = (
-                f"no record of {split.split} is good: {which}: {split.why}; write the corrected records to a new file, since these have been read"
+                f"no record of {split.split} is good: {which}: {split.why}; write the corrected records to a new file,"
+                " since these have been read"
             )
         elif split.read:
             self.counts.empty.append(split.split)

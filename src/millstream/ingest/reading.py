@@ -24,7 +24,9 @@ def split_name(source: Source, split: str) -> str:
 class Reading:
     """One split being read: the batch in hand, and how many of its rows are committed."""
 
-    def __init__(self, name: str, split: str, source: Source, engine: SourceEngine, binding: Binding, door: DoorClock) -> None:
+    def __init__(
+        self, name: str, split: str, source: Source, engine: SourceEngine, binding: Binding, door: DoorClock
+    ) -> None:
         self.name, self.split, self.source, self.engine, self.binding = name, split, source, engine, binding
         self.door = door
         self.writer: Writer | None = None
@@ -75,7 +77,11 @@ class Reading:
         """Rows and bad records up to `rows` that were not taken yet, and the position after them."""
         assert self.batch is not None
         bad, position = self.batch.after(rows)
-        part = self.batch.rows.slice(self.taken, rows - self.taken), self.batch.bad.slice(self.bad_taken, bad - self.bad_taken), position
+        part = (
+            self.batch.rows.slice(self.taken, rows - self.taken),
+            self.batch.bad.slice(self.bad_taken, bad - self.bad_taken),
+            position,
+        )
         self.taken, self.bad_taken = rows, bad
         if rows == len(self.times):
             self.batch = None
@@ -85,7 +91,10 @@ class Reading:
         """Records too far ahead of the clock are bad ones; decided here once, and committed with the position."""
         self.door.refresh()
         return without_ahead(
-            batch, self.source.into, self.door.now_us(), lambda event_id: self.engine.locate(self.split, event_id) or f"{self.split} {event_id}"
+            batch,
+            self.source.into,
+            self.door.now_us(),
+            lambda event_id: self.engine.locate(self.split, event_id) or f"{self.split} {event_id}",
         )
 
     def _times(self, batch: Batch) -> Any:

@@ -1,4 +1,5 @@
-"""JSON's many spellings of one value as the one that a strict decoder takes; so 1.0 is a whole number here too, as it is in a column of floats.
+"""JSON's many spellings of one value as the one that a strict decoder takes; so 1.0 is a whole number here too, as it
+is in a column of floats.
 
 Only events that the strict decoder does not take come here: the good path costs nothing.
 """
@@ -14,7 +15,11 @@ from millstream.base.event import Field, Schema
 from millstream.ingest.digits import EXACT, MOST, ZERO, survives, whole
 
 _LONG, _FINER = re.compile(rb"\.\d{7}").search, re.compile(rb":\d\d\.\d{7}").search
-_MOMENT = re.compile(r'"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d)(?::(\d\d)(?::(\d\d)(\.\d{1,6})?)?)?(?<![\dT ]\.)\d*([Zz]|[+-]\d\d(?::?\d\d)?)?)?"', re.ASCII)
+_MOMENT = re.compile(
+    r'"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d)(?::(\d\d)(?::(\d\d)(\.\d{1,6})?)?)?(?<![\dT'
+    r' ]\.)\d*([Zz]|[+-]\d\d(?::?\d\d)?)?)?"',
+    re.ASCII,
+)
 _WHOLE = re.compile(rb"-?\d+")
 
 
@@ -22,17 +27,24 @@ class Lossy(ValueError):
     """A number of which a float would lose digits."""
 
     def __init__(self, name: str, text: str) -> None:
-        super().__init__(f"{text if len(text) <= 60 else text[:57] + '...'}, and a float keeps only {float(text)!r} of it")
+        super().__init__(
+            f"{text if len(text) <= 60 else text[:57] + '...'}, and a float keeps only {float(text)!r} of it"
+        )
         self.name = name
 
 
 def finer(data: bytes) -> bool:
-    """Whether a second may have more digits than microseconds have: a decoder would round it, and times are cut (a moment must not become a later one)."""
-    return _LONG(data) is not None and _FINER(data) is not None  # points are rarer than colons, so most bodies are passed over quickly
+    """Whether a second may have more digits than microseconds have: a decoder would round it, and times are cut (a
+    moment must not become a later one).
+    """
+    return (
+        _LONG(data) is not None and _FINER(data) is not None
+    )  # points are rarer than colons, so most bodies are passed over quickly
 
 
 def normal(raw: bytes, schema: Schema, *, known: bool = False) -> bytes:
-    """One object with its fields in the strict spelling. What is not an object, or has no such spelling, stays as it is.
+    """One object with its fields in the strict spelling. What is not an object, or has no such spelling, stays as it
+    is.
 
     Args:
         known: Without what is not a field.
@@ -83,9 +95,17 @@ def _int(token: bytes, field: Field) -> bytes:
 
 
 def _float(token: bytes, field: Field) -> bytes:
-    if len(token) > 15 and len(token) <= MOST and _WHOLE.fullmatch(token) and abs(int(token)) >= EXACT and not survives(text := token.decode()):
+    if (
+        len(token) > 15
+        and len(token) <= MOST
+        and _WHOLE.fullmatch(token)
+        and abs(int(token)) >= EXACT
+        and not survives(text := token.decode())
+    ):
         raise Lossy(field.name, text)
-    if b"e" in token.lower() and ZERO.fullmatch(token.decode(errors="replace")):  # Arrow looks at the exponent only, and calls 0e400 too large
+    if b"e" in token.lower() and ZERO.fullmatch(
+        token.decode(errors="replace")
+    ):  # Arrow looks at the exponent only, and calls 0e400 too large
         return b"-0.0" if token.startswith(b"-") else b"0.0"
     return token
 

@@ -1,4 +1,6 @@
-"""A JSON array cut into its items by brackets and quotes alone, so that an item that no decoder takes (half an emoji, levels without end) harms no neighbour."""
+"""A JSON array cut into its items by brackets and quotes alone, so that an item that no decoder takes (half an emoji,
+levels without end) harms no neighbour.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,11 @@ for _bytes, _step in ((b"[{", 1), (b"]}", -1), (b",", _COMMA)):
 
 
 def array_items(body: bytes) -> list[bytes] | None:
-    """The items of an array, each without the white space around it; None when brackets and quotes do not show where they begin and end.
+    """The items of an array, each without the white space around it; None when brackets and quotes do not show where
+    they begin and end.
 
-    Whether an item is JSON is not asked. One pass of numpy over the bytes, whatever their depth: what a sender nests costs no recursion.
+    Whether an item is JSON is not asked. One pass of numpy over the bytes, whatever their depth: what a sender nests
+    costs no recursion.
     """
     text = body.strip(_SPACE)
     if text[:1] != b"[" or text[-1:] != b"]":

@@ -1,7 +1,9 @@
-"""Random events for streams, made of their classes: keys that meet one another, values on both sides of every constant, times on every edge.
+"""Random events for streams, made of their classes: keys that meet one another, values on both sides of every constant,
+times on every edge.
 
-What a project's expressions and SQL say is listened to: columns that are compared or renamed share their values, so that joins find
-partners, and the constants that a column is compared with are among its values, so that conditions are true now and then.
+What a project's expressions and SQL say is listened to: columns that are compared or renamed share their values, so
+that joins find partners, and the constants that a column is compared with are among its values, so that conditions are
+true now and then.
 """
 
 from __future__ import annotations
@@ -47,7 +49,10 @@ class Happening:
         return made
 
     def __str__(self) -> str:
-        fields = ", ".join(f"{name}={value.isoformat() if hasattr(value, 'isoformat') else repr(value)}" for name, value in self.values.items())
+        fields = ", ".join(
+            f"{name}={value.isoformat() if hasattr(value, 'isoformat') else repr(value)}"
+            for name, value in self.values.items()
+        )
         late = "" if self.arrived <= self.happened else f", arrived {moment_of(self.arrived).isoformat()}"
         return f"{self.stream.name}: {self.stream.event.__name__}({fields}){late}"
 
@@ -69,7 +74,9 @@ class Vocabulary:
     identities: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, project: Project, on: TrainingSet[Any], streams: Iterable[Stream[Any]], tables: Iterable[Table]) -> Vocabulary:
+    def of(
+        cls, project: Project, on: TrainingSet[Any], streams: Iterable[Stream[Any]], tables: Iterable[Table]
+    ) -> Vocabulary:
         made = cls()
         for used in on.inputs:
             if not isinstance(used, Payload):
@@ -81,7 +88,9 @@ class Vocabulary:
             made._listen(tree)
         for tree in trees:
             made._hear(tree)
-        made.numbers += [float(v) for v in project.params.values() if isinstance(v, int | float) and not isinstance(v, bool)]
+        made.numbers += [
+            float(v) for v in project.params.values() if isinstance(v, int | float) and not isinstance(v, bool)
+        ]
         made.identities = {made.first(s.dedupe) for s in streams if s.dedupe in s.schema.names()}
         return made
 
@@ -142,9 +151,16 @@ class Vocabulary:
         return round(rng.gauss(0, 50), 1) if edge is None else edge + rng.choice([-9.5, -0.5, 0.0, 0.5, 9.5])
 
     def identity(self, of: Field, number: int) -> Any:
-        """The value that tells event `number` apart; the same number gives the same in every stream, so that their events meet."""
-        kinds: dict[str, Any] = {"int64": number, "float64": float(number), "binary": f"id{number}".encode(), "timestamp": moment_of(number),
-                                 "date": _DAY_ZERO + timedelta(days=number)}  # fmt: skip
+        """The value that tells event `number` apart; the same number gives the same in every stream, so that their
+        events meet.
+        """
+        kinds: dict[str, Any] = {
+            "int64": number,
+            "float64": float(number),
+            "binary": f"id{number}".encode(),
+            "timestamp": moment_of(number),
+            "date": _DAY_ZERO + timedelta(days=number),
+        }
         return kinds.get(of.kind, f"{self.first(of.name)}{number}")
 
 

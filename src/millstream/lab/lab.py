@@ -1,7 +1,7 @@
 """What the fixture `lab` is: a fresh world for one test of a user's project, with a clock that only the test moves.
 
-An event that is sent arrives at its own time, or, when that has passed already, just now. What lies ahead of the clock is on its way
-and arrives when the clock gets there. So a test may send a whole day first and then walk through it.
+An event that is sent arrives at its own time, or, when that has passed already, just now. What lies ahead of the clock
+is on its way and arrives when the clock gets there. So a test may send a whole day first and then walk through it.
 """
 
 from __future__ import annotations
@@ -109,11 +109,14 @@ class Lab:
         """
         to = _moment(moment)
         if self._told is not None and to < self._told:
-            raise UsageError(f"the lab's clock stands at {_said(self._told)} and only goes forward; {_said(to)} has passed")
+            raise UsageError(
+                f"the lab's clock stands at {_said(self._told)} and only goes forward; {_said(to)} has passed"
+            )
         self._told = to
 
     def send(self, stream: Stream[E], *events: E) -> None:
-        """Events on their way into a stream: each arrives at its event time (or its field of `ms.ArrivalTime`), or just now if that has passed.
+        """Events on their way into a stream: each arrives at its event time (or its field of `ms.ArrivalTime`), or just
+        now if that has passed.
 
         Raises:
             UsageError: An event is of another class than the stream's, or holds a value of another type.
@@ -131,7 +134,9 @@ class Lab:
             self._newest = at if self._newest is None else max(self._newest, at)
 
     def stub(self, model: Model[Any], says: Says) -> None:
-        """A version of this model that says the same always, or what a function makes of the row; its features are looked up all the same."""
+        """A version of this model that says the same always, or what a function makes of the row; its features are
+        looked up all the same.
+        """
         from millstream.lab.world import Stub
 
         noun = self._of(model, Model)
@@ -149,7 +154,8 @@ class Lab:
         """The features of one key as of the clock, by output: `{"late_3h": 0.5}`. Both readers are asked.
 
         Args:
-            key: A value for each column of the key (of `.on(...)`, when it is a use under other names); None is an unknown key.
+            key: A value for each column of the key (of `.on(...)`, when it is a use under other names); None is an
+                unknown key.
 
         Raises:
             AssertionError: The online and the offline reader differ, in any bit.
@@ -161,16 +167,17 @@ class Lab:
         online = self._online(noun, definition, values, now)
         offline = self._offline(noun, definition, values, now)
         differ = [name for name in definition.columns if bits(online[name]) != bits(offline[name])]
-        assert not differ, (
-            f'features "{noun.name}" of {key} at {_said(now)}: the two readers differ\n'
-            + "\n".join(f"  {name}: online {online[name]!r}, offline {offline[name]!r}" for name in differ)
-        )  # fmt: skip
+        assert not differ, f'features "{noun.name}" of {key} at {_said(now)}: the two readers differ\n' + "\n".join(
+            f"  {name}: online {online[name]!r}, offline {offline[name]!r}" for name in differ
+        )
         return online
 
     def rows(self, table: Table | Stream[Any] | Decisions | Endpoint[Any, Any]) -> list[dict[str, Any]]:
-        """The rows of a table, made of what is known at the clock, and all that it reads; of a stream, its events in the lake.
+        """The rows of a table, made of what is known at the clock, and all that it reads; of a stream, its events in
+        the lake.
 
-        Of an endpoint, its decisions whose outcome is mature at the clock, with outcomes and rewards. They come in the order of their columns' values, so that a test can compare them.
+        Of an endpoint, its decisions whose outcome is mature at the clock, with outcomes and rewards. They come in the
+        order of their columns' values, so that a test can compare them.
         """
         from millstream.transform.port import Relation
 
@@ -186,16 +193,19 @@ class Lab:
         return self.world.sql.query(f'select {columns} from "{name}" order by all', tables).read_all().to_pylist()
 
     def training_rows(self, of: TrainingSet[Any]) -> list[dict[str, Any]]:
-        """The set's rows that are mature at the clock, in the order of the spine: `_t`, its columns, features, derived columns, labels, `_split`.
+        """The set's rows that are mature at the clock, in the order of the spine: `_t`, its columns, features, derived
+        columns, labels, `_split`.
 
         Every stream has caught up with the clock, so a quiet one does not hold its labels back.
         """
         return self.training_rows_of(self._of(of, TrainingSet))
 
     def predict(self, endpoint: Endpoint[E, V], request: E) -> Decision[V]:
-        """A decision of the endpoint, as a server would make it: routed, looked up, predicted and recorded in its stream of decisions.
+        """A decision of the endpoint, as a server would make it: routed, looked up, predicted and recorded in its
+        stream of decisions.
 
-        A request ahead of the clock puts it forward: it is asked at its own event time. Its models are stubs (see `stub`).
+        A request ahead of the clock puts it forward: it is asked at its own event time. Its models are stubs (see
+        `stub`).
 
         Raises:
             UsageError: The request is of another class, or a model it may use has no stub.
@@ -209,7 +219,8 @@ class Lab:
         missing = [ref.model.name for ref in noun.refs() if ref.model.name not in self.world.stubs.made]
         if missing:
             raise UsageError(
-                f'endpoint "{noun.name}" may use the model "{missing[0]}", which has no version in this lab; say lab.stub({missing[0]}, 0.5) first'
+                f'endpoint "{noun.name}" may use the model "{missing[0]}", which has no version in this lab; say'
+                f" lab.stub({missing[0]}, 0.5) first"
             )
         if noun.event is not None:
             same_class(noun.event.__schema__, request, f'endpoint "{noun.name}"')
@@ -229,10 +240,11 @@ class Lab:
     def assert_no_leak(self, of: TrainingSet[Any], *, tries: int = 200, seed: int = 1) -> Proof:
         """No feature of a training row depends on what was not known before the row's moment.
 
-        Worlds of random events are made for the streams that the set reads, close around moments of the spine. Then all that was not
-        known at a moment is changed, moved, removed or added to, and the rows up to that moment are made again: they must be the same. Rows of
-        tables are among what is changed: they count from when they are known by the table's rule. Where a table is made of the spine, the rows are
-        also made without their own events, which no request finds in a table: they must be the same too.
+        Worlds of random events are made for the streams that the set reads, close around moments of the spine. Then all
+        that was not known at a moment is changed, moved, removed or added to, and the rows up to that moment are made
+        again: they must be the same. Rows of tables are among what is changed: they count from when they are known by
+        the table's rule. Where a table is made of the spine, the rows are also made without their own events, which no
+        request finds in a table: they must be the same too.
 
         Args:
             tries: Rows that are looked at.
@@ -253,11 +265,16 @@ class Lab:
     def _of(self, noun: Noun, kind: type[N]) -> N:
         found = self.project.by_name.get(noun.name)
         if not isinstance(found, kind):
-            raise UsageError(f'the project "{self.project.name}" has no {noun.kind} "{noun.name}"; is it declared in a module of its folder?')
+            raise UsageError(
+                f'the project "{self.project.name}" has no {noun.kind} "{noun.name}"; is it declared in a module of its'
+                " folder?"
+            )
         return found
 
     def _arrive(self) -> int:
-        """Let in what has arrived before the clock; the clock, just after the newest event while the test has not put it anywhere."""
+        """Let in what has arrived before the clock; the clock, just after the newest event while the test has not put
+        it anywhere.
+        """
         now = self._told if self._told is not None else (self._newest or 0) + 1
         self.world.now_us = now
         arrived = [item for item in self._coming if item[0] < now]
@@ -321,7 +338,11 @@ class Lab:
         except NoRows:
             return []
         snapshot = self.world.lake.table(noun.name).snapshot(made.version)
-        rows = self.world.sql.query(f'select * from "{noun.name}" order by {ROW}', {noun.name: snapshot}).read_all().to_pylist()
+        rows = (
+            self.world.sql.query(f'select * from "{noun.name}" order by {ROW}', {noun.name: snapshot})
+            .read_all()
+            .to_pylist()
+        )
         return [{name: value for name, value in row.items() if name != ROW} for row in rows]
 
     def offline_of(self, uses: Sequence[Use], spine: pa.Table) -> list[dict[str, Any]]:
@@ -330,7 +351,11 @@ class Lab:
 
         self._arrive()
         self._make([use.definition.stream for use in uses])
-        return offline(self.world.sql, self.world.lake, spine, [(use.definition, use.columns, use.prefix) for use in uses]).read_all().to_pylist()
+        return (
+            offline(self.world.sql, self.world.lake, spine, [(use.definition, use.columns, use.prefix) for use in uses])
+            .read_all()
+            .to_pylist()
+        )
 
     def _online(self, noun: Features, definition: Definition, values: list[Any], now: int) -> dict[str, Any]:
         from millstream.features.keys import encode
@@ -346,9 +371,13 @@ class Lab:
 
         self._make([noun.source.name])
         schema = self.world.lake.table(noun.source.name).schema
-        spine = pa.table({"_row": pa.array([0], pa.int64()), "_t": pa.array([moment_of(now)], pa.timestamp("us", tz="UTC"))}
-                         | {c: pa.array([v], schema.field(c).type) for c, v in zip(definition.key, values, strict=True)})  # fmt: skip
-        (row,) = offline(self.world.sql, self.world.lake, spine, [(definition, definition.key, "f")]).read_all().to_pylist()
+        spine = pa.table(
+            {"_row": pa.array([0], pa.int64()), "_t": pa.array([moment_of(now)], pa.timestamp("us", tz="UTC"))}
+            | {c: pa.array([v], schema.field(c).type) for c, v in zip(definition.key, values, strict=True)}
+        )
+        (row,) = (
+            offline(self.world.sql, self.world.lake, spine, [(definition, definition.key, "f")]).read_all().to_pylist()
+        )
         return {name: row[f"f__{name}"] for name in definition.columns}
 
     def _fill(self, definition: Definition, source: Table) -> None:
@@ -373,8 +402,14 @@ class Lab:
                     by_stream.setdefault(noun.source.name, {})[definition.generation] = definition
             streams = all_streams(self.world.project)
             for name, definitions in by_stream.items():
-                self._updaters[name] = Updater(self.world.log, self.world.schemas, self.world.online, list(definitions.values()), streams[name],
-                                               wall_us=self.world.wall_us)  # fmt: skip
+                self._updaters[name] = Updater(
+                    self.world.log,
+                    self.world.schemas,
+                    self.world.online,
+                    list(definitions.values()),
+                    streams[name],
+                    wall_us=self.world.wall_us,
+                )
         for updater in self._updaters.values():
             updater.drain()
 
@@ -429,7 +464,9 @@ def _sent(stream: Stream[Any], events: tuple[Any, ...]) -> list[Any]:
 def _key(of: Features, noun: Features, given: Mapping[str, Any]) -> list[Any]:
     columns = of.on_columns or noun.key
     if set(given) != set(columns):
-        raise UsageError(f'features "{noun.name}" have the key {", ".join(columns)}; found {", ".join(given) or "nothing"}')
+        raise UsageError(
+            f'features "{noun.name}" have the key {", ".join(columns)}; found {", ".join(given) or "nothing"}'
+        )
     return [given[column] for column in columns]
 
 

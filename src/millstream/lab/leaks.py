@@ -1,11 +1,13 @@
-"""The proof that a training set does not look into the future: random worlds, the same up to a moment and different after it.
+"""The proof that a training set does not look into the future: random worlds, the same up to a moment and different
+after it.
 
-For each world one moment is chosen, and its rows are made twice: once of all its events, and once with every event that was not known
-before the moment changed, moved, taken out, and others added. A row up to the moment that is not the same, bit for bit, has seen
-something that its endpoint could not have seen; the events are then halved until the one is found.
+For each world one moment is chosen, and its rows are made twice: once of all its events, and once with every event that
+was not known before the moment changed, moved, taken out, and others added. A row up to the moment that is not the
+same, bit for bit, has seen something that its endpoint could not have seen; the events are then halved until the one is
+found.
 
-Where a table is made of the spine, the rows are made a third time, as a request would be answered: without the events that ask. What a table says of
-an event that is not there yet when its own prediction is made is not a feature of it.
+Where a table is made of the spine, the rows are made a third time, as a request would be answered: without the events
+that ask. What a table says of an event that is not there yet when its own prediction is made is not a feature of it.
 
 Labels come after the moment by nature: what is made here has an answer for every row, and labels are not compared.
 """
@@ -72,7 +74,10 @@ class Change(NamedTuple):
 
 def prove(project: Project, on: TrainingSet[Any], folder: Path, *, tries: int, seed: int) -> Proof:
     """See `Lab.assert_no_leak`."""
-    worlds = [_World(project, on, Random(f"{seed}/{n}"), min(ROWS, tries - n * ROWS), folder / str(n)) for n in range(-(-tries // ROWS))]
+    worlds = [
+        _World(project, on, Random(f"{seed}/{n}"), min(ROWS, tries - n * ROWS), folder / str(n))
+        for n in range(-(-tries // ROWS))
+    ]
     rows = changes = 0
     empty = set(worlds[0].columns)
     for world in worlds:
@@ -88,10 +93,16 @@ def prove(project: Project, on: TrainingSet[Any], folder: Path, *, tries: int, s
         empty -= {column for column in empty if any(before[key][column] for key in shared)}
         shutil.rmtree(world.folder, ignore_errors=True)
     if rows < tries // 2:
-        raise AssertionError(f'training_set "{on.name}": of {tries} random moments only {rows} gave rows, so nothing is proven; does its where= leave any?')
+        raise AssertionError(
+            f'training_set "{on.name}": of {tries} random moments only {rows} gave rows, so nothing is proven; does its'
+            " where= leave any?"
+        )
     unfilled = tuple(column for column in worlds[0].columns if column in empty)
     if unfilled:
-        warnings.warn(f'training_set "{on.name}": nothing is proven of {", ".join(unfilled)}: no random world has filled them', stacklevel=3)
+        warnings.warn(
+            f'training_set "{on.name}": nothing is proven of {", ".join(unfilled)}: no random world has filled them',
+            stacklevel=3,
+        )
     return Proof(rows, changes, unfilled)
 
 
@@ -142,7 +153,9 @@ class _World:
         rng, edges = self.rng, [w for use in self.uses for w in use.definition.windows_us if w is not None] or [_DAY]
         if self.waits and rng.random() < 0.3:  # rows of tables that become known about now
             wait = rng.choice(self.waits)
-            return rng.choice([-wait + rng.choice([-1, 0, 1]), -rng.randrange(2 * wait + 1), -wait - rng.randrange(rng.choice(edges))])
+            return rng.choice(
+                [-wait + rng.choice([-1, 0, 1]), -rng.randrange(2 * wait + 1), -wait - rng.randrange(rng.choice(edges))]
+            )
         kind = rng.random()
         if kind < 0.25:
             return rng.choice([-1, 0, 1, -1_000_000, 1_000_000])
@@ -175,7 +188,11 @@ class _World:
 
     def alter(self) -> list[Change]:
         """Every event that was not known before the moment, changed; the rows' own moments stay."""
-        free = [e for e in self.events if e.known >= self.moment and not (e.stream.name == self.spine and e.happened == e.arrived == self.moment)]
+        free = [
+            e
+            for e in self.events
+            if e.known >= self.moment and not (e.stream.name == self.spine and e.happened == e.arrived == self.moment)
+        ]
         changes = [Change(e, self._other(e)) for e in free]
         for n in range(len(free) // 3):
             stream = self.rng.choice(self.streams)
@@ -192,8 +209,14 @@ class _World:
             moved = self._any(e.stream, 0)
             if moved.known >= self.moment:
                 happened, arrived = moved.happened, moved.arrived
-        values = {f.name: self._value(e.stream, f, 0, happened, arrived) if f.role or (kind > 0.4 and self.rng.random() < 0.7) else e.values[f.name]
-                  for f in e.stream.schema.fields}  # fmt: skip
+        values = {
+            f.name: (
+                self._value(e.stream, f, 0, happened, arrived)
+                if f.role or (kind > 0.4 and self.rng.random() < 0.7)
+                else e.values[f.name]
+            )
+            for f in e.stream.schema.fields
+        }
         values |= {name: e.values[name] for name in values if name == e.stream.dedupe}
         return Happening(e.number, e.stream, values, happened, arrived)
 
@@ -213,15 +236,25 @@ class _World:
         return found
 
     def alone(self, before: Rows) -> None:
-        """The rows as requests would see them, their own events not there yet. Raises AssertionError where that makes a difference."""
+        """The rows as requests would see them, their own events not there yet. Raises AssertionError where that makes a
+        difference.
+        """
         made_of_it = [t.name for t in self.tables if self.spine in _ancestors(self.project, [t.name])]
         fields = {f.name: f.arrow for f in self.on.at.schema.fields} if isinstance(self.on.at, Stream) else {}
         uses = [use for use in self.uses if _ancestors(self.project, [use.definition.stream]).intersection(made_of_it)]
         own = [e for e in self.events if e.stream.name == self.spine and e.happened == e.arrived == self.moment]
         if not uses or not own:
             return
-        asked = pa.table({ROW: pa.array(range(len(own)), pa.int64()), MOMENT: pa.array([moment_of(self.moment)] * len(own), TIMESTAMP)}
-                         | {name: pa.array([e.values[name] for e in own], fields[name]) for name in dict.fromkeys(c for use in uses for c in use.columns)})  # fmt: skip
+        asked = pa.table(
+            {
+                ROW: pa.array(range(len(own)), pa.int64()),
+                MOMENT: pa.array([moment_of(self.moment)] * len(own), TIMESTAMP),
+            }
+            | {
+                name: pa.array([e.values[name] for e in own], fields[name])
+                for name in dict.fromkeys(c for use in uses for c in use.columns)
+            }
+        )
         with self._lab([e for e in self.events if e not in own]) as lab:
             found = lab.offline_of(uses, asked)
         rows = {row[ROW]: row for row in found}
@@ -243,12 +276,23 @@ class _World:
         use = next(use for use in self.uses if column in use.taken())
         noun = self.project.by_name.get(use.name)
         table = noun.source.name if isinstance(noun, Features) else use.name
-        return "\n  ".join([
-            f'training_set "{self.on.name}" sees what no request can see: "{column}" depends on the event of the row itself',
-            f"row      {moment_of(self.moment).isoformat()}  {event}",
-            f"value    {was!r} in training, and {now!r} for a request: its own event is in no table when it is answered",
-            f'mend     "{table}" is made of "{self.spine}", the stream that is predicted for: leave it out, and look up by columns that the request has',
-        ])  # fmt: skip
+        return "\n  ".join(
+            [
+                (
+                    f'training_set "{self.on.name}" sees what no request can see: "{column}" depends on the event of'
+                    " the row itself"
+                ),
+                f"row      {moment_of(self.moment).isoformat()}  {event}",
+                (
+                    f"value    {was!r} in training, and {now!r} for a request: its own event is in no table when it is"
+                    " answered"
+                ),
+                (
+                    f'fix      "{table}" is made of "{self.spine}", the stream that is predicted for: leave it out, and'
+                    " look up by columns that the request has"
+                ),
+            ]
+        )
 
     def _lab(self, events: Sequence[Happening]) -> Lab:
         """A lab in which all of these have arrived, long ago."""
@@ -279,15 +323,20 @@ class _World:
         if bits(now) == bits(was):  # no event does it alone
             now, told[1] = value(changes), f"{told[1]}, together with other events that were not known yet"
         row = ", ".join(f"{name}={text}" for name, text in key[1:])
-        return "\n  ".join([
-            f'training_set "{self.on.name}" looks into the future: "{column}" depends on an event that was not known yet',
-            f"row      {moment_of(key[0]).isoformat()}  {row}",
-            f"value    {was!r}, and {now!r} after the event was changed",
-            *told,
-            f"mend     {self._mend(column)}",
-        ])  # fmt: skip
+        return "\n  ".join(
+            [
+                (
+                    f'training_set "{self.on.name}" looks into the future: "{column}" depends on an event that was not'
+                    " known yet"
+                ),
+                f"row      {moment_of(key[0]).isoformat()}  {row}",
+                f"value    {was!r}, and {now!r} after the event was changed",
+                *told,
+                f"fix      {self._fix(column)}",
+            ]
+        )
 
-    def _mend(self, column: str) -> str:
+    def _fix(self, column: str) -> str:
         use = next((use for use in self.uses if column in use.taken()), None)
         noun = None if use is None else self.project.by_name.get(use.name)
         if use is None or not isinstance(noun, Features) or isinstance(noun.source, Stream):
@@ -296,8 +345,9 @@ class _World:
             return f'"{noun.source.name}" is taken for timeless, and is not: give it a time and take timeless=True away'
         rule = noun.source.known
         return (
-            f'a row of "{noun.source.name}" counts from {rule or "its time"} on (its time is "{noun.source.time}"), and says what became known later: declare a '
-            f"longer lag of the table, or make its time the moment at which all of it is known"
+            f'a row of "{noun.source.name}" counts from {rule or "its time"} on (its time is "{noun.source.time}"), and'
+            " says what became known later: declare a longer lag of the table, or make its time the moment at which"
+            " all of it is known"
         )
 
 
@@ -323,7 +373,12 @@ def _moment(rng: Random, on: TrainingSet[Any]) -> int:
     year = on.until.year if on.until else 2024
     start = datetime(year, 1, 1, tzinfo=UTC)
     anywhere = moment_us(start) + rng.randrange(365 * _DAY)
-    changes = [_sunday(year, 3, 8, 7), _sunday(year, 11, 1, 6), _sunday(year, 3, 25, 1), _sunday(year, 10, 25, 1)]  # New York, then Europe
+    changes = [
+        _sunday(year, 3, 8, 7),
+        _sunday(year, 11, 1, 6),
+        _sunday(year, 3, 25, 1),
+        _sunday(year, 10, 25, 1),
+    ]  # New York, then Europe
     kind = rng.random()
     if kind < 0.3:
         return moment_us(rng.choice(changes)) + rng.choice([-1, 0, 1, 1_800_000_000])

@@ -1,4 +1,5 @@
-"""A world of its own for a project: fresh engines below one folder, a clock that the caller moves, and stubs for models.
+"""A world of its own for a project: fresh engines below one folder, a clock that the caller moves, and stubs for
+models.
 
 Nothing of the project's own data is read or written: settings come from the defaults, with every path below the folder.
 """
@@ -98,7 +99,12 @@ class _Clocked:
     now_us: Callable[[], int]
 
     def append(self, appends: Sequence[Append]) -> list[Range]:
-        return self.log.append([Append(a.topic, a.partition, a.schema_id, stamped(a.rows, [self.now_us()] * a.rows.num_rows)) for a in appends])
+        return self.log.append(
+            [
+                Append(a.topic, a.partition, a.schema_id, stamped(a.rows, [self.now_us()] * a.rows.num_rows))
+                for a in appends
+            ]
+        )
 
 
 def stamped(rows: pa.RecordBatch, arrived_us: Sequence[int]) -> pa.RecordBatch:

@@ -1,8 +1,9 @@
 """Records that an operator set aside: dead, though `judge` passes them.
 
-For a record that stops its stream because of a fault of ours: what passes `judge` and cannot be written. Which ones is said in the stream's table, by an
-app id each, in a commit that is a ruling: it names every position, so a sink that has judged the record otherwise cannot commit. From then on sinks bury the
-record without looking into it, and features that may have counted it are filled again.
+For a record that stops its stream because of a fault of ours: what passes `judge` and cannot be written. Which ones is
+said in the stream's table, by an app id each, in a commit that is a ruling: it names every position, so a sink that has
+judged the record otherwise cannot commit. From then on sinks bury the record without looking into it, and features that
+may have counted it are filled again.
 """
 
 from __future__ import annotations
@@ -52,12 +53,18 @@ def set_aside(log: Log, lake: Tables, stream: Stream[Any], partition: int, offse
         if table.position(app):
             return
         if offset < at:
-            raise UsageError(f'record {partition}:{offset} of "{stream.name}" is not one that the stream waits for: it has come to {partition}:{at}')
+            raise UsageError(
+                f'record {partition}:{offset} of "{stream.name}" is not one that the stream waits for: it has come to'
+                f" {partition}:{at}"
+            )
         rule, ruling = Rule.of(stream), current(table, topic.uuid)
         said = record_of(ruling.number + 1, rule, table, topic, f"record {partition}:{offset} was set aside")
         try:
-            table.land([], txns={**moves(table, topic, rule.fingerprint, ruling.amended + 1), app: (None, 1)},
-                       metadata={"by": "ruling", "topic": topic.uuid, "ruling": said})  # fmt: skip
+            table.land(
+                [],
+                txns={**moves(table, topic, rule.fingerprint, ruling.amended + 1), app: (None, 1)},
+                metadata={"by": "ruling", "topic": topic.uuid, "ruling": said},
+            )
             return
         except Conflict:  # a sink committed: look again
             continue
@@ -76,7 +83,9 @@ def without(piece: Slice, offsets: Ints) -> tuple[Slice, pa.RecordBatch]:
     if not aside.any():
         return piece, piece.rows.slice(0, 0)
     rest = piece.rows.filter(pa.array(~aside))
-    return Slice(piece.topic, piece.partition, piece.start, piece.end, piece.schema_id, rest), piece.rows.filter(pa.array(aside))
+    return Slice(piece.topic, piece.partition, piece.start, piece.end, piece.schema_id, rest), piece.rows.filter(
+        pa.array(aside)
+    )
 
 
 def letters(topic: str, partition: int, rows: pa.RecordBatch, rule: int) -> pa.RecordBatch:
@@ -87,14 +96,26 @@ def letters(topic: str, partition: int, rows: pa.RecordBatch, rule: int) -> pa.R
     else:
         raw, origin = pa.array([_text(rows, at) for at in range(many)], pa.binary()), pa.nulls(many, pa.string())
     ids = rows.column(EVENT_ID).cast(pa.string()) if EVENT_ID in rows.schema.names else pa.nulls(many, pa.string())
-    columns = {"error": pa.array([SET_ASIDE] * many), "raw": raw, "origin": origin, "topic": pa.array([topic] * many, pa.string()), EVENT_ID: ids,
-               ARRIVED_AT: rows.column(ARRIVED_AT), PARTITION: pa.array([partition] * many, ENVELOPE[PARTITION]), OFFSET: rows.column(OFFSET),
-               "rule": pa.array([rule] * many, pa.int64())}  # fmt: skip
-    return pa.RecordBatch.from_arrays([pc.cast(columns[name], DEAD.field(name).type) for name in DEAD.names], schema=DEAD)
+    columns = {
+        "error": pa.array([SET_ASIDE] * many),
+        "raw": raw,
+        "origin": origin,
+        "topic": pa.array([topic] * many, pa.string()),
+        EVENT_ID: ids,
+        ARRIVED_AT: rows.column(ARRIVED_AT),
+        PARTITION: pa.array([partition] * many, ENVELOPE[PARTITION]),
+        OFFSET: rows.column(OFFSET),
+        "rule": pa.array([rule] * many, pa.int64()),
+    }
+    return pa.RecordBatch.from_arrays(
+        [pc.cast(columns[name], DEAD.field(name).type) for name in DEAD.names], schema=DEAD
+    )
 
 
 def _text(rows: pa.RecordBatch, at: int) -> bytes:
-    """The record as JSON, each value as text where it is none of JSON's: whatever is wrong with it must not stop this too."""
+    """The record as JSON, each value as text where it is none of JSON's: whatever is wrong with it must not stop this
+    too.
+    """
     names: Sequence[str] = [name for name in rows.schema.names if name not in (ARRIVED_AT, OFFSET)]
     found = {}
     for name in names:

@@ -68,7 +68,8 @@ class Batch:
     """One partition's part of a commit: offsets [start, end).
 
     Attributes:
-        newest_us: Newest event time of the partition so far, none taken for later than its arrival; None when nothing ever landed.
+        newest_us: Newest event time of the partition so far, none taken for later than its arrival; None when nothing
+            ever landed.
         judged_to: How many commits had brought letters of the partition when its verdicts were read.
         files, letter_files: Rows and dead letters that are written already, somewhere else.
     """
@@ -104,9 +105,22 @@ class Batch:
         return Progress(self.records, self.landed, self.dead, self.duplicates, self.late)
 
     def range(self) -> dict[str, Any]:
-        """What the commit says about it; `checksum` is CRC-32 over the landed offsets, ascending, as little-endian 64-bit integers."""
-        return {"start": self.start, "end": self.end, "records": self.records, "rows": self.landed, "dead": self.dead, "duplicates": self.duplicates, "late": self.late,
-                                "min_us": self.least_us, "max_us": self.most_us, "schema_ids": sorted(self.schema_ids), "checksum": self.checksum}  # fmt: skip
+        """What the commit says about it; `checksum` is CRC-32 over the landed offsets, ascending, as little-endian
+        64-bit integers.
+        """
+        return {
+            "start": self.start,
+            "end": self.end,
+            "records": self.records,
+            "rows": self.landed,
+            "dead": self.dead,
+            "duplicates": self.duplicates,
+            "late": self.late,
+            "min_us": self.least_us,
+            "max_us": self.most_us,
+            "schema_ids": sorted(self.schema_ids),
+            "checksum": self.checksum,
+        }
 
 
 class Batcher:
@@ -151,7 +165,9 @@ class Batcher:
     def extra(self, buffer: Mapping[int, Sequence[Slice]], table: Table) -> list[pa.Field]:
         """Columns that the table still lacks: of the class, or of a newer writer."""
         have = {f.name: f.type for f in table.schema}
-        seen: dict[int, pa.RecordBatch] = {piece.schema_id: piece.rows for pieces in buffer.values() for piece in pieces if piece.rows.num_rows}
+        seen: dict[int, pa.RecordBatch] = {
+            piece.schema_id: piece.rows for pieces in buffer.values() for piece in pieces if piece.rows.num_rows
+        }
         wanted = {**{f.name: f for f in table.schema}, **{f.name: f for f in table_schema(self.stream)}}
         for schema_id, rows in seen.items():
             add_extra(wanted, extra_fields(self.stream, rows, schema_id))
@@ -160,7 +176,11 @@ class Batcher:
     def batch(self, partition: int, start: int, pieces: Sequence[Slice], table: Table) -> Batch:
         """The partition's batch; the one made before when nothing came in between (a commit is tried again)."""
         made = self.ready.get(partition)
-        if made is None or made.end != pieces[-1].end or any(rows.schema.names != table.schema.names for rows in made.rows[:1]):
+        if (
+            made is None
+            or made.end != pieces[-1].end
+            or any(rows.schema.names != table.schema.names for rows in made.rows[:1])
+        ):
             if made is not None:
                 self.forget(partition)
             try:
@@ -182,7 +202,9 @@ class Batcher:
             stale = [p for p, b in batches.items() if self.dead.position(letters_id(topic, p)) != b.judged_to]
             if stale:
                 self._void(stale)
-                raise Conflict(f'dead letters of "{self.stream.name}", partitions {stale}: another worker recorded verdicts')
+                raise Conflict(
+                    f'dead letters of "{self.stream.name}", partitions {stale}: another worker recorded verdicts'
+                )
         moved = {p: b for p, b in batches.items() if b.letters or b.letter_files}
         if not moved:
             return
@@ -198,7 +220,11 @@ class Batcher:
             self._void(moved)  # landed or not: verdicts are read again
             raise
         for partition, batch in moved.items():
-            batch.letters, batch.letter_files, batch.judged_to = [], [], self.dead.position(letters_id(topic, partition))
+            batch.letters, batch.letter_files, batch.judged_to = (
+                [],
+                [],
+                self.dead.position(letters_id(topic, partition)),
+            )
 
     def _void(self, partitions: Iterable[int]) -> None:
         self.dead.refresh()
@@ -209,7 +235,13 @@ class Batcher:
         """The batch [start, end) out of its slices, which are taken one after the other."""
         topic = self.positions.topic
         app = app_id(topic, partition)
-        batch = Batch(partition, start, end, judged_to=self.dead.position(letters_id(topic, partition)), newest_us=table.position(time_id(topic, partition)))
+        batch = Batch(
+            partition,
+            start,
+            end,
+            judged_to=self.dead.position(letters_id(topic, partition)),
+            newest_us=table.position(time_id(topic, partition)),
+        )
         if self.deduper and partition not in self.warm:
             self.deduper.begin(partition, self._earlier(partition), at_start=start == 0)
             self.warm.add(partition)
@@ -227,7 +259,12 @@ class Batcher:
         return batch
 
     def _judge(self, batch: Batch, piece: Slice, extra: list[pa.Field], recorded: Ints, schema: pa.Schema) -> None:
-        with named(self.stream.name, batch.partition, [piece.rows], lambda rows: judge(self.stream, rows, piece.schema_id, extra)):
+        with named(
+            self.stream.name,
+            batch.partition,
+            [piece.rows],
+            lambda rows: judge(self.stream, rows, piece.schema_id, extra),
+        ):
             judged = judge(self.stream, piece.rows, piece.schema_id, extra)
         self._take(batch, judged, recorded, schema)
 
@@ -257,25 +294,42 @@ class Batcher:
             batch.rows.append(self._finish(batch, rows, schema))
 
     def _finish(self, batch: Batch, rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-        """Mark what is late, against the partition's watermark in the order of the log, and put columns in the table's order."""
+        """Mark what is late, against the partition's watermark in the order of the log, and put columns in the table's
+        order.
+        """
         times = _micros(rows.column(self.stream.schema.event_time))
-        marked, batch.newest_us = late(times, _micros(rows.column(ARRIVED_AT)), NEVER if batch.newest_us is None else batch.newest_us, self.stream.lateness_us)
+        marked, batch.newest_us = late(
+            times,
+            _micros(rows.column(ARRIVED_AT)),
+            NEVER if batch.newest_us is None else batch.newest_us,
+            self.stream.lateness_us,
+        )
         batch.late += int(marked.sum())
         low, high = int(times.min()), int(times.max())
         batch.least_us = low if batch.least_us is None else min(low, batch.least_us)
         batch.most_us = high if batch.most_us is None else max(high, batch.most_us)
         batch.checksum = zlib.crc32(rows.column(OFFSET).to_numpy().astype("<i8").tobytes(), batch.checksum)
-        made = {**dict(zip(rows.schema.names, rows.columns, strict=True)), LATE: pa.array(marked),
-                PARTITION: pa.repeat(pa.scalar(batch.partition, ENVELOPE[PARTITION]), rows.num_rows)}  # fmt: skip
+        made = {
+            **dict(zip(rows.schema.names, rows.columns, strict=True)),
+            LATE: pa.array(marked),
+            PARTITION: pa.repeat(pa.scalar(batch.partition, ENVELOPE[PARTITION]), rows.num_rows),
+        }
         return pa.RecordBatch.from_arrays([_as(made[field.name], field.type) for field in schema], schema=schema)
 
     def _letters(self, partition: int, judged: Judged, at: list[int]) -> pa.RecordBatch:
         found = [judged.raw(i) for i in at]
         rows = judged.rows.take(pa.array(at))
-        columns = {"error": pa.array([judged.errors[i] for i in at], pa.string()), "raw": pa.array([raw for raw, _ in found], pa.binary()),
-                   "origin": pa.array([origin for _, origin in found], pa.string()), "topic": pa.array([self.positions.topic.uuid] * len(at), pa.string()),
-                   EVENT_ID: rows.column(EVENT_ID), ARRIVED_AT: rows.column(ARRIVED_AT), PARTITION: pa.array([partition] * len(at), ENVELOPE[PARTITION]),
-                   OFFSET: rows.column(OFFSET), "rule": pa.array([self.rule.fingerprint] * len(at), pa.int64())}  # fmt: skip
+        columns = {
+            "error": pa.array([judged.errors[i] for i in at], pa.string()),
+            "raw": pa.array([raw for raw, _ in found], pa.binary()),
+            "origin": pa.array([origin for _, origin in found], pa.string()),
+            "topic": pa.array([self.positions.topic.uuid] * len(at), pa.string()),
+            EVENT_ID: rows.column(EVENT_ID),
+            ARRIVED_AT: rows.column(ARRIVED_AT),
+            PARTITION: pa.array([partition] * len(at), ENVELOPE[PARTITION]),
+            OFFSET: rows.column(OFFSET),
+            "rule": pa.array([self.rule.fingerprint] * len(at), pa.int64()),
+        }
         return pa.RecordBatch.from_arrays([columns[name] for name in DEAD.names], schema=DEAD)
 
     def _ids(self, rows: pa.RecordBatch) -> pa.Array:

@@ -1,7 +1,8 @@
 """The lake's tables published to a catalog, by which other tools find them by name: after the commits, never in them.
 
-One pass tells what has changed since the last, so it does not matter how many were missed. A version that a catalog names is pinned first and let go
-when a newer one has taken its place: vacuum keeps its files for as long as the catalog is behind.
+One pass tells what has changed since the last, so it does not matter how many were missed. A version that a catalog
+names is pinned first and let go when a newer one has taken its place: vacuum keeps its files for as long as the catalog
+is behind.
 """
 
 from __future__ import annotations
@@ -70,5 +71,7 @@ def _tell(table: LakeTable, catalog: Catalog) -> None:
 def listing(table: LakeTable) -> Listing:
     """What a catalog is sent about this version."""
     protocol = table.delta.protocol()
-    plain = protocol.min_reader_version == 1 or (protocol.min_reader_version == 3 and _PLAIN_FEATURES.issuperset(protocol.reader_features or ()))
+    plain = protocol.min_reader_version == 1 or (
+        protocol.min_reader_version == 3 and _PLAIN_FEATURES.issuperset(protocol.reader_features or ())
+    )
     return Listing(table.files.root, table.uuid, table.snapshot(), table.partition_by, plain)

@@ -1,7 +1,8 @@
 """What no version that is kept needs any more: commits behind a checkpoint, and data files.
 
-A version stays readable for `KEPT`, and as long as it is pinned. A pinned version gets a checkpoint of its own, so that one old pin does
-not keep every commit since: delta-rs lists the whole folder at each opening, 5 ms with 1,000 commits in it and 170 ms with 50,000.
+A version stays readable for `KEPT`, and as long as it is pinned. A pinned version gets a checkpoint of its own, so that
+one old pin does not keep every commit since: delta-rs lists the whole folder at each opening, 5 ms with 1,000 commits
+in it and 170 ms with 50,000.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def log(lake: Lake, table: LakeTable, now: float) -> int:
         How many files were removed.
 
     Raises:
-        Corrupt: The table does not open as it should from the checkpoint that would be its beginning; nothing was removed.
+        Corrupt: The table does not open as it should from the checkpoint that would be its beginning; nothing was
+            removed.
     """
     files, name = table.files, table.name
     begin = _beginning(table, now)
@@ -53,7 +55,9 @@ def log(lake: Lake, table: LakeTable, now: float) -> int:
     if not whole(files, name, begin) or not _agrees(table.at(begin)):
         raise Corrupt(f'checkpoint {begin} of table "{name}" is not whole; its log is left as it is')
     doomed = [deltalog.commit_path(name, v) for v in deltalog.versions(files, name) if v < begin]
-    doomed += [deltalog.checkpoint_path(name, v) for v in deltalog.checkpoints(files, name) if v < begin and v not in pinned]
+    doomed += [
+        deltalog.checkpoint_path(name, v) for v in deltalog.checkpoints(files, name) if v < begin and v not in pinned
+    ]
     for path in sorted(doomed):
         files.remove(path)
     return len(doomed)
@@ -90,9 +94,11 @@ def _before(table: LakeTable, kept: list[int], at_ms: float) -> int:
 
 
 def vacuum(table: LakeTable, now: float) -> int:
-    """Remove data files that neither this version, nor a pinned one, nor one of the last `KEPT` names, and that are older than that themselves.
+    """Remove data files that neither this version, nor a pinned one, nor one of the last `KEPT` names, and that are
+    older than that themselves.
 
-    So a file that is written and not yet committed stays, and what a killed process left behind goes. Files that others named are left.
+    So a file that is written and not yet committed stays, and what a killed process left behind goes. Files that others
+    named are left.
 
     Returns:
         How many files were removed.

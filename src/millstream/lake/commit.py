@@ -1,7 +1,8 @@
 """One commit through delta-rs, tried until it is known whether it landed; and delta-rs' errors as ours.
 
-Asked again after an error, a store may say "there is one already" of the very commit that it landed without an answer. So every commit
-has a tag, and after each error the log is looked through for it, before anything is believed or tried again.
+Asked again after an error, a store may say "there is one already" of the very commit that it landed without an answer.
+So every commit has a tag, and after each error the log is looked through for it, before anything is believed or tried
+again.
 """
 
 from __future__ import annotations
@@ -29,21 +30,32 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 ONCE = "millstream-once"
-"""The app id of commits that move no position. A store may land a commit and lose the answer; delta-rs, which takes it for somebody else's, would then
-land the same files once more at the next version. Two of one app id exclude one another, so it says Conflict, and we look whose it was."""
+"""The app id of commits that move no position. A store may land a commit and lose the answer; delta-rs, which takes it
+for somebody else's, would then land the same files once more at the next version. Two of one app id exclude one
+another, so it says Conflict, and we look whose it was.
+"""
 HOOKS_OFF = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
 class Commit:
-    """One commit, tried until it is known whether it landed. No try can land beside another: each asks the store for one version, which it gives once."""
+    """One commit, tried until it is known whether it landed. No try can land beside another: each asks the store for
+    one version, which it gives once.
+    """
 
     def __init__(
-        self, table: LakeTable, actions: list[AddAction | RemoveAction], schema: pa.Schema | None, words: dict[str, str], alone: bool
-    ) -> None:  # fmt: skip
+        self,
+        table: LakeTable,
+        actions: list[AddAction | RemoveAction],
+        schema: pa.Schema | None,
+        words: dict[str, str],
+        alone: bool,
+    ) -> None:
         self.table, self.actions, self.schema, self.words, self.alone = table, actions, schema, words, alone
 
     def land(self, moves: Mapping[str, int]) -> None:
-        """Raises Conflict when another commit came first, Unreachable when the store does not answer for long; else it is there."""
+        """Raises Conflict when another commit came first, Unreachable when the store does not answer for long; else it
+        is there.
+        """
         table, patience, nobodys = self.table, Patience(), not moves
         columns = table.schema
         while True:
@@ -58,7 +70,9 @@ class Commit:
                     return
                 if not nobodys or self.alone:
                     raise
-                asked(table.files, table.delta.update_incremental)  # no position of ours, so any other commit may come first
+                asked(
+                    table.files, table.delta.update_incremental
+                )  # no position of ours, so any other commit may come first
                 if table.schema != columns or table.version == before:
                     raise
             except Unanswered:
@@ -123,8 +137,13 @@ def mapped(table: LakeTable) -> Iterator[None]:
         known = refused(error, f"{table.files.root}/{table.name}", f'commit to table "{table.name}"')
         if known is not None:
             raise known from error
-        if deltalog.newest(table.files, table.name) > table.version and table.files.size(deltalog.commit_path(table.name, table.version + 1)) is None:
-            raise Conflict(f'table "{table.name}": the log behind version {table.version} has been cleaned away; open it again') from error
+        if (
+            deltalog.newest(table.files, table.name) > table.version
+            and table.files.size(deltalog.commit_path(table.name, table.version + 1)) is None
+        ):
+            raise Conflict(
+                f'table "{table.name}": the log behind version {table.version} has been cleaned away; open it again'
+            ) from error
         raise
 
 

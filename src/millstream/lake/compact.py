@@ -1,7 +1,9 @@
-"""Small files joined: the same rows in the same order in fewer files, in a commit that says it is not news (`dataChange` false).
+"""Small files joined: the same rows in the same order in fewer files, in a commit that says it is not news
+(`dataChange` false).
 
-Files are joined with neighbours of their own size only, so a row is written again a few times at most, however small the commits are.
-Appends never conflict with it; whoever took one of its files away in the meantime wins, and the joined file is dropped.
+Files are joined with neighbours of their own size only, so a row is written again a few times at most, however small
+the commits are. Appends never conflict with it; whoever took one of its files away in the meantime wins, and the joined
+file is dropped.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ def compact(table: LakeTable) -> int:
 
 
 def _drop(table: LakeTable, paths: list[str]) -> None:
-    """Remove refused files, unless a commit names them after all: a store may have landed what it reported as refused."""
+    """Remove refused files, unless a commit names them after all: a store may have landed what it reported as
+    refused.
+    """
     later = [v for v in deltalog.versions(table.files, table.name) if v > table.version]
     named = {file.path for version in later for file in deltalog.read(table.files, table.name, version).added}
     for path in paths:
@@ -62,7 +66,9 @@ def runs(table: LakeTable) -> list[list[dict[str, Any]]]:
     rows: list[dict[str, Any]] = table.actions().to_pylist()
     rows.sort(key=lambda row: [parquet.encoded(row[f"partition.{name}"]) or "" for name in table.partition_by])
     found: list[list[dict[str, Any]]] = []
-    for (_, size), group in groupby(rows, key=lambda row: ([row[f"partition.{name}"] for name in table.partition_by], _size(row["size_bytes"]))):
+    for (_, size), group in groupby(
+        rows, key=lambda row: ([row[f"partition.{name}"] for name in table.partition_by], _size(row["size_bytes"]))
+    ):
         if size is not None:
             found += (run for run in _cut(list(group)) if len(run) >= AT_LEAST[size])
     return found
@@ -84,7 +90,9 @@ def _cut(run: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 def _joined(table: LakeTable, run: list[dict[str, Any]]) -> tuple[list[AddAction | RemoveAction], dict[str, list[str]]]:
     """The new files, written and synced, and the old ones taken away."""
-    written = parquet.write(table.files, table.name, table.schema, _rows(table, run), table.partition_by, place=run[0]["path"])
+    written = parquet.write(
+        table.files, table.name, table.schema, _rows(table, run), table.partition_by, place=run[0]["path"]
+    )
     values = {name: parquet.encoded(run[0][f"partition.{name}"]) for name in table.partition_by}
     now = time.time_ns() // 1_000_000
     actions: list[AddAction | RemoveAction] = [file.action(data_change=False) for file in written]

@@ -1,9 +1,11 @@
-"""A stream's history declared complete: no event up to a moment is missing, so what waits for such an event need not wait.
+"""A stream's history declared complete: no event up to a moment is missing, so what waits for such an event need not
+wait.
 
-A watermark follows from events, and the last events of a history have none behind them: the labels of its last days would never be complete. An
-operator may know better than the events do, and says so once. The declaration is a commit of the stream's table that names the position of every
-partition, as a ruling does: sinks at work exclude it, and it holds exactly as long as nothing is written behind those positions. A record that comes
-later takes it back, since the history was not complete.
+A watermark follows from events, and the last events of a history have none behind them: the labels of its last days
+would never be complete. An operator may know better than the events do, and says so once. The declaration is a commit
+of the stream's table that names the position of every partition, as a ruling does: sinks at work exclude it, and it
+holds exactly as long as nothing is written behind those positions. A record that comes later takes it back, since the
+history was not complete.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from millstream.log.port import Log
 UPTO = "millstream-complete/"
 """`millstream-complete/<topic uuid>` -> the moment up to which no event is missing, in microseconds."""
 BY = "millstream-complete-by/"
-"""`millstream-complete-by/<topic uuid>` -> the sum of all positions then: they only rise, so another sum is another history."""
+"""`millstream-complete-by/<topic uuid>` -> the sum of all positions then: they only rise, so another sum is another
+history.
+"""
 _TRIES = 20
 
 
@@ -39,22 +43,37 @@ def declare(log: Log, lake: Tables, stream: Stream[Any], upto_us: int) -> None:
         table = lake.table(stream.name) if lake.exists(stream.name) else lake.create(stream.name, table_schema(stream))
         at = {app_id(topic, p): stored(table, topic, p) for p in range(topic.partitions)}
         ends = log.ends(stream.name)
-        waiting = sum(max(0, end.high - at[app_id(topic, p)]) for p, end in ends.items()) + sum(end.held for end in ends.values())
+        waiting = sum(max(0, end.high - at[app_id(topic, p)]) for p, end in ends.items()) + sum(
+            end.held for end in ends.values()
+        )
         if waiting:
-            raise UsageError(f'stream "{stream.name}" cannot be declared complete: {waiting:,} records of its log are not in the lake yet; '
-                             "`millstream ingest` writes them, and `millstream show streams` says what holds them up")  # fmt: skip
+            raise UsageError(
+                f'stream "{stream.name}" cannot be declared complete: {waiting:,} records of its log are not in the'
+                " lake yet; `millstream ingest` writes them, and `millstream show streams` says what holds them up"
+            )
         after = {**at, f"{UPTO}{topic.uuid}": upto_us, f"{BY}{topic.uuid}": sum(at.values())}
         try:
-            table.land([], txns={app: (table.position(app), to) for app, to in after.items()},
-                       metadata={"by": "complete", "topic": topic.uuid, "complete": {"upto_us": upto_us, "positions": list(at.values())}})  # fmt: skip
+            table.land(
+                [],
+                txns={app: (table.position(app), to) for app, to in after.items()},
+                metadata={
+                    "by": "complete",
+                    "topic": topic.uuid,
+                    "complete": {"upto_us": upto_us, "positions": list(at.values())},
+                },
+            )
             return
         except Conflict:  # a sink committed: look again
             continue
-    raise Conflict(f'stream "{stream.name}": other commits never left a gap to record that it is complete in; try again')
+    raise Conflict(
+        f'stream "{stream.name}": other commits never left a gap to record that it is complete in; try again'
+    )
 
 
 def declared(table: Table) -> int | None:
-    """The moment up to which the stream is complete on this handle, microseconds; None where nobody said so, or a record came since."""
+    """The moment up to which the stream is complete on this handle, microseconds; None where nobody said so, or a
+    record came since.
+    """
     found = _declared(table)
     return None if found is None or not found[1] else found[0]
 

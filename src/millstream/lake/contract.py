@@ -1,4 +1,6 @@
-"""The suites that engines of the lake pass: `FilesContract`, `SinkContract` (a log, files and a sink), `CatalogContract`; tables have `table_contract.py`."""
+"""The suites that engines of the lake pass: `FilesContract`, `SinkContract` (a log, files and a sink),
+`CatalogContract`; tables have `table_contract.py`.
+"""
 
 from __future__ import annotations
 
@@ -73,13 +75,21 @@ WIDE = stream("readings", Wide, key="who", partitions=3, lateness="60s")
 def readings(*numbers: int, bad: Sequence[int] = ()) -> pa.RecordBatch:
     """Readings a second apart, each with its own id; those in `bad` lack their number."""
     return pa.record_batch(
-        {"who": pa.array([f"w{n % 7}" for n in numbers], pa.string()), "n": pa.array([None if n in bad else n for n in numbers], pa.int64()),
-         "ts": pa.array([T0 + timedelta(seconds=n) for n in numbers], pa.timestamp("us", tz="UTC")), EVENT_ID: pa.array([f"id-{n}" for n in numbers], pa.string())}
-    )  # fmt: skip
+        {
+            "who": pa.array([f"w{n % 7}" for n in numbers], pa.string()),
+            "n": pa.array([None if n in bad else n for n in numbers], pa.int64()),
+            "ts": pa.array([T0 + timedelta(seconds=n) for n in numbers], pa.timestamp("us", tz="UTC")),
+            EVENT_ID: pa.array([f"id-{n}" for n in numbers], pa.string()),
+        }
+    )
 
 
-def put(log: Log, schemas: Schemas, partition: int, *numbers: int, bad: Sequence[int] = (), to: Stream[Any] = READINGS) -> None:
-    """Readings into one partition, in one append; bad ones come from a writer who had its schema registered as it liked."""
+def put(
+    log: Log, schemas: Schemas, partition: int, *numbers: int, bad: Sequence[int] = (), to: Stream[Any] = READINGS
+) -> None:
+    """Readings into one partition, in one append; bad ones come from a writer who had its schema registered as it
+    liked.
+    """
     binding = topic_of(log, schemas, to)
     schema_id = schemas.register("loose", avro_schema(Loose.__schema__), "none") if bad else binding.schema_id
     log.append([Append(to.name, partition, schema_id, readings(*numbers, bad=bad))])
@@ -88,7 +98,10 @@ def put(log: Log, schemas: Schemas, partition: int, *numbers: int, bad: Sequence
 def unreadable(log: Log, schemas: Schemas, partition: int, *texts: bytes) -> None:
     """Records that their source could not decode."""
     topic_of(log, schemas, READINGS)
-    rows = pa.record_batch([pa.array(texts), pa.array(["not JSON"] * len(texts)), pa.array([f"x.csv:{i}" for i in range(len(texts))])], schema=RAW)
+    rows = pa.record_batch(
+        [pa.array(texts), pa.array(["not JSON"] * len(texts)), pa.array([f"x.csv:{i}" for i in range(len(texts))])],
+        schema=RAW,
+    )
     log.append([Append(READINGS.name, partition, RAW_SCHEMA_ID, rows)])
 
 
@@ -239,7 +252,11 @@ class FilesContract:
     def test_a_table_lives_there(self, files: Files) -> None:
         lake = Lake(files)
         table = lake.create("t", ROWS)
-        table.append([pa.record_batch({"x": [1, 2], "name": ["a", None]}, schema=ROWS)], txns={"app": (None, 7)}, metadata={"who": "me"})
+        table.append(
+            [pa.record_batch({"x": [1, 2], "name": ["a", None]}, schema=ROWS)],
+            txns={"app": (None, 7)},
+            metadata={"who": "me"},
+        )
         seen = Lake(self.again(files)).table("t")
         assert (seen.version, seen.position("app"), seen.metadata(1)) == (1, 7, {"who": "me"})
         assert rows_in(seen) == [{"x": 1, "name": "a"}, {"x": 2, "name": None}]
@@ -253,8 +270,15 @@ class FilesContract:
         lake.create("t", ROWS)
         for turn in range(8):
             handles = [Lake(self.again(files)).table("t") for _ in range(4)]
-            found = at_once([lambda h=h, turn=turn: h.append([pa.record_batch({"x": [turn], "name": ["x"]}, schema=ROWS)],
-                                                             txns={"app": (turn or None, turn + 1)}) for h in handles])  # type: ignore[misc]  # fmt: skip
+            found = at_once(
+                [
+                    lambda h=h, turn=turn: h.append(  # type: ignore[misc]
+                        [pa.record_batch({"x": [turn], "name": ["x"]}, schema=ROWS)],
+                        txns={"app": (turn or None, turn + 1)},
+                    )
+                    for h in handles
+                ]
+            )
             assert [type(one) for one in found if not isinstance(one, int)] == [Conflict] * 3, found
         assert sorted(row["x"] for row in rows_in(lake.table("t"))) == list(range(8))
 
@@ -262,7 +286,12 @@ class FilesContract:
         lake = Lake(files)
         lake.create("t", ROWS)
         handles = [Lake(self.again(files)).table("t") for _ in range(4)]
-        found = at_once([lambda h=h, i=i: h.append([pa.record_batch({"x": [i], "name": ["x"]}, schema=ROWS)]) for i, h in enumerate(handles)])  # type: ignore[misc]
+        found = at_once(
+            [
+                lambda h=h, i=i: h.append([pa.record_batch({"x": [i], "name": ["x"]}, schema=ROWS)])  # type: ignore[misc]
+                for i, h in enumerate(handles)
+            ]
+        )
         assert sorted(found) == [1, 2, 3, 4]
         assert {lake.table("t").at(v).rows() for v in found} == {1, 2, 3, 4}
 
@@ -283,8 +312,8 @@ class FilesContract:
         self.write(files, deltalog.commit_path("t", 3), b"")
         assert "commit 3 is empty" in str(examine(files, "t"))
         repair(files, "t")
-        mended = lake.table("t")
-        assert (mended.version, mended.position("app"), mended.rows()) == (2, 2, 2) and examine(files, "t") is None
+        fixed = lake.table("t")
+        assert (fixed.version, fixed.position("app"), fixed.rows()) == (2, 2, 2) and examine(files, "t") is None
 
     def test_dropped_is_gone(self, files: Files) -> None:
         lake = Lake(files)
@@ -331,7 +360,9 @@ class SinkContract:
 
         return run
 
-    def test_each_record_lands_once(self, log: Log, schemas: Schemas, lake: Lake, drain: Callable[..., Progress]) -> None:
+    def test_each_record_lands_once(
+        self, log: Log, schemas: Schemas, lake: Lake, drain: Callable[..., Progress]
+    ) -> None:
         for n in range(0, 300, 10):
             put(log, schemas, n // 10 % 3, *range(n, n + 10))
         progress = drain(rows=50)
@@ -340,17 +371,27 @@ class SinkContract:
         assert drain() == Progress()
         assert proven(lake, log).rows == 300
 
-    def test_rows_are_as_they_were_sent(self, log: Log, schemas: Schemas, lake: Lake, drain: Callable[..., Progress]) -> None:
+    def test_rows_are_as_they_were_sent(
+        self, log: Log, schemas: Schemas, lake: Lake, drain: Callable[..., Progress]
+    ) -> None:
         put(log, schemas, 1, 5, 6)
         drain()
         rows = rows_in(lake.table("readings"))
         assert [(r["who"], r["n"], r["ts"], r[EVENT_ID], r[PARTITION], r["_late"]) for r in rows] == [
-            ("w5", 5, T0 + timedelta(seconds=5), "id-5", 1, False), ("w6", 6, T0 + timedelta(seconds=6), "id-6", 1, False)]  # fmt: skip
-        assert rows[0][OFFSET] < rows[1][OFFSET] and all(abs(datetime.now(UTC) - r["_arrived_at"]) < timedelta(minutes=5) for r in rows)
+            ("w5", 5, T0 + timedelta(seconds=5), "id-5", 1, False),
+            ("w6", 6, T0 + timedelta(seconds=6), "id-6", 1, False),
+        ]
+        assert rows[0][OFFSET] < rows[1][OFFSET] and all(
+            abs(datetime.now(UTC) - r["_arrived_at"]) < timedelta(minutes=5) for r in rows
+        )
 
-    @pytest.mark.parametrize("point", ["sink.read", "sink.quarantined", "sink.files", "commit.linked", "sink.committed"])
+    @pytest.mark.parametrize(
+        "point", ["sink.read", "sink.quarantined", "sink.files", "commit.linked", "sink.committed"]
+    )
     @pytest.mark.parametrize("rows", [7, 500_000])
-    def test_a_sink_that_dies_is_followed(self, log: Log, schemas: Schemas, lake: Lake, drain: Callable[..., Progress], point: str, rows: int) -> None:
+    def test_a_sink_that_dies_is_followed(
+        self, log: Log, schemas: Schemas, lake: Lake, drain: Callable[..., Progress], point: str, rows: int
+    ) -> None:
         """At every point, with the same or other batch bounds after it: each record in exactly one place."""
         for n in range(0, 60, 5):
             put(log, schemas, n // 5 % 3, *range(n, n + 5), bad=[n + 1])
@@ -372,7 +413,9 @@ class SinkContract:
         report = proven(lake, log)
         assert (report.rows, report.dead, ids(lake)) == (540, 60, ids_of(*(n for n in range(600) if n % 10)))
 
-    def test_a_repeated_id_lands_once(self, log: Log, schemas: Schemas, lake: Lake, drain: Callable[..., Progress]) -> None:
+    def test_a_repeated_id_lands_once(
+        self, log: Log, schemas: Schemas, lake: Lake, drain: Callable[..., Progress]
+    ) -> None:
         put(log, schemas, 0, 1, 2, 2)
         assert drain().duplicates == 1
         put(log, schemas, 0, 2, 3, 1)
@@ -381,7 +424,9 @@ class SinkContract:
         assert ids(lake) == ids_of(1, 1, 2, 3), "an id is looked for in its partition"
         assert proven(lake, log).duplicates == 3
 
-    def test_what_cannot_land_is_kept(self, log: Log, schemas: Schemas, lake: Lake, drain: Callable[..., Progress]) -> None:
+    def test_what_cannot_land_is_kept(
+        self, log: Log, schemas: Schemas, lake: Lake, drain: Callable[..., Progress]
+    ) -> None:
         put(log, schemas, 0, 1, 2, 3, bad=[2])
         unreadable(log, schemas, 0, b"{\xff", b"")
         put(log, schemas, 0, 4)
@@ -392,16 +437,22 @@ class SinkContract:
         assert b'"id-2"' in letters[0]["raw"] and 'required field "n"' in letters[0]["error"]
         assert proven(lake, log).dead == 3
 
-    def test_lineage_names_each_commit(self, log: Log, schemas: Schemas, lake: Lake, drain: Callable[..., Progress]) -> None:
+    def test_lineage_names_each_commit(
+        self, log: Log, schemas: Schemas, lake: Lake, drain: Callable[..., Progress]
+    ) -> None:
         for n in range(4):
             put(log, schemas, 0, 2 * n, 2 * n + 1)
             drain()
         found = ranges(lake.table("readings"))
         assert [(r.partition, r.version, r.rows) for r in found] == [(0, v, 2) for v in (1, 2, 3, 4)]
         assert found[0].start == 0 and all(a.end == b.start for a, b in pairwise(found))
-        assert (found[1].min_us, found[1].max_us) == tuple(int((T0 + timedelta(seconds=s)).timestamp() * 1e6) for s in (2, 3))
+        assert (found[1].min_us, found[1].max_us) == tuple(
+            int((T0 + timedelta(seconds=s)).timestamp() * 1e6) for s in (2, 3)
+        )
 
-    def test_torn_tails_are_filled_again(self, log: Log, schemas: Schemas, lake: Lake, drain: Callable[..., Progress]) -> None:
+    def test_torn_tails_are_filled_again(
+        self, log: Log, schemas: Schemas, lake: Lake, drain: Callable[..., Progress]
+    ) -> None:
         for n in range(5):
             put(log, schemas, n % 3, n)
             drain()
@@ -415,7 +466,9 @@ class SinkContract:
 
 
 class CatalogContract:
-    """The suite of a catalog. An engine's test gives `catalog` and `lake`, whose files its readers reach, and `found`: what a reader sees."""
+    """The suite of a catalog. An engine's test gives `catalog` and `lake`, whose files its readers reach, and `found`:
+    what a reader sees.
+    """
 
     @pytest.fixture
     @abstractmethod
@@ -427,14 +480,18 @@ class CatalogContract:
 
     @abstractmethod
     def found(self, table: str) -> list[list[tuple[int, str | None]]]:
-        """(x, name) of the table's rows in order of x, once for each kind of reader that the catalog has; an error when it has no such table."""
+        """(x, name) of the table's rows in order of x, once for each kind of reader that the catalog has; an error when
+        it has no such table.
+        """
 
     def sees(self, lake: Lake, table: str = "rows") -> None:
         want = sorted((row["x"], row["name"]) for row in rows_in(lake.table(table)))
         for rows in self.found(table):
             assert rows == want
 
-    def test_each_version_is_seen_whole_also_after_compaction_and_vacuum(self, lake: Lake, catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_each_version_is_seen_whole_also_after_compaction_and_vacuum(
+        self, lake: Lake, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(compact, "AT_LEAST", (3, 3, 3))
         table = lake.create("rows", ROWS)
         assert publish(lake, catalog) == {} and catalog.known(lake.files.root) == {"rows": 0}

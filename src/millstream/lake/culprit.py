@@ -1,4 +1,6 @@
-"""Which one record a conversion fails on. That it fails at all is a fault of ours (`judge` should have said so); the operator may set the record aside."""
+"""Which one record a conversion fails on. That it fails at all is a fault of ours (`judge` should have said so); the
+operator may set the record aside.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _NOBODYS = (MillstreamError, OSError, MemoryError)
 
 
 @contextmanager
-def named(stream: str, partition: int, batches: Iterable[pa.RecordBatch], convert: Callable[[pa.RecordBatch], object]) -> Iterator[None]:
+def named(
+    stream: str, partition: int, batches: Iterable[pa.RecordBatch], convert: Callable[[pa.RecordBatch], object]
+) -> Iterator[None]:
     """Have an error of the block name the record that it comes from.
 
     Args:
@@ -34,8 +38,10 @@ def named(stream: str, partition: int, batches: Iterable[pa.RecordBatch], conver
             found = _first(rows, convert)
             if found is not None:
                 record = f"{partition}:{rows.column(OFFSET)[found].as_py()}"
-                raise Unwritable(f'record {record} of "{stream}" is well-formed and cannot be written ({type(error).__name__}: {error}); please report it. '
-                                 f"To continue without it:  millstream dead set {stream} {record}") from error  # fmt: skip
+                raise Unwritable(
+                    f'record {record} of "{stream}" is well-formed and cannot be written ({type(error).__name__}:'
+                    f" {error}); please report it. To continue without it:  millstream dead set {stream} {record}"
+                ) from error
         raise
 
 

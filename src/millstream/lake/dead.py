@@ -1,12 +1,13 @@
-"""The quarantine: `<stream>__dead` keeps each record that did not land, with why, so that nothing is dropped on the way.
+"""The quarantine: `<stream>__dead` keeps each record that did not land, with why, so that nothing is dropped on the
+way.
 
-Order of a batch: quarantine first, then the main table. So after a crash the quarantine may be ahead of the main table, and in that
-stretch recorded verdicts stand: an offset in quarantine is not judged again and never goes to main; any other offset that fails now is
-quarantined first. A batch's verdicts hold as long as no other letter of its partition came in between: commits with letters are counted, since
-one may lie behind where the quarantine stands. And letters are written by one rule at a time: whoever judges by another claims the quarantine first,
-so a letter that an earlier worker still has under way cannot land beside its record's row. So each record is in exactly one of the two, whatever the
-batch bounds and the code's version.
-Readers look only below the main table's position.
+Order of a batch: quarantine first, then the main table. So after a crash the quarantine may be ahead of the main table,
+and in that stretch recorded verdicts stand: an offset in quarantine is not judged again and never goes to main; any
+other offset that fails now is quarantined first. A batch's verdicts hold as long as no other letter of its partition
+came in between: commits with letters are counted, since one may lie behind where the quarantine stands. And letters are
+written by one rule at a time: whoever judges by another claims the quarantine first, so a letter that an earlier worker
+still has under way cannot land beside its record's row. So each record is in exactly one of the two, whatever the batch
+bounds and the code's version. Readers look only below the main table's position.
 """
 
 from __future__ import annotations
@@ -28,13 +29,21 @@ from millstream.lake.positions import LETTERS_RULE, letters_id
 from millstream.log.port import Topic
 
 DEAD = pa.schema(
-    [pa.field("error", pa.string()), pa.field("raw", pa.binary()), pa.field("origin", pa.string()), pa.field("topic", pa.string()),
-     *(pa.field(name, ENVELOPE[name]) for name in (EVENT_ID, ARRIVED_AT, PARTITION, OFFSET)), pa.field("rule", pa.int64())]
-)  # fmt: skip
-"""`raw` is the record as found, or as JSON when it could be read and was refused; `topic` is the topic's uuid; `rule` is the fingerprint of the rule
-that it was judged by (`ruling.py`), NULL in letters of an older Millstream."""
+    [
+        pa.field("error", pa.string()),
+        pa.field("raw", pa.binary()),
+        pa.field("origin", pa.string()),
+        pa.field("topic", pa.string()),
+        *(pa.field(name, ENVELOPE[name]) for name in (EVENT_ID, ARRIVED_AT, PARTITION, OFFSET)),
+        pa.field("rule", pa.int64()),
+    ]
+)
+"""`raw` is the record as found, or as JSON when it could be read and was refused; `topic` is the topic's uuid; `rule`
+is the fingerprint of the rule that it was judged by (`ruling.py`), NULL in letters of an older Millstream."""
 SET_ASIDE = "set aside by an operator"
-"""How the error of a letter begins that `millstream dead set` wrote: `judge` passes the record, and it is dead all the same."""
+"""How the error of a letter begins that `millstream dead set` wrote: `judge` passes the record, and it is dead all the
+same.
+"""
 
 MOVED = "moved to the dead letters"
 """How the error of a letter begins that was a row until `doctor` moved it (`move.py`)."""
@@ -56,7 +65,8 @@ class Quarantine:
 
     Args:
         topic: Its uuid.
-        rule: The fingerprint of the rule that letters are written by (`ruling.py`); None for those who only read, or repair.
+        rule: The fingerprint of the rule that letters are written by (`ruling.py`); None for those who only read, or
+            repair.
     """
 
     def __init__(self, lake: Tables, stream: str, topic: str, rule: int | None = None) -> None:
@@ -69,7 +79,9 @@ class Quarantine:
         return self._table is not None
 
     def refresh(self) -> None:
-        """See what others have quarantined. A sink commits its table on top of it, so what it sees must survive a power cut."""
+        """See what others have quarantined. A sink commits its table on top of it, so what it sees must survive a power
+        cut.
+        """
         if not self._lake.exists(self._name):
             self._table = None
             return
@@ -83,7 +95,8 @@ class Quarantine:
         return self.position(f"{LETTERS_RULE}{self._topic}")
 
     def claim(self, topic: Topic) -> None:
-        """From now on letters are written by this rule, and none lands that was under way before: it finds that another commit came in between.
+        """From now on letters are written by this rule, and none lands that was under way before: it finds that another
+        commit came in between.
 
         Raises:
             Conflict: Other commits never left a gap.
@@ -112,13 +125,27 @@ class Quarantine:
         stands = self.position(app)
         if self._table is None or stands is None or stands <= start:
             return np.empty(0, np.int64)
-        where = (pc.field("topic") == self._topic) & (pc.field(PARTITION) == partition) & (pc.field(OFFSET) >= start) & (pc.field(OFFSET) < end)
-        found = [batch.column(0).to_numpy() for batch in self._table.scan([OFFSET], {PARTITION: (partition, partition), OFFSET: (start, end - 1)}, where)]
+        where = (
+            (pc.field("topic") == self._topic)
+            & (pc.field(PARTITION) == partition)
+            & (pc.field(OFFSET) >= start)
+            & (pc.field(OFFSET) < end)
+        )
+        found = [
+            batch.column(0).to_numpy()
+            for batch in self._table.scan(
+                [OFFSET], {PARTITION: (partition, partition), OFFSET: (start, end - 1)}, where
+            )
+        ]
         return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
 
     def land(
-        self, letters: list[pa.RecordBatch], moves: Mapping[str, tuple[int | None, int]], metadata: Mapping[str, Any], files: Sequence[Written] = ()
-    ) -> None:  # fmt: skip
+        self,
+        letters: list[pa.RecordBatch],
+        moves: Mapping[str, tuple[int | None, int]],
+        metadata: Mapping[str, Any],
+        files: Sequence[Written] = (),
+    ) -> None:
         """Keep these letters: one commit, with the positions checked.
 
         Args:
@@ -135,7 +162,8 @@ class Quarantine:
         self._table.check(moves)
         if self._rule is not None and self.rule not in (None, self._rule):
             raise Conflict(
-                f'dead letters of "{self._name.removesuffix(_SUFFIX)}": another process writes the stream by another definition of its class, id or window'
+                f'dead letters of "{self._name.removesuffix(_SUFFIX)}": another process writes the stream by another'
+                " definition of its class, id or window"
             )
         written = [*files, *self._table.write(letters)]
         reach("append.files")

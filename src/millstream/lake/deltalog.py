@@ -1,7 +1,7 @@
 """A Delta table's own log, read through the files port: what delta-rs does not hand out.
 
-delta-rs answers `transaction_version(app_id)` but lists no app ids, and its history drops the actions; so commits and the `txn`s of
-checkpoints are read here. Nothing in this file writes.
+delta-rs answers `transaction_version(app_id)` but lists no app ids, and its history drops the actions; so commits and
+the `txn`s of checkpoints are read here. Nothing in this file writes.
 """
 
 from __future__ import annotations
@@ -73,7 +73,14 @@ def versions(files: Files, table: str) -> list[int]:
 
 def newest(files: Files, table: str) -> int:
     """The newest version by the names in the log alone; -1 for no table."""
-    return next((int(match[1]) for name in files.list(f"{table}/{LOG}")[::-1] if (match := _COMMIT.fullmatch(name) or _CHECKPOINT.fullmatch(name))), -1)
+    return next(
+        (
+            int(match[1])
+            for name in files.list(f"{table}/{LOG}")[::-1]
+            if (match := _COMMIT.fullmatch(name) or _CHECKPOINT.fullmatch(name))
+        ),
+        -1,
+    )
 
 
 def checkpoints(files: Files, table: str) -> list[int]:
@@ -114,10 +121,21 @@ def parse(table: str, version: int, text: bytes) -> Commit:
                 elif kind == "commitInfo":
                     info = action
     except (ValueError, KeyError, AttributeError) as error:
-        raise Corrupt(f'commit {version} of table "{table}" is cut or damaged ({error}); millstream doctor mends it') from error
+        raise Corrupt(
+            f'commit {version} of table "{table}" is cut or damaged ({error}); millstream doctor fixes it'
+        ) from error
     if not text.strip():
-        raise Corrupt(f'commit {version} of table "{table}" is empty; millstream doctor mends it')
-    return Commit(version, str(info.get("operation", "")), int(info.get("timestamp", 0)), _user(info), info, tuple(added), removed, txns)
+        raise Corrupt(f'commit {version} of table "{table}" is empty; millstream doctor fixes it')
+    return Commit(
+        version,
+        str(info.get("operation", "")),
+        int(info.get("timestamp", 0)),
+        _user(info),
+        info,
+        tuple(added),
+        removed,
+        txns,
+    )
 
 
 def commits(files: Files, table: str, since: int, until: int) -> Iterator[Commit]:
@@ -130,7 +148,10 @@ def commits(files: Files, table: str, since: int, until: int) -> Iterator[Commit
         try:
             yield read(files, table, version)
         except FileNotFoundError as error:
-            raise Truncated(f'commit {version} of table "{table}" has been cleaned away; what changed since version {since} is not known any more') from error
+            raise Truncated(
+                f'commit {version} of table "{table}" has been cleaned away; what changed since version {since} is not'
+                " known any more"
+            ) from error
 
 
 def txns(files: Files, table: str, version: int) -> dict[str, int]:
@@ -150,13 +171,22 @@ def checkpointed(files: Files, table: str, version: int) -> dict[str, int]:
         with files.open(checkpoint_path(table, version)) as file:
             rows = pq.ParquetFile(file).read(columns=["txn"]).column("txn").drop_null().to_pylist()
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise Corrupt(f'checkpoint {version} of table "{table}" is cut or damaged ({error}); millstream doctor mends it') from error
+        raise Corrupt(
+            f'checkpoint {version} of table "{table}" is cut or damaged ({error}); millstream doctor fixes it'
+        ) from error
     return {row["appId"]: int(row["version"]) for row in rows if row["appId"] is not None}
 
 
 def _file(action: Mapping[str, Any]) -> File:
     stats = json.loads(action["stats"]) if action.get("stats") else {}
-    return File(unquote(action["path"]), int(action["size"]), stats.get("numRecords"), bool(action["dataChange"]), action.get("partitionValues") or {}, stats)
+    return File(
+        unquote(action["path"]),
+        int(action["size"]),
+        stats.get("numRecords"),
+        bool(action["dataChange"]),
+        action.get("partitionValues") or {},
+        stats,
+    )
 
 
 def _user(info: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,4 +1,6 @@
-"""The ids that a stream's table holds, for a reader that takes over in the middle of the log: what was kept is what was written."""
+"""The ids that a stream's table holds, for a reader that takes over in the middle of the log: what was kept is what was
+written.
+"""
 
 from __future__ import annotations
 

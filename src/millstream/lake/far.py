@@ -1,6 +1,7 @@
 """Rows whose event time or arrival time lies too far ahead: found by a bound that somebody has decided.
 
-No door lets such a record in (`ingest/ahead.py`); rows from before that rule, or from a time when a clock was wrong, are in tables. `move.py` moves them.
+No door lets such a record in (`ingest/ahead.py`); rows from before that rule, or from a time when a clock was wrong,
+are in tables. `move.py` moves them.
 """
 
 from __future__ import annotations
@@ -47,7 +48,10 @@ class Far:
     def __str__(self) -> str:
         more = ", ..." if self.rows > len(self.first) else ""
         lie = "lies" if self.rows == 1 else "lie"
-        return f"{self.rows:,} of {self.of:,} rows {lie} too far ahead (later than {spelled(self.bound_us)}): {'; '.join(self.first)}{more}"
+        return (
+            f"{self.rows:,} of {self.of:,} rows {lie} too far ahead (later than {spelled(self.bound_us)}):"
+            f" {'; '.join(self.first)}{more}"
+        )
 
 
 def look(table: Table, stream: Stream[Any], bound_us: int) -> Far | None:
@@ -57,10 +61,16 @@ def look(table: Table, stream: Stream[Any], bound_us: int) -> Far | None:
         found += rows.num_rows
         least = np.lexsort((rows.column(OFFSET).to_numpy(), rows.column(PARTITION).to_numpy()))[:SHOWN]
         first = sorted([*first, *_words(stream, rows.take(pa.array(least)), bound_us)])[:SHOWN]
-    return Far(stream.name, bound_us, found, sum(r.rows for r in table.ranges()), tuple(words for _, _, words in first)) if found else None
+    return (
+        Far(stream.name, bound_us, found, sum(r.rows for r in table.ranges()), tuple(words for _, _, words in first))
+        if found
+        else None
+    )
 
 
-def beyond(table: Table, stream: Stream[Any], bound_us: int, columns: list[str], partition: int | None = None) -> Iterator[pa.RecordBatch]:
+def beyond(
+    table: Table, stream: Stream[Any], bound_us: int, columns: list[str], partition: int | None = None
+) -> Iterator[pa.RecordBatch]:
     """These columns, and both times, of the rows beyond the bound; each row once, in no order."""
     time, least = stream.schema.event_time, after(bound_us)
     if least is None:
@@ -103,7 +113,8 @@ def why(stream: Stream[Any], happened_us: int, arrived_us: int, bound_us: int) -
     by_event = happened_us > bound_us
     field = stream.schema.event_time if by_event else stream.schema.arrival_time or ARRIVED_AT
     return (
-        f'{"event" if by_event else "arrival"} time "{field}" is {spelled(happened_us if by_event else arrived_us)}, more than {spell(stream.ahead_us)} ahead'
+        f'{"event" if by_event else "arrival"} time "{field}" is {spelled(happened_us if by_event else arrived_us)},'
+        f" more than {spell(stream.ahead_us)} ahead"
     )
 
 

@@ -1,8 +1,9 @@
 """Records that a sink cannot have any more: found, accepted once, and recorded.
 
-Records leave the log before they were written when its retention was forced, when its file was restored from an older copy, or when a batch is
-damaged. The sink stops there and says so. Continuing without them is the operator's decision, once for the ranges that were shown: one
-commit moves the positions over them, says so in its lineage, and is a ruling, since features may have counted such a record.
+Records leave the log before they were written when its retention was forced, when its file was restored from an older
+copy, or when a batch is damaged. The sink stops there and says so. Continuing without them is the operator's decision,
+once for the ranges that were shown: one commit moves the positions over them, says so in its lineage, and is a ruling,
+since features may have counted such a record.
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ def accept(log: Log, lake: Tables, stream: Stream[Any], gaps: Sequence[Gap]) -> 
     topic = _topic(log, stream)
     table = lake.table(stream.name) if lake.exists(stream.name) else lake.create(stream.name, table_schema(stream))
     if others := topics_of(table.txns()) - {topic.uuid}:
-        raise Recreated(f'table "{stream.name}" was filled from another topic of that name ({", ".join(sorted(others))})')
+        raise Recreated(
+            f'table "{stream.name}" was filled from another topic of that name ({", ".join(sorted(others))})'
+        )
     rule, ruling = Rule.of(stream), current(table, topic.uuid)
     txns = moves(table, topic, rule.fingerprint, ruling.amended + 1)
     for gap in gaps:
@@ -87,10 +90,26 @@ def accept(log: Log, lake: Tables, stream: Stream[Any], gaps: Sequence[Gap]) -> 
         at = table.position(app)
         txns[app] = (None if at is None and not gap.start else gap.start, gap.end)
     table.check(txns)
-    nothing = {"records": 0, "rows": 0, "dead": 0, "duplicates": 0, "late": 0, "checksum": 0, "schema_ids": [], "ruling": ruling.number + 1}
-    ranges = {str(gap.partition): {"start": gap.start, "end": gap.end, "gap": [gap.start, gap.end], "why": gap.why, **nothing} for gap in gaps}
+    nothing = {
+        "records": 0,
+        "rows": 0,
+        "dead": 0,
+        "duplicates": 0,
+        "late": 0,
+        "checksum": 0,
+        "schema_ids": [],
+        "ruling": ruling.number + 1,
+    }
+    ranges = {
+        str(gap.partition): {"start": gap.start, "end": gap.end, "gap": [gap.start, gap.end], "why": gap.why, **nothing}
+        for gap in gaps
+    }
     said = record_of(ruling.number + 1, rule, table, topic, "records were given up")
-    table.land([], txns=txns, metadata={"by": "sink", "topic": topic.uuid, "stream": stream.name, "ranges": ranges, "ruling": said})
+    table.land(
+        [],
+        txns=txns,
+        metadata={"by": "sink", "topic": topic.uuid, "stream": stream.name, "ranges": ranges, "ruling": said},
+    )
     log.retain(stream.name, before={gap.partition: gap.end for gap in gaps}, uuid=topic.uuid)
 
 

@@ -18,7 +18,8 @@ def inspect(table: LakeTable, *, deep: bool) -> Iterator[tuple[str, str]]:
     """Path and fault of each file of this version that is not whole.
 
     Args:
-        deep: Read every page, and compare its checksum. Files of an older Millstream have none; what cannot be decoded shows all the same.
+        deep: Read every page, and compare its checksum. Files of an older Millstream have none; what cannot be decoded
+            shows all the same.
     """
     for row in table.actions().select(["path", "size_bytes", "num_records"]).to_pylist():
         why = _fault(table, row["path"], row["size_bytes"], row["num_records"], deep)
@@ -30,9 +31,15 @@ def _fault(table: LakeTable, path: str, size: int, rows: int | None, deep: bool)
     place = f"{table.name}/{path}"
     found = table.files.size(place)
     if found is None:
-        return "is missing: it was deleted or never copied; restore it from a copy; millstream doctor says whether the table can be repaired"
+        return (
+            "is missing: it was deleted or never copied; restore it from a copy; millstream doctor says whether the"
+            " table can be repaired"
+        )
     if found != size:
-        return f"is torn: it has {found} bytes, and its commit says {size}; restore it from a copy; millstream doctor says whether the table can be repaired"
+        return (
+            f"is torn: it has {found} bytes, and its commit says {size}; restore it from a copy; millstream doctor says"
+            " whether the table can be repaired"
+        )
     try:
         with table.files.open(place) as file:
             held = pq.ParquetFile(file, page_checksum_verification=deep)

@@ -32,7 +32,8 @@ class Judged:
     """A slice of records, judged.
 
     Attributes:
-        rows: All of its records in the stream's own columns, then `_event_id`, `_arrived_at`, `_offset`; only those in `good` have meaning.
+        rows: All of its records in the stream's own columns, then `_event_id`, `_arrived_at`, `_offset`; only those in
+            `good` have meaning.
         good: One boolean a record.
         errors: Index of a bad record -> why.
         raw: Gives a bad record's bytes by its index, and where it was found.
@@ -60,7 +61,9 @@ def lacking(table: pa.Schema, stream: Stream[Any]) -> list[pa.Field]:
 
 
 def extra_fields(stream: Stream[Any], rows: pa.RecordBatch, schema_id: int) -> list[pa.Field]:
-    """Columns that a newer writer sends and the stream's class does not have; they land too. `_doubled` ones are left out: no table can have them."""
+    """Columns that a newer writer sends and the stream's class does not have; they land too. `_doubled` ones are left
+    out: no table can have them.
+    """
     if schema_id == RAW_SCHEMA_ID:
         return []
     known = {*stream.schema.names(), *ENVELOPE, *_doubled(stream, rows)}
@@ -68,13 +71,17 @@ def extra_fields(stream: Stream[Any], rows: pa.RecordBatch, schema_id: int) -> l
 
 
 def add_extra(fields: dict[str, pa.Field], more: Iterable[pa.Field]) -> None:
-    """Add columns of one more writer, those left out that differ from one there by letter case only: a table has one of them, which takes both."""
+    """Add columns of one more writer, those left out that differ from one there by letter case only: a table has one of
+    them, which takes both.
+    """
     taken = {name.lower() for name in fields}
     fields.update({field.name: field for field in more if field.name in fields or field.name.lower() not in taken})
 
 
 def _doubled(stream: Stream[Any], rows: pa.RecordBatch) -> dict[str, str]:
-    """Columns of a writer that differ by letter case only from one of the class, of the envelope or of its own -> that one."""
+    """Columns of a writer that differ by letter case only from one of the class, of the envelope or of its own -> that
+    one.
+    """
     first = {name.lower(): name for name in (*ENVELOPE, *stream.schema.names())}
     return {name: other for name in rows.schema.names if (other := first.setdefault(name.lower(), name)) != name}
 
@@ -94,14 +101,23 @@ def judge(stream: Stream[Any], rows: pa.RecordBatch, schema_id: int, extra: list
     errors: dict[int, str] = {}
     columns = [_flag(field, _column(stream, rows, field, errors), errors) for field in stream.schema.fields]
     for name, other in _doubled(stream, rows).items():
-        _note(errors, pa.repeat(True, rows.num_rows), f'field "{name}" differs from "{other}" by letter case only, and a table has one of them')
+        _note(
+            errors,
+            pa.repeat(True, rows.num_rows),
+            f'field "{name}" differs from "{other}" by letter case only, and a table has one of them',
+        )
     columns += _extras(extra_fields(stream, rows, schema_id), rows, extra or [], errors)
     columns += _envelope(rows, errors)
     names = [*stream.schema.names(), *(f.name for f in extra or []), EVENT_ID, ARRIVED_AT, OFFSET]
     good = np.ones(rows.num_rows, bool)
     if errors:
         good[list(errors)] = False
-    return Judged(pa.RecordBatch.from_arrays(columns, names=names), good, errors, lambda at: (as_json(rows, at, (ARRIVED_AT, OFFSET)), None))
+    return Judged(
+        pa.RecordBatch.from_arrays(columns, names=names),
+        good,
+        errors,
+        lambda at: (as_json(rows, at, (ARRIVED_AT, OFFSET)), None),
+    )
 
 
 def _undecoded(stream: Stream[Any], rows: pa.RecordBatch, extra: list[pa.Field]) -> Judged:
@@ -109,15 +125,24 @@ def _undecoded(stream: Stream[Any], rows: pa.RecordBatch, extra: list[pa.Field])
     said, origin, raw = rows.column("error").to_pylist(), rows.column("origin").to_pylist(), rows.column("raw")
     _, arrived, offset = _envelope(rows, {})
     empty = pa.RecordBatch.from_arrays(
-        [*(pa.nulls(rows.num_rows, f.type) for f in [*payload_schema(stream), *extra]), pa.nulls(rows.num_rows, pa.string()), arrived, offset],
+        [
+            *(pa.nulls(rows.num_rows, f.type) for f in [*payload_schema(stream), *extra]),
+            pa.nulls(rows.num_rows, pa.string()),
+            arrived,
+            offset,
+        ],
         names=[*stream.schema.names(), *(f.name for f in extra), EVENT_ID, ARRIVED_AT, OFFSET],
-    )  # fmt: skip
+    )
     errors = {at: why or "unreadable" for at, why in enumerate(said)}
     return Judged(empty, np.zeros(rows.num_rows, bool), errors, lambda at: (raw[at].as_py() or b"", origin[at]))
 
 
-def _extras(sent: list[pa.Field], rows: pa.RecordBatch, extra: list[pa.Field], errors: dict[int, str]) -> list[pa.Array]:
-    """What a newer writer has beyond the class: all of it is judged, whether the caller's table has the column by now or not."""
+def _extras(
+    sent: list[pa.Field], rows: pa.RecordBatch, extra: list[pa.Field], errors: dict[int, str]
+) -> list[pa.Array]:
+    """What a newer writer has beyond the class: all of it is judged, whether the caller's table has the column by now
+    or not.
+    """
     found: dict[str, pa.Array] = {}
     for field in sent:
         kind = plain(field.type)
@@ -134,7 +159,9 @@ def _envelope(rows: pa.RecordBatch, errors: dict[int, str]) -> list[pa.Array]:
     columns = []
     for name in (EVENT_ID, ARRIVED_AT, OFFSET):
         at = rows.schema.get_field_index(name)
-        column = pa.nulls(rows.num_rows, ENVELOPE[name]) if at < 0 else _as(rows.column(at), ENVELOPE[name], name, errors)
+        column = (
+            pa.nulls(rows.num_rows, ENVELOPE[name]) if at < 0 else _as(rows.column(at), ENVELOPE[name], name, errors)
+        )
         if name == ARRIVED_AT and at >= 0 and rows.column(at).null_count:
             _note(errors, pc.is_null(rows.column(at)), f"{name} is missing")
         for mask, why in unsound(column):
@@ -158,21 +185,41 @@ def _column(stream: Stream[Any], rows: pa.RecordBatch, field: Field, errors: dic
     at = rows.schema.get_field_index(field.name)
     if at < 0:
         value = None if field.default is REQUIRED else field.default
-        return pa.nulls(rows.num_rows, field.arrow) if value is None else pa.repeat(pa.scalar(value, field.arrow), rows.num_rows)
+        return (
+            pa.nulls(rows.num_rows, field.arrow)
+            if value is None
+            else pa.repeat(pa.scalar(value, field.arrow), rows.num_rows)
+        )
     column = rows.column(at)
     if column.type.equals(field.arrow) or _widens(column.type, field.arrow):
         return _as(column, field.arrow, field.name, errors)
-    raise Incompatible(f'stream "{stream.name}": field "{field.name}" is {field.arrow} in {stream.schema.name} and {column.type} in the log; '
-                       "only wider numbers and new fields can continue, any other change is a new stream")  # fmt: skip
+    raise Incompatible(
+        f'stream "{stream.name}": field "{field.name}" is {field.arrow} in {stream.schema.name} and {column.type} in'
+        " the log; only wider numbers and new fields can continue, any other change is a new stream"
+    )
 
 
 def _widens(old: pa.DataType, new: pa.DataType) -> bool:
     """Whether every old value is a new one, as Avro promotes."""
-    numbers = (is_.is_integer(old) and (is_.is_integer(new) or is_.is_floating(new))) or (is_.is_floating(old) and is_.is_floating(new))
+    numbers = (is_.is_integer(old) and (is_.is_integer(new) or is_.is_floating(new))) or (
+        is_.is_floating(old) and is_.is_floating(new)
+    )
     texts = (pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view())
     times = is_.is_timestamp(old) and is_.is_timestamp(new)
-    lists = is_.is_nested(old) and is_.is_nested(new) and old.num_fields == 1 and _widens(old.field(0).type, new.field(0).type)
-    return old.equals(new) or numbers or (old in texts and new in texts) or times or lists or (is_.is_dictionary(old) and _widens(old.value_type, new))
+    lists = (
+        is_.is_nested(old)
+        and is_.is_nested(new)
+        and old.num_fields == 1
+        and _widens(old.field(0).type, new.field(0).type)
+    )
+    return (
+        old.equals(new)
+        or numbers
+        or (old in texts and new in texts)
+        or times
+        or lists
+        or (is_.is_dictionary(old) and _widens(old.value_type, new))
+    )
 
 
 def _flag(field: Field, column: pa.Array, errors: dict[int, str]) -> pa.Array:

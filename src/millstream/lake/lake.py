@@ -34,11 +34,18 @@ class Lake:
     """Tables in a tree of files. Holds nothing but the files, so it is cheap and safe for several threads.
 
     Args:
-        complete: Gives the moment (us) up to which all of a stream has landed, by the log's own clock; None where only its events tell.
+        complete: Gives the moment (us) up to which all of a stream has landed, by the log's own clock; None where only
+            its events tell.
         now_us: The wall clock, in microseconds since 1970 UTC; no watermark passes it.
     """
 
-    def __init__(self, files: Files, complete: Callable[[LakeTable], int | None] = lambda table: None, *, now_us: Callable[[], int] = _now_us) -> None:
+    def __init__(
+        self,
+        files: Files,
+        complete: Callable[[LakeTable], int | None] = lambda table: None,
+        *,
+        now_us: Callable[[], int] = _now_us,
+    ) -> None:
         self.files, self._complete, self._now_us = files, complete, now_us
 
     def names(self) -> list[str]:
@@ -46,7 +53,10 @@ class Lake:
         return [name for name in self.files.list("") if _NAME.fullmatch(name) and self.exists(name)]
 
     def exists(self, name: str) -> bool:
-        return any(entry.endswith((".json", ".checkpoint.parquet")) for entry in self.files.list(f"{_named(name)}/{deltalog.LOG}"))
+        return any(
+            entry.endswith((".json", ".checkpoint.parquet"))
+            for entry in self.files.list(f"{_named(name)}/{deltalog.LOG}")
+        )
 
     def table(self, name: str) -> LakeTable:
         """The newest version of a table. Raises NotFound; Corrupt when its log cannot be read."""
@@ -55,7 +65,8 @@ class Lake:
         return LakeTable.open(self.files, name)
 
     def create(self, name: str, schema: pa.Schema, partition_by: tuple[str, ...] = ()) -> LakeTable:
-        """An empty table; one that someone else created a moment ago is returned as it is (docs/exactly-once.md, section 6).
+        """An empty table; one that someone else created a moment ago is returned as it is (docs/exactly-once.md,
+        section 6).
 
         Raises:
             Conflict: It exists with other columns.
@@ -66,11 +77,20 @@ class Lake:
                 self.files.prepare(name)
             place = f"{self.files.root}/{name}"
             try:
-                made = asked(self.files, lambda: DeltaTable.create(
-                    place, wanted, mode="error", partition_by=list(partition_by) or None, storage_options=dict(self.files.options) or None,
-                    commit_properties=CommitProperties(max_commit_retries=0),  # tried again, a second creation lands as version 1, with another uuid
-                    post_commithook_properties=HOOKS_OFF,
-                ))  # fmt: skip
+                made = asked(
+                    self.files,
+                    lambda: DeltaTable.create(
+                        place,
+                        wanted,
+                        mode="error",
+                        partition_by=list(partition_by) or None,
+                        storage_options=dict(self.files.options) or None,
+                        commit_properties=CommitProperties(
+                            max_commit_retries=0
+                        ),  # tried again, a second creation lands as version 1, with another uuid
+                        post_commithook_properties=HOOKS_OFF,
+                    ),
+                )
             except (CommitFailedError, DeltaError, OSError) as error:
                 if isinstance(error, OSError) or not self.exists(name):
                     raise refused(error, place, f'create table "{name}"') or error from error
@@ -81,12 +101,18 @@ class Lake:
         have = {field.name: field.type for field in table.schema}
         differs = next((f for f in wanted if have.get(f.name) != f.type), None)
         if differs is not None or table.partition_by != tuple(partition_by):
-            found = f'"{differs.name}" {have.get(differs.name)} and not {differs.type}' if differs is not None else f"partitioned by {table.partition_by}"
+            found = (
+                f'"{differs.name}" {have.get(differs.name)} and not {differs.type}'
+                if differs is not None
+                else f"partitioned by {table.partition_by}"
+            )
             raise Conflict(f'table "{name}" exists with other columns: {found}')
         return table
 
     def _torn(self, name: str) -> bool:
-        """Whether a power cut has torn its creation, which is then cleared away. Nobody was told of it, and nothing stands on it."""
+        """Whether a power cut has torn its creation, which is then cleared away. Nobody was told of it, and nothing
+        stands on it.
+        """
         if deltalog.versions(self.files, name) != [0]:
             return False
         damage = examine(self.files, name)
@@ -103,10 +129,11 @@ class Lake:
     def watermark(self, stream: Stream[Any]) -> int | None:
         """Newest event time that landed, less the stream's lateness, in microseconds; None before the first row.
 
-        Labels and windows up to it are mature. It needs no scan: each commit of the sink carries it. A stream that has caught up moves it
-        by the clock, or the labels of a quiet stream would never mature. It never passes the wall clock: one event of 2099 that is stored does
-        not complete the labels of today. What is stored, and what `_late` is held against, stays a function of the log. A history that was declared
-        complete (`complete.py`) is complete up to that moment, without the lateness.
+        Labels and windows up to it are mature. It needs no scan: each commit of the sink carries it. A stream that has
+        caught up moves it by the clock, or the labels of a quiet stream would never mature. It never passes the wall
+        clock: one event of 2099 that is stored does not complete the labels of today. What is stored, and what `_late`
+        is held against, stays a function of the log. A history that was declared complete (`complete.py`) is complete
+        up to that moment, without the lateness.
         """
         if not self.exists(stream.name):
             return None

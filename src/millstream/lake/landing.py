@@ -1,12 +1,14 @@
-"""What every sink has in common, whoever reads the log and writes the files: positions, the check before a commit, what follows an error.
+"""What every sink has in common, whoever reads the log and writes the files: positions, the check before a commit, what
+follows an error.
 
-A batch is, per partition, a range [start, end) that begins where the stored position stood when it was read. Before every commit the sink
-checks `stored == start` for each partition; one that differs is no longer ours: its rows are dropped and it is read again from the stored
-position; the rest is committed. After any error or unknown outcome it opens the table again and does the same. It never asks whether its
-own commit landed, so it needs no other rule.
+A batch is, per partition, a range [start, end) that begins where the stored position stood when it was read. Before
+every commit the sink checks `stored == start` for each partition; one that differs is no longer ours: its rows are
+dropped and it is read again from the stored position; the rest is committed. After any error or unknown outcome it
+opens the table again and does the same. It never asks whether its own commit landed, so it needs no other rule.
 
-A sink also tells the log up to where it has written each partition: retention goes no further. It says so when it opens and whenever a
-position fell back, so that a table that was repaired gets its records again. And it writes under one ruling (`ruling.py`).
+A sink also tells the log up to where it has written each partition: retention goes no further. It says so when it opens
+and whenever a position fell back, so that a table that was repaired gets its records again. And it writes under one
+ruling (`ruling.py`).
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ class SinkLimits:
 
 
 class Landing(ABC):
-    """One worker between a stream's topic and its table. Any number may run at once, of any kind; one a partition is what pays.
+    """One worker between a stream's topic and its table. Any number may run at once, of any kind; one a partition is
+    what pays.
 
     Args:
         folder: For files of its own, which do not outlive it; None: the system's folder of temporary files.
@@ -70,8 +73,12 @@ class Landing(ABC):
         if topic is None:
             raise NotFound(f'stream "{stream.name}" has no topic in the log yet; nothing was ever sent')
         self.log, self.lake, self.stream, self.topic = log, lake, stream, topic
-        self.table: Table = lake.create(stream.name, table_schema(stream)) if not lake.exists(stream.name) else lake.table(stream.name)
-        if added := lacking(self.table.schema, stream):  # readers may ask for them before the first record that has them
+        self.table: Table = (
+            lake.create(stream.name, table_schema(stream)) if not lake.exists(stream.name) else lake.table(stream.name)
+        )
+        if added := lacking(
+            self.table.schema, stream
+        ):  # readers may ask for them before the first record that has them
             self.table = self.table.add_columns(added)
             reach("sink.schema")
         self.table = self._open()
@@ -81,7 +88,8 @@ class Landing(ABC):
         self.marks: dict[int, int] = {}
         self._mark({p: self.table.position(app_id(topic, p)) or 0 for p in range(topic.partitions)})
 
-    # -- what a kind of sink says ----------------------------------------------------------------------------------------
+    # -- what a kind of sink says
+    # ----------------------------------------------------------------------------------------
 
     @abstractmethod
     def _held(self) -> Mapping[int, int]:
@@ -101,7 +109,8 @@ class Landing(ABC):
         self.batcher.start_over()
         return dropped
 
-    # -- positions -------------------------------------------------------------------------------------------------------
+    # -- positions
+    # -------------------------------------------------------------------------------------------------------
 
     def _open(self) -> Table:
         """A fresh handle on the table, if it is one that positions can be trusted to."""
@@ -109,16 +118,21 @@ class Landing(ABC):
         table.settle()  # positions that others have committed are told to the log, which may delete what lies below
         if "delta.setTransactionRetentionDuration" in table.configuration:
             raise UsageError(
-                f'table "{table.name}" has delta.setTransactionRetentionDuration, which forgets positions and would write everything again; unset it'
+                f'table "{table.name}" has delta.setTransactionRetentionDuration, which forgets positions and would'
+                " write everything again; unset it"
             )
         others = topics_of(table.txns()) - {self.topic.uuid}
         if others:
-            raise Recreated(f'topic "{self.topic.name}" ({self.topic.uuid}) is not the one table "{table.name}" was filled from ({", ".join(sorted(others))}); '
-                            "drop the table, or give the stream another name")  # fmt: skip
+            raise Recreated(
+                f'topic "{self.topic.name}" ({self.topic.uuid}) is not the one table "{table.name}" was filled from'
+                f" ({', '.join(sorted(others))}); drop the table, or give the stream another name"
+            )
         return table
 
     def start(self, partition: int) -> int:
-        """Where the partition's next batch must begin: the stored position, or the log's beginning for one that never landed."""
+        """Where the partition's next batch must begin: the stored position, or the log's beginning for one that never
+        landed.
+        """
         return stored(self.table, self.topic, partition)
 
     def _begin(self, partition: int) -> int:
@@ -127,11 +141,14 @@ class Landing(ABC):
         self.batcher.forget(partition)
         if at > ends.high:
             raise Truncated(
-                f'"{self.stream.name}" partition {partition}: the table stands at {at}, the log ends at {ends.high}; was the log restored from an older copy?'
+                f'"{self.stream.name}" partition {partition}: the table stands at {at}, the log ends at {ends.high};'
+                " was the log restored from an older copy?"
             )
         if at < ends.low:
-            raise Truncated(f'"{self.stream.name}" partition {partition}: records [{at}, {ends.low}) left the log before they were written to the lake; '
-                            f"to continue without them:  millstream ingest --accept-loss {self.stream.name}")  # fmt: skip
+            raise Truncated(
+                f'"{self.stream.name}" partition {partition}: records [{at}, {ends.low}) left the log before they were'
+                f" written to the lake; to continue without them:  millstream ingest --accept-loss {self.stream.name}"
+            )
         if at < self.marks.get(partition, 0):
             self._mark({partition: at})
         return at
@@ -141,7 +158,8 @@ class Landing(ABC):
         self.log.retain(self.stream.name, before=before, uuid=self.topic.uuid)
         self.marks |= before
 
-    # -- committing ------------------------------------------------------------------------------------------------------
+    # -- committing
+    # ------------------------------------------------------------------------------------------------------
 
     def _land(self) -> Progress:
         """Commit what is held, whatever it takes; partitions that somebody else has moved are let go."""
@@ -171,10 +189,15 @@ class Landing(ABC):
 
     def _let_go(self) -> int:
         """Drop the partitions whose stored position is not where their batch starts."""
-        return sum(self._give_up(partition) for partition, start in list(self._held().items()) if self.start(partition) != start)
+        return sum(
+            self._give_up(partition)
+            for partition, start in list(self._held().items())
+            if self.start(partition) != start
+        )
 
     def _agree(self) -> int:
-        """Write under the ruling on the handle that is committed from; returns how many records are dropped, to be judged again.
+        """Write under the ruling on the handle that is committed from; returns how many records are dropped, to be
+        judged again.
 
         Raises:
             Fenced: Another process writes this stream by another definition, and came later.
@@ -188,8 +211,9 @@ class Landing(ABC):
         return self._start_over() if found.amended != before.amended else 0
 
     def _claim(self) -> int:
-        """Before anything lands by a definition that has changed, say so, in the table and to whoever may still write letters by another; returns how many
-        records are dropped, to be judged again. The first ruling of a table comes with the first commit."""
+        """Before anything lands by a definition that has changed, say so, in the table and to whoever may still write
+        letters by another; returns how many records are dropped, to be judged again. The first ruling of a table comes
+        with the first commit."""
         rule, number = self.rule.fingerprint, self.ruling.number
         if self.claimed or not number:
             return 0
@@ -221,7 +245,12 @@ class Landing(ABC):
             txns[app] = (self.table.position(app), batch.end)
             if batch.newest_us is not None:
                 txns[newest] = (self.table.position(newest), batch.newest_us)
-        by = {"ruling": number, "rule": self.rule.fingerprint, "id": self.rule.id_column, "within_us": self.rule.within_us}
+        by = {
+            "ruling": number,
+            "rule": self.rule.fingerprint,
+            "id": self.rule.id_column,
+            "within_us": self.rule.within_us,
+        }
         ranges = {str(p): {**batch.range(), **by} for p, batch in batches.items()}
         written = [file for batch in batches.values() for file in batch.files]
         written += self._write(batches)
@@ -229,7 +258,8 @@ class Landing(ABC):
         metadata |= {"by": "sink", "topic": self.topic.uuid, "stream": self.stream.name, "ranges": ranges}
         self.table.land(written, txns=txns, metadata=metadata)
         reach("sink.committed")
-        # What we wrote under, not what the handle shows: it may have passed a ruling of somebody else's, which `_agree` must still find.
+        # What we wrote under, not what the handle shows: it may have passed a ruling of somebody else's, which `_agree`
+        # must still find.
         self.ruling = Ruling(number, self.rule.fingerprint, self.ruling.amended, identity)
         for partition in batches:
             self.batcher.landed(partition)
@@ -243,7 +273,11 @@ class Landing(ABC):
 
     def _tell(self) -> None:
         """Let retention pass what landed, durably. What was not passed on is passed on with the next commit."""
-        stands = {p: at for p in range(self.topic.partitions) if (at := self.table.position(app_id(self.topic, p))) is not None and at != self.marks.get(p)}
+        stands = {
+            p: at
+            for p in range(self.topic.partitions)
+            if (at := self.table.position(app_id(self.topic, p))) is not None and at != self.marks.get(p)
+        }
         if stands:
             with suppress(Transient):
                 self._mark(stands)

@@ -13,9 +13,9 @@ Bools = np.ndarray[Any, np.dtype[np.bool_]]
 def late(times: Ints, arrived: Ints, newest: int, lateness_us: int) -> tuple[Bools, int]:
     """Rows of one partition in the order of the log, against the watermark before each; and the newest time after them.
 
-    A row that arrived within the lateness of its own time is not late, wherever it stands in the log: history arrives at its own time, and its files are
-    read side by side, a batch of each at a time. No time counts as later than its arrival: one sender's clock that runs ahead would make all others
-    late and mature every label.
+    A row that arrived within the lateness of its own time is not late, wherever it stands in the log: history arrives
+    at its own time, and its files are read side by side, a batch of each at a time. No time counts as later than its
+    arrival: one sender's clock that runs ahead would make all others late and mature every label.
 
     Args:
         times, arrived: Microseconds since 1970.

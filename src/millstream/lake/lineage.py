@@ -1,9 +1,10 @@
-"""Which offsets each commit of a sink brought: said in the commit, and folded into `<stream>__lineage` before the log is cleaned.
+"""Which offsets each commit of a sink brought: said in the commit, and folded into `<stream>__lineage` before the log
+is cleaned.
 
-Delta drops a commit's metadata when its log is cleaned up (docs/exactly-once.md, section 16), and what verify, trace and replay rest on must outlive that.
-A commit that moves rows to the dead letters (`move.py`) counts the ranges that they were in again; the last count holds.
-The fold's position, `millstream-lineage/<table uuid>`, is the last version folded, so a range is in the commits or in the lineage
-table and never counted twice.
+Delta drops a commit's metadata when its log is cleaned up (docs/exactly-once.md, section 16), and what verify, trace
+and replay rest on must outlive that. A commit that moves rows to the dead letters (`move.py`) counts the ranges that
+they were in again; the last count holds. The fold's position, `millstream-lineage/<table uuid>`, is the last version
+folded, so a range is in the commits or in the lineage table and never counted twice.
 """
 
 from __future__ import annotations
@@ -27,13 +28,32 @@ from millstream.lake.table import LakeTable
 APP = "millstream-lineage/"
 """`millstream-lineage/<table uuid>` -> the last version whose ranges are folded."""
 LINEAGE = pa.schema(
-    [pa.field("table", pa.string()), pa.field("topic", pa.string()), pa.field("version", pa.int64()), pa.field("at_ms", pa.int64()),
-     pa.field(PARTITION, ENVELOPE[PARTITION]), pa.field("start", pa.int64()), pa.field("end", pa.int64()), pa.field("records", pa.int64()),
-     pa.field("rows", pa.int64()), pa.field("dead", pa.int64()), pa.field("duplicates", pa.int64()), pa.field("late", pa.int64()),
-     pa.field("gap_start", pa.int64()), pa.field("gap_end", pa.int64()), pa.field("min_us", pa.int64()), pa.field("max_us", pa.int64()),
-     pa.field("schema_ids", pa.list_(pa.field("element", pa.int64()))), pa.field("checksum", pa.int64()), pa.field("ruling", pa.int64()),
-     pa.field("rule", pa.int64()), pa.field("id_column", pa.string()), pa.field("within_us", pa.int64()), pa.field("restated", pa.int64())]
-)  # fmt: skip
+    [
+        pa.field("table", pa.string()),
+        pa.field("topic", pa.string()),
+        pa.field("version", pa.int64()),
+        pa.field("at_ms", pa.int64()),
+        pa.field(PARTITION, ENVELOPE[PARTITION]),
+        pa.field("start", pa.int64()),
+        pa.field("end", pa.int64()),
+        pa.field("records", pa.int64()),
+        pa.field("rows", pa.int64()),
+        pa.field("dead", pa.int64()),
+        pa.field("duplicates", pa.int64()),
+        pa.field("late", pa.int64()),
+        pa.field("gap_start", pa.int64()),
+        pa.field("gap_end", pa.int64()),
+        pa.field("min_us", pa.int64()),
+        pa.field("max_us", pa.int64()),
+        pa.field("schema_ids", pa.list_(pa.field("element", pa.int64()))),
+        pa.field("checksum", pa.int64()),
+        pa.field("ruling", pa.int64()),
+        pa.field("rule", pa.int64()),
+        pa.field("id_column", pa.string()),
+        pa.field("within_us", pa.int64()),
+        pa.field("restated", pa.int64()),
+    ]
+)
 """`table` and `topic` are uuids: a table dropped and made again begins a lineage of its own."""
 
 
@@ -50,7 +70,8 @@ class Range:
         min_us: Least event time of its rows; None without rows.
         schema_ids: Under which its records were written.
         checksum: CRC-32 over the offsets of its rows, ascending, as little-endian 64-bit integers.
-        ruling, rule, id_column, within_us: By what its records were judged (`ruling.py`); 0, None where its commit does not say.
+        ruling, rule, id_column, within_us: By what its records were judged (`ruling.py`); 0, None where its commit does
+            not say.
         restated: The version whose commit counted it again, when rows were moved out of it; 0: none did.
     """
 
@@ -116,7 +137,9 @@ def fold(lake: Lake, table: LakeTable) -> int:
     if not topics_of(table.txns()):
         return 0
     kept = (
-        lake.table(lineage_name(table.name)).add_columns(LINEAGE) if lake.exists(lineage_name(table.name)) else lake.create(lineage_name(table.name), LINEAGE)
+        lake.table(lineage_name(table.name)).add_columns(LINEAGE)
+        if lake.exists(lineage_name(table.name))
+        else lake.create(lineage_name(table.name), LINEAGE)
     )
     stands = kept.position(app)
     done = -1 if stands is None else stands
@@ -126,10 +149,18 @@ def fold(lake: Lake, table: LakeTable) -> int:
         found = _committed(table, done)
     except _Gone as gone:
         found = gone.rest
-    table.files.sync(*(deltalog.commit_path(table.name, v) for v in deltalog.versions(table.files, table.name) if done < v <= table.version))
+    table.files.sync(
+        *(
+            deltalog.commit_path(table.name, v)
+            for v in deltalog.versions(table.files, table.name)
+            if done < v <= table.version
+        )
+    )
     try:
         kept.append(
-            _rows(table, found), txns={app: (stands, table.version)}, metadata={"by": "lineage", "table": table.uuid, "from": done + 1, "to": table.version}
+            _rows(table, found),
+            txns={app: (stands, table.version)},
+            metadata={"by": "lineage", "table": table.uuid, "from": done + 1, "to": table.version},
         )
     except Conflict:
         return 0
@@ -138,19 +169,29 @@ def fold(lake: Lake, table: LakeTable) -> int:
 
 
 def unfold(lake: Lake, table: LakeTable) -> None:
-    """Forget the ranges of versions that the table has lost: those with their numbers that come next have other ranges."""
+    """Forget the ranges of versions that the table has lost: those with their numbers that come next have
+    other ranges.
+    """
     app = f"{APP}{table.uuid}"
     if folded(lake, table) <= table.version:
         return
     kept = lake.table(lineage_name(table.name))
 
     def change(rows: pa.RecordBatch) -> pa.RecordBatch:
-        later = pc.or_(pc.greater(rows.column("version"), table.version), pc.greater(pc.fill_null(rows.column("restated"), 0), table.version))
+        later = pc.or_(
+            pc.greater(rows.column("version"), table.version),
+            pc.greater(pc.fill_null(rows.column("restated"), 0), table.version),
+        )
         gone = pc.and_(pc.equal(rows.column("table"), table.uuid), later)
         return rows.filter(pc.invert(gone)) if pc.any(gone).as_py() else rows
 
     kept = kept.add_columns(LINEAGE)
-    kept.edit(change, {}, txns={app: (kept.position(app), table.version)}, metadata={"by": "lineage", "table": table.uuid, "unfolded": table.version})
+    kept.edit(
+        change,
+        {},
+        txns={app: (kept.position(app), table.version)},
+        metadata={"by": "lineage", "table": table.uuid, "unfolded": table.version},
+    )
 
 
 def merged(found: Iterable[Range]) -> list[Range]:
@@ -163,7 +204,21 @@ def merged(found: Iterable[Range]) -> list[Range]:
     return sorted(last.values(), key=lambda r: (r.partition, r.start, r.end, r.version))
 
 
-_SAME = ("version", "start", "end", "topic", "at_ms", "records", "rows", "dead", "duplicates", "late", "min_us", "max_us", "checksum")
+_SAME = (
+    "version",
+    "start",
+    "end",
+    "topic",
+    "at_ms",
+    "records",
+    "rows",
+    "dead",
+    "duplicates",
+    "late",
+    "min_us",
+    "max_us",
+    "checksum",
+)
 
 
 class _Gone(Exception):
@@ -192,17 +247,39 @@ def of(commit: deltalog.Commit) -> Iterator[Range]:
     """The ranges that a commit says it brought, or counted again."""
     for again in commit.user.get("restated", ()):
         gap, ids = again.get("gap"), tuple(again.get("schema_ids", ()))
-        yield Range(**{**again, "gap": (gap[0], gap[1]) if gap else None, "schema_ids": ids}, topic=str(commit.user.get("topic", "")), restated=commit.version)
+        yield Range(
+            **{**again, "gap": (gap[0], gap[1]) if gap else None, "schema_ids": ids},
+            topic=str(commit.user.get("topic", "")),
+            restated=commit.version,
+        )
     if commit.user.get("by") != "sink":
         return
     for partition, said in commit.user.get("ranges", {}).items():
         if "rows" not in said:
             continue  # the quarantine's own commits
         gap = said.get("gap")
-        yield Range(commit.version, int(partition), said["start"], said["end"], str(commit.user.get("topic", "")), commit.at_ms,
-                    said.get("records", said["rows"] + said["dead"] + said["duplicates"]), said["rows"], said["dead"], said["duplicates"], said.get("late", 0),
-                    (gap[0], gap[1]) if gap else None, said.get("min_us"), said.get("max_us"), tuple(said.get("schema_ids", ())), said.get("checksum"), said.get("ruling", 0),
-                    said.get("rule"), said.get("id"), said.get("within_us"))  # fmt: skip
+        yield Range(
+            commit.version,
+            int(partition),
+            said["start"],
+            said["end"],
+            str(commit.user.get("topic", "")),
+            commit.at_ms,
+            said.get("records", said["rows"] + said["dead"] + said["duplicates"]),
+            said["rows"],
+            said["dead"],
+            said["duplicates"],
+            said.get("late", 0),
+            (gap[0], gap[1]) if gap else None,
+            said.get("min_us"),
+            said.get("max_us"),
+            tuple(said.get("schema_ids", ())),
+            said.get("checksum"),
+            said.get("ruling", 0),
+            said.get("rule"),
+            said.get("id"),
+            said.get("within_us"),
+        )
 
 
 def folded(lake: Lake, table: LakeTable) -> int:
@@ -224,21 +301,33 @@ def _folded(lake: Lake, table: LakeTable) -> tuple[list[Range], int]:
     if stands is None:
         return [], -1
     where = (pc.field("table") == table.uuid) & (pc.field("version") <= table.version)
-    found = [_range(row) for batch in scan(kept, kept.schema.names, {"version": (None, table.version)}, where) for row in batch.to_pylist()]
+    found = [
+        _range(row)
+        for batch in scan(kept, kept.schema.names, {"version": (None, table.version)}, where)
+        for row in batch.to_pylist()
+    ]
     return [one for one in found if one.restated <= table.version], stands
 
 
 def _range(row: Mapping[str, Any]) -> Range:
     said = {name: row[name] for name in _SAME}
-    said |= {name: row.get(name) for name in ("rule", "id_column", "within_us")} | {name: row.get(name) or 0 for name in ("ruling", "restated")}
+    said |= {name: row.get(name) for name in ("rule", "id_column", "within_us")} | {
+        name: row.get(name) or 0 for name in ("ruling", "restated")
+    }
     gap = None if row["gap_start"] is None else (row["gap_start"], row["gap_end"])
     return Range(partition=row[PARTITION], gap=gap, schema_ids=tuple(row["schema_ids"] or ()), **said)
 
 
 def _rows(table: LakeTable, found: Iterable[Range]) -> list[pa.RecordBatch]:
     rows = [
-        {**{name: getattr(r, name) for name in LINEAGE.names if hasattr(r, name)}, "table": table.uuid, PARTITION: r.partition, "schema_ids": list(r.schema_ids),
-         "gap_start": r.gap[0] if r.gap else None, "gap_end": r.gap[1] if r.gap else None}
+        {
+            **{name: getattr(r, name) for name in LINEAGE.names if hasattr(r, name)},
+            "table": table.uuid,
+            PARTITION: r.partition,
+            "schema_ids": list(r.schema_ids),
+            "gap_start": r.gap[0] if r.gap else None,
+            "gap_end": r.gap[1] if r.gap else None,
+        }
         for r in found
-    ]  # fmt: skip
+    ]
     return [pa.RecordBatch.from_pylist(rows, schema=LINEAGE)] if rows else []

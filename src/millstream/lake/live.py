@@ -1,7 +1,9 @@
-"""Whether a stream is fed while things happen, or holds a history that was loaded later: it decides whose clock its labels and monitors follow.
+"""Whether a stream is fed while things happen, or holds a history that was loaded later: it decides whose clock its
+labels and monitors follow.
 
-The stamp of arrival tells as long as a door makes it. Where records bring their own, history looks as live as it once was, so what counts
-is when the newest event came into the lake. Late events, duplicates and dead letters change nothing in that.
+The stamp of arrival tells as long as a door makes it. Where records bring their own, history looks as live as it once
+was, so what counts is when the newest event came into the lake. Late events, duplicates and dead letters change nothing
+in that.
 """
 
 from __future__ import annotations
@@ -16,8 +18,14 @@ LEAST_US = 60_000_000
 
 
 def landed(table: LakeTable) -> tuple[int, int] | None:
-    """The newest event that had happened by the time it was written, and when it was written, both in microseconds since 1970 UTC; None without one."""
-    found = [(r.max_us, r.at_ms * 1000) for r in table.ranges() if r.rows and r.max_us is not None and r.max_us <= r.at_ms * 1000]
+    """The newest event that had happened by the time it was written, and when it was written, both in microseconds
+    since 1970 UTC; None without one.
+    """
+    found = [
+        (r.max_us, r.at_ms * 1000)
+        for r in table.ranges()
+        if r.rows and r.max_us is not None and r.max_us <= r.at_ms * 1000
+    ]
     return max(found, default=None)
 
 

@@ -1,4 +1,6 @@
-"""Data files that a table names and that are not there: deleted, never copied, or cleaned away with an old version that somebody still reads."""
+"""Data files that a table names and that are not there: deleted, never copied, or cleaned away with an old version that
+somebody still reads.
+"""
 
 from __future__ import annotations
 

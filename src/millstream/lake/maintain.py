@@ -1,8 +1,10 @@
-"""A table's upkeep, under a lease: checkpoints, lineage folded, small files joined, the log cleaned, dead files removed.
+"""A table's upkeep, under a lease: checkpoints, lineage folded, small files joined, the log cleaned, dead files
+removed.
 
-The lease saves work; safety never rests on it: two at once, or one that wakes up hours later, lose and double nothing, because each
-step is a commit that delta-rs refuses when its files are gone, or removes only what nothing names. Order: what makes the table cheaper
-first; ranges are folded before the commits that say them are removed (docs/exactly-once.md, section 16).
+The lease saves work; safety never rests on it: two at once, or one that wakes up hours later, lose and double nothing,
+because each step is a commit that delta-rs refuses when its files are gone, or removes only what nothing names. Order:
+what makes the table cheaper first; ranges are folded before the commits that say them are removed
+(docs/exactly-once.md, section 16).
 """
 
 from __future__ import annotations
@@ -59,8 +61,12 @@ def maintain(lake: Lake, name: str, state: State, owner: str, *, now: Callable[[
     told = state.get(KIND, name)
     seen = int(told.value["version"]) if told else -1
     swept = float(told.value["swept"]) if told else None
-    sweeping = swept is None or not 0 <= now() - swept < SWEEP.total_seconds()  # in the future: written by a clock that was wrong
-    if newest < 0 or (0 <= newest - seen < checkpoint.EVERY and not sweeping):  # a lower version than seen is another table, or a tail was cut
+    sweeping = (
+        swept is None or not 0 <= now() - swept < SWEEP.total_seconds()
+    )  # in the future: written by a clock that was wrong
+    if newest < 0 or (
+        0 <= newest - seen < checkpoint.EVERY and not sweeping
+    ):  # a lower version than seen is another table, or a tail was cut
         return Done()
     if not state.lease(f"{KIND}/{name}", owner, LEASE):
         return Done()
@@ -78,8 +84,9 @@ def maintain(lake: Lake, name: str, state: State, owner: str, *, now: Callable[[
 
 
 def _written(table: LakeTable) -> float:
-    """When the newest commit was made, in seconds since 1970. Ages are counted from there: a clock that has jumped ahead makes no file old, so that
-    one which a sink is about to commit stays. A table in which nothing happens keeps what is unnamed until something does.
+    """When the newest commit was made, in seconds since 1970. Ages are counted from there: a clock that has jumped
+    ahead makes no file old, so that one which a sink is about to commit stays. A table in which nothing happens keeps
+    what is unnamed until something does.
     """
     return deltalog.read(table.files, table.name, table.version).at_ms / 1e3
 

@@ -1,4 +1,6 @@
-"""Times of nanoseconds as the microseconds that events and tables hold: cut, never rounded, so that no moment becomes a later one; before 1970 too."""
+"""Times of nanoseconds as the microseconds that events and tables hold: cut, never rounded, so that no moment becomes a
+later one; before 1970 too.
+"""
 
 from __future__ import annotations
 

@@ -1,12 +1,14 @@
 """Rows that lie too far ahead, moved to the dead letters: the one verb that edits the past of a stream's table.
 
-Afterwards table, dead letters, `_late` flags and watermark are what they would be had these records been dead letters from the start, as far as the log
-still holds the records that were dropped for their sake (`unkept.py`). Three commits, each of which the next `move` finds where it was killed:
+Afterwards table, dead letters, `_late` flags and watermark are what they would be had these records been dead letters
+from the start, as far as the log still holds the records that were dropped for their sake (`unkept.py`). Three commits,
+each of which the next `move` finds where it was killed:
 
 1. The bound, in a commit of the stream's table. It is decided once: whatever is done later is done by it.
-2. The letters. From now on each of these records is dead for whoever judges it, and a row as long as the third is missing.
-3. Rows, flags, times and counts in one commit, which is a ruling (`ruling.py`): it names every position, so no sink commits beside it, sinks begin
-   again with fresh memory, and features are filled again.
+2. The letters. From now on each of these records is dead for whoever judges it, and a row as long as the third is
+   missing.
+3. Rows, flags, times and counts in one commit, which is a ruling (`ruling.py`): it names every position, so no sink
+   commits beside it, sinks begin again with fresh memory, and features are filled again.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ class Moved:
 
     Attributes:
         rows: Rows that are dead letters now.
-        buried: Records that had been dropped as duplicates of those, lie too far ahead as well, and are dead letters now.
+        buried: Records that had been dropped as duplicates of those, lie too far ahead as well, and are dead letters
+            now.
         found: Records that had been dropped as duplicates of those, and are rows now.
         doubled: Rows that repeat one of those, and are duplicates now.
         flags: Rows whose `_late` is otherwise now.
@@ -64,9 +67,15 @@ class Moved:
             return f"{count:,} {one if count == 1 else more}"
 
         said = [f"{many(self.rows, 'row', 'rows')} later than {spelled(self.bound_us)} moved to the dead letters"]
-        said += [f"{many(self.found, 'record', 'records')} that had been dropped as duplicates of them written"] if self.found else []
+        said += (
+            [f"{many(self.found, 'record', 'records')} that had been dropped as duplicates of them written"]
+            if self.found
+            else []
+        )
         said += [f"{many(self.buried, 'duplicate', 'duplicates')} of them moved as well"] if self.buried else []
-        said += [f"{many(self.doubled, 'row', 'rows')} dropped that repeat a record written now"] if self.doubled else []
+        said += (
+            [f"{many(self.doubled, 'row', 'rows')} dropped that repeat a record written now"] if self.doubled else []
+        )
         said += [f"_late set anew in {many(self.flags, 'row', 'rows')}"] if self.flags else []
         return "; ".join([*said, *(f"not judged again: {one}" for one in self.unread)])
 
@@ -77,7 +86,8 @@ def open_bound(table: Table, topic: Topic) -> int | None:
 
 
 def move(log: Log, tables: Tables, stream: Stream[Any], latest_us: int) -> Moved | None:
-    """Move the rows later than `latest_us` to the dead letters; what a killed one had begun is finished, by its own bound. None when there is nothing to do.
+    """Move the rows later than `latest_us` to the dead letters; what a killed one had begun is finished, by its own
+    bound. None when there is nothing to do.
 
     Sinks may run; where they commit too fast for it, it gives up and says so.
 
@@ -94,13 +104,17 @@ def move(log: Log, tables: Tables, stream: Stream[Any], latest_us: int) -> Moved
     for _ in range(_TRIES):
         table = tables.table(stream.name)
         if others := topics_of(table.txns()) - {topic.uuid}:
-            raise Recreated(f'table "{stream.name}" was filled from another topic of that name ({", ".join(sorted(others))})')
+            raise Recreated(
+                f'table "{stream.name}" was filled from another topic of that name ({", ".join(sorted(others))})'
+            )
         try:
             bound = _bound(table, stream, topic, latest_us)
             return None if bound is None else _Move(log, tables, table, stream, topic, bound).done()
         except (Conflict, Truncated) as error:  # somebody else committed, or retention passed: look again
             failure = error
-    raise Conflict(f'stream "{stream.name}": other commits never left a gap to move its rows in; stop its sinks and try again') from failure
+    raise Conflict(
+        f'stream "{stream.name}": other commits never left a gap to move its rows in; stop its sinks and try again'
+    ) from failure
 
 
 def _bound(table: Table, stream: Stream[Any], topic: Topic, latest_us: int) -> int | None:
@@ -110,7 +124,11 @@ def _bound(table: Table, stream: Stream[Any], topic: Topic, latest_us: int) -> i
         return found
     if next(far.beyond(table, stream, latest_us, [OFFSET]), None) is None:
         return None
-    table.land([], txns={app: (table.position(app), latest_us)}, metadata={"by": "move", "topic": topic.uuid, "bound_us": latest_us})
+    table.land(
+        [],
+        txns={app: (table.position(app), latest_us)},
+        metadata={"by": "move", "topic": topic.uuid, "bound_us": latest_us},
+    )
     reach("move.bound")
     return latest_us
 
@@ -118,7 +136,9 @@ def _bound(table: Table, stream: Stream[Any], topic: Topic, latest_us: int) -> i
 class _Move:
     """One try, from one handle."""
 
-    def __init__(self, log: Log, tables: Tables, table: Table, stream: Stream[Any], topic: Topic, bound_us: int) -> None:
+    def __init__(
+        self, log: Log, tables: Tables, table: Table, stream: Stream[Any], topic: Topic, bound_us: int
+    ) -> None:
         self.log, self.table, self.stream, self.topic, self.bound_us = log, table, stream, topic, bound_us
         self.rule = Rule.of(stream)
         self.dead = Quarantine(tables, stream.name, topic.uuid)
@@ -136,12 +156,17 @@ class _Move:
         reach("move.committed")
         results = [found for _, found in judged.values()]
         return Moved(
-            self.bound_us, sum(len(part.moved) for part, _ in judged.values()), sum(len(found.buried) for found in results),
-            sum(0 if one.found is None else one.found.num_rows for one in plans.values()), sum(len(found.doubled) for found in results),
-            sum(len(one.flip) for one in plans.values()), tuple(one for found in results for one in found.unread),
-        )  # fmt: skip
+            self.bound_us,
+            sum(len(part.moved) for part, _ in judged.values()),
+            sum(len(found.buried) for found in results),
+            sum(0 if one.found is None else one.found.num_rows for one in plans.values()),
+            sum(len(found.doubled) for found in results),
+            sum(len(one.flip) for one in plans.values()),
+            tuple(one for found in results for one in found.unread),
+        )
 
-    # -- looking ---------------------------------------------------------------------------------------------------------
+    # -- looking
+    # ---------------------------------------------------------------------------------------------------------
 
     def _letters(self, tables: Tables) -> Mapping[int, tuple[Ints, Ints]]:
         """Offsets of the dead letters of each partition, and of those of them that were moved there."""
@@ -155,7 +180,10 @@ class _Move:
                     every, moved = found.setdefault(p, ([], []))
                     every.append(offsets[partitions == p])
                     moved.append(offsets[(partitions == p) & ours])
-        return {p: (np.unique(np.concatenate(every)), np.unique(np.concatenate(moved))) for p, (every, moved) in found.items()}
+        return {
+            p: (np.unique(np.concatenate(every)), np.unique(np.concatenate(moved)))
+            for p, (every, moved) in found.items()
+        }
 
     def _dead(self, partition: int) -> tuple[Ints, Ints]:
         """The same of one partition, where they are in force."""
@@ -163,14 +191,23 @@ class _Move:
         return every[every < self.stands[partition]], ours[ours < self.stands[partition]]
 
     def _part(self, partition: int) -> Part:
-        found = [rows.column(OFFSET).to_numpy() for rows in far.beyond(self.table, self.stream, self.bound_us, [OFFSET], partition)]
+        found = [
+            rows.column(OFFSET).to_numpy()
+            for rows in far.beyond(self.table, self.stream, self.bound_us, [OFFSET], partition)
+        ]
         moved = np.unique(np.concatenate([np.empty(0, np.int64), *found]))
         said = [r for r in self.said if r.partition == partition]
-        return Part(partition, said, self.ends[partition].low, self.ends[partition].high, self._dead(partition)[0], moved)
+        return Part(
+            partition, said, self.ends[partition].low, self.ends[partition].high, self._dead(partition)[0], moved
+        )
 
     def _again(self, part: Part) -> Again:
         columns = {r.id_column for r in part.said if r.id_column is not None and r.id_column in self.table.schema.names}
-        rows = list(far.beyond(self.table, self.stream, self.bound_us, [OFFSET, *sorted(columns)], part.partition)) if columns else []
+        rows = (
+            list(far.beyond(self.table, self.stream, self.bound_us, [OFFSET, *sorted(columns)], part.partition))
+            if columns
+            else []
+        )
         return again(self.log, self.table, self.stream, part, rows, self.bound_us)
 
     def _plan(self, part: Part, found: Again) -> Plan:
@@ -178,7 +215,8 @@ class _Move:
         buried = np.array([judged.rows.column(OFFSET)[at].as_py() for judged, at in found.buried], np.int64)
         return plan(self.table, self.stream, part, found, np.union1d(buried, self._dead(part.partition)[1]))
 
-    # -- committing ------------------------------------------------------------------------------------------------------
+    # -- committing
+    # ------------------------------------------------------------------------------------------------------
 
     def _bury(self, judged: Mapping[int, tuple[Part, Again]]) -> None:
         """Write the letters that are not there yet."""
@@ -186,14 +224,18 @@ class _Move:
         for p, (part, found) in judged.items():
             mine = [*self._rows(part), *([self._records(p, found)] if found.buried else [])]
             if count := sum(batch.num_rows for batch in mine):
-                letters, said[str(p)] = letters + mine, {"start": int(part.moved[0]), "end": self.stands[p], "dead": count}
+                letters, said[str(p)] = (
+                    letters + mine,
+                    {"start": int(part.moved[0]), "end": self.stands[p], "dead": count},
+                )
         if not letters:
             return
         txns: dict[str, tuple[int | None, int]] = {}
         for p in map(int, said):
             app, count = app_id(self.topic, p), letters_id(self.topic, p)
             stands, counted = self.dead.position(app), self.dead.position(count)
-            # As far as its partition is written: were the table cut back, whoever writes it again asks here which records are dead.
+            # As far as its partition is written: were the table cut back, whoever writes it again asks here which
+            # records are dead.
             txns |= {app: (stands, max(stands or 0, self.stands[p])), count: (counted, (counted or 0) + 1)}
         self.dead.land(letters, txns, {"by": "move", "topic": self.topic.uuid, "ranges": said})
 
@@ -204,9 +246,16 @@ class _Move:
             return []
         columns = self.table.schema.names
         found = far.beyond(self.table, self.stream, self.bound_us, columns, part.partition)
-        rows = [batch.filter(pa.array(np.isin(batch.column(OFFSET).to_numpy(), wanted))).select(columns) for batch in found]
-        return [self._letter(part.partition, batch, [as_json(batch, at, tuple(ENVELOPE)) for at in range(batch.num_rows)], None)
-                for batch in rows if batch.num_rows]  # fmt: skip
+        rows = [
+            batch.filter(pa.array(np.isin(batch.column(OFFSET).to_numpy(), wanted))).select(columns) for batch in found
+        ]
+        return [
+            self._letter(
+                part.partition, batch, [as_json(batch, at, tuple(ENVELOPE)) for at in range(batch.num_rows)], None
+            )
+            for batch in rows
+            if batch.num_rows
+        ]
 
     def _records(self, partition: int, found: Again) -> pa.RecordBatch:
         """Letters of records that had been dropped."""
@@ -214,27 +263,53 @@ class _Move:
         raws = [judged.raw(at) for judged, at in found.buried]
         return self._letter(partition, rows, [raw for raw, _ in raws], [origin for _, origin in raws])
 
-    def _letter(self, partition: int, rows: pa.RecordBatch, raw: Sequence[bytes], origin: Sequence[str | None] | None) -> pa.RecordBatch:
-        many, times = rows.num_rows, (micros(rows, self.stream.schema.event_time).tolist(), micros(rows, ARRIVED_AT).tolist())
-        whys = [far.why(self.stream, happened, arrived, self.bound_us) for happened, arrived in zip(*times, strict=True)]
-        errors = [f"{MOVED}: {why} (later than {spelled(self.bound_us)}); correct the time and send the record again" for why in whys]
-        columns = {"error": pa.array(errors, pa.string()), "raw": pa.array(raw, pa.binary()),
-                   "origin": pa.nulls(many, pa.string()) if origin is None else pa.array(origin, pa.string()),
-                   "topic": pa.array([self.topic.uuid] * many, pa.string()), EVENT_ID: rows.column(EVENT_ID), ARRIVED_AT: rows.column(ARRIVED_AT),
-                   PARTITION: pa.array([partition] * many, ENVELOPE[PARTITION]), OFFSET: rows.column(OFFSET),
-                   "rule": pa.array([self.rule.fingerprint] * many, pa.int64())}  # fmt: skip
-        return pa.RecordBatch.from_arrays([columns[name].cast(DEAD.field(name).type) for name in DEAD.names], schema=DEAD)
+    def _letter(
+        self, partition: int, rows: pa.RecordBatch, raw: Sequence[bytes], origin: Sequence[str | None] | None
+    ) -> pa.RecordBatch:
+        many, times = (
+            rows.num_rows,
+            (micros(rows, self.stream.schema.event_time).tolist(), micros(rows, ARRIVED_AT).tolist()),
+        )
+        whys = [
+            far.why(self.stream, happened, arrived, self.bound_us) for happened, arrived in zip(*times, strict=True)
+        ]
+        errors = [
+            f"{MOVED}: {why} (later than {spelled(self.bound_us)}); correct the time and send the record again"
+            for why in whys
+        ]
+        columns = {
+            "error": pa.array(errors, pa.string()),
+            "raw": pa.array(raw, pa.binary()),
+            "origin": pa.nulls(many, pa.string()) if origin is None else pa.array(origin, pa.string()),
+            "topic": pa.array([self.topic.uuid] * many, pa.string()),
+            EVENT_ID: rows.column(EVENT_ID),
+            ARRIVED_AT: rows.column(ARRIVED_AT),
+            PARTITION: pa.array([partition] * many, ENVELOPE[PARTITION]),
+            OFFSET: rows.column(OFFSET),
+            "rule": pa.array([self.rule.fingerprint] * many, pa.int64()),
+        }
+        return pa.RecordBatch.from_arrays(
+            [columns[name].cast(DEAD.field(name).type) for name in DEAD.names], schema=DEAD
+        )
 
     def _commit(self, plans: Mapping[int, Plan]) -> None:
         """Rows, flags, times and counts, and the ruling that they are so."""
         found = current(self.table, self.topic.uuid)
         app = f"{BEYOND}{self.topic.uuid}"
-        txns: dict[str, tuple[int | None, int]] = {**moves(self.table, self.topic, found.rule, found.amended + 1), app: (self.bound_us, 0)}
+        txns: dict[str, tuple[int | None, int]] = {
+            **moves(self.table, self.topic, found.rule, found.amended + 1),
+            app: (self.bound_us, 0),
+        }
         for p, one in plans.items():
             txns[time_id(self.topic, p)] = (self.table.position(time_id(self.topic, p)), one.newest_us)
         why = f"rows later than {spelled(self.bound_us)} were moved to the dead letters"
         said = {"number": found.number + 1, "why": why, "rule": found.rule, "bound_us": self.bound_us}
-        metadata = {"by": "move", "topic": self.topic.uuid, "ruling": said, "restated": [r.restated_as() for one in plans.values() for r in one.restated]}
+        metadata = {
+            "by": "move",
+            "topic": self.topic.uuid,
+            "ruling": said,
+            "restated": [r.restated_as() for one in plans.values() for r in one.restated],
+        }
         if not plans:
             self.table.land([], txns=txns, metadata=metadata)
             return

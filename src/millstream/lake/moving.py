@@ -1,4 +1,6 @@
-"""What one partition of a stream's table is without the rows that are moved: which rows go, whose flag is otherwise, its time, its ranges."""
+"""What one partition of a stream's table is without the rows that are moved: which rows go, whose flag is otherwise,
+its time, its ranges.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,8 @@ def plan(table: Table, stream: Stream[Any], part: Part, again: Again, buried: In
 
     Args:
         again: What of the rest is otherwise.
-        buried: Offsets of letters that come with it, and of all of earlier moves: those of one that was killed are not counted yet.
+        buried: Offsets of letters that come with it, and of all of earlier moves: those of one that was killed are not
+            counted yet.
 
     Raises:
         Corrupt: The table is not what its commits say it is.
@@ -90,7 +93,10 @@ def plan(table: Table, stream: Stream[Any], part: Part, again: Again, buried: In
     flip = after.offsets[old & (marked != after.late) & (after.times > NEVER)]
     after = replace(after, late=marked)
     fresh: Ints = np.empty(0, np.int64) if found is None else found.column(OFFSET).to_numpy()
-    touched, dead = np.unique(np.concatenate([away, buried[buried > away[0]], fresh])), np.unique(np.concatenate([part.letters, part.moved, buried]))
+    touched, dead = (
+        np.unique(np.concatenate([away, buried[buried > away[0]], fresh])),
+        np.unique(np.concatenate([part.letters, part.moved, buried])),
+    )
     restated = tuple(_counted(r, rows, after, dead) for r in part.said if _many(r, touched))
     fitted = None if found is None else _fitted(found, table.schema, part.partition, after.late[~old])
     place = np.searchsorted(rows.offsets, fresh)
@@ -109,14 +115,20 @@ def _read(table: Table, stream: Stream[Any], partition: int, begin: int) -> tupl
         if early.any():
             newest = max(newest, int(np.minimum(rows.times, rows.arrived)[early].max()))
         held.append(rows.only(~early))
-    whole = _Rows(*(np.concatenate([getattr(rows, name) for rows in held]) for name in ("offsets", "times", "arrived", "late")))
+    whole = _Rows(
+        *(np.concatenate([getattr(rows, name) for rows in held]) for name in ("offsets", "times", "arrived", "late"))
+    )
     order = np.argsort(whole.offsets, kind="stable")
     return _Rows(whole.offsets[order], whole.times[order], whole.arrived[order], whole.late[order]), newest
 
 
 def _columns(stream: Stream[Any], batch: pa.RecordBatch) -> _Rows:
     times, arrived = micros(batch, stream.schema.event_time), micros(batch, ARRIVED_AT)
-    flags = batch.column(LATE).fill_null(False).to_numpy(zero_copy_only=False) if LATE in batch.schema.names else np.zeros(batch.num_rows, bool)
+    flags = (
+        batch.column(LATE).fill_null(False).to_numpy(zero_copy_only=False)
+        if LATE in batch.schema.names
+        else np.zeros(batch.num_rows, bool)
+    )
     return _Rows(batch.column(OFFSET).to_numpy(), times, arrived, np.asarray(flags, bool))
 
 
@@ -126,19 +138,32 @@ def _together(found: Sequence[pa.RecordBatch]) -> pa.RecordBatch | None:
 
 def _merged(rows: _Rows, more: _Rows) -> _Rows:
     at = np.searchsorted(rows.offsets, more.offsets)
-    return _Rows(*(np.insert(getattr(rows, name), at, getattr(more, name)) for name in ("offsets", "times", "arrived", "late")))
+    return _Rows(
+        *(np.insert(getattr(rows, name), at, getattr(more, name)) for name in ("offsets", "times", "arrived", "late"))
+    )
 
 
 def _counted(r: Range, rows: _Rows, after: _Rows, dead: Ints) -> Range:
     """The range with its numbers counted again."""
     if (there := _many(r, rows.offsets)) != r.rows:
-        raise Corrupt(f"partition {r.partition}, offsets [{r.start}, {r.end}): the commit says {r.rows} rows, and the table has {there}; "
-                      "nothing is moved while millstream verify finds the stream broken")  # fmt: skip
+        raise Corrupt(
+            f"partition {r.partition}, offsets [{r.start}, {r.end}): the commit says {r.rows} rows, and the table has"
+            f" {there}; nothing is moved while millstream verify finds the stream broken"
+        )
     (a, b), letters = _within(r, after.offsets), _many(r, dead)
     times = after.times[a:b]
     least, most = (int(times.min()), int(times.max())) if b > a else (None, None)
     checksum = zlib.crc32(after.offsets[a:b].astype("<i8").tobytes())
-    return replace(r, rows=b - a, dead=letters, duplicates=r.records - letters - (b - a), late=int(after.late[a:b].sum()), min_us=least, max_us=most, checksum=checksum)  # fmt: skip
+    return replace(
+        r,
+        rows=b - a,
+        dead=letters,
+        duplicates=r.records - letters - (b - a),
+        late=int(after.late[a:b].sum()),
+        min_us=least,
+        max_us=most,
+        checksum=checksum,
+    )
 
 
 def _within(r: Range, offsets: Ints) -> tuple[int, int]:
@@ -152,8 +177,11 @@ def _many(r: Range, offsets: Ints) -> int:
 
 
 def _fitted(found: pa.RecordBatch, schema: pa.Schema, partition: int, late: Bools) -> pa.RecordBatch:
-    made = {**dict(zip(found.schema.names, found.columns, strict=True)), LATE: pa.array(late),
-            PARTITION: pa.repeat(pa.scalar(partition, ENVELOPE[PARTITION]), found.num_rows)}  # fmt: skip
+    made = {
+        **dict(zip(found.schema.names, found.columns, strict=True)),
+        LATE: pa.array(late),
+        PARTITION: pa.repeat(pa.scalar(partition, ENVELOPE[PARTITION]), found.num_rows),
+    }
     return pa.RecordBatch.from_arrays([made[field.name].cast(field.type) for field in schema], schema=schema)
 
 

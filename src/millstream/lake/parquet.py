@@ -1,6 +1,7 @@
 """Millstream's own Parquet: durable before it is committed, `_offset` as deltas, statistics taken from the footer.
 
-delta-rs writes files that no power cut has to leave whole; these are synced through the files port before a commit names them.
+delta-rs writes files that no power cut has to leave whole; these are synced through the files port before a commit
+names them.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Written:
     partition: Mapping[str, str | None]
 
     def action(self, *, data_change: bool = True) -> AddAction:
-        return AddAction(self.path, self.size, dict(self.partition), time.time_ns() // 1_000_000, data_change, self.stats)
+        return AddAction(
+            self.path, self.size, dict(self.partition), time.time_ns() // 1_000_000, data_change, self.stats
+        )
 
 
 def plain(kind: pa.DataType) -> pa.DataType:
@@ -71,7 +74,12 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
 
 
 def write(
-    files: Files, table: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch], partition_by: tuple[str, ...] = (), place: str | None = None
+    files: Files,
+    table: str,
+    schema: pa.Schema,
+    batches: Iterable[pa.RecordBatch],
+    partition_by: tuple[str, ...] = (),
+    place: str | None = None,
 ) -> list[Written]:
     """Write the rows into new files of the table, and sync them.
 
@@ -113,8 +121,14 @@ def fit(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 def encoded_rows(rows: pa.RecordBatch) -> None:
     """Everything that writing these rows does, in memory alone; raises what it would."""
     footers: list[pq.FileMetaData] = []
-    with pq.ParquetWriter(pa.BufferOutputStream(), rows.schema, use_dictionary=_dictionaries(rows.schema), column_encoding=_encodings(rows.schema),
-                          metadata_collector=footers, store_schema=False) as writer:  # fmt: skip
+    with pq.ParquetWriter(
+        pa.BufferOutputStream(),
+        rows.schema,
+        use_dictionary=_dictionaries(rows.schema),
+        column_encoding=_encodings(rows.schema),
+        metadata_collector=footers,
+        store_schema=False,
+    ) as writer:
         writer.write_batch(rows)
     json.dumps(statistics(footers[0], rows.schema))
 
@@ -130,7 +144,9 @@ def _batches(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[p
             yield fit(batch, schema)
 
 
-def _groups(batches: Iterator[pa.RecordBatch], partition_by: tuple[str, ...]) -> Iterator[tuple[dict[str, str | None], Iterator[pa.RecordBatch]]]:
+def _groups(
+    batches: Iterator[pa.RecordBatch], partition_by: tuple[str, ...]
+) -> Iterator[tuple[dict[str, str | None], Iterator[pa.RecordBatch]]]:
     """Rows by their partition values. Without partition columns nothing is held back."""
     if not partition_by:
         yield {}, batches
@@ -143,14 +159,22 @@ def _groups(batches: Iterator[pa.RecordBatch], partition_by: tuple[str, ...]) ->
     for key in keys.group_by(list(partition_by)).aggregate([]).to_pylist():
         mask = None
         for name, value in key.items():
-            one = pc.is_null(whole[name]) if value is None else pc.equal(whole[name], pa.scalar(value, whole[name].type))
+            one = (
+                pc.is_null(whole[name]) if value is None else pc.equal(whole[name], pa.scalar(value, whole[name].type))
+            )
             mask = one if mask is None else pc.and_(mask, one)
         values = {name: encoded(value) for name, value in key.items()}
         yield values, iter(whole.filter(mask).drop_columns(list(partition_by)).to_batches())
 
 
 def _file_into(
-    made: list[Written], files: Files, table: str, schema: pa.Schema, batches: Iterator[pa.RecordBatch], partition: Mapping[str, str | None], place: str | None
+    made: list[Written],
+    files: Files,
+    table: str,
+    schema: pa.Schema,
+    batches: Iterator[pa.RecordBatch],
+    partition: Mapping[str, str | None],
+    place: str | None,
 ) -> None:
     held: list[pa.RecordBatch] = []
     rows = 0
@@ -178,7 +202,9 @@ def _file_into(
 
 
 def _name(place: str | None, step: int) -> str:
-    """A name that sorts in the order of writing, so that a snapshot reads in the order of the log; with a place, it says when it was written too."""
+    """A name that sorts in the order of writing, so that a snapshot reads in the order of the log; with a place, it
+    says when it was written too.
+    """
     now, unique = time.time_ns(), uuid.uuid4().hex[:12]
     held = _NAME.fullmatch(place) if place else None
     return f"{now:020d}-{unique}.parquet" if held is None else f"{int(held[1]) + step:020d}-{unique}-{now:020d}.parquet"
@@ -193,23 +219,39 @@ def written_ns(name: str) -> int | None:
 class _Open:
     """A file that is being written."""
 
-    def __init__(self, files: Files, table: str, schema: pa.Schema, partition: Mapping[str, str | None], name: str) -> None:
+    def __init__(
+        self, files: Files, table: str, schema: pa.Schema, partition: Mapping[str, str | None], name: str
+    ) -> None:
         self.name = name
         self.files, self.table, self.schema, self.partition = files, table, schema, partition
         self.rows, self.nan = 0, set[str]()
         self.footers: list[pq.FileMetaData] = []
         self.file = files.create(f"{table}/{self.name}")
-        self.writer = pq.ParquetWriter(self.file, schema, compression="snappy", use_dictionary=_dictionaries(schema), column_encoding=_encodings(schema),
-                                       metadata_collector=self.footers, store_schema=False, write_page_checksum=True)  # fmt: skip
+        self.writer = pq.ParquetWriter(
+            self.file,
+            schema,
+            compression="snappy",
+            use_dictionary=_dictionaries(schema),
+            column_encoding=_encodings(schema),
+            metadata_collector=self.footers,
+            store_schema=False,
+            write_page_checksum=True,
+        )
 
     @property
     def size(self) -> int:
         return self.file.tell()
 
     def write(self, batches: list[pa.RecordBatch]) -> None:
-        table = pa.Table.from_batches([b if b.schema.equals(self.schema) else b.select(self.schema.names).cast(self.schema) for b in batches])
+        table = pa.Table.from_batches(
+            [b if b.schema.equals(self.schema) else b.select(self.schema.names).cast(self.schema) for b in batches]
+        )
         for field in self.schema:
-            if is_.is_floating(field.type) and field.name not in self.nan and pc.any(pc.is_nan(table[field.name])).as_py():
+            if (
+                is_.is_floating(field.type)
+                and field.name not in self.nan
+                and pc.any(pc.is_nan(table[field.name])).as_py()
+            ):
                 self.nan.add(field.name)
         self.rows += table.num_rows
         self.writer.write_table(table, row_group_size=GROUP_ROWS)
@@ -218,7 +260,9 @@ class _Open:
         self.writer.close()
         size = self.file.tell()
         self.file.close()
-        return Written(self.name, size, self.rows, json.dumps(statistics(self.footers[0], self.schema, self.nan)), self.partition)
+        return Written(
+            self.name, size, self.rows, json.dumps(statistics(self.footers[0], self.schema, self.nan)), self.partition
+        )
 
     def abandon(self) -> None:
         try:
@@ -235,8 +279,12 @@ def _dictionaries(schema: pa.Schema) -> list[str]:
 
 
 def _encodings(schema: pa.Schema) -> dict[str, str]:
-    """Offsets and times mostly climb: as deltas they cost a fraction of a byte a row (0.009 against 4.3 for an offset)."""
-    return {field.name: "DELTA_BINARY_PACKED" for field in schema if field.name == "_offset" or is_.is_timestamp(field.type)}
+    """Offsets and times mostly climb: as deltas they cost a fraction of a byte a row (0.009 against 4.3 for an
+    offset).
+    """
+    return {
+        field.name: "DELTA_BINARY_PACKED" for field in schema if field.name == "_offset" or is_.is_timestamp(field.type)
+    }
 
 
 def statistics(footer: pq.FileMetaData, schema: pa.Schema, nan: Iterable[str] = ()) -> dict[str, Any]:
@@ -266,13 +314,20 @@ def statistics(footer: pq.FileMetaData, schema: pa.Schema, nan: Iterable[str] = 
 
 
 def _bounded(kind: pa.DataType) -> bool:
-    return is_.is_integer(kind) or is_.is_floating(kind) or is_.is_string(kind) or is_.is_timestamp(kind) or is_.is_date(kind)
+    return (
+        is_.is_integer(kind)
+        or is_.is_floating(kind)
+        or is_.is_string(kind)
+        or is_.is_timestamp(kind)
+        or is_.is_date(kind)
+    )
 
 
 def _stat(value: Any, kind: pa.DataType) -> Any:
     """A bound, which Parquet stores as a number or as bytes, as Delta spells it; None for one that it cannot.
 
-    The footer's own bounds are taken, since a date or time that is not a date of Python makes pyarrow's raise: a table may hold one, by a user's SQL.
+    The footer's own bounds are taken, since a date or time that is not a date of Python makes pyarrow's raise: a table
+    may hold one, by a user's SQL.
     """
     if is_.is_timestamp(kind) or is_.is_date(kind):
         least, most = years(kind)

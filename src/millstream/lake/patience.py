@@ -1,4 +1,6 @@
-"""Waiting out a store that does not answer: a namenode that fails over, a datanode that has just died. And not waiting for ever."""
+"""Waiting out a store that does not answer: a namenode that fails over, a datanode that has just died. And not waiting
+for ever.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,8 @@ class Unanswered(Unreachable):
 
 
 def answered(work: Callable[[], T], within_s: float, what: str) -> T:
-    """What `work` returns, if it does so in time. A driver without a limit of its own waits for ever for an answer that died with its server (seen
-    with hdfs-native 0.13, a namenode killed in the middle of a call).
+    """What `work` returns, if it does so in time. A driver without a limit of its own waits for ever for an answer that
+    died with its server (seen with hdfs-native 0.13, a namenode killed in the middle of a call).
 
     Raises:
         Unanswered: It did not; its thread is left behind, waiting.
@@ -69,10 +71,12 @@ def answered(work: Callable[[], T], within_s: float, what: str) -> T:
 
 
 def patiently(work: Callable[[], T], renew: Callable[[], None] | None = None) -> T:
-    """What `work` returns; it is done again while it raises Unreachable, for `PATIENCE` in all, so it must be such that it may be done twice.
+    """What `work` returns; it is done again while it raises Unreachable, for `PATIENCE` in all, so it must be such that
+    it may be done twice.
 
     Args:
-        renew: Makes anew what a call that was not answered may have left stuck; then it is done once more. None: it is not done again.
+        renew: Makes anew what a call that was not answered may have left stuck; then it is done once more. None: it is
+            not done again.
     """
     patience = Patience()
     while True:

@@ -1,6 +1,7 @@
 """Versions that something names: kept from vacuum and log clean-up until it lets go.
 
-A pin is a file of its own beside the tables, `_pins/<table>/<version>.<who>`, so that pinning needs no lock and no other store.
+A pin is a file of its own beside the tables, `_pins/<table>/<version>.<who>`, so that pinning needs no lock and no
+other store.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Four ports of the lake.
 
-Tables and Table: what a stream's sink, updater and proof need of the lake. `Lake` over Delta is the one that is used; the simulator has one in memory.
-Files: where the tables live. Engine: `Engine(url: str)`, the `lake` of the profile.
-Sinks: what brings streams from the log into their tables. Engine: `Engine(url: str, folder: Path)`, the `sink` of the profile.
-Catalog: where tables are published for other tools. Engine: `Engine(url: str)`, the `catalog` of the profile.
+Tables and Table: what a stream's sink, updater and proof need of the lake. `Lake` over Delta is the one that is used;
+the simulator has one in memory. Files: where the tables live. Engine: `Engine(url: str)`, the `lake` of the profile.
+Sinks: what brings streams from the log into their tables. Engine: `Engine(url: str, folder: Path)`, the `sink` of the
+profile. Catalog: where tables are published for other tools. Engine: `Engine(url: str)`, the `catalog` of the profile.
 
 Helpers for engines of files: `lake/patience.py`.
-Helpers for engines of sinks: `lake/sink.py`, `lake/landing.py`, `lake/batch.py`, `lake/dead.py`, `lake/positions.py`, `lake/lake.py`, `lake/table.py`,
-`lake/parquet.py`, `log/framing.py`, `log/dedupe.py`.
+Helpers for engines of sinks: `lake/sink.py`, `lake/landing.py`, `lake/batch.py`, `lake/dead.py`, `lake/positions.py`,
+`lake/lake.py`, `lake/table.py`, `lake/parquet.py`, `log/framing.py`, `log/dedupe.py`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class Table(Protocol):
         ...
 
     def land(self, files: Sequence[Written], *, txns: Txns, metadata: Mapping[str, Any]) -> int:
-        """Bring these files and move these positions in one durable commit from this handle; the version that holds them.
+        """Bring these files and move these positions in one durable commit from this handle; the version that holds
+        them.
 
         Any two commits that name one app id exclude one another, also where they leave it in its place.
 
@@ -90,13 +91,20 @@ class Table(Protocol):
         ...
 
     def edit(
-        self, change: Callable[[pa.RecordBatch], pa.RecordBatch], bounds: Mapping[str, tuple[Any, Any]], files: Sequence[Written] = (), *, txns: Txns, metadata: Mapping[str, Any]
-    ) -> int:  # fmt: skip
-        """Put what `change` makes of the rows in their place, in the same order, bring these files and move these positions: one durable commit from
-        this handle; the version that holds it. Older versions stay as they are.
+        self,
+        change: Callable[[pa.RecordBatch], pa.RecordBatch],
+        bounds: Mapping[str, tuple[Any, Any]],
+        files: Sequence[Written] = (),
+        *,
+        txns: Txns,
+        metadata: Mapping[str, Any],
+    ) -> int:
+        """Put what `change` makes of the rows in their place, in the same order, bring these files and move these
+        positions: one durable commit from this handle; the version that holds it. Older versions stay as they are.
 
         Args:
-            change: Called with batches of all columns, twice with most; gives back the very batch where nothing changes.
+            change: Called with batches of all columns, twice with most; gives back the very batch where nothing
+                changes.
             bounds: As of `scan`: rows that lie outside need not be shown to it.
 
         Raises:
@@ -105,11 +113,18 @@ class Table(Protocol):
         ...
 
     def add_columns(self, fields: Iterable[pa.Field]) -> Table:
-        """The table with these columns as well, null in every old row; those that are there are left. Raises Incompatible."""
+        """The table with these columns as well, null in every old row; those that are there are left. Raises
+        Incompatible.
+        """
         ...
 
     def scan(
-        self, columns: Sequence[str], bounds: Mapping[str, tuple[Any, Any]] | None = None, where: Any = None, *, skip: Collection[str] = ()
+        self,
+        columns: Sequence[str],
+        bounds: Mapping[str, tuple[Any, Any]] | None = None,
+        where: Any = None,
+        *,
+        skip: Collection[str] = (),
     ) -> Iterator[pa.RecordBatch]:
         """Batches of these columns, in order of writing.
 
@@ -156,7 +171,9 @@ class Tables(Protocol):
         ...
 
     def create(self, name: str, schema: pa.Schema) -> Table:
-        """An empty table; one that someone else made a moment ago is returned as it is. Raises Conflict: it exists with other columns."""
+        """An empty table; one that someone else made a moment ago is returned as it is. Raises Conflict: it exists with
+        other columns.
+        """
         ...
 
 
@@ -181,7 +198,8 @@ class Snapshot:
 class Files(Protocol):
     """A tree of files below one root. Paths are relative, with forward slashes. Safe for several threads.
 
-    Pickled, it is opened again wherever it is unpickled: a worker elsewhere sees the same tree. A store that is somewhere else waits out what passes (`lake/patience.py`) before it raises Unreachable.
+    Pickled, it is opened again wherever it is unpickled: a worker elsewhere sees the same tree. A store that is
+    somewhere else waits out what passes (`lake/patience.py`) before it raises Unreachable.
     """
 
     @property
@@ -195,8 +213,10 @@ class Files(Protocol):
         ...
 
     def call(self, work: Callable[[], T]) -> T:
-        """What a call of delta-rs on this store returns. Its errors about the store as ours: Unreachable when another try may go well (Unanswered when
-        it did not come back in the store's time, and holds what it was made with), Full, ConfigError. Any other comes through as it is."""
+        """What a call of delta-rs on this store returns. Its errors about the store as ours: Unreachable when another
+        try may go well (Unanswered when it did not come back in the store's time, and holds what it was made with),
+        Full, ConfigError. Any other comes through as it is.
+        """
         ...
 
     def create(self, path: str) -> BinaryIO:
@@ -237,9 +257,11 @@ class Files(Protocol):
 
 
 class LandsStream(Protocol):
-    """One worker of a stream. Any number may run at once, of any engine: what each commits is checked by the one rule (`landing.py`).
+    """One worker of a stream. Any number may run at once, of any engine: what each commits is checked by the one rule
+    (`landing.py`).
 
-    All calls raise Truncated, Recreated, Corrupt or Incompatible where the stream must stop, and Transient where a new worker may continue.
+    All calls raise Truncated, Recreated, Corrupt or Incompatible where the stream must stop, and Transient where a new
+    worker may continue.
     """
 
     def step(self, timeout: timedelta = timedelta(0)) -> Progress:
@@ -264,9 +286,13 @@ class LandsStream(Protocol):
 
 
 class Sinks(Protocol):
-    """Makes workers, and keeps what they share until it is closed. Safe for several threads. `folder` is for files of its own."""
+    """Makes workers, and keeps what they share until it is closed. Safe for several threads. `folder` is for files of
+    its own.
+    """
 
-    def worker(self, log: Log, schemas: Schemas, lake: Lake, stream: Stream[Any], limits: SinkLimits | None = None) -> LandsStream:
+    def worker(
+        self, log: Log, schemas: Schemas, lake: Lake, stream: Stream[Any], limits: SinkLimits | None = None
+    ) -> LandsStream:
         """One more worker of a stream that has its topic; the caller's to close.
 
         Raises:
@@ -296,7 +322,8 @@ class Listing:
         root: Of the lake, as `Files.root` says it.
         uuid: Of the table.
         partition_by: Columns whose values are in the log and not in the files.
-        plain: Whether the files alone, each read whole and by column names, are the rows; not so with deletion vectors and mapped columns.
+        plain: Whether the files alone, each read whole and by column names, are the rows; not so with deletion vectors
+            and mapped columns.
     """
 
     root: str
@@ -307,9 +334,11 @@ class Listing:
 
 
 class Catalog(Protocol):
-    """Where others find the lake's tables by name. Engine: `Engine(url: str)`, the `catalog` of the profile. Safe for several threads.
+    """Where others find the lake's tables by name. Engine: `Engine(url: str)`, the `catalog` of the profile. Safe for
+    several threads.
 
-    It is informed after the fact, and may be late: between two updates its readers see an older version, or the newest, as the engine's documentation says.
+    It is informed after the fact, and may be late: between two updates its readers see an older version, or the newest,
+    as the engine's documentation says.
     """
 
     @property

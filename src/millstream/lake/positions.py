@@ -19,9 +19,13 @@ TIME = "millstream-time/"
 NEVER = -(1 << 61)
 """The newest event time of a partition that has no rows any more: before all others."""
 LETTERS = "millstream-letters/"
-"""`millstream-letters/<topic uuid>/<partition>`, in a table of dead letters -> how many commits brought letters of the partition."""
+"""`millstream-letters/<topic uuid>/<partition>`, in a table of dead letters -> how many commits brought letters of the
+partition.
+"""
 LETTERS_RULE = "millstream-letters-rule/"
-"""`millstream-letters-rule/<topic uuid>`, in a table of dead letters -> the fingerprint of the rule that letters are written by, once a rule has changed."""
+"""`millstream-letters-rule/<topic uuid>`, in a table of dead letters -> the fingerprint of the rule that letters are
+written by, once a rule has changed.
+"""
 
 
 def app_id(topic: Topic, partition: int) -> str:
@@ -38,7 +42,11 @@ def letters_id(topic: Topic, partition: int) -> str:
 
 def topics_of(apps: Iterable[str]) -> set[str]:
     """The topics, by uuid, that a table with these app ids was filled from."""
-    return {app.split("/")[1] for app in apps if app.startswith(APP) and app.count("/") == 2 and app.rpartition("/")[2].isdigit()}
+    return {
+        app.split("/")[1]
+        for app in apps
+        if app.startswith(APP) and app.count("/") == 2 and app.rpartition("/")[2].isdigit()
+    }
 
 
 def stored(table: Table, topic: Topic, partition: int) -> int:
@@ -52,5 +60,8 @@ def stored(table: Table, topic: Topic, partition: int) -> int:
         return at
     found = table.scan([PARTITION], {PARTITION: (partition, partition)}, pc.field(PARTITION) == partition)
     if any(batch.num_rows for batch in found):
-        raise Corrupt(f'table "{table.name}" has rows of partition {partition} and no position for it; writing from the start would double them')
+        raise Corrupt(
+            f'table "{table.name}" has rows of partition {partition} and no position for it; writing from the start'
+            " would double them"
+        )
     return 0

@@ -1,7 +1,7 @@
 """Verdicts made again: what the log still holds is judged by the recorded rules, and compared with what became of it.
 
-A record that was dropped as a duplicate of nothing, or that is a row and should not be, shows nowhere else: counts and checksums agree with
-the commit that was wrong.
+A record that was dropped as a duplicate of nothing, or that is a row and should not be, shows nowhere else: counts and
+checksums agree with the commit that was wrong.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class Rechecked:
 
     Attributes:
         records: Judged again.
-        skipped: Offsets that are in the log, and were judged by a rule or a class that is not the stream's any more, or cannot be read.
+        skipped: Offsets that are in the log, and were judged by a rule or a class that is not the stream's any more, or
+            cannot be read.
         wrong: Records whose verdict is another.
     """
 
@@ -49,7 +50,15 @@ class Rechecked:
     wrong: list[Finding]
 
 
-def recheck(log: Log, table: Table, stream: Stream[Any], part: Part, low: int, high: int, report: Callable[[int], None] = lambda records: None) -> Rechecked:
+def recheck(
+    log: Log,
+    table: Table,
+    stream: Stream[Any],
+    part: Part,
+    low: int,
+    high: int,
+    report: Callable[[int], None] = lambda records: None,
+) -> Rechecked:
     """Judge again what the log holds of a partition from `low` on and below the table's position.
 
     Args:
@@ -96,7 +105,10 @@ class _Rechecking:
                 for piece in joined(reader.poll(min(_POLL_ROWS, end - self.at), _WAIT)):
                     rows = piece.rows.filter(pc.less(piece.rows.column(OFFSET), end))
                     if rows.num_rows:
-                        self._piece(Slice(piece.topic, partition, piece.start, min(piece.end, end), piece.schema_id, rows), deduper if column else None)
+                        self._piece(
+                            Slice(piece.topic, partition, piece.start, min(piece.end, end), piece.schema_id, rows),
+                            deduper if column else None,
+                        )
                 self.at = reader.position(partition)
         finally:
             reader.close()
@@ -108,12 +120,24 @@ class _Rechecking:
         right = np.where(good, ROW, DEAD)
         if deduper is not None and good.any():
             rows = judged.rows.filter(pa.array(good))
-            keep = deduper.keep(self.part.partition, rows.column(str(self.rule.id_column)), rows.column(ARRIVED_AT).cast(pa.int64()).to_numpy())
+            keep = deduper.keep(
+                self.part.partition,
+                rows.column(str(self.rule.id_column)),
+                rows.column(ARRIVED_AT).cast(pa.int64()).to_numpy(),
+            )
             right[np.flatnonzero(good)[~keep]] = DUPLICATE
         found = self._found(offsets)
         for at in np.flatnonzero(found != right)[:MOST].tolist():
             why = judged.errors.get(at, "") or f"it is a {WORDS[found[at]]}, and should be a {WORDS[right[at]]}"
-            self.wrong.append({"partition": self.part.partition, "offset": int(offsets[at]), "found": WORDS[found[at]], "right": WORDS[right[at]], "why": why})
+            self.wrong.append(
+                {
+                    "partition": self.part.partition,
+                    "offset": int(offsets[at]),
+                    "found": WORDS[found[at]],
+                    "right": WORDS[right[at]],
+                    "why": why,
+                }
+            )
         self.records += len(offsets)
         self.report(len(offsets))
 

@@ -1,9 +1,9 @@
 """Torn tails cut off: what a power cut can leave of a table on a local disk (docs/exactly-once.md, section 17).
 
-A commit is named before it is synced, so the newest ones may come back empty or cut, or their data files short; none of them was
-acknowledged. An empty commit file is the worst: it opens as a good commit that says nothing, and later ones stand on it. Such a tail is
-cut off with all after it; positions fall with it, and the log fills it again. A checkpoint is synced after all that it covers, so only
-the commits since the last whole one need be looked at.
+A commit is named before it is synced, so the newest ones may come back empty or cut, or their data files short; none of
+them was acknowledged. An empty commit file is the worst: it opens as a good commit that says nothing, and later ones
+stand on it. Such a tail is cut off with all after it; positions fall with it, and the log fills it again. A checkpoint
+is synced after all that it covers, so only the commits since the last whole one need be looked at.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def examine(files: Files, name: str) -> Damage | None:
     """The damage of a table's tail, None when it is whole. Writers may be at work: they show only whole commits.
 
     Raises:
-        Corrupt: A torn checkpoint is all that is left of the commits before it: nothing here can mend that.
+        Corrupt: A torn checkpoint is all that is left of the commits before it: nothing here can fix that.
     """
     kept = deltalog.versions(files, name)
     base, torn = _base(files, name)
@@ -62,7 +62,8 @@ def examine(files: Files, name: str) -> Damage | None:
     stands_on = max((int(match[1]) for entry in torn if (match := _VERSIONED.fullmatch(entry))), default=0)
     if missing is not None and missing <= stands_on:
         raise Corrupt(
-            f'table "{name}": commit {missing} is cleaned away and no checkpoint after it is whole; restore the table from a copy, or drop it and land it anew'
+            f'table "{name}": commit {missing} is cleaned away and no checkpoint after it is whole; restore the table'
+            " from a copy, or drop it and land it anew"
         )
     found = next(_tail(files, name, base, kept), None) if missing is None else (missing, f"commit {missing} is missing")
     if found is None and not torn:
@@ -71,14 +72,16 @@ def examine(files: Files, name: str) -> Damage | None:
     return Damage(name, found[0] if found else None, last, tuple(torn), why)
 
 
-def repair(files: Files, name: str, before_cut: Callable[[Mapping[str, int]], None] = lambda positions: None) -> Damage | None:
+def repair(
+    files: Files, name: str, before_cut: Callable[[Mapping[str, int]], None] = lambda positions: None
+) -> Damage | None:
     """Cut off what is torn, newest first, so that a repair that dies half-way is only a shorter one.
 
     Nobody may write the table meanwhile.
 
     Args:
-        before_cut: Called with the positions that the table falls back to, by app id, before anything is cut: whoever lets go of records that the table
-            has must hear of it first (`marks.lower`).
+        before_cut: Called with the positions that the table falls back to, by app id, before anything is cut: whoever
+            lets go of records that the table has must hear of it first (`marks.lower`).
 
     Returns:
         What was cut off; None when the table was whole.
@@ -91,7 +94,11 @@ def repair(files: Files, name: str, before_cut: Callable[[Mapping[str, int]], No
             files.remove(f"{log}/{entry}")
         if damage.cut is not None:
             before_cut(deltalog.txns(files, name, damage.cut - 1) if damage.cut else {})
-            doomed = {entry: int(match[1]) for entry in files.list(log) if (match := _VERSIONED.fullmatch(entry)) and int(match[1]) >= damage.cut}
+            doomed = {
+                entry: int(match[1])
+                for entry in files.list(log)
+                if (match := _VERSIONED.fullmatch(entry)) and int(match[1]) >= damage.cut
+            }
             if any(entry.endswith(".parquet") for entry in doomed):
                 files.remove(f"{log}/{_LAST}")
             for entry in sorted(doomed, key=lambda e: doomed[e], reverse=True):
@@ -102,7 +109,9 @@ def repair(files: Files, name: str, before_cut: Callable[[Mapping[str, int]], No
 
 
 def _base(files: Files, name: str) -> tuple[int, list[str]]:
-    """The newest whole checkpoint, -1 for none; and what is torn after it: checkpoints, and the file that points at the last."""
+    """The newest whole checkpoint, -1 for none; and what is torn after it: checkpoints, and the file that points at the
+    last.
+    """
     torn: list[str] = []
     base = -1
     for version in reversed(deltalog.checkpoints(files, name)):
@@ -163,7 +172,10 @@ def _short(files: Files, name: str, commits: list[deltalog.Commit]) -> Iterator[
             if size != file.size:
                 yield (
                     commit.version,
-                    f"data file {file.path} of commit {commit.version} is {'missing' if size is None else f'{size} bytes long, not {file.size}'}",
+                    (
+                        f"data file {file.path} of commit {commit.version} is"
+                        f" {'missing' if size is None else f'{size} bytes long, not {file.size}'}"
+                    ),
                 )
             elif not _ends_well(files, f"{name}/{file.path}", file.size):
                 yield commit.version, f"data file {file.path} of commit {commit.version} has no end"

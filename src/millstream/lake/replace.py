@@ -25,8 +25,17 @@ if TYPE_CHECKING:
     from millstream.lake.table import LakeTable, Rows
 
 
-def replace(table: LakeTable, batches: Rows, where: tuple[str, Any, Any] | None, txns: Txns, metadata: Mapping[str, Any], tries: int) -> int:
-    """See `LakeTable.replace`. The new rows are written once; what they take the place of is looked up again after each conflict."""
+def replace(
+    table: LakeTable,
+    batches: Rows,
+    where: tuple[str, Any, Any] | None,
+    txns: Txns,
+    metadata: Mapping[str, Any],
+    tries: int,
+) -> int:
+    """See `LakeTable.replace`. The new rows are written once; what they take the place of is looked up again after each
+    conflict.
+    """
     table.check(txns)
     schema = _schema(table, batches, whole=where is None)
     written = parquet.write(table.files, table.name, schema or table.schema, _rows(batches), table.partition_by)
@@ -86,7 +95,9 @@ def _scalar(value: Any, kind: pa.DataType) -> pa.Scalar:
 
 
 def _take_out(table: LakeTable, column: str, low: pa.Scalar, high: pa.Scalar) -> list[AddAction | RemoveAction]:
-    """The removals, and the rows outside the interval of files that straddle it, written again as no news (`dataChange` false)."""
+    """The removals, and the rows outside the interval of files that straddle it, written again as no news (`dataChange`
+    false).
+    """
     actions: list[AddAction | RemoveAction] = []
     for row in _files(table):
         least, most = row.get(f"min.{column}"), row.get(f"max.{column}")
@@ -96,7 +107,9 @@ def _take_out(table: LakeTable, column: str, low: pa.Scalar, high: pa.Scalar) ->
                 continue
         if least is not None and most is not None and not (least < high.as_py() and most >= low.as_py()):
             continue
-        kept = parquet.write(table.files, table.name, table.schema, _outside(table, row, column, low, high), table.partition_by)
+        kept = parquet.write(
+            table.files, table.name, table.schema, _outside(table, row, column, low, high), table.partition_by
+        )
         if sum(file.rows for file in kept) == row["num_records"]:
             for file in kept:
                 table.files.remove(f"{table.name}/{file.path}")
@@ -106,7 +119,9 @@ def _take_out(table: LakeTable, column: str, low: pa.Scalar, high: pa.Scalar) ->
     return actions
 
 
-def _outside(table: LakeTable, row: Mapping[str, Any], column: str, low: pa.Scalar, high: pa.Scalar) -> Iterator[pa.RecordBatch]:
+def _outside(
+    table: LakeTable, row: Mapping[str, Any], column: str, low: pa.Scalar, high: pa.Scalar
+) -> Iterator[pa.RecordBatch]:
     for batch in batches_of(table, row):
         values = batch.column(batch.schema.get_field_index(column))
         inside = pc.and_(pc.greater_equal(values, low), pc.less(values, high))
@@ -114,7 +129,9 @@ def _outside(table: LakeTable, row: Mapping[str, Any], column: str, low: pa.Scal
 
 
 def batches_of(table: LakeTable, row: Mapping[str, Any]) -> Iterator[pa.RecordBatch]:
-    """A file's rows with the table's columns: partition values from the log, null where the file is older than a column."""
+    """A file's rows with the table's columns: partition values from the log, null where the file is older than a
+    column.
+    """
     schema, columns = table.schema, table.partition_by
     with opened(table, row["path"]) as file:
         for batch in pq.ParquetFile(file).iter_batches(batch_size=parquet.GROUP_ROWS):

@@ -1,4 +1,6 @@
-"""Values of records in a form that a person can read and JSON can hold, whatever they are: not every date is one of Python, and not every string is UTF-8."""
+"""Values of records in a form that a person can read and JSON can hold, whatever they are: not every date is one of
+Python, and not every string is UTF-8.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,11 @@ from millstream.lake.sound import years
 
 def as_json(rows: pa.RecordBatch, at: int, without: Collection[str] = ()) -> bytes:
     """A record as a JSON object: the `raw` of its dead letter. Never raises for what a record holds."""
-    payload = {name: shown(column[at]) for name, column in zip(rows.schema.names, rows.columns, strict=True) if name not in without}
+    payload = {
+        name: shown(column[at])
+        for name, column in zip(rows.schema.names, rows.columns, strict=True)
+        if name not in without
+    }
     return json.dumps(payload, ensure_ascii=False, default=str).encode(errors="backslashreplace")
 
 

@@ -1,4 +1,6 @@
-"""Log -> lake, exactly once: rows and the log's positions in one commit, checked on the handle that commits (`landing.py` has the rule)."""
+"""Log -> lake, exactly once: rows and the log's positions in one commit, checked on the handle that commits
+(`landing.py` has the rule).
+"""
 
 from __future__ import annotations
 
@@ -41,9 +43,18 @@ class Sink(Landing):
     """
 
     def __init__(
-        self, log: Log, schemas: Schemas, lake: Tables, stream: Stream[Any], *, limits: SinkLimits | None = None, partitions: Sequence[int] | None = None,
-        member: str | None = None, folder: Path | None = None, clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+        self,
+        log: Log,
+        schemas: Schemas,
+        lake: Tables,
+        stream: Stream[Any],
+        *,
+        limits: SinkLimits | None = None,
+        partitions: Sequence[int] | None = None,
+        member: str | None = None,
+        folder: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(log, lake, stream, folder=folder)
         self.limits, self.clock = limits or SinkLimits(), clock
         self.member = member or uuid.uuid4().hex
@@ -56,13 +67,15 @@ class Sink(Landing):
         self.reader = log.reader(stream.name, {p: self._begin(p) for p in mine})
         self.mine = set(mine)
 
-    # -- what callers use ------------------------------------------------------------------------------------------------
+    # -- what callers use
+    # ------------------------------------------------------------------------------------------------
 
     def step(self, timeout: timedelta = timedelta(0)) -> Progress:
         """Read once, waiting up to `timeout`, and commit if a limit is met.
 
         Raises:
-            Truncated, Recreated, Corrupt, Incompatible, Fenced: This stream must stop; nothing of the batch was committed.
+            Truncated, Recreated, Corrupt, Incompatible, Fenced: This stream must stop; nothing of the batch was
+                committed.
         """
         try:
             self._read(timeout)
@@ -91,7 +104,9 @@ class Sink(Landing):
             if report:
                 report(todo - sum(max(0, end - self.reader.position(p)) for p, end in ends.items()), todo)
         landed += self._land()
-        if any(self.reader.position(p) < end for p, end in ends.items()):  # a position fell back: a torn tail was cut, or we were overtaken
+        if any(
+            self.reader.position(p) < end for p, end in ends.items()
+        ):  # a position fell back: a torn tail was cut, or we were overtaken
             landed += self.drain(report)
         return landed
 
@@ -114,7 +129,8 @@ class Sink(Landing):
         """Let go. What is buffered and not landed is read again by the next sink."""
         self.reader.close()
 
-    # -- reading ---------------------------------------------------------------------------------------------------------
+    # -- reading
+    # ---------------------------------------------------------------------------------------------------------
 
     def _read(self, timeout: timedelta) -> None:
         if self.since is not None:
@@ -160,7 +176,8 @@ class Sink(Landing):
             self.since = self.holes_since = None
         return records
 
-    # -- committing ------------------------------------------------------------------------------------------------------
+    # -- committing
+    # ------------------------------------------------------------------------------------------------------
 
     def _held(self) -> dict[int, int]:
         return {partition: pieces[0].start for partition, pieces in self.buffer.items()}
@@ -174,14 +191,18 @@ class Sink(Landing):
         extra = self.batcher.extra(self.buffer, self.table)
         if extra:
             self._widen(extra)
-        batches = {p: self.batcher.batch(p, pieces[0].start, pieces, self.table) for p, pieces in sorted(self.buffer.items())}
+        batches = {
+            p: self.batcher.batch(p, pieces[0].start, pieces, self.table) for p, pieces in sorted(self.buffer.items())
+        }
         self.batcher.quarantine(batches)
         landed = self._append(batches)
         self._clear()
         return landed
 
     def _widen(self, extra: Sequence[pa.Field]) -> None:
-        """Add columns to the table. The handle is a newer one then: what has come in between, a ruling too, must be seen before it is committed from."""
+        """Add columns to the table. The handle is a newer one then: what has come in between, a ruling too, must be
+        seen before it is committed from.
+        """
         self.table = self.table.add_columns(extra)
         reach("sink.schema")
         if self._agree() + self._let_go() or not self.buffer:

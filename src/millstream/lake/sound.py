@@ -1,8 +1,9 @@
 """Which values every writer and reader of a table can hold, column by column.
 
-Arrow holds more than they do: dates beyond the years of Python and Spark, strings that are not UTF-8, nulls as items of a list whose items
-Avro requires, and NaN, which is not a value. The doors refuse such a record before the log, and `judge` makes a dead letter of one that is there already, by this one rule.
-A sound column costs a minimum, a maximum and one pass over its text; only an unsound one is looked at row by row.
+Arrow holds more than they do: dates beyond the years of Python and Spark, strings that are not UTF-8, nulls as items of
+a list whose items Avro requires, and NaN, which is not a value. The doors refuse such a record before the log, and
+`judge` makes a dead letter of one that is there already, by this one rule. A sound column costs a minimum, a maximum
+and one pass over its text; only an unsound one is looked at row by row.
 """
 
 from __future__ import annotations
@@ -22,9 +23,21 @@ NOT_TEXT = "is not UTF-8"
 NULL_ITEM = "holds a null in a list, and the items of a list are required"
 NAN_ITEM = "holds a NaN in a list: it is not a value, and the items of a list are required"
 
-UNFIT = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, pa.ArrowKeyError, pa.ArrowIndexError, pa.ArrowCapacityError, ValueError, TypeError,
-         OverflowError, RecursionError)  # fmt: skip
-"""What a conversion raises when a value is at fault. MemoryError and OSError are not among them: they are never a record's fault."""
+UNFIT = (
+    pa.ArrowInvalid,
+    pa.ArrowTypeError,
+    pa.ArrowNotImplementedError,
+    pa.ArrowKeyError,
+    pa.ArrowIndexError,
+    pa.ArrowCapacityError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+)
+"""What a conversion raises when a value is at fault. MemoryError and OSError are not among them: they are never a
+record's fault.
+"""
 
 _DAY = 86_400
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
@@ -51,7 +64,9 @@ def unsound(column: pa.Array, *, null_items: bool = False) -> Iterator[tuple[Mas
     elif is_.is_date(kind) or is_.is_timestamp(kind):
         yield from _years(column)
     elif is_.is_list(kind) or is_.is_large_list(kind) or is_.is_fixed_size_list(kind):
-        yield from _items(len(column), column.flatten(), np.asarray(pc.list_parent_indices(column), np.int64), null_items)
+        yield from _items(
+            len(column), column.flatten(), np.asarray(pc.list_parent_indices(column), np.int64), null_items
+        )
     elif is_.is_map(kind):
         offsets = np.asarray(column.offsets, np.int64)
         parents = np.repeat(np.arange(len(column)), np.diff(offsets))
@@ -96,11 +111,15 @@ def _text(column: pa.Array) -> Iterator[tuple[Mask, str]]:
 
 
 def _ascii(column: pa.Array) -> bool:
-    """Whether all of it is ASCII, which is UTF-8: one look at all bytes at once takes a tenth of the time of Arrow's look at each value."""
+    """Whether all of it is ASCII, which is UTF-8: one look at all bytes at once takes a tenth of the time of Arrow's
+    look at each value.
+    """
     _, offsets, text = column.buffers()
     if text is None or not len(column):
         return False
-    within = memoryview(offsets).cast("q" if is_.is_large_string(column.type) else "i")[column.offset : column.offset + len(column) + 1]
+    within = memoryview(offsets).cast("q" if is_.is_large_string(column.type) else "i")[
+        column.offset : column.offset + len(column) + 1
+    ]
     ends = np.asarray(within)
     if ends[0] < 0 or ends[-1] > text.size or (ends[1:] < ends[:-1]).any():
         return False
@@ -115,7 +134,9 @@ def _decodes(value: bytes | None) -> bool:
 
 
 def lenient(column: pa.Array, to: Callable[[pa.Array], pa.Array], kind: pa.DataType) -> tuple[pa.Array, list[int]]:
-    """`to(column)`, with null where it fails, and the places where it failed: what fails is halved until its records are found."""
+    """`to(column)`, with null where it fails, and the places where it failed: what fails is halved until its records
+    are found.
+    """
     try:
         return to(column), []
     except UNFIT:
@@ -128,12 +149,20 @@ def lenient(column: pa.Array, to: Callable[[pa.Array], pa.Array], kind: pa.DataT
 
 
 def _part(column: pa.Array, start: int, stop: int) -> pa.Array:
-    """Some of the rows, with their own items only: Arrow casts all items that lie under a slice of lists, and one bad item would fail every slice."""
-    return column.take(pa.array(np.arange(start, stop))) if is_.is_nested(column.type) else column.slice(start, stop - start)
+    """Some of the rows, with their own items only: Arrow casts all items that lie under a slice of lists, and one bad
+    item would fail every slice.
+    """
+    return (
+        column.take(pa.array(np.arange(start, stop)))
+        if is_.is_nested(column.type)
+        else column.slice(start, stop - start)
+    )
 
 
 def with_items(column: pa.Array, items: pa.Array, kind: pa.DataType | None = None) -> pa.Array:
-    """A column of lists with these items in the place of its own (`column.flatten()`); of the type `kind`, or of lists of theirs."""
+    """A column of lists with these items in the place of its own (`column.flatten()`); of the type `kind`, or of lists
+    of theirs.
+    """
     lengths = np.asarray(pc.fill_null(pc.list_value_length(column), 0), np.int64)
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     return pa.ListArray.from_arrays(offsets, items, type=kind, mask=column.is_null() if column.null_count else None)

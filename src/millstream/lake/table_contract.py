@@ -32,7 +32,12 @@ class TableContract:
         table = tables.create("t", ROWS)
         assert tables.exists("t") and not tables.exists("u") and table.position("app") is None
         version = self.put(table, 1, 2, app=(None, 2))
-        assert table.version == version and table.position("app") == 2 and table.txns() == {"app": 2} and self.numbers(table) == [1, 2]
+        assert (
+            table.version == version
+            and table.position("app") == 2
+            and table.txns() == {"app": 2}
+            and self.numbers(table) == [1, 2]
+        )
         other = tables.table("t")
         assert other.uuid == table.uuid and other.position("app") == 2 and self.numbers(other) == [1, 2]
         table.land([], txns={"app": (2, 1)}, metadata={})
@@ -85,9 +90,13 @@ class TableContract:
 
         more = table.write([pa.record_batch({"x": pa.array([9], pa.int64()), "name": ["9"]})])
         assert self.numbers(tables.table("t")) == list(range(9)), "only written"
-        version = table.edit(change, {"x": (4, None)}, more, txns={"app": (9, 9), "other": (None, -(1 << 61))}, metadata={"by": "test"})
+        version = table.edit(
+            change, {"x": (4, None)}, more, txns={"app": (9, 9), "other": (None, -(1 << 61))}, metadata={"by": "test"}
+        )
         assert (table.version, table.position("other")) == (version, -(1 << 61)) and set(seen) >= set(range(3, 9))
-        assert self.numbers(table) == self.numbers(tables.table("t")) == [0, 1, 2, 3, 5, 9], "in their place, and others as they were"
+        assert self.numbers(table) == self.numbers(tables.table("t")) == [0, 1, 2, 3, 5, 9], (
+            "in their place, and others as they were"
+        )
         assert self.numbers(before) == list(range(9)) and before.position("other") is None, "an older version stays"
 
     def test_nothing_to_edit_moves_positions_all_the_same(self, tables: Tables) -> None:
@@ -122,11 +131,17 @@ class TableContract:
         table = tables.create("t", ROWS)
         self.put(table, 1, app=(None, 1))
         wider = table.add_columns([pa.field("y", pa.float64()), pa.field("x", pa.int64())])
-        assert wider.schema.names == ["x", "name", "y"] and wider.add_columns([pa.field("y", pa.float64())]).version == wider.version
+        assert (
+            wider.schema.names == ["x", "name", "y"]
+            and wider.add_columns([pa.field("y", pa.float64())]).version == wider.version
+        )
         with pytest.raises(Conflict):
             self.put(table, 2, app=(1, 2))  # the handle has the old columns
         self.put(wider, 2, app=(1, 2))
-        assert [row for batch in tables.table("t").scan(["x", "y"]) for row in batch.to_pylist()] == [{"x": 1, "y": None}, {"x": 2, "y": None}]
+        assert [row for batch in tables.table("t").scan(["x", "y"]) for row in batch.to_pylist()] == [
+            {"x": 1, "y": None},
+            {"x": 2, "y": None},
+        ]
 
     def test_what_is_looked_for(self, tables: Tables) -> None:
         table = tables.create("t", ROWS)

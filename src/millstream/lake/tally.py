@@ -33,14 +33,20 @@ class Part:
         self.tally = Tally(self)
 
     def bury(self, offsets: Ints, recorded: Ints) -> None:
-        """Its dead letters, and those whose verdict stands as recorded; verdicts ahead of the table are not in force yet."""
+        """Its dead letters, and those whose verdict stands as recorded; verdicts ahead of the table are not in force
+        yet.
+        """
         at = self.which(offsets)
-        given_up = np.isin(at, [i for i, r in enumerate(self.said) if r.gap is not None])  # judged before they were given up
+        given_up = np.isin(
+            at, [i for i, r in enumerate(self.said) if r.gap is not None]
+        )  # judged before they were given up
         self.dead, times = np.unique(offsets[(offsets < self.stored) & ~given_up], return_counts=True)
         self.dead_twice, self.recorded = self.dead[times > 1], np.unique(recorded)
 
     def which(self, offsets: Ints) -> Ints:
-        """The index of the range that each offset lies in, -1 for none. Where ranges overlap it is the last that begins."""
+        """The index of the range that each offset lies in, -1 for none. Where ranges overlap it is the last that
+        begins.
+        """
         at = np.searchsorted(self.starts, offsets, side="right") - 1
         at[at >= 0] = np.where(offsets[at >= 0] < self.ends[at[at >= 0]], at[at >= 0], -1)
         return at
@@ -48,12 +54,24 @@ class Part:
     def findings(self, ends: Ends | None) -> Mapping[str, list[Finding]]:
         """All that is wrong with it, by kind."""
         gaps, overlaps = self._chain()
-        doubles = [*self.tally.doubles, *({"partition": self.partition, "offset": at, "where": "quarantine"} for at in self.dead_twice.tolist())]
+        doubles = [
+            *self.tally.doubles,
+            *({"partition": self.partition, "offset": at, "where": "quarantine"} for at in self.dead_twice.tolist()),
+        ]
         torn = [*self.tally.torn, *self._torn()]
         if ends is not None and self.stored > ends.high:
-            torn.append({"partition": self.partition, "start": ends.high, "end": self.stored, "why": "the table stands past the log's end"})
+            torn.append(
+                {
+                    "partition": self.partition,
+                    "start": ends.high,
+                    "end": self.stored,
+                    "why": "the table stands past the log's end",
+                }
+            )
         if ends is not None and self.stored < ends.low:
-            gaps.append({"partition": self.partition, "start": self.stored, "end": ends.low, "recorded": False, "version": None})
+            gaps.append(
+                {"partition": self.partition, "start": self.stored, "end": ends.low, "recorded": False, "version": None}
+            )
         return {"gaps": gaps, "overlaps": overlaps, "doubles": doubles, "torn": torn}
 
     def _chain(self) -> tuple[list[Finding], list[Finding]]:
@@ -63,14 +81,28 @@ class Part:
         at = 0
         for r in self.said:
             if r.start > at:
-                gaps.append({"partition": self.partition, "start": at, "end": r.start, "recorded": False, "version": r.version})
+                gaps.append(
+                    {"partition": self.partition, "start": at, "end": r.start, "recorded": False, "version": r.version}
+                )
             elif r.start < at:
-                overlaps.append({"partition": self.partition, "start": r.start, "end": min(at, r.end), "version": r.version})
+                overlaps.append(
+                    {"partition": self.partition, "start": r.start, "end": min(at, r.end), "version": r.version}
+                )
             if r.gap is not None:
-                gaps.append({"partition": self.partition, "start": r.gap[0], "end": r.gap[1], "recorded": True, "version": r.version})
+                gaps.append(
+                    {
+                        "partition": self.partition,
+                        "start": r.gap[0],
+                        "end": r.gap[1],
+                        "recorded": True,
+                        "version": r.version,
+                    }
+                )
             at = max(at, r.end)
         if at < self.stored:
-            gaps.append({"partition": self.partition, "start": at, "end": self.stored, "recorded": False, "version": None})
+            gaps.append(
+                {"partition": self.partition, "start": at, "end": self.stored, "recorded": False, "version": None}
+            )
         elif at > self.stored:
             overlaps.append({"partition": self.partition, "start": self.stored, "end": at, "version": None})
         return gaps, overlaps
@@ -79,20 +111,40 @@ class Part:
         at = self.which(self.dead)
         letters = np.bincount(at[at >= 0], minlength=len(self.said)).tolist()
         for offset in self.dead[at < 0].tolist():
-            yield {"partition": self.partition, "start": offset, "end": offset + 1, "why": "a dead letter that no commit counted"}
+            yield {
+                "partition": self.partition,
+                "start": offset,
+                "end": offset + 1,
+                "why": "a dead letter that no commit counted",
+            }
         for i, r in enumerate(self.said):
             rows, checksum = self.tally.rows[i], self.tally.checksums[i]
             where = {"partition": self.partition, "start": r.start, "end": r.end, "version": r.version}
             if rows != r.rows:
-                yield {**where, "said": r.rows, "found": rows, "why": "rows are missing" if rows < r.rows else "there are more rows"}
+                yield {
+                    **where,
+                    "said": r.rows,
+                    "found": rows,
+                    "why": "rows are missing" if rows < r.rows else "there are more rows",
+                }
             elif r.checksum is not None and checksum != r.checksum:
                 yield {**where, "said": r.rows, "found": rows, "why": "the rows are at other offsets"}
             if letters[i] != r.dead:
                 yield {**where, "said": r.dead, "found": letters[i], "why": "the dead letters are others"}
             if r.duplicates < 0:
-                yield {**where, "said": r.records, "found": r.rows + r.dead, "why": "more rows and dead letters than records read"}
+                yield {
+                    **where,
+                    "said": r.records,
+                    "found": r.rows + r.dead,
+                    "why": "more rows and dead letters than records read",
+                }
             if r.records != r.rows + r.dead + r.duplicates:
-                yield {**where, "said": r.records, "found": r.rows + r.dead + r.duplicates, "why": "records read and records accounted for differ"}
+                yield {
+                    **where,
+                    "said": r.records,
+                    "found": r.rows + r.dead + r.duplicates,
+                    "why": "records read and records accounted for differ",
+                }
 
 
 class Tally:
@@ -127,7 +179,12 @@ class Tally:
             at = int(which[a])
             if at < 0:
                 self.torn.append(
-                    {"partition": self.part.partition, "start": int(offsets[a]), "end": int(offsets[b - 1]) + 1, "why": f"{b - a} rows that no commit brought"}
+                    {
+                        "partition": self.part.partition,
+                        "start": int(offsets[a]),
+                        "end": int(offsets[b - 1]) + 1,
+                        "why": f"{b - a} rows that no commit brought",
+                    }
                 )
                 continue
             self.rows[at] += b - a
@@ -149,7 +206,16 @@ class Tally:
         ids = rows.column(str(said.id_column))
         again = np.flatnonzero(~self.deduper.keep(self.part.partition, ids, arrived_us) & (steps > 0))
         for at in again[:MOST].tolist():
-            self.doubles.append({"partition": self.part.partition, "offset": int(offsets[at]), "where": "table", "id": str(ids[at].as_py())})
+            self.doubles.append(
+                {
+                    "partition": self.part.partition,
+                    "offset": int(offsets[at]),
+                    "where": "table",
+                    "id": str(ids[at].as_py()),
+                }
+            )
 
     def _double(self, offsets: Ints, where: str) -> None:
-        self.doubles += [{"partition": self.part.partition, "offset": at, "where": where} for at in offsets[:MOST].tolist()]
+        self.doubles += [
+            {"partition": self.part.partition, "offset": at, "where": where} for at in offsets[:MOST].tolist()
+        ]

@@ -1,8 +1,9 @@
 """What becomes of the records that share an id with rows that are moved to the dead letters: dead letters keep no id.
 
-A record that was dropped as a duplicate of a moved row counts now, and a row after it may repeat it in its turn. So, in the order of the log, each
-record with such an id is held against what is kept now, by the window of the range that it lies in (`log/dedupe.py` has the rule). Rows are read from
-the table, what was dropped from the log. Where the log has lost it, rows stay as they are, and what was dropped there stays lost.
+A record that was dropped as a duplicate of a moved row counts now, and a row after it may repeat it in its turn. So, in
+the order of the log, each record with such an id is held against what is kept now, by the window of the range that it
+lies in (`log/dedupe.py` has the rule). Rows are read from the table, what was dropped from the log. Where the log has
+lost it, rows stay as they are, and what was dropped there stays lost.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ class Unread:
 
     def __str__(self) -> str:
         records = "record was" if self.dropped == 1 else "records were"
-        return f"partition {self.partition}, offsets [{self.start}, {self.end}): {self.why}; at most {self.dropped:,} {records} dropped as duplicates there"
+        return (
+            f"partition {self.partition}, offsets [{self.start}, {self.end}): {self.why}; at most {self.dropped:,}"
+            f" {records} dropped as duplicates there"
+        )
 
 
 @dataclass
@@ -83,7 +87,9 @@ class Part:
     moved: Ints
 
 
-def again(log: Log, table: Table, stream: Stream[Any], part: Part, moved: Sequence[pa.RecordBatch], bound_us: int) -> Again:
+def again(
+    log: Log, table: Table, stream: Stream[Any], part: Part, moved: Sequence[pa.RecordBatch], bound_us: int
+) -> Again:
     """Judge again what has the ids of the moved rows.
 
     Args:
@@ -100,7 +106,9 @@ def again(log: Log, table: Table, stream: Stream[Any], part: Part, moved: Sequen
         if column is None or column not in table.schema.names:
             judging.give_up([r for r in ranges if r.duplicates], "the commits do not say by which ids")
             continue
-        while ranges and not ranges[0].duplicates and not judging.result.found:  # nothing was dropped, and nothing is kept that was not
+        while (
+            ranges and not ranges[0].duplicates and not judging.result.found
+        ):  # nothing was dropped, and nothing is kept that was not
             del ranges[0]
         if ranges and judging.ids(column):
             judging.run(column, ranges)
@@ -112,7 +120,9 @@ class _Judging:
         self.log, self.table, self.stream, self.part, self.bound_us = log, table, stream, part, bound_us
         known = {*table_schema(stream).names}
         self.extra = [f for f in table.schema if f.name not in known]
-        self.columns = sorted({r.id_column for r in part.said if r.id_column is not None and r.id_column in table.schema.names})
+        self.columns = sorted(
+            {r.id_column for r in part.said if r.id_column is not None and r.id_column in table.schema.names}
+        )
         self.changed: dict[str, set[Any]] = {column: set() for column in self.columns}
         self.result = Again()
 
@@ -195,8 +205,12 @@ class _Turn:
         columns = list(dict.fromkeys([PARTITION, OFFSET, ARRIVED_AT, self.column]))
         away = np.concatenate([part.moved, np.array(self.judging.result.doubled, np.int64)])
         found = []
-        for batch in table.scan(columns, {PARTITION: (part.partition, part.partition)}, pc.field(PARTITION) == part.partition):
-            mine = np.asarray(pc.is_in(batch.column(self.column), value_set=self.wanted)) & ~np.isin(batch.column(OFFSET).to_numpy(), away)
+        for batch in table.scan(
+            columns, {PARTITION: (part.partition, part.partition)}, pc.field(PARTITION) == part.partition
+        ):
+            mine = np.asarray(pc.is_in(batch.column(self.column), value_set=self.wanted)) & ~np.isin(
+                batch.column(OFFSET).to_numpy(), away
+            )
             found.append(batch.filter(pa.array(mine)))
         if not any(batch.num_rows for batch in found):
             return np.empty(0, np.int64), [], []
@@ -227,7 +241,13 @@ class _Turn:
                 continue
             if not judged.good[at]:
                 self.judging.result.unread.append(
-                    Unread(self.judging.part.partition, offset, offset + 1, 1, f"the stream's class takes it no more: {judged.errors[at]}")
+                    Unread(
+                        self.judging.part.partition,
+                        offset,
+                        offset + 1,
+                        1,
+                        f"the stream's class takes it no more: {judged.errors[at]}",
+                    )
                 )
             elif max(happened[at], arrived[at]) > self.judging.bound_us:
                 self.judging.result.buried.append((judged, at))

@@ -16,7 +16,9 @@ from millstream.log.port import Log
 
 
 def watermark_us(table: LakeTable, stream: Stream[Any] | None, log: Log) -> int | None:
-    """Now, when all that is in the log was written to the lake and the stream is live; else None: history has no clock. In microseconds since 1970 UTC."""
+    """Now, when all that is in the log was written to the lake and the stream is live; else None: history has no clock.
+    In microseconds since 1970 UTC.
+    """
     now_us = time.time_ns() // 1000
     topic = log.topic(table.name)
     if stream is None or topic is None:
@@ -25,4 +27,8 @@ def watermark_us(table: LakeTable, stream: Stream[Any] | None, log: Log) -> int 
         return None
     bounds = table.actions()
     arrived, happened = (pc.max(bounds[f"max.{column}"]).as_py() for column in (ARRIVED_AT, stream.schema.event_time))
-    return now_us if arrived is not None and happened is not None and live(table, stream, arrived_later=arrived > happened) else None
+    return (
+        now_us
+        if arrived is not None and happened is not None and live(table, stream, arrived_later=arrived > happened)
+        else None
+    )

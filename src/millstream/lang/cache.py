@@ -1,4 +1,5 @@
-"""What the checks have judged before, by the hash of what they were given: a warm check of an unchanged project parses nothing.
+"""What the checks have judged before, by the hash of what they were given: a warm check of an unchanged project parses
+nothing.
 
 One small file, replaced whole; losing it, or racing for it, costs only time. Only good verdicts are kept.
 """
@@ -47,7 +48,9 @@ class Cache:
     def __enter__(self) -> Cache:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """What was not asked for this time is dropped, so the file never outgrows the project."""
         if self._file is None or self._new == self._old:
             return

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 
 UNTYPED: Kind = cast("Kind", "untyped")
-"""Of a field whose type is not known: a column of a table that is yet to be built. It is taken as what the expression asks for, by default as a number, where booleans are
-0 and 1; `Expression.takes` says what it was taken for, to be held against the table's columns once there are any.
+"""Of a field whose type is not known: a column of a table that is yet to be built. It is taken as what the expression
+asks for, by default as a number, where booleans are 0 and 1; `Expression.takes` says what it was taken for, to be held
+against the table's columns once there are any.
 """
 OUTSIDE = "is not part of the expression language"
 """What the refusal of a construct says, whatever the types in it are."""
@@ -32,7 +33,8 @@ class Expression:
 
     Attributes:
         text: As the user wrote it.
-        sql: DuckDB SQL, columns quoted, parameters bound as typed literals, division by zero NULL and NaN never entering.
+        sql: DuckDB SQL, columns quoted, parameters bound as typed literals, division by zero NULL and NaN never
+            entering.
         kind: Type of the value.
         columns: Fields it reads, in order of first use.
         evaluate: The same as a function of one row (a mapping); None is NULL.
@@ -49,8 +51,15 @@ class Expression:
     place: Place | None = field(default=None, compare=False, repr=False)
 
 
-def compile(text: str, fields: Mapping[str, Kind], params: Mapping[str, Any] | None = None, *, place: Place | None = None, what: str = "",
-            truth: bool = False) -> Expression:  # fmt: skip
+def compile(
+    text: str,
+    fields: Mapping[str, Kind],
+    params: Mapping[str, Any] | None = None,
+    *,
+    place: Place | None = None,
+    what: str = "",
+    truth: bool = False,
+) -> Expression:
     """Check an expression and compile it for both readers.
 
     Args:
@@ -76,20 +85,40 @@ def compile(text: str, fields: Mapping[str, Kind], params: Mapping[str, Any] | N
 
     told = f"{what}: " if what else ""
     if not isinstance(text, str) or not text.strip():
-        raise DefinitionError(f"{told}an expression is wanted", place=place, found=repr(text), mend='write SQL, e.g. "delay > 15"', code="E116")
+        raise DefinitionError(
+            f"{told}an expression is wanted",
+            place=place,
+            found=repr(text),
+            fix='write SQL, e.g. "delay > 15"',
+            code="E116",
+        )
     compiler = Compiler(fields, params or {})
     try:
         code = compiler.whole(parse(text), truth)
     except Refused as refused:
         raise _error(refused, text, fields, told, place) from None
     except RecursionError:
-        raise DefinitionError(f"{told}the expression is nested too deeply", place=place, found=text[:100], mend="split it", code="E116") from None
+        raise DefinitionError(
+            f"{told}the expression is nested too deeply", place=place, found=text[:100], fix="split it", code="E116"
+        ) from None
     source = f"lambda r: {code.python}"
     try:
-        evaluate = eval(source, dict(kernel.NAMES))  # made of checked nodes only: names are ours, texts are quoted by repr
+        evaluate = eval(
+            source, dict(kernel.NAMES)
+        )  # made of checked nodes only: names are ours, texts are quoted by repr
     except (SyntaxError, MemoryError, RecursionError):
-        raise DefinitionError(f"{told}the expression is too long", place=place, found=text[:100], mend="split it", code="E116") from None
-    return Expression(text, code.sql, code.kind or "string", tuple(compiler.used), evaluate, tuple(dict.fromkeys(compiler.takes)), place)
+        raise DefinitionError(
+            f"{told}the expression is too long", place=place, found=text[:100], fix="split it", code="E116"
+        ) from None
+    return Expression(
+        text,
+        code.sql,
+        code.kind or "string",
+        tuple(compiler.used),
+        evaluate,
+        tuple(dict.fromkeys(compiler.takes)),
+        place,
+    )
 
 
 @lru_cache(maxsize=8192)
@@ -106,14 +135,20 @@ def parse(text: str) -> exp.Expression:
     except SqlglotError as error:
         said: Mapping[str, Any] = next(iter(getattr(error, "errors", ())), {})
         near = f"{said.get('start_context', '')}{said.get('highlight', '')}"[-40:].strip()
-        raise Refused(f"it does not parse: {said.get('description') or str(error).splitlines()[0]}" + (f" near {near}" if near else ""),
-                      "write one scalar expression of SQL (DuckDB's dialect)", code="E116") from None  # fmt: skip
+        raise Refused(
+            f"it does not parse: {said.get('description') or str(error).splitlines()[0]}"
+            + (f" near {near}" if near else ""),
+            "write one scalar expression of SQL (DuckDB's dialect)",
+            code="E116",
+        ) from None
 
 
 def _error(refused: Any, text: str, fields: Mapping[str, Kind], told: str, place: Place | None) -> DefinitionError:
-    found, mend = f'"{text}"', refused.mend
+    found, fix = f'"{text}"', refused.fix
     if refused.missing:
         names = sorted(fields)
         found = f'"{text}" over {", ".join(names) or "nothing"}'
-        mend = nearest(refused.missing, names) or (f"it may read {', '.join(names)}" if names else "it may read no field here")
-    return DefinitionError(f"{told}{refused.found}", place=place, found=found, mend=mend, code=refused.code)
+        fix = nearest(refused.missing, names) or (
+            f"it may read {', '.join(names)}" if names else "it may read no field here"
+        )
+    return DefinitionError(f"{told}{refused.found}", place=place, found=found, fix=fix, code=refused.code)

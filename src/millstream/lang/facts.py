@@ -1,4 +1,6 @@
-"""What the checks need to know of a text, remembered by its hash so that an unchanged text is parsed once and never again."""
+"""What the checks need to know of a text, remembered by its hash so that an unchanged text is parsed once and never
+again.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,25 @@ def query(sql: str, file: str, cache: Cache) -> Query:
     return Query(tuple(reads), tuple(params), None if columns is None else tuple(columns))
 
 
-def kind_of(text: str, fields: Mapping[str, Kind], params: Mapping[str, Any], cache: Cache, *, place: Place | None, what: str, truth: bool = False) -> Kind:
+def kind_of(
+    text: str,
+    fields: Mapping[str, Kind],
+    params: Mapping[str, Any],
+    cache: Cache,
+    *,
+    place: Place | None,
+    what: str,
+    truth: bool = False,
+) -> Kind:
     """The type of an expression. Raises DefinitionError when it is wrong."""
-    key = digest("expression", text, sorted(fields.items()), sorted(params.items(), key=lambda item: item[0]), isinstance(fields, Anything), truth)
+    key = digest(
+        "expression",
+        text,
+        sorted(fields.items()),
+        sorted(params.items(), key=lambda item: item[0]),
+        isinstance(fields, Anything),
+        truth,
+    )
     known = cache.get(key)
     if known is None:
         known = compile_expression(text, fields, params, place=place, what=what, truth=truth).kind
@@ -48,7 +66,9 @@ def kind_of(text: str, fields: Mapping[str, Kind], params: Mapping[str, Any], ca
 
 
 class Anything(dict[str, Kind]):
-    """Fields of a table that has not been built: any name may be there, and is taken for what the expression asks for."""
+    """Fields of a table that has not been built: any name may be there, and is taken for what the expression
+    asks for.
+    """
 
     def __missing__(self, name: str) -> Kind:
         return UNTYPED

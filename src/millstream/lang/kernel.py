@@ -51,8 +51,9 @@ def rounded(x: float) -> float:
 def rounded_to(x: float, digits: int) -> float:
     """To so many decimals; a negative number of them is tens, hundreds and so on.
 
-    As DuckDB 2 rounds a double: scaled by a power of ten, to the nearest whole number, and back. Where the scaled double stands at a half, the
-    part that scaling has lost decides: 0.15 is below 0.15 by a little, so that it becomes 0.1. A true half goes away from zero.
+    As DuckDB 2 rounds a double: scaled by a power of ten, to the nearest whole number, and back. Where the scaled
+    double stands at a half, the part that scaling has lost decides: the double 0.15 is a little below 15 hundredths,
+    so that it becomes 0.1. A true half goes away from zero.
     """
     scale = 10.0 ** abs(digits)
     if digits < 0:
@@ -127,9 +128,36 @@ def day_of_year(moment: date) -> int:
 
 
 NAMES: dict[str, Any] = {
-    "_finite": finite, "_int64": int64, "_divide": divide, "_truncate": truncate, "_remainder": remainder, "_round": rounded, "_round_to": rounded_to, "_tens": rounded_whole, "_floor": floor, "_ceil": ceil, "_power": power, "_exp": exponential,
-    "_lower": lower, "_upper": upper, "_float": to_float, "_whole": to_int, "_greatest": greatest, "_least": least, "_utc": utc, "_day": day_of_year,
-    "math": math, "re": re, "datetime": datetime, "date": date, "str": str, "int": int, "float": float, "abs": abs, "len": len, "round": round,
+    "_finite": finite,
+    "_int64": int64,
+    "_divide": divide,
+    "_truncate": truncate,
+    "_remainder": remainder,
+    "_round": rounded,
+    "_round_to": rounded_to,
+    "_tens": rounded_whole,
+    "_floor": floor,
+    "_ceil": ceil,
+    "_power": power,
+    "_exp": exponential,
+    "_lower": lower,
+    "_upper": upper,
+    "_float": to_float,
+    "_whole": to_int,
+    "_greatest": greatest,
+    "_least": least,
+    "_utc": utc,
+    "_day": day_of_year,
+    "math": math,
+    "re": re,
+    "datetime": datetime,
+    "date": date,
+    "str": str,
+    "int": int,
+    "float": float,
+    "abs": abs,
+    "len": len,
+    "round": round,
     "__builtins__": {},
-}  # fmt: skip
+}
 """All that generated code can see."""

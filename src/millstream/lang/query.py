@@ -83,12 +83,12 @@ def increment(text: str) -> Increment:
     if text.strip() == "append":
         return Increment(None)
     match = _INTERVAL.fullmatch(text.strip())
-    mend = 'write "append", or the length of an interval: "1d", "1h lookback 6h"'
+    fix = 'write "append", or the length of an interval: "1d", "1h lookback 6h"'
     if match is None:
-        raise DefinitionError(f'"{text}" does not say how a table is incremental', found=text, mend=mend, code="E131")
+        raise DefinitionError(f'"{text}" does not say how a table is incremental', found=text, fix=fix, code="E131")
     length, lookback = micros(match[1]), micros(match[2]) if match[2] else 0
     if length <= 0 or lookback < 0:
-        raise DefinitionError(f'"{text}": an interval has a length', found=text, mend=mend, code="E131")
+        raise DefinitionError(f'"{text}": an interval has a length', found=text, fix=fix, code="E131")
     return Increment(length, lookback)
 
 
@@ -117,22 +117,35 @@ def header(text: str, file: str = "") -> Header:
         place = Place(file, number) if file else None
         if word not in WORDS:
             raise DefinitionError(
-                f'"@{word}" is not a word of a table\'s header', place=place, found=line, mend="use " + ", ".join(f"@{w}" for w in WORDS), code="E130"
+                f'"@{word}" is not a word of a table\'s header',
+                place=place,
+                found=line,
+                fix="use " + ", ".join(f"@{w}" for w in WORDS),
+                code="E130",
             )
         if word in said or not value.strip():
             wrong = "is said twice" if word in said else "has no value"
-            raise DefinitionError(f'"@{word}" {wrong}', place=place, found=line, mend=f"write one line  -- @{word} ...", code="E130")
+            raise DefinitionError(
+                f'"@{word}" {wrong}', place=place, found=line, fix=f"write one line  -- @{word} ...", code="E130"
+            )
         said[word] = value.strip()
         lag_place = place if word == "lag" else lag_place
     key = tuple(part.strip() for part in said["key"].split(",")) if "key" in said else None
-    return Header(said.get("time"), key, said.get("incremental"), said.get("schedule"), _lag(said.get("lag"), lag_place), "\n".join(doc).strip())
+    return Header(
+        said.get("time"),
+        key,
+        said.get("incremental"),
+        said.get("schedule"),
+        _lag(said.get("lag"), lag_place),
+        "\n".join(doc).strip(),
+    )
 
 
 def _lag(text: str | None, place: Place | None) -> int | None:
     try:
         return None if text is None else micros(text)
     except DefinitionError as error:
-        raise DefinitionError(error.message, place=place, found=error.found, mend=error.mend, code=error.code) from None
+        raise DefinitionError(error.message, place=place, found=error.found, fix=error.fix, code=error.code) from None
 
 
 @lru_cache(maxsize=4096)
@@ -152,14 +165,29 @@ def tree(sql: str, file: str = "") -> exp.Expression:
         first: Mapping[str, Any] = next(iter(getattr(error, "errors", ())), {})
         place = Place(file, first.get("line") or 1, _column(first)) if file else None
         said = str(first.get("description") or error).splitlines()[0]
-        raise DefinitionError(f"the SQL does not parse: {said}", place=place, found=_near(first) or " ".join(sql.split())[:100],
-                              mend="it is DuckDB's dialect; one SELECT", code="E132") from None  # fmt: skip
+        raise DefinitionError(
+            f"the SQL does not parse: {said}",
+            place=place,
+            found=_near(first) or " ".join(sql.split())[:100],
+            fix="it is DuckDB's dialect; one SELECT",
+            code="E132",
+        ) from None
     if len(found) != 1 or not isinstance(found[0], exp.Query):
         kinds = ", ".join(type(statement).__name__.upper() for statement in found) or "nothing"
-        raise DefinitionError("a table is one SELECT", place=Place(file, 1) if file else None, found=kinds, mend="one SELECT; WITH for the steps", code="E132")
+        raise DefinitionError(
+            "a table is one SELECT",
+            place=Place(file, 1) if file else None,
+            found=kinds,
+            fix="one SELECT; WITH for the steps",
+            code="E132",
+        )
     if isinstance(found[0], exp.Select) and not found[0].expressions:
         raise DefinitionError(
-            "the SELECT selects nothing", place=Place(file, 1) if file else None, found=" ".join(sql.split())[:100], mend="name its columns", code="E132"
+            "the SELECT selects nothing",
+            place=Place(file, 1) if file else None,
+            found=" ".join(sql.split())[:100],
+            fix="name its columns",
+            code="E132",
         )
     return found[0]
 
@@ -175,7 +203,9 @@ def _near(error: Mapping[str, Any]) -> str:
 
 @lru_cache(maxsize=4096)
 def tokens(sql: str) -> tuple[str, ...]:
-    """The words of the text without comments, layout, closing semicolons and the case of keywords: equal for texts that differ in nothing else."""
+    """The words of the text without comments, layout, closing semicolons and the case of keywords: equal for texts that
+    differ in nothing else.
+    """
     kept = {
         "VAR",
         "STRING",
@@ -189,7 +219,10 @@ def tokens(sql: str) -> tuple[str, ...]:
         "BIT_STRING",
         "UNICODE_STRING",
     }
-    return tuple(f"{token.token_type.name} {token.text if token.token_type.name in kept else token.text.upper()}" for token in _tokens(sql))
+    return tuple(
+        f"{token.token_type.name} {token.text if token.token_type.name in kept else token.text.upper()}"
+        for token in _tokens(sql)
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -212,7 +245,10 @@ def _tokens(sql: str) -> list[Any]:
         found = list(sqlglot.tokenize(sql, read="duckdb"))
     except TokenError as error:
         raise DefinitionError(
-            f"the SQL does not parse: {error}", found=" ".join(sql.split())[:100], mend="close what is open: quotes, comments", code="E132"
+            f"the SQL does not parse: {error}",
+            found=" ".join(sql.split())[:100],
+            fix="close what is open: quotes, comments",
+            code="E132",
         ) from None
     while found and found[-1].token_type == TokenType.SEMICOLON:
         found.pop()
@@ -255,7 +291,11 @@ def _is_cte(node: exp.Table) -> bool:
     around = node.parent
     while around is not None:
         within = around.args.get("with_") if not isinstance(around, exp.With) else None
-        if isinstance(within, exp.With) and inside is not within and any(_same(cte, node) for cte in within.expressions):
+        if (
+            isinstance(within, exp.With)
+            and inside is not within
+            and any(_same(cte, node) for cte in within.expressions)
+        ):
             return True
         if isinstance(around, exp.With):
             earlier = around.expressions[: next(i for i, cte in enumerate(around.expressions) if cte is inside)]
@@ -278,5 +318,7 @@ def placeholders(sql: str) -> tuple[str, ...]:
     """
     from sqlglot import exp
 
-    found = {node.name for node in tree(sql).find_all(exp.Placeholder)} | {node.name for node in tree(sql).find_all(exp.Parameter)}
+    found = {node.name for node in tree(sql).find_all(exp.Placeholder)} | {
+        node.name for node in tree(sql).find_all(exp.Parameter)
+    }
     return tuple(sorted(found))

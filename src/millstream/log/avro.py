@@ -1,8 +1,8 @@
 """Event classes as Avro schemas, Avro schemas as Arrow schemas, and rows as Avro bodies and back.
 
-Bodies are exactly what the schema says: any Avro reader reads them, and these functions read any writer's. The block way (see
-`avro_block`) is taken where it can be, the record way (`avro_records`) for lists, maps, records and unions wider than null and
-one, and for every batch in which a body is not sound. Both give the same.
+Bodies are exactly what the schema says: any Avro reader reads them, and these functions read any writer's. The block
+way (see `avro_block`) is taken where it can be, the record way (`avro_records`) for lists, maps, records and unions
+wider than null and one, and for every batch in which a body is not sound. Both give the same.
 """
 
 from __future__ import annotations
@@ -22,9 +22,14 @@ from millstream.log.avro_records import Records
 from millstream.log.avro_types import Column, columns_of, physical, presented
 
 _AVRO: dict[Kind, Any] = {
-    "string": "string", "int64": "long", "float64": "double", "bool": "boolean", "binary": "bytes",
-    "timestamp": {"type": "long", "logicalType": "timestamp-micros"}, "date": {"type": "int", "logicalType": "date"},
-}  # fmt: skip
+    "string": "string",
+    "int64": "long",
+    "float64": "double",
+    "bool": "boolean",
+    "binary": "bytes",
+    "timestamp": {"type": "long", "logicalType": "timestamp-micros"},
+    "date": {"type": "int", "logicalType": "date"},
+}
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
@@ -40,7 +45,10 @@ def avro_schema(schema: Schema) -> str:
 def _field(schema: Schema, field: Field) -> dict[str, Any]:
     kind: Any
     if field.kind == "enum" and not all(_NAME.fullmatch(symbol) for symbol in field.symbols):
-        kind = {"type": "string", "values": list(field.symbols)}  # Avro's symbols are names; other readers refuse anything else
+        kind = {
+            "type": "string",
+            "values": list(field.symbols),
+        }  # Avro's symbols are names; other readers refuse anything else
     elif field.kind == "enum":
         kind = {"type": "enum", "name": f"{schema.name}_{field.name}", "symbols": list(field.symbols)}
     elif field.kind == "list":
@@ -88,7 +96,10 @@ def encode(rows: pa.RecordBatch, schema: str, head: bytes = b"") -> list[bytes]:
     columns = columns_of(schema)
     missing = [c.name for c in columns if c.name not in rows.schema.names]
     if missing:
-        raise UsageError(f"rows have no column {', '.join(missing)}, which the schema names; they have {', '.join(rows.schema.names)}")
+        raise UsageError(
+            f"rows have no column {', '.join(missing)}, which the schema names; they have"
+            f" {', '.join(rows.schema.names)}"
+        )
     arrays = [physical(c, rows.column(c.name)) for c in columns]
     if all(c.flat for c in columns):
         return encode_block(columns, arrays, rows.num_rows, head)
@@ -117,13 +128,15 @@ def _records(schema: str) -> Records:
 
 
 def resolve(rows: pa.RecordBatch, writer: str, reader: str) -> pa.RecordBatch:
-    """Rows of an older or newer schema as the reader's: fields by name or alias, missing ones by default, types promoted.
+    """Rows of an older or newer schema as the reader's: fields by name or alias, missing ones by default, types
+    promoted.
 
     Args:
         rows: Columns of the writer's schema, in any order; columns of the envelope are passed on.
 
     Raises:
-        UsageError: The reader wants a field that is neither there nor has a default, or a type that cannot become its own.
+        UsageError: The reader wants a field that is neither there nor has a default, or a type that cannot become its
+            own.
     """
     if writer == reader:
         return rows
@@ -135,7 +148,10 @@ def resolve(rows: pa.RecordBatch, writer: str, reader: str) -> pa.RecordBatch:
         try:
             made = column.fill(spec["default"], rows.num_rows) if found is None else column.promote(rows.column(found))
         except pa.ArrowInvalid as error:
-            raise UsageError(f'"{column.name}" was written as {rows.schema.field(str(found)).type} and does not become {column.arrow}: {error}') from None
+            raise UsageError(
+                f'"{column.name}" was written as {rows.schema.field(str(found)).type} and does not become'
+                f" {column.arrow}: {error}"
+            ) from None
         arrays.append(made)
         fields.append(pa.field(column.name, column.arrow, column.nullable))
     for name in rows.schema.names:

@@ -1,10 +1,10 @@
 """Avro a batch at a time: columns into one buffer of bodies, and many bodies as one container block.
 
 Writing is numpy throughout: the length of every field of every record first (it also says where each begins), then each
-column's bytes into their places. Reading joins the bodies into one in-memory container block that Polars reads natively into
-columns; afterwards the length of every record is computed from the columns and compared with its body's. Without that, one body
-a byte short gives no error and spoils a good neighbour. A record that reads in its body's length was read from its own bytes:
-computed lengths never exceed those consumed, and both sum up to the block.
+column's bytes into their places. Reading joins the bodies into one in-memory container block that Polars reads natively
+into columns; afterwards the length of every record is computed from the columns and compared with its body's. Without
+that, one body a byte short gives no error and spoils a good neighbour. A record that reads in its body's length was
+read from its own bytes: computed lengths never exceed those consumed, and both sum up to the block.
 """
 
 from __future__ import annotations
@@ -69,14 +69,18 @@ class _Wire:
         return value if self.valid is None else np.where(self.valid, value, null)
 
     def wraps(self, data: Bytes, at: Ints) -> bool:
-        """Whether a number beyond 32 bits was read as an int: what lies beyond is cut off in silence, and the length stays the same."""
+        """Whether a number beyond 32 bits was read as an int: what lies beyond is cut off in silence, and the length
+        stays the same.
+        """
         if self.number is None or self.digits is None or self.column.wire not in ("int", "enum"):
             return False
         longest = self.digits == 5
         if self.valid is not None:
             longest &= self.valid
         rows = np.flatnonzero(longest)
-        return bool((data[at[rows] + (self.column.null_branch is not None) + 4] != self.number[rows] >> np.uint64(28)).any())
+        return bool(
+            (data[at[rows] + (self.column.null_branch is not None) + 4] != self.number[rows] >> np.uint64(28)).any()
+        )
 
     def write(self, out: Bytes, at: Ints) -> None:
         if self.column.null_branch is not None:
@@ -184,7 +188,9 @@ def _codes(column: Column, array: pa.Array) -> pa.Array:
     codes = pc.index_in(array, value_set=pa.array(column.symbols, pa.string()))
     if codes.null_count > array.null_count:
         strange = array.filter(pc.and_(pc.is_null(codes), pc.is_valid(array)))[0].as_py()
-        raise UsageError(f'"{column.name}" holds {strange!r}, which is none of the schema\'s {", ".join(column.symbols)}')
+        raise UsageError(
+            f'"{column.name}" holds {strange!r}, which is none of the schema\'s {", ".join(column.symbols)}'
+        )
     return codes
 
 

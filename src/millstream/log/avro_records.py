@@ -73,7 +73,11 @@ def _bare(kind: Any) -> Any:
     if isinstance(kind, list):
         return [_bare(branch) for branch in kind]
     if isinstance(kind, dict):
-        return {key: _bare(value) if key in ("type", "items", "values", "fields") else value for key, value in kind.items() if key != "logicalType"}
+        return {
+            key: _bare(value) if key in ("type", "items", "values", "fields") else value
+            for key, value in kind.items()
+            if key != "logicalType"
+        }
     return kind
 
 

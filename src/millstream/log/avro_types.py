@@ -14,13 +14,22 @@ from millstream.base.errors import UsageError
 from millstream.base.event import TIMESTAMP
 
 _PLAIN: dict[str, pa.DataType] = {
-    "string": pa.string(), "long": pa.int64(), "int": pa.int32(), "double": pa.float64(), "float": pa.float32(), "boolean": pa.bool_(),
-    "bytes": pa.binary(), "enum": pa.string(), "fixed": pa.binary(),
-}  # fmt: skip
+    "string": pa.string(),
+    "long": pa.int64(),
+    "int": pa.int32(),
+    "double": pa.float64(),
+    "float": pa.float32(),
+    "boolean": pa.bool_(),
+    "bytes": pa.binary(),
+    "enum": pa.string(),
+    "fixed": pa.binary(),
+}
 _LOGICAL: dict[tuple[str, str], pa.DataType] = {
-    ("long", "timestamp-micros"): TIMESTAMP, ("long", "timestamp-millis"): pa.timestamp("ms", tz="UTC"), ("long", "timestamp-nanos"): pa.timestamp("ns", tz="UTC"),
+    ("long", "timestamp-micros"): TIMESTAMP,
+    ("long", "timestamp-millis"): pa.timestamp("ms", tz="UTC"),
+    ("long", "timestamp-nanos"): pa.timestamp("ns", tz="UTC"),
     ("int", "date"): pa.date32(),
-}  # fmt: skip
+}
 _FLAT = {"string", "long", "int", "double", "float", "boolean", "bytes", "enum"}
 _JSON = {"null", "string", "long", "int", "double", "float", "boolean"}
 
@@ -67,7 +76,10 @@ class Column:
             strange = pc.and_(pc.is_valid(made), pc.invert(known))
             if pc.any(strange).as_py():
                 if self.otherwise is None:
-                    raise UsageError(f'"{self.name}" holds {made.filter(strange)[0].as_py()!r}, which is none of {", ".join(self.symbols)}')
+                    raise UsageError(
+                        f'"{self.name}" holds {made.filter(strange)[0].as_py()!r}, which is none of'
+                        f" {', '.join(self.symbols)}"
+                    )
                 made = pc.if_else(strange, pa.scalar(self.otherwise), made)
         if made.null_count and not self.nullable:
             raise UsageError(f'"{self.name}" is required and holds NULL')
@@ -94,7 +106,10 @@ def _column(field: dict[str, Any], named: dict[str, Any]) -> Column:
         branches = [branch for branch in kind if branch != "null"]
         if len(branches) != 1:
             if not all(isinstance(b, str) and b in _JSON for b in kind):
-                raise UsageError(f'field "{name}" is a union that has no place in a table: {json.dumps(kind)}; only plain types may share a field')
+                raise UsageError(
+                    f'field "{name}" is a union that has no place in a table: {json.dumps(kind)}; only plain types may'
+                    " share a field"
+                )
             return Column(name, "union", pa.string(), pa.string(), flat=False)
         null, kind = (kind.index("null") if len(kind) == 2 else None), branches[0]
     if isinstance(kind, dict) and kind["type"] in ("enum", "fixed", "record"):
@@ -103,7 +118,16 @@ def _column(field: dict[str, Any], named: dict[str, Any]) -> Column:
     wire = kind["type"] if isinstance(kind, dict) else kind
     enum = kind if wire == "enum" else {}
     stored = _type(name, kind, named, logical=False)
-    return Column(name, wire, _type(name, kind, named), stored, null, wire in _FLAT, tuple(enum.get("symbols", ())), enum.get("default"))
+    return Column(
+        name,
+        wire,
+        _type(name, kind, named),
+        stored,
+        null,
+        wire in _FLAT,
+        tuple(enum.get("symbols", ())),
+        enum.get("default"),
+    )
 
 
 def _type(name: str, kind: Any, named: dict[str, Any], *, logical: bool = True) -> pa.DataType:
@@ -121,7 +145,12 @@ def _type(name: str, kind: Any, named: dict[str, Any], *, logical: bool = True) 
     if wire == "map":
         return pa.map_(pa.string(), _type(name, kind["values"], named, logical=logical))
     if wire == "record":
-        return pa.struct([pa.field(f["name"], _type(f"{name}.{f['name']}", f["type"], named, logical=logical)) for f in kind["fields"]])
+        return pa.struct(
+            [
+                pa.field(f["name"], _type(f"{name}.{f['name']}", f["type"], named, logical=logical))
+                for f in kind["fields"]
+            ]
+        )
     if wire not in _PLAIN:
         raise UsageError(f'field "{name}" is of the Avro type {wire}, which has no place in a table')
     said = kind.get("logicalType", "") if isinstance(kind, dict) else ""
@@ -146,7 +175,9 @@ def physical(column: Column, array: Any) -> pa.Array:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise UsageError(f'"{column.name}" holds what the schema\'s {column.wire} cannot: {error}') from None
     if array.null_count and not column.nullable:
-        raise UsageError(f'"{column.name}" is required by the schema and holds NULL in row {array.is_null().index(True).as_py()}')
+        raise UsageError(
+            f'"{column.name}" is required by the schema and holds NULL in row {array.is_null().index(True).as_py()}'
+        )
     return array
 
 

@@ -23,14 +23,23 @@ from millstream.base.gaps import lacking, promise
 from millstream.log.port import RAW, RAW_SCHEMA_ID, Append, Log, Range, Reader, Schemas, Slice
 
 NOW, SOON = timedelta(0), timedelta(seconds=10)
-SCHEMA = '{"type": "record", "name": "Seen", "fields": [{"name": "n", "type": "long"}, {"name": "who", "type": ["null", "string"], "default": null}]}'
-WIDER = '{"type": "record", "name": "Seen", "fields": [{"name": "n", "type": "long"}, {"name": "who", "type": ["null", "string"], "default": null}, {"name": "x", "type": "double", "default": 0.5}]}'
+SCHEMA = (
+    '{"type": "record", "name": "Seen", "fields": [{"name": "n", "type": "long"}, {"name": "who", "type": ["null",'
+    ' "string"], "default": null}]}'
+)
+WIDER = (
+    '{"type": "record", "name": "Seen", "fields": [{"name": "n", "type": "long"}, {"name": "who", "type": ["null",'
+    ' "string"], "default": null}, {"name": "x", "type": "double", "default": 0.5}]}'
+)
 OTHER = '{"type": "record", "name": "Seen", "fields": [{"name": "n", "type": "string"}]}'
 
 
 def rows(*numbers: int, ids: bool = False, arrived: datetime | None = None) -> pa.RecordBatch:
     """Rows of SCHEMA; every third `who` is NULL."""
-    columns: dict[str, Any] = {"n": pa.array(numbers, pa.int64()), "who": pa.array([None if n % 3 == 0 else f"né {n}" for n in numbers], pa.string())}
+    columns: dict[str, Any] = {
+        "n": pa.array(numbers, pa.int64()),
+        "who": pa.array([None if n % 3 == 0 else f"né {n}" for n in numbers], pa.string()),
+    }
     if ids:
         columns[EVENT_ID] = pa.array([f"id-{n}" for n in numbers], pa.string())
     if arrived is not None:
@@ -109,7 +118,9 @@ class LogContract:
         before = time.time_ns() // 1_000_000 * 1_000
         log.append([Append("t", 1, schema_id, rows(1, arrived=datetime(2099, 1, 1, tzinfo=UTC)))])
         first = log.newest("t")
-        assert first is not None and before <= first <= time.time_ns() // 1000, "an arrival that history brings along is not an append"
+        assert first is not None and before <= first <= time.time_ns() // 1000, (
+            "an arrival that history brings along is not an append"
+        )
         log.append([Append("t", 0, schema_id, rows(2, arrived=datetime(2013, 1, 1, tzinfo=UTC)))])
         second = self.again(log).newest("t")
         assert second is not None and first <= second <= time.time_ns() // 1000
@@ -134,14 +145,21 @@ class LogContract:
         assert (piece.topic, piece.partition, piece.schema_id, piece.start) == ("t", 1, schema_id, 0)
         assert piece.rows.schema.names == ["n", "who", EVENT_ID, ARRIVED_AT, OFFSET]
         assert piece.rows.select(sent.schema.names).to_pydict() == sent.to_pydict()
-        assert range_.start <= piece.rows.column(OFFSET)[0].as_py() and piece.rows.column(OFFSET)[2].as_py() < range_.end <= piece.end
-        assert all(before < at < datetime.now(UTC) + timedelta(seconds=2) for at in piece.rows.column(ARRIVED_AT).to_pylist())
+        assert (
+            range_.start <= piece.rows.column(OFFSET)[0].as_py()
+            and piece.rows.column(OFFSET)[2].as_py() < range_.end <= piece.end
+        )
+        assert all(
+            before < at < datetime.now(UTC) + timedelta(seconds=2) for at in piece.rows.column(ARRIVED_AT).to_pylist()
+        )
 
     def test_an_id_not_given_is_null(self, log: Log, schema_id: int) -> None:
         log.create("t", partitions=1)
         self.put(log, schema_id, 0, 1)
         (piece,) = read(log.reader("t", {0: 0}), 1)
-        assert piece.rows.column(EVENT_ID).to_pylist() == [None] and piece.rows.schema.field(EVENT_ID).type == pa.string()
+        assert (
+            piece.rows.column(EVENT_ID).to_pylist() == [None] and piece.rows.schema.field(EVENT_ID).type == pa.string()
+        )
 
     def test_an_arrival_brought_along_replaces_the_stamp(self, log: Log, schema_id: int) -> None:
         long_ago = datetime(2013, 1, 1, 5, tzinfo=UTC)
@@ -153,7 +171,9 @@ class LogContract:
     def test_what_could_not_be_decoded_travels_too(self, log: Log, schema_id: int) -> None:
         bad = pa.record_batch([pa.array([b"\xff\x00"]), pa.array(["not JSON"]), pa.array(["x.csv:17"])], schema=RAW)
         log.create("t", partitions=1)
-        log.append([Append("t", 0, schema_id, rows(1)), Append("t", 0, RAW_SCHEMA_ID, bad), Append("t", 0, schema_id, rows(2))])
+        log.append(
+            [Append("t", 0, schema_id, rows(1)), Append("t", 0, RAW_SCHEMA_ID, bad), Append("t", 0, schema_id, rows(2))]
+        )
         pieces = read(log.reader("t", {0: 0}), 3)
         assert [p.schema_id for p in pieces] == [schema_id, RAW_SCHEMA_ID, schema_id]
         assert pieces[1].rows.schema.names == [*RAW.names, ARRIVED_AT, OFFSET]
@@ -191,7 +211,10 @@ class LogContract:
         log.create("t", partitions=1)
         big = pa.record_batch({"n": pa.array([1, 2], pa.int64()), "who": pa.array(["a" * 10_000_000, "b"])})
         log.append([Append("t", 0, schema_id, big)])
-        assert [len(w) for p in read(log.reader("t", {0: 0}), 2) for w in p.rows.column("who").to_pylist()] == [10_000_000, 1]
+        assert [len(w) for p in read(log.reader("t", {0: 0}), 2) for w in p.rows.column("who").to_pylist()] == [
+            10_000_000,
+            1,
+        ]
 
     def test_ends(self, log: Log, schema_id: int) -> None:
         log.create("t", partitions=2)
@@ -305,7 +328,9 @@ class LogContract:
             thread.join()
         pieces = read(log.reader("t", {0: 0, 1: 0}), 160)
         for worker in range(8):  # each thread's records in its order
-            assert [n for n in numbers(pieces, worker % 2) if n // 100 == worker] == [worker * 100 + n for n in range(20)]
+            assert [n for n in numbers(pieces, worker % 2) if n // 100 == worker] == [
+                worker * 100 + n for n in range(20)
+            ]
 
     def test_one_bad_append_harms_no_neighbour(self, log: Log, schema_id: int) -> None:
         log.create("t", partitions=1)
@@ -383,12 +408,16 @@ class LogContract:
         writer = log.writer("s")
         writer.commit([Append("t", 0, schema_id, rows(1, 2))], "2")
         writer.commit([Append("t", 0, schema_id, rows(3))], "3")
-        found = [offset for piece in read(log.reader("t", {0: 0}), 3) for offset in piece.rows.column(OFFSET).to_pylist()]
+        found = [
+            offset for piece in read(log.reader("t", {0: 0}), 3) for offset in piece.rows.column(OFFSET).to_pylist()
+        ]
         assert found == [0, 1, 2] and log.ends("t")[0].high == 3
 
     @promise("retention that waits for the slowest reader")
     def test_what_nobody_has_is_kept(self, log: Log, schema_id: int) -> None:
-        """The lake is a reader from the moment that the topic exists; a mark that moves back keeps what is still there."""
+        """The lake is a reader from the moment that the topic exists; a mark that moves back keeps what is
+        still there.
+        """
         log.create("t", partitions=2, retention=timedelta(milliseconds=1))
         for partition in (0, 1):
             for n in range(4):
@@ -414,7 +443,9 @@ class LogContract:
         log.retain("t", before={0: 1_500}, reader="updater")
         time.sleep(0.01)
         log.maintain()
-        assert log.ends("t")[0].low in (1_000, 1_500), "whole batches or parts of one, and none that a reader still wants"
+        assert log.ends("t")[0].low in (1_000, 1_500), (
+            "whole batches or parts of one, and none that a reader still wants"
+        )
         log.retain("t", before={}, reader="updater")
         log.maintain()
         assert log.ends("t")[0].low in (2_000, 2_500)
@@ -454,8 +485,14 @@ class SchemasContract:
 
     def test_transitive_looks_at_all_of_them(self, schemas: Schemas) -> None:
         without = '{"type": "record", "name": "R", "fields": [{"name": "n", "type": "long"}]}'
-        optional = '{"type": "record", "name": "R", "fields": [{"name": "n", "type": "long"}, {"name": "x", "type": "double", "default": 0}]}'
-        required = '{"type": "record", "name": "R", "fields": [{"name": "n", "type": "long"}, {"name": "x", "type": "double"}]}'
+        optional = (
+            '{"type": "record", "name": "R", "fields": [{"name": "n", "type": "long"}, {"name": "x", "type": "double",'
+            ' "default": 0}]}'
+        )
+        required = (
+            '{"type": "record", "name": "R", "fields": [{"name": "n", "type": "long"}, {"name": "x", "type":'
+            ' "double"}]}'
+        )
         for subject in ("plain", "all"):
             schemas.register(subject, without)
             schemas.register(subject, optional)
@@ -465,7 +502,9 @@ class SchemasContract:
 
     def test_two_at_once_agree(self, schemas: Schemas) -> None:
         other, found = self.again(schemas), []
-        threads = [threading.Thread(target=lambda s=s: found.append(s.register("t", SCHEMA))) for s in (schemas, other) * 4]
+        threads = [
+            threading.Thread(target=lambda s=s: found.append(s.register("t", SCHEMA))) for s in (schemas, other) * 4
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -1,9 +1,10 @@
 """Which records repeat an earlier one: a pure function of the log.
 
-Per partition, in offset order: a record with an id is a duplicate if and only if a record that was KEPT at a lower offset of the partition
-has the same id, and the arrivals of the two lie no further apart than the window, whichever came first by its clock. Dead letters and
-duplicates keep nothing. A NULL or empty id is none. By induction over the offset this is defined for any order of arrivals, for chains, and
-for clocks that run backwards; batches, restarts and readers do not appear in it.
+Per partition, in offset order: a record with an id is a duplicate if and only if a record that was KEPT at a lower
+offset of the partition has the same id, and the arrivals of the two lie no further apart than the window, whichever
+came first by its clock. Dead letters and duplicates keep nothing. A NULL or empty id is none. By induction over the
+offset this is defined for any order of arrivals, for chains, and for clocks that run backwards; batches, restarts and
+readers do not appear in it.
 
 Kept arrivals of one id lie more than a window apart. Sink, feature updater, bandit and `verify` all use this one.
 """
@@ -40,7 +41,9 @@ _SEEDS = secrets.randbits(63), secrets.randbits(63)
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Earlier: TypeAlias = Callable[[int, int], Iterable[tuple[pa.Array, Ints]]]
-"""`earlier(low_us, high_us)`: ids and arrivals (microseconds) of the records kept before the reader began, with `low_us <= arrival < high_us`."""
+"""`earlier(low_us, high_us)`: ids and arrivals (microseconds) of the records kept before the reader began, with `low_us
+<= arrival < high_us`.
+"""
 
 
 class Cost(NamedTuple):
@@ -51,7 +54,9 @@ class Cost(NamedTuple):
 
 
 def cost(ids: int) -> Cost:
-    """What it costs to remember so many ids: at most `MEMORY_BYTES` of them are in memory, the others in files with a filter each."""
+    """What it costs to remember so many ids: at most `MEMORY_BYTES` of them are in memory, the others in files with a
+    filter each.
+    """
     if ids * ID_BYTES <= MEMORY_BYTES:
         return Cost(ids * ID_BYTES, 0)
     return Cost(MEMORY_BYTES + round(ids * FILTER_BYTES), ids * ID_BYTES)
@@ -62,8 +67,8 @@ class _Memory:
     """What is known of one partition.
 
     Attributes:
-        covered: Stretches [low, high) of arrivals, ascending and apart: every id that was kept in one of them is in `kept`. So are all that were kept
-            since the reader began; the others are with `earlier`.
+        covered: Stretches [low, high) of arrivals, ascending and apart: every id that was kept in one of them is in
+            `kept`. So are all that were kept since the reader began; the others are with `earlier`.
         needed: The least arrival that batches asked for, of each of the last epochs; the newest epoch last.
     """
 
@@ -90,17 +95,22 @@ class Deduper:
         """Read this partition from a new position.
 
         Args:
-            earlier: What was kept so far; asked for as far back as batches need it. None: nothing was, and nothing is ever let go.
+            earlier: What was kept so far; asked for as far back as batches need it. None: nothing was, and nothing is
+                ever let go.
             at_start: Nothing was kept below the position; `earlier` serves for what is let go later.
         """
-        self._memory[partition] = _Memory(KeptIds(self._folder), earlier, [(EVER, NEVER)] if earlier is None or at_start else [])
+        self._memory[partition] = _Memory(
+            KeptIds(self._folder), earlier, [(EVER, NEVER)] if earlier is None or at_start else []
+        )
 
     def resume(self, partition: int, earlier: Earlier) -> None:
         """Continue where the last batch ended, with another way of reading what was kept."""
         self._memory[partition].earlier = earlier
 
     def settled(self, partition: int) -> None:
-        """An epoch ends: all that was kept before it can be had from `earlier`. What the last epochs could not repeat is let go."""
+        """An epoch ends: all that was kept before it can be had from `earlier`. What the last epochs could not repeat
+        is let go.
+        """
         memory = self._memory.get(partition)
         if memory is None or memory.earlier is None:
             return
@@ -128,7 +138,9 @@ class Deduper:
             return keep
         self._reach(memory, arrived[chosen])
         first, second = hashes(ids)
-        order = chosen[np.argsort(first[chosen], kind="stable")]  # looked up in order, ids touch each run once, from end to end
+        order = chosen[
+            np.argsort(first[chosen], kind="stable")
+        ]  # looked up in order, ids touch each run once, from end to end
         keep[order] = ~memory.kept.look(first[order], second[order], arrived[order], self._within)
         _among_themselves(order, first, second, arrived, self._within, keep)
         new = order[keep[order]]
@@ -150,7 +162,9 @@ class Deduper:
         return sum(memory.kept.disk_bytes for memory in self._memory.values())
 
     def _reach(self, memory: _Memory, arrived: Ints) -> None:
-        """Have all that records of these arrivals may repeat. One that is years old asks for its own neighbourhood, not for the years between."""
+        """Have all that records of these arrivals may repeat. One that is years old asks for its own neighbourhood, not
+        for the years between.
+        """
         if memory.earlier is None:
             return
         for low, high in _stretches(arrived, self._within):
@@ -190,7 +204,10 @@ def _stretches(arrived: Ints, within: int) -> list[tuple[int, int]]:
         widest = np.argsort(ordered[cuts + 1] - ordered[cuts])[-(_AT_MOST - 1) :]
         cuts = np.sort(cuts[widest])
     lows, highs = ordered[np.append(0, cuts + 1)], ordered[np.append(cuts, len(ordered) - 1)]
-    return [(max(EVER, low - within), min(NEVER, high + within + 1)) for low, high in zip(lows.tolist(), highs.tolist(), strict=True)]
+    return [
+        (max(EVER, low - within), min(NEVER, high + within + 1))
+        for low, high in zip(lows.tolist(), highs.tolist(), strict=True)
+    ]
 
 
 def _uncovered(covered: list[tuple[int, int]], low: int, high: int) -> list[tuple[int, int]]:
@@ -240,11 +257,14 @@ def _among_themselves(order: Ints, first: U64, second: U64, arrived: Ints, withi
     member = np.concatenate([[False], same]) | np.concatenate([same, [False]])
     rows = order[member]
     rows = rows[np.lexsort((rows, second[rows], first[rows]))]
-    begins = np.flatnonzero(np.concatenate([[True], (first[rows][1:] != first[rows][:-1]) | (second[rows][1:] != second[rows][:-1])]))
+    begins = np.flatnonzero(
+        np.concatenate([[True], (first[rows][1:] != first[rows][:-1]) | (second[rows][1:] != second[rows][:-1])])
+    )
     sizes = np.diff(np.append(begins, len(rows)))
     spans = np.maximum.reduceat(arrived[rows], begins) - np.minimum.reduceat(arrived[rows], begins)
     short = np.repeat(spans <= within, sizes)
-    # Of one id within one window, the first that is kept makes duplicates of all after it; those before it are duplicates already.
+    # Of one id within one window, the first that is kept makes duplicates of all after it; those before it are
+    # duplicates already.
     near = rows[short]
     near = near[keep[near]]
     again = (first[near][1:] == first[near][:-1]) & (second[near][1:] == second[near][:-1])

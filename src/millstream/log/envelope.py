@@ -36,7 +36,8 @@ def topic_of(log: Log, schemas: Schemas, stream: Stream[Any]) -> Binding:
     """The stream's topic, made when it is not there, and its event class registered under its contract.
 
     Raises:
-        Incompatible: The class breaks the stream's contract with what is in the log, or a field has another type than it had.
+        Incompatible: The class breaks the stream's contract with what is in the log, or a field has another type than
+            it had.
         Conflict: The topic has another number of partitions.
     """
     kept = None if stream.retention_us is None else timedelta(microseconds=stream.retention_us)
@@ -47,23 +48,30 @@ def topic_of(log: Log, schemas: Schemas, stream: Stream[Any]) -> Binding:
 
 
 def _keep_types(subject: str, text: str, olds: Sequence[str]) -> None:
-    """A column of a lake table keeps its type, whatever Avro would promote, and its letter case, since columns are told apart without it:
-    records that cannot land must not reach the log.
+    """A column of a lake table keeps its type, whatever Avro would promote, and its letter case, since columns are told
+    apart without it: records that cannot land must not reach the log.
     """
     types = {column.name: column.arrow for column in columns_of(text)}
     held = {name.lower(): name for name in ENVELOPE}
     for old in olds:
-        held = {column.name.lower(): column.name for column in columns_of(old)} | held  # the first to be there gave the column its name
+        held = {
+            column.name.lower(): column.name for column in columns_of(old)
+        } | held  # the first to be there gave the column its name
     for name in types:
         twin = held.setdefault(name.lower(), name)
         if twin != name:
-            raise Incompatible(f'"{subject}": the field {name} differs by letter case only from {twin}, which the table has as a column. '
-                               f"Keep the name {twin}, choose a name that differs by more, or declare a new stream")  # fmt: skip
+            raise Incompatible(
+                f'"{subject}": the field {name} differs by letter case only from {twin}, which the table has as a'
+                f" column. Keep the name {twin}, choose a name that differs by more, or declare a new stream"
+            )
     for column in (column for old in olds for column in columns_of(old)):
         now = types.get(column.name, column.arrow)
         if now != column.arrow:
-            raise Incompatible(f'"{subject}": the field {column.name} was {column.arrow} and would be {now}, but a column of a table keeps its type. '
-                               f"Add a field beside it, fill both, and drop {column.name} later; or declare a new stream")  # fmt: skip
+            raise Incompatible(
+                f'"{subject}": the field {column.name} was {column.arrow} and would be {now}, but a column of a table'
+                f" keeps its type. Add a field beside it, fill both, and drop {column.name} later; or declare a new"
+                " stream"
+            )
 
 
 def split_appends(binding: Binding, rows: pa.RecordBatch) -> list[Append]:

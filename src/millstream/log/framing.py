@@ -1,8 +1,9 @@
 """Arrow batches as Kafka records and back, a batch at a time.
 
-A record's value is Confluent's framing: a zero byte, the schema's id in four (big-endian), the Avro body. Under id 0, which no registry
-gives, lies what its source could not read (`RAW`). The envelope travels in headers: `_event_id` as text, `_arrived_at` as a decimal
-count of microseconds since 1970, and only where the writer gave one; the key is left to others.
+A record's value is Confluent's framing: a zero byte, the schema's id in four (big-endian), the Avro body. Under id 0,
+which no registry gives, lies what its source could not read (`RAW`). The envelope travels in headers: `_event_id` as
+text, `_arrived_at` as a decimal count of microseconds since 1970, and only where the writer gave one; the key is left
+to others.
 
 What cannot be decoded becomes a RAW slice whose origin is `topic/partition@offset`: nothing is lost on the way.
 """
@@ -24,8 +25,10 @@ from millstream.base.event import ARRIVED_AT, EVENT_ID, OFFSET, TIMESTAMP
 from millstream.log.avro import decode, encode
 from millstream.log.port import RAW, RAW_SCHEMA_ID, Schemas, Slice
 
-RAW_AVRO = ('{"type": "record", "name": "Raw", "namespace": "millstream", "fields": [{"name": "raw", "type": ["null", "bytes"]}, '
-            '{"name": "error", "type": ["null", "string"]}, {"name": "origin", "type": ["null", "string"]}]}')  # fmt: skip
+RAW_AVRO = (
+    '{"type": "record", "name": "Raw", "namespace": "millstream", "fields": [{"name": "raw", "type": ["null",'
+    ' "bytes"]}, {"name": "error", "type": ["null", "string"]}, {"name": "origin", "type": ["null", "string"]}]}'
+)
 FRAME = 5
 NO_FRAME = -1
 Headers = Sequence[tuple[str, bytes | str | None]] | None
@@ -55,7 +58,14 @@ def headers(rows: pa.RecordBatch) -> list[list[tuple[str, str]]] | None:
         return [[(name, value)] if value is not None else [] for value in column]
     ((other, others),) = more
     both = zip(column, others, strict=True)
-    return [[(name, value), (other, second)] if value is not None and second is not None else _some(name, value, other, second) for value, second in both]
+    return [
+        (
+            [(name, value), (other, second)]
+            if value is not None and second is not None
+            else _some(name, value, other, second)
+        )
+        for value, second in both
+    ]
 
 
 def _some(name: str, value: str | None, other: str, second: str | None) -> list[tuple[str, str]]:
@@ -65,7 +75,11 @@ def _some(name: str, value: str | None, other: str, second: str | None) -> list[
 def _texts(column: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    return column.cast(TIMESTAMP).cast(pa.int64()).cast(pa.string()) if pa.types.is_timestamp(column.type) else column.cast(pa.string())
+    return (
+        column.cast(TIMESTAMP).cast(pa.int64()).cast(pa.string())
+        if pa.types.is_timestamp(column.type)
+        else column.cast(pa.string())
+    )
 
 
 # -- reading
@@ -80,12 +94,15 @@ class ById(Protocol):
 
 
 class Texts:
-    """Schemas by id, asked for once. An id that the registry does not know is asked for again a second later, and then each minute.
+    """Schemas by id, asked for once. An id that the registry does not know is asked for again a second later, and then
+    each minute.
 
     A registry that does not answer is an error of the reader and never one of the record.
     """
 
-    def __init__(self, schemas: Schemas, *, patience_s: float = 1.0, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, schemas: Schemas, *, patience_s: float = 1.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._schemas, self._patience_s, self._clock = schemas, patience_s, clock
         self._known: dict[int, str] = {RAW_SCHEMA_ID: RAW_AVRO}
         self._unknown: dict[int, float] = {}
@@ -161,7 +178,9 @@ def slices(texts: ById, topic: str, partition: int, start: int, records: Records
             known = envelope.ids[here] if schema_id else None
             offsets = records.offsets[here]
             upto = int(offsets[-1]) + 1
-            found.append(Slice(topic, partition, start, upto, schema_id, _finished(part, known, envelope.arrived[here], offsets)))
+            found.append(
+                Slice(topic, partition, start, upto, schema_id, _finished(part, known, envelope.arrived[here], offsets))
+            )
             start = upto
     return found
 
@@ -169,7 +188,14 @@ def slices(texts: ById, topic: str, partition: int, start: int, records: Records
 def holes(topic: str, partition: int, start: int, end: int) -> Slice:
     """A slice that only passes holes: markers of transactions, aborted or compacted records."""
     nothing = np.empty(0, np.int64)
-    return Slice(topic, partition, start, end, RAW_SCHEMA_ID, _finished(pa.RecordBatch.from_pylist([], schema=RAW), None, nothing, nothing))
+    return Slice(
+        topic,
+        partition,
+        start,
+        end,
+        RAW_SCHEMA_ID,
+        _finished(pa.RecordBatch.from_pylist([], schema=RAW), None, nothing, nothing),
+    )
 
 
 def _ids(values: Sequence[bytes | None]) -> Ints:
@@ -209,7 +235,9 @@ def _runs(count: int, bad: dict[int, str]) -> Iterator[tuple[int, int]]:
 
 def _raw(records: Records, here: slice, why: list[str], place: str) -> pa.RecordBatch:
     origins = [f"{place}@{offset}" for offset in records.offsets[here].tolist()]
-    return pa.RecordBatch.from_arrays([pa.array(records.values[here], pa.binary()), pa.array(why), pa.array(origins)], schema=RAW)
+    return pa.RecordBatch.from_arrays(
+        [pa.array(records.values[here], pa.binary()), pa.array(why), pa.array(origins)], schema=RAW
+    )
 
 
 def _finished(rows: pa.RecordBatch, ids: pa.Array | None, arrived: Ints, offsets: Ints) -> pa.RecordBatch:

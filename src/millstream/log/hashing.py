@@ -1,8 +1,8 @@
 """Columns into 64-bit hashes, the same on every machine and in every version.
 
 Strings by a polynomial over their UTF-8 bytes modulo 2**64 (prefix sums make it one pass over all bytes, whatever their
-lengths), then the finaliser of SplitMix64 (Steele, Lea and Flood, 2014). No defence against an adversary who chooses keys; ids are told apart by
-another hash (`dedupe.py`).
+lengths), then the finaliser of SplitMix64 (Steele, Lea and Flood, 2014). No defence against an adversary who chooses
+keys; ids are told apart by another hash (`dedupe.py`).
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
-"""The ids that were kept, by arrival: sorted runs, the newest in memory, older ones in files, each with its range of arrivals.
+"""The ids that were kept, by arrival: sorted runs, the newest in memory, older ones in files, each with its range of
+arrivals.
 
-An id is known by 128 bits of hash. Ids are random, so the statistics of a file say nothing about them: inside a window each new id has to
-be proven absent from every run. A run in a file has a blocked Bloom filter (Putze, Sanders and Singler, 2007; here one 64-bit word an id,
-10 bits an id), which proves that for 98 of 100 without touching the file. A look-up is one sorted pass over the runs that its arrivals
-can meet.
+An id is known by 128 bits of hash. Ids are random, so the statistics of a file say nothing about them: inside a window
+each new id has to be proven absent from every run. A run in a file has a blocked Bloom filter (Putze, Sanders and
+Singler, 2007; here one 64-bit word an id, 10 bits an id), which proves that for 98 of 100 without touching the file. A
+look-up is one sorted pass over the runs that its arrivals can meet.
 
-Costs: 24 bytes of memory an id up to a bound, then 1.25 bytes of memory and 24 of disk. Files have no name: they are unlinked while they
-are open, so a process that dies leaves none behind, and no later process can take over what an earlier one believed.
+Costs: 24 bytes of memory an id up to a bound, then 1.25 bytes of memory and 24 of disk. Files have no name: they are
+unlinked while they are open, so a process that dies leaves none behind, and no later process can take over what an
+earlier one believed.
 """
 
 from __future__ import annotations
@@ -106,7 +108,9 @@ class KeptIds:
         return sum(len(run) for run in (*self._memory, *self._files))
 
     def look(self, first: U64, second: U64, arrived: Ints, within: int) -> Bools:
-        """Which of these ids were kept with an arrival no further than `within` from theirs. Sorted by `first`, it is one pass a run."""
+        """Which of these ids were kept with an arrival no further than `within` from theirs. Sorted by `first`, it is
+        one pass a run.
+        """
         found = np.zeros(len(first), np.bool_)
         low, high = int(arrived.min()) - within, int(arrived.max()) + within
         wanted = _Wanted(first, second, arrived, within)
@@ -156,7 +160,10 @@ class KeptIds:
 
     def _joined(self, runs: Sequence[Run]) -> Run | None:
         """The runs as one in memory, without what was forgotten; None when that is all."""
-        first, second, arrived = (np.concatenate([getattr(run, name) for run in runs] or [np.empty(0)]) for name in ("first", "second", "arrived"))
+        first, second, arrived = (
+            np.concatenate([getattr(run, name) for run in runs] or [np.empty(0)])
+            for name in ("first", "second", "arrived")
+        )
         held = arrived >= self._below
         if not held.any():
             return None
@@ -197,7 +204,8 @@ def _look(run: Run, wanted: _Wanted, found: Bools) -> None:
     at, left = at[hit], left[hit]
     if not len(at):
         return
-    # The usual id is in a run once. One that is there often (windows apart, in a history) is found by bisection over its arrivals.
+    # The usual id is in a run once. One that is there often (windows apart, in a history) is found by bisection over
+    # its arrivals.
     near = (run.second[left] == second[at]) & (np.abs(run.arrived[left] - arrived[at]) <= within)
     found[at[near]] = True
     at, left = at[~near], left[~near]
@@ -210,15 +218,18 @@ def _look(run: Run, wanted: _Wanted, found: Bools) -> None:
 
 
 def _places(column: U64, ids: U64) -> Ints:
-    """As `np.searchsorted(column, ids)`, in a file, of whose pages a bisection would touch one a step: hashes lie evenly, so where one lies can be estimated
-    from its value, and better from the value found there (interpolation search, twice). What lies elsewhere is searched for as usual.
+    """As `np.searchsorted(column, ids)`, in a file, of whose pages a bisection would touch one a step: hashes lie
+    evenly, so where one lies can be estimated from its value, and better from the value found there (interpolation
+    search, twice). What lies elsewhere is searched for as usual.
     """
     size = len(column)
     guess = ((ids >> np.uint64(32)) * np.uint64(size) >> np.uint64(32)).astype(np.int64)
     off = (ids.astype(np.float64) - column[guess].astype(np.float64)) * (size / 2.0**64)
     guess += off.astype(np.int64)
     low, high = np.clip(guess - _NEAR, 0, size), np.clip(guess + _NEAR, 0, size)
-    elsewhere = ((low > 0) & (column[np.maximum(low - 1, 0)] >= ids)) | ((high < size) & (column[np.minimum(high, size - 1)] < ids))
+    elsewhere = ((low > 0) & (column[np.maximum(low - 1, 0)] >= ids)) | (
+        (high < size) & (column[np.minimum(high, size - 1)] < ids)
+    )
     while (open_ := low < high).any():
         middle = (low + high) // 2
         below = column[np.minimum(middle, size - 1)] < ids
@@ -229,7 +240,9 @@ def _places(column: U64, ids: U64) -> Ints:
 
 
 def _among(run: Run, left: Ints, right: Ints, second: U64, arrived: Ints, within: int) -> Bools:
-    """Whether one of the entries [left, right), which are sorted by (second, arrival), is near: the first that is not below `arrived - within`."""
+    """Whether one of the entries [left, right), which are sorted by (second, arrival), is near: the first that is not
+    below `arrived - within`.
+    """
     low, high = left.copy(), right.copy()
     least = arrived - within
     while (open_ := low < high).any():
@@ -297,7 +310,9 @@ def _stretches(runs: Sequence[Run], below: int, room: int) -> Iterator[Run]:
     bounds = [np.concatenate([[0], np.searchsorted(run.first, edges), [len(run)]]) for run in runs]
     for piece in range(pieces):
         parts = [(run, slice(at[piece], at[piece + 1])) for run, at in zip(runs, bounds, strict=True)]
-        first, second, arrived = (np.concatenate([getattr(run, name)[part] for run, part in parts]) for name in ("first", "second", "arrived"))
+        first, second, arrived = (
+            np.concatenate([getattr(run, name)[part] for run, part in parts]) for name in ("first", "second", "arrived")
+        )
         held = arrived >= below
         if held.any():
             yield run_of(first[held], second[held], arrived[held])

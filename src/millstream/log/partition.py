@@ -24,4 +24,6 @@ def partition(rows: pa.RecordBatch, key: Sequence[str], partitions: int) -> list
         return [rows if count else None for count in counts]
     ordered = rows.take(pa.array(np.argsort(places, kind="stable")))
     ends = np.cumsum(counts)
-    return [ordered.slice(int(end - count), int(count)) if count else None for count, end in zip(counts, ends, strict=True)]
+    return [
+        ordered.slice(int(end - count), int(count)) if count else None for count, end in zip(counts, ends, strict=True)
+    ]

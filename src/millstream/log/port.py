@@ -1,8 +1,8 @@
 """The log port: events in order, kept, read again. `contract.py` proves what is promised here.
 
-Events travel as Arrow record batches: the payload columns of the event's schema, `_event_id` (string, may be absent) and,
-when history is loaded, `_arrived_at` (which then replaces the log's stamp). A record that its source could not decode
-travels as columns `RAW` under schema id 0 and ends in the dead-letter table: nothing is dropped on the way.
+Events travel as Arrow record batches: the payload columns of the event's schema, `_event_id` (string, may be absent)
+and, when history is loaded, `_arrived_at` (which then replaces the log's stamp). A record that its source could not
+decode travels as columns `RAW` under schema id 0 and ends in the dead-letter table: nothing is dropped on the way.
 
 An engine is constructed as `Engine(url: str, schemas: Schemas)`.
 Helpers for engines: `log/framing.py`, `log/retention.py`, `log/schemas.py`.
@@ -46,7 +46,9 @@ class Append:
 
 @dataclass(frozen=True)
 class Range:
-    """Where an append went: offsets [start, end) of a partition. Offsets inside may have holes, so count rows, not offsets."""
+    """Where an append went: offsets [start, end) of a partition. Offsets inside may have holes, so count rows, not
+    offsets.
+    """
 
     topic: str
     partition: int
@@ -74,8 +76,9 @@ class Slice:
     Attributes:
         start: The reader's position before it.
         end: The reader's position after it (passes holes; never last offset + 1 by rule).
-        rows: Payload columns as they were written, then `_event_id` (NULL where none was given), `_arrived_at`, `_offset`;
-            RAW's columns with `_arrived_at` and `_offset` for schema id 0. May have no rows where only holes were passed.
+        rows: Payload columns as they were written, then `_event_id` (NULL where none was given), `_arrived_at`,
+            `_offset`; RAW's columns with `_arrived_at` and `_offset` for schema id 0. May have no rows where only holes
+            were passed.
     """
 
     topic: str
@@ -143,7 +146,9 @@ class Share(Protocol):
     """One member's part of a topic, among the members of a group: a hint about who reads what, never a proof."""
 
     def partitions(self) -> frozenset[int]:
-        """What this member should read now. Call it at least every third of the session; it keeps the membership alive."""
+        """What this member should read now. Call it at least every third of the session; it keeps the
+        membership alive.
+        """
         ...
 
     def leave(self) -> None: ...
@@ -153,7 +158,8 @@ class Log(Protocol):
     """Topics of one cluster or file. Safe for several threads and processes."""
 
     def create(self, name: str, *, partitions: int, retention: timedelta | None = None) -> Topic:
-        """The topic, made when it is not there. One that exists, with as many partitions, keeps its records and takes the retention said last.
+        """The topic, made when it is not there. One that exists, with as many partitions, keeps its records and takes
+        the retention said last.
 
         Raises:
             Conflict: It exists with another number of partitions.
@@ -209,7 +215,8 @@ class Log(Protocol):
         ...
 
     def newest(self, topic: str) -> int | None:
-        """When the newest append to the topic was made, by the log's own stamp, in microseconds since 1970 UTC; None where no record is left.
+        """When the newest append to the topic was made, by the log's own stamp, in microseconds since 1970 UTC; None
+        where no record is left.
 
         An arrival time that records bring along does not count.
 
@@ -223,10 +230,12 @@ class Log(Protocol):
         ...
 
     def retain(self, topic: str, *, before: Mapping[int, int], reader: str = "lake", uuid: str | None = None) -> None:
-        """This reader has the records below these offsets: they may be removed when retention wants them to be (`retention.py`).
+        """This reader has the records below these offsets: they may be removed when retention wants them to be
+        (`retention.py`).
 
-        The slowest reader decides. "lake" is one from the moment that the topic exists, with mark 0 until it says otherwise. A mark may move back:
-        what has not been removed by then stays. An empty mapping forgets the reader; of "lake" it sets the marks to 0.
+        The slowest reader decides. "lake" is one from the moment that the topic exists, with mark 0 until it says
+        otherwise. A mark may move back: what has not been removed by then stays. An empty mapping forgets the reader;
+        of "lake" it sets the marks to 0.
 
         Args:
             uuid: Of the topic that the reader has read; None: whichever has the name now.
@@ -255,10 +264,13 @@ class OnDisk(Protocol):
 
 @runtime_checkable
 class OnKafka(Protocol):
-    """A log whose topics are topics of Kafka, in Confluent's framing (`framing.py`): another engine may read them by a client of its own."""
+    """A log whose topics are topics of Kafka, in Confluent's framing (`framing.py`): another engine may read them by a
+    client of its own.
+    """
 
     def java_settings(self) -> Mapping[str, str]:
-        """What Kafka's own (Java) consumer needs: brokers, security, committed records only. Holds a password, where there is one.
+        """What Kafka's own (Java) consumer needs: brokers, security, committed records only. Holds a password, where
+        there is one.
 
         Raises:
             ConfigError: The URL has a setting that the Java client has no equal of.

@@ -1,7 +1,8 @@
 """What a log may remove, and whom it refuses when its disk runs short: pure functions, the same for every engine.
 
-A record may go when it is older than its topic's retention AND below the mark of every reader: the offset up to which that reader has it safely.
-The lake is a reader of each topic from the moment that the topic exists; until a sink has said otherwise its mark is 0.
+A record may go when it is older than its topic's retention AND below the mark of every reader: the offset up to which
+that reader has it safely. The lake is a reader of each topic from the moment that the topic exists; until a sink has
+said otherwise its mark is 0.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ LAKE = "lake"
 
 
 class Stretch(NamedTuple):
-    """Records up to offset `end` (exclusive), the newest of which was appended at `newest_us` (microseconds since 1970)."""
+    """Records up to offset `end` (exclusive), the newest of which was appended at `newest_us` (microseconds since
+    1970).
+    """
 
     end: int
     newest_us: int
@@ -25,7 +28,10 @@ class Stretch(NamedTuple):
 def same(topic: str, stands: str, uuid: str | None) -> None:
     """Raises Recreated when a mark is of another topic of this name than the one that stands."""
     if uuid is not None and uuid != stands:
-        raise Recreated(f'topic "{topic}" was deleted and created again; up to where its records were read before means nothing any more')
+        raise Recreated(
+            f'topic "{topic}" was deleted and created again; up to where its records were read before means nothing any'
+            " more"
+        )
 
 
 def needed(marks: Mapping[str, int]) -> int:
@@ -34,13 +40,20 @@ def needed(marks: Mapping[str, int]) -> int:
 
 
 def removable(
-    stretches: Iterable[Stretch], marks: Mapping[str, int], now_us: int, retention_us: int | None, *, tight: bool = False, whole: bool = True
-) -> int | None:  # fmt: skip
+    stretches: Iterable[Stretch],
+    marks: Mapping[str, int],
+    now_us: int,
+    retention_us: int | None,
+    *,
+    tight: bool = False,
+    whole: bool = True,
+) -> int | None:
     """The offset below which a partition's records may be removed; None when none may.
 
     Args:
-        stretches: From the partition's beginning, in order of offset. They end at the first that must stay, so that no hole is made: where a clock ran
-            backwards, old records behind young ones wait. A stamp of the future was made by a clock that was wrong: such a stretch is as old as the next one
+        stretches: From the partition's beginning, in order of offset. They end at the first that must stay, so that no
+            hole is made: where a clock ran backwards, old records behind young ones wait. A stamp of the future was
+                made by a clock that was wrong: such a stretch is as old as the next one
             that has another.
         marks: Reader -> the offset up to which it has the records.
         retention_us: How long records are kept; None: for ever, unless the disk is tight.
@@ -72,8 +85,9 @@ def _corrected_by_later(stretches: Iterable[Stretch], now_us: int) -> list[Stret
 def refused(free: int, floor: int, unwritten: Mapping[str, int]) -> frozenset[str] | None:
     """The topics that must not grow while the disk is short; None: all of them.
 
-    Above twice the floor nobody is refused. Below it, whoever holds more than its share of (what is free + all that waits for the lake), so that a
-    stream whose sink stands still does not take the room of the others. Below the floor, all.
+    Above twice the floor nobody is refused. Below it, whoever holds more than its share of (what is free + all that
+    waits for the lake), so that a stream whose sink stands still does not take the room of the others. Below the floor,
+    all.
 
     Args:
         free: Bytes left on the disk.

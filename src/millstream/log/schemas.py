@@ -1,7 +1,8 @@
-"""Which Avro schemas may follow which, by the rules of Avro's schema resolution (specification 1.12, "Schema Resolution").
+"""Which Avro schemas may follow which, by the rules of Avro's schema resolution (specification 1.12, "Schema
+Resolution").
 
-backward: the new schema reads what the old ones wrote. forward: the old ones read what it writes. full: both. Plain, against the
-latest; `_transitive`, against all.
+backward: the new schema reads what the old ones wrote. forward: the old ones read what it writes. full: both. Plain,
+against the latest; `_transitive`, against all.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def check(compatibility: str, new: str, olds: Sequence[str], *, subject: str = "
         olds: Registered before, oldest first.
 
     Raises:
-        Incompatible: Names the field and the mend.
+        Incompatible: Names the field and the fix.
         UsageError: No such rule.
     """
     if compatibility not in RULES:
@@ -47,11 +48,19 @@ def check(compatibility: str, new: str, olds: Sequence[str], *, subject: str = "
     for old in olds if transitive else olds[-1:]:
         faults: list[str] = []
         if direction in ("backward", "full"):
-            faults += [f"the new schema cannot read old records: {fault}" for fault in reads(json.loads(new), json.loads(old))]
+            faults += [
+                f"the new schema cannot read old records: {fault}" for fault in reads(json.loads(new), json.loads(old))
+            ]
         if direction in ("forward", "full"):
-            faults += [f"the old schema cannot read new records: {fault}" for fault in reads(json.loads(old), json.loads(new))]
+            faults += [
+                f"the old schema cannot read new records: {fault}" for fault in reads(json.loads(old), json.loads(new))
+            ]
         if faults:
-            raise Incompatible(f'"{subject}" keeps the contract "{compatibility}", and this change breaks it: {"; ".join(faults)}. Give a new field a default or make it `| None`, add a field beside the old one, or declare contract="none" and a new stream')  # fmt: skip
+            raise Incompatible(
+                f'"{subject}" keeps the contract "{compatibility}", and this change breaks it: {"; ".join(faults)}.'
+                " Give a new field a default or make it `| None`, add a field beside the old one, or declare"
+                ' contract="none" and a new stream'
+            )
 
 
 def reads(reader: Any, writer: Any, at: str = "") -> Iterator[str]:
@@ -88,7 +97,9 @@ def _records(reader: Any, writer: Any, at: str) -> Iterator[str]:
             yield from reads(field["type"], found["type"], place)
         elif "default" not in field:
             cased = otherwise_cased(field["name"], written)
-            yield f"{place} is missing there and has no default" + (f' ("{cased}" is there, and names are case-sensitive)' if cased else "")
+            yield f"{place} is missing there and has no default" + (
+                f' ("{cased}" is there, and names are case-sensitive)' if cased else ""
+            )
 
 
 def _type(schema: Any) -> str:

@@ -1,4 +1,6 @@
-"""Small slices as one: what is judged, counted and stored a batch at a time costs as much for ten records as for ten thousand."""
+"""Small slices as one: what is judged, counted and stored a batch at a time costs as much for ten records as for ten
+thousand.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ def joined(pieces: Iterable[Slice]) -> Iterator[Slice]:
         if not piece.rows.num_rows:
             continue
         rows += piece.rows.num_rows
-        if run and not (rows <= MOST_ROWS and piece.schema_id == run[0].schema_id and piece.rows.schema.equals(run[0].rows.schema)):
+        if run and not (
+            rows <= MOST_ROWS and piece.schema_id == run[0].schema_id and piece.rows.schema.equals(run[0].rows.schema)
+        ):
             yield _one(run)
             run, rows = [], piece.rows.num_rows
         run.append(piece)

@@ -1,8 +1,9 @@
 """The right of one attempt to commit what a step of a run makes.
 
-Orchestrators lose sight of jobs: a supervisor dies, its job lives on, and a second attempt is started beside it. Each attempt writes its claim to the state, and
-looks whether it is still there right before whatever makes its work visible. So a stale one does no more than one commit, and only if it looked before the
-newer one claimed and committed after; that commit is a whole one, and the lake refuses it if the newer attempt's came first.
+Orchestrators lose sight of jobs: a supervisor dies, its job lives on, and a second attempt is started beside it. Each
+attempt writes its claim to the state, and looks whether it is still there right before whatever makes its work visible.
+So a stale one does no more than one commit, and only if it looked before the newer one claimed and committed after;
+that commit is a whole one, and the lake refuses it if the newer attempt's came first.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ KIND = "step"
 
 
 class Claim:
-    """Of attempt `attempt` (from 1) at a step of a run. The highest attempt has it; of two with one number, the one that came last."""
+    """Of attempt `attempt` (from 1) at a step of a run. The highest attempt has it; of two with one number, the one
+    that came last.
+    """
 
     def __init__(self, state: State, run_id: str, step: str, attempt: int) -> None:
         self._state, self._key, self.attempt = state, f"{run_id}/{step}", attempt
@@ -37,7 +40,14 @@ class Claim:
             doc = self._state.get(KIND, self._key)
             if doc and doc.value["attempt"] > self.attempt:
                 raise self._fenced(doc.value)
-            told = {"attempt": self.attempt, "token": self._token, "host": socket.gethostname(), "pid": os.getpid(), "status": "running", "at": _now()}
+            told = {
+                "attempt": self.attempt,
+                "token": self._token,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "status": "running",
+                "at": _now(),
+            }
             try:
                 self._revision = self._state.put(KIND, self._key, told, expect=doc.revision if doc else 0).revision
                 return
@@ -76,7 +86,10 @@ class Claim:
     def _fenced(self, by: Mapping[str, Any]) -> Fenced:
         self.lost = True
         where = f" ({by['host']}, process {by['pid']})" if "host" in by else ""
-        return Fenced(f"attempt {self.attempt} at {self._key} may commit nothing any more: attempt {by.get('attempt', 'unknown')} has taken over{where}")
+        return Fenced(
+            f"attempt {self.attempt} at {self._key} may commit nothing any more: attempt {by.get('attempt', 'unknown')}"
+            f" has taken over{where}"
+        )
 
 
 def _now() -> str:

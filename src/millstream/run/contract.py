@@ -1,6 +1,7 @@
 """The suite that every orchestrator passes: subclass `OrchestratorContract` and give it a workspace and an engine.
 
-The workspace is of a project whose assets are `assets()`: a stream from a file, and tables made from it, named in order of dependency.
+The workspace is of a project whose assets are `assets()`: a stream from a file, and tables made from it, named in order
+of dependency.
 """
 
 from __future__ import annotations

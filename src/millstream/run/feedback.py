@@ -1,7 +1,7 @@
 """Decisions and labels back into outcomes, rewards and posteriors, as the labels mature.
 
-Nothing here counts anything up: outcomes replace an interval, posteriors are computed anew from them. So it may be killed, or run
-by two processes at once, and the next pass is right.
+Nothing here counts anything up: outcomes replace an interval, posteriors are computed anew from them. So it may be
+killed, or run by two processes at once, and the next pass is right.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The steps that bring events in: files into the log, and the log into a stream's table. They keep positions of their own."""
+"""The steps that bring events in: files into the log, and the log into a stream's table. They keep positions of their
+own.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +56,11 @@ class SourceStep:
         fine, stopped = self._look()
         left, new = left_of(fine), sum(s.position is None and s.size == 0 for s in fine)
         past = self._past() if left else ""
-        said = [f"{size(left)} of files to read{past and f', past {past}'}" if left else "", count(new, "new empty file", "new empty files") if new else "",
-                "files were renamed" if any(s.moved_from for s in fine) else ""]  # fmt: skip
+        said = [
+            f"{size(left)} of files to read{past and f', past {past}'}" if left else "",
+            count(new, "new empty file", "new empty files") if new else "",
+            "files were renamed" if any(s.moved_from for s in fine) else "",
+        ]
         return "; ".join([*(text for text in said if text), *stopped])
 
     def _look(self) -> tuple[list[Standing], list[str]]:
@@ -86,7 +91,9 @@ class SourceStep:
         return {stream: left * self._records(stream) // max(done[stream], 1) for stream, left in waits.items()}
 
     def _past(self) -> str:
-        """The limit of the last `ingest --until` that left something unread, in words; "" where this call keeps to it, or there was none."""
+        """The limit of the last `ingest --until` that left something unread, in words; "" where this call keeps to it,
+        or there was none.
+        """
 
         doc = self.ws.state.get(LIMIT, self.name)
         limit = doc.value["until_us"] if doc is not None else None
@@ -112,25 +119,45 @@ class SourceStep:
         past = self._past()
         counts = self._pumped(report)
         for attempt in range(AGAIN):
-            if not any(isinstance(error, Transient) and not isinstance(error, ClockWrong) for error in counts.failed.values()):
+            if not any(
+                isinstance(error, Transient) and not isinstance(error, ClockWrong) for error in counts.failed.values()
+            ):
                 break
             time.sleep(0.2 * 4**attempt)
             more = self._pumped(report)
-            counts = replace(more, rows=counts.rows + more.rows, bad=counts.bad + more.bad, faults=counts.faults | more.faults)
-        left = f"{', '.join(counts.unended)} may still be being written: what follows its last whole line is left for the next time" if counts.unended else ""
+            counts = replace(
+                more, rows=counts.rows + more.rows, bad=counts.bad + more.bad, faults=counts.faults | more.faults
+            )
+        left = (
+            f"{', '.join(counts.unended)} may still be being written: what follows its last whole line is left for the"
+            " next time"
+            if counts.unended
+            else ""
+        )
         empty = f"no record in {few(counts.empty)}" if counts.empty else ""
         self._keep_limit(counts.held)
         beyond = f"read past {past}" if past and counts.rows else ""
         said = [f"{counts.bad:,} bad" if counts.bad else "", beyond, empty, left]
-        return Made("", rows=counts.rows, note=", ".join(text for text in said if text),
-                    details={"rows": counts.rows, "bad": counts.bad},
-                    problems=(*reasons(counts), *counts.faults.values()),
-                    waits={name: trouble.said(error) for name, error in counts.failed.items()} | counts.faults)  # fmt: skip
+        return Made(
+            "",
+            rows=counts.rows,
+            note=", ".join(text for text in said if text),
+            details={"rows": counts.rows, "bad": counts.bad},
+            problems=(*reasons(counts), *counts.faults.values()),
+            waits={name: trouble.said(error) for name, error in counts.failed.items()} | counts.faults,
+        )
 
     def _pumped(self, report: Report) -> Counts:
         from millstream.ingest.pump import pump_all
 
-        return pump_all(self.ws.log, self.ws.schemas, source_engines(self.ws.project, self.sources), until_us=self.until_us, report=report, doors=self.ws.doors)
+        return pump_all(
+            self.ws.log,
+            self.ws.schemas,
+            source_engines(self.ws.project, self.sources),
+            until_us=self.until_us,
+            report=report,
+            doors=self.ws.doors,
+        )
 
 
 class StreamStep:
@@ -154,13 +181,21 @@ class StreamStep:
             return "it has no table yet"
         if added := self._added():
             return f"its class has new fields: {', '.join(added)}"
-        return "its class, id or window has changed; what comes from now on is judged by it, what is in the table stays" if self._changed() else ""
+        return (
+            "its class, id or window has changed; what comes from now on is judged by it, what is in the table stays"
+            if self._changed()
+            else ""
+        )
 
     def _added(self) -> list[str]:
         """Columns that the table lacks. A sink adds them when it begins."""
         from millstream.lake.judge import lacking
 
-        return [] if self.ws.log.topic(self.name) is None else [field.name for field in lacking(self.ws.lake.table(self.name).schema, self.stream)]
+        return (
+            []
+            if self.ws.log.topic(self.name) is None
+            else [field.name for field in lacking(self.ws.lake.table(self.name).schema, self.stream)]
+        )
 
     def _changed(self) -> bool:
         from millstream.lake.ruling import Rule, current
@@ -176,7 +211,9 @@ class StreamStep:
         txns = self.ws.lake.table(self.name).txns() if self.ws.lake.exists(self.name) else {}
         ends = self.ws.log.ends(self.name)
         # Records that left the log before they were written count too: the sink stops at them and says so.
-        return sum(max(0, end.high - txns.get(f"millstream/{topic.uuid}/{partition}", 0)) for partition, end in ends.items())
+        return sum(
+            max(0, end.high - txns.get(f"millstream/{topic.uuid}/{partition}", 0)) for partition, end in ends.items()
+        )
 
     def make(self, report: Report) -> Made:
         from millstream.lake.complete import taken_back
@@ -186,13 +223,19 @@ class StreamStep:
         try:
             with closing(sink(self.ws, self.stream)) as worker:
                 progress = worker.drain(report)
-            if self._changed() and (topic := self.ws.log.topic(self.name)) is not None:  # a sink says it with its next records, and there are none
+            if (
+                self._changed() and (topic := self.ws.log.topic(self.name)) is not None
+            ):  # a sink says it with its next records, and there are none
                 ensure(self.ws.lake, self.stream, topic)
         except (MillstreamError, OSError) as error:
             trouble.keep(self.ws.state, trouble.SINK, self.name, str(error), None)  # for `show streams` and `doctor`
             raise
         trouble.clear(self.ws.state, trouble.SINK, self.name)
-        notes = [f"{n:,} {word}" for n, word in ((progress.dead, "dead"), (progress.duplicates, "duplicates"), (progress.late, "late")) if n]
+        notes = [
+            f"{n:,} {word}"
+            for n, word in ((progress.dead, "dead"), (progress.duplicates, "duplicates"), (progress.late, "late"))
+            if n
+        ]
         if not before and taken_back(self.ws.lake.table(self.name)):
             notes.append("it was declared complete, and is not any more")
         return Made(stream_version(self.ws, self.name), rows=progress.rows, note=", ".join(notes))

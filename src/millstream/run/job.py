@@ -39,7 +39,8 @@ def check_code(manifest: Manifest, root: Path) -> None:
 
 @contextmanager
 def turn(state: State, name: str, run_id: str) -> Iterator[None]:
-    """One run at a time at a group: others wait, since what they would do is then done. Attempts of one run do not wait for one another.
+    """One run at a time at a group: others wait, since what they would do is then done. Attempts of one run do not wait
+    for one another.
 
     A lease, so a hint: without it the second would be refused by the log or the lake, and be tried again.
     """
@@ -64,16 +65,24 @@ def turn(state: State, name: str, run_id: str) -> Iterator[None]:
 
 
 def run_job(
-    ws: Engines, manifest: Manifest, name: str, run_id: str, attempt: int, *, only: Collection[str] = (), report: Callable[[str], Report] | None = None,
+    ws: Engines,
+    manifest: Manifest,
+    name: str,
+    run_id: str,
+    attempt: int,
+    *,
+    only: Collection[str] = (),
+    report: Callable[[str], Report] | None = None,
     told: Callable[[Done], None] = lambda done: None,
-) -> list[Done]:  # fmt: skip
+) -> list[Done]:
     """Bring the assets of a group up to date, under the claim of this attempt.
 
     Args:
         only: Those of its assets that are wanted; all when none is named.
 
     Raises:
-        Fenced: A newer attempt has taken over, before or meanwhile; what it had not committed by then, it does not commit.
+        Fenced: A newer attempt has taken over, before or meanwhile; what it had not committed by then, it does not
+            commit.
         Busy: `millstream run` or `ingest` is at work in this project on this machine.
         NotFound: The manifest has no such group, or the group no such asset.
     """
@@ -90,5 +99,7 @@ def run_job(
     done = list(results.values())
     if claim.lost:
         raise Fenced(next(d.error for d in done if d.status == "failed"))
-    claim.finish("failed" if any(d.status in ("failed", "blocked") for d in done) else "finished", [row(d) for d in done])
+    claim.finish(
+        "failed" if any(d.status in ("failed", "blocked") for d in done) else "finished", [row(d) for d in done]
+    )
     return done

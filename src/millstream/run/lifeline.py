@@ -8,7 +8,8 @@ import threading
 
 
 def end_with_parent() -> None:
-    """From now on the end of standard input kills this process and its group. The parent holds the other end, so it comes however the parent dies.
+    """From now on the end of standard input kills this process and its group. The parent holds the other end, so it
+    comes however the parent dies.
 
     Killed at once, since every step may be: what was half done is made again by the next attempt.
     """

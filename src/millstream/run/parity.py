@@ -1,8 +1,10 @@
-"""Every table, feature set and training set of a project on a sample, by two compute engines, compared row by row: `check --parity`.
+"""Every table, feature set and training set of a project on a sample, by two compute engines, compared row by row:
+`check --parity`.
 
-The sample is the newest stretch of every stream, one stretch for all, so that joins still find their other side; where training sets end at a
-moment, it ends with the last of them. It lies in a lake of its own
-below the project's, where tables are made by the one engine, dropped, and made by the other; what follows reads the embedded engine's.
+The sample is the newest stretch of every stream, one stretch for all, so that joins still find their other side; where
+training sets end at a moment, it ends with the last of them. It lies in a lake of its own
+below the project's, where tables are made by the one engine, dropped, and made by the other; what follows reads the
+embedded engine's.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ class Judged:
     @property
     def mark(self) -> tuple[str, str]:
         """Style and word."""
-        return ("red", "differs") if not self.same else ("green", "same") if self.difference else ("dim", "not compared")
+        return (
+            ("red", "differs") if not self.same else ("green", "same") if self.difference else ("dim", "not compared")
+        )
 
     @property
     def rows(self) -> str:
@@ -70,9 +74,14 @@ class Judged:
         """What is wrong, for people: the first rows that differ, DuckDB's value first."""
         if self.difference is None:
             return self.note
-        types = [f"{name} is {left or 'not there'}, and {right or 'not there'}" for name, (left, right) in self.difference.schema.items()]
+        types = [
+            f"{name} is {left or 'not there'}, and {right or 'not there'}"
+            for name, (left, right) in self.difference.schema.items()
+        ]
         rows = [_row(row) for row in self.difference.shown]
-        return "\n".join([*types, *([f"{self.difference.differ:,} rows differ"] if self.difference.differ else []), *rows])
+        return "\n".join(
+            [*types, *([f"{self.difference.differ:,} rows differ"] if self.difference.differ else []), *rows]
+        )
 
 
 def shown(judged: Judged) -> dict[str, Any]:
@@ -81,8 +90,16 @@ def shown(judged: Judged) -> dict[str, Any]:
     told = {"name": judged.name, "kind": judged.kind, "same": judged.same, "note": judged.note}
     if found is None:
         return told
-    rows = [{"at": row.at, "only": row.only, "columns": {name: list(pair) for name, pair in row.columns.items()}} for row in found.shown]
-    return told | {"rows": list(found.rows), "schema": {name: list(pair) for name, pair in found.schema.items()}, "differ": found.differ, "shown": rows}
+    rows = [
+        {"at": row.at, "only": row.only, "columns": {name: list(pair) for name, pair in row.columns.items()}}
+        for row in found.shown
+    ]
+    return told | {
+        "rows": list(found.rows),
+        "schema": {name: list(pair) for name, pair in found.schema.items()},
+        "differ": found.differ,
+        "shown": rows,
+    }
 
 
 def _row(row: Row) -> str:
@@ -99,7 +116,8 @@ def parity(ws: Engines, other: Sql, rows: int = ROWS) -> Iterator[Judged]:
         rows: Of the largest stream, at most.
 
     Raises:
-        EngineMissing, ConfigError, Transient: The other engine cannot be had, which is not a difference between the two.
+        EngineMissing, ConfigError, Transient: The other engine cannot be had, which is not a difference between the
+            two.
     """
     from millstream.lake.lake import Lake
     from millstream.train.build import NoRows
@@ -174,9 +192,13 @@ def _features(ws: Engines, features: Features, lake: Lake, embedded: Sql, other:
     keys = [quoted(column) for column in definition.key]
     time = f"{quoted(definition.time)}::timestamptz" if definition.time else "make_timestamptz(0)"
     newest = f"select {time} as _t, {', '.join(keys)} from source order by {time} desc limit {rows}"
-    spine = embedded.query(f"select row_number() over (order by _t, {', '.join(keys)}) - 1 as _row, * from ({newest})",
-                           {"source": lake.table(definition.stream).snapshot()}).read_all()  # fmt: skip
-    found = [offline(sql, lake, spine, [(definition, definition.key, features.name)]).read_all() for sql in (embedded, other)]
+    spine = embedded.query(
+        f"select row_number() over (order by _t, {', '.join(keys)}) - 1 as _row, * from ({newest})",
+        {"source": lake.table(definition.stream).snapshot()},
+    ).read_all()
+    found = [
+        offline(sql, lake, spine, [(definition, definition.key, features.name)]).read_all() for sql in (embedded, other)
+    ]
     return Judged(features.name, "features", compare(found[0], found[1], key=["_row"]))
 
 
@@ -206,7 +228,10 @@ def _until(ws: Engines) -> int:
 def _from(ws: Engines, stream: Stream[Any], sql: Sql, rows: int, high: int) -> int:
     """The moment (us) from which on the stream has at most so many rows."""
     time = f"epoch_us({quoted(stream.schema.event_time)})"
-    text = f"select min(t) as low, count(*) as n from (select {time} as t from t where {time} < {high} order by 1 desc limit {rows})"
+    text = (
+        f"select min(t) as low, count(*) as n from (select {time} as t from t where {time} < {high} order by 1 desc"
+        f" limit {rows})"
+    )
     (found,) = sql.query(text, {"t": ws.lake.table(stream.name).snapshot()}).read_all().to_pylist()
     return int(found["low"]) if found["n"] == rows else -_EVER
 
@@ -215,7 +240,9 @@ def _copied(ws: Engines, lake: Lake, sql: Sql, name: str, chosen: str) -> None:
     source = ws.lake.table(name)
     made = lake.create(name, source.schema)
     rows = sql.query(f"select * from t where {chosen}", {"t": source.snapshot()})
-    made.append(rows, txns={app: (None, at) for app, at in source.txns().items()})  # the positions say how far a stream has come
+    made.append(
+        rows, txns={app: (None, at) for app, at in source.txns().items()}
+    )  # the positions say how far a stream has come
 
 
 __all__ = ["Judged", "parity", "shown"]

@@ -15,7 +15,9 @@ from millstream.state.port import State
 
 @dataclass(frozen=True)
 class Planned:
-    """One asset in a plan. `reasons` is empty when it is up to date; `seconds` is what it took last time, scaled by rows; `error`: why it cannot be looked at."""
+    """One asset in a plan. `reasons` is empty when it is up to date; `seconds` is what it took last time, scaled by
+    rows; `error`: why it cannot be looked at.
+    """
 
     name: str
     kind: str
@@ -66,7 +68,9 @@ def plan(steps: Sequence[Step], selected: Iterable[str], state: State, endpoints
         endpoints: Endpoint -> models it uses.
     """
     wanted, assets = set(selected), list[Planned]()
-    stale = dict[str, Mapping[str, int] | None]()  # asset -> whom it brings something, and about how many rows; None: all that are made from it
+    stale = dict[
+        str, Mapping[str, int] | None
+    ]()  # asset -> whom it brings something, and about how many rows; None: all that are made from it
     for step in steps:
         if step.name not in wanted:
             continue
@@ -84,12 +88,18 @@ def plan(steps: Sequence[Step], selected: Iterable[str], state: State, endpoints
     return Plan(tuple(assets), tuple(name for name, models in endpoints.items() if stale.keys() & set(models)))
 
 
-def _planned(step: Step, steps: Sequence[Step], state: State, stale: Mapping[str, Mapping[str, int] | None]) -> tuple[Planned, Mapping[str, int] | None]:
+def _planned(
+    step: Step, steps: Sequence[Step], state: State, stale: Mapping[str, Mapping[str, int] | None]
+) -> tuple[Planned, Mapping[str, int] | None]:
     """One asset, and whom it would bring something; `stale`: those before it that would be made."""
     doc = state.get("asset", step.name)
     last = doc.value if doc else None
     why = reasons(step, last)
-    fed = {name: reached for name in step.upstream if name in stale and ((reached := stale[name]) is None or step.name in reached)}
+    fed = {
+        name: reached
+        for name in step.upstream
+        if name in stale and ((reached := stale[name]) is None or step.name in reached)
+    }
     if last is not None or not step.recorded:  # what was never made needs no further reason
         why += [f"{name} will be made again" for name in fed]
     elif not why:

@@ -1,4 +1,5 @@
-"""The orchestrator port: who runs the assets when nobody waits for them. `contract.py` is the suite every engine passes.
+"""The orchestrator port: who runs the assets when nobody waits for them. `contract.py` is the suite every engine
+passes.
 
 `millstream run` without `--detach` needs none: it makes what is stale in its own process.
 Helpers for engines: `run/runner.py`, `run/claim.py`, `run/export/`.
@@ -23,7 +24,8 @@ class Run:
         run_id: As `start` returned it.
         status: "queued", "running", "finished", "failed" or "killed".
         started_at: With a zone; None while it is queued.
-        results: A mapping an asset that has ended: name, kind, status ("made", "skipped", "failed", "blocked"), seconds, rows, note, error.
+        results: A mapping an asset that has ended: name, kind, status ("made", "skipped", "failed", "blocked"),
+            seconds, rows, note, error.
     """
 
     run_id: str
@@ -43,7 +45,8 @@ class Orchestrator(Protocol):
     Every method may raise Unreachable.
 
     Attributes:
-        keeps_time: Whether it runs assets at the times of their `schedule` itself, once they are deployed; else `millstream up` does.
+        keeps_time: Whether it runs assets at the times of their `schedule` itself, once they are deployed; else
+            `millstream up` does.
     """
 
     keeps_time: bool
@@ -51,7 +54,8 @@ class Orchestrator(Protocol):
     def __init__(self, url: str, ws: Engines) -> None: ...
 
     def deploy(self) -> None:
-        """From its return on, runs are of the project as it is now, and its timetables are on. Doing it again is cheap and harmless.
+        """From its return on, runs are of the project as it is now, and its timetables are on. Doing it again is cheap
+        and harmless.
 
         Raises:
             UsageError: It cannot be done from here; the message says what to do.
@@ -60,7 +64,8 @@ class Orchestrator(Protocol):
         ...
 
     def start(self, assets: Sequence[str]) -> str:
-        """Deploy, and begin a run of these assets, which the caller need not outlive; those that are up to date are skipped.
+        """Deploy, and begin a run of these assets, which the caller need not outlive; those that are up to date are
+        skipped.
 
         Args:
             assets: In order of dependency; what they are made from is not made unless it is among them.

@@ -29,7 +29,9 @@ RETRIES = 3
 
 @dataclass(frozen=True)
 class Done:
-    """What became of one asset in a run. `status`: "made", "skipped", "failed", "blocked" (something before it failed). What failed in part has `made` too."""
+    """What became of one asset in a run. `status`: "made", "skipped", "failed", "blocked" (something before it failed).
+    What failed in part has `made` too.
+    """
 
     name: str
     kind: str
@@ -44,7 +46,8 @@ def alone(folder: Path, *, shared: bool = False, up: bool = False) -> Iterator[N
     """Only one run of a project at a time on a machine; the lock goes with the process, however it ends.
 
     Args:
-        shared: Beside others that say so too: steps whose order and number somebody else sees to. A run excludes them, and they exclude it.
+        shared: Beside others that say so too: steps whose order and number somebody else sees to. A run excludes them,
+            and they exclude it.
 
         up: It is a `millstream up` that is to be the only one; runs beside it are another lock's.
 
@@ -60,7 +63,8 @@ def alone(folder: Path, *, shared: bool = False, up: bool = False) -> Iterator[N
             holder = lock.read().strip() or "unknown process"
             if up:
                 raise Busy(
-                    f"another `millstream up` ({holder}) runs in this project; use that one, or stop it first: Ctrl-C in its terminal{_stop(holder)}"
+                    f"another `millstream up` ({holder}) runs in this project; use that one, or stop it first: Ctrl-C"
+                    f" in its terminal{_stop(holder)}"
                 ) from None
             raise Busy(f"another run of this project is under way ({holder}); wait for it, or stop it") from None
         if shared:
@@ -78,12 +82,20 @@ def _stop(holder: str) -> str:
     return f", or  kill {words[1]}" if words[0] == "process" and len(words) > 1 else ""
 
 
-def run(steps: Sequence[Step], state: State, *, force: bool = False, workers: int = 2, report: Callable[[str], Report] | None = None,
-        told: Callable[[Done], None] = lambda done: None, run_id: str = "") -> list[Done]:  # fmt: skip
+def run(
+    steps: Sequence[Step],
+    state: State,
+    *,
+    force: bool = False,
+    workers: int = 2,
+    report: Callable[[str], Report] | None = None,
+    told: Callable[[Done], None] = lambda done: None,
+    run_id: str = "",
+) -> list[Done]:
     """Make what is stale, in order; what is up to date costs a look.
 
-    A step that raises Transient is tried again; what depends on a failed step is blocked, the rest continues. Every step
-    is idempotent, so a run that was killed is resumed by running again.
+    A step that raises Transient is tried again; what depends on a failed step is blocked, the rest continues. Every
+    step is idempotent, so a run that was killed is resumed by running again.
 
     Args:
         steps: In order of dependency; only what is among them is waited for.
@@ -97,7 +109,12 @@ def run(steps: Sequence[Step], state: State, *, force: bool = False, workers: in
     run_id = run_id or new_id()
     _close_killed(state)
     started = datetime.now(UTC)
-    history: dict[str, Any] = {"started_at": started.isoformat(), "status": "running", "steps": [s.name for s in steps], "pid": os.getpid()}
+    history: dict[str, Any] = {
+        "started_at": started.isoformat(),
+        "status": "running",
+        "steps": [s.name for s in steps],
+        "pid": os.getpid(),
+    }
     state.put("run", run_id, history)
     results: dict[str, Done] = {}
 
@@ -112,8 +129,16 @@ def run(steps: Sequence[Step], state: State, *, force: bool = False, workers: in
     finally:
         done = [results[s.name] for s in steps if s.name in results]
         failed = len(done) < len(steps) or any(d.status in ("failed", "blocked") for d in done)
-        state.put("run", run_id, history | {"status": "failed" if failed else "finished", "ended_at": datetime.now(UTC).isoformat(),
-                                            "results": [row(d) for d in done]})  # fmt: skip
+        state.put(
+            "run",
+            run_id,
+            history
+            | {
+                "status": "failed" if failed else "finished",
+                "ended_at": datetime.now(UTC).isoformat(),
+                "results": [row(d) for d in done],
+            },
+        )
     return done
 
 
@@ -124,7 +149,9 @@ def _note(state: State, one: Done) -> None:
     part = {"source": trouble.SOURCE, "stream": trouble.SINK}.get(one.kind, trouble.ASSET)
     parts = one.made.waits if one.made is not None else {}
     waits = (parts or {one.name: one.error}) if one.status == "failed" else {}
-    before = {one.name, *(trouble.names(state, part) or ())} if one.kind == "source" else {one.name}  # all sources are one step
+    before = (
+        {one.name, *(trouble.names(state, part) or ())} if one.kind == "source" else {one.name}
+    )  # all sources are one step
     for name in before - waits.keys():
         trouble.clear(state, part, name)
     for name, why in waits.items():
@@ -136,8 +163,17 @@ def new_id() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
 
 
-def carry_out(steps: Sequence[Step], state: State, run_id: str, results: dict[str, Done], *, force: bool = False, workers: int = 2,
-              report: Callable[[str], Report] | None = None, told: Callable[[Done], None] = lambda done: None) -> None:  # fmt: skip
+def carry_out(
+    steps: Sequence[Step],
+    state: State,
+    run_id: str,
+    results: dict[str, Done],
+    *,
+    force: bool = False,
+    workers: int = 2,
+    report: Callable[[str], Report] | None = None,
+    told: Callable[[Done], None] = lambda done: None,
+) -> None:
     """The steps of a run, without its history: see `run`. Each end is put into `results` by the step's name."""
     waiting, running = list(steps), dict[Future[Done], Step]()
     names = {step.name for step in steps}
@@ -145,7 +181,11 @@ def carry_out(steps: Sequence[Step], state: State, run_id: str, results: dict[st
         while waiting or running:
             for step in [s for s in waiting if all(u in results for u in s.upstream if u in names)]:
                 waiting.remove(step)
-                bad = [u for u in step.upstream if u in results and results[u].status in ("failed", "blocked") and results[u].made is None]
+                bad = [
+                    u
+                    for u in step.upstream
+                    if u in results and results[u].status in ("failed", "blocked") and results[u].made is None
+                ]
                 if bad:
                     results[step.name] = Done(step.name, step.kind, "blocked", 0.0, error=f"{bad[0]} failed")
                     told(results[step.name])
@@ -171,10 +211,25 @@ def _one(step: Step, state: State, run_id: str, force: bool, report: Callable[[s
             seconds = time.perf_counter() - begun
             if step.recorded:
                 reach("asset.made")
-                state.put("asset", step.name, {"definition": step.definition, "inputs": inputs, "version": made.version, "rows": made.rows,
-                                               "rows_read": read, "bytes": made.bytes, "seconds": seconds, "note": made.note,
-                                               "run": run_id, "at": datetime.now(UTC).isoformat()})  # fmt: skip
-            return Done(step.name, step.kind, "failed" if made.problems else "made", seconds, made, "; ".join(made.problems))
+                state.put(
+                    "asset",
+                    step.name,
+                    {
+                        "definition": step.definition,
+                        "inputs": inputs,
+                        "version": made.version,
+                        "rows": made.rows,
+                        "rows_read": read,
+                        "bytes": made.bytes,
+                        "seconds": seconds,
+                        "note": made.note,
+                        "run": run_id,
+                        "at": datetime.now(UTC).isoformat(),
+                    },
+                )
+            return Done(
+                step.name, step.kind, "failed" if made.problems else "made", seconds, made, "; ".join(made.problems)
+            )
         except ClockWrong as error:  # waiting a second sets no clock
             return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(error))
         except Transient as error:
@@ -194,7 +249,13 @@ def _one(step: Step, state: State, run_id: str, force: bool, report: Callable[[s
                 text = traceback.format_exc()
             elif is_theirs(error):  # e.g. a reader of theirs
                 text = "\n".join([f"{text} ({spot(error)})", *details(error)])
-            return Done(step.name, step.kind, "failed", time.perf_counter() - begun, error=str(WorkFailed(f"{step.kind} {step.name}: {text}")))
+            return Done(
+                step.name,
+                step.kind,
+                "failed",
+                time.perf_counter() - begun,
+                error=str(WorkFailed(f"{step.kind} {step.name}: {text}")),
+            )
     raise AssertionError("a step ends in one of the branches above")
 
 
@@ -208,6 +269,13 @@ def _close_killed(state: State) -> None:
 def row(done: Done) -> dict[str, Any]:
     """As it is kept in the history and printed with `--json`."""
     made = done.made
-    return {"name": done.name, "kind": done.kind, "status": done.status, "seconds": round(done.seconds, 3), "error": done.error,
-            "rows": made.rows if made else None, "note": made.note if made else "",
-            "version": made.version if made else ""}  # fmt: skip
+    return {
+        "name": done.name,
+        "kind": done.kind,
+        "status": done.status,
+        "seconds": round(done.seconds, 3),
+        "error": done.error,
+        "rows": made.rows if made else None,
+        "note": made.note if made else "",
+        "version": made.version if made else "",
+    }

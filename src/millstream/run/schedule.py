@@ -24,10 +24,14 @@ log = logging.getLogger("millstream")
 
 
 def left_alone(project: Project) -> Iterator[str]:
-    """A sentence for each table that requests are answered from and that `up` never rebuilds: no schedule reaches it."""
+    """A sentence for each table that requests are answered from and that `up` never rebuilds: no schedule
+    reaches it.
+    """
     from millstream.declare.table import Table
 
-    reached = [t.name for t in project.tables.values() if t.schedule] + [m.name for m in project.models.values() if m.schedule]
+    reached = [t.name for t in project.tables.values() if t.schedule] + [
+        m.name for m in project.models.values() if m.schedule
+    ]
     for name in reached:  # grows while it is walked
         reached += [up for up in project.graph.upstream(name) if up not in reached]
     read: dict[str, list[str]] = {}
@@ -37,8 +41,10 @@ def left_alone(project: Project) -> Iterator[str]:
     for table, names in read.items():
         answers = "answers" if len(names) == 1 else "answer"
         fix = "-- @schedule @hourly" if project.tables[table].file else 'schedule="@hourly"'
-        yield (f"{table}: it has no schedule, so `up` never rebuilds it, and {', '.join(names)} {answers} requests from the rows of its last run; "
-               f"give it one, e.g.  {fix}")  # fmt: skip
+        yield (
+            f"{table}: it has no schedule, so `up` never rebuilds it, and {', '.join(names)} {answers} requests from"
+            f" the rows of its last run; give it one, e.g.  {fix}"
+        )
 
 
 class Schedule:
@@ -53,7 +59,9 @@ class Schedule:
         self._wrong: dict[str, bool] = {}
 
     def tick(self, now: datetime, stop: threading.Event) -> None:
-        """Run what has become due; the errors of one do not keep the others from running, nor those of the webhook a verdict."""
+        """Run what has become due; the errors of one do not keep the others from running, nor those of the webhook a
+        verdict.
+        """
         for name, line in self._cron().items() if self._assets else ():
             if not stop.is_set():
                 self._attempt(ASSET, name, partial(self._make_due, name, line, now))
@@ -68,9 +76,13 @@ class Schedule:
             self._mark(name, now)
 
     def _look_due(self, monitor: Monitor, now: datetime) -> None:
-        if self._wrong.get(monitor.name) or now - self._last(monitor.name, now - timedelta(days=365)) >= timedelta(microseconds=monitor.every_us):
+        if self._wrong.get(monitor.name) or now - self._last(monitor.name, now - timedelta(days=365)) >= timedelta(
+            microseconds=monitor.every_us
+        ):
             self._mark(monitor.name, now)
-            self._wrong[monitor.name] = True  # until it is known to be right: what could not be looked at is looked at again before it is due
+            self._wrong[monitor.name] = (
+                True  # until it is known to be right: what could not be looked at is looked at again before it is due
+            )
             rows = self._monitors.run(monitor)
             if broken := [f"{r['check']} {r['message']}" for r in rows if r["details"].get("failed")]:
                 raise WorkFailed("; ".join(broken))
@@ -82,7 +94,10 @@ class Schedule:
 
     def _cron(self) -> dict[str, str]:
         project = self.ws.project
-        scheduled = {**{t.name: t.schedule for t in project.tables.values()}, **{m.name: m.schedule for m in project.models.values()}}
+        scheduled = {
+            **{t.name: t.schedule for t in project.tables.values()},
+            **{m.name: m.schedule for m in project.models.values()},
+        }
         return {name: line for name, line in scheduled.items() if line}
 
     def _last(self, name: str, otherwise: datetime) -> datetime:
@@ -102,8 +117,17 @@ class Schedule:
         from millstream.run.steps import steps
 
         every = [s for s in steps(self.ws) if s.kind not in ("source", "stream")]
-        names = set(select([f"+{name}"], {s.name: tuple(u for u in s.upstream if any(u == e.name for e in every)) for s in every}, {}, list))
-        names |= {s.name for s in every if s.kind == "features" and names.intersection(s.upstream)}  # what answers follows its table
+        names = set(
+            select(
+                [f"+{name}"],
+                {s.name: tuple(u for u in s.upstream if any(u == e.name for e in every)) for s in every},
+                {},
+                list,
+            )
+        )
+        names |= {
+            s.name for s in every if s.kind == "features" and names.intersection(s.upstream)
+        }  # what answers follows its table
         try:
             with runner.alone(self.ws.folder):
                 runner.run([s for s in every if s.name in names], self.ws.state)

@@ -1,4 +1,6 @@
-"""Which assets a command means: `name`, `+name` (and all before it), `name+` (and all after it), `kind:table`, `state:changed`."""
+"""Which assets a command means: `name`, `+name` (and all before it), `name+` (and all after it), `kind:table`,
+`state:changed`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,12 @@ KINDS = ("source", "stream", "table", "features", "training_set", "model")
 """Of assets."""
 
 
-def select(words: Sequence[str], upstream: Mapping[str, Sequence[str]], kinds: Mapping[str, str], changed: Callable[[], Iterable[str]]) -> list[str]:
+def select(
+    words: Sequence[str],
+    upstream: Mapping[str, Sequence[str]],
+    kinds: Mapping[str, str],
+    changed: Callable[[], Iterable[str]],
+) -> list[str]:
     """Names in the order of `upstream` (which is in order of dependency). No words select everything.
 
     Args:
@@ -37,7 +44,9 @@ def select(words: Sequence[str], upstream: Mapping[str, Sequence[str]], kinds: M
     return [name for name in upstream if name in chosen]
 
 
-def _one(word: str, upstream: Mapping[str, Sequence[str]], kinds: Mapping[str, str], changed: Callable[[], Iterable[str]]) -> set[str]:
+def _one(
+    word: str, upstream: Mapping[str, Sequence[str]], kinds: Mapping[str, str], changed: Callable[[], Iterable[str]]
+) -> set[str]:
     method, colon, value = word.partition(":")
     if colon:
         return _of_method(word, method, value, kinds, changed)
@@ -56,7 +65,9 @@ def _one(word: str, upstream: Mapping[str, Sequence[str]], kinds: Mapping[str, s
     return found
 
 
-def _of_method(word: str, method: str, value: str, kinds: Mapping[str, str], changed: Callable[[], Iterable[str]]) -> set[str]:
+def _of_method(
+    word: str, method: str, value: str, kinds: Mapping[str, str], changed: Callable[[], Iterable[str]]
+) -> set[str]:
     if method == "kind":
         if value not in KINDS:
             raise UsageError(f'no kind "{value}"; {choices(value, KINDS)}')

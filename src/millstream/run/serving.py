@@ -1,4 +1,6 @@
-"""The server of a project: its endpoints, the collector beside them, and the feature updaters behind them, in one process or two."""
+"""The server of a project: its endpoints, the collector beside them, and the feature updaters behind them, in one
+process or two.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def live(ws: Workspace, **options: Any) -> Live:
 
 
 def _kept(state: State) -> Callable[[Mapping[str, Wait]], None]:
-    """Keeps which endpoints and versions wait, where `show waiting`, `doctor` and the console look; what a process before this one has left there goes."""
+    """Keeps which endpoints and versions wait, where `show waiting`, `doctor` and the console look; what a process
+    before this one has left there goes.
+    """
     last: dict[str, Wait] | None = None
 
     def keep(waits: Mapping[str, Wait]) -> None:
@@ -50,14 +54,17 @@ def _kept(state: State) -> Callable[[Mapping[str, Wait]], None]:
 
 
 def must_write(*engines: Any) -> None:
-    """Raises what keeps an engine from writing: said at the start, not at each request. An engine on a disk says it by `refused`."""
+    """Raises what keeps an engine from writing: said at the start, not at each request. An engine on a disk says it by
+    `refused`.
+    """
     for found in (getattr(one, "refused", None) for one in engines):
         if found is not None:
             raise found
 
 
 def features(ws: Workspace, stop: threading.Event) -> None:
-    """Move on what the served versions look up, in a process of its own: neither the look-ups nor the updates wait for the other's interpreter.
+    """Move on what the served versions look up, in a process of its own: neither the look-ups nor the updates wait for
+    the other's interpreter.
 
     The versions are read for the features they pinned; their models stay unloaded.
     """
@@ -65,7 +72,9 @@ def features(ws: Workspace, stop: threading.Event) -> None:
     from millstream.train.predictor import manifest
 
     def pinned(model: Model[Any], number: int) -> SimpleNamespace:
-        return SimpleNamespace(definitions=[from_json(told) for told in manifest(ws.tracking, model.name, number)["features"]], derive={})
+        return SimpleNamespace(
+            definitions=[from_json(told) for told in manifest(ws.tracking, model.name, number)["features"]], derive={}
+        )
 
     must_write(ws.online)
     made = live(ws, predictor=pinned)
@@ -104,7 +113,9 @@ def run(ws: Workspace, *, update: bool = True) -> None:
             server,
             host=settings.serve_host,
             port=settings.serve_port,
-            started=lambda url: print(f"serving {', '.join(ws.project.endpoints) or 'the collector'} on {url}", flush=True),
+            started=lambda url: print(
+                f"serving {', '.join(ws.project.endpoints) or 'the collector'} on {url}", flush=True
+            ),
         )
     finally:
         collector.close()

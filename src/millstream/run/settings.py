@@ -24,15 +24,22 @@ _BASE = ("serve", "console", "alerts", "cluster")
 _DEFAULT_PROFILE = "laptop"
 
 
-def read(root: Path, *, profile: str | None = None, flags: Mapping[str, str] | None = None, environment: Mapping[str, str] | None = None,
-         secrets: bool = True) -> Settings:  # fmt: skip
+def read(
+    root: Path,
+    *,
+    profile: str | None = None,
+    flags: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+    secrets: bool = True,
+) -> Settings:
     """The settings of the project in a folder.
 
     Args:
         profile: A name below `[profile]`; else MILLSTREAM_PROFILE, else "laptop", which needs no section.
         flags: Key -> value, of the command line.
         environment: `os.environ`, or another in tests.
-        secrets: Look up what references stand for; else they stay as they are, since what they refer to may be made only by what is asked for.
+        secrets: Look up what references stand for; else they stay as they are, since what they refer to may be made
+            only by what is asked for.
 
     Raises:
         ConfigError: Every wrong setting, with where it stands.
@@ -40,13 +47,17 @@ def read(root: Path, *, profile: str | None = None, flags: Mapping[str, str] | N
     environment, flags = environment or {}, dict(flags or {})
     text, told = _file(root / FILE)
     profiles = told.get("profile", {})
-    for section, value in [*((key, told[key]) for key in (*_BASE, "profile") if key in told), *(profiles.items() if isinstance(profiles, Mapping) else ())]:
+    for section, value in [
+        *((key, told[key]) for key in (*_BASE, "profile") if key in told),
+        *(profiles.items() if isinstance(profiles, Mapping) else ()),
+    ]:
         if not isinstance(value, Mapping):
             raise ConfigError(f"{FILE}: {section} is a section; it is {short(value)}    E195")
     name, origin = _profile(profile, environment)
     if name not in profiles and name != _DEFAULT_PROFILE:
         raise ConfigError(
-            f'no profile "{name}" ({origin}); looked in {root / FILE}: {nearest(name, profiles) or "it has " + (", ".join(profiles) or "none")}    E195'
+            f'no profile "{name}" ({origin}); looked in {root / FILE}:'
+            f" {nearest(name, profiles) or 'it has ' + (', '.join(profiles) or 'none')}    E195"
         )
     named = _named(environment)
     layers = [
@@ -62,7 +73,12 @@ def read(root: Path, *, profile: str | None = None, flags: Mapping[str, str] | N
             lambda key: f"{FILE} [profile.{name}]",
             place=lambda key: f"{FILE}:{line_of(text, f'profile.{name}', key)} [profile.{name}]",
         ),
-        Layer("environment", {key: environment[variable] for key, variable in named.items()}, lambda key: named[key], literal_secrets=True),
+        Layer(
+            "environment",
+            {key: environment[variable] for key, variable in named.items()},
+            lambda key: named[key],
+            literal_secrets=True,
+        ),
         Layer("flags", flags, lambda key: f"--set {key}"),
     ]
 
@@ -93,7 +109,12 @@ def _named(environment: Mapping[str, str]) -> dict[str, str]:
     variables = {_PREFIX + key.replace(".", "_").upper(): key for key in DEFAULTS}
     unknown = sorted(v for v in environment if v.startswith(_PREFIX) and v not in variables and v not in _OTHERS)
     if unknown:
-        raise ConfigError("\n".join(f"{v}: no setting is called so; {nearest(v, variables) or 'see millstream config'}    E195" for v in unknown))
+        raise ConfigError(
+            "\n".join(
+                f"{v}: no setting is called so; {nearest(v, variables) or 'see millstream config'}    E195"
+                for v in unknown
+            )
+        )
     return {key: variable for variable, key in variables.items() if variable in environment}
 
 

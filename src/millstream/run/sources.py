@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 
 NAMED = 3
 OPENED = 100
-"""How many splits that wait a plan opens. What cannot be read waits at each plan, and is among the first when its neighbours are read."""
+"""How many splits that wait a plan opens. What cannot be read waits at each plan, and is among the first when its
+neighbours are read.
+"""
 
 
 def source_engines(project: Project, sources: Iterable[Source] | None = None) -> list[tuple[Source, SourceEngine]]:
     """The pulled ones of these sources, or of all of the project, each with the engine that reads it."""
     chosen = project.sources.values() if sources is None else sources
-    return [(s, engine("source", f"{s.reader.kind}:")(s, project.root)) for s in chosen if isinstance(s.reader, FileReader)]
+    return [
+        (s, engine("source", f"{s.reader.kind}:")(s, project.root)) for s in chosen if isinstance(s.reader, FileReader)
+    ]
 
 
 def left(found: Iterable[Standing]) -> int:
@@ -40,7 +44,9 @@ def count(number: int, one: str, more: str) -> str:
 
 
 def unreadable(engine: SourceEngine, standing: Standing) -> Exception | None:
-    """Why a split stands still, or why its next record cannot be read: it may not be opened, is cut off, or is something else."""
+    """Why a split stands still, or why its next record cannot be read: it may not be opened, is cut off, or is
+    something else.
+    """
     if standing.error is not None or standing.idle or standing.moved_from is not None:
         return standing.error
     try:
@@ -69,5 +75,8 @@ def summary(found: Sequence[Standing], size: str) -> str:
     """What was read, what waits, and what holds nothing. `size`: of what waits."""
     empty, waits = [s.split for s in found if s.empty], sum(s.size is None or s.done < s.size for s in found)
     read = len(found) - len(empty) - waits
-    said = [f"{count(read, 'file', 'files')} read to the end" if read else "", f"{count(waits, 'file', 'files')} with {size} to read" if waits else ""]
+    said = [
+        f"{count(read, 'file', 'files')} read to the end" if read else "",
+        f"{count(waits, 'file', 'files')} with {size} to read" if waits else "",
+    ]
     return ", ".join([*(text for text in said if text), *([f"no record in {few(empty)}"] if empty else [])])

@@ -1,4 +1,5 @@
-"""What the planner and the runner know of an asset, whatever its kind: what it is made from, what that costs, and the making.
+"""What the planner and the runner know of an asset, whatever its kind: what it is made from, what that costs, and the
+making.
 
 A step is idempotent: made twice, it is as if made once; killed in the middle, it is made by making it again.
 """
@@ -32,7 +33,8 @@ class Made:
     """What a step made: its version's name, rows and bytes written, and a remark for people.
 
     Attributes:
-        problems: What went wrong with parts of it. The run has failed then, but what is made from this step is made all the same.
+        problems: What went wrong with parts of it. The run has failed then, but what is made from this step is made all
+            the same.
         waits: The parts that failed, by name -> why; of sources, the files.
     """
 
@@ -85,7 +87,9 @@ class Expects(Protocol):
     """A step that reads another part of what is there when more has come."""
 
     def expects(self, rows: int) -> Cost:
-        """What it would read once what it is made from has been made again, with so many rows more; 0 where nothing tells."""
+        """What it would read once what it is made from has been made again, with so many rows more; 0 where nothing
+        tells.
+        """
         ...
 
 

@@ -40,7 +40,9 @@ class _Recorded:
         return ""
 
     def gone(self) -> str:
-        """Of what is kept in a table of the step's name: whether the version that was built last is not there any more."""
+        """Of what is kept in a table of the step's name: whether the version that was built last is not there
+        any more.
+        """
         doc = self.ws.state.get("asset", self.name)
         if doc is None or not str(doc.value["version"]).isdigit():
             return ""
@@ -127,7 +129,9 @@ class ScoringStep(_Recorded):
 
 
 class FeaturesStep(_Recorded):
-    """A definition's online state: over a stream filled from the lake once, then moved on by the updater; over a table, of its version."""
+    """A definition's online state: over a stream filled from the lake once, then moved on by the updater; over a table,
+    of its version.
+    """
 
     kind = "features"
 
@@ -146,7 +150,10 @@ class FeaturesStep(_Recorded):
         if definition.live:
             return f"the rules of {definition.stream} have changed since it was filled"
         now = self.ws.lake.table(definition.stream).version
-        return f"{definition.stream} was rebuilt: it is at version {now}, and requests are answered from version {applied.offsets.get(0, 'none')}"
+        return (
+            f"{definition.stream} was rebuilt: it is at version {now}, and requests are answered from version"
+            f" {applied.offsets.get(0, 'none')}"
+        )
 
     def cost(self) -> Cost:
         return Cost() if self._filled() else super().cost()
@@ -158,16 +165,26 @@ class FeaturesStep(_Recorded):
     def _filled(self) -> bool:
         from millstream.features.fill import current
 
-        return current(self.ws.lake, self.ws.online, define(self.features, self.ws.project.params), self.features.source)
+        return current(
+            self.ws.lake, self.ws.online, define(self.features, self.ws.project.params), self.features.source
+        )
 
     def make(self, report: Report) -> Made:
         """Filled here, or by the process that serves, which may be about it at this moment."""
         from millstream.features.fill import fill
 
-        definition, source, until = define(self.features, self.ws.project.params), self.features.source, time.monotonic() + _FILLS_S
+        definition, source, until = (
+            define(self.features, self.ws.project.params),
+            self.features.source,
+            time.monotonic() + _FILLS_S,
+        )
         while not self._filled():
             try:
-                return Made(definition.generation, rows=fill(self.ws.compute, self.ws.lake, self.ws.online, definition, source), note="filled")
+                return Made(
+                    definition.generation,
+                    rows=fill(self.ws.compute, self.ws.lake, self.ws.online, definition, source),
+                    note="filled",
+                )
             except Conflict:
                 if time.monotonic() > until:
                     raise
@@ -199,7 +216,11 @@ class SetStep(_Recorded):
 
         made = build(self.set, self.ws.lake, self.ws.compute, self.ws.project.params)
         parts = ", ".join(f"{rows:,} {part}" for part, rows in made.rows.items())
-        told = [f"({parts})", sentence(made), blank.sentence(made.blank)] if made.total is not None else [parts, blank.sentence(made.blank)]
+        told = (
+            [f"({parts})", sentence(made), blank.sentence(made.blank)]
+            if made.total is not None
+            else [parts, blank.sentence(made.blank)]
+        )
         return Made(str(made.version), sum(made.rows.values()), note="; ".join(text for text in told if text))
 
 
@@ -208,7 +229,9 @@ class ModelStep(_Recorded):
 
     kind = "model"
 
-    def __init__(self, ws: Engines, model: Model[Any], upstream: tuple[str, ...], params: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, ws: Engines, model: Model[Any], upstream: tuple[str, ...], params: Mapping[str, Any] | None = None
+    ) -> None:
         self.ws, self.model, self.name, self.upstream = ws, model, model.name, upstream
         self.params = dict(params or {})
 
@@ -216,21 +239,34 @@ class ModelStep(_Recorded):
     def definition(self) -> str:
         from millstream.train.run import code_of
 
-        return digest(code_of(self.model), {**self.model.params, **self.params}, self.model.metrics, self.model.promote_if)
+        return digest(
+            code_of(self.model), {**self.model.params, **self.params}, self.model.metrics, self.model.promote_if
+        )
 
     def make(self, report: Report) -> Made:
         from millstream.train.dataset import build
         from millstream.train.run import train
 
         dataset = build(self.model.on, self.ws.lake, self.ws.compute, self.ws.project.params)
-        version = train(self.model, dataset, self.ws.tracking, self.ws.lake, self.ws.sql, self.params or None)  # its rows come to this process anyway
+        version = train(
+            self.model, dataset, self.ws.tracking, self.ws.lake, self.ws.sql, self.params or None
+        )  # its rows come to this process anyway
         metrics = self.ws.tracking.run(version.run_id).metrics
         shown = " ".join(f"{name} {metrics[name]:.3f}" for name in self.model.metrics if name in metrics)
-        return Made(str(version.number), note=f"version {version.number} {shown} {' '.join(version.aliases)}".strip(),
-                    details={"metrics": dict(metrics)})  # fmt: skip
+        return Made(
+            str(version.number),
+            note=f"version {version.number} {shown} {' '.join(version.aliases)}".strip(),
+            details={"metrics": dict(metrics)},
+        )
 
 
-def steps(ws: Engines, *, until_us: int | None = None, model_params: Mapping[str, Mapping[str, Any]] | None = None, force: bool = False) -> list[Step]:
+def steps(
+    ws: Engines,
+    *,
+    until_us: int | None = None,
+    model_params: Mapping[str, Mapping[str, Any]] | None = None,
+    force: bool = False,
+) -> list[Step]:
     """Every asset of the project, in order of dependency. `force`: tables are rebuilt whole."""
     project, graph = ws.project, ws.project.graph
     files = [s for s in project.sources.values() if isinstance(s.reader, FileReader)]
@@ -243,7 +279,10 @@ def steps(ws: Engines, *, until_us: int | None = None, model_params: Mapping[str
         before = tuple(u for u in graph.upstream(name) if u in known)
         if isinstance(noun, Table) and noun.scoring is not None:
             model = noun.scoring.ref.model
-            sources = [noun.scoring.spine.name, *(f.source.name for f in model.on.upstream() if isinstance(f, Features))]
+            sources = [
+                noun.scoring.spine.name,
+                *(f.source.name for f in model.on.upstream() if isinstance(f, Features)),
+            ]
             made.append(ScoringStep(ws, noun, noun.scoring, tuple(dict.fromkeys([*sources, model.name]))))
         elif isinstance(noun, Table):
             made.append(TableStep(ws, noun, before, force))
@@ -251,7 +290,11 @@ def steps(ws: Engines, *, until_us: int | None = None, model_params: Mapping[str
             made.append(FeaturesStep(ws, noun, before))
         elif isinstance(noun, TrainingSet):
             # The set reads the sources of its features from the lake; the online state is not an input of it.
-            sources = [noun.at.name, *(f.source.name for f in noun.upstream() if isinstance(f, Features)), *(o.stream.name for o in noun.labels.values())]
+            sources = [
+                noun.at.name,
+                *(f.source.name for f in noun.upstream() if isinstance(f, Features)),
+                *(o.stream.name for o in noun.labels.values()),
+            ]
             made.append(SetStep(ws, noun, tuple(dict.fromkeys(sources))))
         elif isinstance(noun, Model):
             made.append(ModelStep(ws, noun, (noun.on.name,), (model_params or {}).get(name)))

@@ -1,6 +1,8 @@
-"""What has failed and waits: each stream, source, monitor, endpoint by itself, with its reason and its next try; its neighbours continue.
+"""What has failed and waits: each stream, source, monitor, endpoint by itself, with its reason and its next try; its
+neighbours continue.
 
-It is kept in the state, since the parts of `up` are processes of their own: `show waiting`, `/readyz`, `/metrics`, `doctor` and the console read it there.
+It is kept in the state, since the parts of `up` are processes of their own: `show waiting`, `/readyz`, `/metrics`,
+`doctor` and the console read it there.
 """
 
 from __future__ import annotations
@@ -26,18 +28,33 @@ log = logging.getLogger("millstream")
 KIND = "trouble"
 _UNKEPT = Waits()
 """What could not be kept, by part and name: said once, and again after it could."""
-SINK, SOURCE, MONITOR, ALERTS, ASSET, OUTCOMES, EXPERIMENT, SCHEDULE = "sink", "source", "monitor", "alerts", "asset", "outcomes", "experiment", "schedule"
+SINK, SOURCE, MONITOR, ALERTS, ASSET, OUTCOMES, EXPERIMENT, SCHEDULE = (
+    "sink",
+    "source",
+    "monitor",
+    "alerts",
+    "asset",
+    "outcomes",
+    "experiment",
+    "schedule",
+)
 ENDPOINT = "endpoint"
-"""Parts of a project that fail by themselves; with a name each: of a stream, a file, a monitor, a table or model, an endpoint or a model's version, an experiment."""
+"""Parts of a project that fail by themselves; with a name each: of a stream, a file, a monitor, a table or model, an
+endpoint or a model's version, an experiment.
+"""
 FIRST_S, MOST_S = 0.5, 30.0
-"""Pauses between tries: they double from the first to the most, whatever the error: what a person has repaired resumes soon."""
+"""Pauses between tries: they double from the first to the most, whatever the error: what a person has repaired resumes
+soon.
+"""
 PACE = {MONITOR: (15.0, 600.0)}
 """The same of a part whose work may take minutes."""
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """One thing that waits. `since`, `at`, `next`: ISO moments of the first failure, the last one, and the next try ("": at the next run)."""
+    """One thing that waits. `since`, `at`, `next`: ISO moments of the first failure, the last one, and the next try
+    ("": at the next run).
+    """
 
     part: str
     name: str
@@ -59,7 +76,9 @@ class Later(Unreachable):
 
 
 class Watch:
-    """The things of one part: each is tried when it is due, and what it raises is said once, kept, and costs the others nothing."""
+    """The things of one part: each is tried when it is due, and what it raises is said once, kept, and costs the others
+    nothing.
+    """
 
     def __init__(self, state: State, part: str, waits: Waits | None = None) -> None:
         self.state, self.part, self.waits = state, part, waits or Waits()
@@ -87,7 +106,13 @@ class Watch:
         wait = self.waits.failed(name, said(error), error.again_s if isinstance(error, Later) else None)
         if wait.news:
             unknown = not isinstance(error, MillstreamError | OSError)
-            log.error("%s %s: %s; it waits, and is tried again", self.part, name, wait.why, exc_info=error if unknown else None)
+            log.error(
+                "%s %s: %s; it waits, and is tried again",
+                self.part,
+                name,
+                wait.why,
+                exc_info=error if unknown else None,
+            )
         keep(self.state, self.part, name, wait.why, wait.pause_s)
         self._names().add(name)
 
@@ -150,11 +175,19 @@ def alone(state: State, stream: str, work: Callable[[Callable[[], None]], None],
         try:
             work(well)
             return
-        except BaseException as error:  # a panic of a library in Rust is not an Exception, and must not end the thread in silence
+        except (
+            BaseException
+        ) as error:  # a panic of a library in Rust is not an Exception, and must not end the thread in silence
             wait, fenced = waits.failed(stream, said(error)), isinstance(error, Fenced)
             if wait.news:
                 then = "it stops" if fenced else f"its next try is in {wait.pause_s:.1f} s"
-                log.error("the sink of %s: %s; %s", stream, wait.why, then, exc_info=not isinstance(error, MillstreamError | OSError))
+                log.error(
+                    "the sink of %s: %s; %s",
+                    stream,
+                    wait.why,
+                    then,
+                    exc_info=not isinstance(error, MillstreamError | OSError),
+                )
             keep(state, SINK, stream, wait.why, None if fenced else wait.pause_s)
             if fenced:  # it would only take the stream back
                 return
@@ -168,7 +201,9 @@ def keep(state: State, part: str, name: str, text: str, waits: float | None) -> 
         last = state.get(KIND, key)
         since = last.value.get("since") if last is not None and last.value.get("why") else None
         following = "" if waits is None else (now + timedelta(seconds=waits)).isoformat()
-        state.put(KIND, key, {"why": hide(text), "since": since or now.isoformat(), "at": now.isoformat(), "next": following})
+        state.put(
+            KIND, key, {"why": hide(text), "since": since or now.isoformat(), "at": now.isoformat(), "next": following}
+        )
         _UNKEPT.well(key)
     except (MillstreamError, OSError) as error:  # a full disk, often the very reason
         if _UNKEPT.failed(key, str(error)).news:
@@ -214,7 +249,9 @@ def why(ws: Engines, stream: Stream[Any]) -> str:
     except Terminal as error:  # as a topic that is another one now
         return of(ws.state, SINK, stream.name) or str(error)
     if missing:
-        return f"{'; '.join(map(str, missing))}; to continue without them:  millstream ingest --accept-loss {stream.name}"
+        return (
+            f"{'; '.join(map(str, missing))}; to continue without them:  millstream ingest --accept-loss {stream.name}"
+        )
     return of(ws.state, SINK, stream.name)
 
 
@@ -226,4 +263,14 @@ def of(state: State, part: str, name: str) -> str:
 
 def lines(troubles: Iterable[Trouble]) -> list[dict[str, str]]:
     """As rows for people and JSON."""
-    return [{"part": t.part, "name": t.name, "why": t.why, "since": t.since[:19], "last try": t.at[:19], "next try": t.next[:19]} for t in troubles]
+    return [
+        {
+            "part": t.part,
+            "name": t.name,
+            "why": t.why,
+            "since": t.since[:19],
+            "last try": t.at[:19],
+            "next try": t.next[:19],
+        }
+        for t in troubles
+    ]

@@ -1,4 +1,6 @@
-"""Sources of files whose glob matches none: no mistake, since files may come later, but a misspelt path would else be a run that does nothing."""
+"""Sources of files whose glob matches none: no mistake, since files may come later, but a misspelt path would else be a
+run that does nothing.
+"""
 
 from __future__ import annotations
 
@@ -23,26 +25,45 @@ def unmatched(project: Project) -> Iterator[str]:
     """A sentence for each such source: where was looked, and what is there instead."""
     for source, engine in source_engines(project):
         if isinstance(source.reader, FileReader) and not engine.splits():
-            yield told(source, source.reader.glob, project.root)
+            yield sentence(source, source.reader.glob, project.root)
 
 
-def told(source: Source, pattern: str, root: Path) -> str:
-    """E.g. `no file matches data/orders*.csv (source orders_files, streams.py:31): looked at /shop/data/orders*.csv; near it is orders.txt`."""
+def sentence(source: Source, pattern: str, root: Path) -> str:
+    """E.g. `no file matches data/orders*.csv (source orders_files, streams.py:31): looked at /shop/data/orders*.csv;
+    near it is orders.txt`.
+    """
     return f"no file matches {pattern} (source {source.name}, {source.place}): {_instead(Path(pattern), root)}"
 
 
 def _instead(pattern: Path, root: Path) -> str:
     parent, looked = pattern.parent, root / pattern
     folders = (
-        [root / name for name in sorted(glob.glob(parent.as_posix(), root_dir=root, recursive=True)) if (root / name).is_dir()] if parent != Path() else [root]
+        [
+            root / name
+            for name in sorted(glob.glob(parent.as_posix(), root_dir=root, recursive=True))
+            if (root / name).is_dir()
+        ]
+        if parent != Path()
+        else [root]
     )
     if not folders:
         return f"looked at {looked}; there is no folder {_missing_part(parent, root)}"
-    names = sorted({file.name for folder in folders for file in folder.iterdir() if file.is_file() and not file.name.startswith(".")})
+    names = sorted(
+        {
+            file.name
+            for folder in folders
+            for file in folder.iterdir()
+            if file.is_file() and not file.name.startswith(".")
+        }
+    )
     near = _near(pattern.name, names)
     if near:
         return f"looked at {looked}; near it {'is' if len(near) == 1 else 'are'} {', '.join(near)}"
-    return f"looked at {looked}; there {'is' if len(names) == 1 else 'are'} {few(names)}" if names else f"looked at {looked}; the folder has no file"
+    return (
+        f"looked at {looked}; there {'is' if len(names) == 1 else 'are'} {few(names)}"
+        if names
+        else f"looked at {looked}; the folder has no file"
+    )
 
 
 def _missing_part(parent: Path, root: Path) -> str:
@@ -61,5 +82,9 @@ def _missing_part(parent: Path, root: Path) -> str:
 def _near(pattern: str, names: list[str]) -> list[str]:
     """Files of nearly the pattern: the same before the endings, or alike as a whole."""
     stem = pattern.partition(".")[0]
-    same = [] if not stem.strip("*?") else [name for name in names if fnmatch(name.partition(".")[0].lower(), stem.lower())]
+    same = (
+        []
+        if not stem.strip("*?")
+        else [name for name in names if fnmatch(name.partition(".")[0].lower(), stem.lower())]
+    )
     return (same or difflib.get_close_matches(pattern, names, _NEAR, _ALIKE))[:_NEAR]

@@ -52,7 +52,9 @@ def measured(ws: Engines) -> Iterator[Window]:
 
 def _ids(ws: Engines, stream: Stream[Any]) -> int:
     table = ws.lake.table(stream.name)
-    newest = max((row[f"max.{ARRIVED_AT}"] for row in table.actions().to_pylist() if row.get(f"max.{ARRIVED_AT}")), default=None)
+    newest = max(
+        (row[f"max.{ARRIVED_AT}"] for row in table.actions().to_pylist() if row.get(f"max.{ARRIVED_AT}")), default=None
+    )
     if newest is None:
         return 0
     low = newest - timedelta(microseconds=min(stream.dedupe_within_us, 1000 * 365 * DAY_US))
@@ -64,7 +66,10 @@ def declared(streams: Iterable[Stream[Any]]) -> Iterator[str]:
     for stream in streams:
         if stream.dedupe is not None and stream.dedupe_within_us > DAY_US:
             ids = stream.dedupe_within_us * A_RATE // 1_000_000
-            yield f"{stream.name}: dedupe_within={spell(stream.dedupe_within_us)} is {ids:,} ids at {A_RATE:,} records a second, {_shown(cost(ids))}"
+            yield (
+                f"{stream.name}: dedupe_within={spell(stream.dedupe_within_us)} is {ids:,} ids at {A_RATE:,} records a"
+                f" second, {_shown(cost(ids))}"
+            )
 
 
 def _shown(price: Cost) -> str:

@@ -36,7 +36,9 @@ class Workspace:
         self._lock = threading.RLock()
 
     @classmethod
-    def open(cls, folder: str | None, profile: str | None = None, overrides: Mapping[str, str] | None = None) -> Workspace:
+    def open(
+        cls, folder: str | None, profile: str | None = None, overrides: Mapping[str, str] | None = None
+    ) -> Workspace:
         """The project at or above a folder.
 
         Raises:
@@ -80,7 +82,10 @@ class Workspace:
             try:
                 engine("schemas", self.settings.log)
             except ConfigError as error:
-                raise ConfigError(f"{error}. Such a log keeps no schemas beside its events: set registry to a schema registry, http://HOST:PORT") from error
+                raise ConfigError(
+                    f"{error}. Such a log keeps no schemas beside its events: set registry to a schema registry,"
+                    " http://HOST:PORT"
+                ) from error
         return self._engine("schemas", self.settings.registry or self.settings.log)
 
     @cached_property
@@ -117,7 +122,9 @@ class Workspace:
 
     @cached_property
     def sql(self) -> Sql:
-        """Answers questions about them, in each process that asks: a cluster's seconds to start would be most of an answer."""
+        """Answers questions about them, in each process that asks: a cluster's seconds to start would be most of an
+        answer.
+        """
         made = self.settings.compute
         url = self.settings.query or (made if made.startswith("duckdb") else "duckdb")
         return self.compute if url == made else self._engine("sql", url, self.folder / "scratch")

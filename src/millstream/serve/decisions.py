@@ -1,4 +1,6 @@
-"""The stream of an endpoint's decisions: the request, the features that were looked up, and the decision; and all streams of a project."""
+"""The stream of an endpoint's decisions: the request, the features that were looked up, and the decision; and all
+streams of a project.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,25 @@ from millstream.declare.stream import Payload, Stream, stream
 from millstream.declare.training_set import TrainingSet
 from millstream.lang.expression import compile as compile_expression
 
-_TYPES: dict[Kind, Any] = {"string": str, "int64": int, "float64": float, "bool": bool, "binary": bytes, "timestamp": datetime, "date": date}
+_TYPES: dict[Kind, Any] = {
+    "string": str,
+    "int64": int,
+    "float64": float,
+    "bool": bool,
+    "binary": bytes,
+    "timestamp": datetime,
+    "date": date,
+}
 
 # What a decision says besides the request and the features, in the order stored.
 DECIDED: dict[str, tuple[Any, str]] = {
-    "reasons": (str, "JSON: feature column -> why it is NULL (never_seen, none_in_reach, outside_window, no_value, too_large, null_key); prefix -> inexact"),
+    "reasons": (
+        str,
+        (
+            "JSON: feature column -> why it is NULL (never_seen, none_in_reach, outside_window, no_value, too_large,"
+            " null_key); prefix -> inexact"
+        ),
+    ),
     "experiment": (str, "NULL when no experiment took the unit"),
     "phase": (int, "of the experiment"),
     "arm": (str, "of the experiment"),
@@ -48,8 +64,13 @@ def feature_columns(endpoint: Endpoint[Any, Any], params: Mapping[str, Any] | No
         looked_up = _looked_up(on)
         for name, kind in {**looked_up, **_derived(endpoint, on, looked_up, params or {})}.items():
             if columns.setdefault(name, kind) != kind:
-                raise DefinitionError(f'endpoint "{endpoint.name}": its models disagree about the type of "{name}"', place=endpoint.place,
-                                      found=f"{columns[name]} and {kind}", mend="give one of the derived columns another name", code="E172")  # fmt: skip
+                raise DefinitionError(
+                    f'endpoint "{endpoint.name}": its models disagree about the type of "{name}"',
+                    place=endpoint.place,
+                    found=f"{columns[name]} and {kind}",
+                    fix="give one of the derived columns another name",
+                    code="E172",
+                )
     return columns
 
 
@@ -69,11 +90,16 @@ def _kind(features: Features, column: str) -> Kind:
     return features.aggregates[aggregate].kind
 
 
-def _derived(endpoint: Endpoint[Any, Any], on: TrainingSet[Any], looked_up: Mapping[str, Kind], params: Mapping[str, Any]) -> dict[str, Kind]:
+def _derived(
+    endpoint: Endpoint[Any, Any], on: TrainingSet[Any], looked_up: Mapping[str, Kind], params: Mapping[str, Any]
+) -> dict[str, Kind]:
     if not on.derive:
         return {}
     request = {f.name: f.kind for f in request_schema(endpoint).fields}
-    return {name: compile_expression(text, {**request, **looked_up}, params, place=on.place, what=name).kind for name, text in on.derive.items()}
+    return {
+        name: compile_expression(text, {**request, **looked_up}, params, place=on.place, what=name).kind
+        for name, text in on.derive.items()
+    }
 
 
 def request_schema(endpoint: Endpoint[Any, Any]) -> Schema:
@@ -84,23 +110,32 @@ def request_schema(endpoint: Endpoint[Any, Any]) -> Schema:
     """
     event = endpoint.event
     if event is None:
-        raise DefinitionError(f'endpoint "{endpoint.name}" has no class of a request', place=endpoint.place,
-                              found="models over a table, or values without request=", mend="say request=YourEvent", code="E173")  # fmt: skip
+        raise DefinitionError(
+            f'endpoint "{endpoint.name}" has no class of a request',
+            place=endpoint.place,
+            found="models over a table, or values without request=",
+            fix="say request=YourEvent",
+            code="E173",
+        )
     return event.__schema__
 
 
 def all_streams(project: Project, skip: Collection[str] = ()) -> dict[str, Stream[Any]]:
-    """Declared streams, then the decisions of each endpoint; without those of nouns that are to be skipped, since they are wrong."""
+    """Declared streams, then the decisions of each endpoint; without those of nouns that are to be skipped, since they
+    are wrong.
+    """
     declared = {name: stream for name, stream in project.streams.items() if name not in skip}
-    return declared | {e.decisions: decisions_stream(e, project.params) for e in project.endpoints.values() if e.name not in skip}
+    return declared | {
+        e.decisions: decisions_stream(e, project.params) for e in project.endpoints.values() if e.name not in skip
+    }
 
 
 def decisions_stream(endpoint: Endpoint[Any, Any], params: Mapping[str, Any] | None = None) -> Stream[Any]:
     """The stream `<endpoint>_decisions`: one event a decision, typed, features as columns.
 
     All but `decision_id` and `ts` may be NULL, so that a feature added tomorrow keeps the contract with what is stored.
-    One partition: a group of decisions is then one batch of the log, and a partition takes more of them than endpoints make.
-    `ts` is the event time of the request, or the moment it came.
+    One partition: a group of decisions is then one batch of the log, and a partition takes more of them than endpoints
+    make. `ts` is the event time of the request, or the moment it came.
 
     Raises:
         DefinitionError: A field of the request has the name of something a decision says.
@@ -110,27 +145,48 @@ def decisions_stream(endpoint: Endpoint[Any, Any], params: Mapping[str, Any] | N
     taken = {"decision_id", "unit", *DECIDED, *features}
     clash = [f.name for f in request.fields if f.name in taken or (f.name == "ts" and f.role != "event_time")]
     if clash:
-        raise DefinitionError(f'endpoint "{endpoint.name}": {request.name} has a field that its decisions need for themselves',
-                              place=endpoint.place, found=", ".join(clash), mend=f"rename it, e.g. {clash[0]}_given", code="E174")  # fmt: skip
-    columns: dict[str, tuple[Any, str]] = {"unit": (str, "the value that experiments randomise; NULL for an endpoint without one")}
+        raise DefinitionError(
+            f'endpoint "{endpoint.name}": {request.name} has a field that its decisions need for themselves',
+            place=endpoint.place,
+            found=", ".join(clash),
+            fix=f"rename it, e.g. {clash[0]}_given",
+            code="E174",
+        )
+    columns: dict[str, tuple[Any, str]] = {
+        "unit": (str, "the value that experiments randomise; NULL for an endpoint without one")
+    }
     columns |= {f.name: (_annotation(f), f.doc) for f in request.fields if f.name != "ts"}
     columns |= {name: (_TYPES[kind if kind in _TYPES else "string"], "") for name, kind in features.items()}
     columns |= DECIDED
     made = _event_class(f"{endpoint.name}_decision", f"A decision of the endpoint {endpoint.name}.", columns)
-    return stream(endpoint.decisions, made, key="decision_id", dedupe="decision_id", partitions=1, ahead=_ahead(endpoint), doc=made.__doc__ or "")
+    return stream(
+        endpoint.decisions,
+        made,
+        key="decision_id",
+        dedupe="decision_id",
+        partitions=1,
+        ahead=_ahead(endpoint),
+        doc=made.__doc__ or "",
+    )
 
 
 def _ahead(endpoint: Endpoint[Any, Any]) -> timedelta:
-    """As far as the events that the models are asked about may lie ahead; a day where no model has a stream for its spine."""
+    """As far as the events that the models are asked about may lie ahead; a day where no model has a stream for its
+    spine.
+    """
     spines = [ref.model.on.at for ref in endpoint.refs()]
     return timedelta(microseconds=max((at.ahead_us for at in spines if isinstance(at, Stream)), default=UNITS["d"]))
 
 
 def _event_class(name: str, doc: str, columns: Mapping[str, tuple[Any, str]]) -> type[Event]:
-    annotations: dict[str, Any] = {"decision_id": str} | {c: hint | None for c, (hint, _) in columns.items()} | {"ts": EventTime}
+    annotations: dict[str, Any] = (
+        {"decision_id": str} | {c: hint | None for c, (hint, _) in columns.items()} | {"ts": EventTime}
+    )
     defaults = {c: events.field(doc=text, default=None) for c, (_, text) in columns.items()}
     return type(
-        "".join(word.title() for word in name.split("_")), (Event,), {"__doc__": doc, "__annotations__": annotations, "__module__": __name__} | defaults
+        "".join(word.title() for word in name.split("_")),
+        (Event,),
+        {"__doc__": doc, "__annotations__": annotations, "__module__": __name__} | defaults,
     )
 
 

@@ -1,7 +1,8 @@
 """What stands behind the endpoints: model versions, look-ups, routers and feature updaters, swapped while they serve.
 
-A refresh builds the next `Decider` of an endpoint beside the one that answers, and then puts it in its place: a request sees
-the one or the other, never a half. What cannot be built (a version whose files are gone) leaves what answers in place.
+A refresh builds the next `Decider` of an endpoint beside the one that answers, and then puts it in its place: a request
+sees the one or the other, never a half. What cannot be built (a version whose files are gone) leaves what answers in
+place.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class Live:
         refresh_s: How often versions, phases and posteriors are looked at again.
         predictor: (model, version) -> a predictor; by default the registered version's own. Tests give stubs.
         waiting: What waits after a failure in other parts of the project: part, name, why.
-        failing: Called after each refresh with the endpoints and versions (MODEL@NUMBER) that wait, all of them; for those who look on from another process.
+        failing: Called after each refresh with the endpoints and versions (MODEL@NUMBER) that wait, all of them; for
+            those who look on from another process.
     """
 
     def __init__(
@@ -75,24 +77,35 @@ class Live:
         self._deciders: dict[str, Decider] = {}
         self._marks: dict[str, Any] = {}
         self._arms: dict[tuple[str, int], Arm] = {}
-        self._unbuilt, self._asked, self._unbuilt_waits = dict[tuple[str, int], Wait](), set[tuple[str, int]](), Waits(first_s=1.0)
+        self._unbuilt, self._asked, self._unbuilt_waits = (
+            dict[tuple[str, int], Wait](),
+            set[tuple[str, int]](),
+            Waits(first_s=1.0),
+        )
         self._reads: dict[str, set[str]] = {}  # model@version -> streams that its features count
         self._troubles: dict[str, str] = {}
         self._waiting: Sequence[tuple[str, str, str]] = ()
         self._refuses = ""
-        self._stop, self._thread = threading.Event(), threading.Thread(target=self._keep_fresh, name="refresh", daemon=True)
+        self._stop, self._thread = (
+            threading.Event(),
+            threading.Thread(target=self._keep_fresh, name="refresh", daemon=True),
+        )
         self.updates = Updates(engines, run=update)
         for definition in (definitions or {}).values():
             self.updates.want(definition)
 
     def start(self) -> None:
-        """Topics, deciders and updaters, then keep them fresh. An endpoint without a model's version yet is not an error."""
+        """Topics, deciders and updaters, then keep them fresh. An endpoint without a model's version yet is not an
+        error.
+        """
         self._begun = True  # from now on an endpoint without a topic is tried again
         self.refresh()
         self._thread.start()
 
     def _bind(self, name: str, endpoint: Endpoint[Any, Any]) -> None:
-        self._bindings[name] = topic_of(self._engines.log, self._engines.schemas, decisions_stream(endpoint, self._project.params))
+        self._bindings[name] = topic_of(
+            self._engines.log, self._engines.schemas, decisions_stream(endpoint, self._project.params)
+        )
 
     def close(self) -> None:
         """Stop refreshing and updating; the engines stay open."""
@@ -123,7 +136,9 @@ class Live:
             return self._deciders[endpoint]
         except KeyError:
             if endpoint in self._project.endpoints:
-                raise Transient(f'endpoint "{endpoint}" is not ready: {self._troubles.get(endpoint, "it is being built")}') from None
+                raise Transient(
+                    f'endpoint "{endpoint}" is not ready: {self._troubles.get(endpoint, "it is being built")}'
+                ) from None
             raise NotFound(f'no endpoint "{endpoint}"; {choices(endpoint, self.names())}') from None
 
     def problems(self) -> list[str]:
@@ -135,21 +150,30 @@ class Live:
 
     def _missing(self, endpoint: str) -> list[str]:
         decider = self._deciders[endpoint]
-        return [f'endpoint "{endpoint}": {arm.missing}' for arm in (*decider.arms.values(), decider.default) if arm.missing]
+        return [
+            f'endpoint "{endpoint}": {arm.missing}' for arm in (*decider.arms.values(), decider.default) if arm.missing
+        ]
 
     def answering(self) -> list[str]:
-        """Endpoints of which every arm can answer now, by features that are kept up to date; though one may be of an older version than it should be.
+        """Endpoints of which every arm can answer now, by features that are kept up to date; though one may be of an
+        older version than it should be.
 
         None while the log takes no decisions.
         """
         if self._refuses:
             return []
         troubled = set(self.updates.troubled())
-        return [name for name in self.names() if name in self._deciders and not self._missing(name) and not troubled & self._streams(name)]
+        return [
+            name
+            for name in self.names()
+            if name in self._deciders and not self._missing(name) and not troubled & self._streams(name)
+        ]
 
     def _streams(self, endpoint: str) -> set[str]:
         decider = self._deciders[endpoint]
-        return {stream for arm in (*decider.arms.values(), decider.default) for stream in self._reads.get(arm.label, ())}
+        return {
+            stream for arm in (*decider.arms.values(), decider.default) for stream in self._reads.get(arm.label, ())
+        }
 
     def waiting(self) -> Sequence[tuple[str, str, str]]:
         """What other parts of the project wait for, as of the last refresh: part, name, why."""
@@ -169,13 +193,20 @@ class Live:
             for arm in (*decider.arms.values(), decider.default):
                 if arm.model and arm.version is not None:
                     versions[(("endpoint", name), ("model", arm.model), ("version", str(arm.version)))] = 1.0
-        lag: dict[Labels, float] = {(("stream", stream),): float(records) for stream, records in self.updates.lag().items()}
+        lag: dict[Labels, float] = {
+            (("stream", stream),): float(records) for stream, records in self.updates.lag().items()
+        }
         waits: dict[Labels, float] = {(("part", part), ("name", name)): 1.0 for part, name, _ in self._waiting}
         ready: dict[Labels, float] = {(("endpoint", name),): float(name in self.answering()) for name in self.names()}
-        return {"millstream_model_version": ("Versions that answer now.", versions),
-                "millstream_endpoint_ready": ("1 when every arm of the endpoint can answer.", ready),
-                "millstream_waiting": ("1 for each stream, source, monitor, asset or experiment that has failed and waits for its next try.", waits),
-                "millstream_updater_lag": ("Records in the log that the features have not applied.", lag)}  # fmt: skip
+        return {
+            "millstream_model_version": ("Versions that answer now.", versions),
+            "millstream_endpoint_ready": ("1 when every arm of the endpoint can answer.", ready),
+            "millstream_waiting": (
+                "1 for each stream, source, monitor, asset or experiment that has failed and waits for its next try.",
+                waits,
+            ),
+            "millstream_updater_lag": ("Records in the log that the features have not applied.", lag),
+        }
 
     def refresh(self) -> None:
         """Look at versions, phases and posteriors again, and swap in what changed."""
@@ -190,7 +221,11 @@ class Live:
 
     def _tell(self) -> None:
         now = time.monotonic()
-        endpoints = {name: Wait(why, self._refresh_s, now, False) for name, why in self._troubles.items() if name in self._project.endpoints}
+        endpoints = {
+            name: Wait(why, self._refresh_s, now, False)
+            for name, why in self._troubles.items()
+            if name in self._project.endpoints
+        }
         self._failing(endpoints | {_label(key): wait for key, wait in self._unbuilt.items()})
 
     def _refreshed(self, name: str, endpoint: Endpoint[Any, Any]) -> None:
@@ -233,27 +268,49 @@ class Live:
         snapshots = {n: s for n in known if (s := learn.snapshot_of(self._engines.state, n)) is not None}
         before = self._deciders.get(name)
         default = _or(partial(self._default, endpoint), None if before is None else before.default, before is None)
-        arms = {(n, p.number, arm): _or(partial(self._arm_of, endpoint, n, arm, p), None if before is None else before.arms.get((n, p.number, arm)), before is None)
-                for n, p in known.items() for arm in p.arms}  # fmt: skip
-        mark = (id(default), [(k, id(a)) for k, a in arms.items()], [(p.number, p.status, p.winner) for p in known.values()],
-                [(n, s.phase, s.draw) for n, s in snapshots.items()])  # fmt: skip
+        arms = {
+            (n, p.number, arm): _or(
+                partial(self._arm_of, endpoint, n, arm, p),
+                None if before is None else before.arms.get((n, p.number, arm)),
+                before is None,
+            )
+            for n, p in known.items()
+            for arm in p.arms
+        }
+        mark = (
+            id(default),
+            [(k, id(a)) for k, a in arms.items()],
+            [(p.number, p.status, p.winner) for p in known.values()],
+            [(n, s.phase, s.draw) for n, s in snapshots.items()],
+        )
         if mark == self._marks.get(name):
             return
         router = Router(endpoint.experiments, known, snapshots) if endpoint.experiments else None
         units = {n: p.unit for n, p in known.items()}
-        self._deciders[name], self._marks[name] = self._opened(name, Decider(name, self._forms[name], units, router, arms, default)), mark
+        self._deciders[name], self._marks[name] = (
+            self._opened(name, Decider(name, self._forms[name], units, router, arms, default)),
+            mark,
+        )
 
     def _opened(self, name: str, decider: Decider) -> Decider:
-        """With the clock of the endpoint's stream; before `start` there may be no topic, and the wall clock is all there is."""
+        """With the clock of the endpoint's stream; before `start` there may be no topic, and the wall clock is all
+        there is.
+        """
         if name not in self._bindings:
             return decider
         decisions = self._bindings[name].stream
         return replace(decider, now_us=self._doors.of(decisions).now_us, ahead_us=decisions.ahead_us)
 
     def _phase(self, experiment: Any) -> phases.Phase | None:
-        """The phase now, begun when it should be; None while an arm's model has no version (all units get the default)."""
+        """The phase now, begun when it should be; None while an arm's model has no version (all units get the
+        default).
+        """
         try:
-            return phases.ensure(experiment, self._engines.state, lambda ref: self._engines.tracking.version(ref.model.name, ref.version).number)
+            return phases.ensure(
+                experiment,
+                self._engines.state,
+                lambda ref: self._engines.tracking.version(ref.model.name, ref.version).number,
+            )
         except Conflict:  # another process began it just now
             return phases.current(self._engines.state, experiment.name)
         except NotFound:
@@ -266,7 +323,10 @@ class Live:
         try:
             number = self._engines.tracking.version(default.model.name, default.version).number
         except NotFound:
-            missing = f'model "{default.model.name}" has no version "{default.version}" yet; millstream run {default.model.name}'
+            missing = (
+                f'model "{default.model.name}" has no version "{default.version}" yet; millstream run'
+                f" {default.model.name}"
+            )
             return self._kept(("missing " + missing, 0), lambda: Arm(model=default.model.name, missing=missing))
         return self._model_arm(default.model, number)
 
@@ -276,7 +336,10 @@ class Live:
             return self._kept((f"value {experiment} {name}", phase.number), lambda: Arm(value=pinned.value))
         model = next((ref.model for ref in endpoint.refs() if ref.model.name == pinned.model), None)
         if model is None:
-            raise NotFound(f'experiment "{experiment}" is in a phase with the model "{pinned.model}", which the endpoint no longer names')
+            raise NotFound(
+                f'experiment "{experiment}" is in a phase with the model "{pinned.model}", which the endpoint no longer'
+                " names"
+            )
         return self._model_arm(model, pinned.version)
 
     def _model_arm(self, model: Model[Any], version: int) -> Arm:
@@ -289,7 +352,8 @@ class Live:
         return self._arms[key]
 
     def _tried(self, key: tuple[str, int], build: Callable[[], Arm]) -> Arm:
-        """Built; after a failure not before a pause, which doubles: a model of a gigabyte is not read in vain each second. What may pass is not waited for.
+        """Built; after a failure not before a pause, which doubles: a model of a gigabyte is not read in vain each
+        second. What may pass is not waited for.
 
         Raises:
             Unbuilt: It cannot be built, now or the last time that it was tried.
@@ -303,7 +367,11 @@ class Live:
             pass_on(error)
             ours = isinstance(error, MillstreamError)
             why = str(error) if ours else hide(f"model {label} cannot be loaded: {type(error).__name__}: {error}")
-            wait = Wait(why, self._refresh_s, time.monotonic(), False) if isinstance(error, Transient) else self._unbuilt_waits.failed(label, why)
+            wait = (
+                Wait(why, self._refresh_s, time.monotonic(), False)
+                if isinstance(error, Transient)
+                else self._unbuilt_waits.failed(label, why)
+            )
             if key not in self._unbuilt or self._unbuilt[key].why != why:
                 log.warning("%s; what answers stays, and it is tried again", why, exc_info=None if ours else error)
             self._unbuilt[key] = wait
@@ -344,7 +412,8 @@ def _label(key: tuple[str, int]) -> str:
 
 
 def _or(build: Callable[[], Arm], before: Arm | None, first: bool) -> Arm:
-    """The arm; when it cannot be built, the one that answers now, and at the very first one that says why it does not: the other arms answer.
+    """The arm; when it cannot be built, the one that answers now, and at the very first one that says why it does not:
+    the other arms answer.
 
     Raises:
         Unbuilt: There is none; the endpoint stays whole as it is.

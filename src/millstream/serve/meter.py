@@ -52,17 +52,31 @@ class Meter:
     def text(self, gauges: Mapping[str, tuple[str, Mapping[Labels, float]]]) -> str:
         """All of it, and gauges: name -> (help, labels -> value)."""
         lines = [*_head("millstream_requests_total", "counter", "Answers by endpoint and status.")]
-        lines += [f"millstream_requests_total{spelled((('endpoint', e), ('status', str(s))))} {n}" for (e, s), n in sorted(self.requests.items())]
+        lines += [
+            f"millstream_requests_total{spelled((('endpoint', e), ('status', str(s))))} {n}"
+            for (e, s), n in sorted(self.requests.items())
+        ]
         lines += _head("millstream_decisions_total", "counter", "Decisions by endpoint, arm and model version.")
-        lines += [f"millstream_decisions_total{spelled((('endpoint', e), ('arm', a), ('model', m)))} {n}" for (e, a, m), n in sorted(self.decisions.items())]
-        for name, about, histograms in (("millstream_request_seconds", "Time to answer.", self.latency),
-                                        ("millstream_append_seconds", "Time to make a group of decisions durable.", self.appends)):  # fmt: skip
+        lines += [
+            f"millstream_decisions_total{spelled((('endpoint', e), ('arm', a), ('model', m)))} {n}"
+            for (e, a, m), n in sorted(self.decisions.items())
+        ]
+        for name, about, histograms in (
+            ("millstream_request_seconds", "Time to answer.", self.latency),
+            ("millstream_append_seconds", "Time to make a group of decisions durable.", self.appends),
+        ):
             lines += _head(name, "histogram", about)
             for endpoint, histogram in sorted(histograms.items()):
                 lines += histogram.lines(name, (("endpoint", endpoint),))
-        lines += [*_head("millstream_in_flight", "gauge", "Requests being answered."), f"millstream_in_flight {self.in_flight}"]
+        lines += [
+            *_head("millstream_in_flight", "gauge", "Requests being answered."),
+            f"millstream_in_flight {self.in_flight}",
+        ]
         for name, (about, values) in gauges.items():
-            lines += [*_head(name, "gauge", about), *(f"{name}{spelled(labels)} {value:g}" for labels, value in values.items())]
+            lines += [
+                *_head(name, "gauge", about),
+                *(f"{name}{spelled(labels)} {value:g}" for labels, value in values.items()),
+            ]
         return "\n".join(lines) + "\n"
 
 
@@ -72,5 +86,8 @@ def _head(name: str, kind: str, about: str) -> list[str]:
 
 def spelled(labels: Labels) -> str:
     """`{a="x"}`, escaped; empty without labels."""
-    escaped = ",".join(f'{k}="{v}"' for k, v in ((k, v.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for k, v in labels))
+    escaped = ",".join(
+        f'{k}="{v}"'
+        for k, v in ((k, v.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")) for k, v in labels)
+    )
     return f"{{{escaped}}}" if escaped else ""

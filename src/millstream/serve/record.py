@@ -18,7 +18,9 @@ from millstream.log.port import Log
 
 
 def decision_id() -> str:
-    """32 hex digits, the first 14 the microsecond: ids sort by time, so a file's minimum and maximum find a decision."""
+    """32 hex digits, the first 14 the microsecond: ids sort by time, so a file's minimum and maximum find a
+    decision.
+    """
     return f"{time.time_ns() // 1000:014x}{os.urandom(9).hex()}"
 
 
@@ -41,11 +43,21 @@ class Recorder:
         retry_s: How long an append that the log refuses for the moment is tried again.
     """
 
-    def __init__(self, log: Log, binding: Binding, *, durable: bool = True, limit: int = 10_000, retry_s: float = 2.0,
-                 report: Callable[[int, float], None] | None = None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        log: Log,
+        binding: Binding,
+        *,
+        durable: bool = True,
+        limit: int = 10_000,
+        retry_s: float = 2.0,
+        report: Callable[[int, float], None] | None = None,
+    ) -> None:
         self.written = self.lost = 0
         self._log, self._binding, self._durable, self._limit, self._retry_s = log, binding, durable, limit, retry_s
-        self._rows = pa.struct(list(binding.stream.schema.arrow()))  # one conversion for all columns: half the time of one a column
+        self._rows = pa.struct(
+            list(binding.stream.schema.arrow())
+        )  # one conversion for all columns: half the time of one a column
         self._report = report
         self._open, self._busy, self._waiting = _Group(), False, 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"record-{binding.stream.name}")

@@ -1,4 +1,6 @@
-"""The class of a request as a strict decoder: bytes in, a mapping out, or one sentence about the field that is wrong."""
+"""The class of a request as a strict decoder: bytes in, a mapping out, or one sentence about the field that is
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,15 @@ from millstream.lake.sound import years
 _INT64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _EXACT = Annotated[float, msgspec.Meta(gt=-float(EXACT), lt=float(EXACT))]
 _MOMENT = Annotated[datetime, msgspec.Meta(tz=True)]
-_TYPES: dict[str, Any] = {"string": str, "int64": _INT64, "float64": float, "bool": bool, "binary": bytes, "timestamp": _MOMENT, "date": date}
+_TYPES: dict[str, Any] = {
+    "string": str,
+    "int64": _INT64,
+    "float64": float,
+    "bool": bool,
+    "binary": bytes,
+    "timestamp": _MOMENT,
+    "date": date,
+}
 _FIRST_US, _LAST_US = years(TIMESTAMP)
 _PATH = re.compile(r" - at `\$(?:\[(\d+)\])?\.?([^`\[]*)[^`]*`$")
 """The place in the array, and the field."""
@@ -33,17 +43,17 @@ class BadRequest(UsageError):
 
     Attributes:
         field: The field at fault, "" when it is the body as a whole.
-        mend: What to send instead.
+        fix: What to send instead.
     """
 
-    def __init__(self, message: str, field: str, mend: str) -> None:
+    def __init__(self, message: str, field: str, fix: str) -> None:
         super().__init__(message)
-        self.field, self.mend = field, mend
+        self.field, self.fix = field, fix
 
 
 class RequestForm:
-    """Decodes bodies of one request class. Unknown fields are refused (a misspelt optional field would be a silent NULL);
-    the event time may be left out; an absent nullable field is None.
+    """Decodes bodies of one request class. Unknown fields are refused (a misspelt optional field would be a silent
+    NULL); the event time may be left out; an absent nullable field is None.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -51,7 +61,10 @@ class RequestForm:
         self._floats = [f.name for f in schema.fields if "float64" in (f.kind, f.item)]
         self._moments = [f.name for f in schema.fields if "timestamp" in (f.kind, f.item)]
         ordered = sorted(schema.fields, key=lambda f: f.nullable or f.default is not REQUIRED or f.role == "event_time")
-        struct, wide = (msgspec.defstruct(schema.name, [_spec(f, real) for f in ordered], forbid_unknown_fields=True) for real in (_EXACT, float))
+        struct, wide = (
+            msgspec.defstruct(schema.name, [_spec(f, real) for f in ordered], forbid_unknown_fields=True)
+            for real in (_EXACT, float)
+        )
         self._one, self._many = msgspec.json.Decoder(struct), msgspec.json.Decoder(list[struct])  # type: ignore[valid-type]
         self._wide_one, self._wide_many = msgspec.json.Decoder(wide), msgspec.json.Decoder(list[wide])  # type: ignore[valid-type]
 
@@ -68,11 +81,21 @@ class RequestForm:
             raise self._explained(str(error), body) from None
         except Lossy as error:
             name = error.name
-            raise BadRequest(f'field "{name}" of {self.schema.name} is {error}', name, f"declare {name} as int, or send fewer digits") from None
+            raise BadRequest(
+                f'field "{name}" of {self.schema.name} is {error}', name, f"declare {name} as int, or send fewer digits"
+            ) from None
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise BadRequest(f"the body is not JSON: {error}", "", f"send one {self.schema.name} as a JSON object, or an array of them") from None
+            raise BadRequest(
+                f"the body is not JSON: {error}",
+                "",
+                f"send one {self.schema.name} as a JSON object, or an array of them",
+            ) from None
         except RecursionError:
-            raise BadRequest("the body is nested too deeply", "", f"send one {self.schema.name} as a JSON object, or an array of them") from None
+            raise BadRequest(
+                "the body is nested too deeply",
+                "",
+                f"send one {self.schema.name} as a JSON object, or an array of them",
+            ) from None
         asdict = msgspec.structs.asdict
         requests = [asdict(one) for one in found]
         for request in requests:
@@ -98,13 +121,17 @@ class RequestForm:
         return self._wide_many.decode(b"[" + b",".join(normal(bytes(item), self.schema) for item in items) + b"]")
 
     def _check_moment(self, name: str, given: Any) -> None:
-        """A time is stored as UTC, where the first and the last day have fewer hours than in other zones; requests are recorded in one group,
-        so one that cannot be stored would take its neighbours along.
+        """A time is stored as UTC, where the first and the last day have fewer hours than in other zones; requests are
+        recorded in one group, so one that cannot be stored would take its neighbours along.
         """
         for moment in given if isinstance(given, list) else (given,):
             if moment is not None and not _FIRST_US <= moment_us(moment) <= _LAST_US:
-                raise BadRequest(f'field "{name}" of {self.schema.name} is {moment.isoformat()}, which lies outside the years 1 to 9999', name,
-                                 f"send {name} as {wanted(self.schema[name], zoned=True)}")  # fmt: skip
+                raise BadRequest(
+                    f'field "{name}" of {self.schema.name} is {moment.isoformat()}, which lies outside the years 1 to'
+                    " 9999",
+                    name,
+                    f"send {name} as {wanted(self.schema[name], zoned=True)}",
+                )
 
     def _explained(self, text: str, body: bytes) -> BadRequest:
         named, path = _NAMED.search(text), _PATH.search(text)
@@ -113,17 +140,27 @@ class RequestForm:
         if "unknown field" in text:
             return BadRequest(f'{self.schema.name} has no field "{name}"', name, near(name, self.schema))
         if "missing required" in text:
-            return BadRequest(f'{self.schema.name} needs the field "{name}"', name, f"send {name} as {wanted(self.schema[name], zoned=True)}")
+            return BadRequest(
+                f'{self.schema.name} needs the field "{name}"',
+                name,
+                f"send {name} as {wanted(self.schema[name], zoned=True)}",
+            )
         if name in names:
             value, zone = as_sent(_item(body, path), name), zoneless(text)
-            mend = ADD_A_ZONE if zone else f"as {wanted(self.schema[name], zoned=True)}"
-            return BadRequest(f'field "{name}" of {self.schema.name} is {value}{zone}', name, f"send {name} {mend}")
-        return BadRequest(f"{self.schema.name}: {text}", name, f"send one {self.schema.name} as a JSON object, or an array of them")
+            fix = ADD_A_ZONE if zone else f"as {wanted(self.schema[name], zoned=True)}"
+            return BadRequest(f'field "{name}" of {self.schema.name} is {value}{zone}', name, f"send {name} {fix}")
+        return BadRequest(
+            f"{self.schema.name}: {text}", name, f"send one {self.schema.name} as a JSON object, or an array of them"
+        )
 
 
 def _item(body: bytes, path: re.Match[str] | None) -> bytes:
     """The request of a body that an error is about."""
-    return body if path is None or path[1] is None else bytes(msgspec.json.decode(body, type=list[msgspec.Raw])[int(path[1])])
+    return (
+        body
+        if path is None or path[1] is None
+        else bytes(msgspec.json.decode(body, type=list[msgspec.Raw])[int(path[1])])
+    )
 
 
 def _unsigned(value: Any) -> Any:
@@ -135,7 +172,13 @@ def _unsigned(value: Any) -> Any:
 
 def _spec(field: Field, real: Any) -> Any:
     types = {**_TYPES, "float64": real}
-    hint = Literal[field.symbols] if field.kind == "enum" else GenericAlias(list, (types[field.item],)) if field.item else types[field.kind]
+    hint = (
+        Literal[field.symbols]
+        if field.kind == "enum"
+        else GenericAlias(list, (types[field.item],))
+        if field.item
+        else types[field.kind]
+    )
     if field.role == "event_time" or field.nullable:
         return (field.name, hint | None, None if field.default is REQUIRED else field.default)
     return (field.name, hint) if field.default is REQUIRED else (field.name, hint, field.default)

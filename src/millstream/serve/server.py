@@ -20,7 +20,21 @@ from millstream.base.secrets import hide
 from millstream.base.words import choices
 from millstream.http.access import authorise, bears, guard
 from millstream.http.server import run as run_server
-from millstream.http.wire import JSON, TEXT, App, Receive, Refused, Scope, Send, encode, headers_of, read_body, refusal, refuse, reply
+from millstream.http.wire import (
+    JSON,
+    TEXT,
+    App,
+    Receive,
+    Refused,
+    Scope,
+    Send,
+    encode,
+    headers_of,
+    read_body,
+    refusal,
+    refuse,
+    reply,
+)
 from millstream.log.port import Log
 from millstream.serve.backend import Limits, Serves
 from millstream.serve.decide import answer
@@ -57,7 +71,9 @@ def wants_explanation(query: bytes) -> bool:
         return False
     name, _, value = query.decode("latin-1").partition("=")
     if name != "explain" or value not in _YES | _NO:
-        raise Refused(400, "query", f"?{query.decode('latin-1')[:100]} means nothing here", "leave it out, or say ?explain=1")
+        raise Refused(
+            400, "query", f"?{query.decode('latin-1')[:100]} means nothing here", "leave it out, or say ?explain=1"
+        )
     return value in _YES
 
 
@@ -117,8 +133,12 @@ class Server:
 
     def recorder(self, endpoint: str) -> Recorder:
         if endpoint not in self.recorders:
-            self.recorders[endpoint] = Recorder(self.log, self.live.binding(endpoint), durable=self.durable,
-                                                report=lambda rows, seconds: self.meter.appended(endpoint, seconds))  # fmt: skip
+            self.recorders[endpoint] = Recorder(
+                self.log,
+                self.live.binding(endpoint),
+                durable=self.durable,
+                report=lambda rows, seconds: self.meter.appended(endpoint, seconds),
+            )
         return self.recorders[endpoint]
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, name: str) -> None:
@@ -133,7 +153,9 @@ class Server:
             refused = _refusal(error)
             status = refused.status
             if status >= 500 and not isinstance(error, Refused):
-                log.error("%s: %s", name, refused, exc_info=None if isinstance(error, Transient) else error)  # a store that is away says all
+                log.error(
+                    "%s: %s", name, refused, exc_info=None if isinstance(error, Transient) else error
+                )  # a store that is away says all
             await refuse(send, refused)
         finally:
             meter.in_flight -= 1
@@ -147,7 +169,12 @@ class Server:
         recorder = self.recorder(name)
         requests, array = decider.form.decode(await read_body(receive, headers, self.limits.body_bytes, "requests"))
         if len(requests) > self.limits.requests:
-            raise Refused(413, "too_many", f"{len(requests)} requests in one body; at most {self.limits.requests}", "send them in several bodies")
+            raise Refused(
+                413,
+                "too_many",
+                f"{len(requests)} requests in one body; at most {self.limits.requests}",
+                "send them in several bodies",
+            )
         after = headers.get(AFTER)
         if after:
             await self._until(parse_after(after.decode("latin-1")))
@@ -164,17 +191,30 @@ class Server:
             raise Refused(405, "method", f"{scope['method']} {scope['path']} means nothing", "POST a request as JSON")
         authorise(headers, self.token)
         if self.draining:
-            raise Refused(503, "stopping", "the server is stopping", "send the request again, to another server", retry_after_s=1)
+            raise Refused(
+                503, "stopping", "the server is stopping", "send the request again, to another server", retry_after_s=1
+            )
         if self.meter.in_flight > self.limits.in_flight:
-            raise Refused(503, "overloaded", f"{self.meter.in_flight} requests are being answered", "send the request again a little later", retry_after_s=1)
+            raise Refused(
+                503,
+                "overloaded",
+                f"{self.meter.in_flight} requests are being answered",
+                "send the request again a little later",
+                retry_after_s=1,
+            )
 
     async def _until(self, after: Mapping[str, Mapping[int, int]]) -> None:
         """Wait until the features have applied these positions."""
         deadline, pause = time.perf_counter() + self.limits.wait_s, LOOK_AGAIN_S / 4
         while behind := self.live.behind(after):
             if time.perf_counter() > deadline:
-                raise Refused(503, "behind", f"the features have not applied what was sent before within {self.limits.wait_s:g} s: {behind}",
-                              "send the request again; if it stays so, see millstream_updater_lag on /metrics", retry_after_s=1)  # fmt: skip
+                raise Refused(
+                    503,
+                    "behind",
+                    f"the features have not applied what was sent before within {self.limits.wait_s:g} s: {behind}",
+                    "send the request again; if it stays so, see millstream_updater_lag on /metrics",
+                    retry_after_s=1,
+                )
             await asyncio.sleep(pause)
             pause = min(pause * 2, 10 * LOOK_AGAIN_S)
 
@@ -206,7 +246,8 @@ class Server:
         return ", ".join(f"{method} {path}{names.get(path, '')}" for method, path in there)
 
     async def _ready(self, send: Send, scope: Scope) -> None:
-        """Ready is what has an endpoint that answers: one that does not must not take the others from a load balancer. `?strict=1`: all of them.
+        """Ready is what has an endpoint that answers: one that does not must not take the others from a load balancer.
+        `?strict=1`: all of them.
 
         Nothing is ready while the log takes no write: neither an event nor a decision would be durable.
 
@@ -214,33 +255,58 @@ class Server:
         """
         query = scope["query_string"]
         if query not in (b"", b"strict=1", b"strict=0"):
-            raise Refused(400, "query", f"?{query.decode('latin-1')[:100]} means nothing here", "leave it out, or say ?strict=1")
+            raise Refused(
+                400, "query", f"?{query.decode('latin-1')[:100]} means nothing here", "leave it out, or say ?strict=1"
+            )
         problems = ["the server is stopping"] if self.draining else self.live.problems()
         names, answering = self.live.names(), self.live.answering()
         if problems and (self.draining or query == b"strict=1" or self.live.refuses() or (names and not answering)):
             raise Refused(503, "not_ready", "; ".join(problems), "wait, or fix what is named", retry_after_s=1)
         known = bears(headers_of(scope), self.token)
-        waiting = [{"part": part, "name": name} | ({"why": why} if known else {}) for part, name, why in self.live.waiting()]
-        told = {"status": "degraded" if problems or waiting else "ready", "endpoints": answering, "problems": [hide(p) for p in problems], "waiting": waiting}
+        waiting = [
+            {"part": part, "name": name} | ({"why": why} if known else {}) for part, name, why in self.live.waiting()
+        ]
+        told = {
+            "status": "degraded" if problems or waiting else "ready",
+            "endpoints": answering,
+            "problems": [hide(p) for p in problems],
+            "waiting": waiting,
+        }
         await reply(send, 200, encode(told), [JSON])
 
     async def _ready_of(self, send: Send, name: str) -> None:
         if name not in self.live.names():
             raise Refused(404, "no_endpoint", f'no endpoint "{name}"', choices(name, self.live.names()))
         if self.draining or name not in self.live.answering():
-            raise Refused(503, "not_ready", f'endpoint "{name}" does not answer: {"; ".join(self.live.problems()) or "the server is stopping"}', "wait, or fix what is named", retry_after_s=1)  # fmt: skip
+            raise Refused(
+                503,
+                "not_ready",
+                f'endpoint "{name}" does not answer: {"; ".join(self.live.problems()) or "the server is stopping"}',
+                "wait, or fix what is named",
+                retry_after_s=1,
+            )
         await reply(send, 200, encode({"status": "ready", "endpoints": [name]}), [JSON])
 
 
 def _refusal(error: Exception) -> Refused:
     if isinstance(error, BadRequest):
-        return Refused(422 if error.field or "is not JSON" not in str(error) else 400, "invalid_request", str(error), error.mend,
-                       details={"field": error.field} if error.field else None)  # fmt: skip
+        return Refused(
+            422 if error.field or "is not JSON" not in str(error) else 400,
+            "invalid_request",
+            str(error),
+            error.fix,
+            details={"field": error.field} if error.field else None,
+        )
     if isinstance(error, NotFound):
         return Refused(404, "no_endpoint", str(error), "check the endpoint's name")
     if isinstance(error, TimeoutError):
-        return Refused(503, "timeout", "the answer took too long; nothing was answered, the decision may have been recorded", "send the same request again",
-                       retry_after_s=1)  # fmt: skip
+        return Refused(
+            503,
+            "timeout",
+            "the answer took too long; nothing was answered, the decision may have been recorded",
+            "send the same request again",
+            retry_after_s=1,
+        )
     return refusal(error)
 
 
@@ -252,13 +318,22 @@ def parse_after(text: str) -> dict[str, dict[int, int]]:
     """
     try:
         parts = (one.split(":", 1) for one in text.split(";") if one.strip())
-        return {name.strip(): {int(p): int(end) for p, end in (pair.split("=") for pair in ends.split(",") if pair)} for name, ends in parts}
+        return {
+            name.strip(): {int(p): int(end) for p, end in (pair.split("=") for pair in ends.split(",") if pair)}
+            for name, ends in parts
+        }
     except ValueError:
-        raise Refused(400, "after", f"the header Millstream-After says {text[:80]!r}",
-                      "write stream:partition=end,...;stream2:... as a receipt gives it") from None  # fmt: skip
+        raise Refused(
+            400,
+            "after",
+            f"the header Millstream-After says {text[:80]!r}",
+            "write stream:partition=end,...;stream2:... as a receipt gives it",
+        ) from None
 
 
-def run(app: Server, *, host: str = "127.0.0.1", port: int = 8600, started: Callable[[str], None] | None = None) -> None:
+def run(
+    app: Server, *, host: str = "127.0.0.1", port: int = 8600, started: Callable[[str], None] | None = None
+) -> None:
     """Serve until SIGTERM or Ctrl-C: stop listening, answer what is in flight, flush the decisions, return.
 
     Args:

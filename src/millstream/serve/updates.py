@@ -1,4 +1,6 @@
-"""The feature updaters of a serving process: every wanted definition filled once, then moved on, one thread a stream."""
+"""The feature updaters of a serving process: every wanted definition filled once, then moved on, one thread a
+stream.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,14 @@ class Updates:
         clock: Seconds that only grow.
     """
 
-    def __init__(self, engines: Engines, *, run: bool = True, wall_us: Callable[[], int] = wall_us, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        engines: Engines,
+        *,
+        run: bool = True,
+        wall_us: Callable[[], int] = wall_us,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._engines, self._run, self._wall_us, self._clock = engines, run, wall_us, clock
         self._corrected: dict[str, float] = {}  # generation -> when it was filled again because of its clock
         self._doors = engines.doors
@@ -67,7 +76,8 @@ class Updates:
         self._wanted.setdefault(definition.generation, definition)
 
     def ready(self, definitions: Iterable[Definition]) -> None:
-        """Fill what was never filled, and again what counted by rules that no longer hold. Blocks for as long as that takes.
+        """Fill what was never filled, and again what counted by rules that no longer hold. Blocks for as long as that
+        takes.
 
         Raises:
             Transient: It is another process's work, and not done yet.
@@ -122,7 +132,9 @@ class Updates:
             self._workers[key] = self._started(stream, filled, wanted)
 
     def _groups(self) -> dict[str, tuple[str, list[Definition]]]:
-        """What one thread moves on: the definitions of a stream, which then read it once; each alone where one of them has stopped the others."""
+        """What one thread moves on: the definitions of a stream, which then read it once; each alone where one of them
+        has stopped the others.
+        """
         groups: dict[str, tuple[str, list[Definition]]] = {}
         for stream, definitions in self._by_stream().items():
             if self._apart.get(stream) == frozenset(d.generation for d in definitions):
@@ -143,13 +155,20 @@ class Updates:
             ours = isinstance(error, MillstreamError)
             why = str(error) if ours else hide(f"{type(error).__name__}: {error}")
             if self._waits.failed(name, why).news:
-                log.warning("features %s cannot be filled: %s; they are tried again", definition.name, why, exc_info=None if ours else error)
+                log.warning(
+                    "features %s cannot be filled: %s; they are tried again",
+                    definition.name,
+                    why,
+                    exc_info=None if ours else error,
+                )
             return False
         self._waits.well(name)
         return True
 
     def _follow_tables(self) -> None:
-        """Fill again what is made of a table that was rebuilt, whoever built it: definitions that only an older model pinned are in no run."""
+        """Fill again what is made of a table that was rebuilt, whoever built it: definitions that only an older model
+        pinned are in no run.
+        """
         if self._clock() - self._looked < TABLES_S:
             return
         self._looked = self._clock()
@@ -172,12 +191,16 @@ class Updates:
 
     def _started(self, stream: str, definitions: list[Definition], wanted: frozenset[str]) -> _Worker:
         worker = _Worker(wanted, threading.Thread(name=f"update-{stream}", daemon=True))
-        worker.thread = threading.Thread(target=self._move, args=(stream, definitions, worker), name=f"update-{stream}", daemon=True)
+        worker.thread = threading.Thread(
+            target=self._move, args=(stream, definitions, worker), name=f"update-{stream}", daemon=True
+        )
         worker.thread.start()
         return worker
 
     def _move(self, stream: str, definitions: list[Definition], worker: _Worker) -> None:
-        """Run an updater; when it fails, begin again at the stored positions, or from the lake where the log no longer holds them."""
+        """Run an updater; when it fails, begin again at the stored positions, or from the lake where the log no longer
+        holds them.
+        """
         from millstream.features.updater import Updater
 
         engines, gap, waits = self._engines, False, Waits()
@@ -185,9 +208,19 @@ class Updates:
             try:
                 self._fill_beyond(stream, definitions)
                 self.ready(definitions)
-                with closing(Updater(engines.log, engines.schemas, engines.online, definitions, engines.project.streams[stream],
-                                     lake=engines.lake, folder=engines.folder / "scratch", wall_us=self._wall_us,
-                                     beyond_us=self._beyond_us(definitions))) as updater:  # fmt: skip
+                with closing(
+                    Updater(
+                        engines.log,
+                        engines.schemas,
+                        engines.online,
+                        definitions,
+                        engines.project.streams[stream],
+                        lake=engines.lake,
+                        folder=engines.folder / "scratch",
+                        wall_us=self._wall_us,
+                        beyond_us=self._beyond_us(definitions),
+                    )
+                ) as updater:
                     if not gap:  # which the first step would come to again
                         worker.trouble = ""
                     try:
@@ -204,13 +237,22 @@ class Updates:
                 log.error("the feature updater of %s stops: %s", stream, error)
                 worker.trouble = str(error)
                 worker.stop.wait()
-            except BaseException as error:  # a panic of a library in Rust is not an Exception, and must not end the thread in silence
+            except (
+                BaseException
+            ) as error:  # a panic of a library in Rust is not an Exception, and must not end the thread in silence
                 wait = waits.failed(stream, hide(str(error)))
                 if wait.news:
-                    log.warning("the feature updater of %s begins again: %s", stream, error, exc_info=not isinstance(error, MillstreamError))
+                    log.warning(
+                        "the feature updater of %s begins again: %s",
+                        stream,
+                        error,
+                        exc_info=not isinstance(error, MillstreamError),
+                    )
                 worker.trouble = wait.why
                 gap = isinstance(error, Truncated)
-                if len(definitions) > 1 and not isinstance(error, Transient | Truncated | OSError):  # it may be of one of them only
+                if len(definitions) > 1 and not isinstance(
+                    error, Transient | Truncated | OSError
+                ):  # it may be of one of them only
                     self._apart[stream] = frozenset(d.generation for d in self._by_stream()[stream])
                 worker.stop.wait(wait.pause_s)
 
@@ -219,12 +261,15 @@ class Updates:
         ends = self._engines.log.ends(stream)
         for definition in definitions:
             stands = self._engines.online.applied(definition.generation)
-            if stands is not None and any(stands.offsets.get(partition, 0) < end.low for partition, end in ends.items()):
+            if stands is not None and any(
+                stands.offsets.get(partition, 0) < end.low for partition, end in ends.items()
+            ):
                 with self._one(definition):
                     self._fill(definition)
 
     def _fill_beyond(self, stream: str, definitions: list[Definition]) -> None:
-        """Fill again what stands far ahead of the wall clock: that clock had jumped, and what came since was taken for old.
+        """Fill again what stands far ahead of the wall clock: that clock had jumped, and what came since was taken for
+        old.
 
         Raises:
             ClockWrong: It may be this machine's clock that is wrong.
@@ -257,9 +302,16 @@ class Updates:
 
     def problems(self) -> list[str]:
         """Updaters that are in trouble now, and definitions that cannot be filled."""
-        moved = [f"features of {key.partition('/')[0]}: {worker.trouble}" for key, worker in self._workers.items() if worker.trouble]
+        moved = [
+            f"features of {key.partition('/')[0]}: {worker.trouble}"
+            for key, worker in self._workers.items()
+            if worker.trouble
+        ]
         names = {d.generation: d.name for d in self._wanted.values()}
-        return [*dict.fromkeys(moved), *(f"features {names[g]} cannot be filled: {self._waits.why(g)}" for g in self._waits.names() if g in names)]
+        return [
+            *dict.fromkeys(moved),
+            *(f"features {names[g]} cannot be filled: {self._waits.why(g)}" for g in self._waits.names() if g in names),
+        ]
 
     def troubled(self) -> set[str]:
         """Streams whose features are not kept up to date now, as a whole or in part."""
@@ -277,7 +329,10 @@ class Updates:
                 return f"{definition.name} is being filled"
             for partition, end in ends.items():
                 if applied.offsets.get(partition, 0) < end:
-                    return f"{definition.name} stands at {applied.offsets.get(partition, 0)} of {end} of {definition.stream}/{partition}"
+                    return (
+                        f"{definition.name} stands at {applied.offsets.get(partition, 0)} of {end} of"
+                        f" {definition.stream}/{partition}"
+                    )
         return ""
 
     def lag(self) -> dict[str, int]:

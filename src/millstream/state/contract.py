@@ -63,7 +63,12 @@ class StateContract:
         with pytest.raises(Conflict):
             state.put("run", "absent", {}, expect=1)
         got = state.get("run", "a")
-        assert got is not None and got.value == {"by": "other"} and got.revision == 2 and state.get("run", "absent") is None
+        assert (
+            got is not None
+            and got.value == {"by": "other"}
+            and got.revision == 2
+            and state.get("run", "absent") is None
+        )
         other.close()
 
     def test_expect_lets_one_of_many_writers_through(self, state: State) -> None:

@@ -52,7 +52,9 @@ class State(Protocol):
         ...
 
     def lease(self, name: str, owner: str, length: timedelta) -> bool:
-        """Take or renew a lease by the engine's clock. False: someone else holds it. A hint, never a proof of being alone."""
+        """Take or renew a lease by the engine's clock. False: someone else holds it. A hint, never a proof of being
+        alone.
+        """
         ...
 
     def release(self, name: str, owner: str) -> None:

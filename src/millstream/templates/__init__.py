@@ -47,7 +47,9 @@ def free(template: str, folder: Path) -> bool:
 
 
 def _wanted(template: str, folder: Path) -> dict[Path, bytes]:
-    return dict(sorted(_texts(files("millstream.templates").joinpath(template), folder), key=lambda file: file[0].name == LAST))
+    return dict(
+        sorted(_texts(files("millstream.templates").joinpath(template), folder), key=lambda file: file[0].name == LAST)
+    )
 
 
 def _free(folder: Path, wanted: Mapping[Path, bytes]) -> bool:
@@ -59,9 +61,16 @@ def _free(folder: Path, wanted: Mapping[Path, bytes]) -> bool:
         return True
     if (folder / LAST).exists():
         return False
-    found = [file for item in folder.iterdir() if item.name not in (".git", ".venv") for file in (item.rglob("*") if item.is_dir() else [item])]
+    found = [
+        file
+        for item in folder.iterdir()
+        if item.name not in (".git", ".venv")
+        for file in (item.rglob("*") if item.is_dir() else [item])
+    ]
     drafts = {_draft(file) for file in wanted}
-    return all(file.is_dir() or file in drafts or (file in wanted and file.read_bytes() == wanted[file]) for file in found)
+    return all(
+        file.is_dir() or file in drafts or (file in wanted and file.read_bytes() == wanted[file]) for file in found
+    )
 
 
 def _draft(file: Path) -> Path:

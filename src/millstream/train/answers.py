@@ -1,4 +1,6 @@
-"""What `predict` and `predict_proba` gave, as float64: one number a label, and the probability of true by the names of the classes."""
+"""What `predict` and `predict_proba` gave, as float64: one number a label, and the probability of true by the names of
+the classes.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,10 @@ def numbers(told: Any, what: str) -> Floats:
         WorkFailed: A value is hidden by a mask, has an imaginary part, or is text or a time.
     """
     if np.ma.isMaskedArray(told) and np.ma.is_masked(told):
-        raise WorkFailed(f"{what} answers {int(np.sum(np.ma.getmaskarray(told))):,} values that are masked, so not known; fill them: .filled(...)")
+        raise WorkFailed(
+            f"{what} answers {int(np.sum(np.ma.getmaskarray(told))):,} values that are masked, so not known; fill them:"
+            " .filled(...)"
+        )
     made = np.asarray(told)
     if made.dtype.kind == "c":
         raise WorkFailed(f"{what} answers complex numbers ({made.dtype}); return real ones, e.g. .real")
@@ -68,7 +73,9 @@ def probabilities(told: Any, classes: Any, labels: int, what: str) -> Floats:
         each = classes if isinstance(classes, list) and len(classes) == len(told) else [None] * len(told)
         return np.stack([_true(numbers(one, what), own, what) for one, own in zip(told, each, strict=True)], axis=1)
     made = numbers(told, what)
-    if made.ndim != 2 or (labels > 1 and made.shape[1] == labels):  # P(true) already: of the label, or of each of several
+    if made.ndim != 2 or (
+        labels > 1 and made.shape[1] == labels
+    ):  # P(true) already: of the label, or of each of several
         return made
     return _true(made, classes, what)
 
@@ -81,7 +88,9 @@ def outside(said: Floats) -> int | None:
 
 def _true(told: Floats, classes: Sequence[Any] | None, what: str) -> Floats:
     columns = told.shape[1] if told.ndim == 2 else 0
-    if classes is not None and len(classes) == 1:  # its train rows had one label only; which column that is, is told differently by each library
+    if (
+        classes is not None and len(classes) == 1
+    ):  # its train rows had one label only; which column that is, is told differently by each library
         return np.full(len(told), _known(classes[0], classes, what))
     if columns != 2 or (classes is not None and len(classes) != 2):
         named = f" (its classes_ are {_shown(classes)})" if classes is not None else ""

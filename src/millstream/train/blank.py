@@ -1,7 +1,7 @@
 """Columns that have no value in any training row, found while the rows are stored, and why where that is known.
 
-A model learns nothing from such a column, and nobody sees it: an aggregate that is too large for an exact sum, or an expression over a field that
-is never there, is NULL without an error.
+A model learns nothing from such a column, and nobody sees it: an aggregate that is too large for an exact sum, or an
+expression over a field that is never there, is NULL without an error.
 """
 
 from __future__ import annotations
@@ -52,12 +52,16 @@ class Watched:
 
 
 def reasons(columns: Sequence[str], uses: Sequence[Use], pinned: Mapping[str, LakeTable], sql: Sql) -> dict[str, str]:
-    """Column -> why it is NULL everywhere; "" where that is not known: a column of the spine, or one that is derived."""
+    """Column -> why it is NULL everywhere; "" where that is not known: a column of the spine, or one that is
+    derived.
+    """
     found = dict.fromkeys(columns, "")
     for use in uses:
         answers = dict(zip(use.definition.columns, use.definition.answers(), strict=True))
         for column in columns:
-            output = answers.get(column.removeprefix(f"{use.prefix}__")) if column.startswith(f"{use.prefix}__") else None
+            output = (
+                answers.get(column.removeprefix(f"{use.prefix}__")) if column.startswith(f"{use.prefix}__") else None
+            )
             if output is not None:
                 found[column] = _why(use.definition, output[0], pinned[use.definition.stream], sql)
     return found
@@ -71,15 +75,23 @@ def _why(definition: Definition, output: Output, table: LakeTable, sql: Sql) -> 
     if known == 0:
         return f"no row of {definition.stream} has a value"
     if large and output.operation in ("sum", "mean", "variance"):
-        return f"{large:,} values of {definition.stream} are too large for an exact sum (too_large); give the aggregate a smaller scale="
+        return (
+            f"{large:,} values of {definition.stream} are too large for an exact sum (too_large); give the aggregate a"
+            " smaller scale="
+        )
     return "no row counts at those moments"
 
 
 def _counts(definition: Definition, value: Value, table: LakeTable, sql: Sql) -> tuple[int, int]:
-    """How many rows that count have a value, and how many one that is too large; (-1, 0) where the engine cannot tell."""
+    """How many rows that count have a value, and how many one that is too large; (-1, 0) where the engine
+    cannot tell.
+    """
     limit = "false" if value.scale is None else f"abs(x::double) >= {grid_limit(value.scale)!r}::double"
     chosen = f" where {definition.where.sql}" if definition.where else ""
-    text = f"select count(x) as known, count(*) filter ({limit}) as large from (select ({value.expression.sql}) as x from t{chosen})"
+    text = (
+        f"select count(x) as known, count(*) filter ({limit}) as large from (select ({value.expression.sql}) as x from"
+        f" t{chosen})"
+    )
     try:
         (row,) = sql.query(text, {"t": table.snapshot()}).read_all().to_pylist()
     except WorkFailed:

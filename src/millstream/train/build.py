@@ -39,8 +39,23 @@ class NoRows(WorkFailed):
 class Builder:
     """One building of one set."""
 
-    def __init__(self, training_set: TrainingSet[Any], lake: Lake, sql: Sql, params: Mapping[str, Any], mode: sets.Mode, report: Callable[..., None]) -> None:
-        self.set, self.lake, self.sql, self.params, self.mode, self.report = training_set, lake, sql, params, mode, report
+    def __init__(
+        self,
+        training_set: TrainingSet[Any],
+        lake: Lake,
+        sql: Sql,
+        params: Mapping[str, Any],
+        mode: sets.Mode,
+        report: Callable[..., None],
+    ) -> None:
+        self.set, self.lake, self.sql, self.params, self.mode, self.report = (
+            training_set,
+            lake,
+            sql,
+            params,
+            mode,
+            report,
+        )
         self.name = training_set.name
         self.labels = dict(training_set.labels)
         self.uses = sets.uses_of(training_set, params)
@@ -48,8 +63,16 @@ class Builder:
 
     def build(self) -> sets.Dataset:
         mature_us = self._mature()
-        names = dict.fromkeys([self.set.at.name, *(o.stream.name for o in self.labels.values()), *(u.definition.stream for u in self.uses)])
-        pinned = {name: self.lake.table(name) for name in names}  # handles on one version each, whoever appends meanwhile
+        names = dict.fromkeys(
+            [
+                self.set.at.name,
+                *(o.stream.name for o in self.labels.values()),
+                *(u.definition.stream for u in self.uses),
+            ]
+        )
+        pinned = {
+            name: self.lake.table(name) for name in names
+        }  # handles on one version each, whoever appends meanwhile
         inputs = {name: {"version": table.version, "uuid": table.uuid} for name, table in pinned.items()}
         fingerprint = self._fingerprint(inputs, mature_us)
         stored = sets.latest(self.name, self.lake)
@@ -67,16 +90,22 @@ class Builder:
         watched = blank.Watched(rows, made.columns, sets.SPLIT)
         version = self._store(watched.reader(), made)
         self.report(_STEPS, _STEPS, "stored")
-        return replace(sets.read(sets.plain(made), version, reused=False), blank=blank.reasons(watched.blank(), self.uses, pinned, self.sql))
+        return replace(
+            sets.read(sets.plain(made), version, reused=False),
+            blank=blank.reasons(watched.blank(), self.uses, pinned, self.sql),
+        )
 
     def _mature(self) -> int:
-        """Moments before this are mature: every label's stream has passed them and the horizon. Read before any version is
-        pinned, so it never promises more than the pinned versions hold."""
+        """Moments before this are mature: every label's stream has passed them and the horizon. Read before any version
+        is pinned, so it never promises more than the pinned versions hold."""
         bounds = []
         for name, outcome in self.labels.items():
             mark = self.lake.watermark(outcome.stream)
             if mark is None:
-                raise NoRows(f'training_set "{self.name}": the stream "{outcome.stream.name}" of its label "{name}" holds no event yet; ingest some first')
+                raise NoRows(
+                    f'training_set "{self.name}": the stream "{outcome.stream.name}" of its label "{name}" holds no'
+                    " event yet; ingest some first"
+                )
             bounds.append(mark - outcome.within_us)
         return min(bounds)
 
@@ -85,36 +114,60 @@ class Builder:
 
     def _fingerprint(self, inputs: Mapping[str, Any], mature_us: int) -> str:
         until = self._until_us()
-        told = [sets.FORMAT, sets.definition_of(self.set, self.params, self.mode), inputs, None if until is not None and until <= mature_us else mature_us]
+        told = [
+            sets.FORMAT,
+            sets.definition_of(self.set, self.params, self.mode),
+            inputs,
+            None if until is not None and until <= mature_us else mature_us,
+        ]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
 
     def _check_names(self) -> None:
         made = [*self.labels, *self.set.derive, *(c for use in self.uses for c in use.taken())]
-        twice = {name for name in made if made.count(name) > 1 or name in self.fields or name in (ROW, MOMENT, sets.SPLIT)}
+        twice = {
+            name for name in made if made.count(name) > 1 or name in self.fields or name in (ROW, MOMENT, sets.SPLIT)
+        }
         if twice:
-            raise DefinitionError(f'training_set "{self.name}" would have two columns of one name', place=self.set.place, found=", ".join(sorted(twice)),
-                                  mend="rename the label (label={...}), the derived column or the features (.on(..., name=))", code="E144")  # fmt: skip
+            raise DefinitionError(
+                f'training_set "{self.name}" would have two columns of one name',
+                place=self.set.place,
+                found=", ".join(sorted(twice)),
+                fix="rename the label (label={...}), the derived column or the features (.on(..., name=))",
+                code="E144",
+            )
         keys = {use.prefix: [c for c in use.columns if c not in self.fields] for use in self.uses}
         for prefix, missing in keys.items():
             if missing:
-                raise DefinitionError(f'training_set "{self.name}": features "{prefix}" are keyed by "{missing[0]}", and "{self.set.at.name}" has no "{missing[0]}"',
-                                      place=self.set.place, found=", ".join(self.fields), mend='say .on("...") with the field that holds it', code="E141")  # fmt: skip
+                raise DefinitionError(
+                    f'training_set "{self.name}": features "{prefix}" are keyed by "{missing[0]}", and'
+                    f' "{self.set.at.name}" has no "{missing[0]}"',
+                    place=self.set.place,
+                    found=", ".join(self.fields),
+                    fix='say .on("...") with the field that holds it',
+                    code="E141",
+                )
 
     def _spine(self, pinned: Mapping[str, LakeTable], mature_us: int) -> pa.Table:
         at, until = self.set.at, self._until_us()
         bound = min(mature_us, until) if until is not None else mature_us
         chosen, condition = "", None
         if self.set.where is not None:
-            condition = compile_expression(self.set.where, self.fields, self.params, place=self.set.place, what=str(self.set)).sql
+            condition = compile_expression(
+                self.set.where, self.fields, self.params, place=self.set.place, what=str(self.set)
+            ).sql
             chosen = f" and ({condition.replace('{', '{{').replace('}', '}}')})"
         text = spines.query(at, self.fields, str(self.set), self.set.place, "{time} < $bound" + chosen)
         tables = {at.name: pinned[at.name].snapshot()}
         spine = self.sql.query(text, tables, {"bound": moment_of(bound)}).read_all()
         time = at.schema.event_time if isinstance(at, Stream) else str(at.time)  # a table without one has been refused
-        (self.counts,) = self.sql.query(kept.counting(at.name, time, mature_us, until, condition), tables).read_all().to_pylist()
+        (self.counts,) = (
+            self.sql.query(kept.counting(at.name, time, mature_us, until, condition), tables).read_all().to_pylist()
+        )
         return spine
 
-    def _labelled(self, spine: pa.Table, pinned: Mapping[str, LakeTable], mature_us: int) -> tuple[pa.Table, dict[str, int]]:
+    def _labelled(
+        self, spine: pa.Table, pinned: Mapping[str, LakeTable], mature_us: int
+    ) -> tuple[pa.Table, dict[str, int]]:
         """Rows that have a label, with their part of the split; the others counted."""
         tables: dict[str, Any] = {"spine": spine}
         kinds: dict[str, Kind] = {}
@@ -122,7 +175,9 @@ class Builder:
             made: OutcomeSql = outcome_sql(outcome, self.params)
             kinds[name] = made.kind
             # One query a label: two labels may come from one stream.
-            tables[f"l{i}"] = self.sql.query(made.sql, {"spine": spine, made.stream: pinned[made.stream].snapshot()}).read_all()
+            tables[f"l{i}"] = self.sql.query(
+                made.sql, {"spine": spine, made.stream: pinned[made.stream].snapshot()}
+            ).read_all()
         self.kinds = kinds
         joins = " ".join(f"left join l{i} using ({ROW})" for i in range(len(self.labels)))
         labels = ", ".join(f'l{i}.outcome as "{name}"' for i, name in enumerate(self.labels))
@@ -141,7 +196,10 @@ class Builder:
             left = kept.left(self._left(joined.num_rows - labelled, labelled))
             until = spelled(min(mature_us, self._until_us() or mature_us))
             total = f"{self.counts['total']:,} rows of {self.set.at.name}"
-            raise NoRows(f'training_set "{self.name}" has no mature row with a label: {spine.num_rows:,} moments before {until}; of {total}, {left}')
+            raise NoRows(
+                f'training_set "{self.name}" has no mature row with a label: {spine.num_rows:,} moments before {until};'
+                f" of {total}, {left}"
+            )
         told = pc.value_counts(chosen.column(sets.SPLIT))
         counts = {c["values"].as_py(): c["counts"].as_py() for c in told}
         counts["purged"] = pc.sum(pc.and_(some_label, pc.is_null(part))).as_py() or 0
@@ -154,7 +212,9 @@ class Builder:
         return {name: counted[name] for name in kept.REASONS if counted[name]}
 
     def _split(self, mature_us: int) -> str:
-        """SQL of the part; NULL is purged: the horizon of a row before an edge reaches over it, so its label is of the other side."""
+        """SQL of the part; NULL is purged: the horizon of a row before an edge reaches over it, so its label is of the
+        other side.
+        """
         split = self.set.split
         if split is None:
             return "'train'"
@@ -163,12 +223,19 @@ class Builder:
         reach = f"epoch_us({MOMENT}) + {self.within_us}"
         cases = [f"when epoch_us({MOMENT}) >= {test} then 'test'"] if split.test_us else []
         if split.valid_us:
-            cases.append(f"when epoch_us({MOMENT}) >= {valid} then case when {reach} < {test} or {split.test_us} = 0 then 'valid' end")
+            cases.append(
+                f"when epoch_us({MOMENT}) >= {valid} then case when {reach} < {test} or {split.test_us} = 0 then"
+                " 'valid' end"
+            )
         edge = valid if split.valid_us else test
         return f"case {' '.join(cases)} when {reach} < {edge} then 'train' end" if cases else "'train'"
 
-    def _looked_up(self, spine: pa.Table, pinned: Mapping[str, LakeTable], stored: sets.Dataset | None) -> tuple[str, dict[str, Any]]:
-        """A query for the features of each row, and its tables: those of the stored version that still hold, the others anew."""
+    def _looked_up(
+        self, spine: pa.Table, pinned: Mapping[str, LakeTable], stored: sets.Dataset | None
+    ) -> tuple[str, dict[str, Any]]:
+        """A query for the features of each row, and its tables: those of the stored version that still hold, the others
+        anew.
+        """
         from millstream.features.offline import offline
 
         taken = ", ".join(f'"{c}"' for use in self.uses for c in use.taken())
@@ -177,7 +244,9 @@ class Builder:
         if stored is not None and (until := self._holds_until(stored, pinned)):
             tables["kept"] = self.lake.table(self.name).snapshot(stored.version)
             there = f"select {ROW} from kept where epoch_us({MOMENT}) < {until}"
-            narrow = self.sql.query(f"select * from spine where {ROW} not in ({there})", {"spine": narrow, **tables}).read_all()
+            narrow = self.sql.query(
+                f"select * from spine where {ROW} not in ({there})", {"spine": narrow, **tables}
+            ).read_all()
             held = f"select {ROW}, {taken} from kept where epoch_us({MOMENT}) < {until} union all "
         uses = [(u.definition, u.columns, u.prefix) for u in self.uses]
         versions = {name: table.version for name, table in pinned.items()}
@@ -188,9 +257,19 @@ class Builder:
         if stored.definition != sets.definition_of(self.set, self.params, self.mode):
             return 0
         at = self.set.at
-        return holds_until(stored, pinned, at.name, at.schema.event_time if isinstance(at, Stream) else None, self.uses, self.mode, self.sql)
+        return holds_until(
+            stored,
+            pinned,
+            at.name,
+            at.schema.event_time if isinstance(at, Stream) else None,
+            self.uses,
+            self.mode,
+            self.sql,
+        )
 
-    def _featured(self, spine: pa.Table, pinned: Mapping[str, LakeTable], stored: sets.Dataset | None) -> pa.RecordBatchReader:
+    def _featured(
+        self, spine: pa.Table, pinned: Mapping[str, LakeTable], stored: sets.Dataset | None
+    ) -> pa.RecordBatchReader:
         tables: dict[str, Any] = {"spine": spine}
         join, looked_up = "", ""
         if self.uses:
@@ -201,7 +280,8 @@ class Builder:
         base = ", ".join(f'spine."{c}"' for c in [ROW, MOMENT, *self.fields])
         fields = {**self.fields, **sets.feature_kinds(self.set)}
         derived = "".join(
-            f', {compile_expression(text, fields, self.params, place=self.set.place, what=name).sql} as "{name}"' for name, text in self.set.derive.items()
+            f', {compile_expression(text, fields, self.params, place=self.set.place, what=name).sql} as "{name}"'
+            for name, text in self.set.derive.items()
         )
         labels = ", ".join(f'spine."{c}"' for c in [*self.labels, sets.SPLIT])
         last = ", ".join(f'"{c}"' for c in [*self.labels, sets.SPLIT])
@@ -212,12 +292,27 @@ class Builder:
     def _dataset(self, fingerprint: str, inputs: Mapping[str, Any], counts: dict[str, int]) -> sets.Dataset:
         purged, unlabelled = counts.pop("purged"), counts.pop("unlabelled")
         return sets.Dataset(
-            name=self.name, version=-1, fingerprint=fingerprint, rows={p: counts[p] for p in sets.PARTS if p in counts}, purged=purged,
-            unlabelled=unlabelled, columns=tuple(sets.columns_of(self.set)), labels=self.kinds, inputs=inputs,
-            uses=tuple(to_json(u, self.params) for u in self.uses), derive=dict(self.set.derive), fields=self.fields, params=dict(self.params),
-            mode=self.mode, until_us=self._until_us() or -1, within_us=self.within_us, definition=sets.definition_of(self.set, self.params, self.mode),
-            spine=self.set.at.name, total=self.counts["total"], left_out=self._left(unlabelled, purged),
-        )  # fmt: skip
+            name=self.name,
+            version=-1,
+            fingerprint=fingerprint,
+            rows={p: counts[p] for p in sets.PARTS if p in counts},
+            purged=purged,
+            unlabelled=unlabelled,
+            columns=tuple(sets.columns_of(self.set)),
+            labels=self.kinds,
+            inputs=inputs,
+            uses=tuple(to_json(u, self.params) for u in self.uses),
+            derive=dict(self.set.derive),
+            fields=self.fields,
+            params=dict(self.params),
+            mode=self.mode,
+            until_us=self._until_us() or -1,
+            within_us=self.within_us,
+            definition=sets.definition_of(self.set, self.params, self.mode),
+            spine=self.set.at.name,
+            total=self.counts["total"],
+            left_out=self._left(unlabelled, purged),
+        )
 
     def _store(self, rows: pa.RecordBatchReader, made: sets.Dataset) -> int:
         table = self.lake.table(self.name) if self.lake.exists(self.name) else self.lake.create(self.name, rows.schema)

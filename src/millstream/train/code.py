@@ -1,4 +1,6 @@
-"""Which code made a version: the function's source with all of the user's that it reaches, and the commit of the folder."""
+"""Which code made a version: the function's source with all of the user's that it reaches, and the commit of the
+folder.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Fast forms of common models, each proven on stored rows before it is used.
 
-LightGBM: one row through `LGBM_BoosterPredictForMatSingleRowFast` of its C API (2 us; `Booster.predict` costs 20, the sklearn wrapper
-380). Linear pipelines of sklearn: imputing, scaling and one-hot encoding are affine in each column, so the pipeline is one dot
-product and one table look-up a category (5 us; the pipeline costs 1700).
+LightGBM: one row through `LGBM_BoosterPredictForMatSingleRowFast` of its C API (2 us; `Booster.predict` costs 20, the
+sklearn wrapper 380). Linear pipelines of sklearn: imputing, scaling and one-hot encoding are affine in each column, so
+the pipeline is one dot product and one table look-up a category (5 us; the pipeline costs 1700).
 """
 
 from __future__ import annotations
@@ -47,13 +47,18 @@ class BoosterScorer:
         return float(self._booster.predict(x.reshape(1, -1), num_threads=1)[0])
 
     def _fast(self) -> Callable[[Floats], float] | None:
-        """The single-row function, with one configuration a thread (it holds a buffer); None when this LightGBM has none."""
+        """The single-row function, with one configuration a thread (it holds a buffer); None when this LightGBM has
+        none.
+        """
         try:
             from lightgbm.basic import _LIB
 
             library = _LIB
 
-            begin, predict = library.LGBM_BoosterPredictForMatSingleRowFastInit, library.LGBM_BoosterPredictForMatSingleRowFast
+            begin, predict = (
+                library.LGBM_BoosterPredictForMatSingleRowFastInit,
+                library.LGBM_BoosterPredictForMatSingleRowFast,
+            )
             end, handle = library.LGBM_FastConfigFree, self._booster._handle
         except (ImportError, AttributeError):
             return None
@@ -64,8 +69,16 @@ class BoosterScorer:
             def __init__(self) -> None:
                 self.config = ctypes.c_void_p()
                 self.length, self.out = ctypes.c_int64(), (ctypes.c_double * 1)()
-                code = begin(handle, ctypes.c_int(_C_API_PREDICT_NORMAL), ctypes.c_int(0), ctypes.c_int(-1), ctypes.c_int(_C_API_DTYPE_FLOAT64),
-                             ctypes.c_int32(columns), ctypes.c_char_p(b"num_threads=1"), ctypes.byref(self.config))  # fmt: skip
+                code = begin(
+                    handle,
+                    ctypes.c_int(_C_API_PREDICT_NORMAL),
+                    ctypes.c_int(0),
+                    ctypes.c_int(-1),
+                    ctypes.c_int(_C_API_DTYPE_FLOAT64),
+                    ctypes.c_int32(columns),
+                    ctypes.c_char_p(b"num_threads=1"),
+                    ctypes.byref(self.config),
+                )
                 if code != 0:
                     raise OSError("LightGBM refused a single-row configuration")
                 self.args = (self.config, ctypes.byref(self.length), self.out)
@@ -95,16 +108,37 @@ class BoosterScorer:
 
 
 class LinearScorer:
-    """b + sum over columns of a weight times the (imputed) number, or of a category's own weight; through the logistic or not."""
+    """b + sum over columns of a weight times the (imputed) number, or of a category's own weight; through the logistic
+    or not.
+    """
 
     form = "linear"
 
-    def __init__(self, bias: float, weights: Floats, fill: Floats, tables: list[tuple[int, Floats]], logistic: bool, plain: _Plain) -> None:
-        self._bias, self._weights, self._fill, self._tables, self._logistic, self._plain = bias, weights, fill, tables, logistic, plain
+    def __init__(
+        self,
+        bias: float,
+        weights: Floats,
+        fill: Floats,
+        tables: list[tuple[int, Floats]],
+        logistic: bool,
+        plain: _Plain,
+    ) -> None:
+        self._bias, self._weights, self._fill, self._tables, self._logistic, self._plain = (
+            bias,
+            weights,
+            fill,
+            tables,
+            logistic,
+            plain,
+        )
 
     @classmethod
-    def of(cls, fitted: Any, *, probability: bool, check: tuple[Floats, Floats] | None, else_: _Plain) -> LinearScorer | None:
-        """The compiled pipeline; None when it is not such a pipeline, or says anything else than `else_` on the check rows (1e-12)."""
+    def of(
+        cls, fitted: Any, *, probability: bool, check: tuple[Floats, Floats] | None, else_: _Plain
+    ) -> LinearScorer | None:
+        """The compiled pipeline; None when it is not such a pipeline, or says anything else than `else_` on the check
+        rows (1e-12).
+        """
         if check is None or len(check[0]) == 0:
             return None
         try:
@@ -156,7 +190,16 @@ def _compile(fitted: Any, probability: bool, width: int, plain: _Plain) -> Linea
     logistic = name == "LogisticRegression"
     if logistic and not (probability and answers.plain(last.classes_)):
         return None
-    if not logistic and name not in ("LinearRegression", "Ridge", "Lasso", "ElasticNet", "LinearSVR", "SGDRegressor", "BayesianRidge", "HuberRegressor"):
+    if not logistic and name not in (
+        "LinearRegression",
+        "Ridge",
+        "Lasso",
+        "ElasticNet",
+        "LinearSVR",
+        "SGDRegressor",
+        "BayesianRidge",
+        "HuberRegressor",
+    ):
         return None
     coefficients = np.asarray(last.coef_, dtype=np.float64).reshape(-1)
     if len(coefficients) != len(columns):
@@ -172,13 +215,20 @@ def _compile(fitted: Any, probability: bool, width: int, plain: _Plain) -> Linea
             codes[key] = codes.get(key, 0.0) + float(weight) * column.scale
             bias += float(weight) * column.shift
             continue
-        if seen.setdefault(column.index, column.fill) != column.fill and not (column.fill != column.fill and seen[column.index] != seen[column.index]):
+        if seen.setdefault(column.index, column.fill) != column.fill and not (
+            column.fill != column.fill and seen[column.index] != seen[column.index]
+        ):
             return None  # one column imputed in two ways
         weights[column.index] += weight * column.scale
         fill[column.index] = column.fill
         bias += float(weight) * column.shift
     return LinearScorer(
-        bias, weights, np.where((weights == 0) & np.isnan(fill), 0.0, fill), [(i, _table(codes)) for i, codes in tables.items()], logistic, plain
+        bias,
+        weights,
+        np.where((weights == 0) & np.isnan(fill), 0.0, fill),
+        [(i, _table(codes)) for i, codes in tables.items()],
+        logistic,
+        plain,
     )
 
 
@@ -218,7 +268,11 @@ def _parallel(step: Any, columns: list[_Column]) -> list[_Column]:
         if not isinstance(chosen, list) or not all(isinstance(i, int | np.integer) for i in chosen):
             raise _Unknown("columns not chosen by number")
         taken = [_copied(columns[i]) for i in chosen]
-        out += taken if isinstance(inner, str) or (type(inner).__name__ == "FunctionTransformer" and inner.func is None) else _through(inner, taken)
+        out += (
+            taken
+            if isinstance(inner, str) or (type(inner).__name__ == "FunctionTransformer" and inner.func is None)
+            else _through(inner, taken)
+        )
     if step.transformer_weights:
         raise _Unknown("weights")
     return out

@@ -1,4 +1,6 @@
-"""The project's parameters as JSON, and back: dates and moments keep their type, since an expression over one compiles by it."""
+"""The project's parameters as JSON, and back: dates and moments keep their type, since an expression over one compiles
+by it.
+"""
 
 from __future__ import annotations
 

@@ -65,23 +65,35 @@ class TrackingContract:
         ids = [tracking.start("c_order", {}, {}) for _ in range(3)]
         other = tracking.start("c_order_too", {}, {})
         told = tracking.runs("c_order")
-        assert {run.id for run in told} == set(ids) and [r.started_at for r in told] == sorted((r.started_at for r in told), reverse=True)
+        assert {run.id for run in told} == set(ids) and [r.started_at for r in told] == sorted(
+            (r.started_at for r in told), reverse=True
+        )
         assert len(tracking.runs("c_order", limit=2)) == 2 and tracking.runs("c_nobody") == []
         assert {*ids, other} <= {run.id for run in tracking.runs()}
 
     def test_what_is_not_there(self, tracking: Tracking, tmp_path: Path) -> None:
         tracking.register("c_missing", self.finished(tracking, "c_missing", tmp_path), {})
-        for call in (lambda: tracking.run("0" * 32), lambda: tracking.version("c_missing", "9"), lambda: tracking.version("c_missing", "champion"),
-                     lambda: tracking.version("c_nobody", "1"), lambda: tracking.version("c_nobody", "champion"), lambda: tracking.artifacts("c_missing", 9),
-                     lambda: tracking.alias("c_missing", "champion", 9)):  # fmt: skip
+        for call in (
+            lambda: tracking.run("0" * 32),
+            lambda: tracking.version("c_missing", "9"),
+            lambda: tracking.version("c_missing", "champion"),
+            lambda: tracking.version("c_nobody", "1"),
+            lambda: tracking.version("c_nobody", "champion"),
+            lambda: tracking.artifacts("c_missing", 9),
+            lambda: tracking.alias("c_missing", "champion", 9),
+        ):
             with pytest.raises(NotFound):
                 call()
         assert tracking.versions("c_nobody") == []
 
     def test_a_run_that_nobody_began(self, tracking: Tracking, tmp_path: Path) -> None:
         nobody = "0" * 32
-        for call in (lambda: tracking.log(nobody, {"auc": 1.0}), lambda: tracking.store(nobody, tmp_path), lambda: tracking.finish(nobody),
-                     lambda: tracking.register("c_nobody", nobody, {})):  # fmt: skip
+        for call in (
+            lambda: tracking.log(nobody, {"auc": 1.0}),
+            lambda: tracking.store(nobody, tmp_path),
+            lambda: tracking.finish(nobody),
+            lambda: tracking.register("c_nobody", nobody, {}),
+        ):
             with pytest.raises(NotFound):
                 call()
 
@@ -90,9 +102,14 @@ class TrackingContract:
         text = "łódź 東京 \"quoted\" 'once' 100 %\nnext line; -- no comment" * 60
         run = tracking.start("c_texts", {"p": text, "sizes": [1, 2], "none": None}, {"reason": text, "empty": ""})
         told = tracking.run(run)
-        assert told.params == {"p": text, "sizes": "[1, 2]", "none": "None"} and told.tags == {"reason": text, "empty": ""}
+        assert told.params == {"p": text, "sizes": "[1, 2]", "none": "None"} and told.tags == {
+            "reason": text,
+            "empty": "",
+        }
         tracking.finish(run)
-        assert self.again(tracking).version("c_texts", str(tracking.register("c_texts", run, {"reason": text}).number)).tags == {"reason": text}
+        assert self.again(tracking).version(
+            "c_texts", str(tracking.register("c_texts", run, {"reason": text}).number)
+        ).tags == {"reason": text}
 
     def test_what_is_stored_twice_is_added(self, tracking: Tracking, tmp_path: Path) -> None:
         run = tracking.start("c_files", {}, {})
@@ -108,14 +125,22 @@ class TrackingContract:
         for model in ("c_apart", "c_apart_too", "c_apart_too"):
             version = tracking.register(model, self.finished(tracking, model, tmp_path), {})
             tracking.alias(model, "champion", version.number)
-        assert (tracking.version("c_apart", "champion").number, tracking.version("c_apart_too", "champion").number) == (1, 2)
+        assert (tracking.version("c_apart", "champion").number, tracking.version("c_apart_too", "champion").number) == (
+            1,
+            2,
+        )
         assert [len(tracking.versions(m)) for m in ("c_apart", "c_apart_too")] == [1, 2]
 
     def test_versions_count_from_one_and_keep_their_files(self, tracking: Tracking, tmp_path: Path) -> None:
         for number in (1, 2, 3):
             run = self.finished(tracking, "c_versions", tmp_path / str(number), text=f"files of {number}")
             version = tracking.register("c_versions", run, {"set": "late_set@4"})
-            assert (version.model, version.number, version.run_id, version.tags) == ("c_versions", number, run, {"set": "late_set@4"})
+            assert (version.model, version.number, version.run_id, version.tags) == (
+                "c_versions",
+                number,
+                run,
+                {"set": "late_set@4"},
+            )
         assert [v.number for v in tracking.versions("c_versions")] == [1, 2, 3]
         again = self.again(tracking)
         for number in (1, 2, 3):
@@ -145,7 +170,11 @@ class TrackingContract:
 
         def work(part: int) -> None:
             try:
-                made.append(tracking.register("c_threads", self.finished(tracking, "c_threads", tmp_path / str(part)), {}).number)
+                made.append(
+                    tracking.register(
+                        "c_threads", self.finished(tracking, "c_threads", tmp_path / str(part)), {}
+                    ).number
+                )
             except Exception as error:
                 errors.append(error)
 

@@ -1,8 +1,9 @@
-"""Training sets: one row a mature moment, with what was known then and what came after; stored in the lake, versioned by what went in.
+"""Training sets: one row a mature moment, with what was known then and what came after; stored in the lake, versioned
+by what went in.
 
-The lake table `<set name>` has `_row` (place in the order of the spine), `_t` (the moment), the spine's columns, the features, the derived
-columns, the labels and `_split`; the commit's metadata pins the version of every input. The same inputs are the same version:
-nothing is computed twice.
+The lake table `<set name>` has `_row` (place in the order of the spine), `_t` (the moment), the spine's columns, the
+features, the derived columns, the labels and `_split`; the commit's metadata pins the version of every input. The same
+inputs are the same version: nothing is computed twice.
 """
 
 from __future__ import annotations
@@ -83,7 +84,13 @@ class Dataset:
 
 
 def build(
-    training_set: TrainingSet[Any], lake: Lake, sql: Sql, params: Mapping[str, Any], *, mode: Mode | None = None, report: Report | None = None
+    training_set: TrainingSet[Any],
+    lake: Lake,
+    sql: Sql,
+    params: Mapping[str, Any],
+    *,
+    mode: Mode | None = None,
+    report: Report | None = None,
 ) -> Dataset:
     """Make the set, or find it made.
 
@@ -124,11 +131,16 @@ def definition_of(training_set: TrainingSet[Any], params: Mapping[str, Any], mod
     """Fingerprint of the declaration: of all that decides the rows besides the data."""
     split = training_set.split
     told = {
-        "format": FORMAT, "at": training_set.at.name, "where": training_set.where, "mode": mode,
+        "format": FORMAT,
+        "at": training_set.at.name,
+        "where": training_set.where,
+        "mode": mode,
         "labels": [[name, _outcome(o)] for name, o in training_set.labels.items()],
-        "inputs": [_input(i, params) for i in training_set.inputs], "derive": list(training_set.derive.items()),
-        "until": training_set.until and training_set.until.isoformat(), "split": split and [split.valid_us, split.test_us],
-    }  # fmt: skip
+        "inputs": [_input(i, params) for i in training_set.inputs],
+        "derive": list(training_set.derive.items()),
+        "until": training_set.until and training_set.until.isoformat(),
+        "split": split and [split.valid_us, split.test_us],
+    }
     text = json.dumps(told, default=str)
     used = {name: params.get(name) for name in sorted(set(re.findall(r"\$(\w+)", text)))}
     return hashlib.sha256(f"{text}{json.dumps(used, default=str)}".encode()).hexdigest()[:16]
@@ -146,8 +158,13 @@ def uses_of(training_set: TrainingSet[Any], params: Mapping[str, Any]) -> list[U
         base, prefix = whole.base or whole, whole.prefix or whole.name
         taken = {used.output} if isinstance(used, Feature) else set(whole.outputs())
         if prefix in uses and uses[prefix].name != base.name:
-            raise DefinitionError(f'training_set "{training_set.name}" has two features with the prefix "{prefix}"', place=training_set.place,
-                                  found=f"{uses[prefix].name} and {base.name}", mend='rename one: .on(..., name="...")', code="E143")  # fmt: skip
+            raise DefinitionError(
+                f'training_set "{training_set.name}" has two features with the prefix "{prefix}"',
+                place=training_set.place,
+                found=f"{uses[prefix].name} and {base.name}",
+                fix='rename one: .on(..., name="...")',
+                code="E143",
+            )
         if prefix in uses:
             uses[prefix].outputs.update(taken)
             continue
@@ -160,7 +177,9 @@ def columns_of(training_set: TrainingSet[Any]) -> list[str]:
     """The feature columns in the order of the matrix."""
     names: list[str] = []
     for used in training_set.inputs:
-        names += used.names if isinstance(used, Payload) else [used.column] if isinstance(used, Feature) else used.columns()
+        names += (
+            used.names if isinstance(used, Payload) else [used.column] if isinstance(used, Feature) else used.columns()
+        )
     return list(dict.fromkeys([*names, *training_set.derive]))
 
 
@@ -183,7 +202,10 @@ def _source_fields(features: Features) -> dict[str, Kind]:
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:
     told = {k: getattr(outcome, k) for k in ("on", "within_us", "where", "otherwise", "credit")}
-    return told | {"stream": outcome.stream.name, "value": _aggregate(outcome.value) if isinstance(outcome.value, Aggregate) else outcome.value}
+    return told | {
+        "stream": outcome.stream.name,
+        "value": _aggregate(outcome.value) if isinstance(outcome.value, Aggregate) else outcome.value,
+    }
 
 
 def _aggregate(aggregate: Aggregate) -> dict[str, Any]:
@@ -197,7 +219,13 @@ def _input(used: Features | Feature | Payload[Any], params: Mapping[str, Any]) -
         return ["payload", *used.names]
     whole = used.features if isinstance(used, Feature) else used
     chosen = used.output if isinstance(used, Feature) else ""
-    return [whole.name, whole.prefix, list(whole.on_columns or whole.key), chosen, define(whole.base or whole, params).generation]
+    return [
+        whole.name,
+        whole.prefix,
+        list(whole.on_columns or whole.key),
+        chosen,
+        define(whole.base or whole, params).generation,
+    ]
 
 
 __all__ = ["Dataset", "build", "columns_of", "definition_of", "feature_kinds", "latest", "read", "uses_of"]

@@ -1,4 +1,6 @@
-"""Rows to float64: numbers as they are, strings as codes of a vocabulary frozen in the version; NULL and unseen are NaN, and counted."""
+"""Rows to float64: numbers as they are, strings as codes of a vocabulary frozen in the version; NULL and unseen are
+NaN, and counted.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ class Column:
 
 
 class Encoder:
-    """Frozen with the version. `row` reuses nothing, so threads may share it; `unseen` and `nulls` count by column since it was loaded."""
+    """Frozen with the version. `row` reuses nothing, so threads may share it; `unseen` and `nulls` count by column
+    since it was loaded.
+    """
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = tuple(columns)
@@ -53,7 +57,10 @@ class Encoder:
         self.nulls: Counter[str] = Counter()
         self._pack = struct.Struct(f"{len(columns)}d").pack
         self._take = itemgetter(*self.names) if len(columns) > 1 else lambda row: (row[self.names[0]],)
-        self._codes = [(i, columns[i].name, {word: float(code) for code, word in enumerate(columns[i].vocabulary)}) for i in self.categorical]
+        self._codes = [
+            (i, columns[i].name, {word: float(code) for code, word in enumerate(columns[i].vocabulary)})
+            for i in self.categorical
+        ]
         self._times = [(i, columns[i].kind) for i in range(len(columns)) if columns[i].kind in ("timestamp", "date")]
 
     @classmethod
@@ -74,12 +81,16 @@ class Encoder:
         out = np.empty((rows.num_rows, len(self.columns)), dtype=np.float64)
         for i, column in enumerate(self.columns):
             if column.name not in rows.column_names:
-                raise UsageError(f'the rows have no column "{column.name}", which the model was trained with; they have {", ".join(rows.column_names)}')
+                raise UsageError(
+                    f'the rows have no column "{column.name}", which the model was trained with; they have'
+                    f" {', '.join(rows.column_names)}"
+                )
             out[:, i] = self._values(column, rows.column(column.name))
         return out
 
     def row(self, values: Mapping[str, Any]) -> Floats:
-        """[columns] of one request: its fields, features and derived columns by name; None is NULL. About 3 us for 40 columns.
+        """[columns] of one request: its fields, features and derived columns by name; None is NULL. About 3 us for 40
+        columns.
 
         Raises:
             UsageError: A column is missing, or holds what is not a number.
@@ -87,7 +98,9 @@ class Encoder:
         try:
             taken = list(self._take(values))
         except KeyError as error:
-            raise UsageError(f"the row has no {error.args[0]!r}, which the model was trained with; a value that is not known is None") from None
+            raise UsageError(
+                f"the row has no {error.args[0]!r}, which the model was trained with; a value that is not known is None"
+            ) from None
         for i, name, codes in self._codes:
             word = taken[i]
             code = codes.get(word if isinstance(word, str) else str(word)) if word is not None else None
@@ -111,7 +124,9 @@ class Encoder:
             return np.frombuffer(self._pack(*taken), dtype=np.float64)
         except struct.error:
             wrong = next(i for i, value in enumerate(taken) if not isinstance(value, int | float))
-            raise UsageError(f'"{self.names[wrong]}" is {taken[wrong]!r}, and the model was trained with a number there') from None
+            raise UsageError(
+                f'"{self.names[wrong]}" is {taken[wrong]!r}, and the model was trained with a number there'
+            ) from None
 
     def _moments(self, taken: list[Any]) -> None:
         for i, kind in self._times:
@@ -131,11 +146,20 @@ class Encoder:
         elif column.kind == "date":
             values = values.cast(pa.date32()).cast(pa.int32())
         numbers = pc.cast(values, pa.float64(), safe=False)
-        return np.asarray(numbers.to_numpy() if numbers.null_count == 0 else pc.fill_null(numbers, math.nan).to_numpy(), dtype=np.float64)
+        return np.asarray(
+            numbers.to_numpy() if numbers.null_count == 0 else pc.fill_null(numbers, math.nan).to_numpy(),
+            dtype=np.float64,
+        )
 
     def to_json(self) -> str:
         """What `from_json` reads."""
-        return json.dumps({"format": FORMAT, "columns": [{"name": c.name, "kind": c.kind, "vocabulary": list(c.vocabulary)} for c in self.columns]}, indent=1)
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "columns": [{"name": c.name, "kind": c.kind, "vocabulary": list(c.vocabulary)} for c in self.columns],
+            },
+            indent=1,
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Encoder:
@@ -146,7 +170,9 @@ class Encoder:
 
 
 def _seconds(micros: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Microseconds / 10^6, rounded once, as `timedelta.total_seconds` does: beyond 2^53 (before 1685, after 2255) a double of the microseconds is rounded itself."""
+    """Microseconds / 10^6, rounded once, as `timedelta.total_seconds` does: beyond 2^53 (before 1685, after 2255) a
+    double of the microseconds is rounded itself.
+    """
     seconds = pc.divide(micros.cast(pa.float64(), safe=False), 1e6)
     beyond = pc.fill_null(pc.greater(pc.abs(micros), _EXACT), False)
     if not pc.any(beyond).as_py():
@@ -174,14 +200,24 @@ _KINDS: dict[Kind, tuple[Any, ...]] = {
     "date": (pa.types.is_date,),
     "binary": (pa.types.is_binary, pa.types.is_large_binary),
 }
-_FORMS = {"bool": "bool", "int64": "number", "float64": "number", "string": "category", "timestamp": "timestamp", "date": "date"}
+_FORMS = {
+    "bool": "bool",
+    "int64": "number",
+    "float64": "number",
+    "string": "category",
+    "timestamp": "timestamp",
+    "date": "date",
+}
 
 
 def _column(rows: pa.Table, name: str) -> Column:
     arrow = rows.schema.field(name).type
     form = _FORMS.get(kind_of(arrow) or "")
     if form is None:
-        raise UsageError(f'column "{name}" is {arrow}, which no matrix can hold; leave it out, or derive a number or a string from it')
+        raise UsageError(
+            f'column "{name}" is {arrow}, which no matrix can hold; leave it out, or derive a number or a string'
+            " from it"
+        )
     if form != "category":
         return Column(name, form)
     words = pc.unique(rows.column(name).cast(pa.string())).drop_null().to_pylist()

@@ -4,7 +4,8 @@ References:
     auc: Mann and Whitney (1947), ties counted half; it equals the area under the ROC curve (Hanley and McNeil 1982).
     brier: Brier (1950), for probabilities of a boolean label. log_loss: probabilities are kept 1e-15 away from 0 and 1.
 
-A label or a prediction that is NaN or infinite makes every metric NaN: no comparison with it is true, and ranking or clipping would hide it.
+A label or a prediction that is NaN or infinite makes every metric NaN: no comparison with it is true, and ranking or
+clipping would hide it.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ def log_loss(y: Floats, p: Floats) -> float:
 
 @_of_numbers
 def accuracy(y: Floats, p: Floats) -> float:
-    """Share of rows that are right: of classes (whole numbers), where the prediction is the label; of probabilities, on the right side of a half (0.5 says true).
+    """Share of rows that are right: of classes (whole numbers), where the prediction is the label; of probabilities, on
+    the right side of a half (0.5 says true).
 
     >>> accuracy(np.array([0.0, 1.0, 1.0]), np.array([0.2, 0.5, 0.4]))
     0.6666666666666666
@@ -120,12 +122,19 @@ def r2(y: Floats, p: Floats) -> float:
 
 
 _MEASURES: dict[str, Metric] = {
-    "auc": auc, "brier": brier, "log_loss": log_loss, "accuracy": accuracy, "rmse": rmse, "mae": mae, "r2": r2,
-}  # fmt: skip
+    "auc": auc,
+    "brier": brier,
+    "log_loss": log_loss,
+    "accuracy": accuracy,
+    "rmse": rmse,
+    "mae": mae,
+    "r2": r2,
+}
 
 
 def measure(names: Sequence[str], y: Floats, p: Floats, labels: Sequence[str] = ("label",)) -> dict[str, float]:
-    """Each metric; with several labels `<label>.<metric>`. Rows without a label (NaN) do not count; NaN where a counted number is not finite.
+    """Each metric; with several labels `<label>.<metric>`. Rows without a label (NaN) do not count; NaN where a counted
+    number is not finite.
 
     Raises:
         UsageError: There is no such metric.

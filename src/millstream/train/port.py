@@ -1,4 +1,6 @@
-"""The tracking port: runs and registered versions of models. Engine: `Engine(url: str, folder: pathlib.Path)`; folder holds artifacts."""
+"""The tracking port: runs and registered versions of models. Engine: `Engine(url: str, folder: pathlib.Path)`; folder
+holds artifacts.
+"""
 
 from __future__ import annotations
 

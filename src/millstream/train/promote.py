@@ -1,4 +1,6 @@
-"""Champion, challenger, latest: both versions are judged now, by the same rows, so that a drifting world does not favour the newer."""
+"""Champion, challenger, latest: both versions are judged now, by the same rows, so that a drifting world does not
+favour the newer.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,14 @@ def metrics_of(rule: str) -> list[str]:
     return list(dict.fromkeys(last for word in _DOTTED.findall(rule) if (last := word.split(".")[-1]) in METRICS))
 
 
-def decide(model: Model[Any], tracking: Tracking, metrics: dict[str, float], judged: pa.Table, labels: Sequence[str], wanted: Sequence[str]) -> Verdict:
+def decide(
+    model: Model[Any],
+    tracking: Tracking,
+    metrics: dict[str, float],
+    judged: pa.Table,
+    labels: Sequence[str],
+    wanted: Sequence[str],
+) -> Verdict:
     """Whether the version with these metrics is promoted.
 
     Args:
@@ -66,7 +75,9 @@ def decide(model: Model[Any], tracking: Tracking, metrics: dict[str, float], jud
     except MillstreamError as error:  # and so it answers nothing either
         passed = _any_worst(model, metrics, dict.fromkeys(metrics, math.nan))
         return Verdict(
-            passed, f"{'promoted' if passed else 'not promoted'}: {model.promote_if}: champion {champion.number} cannot be loaded, which loses to any: {error}"
+            passed,
+            f"{'promoted' if passed else 'not promoted'}: {model.promote_if}: champion {champion.number} cannot be"
+            f" loaded, which loses to any: {error}",
         )
     try:
         theirs = measure(wanted, _targets(judged, labels), held.predict(judged), labels)
@@ -79,19 +90,34 @@ def decide(model: Model[Any], tracking: Tracking, metrics: dict[str, float], jud
         return Verdict(passed, f"{'promoted' if passed else 'not promoted'}: {model.promote_if}: {told}", theirs)
     passed = holds(model, metrics, theirs)
     shown = ", ".join(f"{name} {metrics[name]:.5f} against {theirs[name]:.5f}" for name in metrics if name in theirs)
-    return Verdict(passed, f"{'promoted' if passed else 'not promoted'}: {model.promote_if}: {shown} of champion {champion.number}", theirs)
+    return Verdict(
+        passed,
+        f"{'promoted' if passed else 'not promoted'}: {model.promote_if}: {shown} of champion {champion.number}",
+        theirs,
+    )
 
 
 def _any_worst(model: Model[Any], metrics: dict[str, float], champion: dict[str, float]) -> bool:
-    """Whether the rule holds when the champion's metrics that are not numbers are the worst there are, whichever way that is."""
+    """Whether the rule holds when the champion's metrics that are not numbers are the worst there are, whichever way
+    that is.
+    """
     blind = _blind(model, metrics, champion)
-    return any(holds(model, metrics, {**champion, **dict(zip(blind, worst, strict=True))}) for worst in product((-_WORST, _WORST), repeat=len(blind)))
+    return any(
+        holds(model, metrics, {**champion, **dict(zip(blind, worst, strict=True))})
+        for worst in product((-_WORST, _WORST), repeat=len(blind))
+    )
 
 
 def _blind(model: Model[Any], metrics: dict[str, float], champion: dict[str, float]) -> list[str]:
-    """The champion's metrics in the rule that it alone does not have: on the same rows, it is its answers that are not numbers."""
+    """The champion's metrics in the rule that it alone does not have: on the same rows, it is its answers that are not
+    numbers.
+    """
     asked = set(_DOTTED.findall(model.promote_if or ""))
-    return [name for name, value in champion.items() if f"{_CHAMPION}.{name}" in asked and math.isnan(value) and not math.isnan(metrics[name])]
+    return [
+        name
+        for name, value in champion.items()
+        if f"{_CHAMPION}.{name}" in asked and math.isnan(value) and not math.isnan(metrics[name])
+    ]
 
 
 def holds(model: Model[Any], metrics: dict[str, float], champion: dict[str, float]) -> bool:
@@ -100,10 +126,16 @@ def holds(model: Model[Any], metrics: dict[str, float], champion: dict[str, floa
     row: dict[str, Any] = {**metrics, **{f"{_CHAMPION}.{name}": value for name, value in champion.items()}}
     row = {name.replace(".", "__"): None if math.isnan(value) else value for name, value in row.items()}
     text = _DOTTED.sub(lambda m: m[0].replace(".", "__"), model.promote_if)
-    missing = [w for w in _DOTTED.findall(model.promote_if) if w.split(".")[-1] in METRICS and w.replace(".", "__") not in row]
+    missing = [
+        w for w in _DOTTED.findall(model.promote_if) if w.split(".")[-1] in METRICS and w.replace(".", "__") not in row
+    ]
     if missing:
-        raise UsageError(f'model "{model.name}": promote_if names {missing[0]}, which is not computed; there are {", ".join(row)}')
-    rule = compile_expression(text, dict.fromkeys(row, "float64"), {}, place=model.place, what=f'promote_if of model "{model.name}"')
+        raise UsageError(
+            f'model "{model.name}": promote_if names {missing[0]}, which is not computed; there are {", ".join(row)}'
+        )
+    rule = compile_expression(
+        text, dict.fromkeys(row, "float64"), {}, place=model.place, what=f'promote_if of model "{model.name}"'
+    )
     return rule.evaluate(row) is True
 
 

@@ -52,7 +52,10 @@ def reproduce(model: Model[Any], tracking: Tracking, lake: Lake, sql: Sql, versi
     recorded = told["dataset"]
     stored = lake.table(recorded["name"]).metadata(recorded["version"]).get(sets.META)
     if not stored:
-        raise NotFound(f'"{recorded["name"]}" version {recorded["version"]} is not a training set any more; {model.name}@{held.number} cannot be trained again')
+        raise NotFound(
+            f'"{recorded["name"]}" version {recorded["version"]} is not a training set any more;'
+            f" {model.name}@{held.number} cannot be trained again"
+        )
     dataset = sets.read(json.loads(stored) if isinstance(stored, str) else stored, recorded["version"])
     fitted = fit(model, dataset, read_parts(dataset, lake, sql), parameters(model, told["params"]), told["seed"])
     labels = list(dataset.labels)
@@ -66,5 +69,9 @@ def reproduce(model: Model[Any], tracking: Tracking, lake: Lake, sql: Sql, versi
 
 def _changed(model: Model[Any], told: dict[str, Any]) -> tuple[str, ...]:
     now, then = libraries(), told["libraries"]
-    moved = [f"{name} {then.get(name, 'none')} -> {now.get(name, 'none')}" for name in sorted({*now, *then}) if now.get(name) != then.get(name)]
+    moved = [
+        f"{name} {then.get(name, 'none')} -> {now.get(name, 'none')}"
+        for name in sorted({*now, *then})
+        if now.get(name) != then.get(name)
+    ]
     return (*(["code"] if code_of(model) != told["code"]["function"] else []), *moved)

@@ -1,4 +1,6 @@
-"""One training run: a dataset and a function in, a registered version out, with all that made it written down beside it."""
+"""One training run: a dataset and a function in, a registered version out, with all that made it written down beside
+it.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,8 @@ class Fitted:
 
     Attributes:
         judged: The rows it is judged by: test, else valid, else train; `part` says which.
-        X: Their matrix (or frame), `y` their labels, `said` its predictions; `checked` are those of the first rows, asked alone.
+        X: Their matrix (or frame), `y` their labels, `said` its predictions; `checked` are those of the first rows,
+            asked alone.
     """
 
     model: object
@@ -91,9 +94,15 @@ class Fitted:
 
 
 def train(
-    model: Model[Any], dataset: Dataset, tracking: Tracking, lake: Lake, sql: Sql, params: Mapping[str, Any] | None = None, seed: int = SEED,
+    model: Model[Any],
+    dataset: Dataset,
+    tracking: Tracking,
+    lake: Lake,
+    sql: Sql,
+    params: Mapping[str, Any] | None = None,
+    seed: int = SEED,
     report: Report | None = None,
-) -> Version:  # fmt: skip
+) -> Version:
     """Run the function, judge the model, keep it, register it, and promote it or not.
 
     Args:
@@ -108,7 +117,14 @@ def train(
     tell = report or (lambda *_: None)
     given = parameters(model, params or {})
     run = tracking.start(
-        model.name, given, {"dataset": f"{dataset.name}@{dataset.version}", "fingerprint": dataset.fingerprint, "code": code_of(model), "seed": str(seed)}
+        model.name,
+        given,
+        {
+            "dataset": f"{dataset.name}@{dataset.version}",
+            "fingerprint": dataset.fingerprint,
+            "code": code_of(model),
+            "seed": str(seed),
+        },
     )
     try:
         tell(0, _STEPS, "rows")
@@ -132,7 +148,13 @@ def train(
         raise
     reach("model.ready")
     version = tracking.register(
-        model.name, run, {"dataset": f"{dataset.name}@{dataset.version}", "promoted": str(verdict.promoted).lower(), "reason": verdict.reason}
+        model.name,
+        run,
+        {
+            "dataset": f"{dataset.name}@{dataset.version}",
+            "promoted": str(verdict.promoted).lower(),
+            "reason": verdict.reason,
+        },
     )
     lake.table(dataset.name).pin(dataset.version, f"model/{model.name}@{version.number}")
     reach("model.ready")
@@ -172,12 +194,19 @@ def read_parts(dataset: Dataset, lake: Lake, sql: Sql) -> dict[str, pa.Table]:
     snapshot = lake.table(dataset.name).snapshot(dataset.version)
     columns = ", ".join(f'"{c}"' for c in dict.fromkeys([ROW, MOMENT, *dataset.columns, *dataset.labels]))
     return {
-        part: sql.query(f"select {columns} from \"{dataset.name}\" where {SPLIT} = '{part}' order by {ROW}", {dataset.name: snapshot}).read_all()
+        part: (
+            sql.query(
+                f"select {columns} from \"{dataset.name}\" where {SPLIT} = '{part}' order by {ROW}",
+                {dataset.name: snapshot},
+            ).read_all()
+        )
         for part in dataset.rows
     }
 
 
-def fit(model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], params: Mapping[str, Any], seed: int) -> Fitted:
+def fit(
+    model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], params: Mapping[str, Any], seed: int
+) -> Fitted:
     """Call the function on the train rows, and the model on the rows it is judged by. Nothing is kept.
 
     Raises:
@@ -185,7 +214,8 @@ def fit(model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], para
     """
     if "train" not in parts:
         raise WorkFailed(
-            f'model "{model.name}": "{dataset.name}" has no train rows before the valid and test parts ({dict(dataset.rows)}); shorten them in split='
+            f'model "{model.name}": "{dataset.name}" has no train rows before the valid and test parts'
+            f" ({dict(dataset.rows)}); shorten them in split="
         )
     encoder = Encoder.fit(parts["train"], dataset.columns)
     labels = list(dataset.labels)
@@ -194,9 +224,15 @@ def fit(model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], para
     empty = rows.slice(0, 0)
     valid = parts.get("valid", empty)
     training = Training(
-        X=given(rows), y=targets(rows, labels), valid=Part(given(valid), targets(valid, labels)), columns=list(dataset.columns),
-        categorical=list(encoder.categorical), numeric=list(encoder.numeric), weight=np.ones(rows.num_rows), seed=seed,
-    )  # fmt: skip
+        X=given(rows),
+        y=targets(rows, labels),
+        valid=Part(given(valid), targets(valid, labels)),
+        columns=list(dataset.columns),
+        categorical=list(encoder.categorical),
+        numeric=list(encoder.numeric),
+        weight=np.ones(rows.num_rows),
+        seed=seed,
+    )
     place = placed(model)
     made, warned = _call(model, training, params, seed, place)
     boolean = all(kind == "bool" for kind in dataset.labels.values())
@@ -211,27 +247,48 @@ def fit(model: Model[Any], dataset: Dataset, parts: Mapping[str, pa.Table], para
         raise WorkFailed(f"{place}: {error}") from error
     except BaseException as error:
         pass_on(error)
-        raise WorkFailed("\n".join([f"{place}: what it returned cannot predict: {type(error).__name__}: {error} ({spot(error, model.function)})",
-                                    *details(error, model.function)])) from error  # fmt: skip
+        raise WorkFailed(
+            "\n".join(
+                [
+                    (
+                        f"{place}: what it returned cannot predict: {type(error).__name__}: {error}"
+                        f" ({spot(error, model.function)})"
+                    ),
+                    *details(error, model.function),
+                ]
+            )
+        ) from error
     y = targets(parts[part], labels)
     if said.shape != y.shape:
         raise WorkFailed(
-            f"{place}: its predictions have shape {said.shape} where the labels have {y.shape}; return a model of {counted(len(labels), 'output')}"
+            f"{place}: its predictions have shape {said.shape} where the labels have {y.shape}; return a model of"
+            f" {counted(len(labels), 'output')}"
         )
     odd = ~np.isfinite(said.reshape(len(said), -1)).all(axis=1)
     if odd.any():
         row = int(np.argmax(odd))
-        raise WorkFailed(f"{place}: {int(odd.sum()):,} of its {len(said):,} predictions for the {part} rows are NaN or infinite, the first {said[row]} for {ROW} "
-                         f"{parts[part][ROW][row].as_py()}; such a model is not kept: fill missing values, or return a model that can do without them")  # fmt: skip
+        raise WorkFailed(
+            f"{place}: {int(odd.sum()):,} of its {len(said):,} predictions for the {part} rows are NaN or infinite, the"
+            f" first {said[row]} for {ROW} {parts[part][ROW][row].as_py()}; such a model is not kept: fill missing"
+            " values, or return a model that can do without them"
+        )
     wild = outside(said) if answering.probability else None
     if wild is not None:
-        raise WorkFailed(f"{place}: its predict_proba() answers {said[wild]} for {ROW} {parts[part][ROW][wild].as_py()} of the {part} rows, which is not a probability; "
-                         'return numbers from 0 to 1, or say output="predict"')  # fmt: skip
+        raise WorkFailed(
+            f"{place}: its predict_proba() answers {said[wild]} for {ROW} {parts[part][ROW][wild].as_py()} of the"
+            f' {part} rows, which is not a probability; return numbers from 0 to 1, or say output="predict"'
+        )
     if not _same(X, given(parts[part])):
-        raise WorkFailed(f"{place}: its predict() writes into the rows that it is given; work on a copy, e.g. X = X.copy()")
-    if again.shape != said[: first.num_rows].shape or not np.allclose(again, said[: first.num_rows], rtol=1e-4, atol=1e-6):
-        raise WorkFailed(f"{place}: of the same {first.num_rows} rows it says other things alone than among {len(said):,}; an endpoint asks for one row at a time: "
-                         "predict() must neither draw lots nor depend on its other rows")  # fmt: skip
+        raise WorkFailed(
+            f"{place}: its predict() writes into the rows that it is given; work on a copy, e.g. X = X.copy()"
+        )
+    if again.shape != said[: first.num_rows].shape or not np.allclose(
+        again, said[: first.num_rows], rtol=1e-4, atol=1e-6
+    ):
+        raise WorkFailed(
+            f"{place}: of the same {first.num_rows} rows it says other things alone than among {len(said):,}; an"
+            " endpoint asks for one row at a time: predict() must neither draw lots nor depend on its other rows"
+        )
     output = "probability" if answering.probability else "predict"
     return Fitted(made, answering, encoder, part, parts[part], X, y, said, again, params, output, warned)
 
@@ -255,13 +312,17 @@ def targets(rows: pa.Table, labels: list[str]) -> Floats:
     columns = []
     for name in labels:
         values = rows.column(name)
-        if not (pa.types.is_boolean(values.type) or pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        if not (
+            pa.types.is_boolean(values.type) or pa.types.is_integer(values.type) or pa.types.is_floating(values.type)
+        ):
             raise UsageError(f'label "{name}" is {values.type}; a label is a boolean or a number')
         columns.append(np.asarray(values.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64))
     return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
 
 
-def _call(model: Model[Any], training: Training, params: Mapping[str, Any], seed: int, place: str) -> tuple[object, list[str]]:
+def _call(
+    model: Model[Any], training: Training, params: Mapping[str, Any], seed: int, place: str
+) -> tuple[object, list[str]]:
     random.seed(seed)
     np.random.seed(seed)  # what draws from the global generators is then repeatable as well
     with hushed() as said, warnings.catch_warnings(record=True) as caught:
@@ -289,13 +350,26 @@ def rule_metrics(model: Model[Any]) -> list[str]:
 
 
 def _write(
-    folder: Path, model: Model[Any], dataset: Dataset, fitted: Fitted, params: Mapping[str, Any], seed: int, metrics: Mapping[str, float], run: str
+    folder: Path,
+    model: Model[Any],
+    dataset: Dataset,
+    fitted: Fitted,
+    params: Mapping[str, Any],
+    seed: int,
+    metrics: Mapping[str, float],
+    run: str,
 ) -> None:
     """The version's files: model, encoder, manifest, source, log, what it said of the rows it was judged by."""
     frame = model.input == "frame"
     try:
-        file = save(fitted.model, folder, model.function.__module__, native=not frame, probability=fitted.scorer.probability,
-                    check=(fitted.X[:_CHECKED], fitted.said[:_CHECKED]))  # fmt: skip
+        file = save(
+            fitted.model,
+            folder,
+            model.function.__module__,
+            native=not frame,
+            probability=fitted.scorer.probability,
+            check=(fitted.X[:_CHECKED], fitted.said[:_CHECKED]),
+        )
     except WorkFailed as error:
         raise WorkFailed(f"{placed(model)}: {error}") from error
     (folder / predictor.ENCODER).write_text(fitted.encoder.to_json())
@@ -314,13 +388,44 @@ def _write(
     if not frame:
         np.savez(folder / predictor.CHECK, X=fitted.X[:_CHECKED], said=fitted.said[:_CHECKED])
     manifest = {
-        "format": predictor.FORMAT, "model": model.name, "run": run, "made_at": datetime.now(UTC).isoformat(), "file": file, "input": model.input,
-        "output": fitted.output, "params": dict(params), "seed": seed, "labels": dict(dataset.labels), "metrics": dict(metrics), "judged_by": fitted.part,
-        "promote_if": model.promote_if, "columns": list(dataset.columns), "derive": dict(dataset.derive), "fields": dict(dataset.fields),
-        "project_params": constants.plain({k: v for k, v in dataset.params.items() if any(f"${k}" in text for text in dataset.derive.values())}),
-        "dataset": {"name": dataset.name, "version": dataset.version, "fingerprint": dataset.fingerprint, "rows": dict(dataset.rows), "purged": dataset.purged,
-                    "unlabelled": dataset.unlabelled, "total": dataset.total, "left_out": dict(dataset.left_out), "mode": dataset.mode, "until_us": dataset.until_us},
-        "inputs": {k: dict(v) for k, v in dataset.inputs.items()}, "features": [dict(use) for use in dataset.uses],
-        "code": {"function": code_of(model), "commit": commit_of(model), "place": str(model.place) if model.place else ""}, "libraries": libraries(),
-    }  # fmt: skip
+        "format": predictor.FORMAT,
+        "model": model.name,
+        "run": run,
+        "made_at": datetime.now(UTC).isoformat(),
+        "file": file,
+        "input": model.input,
+        "output": fitted.output,
+        "params": dict(params),
+        "seed": seed,
+        "labels": dict(dataset.labels),
+        "metrics": dict(metrics),
+        "judged_by": fitted.part,
+        "promote_if": model.promote_if,
+        "columns": list(dataset.columns),
+        "derive": dict(dataset.derive),
+        "fields": dict(dataset.fields),
+        "project_params": constants.plain(
+            {k: v for k, v in dataset.params.items() if any(f"${k}" in text for text in dataset.derive.values())}
+        ),
+        "dataset": {
+            "name": dataset.name,
+            "version": dataset.version,
+            "fingerprint": dataset.fingerprint,
+            "rows": dict(dataset.rows),
+            "purged": dataset.purged,
+            "unlabelled": dataset.unlabelled,
+            "total": dataset.total,
+            "left_out": dict(dataset.left_out),
+            "mode": dataset.mode,
+            "until_us": dataset.until_us,
+        },
+        "inputs": {k: dict(v) for k, v in dataset.inputs.items()},
+        "features": [dict(use) for use in dataset.uses],
+        "code": {
+            "function": code_of(model),
+            "commit": commit_of(model),
+            "place": str(model.place) if model.place else "",
+        },
+        "libraries": libraries(),
+    }
     (folder / predictor.MANIFEST).write_text(json.dumps(manifest, indent=1, default=str))

@@ -1,4 +1,6 @@
-"""A fitted model as a function: of a matrix for evaluation, of one row for serving; stored natively where that is faster or safer."""
+"""A fitted model as a function: of a matrix for evaluation, of one row for serving; stored natively where that is
+faster or safer.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from millstream.train.compiled import BoosterScorer, LinearScorer
 Floats: TypeAlias = NDArray[np.float64]
 PICKLE, BOOSTER = "model.pkl", "model.lgb.txt"
 _ALIKE = 1e-12
-_ONE = threading.Lock()  # what cloudpickle stores by value is one set for the process: two models trained at once share their module
+_ONE = (
+    threading.Lock()
+)  # what cloudpickle stores by value is one set for the process: two models trained at once share their module
 
 
 class Scorer(Protocol):
@@ -51,7 +55,9 @@ class PlainScorer:
         name = type(self.fitted).__name__
         if not self.probability:
             return answers.numbers(self.fitted.predict(X), f"predict() of {name}")
-        return answers.probabilities(self.fitted.predict_proba(X), answers.classes_of(self.fitted), self.labels, f"predict_proba() of {name}")
+        return answers.probabilities(
+            self.fitted.predict_proba(X), answers.classes_of(self.fitted), self.labels, f"predict_proba() of {name}"
+        )
 
     def row(self, x: Any) -> Any:
         told = self.matrix(x if hasattr(x, "columns") else x.reshape(1, -1))[0]
@@ -79,7 +85,13 @@ def scorer(fitted: object, *, output: str, boolean: bool, place: str = "the mode
 
 
 def save(
-    fitted: object, folder: Path, module: str | None = None, *, native: bool = True, probability: bool = True, check: tuple[Any, Floats] | None = None
+    fitted: object,
+    folder: Path,
+    module: str | None = None,
+    *,
+    native: bool = True,
+    probability: bool = True,
+    check: tuple[Any, Floats] | None = None,
 ) -> str:
     """Write it: LightGBM as its own text (read by any version of it), all else by cloudpickle. Returns the file's name.
 
@@ -87,8 +99,9 @@ def save(
         native: Whether LightGBM's own text will do (a model of frames keeps its frame).
         probability: Whether the model is asked for P(true): the text of a classifier knows no other answer.
         check: Rows and what the model says of them: a text that says anything else is not used.
-        module: The user's module: classes defined there, and in other modules of its folder, are stored by value, so a version outlives a change of
-            the files. What is Millstream's is stored by a name that no room is part of (`millstream.stored`).
+        module: The user's module: classes defined there, and in other modules of its folder, are stored by value, so a
+            version outlives a change of the files. What is Millstream's is stored by a name that no room is part of
+            (`millstream.stored`).
     """
     booster = _booster(fitted, probability) if native else None
     if booster is not None:
@@ -101,12 +114,16 @@ def save(
     with _ONE:
         try:
             told = _dumped(fitted, project_modules(held))
-        except Exception:  # something that a helper holds cannot be stored; the rows that are checked at load tell when it changes
+        except (
+            Exception
+        ):  # something that a helper holds cannot be stored; the rows that are checked at load tell when it changes
             try:
                 told = _dumped(fitted, [held] if held is not None else [])
             except Exception as error:
-                raise WorkFailed(f"{type(fitted).__name__} cannot be stored, so no endpoint could load it: {type(error).__name__}: {error}; "
-                                 "keep what is open (files, locks, connections) out of the model, or open it in predict()") from error  # fmt: skip
+                raise WorkFailed(
+                    f"{type(fitted).__name__} cannot be stored, so no endpoint could load it: {type(error).__name__}:"
+                    f" {error}; keep what is open (files, locks, connections) out of the model, or open it in predict()"
+                ) from error
     (folder / PICKLE).write_bytes(told)
     return PICKLE
 
@@ -141,7 +158,15 @@ def project_modules(module: ModuleType | None) -> list[ModuleType]:
     return found
 
 
-def load(folder: Path, file: str, *, probability: bool, check: tuple[Floats, Floats] | None = None, frame: bool = False, labels: int = 1) -> Scorer:
+def load(
+    folder: Path,
+    file: str,
+    *,
+    probability: bool,
+    check: tuple[Floats, Floats] | None = None,
+    frame: bool = False,
+    labels: int = 1,
+) -> Scorer:
     """The stored model, in its fastest form that gives the stored predictions.
 
     Args:
@@ -165,11 +190,19 @@ def load(folder: Path, file: str, *, probability: bool, check: tuple[Floats, Flo
 
 
 def _booster(fitted: Any, probability: bool) -> Any:
-    """The LightGBM booster inside, when its raw prediction is what the wrapper is asked for: binary P(true), or a plain regression."""
+    """The LightGBM booster inside, when its raw prediction is what the wrapper is asked for: binary P(true), or a plain
+    regression.
+    """
     known = sys.modules.get("lightgbm")
     if known is None or not any(kind.__module__.partition(".")[0] == "lightgbm" for kind in type(fitted).__mro__):
         return None  # another thread may be in the middle of importing it: only a model of it is sure that it is whole
-    booster = fitted if isinstance(fitted, known.Booster) else getattr(fitted, "booster_", None) if isinstance(fitted, known.LGBMModel) else None
+    booster = (
+        fitted
+        if isinstance(fitted, known.Booster)
+        else getattr(fitted, "booster_", None)
+        if isinstance(fitted, known.LGBMModel)
+        else None
+    )
     if booster is None or booster.num_model_per_iteration() != 1:
         return None
     if isinstance(fitted, known.Booster) or not answers.by_class(fitted):

@@ -1,7 +1,8 @@
 """Batch scoring: a table that is a model applied to every row of a spine, with what was known at the row's moment.
 
-The features are those pinned in the version, looked up as for training (only what had arrived before the moment), so a row's prediction is what the
-endpoint would have said then. The table has the spine's columns, `prediction` (with several labels `prediction_<label>`), and `version`.
+The features are those pinned in the version, looked up as for training (only what had arrived before the moment), so a
+row's prediction is what the endpoint would have said then. The table has the spine's columns, `prediction` (with
+several labels `prediction_<label>`), and `version`.
 """
 
 from __future__ import annotations
@@ -68,13 +69,22 @@ def score(table: Table, lake: Lake, sql: Sql, tracking: Tracking) -> Scored:
     model = predictor.load(tracking, ref.model.name, ref.version)
     names = dict.fromkeys([at.name, *(definition.stream for definition, _, _ in model.definitions)])
     pinned = {name: lake.table(name) for name in names}  # handles on one version each, whoever appends meanwhile
-    made = _digest([definition_of(table.scoring), model.version.run_id, sorted((name, t.uuid, t.version) for name, t in pinned.items())])
+    made = _digest(
+        [
+            definition_of(table.scoring),
+            model.version.run_id,
+            sorted((name, t.uuid, t.version) for name, t in pinned.items()),
+        ]
+    )
     target = lake.table(table.name) if lake.exists(table.name) else None
     if target is not None and (told := target.newest_of(META)) is not None and told[1]["made"] == made:
         return Scored(target.version, 0, model.version.number, True)
     rows = _Rows(table, model, pinned, lake, sql)
     target = target or lake.create(table.name, rows.schema)
-    version = target.replace(pa.RecordBatchReader.from_batches(rows.schema, rows), metadata={META: {"made": made, "model": str(model.version.number)}})
+    version = target.replace(
+        pa.RecordBatchReader.from_batches(rows.schema, rows),
+        metadata={META: {"made": made, "model": str(model.version.number)}},
+    )
     return Scored(version, rows.count, model.version.number, False)
 
 
@@ -91,31 +101,51 @@ class _Rows:
         at = table.scoring.spine
         self.fields = spine.fields(at, pinned[at.name].schema)
         self._check()
-        moments = sql.query(spine.query(at, self.fields, str(table), table.place), {at.name: pinned[at.name].snapshot()}).read_all()
+        moments = sql.query(
+            spine.query(at, self.fields, str(table), table.place), {at.name: pinned[at.name].snapshot()}
+        ).read_all()
         kept = pa.schema([moments.schema.field(name) for name in self.fields])
         labels = list(model.labels)
         self.predicted = ["prediction"] if len(labels) == 1 else [f"prediction_{label}" for label in labels]
-        self.schema = pa.schema([*kept, *(pa.field(name, pa.float64()) for name in self.predicted), pa.field(VERSION, pa.int64())])
+        self.schema = pa.schema(
+            [*kept, *(pa.field(name, pa.float64()) for name in self.predicted), pa.field(VERSION, pa.int64())]
+        )
         self._reader = sql.query(*self._featured(moments, pinned, lake, sql))
 
     def _check(self) -> None:
-        looked = {f"{prefix}__{o.column(w)}" for definition, _, prefix in self.model.definitions for o, w in definition.answers()}
+        looked = {
+            f"{prefix}__{o.column(w)}"
+            for definition, _, prefix in self.model.definitions
+            for o, w in definition.answers()
+        }
         wanted = [c for _, columns, _ in self.model.definitions for c in columns]
         wanted += [c for c in self.model.columns if c not in looked and c not in self.model.derive]
         missing = [name for name in wanted if name not in self.fields]
         if missing:
-            raise DefinitionError(f'{self.table}: {self.model.version.model}@{self.model.version.number} wants "{missing[0]}", which its spine does not have',
-                                  place=self.table.place, found=", ".join(self.fields), mend="score a spine with the columns of the training set's", code="E146")  # fmt: skip
+            raise DefinitionError(
+                f'{self.table}: {self.model.version.model}@{self.model.version.number} wants "{missing[0]}", which its'
+                " spine does not have",
+                place=self.table.place,
+                found=", ".join(self.fields),
+                fix="score a spine with the columns of the training set's",
+                code="E146",
+            )
 
-    def _featured(self, moments: pa.Table, pinned: Mapping[str, LakeTable], lake: Lake, sql: Sql) -> tuple[str, dict[str, Any]]:
+    def _featured(
+        self, moments: pa.Table, pinned: Mapping[str, LakeTable], lake: Lake, sql: Sql
+    ) -> tuple[str, dict[str, Any]]:
         """A query for rows with all that the model wants, and its tables."""
         from millstream.features.offline import offline
 
         tables: dict[str, Any] = {"spine": moments}
         definitions, looked, join = self.model.definitions, "", ""
         if definitions:
-            narrow = moments.select([spine.ROW, spine.MOMENT, *dict.fromkeys(c for _, columns, _ in definitions for c in columns)])
-            tables["looked"] = offline(sql, lake, narrow, definitions, versions={name: t.version for name, t in pinned.items()})
+            narrow = moments.select(
+                [spine.ROW, spine.MOMENT, *dict.fromkeys(c for _, columns, _ in definitions for c in columns)]
+            )
+            tables["looked"] = offline(
+                sql, lake, narrow, definitions, versions={name: t.version for name, t in pinned.items()}
+            )
             taken = [column for told in self.model.manifest["features"] for column in told["taken"]]
             looked, join = "".join(f', looked."{c}"' for c in taken), f"join looked using ({spine.ROW})"
         derived = "".join(f', {expression} as "{name}"' for name, expression in self.model.derived_sql().items())
@@ -132,8 +162,17 @@ class _Rows:
         except BaseException as error:
             pass_on(error)
             by = f"{self.model.version.model}@{self.model.version.number}"
-            raise WorkFailed("\n".join([f"{self.table}: {by} failed on its rows: {type(error).__name__}: {error} ({spot(error)})", *details(error)])) from error
+            raise WorkFailed(
+                "\n".join(
+                    [
+                        f"{self.table}: {by} failed on its rows: {type(error).__name__}: {error} ({spot(error)})",
+                        *details(error),
+                    ]
+                )
+            ) from error
         made = [rows.column(name).combine_chunks() for name in self.fields]
         made += [pa.array(said[:, i], pa.float64()) for i in range(len(self.predicted))]
         self.count += rows.num_rows
-        return pa.record_batch([*made, pa.array([self.model.version.number] * rows.num_rows, pa.int64())], schema=self.schema)
+        return pa.record_batch(
+            [*made, pa.array([self.model.version.number] * rows.num_rows, pa.int64())], schema=self.schema
+        )

@@ -25,7 +25,9 @@ def fields(at: Stream[Any] | Table, schema: pa.Schema) -> dict[str, Kind]:
     return {f.name: kind for f in schema if f.name not in ENVELOPE and (kind := kind_of(f.type)) is not None}
 
 
-def query(at: Stream[Any] | Table, columns: Mapping[str, Kind], what: str, place: Place | None, where: str = "true") -> str:
+def query(
+    at: Stream[Any] | Table, columns: Mapping[str, Kind], what: str, place: Place | None, where: str = "true"
+) -> str:
     """SQL for `_row`, `_t` and the columns of the rows that meet a condition, which may name `time`.
 
     Raises:
@@ -33,9 +35,18 @@ def query(at: Stream[Any] | Table, columns: Mapping[str, Kind], what: str, place
     """
     time = at.schema.event_time if isinstance(at, Stream) else at.time
     if time is None:
-        raise DefinitionError(f'{what}: the table "{at.name}" has no time, so its rows have no moment', place=place, found="no @time header and no time=",
-                              mend='say which column is the moment: ms.table(..., time="...")', code="E145")  # fmt: skip
-    order = [time, PARTITION, OFFSET] if isinstance(at, Stream) else [time, *at.key, *(c for c in columns if c not in (time, *at.key))]
+        raise DefinitionError(
+            f'{what}: the table "{at.name}" has no time, so its rows have no moment',
+            place=place,
+            found="no @time header and no time=",
+            fix='say which column is the moment: ms.table(..., time="...")',
+            code="E145",
+        )
+    order = (
+        [time, PARTITION, OFFSET]
+        if isinstance(at, Stream)
+        else [time, *at.key, *(c for c in columns if c not in (time, *at.key))]
+    )
     told, by = (", ".join(f'"{name}"' for name in names) for names in (columns, order))
     return f"""select row_number() over (order by {by}) - 1 as {ROW}, "{time}" as {MOMENT}, {told}
         from "{at.name}" where {where.format(time=f'"{time}"')}"""

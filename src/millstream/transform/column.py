@@ -23,7 +23,9 @@ Kind = Literal["number", "time", "category", "other"]
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts in bins of equal width between `low` and `high`; what lies outside is in `under` and `over`. Microseconds for a time."""
+    """Counts in bins of equal width between `low` and `high`; what lies outside is in `under` and `over`. Microseconds
+    for a time.
+    """
 
     low: float
     high: float
@@ -38,7 +40,8 @@ class Column:
 
     Attributes:
         type: Of the lake, as Arrow spells it.
-        kind: "number", "time" (its numbers are microseconds since 1970 UTC), "category" (text, booleans) or "other" (only counted).
+        kind: "number", "time" (its numbers are microseconds since 1970 UTC), "category" (text, booleans) or "other"
+            (only counted).
         nulls: Rows without a value.
         odd: Rows that hold NaN or an infinity; they are in no figure below.
         distinct: About how many values differ.
@@ -107,7 +110,10 @@ class Profile:
     def from_dict(cls, stored: Mapping[str, Any]) -> Profile:
         """Raises Incompatible when it was written by a newer Millstream."""
         if stored.get("version") != VERSION:
-            raise Incompatible(f"the stored profile has version {stored.get('version')}; this Millstream reads {VERSION}: make it again")
+            raise Incompatible(
+                f"the stored profile has version {stored.get('version')}; this Millstream reads {VERSION}: make it"
+                " again"
+            )
         columns = tuple(_column(column) for column in stored["columns"])
         return cls(stored["table"], stored["table_version"], stored["rows"], stored["of"], columns)
 
@@ -115,11 +121,15 @@ class Profile:
 def merge(one: Profile, other: Profile) -> Profile:
     """The profile of both tables' rows together, of the columns that both have.
 
-    Counts, extremes, means and deviations are exact; quantiles to two steps of their grid; `distinct` is the larger of the two,
-    which is too few when the values differ.
+    Counts, extremes, means and deviations are exact; quantiles to two steps of their grid; `distinct` is the larger of
+    the two, which is too few when the values differ.
     """
     names = {column.name: column for column in other.columns}
-    columns = tuple(_merged(column, names[column.name]) for column in one.columns if column.name in names and names[column.name].kind == column.kind)
+    columns = tuple(
+        _merged(column, names[column.name])
+        for column in one.columns
+        if column.name in names and names[column.name].kind == column.kind
+    )
     return Profile(one.table, None, one.rows + other.rows, one.of + other.of, columns)
 
 
@@ -133,20 +143,40 @@ def _merged(a: Column, b: Column) -> Column:
     ordered = tuple(sorted(top.items(), key=lambda pair: (-pair[1], pair[0]))[:TOP])
     complete = a.complete and b.complete and len(top) <= TOP
     low, high = min(a.low, b.low), max(a.high, b.high)  # type: ignore[type-var]
-    made = replace(base, distinct=len(top) if complete else max(a.distinct, b.distinct), low=low, high=high, top=ordered, complete=complete)
+    made = replace(
+        base,
+        distinct=len(top) if complete else max(a.distinct, b.distinct),
+        low=low,
+        high=high,
+        top=ordered,
+        complete=complete,
+    )
     if not a.quantiles or not b.quantiles or a.mean is None or b.mean is None:
         return made
     n, m = a.known, b.known
     mean = (a.mean * n + b.mean * m) / (n + m)
-    squares = (n - 1) * (a.std or 0.0) ** 2 + (m - 1) * (b.std or 0.0) ** 2 + n * (a.mean - mean) ** 2 + m * (b.mean - mean) ** 2
+    squares = (
+        (n - 1) * (a.std or 0.0) ** 2
+        + (m - 1) * (b.std or 0.0) ** 2
+        + n * (a.mean - mean) ** 2
+        + m * (b.mean - mean) ** 2
+    )
     points = np.concatenate([a.quantiles, b.quantiles])
-    weights = np.concatenate([np.full(len(a.quantiles), n / len(a.quantiles)), np.full(len(b.quantiles), m / len(b.quantiles))])
+    weights = np.concatenate(
+        [np.full(len(a.quantiles), n / len(a.quantiles)), np.full(len(b.quantiles), m / len(b.quantiles))]
+    )
     order = np.argsort(points, kind="stable")
     upto = np.cumsum(weights[order])
     at = np.minimum(np.searchsorted(upto, np.linspace(0, 1, STEPS + 1) * upto[-1] * (1 - 1e-12)), len(points) - 1)
     drawn, edges = np.histogram(points, bins=BINS, weights=weights)
     histogram = Histogram(float(edges[0]), float(edges[-1]), tuple(round(float(count)) for count in drawn))
-    return replace(made, mean=mean, std=math.sqrt(squares / max(n + m - 1, 1)), quantiles=tuple(map(float, points[order][at])), histogram=histogram)
+    return replace(
+        made,
+        mean=mean,
+        std=math.sqrt(squares / max(n + m - 1, 1)),
+        quantiles=tuple(map(float, points[order][at])),
+        histogram=histogram,
+    )
 
 
 def spelled(at_us: float) -> str:
@@ -162,6 +192,8 @@ def spelled(at_us: float) -> str:
 
 def _column(stored: Mapping[str, Any]) -> Column:
     drawn = stored["histogram"]
-    histogram = Histogram(drawn["low"], drawn["high"], tuple(drawn["counts"]), drawn["under"], drawn["over"]) if drawn else None
+    histogram = (
+        Histogram(drawn["low"], drawn["high"], tuple(drawn["counts"]), drawn["under"], drawn["over"]) if drawn else None
+    )
     top = tuple((value, count) for value, count in stored["top"])
     return Column(**{**stored, "quantiles": tuple(stored["quantiles"]), "histogram": histogram, "top": top})

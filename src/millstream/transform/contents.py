@@ -1,7 +1,7 @@
 """The SQL of `stream.latest()` and `stream.history()`: a table's contents from a stream of changes.
 
-Changes of one key are ordered by (event time, partition, offset), the order that features use. A row whose `op` is "delete"
-closes its key; a class without a field `op` knows no deletes.
+Changes of one key are ordered by (event time, partition, offset), the order that features use. A row whose `op` is
+"delete" closes its key; a class without a field `op` knows no deletes.
 """
 
 from __future__ import annotations

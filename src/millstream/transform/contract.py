@@ -64,8 +64,17 @@ class SqlContract:
         raise AssertionError("the subclass gives an engine")
         yield
 
-    def plant(self, folder: Path, *files: pa.Table, schema: pa.Schema | None = None, partitions: tuple[Any, ...] = (), name: str = "t") -> Snapshot:
-        """Parquet files written behind the engine's back, as a version of a table: on this machine, or where the subclass has its lake."""
+    def plant(
+        self,
+        folder: Path,
+        *files: pa.Table,
+        schema: pa.Schema | None = None,
+        partitions: tuple[Any, ...] = (),
+        name: str = "t",
+    ) -> Snapshot:
+        """Parquet files written behind the engine's back, as a version of a table: on this machine, or where the
+        subclass has its lake.
+        """
         return plant(folder, *files, schema=schema, partitions=partitions, name=name)
 
     def scratch(self, folder: Path) -> list[Any]:
@@ -76,24 +85,49 @@ class SqlContract:
 
     def test_a_snapshot_is_read_file_by_file(self, engine: Sql, tmp_path: Path) -> None:
         snapshot = self.plant(tmp_path, pa.table({"a": [1, 2]}), pa.table({"a": [3]}))
-        assert rows(engine.query("select sum(a)::bigint as s, count(*) as n from t", {"t": snapshot})) == [{"s": 6, "n": 3}]
+        assert rows(engine.query("select sum(a)::bigint as s, count(*) as n from t", {"t": snapshot})) == [
+            {"s": 6, "n": 3}
+        ]
 
-    def test_columns_that_older_files_lack_are_null_and_types_are_the_snapshots(self, engine: Sql, tmp_path: Path) -> None:
+    def test_columns_that_older_files_lack_are_null_and_types_are_the_snapshots(
+        self, engine: Sql, tmp_path: Path
+    ) -> None:
         schema = pa.schema([("b", pa.string()), ("a", pa.int64()), ("ts", TIMESTAMP), ("l", pa.list_(pa.float64()))])
         new = pa.table({"a": [3], "b": ["x"], "ts": pa.array([NOON], TIMESTAMP), "l": [[0.5]]})
         snapshot = self.plant(tmp_path, pa.table({"a": pa.array([1], pa.int32())}), new, schema=schema)
         result = engine.query("select * from t order by a", {"t": snapshot}).read_all()
         assert result.schema.names == ["b", "a", "ts", "l"]
         assert result.schema.field("a").type == pa.int64()
-        assert result.to_pylist() == [{"b": None, "a": 1, "ts": None, "l": None}, {"b": "x", "a": 3, "ts": NOON, "l": [0.5]}]
+        assert result.to_pylist() == [
+            {"b": None, "a": 1, "ts": None, "l": None},
+            {"b": "x", "a": 3, "ts": NOON, "l": [0.5]},
+        ]
 
     def test_partition_values_come_from_the_log_not_from_paths(self, engine: Sql, tmp_path: Path) -> None:
         schema = pa.schema([("day", pa.date32()), ("a", pa.int64()), ("kind", pa.string())])
-        partitions = ({"day": "2013-03-10", "kind": "it's"}, {"day": None, "kind": "b"}, {"day": "2013-03-10", "kind": "it's"})
-        snapshot = self.plant(tmp_path, pa.table({"a": [1]}), pa.table({"a": [2]}), pa.table({"a": [3]}), schema=schema, partitions=partitions)
+        partitions = (
+            {"day": "2013-03-10", "kind": "it's"},
+            {"day": None, "kind": "b"},
+            {"day": "2013-03-10", "kind": "it's"},
+        )
+        snapshot = self.plant(
+            tmp_path,
+            pa.table({"a": [1]}),
+            pa.table({"a": [2]}),
+            pa.table({"a": [3]}),
+            schema=schema,
+            partitions=partitions,
+        )
         result = rows(engine.query("select * from t order by a", {"t": snapshot}))
-        assert [(row["day"], row["kind"]) for row in result] == [(date(2013, 3, 10), "it's"), (None, "b"), (date(2013, 3, 10), "it's")]
-        assert rows(engine.query("select a from t where day >= date '2013-01-01' order by a", {"t": snapshot})) == [{"a": 1}, {"a": 3}]
+        assert [(row["day"], row["kind"]) for row in result] == [
+            (date(2013, 3, 10), "it's"),
+            (None, "b"),
+            (date(2013, 3, 10), "it's"),
+        ]
+        assert rows(engine.query("select a from t where day >= date '2013-01-01' order by a", {"t": snapshot})) == [
+            {"a": 1},
+            {"a": 3},
+        ]
 
     def test_a_table_without_files_is_empty_with_its_columns(self, engine: Sql) -> None:
         schema = pa.schema([("a", pa.int64()), ("ts", TIMESTAMP), ("s", pa.string())])
@@ -104,7 +138,9 @@ class SqlContract:
     def test_arrow_tables_and_readers_are_relations(self, engine: Sql) -> None:
         table = pa.table({"k": [1, 2], "v": ["a", "b"]})
         reader = pa.table({"k": [2, 3]}).to_reader()
-        assert rows(engine.query("select v from kept join seen using (k)", {"kept": table, "seen": reader})) == [{"v": "b"}]
+        assert rows(engine.query("select v from kept join seen using (k)", {"kept": table, "seen": reader})) == [
+            {"v": "b"}
+        ]
 
     def test_names_need_no_care(self, engine: Sql, tmp_path: Path) -> None:
         snapshot = self.plant(tmp_path, pa.table({"order": [1], 'q"uote': [2], "Größe": [3]}), name="it's [a] dir")
@@ -112,22 +148,45 @@ class SqlContract:
         assert result == [{"order": 1, 'q"uote': 2, "Größe": 3}]
 
     def test_times_are_utc(self, engine: Sql) -> None:
-        result = engine.query("select timestamptz '2013-03-10 12:00' as a, cast(timestamp '2013-03-10 12:00' as timestamptz) as b, $t as c",
-                              {}, {"t": NOON.astimezone()}).read_all()  # fmt: skip
+        result = engine.query(
+            "select timestamptz '2013-03-10 12:00' as a, cast(timestamp '2013-03-10 12:00' as timestamptz) as b, $t"
+            " as c",
+            {},
+            {"t": NOON.astimezone()},
+        ).read_all()
         assert result.schema.types == [TIMESTAMP] * 3
         assert result.to_pylist() == [{"a": NOON, "b": NOON, "c": NOON}]
 
     # Parameters
 
     def test_parameters_are_bound_with_their_types(self, engine: Sql) -> None:
-        given: dict[str, Any] = {"i": 1, "big": 2**40, "f": 0.5, "s": "'; drop table t; --", "b": True, "t": NOON, "d": date(2013, 3, 10), "raw": b"\x00x", "n": None,
-                                 "l": [1, 2], "words": ["a"], "dec": Decimal("1.50"), "span": timedelta(hours=1)}  # fmt: skip
+        given: dict[str, Any] = {
+            "i": 1,
+            "big": 2**40,
+            "f": 0.5,
+            "s": "'; drop table t; --",
+            "b": True,
+            "t": NOON,
+            "d": date(2013, 3, 10),
+            "raw": b"\x00x",
+            "n": None,
+            "l": [1, 2],
+            "words": ["a"],
+            "dec": Decimal("1.50"),
+            "span": timedelta(hours=1),
+        }
         names = [name for name in given if name not in ("n", "span")]
-        result = engine.query(f"select {', '.join('$' + name + ' as ' + name for name in names)}, $n is null as n, $t + $span as later", {}, given).read_all()
+        result = engine.query(
+            f"select {', '.join('$' + name + ' as ' + name for name in names)}, $n is null as n, $t + $span as later",
+            {},
+            given,
+        ).read_all()
         assert result.schema.field("i").type == result.schema.field("big").type == pa.int64()
         assert result.schema.field("f").type == pa.float64()
         assert result.schema.field("t").type == TIMESTAMP
-        assert result.to_pylist() == [{**{name: given[name] for name in names}, "n": True, "later": NOON + timedelta(hours=1)}]
+        assert result.to_pylist() == [
+            {**{name: given[name] for name in names}, "n": True, "later": NOON + timedelta(hours=1)}
+        ]
 
     def test_parameters_nobody_asks_for_are_accepted(self, engine: Sql) -> None:
         assert rows(engine.query("select 1 as a", {}, {"late_minutes": 15})) == [{"a": 1}]
@@ -148,17 +207,27 @@ class SqlContract:
         other = self.plant(tmp_path, pa.table({"a": [7]}), name="other")
         secret = tmp_path / "secret.csv"
         secret.write_text("password\n1234\n")
-        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "scratch" not in path.parts}
-        filled = attack.format(secret=secret, target=tmp_path / "made", other=other.files[0], file=snapshot.files[0], folder=tmp_path)
+        before = {
+            path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "scratch" not in path.parts
+        }
+        filled = attack.format(
+            secret=secret, target=tmp_path / "made", other=other.files[0], file=snapshot.files[0], folder=tmp_path
+        )
         with pytest.raises(WorkFailed):
             engine.query(filled, {"t": snapshot}).read_all()
         with pytest.raises(WorkFailed):
             engine.script(
-                [filled or "copy (select 1) to 'x'"] if not filled.startswith(("create", "drop", "select 1;")) else ["load x"],
+                (
+                    [filled or "copy (select 1) to 'x'"]
+                    if not filled.startswith(("create", "drop", "select 1;"))
+                    else ["load x"]
+                ),
                 "select * from t",
                 {"t": snapshot},
             )
-        assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "scratch" not in path.parts} == before
+        assert {
+            path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and "scratch" not in path.parts
+        } == before
         assert rows(engine.query("select count(*) as n from t", {"t": snapshot})) == [{"n": 2}]
 
     def test_python_variables_are_not_tables(self, engine: Sql) -> None:
@@ -197,7 +266,9 @@ class SqlContract:
         assert time.monotonic() - started < 10
 
     def test_what_was_dropped_is_nothing_to_the_next(self, engine: Sql, tmp_path: Path) -> None:
-        snapshot = self.plant(tmp_path, *(pa.table({"a": [n]}) for n in range(40)))  # so many files that an engine looks for them with many hands
+        snapshot = self.plant(
+            tmp_path, *(pa.table({"a": [n]}) for n in range(40))
+        )  # so many files that an engine looks for them with many hands
         for _ in range(2):
             reader = engine.query("select a from t", {"t": snapshot})
             reader.read_next_batch()
@@ -206,7 +277,9 @@ class SqlContract:
         assert rows(engine.query("select sum(a)::bigint as s from t", {"t": snapshot})) == [{"s": sum(range(40))}]
 
     def test_dropping_the_reader_clears_the_scratch(self, engine: Sql, tmp_path: Path) -> None:
-        twice = "select i from a where i <= (select max(i) from a) order by hash(i)"  # what is read once, an engine need not keep
+        twice = (  # what is read once, an engine need not keep
+            "select i from a where i <= (select max(i) from a) order by hash(i)"
+        )
         reader = engine.script(["create table a as select i from range(300000) as r(i)"], twice, {})
         reader.read_next_batch()
         assert self.scratch(tmp_path)
@@ -219,7 +292,9 @@ class SqlContract:
 
         def work() -> None:
             try:
-                engine.query("select count(*) from range(1000000) a, range(1000000) b where (a.range * b.range) % 7 = 3", {}).read_all()
+                engine.query(
+                    "select count(*) from range(1000000) a, range(1000000) b where (a.range * b.range) % 7 = 3", {}
+                ).read_all()
             except WorkFailed as error:
                 failed.append(error)
 
@@ -235,8 +310,14 @@ class SqlContract:
 
     def test_a_function_is_given_the_batches_of_the_query(self, engine: Sql, tmp_path: Path) -> None:
         schema = pa.schema([("a", pa.int64()), ("s", pa.string()), ("ts", TIMESTAMP), ("l", pa.list_(pa.float64()))])
-        snapshot = self.plant(tmp_path, *(pa.table({"a": [n], "s": [f"x{n}"], "ts": [NOON], "l": [[0.5]]}, schema=schema) for n in range(3)))
-        sql = "select *, a::utinyint as small, sum(a) over () as huge, $by::decimal(9,2) as dec, day(ts) as d from t where a > 0 -- not the first"
+        snapshot = self.plant(
+            tmp_path,
+            *(pa.table({"a": [n], "s": [f"x{n}"], "ts": [NOON], "l": [[0.5]]}, schema=schema) for n in range(3)),
+        )
+        sql = (
+            "select *, a::utinyint as small, sum(a) over () as huge, $by::decimal(9,2) as dec, day(ts) as d from t"
+            " where a > 0 -- not the first"
+        )
         expected = engine.query(sql, {"t": snapshot}, {"by": 2}).schema
 
         def shown(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -245,9 +326,18 @@ class SqlContract:
 
         made = engine.map(sql, shown, {"t": snapshot}, {"by": 2}, what="it").read_all()
         assert made.schema.names == ["a", "ts", "s", "l", "small", "told"]
-        assert made.schema.types == [pa.int64(), TIMESTAMP, pa.string(), pa.list_(pa.float64()), pa.uint8(), pa.string()]
+        assert made.schema.types == [
+            pa.int64(),
+            TIMESTAMP,
+            pa.string(),
+            pa.list_(pa.float64()),
+            pa.uint8(),
+            pa.string(),
+        ]
         found = sorted(made.to_pylist(), key=lambda row: row["a"])
-        assert found == [{"a": n, "ts": NOON, "s": f"x{n}", "l": [0.5], "small": n, "told": str(expected)} for n in (1, 2)]
+        assert found == [
+            {"a": n, "ts": NOON, "s": f"x{n}", "l": [0.5], "small": n, "told": str(expected)} for n in (1, 2)
+        ]
 
     def test_a_function_may_give_tables_batches_or_nothing(self, engine: Sql) -> None:
         def doubled(batch: pa.RecordBatch) -> pa.Table:
@@ -261,7 +351,9 @@ class SqlContract:
             return []
 
         some = "select i::bigint as i from range(1000) as r(i)"
-        assert sorted(engine.map(some, doubled, {}, what="it").read_all()["i"].to_pylist()) == sorted([*range(1000)] * 2)
+        assert sorted(engine.map(some, doubled, {}, what="it").read_all()["i"].to_pylist()) == sorted(
+            [*range(1000)] * 2
+        )
         assert sorted(engine.map(some, ones, {}, what="it").read_all()["i"].to_pylist()) == [*range(1000)]
         with pytest.raises(WorkFailed, match=r"it: .*columns are unknown"):
             engine.map(some, nothing, {}, what="it").read_all()
@@ -284,19 +376,23 @@ class SqlContract:
         assert made.schema.names == ["i"] and sorted(made["i"].to_pylist()) == [0, 2, 4, 6, 8]
         assert engine.map(some, grouped, {}, what="it").read_all().schema.names == ["part", "least"]
 
-    def test_a_function_that_gives_no_rows_is_told_with_its_place(self, engine: Sql) -> None:
+    def test_a_function_that_gives_no_rows_is_reported_with_its_place(self, engine: Sql) -> None:
         def forgetful(batch: pa.RecordBatch) -> None:
             batch.select(["i"])
 
         line = forgetful.__code__.co_firstlineno
-        with pytest.raises(WorkFailed, match=rf'table "forgetful": its function gave None \(contract.py:{line}\); end it with  return'):
+        with pytest.raises(
+            WorkFailed, match=rf'table "forgetful": its function gave None \(contract.py:{line}\); end it with  return'
+        ):
             engine.map("select i from range(10) as r(i)", forgetful, {}, what='table "forgetful"').read_all()
 
     def test_a_function_of_no_rows_shows_its_columns(self, engine: Sql) -> None:
         def halved(batch: pa.RecordBatch) -> pa.RecordBatch:
             return pa.record_batch({"half": pa.array([n / 2 for n in batch["a"].to_pylist()], pa.float64())})
 
-        made = engine.map("select a from t", halved, {"t": pa.schema([("a", pa.int64())]).empty_table()}, what="it").read_all()
+        made = engine.map(
+            "select a from t", halved, {"t": pa.schema([("a", pa.int64())]).empty_table()}, what="it"
+        ).read_all()
         assert (made.num_rows, made.schema.names, made.schema.types) == (0, ["half"], [pa.float64()])
 
     def test_a_function_that_raises_is_reported_with_its_line(self, engine: Sql) -> None:
@@ -306,7 +402,10 @@ class SqlContract:
             return batch
 
         line = picky.__code__.co_firstlineno + 2
-        with pytest.raises(WorkFailed, match=rf'(?m)^table "picky": its function raised KeyError: .the cat ate it. \(contract.py:{line}\)$'):
+        with pytest.raises(
+            WorkFailed,
+            match=rf'(?m)^table "picky": its function raised KeyError: .the cat ate it. \(contract.py:{line}\)$',
+        ):
             engine.map("select i from range(200000) as r(i)", picky, {}, what='table "picky"').read_all()
 
     def test_a_functions_batches_are_all_alike(self, engine: Sql) -> None:
@@ -314,7 +413,9 @@ class SqlContract:
             return pa.record_batch({"b" if 150_000 in batch["i"].to_pylist() else "a": batch["i"]})
 
         def odd(batch: pa.RecordBatch) -> pa.RecordBatch:
-            return pa.record_batch({"a": batch["i"].cast(pa.string()) if 150_000 not in batch["i"].to_pylist() else batch["i"]})
+            return pa.record_batch(
+                {"a": batch["i"].cast(pa.string()) if 150_000 not in batch["i"].to_pylist() else batch["i"]}
+            )
 
         some = "select i::bigint as i from range(200000) as r(i)"
         with pytest.raises(WorkFailed, match="it: its function gave the columns b"):
@@ -323,14 +424,21 @@ class SqlContract:
 
     def test_a_mistake_in_the_query_of_a_function_is_the_engines(self, engine: Sql) -> None:
         with pytest.raises(WorkFailed, match="dealy"):
-            engine.map("select dealy from t", lambda batch: batch, {"t": pa.table({"delay": [1]})}, what="it").read_all()
+            engine.map(
+                "select dealy from t", lambda batch: batch, {"t": pa.table({"delay": [1]})}, what="it"
+            ).read_all()
 
     # Scripts
 
     def test_a_script_has_tables_of_its_own(self, engine: Sql, tmp_path: Path) -> None:
         snapshot = self.plant(tmp_path, pa.table({"a": [1, 2, 3]}))
-        steps = ["create table b as select a * $by as a from t", "create temp table c as select a from b where a > 10; insert into c values (99)"]
-        assert rows(engine.script(steps, "select sum(a)::bigint as s from c", {"t": snapshot}, {"by": 10})) == [{"s": 149}]
+        steps = [
+            "create table b as select a * $by as a from t",
+            "create temp table c as select a from b where a > 10; insert into c values (99)",
+        ]
+        assert rows(engine.script(steps, "select sum(a)::bigint as s from c", {"t": snapshot}, {"by": 10})) == [
+            {"s": 149}
+        ]
         assert self.scratch(tmp_path) == []
 
     def test_scripts_do_not_meet(self, engine: Sql) -> None:
@@ -340,7 +448,9 @@ class SqlContract:
 
     def test_a_failing_script_leaves_nothing(self, engine: Sql, tmp_path: Path) -> None:
         with pytest.raises(WorkFailed, match="nowhere"):
-            engine.script(["create table x as select 1 as a", "insert into x select * from nowhere"], "select * from x", {})
+            engine.script(
+                ["create table x as select 1 as a", "insert into x select * from nowhere"], "select * from x", {}
+            )
         assert self.scratch(tmp_path) == []
 
     # Descriptions
@@ -348,8 +458,13 @@ class SqlContract:
     def test_describe_says_what_query_gives(self, engine: Sql, tmp_path: Path) -> None:
         table = pa.table({"a": [1], "f": [0.5], "ts": pa.array([NOON], TIMESTAMP), "s": ["x"]})
         snapshot = self.plant(tmp_path, table)
-        sql = "select s, sum(a) as a, avg(f) as f, max(ts) as ts, date_trunc('day', ts) as day, $p as p, count(*) as n from t group by all order by s; -- end"
-        assert engine.describe(sql, {"t": table.schema}, {"p": 1}) == engine.query(sql, {"t": snapshot}, {"p": 1}).schema
+        sql = (
+            "select s, sum(a) as a, avg(f) as f, max(ts) as ts, date_trunc('day', ts) as day, $p as p, count(*) as n"
+            " from t group by all order by s; -- end"
+        )
+        assert (
+            engine.describe(sql, {"t": table.schema}, {"p": 1}) == engine.query(sql, {"t": snapshot}, {"p": 1}).schema
+        )
 
     def test_describe_runs_nothing(self, engine: Sql) -> None:
         started = time.monotonic()
@@ -380,7 +495,9 @@ class SqlContract:
         assert wrong == []
 
 
-def plant(folder: Path, *files: pa.Table, schema: pa.Schema | None = None, partitions: tuple[Any, ...] = (), name: str = "t") -> Snapshot:
+def plant(
+    folder: Path, *files: pa.Table, schema: pa.Schema | None = None, partitions: tuple[Any, ...] = (), name: str = "t"
+) -> Snapshot:
     """Parquet files written behind the engine's back, as a version of a table."""
     home = folder / name
     home.mkdir(parents=True, exist_ok=True)

@@ -74,7 +74,9 @@ def _appended(work: Work) -> Estimate | None:
 
 
 def _replaced(work: Work) -> Estimate | None:
-    """The driving source is read where its intervals are re-opened; the others whole, since a join may look anywhere."""
+    """The driving source is read where its intervals are re-opened; the others whole, since a join may look
+    anywhere.
+    """
     step, moment, target = work.recipe.step, work.recipe.time, work.target
     if step is None or moment is None or target is None:
         return None
@@ -88,7 +90,9 @@ def _replaced(work: Work) -> Estimate | None:
         if news is None or column is None or (news.rewritten and news.time != column):
             return None
         new = set(news.added.files)
-        touched = [(low, high) for low, high, path, _ in _ranges(work.sources[name], column) if path in new] + list(news.spans)
+        touched = [(low, high) for low, high, path, _ in _ranges(work.sources[name], column) if path in new] + list(
+            news.spans
+        )
         found += [(step.floor(low), step.ceil(high + 1)) for low, high in touched]
     plan = spans(found, newest, step)
     rows = size = 0
@@ -111,7 +115,9 @@ def _ranges(table: LakeTable, column: str) -> list[tuple[int, int, str, tuple[in
 
 
 def _within(table: LakeTable, column: str, plan: tuple[Span, ...]) -> tuple[int, int]:
-    """Rows and bytes of the part of the table inside the intervals, taking each file's rows as evenly spread over its range."""
+    """Rows and bytes of the part of the table inside the intervals, taking each file's rows as evenly spread over its
+    range.
+    """
     rows = size = 0.0
     for low, high, _, (count, weight) in _ranges(table, column):
         inside = sum(max(0, min(high + 1, end) - max(low, start)) for start, end in plan) / (high + 1 - low)

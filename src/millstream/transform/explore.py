@@ -1,4 +1,6 @@
-"""A profile to look at: a page that opens without a network, a part of the console's page, and a table in the terminal."""
+"""A profile to look at: a page that opens without a network, a part of the console's page, and a table in the
+terminal.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from millstream.base.words import counted
 from millstream.transform.column import Column, Histogram, Profile, spelled
@@ -50,7 +52,8 @@ def fragment(profile: Profile) -> str:
     if not profile.columns:
         return f'<section class="pf"><style>{style}</style>{lead}</section>'
     head = "".join(
-        f"<th{' class=n' if right else ''}>{text}</th>" for text, right in (("column", 0), ("type", 0), ("nulls", 1), ("distinct", 1), ("values", 0))
+        f"<th{' class=n' if right else ''}>{text}</th>"
+        for text, right in (("column", 0), ("type", 0), ("nulls", 1), ("distinct", 1), ("values", 0))
     )
     rows = "".join(_row(i, column) for i, column in enumerate(profile.columns))
     cards = "".join(_card(i, column) for i, column in enumerate(profile.columns))
@@ -59,7 +62,9 @@ def fragment(profile: Profile) -> str:
 
 
 def terminal(profile: Profile) -> RenderableType:
-    """For rich, two lines a column: histogram as blocks with the range, then the most frequent values; it fits 80 characters."""
+    """For rich, two lines a column: histogram as blocks with the range, then the most frequent values; it fits 80
+    characters.
+    """
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -68,7 +73,9 @@ def terminal(profile: Profile) -> RenderableType:
     table.add_column("column", no_wrap=True, overflow="ellipsis", min_width=12)
     table.add_column("nulls", justify="right", no_wrap=True, min_width=5)
     table.add_column("distinct", justify="right", no_wrap=True, min_width=8)
-    table.add_column("values")  # the only one that gives way: rich shortens what may wrap first, and the cells say that they do not
+    table.add_column(
+        "values"
+    )  # the only one that gives way: rich shortens what may wrap first, and the cells say that they do not
     for column in profile.columns:
         spread = Text()
         if column.histogram:
@@ -77,9 +84,25 @@ def terminal(profile: Profile) -> RenderableType:
         elif column.known and column.kind == "category":
             spread = Text(f"{_cut(str(column.low), 24)} to {_cut(str(column.high), 24)}")
         notes = [Text("; ".join(told), style="yellow")] if (told := remarks(column)) else []
-        most = Text("  ").join([*notes, *(Text.assemble(_cut(value, 20), (f" {_percent(share)}", "dim")) for value, share in _often(column)[:4])])
-        table.add_row(Text.assemble((_cut(column.name, 24), "bold"), "\n", (_cut(column.type, 20), "dim")), _percent(_share(column.nulls, column.rows)),
-                      _distinct(column), Text.assemble(*(part for part in (spread, "\n" if spread and most else "", most) if part), no_wrap=True, overflow="ellipsis"))  # fmt: skip
+        most = Text("  ").join(
+            [
+                *notes,
+                *(
+                    Text.assemble(_cut(value, 20), (f" {_percent(share)}", "dim"))
+                    for value, share in _often(column)[:4]
+                ),
+            ]
+        )
+        table.add_row(
+            Text.assemble((_cut(column.name, 24), "bold"), "\n", (_cut(column.type, 20), "dim")),
+            _percent(_share(column.nulls, column.rows)),
+            _distinct(column),
+            Text.assemble(
+                *(part for part in (spread, "\n" if spread and most else "", most) if part),
+                no_wrap=True,
+                overflow="ellipsis",
+            ),
+        )
     return Group(Text(_lead(profile), style="dim"), table)
 
 
@@ -117,25 +140,38 @@ def remarks(column: Column) -> list[str]:
 def _lead(profile: Profile) -> str:
     looked = counted(profile.rows, "row") + (f" drawn at random of {profile.of:,}" if profile.rows < profile.of else "")
     version = f", version {profile.table_version}" if profile.table_version is not None else ""
-    return f"{looked}, {counted(len(profile.columns), 'column')}{version}. Quantiles are exact to 1/256; counts of distinct values above 256 are estimates."
+    return (
+        f"{looked}, {counted(len(profile.columns), 'column')}{version}. Quantiles are exact to 1/256; counts of"
+        " distinct values above 256 are estimates."
+    )
 
 
 def _row(i: int, column: Column) -> str:
     drawn = _small(column.histogram) if column.histogram else ""
     if column.kind == "category" and column.known:
-        drawn = ", ".join(f"<bdi>{escape(_cut(value, 18))}</bdi> <span class=pf-quiet>{_percent(share)}</span>" for value, share in _often(column)[:3])
+        drawn = ", ".join(
+            f"<bdi>{escape(_cut(value, 18))}</bdi> <span class=pf-quiet>{_percent(share)}</span>"
+            for value, share in _often(column)[:3]
+        )
     return (
-        f'<tr><td><a href="#pf-{i}"><bdi>{escape(_cut(column.name, 48))}</bdi></a></td><td class="pf-type">{escape(_cut(column.type, 32))}</td>'
-        f'<td class="n">{_percent(_share(column.nulls, column.rows))}</td><td class="n">{_distinct(column)}</td><td>{drawn}</td></tr>'
+        f'<tr><td><a href="#pf-{i}"><bdi>{escape(_cut(column.name, 48))}</bdi></a></td><td'
+        f' class="pf-type">{escape(_cut(column.type, 32))}</td><td'
+        f' class="n">{_percent(_share(column.nulls, column.rows))}</td><td'
+        f' class="n">{_distinct(column)}</td><td>{drawn}</td></tr>'
     )
 
 
 def _card(i: int, column: Column) -> str:
-    facts = [("nulls", f"{column.nulls:,}" + (f" ({_percent(_share(column.nulls, column.rows))})" if column.nulls else ""))]
+    facts = [
+        ("nulls", f"{column.nulls:,}" + (f" ({_percent(_share(column.nulls, column.rows))})" if column.nulls else ""))
+    ]
     if column.known and column.kind != "other":
         facts.append(("distinct", _distinct(column)))
     if column.kind == "number" and column.mean is not None:
-        facts += [("mean", _number(column.mean)), ("deviation", _number(column.std) if column.std is not None and math.isfinite(column.std) else "none")]
+        facts += [
+            ("mean", _number(column.mean)),
+            ("deviation", _number(column.std) if column.std is not None and math.isfinite(column.std) else "none"),
+        ]
     if column.kind == "time" and column.mean is not None:
         facts.append(("mean", _value(column, column.mean)))
     if column.kind == "category" and column.known and not column.complete:
@@ -145,7 +181,10 @@ def _card(i: int, column: Column) -> str:
     body = f'<ul class="pf-facts">{listed}</ul>'
     if column.kind != "other" and column.known:
         body += (_histogram(column) if column.histogram else "") + _quantiles(column) + _top(column)
-    return f'<article class="pf-column" id="pf-{i}"><h3><bdi>{escape(_printed(column.name))}</bdi></h3><div class="pf-type">{escape(column.type)}</div>{tags}{body}</article>'
+    return (
+        f'<article class="pf-column" id="pf-{i}"><h3><bdi>{escape(_printed(column.name))}</bdi></h3><div'
+        f' class="pf-type">{escape(column.type)}</div>{tags}{body}</article>'
+    )
 
 
 def _histogram(column: Column) -> str:
@@ -162,38 +201,61 @@ def _histogram(column: Column) -> str:
         place = (
             f"below {_value(column, drawn.low)}"
             if k == 0
-            else f"above {_value(column, drawn.high)}"
-            if k == len(counts) - 1
-            else f"{_value(column, at)} to {_value(column, at + width)}"
+            else (
+                f"above {_value(column, drawn.high)}"
+                if k == len(counts) - 1
+                else f"{_value(column, at)} to {_value(column, at + width)}"
+            )
         )
         tall = max(1.0, count / most * (floor - 4))
-        bars.append(f'<rect class="{"tail" if k in (0, len(counts) - 1) else "bin"}" x="{k * step + 0.5:.1f}" y="{floor - tall:.1f}" width="{max(step - 1, 0.5):.1f}" height="{tall:.1f}">'
-                    f"<title>{escape(place)}: {count:,}</title></rect>")  # fmt: skip
-    ends = (f'<text class="tick" x="{step:.1f}" y="{_H - 3}">{escape(_value(column, drawn.low))}</text>'
-            f'<text class="tick" x="{_W - step:.1f}" y="{_H - 3}" text-anchor="end">{escape(_value(column, drawn.high))}</text>')  # fmt: skip
-    said = escape(f"Histogram of {_printed(column.name)}, from {_value(column, drawn.low)} to {_value(column, drawn.high)}", quote=True)
+        bars.append(
+            f'<rect class="{"tail" if k in (0, len(counts) - 1) else "bin"}" x="{k * step + 0.5:.1f}"'
+            f' y="{floor - tall:.1f}" width="{max(step - 1, 0.5):.1f}" height="{tall:.1f}"><title>{escape(place)}:'
+            f" {count:,}</title></rect>"
+        )
+    ends = (
+        f'<text class="tick" x="{step:.1f}" y="{_H - 3}">{escape(_value(column, drawn.low))}</text><text class="tick"'
+        f' x="{_W - step:.1f}" y="{_H - 3}" text-anchor="end">{escape(_value(column, drawn.high))}</text>'
+    )
+    said = escape(
+        f"Histogram of {_printed(column.name)}, from {_value(column, drawn.low)} to {_value(column, drawn.high)}",
+        quote=True,
+    )
     line = f'<line class="base" x1="0" y1="{floor + 0.5}" x2="{_W}" y2="{floor + 0.5}"/>'
     return f'<svg viewBox="0 0 {_W} {_H}" role="img" aria-label="{said}">{line}{"".join(bars)}{ends}</svg>'
 
 
 def _small(histogram: Histogram) -> str:
     most, step = max(histogram.counts, default=0) or 1, 92 / max(len(histogram.counts), 1)
-    bars = "".join(f'<rect class="bin" x="{k * step:.1f}" y="{18 - max(1.0, 18 * count / most):.1f}" width="{step * 0.86:.1f}" height="{max(1.0, 18 * count / most):.1f}"/>'
-                   for k, count in enumerate(histogram.counts) if count)  # fmt: skip
+    bars = "".join(
+        f'<rect class="bin" x="{k * step:.1f}" y="{18 - max(1.0, 18 * count / most):.1f}" width="{step * 0.86:.1f}"'
+        f' height="{max(1.0, 18 * count / most):.1f}"/>'
+        for k, count in enumerate(histogram.counts)
+        if count
+    )
     return f'<svg class="pf-small" viewBox="0 0 92 18" aria-hidden="true">{bars}</svg>'
 
 
 def _quantiles(column: Column) -> str:
     if column.kind == "category":
         return ""
-    told = [(name, _value(column, column.low if p == 0 else column.high if p == 1 else column.quantile(p))) for p, name in _MARKS]
+    told = [
+        (name, _value(column, column.low if p == 0 else column.high if p == 1 else column.quantile(p)))
+        for p, name in _MARKS
+    ]
     longest = max(len(text) for _, text in told)
     long = " pf-long" if longest > 10 else " pf-wide" if longest > 7 else ""
-    return f'<dl class="pf-quantiles{long}">' + "".join(f"<div><dt>{name}</dt><dd>{escape(text)}</dd></div>" for name, text in told) + "</dl>"
+    return (
+        f'<dl class="pf-quantiles{long}">'
+        + "".join(f"<div><dt>{name}</dt><dd>{escape(text)}</dd></div>" for name, text in told)
+        + "</dl>"
+    )
 
 
 def _often(column: Column) -> list[tuple[str, float]]:
-    """The most frequent values with their shares; none of numbers and names that hardly repeat, since they say nothing."""
+    """The most frequent values with their shares; none of numbers and names that hardly repeat, since they say
+    nothing.
+    """
     listed = list(column.shares.items())[:_LISTED]
     return listed if listed and (column.complete or listed[0][1] >= 0.01) else []
 
@@ -218,7 +280,20 @@ def _top(column: Column) -> str:
 def _distinct(column: Column) -> str:
     if column.kind == "other":
         return ""
-    return f"{column.distinct:,}" if column.complete or not column.known else f"~{column.distinct:,}"
+    return f"~{column.distinct:,}" if _is_estimate(column) else f"{column.distinct:,}"
+
+
+def _is_estimate(column: Column) -> bool:
+    return column.kind != "other" and not column.complete and bool(column.known)
+
+
+def plain(profile: Profile) -> dict[str, Any]:
+    """The profile as JSON for people's programs: what is stored, and which counts of distinct values are estimates."""
+    found = profile.to_dict()
+    marks = {column.name: _is_estimate(column) for column in profile.columns}
+    return found | {
+        "columns": [{**column, "distinct_is_estimate": marks[column["name"]]} for column in found["columns"]]
+    }
 
 
 def _value(column: Column, value: float | str | None) -> str:
@@ -255,7 +330,9 @@ def _percent(share: float) -> str:
 
 def _printed(text: str) -> str:
     """On one line, without what would steer a terminal or turn the direction of the text around it."""
-    kept: Sequence[str] = [c if c.isprintable() or c == "\u200d" else "⏎" if c == "\n" else " " if c.isspace() else "\ufffd" for c in text]
+    kept: Sequence[str] = [
+        c if c.isprintable() or c == "\u200d" else "⏎" if c == "\n" else " " if c.isspace() else "\ufffd" for c in text
+    ]
     return "".join(kept)
 
 

@@ -16,8 +16,8 @@ _HUGE = pa.decimal128(38, 0)
 def fit(schema: pa.Schema, table: str) -> pa.Schema:
     """The schema as it is stored.
 
-    DuckDB's HUGEINT (what `sum` of integers is) becomes int64, checked row by row; a time without a zone is UTC, as everywhere here;
-    an enum becomes a string; finer than microseconds is cut.
+    DuckDB's HUGEINT (what `sum` of integers is) becomes int64, checked row by row; a time without a zone is UTC, as
+    everywhere here; an enum becomes a string; finer than microseconds is cut.
 
     Raises:
         WorkFailed: A column has a type that no table can hold, or two columns have one name.
@@ -25,8 +25,12 @@ def fit(schema: pa.Schema, table: str) -> pa.Schema:
     names = [name.lower() for name in schema.names]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise WorkFailed(f'table "{table}": the query gives two columns named "{twice}"; name one of them otherwise with  as')
-    return pa.schema([pa.field(field.name, _fit(field.type, f'table "{table}": column "{field.name}"')) for field in schema])
+        raise WorkFailed(
+            f'table "{table}": the query gives two columns named "{twice}"; name one of them otherwise with  as'
+        )
+    return pa.schema(
+        [pa.field(field.name, _fit(field.type, f'table "{table}": column "{field.name}"')) for field in schema]
+    )
 
 
 def _fit(kind: pa.DataType, what: str) -> pa.DataType:
@@ -70,7 +74,9 @@ def fitted(batches: Iterable[pa.RecordBatch], schema: pa.Schema, table: str) -> 
             try:
                 columns.append(column if column.type == field.type else _cast(column, field.type))
             except pa.ArrowInvalid as error:
-                raise WorkFailed(f'table "{table}": column "{field.name}" does not fit {field.type}: {error}; cast it in the query') from error
+                raise WorkFailed(
+                    f'table "{table}": column "{field.name}" does not fit {field.type}: {error}; cast it in the query'
+                ) from error
         yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
 

@@ -1,4 +1,6 @@
-"""What a function of a table gives, as Arrow batches: those, a table, a frame of pandas or of any library that speaks Arrow, or rows as dicts."""
+"""What a function of a table gives, as Arrow batches: those, a table, a frame of pandas or of any library that speaks
+Arrow, or rows as dicts.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-MEND = "give rows: a pyarrow RecordBatch or Table, a frame of pandas or Polars, a list of dicts; or yield several of these"
+MEND = (
+    "give rows: a pyarrow RecordBatch or Table, a frame of pandas or Polars, a list of dicts; or yield several of these"
+)
 
 
 class NotRows(Exception):
@@ -15,12 +19,12 @@ class NotRows(Exception):
 
     Args:
         found: What it gave, for the message.
-        mend: What to give instead.
+        fix: What to give instead.
     """
 
-    def __init__(self, found: str, mend: str = MEND) -> None:
+    def __init__(self, found: str, fix: str = MEND) -> None:
         super().__init__(found)
-        self.found, self.mend = found, mend
+        self.found, self.fix = found, fix
 
 
 def as_batches(made: Any) -> Iterator[pa.RecordBatch]:
@@ -52,7 +56,9 @@ def _whole(made: Any) -> Iterable[pa.RecordBatch] | None:
         raise NotRows(f"{_named(made)} that Arrow cannot take: {error}", "give each column one type") from error
     if table is None:
         return None
-    return table.to_batches() or [pa.RecordBatch.from_arrays([pa.array([], field.type) for field in table.schema], schema=table.schema)]
+    return table.to_batches() or [
+        pa.RecordBatch.from_arrays([pa.array([], field.type) for field in table.schema], schema=table.schema)
+    ]
 
 
 def _table(made: Any) -> pa.Table | None:

@@ -1,7 +1,8 @@
 """What the console's SQL box and the verb `sql` let through: one SELECT over tables of the lake.
 
-The first of two walls. It reads the text as sqlglot understands it and, lest DuckDB understand it otherwise, the bare words as well.
-The second is the engine: an instance that can open no file but those of the tables named here, whatever the text says.
+The first of two walls. It reads the text as sqlglot understands it and, lest DuckDB understand it otherwise, the bare
+words as well. The second is the engine: an instance that can open no file but those of the tables named here, whatever
+the text says.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ def _one(text: str) -> exp.Expression:
     try:
         found = [statement for statement in sqlglot.parse(text, dialect="duckdb") if statement is not None]
     except (SqlglotError, DefinitionError, RecursionError) as error:
-        raise UsageError(f"the SQL does not parse: {str(error).splitlines()[0] if str(error) else 'it is too deep'}") from None
+        raise UsageError(
+            f"the SQL does not parse: {str(error).splitlines()[0] if str(error) else 'it is too deep'}"
+        ) from None
     if len(found) != 1:
         raise UsageError(f"write one SELECT; found {len(found)} statements")
     (statement,) = found
@@ -77,7 +80,22 @@ def _one(text: str) -> exp.Expression:
         raise UsageError(f"only reading is allowed here: SELECT, WITH, FROM, DESCRIBE, SUMMARIZE; found {_first(text)}")
     if isinstance(statement, exp.Describe | exp.Summarize) and not isinstance(statement.this, exp.Table | exp.Query):
         raise UsageError(f"{_first(text)} what? Name a table, or write a SELECT after it")
-    wrong = next(statement.find_all(exp.DML, exp.DDL, exp.Command, exp.Into, exp.Lock, exp.Copy, exp.Set, exp.Pragma, exp.Attach, exp.Detach, exp.Use), None)
+    wrong = next(
+        statement.find_all(
+            exp.DML,
+            exp.DDL,
+            exp.Command,
+            exp.Into,
+            exp.Lock,
+            exp.Copy,
+            exp.Set,
+            exp.Pragma,
+            exp.Attach,
+            exp.Detach,
+            exp.Use,
+        ),
+        None,
+    )
     if wrong is not None and not isinstance(wrong, exp.Query):
         raise UsageError(f"only reading is allowed here; found {type(wrong).__name__.upper()}")
     return statement
@@ -86,7 +104,10 @@ def _one(text: str) -> exp.Expression:
 def _functions(statement: exp.Expression, text: str) -> None:
     from sqlglot import exp
 
-    names = {node.name if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc) else node.sql_name() for node in statement.find_all(exp.Func)}
+    names = {
+        node.name if isinstance(node, exp.Anonymous | exp.AnonymousAggFunc) else node.sql_name()
+        for node in statement.find_all(exp.Func)
+    }
     plain = _without_strings(text)
     for name in sorted({name.lower() for name in names} | {match[1].lower() for match in _WORD.finditer(plain)}):
         if _REACH.match(name):
@@ -94,14 +115,22 @@ def _functions(statement: exp.Expression, text: str) -> None:
     for node in statement.find_all(exp.Table):
         if not isinstance(node.this, exp.Identifier):
             made = node.this
-            name = (made.name if isinstance(made, exp.Anonymous) else made.sql_name() if isinstance(made, exp.Func) else type(made).__name__).lower()
+            name = (
+                made.name
+                if isinstance(made, exp.Anonymous)
+                else made.sql_name()
+                if isinstance(made, exp.Func)
+                else type(made).__name__
+            ).lower()
             if name.replace("generateseries", "generate_series") not in _ROWS:
-                raise UsageError(f"{name}() is not allowed in FROM; allowed: tables of the lake, {', '.join(sorted(_ROWS))}")
+                raise UsageError(
+                    f"{name}() is not allowed in FROM; allowed: tables of the lake, {', '.join(sorted(_ROWS))}"
+                )
 
 
 def _without_strings(text: str) -> str:
-    """The text with its string literals emptied, so that a word in a string is not a call; as it is, when it has anything that could
-    make two parsers disagree where a string ends."""
+    """The text with its string literals emptied, so that a word in a string is not a call; as it is, when it has
+    anything that could make two parsers disagree where a string ends."""
     if re.search(r"\\|\$\$|\$\w+\$|--|/\*", text):
         return text
     return re.sub(r"'(?:[^']|'')*'", "''", text)
@@ -113,10 +142,15 @@ def _tables(statement: exp.Expression, known: Collection[str]) -> tuple[str, ...
     used: dict[str, None] = {}
     for node in tables(statement):
         if node.args.get("db") or node.args.get("catalog"):
-            raise UsageError(f'"{node.sql(dialect="duckdb")}": tables have no schema or catalogue here; write the name alone')
+            raise UsageError(
+                f'"{node.sql(dialect="duckdb")}": tables have no schema or catalogue here; write the name alone'
+            )
         if node.name.lower() not in names:
             near = difflib.get_close_matches(node.name.lower(), list(names), 1)
-            raise UsageError(f'there is no table "{node.name}"; ' + (f'did you mean "{near[0]}"?' if near else f"known: {', '.join(sorted(known)) or 'none'}"))
+            raise UsageError(
+                f'there is no table "{node.name}"; '
+                + (f'did you mean "{near[0]}"?' if near else f"known: {', '.join(sorted(known)) or 'none'}")
+            )
         used[names[node.name.lower()]] = None
     return tuple(used)
 

@@ -1,7 +1,8 @@
-"""Whether the rows of a table are what its `key` and `time` say: the columns are there, the time is one, and the key tells the rows apart.
+"""Whether the rows of a table are what its `key` and `time` say: columns that are there, a time, rows told apart.
 
-A declaration that the rows do not keep fails the build before anything is committed (docs/decisions/0035-a-key-tells-rows-apart.md). SQL shows its columns to
-`check`; what a function gives is only known here.
+A declaration that the rows do not keep fails the build before anything is committed
+(docs/decisions/0035-a-key-tells-rows-apart.md). SQL shows its columns to `check`; what a function gives is only known
+here.
 """
 
 from __future__ import annotations
@@ -36,15 +37,21 @@ class Identity:
     time: str | None
     key: tuple[str, ...]
     place: Place | None = None
-    mend: str = "return it"
+    fix: str = "return it"
     """What to do about a column that is not there."""
 
     @classmethod
     def of(cls, table: Table) -> Identity:
         """As the noun, or the header of its SQL, says."""
         said = header(table.sql or "", table.file or "")
-        mend = "add it to the rows that the function returns" if table.function else "select it"
-        return cls(table.name, table.time or said.time, table.key or said.key or (), Place(table.file, 1) if table.file else table.place, mend)
+        fix = "add it to the rows that the function returns" if table.function else "select it"
+        return cls(
+            table.name,
+            table.time or said.time,
+            table.key or said.key or (),
+            Place(table.file, 1) if table.file else table.place,
+            fix,
+        )
 
     def check(self, schema: pa.Schema) -> None:
         """Hold the columns against the declaration, before any row is read.
@@ -56,19 +63,26 @@ class Identity:
             found = _column(schema, name)
             if found is None:
                 self._fail(
-                    f'its {word} "{name}" is not a column of it', ", ".join(schema.names), nearest(name, schema.names) or f"{self.mend}, or correct {word}="
+                    f'its {word} "{name}" is not a column of it',
+                    ", ".join(schema.names),
+                    nearest(name, schema.names) or f"{self.fix}, or correct {word}=",
                 )
             elif word == "time" and not (is_.is_timestamp(found.type) or is_.is_date(found.type)):
                 self._fail(
-                    f'its time "{name}" is not a time', f"{found.name} is {found.type}", "give it as a timestamp or a date, or name another column in time="
+                    f'its time "{name}" is not a time',
+                    f"{found.name} is {found.type}",
+                    "give it as a timestamp or a date, or name another column in time=",
                 )
 
     def watch(self, schema: pa.Schema) -> Watch:
-        return Watch(self, [schema.get_field_index(found.name) for name in self.key if (found := _column(schema, name)) is not None])
+        return Watch(
+            self,
+            [schema.get_field_index(found.name) for name in self.key if (found := _column(schema, name)) is not None],
+        )
 
-    def _fail(self, what: str, found: str, mend: str) -> NoReturn:
+    def _fail(self, what: str, found: str, fix: str) -> NoReturn:
         at = f" ({self.place})" if self.place else ""
-        raise WorkFailed(f'table "{self.table}"{at}: {what}; found {found}; {mend}')
+        raise WorkFailed(f'table "{self.table}"{at}: {what}; found {found}; {fix}')
 
 
 @dataclass
@@ -90,8 +104,11 @@ class Watch:
         keys = pa.Table.from_batches([batch]).select(list(self.columns))
         for name, column in zip(keys.column_names, keys.columns, strict=True):
             if column.null_count:
-                self.identity._fail(f'its key "{name}" is NULL', f"{counted(column.null_count, 'row', 'rows')} without one among {batch.num_rows:,}",
-                                    "leave such rows out, or declare a key that every row has")  # fmt: skip
+                self.identity._fail(
+                    f'its key "{name}" is NULL',
+                    f"{counted(column.null_count, 'row', 'rows')} without one among {batch.num_rows:,}",
+                    "leave such rows out, or declare a key that every row has",
+                )
         self.seen.append(keys)
 
     def end(self) -> None:
@@ -111,7 +128,8 @@ class Watch:
         self.identity._fail(
             f"its key ({', '.join(self.identity.key)}) does not tell its rows apart",
             f"{counted(twice.num_rows, 'key', 'keys')} of several rows: {'; '.join(_shown(twice.slice(0, SHOWN)))}",
-            "add the column to the key that tells them apart, or make one row of them (group by, or qualify row_number() = 1)",
+            "add the column to the key that tells them apart, or make one row of them (group by, or "
+            "qualify row_number() = 1)",
         )
 
 
@@ -124,4 +142,5 @@ def _shown(twice: pa.Table) -> Iterator[str]:
     names = [name for name in twice.column_names if name != "count_all"]
     spelled = [cells(twice[name]) for name in names]
     for row, times in enumerate(twice["count_all"].to_pylist()):
-        yield f"{', '.join(f'{name} = {column[row]}' for name, column in zip(names, spelled, strict=True))} in {times:,} rows"
+        key = ", ".join(f"{name} = {column[row]}" for name, column in zip(names, spelled, strict=True))
+        yield f"{key} in {times:,} rows"

@@ -1,8 +1,9 @@
 """Which intervals of a table its sources' new rows re-open.
 
-Two rules. The newest interval done and those within the lookback before it are done again whenever any source has something new.
-And whatever is new in the source that the table's time column comes from (its driving source) re-opens exactly the intervals in
-which its rows fall, however late they are; other sources reach back as far as the lookback says.
+Two rules. The newest interval done and those within the lookback before it are done again whenever any source has
+something new. And whatever is new in the source that the table's time column comes from (its driving source) re-opens
+exactly the intervals in which its rows fall, however late they are; other sources reach back as far as the lookback
+says.
 """
 
 from __future__ import annotations
@@ -101,7 +102,14 @@ def _plain(sql: str, time: str) -> str | None:
 
 
 def touched(
-    sql: Sql, text: str, time: str, driver: Driver, added: Snapshot, inputs: Mapping[str, Snapshot], params: Mapping[str, Any], step: Increment
+    sql: Sql,
+    text: str,
+    time: str,
+    driver: Driver,
+    added: Snapshot,
+    inputs: Mapping[str, Snapshot],
+    params: Mapping[str, Any],
+    step: Increment,
 ) -> list[Span]:
     """The intervals in which what was added to the driving source falls.
 
@@ -116,13 +124,18 @@ def touched(
     length = step.length_us or 1
     start = f"e - (e % {length} + {length}) % {length}"  # floor, before 1970 as well
     reader = sql.query(
-        f"select distinct {start} from (select epoch_us(t::timestamptz) from (select {moment}) as _(t) where t is not null) as _(e)", new, params
+        f"select distinct {start} from (select epoch_us(t::timestamptz) from (select {moment}) as _(t) where t is not"
+        " null) as _(e)",
+        new,
+        params,
     )
     return [(low, low + length) for batch in reader for low in batch.column(0).to_pylist()]
 
 
 def spans(found: Iterable[Span], newest_us: int, step: Increment) -> tuple[Span, ...]:
-    """What to rebuild, in order and without overlap: the intervals found, the one of the newest row so far and the lookback before it."""
+    """What to rebuild, in order and without overlap: the intervals found, the one of the newest row so far and the
+    lookback before it.
+    """
     assert step.length_us
     start = step.floor(newest_us)
     again = (step.floor(start - step.lookback_us), start + step.length_us)

@@ -1,4 +1,5 @@
-"""A user's function over the batches of a query: its columns are those of the first batch it gives, and its mistakes are reported with their place.
+"""A user's function over the batches of a query: its columns are those of the first batch it gives, and its mistakes
+are reported with their place.
 
 Engines call it where their rows are: in this process, or on executors.
 """
@@ -36,7 +37,9 @@ def columns(function: ArrowFunction, samples: Iterable[pa.RecordBatch], what: st
     """The columns of the first batch that it gives for any of the samples."""
     first = next(called(function, samples, what), None)
     if first is None:
-        raise WorkFailed(f"{what}: its function gave no batch, so its columns are unknown{_at(function)}; yield an empty one")
+        raise WorkFailed(
+            f"{what}: its function gave no batch, so its columns are unknown{_at(function)}; yield an empty one"
+        )
     return first.schema
 
 
@@ -48,7 +51,9 @@ def called(function: ArrowFunction, batches: Iterable[pa.RecordBatch], what: str
         except GeneratorExit:  # whoever reads the batches has enough
             raise
         except NotRows as error:
-            raise WorkFailed(f"{what}: its function gave {error.found}{_at(function)}; {error.mend}") from error.__cause__
+            raise WorkFailed(
+                f"{what}: its function gave {error.found}{_at(function)}; {error.fix}"
+            ) from error.__cause__
         except BaseException as error:
             pass_on(error)
             raise WorkFailed(raised(f"{what}: its function", error, function)) from error
@@ -64,12 +69,19 @@ def alike(batches: Iterable[pa.RecordBatch], schema: pa.Schema, what: str) -> It
     for batch in batches:
         if batch.schema.names != schema.names:
             raise WorkFailed(
-                f"{what}: its function gave the columns {', '.join(batch.schema.names)}, and those of its first batch are {', '.join(schema.names)}"
+                f"{what}: its function gave the columns {', '.join(batch.schema.names)}, and those of its first batch"
+                f" are {', '.join(schema.names)}"
             )
         try:
-            made = [column if column.type == field.type else column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
+            made = [
+                column if column.type == field.type else column.cast(field.type)
+                for column, field in zip(batch.columns, schema, strict=True)
+            ]
         except pa.ArrowException as error:
-            raise WorkFailed(f"{what}: its function gave a batch that does not fit the columns of its first: {error}; give its columns their types") from error
+            raise WorkFailed(
+                f"{what}: its function gave a batch that does not fit the columns of its first: {error}; give its"
+                " columns their types"
+            ) from error
         yield pa.RecordBatch.from_arrays(made, schema=schema)
 
 

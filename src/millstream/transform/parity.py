@@ -64,7 +64,11 @@ def compare(left: pa.Table, right: pa.Table, key: Sequence[str] = (), tolerance:
     if types:
         return Difference(counts, types, max(counts))
     keyed = bool(key) and all(_unique(side, key) for side in (left, right))
-    order = list(key) if keyed else sorted(left.column_names, key=lambda name: is_.is_floating(left.schema.field(name).type))
+    order = (
+        list(key)
+        if keyed
+        else sorted(left.column_names, key=lambda name: is_.is_floating(left.schema.field(name).type))
+    )
     a, b = (_sorted(side, order) for side in (left, right))
     if not keyed and counts[0] == counts[1]:
         return _beside(a, b, range(counts[0]), range(counts[0]), counts, (), tolerance)
@@ -80,7 +84,11 @@ def compare(left: pa.Table, right: pa.Table, key: Sequence[str] = (), tolerance:
 
 def _types(left: pa.Table, right: pa.Table) -> dict[str, tuple[str, str]]:
     here, there = ({field.name: str(field.type) for field in side.schema} for side in (left, right))
-    return {name: (here.get(name, ""), there.get(name, "")) for name in {**here, **there} if here.get(name) != there.get(name)}
+    return {
+        name: (here.get(name, ""), there.get(name, ""))
+        for name in {**here, **there}
+        if here.get(name) != there.get(name)
+    }
 
 
 def _unique(table: pa.Table, key: Sequence[str]) -> bool:
@@ -96,7 +104,9 @@ def _sorted(table: pa.Table, order: Sequence[str]) -> pa.Table:
 
 def _matched(a: pa.Table, b: pa.Table, by: Sequence[str]) -> tuple[list[tuple[int, int]], tuple[list[int], list[int]]]:
     """Places of rows that have the same values there, and those of the others on each side."""
-    left, right = (list(zip(*(map(_plain, side.column(name).to_pylist()) for name in by), strict=True)) for side in (a, b))
+    left, right = (
+        list(zip(*(map(_plain, side.column(name).to_pylist()) for name in by), strict=True)) for side in (a, b)
+    )
     waiting: dict[Any, list[int]] = {}
     for at, row in enumerate(right):
         waiting.setdefault(row, []).append(at)
@@ -117,8 +127,14 @@ def _plain(value: Any) -> Any:
 
 
 def _beside(
-    a: pa.Table, b: pa.Table, left: Sequence[int], right: Sequence[int], counts: tuple[int, int], key: Sequence[str], tolerance: float
-) -> Difference:  # fmt: skip
+    a: pa.Table,
+    b: pa.Table,
+    left: Sequence[int],
+    right: Sequence[int],
+    counts: tuple[int, int],
+    key: Sequence[str],
+    tolerance: float,
+) -> Difference:
     """Row against row, column by column; columns that are equal as a whole cost one comparison."""
     wrong: dict[int, dict[str, tuple[Any, Any]]] = {}
     x, y = a.take(pa.array(left, pa.int64())), b.take(pa.array(right, pa.int64()))

@@ -1,6 +1,7 @@
-"""Values of tables as JSON and CSV have them: one rule for every verb, so that nothing is lost in silence (docs/reference/values.md, "What is printed").
+"""Values of tables as JSON and CSV have them: one rule for every verb, so that nothing is lost in silence.
 
-JSON has no NaN and no infinity, and `null` is NULL: they are the texts "NaN", "Infinity" and "-Infinity".
+JSON has no NaN and no infinity, and `null` is NULL: they are the texts "NaN", "Infinity" and "-Infinity"
+(docs/reference/values.md, "What is printed").
 """
 
 from __future__ import annotations
@@ -26,10 +27,16 @@ def values(found: pa.Table) -> list[dict[str, Any]]:
 
 
 def flat(found: pa.Table) -> pa.Table:
-    """The table for CSV: what CSV has no form for is the text that JSON has, nested values as JSON. NULL is an empty field, "" an empty text, NaN `nan`."""
+    """The table for CSV: what CSV has no form for is the text that JSON has, nested values as JSON.
+
+    NULL is an empty field, "" an empty text, NaN `nan`.
+    """
     for place, field in enumerate(found.schema):
         if _needs_text(field.type):
-            texts = [value if value is None or isinstance(value, str) else _json(value) for value in _values(found.column(place))]
+            texts = [
+                value if value is None or isinstance(value, str) else _json(value)
+                for value in _values(found.column(place))
+            ]
             found = found.set_column(place, field.name, pa.array(texts, pa.string()))
     return found
 
@@ -43,12 +50,18 @@ def _needs_text(kind: pa.DataType) -> bool:
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return bool(is_.is_binary(kind) or is_.is_large_binary(kind) or is_.is_fixed_size_binary(kind) or kind == pa.binary_view())
+    return bool(
+        is_.is_binary(kind) or is_.is_large_binary(kind) or is_.is_fixed_size_binary(kind) or kind == pa.binary_view()
+    )
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
     kind = column.type
-    if is_.is_integer(kind) or is_.is_boolean(kind) or (is_.is_floating(kind) and pc.all(pc.is_finite(column), skip_nulls=True).as_py() is not False):
+    if (
+        is_.is_integer(kind)
+        or is_.is_boolean(kind)
+        or (is_.is_floating(kind) and pc.all(pc.is_finite(column), skip_nulls=True).as_py() is not False)
+    ):
         return list(column.to_pylist())
     return [_value(scalar) for scalar in column]
 

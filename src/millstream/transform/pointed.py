@@ -1,4 +1,6 @@
-"""Where in a query DuckDB points: `LINE 3: sum(fee) + ts` with a caret below, as line and column of the text that the user wrote."""
+"""Where in a query DuckDB points: `LINE 3: sum(fee) + ts` with a caret below, as line and column of the text that the
+user wrote.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,8 @@ class Point(NamedTuple):
 
 
 def placed(ask: Callable[[str], Any], sql: str, message: str) -> str:
-    """The engine's message with the place that it is about. A statement that was parsed before it is bound has lost its text, so its errors have none:
-    they are asked for again with the text, in an EXPLAIN, which runs nothing.
+    """The engine's message with the place that it is about. A statement that was parsed before it is bound has lost its
+    text, so its errors have none: they are asked for again with the text, in an EXPLAIN, which runs nothing.
     """
     if _POINT.search(message):
         return message

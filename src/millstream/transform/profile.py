@@ -1,9 +1,9 @@
 """A look at a table: per column its type, nulls, distinct values, quantiles, histogram, top values.
 
-One scan counts; a sample of the rows guesses where quantiles lie and which values are frequent; a second scan counts exactly at the
-places so found. So quantiles, histograms and shares are exact up to the step of the grid, whatever the sample missed. Columns with few
-values are counted value by value. A profile is a small JSON document that drift compares later: `quantiles` at even steps for numbers and
-times, `shares` for categories.
+One scan counts; a sample of the rows guesses where quantiles lie and which values are frequent; a second scan counts
+exactly at the places so found. So quantiles, histograms and shares are exact up to the step of the grid, whatever the
+sample missed. Columns with few values are counted value by value. A profile is a small JSON document that drift
+compares later: `quantiles` at even steps for numbers and times, `shares` for categories.
 """
 
 from __future__ import annotations
@@ -53,12 +53,14 @@ def profile(sql: Sql, relation: Relation, columns: Sequence[str] | None = None, 
     wrong = [name for name in columns or () if name not in known]
     if wrong:
         raise UsageError(f'there is no column "{wrong[0]}"; {choices(wrong[0], known)}')
-    fields = [known[name] for name in (columns or known)]
+    fields = [known[name] for name in columns or known]
     source, version = (relation.table, relation.version) if isinstance(relation, Snapshot) else ("", None)
     total = _count(sql, relation)
     if sample is not None and sample < total:
         names = ", ".join(quoted(f.name) for f in fields) or "1"
-        relation = sql.query(f"select {names} from t using sample reservoir({int(sample)} rows) repeatable (7)", {"t": relation}).read_all()
+        relation = sql.query(
+            f"select {names} from t using sample reservoir({int(sample)} rows) repeatable (7)", {"t": relation}
+        ).read_all()
     found: list[Column] = []
     rows = _count(sql, relation)
     for start in range(0, len(fields), _AT_ONCE):
@@ -114,7 +116,10 @@ class _Seen:
 
 def _scan(sql: Sql, relation: Relation, fields: Sequence[pa.Field], rows: int) -> list[Column]:
     kinds = [kind_of(f.type) for f in fields]
-    values = ", ".join(f"{_value(f.name, kind)} as v{i}, {quoted(f.name)} as c{i}" for i, (f, kind) in enumerate(zip(fields, kinds, strict=True)))
+    values = ", ".join(
+        f"{_value(f.name, kind)} as v{i}, {quoted(f.name)} as c{i}"
+        for i, (f, kind) in enumerate(zip(fields, kinds, strict=True))
+    )
     source = f"(select {values} from t)"
     first = ", ".join(part for i, kind in enumerate(kinds) for part in _first(i, kind))
     one = sql.query(f"select {first} from {source}", {"t": relation}).read_all().to_pylist()[0]
@@ -124,7 +129,11 @@ def _scan(sql: Sql, relation: Relation, fields: Sequence[pa.Field], rows: int) -
         seen[i] = _guessed(seen[i], drawn)
     asked: dict[str, Any] = {}
     second = [part for i, column in enumerate(seen) for part in _second(i, column, asked)]
-    two = sql.query(f"select {', '.join(second)} from {source}", {"t": relation}, asked).read_all().to_pylist()[0] if second else {}
+    two = (
+        sql.query(f"select {', '.join(second)} from {source}", {"t": relation}, asked).read_all().to_pylist()[0]
+        if second
+        else {}
+    )
     return [_made(i, column, rows, two, asked) for i, column in enumerate(seen)]
 
 
@@ -133,10 +142,23 @@ def _seen(i: int, f: pa.Field, kind: Kind, one: Mapping[str, Any]) -> _Seen:
     if kind == "other":
         return _Seen(f, kind, filled, 0, 0, None, None, None, None, False)
     known, distinct = int(one[f"k{i}"]), int(one[f"d{i}"])
-    return _Seen(f, kind, filled, known, distinct, one[f"lo{i}"], one[f"hi{i}"], one.get(f"m{i}"), one.get(f"s{i}"), distinct <= _FEW)
+    return _Seen(
+        f,
+        kind,
+        filled,
+        known,
+        distinct,
+        one[f"lo{i}"],
+        one[f"hi{i}"],
+        one.get(f"m{i}"),
+        one.get(f"s{i}"),
+        distinct <= _FEW,
+    )
 
 
-def _sample(sql: Sql, relation: Relation, source: str, many: Sequence[int], known: Sequence[int], rows: int) -> Iterator[tuple[int, pa.ChunkedArray]]:
+def _sample(
+    sql: Sql, relation: Relation, source: str, many: Sequence[int], known: Sequence[int], rows: int
+) -> Iterator[tuple[int, pa.ChunkedArray]]:
     """Values of each column of `many`, without NULL; a column that has few of them is drawn again, from those alone."""
     if not many:
         return
@@ -166,7 +188,13 @@ def _guessed(column: _Seen, drawn: pa.ChunkedArray) -> _Seen:
     places = numbers[np.maximum(np.ceil(_GRID * len(numbers)).astype(int) - 1, 0)]
     often = counted.field("values").take(pa.array(most[counts[most] > max(1, len(numbers) // (4 * STEPS))])).to_pylist()
     atoms = frozenset({column.low, column.high, *often})
-    return replace(column, top=top, places=sorted({*places.tolist(), *atoms}), atoms=atoms, bulk=(float(places[_BULK]), float(places[-1 - _BULK])))
+    return replace(
+        column,
+        top=top,
+        places=sorted({*places.tolist(), *atoms}),
+        atoms=atoms,
+        bulk=(float(places[_BULK]), float(places[-1 - _BULK])),
+    )
 
 
 def _value(name: str, kind: Kind) -> str:
@@ -182,7 +210,12 @@ def _first(i: int, kind: Kind) -> Iterable[str]:
     yield f"count(c{i}) as n{i}"
     if kind == "other":
         return
-    yield from (f"count(v{i}) as k{i}", f"approx_count_distinct(v{i}) as d{i}", f"min(v{i}) as lo{i}", f"max(v{i}) as hi{i}")
+    yield from (
+        f"count(v{i}) as k{i}",
+        f"approx_count_distinct(v{i}) as d{i}",
+        f"min(v{i}) as lo{i}",
+        f"max(v{i}) as hi{i}",
+    )
     if kind != "category":
         yield from (f"avg(v{i}) as m{i}", f"stddev_samp(v{i}) as s{i}")
 
@@ -218,18 +251,30 @@ def _bins(low: float, high: float, bulk: tuple[float, float], *, whole: bool) ->
     if high <= low:
         pad = abs(low) * 1e-9 or 0.5
         return [float(np.nextafter(low, -np.inf)), low + pad]
-    return [float(np.nextafter(low, -np.inf)), *(2 * (low / 2 + (high / 2 - low / 2) * step / BINS) for step in range(1, BINS)), high]
+    return [
+        float(np.nextafter(low, -np.inf)),
+        *(2 * (low / 2 + (high / 2 - low / 2) * step / BINS) for step in range(1, BINS)),
+        high,
+    ]
 
 
 def _made(i: int, column: _Seen, rows: int, two: Mapping[str, Any], asked: Mapping[str, Any]) -> Column:
     f, kind, known = column.field, column.kind, column.known
-    base = Column(f.name, str(f.type), kind, rows, rows - column.filled, column.filled - known if kind != "other" else 0)
+    base = Column(
+        f.name, str(f.type), kind, rows, rows - column.filled, column.filled - known if kind != "other" else 0
+    )
     if not known:
         return base
-    counted = [(value, int(count)) for value, count in (two[f"t{i}"] if column.few else two[f"t{i}"][: len(asked[f"top{i}"])]) if count]
+    counted = [
+        (value, int(count))
+        for value, count in (two[f"t{i}"] if column.few else two[f"t{i}"][: len(asked[f"top{i}"])])
+        if count
+    ]
     if f"z{i}" in two:
         counted.append(("", int(two[f"z{i}"])))
-    most = sorted(((_text(value, f.type, kind), count) for value, count in counted), key=lambda pair: (-pair[1], pair[0]))
+    most = sorted(
+        ((_text(value, f.type, kind), count) for value, count in counted), key=lambda pair: (-pair[1], pair[0])
+    )
     complete = sum(count for _, count in counted) == known and len(most) <= TOP
     distinct = len(most) if column.few or complete else min(max(column.distinct, len(most)), known)
     if not complete:  # of names and continuous numbers the rarer values say nothing
@@ -237,11 +282,19 @@ def _made(i: int, column: _Seen, rows: int, two: Mapping[str, Any], asked: Mappi
     base = replace(base, distinct=distinct, low=column.low, high=column.high, top=tuple(most), complete=complete)
     if kind == "category":
         return base
-    places, counts = _counted(sorted(counted)) if column.few else (asked[f"edge{i}"], [int(count) for _, count in two[f"e{i}"]])
+    places, counts = (
+        _counted(sorted(counted)) if column.few else (asked[f"edge{i}"], [int(count) for _, count in two[f"e{i}"]])
+    )
     quantiles = even(places, counts, known)
     bulk = (quantiles[_BULK], quantiles[-1 - _BULK]) if column.few else column.bulk
     bins = _bins(column.low, column.high, bulk, whole=is_.is_integer(f.type))
-    return replace(base, mean=_finite(column.mean), std=_finite(column.std), quantiles=quantiles, histogram=_binned(bins, places, counts))
+    return replace(
+        base,
+        mean=_finite(column.mean),
+        std=_finite(column.std),
+        quantiles=quantiles,
+        histogram=_binned(bins, places, counts),
+    )
 
 
 def _finite(value: float | None) -> float | None:
@@ -259,7 +312,9 @@ def _binned(bins: Sequence[float], edges: Sequence[float], counts: Sequence[int]
     """The display's histogram of counts whose edges are no coarser than its bins."""
     into = np.searchsorted(bins, edges, side="left")  # a count lies below its edge
     summed = np.bincount(into, weights=np.asarray(counts[: len(edges)], float), minlength=len(bins) + 1)
-    return Histogram(bins[0], bins[-1], tuple(int(count) for count in summed[1 : len(bins)]), int(summed[0]), int(summed[len(bins)]))
+    return Histogram(
+        bins[0], bins[-1], tuple(int(count) for count in summed[1 : len(bins)]), int(summed[0]), int(summed[len(bins)])
+    )
 
 
 def even(edges: Sequence[float], counts: Sequence[int], known: int) -> tuple[float, ...]:
@@ -272,8 +327,12 @@ def even(edges: Sequence[float], counts: Sequence[int], known: int) -> tuple[flo
     upto = np.cumsum(np.asarray(counts[: len(edges)], float))
     places = np.asarray(edges, float)
     above = np.append(places[1:], np.inf)
-    sharp = np.append(True, np.nextafter(places[1:], -np.inf) <= places[:-1])  # nothing lies between it and the edge before
-    ends = np.where(np.append(sharp[1:], False), above, places)  # what lies up to "just below v" is drawn on a line up to v
+    sharp = np.append(
+        True, np.nextafter(places[1:], -np.inf) <= places[:-1]
+    )  # nothing lies between it and the edge before
+    ends = np.where(
+        np.append(sharp[1:], False), above, places
+    )  # what lies up to "just below v" is drawn on a line up to v
     made = []
     for step in range(STEPS + 1):
         wanted = max(step * known / STEPS, 0.5)  # the lowest row counts as the quantile 0

@@ -26,7 +26,10 @@ def fingerprint(table: Table, input_versions: Mapping[str, Any], params: Mapping
     Args:
         input_versions: Of each input, whatever tells its contents (a version; or uuid and version).
     """
-    made = {"code": Recipe.of(table, params).code, "inputs": sorted((name, str(version)) for name, version in input_versions.items())}
+    made = {
+        "code": Recipe.of(table, params).code,
+        "inputs": sorted((name, str(version)) for name, version in input_versions.items()),
+    }
     return hashlib.sha256(json.dumps(made).encode()).hexdigest()[:32]
 
 
@@ -57,12 +60,27 @@ class Recipe:
         incremental, moment = table.incremental or said.incremental, table.time or said.time
         step = increment(incremental) if incremental else None
         if step and step.length_us and (moment is None or table.function is not None or table.contents is not None):
-            raise DefinitionError(f'table "{table.name}" is rebuilt by intervals of nothing' if moment is None else f'table "{table.name}" cannot be rebuilt by intervals',
-                                  place=table.place, found=f"incremental {incremental}", mend="name its column of time:  -- @time ts" if moment is None else "only SQL can; a function can append",
-                                  code="E131")  # fmt: skip
+            raise DefinitionError(
+                (
+                    f'table "{table.name}" is rebuilt by intervals of nothing'
+                    if moment is None
+                    else f'table "{table.name}" cannot be rebuilt by intervals'
+                ),
+                place=table.place,
+                found=f"incremental {incremental}",
+                fix=(
+                    "name its column of time:  -- @time ts" if moment is None else "only SQL can; a function can append"
+                ),
+                code="E131",
+            )
         if step and not step.length_us and (len(names) != 1 or table.contents is not None):
-            raise DefinitionError(f'table "{table.name}" appends, so it reads one stream, row by row', place=table.place, found=", ".join(names) or "no table",
-                                  mend='rebuild it by intervals: "1d lookback 2d"', code="E131")  # fmt: skip
+            raise DefinitionError(
+                f'table "{table.name}" appends, so it reads one stream, row by row',
+                place=table.place,
+                found=", ".join(names) or "no table",
+                fix='rebuild it by intervals: "1d lookback 2d"',
+                code="E131",
+            )
         used = {name: params[name] for name in placeholders(text) if name in params} if table.function is None else {}
         made = [
             1,
@@ -83,6 +101,7 @@ def _text(table: Table) -> tuple[str, tuple[str, ...]]:
         return contents.sql(table.contents), (table.contents.stream.name,)
     if table.sql is None:
         raise UsageError(
-            f'table "{table.name}" has no SQL' + (": a model makes it (train/scoring.py)" if table.scoring else f"; write tables/{table.name}.sql")
+            f'table "{table.name}" has no SQL'
+            + (": a model makes it (train/scoring.py)" if table.scoring else f"; write tables/{table.name}.sql")
         )
     return body(table.sql), dependencies(table.sql, table.file or "")

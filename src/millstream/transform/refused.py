@@ -1,6 +1,7 @@
 """What an engine says against a query, in our words: the name that is not there, and the nearest one that is.
 
-Every profile's SQL is bound by DuckDB (docs/decisions/0014), so these are its messages. One that is not known here is kept as it is.
+Every profile's SQL is bound by DuckDB (docs/decisions/0014), so these are its messages. One that is not known here is
+kept as it is.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _COLUMN = re.compile(
-    r'Referenced column "([^"]+)" not found|Values list "([^"]+)" does not have a column named "([^"]+)"|Column "([^"]+)" in \w+ list not found'
+    r'Referenced column "([^"]+)" not found|Values list "([^"]+)" does not have a column named "([^"]+)"|Column'
+    r' "([^"]+)" in \w+ list not found'
 )
 _TABLE = re.compile(r'Referenced table "([^"]+)" not found')
 _FUNCTION = re.compile(r'Function with name "?(\w+)"? does not exist')
@@ -33,21 +35,23 @@ class Refusal:
 
     Attributes:
         found: One sentence without a full stop.
-        mend: The nearest name, or what there is; "" where nobody can tell.
+        fix: The nearest name, or what there is; "" where nobody can tell.
         said: The engine's own words, on one line; "" where they are the sentence.
         line: In the text, from 1; None where the name is not found in it.
         column: In the line, from 1; 0 where the engine does not point at it.
     """
 
     found: str
-    mend: str
+    fix: str
     said: str
     line: int | None
     column: int = 0
 
     def __str__(self) -> str:
-        at = f" at line {self.line}, column {self.column}" if self.column else ""
-        return self.found + at + (f"; {self.mend}" if self.mend else "") + (f" (DuckDB: {self.said})" if self.said else "")
+        at = f" (line {self.line}, column {self.column})" if self.column else ""
+        return (
+            self.found + (f"; {self.fix}" if self.fix else "") + at + (f" (DuckDB: {self.said})" if self.said else "")
+        )
 
 
 def refusal(message: str, sql: str, tables: Mapping[str, pa.Schema]) -> Refusal:
@@ -68,13 +72,28 @@ def _refusal(message: str, sql: str, tables: Mapping[str, pa.Schema]) -> Refusal
     if column is not None:
         name, of = column[1] or column[3] or column[4], column[2] or ""
         known = _columns(sql, of, tables)
-        return Refusal(f'there is no column "{name}"' + (f' in "{of}"' if of else ""), choices(name, known) if known else "", said, _line(sql, name))
+        return Refusal(
+            f'there is no column "{name}"' + (f' in "{of}"' if of else ""),
+            choices(name, known) if known else "",
+            said,
+            _line(sql, name),
+        )
     if table is not None:
         known = _aliases(sql)
-        return Refusal(f'the query reads no table or alias "{table[1]}"', choices(table[1], known) if known else "", said, _line(sql, table[1]))
+        return Refusal(
+            f'the query reads no table or alias "{table[1]}"',
+            choices(table[1], known) if known else "",
+            said,
+            _line(sql, table[1]),
+        )
     if function is not None:
         meant = _MEANT.search(message)
-        return Refusal(f"there is no function {function[1]}()", f"did you mean {meant[1]}()?" if meant else "", said, _line(sql, function[1]))
+        return Refusal(
+            f"there is no function {function[1]}()",
+            f"did you mean {meant[1]}()?" if meant else "",
+            said,
+            _line(sql, function[1]),
+        )
     plain = _ENGINE.sub("", said).rstrip("!.")
     return Refusal(f"the query cannot be run: {plain}" if _ENGINE.match(said) else said, _advice(message), "", None)
 
@@ -86,7 +105,9 @@ def _advice(message: str) -> str:
 
 
 def _columns(sql: str, of: str, tables: Mapping[str, pa.Schema]) -> list[str]:
-    """Names of the columns of one table of the query, by its alias, or of all; none where what it reads is a query of its own."""
+    """Names of the columns of one table of the query, by its alias, or of all; none where what it reads is a query of
+    its own.
+    """
     from sqlglot import exp
 
     try:
@@ -103,7 +124,11 @@ def _aliases(sql: str) -> list[str]:
     from sqlglot import exp
 
     try:
-        return list(dict.fromkeys(node.alias_or_name for node in tree(sql).find_all(exp.Table, exp.Subquery) if node.alias_or_name))
+        return list(
+            dict.fromkeys(
+                node.alias_or_name for node in tree(sql).find_all(exp.Table, exp.Subquery) if node.alias_or_name
+            )
+        )
     except DefinitionError:
         return []
 

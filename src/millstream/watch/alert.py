@@ -1,7 +1,7 @@
 """Alerts: a log line and a webhook, once when an episode begins and once when it ends.
 
-A webhook is somebody else's server: it may be away, slow, or no web server at all. None of that costs a monitor its verdict, or the next alert more than a look.
-Its address is a secret, and is in no message.
+A webhook is somebody else's server: it may be away, slow, or no web server at all. None of that costs a monitor its
+verdict, or the next alert more than a look. Its address is a secret, and is in no message.
 """
 
 from __future__ import annotations
@@ -36,8 +36,16 @@ def message(monitor: Monitor, verdict: Verdict, event: str, opened_us: int, proj
         event: "opened" or "recovered".
     """
     mark = "recovered" if event == "recovered" else verdict.status
-    return {"event": event, "project": project, "monitor": monitor.name, "target": str(monitor.target), "severity": monitor.severity,
-            "opened_us": opened_us, "text": hide(f"{monitor.target}: {verdict.check} {mark}: {verdict.message}"), "verdict": verdict.json()}  # fmt: skip
+    return {
+        "event": event,
+        "project": project,
+        "monitor": monitor.name,
+        "target": str(monitor.target),
+        "severity": monitor.severity,
+        "opened_us": opened_us,
+        "text": hide(f"{monitor.target}: {verdict.check} {mark}: {verdict.message}"),
+        "verdict": verdict.json(),
+    }
 
 
 def announce(told: Mapping[str, Any]) -> None:
@@ -46,7 +54,8 @@ def announce(told: Mapping[str, Any]) -> None:
 
 
 class Webhook:
-    """Where alerts are posted to as JSON. After a failure the next tries wait, each twice as long, so that a dead one costs seconds and no verdict.
+    """Where alerts are posted to as JSON. After a failure the next tries wait, each twice as long, so that a dead one
+    costs seconds and no verdict.
 
     Args:
         url: None posts nothing, and all is well.
@@ -67,7 +76,9 @@ class Webhook:
         return self.waits.left_s(_NAME)
 
     def post(self, told: Mapping[str, Any]) -> bool:
-        """False when it was not taken, or the webhook waits after a failure: the alert is to be sent again later. Never raises."""
+        """False when it was not taken, or the webhook waits after a failure: the alert is to be sent again later. Never
+        raises.
+        """
         if self.url is None:
             return True
         if not self.waits.due(_NAME):
@@ -83,7 +94,9 @@ class Webhook:
         return not why
 
     def _posted(self, url: str, body: bytes) -> str:
-        """Why it was not taken, "" when it was. The name of the host may be looked up for as long as the system likes, so this thread does not."""
+        """Why it was not taken, "" when it was. The name of the host may be looked up for as long as the system likes,
+        so this thread does not.
+        """
         if not url.startswith(("http://", "https://")):
             return "it is not an http:// or https:// address; set alerts.webhook to one"
         sockets, found = list[socket.socket](), list[str]()
@@ -109,7 +122,10 @@ def _post(url: str, body: bytes, sockets: list[socket.socket]) -> str:
     except urllib.error.HTTPError as error:
         error.close()
         if 300 <= error.code < 400:
-            return f"it answered {error.code}, a redirect, which would lose the alert; set alerts.webhook to where that leads"
+            return (
+                f"it answered {error.code}, a redirect, which would lose the alert; set alerts.webhook to where that"
+                " leads"
+            )
         return f"it answered {error.code}"
     except http.client.InvalidURL:
         return "its address is not a valid URL; set alerts.webhook to one"

@@ -1,7 +1,8 @@
 """Which rows are held against which training set.
 
-An endpoint's decisions have the columns of all its models, and each row fills those of the model that answered it. So the rows of a version are compared
-with the set, at the version, that it was trained on: beside another model's set a column would "drift" by the other arm's share of rows.
+An endpoint's decisions have the columns of all its models, and each row fills those of the model that answered it. So
+the rows of a version are compared with the set, at the version, that it was trained on: beside another model's set a
+column would "drift" by the other arm's share of rows.
 """
 
 from __future__ import annotations
@@ -74,18 +75,27 @@ class Answered:
 def parts(check: Drift, target: Noun, scene: Scene, table: Snapshot, since: str, stored: Dataset | None) -> Answered:
     """The rows of a window by what they are to be compared with.
 
-    A check against a set that none of the versions was trained on compares the rows of each with that set, in the columns that the version has.
+    A check against a set that none of the versions was trained on compares the rows of each with that set, in the
+    columns that the version has.
 
     Args:
         since: SQL that picks the window.
         stored: `check.against` as last made; the reference of streams, tables, and endpoints that no model answers.
     """
     against = None if stored is None else Reference(stored.name, stored.version, stored.fingerprint, stored.columns)
-    alone = Answered([Part("", against, against.columns, table)]) if against else Answered([], lacks=f'the training set "{check.against.name}" was never made')
+    alone = (
+        Answered([Part("", against, against.columns, table)])
+        if against
+        else Answered([], lacks=f'the training set "{check.against.name}" was never made')
+    )
     if not isinstance(target, Endpoint):
         return alone
     found = scene.rows(f"select model, version, count(*) as n from t where {since} group by all order by all", table)
-    versions = {(row["model"], int(row["version"])): row["n"] for row in found if row["model"] is not None and row["version"] is not None}
+    versions = {
+        (row["model"], int(row["version"])): row["n"]
+        for row in found
+        if row["model"] is not None and row["version"] is not None
+    }
     if not versions:
         return alone
     trained, gone = _trained(scene.engines.tracking, scene, versions)
@@ -106,7 +116,9 @@ def parts(check: Drift, target: Noun, scene: Scene, table: Snapshot, since: str,
     return Answered(made, left, "" if made else f"the training sets of {', '.join(gone)} are gone")
 
 
-def _trained(tracking: Tracking, scene: Scene, versions: Mapping[tuple[str, int], int]) -> tuple[dict[Reference, list[str]], list[str]]:
+def _trained(
+    tracking: Tracking, scene: Scene, versions: Mapping[tuple[str, int], int]
+) -> tuple[dict[Reference, list[str]], list[str]]:
     """Training set -> the versions that were trained on it; and versions whose files, or whose set's, are gone."""
     found: dict[Reference, list[str]] = {}
     gone = []

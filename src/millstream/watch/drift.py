@@ -2,16 +2,19 @@
 
 Of an endpoint, each version's rows are compared with the set that the version was trained on (`answered.py`).
 
-Numbers: Kolmogorov-Smirnov distance. Categories: total variation distance, over buckets of a hash too where they are too many to list. NULLs, NaN and
-infinities, and unseen categories: on their own, as shares. A column of another type has moved whole. Each distance is held against the tolerance plus an
-allowance for the samples' sizes, never against a p-value, which at a million rows fires on everything:
+Numbers: Kolmogorov-Smirnov distance. Categories: total variation distance, over buckets of a hash too where they are
+too many to list. NULLs, NaN and infinities, and unseen categories: on their own, as shares. A column of another type
+has moved whole. Each distance is held against the tolerance plus an allowance for the samples' sizes, never against a
+p-value, which at a million rows fires on everything:
 
-- a distribution function from n rows is within sqrt(ln(2 / a) / 2n) of the truth with probability 1 - a (Dvoretzky, Kiefer,
-  Wolfowitz; the constant is Massart's, 1990); a share likewise (Hoeffding 1963);
+- a distribution function from n rows is within sqrt(ln(2 / a) / 2n) of the truth with probability 1 - a (Dvoretzky,
+  Kiefer, Wolfowitz; the constant is Massart's, 1990); a share likewise (Hoeffding 1963);
 - k category shares from n rows are within sqrt((k ln 2 + ln(1 / a)) / 2n) in total variation (Weissman et al. 2003);
-- what n rows of k categories have not shown is at most k / (e n) + sqrt(ln(1 / a) / n) of the truth (McAllester and Ortiz 2003).
+- what n rows of k categories have not shown is at most k / (e n) + sqrt(ln(1 / a) / n) of the truth (McAllester and
+  Ortiz 2003).
 
-Both samples are allowed for, and what the profile itself rounds away (its quantiles' step). `a` is 0.01 over all looks at all columns.
+Both samples are allowed for, and what the profile itself rounds away (its quantiles' step). `a` is 0.01 over all looks
+at all columns.
 """
 
 from __future__ import annotations
@@ -85,7 +88,8 @@ class Sample:
 
 
 def dkw(rows: int, alpha: float = ALPHA) -> float:
-    """The greatest distance between a distribution function and the one of `rows` drawn from it, with probability 1 - alpha.
+    """The greatest distance between a distribution function and the one of `rows` drawn from it, with probability 1 -
+    alpha.
 
     >>> round(dkw(10_000, 0.05), 4)
     0.0136
@@ -106,14 +110,16 @@ def missing_mass(categories: int, rows: int, alpha: float = ALPHA) -> float:
 def ks(reference: Sequence[float], window: Sequence[float]) -> float:
     """The greatest distance between two distribution functions, each given by its quantiles at even steps from 0 to 1.
 
-    Both functions are looked at on and just before every quantile, so masses at one value count whole. The result is within
-    one step of each of the two of the exact distance.
+    Both functions are looked at on and just before every quantile, so masses at one value count whole. The result is
+    within one step of each of the two of the exact distance.
     """
     first, second = np.asarray(reference, float), np.asarray(window, float)
     if not len(first) or not len(second):
         return 0.0
     points = np.union1d(first, second)
-    return max(float(np.abs(_below(first, points, side) - _below(second, points, side)).max()) for side in ("right", "left"))
+    return max(
+        float(np.abs(_below(first, points, side) - _below(second, points, side)).max()) for side in ("right", "left")
+    )
 
 
 def _below(quantiles: np.ndarray[Any, Any], points: np.ndarray[Any, Any], side: Any) -> np.ndarray[Any, Any]:
@@ -126,7 +132,9 @@ def _below(quantiles: np.ndarray[Any, Any], points: np.ndarray[Any, Any], side: 
     inside = np.where(width > 0, (points / 2 - quantiles[before] / 2) / np.where(width > 0, width, 1.0), 0.0)
     at_value = np.where(side == "right", on - 1, on) / steps
     share = np.where(exact, at_value, (on - 1 + inside) / steps)
-    return np.asarray(np.where(on <= 0, 0.0, np.where((on > steps) & (points > quantiles[-1]), 1.0, np.clip(share, 0.0, 1.0))))
+    return np.asarray(
+        np.where(on <= 0, 0.0, np.where((on > steps) & (points > quantiles[-1]), 1.0, np.clip(share, 0.0, 1.0)))
+    )
 
 
 def total_variation(reference: Mapping[str, float], window: Mapping[str, float]) -> float:
@@ -145,10 +153,11 @@ def judged(column: str, kind: str, value: float, allowance: float, tolerance: fl
 
 
 def drift(check: Drift, target: Noun, scene: Scene) -> Verdict:
-    """The columns of a training set as they come in now, against the set as it was stored; the verdict's value is the distance
-    that is furthest beyond its allowance.
+    """The columns of a training set as they come in now, against the set as it was stored; the verdict's value is the
+    distance that is furthest beyond its allowance.
 
-    A set's profile is made once for each version and kept in the state; the window's ends at the newest event that the wall clock has reached.
+    A set's profile is made once for each version and kept in the state; the window's ends at the newest event that the
+    wall clock has reached.
     """
     name, time = table_of(target), "ts" if isinstance(target, Endpoint) else time_of(target)
     table = scene.table(name)
@@ -168,17 +177,30 @@ def drift(check: Drift, target: Noun, scene: Scene) -> Verdict:
             continue
         reference = _reference(part.reference, scene)
         window = _window(part, columns, since, scene)
-        told.append({"of": part.of, "against": part.reference.label, "reference_rows": reference.profile.rows, "window_rows": window.profile.rows})
+        told.append(
+            {
+                "of": part.of,
+                "against": part.reference.label,
+                "reference_rows": reference.profile.rows,
+                "window_rows": window.profile.rows,
+            }
+        )
         before, now = ({c.name: c for c in sample.profile.columns} for sample in (reference, window))
         distances = compare(before, now, check.tolerance, (reference.buckets, window.buckets), len(answered.parts))
         found += [d._replace(of=part.of) for d in distances]
     if not told:
-        return unknown("drift", answered.lacks or f'{target} and "{check.against.name}" have no column in common', check.tolerance)
+        return unknown(
+            "drift", answered.lacks or f'{target} and "{check.against.name}" have no column in common', check.tolerance
+        )
     return _verdict(sorted(found, key=lambda d: d.allowance - d.value), told, answered.left, check)
 
 
 def _window(part: Part, columns: Sequence[str], since: str, scene: Scene) -> Sample:
-    rows = scene.engines.sql.query(f"select {', '.join(map(quoted, columns))} from t where {since} and {part.where}", {"t": part.table}, part.params).read_all()
+    rows = scene.engines.sql.query(
+        f"select {', '.join(map(quoted, columns))} from t where {since} and {part.where}",
+        {"t": part.table},
+        part.params,
+    ).read_all()
     made = profile(scene.engines.sql, rows, columns)
     return Sample(made, bucketed(scene.engines.sql, rows, made))
 
@@ -189,11 +211,17 @@ def _reference(of: Reference, scene: Scene) -> Sample:
     kept = scene.engines.state.get("profile", key)
     if kept is not None and "buckets" in kept.value:
         with suppress(Incompatible):  # written in another form: made again
-            return Sample(Profile.from_dict(kept.value), {name: dict(pairs) for name, pairs in kept.value["buckets"].items()})
+            return Sample(
+                Profile.from_dict(kept.value), {name: dict(pairs) for name, pairs in kept.value["buckets"].items()}
+            )
     snapshot = scene.engines.lake.table(of.name).snapshot(of.version)
     made = profile(scene.engines.sql, snapshot, list(of.columns))
     counted = bucketed(scene.engines.sql, snapshot, made)
-    scene.engines.state.put("profile", key, {**made.to_dict(), "buckets": {name: list(map(list, counts.items())) for name, counts in counted.items()}})
+    scene.engines.state.put(
+        "profile",
+        key,
+        {**made.to_dict(), "buckets": {name: list(map(list, counts.items())) for name, counts in counted.items()}},
+    )
     return Sample(made, counted)
 
 
@@ -206,22 +234,42 @@ def _verdict(found: list[Distance], told: list[dict[str, Any]], left: str, check
     if drifted:
         far = list(dict.fromkeys(d.name for d in drifted))
         first = max(drifted, key=lambda d: d.value - d.allowance)
-        text = (f"{len(far)} of {counted(len(columns), 'column')} {'has' if len(far) == 1 else 'have'} drifted by more than {check.tolerance:g}, furthest {first.name} "
-                f"({first.kind} {first.value:.3f}, chance explains {first.allowance:.3f}); {rows}")  # fmt: skip
+        text = (
+            f"{len(far)} of {counted(len(columns), 'column')} {'has' if len(far) == 1 else 'have'} drifted by more than"
+            f" {check.tolerance:g}, furthest {first.name} ({first.kind} {first.value:.3f}, chance explains"
+            f" {first.allowance:.3f}); {rows}"
+        )
         return Verdict("drift", "drifted", first.value, check.tolerance, text, details)
     furthest = max(found, key=lambda d: d.value, default=None)
     value = furthest.value if furthest else 0.0
     if unsure and len(unsure) == len(found):
-        return Verdict("drift", "unknown", value, check.tolerance, f"not enough data to tell a distance of {check.tolerance:g}: {rows}", details)
+        return Verdict(
+            "drift",
+            "unknown",
+            value,
+            check.tolerance,
+            f"not enough data to tell a distance of {check.tolerance:g}: {rows}",
+            details,
+        )
     few = f"; {counted(len(unsure), 'distance has', 'distances have')} too few rows to tell" if unsure else ""
-    return Verdict("drift", "ok", value, check.tolerance, f"{counted(len(columns), 'column is', 'columns are')} within {check.tolerance:g}, furthest "
-                   f"{furthest.name if furthest else 'none'} ({value:.3f}); {rows}{few}", details)  # fmt: skip
+    return Verdict(
+        "drift",
+        "ok",
+        value,
+        check.tolerance,
+        f"{counted(len(columns), 'column is', 'columns are')} within {check.tolerance:g}, furthest "
+        f"{furthest.name if furthest else 'none'} ({value:.3f}); {rows}{few}",
+        details,
+    )
 
 
 def compare(
-    reference: Mapping[str, Column], window: Mapping[str, Column], tolerance: float,
-    buckets: tuple[Mapping[str, Buckets], Mapping[str, Buckets]] = ({}, {}), parts: int = 1,
-) -> list[Distance]:  # fmt: skip
+    reference: Mapping[str, Column],
+    window: Mapping[str, Column],
+    tolerance: float,
+    buckets: tuple[Mapping[str, Buckets], Mapping[str, Buckets]] = ({}, {}),
+    parts: int = 1,
+) -> list[Distance]:
     """Every distance of every column that both have, the furthest beyond its allowance first.
 
     Args:
@@ -236,11 +284,25 @@ def compare(
 
 def _looks(old: Column, new: Column) -> int:
     """How often chance may raise an alarm about a column, at most; two samples each."""
-    return 3 if old.kind == "number" else 1 if old.kind != "category" else 3 if old.complete and new.complete else 2 + len(_FOLDS)
+    return (
+        3
+        if old.kind == "number"
+        else 1
+        if old.kind != "category"
+        else 3
+        if old.complete and new.complete
+        else 2 + len(_FOLDS)
+    )
 
 
 def _column(
-    name: str, old: Column, new: Column, tolerance: float, alpha: float, buckets: Buckets | None = None, now: Buckets | None = None
+    name: str,
+    old: Column,
+    new: Column,
+    tolerance: float,
+    alpha: float,
+    buckets: Buckets | None = None,
+    now: Buckets | None = None,
 ) -> Iterable[Distance]:
     share = abs(_share(old.nulls, old.rows) - _share(new.nulls, new.rows))
     both = dkw(old.rows, alpha) + dkw(new.rows, alpha)
@@ -253,21 +315,38 @@ def _column(
         return
     elif old.kind == "number":
         rounding = 1 / max(len(old.quantiles) - 1, 1) + 1 / max(len(new.quantiles) - 1, 1)
-        yield judged(name, "ks", ks(old.quantiles, new.quantiles), dkw(old.known, alpha) + dkw(new.known, alpha) + rounding, tolerance)
+        yield judged(
+            name,
+            "ks",
+            ks(old.quantiles, new.quantiles),
+            dkw(old.known, alpha) + dkw(new.known, alpha) + rounding,
+            tolerance,
+        )
     elif old.kind == "category":  # of times nothing more: they move on, and that is no drift
-        before, after = (of_listed(dict(c.top)) if c.complete else counted for c, counted in ((old, buckets), (new, now)))
+        before, after = (
+            of_listed(dict(c.top)) if c.complete else counted for c, counted in ((old, buckets), (new, now))
+        )
         yield judged(name, "tv", *_variation(old, new, before, after, tolerance, alpha), tolerance)
         unseen = _unseen(old, new, before, after)
         if unseen is not None:
             categories = max(len({*old.shares, *new.shares}), new.distinct) if old.complete else BUCKETS
-            yield judged(name, "unseen", unseen, missing_mass(categories, old.known, alpha) + dkw(new.known, alpha), tolerance)
+            yield judged(
+                name, "unseen", unseen, missing_mass(categories, old.known, alpha) + dkw(new.known, alpha), tolerance
+            )
 
 
-def _variation(old: Column, new: Column, before: Buckets | None, after: Buckets | None, tolerance: float, alpha: float) -> tuple[float, float]:
-    """Total variation with its allowance. Where a list is cut, buckets of the size that says most: a list's own choice of what is frequent is biased."""
+def _variation(
+    old: Column, new: Column, before: Buckets | None, after: Buckets | None, tolerance: float, alpha: float
+) -> tuple[float, float]:
+    """Total variation with its allowance. Where a list is cut, buckets of the size that says most: a list's own choice
+    of what is frequent is biased.
+    """
     if (old.complete and new.complete) or not before or not after:
         return _apart(_listed(old, new), _listed(new, old), old.known, new.known, alpha)
-    folded = [[_folded(counted, known, size) for counted, known in ((before, old.known), (after, new.known))] for size in _FOLDS]
+    folded = [
+        [_folded(counted, known, size) for counted, known in ((before, old.known), (after, new.known))]
+        for size in _FOLDS
+    ]
     looks = [_apart(first, second, old.known, new.known, alpha) for first, second in folded]
     furthest = max(looks, key=lambda look: look[0] - look[1])
     if furthest[0] - furthest[1] > tolerance:
@@ -275,7 +354,9 @@ def _variation(old: Column, new: Column, before: Buckets | None, after: Buckets 
     return next((look for look in looks if look[1] <= tolerance), min(looks, key=lambda look: look[1]))
 
 
-def _apart(before: Mapping[str, float], after: Mapping[str, float], rows: int, now: int, alpha: float) -> tuple[float, float]:
+def _apart(
+    before: Mapping[str, float], after: Mapping[str, float], rows: int, now: int, alpha: float
+) -> tuple[float, float]:
     categories = len({*before, *after})
     return total_variation(before, after), weissman(categories, rows, alpha) + weissman(categories, now, alpha)
 
@@ -289,7 +370,9 @@ def _folded(counted: Buckets, known: int, size: int) -> dict[str, float]:
 
 
 def _unseen(old: Column, new: Column, before: Buckets | None, after: Buckets | None) -> float | None:
-    """At least this share of the window's rows is of categories that the reference did not have; None when nothing tells."""
+    """At least this share of the window's rows is of categories that the reference did not have; None when nothing
+    tells.
+    """
     listed = hashed = None
     if old.complete:
         listed = math.fsum(s for category, s in new.shares.items() if category not in old.shares)
@@ -301,13 +384,15 @@ def _unseen(old: Column, new: Column, before: Buckets | None, after: Buckets | N
 def _listed(column: Column, other: Column) -> dict[str, float]:
     """Shares of what is listed, and of all else as one category.
 
-    What the other's list does not have is less frequent there than all that it has. A share is taken for gone there only when it is twice that:
-    of categories that are equally frequent each list has others.
+    What the other's list does not have is less frequent there than all that it has. A share is taken for gone there
+    only when it is twice that: of categories that are equally frequent each list has others.
     """
     if column.complete and other.complete:
         return column.shares
     least = 0.0 if other.complete else min(other.shares.values(), default=1.0)
-    kept = {category: share for category, share in column.shares.items() if category in other.shares or share > 2 * least}
+    kept = {
+        category: share for category, share in column.shares.items() if category in other.shares or share > 2 * least
+    }
     return kept | {_REST: max(0.0, 1.0 - math.fsum(kept.values()))}
 
 

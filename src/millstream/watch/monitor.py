@@ -14,7 +14,18 @@ from typing import Any
 from millstream.base.errors import Conflict, MillstreamError
 from millstream.base.secrets import hide
 from millstream.base.theirs import pass_on
-from millstream.declare.monitor import Check, ContractKept, Drift, Fresh, Monitor, NotNull, Performance, Rows, Skew, Volume
+from millstream.declare.monitor import (
+    Check,
+    ContractKept,
+    Drift,
+    Fresh,
+    Monitor,
+    NotNull,
+    Performance,
+    Rows,
+    Skew,
+    Volume,
+)
 from millstream.watch import expect
 from millstream.watch.alert import Webhook, announce, message
 from millstream.watch.scene import Scene
@@ -28,7 +39,8 @@ KEPT = 500
 def run(monitor: Monitor, scene: Scene, *, webhook: Webhook | None = None, project: str = "") -> list[Verdict]:
     """One verdict a check, in their order; kept, and reported when one fails or recovers.
 
-    A check that cannot be judged (no data, an engine that fails) is `unknown`, and does not keep the others from being judged.
+    A check that cannot be judged (no data, an engine that fails) is `unknown`, and does not keep the others from being
+    judged.
 
     Args:
         webhook: Where alerts are posted to; nowhere without one.
@@ -44,7 +56,9 @@ def run(monitor: Monitor, scene: Scene, *, webhook: Webhook | None = None, proje
 
 
 def send_again(monitors: Iterable[Monitor], scene: Scene, webhook: Webhook) -> list[str]:
-    """Post the alerts that the webhook did not take before: it need not wait for the next look, which may be a day away. Those that are left."""
+    """Post the alerts that the webhook did not take before: it need not wait for the next look, which may be a day
+    away. Those that are left.
+    """
     left = []
     for monitor in monitors:
         for doc in scene.engines.state.list("episode", prefix=f"{monitor.name}/"):
@@ -75,7 +89,9 @@ def history(monitor: Monitor, scene: Scene, label: str, limit: int = 100) -> lis
 
 
 def episodes(scene: Scene, monitor: Monitor | None = None) -> list[dict[str, Any]]:
-    """Episodes that are open now: monitor, check, since when (by the project's clock), the first and the last message."""
+    """Episodes that are open now: monitor, check, since when (by the project's clock), the first and the last
+    message.
+    """
     docs = scene.engines.state.list("episode", prefix=f"{monitor.name}/" if monitor else "")
     return [dict(doc.value) for doc in docs if doc.value["open"]]
 
@@ -113,7 +129,12 @@ def _judged(check: Check, monitor: Monitor, scene: Scene, label: str) -> Verdict
     try:
         last = next(iter(history(monitor, scene, label, 1)), None) if isinstance(check, Volume) else None
         verdict = judge(check, monitor, scene, (last.details.get("through_us") if last else None))
-        if verdict.status == "unknown" and last is not None and isinstance(check, Volume) and last.details.get("through_us"):
+        if (
+            verdict.status == "unknown"
+            and last is not None
+            and isinstance(check, Volume)
+            and last.details.get("through_us")
+        ):
             return last  # nothing new to look at: what was found stands
         return verdict
     except BaseException as error:  # a fault of ours, or a panic of a library in Rust, which is not an Exception
@@ -143,7 +164,13 @@ def _episode(monitor: Monitor, label: str, verdict: Verdict, scene: Scene, webho
     was = dict(doc.value) if doc else {"open": False, "told": True}
     now = {**was, "monitor": monitor.name, "check": label, "target": str(monitor.target), "severity": monitor.severity}
     if verdict.bad and not was["open"]:
-        now |= {"open": True, "opened_us": verdict.at_us, "first": verdict.message, "told": False, "status": verdict.status}
+        now |= {
+            "open": True,
+            "opened_us": verdict.at_us,
+            "first": verdict.message,
+            "told": False,
+            "status": verdict.status,
+        }
     elif verdict.status == "ok" and was["open"]:
         now |= {"open": False, "closed_us": verdict.at_us, "told": False}
     elif was["told"] and not (verdict.bad and was["open"]):

@@ -25,7 +25,9 @@ class Monitors:
         self.scene, self.webhook = Scene(engines), Webhook(engines.settings.webhook)
 
     def run(self, monitor: Monitor) -> list[dict[str, Any]]:
-        """Run a monitor now: one row a check; verdicts are kept, and an alert is sent when one turns bad or ok again."""
+        """Run a monitor now: one row a check; verdicts are kept, and an alert is sent when one turns bad or ok
+        again.
+        """
         verdicts = run(monitor, self.scene, webhook=self.webhook, project=self._project.name)
         return [_row(monitor, label, v) for (label, _), v in zip(labelled(monitor), verdicts, strict=True)]
 
@@ -36,10 +38,21 @@ class Monitors:
     def verdicts(self, name: str, *, latest: bool = False) -> list[dict[str, Any]]:
         """What a monitor found before, newest first; only the last of each check when `latest`."""
         monitor = self._project.monitors[name]
-        found = [_row(monitor, label, v) for label, _ in labelled(monitor) for v in history(monitor, self.scene, label, 1 if latest else 100)]
+        found = [
+            _row(monitor, label, v)
+            for label, _ in labelled(monitor)
+            for v in history(monitor, self.scene, label, 1 if latest else 100)
+        ]
         return found if latest else sorted(found, key=lambda v: v["at"], reverse=True)
 
 
 def _row(monitor: Monitor, label: str, verdict: Verdict) -> dict[str, Any]:
     at = moment_of(verdict.at_us).isoformat(" ", "seconds")
-    return {"monitor": monitor.name, "target": monitor.target.name, "severity": monitor.severity, **verdict.json(), "check": label, "at": at}
+    return {
+        "monitor": monitor.name,
+        "target": monitor.target.name,
+        "severity": monitor.severity,
+        **verdict.json(),
+        "check": label,
+        "at": at,
+    }

@@ -31,8 +31,16 @@ if TYPE_CHECKING:
 ROWS = 20
 
 
-def trace(decision_id: str, project: Project, lake: Lake, sql: Sql, tracking: Tracking, sources: Sequence[tuple[Source, SourceEngine]] = (), *,
-          limit: int | None = ROWS) -> Trace:  # fmt: skip
+def trace(
+    decision_id: str,
+    project: Project,
+    lake: Lake,
+    sql: Sql,
+    tracking: Tracking,
+    sources: Sequence[tuple[Source, SourceEngine]] = (),
+    *,
+    limit: int | None = ROWS,
+) -> Trace:
     """Follow a decision back.
 
     Args:
@@ -45,16 +53,36 @@ def trace(decision_id: str, project: Project, lake: Lake, sql: Sql, tracking: Tr
     endpoint, row = _decision(decision_id, project, lake, sql)
     stream = decisions_stream(endpoint, project.params)
     request = {name: row[name] for name in request_schema(endpoint).names()}
-    said = {name: row[name] for name in stream.schema.names() if name not in request and name not in feature_columns(endpoint, project.params)}
-    place = {"table": endpoint.decisions, "version": lake.table(endpoint.decisions).version, "partition": row["_partition"], "offset": row["_offset"]}
+    said = {
+        name: row[name]
+        for name in stream.schema.names()
+        if name not in request and name not in feature_columns(endpoint, project.params)
+    }
+    place = {
+        "table": endpoint.decisions,
+        "version": lake.table(endpoint.decisions).version,
+        "partition": row["_partition"],
+        "offset": row["_offset"],
+    }
     finder = _Finder(lake, sql, sources, limit)
-    return Trace(endpoint.name, said, request, place, _model(row, project, tracking), _features(endpoint, row, project, tracking, finder))
+    return Trace(
+        endpoint.name,
+        said,
+        request,
+        place,
+        _model(row, project, tracking),
+        _features(endpoint, row, project, tracking, finder),
+    )
 
 
 def _decision(decision_id: str, project: Project, lake: Lake, sql: Sql) -> tuple[Endpoint[Any, Any], dict[str, Any]]:
     for endpoint in project.endpoints.values():
         if lake.exists(endpoint.decisions):
-            found = sql.query("select * from t where decision_id = $id", {"t": lake.table(endpoint.decisions).snapshot()}, {"id": decision_id}).read_all()
+            found = sql.query(
+                "select * from t where decision_id = $id",
+                {"t": lake.table(endpoint.decisions).snapshot()},
+                {"id": decision_id},
+            ).read_all()
             if found.num_rows:
                 return endpoint, found.to_pylist()[0]
     for endpoint in project.endpoints.values():
@@ -62,11 +90,13 @@ def _decision(decision_id: str, project: Project, lake: Lake, sql: Sql) -> tuple
             letter = _letter(decision_id, lake.table(dead_name(endpoint.decisions)))
             if letter is not None:
                 raise NotFound(
-                    f'decision "{decision_id}" is a dead letter, record {letter[PARTITION]}:{letter[OFFSET]} of {endpoint.decisions}: {letter["error"]}'
+                    f'decision "{decision_id}" is a dead letter, record {letter[PARTITION]}:{letter[OFFSET]} of'
+                    f" {endpoint.decisions}: {letter['error']}"
                 )
     known = ", ".join(project.endpoints) or "none"
     raise NotFound(
-        f'no decision "{decision_id}" has landed in the lake; looked at the endpoints {known}. A fresh one lands with `millstream up` or `millstream run`'
+        f'no decision "{decision_id}" has landed in the lake; looked at the endpoints {known}. A fresh one lands with'
+        " `millstream up` or `millstream run`"
     )
 
 
@@ -92,10 +122,19 @@ def _model(row: Mapping[str, Any], project: Project, tracking: Tracking) -> Mode
         return None
     version = tracking.version(row["model"], str(row["version"]))
     noun = project.models.get(row["model"])
-    return ModelTrace(row["model"], version.number, version.run_id, version.created_at, noun.on.name if noun else "", dict(version.tags))
+    return ModelTrace(
+        row["model"],
+        version.number,
+        version.run_id,
+        version.created_at,
+        noun.on.name if noun else "",
+        dict(version.tags),
+    )
 
 
-def _features(endpoint: Endpoint[Any, Any], row: Mapping[str, Any], project: Project, tracking: Tracking, finder: _Finder) -> list[FeatureTrace]:
+def _features(
+    endpoint: Endpoint[Any, Any], row: Mapping[str, Any], project: Project, tracking: Tracking, finder: _Finder
+) -> list[FeatureTrace]:
     if row["model"] is None:
         return []
     from millstream.train.pinned import from_json
@@ -103,13 +142,20 @@ def _features(endpoint: Endpoint[Any, Any], row: Mapping[str, Any], project: Pro
 
     uses = manifest(tracking, row["model"], row["version"])["features"]
     reasons = msgspec.json.decode(row["reasons"]) if row["reasons"] else {}
-    as_of = {stream: {int(p): end for p, end in ends.items()} for stream, ends in msgspec.json.decode(row["as_of"] or "{}").items()}
+    as_of = {
+        stream: {int(p): end for p, end in ends.items()}
+        for stream, ends in msgspec.json.decode(row["as_of"] or "{}").items()
+    }
     found: list[FeatureTrace] = []
     for definition, columns, prefix in map(from_json, uses):
         stood = as_of.get(f"{definition.stream}/{prefix}", as_of.get(definition.stream, {}))
-        found += finder.features(definition, prefix, {k: row[c] for k, c in zip(definition.key, columns, strict=True)}, row, reasons, stood)
+        found += finder.features(
+            definition, prefix, {k: row[c] for k, c in zip(definition.key, columns, strict=True)}, row, reasons, stood
+        )
     derive = next((ref.model.on.derive for ref in endpoint.refs() if ref.model.name == row["model"]), {})
-    return found + [FeatureTrace(name, row.get(name), reasons.get(name), f"derived: {text}") for name, text in derive.items()]
+    return found + [
+        FeatureTrace(name, row.get(name), reasons.get(name), f"derived: {text}") for name, text in derive.items()
+    ]
 
 
 class _Finder:
@@ -120,8 +166,15 @@ class _Finder:
         self._tables: dict[str, LakeTable] = {}
         self._commits: dict[str, Any] = {}
 
-    def features(self, definition: Definition, prefix: str, key: Mapping[str, Any], row: Mapping[str, Any], reasons: Mapping[str, str],
-                 as_of: Mapping[int, int]) -> Iterable[FeatureTrace]:  # fmt: skip
+    def features(
+        self,
+        definition: Definition,
+        prefix: str,
+        key: Mapping[str, Any],
+        row: Mapping[str, Any],
+        reasons: Mapping[str, str],
+        as_of: Mapping[int, int],
+    ) -> Iterable[FeatureTrace]:
         end_us = moment_us(row["ts"])
         for window in definition.windows_us:
             start_us = None if window is None else start_slot(end_us // SLOT_US, window) * SLOT_US
@@ -131,12 +184,31 @@ class _Finder:
                 column = f"{prefix}__{output.column(window)}"
                 if column not in row:
                     continue  # looked up, and not taken by the model
-                yield FeatureTrace(column, row.get(column), reasons.get(column) or reasons.get(prefix), _words(definition, output, key, window), definition.generation,
-                                   definition.stream, key, None if start_us is None else moment_of(start_us), moment_of(until_us), as_of, version,
-                                   count, rows, definition.live)  # fmt: skip
+                yield FeatureTrace(
+                    column,
+                    row.get(column),
+                    reasons.get(column) or reasons.get(prefix),
+                    _words(definition, output, key, window),
+                    definition.generation,
+                    definition.stream,
+                    key,
+                    None if start_us is None else moment_of(start_us),
+                    moment_of(until_us),
+                    as_of,
+                    version,
+                    count,
+                    rows,
+                    definition.live,
+                )
 
-    def _rows(self, definition: Definition, key: Mapping[str, Any], start_us: int | None, end_us: int,
-              as_of: Mapping[int, int]) -> tuple[int | None, int, list[RowTrace]]:  # fmt: skip
+    def _rows(
+        self,
+        definition: Definition,
+        key: Mapping[str, Any],
+        start_us: int | None,
+        end_us: int,
+        as_of: Mapping[int, int],
+    ) -> tuple[int | None, int, list[RowTrace]]:
         if not self._lake.exists(definition.stream) or not as_of or any(value is None for value in key.values()):
             return None, 0, []
         if not definition.live:
@@ -144,7 +216,10 @@ class _Finder:
         table = self._table(definition.stream).snapshot()
         time = quoted(definition.time or "_arrived_at")
         held = " or ".join(f"(_partition = {p} and _offset < {end})" for p, end in as_of.items())
-        conditions = [f"{quoted(name)} = $k{i}" for i, name in enumerate(key)] + [f"epoch_us({time}) < {end_us}", f"({held})"]
+        conditions = [f"{quoted(name)} = $k{i}" for i, name in enumerate(key)] + [
+            f"epoch_us({time}) < {end_us}",
+            f"({held})",
+        ]
         conditions += [f"epoch_us({time}) >= {start_us}"] if start_us is not None else []
         conditions += [f"({definition.where.sql})"] if definition.where else []
         values = [f"({expression.sql}) as v{i}" for i, (expression, _) in enumerate(definition.values)]
@@ -152,11 +227,16 @@ class _Finder:
         text = f"""select {columns}, count(*) over () as n from t where {" and ".join(conditions)}
             order by {time} desc, _partition desc, _offset desc"""
         text += f" limit {self._limit}" if self._limit else ""
-        found = self._sql.query(text, {"t": table}, {f"k{i}": value for i, value in enumerate(key.values())}).read_all().to_pylist()
+        found = (
+            self._sql.query(text, {"t": table}, {f"k{i}": value for i, value in enumerate(key.values())})
+            .read_all()
+            .to_pylist()
+        )
         return table.version, found[0]["n"] if found else 0, [self._row(definition, one) for one in found]
 
-    def _table_rows(self, definition: Definition, key: Mapping[str, Any], start_us: int | None, until_us: int,
-                    version: int | None) -> tuple[int | None, int, list[RowTrace]]:  # fmt: skip
+    def _table_rows(
+        self, definition: Definition, key: Mapping[str, Any], start_us: int | None, until_us: int, version: int | None
+    ) -> tuple[int | None, int, list[RowTrace]]:
         """The rows of the version that answered; of the newest where that one is gone."""
         table = self._table(definition.stream)
         try:
@@ -168,16 +248,38 @@ class _Finder:
         time = "null::timestamptz"
         if definition.time is not None:
             time = f"{quoted(definition.time)}::timestamptz"
-            conditions += [f"epoch_us({quoted(definition.time)}) < {until_us}", f"epoch_us({quoted(definition.time)}) >= {start_us or 0}"]
+            conditions += [
+                f"epoch_us({quoted(definition.time)}) < {until_us}",
+                f"epoch_us({quoted(definition.time)}) >= {start_us or 0}",
+            ]
         conditions += [f"({definition.where.sql})"] if definition.where else []
         values = [f"({expression.sql}) as v{i}" for i, (expression, _) in enumerate(definition.values)]
         order = ", ".join(["t desc", *(f"v{i} desc" for i in range(len(values)))])
-        text = f"select {', '.join([f'{time} as t', *values])}, count(*) over () as n from t where {' and '.join(conditions)} order by {order}"
+        text = (
+            f"select {', '.join([f'{time} as t', *values])}, count(*) over () as n from t where"
+            f" {' and '.join(conditions)} order by {order}"
+        )
         text += f" limit {self._limit}" if self._limit else ""
-        found = self._sql.query(text, {"t": snapshot}, {f"k{i}": value for i, value in enumerate(key.values())}).read_all().to_pylist()
+        found = (
+            self._sql.query(text, {"t": snapshot}, {f"k{i}": value for i, value in enumerate(key.values())})
+            .read_all()
+            .to_pylist()
+        )
         made = self._built(definition.stream, snapshot.version)
-        rows = [RowTrace(one["t"], {expression.text: one[f"v{i}"] for i, (expression, _) in enumerate(definition.values)}, None, None, None, None,
-                         {"version": snapshot.version}, None, made) for one in found]  # fmt: skip
+        rows = [
+            RowTrace(
+                one["t"],
+                {expression.text: one[f"v{i}"] for i, (expression, _) in enumerate(definition.values)},
+                None,
+                None,
+                None,
+                None,
+                {"version": snapshot.version},
+                None,
+                made,
+            )
+            for one in found
+        ]
         return snapshot.version, found[0]["n"] if found else 0, rows
 
     def _built(self, table: str, version: int) -> str | None:
@@ -191,9 +293,17 @@ class _Finder:
 
     def _row(self, definition: Definition, one: Mapping[str, Any]) -> RowTrace:
         values = {expression.text: one[f"v{i}"] for i, (expression, _) in enumerate(definition.values)}
-        return RowTrace(one["t"], values, one["_partition"], one["_offset"], one["_event_id"], one["_arrived_at"],
-                        self._commit(definition.stream, one["_partition"], one["_offset"]), self._file(definition.stream, one["_partition"], one["_offset"]),
-                        self._source(definition.stream, one["_event_id"]))  # fmt: skip
+        return RowTrace(
+            one["t"],
+            values,
+            one["_partition"],
+            one["_offset"],
+            one["_event_id"],
+            one["_arrived_at"],
+            self._commit(definition.stream, one["_partition"], one["_offset"]),
+            self._file(definition.stream, one["_partition"], one["_offset"]),
+            self._source(definition.stream, one["_event_id"]),
+        )
 
     def _file(self, table: str, partition: int, offset: int) -> str | None:
         from millstream.lake.scan import holder
@@ -231,4 +341,7 @@ def _words(definition: Definition, output: Output, key: Mapping[str, Any], windo
     of = "" if output.value is None else f" of {definition.values[output.value][0].text}"
     where = f" where {definition.where.text}" if definition.where else ""
     span = f"the last {spell(window)}" if window is not None else "all time"
-    return f"{output.operation}{of} over {span} of {definition.stream}{where}, {', '.join(f'{k} = {v}' for k, v in key.items())}"
+    return (
+        f"{output.operation}{of} over {span} of {definition.stream}{where},"
+        f" {', '.join(f'{k} = {v}' for k, v in key.items())}"
+    )

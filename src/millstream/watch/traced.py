@@ -30,8 +30,8 @@ class RowTrace:
     Attributes:
         time: Of a timeless table None.
         partition, offset, event_id, arrived_at: None for a row of a table.
-        commit: Version of the lake table whose commit brought it, and the offsets [start, end) of that commit; None when
-            the history of commits does not say.
+        commit: Version of the lake table whose commit brought it, and the offsets [start, end) of that commit; None
+            when the history of commits does not say.
         file: Of the lake, as it is now, that holds it: below the lake's folder, or a URL.
         source: File and line, or the id it was sent with; of a table, what the version that was read is built from.
     """
@@ -54,8 +54,8 @@ class FeatureTrace:
     Attributes:
         what: In words: operation, expression, source, key, window.
         definition: Fingerprint of the generation that answered; "" for a derived column.
-        start, end: The window [start, end); start is None when it reaches back to the beginning. Over a table it ends where the rows begin that
-            were not known yet.
+        start, end: The window [start, end); start is None when it reaches back to the beginning. Over a table it ends
+            where the rows begin that were not known yet.
         as_of: Partition -> offset: only events below it had been applied. Over a table 0 -> the version that answered.
         table_version: Of the lake table the rows were read from, just now.
         count: Rows it was made of.
@@ -91,11 +91,24 @@ class Trace:
     features: Sequence[FeatureTrace]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able; times are ISO 8601. A feature's rows are flat: time, values, partition, offset, source, commit, file."""
+        """JSON-able; times are ISO 8601. A feature's rows are flat: time, values, partition, offset, source, commit,
+        file.
+        """
         told: dict[str, Any] = plain(asdict(self))
         for feature in told["features"]:
-            feature["rows"] = [{"time": r["time"], **r["values"], "partition": r["partition"], "offset": r["offset"], "source": r["source"],
-                                "commit": (r["commit"] or {}).get("version"), "file": r["file"], "arrived_at": r["arrived_at"]} for r in feature["rows"]]  # fmt: skip
+            feature["rows"] = [
+                {
+                    "time": r["time"],
+                    **r["values"],
+                    "partition": r["partition"],
+                    "offset": r["offset"],
+                    "source": r["source"],
+                    "commit": (r["commit"] or {}).get("version"),
+                    "file": r["file"],
+                    "arrived_at": r["arrived_at"],
+                }
+                for r in feature["rows"]
+            ]
         return told
 
     def tree(self) -> Tree:

@@ -43,12 +43,21 @@ class Verdict:
 
     def json(self) -> dict[str, Any]:
         """As kept in the state."""
-        return {"check": self.check, "status": self.status, "value": self.value, "bound": self.bound, "message": self.message,
-                "details": dict(self.details), "at_us": self.at_us}  # fmt: skip
+        return {
+            "check": self.check,
+            "status": self.status,
+            "value": self.value,
+            "bound": self.bound,
+            "message": self.message,
+            "details": dict(self.details),
+            "at_us": self.at_us,
+        }
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Verdict:
-        return cls(**{name: stored[name] for name in ("check", "status", "value", "bound", "message", "details", "at_us")})
+        return cls(
+            **{name: stored[name] for name in ("check", "status", "value", "bound", "message", "details", "at_us")}
+        )
 
 
 def unknown(check: str, message: str, bound: float | None = None, **details: Any) -> Verdict:

@@ -30,7 +30,9 @@ def _cluster(context: Context) -> Cluster:
     from millstream.run.settings import read
 
     root = find(context.folder or ".")
-    settings = read(root, profile=context.profile, flags=context.overrides, environment=os.environ, secrets=False)  # `up` makes some
+    settings = read(
+        root, profile=context.profile, flags=context.overrides, environment=os.environ, secrets=False
+    )  # `up` makes some
     return Cluster(root, port=settings.cluster_port)
 
 
@@ -38,14 +40,19 @@ def _cluster(context: Context) -> Cluster:
 def cluster() -> None:
     """Run real engines on this machine, for development and tests.
 
-    Daemons listen on loopback only, 1000 ports from cluster.port on. What they are run from is fetched once a user by Maven and pip; their configuration,
-    data and logs lie in .millstream/cluster of the project. ROLE is a name that `status` shows: kafka#2, registry, or kafka for all of a role.
+    Daemons listen on loopback only, 1000 ports from cluster.port on. What they are run from is fetched once a user by
+    Maven and pip; their configuration, data and logs lie in .millstream/cluster of the project. ROLE is a name that
+    `status` shows: kafka#2, registry, or kafka for all of a role.
     """
 
 
 @cluster.command()
 @click.argument("services", nargs=-1, metavar="[SERVICE]...")
-@click.option("--ha", is_flag=True, help="The full count of daemons, so that any one may die. A cluster keeps its size until it is wiped.")
+@click.option(
+    "--ha",
+    is_flag=True,
+    help="The full count of daemons, so that any one may die. A cluster keeps its size until it is wiped.",
+)
 @pass_context
 def up(context: Context, services: tuple[str, ...], ha: bool) -> None:
     """Start SERVICES and what they need (all when none is named), and wait until each answers a client.
@@ -57,7 +64,11 @@ def up(context: Context, services: tuple[str, ...], ha: bool) -> None:
         it.up(services, ha=ha, say=say)
     context.out.print(_table(it.status()))
     lines = [f'{key} = "{url}"' for key, url in it.profile().items()]
-    context.err.print("\n".join(["a profile for it in millstream.toml:", "[profile.cluster]", *lines]), highlight=False, soft_wrap=True)
+    context.err.print(
+        "\n".join(["a profile for it in millstream.toml:", "[profile.cluster]", *lines]),
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @contextmanager
@@ -83,7 +94,9 @@ def _waiting(context: Context) -> Iterator[Any]:
         with lock:
             lines[service] = (text, time.monotonic() - began)
             if not context.err.is_terminal:
-                context.err.print(f"{time.monotonic() - began:6.1f} s  {service}: {text}", highlight=False, soft_wrap=True)
+                context.err.print(
+                    f"{time.monotonic() - began:6.1f} s  {service}: {text}", highlight=False, soft_wrap=True
+                )
 
     if not context.err.is_terminal:
         yield say
@@ -97,7 +110,9 @@ def _waiting(context: Context) -> Iterator[Any]:
 @click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
 @pass_context
 def status(context: Context, as_json: bool, watch: bool) -> None:
-    """Show every daemon: its role, who leads, process, memory, uptime, log. Exit code 3 when one of them does not run."""
+    """Show every daemon: its role, who leads, process, memory, uptime, log. Exit code 3 when one of them does
+    not run.
+    """
     it = _cluster(context)
     found = it.status()
     if as_json:
@@ -123,12 +138,32 @@ def _table(found: list[Status]) -> Table:
     from rich.table import Table
 
     total = sum(s.memory_bytes for s in found)
-    table = Table(header_style="bold", border_style="dim", pad_edge=False, caption=f"{total / 1e6:,.0f} MB in all", caption_justify="left")
-    for column, justify in {"role": "left", "": "left", "pid": "right", "MB": "right", "up": "right", "log": "left"}.items():
+    table = Table(
+        header_style="bold",
+        border_style="dim",
+        pad_edge=False,
+        caption=f"{total / 1e6:,.0f} MB in all",
+        caption_justify="left",
+    )
+    for column, justify in {
+        "role": "left",
+        "": "left",
+        "pid": "right",
+        "MB": "right",
+        "up": "right",
+        "log": "left",
+    }.items():
         table.add_column(column, justify="right" if justify == "right" else "left", overflow="fold")
     for s in found:
         mark = s.part if s.alive else rich(Styled("red", "not running"))
-        table.add_row(s.role, mark, str(s.pid or ""), f"{s.memory_bytes / 1e6:,.0f}" if s.alive else "", _span(s.uptime_s), _near(s.log))
+        table.add_row(
+            s.role,
+            mark,
+            str(s.pid or ""),
+            f"{s.memory_bytes / 1e6:,.0f}" if s.alive else "",
+            _span(s.uptime_s),
+            _near(s.log),
+        )
     return table
 
 
@@ -160,7 +195,9 @@ def down(context: Context, wipe: bool) -> None:
     it = _cluster(context)
     running = sum(s.alive for s in it.status())
     it.down(wipe=wipe)
-    context.err.print(f"{running} daemon{'' if running == 1 else 's'} stopped" + (", their data removed" if wipe else ""))
+    context.err.print(
+        f"{running} daemon{'' if running == 1 else 's'} stopped" + (", their data removed" if wipe else "")
+    )
 
 
 @cluster.command()

@@ -10,7 +10,9 @@ from millstream.app.cli.words import Group
 
 @click.group(cls=Group)
 def dead() -> None:
-    """Work with dead letters: records that could not be written to a stream's table. They are rows of the table STREAM__dead."""
+    """Work with dead letters: records that could not be written to a stream's table. They are rows of the table
+    STREAM__dead.
+    """
 
 
 @dead.command("set")
@@ -20,7 +22,8 @@ def dead() -> None:
 def set_(context: Context, stream: str, record: str) -> None:
     """Set one record of STREAM aside: its sink writes it to the dead letters without looking into it, and continues.
 
-    For a record that stops its stream though it is well-formed. The stream's features are filled again, since one may have counted it.
+    For a record that stops its stream though it is well-formed. The stream's features are filled again, since one may
+    have counted it.
     """
     from millstream.app.losses import set_aside
 

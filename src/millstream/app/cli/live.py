@@ -50,7 +50,9 @@ def console(context: Context, host: str | None, port: int | None) -> None:
 @click.option("--history", is_flag=True, help="What was found before, newest first, instead of looking now.")
 @pass_context
 def monitor(context: Context, names: tuple[str, ...], as_json: bool, history: bool) -> None:
-    """Run monitors NAMES (all by default) once. Exit code 4 when one is violated; else 1 when a check could not be judged, or an alert not be sent."""
+    """Run monitors NAMES (all by default) once. Exit code 4 when one is violated; else 1 when a check could not be
+    judged, or an alert not be sent.
+    """
     ws = context.workspace
     unknown = [n for n in names if n not in ws.project.monitors]
     if unknown:
@@ -58,7 +60,12 @@ def monitor(context: Context, names: tuple[str, ...], as_json: bool, history: bo
     rows, each = list[dict[str, Any]](), Each()
     for name in names or ws.project.monitors:
         noun = ws.project.monitors[name]
-        rows += each.attempt(f"monitor {name}", partial(ws.monitors.verdicts, name) if history else partial(ws.monitors.run, noun)) or []
+        rows += (
+            each.attempt(
+                f"monitor {name}", partial(ws.monitors.verdicts, name) if history else partial(ws.monitors.run, noun)
+            )
+            or []
+        )
     if as_json:
         context.json(rows)
     else:
@@ -69,7 +76,9 @@ def monitor(context: Context, names: tuple[str, ...], as_json: bool, history: bo
             "unknown": Styled("dim", "unknown"),
         }
         columns = ["at", "monitor", "check", "", "found"] if history else ["monitor", "check", "", "found"]
-        told = [(r["at"][:19], r["monitor"], r["check"], marks.get(r["status"], r["status"]), r["message"]) for r in rows]
+        told = [
+            (r["at"][:19], r["monitor"], r["check"], marks.get(r["status"], r["status"]), r["message"]) for r in rows
+        ]
         context.table("", columns, told if history else [row[1:] for row in told])
     if not history:
         _judged(context, rows, each.failed)

@@ -71,7 +71,13 @@ class Verbs(Group):
 
 
 @click.command(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--project", "folder", metavar="DIR", envvar="MILLSTREAM_PROJECT", help="The project's folder; found by searching upward when not given.")
+@click.option(
+    "--project",
+    "folder",
+    metavar="DIR",
+    envvar="MILLSTREAM_PROJECT",
+    help="The project's folder; found by searching upward when not given.",
+)
 @click.option("--profile", metavar="NAME", help="The profile of millstream.toml; laptop by default.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Override one setting.")
 @click.version_option(package_name="millstream", message="%(prog)s %(version)s")
@@ -79,13 +85,16 @@ class Verbs(Group):
 def cli(ctx: click.Context, folder: str | None, profile: str | None, sets: tuple[str, ...]) -> None:
     """Raw events into models that are trained, served, experimented on, watched and explained.
 
-    Exit codes: 0 ok, 1 failed work, 2 usage or definition error, 3 environment or service error, 4 monitor violated, 5 fenced (run-step: a newer attempt has taken over).
+    Exit codes: 0 ok, 1 failed work, 2 usage or definition error, 3 environment or service error, 4 monitor violated, 5
+    fenced (run-step: a newer attempt has taken over).
     """
     ctx.obj = Context(folder=folder, profile=profile, sets=sets)
 
 
 def main(args: list[str] | None = None) -> None:
-    """Run the command line and exit with its code; errors are sentences on stderr, never a traceback unless MILLSTREAM_DEBUG is set."""
+    """Run the command line and exit with its code; errors are sentences on stderr, never a traceback unless
+    MILLSTREAM_DEBUG is set.
+    """
     quiet_about_secrets()
     try:
         code = cli.main(args, prog_name="millstream", standalone_mode=False)
@@ -109,7 +118,8 @@ def main(args: list[str] | None = None) -> None:
             raise
         _fail(error if isinstance(error, MillstreamError) else _sentence(error, sys.argv[1:] if args is None else args))
     except Exception as error:
-        # A library's own error about the disk, that no engine has recognised; any other is a fault of ours, and its traceback is wanted.
+        # A library's own error about the disk, that no engine has recognised; any other is a fault of ours, and its
+        # traceback is wanted.
         known = _disk(error, sys.argv[1:] if args is None else args)
         if known is None or os.environ.get("MILLSTREAM_DEBUG"):
             raise
@@ -132,7 +142,9 @@ def _drop_output() -> None:
 
 
 def _fail(error: MillstreamError) -> NoReturn:
-    """Report the error and exit with its code. On a full disk stderr may be a file that takes nothing more; the code still tells."""
+    """Report the error and exit with its code. On a full disk stderr may be a file that takes nothing more; the code
+    still tells.
+    """
     from millstream.transform.cell import visible
 
     said = f"{type(error).__name__}: {error}" if error.exit_code != 2 else str(error)
@@ -146,15 +158,21 @@ def _sentence(error: OSError | MemoryError, args: Sequence[str]) -> MillstreamEr
     verb = _verb(args)
     if isinstance(error, MemoryError):
         return MillstreamError(
-            f'out of memory during `millstream {verb}`; give the machine more, or limit the work (compute = "duckdb:?memory_limit=1GB", run --workers 1)'
+            f"out of memory during `millstream {verb}`; give the machine more, or limit the work (compute ="
+            ' "duckdb:?memory_limit=1GB", run --workers 1)'
         )
     known = _disk(error, args)
     if known is not None:
         return known
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        return MillstreamError(f"too many open files during `millstream {verb}`; raise the limit (ulimit -n), then try again")
+        return MillstreamError(
+            f"too many open files during `millstream {verb}`; raise the limit (ulimit -n), then try again"
+        )
     place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
-    return MillstreamError(f"{place}{error.strerror or error or type(error).__name__} during `millstream {verb}`; MILLSTREAM_DEBUG=1 shows where it happened")
+    return MillstreamError(
+        f"{place}{error.strerror or error or type(error).__name__} during `millstream {verb}`; MILLSTREAM_DEBUG=1 shows"
+        " where it happened"
+    )
 
 
 def _disk(error: Exception, args: Sequence[str]) -> MillstreamError | None:

@@ -16,7 +16,12 @@ from millstream.serve.decisions import all_streams
 
 @click.command()
 @click.argument("folder", default=".")
-@click.option("--template", default="quickstart", help="quickstart, or flights: real data, two models, an experiment.", show_default=True)
+@click.option(
+    "--template",
+    default="quickstart",
+    help="quickstart, or flights: real data, two models, an experiment.",
+    show_default=True,
+)
 @pass_context
 def init(context: Context, folder: str, template: str) -> None:
     """Create a project in FOLDER from a template."""
@@ -33,12 +38,23 @@ def init(context: Context, folder: str, template: str) -> None:
 
 @click.command()
 @as_json
-@click.option("--parity", is_flag=True, help="Make every table, feature set and training set of a sample by two compute engines, and compare row by row.")
-@click.option("--against", metavar="URL", help="The engine beside DuckDB: the profile's `compute`, or spark://local[1] where that is DuckDB.")
+@click.option(
+    "--parity",
+    is_flag=True,
+    help="Make every table, feature set and training set of a sample by two compute engines, and compare row by row.",
+)
+@click.option(
+    "--against",
+    metavar="URL",
+    help="The engine beside DuckDB: the profile's `compute`, or spark://local[1] where that is DuckDB.",
+)
 @click.option("--rows", default=20_000, show_default=True, help="Of the sample: at most so many of the largest stream.")
 @pass_context
 def check(context: Context, as_json: bool, parity: bool, against: str | None, rows: int) -> None:
-    """Validate the definitions: the modules in the project's folder are imported, and without --parity nothing is built and no data is read. All mistakes are shown together, then what could not be checked because it depends on one; tests of the project are plain pytest."""
+    """Validate the definitions: the modules in the project's folder are imported, and without --parity nothing is built
+    and no data is read. All mistakes are shown together, then what could not be checked because it depends on one;
+    tests of the project are plain pytest.
+    """
     from millstream.base.errors import DefinitionErrors
     from millstream.declare.validate import below
     from millstream.experiment.report import POOLED
@@ -67,7 +83,9 @@ def check(context: Context, as_json: bool, parity: bool, against: str | None, ro
     if as_json:
         context.json({"project": project.name, "nouns": counts, "seconds": round(seconds, 3), "warnings": warnings})
         return
-    parts = ", ".join(f"{n} {kind.replace('_', ' ')}{'s' if n > 1 and kind != 'features' else ''}" for kind, n in counts.items())
+    parts = ", ".join(
+        f"{n} {kind.replace('_', ' ')}{'s' if n > 1 and kind != 'features' else ''}" for kind, n in counts.items()
+    )
     context.say(f"{project.name}: {parts} ({seconds:.2f} s)", Styled("green", "ok"))
     for line in windows.declared(project.streams.values()):
         context.say(line)
@@ -90,7 +108,9 @@ def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> 
     finally:
         other.close()
     if as_json:
-        context.json({"against": url, "same": all(one.same for one in judged), "assets": [shown(one) for one in judged]})
+        context.json(
+            {"against": url, "same": all(one.same for one in judged), "assets": [shown(one) for one in judged]}
+        )
     else:
         context.table(
             f"DuckDB beside {url}",
@@ -105,32 +125,54 @@ def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> 
 @click.command()
 @as_json
 @click.option(
-    "--mend", is_flag=True, help="Fix what can be fixed: cut torn tails off (the log fills them again), move rows that lie too far ahead to the dead letters."
+    "--fix",
+    is_flag=True,
+    help=(
+        "Fix what can be fixed: cut torn tails off (the log fills them again), move rows that lie too far ahead to the"
+        " dead letters."
+    ),
 )
 @click.option(
     "--accept-loss",
     "losses",
     multiple=True,
     metavar="STREAM",
-    help="With --mend: cut the table of STREAM also where the log no longer holds the records that go; they are printed and recorded.",
+    help=(
+        "With --fix: cut the table of STREAM also where the log no longer holds the records that go; they are printed"
+        " and recorded."
+    ),
 )
-@click.option("--release", metavar="STREAM", help="The newest append to STREAM was stamped by a wrong clock: let its doors take records again.")
+@click.option(
+    "--release",
+    metavar="STREAM",
+    help="The newest append to STREAM was stamped by a wrong clock: let its doors take records again.",
+)
 @pass_context
-def doctor(context: Context, as_json: bool, mend: bool, losses: tuple[str, ...], release: str | None) -> None:
-    """Look at the environment, the engines, the lake's tails, rows whose times lie too far ahead, and streams that cannot continue."""
+def doctor(context: Context, as_json: bool, fix: bool, losses: tuple[str, ...], release: str | None) -> None:
+    """Look at the environment, the engines, the lake's tails, rows whose times lie too far ahead, and streams that
+    cannot continue.
+    """
     from millstream.app import doctor as doctors
 
-    if losses and not mend:
-        raise UsageError("--accept-loss goes with --mend; records that left the log are given up by  millstream ingest --accept-loss STREAM")
+    if losses and not fix:
+        raise UsageError(
+            "--accept-loss goes with --fix; records that left the log are given up by  millstream ingest --accept-loss"
+            " STREAM"
+        )
     if unknown := [name for name in losses if name not in all_streams(context.workspace.project)]:
         raise NotFound(f'no stream "{unknown[0]}"; {choices(unknown[0], all_streams(context.workspace.project))}')
     released = [] if release is None else [doctors.release(context.workspace, release)]
-    findings = [*released, *doctors.examine(context.workspace, mend=mend, losses=losses)]
+    findings = [*released, *doctors.examine(context.workspace, fix=fix, losses=losses)]
     if as_json:
         context.json([vars(f) for f in findings])
     else:
-        marks = {"ok": Styled("green", "ok"), "warn": Styled("yellow", "warn"), "mended": Styled("yellow", "mended"), "bad": Styled("red", "bad")}
-        context.table("", ["", "what", "found", "mend"], [(marks[f.status], f.what, f.found, f.mend) for f in findings])
+        marks = {
+            "ok": Styled("green", "ok"),
+            "warn": Styled("yellow", "warn"),
+            "fixed": Styled("yellow", "fixed"),
+            "bad": Styled("red", "bad"),
+        }
+        context.table("", ["", "what", "found", "fix"], [(marks[f.status], f.what, f.found, f.fix) for f in findings])
     if any(f.status == "bad" for f in findings):
         raise click.exceptions.Exit(3)
 

@@ -13,12 +13,16 @@ from millstream.base.words import choices, nearest
 class Group(click.Group):
     """Verbs, or the verbs of a verb."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             of = f" of {ctx.info_name}" if ctx.parent else ""
-            raise click.UsageError(f'no verb "{args[0]}"{of}; {choices(args[0], self.list_commands(ctx))}', ctx) from error
+            raise click.UsageError(
+                f'no verb "{args[0]}"{of}; {choices(args[0], self.list_commands(ctx))}', ctx
+            ) from error
 
 
 class OneOf(click.Choice[str]):

@@ -35,11 +35,34 @@ def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything
     ids = each.attempt("dedupe windows", lambda: list(windows.measured(context.workspace))) or []
     each.failed.update({a.name: a.error for a in made.assets if a.error is not None})
     if as_json:
-        context.json({"assets": [{"name": a.name, "kind": a.kind, "stale": a.stale, "reasons": a.reasons, "rows": a.cost.rows, "bytes": a.cost.bytes,
-                                  "seconds": a.seconds} for a in made.assets], "endpoints": made.endpoints,
-                      "warnings": list(unmatched(context.workspace.project)),
-                      "dedupe": [{"stream": w.stream, "within_us": w.within_us, "ids": w.ids, "memory_bytes": w.cost.memory, "disk_bytes": w.cost.disk}
-                                 for w in ids]})  # fmt: skip
+        context.json(
+            {
+                "assets": [
+                    {
+                        "name": a.name,
+                        "kind": a.kind,
+                        "stale": a.stale,
+                        "reasons": a.reasons,
+                        "rows": a.cost.rows,
+                        "bytes": a.cost.bytes,
+                        "seconds": a.seconds,
+                    }
+                    for a in made.assets
+                ],
+                "endpoints": made.endpoints,
+                "warnings": list(unmatched(context.workspace.project)),
+                "dedupe": [
+                    {
+                        "stream": w.stream,
+                        "within_us": w.within_us,
+                        "ids": w.ids,
+                        "memory_bytes": w.cost.memory,
+                        "disk_bytes": w.cost.disk,
+                    }
+                    for w in ids
+                ],
+            }
+        )
         context.end(each.failed)
         return
     for window in ids:
@@ -48,12 +71,26 @@ def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything
     _missing(context)
     shown = [a for a in made.assets if a.stale or everything]
     if shown:
-        context.table("", ["asset", "kind", "why", "rows", "bytes", "seconds"], [
-            (Styled("yellow" if a.stale else "dim", a.name), a.kind, "\n".join(a.reasons) or Styled("dim", "up to date"),
-             f"{a.cost.rows:,}" if a.stale else "", size(a.cost.bytes) if a.stale else "", "" if a.seconds is None else f"{a.seconds:.1f}")
-            for a in shown], right=["rows", "bytes", "seconds"])  # fmt: skip
+        context.table(
+            "",
+            ["asset", "kind", "why", "rows", "bytes", "seconds"],
+            [
+                (
+                    Styled("yellow" if a.stale else "dim", a.name),
+                    a.kind,
+                    "\n".join(a.reasons) or Styled("dim", "up to date"),
+                    f"{a.cost.rows:,}" if a.stale else "",
+                    size(a.cost.bytes) if a.stale else "",
+                    "" if a.seconds is None else f"{a.seconds:.1f}",
+                )
+                for a in shown
+            ],
+            right=["rows", "bytes", "seconds"],
+        )
     if not made.stale:
-        context.say(f"{counted(len(made.assets), 'asset is', 'assets are')} up to date", Styled("green", "nothing to do:"))
+        context.say(
+            f"{counted(len(made.assets), 'asset is', 'assets are')} up to date", Styled("green", "nothing to do:")
+        )
         return
     rows, count = sum(a.cost.rows for a in made.stale), sum(a.cost.bytes for a in made.stale)
     price = f"{counted(rows, 'row')}, {size(count)} to read{_time(made.stale)}"
@@ -66,7 +103,9 @@ def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything
 def _time(stale: Sequence[Any]) -> str:
     """How long it takes by the last run, and of how many assets nothing is known: those that were never built."""
     known = [a.seconds for a in stale if a.seconds is not None]
-    unknown = sum(a.seconds is None and a.kind not in ("source", "stream") for a in stale)  # these take as long as their files are large
+    unknown = sum(
+        a.seconds is None and a.kind not in ("source", "stream") for a in stale
+    )  # these take as long as their files are large
     if not known:
         return "; how long it takes is unknown, since none of them has been built" if unknown else ""
     about = f", about {sum(known):.0f} s by the last run"
@@ -93,8 +132,16 @@ def _selected(every: list[Any], selectors: tuple[str, ...], changed: Any) -> lis
     return select(selectors, {s.name: s.upstream for s in every}, {s.name: s.kind for s in every}, changed)
 
 
-accept_loss = click.option("--accept-loss", "losses", multiple=True, metavar="STREAM",
-                           help="Continue without the records of STREAM that are gone or damaged, as they are now; they are printed and recorded.")  # fmt: skip
+accept_loss = click.option(
+    "--accept-loss",
+    "losses",
+    multiple=True,
+    metavar="STREAM",
+    help=(
+        "Continue without the records of STREAM that are gone or damaged, as they are now; they are printed and"
+        " recorded."
+    ),
+)
 
 
 def _give_up(context: Context, losses: tuple[str, ...]) -> None:
@@ -116,15 +163,28 @@ def _give_up(context: Context, losses: tuple[str, ...]) -> None:
 @click.option("--force", is_flag=True, help="Make the selected assets even when they are up to date.")
 @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the selected models.")
 @click.option("--workers", default=2, show_default=True, help="Assets at a time.")
-@click.option("--detach", is_flag=True, help="Have the orchestrator of the profile do it, and print the run's name; see `show run`.")
+@click.option(
+    "--detach",
+    is_flag=True,
+    help="Have the orchestrator of the profile do it, and print the run's name; see `show run`.",
+)
 @click.option("--run-id", default="", hidden=True, help="The run's name: of a run that was detached.")
 @accept_loss
 @pass_context
 def run(
-    context: Context, selectors: tuple[str, ...], as_json: bool, force: bool, params: tuple[str, ...], workers: int, detach: bool, run_id: str,
+    context: Context,
+    selectors: tuple[str, ...],
+    as_json: bool,
+    force: bool,
+    params: tuple[str, ...],
+    workers: int,
+    detach: bool,
+    run_id: str,
     losses: tuple[str, ...],
-) -> None:  # fmt: skip
-    """Bring assets up to date, in order of dependency. What is unchanged is skipped; a killed run is resumed by running again."""
+) -> None:
+    """Bring assets up to date, in order of dependency. What is unchanged is skipped; a killed run is resumed by running
+    again.
+    """
     from millstream.run import runner
     from millstream.run.steps import steps
 
@@ -133,7 +193,9 @@ def run(
     names = set(_selected(steps(ws), selectors, lambda: [a.name for a in _plan(context, ()).stale]))
     if detach:
         if force or params:
-            raise UsageError("--detach makes what is stale, by its defaults; leave --force and --param out, or wait for the run")
+            raise UsageError(
+                "--detach makes what is stale, by its defaults; leave --force and --param out, or wait for the run"
+            )
         started = ws.orchestrator.start([s.name for s in steps(ws) if s.name in names])
         context.json({"run": started}) if as_json else click.echo(started)
         return
@@ -141,16 +203,29 @@ def run(
     every = steps(ws, model_params=given, force=force)
     with runner.alone(ws.folder), bars(context) as (report, told):
         done = runner.run(
-            [s for s in every if s.name in names], ws.state, force=force or bool(given and selectors), workers=workers, report=report, told=told, run_id=run_id
+            [s for s in every if s.name in names],
+            ws.state,
+            force=force or bool(given and selectors),
+            workers=workers,
+            report=report,
+            told=told,
+            run_id=run_id,
         )
     _left_behind(context, every, names)
     end(context, done, as_json)
 
 
 def _left_behind(context: Context, every: list[Any], chosen: set[str]) -> None:
-    """Features over a table that this run has rebuilt and that were not selected: requests are answered from its former rows."""
+    """Features over a table that this run has rebuilt and that were not selected: requests are answered from its former
+    rows.
+    """
     for step in every:
-        if step.kind == "features" and step.name not in chosen and chosen.intersection(step.upstream) and (why := step.pending()):
+        if (
+            step.kind == "features"
+            and step.name not in chosen
+            and chosen.intersection(step.upstream)
+            and (why := step.pending())
+        ):
             context.say(f"{step.name}: {why}; millstream run {step.name}", Styled("yellow", "stale"))
 
 
@@ -178,8 +253,11 @@ def end(context: Context, done: list[Any], as_json: bool) -> None:
         if any(d.kind == "source" for d in done):
             _missing(context)
         made = sum(d.status == "made" for d in done)
-        context.say(f"{made} made, {len(done) - made - len(failed)} up to date" + (f", {len(failed)} failed or blocked" if failed else ""),
-                    Styled("red", "failed:") if failed else Styled("green", "done:"))  # fmt: skip
+        context.say(
+            f"{made} made, {len(done) - made - len(failed)} up to date"
+            + (f", {len(failed)} failed or blocked" if failed else ""),
+            Styled("red", "failed:") if failed else Styled("green", "done:"),
+        )
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -237,13 +315,30 @@ def bars(context: Context) -> Iterator[tuple[Any, Any]]:
 
 @click.command()
 @as_json
-@click.option("--until", metavar="TIME", help="Stop before the first event at or after TIME (event time; UTC without a zone).")
+@click.option(
+    "--until", metavar="TIME", help="Stop before the first event at or after TIME (event time; UTC without a zone)."
+)
 @click.option("--no-sink", is_flag=True, help="Into the log only; the lake follows with the next run.")
-@click.option("--complete", "complete", multiple=True, metavar="STREAM",
-              help="Afterwards, declare that no event of STREAM up to now is missing: labels that wait for one are complete. A later record takes it back.")  # fmt: skip
+@click.option(
+    "--complete",
+    "complete",
+    multiple=True,
+    metavar="STREAM",
+    help=(
+        "Afterwards, declare that no event of STREAM up to now is missing: labels that wait for one are complete. A"
+        " later record takes it back."
+    ),
+)
 @accept_loss
 @pass_context
-def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool, complete: tuple[str, ...], losses: tuple[str, ...]) -> None:
+def ingest(
+    context: Context,
+    as_json: bool,
+    until: str | None,
+    no_sink: bool,
+    complete: tuple[str, ...],
+    losses: tuple[str, ...],
+) -> None:
     """Read the file sources, merged by event time, into the log; then land the streams in the lake."""
     from millstream.app import losses as decisions
     from millstream.declare.source import FileReader
@@ -260,7 +355,9 @@ def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool, co
             raise UsageError(f'--until "{until}" is not a time; write e.g. 2013-11-01 or 2013-11-01T12:00Z') from None
         until_us = int((moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment).timestamp() * 1_000_000)
     if complete and (until or no_sink):
-        raise UsageError("--complete says that all is there; leave out --until and --no-sink, with which something is not")
+        raise UsageError(
+            "--complete says that all is there; leave out --until and --no-sink, with which something is not"
+        )
     decisions.streams_of(ws, complete)
     _give_up(context, losses)
     for source in ws.project.sources.values():
@@ -268,12 +365,19 @@ def ingest(context: Context, as_json: bool, until: str | None, no_sink: bool, co
             door = ws.doors.of(source.into)
             door.refresh()
             door.now_us()  # a clock that is wrong is said at once, not as a failed step
-    chosen = [s for s in steps(ws, until_us=until_us) if isinstance(s, SourceStep) or (isinstance(s, StreamStep) and not no_sink)]
+    chosen = [
+        s
+        for s in steps(ws, until_us=until_us)
+        if isinstance(s, SourceStep) or (isinstance(s, StreamStep) and not no_sink)
+    ]
     with runner.alone(ws.folder), bars(context) as (report, told):
         done = runner.run(chosen, ws.state, report=report, told=told)
     if all(d.status in ("made", "skipped") for d in done):
         for name, upto in decisions.complete(ws, complete):
-            context.say(f"{name}: no event up to {upto} is missing; a record that comes later takes it back", Styled("green", "complete"))
+            context.say(
+                f"{name}: no event up to {upto} is missing; a record that comes later takes it back",
+                Styled("green", "complete"),
+            )
     elif complete:
         context.say(f"{', '.join(complete)}: not declared complete, since not all was read", Styled("red", "refused"))
     end(context, done, as_json)
@@ -297,14 +401,16 @@ def up(context: Context, no_console: bool, losses: tuple[str, ...]) -> None:
 
 @click.command()
 @click.argument("name", metavar="serve|features|sinks|sources|schedule|console")
-@click.option("--watched", is_flag=True, help="Stop when standard input ends: `up`, which holds the other end, is gone.")
+@click.option(
+    "--watched", is_flag=True, help="Stop when standard input ends: `up`, which holds the other end, is gone."
+)
 @accept_loss
 @pass_context
 def part(context: Context, name: str, watched: bool, losses: tuple[str, ...]) -> None:
     """Run one part of `up` until it is told to stop, for a process manager that starts each by itself.
 
-    serve: the collector and the endpoints. features: their features, kept up to date. sinks: streams from the log into the lake. sources: watched folders.
-    schedule: outcomes, scheduled assets, monitors. console: pages for a browser.
+    serve: the collector and the endpoints. features: their features, kept up to date. sinks: streams from the log into
+    the lake. sources: watched folders. schedule: outcomes, scheduled assets, monitors. console: pages for a browser.
     """
     from millstream.app.parts import PARTS
     from millstream.app.supervise import stop_with_supervisor
@@ -312,7 +418,10 @@ def part(context: Context, name: str, watched: bool, losses: tuple[str, ...]) ->
     if name not in PARTS:
         raise UsageError(f'no part "{name}"; {choices(name, PARTS)}')
     if losses and name != "sinks":
-        raise UsageError(f"--accept-loss is for the part sinks, which writes streams to the lake; {name} waits for nothing of the log")
+        raise UsageError(
+            f"--accept-loss is for the part sinks, which writes streams to the lake; {name} waits for nothing of"
+            " the log"
+        )
     _give_up(context, losses)
     if watched:
         stop_with_supervisor()

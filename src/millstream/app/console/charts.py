@@ -10,8 +10,17 @@ W, H, LEFT, BOTTOM, TOP = 560, 218, 50, 42, 24
 NOTHING = '<p class="empty">Nothing to draw yet.</p>'
 
 
-def lines(series: Mapping[str, Sequence[tuple[float, float]]], *, label: str, low: float | None = None, high: float | None = None,
-          x_labels: Sequence[tuple[float, str]] | None = None, diagonal: bool = False, x_name: str = "", y_name: str = "") -> str:  # fmt: skip
+def lines(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    label: str,
+    low: float | None = None,
+    high: float | None = None,
+    x_labels: Sequence[tuple[float, str]] | None = None,
+    diagonal: bool = False,
+    x_name: str = "",
+    y_name: str = "",
+) -> str:
     """Line charts with a legend.
 
     Args:
@@ -30,7 +39,9 @@ def lines(series: Mapping[str, Sequence[tuple[float, float]]], *, label: str, lo
     y0, y1, step = _even(min(ys) if low is None else low, max(ys) if high is None else high)
 
     def at(x: float, y: float) -> tuple[float, float]:
-        return LEFT + (x - x0) / (x1 - x0) * (W - LEFT - 10), H - BOTTOM - (min(max(y, y0), y1) - y0) / (y1 - y0) * (H - BOTTOM - TOP)
+        return LEFT + (x - x0) / (x1 - x0) * (W - LEFT - 10), H - BOTTOM - (min(max(y, y0), y1) - y0) / (y1 - y0) * (
+            H - BOTTOM - TOP
+        )
 
     body = [_axis(y0, y1, step), _names(x_name, y_name)]
     marks = _steps(x0, x1) if x_labels is None else [(x, text) for x, text in x_labels if x0 <= x <= x1]
@@ -39,17 +50,27 @@ def lines(series: Mapping[str, Sequence[tuple[float, float]]], *, label: str, lo
         (ax, ay), (bx, by) = at(max(x0, y0), max(x0, y0)), at(min(x1, y1), min(x1, y1))
         body.append(f'<line x1="{ax:.1f}" y1="{ay:.1f}" x2="{bx:.1f}" y2="{by:.1f}" class="guide"/>')
     for i, values in enumerate(series.values()):
-        path = " ".join(f"{'M' if j == 0 else 'L'}{px:.1f} {py:.1f}" for j, (px, py) in enumerate(at(*p) for p in values))
+        path = " ".join(
+            f"{'M' if j == 0 else 'L'}{px:.1f} {py:.1f}" for j, (px, py) in enumerate(at(*p) for p in values)
+        )
         body.append(f'<path d="{path}" class="line s{i}"/>')
         if len(values) <= 24:
-            body += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="2.6" class="dot s{i}"/>' for px, py in (at(*p) for p in values)]
+            body += [
+                f'<circle cx="{px:.1f}" cy="{py:.1f}" r="2.6" class="dot s{i}"/>' for px, py in (at(*p) for p in values)
+            ]
     return _frame(body, label, list(series))
 
 
 def bars(
-    values: Sequence[tuple[str, float]], *, label: str, high: float | None = None, second: Sequence[float] | None = None, names: Sequence[str] = (),
-    x_name: str = "", y_name: str = "",
-) -> str:  # fmt: skip
+    values: Sequence[tuple[str, float]],
+    *,
+    label: str,
+    high: float | None = None,
+    second: Sequence[float] | None = None,
+    names: Sequence[str] = (),
+    x_name: str = "",
+    y_name: str = "",
+) -> str:
     """Vertical bars, one or two a name; labels are thinned when there are many."""
     if not values:
         return NOTHING
@@ -63,7 +84,8 @@ def bars(
         for k, v in enumerate([value] + ([second[i]] if second else [])):
             tall = v / top * (H - BOTTOM - TOP)
             body.append(
-                f'<rect x="{x + k * width:.1f}" y="{H - BOTTOM - tall:.1f}" width="{width:.1f}" height="{max(tall, 0):.1f}" rx="1.5" class="bar s{k}"><title>{escape(name)}: {v:.4g}</title></rect>'
+                f'<rect x="{x + k * width:.1f}" y="{H - BOTTOM - tall:.1f}" width="{width:.1f}"'
+                f' height="{max(tall, 0):.1f}" rx="1.5" class="bar s{k}"><title>{escape(name)}: {v:.4g}</title></rect>'
             )
         if i % every == 0:
             body.append(_mark(i // every, x + step * 0.38, name))
@@ -88,18 +110,27 @@ def _axis(y0: float, y1: float, step: float) -> str:
     for k in range(round((y1 - y0) / step) + 1):
         y = H - BOTTOM - k * step / (y1 - y0) * (H - BOTTOM - TOP)
         odd = " odd" if k % 2 else ""
-        marks.append(f'<line x1="{LEFT}" y1="{y:.1f}" x2="{W - 10}" y2="{y:.1f}" class="grid"/>'
-                     f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" class="tick{odd}" text-anchor="end">{_short(y0 + k * step)}</text>')  # fmt: skip
+        marks.append(
+            f'<line x1="{LEFT}" y1="{y:.1f}" x2="{W - 10}" y2="{y:.1f}" class="grid"/>'
+            f'<text x="{LEFT - 6}" y="{y + 3.5:.1f}" class="tick{odd}" text-anchor="end">{_short(y0 + k * step)}</text>'
+        )
     return "".join(marks)
 
 
 def _mark(i: int, x: float, text: str) -> str:
     """A mark along the x axis; every other one may be left out where there is little room."""
-    return f'<text x="{x:.1f}" y="{H - BOTTOM + 16}" class="tick{" odd" if i % 2 else ""}" text-anchor="middle">{escape(text)}</text>'
+    return (
+        f'<text x="{x:.1f}" y="{H - BOTTOM + 16}" class="tick{" odd" if i % 2 else ""}"'
+        f' text-anchor="middle">{escape(text)}</text>'
+    )
 
 
 def _names(x_name: str, y_name: str) -> str:
-    told = f'<text x="{(LEFT + W - 10) / 2:.0f}" y="{H - 5}" class="axis" text-anchor="middle">{escape(x_name)}</text>' if x_name else ""
+    told = (
+        f'<text x="{(LEFT + W - 10) / 2:.0f}" y="{H - 5}" class="axis" text-anchor="middle">{escape(x_name)}</text>'
+        if x_name
+        else ""
+    )
     return told + (f'<text x="{LEFT}" y="13" class="axis">{escape(y_name)}</text>' if y_name else "")
 
 
@@ -123,4 +154,7 @@ def _short(value: float) -> str:
 def _frame(body: Sequence[str], label: str, names: Sequence[str]) -> str:
     legend = "".join(f'<span class="key s{i}">{escape(name)}</span>' for i, name in enumerate(names)) if names else ""
     drawn = "".join(body)
-    return f'<figure class="chart"><svg viewBox="0 0 {W} {H}" role="img" aria-label="{escape(label)}">{drawn}</svg><figcaption>{legend}</figcaption></figure>'
+    return (
+        f'<figure class="chart"><svg viewBox="0 0 {W} {H}" role="img"'
+        f' aria-label="{escape(label)}">{drawn}</svg><figcaption>{legend}</figcaption></figure>'
+    )

@@ -1,8 +1,8 @@
 """The project's graph as an SVG: columns from left to right, edges that go around boxes, never through them.
 
-The layout is the layered one of Sugiyama, Tagawa and Toda (1981): depth by the longest way, an edge over several columns gets
-a place of its own in each (shared by all edges of its source), the order in a column by barycentres. Heights come from
-least squares with the order kept (pool adjacent violators), so that a chain lies on a line.
+The layout is the layered one of Sugiyama, Tagawa and Toda (1981): depth by the longest way, an edge over several
+columns gets a place of its own in each (shared by all edges of its source), the order in a column by barycentres.
+Heights come from least squares with the order kept (pool adjacent violators), so that a chain lies on a line.
 """
 
 from __future__ import annotations
@@ -56,14 +56,18 @@ def layout(nodes: Sequence[Node], edges: Sequence[tuple[str, str]]) -> Drawing:
     """Place the nodes.
 
     Args:
-        nodes: What is made from others after them. An edge against this order is feedback: drawn below the boxes, it moves nothing.
+        nodes: What is made from others after them. An edge against this order is feedback: drawn below the boxes, it
+            moves nothing.
     """
     known = {node.name for node in nodes}
     pairs = [(s, t) for s, t in dict.fromkeys(edges) if s in known and t in known and s != t]
     order = {node.name: i for i, node in enumerate(nodes)}
     depth = _depths(list(order), pairs)
     forth = [(s, t) for s, t in pairs if order[s] < order[t]]
-    columns = [[_Slot(node.name, depth[node.name]) for node in nodes if depth[node.name] == k] for k in range(max(depth.values(), default=0) + 1)]
+    columns = [
+        [_Slot(node.name, depth[node.name]) for node in nodes if depth[node.name] == k]
+        for k in range(max(depth.values(), default=0) + 1)
+    ]
     farthest = {s: max(depth[t] for u, t in forth if u == s) for s, _ in forth}
     for source, end in farthest.items():
         for k in range(depth[source] + 1, end):
@@ -80,10 +84,25 @@ def layout(nodes: Sequence[Node], edges: Sequence[tuple[str, str]]) -> Drawing:
     back = [(s, t) for s, t in pairs if order[s] > order[t]]
     place = {n.name: _Slot(n.name, depth[n.name]) for n in nodes}
     placed = [replace(n, x=at[place[n.name]], y=middle[place[n.name]] - HEIGHT / 2) for n in nodes]
-    paths = [(s, t, _path([place[s], *(_Slot(s, k, True) for k in range(depth[s] + 1, depth[t])), place[t]], at, middle, box)) for s, t in forth]
-    paths += [(s, t, _around(at[place[s]], middle[place[s]], at[place[t]], middle[place[t]], box, bottom + 8)) for s, t in back]
-    return Drawing(tuple(sorted(placed, key=lambda n: (n.x, n.y))), tuple(paths), len(columns) * (box + gap) - gap + 2 * PAD,
-                   bottom + (12 if back else 0), box)  # fmt: skip
+    paths = [
+        (
+            s,
+            t,
+            _path([place[s], *(_Slot(s, k, True) for k in range(depth[s] + 1, depth[t])), place[t]], at, middle, box),
+        )
+        for s, t in forth
+    ]
+    paths += [
+        (s, t, _around(at[place[s]], middle[place[s]], at[place[t]], middle[place[t]], box, bottom + 8))
+        for s, t in back
+    ]
+    return Drawing(
+        tuple(sorted(placed, key=lambda n: (n.x, n.y))),
+        tuple(paths),
+        len(columns) * (box + gap) - gap + 2 * PAD,
+        bottom + (12 if back else 0),
+        box,
+    )
 
 
 def _depths(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
@@ -97,13 +116,18 @@ def _depths(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str,
     return depth
 
 
-def _neighbours(columns: Sequence[Sequence[_Slot]], edges: Sequence[tuple[str, str]],
-                depth: Mapping[str, int]) -> tuple[dict[_Slot, list[_Slot]], dict[_Slot, list[_Slot]]]:  # fmt: skip
+def _neighbours(
+    columns: Sequence[Sequence[_Slot]], edges: Sequence[tuple[str, str]], depth: Mapping[str, int]
+) -> tuple[dict[_Slot, list[_Slot]], dict[_Slot, list[_Slot]]]:
     """What each slot is joined with in the column before, and in the one after."""
     left: dict[_Slot, list[_Slot]] = {slot: [] for column in columns for slot in column}
     right: dict[_Slot, list[_Slot]] = {slot: [] for column in columns for slot in column}
     for source, target in edges:
-        way = [_Slot(source, depth[source]), *(_Slot(source, k, True) for k in range(depth[source] + 1, depth[target])), _Slot(target, depth[target])]
+        way = [
+            _Slot(source, depth[source]),
+            *(_Slot(source, k, True) for k in range(depth[source] + 1, depth[target])),
+            _Slot(target, depth[target]),
+        ]
         for a, b in pairwise(way):
             if a not in left[b]:
                 left[b].append(a)
@@ -111,7 +135,9 @@ def _neighbours(columns: Sequence[Sequence[_Slot]], edges: Sequence[tuple[str, s
     return left, right
 
 
-def _order(columns: list[list[_Slot]], left: Mapping[_Slot, Sequence[_Slot]], right: Mapping[_Slot, Sequence[_Slot]]) -> None:
+def _order(
+    columns: list[list[_Slot]], left: Mapping[_Slot, Sequence[_Slot]], right: Mapping[_Slot, Sequence[_Slot]]
+) -> None:
     """Barycentre sweeps there and back; what nothing is joined with stays where it is."""
     for sweep in range(SWEEPS):
         near, walk = (left, columns[1:]) if sweep % 2 == 0 else (right, columns[-2::-1])
@@ -122,7 +148,9 @@ def _order(columns: list[list[_Slot]], left: Mapping[_Slot, Sequence[_Slot]], ri
             position |= {slot: j / max(len(column) - 1, 1) for j, slot in enumerate(column)}
 
 
-def _heights(columns: Sequence[Sequence[_Slot]], left: Mapping[_Slot, Sequence[_Slot]], right: Mapping[_Slot, Sequence[_Slot]]) -> dict[_Slot, float]:
+def _heights(
+    columns: Sequence[Sequence[_Slot]], left: Mapping[_Slot, Sequence[_Slot]], right: Mapping[_Slot, Sequence[_Slot]]
+) -> dict[_Slot, float]:
     """The middle of each slot: near those it is joined with, the order kept, nothing overlapping."""
     middle: dict[_Slot, float] = {}
     for column in columns:
@@ -130,7 +158,9 @@ def _heights(columns: Sequence[Sequence[_Slot]], left: Mapping[_Slot, Sequence[_
     for sweep in range(2 * SWEEPS):
         near, walk = (left, columns) if sweep % 2 == 0 else (right, columns[::-1])
         for column in walk:
-            middle |= _spread(column, {s: sum(middle[n] for n in near[s]) / len(near[s]) if near[s] else middle[s] for s in column})
+            middle |= _spread(
+                column, {s: sum(middle[n] for n in near[s]) / len(near[s]) if near[s] else middle[s] for s in column}
+            )
     return middle
 
 
@@ -166,5 +196,7 @@ def _path(way: Sequence[_Slot], at: Mapping[_Slot, float], middle: Mapping[_Slot
 def _around(x1: float, y1: float, x2: float, y2: float, box: float, floor: float) -> str:
     """From the right of one box, below everything, to the left of a box before it."""
     right, left = x1 + box, x2
-    return (f"M{right:.0f} {y1:.1f} C{right + 20:.0f} {y1:.1f} {right + 20:.0f} {floor:.1f} {right - 10:.0f} {floor:.1f} H{left + 10:.0f} "
-            f"C{left - 20:.0f} {floor:.1f} {left - 20:.0f} {y2:.1f} {left:.0f} {y2:.1f}")  # fmt: skip
+    return (
+        f"M{right:.0f} {y1:.1f} C{right + 20:.0f} {y1:.1f} {right + 20:.0f} {floor:.1f} {right - 10:.0f} {floor:.1f}"
+        f" H{left + 10:.0f} C{left - 20:.0f} {floor:.1f} {left - 20:.0f} {y2:.1f} {left:.0f} {y2:.1f}"
+    )

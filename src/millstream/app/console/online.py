@@ -1,4 +1,6 @@
-"""Where the online state of features stands, in words: of a stream as records behind its log, of a table as the version that answers."""
+"""Where the online state of features stands, in words: of a stream as records behind its log, of a table as the version
+that answers.
+"""
 
 from __future__ import annotations
 
@@ -36,11 +38,15 @@ def stand(ws: Workspace, features: Features) -> Stand:
     applied = _applied(ws, features)
     if applied is None or not applied.active:
         return _EMPTY
-    return _of_stream(ws, features, applied) if isinstance(features.source, Stream) else _of_table(ws, features, applied)
+    return (
+        _of_stream(ws, features, applied) if isinstance(features.source, Stream) else _of_table(ws, features, applied)
+    )
 
 
 def positions(ws: Workspace, features: Features) -> Grid | None:
-    """What the state has applied: offsets of a log, or the version of a table. None where nothing has begun to fill it."""
+    """What the state has applied: offsets of a log, or the version of a table. None where nothing has begun to
+    fill it.
+    """
     applied = _applied(ws, features)
     if applied is None:
         return None
@@ -62,13 +68,18 @@ def _of_stream(ws: Workspace, features: Features, applied: Applied) -> Stand:
 
 
 def _of_table(ws: Workspace, features: Features, applied: Applied) -> Stand:
-    """A table's features answer from one version of it until a run fills another; a version without a changed row is none to fill."""
+    """A table's features answer from one version of it until a run fills another; a version without a changed row is
+    none to fill.
+    """
     from millstream.features.fill import current
 
     name, at = features.source.name, _version(applied)
     if current(ws.lake, ws.online, define(features, ws.project.params), features.source):
         return Stand(f"live · version {at}", Figure("Online", f"version {at}", f"of {name}, which has no newer rows"))
-    return Stand(f"stale · version {at}", Figure("Online", f"version {at}", f"of {name}, which was rebuilt: `millstream run` fills it", "warn"))
+    return Stand(
+        f"stale · version {at}",
+        Figure("Online", f"version {at}", f"of {name}, which was rebuilt: `millstream run` fills it", "warn"),
+    )
 
 
 def _version(applied: Applied) -> int:

@@ -27,20 +27,54 @@ def home(ws: Workspace, request: Request) -> Values:
     rates = {s["stream"]: seen.see(s["stream"], s["end"]) for s in streams}
     verdicts = [v for name in ws.project.monitors for v in ws.monitors.verdicts(name, latest=True)]
     runs = [
-        [Link(moment(r["started"]) if r["started"] else r["status"], run_page(r["run"])), Tag(r["status"]), f"{r['made']:,}", seconds(r["seconds"])]
+        [
+            Link(moment(r["started"]) if r["started"] else r["status"], run_page(r["run"])),
+            Tag(r["status"]),
+            f"{r['made']:,}",
+            seconds(r["seconds"]),
+        ]
         for r in lookup.runs(ws, 8)
     ]
-    waiting = [[*row, moment(since), moment(until) if until else "at the next run"] for *row, since, until in _waiting(ws, streams)]
-    rows = [[Link(s["stream"], f"/tables/{s['stream']}"), f"{s['in the log']:,}", f"{s['in the lake']:,}", _behind(s), rate(rates[s["stream"]]),
-             s["newest event"] or None] for s in streams]  # fmt: skip
+    waiting = [
+        [*row, moment(since), moment(until) if until else "at the next run"]
+        for *row, since, until in _waiting(ws, streams)
+    ]
+    rows = [
+        [
+            Link(s["stream"], f"/tables/{s['stream']}"),
+            f"{s['in the log']:,}",
+            f"{s['in the lake']:,}",
+            _behind(s),
+            rate(rates[s["stream"]]),
+            s["newest event"] or None,
+        ]
+        for s in streams
+    ]
     return {
-        "title": "Overview", "lead": _lead(ws), "figures": _figures(streams, rates, verdicts, len(ws.project.monitors)),
-        "drawing": request.app.state.drawing, "notes": _notes(ws, streams, rates), "marks": _marks(ws, verdicts),
-        "streams": Grid(["stream", "in the log", "in the lake", "behind", "events/s", "newest event"], rows, "streams",
-                        ("in the log", "in the lake", "behind", "events/s"), empty="No stream is declared: add one to `streams.py`."),
-        "waiting": Grid(["part", "name", "why", "since", "next try"], waiting, "waiting", wide=("why",), empty="Nothing has failed."),
-        "runs": Grid(["started", "status", "made", "took"], runs, "runs", ("made", "took"), empty="No run yet: `millstream run` makes everything that is declared."),
-    }  # fmt: skip
+        "title": "Overview",
+        "lead": _lead(ws),
+        "figures": _figures(streams, rates, verdicts, len(ws.project.monitors)),
+        "drawing": request.app.state.drawing,
+        "notes": _notes(ws, streams, rates),
+        "marks": _marks(ws, verdicts),
+        "streams": Grid(
+            ["stream", "in the log", "in the lake", "behind", "events/s", "newest event"],
+            rows,
+            "streams",
+            ("in the log", "in the lake", "behind", "events/s"),
+            empty="No stream is declared: add one to `streams.py`.",
+        ),
+        "waiting": Grid(
+            ["part", "name", "why", "since", "next try"], waiting, "waiting", wide=("why",), empty="Nothing has failed."
+        ),
+        "runs": Grid(
+            ["started", "status", "made", "took"],
+            runs,
+            "runs",
+            ("made", "took"),
+            empty="No run yet: `millstream run` makes everything that is declared.",
+        ),
+    }
 
 
 def _waiting(ws: Workspace, streams: Rows) -> list[tuple[str, str, str, str, str]]:
@@ -54,17 +88,29 @@ def _lead(ws: Workspace) -> str:
     kinds: dict[str, int] = {}
     for noun in ws.project.nouns:
         kinds[noun.kind] = kinds.get(noun.kind, 0) + 1
-    return ", ".join(f"{n} {kind.replace('_', ' ')}{'s' if n > 1 and kind != 'features' else ''}" for kind, n in kinds.items())
+    return ", ".join(
+        f"{n} {kind.replace('_', ' ')}{'s' if n > 1 and kind != 'features' else ''}" for kind, n in kinds.items()
+    )
 
 
-def _figures(streams: Sequence[Row], rates: Mapping[str, float | None], verdicts: Sequence[Row], declared: int) -> list[Figure]:
+def _figures(
+    streams: Sequence[Row], rates: Mapping[str, float | None], verdicts: Sequence[Row], declared: int
+) -> list[Figure]:
     known = [r for r in rates.values() if r is not None]
     behind = sum(s["behind"] for s in streams)
     violated = any(v["status"] == "violated" for v in verdicts)
     wrong = sum(v["status"] in ("violated", "drifted") for v in verdicts)
     unsure = sum(v["status"] == "unknown" for v in verdicts)
     well = f"{len(verdicts) - wrong - unsure} of {len(verdicts)}" if verdicts else "–"
-    note = f"ok, {wrong} not" if wrong else "ok" if verdicts else "never looked: `millstream monitor`" if declared else "none is declared"
+    note = (
+        f"ok, {wrong} not"
+        if wrong
+        else "ok"
+        if verdicts
+        else "never looked: `millstream monitor`"
+        if declared
+        else "none is declared"
+    )
     return [
         Figure("Events in the lake", f"{sum(s['in the lake'] for s in streams):,}"),
         Figure("Coming in", rate(sum(known) if known else None), "events/s"),
@@ -84,7 +130,9 @@ def draw(ws: Workspace) -> Drawing:
         edges.append((endpoint.name, endpoint.decisions))
     direct = {s for s, t in edges for e in project.experiments if t == e}
     # An endpoint reaches its models through its experiments: the second way to the same box only crosses lines.
-    kept = [(s, t) for s, t in edges if not (t in project.endpoints and s in direct and project.endpoints[t].experiments)]
+    kept = [
+        (s, t) for s, t in edges if not (t in project.endpoints and s in direct and project.endpoints[t].experiments)
+    ]
     return layout(nodes, kept)
 
 

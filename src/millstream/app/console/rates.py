@@ -12,7 +12,8 @@ LEAST_S = 0.8
 
 
 class Rates:
-    """The slope of counters over the last seconds. However many browsers look, each look is one more point of the same line.
+    """The slope of counters over the last seconds. However many browsers look, each look is one more point of the same
+    line.
 
     >>> now = 0.0
     >>> rates = Rates(lambda: now)

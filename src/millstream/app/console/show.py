@@ -14,8 +14,15 @@ if TYPE_CHECKING:
     from millstream.declare.noun import Noun
 
 Values = dict[str, Any]
-PAGES = {"table": "tables", "stream": "tables", "training_set": "tables", "model": "models", "experiment": "experiments", "endpoint": "endpoints",
-         "monitor": "monitors"}  # fmt: skip
+PAGES = {
+    "table": "tables",
+    "stream": "tables",
+    "training_set": "tables",
+    "model": "models",
+    "experiment": "experiments",
+    "endpoint": "endpoints",
+    "monitor": "monitors",
+}
 
 
 @dataclass(frozen=True)
@@ -178,4 +185,6 @@ def code(words: str) -> Markup:
     Markup('run <code>a &lt; b</code>')
     """
     parts = str(words).split("`")
-    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(parts))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if i % 2 else escape(part) for i, part in enumerate(parts)
+    )

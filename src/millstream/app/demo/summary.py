@@ -35,14 +35,20 @@ def show(told: Told, console: Console) -> None:
         *([] if told.profile == LAPTOP else ["  millstream cluster down         # stops its daemons; the data stays"]),
     ]
     text = Text.assemble(
-        (f"{total:.0f} s", "bold"), " from nothing to a traced prediction. Pictures: ", (f"{name}/report.html", "bold"), "\n\n", "\n".join(verbs)
+        (f"{total:.0f} s", "bold"),
+        " from nothing to a traced prediction. Pictures: ",
+        (f"{name}/report.html", "bold"),
+        "\n\n",
+        "\n".join(verbs),
     )
     text.highlight_regex(r"# .*", "dim")
     console.print(Panel.fit(text, title="What to try next", border_style="cyan"))
 
 
 def _table(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", border_style="dim", pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", header_style="bold", border_style="dim", pad_edge=False
+    )
     for column in columns:
         table.add_column(column, justify="right" if column in right else "left")
     return table
@@ -58,7 +64,12 @@ def _speed(told: Told) -> Table:
     table.add_row(f"a request: {traffic.quantile(0.5):.1f} ms median, {traffic.quantile(0.99):.1f} ms p99", "")
     rows = sum(r["rows"] for r in told.found["verify"])
     proven = all(r["ok"] for r in told.found["verify"])
-    table.add_row(Text.assemble(f"{rows:,} rows in the lake: ", ("no gap, no overlap, no double", "green") if proven else ("broken", "red")), "")
+    table.add_row(
+        Text.assemble(
+            f"{rows:,} rows in the lake: ", ("no gap, no overlap, no double", "green") if proven else ("broken", "red")
+        ),
+        "",
+    )
     return table
 
 
@@ -74,26 +85,53 @@ def _experiment(found: dict[str, Any]) -> Table:
         right=("units", "share", "reward", "effect"),
     )
     for arm in found["arms"]:
-        table.add_row(arm["arm"], f"{arm['units']:,}", f"{arm['share']:.1%}", f"{arm['mean']:.4f}" if arm["mean"] is not None else "",
-                      f"{arm['effect']:+.4f}" if arm.get("effect") is not None else "control" if arm.get("control") else "",
-                      f"{arm['low']:+.4f} to {arm['high']:+.4f}" if arm.get("low") is not None else "")  # fmt: skip
+        table.add_row(
+            arm["arm"],
+            f"{arm['units']:,}",
+            f"{arm['share']:.1%}",
+            f"{arm['mean']:.4f}" if arm["mean"] is not None else "",
+            f"{arm['effect']:+.4f}" if arm.get("effect") is not None else "control" if arm.get("control") else "",
+            f"{arm['low']:+.4f} to {arm['high']:+.4f}" if arm.get("low") is not None else "",
+        )
     table.caption = found.get("verdict", "")
     table.caption_justify = "left"
     return table
 
 
 def _compared(told: Told) -> Table:
-    table = _table("Beside the laptop's", "what", "here", "laptop", "rows that differ", "", right=("here", "laptop", "rows that differ"))
+    table = _table(
+        "Beside the laptop's",
+        "what",
+        "here",
+        "laptop",
+        "rows that differ",
+        "",
+        right=("here", "laptop", "rows that differ"),
+    )
     for one in told.compared:
         table.add_row(
-            one.what, one.here, one.there, "" if one.differ is None else f"{one.differ:,}", Text("the same", "green") if one.same else Text("differs", "red")
+            one.what,
+            one.here,
+            one.there,
+            "" if one.differ is None else f"{one.differ:,}",
+            Text("the same", "green") if one.same else Text("differs", "red"),
         )
     return table
 
 
 def _monitors(verdicts: list[dict[str, Any]]) -> Table:
-    marks = {"ok": ("ok", "green"), "violated": ("violated", "red"), "drifted": ("drifted", "yellow"), "unknown": ("not enough data", "dim")}
+    marks = {
+        "ok": ("ok", "green"),
+        "violated": ("violated", "red"),
+        "drifted": ("drifted", "yellow"),
+        "unknown": ("not enough data", "dim"),
+    }
     table = _table("Monitors", "target", "check", "", "found")
     for verdict in verdicts:
-        table.add_row(verdict["target"], verdict["check"], Text(*marks.get(verdict["status"], (verdict["status"], ""))), verdict["message"])
+        table.add_row(
+            verdict["target"],
+            verdict["check"],
+            Text(*marks.get(verdict["status"], (verdict["status"], ""))),
+            verdict["message"],
+        )
     return table

@@ -1,4 +1,6 @@
-"""November and December as live traffic: events keep coming in event time, and every scheduled flight asks for a prediction."""
+"""November and December as live traffic: events keep coming in event time, and every scheduled flight asks for a
+prediction.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from millstream.declare.event import Event
 from millstream.declare.stream import Stream
 
 STEP = timedelta(hours=1)
-"""While an hour's requests are answered the next hour's events are sent, and the online store keeps moments exact for two (features.online.HEAD_US)."""
+"""While an hour's requests are answered the next hour's events are sent, and the online store keeps moments exact for
+two (features.online.HEAD_US).
+"""
 ASKERS = 4
 TOGETHER = 12
 TRACED_AFTER = timedelta(hours=12)
@@ -46,9 +50,17 @@ class Traffic:
         return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-def replay(url: str, folder: Path, streams: dict[str, Stream[Any]], endpoint: Endpoint[Any, Any], start: datetime, end: datetime,
-           progress: Callable[[datetime, Traffic], None]) -> Traffic:  # fmt: skip
-    """Send what became known in each hour, then ask for each flight that was scheduled in it, some at a time in one request.
+def replay(
+    url: str,
+    folder: Path,
+    streams: dict[str, Stream[Any]],
+    endpoint: Endpoint[Any, Any],
+    start: datetime,
+    end: datetime,
+    progress: Callable[[datetime, Traffic], None],
+) -> Traffic:
+    """Send what became known in each hour, then ask for each flight that was scheduled in it, some at a time in one
+    request.
 
     A look-up counts only what was known before its own moment, so events of the same hour may be sent first. Each
     request carries the receipts of what was sent before it, and is answered when the features have applied them.
@@ -69,7 +81,9 @@ def replay(url: str, folder: Path, streams: dict[str, Stream[Any]], endpoint: En
             _count(done, asked, moment - STEP - start)
             done.events += sum(map(len, due.values()))
             asks = due.get(spine.name, [])
-            asked = pool.map(_ask, repeat(client), repeat(endpoint), [asks[i::ASKERS] for i in range(ASKERS)], repeat(receipts))
+            asked = pool.map(
+                _ask, repeat(client), repeat(endpoint), [asks[i::ASKERS] for i in range(ASKERS)], repeat(receipts)
+            )
             done.seconds = time.perf_counter() - begun
             progress(moment, done)
         _count(done, asked, end - start)
@@ -89,7 +103,9 @@ def _count(done: Traffic, asked: Iterator[list[tuple[float, Any]]], since: timed
         done.requests += len(answers)
 
 
-def _ask(client: Client, endpoint: Endpoint[Any, Any], events: list[Event], receipts: list[Any]) -> list[tuple[float, Any]]:
+def _ask(
+    client: Client, endpoint: Endpoint[Any, Any], events: list[Event], receipts: list[Any]
+) -> list[tuple[float, Any]]:
     """Seconds and decision of each; several in one body share its seconds."""
     answers = []
     for start in range(0, len(events), TOGETHER):
@@ -119,5 +135,9 @@ class _Rows:
             for row in csv.DictReader(file):
                 moment = datetime.fromisoformat(row["ts"]).astimezone(UTC)
                 if start <= moment < end:
-                    values: dict[str, Any] = {name: cast(row[name]) if row[name] != "" else None for name, cast in casts.items() if name != "ts"}
+                    values: dict[str, Any] = {
+                        name: cast(row[name]) if row[name] != "" else None
+                        for name, cast in casts.items()
+                        if name != "ts"
+                    }
                     yield self.event(**values | {"ts": moment})

@@ -49,15 +49,32 @@ def _stream(ws: Workspace, stream: Stream[Any]) -> dict[str, Any]:
     ends = ws.log.ends(stream.name) if topic else {}
     table = ws.lake.table(stream.name) if ws.lake.exists(stream.name) else None
     txns = table.txns() if table else {}
-    behind = sum(max(0, end.high - txns.get(f"millstream/{topic.uuid}/{p}", 0)) for p, end in ends.items()) if topic else 0
+    behind = (
+        sum(max(0, end.high - txns.get(f"millstream/{topic.uuid}/{p}", 0)) for p, end in ends.items()) if topic else 0
+    )
     mark = ws.lake.watermark(stream) if table else None
     newest = max((at for app, at in txns.items() if app.startswith(TIME) and at > NEVER), default=None)
     upto = complete.declared(table) if table else None
-    said = f"up to {_moment(upto)}" if upto is not None else "taken back: records came later" if table and complete.taken_back(table) else ""
-    return {"stream": stream.name, "in the log": sum(e.high - e.low for e in ends.values()), "in the lake": table.rows() if table else 0,
-            "behind": behind, "held": sum(e.held for e in ends.values()), "end": sum(e.high for e in ends.values()),
-            "newest event": _moment(newest), "watermark": _moment(mark), "complete": said,
-            "given up": sum(gap.end - gap.start for gap in gaps.recorded(table)) if table else 0, "stuck": trouble.why(ws, stream) if topic else ""}  # fmt: skip
+    said = (
+        f"up to {_moment(upto)}"
+        if upto is not None
+        else "taken back: records came later"
+        if table and complete.taken_back(table)
+        else ""
+    )
+    return {
+        "stream": stream.name,
+        "in the log": sum(e.high - e.low for e in ends.values()),
+        "in the lake": table.rows() if table else 0,
+        "behind": behind,
+        "held": sum(e.held for e in ends.values()),
+        "end": sum(e.high for e in ends.values()),
+        "newest event": _moment(newest),
+        "watermark": _moment(mark),
+        "complete": said,
+        "given up": sum(gap.end - gap.start for gap in gaps.recorded(table)) if table else 0,
+        "stuck": trouble.why(ws, stream) if topic else "",
+    }
 
 
 def _moment(us: int | None) -> str:
@@ -77,8 +94,14 @@ def sources(ws: Workspace, limit: int = 0) -> Rows:
         found = standings(ws.log, source, engine)
         waits = [str(s.error) for s in found if s.error is not None]
         waits += [t.why for t in kept if t.name == source.name or t.name.startswith(f"{source.name}/")]
-        return {"source": source.name, "stream": source.into.name, "files": len(found), "read": sum(s.done for s in found),
-                "bytes": sum(s.size or 0 for s in found), "stuck": "; ".join(dict.fromkeys(waits))}  # fmt: skip
+        return {
+            "source": source.name,
+            "stream": source.into.name,
+            "files": len(found),
+            "read": sum(s.done for s in found),
+            "bytes": sum(s.size or 0 for s in found),
+            "stuck": "; ".join(dict.fromkeys(waits)),
+        }
 
     for source, engine in source_engines(ws.project):
         rows.add(f"source {source.name}", partial(row, source, engine))

@@ -20,7 +20,14 @@ def experiments(ws: Workspace, limit: int = 0) -> Rows:
 
     rows = Rows()
     for e in ws.project.experiments.values():
-        base = {"experiment": e.name, "method": e.assign.method, "arms": " ".join(e.arms), "unit": e.unit, "layer": e.layer, "traffic": f"{e.traffic[0]:g} to {e.traffic[1]:g}"}  # fmt: skip
+        base = {
+            "experiment": e.name,
+            "method": e.assign.method,
+            "arms": " ".join(e.arms),
+            "unit": e.unit,
+            "layer": e.layer,
+            "traffic": f"{e.traffic[0]:g} to {e.traffic[1]:g}",
+        }
         rows.add(f"experiment {e.name}", lambda e=e, base=base: {**base, **status(ws, e)})  # type: ignore[misc]
     return rows
 
@@ -42,8 +49,14 @@ def endpoint(ws: Workspace, name: str) -> dict[str, Any]:
     noun = ws.project.endpoints[name]
     landed = ws.lake.table(noun.decisions).rows() if ws.lake.exists(noun.decisions) else 0
     judged = ws.lake.table(noun.outcomes).rows() if ws.lake.exists(noun.outcomes) else 0
-    return {"endpoint": name, "models": " ".join(dict.fromkeys(f"{r.model.name}@{r.version}" for r in noun.refs())),
-            "experiments": " ".join(e.name for e in noun.experiments), "decisions": landed, "outcomes": judged, "unjudged": unjudged(ws, noun)}  # fmt: skip
+    return {
+        "endpoint": name,
+        "models": " ".join(dict.fromkeys(f"{r.model.name}@{r.version}" for r in noun.refs())),
+        "experiments": " ".join(e.name for e in noun.experiments),
+        "decisions": landed,
+        "outcomes": judged,
+        "unjudged": unjudged(ws, noun),
+    }
 
 
 def trace(ws: Workspace, decision_id: str) -> Any:

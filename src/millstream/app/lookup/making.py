@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def features(ws: Workspace, limit: int = 0) -> Rows:
-    """Each features noun: what it is made of, when a row of that is known, where the online state stands, and why it is stale."""
+    """Each features noun: what it is made of, when a row of that is known, where the online state stands, and why it is
+    stale.
+    """
     from millstream.run.steps import FeaturesStep
     from millstream.run.steps import steps as every
 
@@ -34,14 +36,29 @@ def _features(ws: Workspace, step: FeaturesStep) -> dict[str, Any]:
     from millstream.declare.table import Table
     from millstream.run.plan import reasons
 
-    source, definition, doc = step.features.source, define(step.features, ws.project.params), ws.state.get("asset", step.name)
+    source, definition, doc = (
+        step.features.source,
+        define(step.features, ws.project.params),
+        ws.state.get("asset", step.name),
+    )
     applied = ws.online.applied(definition.generation)
     stands: Any = "" if applied is None or not applied.active else sum(applied.offsets.values())
-    shown = {"features": step.name, "of": source.name, "a row is known at": "as it arrives", "online": stands, "in the lake": "", "stale": step.pending()}
+    shown = {
+        "features": step.name,
+        "of": source.name,
+        "a row is known at": "as it arrives",
+        "online": stands,
+        "in the lake": "",
+        "stale": step.pending(),
+    }
     if isinstance(source, Table):
         known = "always" if definition.time is None else str(source.known or "its time")
         at = ws.lake.table(source.name).version if ws.lake.exists(source.name) else ""
-        shown |= {"a row is known at": known, "in the lake": at, "stale": ", ".join(reasons(step, doc.value if doc else None))}
+        shown |= {
+            "a row is known at": known,
+            "in the lake": at,
+            "stale": ", ".join(reasons(step, doc.value if doc else None)),
+        }
     return shown
 
 
@@ -59,9 +76,14 @@ def _set(ws: Workspace, noun: TrainingSet[Any]) -> dict[str, Any]:
 
     found = latest(noun.name, ws.lake)
     parts, counted = dict(found.rows) if found else {}, found is not None and found.total is not None
-    return {"training set": noun.name, "version": found.version if found else "", "rows": sum(parts.values()) if found else "not built",
-            "of": f"{found.total:,} of {found.spine}" if found and counted else noun.at.name, "parts": parts,
-            "others": left(found.left_out) if found and counted else ""}  # fmt: skip
+    return {
+        "training set": noun.name,
+        "version": found.version if found else "",
+        "rows": sum(parts.values()) if found else "not built",
+        "of": f"{found.total:,} of {found.spine}" if found and counted else noun.at.name,
+        "parts": parts,
+        "others": left(found.left_out) if found and counted else "",
+    }
 
 
 def models(ws: Workspace, limit: int = 0) -> Rows:
@@ -70,11 +92,17 @@ def models(ws: Workspace, limit: int = 0) -> Rows:
 
     def row(model: Model[Any], version: Version) -> dict[str, Any]:
         metrics = ws.tracking.run(version.run_id).metrics
-        return {"model": f"{model.name}@{version.number}", "aliases": " ".join(version.aliases), **{m: metrics.get(m) for m in model.metrics},
-                "made": version.created_at.isoformat(" ", "seconds")[:19]}  # fmt: skip
+        return {
+            "model": f"{model.name}@{version.number}",
+            "aliases": " ".join(version.aliases),
+            **{m: metrics.get(m) for m in model.metrics},
+            "made": version.created_at.isoformat(" ", "seconds")[:19],
+        }
 
     for model in ws.project.models.values():
-        for version in reversed(found.each.attempt(f"model {model.name}", partial(ws.tracking.versions, model.name)) or []):
+        for version in reversed(
+            found.each.attempt(f"model {model.name}", partial(ws.tracking.versions, model.name)) or []
+        ):
             found.add(f"{model.name}@{version.number}", partial(row, model, version))
     columns = list(dict.fromkeys(key for row in found for key in row))
     found[:] = [{key: row.get(key, "") for key in columns} for row in found]

@@ -15,7 +15,12 @@ def graph(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
     """Every noun, what it is made from, and what is made from it."""
     g = ws.project.graph
     return [
-        {"name": name, "kind": ws.project.by_name[name].kind, "from": " ".join(g.upstream(name)), "to": " ".join(g.downstream(name))}
+        {
+            "name": name,
+            "kind": ws.project.by_name[name].kind,
+            "from": " ".join(g.upstream(name)),
+            "to": " ".join(g.downstream(name)),
+        }
         for name in g.order()
         if name in ws.project.by_name
     ]

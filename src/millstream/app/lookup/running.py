@@ -19,8 +19,17 @@ def runs(ws: Workspace, limit: int = 20) -> list[dict[str, Any]]:
     for found in _runs(ws, limit):
         results, ended = found.results, found.ended_at
         seconds = (ended - found.started_at).total_seconds() if ended and found.started_at else None
-        rows.append({"run": found.run_id, "status": found.status, "made": sum(r["status"] == "made" for r in results), "up to date": sum(r["status"] == "skipped" for r in results),
-                     "failed": sum(r["status"] in ("failed", "blocked") for r in results), "seconds": "" if seconds is None else round(seconds, 1), "started": found.started_at.isoformat()[:19] if found.started_at else ""})  # fmt: skip
+        rows.append(
+            {
+                "run": found.run_id,
+                "status": found.status,
+                "made": sum(r["status"] == "made" for r in results),
+                "up to date": sum(r["status"] == "skipped" for r in results),
+                "failed": sum(r["status"] in ("failed", "blocked") for r in results),
+                "seconds": "" if seconds is None else round(seconds, 1),
+                "started": found.started_at.isoformat()[:19] if found.started_at else "",
+            }
+        )
     return rows
 
 
@@ -41,7 +50,13 @@ def _runs(ws: Workspace, limit: int) -> list[Run]:
 def run(ws: Workspace, name: str) -> dict[str, Any]:
     """One run with the end of each of its steps."""
     found = find_run(ws, name)
-    return {"run": name, "status": found.status, "started_at": _spelled(found.started_at), "ended_at": _spelled(found.ended_at), "results": list(found.results)}
+    return {
+        "run": name,
+        "status": found.status,
+        "started_at": _spelled(found.started_at),
+        "ended_at": _spelled(found.ended_at),
+        "results": list(found.results),
+    }
 
 
 def find_run(ws: Workspace, name: str) -> Run:
@@ -55,13 +70,25 @@ def find_run(ws: Workspace, name: str) -> Run:
 
 
 def steps(ws: Workspace, name: str) -> list[dict[str, Any]]:
-    """Steps of a run that another orchestrator runs, as far as they have begun: the last attempt at each, and what became of it."""
+    """Steps of a run that another orchestrator runs, as far as they have begun: the last attempt at each, and what
+    became of it.
+    """
     from millstream.run.claim import KIND
 
     docs = ws.state.list(KIND, prefix=f"{name}/")
-    return [{"step": doc.key.rpartition("/")[2], "status": doc.value["status"], "attempt": doc.value["attempt"], "at": doc.value["at"][:19]} for doc in docs]
+    return [
+        {
+            "step": doc.key.rpartition("/")[2],
+            "status": doc.value["status"],
+            "attempt": doc.value["attempt"],
+            "at": doc.value["at"][:19],
+        }
+        for doc in docs
+    ]
 
 
 def waiting(ws: Workspace, limit: int = 0) -> list[dict[str, Any]]:
-    """All that has failed and waits: streams, sources, assets, monitors, experiments; each with its reason and its next try."""
+    """All that has failed and waits: streams, sources, assets, monitors, experiments; each with its reason and its next
+    try.
+    """
     return list(trouble.lines(trouble.found(ws.state)))

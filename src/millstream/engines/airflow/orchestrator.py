@@ -1,7 +1,8 @@
 """Airflow, as an orchestrator: `airflow://USER:env:NAME@HOST:PORT?dags=DIR`, or `airflows://` for TLS.
 
-DIR, as seen from the project, is the folder that Airflow reads DAG files from. Where it is none of this machine, leave it out and bring what `millstream export
-airflow` writes there by the way of your own; a run is then refused until Airflow has what belongs to the project as it is.
+DIR, as seen from the project, is the folder that Airflow reads DAG files from. Where it is none of this machine, leave
+it out and bring what `millstream export airflow` writes there by the way of your own; a run is then refused until
+Airflow has what belongs to the project as it is.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ class AirflowOrchestrator:
         parts = urllib.parse.urlsplit(url)
         options = dict(urllib.parse.parse_qsl(parts.query))
         if not parts.hostname or not parts.username or set(options) - {"dags"}:
-            raise ConfigError("orchestrator is airflow://USER:env:NAME@HOST:PORT?dags=DIR, with airflows:// for TLS; ?dags= may be left out")
+            raise ConfigError(
+                "orchestrator is airflow://USER:env:NAME@HOST:PORT?dags=DIR, with airflows:// for TLS; ?dags= may be"
+                " left out"
+            )
         self._ws = ws
         port = f":{parts.port}" if parts.port else ""
         base = f"{'https' if parts.scheme == 'airflows' else 'http'}://{parts.hostname}{port}{parts.path.rstrip('/')}"
@@ -68,14 +72,21 @@ class AirflowOrchestrator:
         while not self._knows(timetable, words):
             self._refuse_broken(timetable)
             if file is None:
-                raise UsageError(f"Airflow at {server} does not have the DAG {timetable.name} of this project as it is; bring there what "
-                                 "`millstream export airflow DIR` writes, or say its folder in the setting: airflow://...?dags=DIR")  # fmt: skip
+                raise UsageError(
+                    f"Airflow at {server} does not have the DAG {timetable.name} of this project as it is; bring there"
+                    " what `millstream export airflow DIR` writes, or say its folder in the setting:"
+                    " airflow://...?dags=DIR"
+                )
             if time.monotonic() >= deadline:
-                raise WorkFailed(f"Airflow at {server} has not read {file} within {_SEEN_WITHIN_S:.0f} s; does it read that folder?")
+                raise WorkFailed(
+                    f"Airflow at {server} has not read {file} within {_SEEN_WITHIN_S:.0f} s; does it read that folder?"
+                )
             time.sleep(0.5)
 
     def _knows(self, timetable: Timetable, words: str) -> bool:
-        """The text alone would not do: Airflow keeps what stands in the file when it stores the tasks, which it read a moment before."""
+        """The text alone would not do: Airflow keeps what stands in the file when it stores the tasks, which it read a
+        moment before.
+        """
         dag = quoted(timetable.name)
         try:
             if words not in self._rest.ask("GET", f"/dagSources/{dag}", accept="text/plain"):
@@ -84,12 +95,18 @@ class AirflowOrchestrator:
         except NotFound:
             return False
         groups = [self._manifest.group(name) for name in timetable.groups]
-        return {t["task_id"]: set(t["downstream_task_ids"]) for t in tasks} == {g.name: {o.name for o in groups if g.name in o.waits} for g in groups}
+        return {t["task_id"]: set(t["downstream_task_ids"]) for t in tasks} == {
+            g.name: {o.name for o in groups if g.name in o.waits} for g in groups
+        }
 
     def _refuse_broken(self, timetable: Timetable) -> None:
-        found = self._rest.ask("GET", f"/importErrors?filename_pattern={quoted(module_name(timetable))}.py")["import_errors"]
+        found = self._rest.ask("GET", f"/importErrors?filename_pattern={quoted(module_name(timetable))}.py")[
+            "import_errors"
+        ]
         if found:
-            raise WorkFailed(f"Airflow at {self._rest.base} cannot read the DAG {timetable.name}: {found[0]['stack_trace'][-500:]}")
+            raise WorkFailed(
+                f"Airflow at {self._rest.base} cannot read the DAG {timetable.name}: {found[0]['stack_trace'][-500:]}"
+            )
 
     def start(self, assets: Sequence[str]) -> str:
         self.deploy()
@@ -99,7 +116,9 @@ class AirflowOrchestrator:
 
     def runs(self, limit: int) -> list[Run]:
         dags = [timetable.name for timetable in self._manifest.timetables]
-        found = self._rest.ask("POST", "/dags/~/dagRuns/list", {"dag_ids": dags, "order_by": "-run_after", "page_limit": limit})
+        found = self._rest.ask(
+            "POST", "/dags/~/dagRuns/list", {"dag_ids": dags, "order_by": "-run_after", "page_limit": limit}
+        )
         return [self._run(told) for told in found["dag_runs"]]
 
     def run(self, run_id: str) -> Run:
@@ -111,8 +130,16 @@ class AirflowOrchestrator:
 
     def _run(self, told: dict[str, Any]) -> Run:
         run_id = f"{told['dag_id']}/{told['dag_run_id']}"
-        results = [row for doc in self._ws.state.list(KIND, prefix=f"{run_id}/") for row in doc.value.get("results", ())]
-        return Run(run_id, _STATUS.get(told["state"], told["state"]), _moment(told["start_date"]), _moment(told["end_date"]), tuple(results))
+        results = [
+            row for doc in self._ws.state.list(KIND, prefix=f"{run_id}/") for row in doc.value.get("results", ())
+        ]
+        return Run(
+            run_id,
+            _STATUS.get(told["state"], told["state"]),
+            _moment(told["start_date"]),
+            _moment(told["end_date"]),
+            tuple(results),
+        )
 
 
 def _moment(text: str | None) -> datetime | None:

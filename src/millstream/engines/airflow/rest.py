@@ -26,7 +26,9 @@ class Rest:
         self.base, self._user, self._password = base, user, password
         self._token = ""
 
-    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, accept: str = "application/json") -> Any:
+    def ask(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, accept: str = "application/json"
+    ) -> Any:
         """What `/api/v2` + path answers: JSON, or text when that is accepted.
 
         Raises:
@@ -39,23 +41,36 @@ class Rest:
             if not self._token:
                 self._token = self._login()
             try:
-                return self._send(method, f"/api/v2{path}", body, {"Authorization": f"Bearer {self._token}", "Accept": accept})
+                return self._send(
+                    method, f"/api/v2{path}", body, {"Authorization": f"Bearer {self._token}", "Accept": accept}
+                )
             except _Refused:  # tokens grow old
                 self._token = ""
                 if last:
-                    raise ConfigError(f"Airflow at {self.base} refuses the token of user {self._user}; look at the user's role") from None
+                    raise ConfigError(
+                        f"Airflow at {self.base} refuses the token of user {self._user}; look at the user's role"
+                    ) from None
         raise AssertionError("one of the two ends it")
 
     def _login(self) -> str:
         try:
-            told = self._send("POST", "/auth/token", {"username": self._user, "password": self._password}, {"Accept": "application/json"})
+            told = self._send(
+                "POST",
+                "/auth/token",
+                {"username": self._user, "password": self._password},
+                {"Accept": "application/json"},
+            )
         except _Refused:
-            raise ConfigError(f"Airflow at {self.base} does not know user {self._user} by this password; see the setting orchestrator") from None
+            raise ConfigError(
+                f"Airflow at {self.base} does not know user {self._user} by this password; see the setting orchestrator"
+            ) from None
         return str(told["access_token"])
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None, headers: Mapping[str, str]) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.base + path, data, {"Content-Type": "application/json", **headers}, method=method)
+        request = urllib.request.Request(
+            self.base + path, data, {"Content-Type": "application/json", **headers}, method=method
+        )
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
                 text = answer.read()

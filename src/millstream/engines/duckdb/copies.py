@@ -1,7 +1,8 @@
 """Copies, on this machine's disk, of data files that lie somewhere else: what a query reads of an HDFS lake.
 
-A file that a Delta log names never changes, so a copy of it is right for ever and needs no question to the store. A query gets links to
-copies in its own scratch folder; so a copy may be let go at any time, by any process, and the query still reads it.
+A file that a Delta log names never changes, so a copy of it is right for ever and needs no question to the store. A
+query gets links to copies in its own scratch folder; so a copy may be let go at any time, by any process, and the query
+still reads it.
 """
 
 from __future__ import annotations
@@ -40,23 +41,36 @@ class Copies:
         self.folder, self.most = folder, most
 
     def local(self, relations: Mapping[str, Any], scratch: Path) -> dict[str, Any]:
-        """The relations of a query as files of this machine: snapshots from elsewhere with paths in `scratch`, anything else as it is.
+        """The relations of a query as files of this machine: snapshots from elsewhere with paths in `scratch`, anything
+        else as it is.
 
         Raises:
             Full: The files are more than copies may take.
             Corrupt: A file is lost.
             Unreachable: The store does not answer.
         """
-        far = {name: (r, r.store) for name, r in relations.items() if isinstance(r, Snapshot) and r.store is not None and r.files}
+        far = {
+            name: (r, r.store)
+            for name, r in relations.items()
+            if isinstance(r, Snapshot) and r.store is not None and r.files
+        }
         if not far:
             return dict(relations)
         scratch.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="copies") as pool:
-            size = sum(pool.map(lambda one: self._size(*one), [(store, file) for r, store in far.values() for file in r.files]))
+            size = sum(
+                pool.map(lambda one: self._size(*one), [(store, file) for r, store in far.values() for file in r.files])
+            )
             if size > self.most:
-                raise Full(f"{', '.join(far)}: {_gb(size)} of the lake's files are needed here, and copies may take {_gb(self.most)}; "
-                           "in the setting compute, or query where only a question was asked, say duckdb:?copies=40GB, or spark://... to work where the data is")  # fmt: skip
-            near = {n: replace(r, files=tuple(pool.map(partial(self._link, store, scratch), r.files)), store=None) for n, (r, store) in far.items()}
+                raise Full(
+                    f"{', '.join(far)}: {_gb(size)} of the lake's files are needed here, and copies may take"
+                    f" {_gb(self.most)}; in the setting compute, or query where only a question was asked, say"
+                    " duckdb:?copies=40GB, or spark://... to work where the data is"
+                )
+            near = {
+                n: replace(r, files=tuple(pool.map(partial(self._link, store, scratch), r.files)), store=None)
+                for n, (r, store) in far.items()
+            }
         self._let_go(file for r in near.values() for file in r.files)
         return {**relations, **near}
 

@@ -1,7 +1,7 @@
 """DuckDB instances that reach nothing but what they were given: one a query, thrown away after it.
 
-Making one costs 9 ms, most of it the catalogue of built-in functions, and closing it 2 ms; so a thread in the background
-closes the last one and makes a spare for the next.
+Making one costs 9 ms, most of it the catalogue of built-in functions, and closing it 2 ms; so a thread in the
+background closes the last one and makes a spare for the next.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Options:
         given = dict(parse_qsl(url.partition("?")[2]))
         unknown = set(given) - {"memory_limit", "threads", "timeout", "copies"}
         if unknown:
-            raise ConfigError(f'compute = "{url}": no option "{min(unknown)}"; known: memory_limit, threads, timeout, copies')
+            raise ConfigError(
+                f'compute = "{url}": no option "{min(unknown)}"; known: memory_limit, threads, timeout, copies'
+            )
         try:
             threads = int(given["threads"]) if "threads" in given else None
             timeout = micros(given["timeout"]) / 1e6 if "timeout" in given else None
@@ -135,7 +137,11 @@ class Instance:
             yield
         except duckdb.Error as error:
             raise self._ours(error) from error
-        except (OSError, RuntimeError, ValueError) as error:  # what a stream's far side threw, its type lost on the way through Arrow's C interface
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as error:  # what a stream's far side threw, its type lost on the way through Arrow's C interface
             if isinstance(error, MillstreamError):
                 raise
             raise self._ours(error) from error
@@ -143,7 +149,8 @@ class Instance:
     def _ours(self, error: BaseException) -> MillstreamError:
         if self.stopped:
             return WorkFailed(f"the query was stopped: {self.stopped}")
-        # A file that is gone is anything to DuckDB, once other files are forbidden: "file system operations are disabled by configuration".
+        # A file that is gone is anything to DuckDB, once other files are forbidden: "file system operations are
+        # disabled by configuration".
         return first_lost(self.reads) or disk_error(error, self.scratch.parent) or WorkFailed(str(error))
 
 
@@ -169,9 +176,16 @@ class Bench:
         self._sweep()
 
     def take(self, *, on_disk: bool = False) -> Instance:
-        """A fresh, still open instance, in memory or in a file of its scratch folder; the caller locks it and closes it."""
-        if self._process != os.getpid():  # a fork copies locks that threads of DuckDB hold, and not the threads: one in eight children hung
-            raise WorkFailed("the compute engine was opened before this process was forked; open one in the child, or start the child by spawn")
+        """A fresh, still open instance, in memory or in a file of its scratch folder; the caller locks it and closes
+        it.
+        """
+        if (
+            self._process != os.getpid()
+        ):  # a fork copies locks that threads of DuckDB hold, and not the threads: one in eight children hung
+            raise WorkFailed(
+                "the compute engine was opened before this process was forked; open one in the child, or start the"
+                " child by spawn"
+            )
         with self._lock:
             if self._closed:
                 raise WorkFailed("the compute engine is closed")
@@ -181,7 +195,9 @@ class Bench:
         with self._lock:
             self._working.add(instance)
         if self.options.timeout_s is not None:
-            instance.timer = threading.Timer(self.options.timeout_s, instance.stop, [f"it took longer than {self.options.timeout_s:g} s"])
+            instance.timer = threading.Timer(
+                self.options.timeout_s, instance.stop, [f"it took longer than {self.options.timeout_s:g} s"]
+            )
             instance.timer.daemon = True
             instance.timer.start()
         return instance
@@ -235,7 +251,8 @@ class Bench:
             if on_disk:
                 scratch.mkdir(parents=True)
             connection = duckdb.connect(
-                str(scratch / "scratch.db") if on_disk else ":memory:", config=self.options.config(scratch / "spill" if on_disk else scratch)
+                str(scratch / "scratch.db") if on_disk else ":memory:",
+                config=self.options.config(scratch / "spill" if on_disk else scratch),
             )  # DuckDB makes one folder, not two
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET enable_progress_bar = false")  # it prints to stdout, between the lines of a result

@@ -1,7 +1,9 @@
-"""DuckDB, as the sql port. `DuckDbSql("duckdb", folder)`; options in the URL: `duckdb:?memory_limit=4GB&threads=2&timeout=30s&copies=20GB`.
+"""DuckDB, as the sql port. `DuckDbSql("duckdb", folder)`; options in the URL:
+`duckdb:?memory_limit=4GB&threads=2&timeout=30s&copies=20GB`.
 
-Every query runs on an instance of its own that sees the files of its tables and nothing else: no other file, no network, no
-extension, no setting. Several threads may query at once; the result of one query belongs to one thread at a time.
+Every query runs on an instance of its own that sees the files of its tables and nothing else: no other file, no
+network, no extension, no setting. Several threads may query at once; the result of one query belongs to one thread at a
+time.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from millstream.transform.pointed import placed
 from millstream.transform.port import Relation
 
 _BATCH = 131_072
-# Statements a script may hold: they touch its scratch database only. COPY, ATTACH, SET, LOAD, PRAGMA, CALL ... are none of them.
+# Statements a script may hold: they touch its scratch database only. COPY, ATTACH, SET, LOAD, PRAGMA, CALL ... are none
+# of them.
 _SCRIPT = {"SELECT", "CREATE", "INSERT", "UPDATE", "DELETE", "DROP", "ALTER", "MERGE_INTO", "ANALYZE"}
 
 
@@ -39,17 +42,29 @@ class DuckDbSql:
         self._bench = Bench(options, Path(folder).absolute())
         self._copies = Copies(self._bench.folder / "copies", options.copies_bytes)
 
-    def query(self, sql: str, tables: Mapping[str, Relation], params: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
+    def query(
+        self, sql: str, tables: Mapping[str, Relation], params: Mapping[str, Any] | None = None
+    ) -> pa.RecordBatchReader:
         return self._run((), sql, tables, params or {}, on_disk=False)
 
     def map(
-        self, sql: str, function: ArrowFunction, tables: Mapping[str, Relation], params: Mapping[str, Any] | None = None, *, what: str
-    ) -> pa.RecordBatchReader:  # fmt: skip
+        self,
+        sql: str,
+        function: ArrowFunction,
+        tables: Mapping[str, Relation],
+        params: Mapping[str, Any] | None = None,
+        *,
+        what: str,
+    ) -> pa.RecordBatchReader:
         return mapped(function, self.query(sql, tables, params), what)
 
     def script(
-        self, statements: Iterable[str], result: str, tables: Mapping[str, Relation], params: Mapping[str, Any] | None = None
-    ) -> pa.RecordBatchReader:  # fmt: skip
+        self,
+        statements: Iterable[str],
+        result: str,
+        tables: Mapping[str, Relation],
+        params: Mapping[str, Any] | None = None,
+    ) -> pa.RecordBatchReader:
         return self._run(tuple(statements), result, tables, params or {}, on_disk=True)
 
     def describe(self, sql: str, tables: Mapping[str, pa.Schema], params: Mapping[str, Any] | None = None) -> pa.Schema:
@@ -63,7 +78,9 @@ class DuckDbSql:
                 values = bind(statement.named_parameters, params or {})
                 found = _bound(instance, statement, body(sql), values)
                 schema = found.limit(0).to_arrow_table().schema
-                return pa.schema([field.with_name(name) for field, name in zip(schema, found.columns, strict=True)])  # `limit` renames one of two of a name
+                return pa.schema(
+                    [field.with_name(name) for field, name in zip(schema, found.columns, strict=True)]
+                )  # `limit` renames one of two of a name
         finally:
             instance.close()
 
@@ -72,7 +89,13 @@ class DuckDbSql:
         self._bench.close()
 
     def _run(
-        self, statements: tuple[str, ...], result: str, tables: Mapping[str, Relation], params: Mapping[str, Any], *, on_disk: bool
+        self,
+        statements: tuple[str, ...],
+        result: str,
+        tables: Mapping[str, Relation],
+        params: Mapping[str, Any],
+        *,
+        on_disk: bool,
     ) -> pa.RecordBatchReader:
         instance = self._bench.take(on_disk=on_disk)
         try:
@@ -140,7 +163,9 @@ def _bound(instance: Instance, statement: Any, sql: str, values: Mapping[str, An
     try:
         return instance.connection.sql(statement, params=values or None)
     except duckdb.Error as error:
-        raise WorkFailed(placed(lambda text: instance.connection.execute(text, values or None), sql, str(error))) from error
+        raise WorkFailed(
+            placed(lambda text: instance.connection.execute(text, values or None), sql, str(error))
+        ) from error
 
 
 def _execute(instance: Instance, text: str, params: Mapping[str, Any]) -> None:
@@ -154,7 +179,9 @@ def _execute(instance: Instance, text: str, params: Mapping[str, Any]) -> None:
 def _used(tables: Mapping[str, Any], *texts: str) -> dict[str, Any]:
     """The tables whose names occur in the texts: a view costs a file's footer, and a caller may name the whole lake."""
     words = {word.lower() for text in texts for word in re.findall(r"\w+", text)}
-    return {table: relation for table, relation in tables.items() if words.issuperset(re.findall(r"\w+", table.lower()))}
+    return {
+        table: relation for table, relation in tables.items() if words.issuperset(re.findall(r"\w+", table.lower()))
+    }
 
 
 def _short(sql: str) -> str:

@@ -20,7 +20,10 @@ def bind(names: Iterable[str], params: Mapping[str, Any]) -> dict[str, Any]:
     missing = sorted(set(names) - set(params))
     if missing:
         known = ", ".join(f"${name}" for name in sorted(params)) or "none"
-        raise WorkFailed(f"the query asks for ${missing[0]}, which has no value; known: {known}; set it under [params] of millstream.toml")
+        raise WorkFailed(
+            f"the query asks for ${missing[0]}, which has no value; known: {known}; set it under [params] of"
+            " millstream.toml"
+        )
     return {name: _typed(name, params[name]) for name in names}
 
 

@@ -1,6 +1,8 @@
-"""Avro blocks value by value, for what Polars does not read: maps, wide unions, and blocks in which a text is not UTF-8.
+"""Avro blocks value by value, for what Polars does not read: maps, wide unions, and blocks in which a text is not
+UTF-8.
 
-Dates and times are read as numbers, and texts as bytes: no value of one record may stop its neighbours. What is wrong is found by `cast`.
+Dates and times are read as numbers, and texts as bytes: no value of one record may stop its neighbours. What is wrong
+is found by `cast`.
 """
 
 from __future__ import annotations
@@ -17,8 +19,14 @@ from millstream.lake.sound import UNFIT
 
 _TIMES: dict[str, tuple[pa.DataType, pa.DataType]] = {
     "date": (pa.int32(), pa.date32()),
-    **{f"timestamp-{word}": (pa.int64(), pa.timestamp(unit, "UTC")) for word, unit in (("millis", "ms"), ("micros", "us"), ("nanos", "ns"))},
-    **{f"local-timestamp-{word}": (pa.int64(), pa.timestamp(unit)) for word, unit in (("millis", "ms"), ("micros", "us"), ("nanos", "ns"))},
+    **{
+        f"timestamp-{word}": (pa.int64(), pa.timestamp(unit, "UTC"))
+        for word, unit in (("millis", "ms"), ("micros", "us"), ("nanos", "ns"))
+    },
+    **{
+        f"local-timestamp-{word}": (pa.int64(), pa.timestamp(unit))
+        for word, unit in (("millis", "ms"), ("micros", "us"), ("nanos", "ns"))
+    },
     "time-millis": (pa.int32(), pa.int32()),
     "time-micros": (pa.int64(), pa.int64()),
 }
@@ -35,8 +43,14 @@ def read_blocks(data: bytes) -> pa.RecordBatch:
     for block in fastavro.block_reader(io.BytesIO(data)):
         schema = block.writer_schema
         bare, body = fastavro.parse_schema(_bare(schema)), io.BytesIO(block.bytes_.getvalue())
-        records += [fastavro.schemaless_reader(body, bare, None, handle_unicode_errors=_ESCAPED) for _ in range(block.num_records)]
-    columns = {field["name"]: _column([record[field["name"]] for record in records], field["type"]) for field in schema["fields"]}
+        records += [
+            fastavro.schemaless_reader(body, bare, None, handle_unicode_errors=_ESCAPED)
+            for _ in range(block.num_records)
+        ]
+    columns = {
+        field["name"]: _column([record[field["name"]] for record in records], field["type"])
+        for field in schema["fields"]
+    }
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 
@@ -51,11 +65,19 @@ def _column(values: list[Any], kind: Any) -> pa.Array:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else base64.b64encode(value).decode() if isinstance(value, bytes) else json.dumps(value, default=str)
+    return (
+        value
+        if isinstance(value, str)
+        else base64.b64encode(value).decode()
+        if isinstance(value, bytes)
+        else json.dumps(value, default=str)
+    )
 
 
 def _types(kind: Any) -> tuple[pa.DataType, pa.DataType] | None:
-    """How a date or time, or an array of them, is stored, and what it is; None for all else, which Python's values say by themselves."""
+    """How a date or time, or an array of them, is stored, and what it is; None for all else, which Python's values say
+    by themselves.
+    """
     if isinstance(kind, list):
         branches = [branch for branch in kind if branch != "null"]
         return _types(branches[0]) if len(branches) == 1 else None
@@ -73,5 +95,9 @@ def _bare(kind: Any) -> Any:
         return [_bare(branch) for branch in kind]
     if not isinstance(kind, Mapping):
         return kind
-    nested = {key: _bare(value) if key in ("type", "items", "values", "fields") else value for key, value in kind.items() if not key.startswith("__")}
+    nested = {
+        key: _bare(value) if key in ("type", "items", "values", "fields") else value
+        for key, value in kind.items()
+        if not key.startswith("__")
+    }
     return {key: value for key, value in nested.items() if key != "logicalType" or value not in _TIMES}

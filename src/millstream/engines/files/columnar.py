@@ -19,7 +19,17 @@ from millstream.engines.files.avro_slow import read_blocks
 from millstream.engines.files.fingerprint import Running
 from millstream.engines.files.letters import dead, ids
 from millstream.engines.files.names import left_out, refuse
-from millstream.engines.files.position import HEAD, Identity, Position, bare, digest, identity, old_marks_agree, replaced, settled
+from millstream.engines.files.position import (
+    HEAD,
+    Identity,
+    Position,
+    bare,
+    digest,
+    identity,
+    old_marks_agree,
+    replaced,
+    settled,
+)
 from millstream.ingest.cast import Errors, cast, with_arrival
 from millstream.ingest.port import Batch
 from millstream.lake.shown import as_json
@@ -31,7 +41,9 @@ MAGIC = b"Obj\x01"
 
 @dataclasses.dataclass
 class ColumnFile:
-    """One file to be read from a position; see `TextFile`. Such files do not grow: what has other bytes is another file."""
+    """One file to be read from a position; see `TextFile`. Such files do not grow: what has other bytes is another
+    file.
+    """
 
     path: Path
     split: str
@@ -71,7 +83,10 @@ class ColumnFile:
         except (*UNFIT, OSError, EOFError, IndexError, KeyError) as error:
             if isinstance(error, Corrupt):
                 raise
-            raise Corrupt(f"{self.split} cannot be read beyond row {at.line:,}: {error}; it is cut off or damaged, put it there again whole") from None
+            raise Corrupt(
+                f"{self.split} cannot be read beyond row {at.line:,}: {error}; it is cut off or damaged, put it there"
+                " again whole"
+            ) from None
 
     def begins(self, position: Position) -> bool:
         """See `TextFile`."""
@@ -84,7 +99,11 @@ class ColumnFile:
         """Raises Recreated when the file has other bytes than the one that was read."""
         if position.old:
             if not old_marks_agree(self.path, position) or position.whole not in (-1, self.path.stat().st_size):
-                raise replaced(self.split, position, f"it now has {self.path.stat().st_size:,} bytes that begin otherwise, or in another number")
+                raise replaced(
+                    self.split,
+                    position,
+                    f"it now has {self.path.stat().st_size:,} bytes that begin otherwise, or in another number",
+                )
             return
         run = fingerprint(self.path)
         if run.text() != position.print:
@@ -101,7 +120,9 @@ class ColumnFile:
             yield self._only(lambda: now)
 
     def _only(self, position: Callable[[], Position]) -> Batch:
-        none = with_arrival(cast({}, 0, self.schema, Errors(0)), self.schema).append_column(EVENT_ID, pa.array([], pa.string()))
+        none = with_arrival(cast({}, 0, self.schema, Errors(0)), self.schema).append_column(
+            EVENT_ID, pa.array([], pa.string())
+        )
         return Batch(none, dead(self.split, []), lambda rows: (0, position().text()))
 
     def _batch(self, found: pa.RecordBatch, at: Position, known: _Known, rows: int) -> Batch:
@@ -124,7 +145,9 @@ class ColumnFile:
         return Batch(made, bad, after)
 
     def _parquet(self, skip: int, max_rows: int) -> tuple[Iterator[pa.RecordBatch], int]:
-        file = pq.ParquetFile(self.path, coerce_int96_timestamp_unit="us")  # nanoseconds would wrap the years before 1677 and after 2262
+        file = pq.ParquetFile(
+            self.path, coerce_int96_timestamp_unit="us"
+        )  # nanoseconds would wrap the years before 1677 and after 2262
         names = file.schema_arrow.names
         wanted = [name for name in names if name in self.schema.names()]
         if not skip:
@@ -138,7 +161,9 @@ class ColumnFile:
                 if left >= rows:
                     left -= rows
                     continue
-                for batch in file.iter_batches(max(max_rows, 4096), row_groups=[number], columns=wanted, use_threads=False):
+                for batch in file.iter_batches(
+                    max(max_rows, 4096), row_groups=[number], columns=wanted, use_threads=False
+                ):
                     if left >= batch.num_rows:
                         left -= batch.num_rows
                         continue
@@ -195,9 +220,19 @@ class _Known:
             self._kept = dataclasses.replace(Position().by(run), head=digest(head), head_n=len(head))
         kept, whole = self._kept, size if line == rows else -1
         return dataclasses.replace(
-            position, line=line, byte=kept.byte, print=kept.print, chain=kept.chain, head=kept.head, head_n=kept.head_n, old=False, tail="", whole=whole,
-            disk=size if whole >= 0 else size * line // max(1, rows), seen=settled(self.seen),
-        )  # fmt: skip
+            position,
+            line=line,
+            byte=kept.byte,
+            print=kept.print,
+            chain=kept.chain,
+            head=kept.head,
+            head_n=kept.head_n,
+            old=False,
+            tail="",
+            whole=whole,
+            disk=size if whole >= 0 else size * line // max(1, rows),
+            seen=settled(self.seen),
+        )
 
 
 def fingerprint(path: Path) -> Running:

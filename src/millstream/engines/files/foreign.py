@@ -1,4 +1,6 @@
-"""What a file is that is not text, as far as its first bytes say: so that it stops with its own name, and not with a dead letter for each line."""
+"""What a file is that is not text, as far as its first bytes say: so that it stops with its own name, and not with a
+dead letter for each line.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,9 @@ class Maker(Protocol):
         """Note records of a block that cannot be read at all."""
         ...
 
-    def columns(self, parts: Sequence[bytes], count: int, record: Callable[[int], bytes]) -> tuple[pa.RecordBatch, Errors]:
+    def columns(
+        self, parts: Sequence[bytes], count: int, record: Callable[[int], bytes]
+    ) -> tuple[pa.RecordBatch, Errors]:
         """The event's columns of `count` records, which lie whole in `parts`; and what is wrong with some."""
         ...
 
@@ -54,17 +56,25 @@ class Csv:
         if len(returns) and len(cut.ends):
             record = np.searchsorted(cut.starts, returns, side="right") - 1
             for at in np.unique(record[returns < cut.ends[record] - 1]).tolist():
-                wrong.setdefault(at, "a carriage return stands inside an unquoted field; quote the field, or end lines with a line feed")
+                wrong.setdefault(
+                    at,
+                    "a carriage return stands inside an unquoted field; quote the field, or end lines with a line feed",
+                )
         fields = np.searchsorted(commas, cut.ends) - np.searchsorted(commas, cut.starts) + 1
         filled = (
-            (cut.ends > cut.starts) & ~((cut.ends - cut.starts == 1) & (codes[np.minimum(cut.starts, len(codes) - 1)] == RETURN))
+            (cut.ends > cut.starts)
+            & ~((cut.ends - cut.starts == 1) & (codes[np.minimum(cut.starts, len(codes) - 1)] == RETURN))
             if len(codes)
             else cut.ends > cut.starts
         )
         for at in np.flatnonzero(fields != len(self.header)).tolist():
             if filled[at]:
                 few = fields[at] < len(self.header)
-                wrong.setdefault(at, f"the line has {fields[at]} fields and the header {len(self.header)}; " + ("it was cut off, or a column is missing" if few else "quote fields that hold a comma"))  # fmt: skip
+                wrong.setdefault(
+                    at,
+                    f"the line has {fields[at]} fields and the header {len(self.header)}; "
+                    + ("it was cut off, or a column is missing" if few else "quote fields that hold a comma"),
+                )
         if self.refused:
             wrong.update(dict.fromkeys(np.flatnonzero(filled).tolist(), self.refused))
 
@@ -76,7 +86,9 @@ class Csv:
         record = np.clip(np.searchsorted(cut.starts, found, side="right") - 1, 0, None)
         return found[(np.searchsorted(quotes, found) - np.searchsorted(quotes, cut.starts)[record]) % 2 == 0]
 
-    def columns(self, parts: Sequence[bytes], count: int, record: Callable[[int], bytes]) -> tuple[pa.RecordBatch, Errors]:
+    def columns(
+        self, parts: Sequence[bytes], count: int, record: Callable[[int], bytes]
+    ) -> tuple[pa.RecordBatch, Errors]:
         errors = Errors(count)
         try:
             found = self._parsed(b"".join(_ended(parts)), count)
@@ -92,16 +104,26 @@ class Csv:
             io.BytesIO(data),
             pa_csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=self.places),
             pa_csv.ParseOptions(newlines_in_values=True),
-            pa_csv.ConvertOptions(check_utf8=False, column_types=dict.fromkeys(self.places, pa.string()), null_values=[""], strings_can_be_null=True,
-                                  quoted_strings_can_be_null=False, include_columns=list(by_name.values()) or self.places[:1]),
-        )  # fmt: skip
+            pa_csv.ConvertOptions(
+                check_utf8=False,
+                column_types=dict.fromkeys(self.places, pa.string()),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                include_columns=list(by_name.values()) or self.places[:1],
+            ),
+        )
         if table.num_rows != count:
             raise pa.ArrowInvalid("another number of records")
         return {name: _one(table.column(place)) for name, place in by_name.items()}
 
     def _slowly(self, records: list[bytes], errors: Errors) -> dict[str, pa.Array]:
         rows = [self._row(record, at, errors) for at, record in enumerate(records)]
-        return {name: pa.array([row[at] if row[at] != "" else None for row in rows], pa.string()) for at, name in enumerate(self.header) if name in self.wanted}
+        return {
+            name: pa.array([row[at] if row[at] != "" else None for row in rows], pa.string())
+            for at, name in enumerate(self.header)
+            if name in self.wanted
+        }
 
     def _row(self, record: bytes, at: int, errors: Errors) -> list[str]:
         try:
@@ -126,14 +148,19 @@ class JsonLines:
         self.event, self.zone = schema, zone
         self.form = EventForm(schema, zoned=False, ids=False, closed=False)
         plain = {"int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
-        kinds = [(f.name, pa.list_(plain.get(str(f.item), pa.string())) if f.item else plain.get(f.kind, pa.string())) for f in schema.fields]
+        kinds = [
+            (f.name, pa.list_(plain.get(str(f.item), pa.string())) if f.item else plain.get(f.kind, pa.string()))
+            for f in schema.fields
+        ]
         self.layout = pa.schema(kinds)
         self._strangers = False  # whether a record had a key that is not a field: Arrow's reader finds out at no cost
 
     def look(self, buffer: bytes, cut: Cut, wrong: dict[int, str]) -> None:
         """Any line may be an object."""
 
-    def columns(self, parts: Sequence[bytes], count: int, record: Callable[[int], bytes]) -> tuple[pa.RecordBatch, Errors]:
+    def columns(
+        self, parts: Sequence[bytes], count: int, record: Callable[[int], bytes]
+    ) -> tuple[pa.RecordBatch, Errors]:
         errors, data, slowly = Errors(count), b"".join(_ended(parts)), False
         try:
             found = self._parsed(data, count)
@@ -143,8 +170,12 @@ class JsonLines:
             self._look_for_cased(found, data, record, errors)
         return cast(found, count, self.event, errors, zone=self.zone, what="field", trim=False), errors
 
-    def _look_for_cased(self, found: dict[str, pa.Array], data: bytes, record: Callable[[int], bytes], errors: Errors) -> None:
-        """Records that lack a field and have a key of its name in another case: its value is there, and would be lost."""
+    def _look_for_cased(
+        self, found: dict[str, pa.Array], data: bytes, record: Callable[[int], bytes], errors: Errors
+    ) -> None:
+        """Records that lack a field and have a key of its name in another case: its value is there, and would
+        be lost.
+        """
         low: bytes | None = None
         for field in self.event.fields:
             if not found[field.name].null_count:
@@ -168,7 +199,9 @@ class JsonLines:
             raise pa.ArrowInvalid("another number of records")
         found = {name: _one(table.column(name)) for name in self.layout.names}
         if any(_infinite(column) for column in found.values()):
-            raise pa.ArrowInvalid("a number is out of range")  # JSON has no infinity; Arrow reads one, and takes 1e400 for it
+            raise pa.ArrowInvalid(
+                "a number is out of range"
+            )  # JSON has no infinity; Arrow reads one, and takes 1e400 for it
         if not looked_at and any(_large(column) for column in found.values()):
             raise pa.ArrowInvalid("a float may have lost digits")
         return found
@@ -177,7 +210,11 @@ class JsonLines:
         options = pa_json.ReadOptions(use_threads=False, block_size=len(data) + 1)
         others = "ignore" if self._strangers else "error"
         try:
-            return pa_json.read_json(io.BytesIO(data), options, pa_json.ParseOptions(explicit_schema=self.layout, unexpected_field_behavior=others))
+            return pa_json.read_json(
+                io.BytesIO(data),
+                options,
+                pa_json.ParseOptions(explicit_schema=self.layout, unexpected_field_behavior=others),
+            )
         except pa.ArrowInvalid as error:
             if self._strangers or "unexpected field" not in str(error):
                 raise
@@ -185,8 +222,8 @@ class JsonLines:
             return self._table(data)
 
     def _slowly(self, records: list[bytes], errors: Errors) -> dict[str, pa.Array]:
-        """What Arrow takes record by record, so that a record's fate never hangs on its neighbours. The strict decoder sorts
-        out suspects first, and says what is wrong with them.
+        """What Arrow takes record by record, so that a record's fate never hangs on its neighbours. The strict decoder
+        sorts out suspects first, and says what is wrong with them.
         """
         why: dict[int, str] = {}
         for at, raw in enumerate(records):
@@ -203,13 +240,31 @@ class JsonLines:
         index = np.full(len(records), -1)
         index[places] = np.arange(len(places))  # back to one row a record; the bad ones are null, and filtered out
         take = pa.array(index, mask=index < 0)
-        return {name: pa.concat_arrays([columns[name] for _, columns in found]).take(take) for name in self.layout.names}
+        return {
+            name: pa.concat_arrays([columns[name] for _, columns in found]).take(take) for name in self.layout.names
+        }
 
-    def _halved(self, group: list[int], records: list[bytes], found: list[tuple[list[int], dict[str, pa.Array]]], errors: Errors, why: dict[int, str]) -> None:
+    def _halved(
+        self,
+        group: list[int],
+        records: list[bytes],
+        found: list[tuple[list[int], dict[str, pa.Array]]],
+        errors: Errors,
+        why: dict[int, str],
+    ) -> None:
         if not group:
             return
         try:
-            found.append((group, self._parsed(b"\n".join(records[at].strip(_SPACE) for at in group) + b"\n", len(group), looked_at=group[0] not in why)))
+            found.append(
+                (
+                    group,
+                    self._parsed(
+                        b"\n".join(records[at].strip(_SPACE) for at in group) + b"\n",
+                        len(group),
+                        looked_at=group[0] not in why,
+                    ),
+                )
+            )
         except UNFIT as error:
             if len(group) == 1:
                 errors.note(group[0], why.get(group[0], f"it cannot be read as one {self.event.name}: {error}"))
@@ -232,8 +287,9 @@ def _names(raw: bytes) -> list[str]:
 
 
 def _lined(data: bytes, count: int) -> bool:
-    """Whether each line is an object as far as its ends show. Arrow's reader does not ask: two objects on a line and one over two lines would pass as
-    what they are not, with their neighbours' numbers; and a first value of null kills it (SIGSEGV).
+    """Whether each line is an object as far as its ends show. Arrow's reader does not ask: two objects on a line and
+    one over two lines would pass as what they are not, with their neighbours' numbers; and a first value of null kills
+    it (SIGSEGV).
     """
     if not data.startswith(b"{") or not data.endswith((b"}\n", b"}\r\n")):
         return False
@@ -252,7 +308,9 @@ def _infinite(column: pa.Array) -> bool:
 
 def _large(column: pa.Array) -> bool:
     values = column.flatten() if pa.types.is_list(column.type) else column
-    return pa.types.is_floating(values.type) and bool(pc.any(pc.and_(pc.is_finite(values), pc.greater_equal(pc.abs(values), float(EXACT)))).as_py())
+    return pa.types.is_floating(values.type) and bool(
+        pc.any(pc.and_(pc.is_finite(values), pc.greater_equal(pc.abs(values), float(EXACT)))).as_py()
+    )
 
 
 def _ended(parts: Sequence[bytes]) -> list[bytes]:

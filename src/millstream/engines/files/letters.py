@@ -20,4 +20,11 @@ def dead(split: str, found: Sequence[tuple[bytes, str, int]]) -> pa.RecordBatch:
     """Records as found, each with `<split>:<line>: why`."""
     origins = [f"{split}:{line}" for _, _, line in found]
     errors = [f"{origin}: {why}" for origin, (_, why, _) in zip(origins, found, strict=True)]
-    return pa.record_batch([pa.array([raw for raw, _, _ in found], pa.binary()), pa.array(errors, pa.string()), pa.array(origins, pa.string())], schema=RAW)
+    return pa.record_batch(
+        [
+            pa.array([raw for raw, _, _ in found], pa.binary()),
+            pa.array(errors, pa.string()),
+            pa.array(origins, pa.string()),
+        ],
+        schema=RAW,
+    )

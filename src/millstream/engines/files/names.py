@@ -22,8 +22,8 @@ def left_out(split: str, names: Sequence[str], schema: Schema) -> list[str]:
 
 
 def refuse(place: str, names: Sequence[str], schema: Schema) -> None:
-    """That records can be read from columns of these names. All that is wrong with them is told at once, before anything is read: such a file has no good
-    record, and can be corrected where it is.
+    """That records can be read from columns of these names. All that is wrong with them is reported at once, before
+    anything is read: such a file has no good record, and can be corrected where it is.
 
     Raises:
         Corrupt: A field that needs a column has none, or has it in another case; or a field has two.
@@ -42,10 +42,14 @@ def refuse(place: str, names: Sequence[str], schema: Schema) -> None:
     others = (
         ""
         if not unknown
-        else f"; beside them there {'is' if len(unknown) == 1 else 'are'} {', '.join(map(_quoted, unknown[:_SHOWN]))}, which {schema.name} does not have"
+        else (
+            f"; beside them there {'is' if len(unknown) == 1 else 'are'} {', '.join(map(_quoted, unknown[:_SHOWN]))},"
+            f" which {schema.name} does not have"
+        )
     )
     raise Corrupt(
-        f"{place}: the columns do not fit {schema.name}: {', '.join([*told, *twice])}{others if lacking else ''}; nothing of the file was read, so correct its columns where it is"
+        f"{place}: the columns do not fit {schema.name}: {', '.join([*told, *twice])}{others if lacking else ''};"
+        " nothing of the file was read, so correct its columns where it is"
     )
 
 

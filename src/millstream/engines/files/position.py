@@ -17,7 +17,9 @@ from millstream.engines.files.fingerprint import Running
 
 HEAD, OLD_TAIL = 4096, 256
 SETTLED_NS = 2_000_000_000
-"""A file may change twice within one tick of its file system's clock. What was looked at so soon after a change is looked at once more."""
+"""A file may change twice within one tick of its file system's clock. What was looked at so soon after a change is
+looked at once more.
+"""
 Identity = tuple[int, int, int, int]
 
 
@@ -34,11 +36,13 @@ class Position:
         print: Fingerprint of the first `byte` bytes; `chain` is where it can be taken up again.
         head, head_n: Fingerprint of the first `head_n` bytes, by which candidates are sorted out.
         seen: Inode, size, and times of change in nanoseconds; the last is -1 when the file had changed a moment before.
-        name: What its records are named by: the path under which it was first read, with `~2` when that had been another file's.
+        name: What its records are named by: the path under which it was first read, with `~2` when that had been
+            another file's.
         born: How many files were first read under the path whose position this is.
         cr: Lines end with a carriage return alone.
         aside: The position of a file that was renamed in a circle, until it is kept under its new name.
-        old: Written by a version that knew a file by its first bytes and those before `byte` (`head`, `tail`: of the bytes on disk).
+        old: Written by a version that knew a file by its first bytes and those before `byte` (`head`, `tail`: of the
+            bytes on disk).
     """
 
     line: int = 0
@@ -60,7 +64,11 @@ class Position:
 
     def text(self) -> str:
         """Versioned, so that a later form can read it. What is as in a new position is left out."""
-        said = {field.name: value for field in dataclasses.fields(self) if (value := getattr(self, field.name)) != field.default and field.name != "old"}
+        said = {
+            field.name: value
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) != field.default and field.name != "old"
+        }
         return json.dumps({"v": 1 if self.old else 2, **said}, separators=(",", ":"))
 
     @staticmethod
@@ -98,7 +106,9 @@ def settled(seen: Identity) -> Identity:
 
 
 def bare(position: Position, seen: Identity) -> Position | None:
-    """Of a file that holds no record: nothing was read of it, so it may become anything. None: that is known already."""
+    """Of a file that holds no record: nothing was read of it, so it may become anything. None: that is known
+    already.
+    """
     now = dataclasses.replace(position, whole=seen[1], seen=settled(seen))
     known = now.whole == position.whole and (settled(seen)[3] < 0 or now.seen == position.seen)
     return None if known else now

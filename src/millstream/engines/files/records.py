@@ -1,7 +1,8 @@
 """Bytes cut into records: vectorised where quotes are as they should be, line by line where they are not.
 
-A record is a line, or in CSV the lines that a quoted field spans. A line whose quotes are malformed, or that opens a quote
-which does not close within the limit, is a record by itself, and bad; so one stray quote costs one line, not the file.
+A record is a line, or in CSV the lines that a quoted field spans. A line whose quotes are malformed, or that opens a
+quote which does not close within the limit, is a record by itself, and bad; so one stray quote costs one line, not the
+file.
 """
 
 from __future__ import annotations
@@ -20,9 +21,14 @@ _WHOLE = re.compile(_FIELD + rb"(?:," + _FIELD + rb")*\r?")
 _OPEN = re.compile(rb"(?:" + _FIELD + rb',)*"' + _INSIDE)
 _CLOSES = re.compile(_INSIDE + rb'"(?:,' + _FIELD + rb")*\r?")
 _STAYS_OPEN = re.compile(_INSIDE + rb'(?:"(?:,' + _FIELD + rb')*,"' + _INSIDE + rb")?")
-"""The last two are of a line that begins inside a quoted field: so each line is looked at once, however many a field spans."""
+"""The last two are of a line that begins inside a quoted field: so each line is looked at once, however many a field
+spans.
+"""
 UNCLOSED = "a quoted field is opened and not closed; close it, or double the quote"
-STRAY = "a quote stands inside an unquoted field, or text after a closing one; quote the whole field, and double the quotes in it"
+STRAY = (
+    "a quote stands inside an unquoted field, or text after a closing one; quote the whole field, and double the quotes"
+    " in it"
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,12 @@ def cut_csv(buffer: bytes, final: bool, limit: int) -> Cut:
     ends = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
     longest = np.diff(ends, prepend=-1).max(initial=0)
     complete = len(quotes) % 2 == 0
-    if _well_formed(codes, quotes) and longest <= limit and (complete or not final) and (len(buffer) - (ends[-1] + 1 if len(ends) else 0) <= limit):
+    if (
+        _well_formed(codes, quotes)
+        and longest <= limit
+        and (complete or not final)
+        and (len(buffer) - (ends[-1] + 1 if len(ends) else 0) <= limit)
+    ):
         return _made(ends, newlines, buffer, final, {})
     return _cut_slowly(buffer, newlines, final, limit)
 
@@ -101,10 +112,13 @@ def _cut_slowly(buffer: bytes, newlines: Ints, final: bool, limit: int) -> Cut:
     return _made(np.array(ends, np.int64), newlines, buffer, final, wrong)
 
 
-def _last_line(buffer: bytes, at: int, starts: list[int], stops: list[int], quoted: Ints, final: bool, limit: int) -> tuple[int | None, str]:
+def _last_line(
+    buffer: bytes, at: int, starts: list[int], stops: list[int], quoted: Ints, final: bool, limit: int
+) -> tuple[int | None, str]:
     """The last line of the record that begins with line `at` (None: more must be read to say), and why it is wrong.
 
-    A line that opens a field has an odd number of quotes, and such a line closes one: so no line is looked at from more than two records.
+    A line that opens a field has an odd number of quotes, and such a line closes one: so no line is looked at from more
+    than two records.
     """
     line = buffer[starts[at] : stops[at]]
     if b'"' not in line or _WHOLE.fullmatch(line):

@@ -19,14 +19,26 @@ from millstream.engines.files.text import TextFile
 from millstream.ingest.port import Batch, Standing
 
 QUIET_S, SURE_S = 5.0, 60.0
-"""So long a file must not have changed, by a clock that nobody sets; the wall clock is trusted with what changed longer ago than clocks differ."""
+"""So long a file must not have changed, by a clock that nobody sets; the wall clock is trusted with what changed longer
+ago than clocks differ.
+"""
 _AGAIN = re.compile(r"(~[1-9]\d*)?")
 _COMPRESSION = {".gz": "gzip", ".gzip": "gzip", ".zst": "zstd", ".zstd": "zstd", ".bz2": "bz2"}
-_FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet", ".pq": "parquet", ".avro": "avro"}
+_FORMATS = {
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".avro": "avro",
+}
 
 
 class FileSource:
-    """The files of one declared source, in name order. An empty or header-only file is not an error; it may still grow."""
+    """The files of one declared source, in name order. An empty or header-only file is not an error; it may
+    still grow.
+    """
 
     def __init__(self, source: Source, root: Path) -> None:
         if not isinstance(source.reader, FileReader):
@@ -46,7 +58,16 @@ class FileSource:
         found, files, wrong = self._found(), dict[str, os.stat_result](), list[Standing]()
         closed = tuple(f"{folder}/" for folder in self._closed())
         for folder in closed:
-            wrong.append(Standing(folder, None, error=NotFound(f'source "{self.source.name}": the folder {folder} cannot be listed: permission denied; let this user read it, or leave it out of "{self.reader.glob}"')))  # fmt: skip
+            wrong.append(
+                Standing(
+                    folder,
+                    None,
+                    error=NotFound(
+                        f'source "{self.source.name}": the folder {folder} cannot be listed: permission denied; let'
+                        f' this user read it, or leave it out of "{self.reader.glob}"'
+                    ),
+                )
+            )
         for split in found:
             try:
                 stat = (self.root / split).stat()
@@ -57,13 +78,43 @@ class FileSource:
                     wrong.append(Standing(split, None, error=error))
             except FileNotFoundError:
                 if (self.root / split).is_symlink():
-                    wrong.append(Standing(split, None, error=NotFound(f'source "{self.source.name}": {split} is a link to a file that is not there; put the file there, or remove the link')))  # fmt: skip
+                    wrong.append(
+                        Standing(
+                            split,
+                            None,
+                            error=NotFound(
+                                f'source "{self.source.name}": {split} is a link to a file that is not there; put the'
+                                " file there, or remove the link"
+                            ),
+                        )
+                    )
             except (OSError, UsageError) as error:
-                said = error if isinstance(error, UsageError) else NotFound(f'source "{self.source.name}": {split} cannot be looked at: {error.strerror}; put it right, or leave it out of "{self.reader.glob}"')  # fmt: skip
+                said = (
+                    error
+                    if isinstance(error, UsageError)
+                    else NotFound(
+                        f'source "{self.source.name}": {split} cannot be looked at: {error.strerror}; put it right, or'
+                        f' leave it out of "{self.reader.glob}"'
+                    )
+                )
                 wrong.append(Standing(split, None, error=said))
         self._found_as = {split: (stat.st_dev, stat.st_ino) for split, stat in files.items()}
-        kept = {split: text for split, text in positions.items() if split not in {w.split for w in wrong} and not split.startswith(closed)}
-        return [*Look(self.root, files, kept, lambda split: self._file(self.root / split, split), self._verdicts, self._waits_s).standings(), *wrong]
+        kept = {
+            split: text
+            for split, text in positions.items()
+            if split not in {w.split for w in wrong} and not split.startswith(closed)
+        }
+        return [
+            *Look(
+                self.root,
+                files,
+                kept,
+                lambda split: self._file(self.root / split, split),
+                self._verdicts,
+                self._waits_s,
+            ).standings(),
+            *wrong,
+        ]
 
     def _closed(self) -> list[str]:
         """Folders on the way to the files that cannot be listed: what is in them would disappear without a word."""
@@ -73,17 +124,31 @@ class FileSource:
         return sorted(name for name in folders if not os.access(self.root / name, os.R_OK | os.X_OK))
 
     def _no_file(self, split: str, stat: os.stat_result, found: Sequence[str]) -> UsageError | None:
-        """A folder whose name is a file's, and of which no file is read: what is in it would disappear without a word."""
+        """A folder whose name is a file's, and of which no file is read: what is in it would disappear without
+        a word.
+        """
         if S_ISDIR(stat.st_mode):
-            if Path(split).suffix.lower() not in (*_FORMATS, *_COMPRESSION) or any(name.startswith(f"{split}/") for name in found):
+            if Path(split).suffix.lower() not in (*_FORMATS, *_COMPRESSION) or any(
+                name.startswith(f"{split}/") for name in found
+            ):
                 return None
-            return UsageError(f'source "{self.source.name}": {split} is a folder, of which no file is read; say ms.read.files("{split}/*") for its files')
-        return UsageError(f'source "{self.source.name}": {split} is not a regular file; leave it out of "{self.reader.glob}"')
+            return UsageError(
+                f'source "{self.source.name}": {split} is a folder, of which no file is read; say'
+                f' ms.read.files("{split}/*") for its files'
+            )
+        return UsageError(
+            f'source "{self.source.name}": {split} is not a regular file; leave it out of "{self.reader.glob}"'
+        )
 
     def _waits_s(self, split: str, stat: os.stat_result) -> float:
         """A last line without an end may still be being written, until the file has been quiet for a while."""
         form, compression = self._kind(self.root / split)
-        if compression or form in ("parquet", "avro") or not stat.st_size or not (left := self._quiet.left_s(split, identity(stat))):
+        if (
+            compression
+            or form in ("parquet", "avro")
+            or not stat.st_size
+            or not (left := self._quiet.left_s(split, identity(stat)))
+        ):
             return 0.0
         try:
             with (self.root / split).open("rb") as file:
@@ -95,9 +160,15 @@ class FileSource:
     def read(self, split: str, position: str | None, max_rows: int = 50_000) -> Iterator[Batch]:
         path = self.root / split
         if not _writable(split):
-            raise Corrupt(f'source "{self.source.name}": the name of the file {split!a} is not UTF-8, so no record could say where it is from; rename it')
+            raise Corrupt(
+                f'source "{self.source.name}": the name of the file {split!a} is not UTF-8, so no record could say'
+                " where it is from; rename it"
+            )
         if not path.is_file():
-            raise NotFound(f'source "{self.source.name}": the file {split} is not there any more; put it back, or leave it out of "{self.reader.glob}"')
+            raise NotFound(
+                f'source "{self.source.name}": the file {split} is not there any more; put it back, or leave it out of'
+                f' "{self.reader.glob}"'
+            )
         at, now = Position.read(position), path.stat()
         if self._found_as.get(split, (now.st_dev, now.st_ino)) != (now.st_dev, now.st_ino):
             # Another file has the name by now, maybe one that was read under another name: the next look tells.
@@ -145,22 +216,27 @@ class FileSource:
         form = self.reader.format or (_FORMATS.get(endings[-1]) if endings else None)
         if form is None:
             raise UsageError(
-                f'source "{self.source.name}": the ending of {path.name} says no format; say format="csv" (or jsonl, parquet, avro) in ms.read.files'
+                f'source "{self.source.name}": the ending of {path.name} says no format; say format="csv" (or jsonl,'
+                " parquet, avro) in ms.read.files"
             )
         if form == "parquet" and compression:
-            raise UsageError(f"{path.relative_to(self.root).as_posix()}: a Parquet file is compressed inside; unpack it")
+            raise UsageError(
+                f"{path.relative_to(self.root).as_posix()}: a Parquet file is compressed inside; unpack it"
+            )
         return form, compression
 
 
 class Quiet:
-    """Since when files have not changed, by a clock that nobody sets; those that changed long ago by the clock of the wall need no watching.
+    """Since when files have not changed, by a clock that nobody sets; those that changed long ago by the clock of the
+    wall need no watching.
 
     Args:
         steady: Seconds.
         wall: Nanoseconds since 1970.
 
     Attributes:
-        open: Files whose last record was left, because more of it may come: a line without an end, a quoted field that is not closed.
+        open: Files whose last record was left, because more of it may come: a line without an end, a quoted field that
+            is not closed.
     """
 
     def __init__(self, steady: Callable[[], float] = time.monotonic, wall: Callable[[], int] = time.time_ns) -> None:

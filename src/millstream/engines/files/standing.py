@@ -1,7 +1,8 @@
 """What has become of the files since they were read: grown, touched, renamed, replaced, gone.
 
-A file is known by the bytes that were read of it. One whose name is gone, or is another file's now, continues under the name where its bytes are found;
-a copy beside it is another file. What is found nowhere while its name has other bytes stops, and nothing else does.
+A file is known by the bytes that were read of it. One whose name is gone, or is another file's now, continues under the
+name where its bytes are found; a copy beside it is another file. What is found nowhere while its name has other bytes
+stops, and nothing else does.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class Verdicts:
     found: dict[str, tuple[str, Identity, MillstreamError | None]] = dataclasses.field(default_factory=dict)
     held: dict[tuple[str, str, Identity], bool] = dataclasses.field(default_factory=dict)
 
-    def of(self, split: str, position: Position, seen: Identity, look: Callable[[Position], None]) -> MillstreamError | None:
+    def of(
+        self, split: str, position: Position, seen: Identity, look: Callable[[Position], None]
+    ) -> MillstreamError | None:
         """None when the file holds it."""
         text, last = position.text(), self.found.get(split)
         if last is not None and last[:2] == (text, seen) and settled(seen)[3] >= 0:
@@ -70,8 +73,15 @@ class Look:
         waits_s: In how many seconds the end of a file, which is not read to its end, will be clear.
     """
 
-    def __init__(self, root: Path, files: Mapping[str, os.stat_result], positions: Mapping[str, str], opened: Callable[[str], Readable], verdicts: Verdicts,
-                 waits_s: Callable[[str, os.stat_result], float]) -> None:  # fmt: skip
+    def __init__(
+        self,
+        root: Path,
+        files: Mapping[str, os.stat_result],
+        positions: Mapping[str, str],
+        opened: Callable[[str], Readable],
+        verdicts: Verdicts,
+        waits_s: Callable[[str, os.stat_result], float],
+    ) -> None:
         self.positions = positions
         self.root, self.files, self.opened, self.verdicts, self.waits_s = root, files, opened, verdicts, waits_s
         self.errors: dict[str, MillstreamError] = {}
@@ -105,7 +115,11 @@ class Look:
             elif error is not None:
                 self.errors[split] = error
             elif (rival := self._rival(split, position, stat)) is not None:
-                self.other[split] = replaced(split, position, f"it is the file that was read as {rival}, whose bytes have {self.known[rival].print[:16]}")
+                self.other[split] = replaced(
+                    split,
+                    position,
+                    f"it is the file that was read as {rival}, whose bytes have {self.known[rival].print[:16]}",
+                )
                 self.doubtful.add(split)
         self._once()
 
@@ -117,14 +131,20 @@ class Look:
                 holders.setdefault(name_of(split, at), []).append(split)
         for name, splits in holders.items():
             for split in sorted(splits, key=self._likeness)[:-1]:
-                self.other[split] = replaced(split, self.known[split], f"what was read as {name} is at another name, with {self.known[splits[-1]].print[:16]}")
+                self.other[split] = replaced(
+                    split,
+                    self.known[split],
+                    f"what was read as {name} is at another name, with {self.known[splits[-1]].print[:16]}",
+                )
 
     def _likeness(self, split: str) -> tuple[int, int, bool, str]:
         at, stat = self.known[split], self.files[split]
         return at.byte, at.line, at.seen is not None and at.seen[0] == stat.st_ino, split
 
     def _rival(self, split: str, position: Position, stat: os.stat_result) -> str | None:
-        """Another name whose file this one is by its inode, and of which more was read: two files may begin alike, as a copy that grew."""
+        """Another name whose file this one is by its inode, and of which more was read: two files may begin alike, as a
+        copy that grew.
+        """
         if position.seen is None or position.seen[0] == stat.st_ino:
             return None
         for other, at in self.known.items():
@@ -135,16 +155,27 @@ class Look:
 
     def _continued(self) -> dict[str, tuple[str, Position]]:
         """Split -> the name under which its file was read before, and its position from now on."""
-        free = [split for split in self.files if split not in self.errors and (split in self.other or not _read(self.known.get(split)))]
+        free = [
+            split
+            for split in self.files
+            if split not in self.errors and (split in self.other or not _read(self.known.get(split)))
+        ]
         if not free:
             return {}
-        here = {name_of(split, at) for split, at in self.known.items() if split in self.files and split not in self.other}
+        here = {
+            name_of(split, at) for split, at in self.known.items() if split in self.files and split not in self.other
+        }
         lost = {name: found for name, found in self._lost().items() if name not in here}
         while True:
             homes = self._homes(lost, free)
             moved = here | {name_of(*found) for found in homes.values()}
-            # A file that was read to its end, and whose name a renamed one has taken, is as if it had been removed; of any other something is lost.
-            taken = [s for s in homes if s in self.other and name_of(s, self.known[s]) not in moved and not _ended(self.known[s])]
+            # A file that was read to its end, and whose name a renamed one has taken, is as if it had been removed; of
+            # any other something is lost.
+            taken = [
+                s
+                for s in homes
+                if s in self.other and name_of(s, self.known[s]) not in moved and not _ended(self.known[s])
+            ]
             if not taken:
                 break
             free = [split for split in free if split not in taken]
@@ -157,7 +188,9 @@ class Look:
         return found
 
     def _left_behind(self, found: Mapping[str, tuple[str, Position]]) -> Iterator[Standing]:
-        """Old names without a file, whose file is known under another: their positions are out of date, and must never be continued from."""
+        """Old names without a file, whose file is known under another: their positions are out of date, and must never
+        be continued from.
+        """
         kept = {at.name for _, at in found.values()} | {
             name_of(split, at) for split, at in self.known.items() if split in self.files and split not in self.other
         }
@@ -169,13 +202,22 @@ class Look:
         """Where what was lost is found: the longest first, so that of two that begin alike each finds its own."""
         homes: dict[str, tuple[str, Position]] = {}
         for split, at in sorted(lost.values(), key=lambda item: (-item[1].byte, item[0], item[1].name)):
-            home = next((new for new in self._candidates(at, free) if new not in homes and self.known.get(new) != at and self._holds(new, at)), None)
+            home = next(
+                (
+                    new
+                    for new in self._candidates(at, free)
+                    if new not in homes and self.known.get(new) != at and self._holds(new, at)
+                ),
+                None,
+            )
             if home is not None:
                 homes[home] = (split, at)
         return homes
 
     def _lost(self) -> dict[str, tuple[str, Position]]:
-        """What was read and is not under its name any more, by the name of its records: where its position is kept, and the position."""
+        """What was read and is not under its name any more, by the name of its records: where its position is kept, and
+        the position.
+        """
         found = [(split, self.known[split]) for split in self.other]
         for split, at in self.known.items():
             if _read(at) and split not in self.files and not (self.root / split).is_file():
@@ -186,7 +228,11 @@ class Look:
         lost: dict[str, tuple[str, Position]] = {}
         for split, at in found:  # what moved before has left its position under each of its names: the furthest counts
             last = lost.get(name_of(split, at))
-            if last is None or (at.byte, at.line, split in self.other) > (last[1].byte, last[1].line, last[0] in self.other):
+            if last is None or (at.byte, at.line, split in self.other) > (
+                last[1].byte,
+                last[1].line,
+                last[0] in self.other,
+            ):
                 lost[name_of(split, at)] = (split, at)
         return lost
 
@@ -216,7 +262,9 @@ class Look:
         """A position as it is kept under a new name."""
         mine = self.known.get(home)
         seen = settled(identity(self.files[home]))
-        return dataclasses.replace(position, name=name_of(split, position), born=born_of(mine), aside="", seen=None if position.old else seen)
+        return dataclasses.replace(
+            position, name=name_of(split, position), born=born_of(mine), aside="", seen=None if position.old else seen
+        )
 
     def _standing(self, split: str) -> Standing:
         stat, position = self.files[split], self.known.get(split)
@@ -236,18 +284,38 @@ class Look:
             if split in self.files or _ended(at) or name_of(split, at) in kept or (self.root / split).is_file():
                 continue
             left = max(0, (at.seen or (0, 0))[1] - at.disk)
-            yield Standing(split, None, error=NotFound(
-                f"the file {split} is gone, and {left:,} of its bytes were not read; put it back, under this name or another that its source reads"))  # fmt: skip
+            yield Standing(
+                split,
+                None,
+                error=NotFound(
+                    f"the file {split} is gone, and {left:,} of its bytes were not read; put it back, under this name"
+                    " or another that its source reads"
+                ),
+            )
 
 
-def standing(split: str, position: Position | None, stat: os.stat_result, waits_s: Callable[[str, os.stat_result], float], text: str | None = None) -> Standing:
+def standing(
+    split: str,
+    position: Position | None,
+    stat: os.stat_result,
+    waits_s: Callable[[str, os.stat_result], float],
+    text: str | None = None,
+) -> Standing:
     """Of a file that is what it was. `text`: its position, as it is kept."""
     at = position or Position()
     idle = at.whole == stat.st_size and at.seen == identity(stat)
     whole = at.whole == stat.st_size
     done = stat.st_size if whole else min(at.disk, stat.st_size)
     kept = None if position is None else position.text()
-    return Standing(split, kept, done=done, size=stat.st_size, idle=idle, empty=whole and not _read(at), waits_s=0.0 if whole else waits_s(split, stat))
+    return Standing(
+        split,
+        kept,
+        done=done,
+        size=stat.st_size,
+        idle=idle,
+        empty=whole and not _read(at),
+        waits_s=0.0 if whole else waits_s(split, stat),
+    )
 
 
 def name_of(split: str, position: Position) -> str:
@@ -266,7 +334,12 @@ def _read(position: Position | None) -> bool:
 
 def _ended(position: Position) -> bool:
     """Whether nothing of the file was left. An older version did not know."""
-    return position.old or not _read(position) or position.whole >= 0 or (position.seen is not None and position.disk >= position.seen[1])
+    return (
+        position.old
+        or not _read(position)
+        or position.whole >= 0
+        or (position.seen is not None and position.disk >= position.seen[1])
+    )
 
 
 def _afresh(split: str, position: Position) -> Position:
@@ -275,8 +348,12 @@ def _afresh(split: str, position: Position) -> Position:
     return Position(name=split if born == 1 else f"{split}~{born}", born=born)
 
 
-def _in_order(found: Mapping[str, tuple[str, Position]], known: Mapping[str, Position], files: Mapping[str, os.stat_result]) -> Iterator[Standing]:
-    """A position is kept under its new name before its old one is overwritten, so that a crash in between loses none; in a circle one travels along."""
+def _in_order(
+    found: Mapping[str, tuple[str, Position]], known: Mapping[str, Position], files: Mapping[str, os.stat_result]
+) -> Iterator[Standing]:
+    """A position is kept under its new name before its old one is overwritten, so that a crash in between loses none;
+    in a circle one travels along.
+    """
     left = dict(found)
     while left:
         needed = {old for new, (old, _) in left.items() if old != new}

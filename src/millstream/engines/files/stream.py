@@ -17,7 +17,8 @@ SKIP = 1 << 20
 
 
 class Blocks:
-    """Whole records of a stream, a buffer at a time, and whether it ended there. A line far beyond the limit comes alone, cut short.
+    """Whole records of a stream, a buffer at a time, and whether it ended there. A line far beyond the limit comes
+    alone, cut short.
 
     Attributes:
         run: The fingerprint before the records that come next; the caller keeps it up.
@@ -25,16 +26,29 @@ class Blocks:
         left: In the end: something follows the last record, and may still become one.
     """
 
-    def __init__(self, stream: Stream, run: Running, quoted: bool, limit: int, take_open: Callable[[], bool], chunk: int) -> None:
-        self.stream, self.run, self.quoted, self.limit, self.take_open, self.chunk = stream, run, quoted, limit, take_open, chunk
+    def __init__(
+        self, stream: Stream, run: Running, quoted: bool, limit: int, take_open: Callable[[], bool], chunk: int
+    ) -> None:
+        self.stream, self.run, self.quoted, self.limit, self.take_open, self.chunk = (
+            stream,
+            run,
+            quoted,
+            limit,
+            take_open,
+            chunk,
+        )
         self.over, self.left = run, False
 
     def __iter__(self) -> Iterator[tuple[bytes, Cut, bool]]:
         held, ended = b"", False
         while not ended:
-            chunk = self.stream.read(max(self.chunk, len(held)))  # what holds no whole record is not cut again for each further chunk
+            chunk = self.stream.read(
+                max(self.chunk, len(held))
+            )  # what holds no whole record is not cut again for each further chunk
             held = held + chunk if held else chunk
-            ended = not chunk or (self.stream.compressed and not self.stream.peek(bool))  # only so is it known that an archive was read to its end
+            ended = not chunk or (
+                self.stream.compressed and not self.stream.peek(bool)
+            )  # only so is it known that an archive was read to its end
             final = ended and self.take_open()
             cut = cut_csv(held, final, self.limit) if self.quoted else cut_lines(held, final)
             if len(cut.ends):
@@ -48,7 +62,9 @@ class Blocks:
         self.left = self.left or bool(held)
 
     def _endless(self, held: bytes) -> tuple[bytes, Cut, bytes, bool]:
-        """A line that is too long: as much of it as a record may have, what follows it, and whether the file ended in it."""
+        """A line that is too long: as much of it as a record may have, what follows it, and whether the file ended in
+        it.
+        """
         size, chunk, self.over = len(held), b"", self.run.copy().update(held)
         while b"\n" not in chunk:
             chunk = self.stream.read(self.chunk)
@@ -62,7 +78,10 @@ class Blocks:
         rest = chunk[chunk.index(b"\n") + 1 :] if chunk else b""
         one, none = np.ones(1, np.int64), np.zeros(1, np.int64)
         line = held[: self.limit]
-        why = f"the line has {size:,} bytes and {self.limit:,} are allowed, which are kept here; raise the limit, or split it"
+        why = (
+            f"the line has {size:,} bytes and {self.limit:,} are allowed, which are kept here; raise the limit, or"
+            " split it"
+        )
         return line, Cut(none, one * len(line), one * size, none, one, {0: why}), rest, not chunk
 
 
@@ -105,7 +124,10 @@ class Stream:
         try:
             return bytes(self._file.read(size))
         except OSError as error:
-            raise Corrupt(f"{self.split} cannot be decompressed beyond byte {self._at:,} of its text: {error}; the file is cut off or damaged, put it there again whole") from None  # fmt: skip
+            raise Corrupt(
+                f"{self.split} cannot be decompressed beyond byte {self._at:,} of its text: {error}; the file is cut"
+                " off or damaged, put it there again whole"
+            ) from None
 
     def peek(self, enough: Callable[[bytes], bool]) -> bytes:
         """Bytes ahead, until there are enough, or all; they are read again."""
@@ -144,7 +166,9 @@ class Stream:
 
 
 def ends_with_returns(stream: Stream, quoted: bool, limit: int) -> bool:
-    """Whether the first line of a file ends with a carriage return alone, as of a Macintosh. Nothing is taken from the stream."""
+    """Whether the first line of a file ends with a carriage return alone, as of a Macintosh. Nothing is taken from the
+    stream.
+    """
     place = 0
 
     def found(data: bytes) -> bool:

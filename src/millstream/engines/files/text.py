@@ -1,4 +1,6 @@
-"""CSV and JSON Lines as batches of an event's columns. A record's number is its first line's; the CSV header is line 1."""
+"""CSV and JSON Lines as batches of an event's columns. A record's number is its first line's; the CSV header
+is line 1.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,17 @@ from millstream.engines.files.foreign import foreign
 from millstream.engines.files.formats import Csv, JsonLines, Maker
 from millstream.engines.files.letters import dead, ids
 from millstream.engines.files.names import left_out, refuse
-from millstream.engines.files.position import HEAD, Identity, Position, bare, digest, identity, old_marks_agree, replaced, settled
+from millstream.engines.files.position import (
+    HEAD,
+    Identity,
+    Position,
+    bare,
+    digest,
+    identity,
+    old_marks_agree,
+    replaced,
+    settled,
+)
 from millstream.engines.files.records import RETURN, Cut, Ints, unclosed
 from millstream.engines.files.stream import Blocks, Stream, ends_with_returns
 from millstream.ingest.cast import Errors, cast, with_arrival
@@ -40,7 +52,8 @@ class TextFile:
         split: Its path as the project knows it.
         form: "csv" or "jsonl".
         limit: Bytes a record may have.
-        quiet: Whether a file of this identity has not changed for a while: only then is a last line without an end taken for whole.
+        quiet: Whether a file of this identity has not changed for a while: only then is a last line without an end
+            taken for whole.
         left: Called when a last record is left because it may still be written.
         verified: It was found to begin with what was read, as it is now.
     """
@@ -107,9 +120,18 @@ class TextFile:
             at = position
         else:
             run = Running().update(start)
-            at = dataclasses.replace(position, line=lines, byte=run.size, born=position.born or (0 if position.name else 1), cr=stream.cr)
+            at = dataclasses.replace(
+                position, line=lines, byte=run.size, born=position.born or (0 if position.name else 1), cr=stream.cr
+            )
         at = dataclasses.replace(at, seen=settled(seen))
-        reader = Blocks(stream, run, header is not None, self.limit, lambda: self._is_whole(stream, seen), min(CHUNK, max(1 << 16, max_rows << 8)))
+        reader = Blocks(
+            stream,
+            run,
+            header is not None,
+            self.limit,
+            lambda: self._is_whole(stream, seen),
+            min(CHUNK, max(1 << 16, max_rows << 8)),
+        )
         known = _Known(first, seen, stream)
         read = False
         while at.open:
@@ -121,14 +143,18 @@ class TextFile:
                 read = True
                 yield batch
         else:
-            maker: Maker = Csv(self.schema, self.zone, header) if header is not None else JsonLines(self.schema, self.zone)
+            maker: Maker = (
+                Csv(self.schema, self.zone, header) if header is not None else JsonLines(self.schema, self.zone)
+            )
             for buffer, cut, final in reader:
                 read = True
                 trail = Trail(reader.run, buffer)
                 yield from self._block(maker, buffer, cut, at, trail, reader.over, max_rows, known, final)
                 done = int(cut.nexts[-1])
                 reader.run = (reader.over if done > len(buffer) else trail.at(done)).copy()
-                at = dataclasses.replace(at, line=at.line + int(cut.lines_after[-1]), byte=at.byte + done, disk=stream.disk)
+                at = dataclasses.replace(
+                    at, line=at.line + int(cut.lines_after[-1]), byte=at.byte + done, disk=stream.disk
+                )
             run = reader.run
             if reader.left:
                 self.left(seen)
@@ -141,7 +167,9 @@ class TextFile:
         return bool(self.compression) or (identity(stream.stat()) == seen and self.quiet(seen))
 
     def _looked_at(self, before: Position, now: Position) -> Iterator[Batch]:
-        """No record, but another position: the file was touched, or renamed, or read by an older version. It is not hashed again for that."""
+        """No record, but another position: the file was touched, or renamed, or read by an older version. It is not
+        hashed again for that.
+        """
         if now.seen is not None and now.seen[3] >= 0 and now != before:
             yield Batch(self._none(), dead(self.split, []), lambda rows: (0, now.text()))
 
@@ -151,16 +179,29 @@ class TextFile:
             yield Batch(self._none(), dead(self.split, []), lambda rows: (0, now.text()))
 
     def _none(self) -> pa.RecordBatch:
-        return with_arrival(cast({}, 0, self.schema, Errors(0)), self.schema).append_column(EVENT_ID, pa.array([], pa.string()))
+        return with_arrival(cast({}, 0, self.schema, Errors(0)), self.schema).append_column(
+            EVENT_ID, pa.array([], pa.string())
+        )
 
     def _block(
-        self, maker: Maker, buffer: bytes, cut: Cut, at: Position, trail: Trail, over: Running, max_rows: int, known: _Known, final: bool
+        self,
+        maker: Maker,
+        buffer: bytes,
+        cut: Cut,
+        at: Position,
+        trail: Trail,
+        over: Running,
+        max_rows: int,
+        known: _Known,
+        final: bool,
     ) -> Iterator[Batch]:
         count, disk = len(cut.ends), known.stream.disk
         wrong = dict(cut.wrong)
         for record in np.flatnonzero(cut.ends - cut.starts > self.limit).tolist():
             wrong.setdefault(
-                record, f"the record has {int(cut.ends[record] - cut.starts[record]):,} bytes and {self.limit:,} are allowed; raise the limit, or split it"
+                record,
+                f"the record has {int(cut.ends[record] - cut.starts[record]):,} bytes and {self.limit:,} are allowed;"
+                " raise the limit, or split it",
             )
         maker.look(buffer, cut, wrong)
 
@@ -171,14 +212,25 @@ class TextFile:
             done, last = int(cut.nexts[record - 1]), final and record == count
             unended = last and buffer[done - 1 : done] != b"\n"
             run = over if done > len(buffer) else trail.at(done)
-            return known.at(dataclasses.replace(at, open=unended), run, at.line + int(cut.lines_after[record - 1]), disk, final=last).text()
+            return known.at(
+                dataclasses.replace(at, open=unended), run, at.line + int(cut.lines_after[record - 1]), disk, final=last
+            ).text()
 
         name = at.name or self.split
         for start in range(0, count, max_rows):
             yield self._batch(maker, buffer, cut, at.line, name, start, min(start + max_rows, count), wrong, stand)
 
     def _batch(
-        self, maker: Maker, buffer: bytes, cut: Cut, line: int, name: str, start: int, stop: int, wrong: dict[int, str], stand: Callable[[int], str]
+        self,
+        maker: Maker,
+        buffer: bytes,
+        cut: Cut,
+        line: int,
+        name: str,
+        start: int,
+        stop: int,
+        wrong: dict[int, str],
+        stand: Callable[[int], str],
     ) -> Batch:
         starts, ends = cut.starts[start:stop], cut.ends[start:stop]
         codes = np.frombuffer(buffer, np.uint8)
@@ -188,14 +240,28 @@ class TextFile:
         good[[record - start for record in bad]] = False
         good &= self._utf8(buffer, cut, start, stop, good, bad)
         kept = np.flatnonzero(good) + start
-        rows, errors = maker.columns([buffer[a:b] for a, b in _runs(cut, kept)], len(kept), lambda at: buffer[cut.starts[kept[at]] : cut.ends[kept[at]]])
+        rows, errors = maker.columns(
+            [buffer[a:b] for a, b in _runs(cut, kept)],
+            len(kept),
+            lambda at: buffer[cut.starts[kept[at]] : cut.ends[kept[at]]],
+        )
         bad.update({int(kept[at]): why for at, why in errors.texts.items()})
         numbers = cut.lines[kept] + (line + 1)
         made = with_arrival(rows, self.schema).append_column(EVENT_ID, ids(name, numbers))
         if errors.texts:
             made, kept = made.filter(pa.array(errors.good)), kept[errors.good]
         order = sorted(bad)
-        raw = dead(self.split, [(buffer[cut.starts[r] : min(cut.ends[r], cut.starts[r] + self.limit)], bad[r], int(cut.lines[r]) + line + 1) for r in order])
+        raw = dead(
+            self.split,
+            [
+                (
+                    buffer[cut.starts[r] : min(cut.ends[r], cut.starts[r] + self.limit)],
+                    bad[r],
+                    int(cut.lines[r]) + line + 1,
+                )
+                for r in order
+            ],
+        )
 
         def after(rows: int) -> tuple[int, str]:
             if rows >= len(kept):
@@ -219,18 +285,27 @@ class TextFile:
     def _rest(self, stream: Stream, at: Position, run: Running, known: _Known) -> tuple[Position, Batch | None] | None:
         """What has come after a last line without an end: its line end, or more of it, which is too late and so bad."""
         found = stream.line(self.limit)
-        if not found or (not found.endswith(b"\n") and len(found) <= self.limit and not self._is_whole(stream, known.seen)):
+        if not found or (
+            not found.endswith(b"\n") and len(found) <= self.limit and not self._is_whole(stream, known.seen)
+        ):
             return None
         run.update(found)
-        after = known.at(dataclasses.replace(at, open=not found.endswith(b"\n")), run, at.line, stream.disk, final=False)
+        after = known.at(
+            dataclasses.replace(at, open=not found.endswith(b"\n")), run, at.line, stream.disk, final=False
+        )
         if not found.strip(b"\r\n"):
             return after, None
-        why = f"line {at.line} continued after it had been read as the file's last; write whole lines, or read the file when it is complete"
+        why = (
+            f"line {at.line} continued after it had been read as the file's last; write whole lines, or read the file"
+            " when it is complete"
+        )
         bad = dead(self.split, [(found.rstrip(b"\r\n"), why, at.line)])
         return after, Batch(self._none(), bad, lambda rows: (1, after.text()), fault=f"{self.split}:{at.line}: {why}")
 
     def _lead(self, stream: Stream, position: Position) -> tuple[list[str] | None, bytes, int, bytes] | None:
-        """What precedes the records: the header's names, its bytes, how many lines they are; and the first bytes of the file. None: still to come."""
+        """What precedes the records: the header's names, its bytes, how many lines they are; and the first bytes of the
+        file. None: still to come.
+        """
         quoted = self.form == "csv"
         if not position.byte:
             stream.cr = ends_with_returns(stream, quoted, self.limit)
@@ -256,20 +331,33 @@ class TextFile:
             return line
         parts, size, odd = [line], len(line), True
         while odd and size <= self.limit and (line := stream.line(self.limit)):
-            parts, size, odd = [*parts, line] if len(parts) < 100 else [b"".join(parts), line], size + len(line), odd ^ (line.count(b'"') % 2 == 1)
+            parts, size, odd = (
+                [*parts, line] if len(parts) < 100 else [b"".join(parts), line],
+                size + len(line),
+                odd ^ (line.count(b'"') % 2 == 1),
+            )
         if odd:
-            raise Corrupt(f"{self.split}:1: the header opens a quoted name and does not close it; close it, or double the quote")
+            raise Corrupt(
+                f"{self.split}:1: the header opens a quoted name and does not close it; close it, or double the quote"
+            )
         return b"".join(parts)
 
     def _unended(self, line: bytes, seen: Identity) -> None:
-        """A header without a line end may still be written. When it is not, the file must have no record that was taken for a header."""
+        """A header without a line end may still be written. When it is not, the file must have no record that was taken
+        for a header.
+        """
         if len(line) > self.limit:
-            raise Corrupt(f"{self.split}:1: the header has more than {self.limit:,} bytes without a line end; end lines with a line feed")
+            raise Corrupt(
+                f"{self.split}:1: the header has more than {self.limit:,} bytes without a line end; end lines with a"
+                " line feed"
+            )
         if self.compression or self.quiet(seen):
             self._fits(self._header(line), line)
 
     def _fits(self, header: list[str], line: bytes) -> None:
-        """Raises Corrupt when no record can be read with the header: said once of the file, which can be corrected where it is, and not of each of its lines."""
+        """Raises Corrupt when no record can be read with the header: said once of the file, which can be corrected
+        where it is, and not of each of its lines.
+        """
         fields = self.schema.names()
         misspelt = sum(near(name, fields) is not None for name in header)
         if any(name in fields for name in header) or 2 * misspelt >= len(header) > 1:
@@ -277,8 +365,8 @@ class TextFile:
             return
         text = json.dumps(line.rstrip(b"\r\n")[:40].decode(errors="replace"))
         raise Corrupt(
-            f"{self.split}:1: the first line, {text}, names no field of {self.schema.name}; begin the file with a header "
-            f"({', '.join(fields[:5])}), separate its names by commas, and end lines with a line feed"
+            f"{self.split}:1: the first line, {text}, names no field of {self.schema.name}; begin the file with a"
+            f" header ({', '.join(fields[:5])}), separate its names by commas, and end lines with a line feed"
         )
 
     def _header(self, line: bytes) -> list[str]:
@@ -308,7 +396,9 @@ class _Known:
         ended = final and disk == size if self.stream.compressed else run.size == size
         head = position.head if head_n == position.head_n and not position.old else digest(self.first[:head_n])
         disk = disk if self.stream.compressed else run.size
-        return dataclasses.replace(position.by(run), line=line, disk=disk, whole=size if ended else -1, head=head, head_n=head_n)
+        return dataclasses.replace(
+            position.by(run), line=line, disk=disk, whole=size if ended else -1, head=head, head_n=head_n
+        )
 
 
 def _blank(stream: Stream) -> bool:
@@ -318,9 +408,11 @@ def _blank(stream: Stream) -> bool:
 
 
 def resumed(stream: Stream, position: Position, start: bytes, *, split: str, path: Path, verified: bool) -> Running:
-    """Bring the stream to the position, and the fingerprint up to it. The stream stands after `start`, the first bytes of its file.
+    """Bring the stream to the position, and the fingerprint up to it. The stream stands after `start`, the first bytes
+    of its file.
 
-    A file that was not touched, or has only grown, is read from a little before the position; any other once from its beginning.
+    A file that was not touched, or has only grown, is read from a little before the position; any other once from its
+    beginning.
 
     Raises:
         Recreated: It does not begin with what was read.
@@ -341,7 +433,11 @@ def resumed(stream: Stream, position: Position, start: bytes, *, split: str, pat
     raise replaced(
         split,
         position,
-        f"its first {run.size:,} bytes now have {run.text()[:16]}" if whole else f"it now has {run.size:,} bytes in all, with {run.text()[:16]}",
+        (
+            f"its first {run.size:,} bytes now have {run.text()[:16]}"
+            if whole
+            else f"it now has {run.size:,} bytes in all, with {run.text()[:16]}"
+        ),
     )
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import BinaryIO, TypeVar, cast
 
-os.environ.setdefault("RUST_LOG", "off")  # read at the import: a failover would else be thousands of lines on stderr, of what is waited out anyway
+os.environ.setdefault(
+    "RUST_LOG", "off"
+)  # read at the import: a failover would else be thousands of lines on stderr, of what is waited out anyway
 from hdfs_native import Client, WriteOptions
 
 from millstream.base.errors import Unreachable, UsageError, WorkFailed
@@ -18,8 +20,14 @@ from millstream.engines.hdfs.streams import Download, Sent, Upload
 from millstream.lake.patience import Patience, Unanswered, answered, patiently
 
 T = TypeVar("T")
-_OURS = {"dfs.client.failover.max.attempts": "3", "dfs.client.failover.sleep.base.millis": "50", "dfs.client.failover.sleep.max.millis": "200"}
-"""The driver asks each namenode (0 attempts: one of them only), and soon gives up; how long to ask again is for `lake/patience.py` to say."""
+_OURS = {
+    "dfs.client.failover.max.attempts": "3",
+    "dfs.client.failover.sleep.base.millis": "50",
+    "dfs.client.failover.sleep.max.millis": "200",
+}
+"""The driver asks each namenode (0 attempts: one of them only), and soon gives up; how long to ask again is for
+`lake/patience.py` to say.
+"""
 _SLOWEST = 1e6
 """Bytes a second; a transfer has so much longer."""
 _MINE = "is already the current lease holder"  # in the namenode's words
@@ -28,8 +36,9 @@ _MINE = "is already the current lease holder"  # in the namenode's words
 class HdfsFiles:
     """Files below one folder of HDFS.
 
-    Durable is what every datanode of the pipeline has acknowledged and the namenode has journaled: close returns then, so `sync` has
-    nothing left to do. (A power cut of all of a block's datanodes at once is survived with `dfs.datanode.synconclose` only.)
+    Durable is what every datanode of the pipeline has acknowledged and the namenode has journaled: close returns then,
+    so `sync` has nothing left to do. (A power cut of all of a block's datanodes at once is survived with
+    `dfs.datanode.synconclose` only.)
 
     Args:
         url: See `place.py`. The folder is made when the first file is.
@@ -69,10 +78,15 @@ class HdfsFiles:
         return self._driver
 
     def _unforked(self) -> None:
-        """The driver has one set of threads for all clients, which a fork does not copy: a child would wait for them for ever."""
+        """The driver has one set of threads for all clients, which a fork does not copy: a child would wait for them
+        for ever.
+        """
         HdfsFiles._process = HdfsFiles._process or os.getpid()
         if HdfsFiles._process != os.getpid():
-            raise WorkFailed("HDFS was opened before this process was forked; start the child by spawn, or open HDFS in children only")
+            raise WorkFailed(
+                "HDFS was opened before this process was forked; start the child by spawn, or open HDFS in children"
+                " only"
+            )
 
     @property
     def root(self) -> str:
@@ -90,7 +104,9 @@ class HdfsFiles:
         first: list[Sent] = [self._new(target)]
 
         def send(copy: Callable[[Sent], None], size: int) -> None:
-            self._ask(lambda: copy(first.pop() if first else self._client.create(target, WriteOptions(overwrite=True))), size)
+            self._ask(
+                lambda: copy(first.pop() if first else self._client.create(target, WriteOptions(overwrite=True))), size
+            )
 
         return cast(BinaryIO, Upload(send))
 
@@ -99,11 +115,15 @@ class HdfsFiles:
         patience, asked = Patience(), False
         while True:
             try:
-                return self._answered(lambda: self._client.create(target, WriteOptions(overwrite=False, create_parent=True)), mapped)
+                return self._answered(
+                    lambda: self._client.create(target, WriteOptions(overwrite=False, create_parent=True)), mapped
+                )
             except FileExistsError as error:
                 if not (asked and _MINE in str(error)):
                     raise FileExistsError(f"{self._place.root}: {str(error).partition(chr(10))[0]}") from None
-                return self._ask(lambda: self._client.create(target, WriteOptions(overwrite=True)))  # an earlier try landed, its answer was lost
+                return self._ask(
+                    lambda: self._client.create(target, WriteOptions(overwrite=True))
+                )  # an earlier try landed, its answer was lost
             except Unreachable as error:
                 asked = True
                 if isinstance(error, Unanswered):
@@ -118,7 +138,9 @@ class HdfsFiles:
 
         def fetch(offset: int, length: int) -> bytes:
             def once() -> bytes:
-                mine = held.pop() if held else self._client.read(target)  # where its blocks are by now; one that fails or is stuck is not used again
+                mine = (
+                    held.pop() if held else self._client.read(target)
+                )  # where its blocks are by now; one that fails or is stuck is not used again
                 found = mine.read_range(offset, length)
                 held[:] = [mine]
                 return found
@@ -165,7 +187,9 @@ class HdfsFiles:
         """What HDFS answers, waiting for one that does not. `size`: bytes that go with it."""
         return patiently(lambda: self._answered(work, mapped, size), self._connect)
 
-    def _answered(self, work: Callable[[], T], errors: Callable[[str], AbstractContextManager[None]], size: int = 0) -> T:
+    def _answered(
+        self, work: Callable[[], T], errors: Callable[[str], AbstractContextManager[None]], size: int = 0
+    ) -> T:
         def ask() -> T:
             with errors(self.root):
                 return work()

@@ -1,8 +1,9 @@
 """`hdfs://AUTHORITY/PATH?OPTIONS`: where the lake is, and how its namenodes are found.
 
-Options: `conf=FOLDER` (of core-site.xml and hdfs-site.xml; else HADOOP_CONF_DIR, else HADOOP_HOME/etc/hadoop), `namenodes=HOST:PORT,HOST:PORT`
-(of a nameservice, without any such folder), `timeout=20s` (of a call that does not come back), `ec=POLICY` and `ec.TABLE=POLICY` (erasure coding of all new tables, of one), and any of
-Hadoop's own keys that hdfs-native knows, `dfs.client.use.datanode.hostname=true`.
+Options: `conf=FOLDER` (of core-site.xml and hdfs-site.xml; else HADOOP_CONF_DIR, else HADOOP_HOME/etc/hadoop),
+`namenodes=HOST:PORT,HOST:PORT` (of a nameservice, without any such folder), `timeout=20s` (of a call that does not come
+back), `ec=POLICY` and `ec.TABLE=POLICY` (erasure coding of all new tables, of one), and any of Hadoop's own keys that
+hdfs-native knows, `dfs.client.use.datanode.hostname=true`.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ class Place:
         return cls(parts.netloc, parts.path.rstrip("/"), config, ec, timeout_s)
 
     def policy(self, table: str) -> str | None:
-        """The erasure coding policy that the table's folder is to have; None: replicated, or whatever the folder above has."""
+        """The erasure coding policy that the table's folder is to have; None: replicated, or whatever the folder above
+        has.
+        """
         found = self.ec.get(table, self.ec.get("", REPLICATION))
         return None if found == REPLICATION else found
 
@@ -123,5 +126,7 @@ def _namenodes(url: str, nameservice: str, told: str) -> dict[str, str]:
     if ":" in nameservice or not hosts or any(not re.fullmatch(r".+:\d+", host) for host in hosts):
         raise ConfigError(f'lake = "{url}": namenodes=HOST:PORT,HOST:PORT are those of a nameservice, hdfs://NAME/PATH')
     names = [f"nn{number}" for number, _ in enumerate(hosts, 1)]
-    addresses = {f"dfs.namenode.rpc-address.{nameservice}.{name}": host for name, host in zip(names, hosts, strict=True)}
+    addresses = {
+        f"dfs.namenode.rpc-address.{nameservice}.{name}": host for name, host in zip(names, hosts, strict=True)
+    }
     return {"dfs.nameservices": nameservice, f"dfs.ha.namenodes.{nameservice}": ",".join(names), **addresses}

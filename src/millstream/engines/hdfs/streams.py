@@ -23,11 +23,13 @@ class Sent(Protocol):
 class Upload(tempfile.SpooledTemporaryFile[bytes]):
     """Gathers what is written, and sends it on `close`.
 
-    A pipeline of datanodes of which one has died cannot always be mended from outside; but since all is still here, the file can be
-    sent again. `close` returns when every datanode of the last block has acknowledged and the namenode has closed the file.
+    A pipeline of datanodes of which one has died cannot always be fixed from outside; but since all is still here, the
+    file can be sent again. `close` returns when every datanode of the last block has acknowledged and the namenode has
+    closed the file.
 
     Args:
-        send: Called with a function that copies everything into an open file, and the bytes that it will be; may call it more than once.
+        send: Called with a function that copies everything into an open file, and the bytes that it will be; may call
+            it more than once.
     """
 
     def __init__(self, send: Callable[[Callable[[Sent], None], int], None]) -> None:

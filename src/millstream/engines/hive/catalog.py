@@ -1,8 +1,9 @@
-"""`HiveCatalog`: the lake's tables in two databases of a metastore, one for those who read Delta and one for those who do not.
+"""`HiveCatalog`: the lake's tables in two databases of a metastore, one for those who read Delta and one for those who
+do not.
 
-`DATABASE` has each table by its location, for Spark and its Thrift Server: they read the newest version, whatever the metastore was sent last.
-Hive would take such a table for an empty one, so its classes are such that Hive refuses, and says where to look: `DATABASE_hive` has a view of
-the same name, right at the version that was published last.
+`DATABASE` has each table by its location, for Spark and its Thrift Server: they read the newest version, whatever the
+metastore was sent last. Hive would take such a table for an empty one, so its classes are such that Hive refuses, and
+says where to look: `DATABASE_hive` has a view of the same name, right at the version that was published last.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class HiveCatalog:
     """See the module.
 
     Args:
-        url: `hive://HOST:PORT/DATABASE`, DATABASE is `lake` when none is said. The databases are made when the first table is.
+        url: `hive://HOST:PORT/DATABASE`, DATABASE is `lake` when none is said. The databases are made when the first
+            table is.
     """
 
     def __init__(self, url: str) -> None:
@@ -40,7 +42,13 @@ class HiveCatalog:
     def known(self, root: str) -> Mapping[str, int]:
         with client(self._address) as hive:
             names = hive.get_all_tables(self._database) if self._database in hive.get_all_databases() else []
-            found = hive.get_table_objects_by_name_req(ttypes.GetTablesRequest(dbName=self._database, tblNames=names)).tables if names else []
+            found = (
+                hive.get_table_objects_by_name_req(
+                    ttypes.GetTablesRequest(dbName=self._database, tblNames=names)
+                ).tables
+                if names
+                else []
+            )
         told = [table.parameters for table in found if table.parameters.get(_ROOT) == root]
         return {table[_TABLE]: int(table[_VERSION]) for table in told}
 
@@ -53,7 +61,8 @@ class HiveCatalog:
             raise Incompatible(f'table "{snapshot.table}": {error}') from None
         with client(self._address) as hive:
             self._databases(hive)
-        # Dropping a table of thousands of files takes long; what is not done in time, the next telling finds done, or does.
+        # Dropping a table of thousands of files takes long; what is not done in time, the next telling finds done, or
+        # does.
         with suppress(Unreachable), client(self._address) as hive:
             versions.retire(hive, self._plain, name)
         with client(self._address) as hive:
@@ -66,13 +75,19 @@ class HiveCatalog:
             if table_or_none(hive, self._database, name) is None:
                 hive.create_table(delta)
             else:  # last, since its version is what `known` says
-                hive.alter_table_with_environment_context(self._database, name, delta, ttypes.EnvironmentContext({"DO_NOT_UPDATE_STATS": "true"}))
+                hive.alter_table_with_environment_context(
+                    self._database, name, delta, ttypes.EnvironmentContext({"DO_NOT_UPDATE_STATS": "true"})
+                )
 
     def forget(self, root: str, table: str) -> None:
         name = hive_name(table)
         with client(self._address) as hive:
             found = {database: table_or_none(hive, database, name) for database in (self._plain, self._database)}
-            ours = [database for database, one in found.items() if one and (one.parameters.get(_ROOT), one.parameters.get(_TABLE)) == (root, table)]
+            ours = [
+                database
+                for database, one in found.items()
+                if one and (one.parameters.get(_ROOT), one.parameters.get(_TABLE)) == (root, table)
+            ]
             if self._plain in ours:
                 versions.drop(hive, self._plain, name)
             if ours:
@@ -87,7 +102,12 @@ class HiveCatalog:
         for name in (self._database, self._plain):
             with suppress(ttypes.AlreadyExistsException, ttypes.NoSuchObjectException):
                 if name not in hive.get_all_databases():
-                    hive.create_database(ttypes.Database(name=name, description="Tables of a Millstream lake; published by Millstream, not to be altered"))
+                    hive.create_database(
+                        ttypes.Database(
+                            name=name,
+                            description="Tables of a Millstream lake; published by Millstream, not to be altered",
+                        )
+                    )
 
     def _ours(self, hive: Any, database: str, name: str, listing: Listing) -> None:
         found = table_or_none(hive, database, name)
@@ -95,15 +115,34 @@ class HiveCatalog:
             return
         told = found.parameters or {}
         if (told.get(_ROOT), told.get(_TABLE)) != (listing.root, listing.snapshot.table):
-            whose = f'table "{told[_TABLE]}" of the lake {told[_ROOT]}' if _ROOT in told else "a table that Millstream did not make"
+            whose = (
+                f'table "{told[_TABLE]}" of the lake {told[_ROOT]}'
+                if _ROOT in told
+                else "a table that Millstream did not make"
+            )
             raise Conflict(
-                f'table "{listing.snapshot.table}": {database}.{name} in {self._address} is {whose}; choose another database: hive://HOST:PORT/DATABASE'
+                f'table "{listing.snapshot.table}": {database}.{name} in {self._address} is {whose}; choose another'
+                " database: hive://HOST:PORT/DATABASE"
             )
 
     def _delta(self, name: str, listing: Listing, properties: Mapping[str, str]) -> Any:
-        """The table as Spark reads it. Spark finds its place by `path` and its columns in Delta's log; the classes are what Hive stumbles over."""
+        """The table as Spark reads it. Spark finds its place by `path` and its columns in Delta's log; the classes are
+        what Hive stumbles over.
+        """
         place = versions.located(f"{listing.root}/{listing.snapshot.table}")
         refusal = f"millstream.delta.table.to.be.read.in.database.{self._plain}"
-        told = storage(columns(listing.snapshot.schema), place, (refusal, refusal, refusal), {"path": place, "serialization.format": "1"})
-        return ttypes.Table(tableName=name, dbName=self._database, owner="millstream", sd=told, partitionKeys=[], tableType="EXTERNAL_TABLE",
-                            parameters={"EXTERNAL": "TRUE", "spark.sql.sources.provider": "delta", **properties})  # fmt: skip
+        told = storage(
+            columns(listing.snapshot.schema),
+            place,
+            (refusal, refusal, refusal),
+            {"path": place, "serialization.format": "1"},
+        )
+        return ttypes.Table(
+            tableName=name,
+            dbName=self._database,
+            owner="millstream",
+            sd=told,
+            partitionKeys=[],
+            tableType="EXTERNAL_TABLE",
+            parameters={"EXTERNAL": "TRUE", "spark.sql.sources.provider": "delta", **properties},
+        )

@@ -14,13 +14,25 @@ from pymetastore.hive_metastore import ttypes
 from millstream.base.errors import Incompatible
 
 _NAMES = {
-    pa.bool_(): "boolean", pa.int8(): "tinyint", pa.int16(): "smallint", pa.int32(): "int", pa.int64(): "bigint", pa.float32(): "float",
-    pa.float64(): "double", pa.string(): "string", pa.binary(): "binary", pa.date32(): "date",
-}  # fmt: skip
+    pa.bool_(): "boolean",
+    pa.int8(): "tinyint",
+    pa.int16(): "smallint",
+    pa.int32(): "int",
+    pa.int64(): "bigint",
+    pa.float32(): "float",
+    pa.float64(): "double",
+    pa.string(): "string",
+    pa.binary(): "binary",
+    pa.date32(): "date",
+}
 NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 """How the metastore spells NULL in a partition column."""
 _INTO = "org.apache.hadoop.hive.ql.io"
-ROWS = (f"{_INTO}.parquet.MapredParquetInputFormat", f"{_INTO}.parquet.MapredParquetOutputFormat", f"{_INTO}.parquet.serde.ParquetHiveSerDe")
+ROWS = (
+    f"{_INTO}.parquet.MapredParquetInputFormat",
+    f"{_INTO}.parquet.MapredParquetOutputFormat",
+    f"{_INTO}.parquet.serde.ParquetHiveSerDe",
+)
 """Classes by which Hive reads Parquet: input, output, rows."""
 
 
@@ -91,8 +103,22 @@ def value(value: Any) -> str:
     return str(value)
 
 
-def storage(cols: list[Any], location: str | None, classes: tuple[str, str, str | None], options: Mapping[str, str] | None = None) -> Any:
+def storage(
+    cols: list[Any],
+    location: str | None,
+    classes: tuple[str, str, str | None],
+    options: Mapping[str, str] | None = None,
+) -> Any:
     """Where rows lie, and by which classes they are read."""
     rows = ttypes.SerDeInfo(serializationLib=classes[2], parameters=dict(options or {"serialization.format": "1"}))
-    return ttypes.StorageDescriptor(cols=cols, location=location, inputFormat=classes[0], outputFormat=classes[1], numBuckets=-1, serdeInfo=rows,
-                                    bucketCols=[], sortCols=[], parameters={})  # fmt: skip
+    return ttypes.StorageDescriptor(
+        cols=cols,
+        location=location,
+        inputFormat=classes[0],
+        outputFormat=classes[1],
+        numBuckets=-1,
+        serdeInfo=rows,
+        bucketCols=[],
+        sortCols=[],
+        parameters={},
+    )

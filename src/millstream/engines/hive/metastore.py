@@ -19,7 +19,9 @@ from millstream.base.errors import ConfigError, Unreachable, WorkFailed
 
 _URL = re.compile(r"hive://(?P<hosts>[\w.-]+(?::\d+)?(?:,[\w.-]+(?::\d+)?)*)(?:/(?P<database>\w+)?)?")
 _PORT, _CONNECT_MS, _ANSWER_MS = 9083, 10_000, 120_000
-logging.getLogger("thrift.transport.TSocket").setLevel(logging.CRITICAL)  # it logs what it raises as well, once for each host
+logging.getLogger("thrift.transport.TSocket").setLevel(
+    logging.CRITICAL
+)  # it logs what it raises as well, once for each host
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,10 @@ class Address:
         """Raises ConfigError."""
         found = _URL.fullmatch(url)
         if found is None:
-            raise ConfigError(f"catalog = {url}: a metastore is hive://HOST:PORT/DATABASE, several of them hive://HOST:PORT,HOST:PORT/DATABASE")
+            raise ConfigError(
+                f"catalog = {url}: a metastore is hive://HOST:PORT/DATABASE, several of them"
+                " hive://HOST:PORT,HOST:PORT/DATABASE"
+            )
         pairs = [host.partition(":") for host in found["hosts"].split(",")]
         return cls(tuple((host, int(port or _PORT)) for host, _, port in pairs), (found["database"] or "lake").lower())
 

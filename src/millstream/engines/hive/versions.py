@@ -1,8 +1,10 @@
-"""A version of a table as Hive reads it without knowing Delta: its Parquet files by name, and a view that moves from one version to the next.
+"""A version of a table as Hive reads it without knowing Delta: its Parquet files by name, and a view that moves from
+one version to the next.
 
-Hive reads folders, and a folder holds files of many versions. So each registered version has a table of its own, which is never changed: every file is a
-partition of it, whose location is that file. The view of the lake's name selects from one of them; moving it is one change in the metastore. Whoever has
-planned a query continues with the table that the view named then, which stays for an hour.
+Hive reads folders, and a folder holds files of many versions. So each registered version has a table of its own, which
+is never changed: every file is a partition of it, whose location is that file. The view of the lake's name selects from
+one of them; moving it is one change in the metastore. Whoever has planned a query continues with the table that the
+view named then, which stays for an hour.
 """
 
 from __future__ import annotations
@@ -36,12 +38,23 @@ def located(root: str) -> str:
 def point(hive: Any, database: str, listing: Listing, properties: dict[str, str]) -> None:
     """Make the table of this version, and have the view select from it."""
     view = hive_name(listing.snapshot.table)
-    behind = f"{view}__{listing.snapshot.version}_{int(time.time()):x}{secrets.token_hex(2)}"  # nobody else's: two who tell the same do not meet
+    behind = (  # nobody else's: two who tell the same do not meet
+        f"{view}__{listing.snapshot.version}_{int(time.time()):x}{secrets.token_hex(2)}"
+    )
     _make(hive, database, behind, listing, properties)
     told = ", ".join(_selected(column, listing.partition_by) for column in columns(listing.snapshot.schema))
     text = f"SELECT {told} FROM `{database}`.`{behind}`"
-    made = ttypes.Table(tableName=view, dbName=database, owner="millstream", sd=storage(columns(listing.snapshot.schema), None, _VIEW), partitionKeys=[],
-                        parameters=dict(properties), tableType="VIRTUAL_VIEW", viewOriginalText=text, viewExpandedText=text)  # fmt: skip
+    made = ttypes.Table(
+        tableName=view,
+        dbName=database,
+        owner="millstream",
+        sd=storage(columns(listing.snapshot.schema), None, _VIEW),
+        partitionKeys=[],
+        parameters=dict(properties),
+        tableType="VIRTUAL_VIEW",
+        viewOriginalText=text,
+        viewExpandedText=text,
+    )
     if table_or_none(hive, database, view) is None:
         hive.create_table(made)
     else:
@@ -49,7 +62,9 @@ def point(hive: Any, database: str, listing: Listing, properties: dict[str, str]
 
 
 def _selected(column: Any, partition_by: tuple[str, ...]) -> str:
-    """A column of the view. Partition columns are kept as text, since Hive takes the spelling of NULL for a text, and for a boolean that is true."""
+    """A column of the view. Partition columns are kept as text, since Hive takes the spelling of NULL for a text, and
+    for a boolean that is true.
+    """
     if column.name not in {key.lower() for key in partition_by}:
         return f"`{column.name}`"
     text = f"NULLIF(`{column.name}`, '{NO_PARTITION}')"
@@ -66,14 +81,29 @@ def _make(hive: Any, database: str, name: str, listing: Listing, properties: dic
     parted = [ttypes.FieldSchema(name=key.lower(), type="string") for key in (*keys, FILE)]
     nowhere = located(f"{listing.root}/_hive")  # no file is there
     hive.create_table(
-        ttypes.Table(tableName=name, dbName=database, owner="millstream", sd=storage(stored, nowhere, ROWS), partitionKeys=parted,
-                     parameters={"EXTERNAL": "TRUE", **properties}, tableType="EXTERNAL_TABLE")
-    )  # fmt: skip
+        ttypes.Table(
+            tableName=name,
+            dbName=database,
+            owner="millstream",
+            sd=storage(stored, nowhere, ROWS),
+            partitionKeys=parted,
+            parameters={"EXTERNAL": "TRUE", **properties},
+            tableType="EXTERNAL_TABLE",
+        )
+    )
     for some in _some(snapshot.files):
         parts = []
         for i in some:
             values = [value(snapshot.partitions[i][key]) for key in keys] if keys else []
-            parts.append(ttypes.Partition(values=[*values, f"{i:06d}"], dbName=database, tableName=name, sd=storage(stored, nowhere, ROWS), parameters={}))
+            parts.append(
+                ttypes.Partition(
+                    values=[*values, f"{i:06d}"],
+                    dbName=database,
+                    tableName=name,
+                    sd=storage(stored, nowhere, ROWS),
+                    parameters={},
+                )
+            )
         hive.add_partitions(parts)  # a new partition must be a folder; where it is moved to is not asked
         for i, part in zip(some, parts, strict=True):
             part.sd.location = located(snapshot.files[i])

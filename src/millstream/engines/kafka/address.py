@@ -3,8 +3,9 @@
     kafka://broker-1:9092,broker-2:9092
     kafka://alice:PASSWORD@broker-1:9093?ssl.ca.location=/etc/ca.pem&replication=3
 
-A user means SASL_SSL with SCRAM-SHA-512 unless the options say otherwise. Options with a dot in their name go to librdkafka as they
-are (`security.protocol`, `sasl.mechanism`, `ssl.ca.location`, `client.rack`, ...); the others are Millstream's own.
+A user means SASL_SSL with SCRAM-SHA-512 unless the options say otherwise. Options with a dot in their name go to
+librdkafka as they are (`security.protocol`, `sasl.mechanism`, `ssl.ca.location`, `client.rack`, ...); the others are
+Millstream's own.
 """
 
 from __future__ import annotations
@@ -19,8 +20,20 @@ from millstream.base.words import nearest
 from millstream.engines.kafka.errors import Quiet
 
 OURS = ("replication", "positions", "max_message_bytes", "transaction_timeout_ms")
-_KEPT = ("acks", "enable.idempotence", "transactional.id", "isolation.level", "auto.offset.reset", "enable.auto.commit", "enable.partition.eof", "group.id",
-         "bootstrap.servers", "transaction.timeout.ms", "message.max.bytes", "enable.auto.offset.store")  # fmt: skip
+_KEPT = (
+    "acks",
+    "enable.idempotence",
+    "transactional.id",
+    "isolation.level",
+    "auto.offset.reset",
+    "enable.auto.commit",
+    "enable.partition.eof",
+    "group.id",
+    "bootstrap.servers",
+    "transaction.timeout.ms",
+    "message.max.bytes",
+    "enable.auto.offset.store",
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +44,8 @@ class Address:
         brokers: `host:port,host:port`.
         client: librdkafka's settings that every client gets; holds a password, so it is in no repr.
         replication: Copies of each partition of topics made here; None: 3, or as many as there are brokers.
-        positions: The compacted topic of the splits' positions. Projects that share a cluster and name their sources alike need one each.
+        positions: The compacted topic of the splits' positions. Projects that share a cluster and name their sources
+            alike need one each.
         max_message_bytes: The largest record, framed: the limit of topics made here and of what is sent.
         transaction_timeout_ms: How long a dead writer's transaction holds readers back.
     """
@@ -45,7 +59,13 @@ class Address:
 
     def config(self, more: Mapping[str, object]) -> dict[str, Any]:
         """All settings of one client."""
-        return {"bootstrap.servers": self.brokers, "log.connection.close": False, "logger": Quiet(), **self.client, **more}
+        return {
+            "bootstrap.servers": self.brokers,
+            "log.connection.close": False,
+            "logger": Quiet(),
+            **self.client,
+            **more,
+        }
 
 
 def address_of(url: str) -> Address:
@@ -70,9 +90,23 @@ def address_of(url: str) -> Address:
     if at:
         user, _, password = who.partition(":")
         said = {"security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512"}
-        client = {**said, "sasl.username": urllib.parse.unquote(user), "sasl.password": urllib.parse.unquote(password), **client}
-    numbers = {name: _number(name, options[name]) for name in ("replication", "max_message_bytes", "transaction_timeout_ms") if name in options}
-    return Address(brokers, client, **({"positions": options["positions"]} if options.get("positions") else {}), **numbers)  # type: ignore[arg-type]
+        client = {
+            **said,
+            "sasl.username": urllib.parse.unquote(user),
+            "sasl.password": urllib.parse.unquote(password),
+            **client,
+        }
+    numbers = {
+        name: _number(name, options[name])
+        for name in ("replication", "max_message_bytes", "transaction_timeout_ms")
+        if name in options
+    }
+    return Address(
+        brokers,
+        client,
+        **({"positions": options["positions"]} if options.get("positions") else {}),  # type: ignore[arg-type]
+        **numbers,  # type: ignore[arg-type]
+    )
 
 
 def _check(options: Mapping[str, str]) -> None:
@@ -80,7 +114,10 @@ def _check(options: Mapping[str, str]) -> None:
         if name in _KEPT:
             raise ConfigError(f"the option {name} of a kafka URL is Millstream's to set; exactly-once rests on it")
         if "." not in name and name not in OURS:
-            known = nearest(name, OURS) or f"there are {', '.join(OURS)}, and librdkafka's own, which have a dot in their name"
+            known = (
+                nearest(name, OURS)
+                or f"there are {', '.join(OURS)}, and librdkafka's own, which have a dot in their name"
+            )
             raise ConfigError(f'a kafka URL has no option "{name}"; {known}')
 
 

@@ -13,7 +13,8 @@ _resting = 0
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """A hundred thousand new objects start the collector again and again, which then looks at all of them: half of the time of a read.
+    """A hundred thousand new objects start the collector again and again, which then looks at all of them: half of the
+    time of a read.
 
     For stretches of code that wait for nothing. Whoever had it off has it off afterwards; threads may overlap.
     """

@@ -8,7 +8,11 @@ from millstream.base.errors import ConfigError
 from millstream.engines.kafka.address import Address
 
 _ALIKE = ("security.protocol", "client.rack", "client.dns.lookup")
-_LOGINS = {"PLAIN": "plain.PlainLoginModule", "SCRAM-SHA-256": "scram.ScramLoginModule", "SCRAM-SHA-512": "scram.ScramLoginModule"}
+_LOGINS = {
+    "PLAIN": "plain.PlainLoginModule",
+    "SCRAM-SHA-256": "scram.ScramLoginModule",
+    "SCRAM-SHA-512": "scram.ScramLoginModule",
+}
 _SECURITY = ("security.", "sasl.", "ssl.", "oauthbearer.", "enable.ssl", "https.")
 
 
@@ -31,15 +35,20 @@ def java_settings(address: Address) -> dict[str, str]:
     left = sorted(key for key in client if key.startswith(_SECURITY))
     if left:
         raise ConfigError(
-            f'Kafka\'s Java client has no equal of {left[0]}, so Spark cannot read with it; give Spark a user and password, or land with sink = "local"'
+            f"Kafka's Java client has no equal of {left[0]}, so Spark cannot read with it; give Spark a user and"
+            ' password, or land with sink = "local"'
         )
     return made
 
 
 def _login(client: dict[str, str]) -> Mapping[str, str]:
     how = client.pop("sasl.mechanism", client.pop("sasl.mechanisms", ""))
-    user, password = (client.pop(key, "").replace("\\", "\\\\").replace('"', '\\"') for key in ("sasl.username", "sasl.password"))
+    user, password = (
+        client.pop(key, "").replace("\\", "\\\\").replace('"', '\\"') for key in ("sasl.username", "sasl.password")
+    )
     if how not in _LOGINS:
-        raise ConfigError(f"users come to Kafka by {how or 'no mechanism'}; Spark's client is given {', '.join(_LOGINS)} only")
+        raise ConfigError(
+            f"users come to Kafka by {how or 'no mechanism'}; Spark's client is given {', '.join(_LOGINS)} only"
+        )
     module = f"org.apache.kafka.common.security.{_LOGINS[how]}"
     return {"sasl.mechanism": how, "sasl.jaas.config": f'{module} required username="{user}" password="{password}";'}

@@ -1,7 +1,7 @@
 """Apache Kafka, as the log: idempotent appends, transactions that hold a source's position, read-committed readers.
 
-Brokers remove by age and know no readers, so they are told to remove nothing (`retention.ms=-1`): `maintain` deletes what is old and below
-every reader's mark (`upkeep.py`, `marks.py`).
+Brokers remove by age and know no readers, so they are told to remove nothing (`retention.ms=-1`): `maintain` deletes
+what is old and below every reader's mark (`upkeep.py`, `marks.py`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ _STREAM = {"cleanup.policy": "delete", "message.timestamp.type": "LogAppendTime"
 class KafkaLog:
     """The log of a cluster; see `address` for the URL."""
 
-    GAPS: ClassVar[Mapping[str, str]] = {"offsets without holes": "the end of each transaction takes an offset of its own"}
+    GAPS: ClassVar[Mapping[str, str]] = {
+        "offsets without holes": "the end of each transaction takes an offset of its own"
+    }
 
     def __init__(self, url: str, schemas: Schemas) -> None:
         self.address = address_of(url)
@@ -54,7 +56,10 @@ class KafkaLog:
         settings = {key: value for key, value in kept(retention).items() if value is not None}
         found, made = self._topics.create(name, partitions, {**_STREAM, **settings})
         if len(found.partitions) != partitions:
-            raise Conflict(f'topic "{name}" has {len(found.partitions)} partitions, not {partitions}; its order and dedupe hang on them: make a new topic, or say partitions={len(found.partitions)}')  # fmt: skip
+            raise Conflict(
+                f'topic "{name}" has {len(found.partitions)} partitions, not {partitions}; its order and dedupe hang on'
+                f" them: make a new topic, or say partitions={len(found.partitions)}"
+            )
         if not made:
             self._topics.keep(name, retention)
         return topic_of(found, settings)
@@ -118,8 +123,12 @@ class KafkaLog:
             if not denied(error):
                 raise
             if not self._warned:
-                log.warning("up to where the lake has a topic cannot be kept, so no record of it is ever removed; allow READ and DELETE on groups that begin "
-                            "with %s: %s", PREFIX, error)  # fmt: skip
+                log.warning(
+                    "up to where the lake has a topic cannot be kept, so no record of it is ever removed; allow READ"
+                    " and DELETE on groups that begin with %s: %s",
+                    PREFIX,
+                    error,
+                )
             self._warned = True
 
     def maintain(self) -> None:

@@ -1,9 +1,9 @@
 """Up to where each reader has the records of a topic: the committed offsets of a consumer group for each reader.
 
-Kafka's own tools show them, and how far each is behind. The topic's uuid is in the group's name, so that a topic that was deleted and made again
-begins at 0. Brokers forget the offsets of a group in which nothing was committed for `offsets.retention.minutes` (7 days): then the mark is 0, and
-nothing is removed until the sink writes it again. Every mark is written as it is said, also one that this process said before: another process
-may have moved it up since.
+Kafka's own tools show them, and how far each is behind. The topic's uuid is in the group's name, so that a topic that
+was deleted and made again begins at 0. Brokers forget the offsets of a group in which nothing was committed for
+`offsets.retention.minutes` (7 days): then the mark is 0, and nothing is removed until the sink writes it again. Every
+mark is written as it is said, also one that this process said before: another process may have moved it up since.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from millstream.log.retention import LAKE
 
 PREFIX = "millstream.mark."
 PATIENCE_S = 15.0
-"""So long the brokers may take to say which of them keeps a group: the first group of a cluster makes the topic that groups are kept in."""
+"""So long the brokers may take to say which of them keeps a group: the first group of a cluster makes the topic that
+groups are kept in.
+"""
 T = TypeVar("T")
 
 
@@ -63,7 +65,13 @@ class Marks:
         what = f'group "{group}"'
 
         def ask() -> None:
-            _checked(self._topics.call(lambda admin: admin.alter_consumer_group_offsets(asked, request_timeout=topics.REQUEST_S)[group], what), what)
+            _checked(
+                self._topics.call(
+                    lambda admin: admin.alter_consumer_group_offsets(asked, request_timeout=topics.REQUEST_S)[group],
+                    what,
+                ),
+                what,
+            )
 
         _patiently(ask)
 
@@ -75,20 +83,28 @@ class Marks:
         group = group_of(reader, uuid_of(topic))
         try:
             _patiently(
-                lambda: self._topics.call(lambda admin: admin.delete_consumer_groups([group], request_timeout=topics.REQUEST_S)[group], f'group "{group}"')
+                lambda: self._topics.call(
+                    lambda admin: admin.delete_consumer_groups([group], request_timeout=topics.REQUEST_S)[group],
+                    f'group "{group}"',
+                )
             )
         except Terminal as error:
             if code_of(error) != KafkaError.GROUP_ID_NOT_FOUND:
                 raise
 
     def read(self, topic: TopicDescription) -> dict[int, dict[str, int]]:
-        """Partition -> reader -> mark, as they are now. A reader that has said nothing of a partition has nothing of it.
+        """Partition -> reader -> mark, as they are now. A reader that has said nothing of a partition has nothing of
+        it.
 
         Raises:
             Unreachable: A broker did not say which groups it keeps: one of them may be a reader.
         """
         uuid = uuid_of(topic)
-        listed = _patiently(lambda: self._topics.call(lambda admin: admin.list_consumer_groups(request_timeout=topics.REQUEST_S), "the list of groups"))
+        listed = _patiently(
+            lambda: self._topics.call(
+                lambda admin: admin.list_consumer_groups(request_timeout=topics.REQUEST_S), "the list of groups"
+            )
+        )
         if listed.errors:
             raise Unreachable(f"the list of groups: {listed.errors[0]}")
         readers = {reader for group in listed.valid if (reader := reader_of(group.group_id, uuid)) is not None}
@@ -102,7 +118,13 @@ class Marks:
         asked = [ConsumerGroupTopicPartitions(group, [TopicPartition(topic.name, p.id) for p in topic.partitions])]
         what = f'group "{group}"'
         return _patiently(
-            lambda: _checked(self._topics.call(lambda admin: admin.list_consumer_group_offsets(asked, request_timeout=topics.REQUEST_S)[group], what), what)
+            lambda: _checked(
+                self._topics.call(
+                    lambda admin: admin.list_consumer_group_offsets(asked, request_timeout=topics.REQUEST_S)[group],
+                    what,
+                ),
+                what,
+            )
         )
 
 

@@ -1,7 +1,9 @@
-"""The positions of splits: the newest record of each in a compacted topic, written in the transaction that it belongs to.
+"""The positions of splits: the newest record of each in a compacted topic, written in the transaction that it belongs
+to.
 
-A reader that is read-committed to the end sees an OLD position while any other split's transaction is open: the last stable offset stops
-there (tried: 1 was read where 3 was committed). So the end is taken uncommitted first, and reading continues until it is passed.
+A reader that is read-committed to the end sees an OLD position while any other split's transaction is open: the last
+stable offset stops there (tried: 1 was read where 3 was committed). So the end is taken uncommitted first, and reading
+continues until it is passed.
 """
 
 from __future__ import annotations
@@ -23,7 +25,12 @@ from millstream.engines.kafka.topics import Topics, uuid_of
 VERSION = 1
 WAIT_S = 30.0
 """Longer than a dead writer's transaction can hold readers back: its timeout, and the broker's look every 10 s."""
-_CONFIG = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": "3600000", "segment.bytes": str(16 << 20)}
+_CONFIG = {
+    "cleanup.policy": "compact",
+    "min.cleanable.dirty.ratio": "0.1",
+    "segment.ms": "3600000",
+    "segment.bytes": str(16 << 20),
+}
 
 
 def record(split: str, position: str) -> tuple[bytes, bytes]:
@@ -50,12 +57,17 @@ def read_record(key: bytes | None, value: bytes | None) -> tuple[str, str | None
     except (ValueError, KeyError, TypeError) as error:
         raise Corrupt(f"the position of {key!r} is not a record of Millstream's: {value!r}") from error
     if version != VERSION or not isinstance(position, str):
-        raise Corrupt(f'the position of "{split}" was written by a newer Millstream (version {version}, this one reads {VERSION}); use that version')
+        raise Corrupt(
+            f'the position of "{split}" was written by a newer Millstream (version {version}, this one reads'
+            f" {VERSION}); use that version"
+        )
     return split, position
 
 
 class Positions:
-    """Committed positions by split, kept in memory and read on from where they were read to. Safe for several threads."""
+    """Committed positions by split, kept in memory and read on from where they were read to. Safe for several
+    threads.
+    """
 
     def __init__(self, address: Address, topics: Topics) -> None:
         self.topic, self._address, self._topics = address.positions, address, topics
@@ -69,11 +81,14 @@ class Positions:
         found, made = self._topics.create(self.topic, 1, _CONFIG)
         if not made and len(found.partitions) != 1:
             raise ConfigError(
-                f'topic "{self.topic}" has {len(found.partitions)} partitions; positions need one: name another, positions=NAME in the URL of `log`'
+                f'topic "{self.topic}" has {len(found.partitions)} partitions; positions need one: name another,'
+                " positions=NAME in the URL of `log`"
             )
         policy = self._topics.configs([self.topic])[self.topic].get("cleanup.policy")
         if policy != "compact":
-            raise ConfigError(f'topic "{self.topic}" would forget positions (cleanup.policy={policy}); set cleanup.policy=compact')
+            raise ConfigError(
+                f'topic "{self.topic}" would forget positions (cleanup.policy={policy}); set cleanup.policy=compact'
+            )
 
     def read(self) -> dict[str, str]:
         """All that are committed now.
@@ -94,8 +109,14 @@ class Positions:
     def _begin(self, uuid: str) -> None:
         if self._consumer is not None:
             self._consumer.close()
-        config = {"group.id": "millstream.positions", "enable.auto.commit": False, "isolation.level": "read_committed", "enable.partition.eof": True,
-                  "auto.offset.reset": "earliest", "fetch.wait.max.ms": 50}  # fmt: skip
+        config = {
+            "group.id": "millstream.positions",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "fetch.wait.max.ms": 50,
+        }
         self._consumer = Consumer(self._address.config(config))
         self._consumer.assign([TopicPartition(self.topic, 0, OFFSET_BEGINNING)])
         self._uuid, self._at, self._found = uuid, 0, {}
@@ -105,7 +126,10 @@ class Positions:
         deadline = time.monotonic() + WAIT_S
         while self._at < end:
             if time.monotonic() > deadline:
-                raise Busy(f'positions in "{self.topic}" can be read to offset {self._at} of {end} only: a transaction has been open for {WAIT_S:.0f} s')
+                raise Busy(
+                    f'positions in "{self.topic}" can be read to offset {self._at} of {end} only: a transaction has'
+                    f" been open for {WAIT_S:.0f} s"
+                )
             with mapped(f'topic "{self.topic}"'):
                 messages = pull(self._consumer, 10_000, 0.05)
             for message in messages:

@@ -28,22 +28,41 @@ STUCK_S = 30.0
 SILENT_POLLS, SILENT_S = 2, 1.0
 AHEAD_ROWS = 10_000
 _CONSUMER = {
-    "enable.auto.commit": False, "enable.auto.offset.store": False, "auto.offset.reset": "error", "isolation.level": "read_committed",
-    "enable.partition.eof": True, "check.crcs": True, "fetch.wait.max.ms": 100, "queued.min.messages": 200_000, "fetch.message.max.bytes": 8 << 20,
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,
+    "check.crcs": True,
+    "fetch.wait.max.ms": 100,
+    "queued.min.messages": 200_000,
+    "fetch.message.max.bytes": 8 << 20,
     "fetch.error.backoff.ms": 100,
-}  # fmt: skip
+}
 
 
 class KafkaReader:
-    """Reads partitions of one topic. Records are taken from the client as they come, decoded, and handed out in turns of partitions."""
+    """Reads partitions of one topic. Records are taken from the client as they come, decoded, and handed out in turns
+    of partitions.
+    """
 
-    def __init__(self, address: Address, topics: Topics, texts: Texts, topic: Topic, positions: Mapping[int, int]) -> None:
+    def __init__(
+        self, address: Address, topics: Topics, texts: Texts, topic: Topic, positions: Mapping[int, int]
+    ) -> None:
         self._topics, self._texts, self._topic = topics, texts, topic
         self._what = f'topic "{topic.name}" of Kafka at {address.brokers}'
         self._faults = Faults(self._what)
         with mapped(self._what):
-            self._consumer = Consumer(address.config({**_CONSUMER, "group.id": f"millstream.{topic.name}", "message.max.bytes": address.max_message_bytes,
-                                                      "error_cb": self._faults}))  # fmt: skip
+            self._consumer = Consumer(
+                address.config(
+                    {
+                        **_CONSUMER,
+                        "group.id": f"millstream.{topic.name}",
+                        "message.max.bytes": address.max_message_bytes,
+                        "error_cb": self._faults,
+                    }
+                )
+            )
         self._at: dict[int, int] = {}  # handed out to here
         self._read: dict[int, int] = {}  # taken from the client to here
         self._ahead: dict[int, deque[Slice]] = {}
@@ -69,7 +88,9 @@ class KafkaReader:
                 for piece in found:
                     self._at[piece.partition] = piece.end
                 given = {piece.partition for piece in found}
-                self._silent = {p: 0 if p in given or p in self._ended else self._silent.get(p, 0) + 1 for p in self._at}
+                self._silent = {
+                    p: 0 if p in given or p in self._ended else self._silent.get(p, 0) + 1 for p in self._at
+                }
                 return found
             self._same(IDLE_LOOK_S)
             if time.monotonic() < deadline:
@@ -83,9 +104,13 @@ class KafkaReader:
         return []
 
     def _wait_for_the_silent(self) -> None:
-        """A partition of which nothing is known, not even that it is at its end, is waited for a little before others are read on and on."""
+        """A partition of which nothing is known, not even that it is at its end, is waited for a little before others
+        are read on and on.
+        """
         silent, until = {p for p, polls in self._silent.items() if polls >= SILENT_POLLS}, time.monotonic() + SILENT_S
-        while time.monotonic() < until and any(not self._ahead[p] and p not in self._ended for p in silent & self._at.keys()):
+        while time.monotonic() < until and any(
+            not self._ahead[p] and p not in self._ended for p in silent & self._at.keys()
+        ):
             self._take(AHEAD_ROWS, 0.05)
 
     # from the client
@@ -99,11 +124,16 @@ class KafkaReader:
         try:
             with no_collection():
                 events = list(filter(Message.error, taken))
-                ends, found = self._events(events), _by_partition([m for m in taken if m.error() is None] if events else taken)
+                ends, found = (
+                    self._events(events),
+                    _by_partition([m for m in taken if m.error() is None] if events else taken),
+                )
                 del taken
             for partition, records in found:
                 if partition in self._at:
-                    self._keep(partition, slices(self._texts, self._topic.name, partition, self._read[partition], records))
+                    self._keep(
+                        partition, slices(self._texts, self._topic.name, partition, self._read[partition], records)
+                    )
             for partition, end in ends.items():
                 if partition in self._at and end > self._read[partition]:
                     self._pass(partition, end)
@@ -148,8 +178,11 @@ class KafkaReader:
         if partition in self._at and end.low <= at <= end.high:
             self.seek(partition, self._at[partition])
         elif partition in self._at:
-            raise Truncated(f'topic "{self._topic.name}", partition {partition}: offset {at} is asked for, and the log holds [{end.low}, {end.high}); '
-                            f"to continue without records that are gone:  millstream ingest --accept-loss {self._topic.name}")  # fmt: skip
+            raise Truncated(
+                f'topic "{self._topic.name}", partition {partition}: offset {at} is asked for, and the log holds'
+                f" [{end.low}, {end.high}); to continue without records that are gone:  millstream ingest --accept-loss"
+                f" {self._topic.name}"
+            )
 
     # what is true of the topic
 
@@ -176,7 +209,9 @@ class KafkaReader:
             time.sleep(0.05)
 
     def _behind(self, timeout: timedelta) -> bool:
-        """Whether records are there that have not come. Where the client waits at the end of every partition, the broker would have told it."""
+        """Whether records are there that have not come. Where the client waits at the end of every partition, the
+        broker would have told it.
+        """
         if timeout and self._ended.issuperset(self._at):
             return False
         ends = self._topics.offsets(self._topic.name, list(self._at), OffsetSpec.latest())
@@ -199,7 +234,9 @@ class KafkaReader:
 
     def seek(self, partition: int, offset: int) -> None:
         if not 0 <= partition < self._topic.partitions:
-            raise NotFound(f'topic "{self._topic.name}" has partitions 0 to {self._topic.partitions - 1}, and no {partition}')
+            raise NotFound(
+                f'topic "{self._topic.name}" has partitions 0 to {self._topic.partitions - 1}, and no {partition}'
+            )
         place = [TopicPartition(self._topic.name, partition, offset)]
         with mapped(self._what):
             if partition in self._at:
@@ -225,7 +262,9 @@ class KafkaReader:
 
 
 def pull(consumer: Consumer, most: int, timeout_s: float) -> list[Message]:
-    """The first message as soon as it is there, and with it what else has come: `consume` alone would wait for all of them."""
+    """The first message as soon as it is there, and with it what else has come: `consume` alone would wait for all of
+    them.
+    """
     first = consumer.poll(timeout_s)
     if first is None:
         return []
@@ -241,11 +280,18 @@ def _by_partition(messages: list[Message]) -> list[tuple[int, Records]]:
         mine = messages if (places == partition).all() else [messages[at] for at in np.flatnonzero(places == partition)]
         stamps = np.fromiter(map(itemgetter(1), map(Message.timestamp, mine)), np.int64, len(mine))
         offsets = np.fromiter(map(Message.offset, mine), np.int64, len(mine))
-        found.append((partition, Records(list(map(Message.value, mine)), offsets, stamps, *envelopes(list(map(Message.headers, mine))))))
+        found.append(
+            (
+                partition,
+                Records(list(map(Message.value, mine)), offsets, stamps, *envelopes(list(map(Message.headers, mine)))),
+            )
+        )
     return found
 
 
 def _cut(piece: Slice, rows: int) -> tuple[Slice, Slice]:
     at = int(piece.rows.column(piece.rows.num_columns - 1)[rows].as_py())
-    return (Slice(piece.topic, piece.partition, piece.start, at, piece.schema_id, piece.rows.slice(0, rows)),
-            Slice(piece.topic, piece.partition, at, piece.end, piece.schema_id, piece.rows.slice(rows)))  # fmt: skip
+    return (
+        Slice(piece.topic, piece.partition, piece.start, at, piece.schema_id, piece.rows.slice(0, rows)),
+        Slice(piece.topic, piece.partition, at, piece.end, piece.schema_id, piece.rows.slice(rows)),
+    )

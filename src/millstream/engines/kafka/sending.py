@@ -1,6 +1,8 @@
-"""How records get to Kafka: rows encoded a batch at a time, and an idempotent producer whose acknowledgements are counted.
+"""How records get to Kafka: rows encoded a batch at a time, and an idempotent producer whose acknowledgements are
+counted.
 
-`produce` is called once a record: `produce_batch` knows no headers, and takes twice the time (measured, confluent-kafka 2.16).
+`produce` is called once a record: `produce_batch` knows no headers, and takes twice the time (measured, confluent-kafka
+2.16).
 """
 
 from __future__ import annotations
@@ -28,8 +30,17 @@ PATIENCE_S = 3.0
 """Before what the client says beside its acknowledgements is listened to."""
 RECORD_OVERHEAD = 1_024
 """What a record takes beside its value, headers included; a batch of one must still fit."""
-_PRODUCER = {"enable.idempotence": True, "acks": "all", "linger.ms": 2, "batch.size": 1_000_000, "batch.num.messages": 100_000, "compression.type": "lz4",
-             "topic.metadata.propagation.max.ms": 5_000, "queue.buffering.max.messages": 1_000_000, "queue.buffering.max.kbytes": 512 << 10}  # fmt: skip
+_PRODUCER = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "linger.ms": 2,
+    "batch.size": 1_000_000,
+    "batch.num.messages": 100_000,
+    "compression.type": "lz4",
+    "topic.metadata.propagation.max.ms": 5_000,
+    "queue.buffering.max.messages": 1_000_000,
+    "queue.buffering.max.kbytes": 512 << 10,
+}
 Told = Callable[[KafkaError | None, Message], None]
 
 
@@ -63,15 +74,20 @@ class Encoder:
         if append.partition >= self._partitions.get(append.topic, 0):
             self._partitions[append.topic] = len(self._topics.known(append.topic).partitions)
         if not 0 <= append.partition < self._partitions[append.topic]:
-            raise NotFound(f'topic "{append.topic}" has partitions 0 to {self._partitions[append.topic] - 1}, and no {append.partition}')
+            raise NotFound(
+                f'topic "{append.topic}" has partitions 0 to {self._partitions[append.topic] - 1}, and no'
+                f" {append.partition}"
+            )
         return True
 
     def _prepared(self, append: Append) -> Prepared:
         values = framed(append.rows, append.schema_id, self._texts[append.schema_id])
         largest, limit = max(map(len, values)), self._address.max_message_bytes - RECORD_OVERHEAD
         if largest > limit:
-            raise UsageError(f'topic "{append.topic}": a record of {largest:,} bytes is larger than the {limit:,} that one may have; '
-                             "raise max_message_bytes in the URL of `log`, and max.message.bytes of the topic")  # fmt: skip
+            raise UsageError(
+                f'topic "{append.topic}": a record of {largest:,} bytes is larger than the {limit:,} that one may have;'
+                " raise max_message_bytes in the URL of `log`, and max.message.bytes of the topic"
+            )
         with no_collection():
             return Prepared(append.topic, append.partition, values, headers(append.rows))
 
@@ -82,7 +98,9 @@ class Encoder:
 
 def producer(address: Address, faults: Faults, more: dict[str, Any]) -> Producer:
     with mapped(f"Kafka at {address.brokers}"):
-        return Producer(address.config({**_PRODUCER, "message.max.bytes": address.max_message_bytes, "error_cb": faults, **more}))
+        return Producer(
+            address.config({**_PRODUCER, "message.max.bytes": address.max_message_bytes, "error_cb": faults, **more})
+        )
 
 
 def produce(to: Producer, one: Prepared, hear: Told, wait: Callable[[], None], *, ends_only: bool = False) -> None:
@@ -91,7 +109,8 @@ def produce(to: Producer, one: Prepared, hear: Told, wait: Callable[[], None], *
     Args:
         hear: Called with each record's acknowledgement or failure.
         wait: Called while the client's queue is full.
-        ends_only: Tell of the first and the last record only; each acknowledgement that is reported takes half a microsecond.
+        ends_only: Tell of the first and the last record only; each acknowledgement that is reported takes half a
+            microsecond.
     """
     send, last = to.produce, len(one.values) - 1
     for at, (value, envelope) in enumerate(zip(one.values, one.headers or repeat(None), strict=False)):
@@ -168,7 +187,9 @@ class Sender:
 
     def _wrong(self, ticket: Ticket, error: KafkaError) -> MillstreamError:
         self._encoder.forget(ticket.topic)
-        return self._faults.final() or error_of(error, f'topic "{ticket.topic}", partition {ticket.partition}, of {self._what}')
+        return self._faults.final() or error_of(
+            error, f'topic "{ticket.topic}", partition {ticket.partition}, of {self._what}'
+        )
 
     def _wait(self) -> None:
         self._faults.check()

@@ -22,12 +22,23 @@ class KafkaShare:
         self._what = f'group "{group}" of topic "{topic.name}" on Kafka at {address.brokers}'
         self._faults = Faults(self._what)
         self._mine: set[int] = set()
-        config = {"group.id": f"{topic.name}.{group}", "client.id": member, "partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": SESSION_MS,
-                  "heartbeat.interval.ms": SESSION_MS // 4, "max.poll.interval.ms": SILENT_MS, "enable.auto.commit": False, "auto.offset.reset": "latest",
-                  "fetch.message.max.bytes": 1024, "error_cb": self._faults}  # fmt: skip
+        config = {
+            "group.id": f"{topic.name}.{group}",
+            "client.id": member,
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": SESSION_MS,
+            "heartbeat.interval.ms": SESSION_MS // 4,
+            "max.poll.interval.ms": SILENT_MS,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "latest",
+            "fetch.message.max.bytes": 1024,
+            "error_cb": self._faults,
+        }
         with mapped(self._what):
             self._consumer = Consumer(address.config(config))
-            self._consumer.subscribe([topic.name], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked)
+            self._consumer.subscribe(
+                [topic.name], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._revoked
+            )
 
     def partitions(self) -> frozenset[int]:
         with mapped(self._what):

@@ -23,7 +23,7 @@ from confluent_kafka.admin import (
     OffsetSpec,
     ResourceType,
     TopicDescription,
-)  # fmt: skip
+)
 
 from millstream.base.errors import ConfigError, Conflict, NotFound, Unreachable, UsageError
 from millstream.engines.kafka.address import Address
@@ -59,7 +59,9 @@ class Topics:
     # made, described, deleted
 
     def create(self, name: str, partitions: int, config: Mapping[str, str]) -> tuple[TopicDescription, bool]:
-        """The topic as it is now, and whether it was made now. Returns when its id is settled and every partition has a leader."""
+        """The topic as it is now, and whether it was made now. Returns when its id is settled and every partition has a
+        leader.
+        """
         if not _LEGAL.fullmatch(name):
             raise UsageError(f'"{name}" cannot be a topic of Kafka: up to 249 letters, digits, ".", "_" and "-"')
         found = self.describe(name)
@@ -67,7 +69,12 @@ class Topics:
             return found, False
         copies = self.address.replication or min(3, self._brokers())
         safe = {"min.insync.replicas": "2"} if copies >= 3 else {}
-        wanted = NewTopic(name, partitions, copies, config={"max.message.bytes": str(self.address.max_message_bytes), **safe, **config})
+        wanted = NewTopic(
+            name,
+            partitions,
+            copies,
+            config={"max.message.bytes": str(self.address.max_message_bytes), **safe, **config},
+        )
         made = self._make(wanted)
         return self._settled(name), made
 
@@ -75,7 +82,10 @@ class Topics:
         deadline = time.monotonic() + WAIT_S
         while True:
             try:
-                self.call(lambda admin: admin.create_topics([wanted], request_timeout=REQUEST_S)[wanted.topic], f'topic "{wanted.topic}"')
+                self.call(
+                    lambda admin: admin.create_topics([wanted], request_timeout=REQUEST_S)[wanted.topic],
+                    f'topic "{wanted.topic}"',
+                )
                 return True
             except Conflict:  # somebody was faster, or one of the name is being deleted
                 if self.describe(wanted.topic) is not None:
@@ -85,24 +95,36 @@ class Topics:
                 time.sleep(0.05)
 
     def _settled(self, name: str) -> TopicDescription:
-        """What the topic is when it has been that for a while: right after a delete and create the old id may yet be reported."""
+        """What the topic is when it has been that for a while: right after a delete and create the old id may yet be
+        reported.
+        """
         deadline, since, last = time.monotonic() + WAIT_S, time.monotonic(), None
         while time.monotonic() < deadline:
             found = self.describe(name)
-            if found is None or any(p.leader is None or p.leader.id < 0 for p in found.partitions) or (last is not None and uuid_of(found) != last):
+            if (
+                found is None
+                or any(p.leader is None or p.leader.id < 0 for p in found.partitions)
+                or (last is not None and uuid_of(found) != last)
+            ):
                 since = time.monotonic()
             elif time.monotonic() - since >= SETTLE_S:
                 return found
             last = None if found is None else uuid_of(found)
             time.sleep(0.03)
-        raise Unreachable(f'topic "{name}" of {self.address.brokers} was made and has no leader after {WAIT_S:.0f} s; see the brokers\' logs')
+        raise Unreachable(
+            f'topic "{name}" of {self.address.brokers} was made and has no leader after {WAIT_S:.0f} s; see the'
+            " brokers' logs"
+        )
 
     def describe(self, name: str) -> TopicDescription | None:
         """The topic's partitions and id; None when there is none."""
         if not _LEGAL.fullmatch(name):
             return None
         try:
-            found = self.call(lambda admin: admin.describe_topics(TopicCollection([name]), request_timeout=REQUEST_S)[name], f'topic "{name}"')
+            found = self.call(
+                lambda admin: admin.describe_topics(TopicCollection([name]), request_timeout=REQUEST_S)[name],
+                f'topic "{name}"',
+            )
         except NotFound:
             return None
         return None if uuid_of(found) in self._gone else found
@@ -120,8 +142,14 @@ class Topics:
 
     def names(self) -> list[str]:
         """All but Kafka's own and the positions."""
-        listed = self._again(lambda: self.direct(lambda admin: admin.list_topics(timeout=REQUEST_S), "the list of topics"))
-        return sorted(n for n, t in listed.topics.items() if t.error is None and not n.startswith(_INNER) and n != self.address.positions)
+        listed = self._again(
+            lambda: self.direct(lambda admin: admin.list_topics(timeout=REQUEST_S), "the list of topics")
+        )
+        return sorted(
+            n
+            for n, t in listed.topics.items()
+            if t.error is None and not n.startswith(_INNER) and n != self.address.positions
+        )
 
     def topics(self) -> list[Topic]:
         """Those of `names`."""
@@ -140,7 +168,10 @@ class Topics:
             return
         self._gone.add(uuid_of(found))
         try:
-            self.call(lambda admin: admin.delete_topics([name], request_timeout=REQUEST_S, operation_timeout=REQUEST_S)[name], f'topic "{name}"')
+            self.call(
+                lambda admin: admin.delete_topics([name], request_timeout=REQUEST_S, operation_timeout=REQUEST_S)[name],
+                f'topic "{name}"',
+            )
         except NotFound:
             pass
         except BaseException:
@@ -152,7 +183,11 @@ class Topics:
     def declared(self) -> dict[str, timedelta]:
         """The topics that have a declared retention."""
         configs = self.configs(self.names(), lenient=True)
-        return {name: timedelta(milliseconds=int(config[DECLARED])) for name, config in configs.items() if DECLARED in config}
+        return {
+            name: timedelta(milliseconds=int(config[DECLARED]))
+            for name, config in configs.items()
+            if DECLARED in config
+        }
 
     def configs(self, names: Sequence[str], *, lenient: bool = False) -> dict[str, dict[str, str]]:
         """Each topic's configuration; `DECLARED` only where the topic itself has it.
@@ -172,28 +207,49 @@ class Topics:
                 if not lenient:
                     raise
             else:
-                found[place.name] = {key: entry.value for key, entry in entries.items() if key != DECLARED or entry.source == _OWN}
+                found[place.name] = {
+                    key: entry.value for key, entry in entries.items() if key != DECLARED or entry.source == _OWN
+                }
         return found
 
     def configure(self, name: str, settings: Mapping[str, str | None]) -> None:
         """Set these in one step; None: what is the cluster's default."""
         operation = {True: AlterConfigOpType.DELETE, False: AlterConfigOpType.SET}
-        entries = [ConfigEntry(key, value, incremental_operation=operation[value is None]) for key, value in settings.items()]
+        entries = [
+            ConfigEntry(key, value, incremental_operation=operation[value is None]) for key, value in settings.items()
+        ]
         place = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
-        self.call(lambda admin: next(iter(admin.incremental_alter_configs([place], request_timeout=REQUEST_S).values())), f'topic "{name}"')
+        self.call(
+            lambda admin: next(iter(admin.incremental_alter_configs([place], request_timeout=REQUEST_S).values())),
+            f'topic "{name}"',
+        )
 
     def keep(self, name: str, retention: timedelta | None) -> None:
-        """Declare the retention where it is another, and look whether the topic is one that events can be trusted to."""
+        """Declare the retention where it is another, and look whether the topic is one that events can be
+        trusted to.
+        """
         config = self.configs([name])[name]
         if "compact" in config.get("cleanup.policy", ""):
-            raise ConfigError(f'topic "{name}" is compacted (cleanup.policy={config["cleanup.policy"]}) and would lose events; set cleanup.policy=delete')
+            raise ConfigError(
+                f'topic "{name}" is compacted (cleanup.policy={config["cleanup.policy"]}) and would lose events; set'
+                " cleanup.policy=delete"
+            )
         self._declare(name, config, retention)
         copies = min((len(p.replicas) for p in self.known(name).partitions), default=0)
         if copies > 1 and int(config.get("min.insync.replicas", 1)) < 2:
-            log.warning('topic "%s" has %d replicas and min.insync.replicas=1: an acknowledged event may be on one broker only; set it to 2', name, copies)
+            log.warning(
+                'topic "%s" has %d replicas and min.insync.replicas=1: an acknowledged event may be on one broker only;'
+                " set it to 2",
+                name,
+                copies,
+            )
         if config.get("message.timestamp.type") != "LogAppendTime":
-            log.warning('topic "%s" takes its producers\' clocks (message.timestamp.type=%s) for arrival; duplicates are found best with LogAppendTime',
-                        name, config.get("message.timestamp.type"))  # fmt: skip
+            log.warning(
+                'topic "%s" takes its producers\' clocks (message.timestamp.type=%s) for arrival; duplicates are found'
+                " best with LogAppendTime",
+                name,
+                config.get("message.timestamp.type"),
+            )
 
     def _declare(self, name: str, config: Mapping[str, str], retention: timedelta | None) -> None:
         wanted = kept(retention)
@@ -206,38 +262,65 @@ class Topics:
             if name in self.foreign:
                 return
             self.foreign.add(name)
-            log.warning('topic "%s": its retention cannot be set, so the brokers continue to remove records by retention.ms=%s and retention.bytes=%s, written to '
-                        "the lake or not; allow ALTER_CONFIGS on the topic, or set both to -1: %s",
-                        name, config.get("retention.ms"), config.get("retention.bytes"), error)  # fmt: skip
+            log.warning(
+                'topic "%s": its retention cannot be set, so the brokers continue to remove records by retention.ms=%s'
+                " and retention.bytes=%s, written to the lake or not; allow ALTER_CONFIGS on the topic, or set both to"
+                " -1: %s",
+                name,
+                config.get("retention.ms"),
+                config.get("retention.bytes"),
+                error,
+            )
             return
         if wrong.keys() & _UNDONE.keys():
-            log.warning('topic "%s": the brokers removed its records by retention.ms=%s and retention.bytes=%s; both are -1 now, and records go when they '
-                        "are old enough and in the lake", name, config.get("retention.ms"), config.get("retention.bytes"))  # fmt: skip
+            log.warning(
+                'topic "%s": the brokers removed its records by retention.ms=%s and retention.bytes=%s; both are -1'
+                " now, and records go when they are old enough and in the lake",
+                name,
+                config.get("retention.ms"),
+                config.get("retention.bytes"),
+            )
 
     # offsets
 
     def ends(self, name: str, partitions: Sequence[int]) -> dict[int, Ends]:
         """Low, the last stable offset, and how far the high watermark is from it."""
-        low, written = self.offsets(name, partitions, OffsetSpec.earliest()), self.offsets(name, partitions, OffsetSpec.latest(), uncommitted=True)
-        stable = self.offsets(name, partitions, OffsetSpec.latest())  # last, so that nothing seems held that has just been written
+        low, written = (
+            self.offsets(name, partitions, OffsetSpec.earliest()),
+            self.offsets(name, partitions, OffsetSpec.latest(), uncommitted=True),
+        )
+        stable = self.offsets(
+            name, partitions, OffsetSpec.latest()
+        )  # last, so that nothing seems held that has just been written
         return {p: Ends(low[p], stable[p], max(0, written[p] - stable[p])) for p in partitions}
 
-    def offsets(self, name: str, partitions: Sequence[int], spec: OffsetSpec, *, uncommitted: bool = False) -> dict[int, int]:
+    def offsets(
+        self, name: str, partitions: Sequence[int], spec: OffsetSpec, *, uncommitted: bool = False
+    ) -> dict[int, int]:
         """The earliest or latest offset of each partition; the latest is the last stable one unless `uncommitted`."""
         return {p: info.offset for p, info in self._listed(name, partitions, spec, uncommitted=uncommitted).items()}
 
     def newest(self, name: str, partitions: Sequence[int]) -> int | None:
-        """The greatest timestamp of a record, in microseconds; brokers set it at the append (LogAppendTime), in milliseconds."""
-        stamps = [info.timestamp for info in self._listed(name, partitions, OffsetSpec.max_timestamp(), uncommitted=True).values()]
+        """The greatest timestamp of a record, in microseconds; brokers set it at the append (LogAppendTime), in
+        milliseconds.
+        """
+        stamps = [
+            info.timestamp
+            for info in self._listed(name, partitions, OffsetSpec.max_timestamp(), uncommitted=True).values()
+        ]
         return max((stamp * 1_000 for stamp in stamps if stamp is not None and stamp >= 0), default=None)
 
-    def _listed(self, name: str, partitions: Sequence[int], spec: OffsetSpec, *, uncommitted: bool) -> dict[int, ListOffsetsResultInfo]:
+    def _listed(
+        self, name: str, partitions: Sequence[int], spec: OffsetSpec, *, uncommitted: bool
+    ) -> dict[int, ListOffsetsResultInfo]:
         level = IsolationLevel.READ_UNCOMMITTED if uncommitted else IsolationLevel.READ_COMMITTED
         what = f'topic "{name}"'
 
         def ask() -> dict[int, ListOffsetsResultInfo]:
             asked = {TopicPartition(name, p): spec for p in partitions}
-            futures = self.direct(lambda admin: admin.list_offsets(asked, isolation_level=level, request_timeout=REQUEST_S), what)
+            futures = self.direct(
+                lambda admin: admin.list_offsets(asked, isolation_level=level, request_timeout=REQUEST_S), what
+            )
             return {at.partition: self.result(future, what) for at, future in futures.items()}
 
         return self._again(ask)
@@ -299,7 +382,9 @@ class Topics:
 
 
 def kept(retention: timedelta | None) -> dict[str, str | None]:
-    """What a topic is configured with: the brokers remove nothing by themselves, and the declared retention is there for all to read."""
+    """What a topic is configured with: the brokers remove nothing by themselves, and the declared retention is there
+    for all to read.
+    """
     return {**_UNDONE, DECLARED: None if retention is None else str(retention // timedelta(milliseconds=1))}
 
 

@@ -1,6 +1,8 @@
-"""Retention: records that are older than declared and below every reader's mark are deleted, by the rule of `log/retention.py`.
+"""Retention: records that are older than declared and below every reader's mark are deleted, by the rule of
+`log/retention.py`.
 
-Brokers delete nothing of a declared topic by themselves. What is deleted here leaves readers' sight at once; the disk gets it back a segment at a time.
+Brokers delete nothing of a declared topic by themselves. What is deleted here leaves readers' sight at once; the disk
+gets it back a segment at a time.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ log = logging.getLogger("millstream.kafka")
 
 
 def due(ends: Ends, young: int, marks: Mapping[str, int], now_us: int, retention_us: int) -> int | None:
-    """The offset below which a partition's records are to be deleted; None when none are. Never negative: to Kafka that means all of them.
+    """The offset below which a partition's records are to be deleted; None when none are. Never negative: to Kafka that
+    means all of them.
 
     Args:
         ends: As they were before `young` was asked for: what came since is young.
@@ -54,7 +57,9 @@ def aging(ends: Ends, young: int, mark: int) -> int:
 class Upkeep:
     """What `maintain` does, at most once in `every_s`."""
 
-    def __init__(self, topics: Topics, marks: Marks, every_s: float = EVERY_S, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, topics: Topics, marks: Marks, every_s: float = EVERY_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.every_s, self._topics, self._marks, self._clock = every_s, topics, marks, clock
         self._next = clock()
         self._warned: dict[str, str] = {}
@@ -86,13 +91,24 @@ class Upkeep:
             return
         partitions = [p.id for p in topic.partitions]
         ends = self._topics.ends(name, partitions)
-        young = self._topics.offsets(name, partitions, OffsetSpec.for_timestamp(max(1, time.time_ns() // 1_000_000 - age_ms // 2)), uncommitted=True)
+        young = self._topics.offsets(
+            name,
+            partitions,
+            OffsetSpec.for_timestamp(max(1, time.time_ns() // 1_000_000 - age_ms // 2)),
+            uncommitted=True,
+        )
         marks = self._marks.read(topic)
         late = {p: behind for p in partitions if (behind := aging(ends[p], young[p], marks[p][LAKE])) > 0}
         if late and name not in self._aging:
-            log.warning('topic "%s": brokers remove its records after %s (retention.ms), and %d records that are not in the lake are older than half of that '
-                        "(partitions %s): see why its sink waits (millstream show streams), or allow ALTER_CONFIGS on the topic",
-                        name, spell(age_ms * 1000), sum(late.values()), ", ".join(map(str, late)))  # fmt: skip
+            log.warning(
+                'topic "%s": brokers remove its records after %s (retention.ms), and %d records that are not in the'
+                " lake are older than half of that (partitions %s): see why its sink waits (millstream show streams),"
+                " or allow ALTER_CONFIGS on the topic",
+                name,
+                spell(age_ms * 1000),
+                sum(late.values()),
+                ", ".join(map(str, late)),
+            )
         (self._aging.add if late else self._aging.discard)(name)
 
     def _retire(self, name: str, retention: timedelta) -> None:
@@ -107,14 +123,24 @@ class Upkeep:
         if not any((ends[p].high if young[p] < 0 else young[p]) > ends[p].low for p in partitions):
             return
         marks = self._marks.read(topic)  # last, so that a reader that moved its mark back is heard
-        found = {p: at for p in partitions if (at := due(ends[p], young[p], marks[p], now_us, retention_us)) is not None}
+        found = {
+            p: at for p in partitions if (at := due(ends[p], young[p], marks[p], now_us, retention_us)) is not None
+        }
         again = self._topics.describe(name)
         if found and again is not None and uuid_of(again) == uuid_of(topic):
             self._delete(name, found)
 
     def _delete(self, name: str, before: Mapping[int, int]) -> None:
-        what, places = f'topic "{name}"', [TopicPartition(name, partition, offset) for partition, offset in before.items()]
-        futures = self._topics.direct(lambda admin: admin.delete_records(places, request_timeout=topics.REQUEST_S, operation_timeout=topics.REQUEST_S), what)
+        what, places = (
+            f'topic "{name}"',
+            [TopicPartition(name, partition, offset) for partition, offset in before.items()],
+        )
+        futures = self._topics.direct(
+            lambda admin: admin.delete_records(
+                places, request_timeout=topics.REQUEST_S, operation_timeout=topics.REQUEST_S
+            ),
+            what,
+        )
         failed = None
         for future in futures.values():
             try:

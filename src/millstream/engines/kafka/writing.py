@@ -1,7 +1,8 @@
 """Fenced writers of splits: data and position in one Kafka transaction.
 
-One `transactional.id` a split. `init_transactions` fences the predecessor and ends its open transaction; only then the position is read,
-and only then the caller reads its data (docs/exactly-once.md, section 3). A transaction is open only inside `commit`, never while a source waits.
+One `transactional.id` a split. `init_transactions` fences the predecessor and ends its open transaction; only then the
+position is read, and only then the caller reads its data (docs/exactly-once.md, section 3). A transaction is open only
+inside `commit`, never while a source waits.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from millstream.engines.kafka.sending import Encoder, Prepared, produce, produce
 from millstream.log.port import Append, Range
 
 GIVE_UP_S = 60.0
-"""For so long a transaction that the cluster aborts is made again, and one whose outcome is not known is asked for again."""
+"""For so long a transaction that the cluster aborts is made again, and one whose outcome is not known is asked for
+again.
+"""
 _ASK_S = 10.0
 
 
@@ -32,8 +35,14 @@ class KafkaWriter:
         self._faults = Faults(self._what)
         self._lost: MillstreamError | None = None
         positions.ensure()
-        self._producer = producer(address, self._faults, {"transactional.id": f"{address.positions}/{split}",
-                                                          "transaction.timeout.ms": address.transaction_timeout_ms})  # fmt: skip
+        self._producer = producer(
+            address,
+            self._faults,
+            {
+                "transactional.id": f"{address.positions}/{split}",
+                "transaction.timeout.ms": address.transaction_timeout_ms,
+            },
+        )
         self._init()
         self._position = positions.read().get(split)
 
@@ -41,7 +50,9 @@ class KafkaWriter:
         deadline = time.monotonic() + GIVE_UP_S
         while True:
             try:
-                self._producer.list_topics(self._positions.topic, timeout=_ASK_S)  # connected, the next call takes 5 ms and not 500
+                self._producer.list_topics(
+                    self._positions.topic, timeout=_ASK_S
+                )  # connected, the next call takes 5 ms and not 500
                 self._producer.init_transactions(_ASK_S)
                 return
             except KafkaException as error:
@@ -76,7 +87,9 @@ class KafkaWriter:
         self._producer.produce(self._positions.topic, value, key, 0)
         self._producer.flush(_ASK_S)  # hears the acknowledgements; what is not acknowledged now fails the commit
         self._commit()
-        return [Range(one.topic, one.partition, end.first, end.last + 1) for one, end in zip(prepared, ends, strict=True)]
+        return [
+            Range(one.topic, one.partition, end.first, end.last + 1) for one, end in zip(prepared, ends, strict=True)
+        ]
 
     def _drain(self) -> None:
         self._producer.poll(0.01)
@@ -94,7 +107,10 @@ class KafkaWriter:
                 if reason.txn_requires_abort() or reason.fatal() or not reason.retriable():
                     raise
                 if time.monotonic() > deadline:
-                    self._lost = Unreachable(f"{self._what}: whether the last commit landed is not known; take the split over again to see ({reason.str()})")
+                    self._lost = Unreachable(
+                        f"{self._what}: whether the last commit landed is not known; take the split over again to see"
+                        f" ({reason.str()})"
+                    )
                     raise self._lost from error
 
     def _undo(self, error: KafkaException, deadline: float) -> None:
@@ -113,7 +129,9 @@ class KafkaWriter:
             self._producer.abort_transaction(_ASK_S)
         except KafkaException as second:
             again = error_of(second, self._what)
-            self._lost = again if isinstance(again, Fenced) else Unreachable(f"{self._what}: {again}; take the split over again")
+            self._lost = (
+                again if isinstance(again, Fenced) else Unreachable(f"{self._what}: {again}; take the split over again")
+            )
             raise self._lost from error
         if not isinstance(found, Transient):
             raise found from error

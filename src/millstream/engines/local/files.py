@@ -17,6 +17,7 @@ if sys.platform == "darwin":
 
     def _flush(handle: int) -> None:
         fcntl.fcntl(handle, fcntl.F_FULLFSYNC)  # fsync(2) there stops at the drive's cache
+
 else:
 
     def _flush(handle: int) -> None:

@@ -35,7 +35,15 @@ class LocalOrchestrator:
         ws, run_id = self._ws, new_id()
         with alone(ws.folder):  # said now rather than by a process whom nobody hears
             pass
-        words = [sys.executable, "-m", "millstream", "--project", str(ws.project.root), "--profile", ws.settings.profile]
+        words = [
+            sys.executable,
+            "-m",
+            "millstream",
+            "--project",
+            str(ws.project.root),
+            "--profile",
+            ws.settings.profile,
+        ]
         words += [word for key, value in ws.settings.flags.items() for word in ("--set", f"{key}={value}")]
         log = ws.folder / "runs" / f"{run_id}.log"
         log.parent.mkdir(exist_ok=True)
@@ -43,7 +51,12 @@ class LocalOrchestrator:
             words += ["run", "--run-id", run_id, *assets]
             child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
         with suppress(Conflict):  # it was quicker, and has said more
-            ws.state.put("run", run_id, {"started_at": datetime.now(UTC).isoformat(), "status": _QUEUED, "pid": child.pid}, expect=0)
+            ws.state.put(
+                "run",
+                run_id,
+                {"started_at": datetime.now(UTC).isoformat(), "status": _QUEUED, "pid": child.pid},
+                expect=0,
+            )
         return run_id
 
     def runs(self, limit: int) -> list[Run]:
@@ -63,7 +76,11 @@ class LocalOrchestrator:
                 status = self._again(doc)
         ended = value.get("ended_at")
         return Run(
-            doc.key, status, datetime.fromisoformat(value["started_at"]), datetime.fromisoformat(ended) if ended else None, tuple(value.get("results", ()))
+            doc.key,
+            status,
+            datetime.fromisoformat(value["started_at"]),
+            datetime.fromisoformat(ended) if ended else None,
+            tuple(value.get("results", ())),
         )
 
     def _again(self, doc: Doc) -> str:

@@ -21,7 +21,9 @@ class LocalSinks:
             raise ConfigError(f'sink = "{url}": write sink = "local", which has no options')
         self._folder = folder
 
-    def worker(self, log: Log, schemas: Schemas, lake: Lake, stream: Stream[Any], limits: SinkLimits | None = None) -> Sink:
+    def worker(
+        self, log: Log, schemas: Schemas, lake: Lake, stream: Stream[Any], limits: SinkLimits | None = None
+    ) -> Sink:
         return Sink(log, schemas, lake, stream, limits=limits, folder=self._folder)
 
     def close(self) -> None:

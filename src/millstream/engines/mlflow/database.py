@@ -1,7 +1,8 @@
 """MLflow's SQLite file, created whole or not at all.
 
-MLflow creates its tables by a hundred migrations that commit one by one, and never resumes them: a process killed on the way used to leave
-a file that nobody could open again. So they run in a draft beside it, which is renamed into place when it is complete.
+MLflow creates its tables by a hundred migrations that commit one by one, and never resumes them: a process killed on
+the way used to leave a file that nobody could open again. So they run in a draft beside it, which is renamed into place
+when it is complete.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def ensure(path: Path, create: Callable[[str], None]) -> None:
 
 
 def _unfinished(path: Path) -> bool:
-    """Whether a killed creation has left this file. Raises ConfigError when it needs a person: its tables are not current, and hold something."""
+    """Whether a killed creation has left this file. Raises ConfigError when it needs a person: its tables are not
+    current, and hold something.
+    """
     from mlflow.store.db.utils import _get_alembic_config, _get_latest_schema_revision
 
     head, found = _get_latest_schema_revision(), _revision(path)
@@ -75,8 +78,9 @@ def _unfinished(path: Path) -> bool:
         if found is None or found in earlier:
             return True
     raise ConfigError(
-        f"{path}: its tables are of MLflow revision {found or 'none'}, and the installed MLflow needs {head}; "
-        f"back the file up and run `mlflow db upgrade sqlite:///{path}`, or move it away to start with an empty tracking database"
+        f"{path}: its tables are of MLflow revision {found or 'none'}, and the installed MLflow needs {head}; back the"
+        f" file up and run `mlflow db upgrade sqlite:///{path}`, or move it away to start with an empty tracking"
+        " database"
     )
 
 
@@ -95,7 +99,11 @@ def _revision(path: Path) -> str | None:
 def _holds(path: Path) -> bool:
     with contextlib.closing(sqlite3.connect(path, timeout=20)) as con:
         tables = {name for (name,) in con.execute("select name from sqlite_master where type = 'table'")}
-        return any(con.execute(f"select 1 from {table} where {rows} limit 1").fetchone() for table, rows in _KEPT.items() if table in tables)
+        return any(
+            con.execute(f"select 1 from {table} where {rows} limit 1").fetchone()
+            for table, rows in _KEPT.items()
+            if table in tables
+        )
 
 
 def _settle(draft: Path) -> None:
@@ -126,7 +134,10 @@ def _alone(path: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise Busy(f"{path} has been under creation by another process for {WAIT_S:g} s; try again, or stop that process") from None
+                    raise Busy(
+                        f"{path} has been under creation by another process for {WAIT_S:g} s; try again, or stop that"
+                        " process"
+                    ) from None
                 time.sleep(0.05)
         yield
 
@@ -142,7 +153,10 @@ def _errors(path: Path) -> Iterator[None]:
         if found is not None:
             raise found from error
         if isinstance(error, sqlite3.DatabaseError):
-            raise Corrupt(f"{path} cannot be read as a SQLite database ({error}); restore it, or move it away to start with an empty one") from error
+            raise Corrupt(
+                f"{path} cannot be read as a SQLite database ({error}); restore it, or move it away to start with an"
+                " empty one"
+            ) from error
         raise
 
 
@@ -152,7 +166,13 @@ def disk_error(error: BaseException, path: Path, what: str) -> MillstreamError |
     if found is None and ("unable to open database file" in str(error) or "disk I/O error" in str(error)):
         with contextlib.suppress(OSError):
             if shutil.disk_usage(path.parent).free < _NO_SPACE:
-                return Full(f"{path}: no space left on its disk while trying to {what}; free some space (df -h shows how much there is), then try again")
+                return Full(
+                    f"{path}: no space left on its disk while trying to {what}; free some space (df -h shows how much"
+                    " there is), then try again"
+                )
         if not os.access(path.parent, os.W_OK):
-            return ConfigError(f"{path} cannot be written, so millstream cannot {what}; make its folder writable, or work on a copy of the project")
+            return ConfigError(
+                f"{path} cannot be written, so millstream cannot {what}; make its folder writable, or work on a copy of"
+                " the project"
+            )
     return found

@@ -1,6 +1,7 @@
 """What MLflow's own database says, read without MLflow, whose import and start cost five seconds of every verb.
 
-Only of the revision of the tables that this was written for, and only in a SQLite file; everything else goes through MLflow's client.
+Only of the revision of the tables that this was written for, and only in a SQLite file; everything else goes through
+MLflow's client.
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ class Tables:
         return found[0]
 
     def runs(self, model: str | None, limit: int) -> list[Run]:
-        chosen = f"lifecycle_stage = 'active' and run_uuid in (select run_uuid from tags where key = '{MODEL}' and value = ifnull(?, value))"
+        chosen = (
+            f"lifecycle_stage = 'active' and run_uuid in (select run_uuid from tags where key = '{MODEL}' and value ="
+            " ifnull(?, value))"
+        )
         return self._runs(f"{chosen} order by start_time desc limit ?", (model, limit))
 
     def versions(self, model: str) -> list[Version]:
@@ -67,37 +71,63 @@ class Tables:
 
     def source(self, model: str, number: int) -> Path | None:
         """Where a version's files are; None when that is not a folder of this machine."""
-        found = self._all("select source from model_versions where name = ? and version = ? and current_stage <> ?", (model, number, _GONE))
+        found = self._all(
+            "select source from model_versions where name = ? and version = ? and current_stage <> ?",
+            (model, number, _GONE),
+        )
         if not found:
             raise NotFound(f'tracking has no version {number} of model "{model}"')
         return Path(unquote(urlparse(found[0][0]).path)) if found[0][0].startswith("file:") else None
 
     def _runs(self, where: str, values: Sequence[Any]) -> list[Run]:
         found = self._all(f"select run_uuid, status, start_time, end_time from runs where {where}", values)
-        tags, params, metrics = (self._of_runs(table, [row[0] for row in found]) for table in ("tags", "params", "latest_metrics"))
+        tags, params, metrics = (
+            self._of_runs(table, [row[0] for row in found]) for table in ("tags", "params", "latest_metrics")
+        )
         return [
             Run(
-                id=run, model=tags[run].get(MODEL, ""), status=STATUS.get(status, "failed"), started_at=moment(start), ended_at=moment(end) if end else None,
-                params=params[run], metrics=metrics[run], tags={k: v for k, v in tags[run].items() if not k.startswith("mlflow.") and k != MODEL},
+                id=run,
+                model=tags[run].get(MODEL, ""),
+                status=STATUS.get(status, "failed"),
+                started_at=moment(start),
+                ended_at=moment(end) if end else None,
+                params=params[run],
+                metrics=metrics[run],
+                tags={k: v for k, v in tags[run].items() if not k.startswith("mlflow.") and k != MODEL},
             )
             for run, status, start, end in found
-        ]  # fmt: skip
+        ]
 
     def _of_runs(self, table: str, runs: Sequence[str]) -> dict[str, dict[str, Any]]:
         value = "case when is_nan then null else value end" if table == "latest_metrics" else "value"
         made: dict[str, dict[str, Any]] = {run: {} for run in runs}
         places = ", ".join("?" * len(runs))
-        for run, key, told in self._all(f"select run_uuid, key, {value} from {table} where run_uuid in ({places}) order by key", runs):
+        for run, key, told in self._all(
+            f"select run_uuid, key, {value} from {table} where run_uuid in ({places}) order by key", runs
+        ):
             made[run][key] = math.nan if told is None else told
         return made
 
     def _versions(self, where: str, values: Sequence[Any]) -> list[Version]:
-        found = self._all(f"select name, version, run_id, creation_time from model_versions where current_stage <> '{_GONE}' and {where}", values)
+        found = self._all(
+            f"select name, version, run_id, creation_time from model_versions where current_stage <> '{_GONE}' and"
+            f" {where}",
+            values,
+        )
         made = []
         for name, number, run, created in found:
-            aliases = [a for (a,) in self._all("select alias from registered_model_aliases where name = ? and version = ?", (name, number))]
-            tags: Mapping[str, str] = dict(self._all("select key, value from model_version_tags where name = ? and version = ?", (name, number)))
-            made.append(Version(name, number, run, moment(created), tuple(sorted(TOLD.get(a, a) for a in aliases)), tags))
+            aliases = [
+                a
+                for (a,) in self._all(
+                    "select alias from registered_model_aliases where name = ? and version = ?", (name, number)
+                )
+            ]
+            tags: Mapping[str, str] = dict(
+                self._all("select key, value from model_version_tags where name = ? and version = ?", (name, number))
+            )
+            made.append(
+                Version(name, number, run, moment(created), tuple(sorted(TOLD.get(a, a) for a in aliases)), tags)
+            )
         return made
 
     def _all(self, text: str, values: Sequence[Any] = ()) -> list[Any]:

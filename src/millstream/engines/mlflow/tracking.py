@@ -1,7 +1,8 @@
 """MLflow, as tracking: runs and versions in MLflow's own tables, so that any MLflow UI or client reads them too.
 
-URLs: `mlflow:PATH` or a bare path is a SQLite file (made on first use, a few seconds once); `sqlite:///`, `postgresql://` and
-`http(s)://` behind `mlflow:` go to MLflow as they are. A model is one MLflow experiment and one registered model of its name.
+URLs: `mlflow:PATH` or a bare path is a SQLite file (made on first use, a few seconds once); `sqlite:///`,
+`postgresql://` and `http(s)://` behind `mlflow:` go to MLflow as they are. A model is one MLflow experiment and one
+registered model of its name.
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from millstream.base.errors import Busy, ConfigError, Conflict, MillstreamError, NotFound, Unreachable, UsageError, WorkFailed
+from millstream.base.errors import (
+    Busy,
+    ConfigError,
+    Conflict,
+    MillstreamError,
+    NotFound,
+    Unreachable,
+    UsageError,
+    WorkFailed,
+)
 from millstream.engines.mlflow.database import disk_error, ensure
 from millstream.engines.mlflow.tables import KEPT, MODEL, STATUS, TOLD, Tables, moment
 from millstream.train.port import Run, Version
@@ -28,7 +38,9 @@ _PARAM_CHARS, _TAG_CHARS, _BATCH = 6000, 8000, 100
 
 
 class MlflowTracking:
-    """See `train.port.Tracking`. MLflow is imported by the first call that writes, or that reads what is not a known SQLite file."""
+    """See `train.port.Tracking`. MLflow is imported by the first call that writes, or that reads what is not a known
+    SQLite file.
+    """
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url, self.folder = url, folder
@@ -41,7 +53,9 @@ class MlflowTracking:
 
     @property
     def _fast(self) -> Tables | None:
-        """The tables themselves, where they can be read without MLflow; they are empty until the first write creates the file."""
+        """The tables themselves, where they can be read without MLflow; they are empty until the first write creates
+        the file.
+        """
         if self._tables is not None and not self._tables.path.exists():
             return self._tables
         if not self._readable:
@@ -125,7 +139,9 @@ class MlflowTracking:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
             source = self._client.get_run(run_id).info.artifact_uri
-            made = self._client.create_model_version(model, source, run_id, tags={k: str(v)[:_TAG_CHARS] for k, v in tags.items()})
+            made = self._client.create_model_version(
+                model, source, run_id, tags={k: str(v)[:_TAG_CHARS] for k, v in tags.items()}
+            )
             return _version(made)
 
     def versions(self, model: str) -> list[Version]:
@@ -175,7 +191,9 @@ class MlflowTracking:
             return self._fetched(model, number, version.run_id)
 
     def _here(self, source: Path) -> Path:
-        """MLflow keeps absolute paths, so the files of a project that was moved or copied are below our folder, and not where it says."""
+        """MLflow keeps absolute paths, so the files of a project that was moved or copied are below our folder, and not
+        where it says.
+        """
         beside = self._beside(source)
         return beside if beside.exists() else source
 
@@ -237,7 +255,10 @@ def _uri(url: str) -> str:
     if "://" in rest:
         return rest
     if not rest or rest == "mlflow":
-        raise ConfigError(f'tracking is "{url}", which names no place; write tracking = "mlflow:.millstream/tracking.db" or "http://host:5000"')
+        raise ConfigError(
+            f'tracking is "{url}", which names no place; write tracking = "mlflow:.millstream/tracking.db" or'
+            ' "http://host:5000"'
+        )
     return f"sqlite:///{Path(rest).absolute()}"
 
 
@@ -252,7 +273,9 @@ def _open(uri: str) -> Any:
     mlflow.telemetry.client.set_telemetry_client()
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # prints the traceback of each error that it raises, too
+    logging.getLogger("mlflow.store.db.utils").setLevel(
+        logging.CRITICAL
+    )  # prints the traceback of each error that it raises, too
     client = MlflowClient(uri, uri)
     client.search_experiments(max_results=1)  # connects now, so that what goes wrong is reported here
     return client
@@ -285,7 +308,11 @@ def _run(run: Any) -> Run:
 
 
 def _version(version: Any, aliases: Mapping[str, Any] | None = None) -> Version:
-    named = version.aliases if aliases is None else [a for a, number in aliases.items() if int(number) == int(version.version)]
+    named = (
+        version.aliases
+        if aliases is None
+        else [a for a, number in aliases.items() if int(number) == int(version.version)]
+    )
     return Version(
         model=version.name,
         number=int(version.version),
@@ -298,15 +325,23 @@ def _version(version: Any, aliases: Mapping[str, Any] | None = None) -> Version:
 
 @contextmanager
 def _mapped(what: str, path: Path | None) -> Iterator[None]:
-    """MLflow's and SQLAlchemy's errors as ours; the only place that knows theirs. `path`: of the database, when it is a file here."""
+    """MLflow's and SQLAlchemy's errors as ours; the only place that knows theirs. `path`: of the database, when it is a
+    file here.
+    """
     try:
         yield
     except (MillstreamError, OSError):
         raise
     except Exception as error:
-        if path is not None and (found := disk_error(error, path, f"write {what} to the tracking database")) is not None:
+        if (
+            path is not None
+            and (found := disk_error(error, path, f"write {what} to the tracking database")) is not None
+        ):
             raise found from error
-        code, text = getattr(error, "error_code", ""), str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        code, text = (
+            getattr(error, "error_code", ""),
+            (str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__),
+        )
         if code == "RESOURCE_DOES_NOT_EXIST" or (code == "INVALID_PARAMETER_VALUE" and "not found" in text):
             raise NotFound(f"tracking has no {what}: {text}") from error
         if code == "RESOURCE_ALREADY_EXISTS":
@@ -315,7 +350,9 @@ def _mapped(what: str, path: Path | None) -> Iterator[None]:
             raise UsageError(f"tracking refuses {what}: {text}") from error
         if "database is locked" in text:
             raise Busy(f"the tracking database is locked ({what}); try again") from error
-        if code in ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED") or type(error).__module__.startswith(("requests", "urllib3")):
+        if code in ("TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED") or type(error).__module__.startswith(
+            ("requests", "urllib3")
+        ):
             raise Unreachable(f"tracking does not answer ({what}): {text}") from error
         if "API request to" in text or "Max retries" in text:
             raise Unreachable(f"tracking does not answer ({what}): {text}") from error

@@ -17,9 +17,20 @@ from millstream.base.errors import Busy, ConfigError, Corrupt, Full, MillstreamE
 T = TypeVar("T")
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 STATEMENT_S, PAUSE_S = 30, 0.1
-_DEFAULTS: dict[str, Any] = {"application_name": "millstream", "connect_timeout": 5, "tcp_user_timeout": 1000 * STATEMENT_S}
-_CONFIG = (pg.InsufficientPrivilege, pg.InvalidCatalogName, pg.InvalidAuthorizationSpecification, pg.InvalidPassword, pg.UndefinedTable, pg.UndefinedColumn,
-           pg.InvalidSchemaName)  # fmt: skip
+_DEFAULTS: dict[str, Any] = {
+    "application_name": "millstream",
+    "connect_timeout": 5,
+    "tcp_user_timeout": 1000 * STATEMENT_S,
+}
+_CONFIG = (
+    pg.InsufficientPrivilege,
+    pg.InvalidCatalogName,
+    pg.InvalidAuthorizationSpecification,
+    pg.InvalidPassword,
+    pg.UndefinedTable,
+    pg.UndefinedColumn,
+    pg.InvalidSchemaName,
+)
 _BUSY = (
     pg.LockNotAvailable,
     pg.QueryCanceled,
@@ -30,7 +41,14 @@ _BUSY = (
     pg.ReadOnlySqlTransaction,
 )
 _FULL = (pg.DiskFull, pg.OutOfMemory, pg.InsufficientResources)
-_SAID_CONFIG = ("password authentication failed", "no password supplied", "does not exist", "no pg_hba.conf entry", "could not translate host name", "SSL")
+_SAID_CONFIG = (
+    "password authentication failed",
+    "no password supplied",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "could not translate host name",
+    "SSL",
+)
 _SAID_BUSY = ("starting up", "shutting down", "recovery mode", "too many clients", "remaining connection slots")
 """What a server says that lets nobody in; psycopg has no class for what comes before a session."""
 
@@ -49,7 +67,9 @@ class Server:
             told = conninfo_to_dict(url)
         except psycopg.ProgrammingError as error:
             shown = urllib.parse.urlsplit(url)
-            raise ConfigError(f"{setting} = {shown.scheme}://...@{shown.netloc.rpartition('@')[2]}{shown.path}: {str(error).strip()}") from None
+            raise ConfigError(
+                f"{setting} = {shown.scheme}://...@{shown.netloc.rpartition('@')[2]}{shown.path}: {str(error).strip()}"
+            ) from None
         self.name = f"PostgreSQL at {told.get('host', 'localhost')}:{told.get('port', 5432)}/{told.get('dbname', '')}"
         self._info = make_conninfo(url, **{key: value for key, value in _DEFAULTS.items() if key not in told})
         self._wait_s = wait_s
@@ -57,7 +77,8 @@ class Server:
         self._connection: Connection | None = None
 
     def run(self, work: Callable[[Connection], T]) -> T:
-        """What `work` gives, which must be so that doing it twice is doing it once: it is done again when the connection breaks in the middle.
+        """What `work` gives, which must be so that doing it twice is doing it once: it is done again when the
+        connection breaks in the middle.
 
         Raises:
             Unreachable, Busy: The server was away, or would not, for as long as is waited.
@@ -77,7 +98,9 @@ class Server:
                     if not away or not isinstance(wrong, Unreachable | Busy):
                         raise wrong from error
                     if time.monotonic() > until:
-                        raise type(wrong)(f"{self.name} could not be reached within {self._wait_s:g} s: {_once(error)}") from error
+                        raise type(wrong)(
+                            f"{self.name} could not be reached within {self._wait_s:g} s: {_once(error)}"
+                        ) from error
                 time.sleep(PAUSE_S)
         finally:
             self._lock.release()
@@ -106,7 +129,10 @@ def error_of(error: psycopg.Error, where: str) -> MillstreamError:
     said = str(error).strip()
     early = isinstance(error, psycopg.OperationalError) and error.sqlstate is None
     if isinstance(error, _CONFIG) or (early and any(words in said for words in _SAID_CONFIG)):
-        return ConfigError(f"{where} does not let us: {said}; look at its user, its password, its database and what the user may do there")
+        return ConfigError(
+            f"{where} does not let us: {said}; look at its user, its password, its database and what the user may do"
+            " there"
+        )
     if isinstance(error, _BUSY) or (early and any(words in said for words in _SAID_BUSY)):
         return Busy(f"{where} is busy: {said}")
     if isinstance(error, _FULL):

@@ -1,6 +1,8 @@
-"""PostgreSQL, as the store of documents and leases: `postgresql://USER@HOST:PORT/DATABASE`; `?schema=NAME` keeps several projects apart in one database.
+"""PostgreSQL, as the store of documents and leases: `postgresql://USER@HOST:PORT/DATABASE`; `?schema=NAME` keeps
+several projects apart in one database.
 
-A write carries an id of its own, so that one whose answer was lost on the way can be asked for again: it was done when its id is there.
+A write carries an id of its own, so that one whose answer was lost on the way can be asked for again: it was done when
+its id is there.
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ create table {schema}.doc(kind text collate "C", key text collate "C", revision 
 create index doc_newest on {schema}.doc(kind, seq);
 create table {schema}.lease(name text primary key, owner text not null, until timestamptz not null);
 """
-_INSERT = "insert into {schema}.doc(kind, key, revision, value, write_id) values (%(kind)s, %(key)s, 1, %(value)s, %(id)s) on conflict (kind, key) do "
+_INSERT = (
+    "insert into {schema}.doc(kind, key, revision, value, write_id) values (%(kind)s, %(key)s, 1, %(value)s, %(id)s) on"
+    " conflict (kind, key) do "
+)
 _SET = "set revision = doc.revision + 1, seq = nextval('{schema}.written'), written_at = clock_timestamp(), "
 _COLUMNS = "kind, key, revision, written_at, value"
 
@@ -40,8 +45,8 @@ _COLUMNS = "kind, key, revision, written_at, value"
 class PostgresState:
     """The state in a schema of a database, made when it is not there (`millstream` unless the URL says another).
 
-    A call rides through a restart of the server when that takes no longer than `wait_s`: it is made again. A plain `put` that had been done
-    by then counts as two writes; one with `expect` is never done twice.
+    A call rides through a restart of the server when that takes no longer than `wait_s`: it is made again. A plain
+    `put` that had been done by then counts as two writes; one with `expect` is never done twice.
     """
 
     def __init__(self, url: str, *, wait_s: float = 10.0) -> None:
@@ -49,19 +54,27 @@ class PostgresState:
         query = dict(urllib.parse.parse_qsl(parts.query))
         self._schema = query.pop("schema", "millstream")
         if not re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", self._schema):
-            raise ConfigError(f'state: schema={self._schema} is not a name of a schema; use small letters, digits and "_"')
-        self._server = Server(parts._replace(query=urllib.parse.urlencode(query)).geturl(), setting="state", wait_s=wait_s)
+            raise ConfigError(
+                f'state: schema={self._schema} is not a name of a schema; use small letters, digits and "_"'
+            )
+        self._server = Server(
+            parts._replace(query=urllib.parse.urlencode(query)).geturl(), setting="state", wait_s=wait_s
+        )
         self._server.run(self._prepare)
 
     def _prepare(self, con: Connection) -> None:
         with con.transaction():
-            con.execute("select pg_advisory_xact_lock(hashtext('millstream'))")  # two that make the same tables at once get in each other's way
+            con.execute(
+                "select pg_advisory_xact_lock(hashtext('millstream'))"
+            )  # two that make the same tables at once get in each other's way
             (made,) = con.execute(self._sql(_MADE)).fetchone() or ()
             if not made:
                 con.execute(self._sql(_TABLES))
             (found,) = con.execute(self._sql("select version from {schema}.format")).fetchone() or ()
         if found != FORMAT:
-            raise Incompatible(f"schema {self._schema} of {self._server.name} has format {found}, and this Millstream reads {FORMAT}")
+            raise Incompatible(
+                f"schema {self._schema} of {self._server.name} has format {found}, and this Millstream reads {FORMAT}"
+            )
 
     def _sql(self, text: str) -> str:
         return text.format(schema=self._schema, format=FORMAT)
@@ -73,15 +86,28 @@ class PostgresState:
         elif expect == 0:
             sql = _INSERT + "nothing"
         else:
-            sql = "update {schema}.doc " + _SET + "value = %(value)s, write_id = %(id)s where kind = %(kind)s and key = %(key)s and revision = %(expect)s"
+            sql = (
+                "update {schema}.doc "
+                + _SET
+                + "value = %(value)s, write_id = %(id)s where kind = %(kind)s and key = %(key)s and revision ="
+                " %(expect)s"
+            )
         given = {"kind": kind, "key": key, "value": text, "id": uuid.uuid4(), "expect": expect}
 
         def work(con: Connection) -> Doc:
             row = con.execute(self._sql(f"{sql} returning {_COLUMNS}"), given).fetchone()
             if row is None:
-                row = con.execute(self._sql(f"select {_COLUMNS}, write_id from {{schema}}.doc where kind = %(kind)s and key = %(key)s"), given).fetchone()
+                row = con.execute(
+                    self._sql(
+                        f"select {_COLUMNS}, write_id from {{schema}}.doc where kind = %(kind)s and key = %(key)s"
+                    ),
+                    given,
+                ).fetchone()
                 if row is None or row[-1] != given["id"]:
-                    raise Conflict(f'{kind} "{key}" is at revision {row[2] if row else 0}, not {expect}: someone else wrote it; read it again and decide anew')
+                    raise Conflict(
+                        f'{kind} "{key}" is at revision {row[2] if row else 0}, not {expect}: someone else wrote it;'
+                        " read it again and decide anew"
+                    )
             return _doc(row)
 
         return self._server.run(work)
@@ -90,9 +116,13 @@ class PostgresState:
         rows = self._rows(f"select {_COLUMNS} from {{schema}}.doc where kind = %s and key = %s", kind, key)
         return _doc(rows[0]) if rows else None
 
-    def list(self, kind: str, *, prefix: str = "", limit: int | None = None, newest: bool = False) -> builtins.list[Doc]:
+    def list(
+        self, kind: str, *, prefix: str = "", limit: int | None = None, newest: bool = False
+    ) -> builtins.list[Doc]:
         order = "seq desc" if newest else "key"
-        sql = f"select {_COLUMNS} from {{schema}}.doc where kind = %s and starts_with(key, %s) order by {order} limit %s"
+        sql = (
+            f"select {_COLUMNS} from {{schema}}.doc where kind = %s and starts_with(key, %s) order by {order} limit %s"
+        )
         return [_doc(row) for row in self._rows(sql, kind, prefix, limit)]
 
     def delete(self, kind: str, key: str) -> None:
@@ -101,11 +131,14 @@ class PostgresState:
     def lease(self, name: str, owner: str, length: timedelta) -> bool:
         return bool(
             self._rows(
-                "insert into {schema}.lease as held values (%s, %s, clock_timestamp() + %s) on conflict (name) do update "
-                "set owner = excluded.owner, until = excluded.until where held.owner = excluded.owner or held.until <= clock_timestamp() returning owner",
-                name, owner, length,
+                "insert into {schema}.lease as held values (%s, %s, clock_timestamp() + %s) on conflict (name) do"
+                " update set owner = excluded.owner, until = excluded.until where held.owner = excluded.owner or"
+                " held.until <= clock_timestamp() returning owner",
+                name,
+                owner,
+                length,
             )
-        )  # fmt: skip
+        )
 
     def release(self, name: str, owner: str) -> None:
         self._done("delete from {schema}.lease where name = %s and owner = %s", name, owner)
@@ -124,7 +157,10 @@ def _text(kind: str, key: str, value: Mapping[str, Any]) -> str:
     try:
         return json.dumps(dict(value), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise UsageError(f'{kind} "{key}" cannot be kept as JSON: {error}; give numbers, texts, booleans, None, lists and mappings of these') from None
+        raise UsageError(
+            f'{kind} "{key}" cannot be kept as JSON: {error}; give numbers, texts, booleans, None, lists and mappings'
+            " of these"
+        ) from None
 
 
 def _doc(row: tuple[Any, ...]) -> Doc:

@@ -1,9 +1,10 @@
 """What is kept of a key, as blobs: tiles of one level and one stretch of time, one record after the other, in order.
 
-A record is 64-bit words, little-endian: where the tile stands (b), then each stored column. What adds is an integer; least and greatest
-are doubles, infinite when there is none; a first or last is the 24 bytes of its pair, whose time is one more than it is, so that
-nothing but zeros is "no last", as nothing but ones is "no first", and the order of bytes remains the order of pairs.
-A fourth level has the recent events, those of one key and microsecond as one: b is their time.
+A record is 64-bit words, little-endian: where the tile stands (b), then each stored column. What adds is an integer;
+least and greatest are doubles, infinite when there is none; a first or last is the 24 bytes of its pair, whose time is
+one more than it is, so that nothing but zeros is "no last", as nothing but ones is "no first", and the order of bytes
+remains the order of pairs. A fourth level has the recent events, those of one key and microsecond as one: b is their
+time.
 """
 
 from __future__ import annotations
@@ -88,13 +89,19 @@ class Layout:
                 (np.minimum if kind == "least" else np.maximum)(mine, rows[:, at].view(np.float64), out=mine)
             elif kind != "add":
                 (t, tie), (t_new, tie_new) = (_order(of, at) for of in (into, rows))
-                better = (t_new < t) | ((t_new == t) & (tie_new < tie)) if kind == "least pair" else (t_new > t) | ((t_new == t) & (tie_new > tie))
+                better = (
+                    (t_new < t) | ((t_new == t) & (tie_new < tie))
+                    if kind == "least pair"
+                    else (t_new > t) | ((t_new == t) & (tie_new > tie))
+                )
                 into[better, at : at + 3] = rows[better, at : at + 3]
 
     # -- one row of an answer
 
     def merged(self, pieces: Iterable[tuple[bytes, int, int]]) -> Row:
-        """The states of the tiles low <= b < high of some blobs, merged; a row that begins with 0 when there is none."""
+        """The states of the tiles low <= b < high of some blobs, merged; a row that begins with 0 when there
+        is none.
+        """
         rows, size = list[Row](), self._record.size
         for blob, low, high in pieces:
             at = memoryview(blob).cast("q")[:: self.words]
@@ -104,8 +111,16 @@ class Layout:
                 rows += self._record.iter_unpack(blob[begin * size : end * size])
         if not rows:
             return _NOTHING
-        row = rows[0] if len(rows) == 1 else tuple([merge(column) for merge, column in zip(self._merges, zip(*rows, strict=True), strict=True)])
-        return tuple([None if value == nothing else value for value, nothing in zip(row, self._nothing, strict=True)]) if self._partial else row
+        row = (
+            rows[0]
+            if len(rows) == 1
+            else tuple([merge(column) for merge, column in zip(self._merges, zip(*rows, strict=True), strict=True)])
+        )
+        return (
+            tuple([None if value == nothing else value for value, nothing in zip(row, self._nothing, strict=True)])
+            if self._partial
+            else row
+        )
 
 
 def _order(records: Array, at: int) -> tuple[Array, Array]:
@@ -136,9 +151,15 @@ def touched(layout: Layout, level: int, names: Sequence[str], found: Columns, si
     order = np.lexsort((found.b, found.keys, groups))
     order = order[found.b[order] >= since] if since else order
     groups, keys, records = groups[order], found.keys[order], records[order]
-    begins = np.concatenate([[True], (groups[1:] != groups[:-1]) | (keys[1:] != keys[:-1])]) if len(order) else np.empty(0, bool)
+    begins = (
+        np.concatenate([[True], (groups[1:] != groups[:-1]) | (keys[1:] != keys[:-1])])
+        if len(order)
+        else np.empty(0, bool)
+    )
     heads = np.flatnonzero(begins)
-    blobs = [(level, group, names[key]) for group, key in zip(groups[heads].tolist(), keys[heads].tolist(), strict=True)]
+    blobs = [
+        (level, group, names[key]) for group, key in zip(groups[heads].tolist(), keys[heads].tolist(), strict=True)
+    ]
     return Touched(blobs, groups[heads] * size, np.cumsum(begins) - 1, records)
 
 
@@ -146,9 +167,11 @@ def together(parts: Sequence[Touched]) -> Touched:
     """Those of several levels."""
     before = np.cumsum([0, *(len(part.blobs) for part in parts)])
     return Touched(
-        [blob for part in parts for blob in part.blobs], np.concatenate([part.first for part in parts]),
-        np.concatenate([part.owner + at for part, at in zip(parts, before[:-1], strict=True)]), np.concatenate([part.records for part in parts]),
-    )  # fmt: skip
+        [blob for part in parts for blob in part.blobs],
+        np.concatenate([part.first for part in parts]),
+        np.concatenate([part.owner + at for part, at in zip(parts, before[:-1], strict=True)]),
+        np.concatenate([part.records for part in parts]),
+    )
 
 
 def rewritten(layout: Layout, changed: Touched, old: Sequence[bytes | None]) -> tuple[list[bytes], list[int]]:
@@ -162,7 +185,10 @@ def rewritten(layout: Layout, changed: Touched, old: Sequence[bytes | None]) -> 
         raise Corrupt("a blob of the online store is not what was written; drop the generation, and it is filled again")
     counts = sizes // (8 * layout.words)
     stands = np.frombuffer(b"".join(blob for blob in old if blob), np.int64).reshape(-1, layout.words).copy()
-    here, there = (_place(changed, owner, records) for owner, records in ((changed.owner, changed.records), (np.repeat(np.arange(len(old)), counts), stands)))
+    here, there = (
+        _place(changed, owner, records)
+        for owner, records in ((changed.owner, changed.records), (np.repeat(np.arange(len(old)), counts), stands))
+    )
     at = np.searchsorted(there, here)
     known = np.zeros(len(here), bool) if not len(there) else there[np.minimum(at, len(there) - 1)] == here
     merged = stands[at[known]]

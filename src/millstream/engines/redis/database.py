@@ -79,16 +79,24 @@ class Database:
         told = dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
         where = f"Redis at {self.address.shown}"
         if told.get("cluster_enabled") == "1":
-            raise ConfigError(f"{where} is a Redis Cluster, whose transactions end at a slot; use a server that is none (with replicas, if you like)")
+            raise ConfigError(
+                f"{where} is a Redis Cluster, whose transactions end at a slot; use a server that is none (with"
+                " replicas, if you like)"
+            )
         if tuple(int(part) for part in told["redis_version"].split(".")[:2]) < (6, 2):
             raise ConfigError(f"{where} is version {told['redis_version']}; 6.2 or later is needed")
         if told.get("maxmemory", "0") != "0" and told.get("maxmemory_policy", "").startswith("allkeys"):
-            raise ConfigError(f"{where} throws data away when it is full (maxmemory-policy {told['maxmemory_policy']}); set it to noeviction")
+            raise ConfigError(
+                f"{where} throws data away when it is full (maxmemory-policy {told['maxmemory_policy']}); set it to"
+                " noeviction"
+            )
 
     # -- reading and writing
 
     def change(self, generations: Sequence[str], work: Work) -> None:
-        """Write what `work` says of where the generations stand, when nobody else has changed that meanwhile; else ask it again."""
+        """Write what `work` says of where the generations stand, when nobody else has changed that meanwhile; else ask
+        it again.
+        """
         until, names = time.monotonic() + self._wait_s, [self.names.stand(g) for g in generations]
         with self._alone() as wire:
             while time.monotonic() < until:
@@ -123,7 +131,9 @@ class Database:
     @contextmanager
     def _alone(self) -> Iterator[Wire]:
         if not self._write.acquire(timeout=self._wait_s):
-            raise Busy(f"Redis at {self.address.shown} is being written by another thread for more than {self._wait_s:g} s")
+            raise Busy(
+                f"Redis at {self.address.shown} is being written by another thread for more than {self._wait_s:g} s"
+            )
         try:
             yield self.writer
         finally:
@@ -161,8 +171,16 @@ class Database:
         for group in groups:
             left = -1
             while left < 0:
-                args = (self.names.keys(space, group), self.names.groups(space), self.names.blob(space, group, ""), group, _SWEPT)
-                (left,) = self.writing([("EVAL", _SWEEP, 2, *args)])  # one step, so that nobody else writes or removes in between
+                args = (
+                    self.names.keys(space, group),
+                    self.names.groups(space),
+                    self.names.blob(space, group, ""),
+                    group,
+                    _SWEPT,
+                )
+                (left,) = self.writing(
+                    [("EVAL", _SWEEP, 2, *args)]
+                )  # one step, so that nobody else writes or removes in between
             rows += left
         return rows
 

@@ -22,13 +22,18 @@ from millstream.features.state import PACKED, stored
 class Filler:
     """The right to fill a generation, from here until it is closed; it ends by itself some time after its holder died.
 
-    It only spares others the work: that one fills it at a time is held by `Stand.filling`, which every write of a fill compares.
+    It only spares others the work: that one fills it at a time is held by `Stand.filling`, which every write of a fill
+    compares.
     """
 
     def __init__(self, address: Address, names: Names, generation: str, space: int, length: timedelta) -> None:
         """Raises Conflict: Another has it."""
         self.space, self._owner = space, threading.current_thread()
-        self._wire, self._name, self._length_ms = Wire(address), names.filler(generation), length // timedelta(milliseconds=1)
+        self._wire, self._name, self._length_ms = (
+            Wire(address),
+            names.filler(generation),
+            length // timedelta(milliseconds=1),
+        )
         if self._wire.ask([("SET", self._name, space, "NX", "PX", self._length_ms)]) == [None]:
             self._wire.close()
             raise Conflict(f"generation {generation} is being filled by another")
@@ -71,7 +76,11 @@ def tiles(definition: Definition, batch: pa.RecordBatch) -> Iterator[tuple[int, 
     states = [_column(batch.column(name), kind) for name, _, kind in stored(definition)]
     for level in np.unique(levels).tolist():
         at = np.flatnonzero(levels == level)
-        yield level, names, Columns(keys[at], b[at], [(values[at], None if there is None else there[at]) for values, there in states])
+        yield (
+            level,
+            names,
+            Columns(keys[at], b[at], [(values[at], None if there is None else there[at]) for values, there in states]),
+        )
 
 
 def _column(column: pa.Array, kind: pa.DataType) -> tuple[Array, Array | None]:

@@ -1,7 +1,8 @@
 """Look-ups in Redis: all blobs of a request, and where their generations stand, by one MGET, which is one snapshot.
 
-What is past of a key is kept while its era lasts (`features.online.Past`), so most requests ask for what is recent only. Which blobs
-to ask for follows from what was read before; when the answer says that a generation's blobs are others by now, or its past is, it is asked again.
+What is past of a key is kept while its era lasts (`features.online.Past`), so most requests ask for what is recent
+only. Which blobs to ask for follows from what was read before; when the answer says that a generation's blobs are
+others by now, or its past is, it is asked again.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _TRIES = 10
 
 
 class Piece(NamedTuple):
-    """Tiles [low, high) of the blob that is number `blob` of a cover; `high` None: up to where the windows of the moment asked for end."""
+    """Tiles [low, high) of the blob that is number `blob` of a cover; `high` None: up to where the windows of the
+    moment asked for end.
+    """
 
     blob: int
     low: int
@@ -43,7 +46,12 @@ class Cover:
 
     def rows(self, layout: Layout, blobs: Sequence[bytes | None], until_us: int) -> list[Row]:
         """The merged states of each window; they end before `until_us`."""
-        return [layout.merged([(blob, low, until_us if high is None else high) for i, low, high in pieces if (blob := blobs[i])]) for pieces in self.windows]
+        return [
+            layout.merged(
+                [(blob, low, until_us if high is None else high) for i, low, high in pieces if (blob := blobs[i])]
+            )
+            for pieces in self.windows
+        ]
 
 
 def cover(shape: Sequence[Sequence[int]], bounds: Sequence[int], *, head: int | None) -> Cover:
@@ -79,7 +87,10 @@ class _Covers:
 
     @classmethod
     def of(cls, plan: Plan) -> _Covers:
-        recent, past = cover(plan.shape, plan.bounds, head=plan.head), cover(plan.past_shape, plan.past_bounds, head=None)
+        recent, past = (
+            cover(plan.shape, plan.bounds, head=plan.head),
+            cover(plan.past_shape, plan.past_bounds, head=None),
+        )
         return cls(recent, past, plan.past_bounds if plan.past_until_us else None, plan.past_until_us)
 
 
@@ -93,7 +104,9 @@ class Seen:
 
     def others(self, then: Seen) -> bool:
         """Whether what was asked for by `then` is not what is needed now."""
-        return any((a.space, a.era, a.days) != (b.space, b.era, b.days) for a, b in zip(self.stands, then.stands, strict=True))
+        return any(
+            (a.space, a.era, a.days) != (b.space, b.era, b.days) for a, b in zip(self.stands, then.stands, strict=True)
+        )
 
 
 class Part(NamedTuple):
@@ -151,7 +164,10 @@ class Snapshots:
                 raise unknown(one.definition)
             stands.append(stand)
         kept = before.pasts if before else [None] * len(stands)
-        pasts = [past if past and past.era == one.era else Past(one.era, one.settled_us) for past, one in zip(kept, stands, strict=True)]
+        pasts = [
+            past if past and past.era == one.era else Past(one.era, one.settled_us)
+            for past, one in zip(kept, stands, strict=True)
+        ]
         return Seen(texts, stands, pasts)  # type: ignore[arg-type]  # none is None
 
     def _wanted(self, seen: Seen, i: int, key: str | None, at_us: int) -> tuple[list[str], Sequence[Row] | None]:
@@ -165,7 +181,9 @@ class Snapshots:
             groups += tuple(group for day in stand.days if (group := f"{DAYS}:{day}") not in groups)
         return [self._names.blob(stand.space, group, key) for group in groups], kept
 
-    def _parts(self, seen: Seen, asked: Sequence[tuple[int, str | None, int]], wanted: Sequence[Any], told: list[bytes | None]) -> list[Part]:
+    def _parts(
+        self, seen: Seen, asked: Sequence[tuple[int, str | None, int]], wanted: Sequence[Any], told: list[bytes | None]
+    ) -> list[Part]:
         made, begin = [], len(self._stands)
         for (i, key, at_us), (names, kept) in zip(asked, wanted, strict=True):
             blobs = told[begin : begin + len(names)]
@@ -173,7 +191,9 @@ class Snapshots:
             made.append(_NULL if key is None else self._part(seen.pasts[i], i, key, at_us, blobs, kept))
         return made
 
-    def _part(self, past: Past, i: int, key: str, at_us: int, blobs: list[bytes | None], kept: Sequence[Row] | None) -> Part:
+    def _part(
+        self, past: Past, i: int, key: str, at_us: int, blobs: list[bytes | None], kept: Sequence[Row] | None
+    ) -> Part:
         covers, layout = self._cover(i, at_us), self._layouts[i]
         until = self._answers[i].until_us(at_us)
         recent = covers.recent.rows(layout, blobs, until)
@@ -210,8 +230,12 @@ class RedisLookups:
         reasons: dict[str, str] = {}
         for bound, key, part in zip(self._bounds, keys, parts, strict=True):
             add(bound.answers, key, part, values, reasons)
-        late = tuple(bound.prefix for bound, stand in zip(self._bounds, seen.stands, strict=True) if at_us < stand.horizon_us)
-        stood = {bound.definition.generation: stand.offsets for bound, stand in zip(self._bounds, seen.stands, strict=True)}
+        late = tuple(
+            bound.prefix for bound, stand in zip(self._bounds, seen.stands, strict=True) if at_us < stand.horizon_us
+        )
+        stood = {
+            bound.definition.generation: stand.offsets for bound, stand in zip(self._bounds, seen.stands, strict=True)
+        }
         return Found(values, reasons, offsets_of(self._bounds, stood), late)
 
 
@@ -224,7 +248,10 @@ def add(answers: Answers, key: str | None, part: Part, values: dict[str, Any], r
 
 
 def unknown(definition: Definition) -> NotFound:
-    return NotFound(f'features "{definition.name}": the online store has no generation {definition.generation}; `millstream run {definition.name}` fills it')
+    return NotFound(
+        f'features "{definition.name}": the online store has no generation {definition.generation}; `millstream run'
+        f" {definition.name}` fills it"
+    )
 
 
 __all__ = ["DAYS", "RedisLookups", "Snapshots", "add", "unknown"]

@@ -1,10 +1,12 @@
-"""Redis, as the online store. `RedisOnline("redis://HOST:PORT/DB")`, or rediss:// for TLS; `?prefix=NAME` keeps several projects apart in one database.
+"""Redis, as the online store. `RedisOnline("redis://HOST:PORT/DB")`, or rediss:// for TLS; `?prefix=NAME` keeps several
+projects apart in one database.
 
-A generation's data is a space of blobs, one for each key and group of tiles (`blobs`). A writer reads the blobs it changes, merges, and
-writes them with the positions by MULTI/EXEC, having watched where the generations stand: whoever else wrote meanwhile makes it begin again.
-(A script that compares the positions and writes took 0.6 to 1.0 ms for 200 blobs where this took 0.3 to 0.4, and was no faster for 20,000. Kept in hashes, 30 blobs
-of a look-up took 160 us by HGETs in a script and 140 in a MULTI; as keys of their own, by one MGET, 42. One sitting, on a busy machine.)
-A fill writes a space of its own, and `activate` puts it in place. A space that is let go is first named in the trash, in the
+A generation's data is a space of blobs, one for each key and group of tiles (`blobs`). A writer reads the blobs it
+changes, merges, and writes them with the positions by MULTI/EXEC, having watched where the generations stand: whoever
+else wrote meanwhile makes it begin again. (A script that compares the positions and writes took 0.6 to 1.0 ms for 200
+blobs where this took 0.3 to 0.4, and was no faster for 20,000. Kept in hashes, 30 blobs of a look-up took 160 us by
+HGETs in a script and 140 in a MULTI; as keys of their own, by one MGET, 42. One sitting, on a busy machine.) A fill
+writes a space of its own, and `activate` puts it in place. A space that is let go is first named in the trash, in the
 transaction that lets it go, so that whoever empties the trash next finishes what a killed process began.
 """
 
@@ -38,7 +40,8 @@ _ROWS = 20_000
 class RedisOnline:
     """The online store on one Redis (6.2 or later; not a Redis Cluster, whose transactions end at a slot).
 
-    With `appendfsync everysec` a crash of its machine may take the last second back, state and positions together, and the log brings it again.
+    With `appendfsync everysec` a crash of its machine may take the last second back, state and positions together, and
+    the log brings it again.
 
     Args:
         wait_s: For how long a writer whom others are always faster than continues trying.
@@ -56,10 +59,18 @@ class RedisOnline:
     def create(self, definition: Definition) -> None:
         g = definition.generation
         (space,) = self._db.writing([("INCR", self._db.names.spaces)]) if self.applied(g) is None else (0,)
-        self._db.change([g], lambda stands: [] if stands[g] or not space else self._made(definition, Stand(definition.name, space, era=_era())))
+        self._db.change(
+            [g],
+            lambda stands: (
+                [] if stands[g] or not space else self._made(definition, Stand(definition.name, space, era=_era()))
+            ),
+        )
 
     def _made(self, definition: Definition, stand: Stand) -> list[Command]:
-        return [("SADD", self._db.names.generations, definition.generation), self._standing(definition.generation, stand)]
+        return [
+            ("SADD", self._db.names.generations, definition.generation),
+            self._standing(definition.generation, stand),
+        ]
 
     def applied(self, generation: str) -> Applied | None:
         stand = read(self._db.reading([("GET", self._db.names.stand(generation))])[0])
@@ -73,7 +84,11 @@ class RedisOnline:
             stand = stands[generation]
             if stand is None:
                 return []
-            return [("DEL", self._db.names.stand(generation)), ("SREM", self._db.names.generations, generation), *self._db.let_go(stand.space, stand.filling)]
+            return [
+                ("DEL", self._db.names.stand(generation)),
+                ("SREM", self._db.names.generations, generation),
+                *self._db.let_go(stand.space, stand.filling),
+            ]
 
         self._db.change([generation], work)
         self._release(generation)
@@ -87,7 +102,9 @@ class RedisOnline:
         try:
             for batch in tiles_:
                 for i in range(0, batch.num_rows, _ROWS):  # short transactions: others write meanwhile
-                    self._fill(g, space, layout, [touched(layout, *part) for part in tiles(definition, batch.slice(i, _ROWS))])
+                    self._fill(
+                        g, space, layout, [touched(layout, *part) for part in tiles(definition, batch.slice(i, _ROWS))]
+                    )
             for batch in heads:
                 for i in range(0, batch.num_rows, _ROWS):
                     lifted = Lifted(definition, batch.slice(i, _ROWS))
@@ -107,7 +124,10 @@ class RedisOnline:
             stand = stands[g]
             if stand is None:
                 return self._made(definition, Stand(definition.name, space, era=_era(), filling=space))
-            return [self._standing(g, stand.with_(filling=space)), *self._db.let_go(stand.filling if stand.filling != stand.space else 0)]
+            return [
+                self._standing(g, stand.with_(filling=space)),
+                *self._db.let_go(stand.filling if stand.filling != stand.space else 0),
+            ]
 
         self._release(g)
         self._fills[g] = Filler(self._db.address, self._db.names, g, space, self._lease)
@@ -142,8 +162,18 @@ class RedisOnline:
             space = stand.filling or stand.space
             (groups,) = self._db.writer.ask([("HKEYS", self._db.names.groups(space))])
             days = tuple(sorted(int(group[2:]) for group in groups if group.startswith(b"%d:" % DAYS)))
-            now = stand.with_(space=space, offsets=dict(offsets), clock_us=clock_us, active=True, expired_us=0, era=_era(),
-                              settled_us=max(0, clock_us - SETTLED_US), filling=0, days=days, ruling=ruling)  # fmt: skip
+            now = stand.with_(
+                space=space,
+                offsets=dict(offsets),
+                clock_us=clock_us,
+                active=True,
+                expired_us=0,
+                era=_era(),
+                settled_us=max(0, clock_us - SETTLED_US),
+                filling=0,
+                days=days,
+                ruling=ruling,
+            )
             return [self._standing(generation, now), *self._db.let_go(stand.space if space != stand.space else 0)]
 
         self._db.change([generation], work)
@@ -162,16 +192,32 @@ class RedisOnline:
         for one in applies:
             groups.setdefault(one.definition.generation, []).append(one)
         # The partitions of a definition share their tiles, so their events are grouped and written together.
-        lifted = {g: Lifted(group[0].definition, pa.Table.from_batches([one.events for one in group])) for g, group in groups.items()}
+        lifted = {
+            g: Lifted(group[0].definition, pa.Table.from_batches([one.events for one in group]))
+            for g, group in groups.items()
+        }
         levels = {g: list(states.columns()) if len(states) else [] for g, states in lifted.items()}
 
         def work(stands: Mapping[str, Stand | None]) -> list[Command]:
             moved = {g: _moved(group, stands[g], lifted[g].oldest_us()) for g, group in groups.items()}
-            parts = [(moved[g].space, self._layout(group[0].definition), self._touched(group[0].definition, moved[g], levels[g], lifted[g]))
-                     for g, group in groups.items() if levels[g]]  # fmt: skip
+            parts = [
+                (
+                    moved[g].space,
+                    self._layout(group[0].definition),
+                    self._touched(group[0].definition, moved[g], levels[g], lifted[g]),
+                )
+                for g, group in groups.items()
+                if levels[g]
+            ]
             commands = self._written(parts)
             for g, stand in moved.items():
-                days = {at for space, _, changed in parts if space == stand.space for level, at, _ in changed.blobs if level == DAYS}
+                days = {
+                    at
+                    for space, _, changed in parts
+                    if space == stand.space
+                    for level, at, _ in changed.blobs
+                    if level == DAYS
+                }
                 commands.append(self._standing(g, stand.with_(days=tuple(sorted({*stand.days, *days})))))
             return commands
 
@@ -179,13 +225,19 @@ class RedisOnline:
 
     def _touched(self, definition: Definition, stand: Stand, levels: list[Columns], lifted: Lifted) -> Touched:
         """What no look-up can reach any more is left out: an expiry may be removing it right now."""
-        layout, since = self._layout(definition), reach(stand.expired_us, definition.windows_us, definition.until_us(stand.expired_us))
+        layout, since = (
+            self._layout(definition),
+            reach(stand.expired_us, definition.windows_us, definition.until_us(stand.expired_us)),
+        )
         parts = [touched(layout, level, lifted.names, found, since[level] or 0) for level, found in enumerate(levels)]
         return together([*parts, touched(layout, MOMENTS, lifted.names, lifted.moments(stand.horizon_us))])
 
     def _written(self, updates: Sequence[tuple[int, Layout, Touched]]) -> list[Command]:
         """Reads the blobs that are touched; the commands that write them anew."""
-        names = [[self._db.names.blob(space, f"{level}:{group}", key) for level, group, key in changed.blobs] for space, _, changed in updates]
+        names = [
+            [self._db.names.blob(space, f"{level}:{group}", key) for level, group, key in changed.blobs]
+            for space, _, changed in updates
+        ]
         wanted = [name for some in names for name in some]
         stood = iter(self._db.writer.ask([("MGET", *wanted)])[0] if wanted else ())
         commands: list[Command] = []
@@ -228,7 +280,9 @@ class RedisOnline:
 
     def lookup(self, definition: Definition, keys: Sequence[str | None], at_us: Sequence[int]) -> list[Lookup]:
         answers, made = Answers(definition), []
-        seen, parts = Snapshots(self._db.wire, self._db.names, [answers]).look([(0, key, at) for key, at in zip(keys, at_us, strict=True)])
+        seen, parts = Snapshots(self._db.wire, self._db.names, [answers]).look(
+            [(0, key, at) for key, at in zip(keys, at_us, strict=True)]
+        )
         (stand,) = seen.stands
         for key, at, part in zip(keys, at_us, parts, strict=True):
             values: dict[str, Any] = {}
@@ -269,10 +323,16 @@ def _moved(group: Sequence[Apply], stand: Stand | None, oldest_us: int) -> Stand
     offsets = dict(stand.offsets)
     for one in group:
         if one.ruling != stand.ruling:
-            raise Conflict(f'features "{definition.name}" are counted under ruling {stand.ruling or "none"}, the update under {one.ruling or "none"}')
+            raise Conflict(
+                f'features "{definition.name}" are counted under ruling {stand.ruling or "none"}, the update under'
+                f" {one.ruling or 'none'}"
+            )
         at = offsets.get(one.partition, 0)
         if at != one.start:
-            raise Conflict(f'features "{definition.name}", partition {one.partition}: the store stands at {at}, the update begins at {one.start}')
+            raise Conflict(
+                f'features "{definition.name}", partition {one.partition}: the store stands at {at}, the update begins'
+                f" at {one.start}"
+            )
         offsets[one.partition] = one.end
     clock = max(stand.clock_us, *(one.clock_us for one in group))
     moved = stand.with_(offsets=offsets, clock_us=clock)

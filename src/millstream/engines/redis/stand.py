@@ -55,8 +55,14 @@ def read(text: bytes | None) -> Stand | None:
         return None
     found = json.loads(text)
     if found.pop("v") != VERSION:
-        raise Incompatible(f'the online store\'s "{found["name"]}" has another format than this Millstream reads; drop it, and it is filled again')
-    found |= {"offsets": {int(partition): at for partition, at in found["offsets"].items()}, "days": tuple(found["days"])}
+        raise Incompatible(
+            f'the online store\'s "{found["name"]}" has another format than this Millstream reads; drop it, and it is'
+            " filled again"
+        )
+    found |= {
+        "offsets": {int(partition): at for partition, at in found["offsets"].items()},
+        "days": tuple(found["days"]),
+    }
     return Stand(**found)
 
 

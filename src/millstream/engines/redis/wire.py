@@ -1,6 +1,7 @@
 """Redis as seen from here: one connection, groups of commands in one round trip, errors as ours.
 
-The driver's client and pipeline cost more than the server does, so its connection is used bare (MGET of 36 blobs: 42 us, of which 28 are ours).
+The driver's client and pipeline cost more than the server does, so its connection is used bare (MGET of 36 blobs: 42
+us, of which 28 are ours).
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ _SCHEMES = ("redis", "rediss")
 # The driver has a class for some errors, whose code it takes off; the others begin with it.
 _CONFIG = (redis.AuthenticationError, redis.exceptions.NoPermissionError, redis.exceptions.MovedError)
 _DOWN = (redis.BusyLoadingError, redis.ReadOnlyError, redis.exceptions.MasterDownError, redis.exceptions.TryAgainError)
-_SAID_CONFIG, _SAID_DOWN, _SAID_FULL = ("NOAUTH", "WRONGPASS", "DB index", "invalid DB"), ("BUSY",), ("OOM", "MISCONF", "NOREPLICAS")
+_SAID_CONFIG, _SAID_DOWN, _SAID_FULL = (
+    ("NOAUTH", "WRONGPASS", "DB index", "invalid DB"),
+    ("BUSY",),
+    ("OOM", "MISCONF", "NOREPLICAS"),
+)
 
 
 class Address:
@@ -39,9 +44,16 @@ class Address:
         self.shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         database = parts.path.strip("/")
         if parts.scheme not in _SCHEMES or not parts.hostname or not (database or "0").isdecimal():
-            raise ConfigError(f'online = "{self.shown}" names no Redis; say redis://HOST:PORT/NUMBER, or rediss:// for TLS')
+            raise ConfigError(
+                f'online = "{self.shown}" names no Redis; say redis://HOST:PORT/NUMBER, or rediss:// for TLS'
+            )
         plain = parts._replace(query=urllib.parse.urlencode(query)).geturl()
-        options: dict[str, Any] = {"socket_timeout": ANSWER_S, "socket_connect_timeout": CONNECT_S, "retry": Retry(NoBackoff(), 0), "protocol": 2}
+        options: dict[str, Any] = {
+            "socket_timeout": ANSWER_S,
+            "socket_connect_timeout": CONNECT_S,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+        }
         try:
             pool = redis.ConnectionPool.from_url(plain, **options)  # what the URL says wins
             self._class, self._options = pool.connection_class, pool.connection_kwargs
@@ -64,7 +76,8 @@ class Wire:
         """The answers of commands that go in one round trip.
 
         Args:
-            again: They change nothing, so they may be sent once more over a new connection, should the old one turn out broken.
+            again: They change nothing, so they may be sent once more over a new connection, should the old one turn out
+                broken.
 
         Raises:
             Unreachable, Busy, Full: Try again later. What changes something may have been done.
@@ -91,7 +104,9 @@ class Wire:
             except redis.ResponseError as error:
                 answers.append(error)
         for answer in answers:
-            for one in answer if isinstance(answer, list) else (answer,):  # a command of a transaction may fail inside the answer of its EXEC
+            for one in (
+                answer if isinstance(answer, list) else (answer,)
+            ):  # a command of a transaction may fail inside the answer of its EXEC
                 if isinstance(one, Exception):
                     raise one
         return answers
@@ -104,7 +119,9 @@ def error_of(error: redis.RedisError, address: Address) -> MillstreamError:
     """The one place where Redis's errors become ours."""
     said, where = str(error), f"Redis at {address.shown}"
     if isinstance(error, _CONFIG) or said.startswith(_SAID_CONFIG):
-        return ConfigError(f"{where} does not let us: {said}; look at its user, its password and the number of the database")
+        return ConfigError(
+            f"{where} does not let us: {said}; look at its user, its password and the number of the database"
+        )
     if isinstance(error, _DOWN) or said.startswith(_SAID_DOWN):
         return Busy(f"{where} is not ready: {said}")
     if isinstance(error, redis.ConnectionError | redis.TimeoutError):

@@ -1,7 +1,8 @@
 """A schema registry, as the store of schemas: the Confluent REST API, which Confluent's, Apicurio's and Karapace speak.
 
-The URL is that of the API: `http://registry:8081`, `https://user:PASSWORD@host/apis/ccompat/v7`. A subject is the stream's name, and
-its compatibility level is set to the stream's contract, so that the registry holds foreign producers to it too.
+The URL is that of the API: `http://registry:8081`, `https://user:PASSWORD@host/apis/ccompat/v7`. A subject is the
+stream's name, and its compatibility level is set to the stream's contract, so that the registry holds foreign producers
+to it too.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ class RegistrySchemas:
         return int(self._ask("POST", f"{at}/versions", {"schema": schema})["id"])
 
     def _rule(self, subject: str, compatibility: str) -> None:
-        """Of two who say a subject's first rule at once, a registry may refuse one; by then there is one, which is said anew."""
+        """Of two who say a subject's first rule at once, a registry may refuse one; by then there is one, which is said
+        anew.
+        """
         for last in (False, True):
             try:
                 self._ask("PUT", f"/config/{_quoted(subject)}", {"compatibility": compatibility.upper()})
@@ -83,7 +86,9 @@ class RegistrySchemas:
         return self._ids[subject, number]
 
     def _ask(self, method: str, path: str, body: Any = None, *, missing: bool = False) -> Any:
-        """The answer; None where there is nothing of the kind and that is `missing`. Asked again while the registry is away."""
+        """The answer; None where there is nothing of the kind and that is `missing`. Asked again while the registry is
+        away.
+        """
         for tries in range(TRIES):
             try:
                 return self._once(method, path, body)
@@ -107,7 +112,9 @@ class RegistrySchemas:
             raise self._error_of(error, method, path) from error
         except (OSError, ValueError) as error:
             if isinstance(getattr(error, "reason", None), ssl.SSLError):
-                raise ConfigError(f"the registry {self.address} is not trusted: {error}; SSL_CERT_FILE names the authority") from error
+                raise ConfigError(
+                    f"the registry {self.address} is not trusted: {error}; SSL_CERT_FILE names the authority"
+                ) from error
             raise Unreachable(f"the registry {self.address} does not answer: {error}") from error
 
     def _error_of(self, error: urllib.error.HTTPError, method: str, path: str) -> MillstreamError:
@@ -134,14 +141,18 @@ class RegistrySchemas:
 def named_alike(new: Any, old: Any) -> Any:
     """The new schema, its types named as the old one's at the same places.
 
-    A registry holds a record's name to be part of it, and an enum's; here they are names of Python classes, which may change.
+    A registry holds a record's name to be part of it, and an enum's; here they are names of Python classes, which may
+    change.
 
     >>> old = {"type": "record", "name": "Visit", "fields": []}
     >>> named_alike({"type": "record", "name": "Visited", "fields": []}, old)
     {'type': 'record', 'name': 'Visit', 'fields': []}
     """
     if isinstance(new, list) and isinstance(old, list):
-        return [next((named_alike(branch, other) for other in old if _kind(other) == _kind(branch)), branch) for branch in new]
+        return [
+            next((named_alike(branch, other) for other in old if _kind(other) == _kind(branch)), branch)
+            for branch in new
+        ]
     if not isinstance(new, dict) or not isinstance(old, dict) or _kind(new) != _kind(old):
         return new
     made = {**new, **{key: named_alike(new[key], old.get(key)) for key in ("items", "values", "type") if key in new}}
@@ -149,7 +160,9 @@ def named_alike(new: Any, old: Any) -> Any:
         made["name"] = old["name"]
     if "fields" in new:
         others = {field["name"]: field for field in old.get("fields", ())}
-        made["fields"] = [{**f, "type": named_alike(f["type"], others.get(f["name"], {}).get("type"))} for f in new["fields"]]
+        made["fields"] = [
+            {**f, "type": named_alike(f["type"], others.get(f["name"], {}).get("type"))} for f in new["fields"]
+        ]
     return made
 
 

@@ -1,7 +1,8 @@
-"""DuckDB as the one who knows its dialect: it names the columns and types of a query over empty tables, and runs nothing.
+"""DuckDB as the one who knows its dialect: it names the columns and types of a query over empty tables, and runs
+nothing.
 
-The text is DuckDB's, so DuckDB says what it means: result types, types of operands, mistakes, in its own words and in milliseconds,
-without a JVM. Spark's result is then cast to these types.
+The text is DuckDB's, so DuckDB says what it means: result types, types of operands, mistakes, in its own words and in
+milliseconds, without a JVM. Spark's result is then cast to these types.
 """
 
 from __future__ import annotations
@@ -20,7 +21,12 @@ from millstream.base.errors import WorkFailed
 from millstream.engines.spark.rules import Node
 from millstream.transform.pointed import placed
 
-_SETTINGS: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False, "python_enable_replacements": False, "threads": 1}
+_SETTINGS: dict[str, Any] = {
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "python_enable_replacements": False,
+    "threads": 1,
+}
 
 
 class Binder:
@@ -45,13 +51,21 @@ class Binder:
             found = self._connection.extract_statements(sql)
             kinds = [statement.type.name for statement in found]
             if kinds != ["SELECT"]:
-                raise WorkFailed(f"a query is one SELECT; found {', '.join(kinds) or 'nothing'} in: {' '.join(sql.split())[:120]}")
+                raise WorkFailed(
+                    f"a query is one SELECT; found {', '.join(kinds) or 'nothing'} in: {' '.join(sql.split())[:120]}"
+                )
             values = self._values(found[0]) or None
             try:
                 relation = self._connection.sql(found[0], params=values)
             except duckdb.Error as error:
-                raise WorkFailed(placed(lambda text: self._connection.execute(text, values), sql, str(error))) from error
-            return list(relation.columns), [spelled(kind) for kind in relation.types], relation.limit(0).to_arrow_table().schema
+                raise WorkFailed(
+                    placed(lambda text: self._connection.execute(text, values), sql, str(error))
+                ) from error
+            return (
+                list(relation.columns),
+                [spelled(kind) for kind in relation.types],
+                relation.limit(0).to_arrow_table().schema,
+            )
 
     def change(self, sql: str) -> None:
         """Run a statement that makes, fills or drops an empty table."""
@@ -91,7 +105,10 @@ class Binder:
         missing = sorted(set(statement.named_parameters) - set(self.params))
         if missing:
             known = ", ".join(f"${name}" for name in sorted(self.params)) or "none"
-            raise WorkFailed(f"the query asks for ${missing[0]}, which has no value; known: {known}; set it under [params] of millstream.toml")
+            raise WorkFailed(
+                f"the query asks for ${missing[0]}, which has no value; known: {known}; set it under [params] of"
+                " millstream.toml"
+            )
         return {name: _typed(name, self.params[name]) for name in statement.named_parameters}
 
     def __enter__(self) -> Binder:
@@ -105,7 +122,12 @@ def spelled(kind: Any) -> str:
     """DuckDB's name of a type, the fields of a row named by their places."""
     if kind.id in ("tuple", "struct"):
         return (
-            "STRUCT(" + ", ".join(f'"{(name or f"_{i}").replace(chr(34), 2 * chr(34))}" {spelled(of)}' for i, (name, of) in enumerate(kind.children, 1)) + ")"
+            "STRUCT("
+            + ", ".join(
+                f'"{(name or f"_{i}").replace(chr(34), 2 * chr(34))}" {spelled(of)}'
+                for i, (name, of) in enumerate(kind.children, 1)
+            )
+            + ")"
         )
     if kind.id == "list":
         return f"{spelled(kind.children[0][1])}[]"
@@ -124,7 +146,12 @@ def _around(select: Node) -> list[str]:
         if isinstance(within, exp.With) and inside is not within:
             found.append([cte.sql("duckdb") for cte in within.expressions])
         if isinstance(at, exp.With):
-            found.append([cte.sql("duckdb") for cte in at.expressions[: next(i for i, cte in enumerate(at.expressions) if cte is inside)]])
+            found.append(
+                [
+                    cte.sql("duckdb")
+                    for cte in at.expressions[: next(i for i, cte in enumerate(at.expressions) if cte is inside)]
+                ]
+            )
         inside, at = at, at.parent
     return [text for texts in reversed(found) for text in texts]
 

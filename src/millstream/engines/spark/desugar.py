@@ -11,15 +11,24 @@ REFERENCE += [
     Entry("order by x", "`ORDER BY x NULLS LAST`, said for each key: Spark puts NULL first"),
     Entry("order by all", "`ORDER BY 1, 2, …`"),
     Entry("f(x) filter (where c) over w", "`f(CASE WHEN c THEN x END) OVER w`"),
-    Entry("histogram(x), histogram(x, bins), histogram_exact(x, values)", "a count by group in a subquery over the same rows; without group by only"),
+    Entry(
+        "histogram(x), histogram(x, bins), histogram_exact(x, values)",
+        "a count by group in a subquery over the same rows; without group by only",
+    ),
     Entry("row_number() over ()", "in an order nobody asked for, by one task"),
-    Entry("a asof join b on a.k = b.k and a.t >= b.t", "a join with the row of b whose next one (`LEAD` over k by t) comes after a.t"),
+    Entry(
+        "a asof join b on a.k = b.k and a.t >= b.t",
+        "a join with the row of b whose next one (`LEAD` over k by t) comes after a.t",
+    ),
     Entry("a semi join b, a anti join b", "`LEFT SEMI JOIN`, `LEFT ANTI JOIN`"),
     Entry("from range(n) as r(i)", "`range(0, n)`"),
     Entry("using sample 10 percent (bernoulli, 7)", "`TABLESAMPLE … REPEATABLE (7)`: as many rows, other ones"),
     Entry("* exclude (a)", "`* EXCEPT (a)`"),
-    Entry("union by name, * replace, columns(*), pivot, positional join, limit 10%", mend="name the columns; take row_number() for positions"),
-    Entry("recursive CTEs, distinct on without order", mend="say the order; make the steps tables of their own"),
+    Entry(
+        "union by name, * replace, columns(*), pivot, positional join, limit 10%",
+        fix="name the columns; take row_number() for positions",
+    ),
+    Entry("recursive CTEs, distinct on without order", fix="say the order; make the steps tables of their own"),
 ]
 
 
@@ -39,10 +48,17 @@ def plain(tree: Node, names: int) -> Node:
     for node in list(tree.find_all(exp.Window)):
         _window(node)
     for node in list(tree.find_all(exp.Order)):
-        if len(node.expressions) == 1 and node.expressions[0].this.name.upper() == "ALL" and isinstance(node.expressions[0].this, exp.Var):
+        if (
+            len(node.expressions) == 1
+            and node.expressions[0].this.name.upper() == "ALL"
+            and isinstance(node.expressions[0].this, exp.Var)
+        ):
             first = node.expressions[0]
             made = [
-                exp.Ordered(this=exp.Literal.number(i), desc=first.args.get("desc"), nulls_first=first.args.get("nulls_first")) for i in range(1, names + 1)
+                exp.Ordered(
+                    this=exp.Literal.number(i), desc=first.args.get("desc"), nulls_first=first.args.get("nulls_first")
+                )
+                for i in range(1, names + 1)
             ]
             node.set("expressions", made)
     for node in list(tree.find_all(exp.Ordered)):
@@ -120,7 +136,13 @@ def _histogram(node: exp.Anonymous) -> None:
     ):
         raise no(node, "count by group, or ask for it in a select of its own without group by")
     value, *bins = node.expressions
-    key = exp.Anonymous(this="_bin" if node.name.lower() == "histogram" else "_place", expressions=[value.copy(), bins[0].copy()]) if bins else value.copy()
+    key = (
+        exp.Anonymous(
+            this="_bin" if node.name.lower() == "histogram" else "_place", expressions=[value.copy(), bins[0].copy()]
+        )
+        if bins
+        else value.copy()
+    )
     there = exp.Not(this=exp.Is(this=exp.Paren(this=value.copy()), expression=exp.Null()))
     inner = exp.select(exp.alias_(key, "k"), exp.alias_(exp.Count(this=exp.Star()), "n"))
     for part in ("from_", "joins"):
@@ -131,7 +153,11 @@ def _histogram(node: exp.Anonymous) -> None:
     inner.set("group", exp.Group(expressions=[exp.Literal.number(1)]))
     told = exp.Anonymous(this="_counted", expressions=[exp.column("k"), exp.column("n")])
     made = exp.select(exp.alias_(told, "m"), exp.alias_(exp.Max(this=exp.column("k")), "last")).from_(_named(inner))
-    whole = exp.Anonymous(this="_filled", expressions=[exp.column("m"), exp.column("last"), bins[0].copy()]) if bins else exp.column("m")
+    whole = (
+        exp.Anonymous(this="_filled", expressions=[exp.column("m"), exp.column("last"), bins[0].copy()])
+        if bins
+        else exp.column("m")
+    )
     node.replace(exp.Subquery(this=exp.select(exp.alias_(whole, "m")).from_(_named(made))))
     if not any(_aggregates(item) for item in select.expressions):  # it was one row because of this aggregate
         for part in ("from_", "joins", "where"):
@@ -173,7 +199,8 @@ def _asof(node: exp.Join) -> None:
     if len(compared) != 1 or not isinstance(compared[0], exp.GT | exp.GTE | exp.LT | exp.LTE):
         raise no(node, "compare one pair: a.t >= b.t")
     if any(
-        isinstance(item, exp.Star) or (isinstance(item, exp.Column) and isinstance(item.this, exp.Star) and item.table == name)
+        isinstance(item, exp.Star)
+        or (isinstance(item, exp.Column) and isinstance(item.this, exp.Star) and item.table == name)
         for item in node.parent.expressions
     ):
         raise no(node, "name the columns instead of *")
@@ -194,7 +221,9 @@ def _asof(node: exp.Join) -> None:
     node.set("method", None)
     next_one = exp.column(BESIDE, name, quoted=True)
     # The row of the right side lies on this side of the moment, the one beside it does not.
-    outside = ((exp.GTE if strict else exp.GT) if later else (exp.LTE if strict else exp.LT))(this=here.copy(), expression=next_one)
+    outside = ((exp.GTE if strict else exp.GT) if later else (exp.LTE if strict else exp.LT))(
+        this=here.copy(), expression=next_one
+    )
     none = exp.Is(this=next_one.copy(), expression=exp.Null())
     node.set("on", _and(node.args["on"], exp.Or(this=none, expression=outside)))
 

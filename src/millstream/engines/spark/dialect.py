@@ -1,4 +1,6 @@
-"""A query of DuckDB's dialect as Spark's text. No JVM: DuckDB binds, the rules rewrite, what they do not know is refused."""
+"""A query of DuckDB's dialect as Spark's text. No JVM: DuckDB binds, the rules rewrite, what they do not know is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,39 @@ from millstream.engines.spark import aggregates, functions, operators, times
 from millstream.engines.spark.binder import Binder
 from millstream.engines.spark.desugar import plain
 from millstream.engines.spark.kinds import quoted, spark_type
-from millstream.engines.spark.rules import NAMED, REFERENCE, RULES, SAME, TYPED, Context, Dialect, Node, Refused, no, rule, same, text
+from millstream.engines.spark.rules import (
+    NAMED,
+    REFERENCE,
+    RULES,
+    SAME,
+    TYPED,
+    Context,
+    Dialect,
+    Node,
+    Refused,
+    no,
+    rule,
+    same,
+    text,
+)
 from millstream.engines.spark.values import Args, marked
 
 __all__ = ["REFERENCE", "Query", "aggregates", "functions", "operators", "statements", "times", "translate"]
 
-same(exp.Select, exp.From, exp.Group, exp.Having, exp.Limit, exp.Offset, exp.With, exp.CTE, exp.TableAlias, exp.Subquery, exp.Values, exp.Qualify)
+same(
+    exp.Select,
+    exp.From,
+    exp.Group,
+    exp.Having,
+    exp.Limit,
+    exp.Offset,
+    exp.With,
+    exp.CTE,
+    exp.TableAlias,
+    exp.Subquery,
+    exp.Values,
+    exp.Qualify,
+)
 same(exp.Cube, exp.Rollup, exp.GroupingSets)
 _ROWS = 250_000  # of a task that counts a range
 
@@ -89,7 +118,9 @@ def _learn(tree: Node, binder: Binder, context: Context) -> None:
             select = node.find_ancestor(exp.Select)
             if select is not None and value is not None:
                 operands = value if isinstance(value, list) else [value]
-                wanted.setdefault(id(select), (select, []))[1].extend(o for o in operands if not isinstance(o, exp.Star | exp.Distinct | exp.Order))
+                wanted.setdefault(id(select), (select, []))[1].extend(
+                    o for o in operands if not isinstance(o, exp.Star | exp.Distinct | exp.Order)
+                )
                 for operand in operands:
                     if isinstance(operand, exp.Distinct | exp.Order):
                         inner = operand.expressions[0] if isinstance(operand, exp.Distinct) else operand.this
@@ -182,7 +213,13 @@ def sample(node: exp.TableSample, context: Context) -> Node:
     select = node.parent
     method = (node.args["method"].name if node.args.get("method") else "").upper()
     seed = node.args.get("seed")
-    if not isinstance(select, exp.Select) or select.args.get("joins") or select.args.get("where") or select.args.get("group") or seed is None:
+    if (
+        not isinstance(select, exp.Select)
+        or select.args.get("joins")
+        or select.args.get("where")
+        or select.args.get("group")
+        or seed is None
+    ):
         raise no(node, "sample a whole table, with a seed: select … from t using sample 10 percent (bernoulli, 7)")
     source = select.args["from_"]
     if method == "BERNOULLI" and node.args.get("percent"):

@@ -1,4 +1,5 @@
-"""What an executor does for a stream's sink: one partition's range of Kafka's records, decoded, judged and written; what came of it goes to the driver.
+"""What an executor does for a stream's sink: one partition's range of Kafka's records, decoded, judged and written;
+what came of it goes to the driver.
 
 Nothing here commits. A task that is tried again writes files of its own, and those that no commit names are vacuumed.
 """
@@ -53,7 +54,8 @@ class Part:
     """Offsets [start, end) of a partition.
 
     Attributes:
-        after: The errand whose batch landed last, so that a worker that ran it knows the ids still; "" when that is not known.
+        after: The errand whose batch landed last, so that a worker that ran it knows the ids still; "" when that is not
+            known.
         place: Where the files stand in the table's order (`parquet.write`).
     """
 
@@ -90,13 +92,22 @@ class Errand:
             answer: Any = self._make(rows.partition, rows)
         except MillstreamError as error:
             answer = Failed(type(error).__name__, str(error))
-        yield pa.record_batch({"partition": pa.array([rows.partition], pa.int32()), "answer": pa.array([pickle.dumps(answer)], pa.binary())})
+        yield pa.record_batch(
+            {
+                "partition": pa.array([rows.partition], pa.int32()),
+                "answer": pa.array([pickle.dumps(answer)], pa.binary()),
+            }
+        )
 
     def _make(self, partition: int, rows: _Rows) -> Any:
         part, needs = self.parts[partition], Needs()
         lake = Lake(self.files)
         table = LakeTable.open(self.files, self.shape.name, self.version)
-        batcher = Batcher(cast("Stream[Any]", self.shape), Quarantine(lake, self.shape.name, self.topic.uuid), _Positions(self.topic, table))
+        batcher = Batcher(
+            cast("Stream[Any]", self.shape),
+            Quarantine(lake, self.shape.name, self.topic.uuid),
+            _Positions(self.topic, table),
+        )
         if batcher.deduper:
             held = _remembered.pop((table.uuid, partition), None)
             if held is not None and held[0] == part.after:
@@ -111,7 +122,9 @@ class Errand:
         return Done(batch)
 
     def _write(self, batch: Batch, table: LakeTable, place: str) -> None:
-        """Rows and letters become files; the quarantine is the driver's to make, so theirs may lie in a folder that is not a table yet."""
+        """Rows and letters become files; the quarantine is the driver's to make, so theirs may lie in a folder that is
+        not a table yet.
+        """
         batch.files = parquet.write(self.files, table.name, table.schema, batch.rows, table.partition_by, place)
         if batch.letters:
             if isinstance(self.files, CanPrepare):
@@ -167,7 +180,9 @@ class _Positions:
 
 
 class _Texts:
-    """The schemas that came with the errand; others are noted, and their records taken for unreadable until the driver has looked."""
+    """The schemas that came with the errand; others are noted, and their records taken for unreadable until the driver
+    has looked.
+    """
 
     def __init__(self, texts: Mapping[int, str], unknown: frozenset[int], needs: Needs) -> None:
         self._texts, self._unknown, self._needs = {RAW_SCHEMA_ID: RAW_AVRO, **texts}, unknown, needs
@@ -200,8 +215,15 @@ class _Rows:
         while batch is not None:
             found = records(batch)
             steps = np.diff(found.offsets, prepend=at - 1)
-            if pc.any(pc.not_equal(batch["partition"], self.partition)).as_py() or (steps < 1).any() or found.offsets[-1] >= part.end:
-                raise Corrupt(f'topic "{topic}", partition {self.partition}: Spark gave records outside [{at}, {part.end}) of it, or out of order')
+            if (
+                pc.any(pc.not_equal(batch["partition"], self.partition)).as_py()
+                or (steps < 1).any()
+                or found.offsets[-1] >= part.end
+            ):
+                raise Corrupt(
+                    f'topic "{topic}", partition {self.partition}: Spark gave records outside [{at}, {part.end}) of it,'
+                    " or out of order"
+                )
             pieces = slices(texts, topic, self.partition, at, found)
             yield from pieces
             at = pieces[-1].end
@@ -209,7 +231,9 @@ class _Rows:
 
 
 def records(batch: pa.RecordBatch) -> Records:
-    """Columns `value`, `offset`, `timestamp` of Spark's Kafka source, and those of `HEADERS`, as a consumer would give them."""
+    """Columns `value`, `offset`, `timestamp` of Spark's Kafka source, and those of `HEADERS`, as a consumer would give
+    them.
+    """
     stamps = batch["timestamp"].cast(pa.int64()).to_numpy() // 1000
     if all(batch[name].null_count == batch.num_rows for name in HEADERS):
         return Records(batch["value"].to_pylist(), batch["offset"].to_numpy(), stamps)

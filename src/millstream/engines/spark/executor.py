@@ -1,4 +1,6 @@
-"""What an executor's Python runs: a user's function over Arrow batches, with the project's modules before all others on its path."""
+"""What an executor's Python runs: a user's function over Arrow batches, with the project's modules before all others on
+its path.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +40,18 @@ class Call:
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         _use(self.code)
         function = pickle.loads(self.function)
-        for batch in alike(called(function, (recast(batch, self.given) for batch in batches), self.what), self.made, self.what):
+        for batch in alike(
+            called(function, (recast(batch, self.given) for batch in batches), self.what), self.made, self.what
+        ):
             yield recast(batch, self.sent)
 
 
 def recast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """The same rows in these types and names, by position."""
-    columns = [pa.nulls(len(column)) if field.type == pa.null() else column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
+    columns = [
+        pa.nulls(len(column)) if field.type == pa.null() else column.cast(field.type)
+        for column, field in zip(batch.columns, schema, strict=True)
+    ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 

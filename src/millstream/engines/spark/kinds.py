@@ -14,12 +14,33 @@ WIDE = ("BIGINT", "UBIGINT", "HUGEINT", "UHUGEINT")
 FLOATS = ("FLOAT", "DOUBLE")
 T = DataType.Type
 _SPARK = {
-    T.BOOLEAN: "BOOLEAN", T.TINYINT: "TINYINT", T.SMALLINT: "SMALLINT", T.INT: "INT", T.BIGINT: "BIGINT", T.INT128: "DECIMAL(38,0)", T.UINT128: "DECIMAL(38,0)",
-    T.UTINYINT: "SMALLINT", T.USMALLINT: "INT", T.UINT: "BIGINT", T.UBIGINT: "DECIMAL(20,0)", T.FLOAT: "FLOAT", T.DOUBLE: "DOUBLE",
-    T.TEXT: "STRING", T.VARCHAR: "STRING", T.CHAR: "STRING", T.BLOB: "BINARY", T.VARBINARY: "BINARY", T.BINARY: "BINARY", T.DATE: "DATE",
-    T.TIMESTAMP: "TIMESTAMP_NTZ", T.TIMESTAMPNTZ: "TIMESTAMP_NTZ", T.TIMESTAMP_S: "TIMESTAMP_NTZ", T.TIMESTAMP_MS: "TIMESTAMP_NTZ",
-    T.TIMESTAMPTZ: "TIMESTAMP", T.TIMESTAMPLTZ: "TIMESTAMP",
-}  # fmt: skip
+    T.BOOLEAN: "BOOLEAN",
+    T.TINYINT: "TINYINT",
+    T.SMALLINT: "SMALLINT",
+    T.INT: "INT",
+    T.BIGINT: "BIGINT",
+    T.INT128: "DECIMAL(38,0)",
+    T.UINT128: "DECIMAL(38,0)",
+    T.UTINYINT: "SMALLINT",
+    T.USMALLINT: "INT",
+    T.UINT: "BIGINT",
+    T.UBIGINT: "DECIMAL(20,0)",
+    T.FLOAT: "FLOAT",
+    T.DOUBLE: "DOUBLE",
+    T.TEXT: "STRING",
+    T.VARCHAR: "STRING",
+    T.CHAR: "STRING",
+    T.BLOB: "BINARY",
+    T.VARBINARY: "BINARY",
+    T.BINARY: "BINARY",
+    T.DATE: "DATE",
+    T.TIMESTAMP: "TIMESTAMP_NTZ",
+    T.TIMESTAMPNTZ: "TIMESTAMP_NTZ",
+    T.TIMESTAMP_S: "TIMESTAMP_NTZ",
+    T.TIMESTAMP_MS: "TIMESTAMP_NTZ",
+    T.TIMESTAMPTZ: "TIMESTAMP",
+    T.TIMESTAMPLTZ: "TIMESTAMP",
+}
 
 
 def is_whole(kind: str) -> bool:
@@ -43,7 +64,8 @@ def is_list(kind: str) -> bool:
 
 
 def spark_type(kind: DataType | str) -> str:
-    """Spark's spelling of a type of DuckDB. Integers of 128 bits are DECIMAL(38,0): what does not fit is an error, never another number.
+    """Spark's spelling of a type of DuckDB. Integers of 128 bits are DECIMAL(38,0): what does not fit is an error,
+    never another number.
 
     >>> spark_type("HUGEINT"), spark_type("TIMESTAMP WITH TIME ZONE"), spark_type("STRUCT(a INTEGER[])")
     ('DECIMAL(38,0)', 'TIMESTAMP', 'STRUCT<`a`: ARRAY<INT>>')
@@ -64,8 +86,14 @@ def spark_type(kind: DataType | str) -> str:
     if of == T.MAP:
         return f"MAP<{spark_type(kind.expressions[0])}, {spark_type(kind.expressions[1])}>"
     if of == T.STRUCT and all(isinstance(part, exp.ColumnDef) for part in kind.expressions):
-        return "STRUCT<" + ", ".join(f"{quoted(part.name)}: {spark_type(part.args['kind'])}" for part in kind.expressions) + ">"
-    raise Refused(f"{kind.sql('duckdb')} is not a type of Spark; cast it to a number, text, date, time, list, struct or map")
+        return (
+            "STRUCT<"
+            + ", ".join(f"{quoted(part.name)}: {spark_type(part.args['kind'])}" for part in kind.expressions)
+            + ">"
+        )
+    raise Refused(
+        f"{kind.sql('duckdb')} is not a type of Spark; cast it to a number, text, date, time, list, struct or map"
+    )
 
 
 def quoted(name: str) -> str:

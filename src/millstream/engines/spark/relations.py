@@ -1,4 +1,6 @@
-"""What a query may see, as views of one session: the Parquet files of a snapshot with its schema, and Arrow data by way of a file."""
+"""What a query may see, as views of one session: the Parquet files of a snapshot with its schema, and Arrow data by way
+of a file.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,41 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _PLAIN = {
-    pa.bool_(): "BOOLEAN", pa.int8(): "TINYINT", pa.int16(): "SMALLINT", pa.int32(): "INT", pa.int64(): "BIGINT", pa.uint8(): "SMALLINT", pa.uint16(): "INT",
-    pa.uint32(): "BIGINT", pa.uint64(): "DECIMAL(20,0)", pa.float16(): "FLOAT", pa.float32(): "FLOAT", pa.float64(): "DOUBLE", pa.string(): "STRING",
-    pa.large_string(): "STRING", pa.string_view(): "STRING", pa.binary(): "BINARY", pa.large_binary(): "BINARY", pa.binary_view(): "BINARY",
-    pa.date32(): "DATE", pa.date64(): "DATE", pa.null(): "INT",
-}  # fmt: skip
-_STORED = {pa.uint8(): pa.int16(), pa.uint16(): pa.int32(), pa.uint32(): pa.int64(), pa.uint64(): pa.decimal128(20, 0), pa.float16(): pa.float32(), pa.null(): pa.int32(),
-           pa.date64(): pa.date32(), pa.large_string(): pa.string(), pa.string_view(): pa.string(), pa.large_binary(): pa.binary(), pa.binary_view(): pa.binary()}  # fmt: skip
+    pa.bool_(): "BOOLEAN",
+    pa.int8(): "TINYINT",
+    pa.int16(): "SMALLINT",
+    pa.int32(): "INT",
+    pa.int64(): "BIGINT",
+    pa.uint8(): "SMALLINT",
+    pa.uint16(): "INT",
+    pa.uint32(): "BIGINT",
+    pa.uint64(): "DECIMAL(20,0)",
+    pa.float16(): "FLOAT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+    pa.string(): "STRING",
+    pa.large_string(): "STRING",
+    pa.string_view(): "STRING",
+    pa.binary(): "BINARY",
+    pa.large_binary(): "BINARY",
+    pa.binary_view(): "BINARY",
+    pa.date32(): "DATE",
+    pa.date64(): "DATE",
+    pa.null(): "INT",
+}
+_STORED = {
+    pa.uint8(): pa.int16(),
+    pa.uint16(): pa.int32(),
+    pa.uint32(): pa.int64(),
+    pa.uint64(): pa.decimal128(20, 0),
+    pa.float16(): pa.float32(),
+    pa.null(): pa.int32(),
+    pa.date64(): pa.date32(),
+    pa.large_string(): pa.string(),
+    pa.string_view(): pa.string(),
+    pa.large_binary(): pa.binary(),
+    pa.binary_view(): pa.binary(),
+}
 
 
 def type_name(kind: pa.DataType) -> str:
@@ -60,7 +90,9 @@ def ddl(schema: pa.Schema) -> str:
 
 def attach(session: SparkSession, table: str, relation: Any, scratch: Scratch) -> None:
     """Let `table` name the relation in this session."""
-    frame = _snapshot(session, relation) if isinstance(relation, Snapshot) else _arrow(session, table, relation, scratch)
+    frame = (
+        _snapshot(session, relation) if isinstance(relation, Snapshot) else _arrow(session, table, relation, scratch)
+    )
     frame.createOrReplaceTempView(quoted(table))
 
 
@@ -82,7 +114,10 @@ def _snapshot(session: SparkSession, snapshot: Snapshot) -> DataFrame:
     for constants, files in groups.items():
         fixed = dict(constants)
         stored = pa.schema([field for field in snapshot.schema if field.name not in fixed])
-        columns = [_constant(fixed[f.name], f.type) + f" as {quoted(f.name)}" if f.name in fixed else quoted(f.name) for f in snapshot.schema]
+        columns = [
+            _constant(fixed[f.name], f.type) + f" as {quoted(f.name)}" if f.name in fixed else quoted(f.name)
+            for f in snapshot.schema
+        ]
         branch = read(session, stored, files).selectExpr(*columns)
         whole = branch if whole is None else whole.unionAll(branch)
     assert whole is not None
@@ -106,7 +141,9 @@ def _arrow(session: SparkSession, table: str, relation: Any, scratch: Scratch) -
     if isinstance(relation, pa.Table) and relation.num_rows == 0:
         return read(session, schema, [])
     name = scratch.name(".parquet")
-    with pq.ParquetWriter(scratch.folder / name, schema, coerce_timestamps="us", allow_truncated_timestamps=True, store_schema=False) as out:
+    with pq.ParquetWriter(
+        scratch.folder / name, schema, coerce_timestamps="us", allow_truncated_timestamps=True, store_schema=False
+    ) as out:
         for batch in _batches(relation):
             out.write_table(pa.Table.from_batches([batch]).cast(schema))
     return read(session, schema, [scratch.shared(name)])

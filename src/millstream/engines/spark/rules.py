@@ -1,7 +1,8 @@
-"""How DuckDB's SQL becomes Spark's: one entry for each node of the syntax tree that travels; what has no entry is refused.
+"""How DuckDB's SQL becomes Spark's: one entry for each node of the syntax tree that travels; what has no entry is
+refused.
 
-`same` lists what means the same in both. `@rule` functions rewrite a node whose children are rewritten already. `refused` names known
-traps with the mend. The reference page of what travels is made of these tables.
+`same` lists what means the same in both. `@rule` functions rewrite a node whose children are rewritten already.
+`refused` names known traps with the fix. The reference page of what travels is made of these tables.
 """
 
 from __future__ import annotations
@@ -53,14 +54,18 @@ def _filled(generator: Any, node: Text) -> str:
     holes = []
     for hole in node.expressions:
         made = generator.sql(hole)
-        bare = isinstance(hole, exp.Binary | exp.Unary | exp.Between | exp.In | exp.Case) and not isinstance(hole, exp.Paren | exp.Dot)
+        bare = isinstance(hole, exp.Binary | exp.Unary | exp.Between | exp.In | exp.Case) and not isinstance(
+            hole, exp.Paren | exp.Dot
+        )
         holes.append(f"({made})" if bare else made)
     return str(node.args["this"]).format(*holes)
 
 
 @dataclass
 class Context:
-    """What a rule may ask: DuckDB's types of the operands, by their nodes, and parameters; what it binds goes to `args`."""
+    """What a rule may ask: DuckDB's types of the operands, by their nodes, and parameters; what it binds goes to
+    `args`.
+    """
 
     params: Mapping[str, Any] = field(default_factory=dict)
     args: Args = field(default_factory=dict)
@@ -87,12 +92,12 @@ class Entry:
     Attributes:
         what: As DuckDB spells it.
         becomes: As Spark gets it, or "" when it is the same.
-        mend: Of what is refused: what to write instead.
+        fix: Of what is refused: what to write instead.
     """
 
     what: str
     becomes: str = ""
-    mend: str = ""
+    fix: str = ""
 
 
 SAME: set[type[Node]] = set()
@@ -108,7 +113,9 @@ def same(*nodes: type[Node]) -> None:
     SAME.update(nodes)
 
 
-def rule(*nodes: type[Node] | str, what: str = "", becomes: str = "", typed: tuple[str, ...] = ()) -> Callable[[Rule], Rule]:
+def rule(
+    *nodes: type[Node] | str, what: str = "", becomes: str = "", typed: tuple[str, ...] = ()
+) -> Callable[[Rule], Rule]:
     """Rewrites nodes of these classes, or functions of these names.
 
     Args:
@@ -132,19 +139,19 @@ def rule(*nodes: type[Node] | str, what: str = "", becomes: str = "", typed: tup
     return keep
 
 
-def refused(*nodes: type[Node] | str, what: str, mend: str) -> None:
-    """These are refused with this mend."""
+def refused(*nodes: type[Node] | str, what: str, fix: str) -> None:
+    """These are refused with this fix."""
 
     def refuse(node: Node, context: Context) -> Node:
-        raise no(node, mend)
+        raise no(node, fix)
 
     for node in nodes:
         (NAMED if isinstance(node, str) else RULES)[node] = refuse  # type: ignore[index]
-    REFERENCE.append(Entry(what, mend=mend))
+    REFERENCE.append(Entry(what, fix=fix))
 
 
-def no(node: Node, mend: str, why: str = "has no equal in Spark") -> Refused:
-    return Refused(f"{short(node)}  {why}; {mend}")
+def no(node: Node, fix: str, why: str = "has no equal in Spark") -> Refused:
+    return Refused(f"{short(node)}  {why}; {fix}")
 
 
 def short(node: Node) -> str:

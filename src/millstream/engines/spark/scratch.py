@@ -21,14 +21,19 @@ class Scratch:
 
     Args:
         local: Executors run on this machine.
-        place: Of the shared file system, "" for `SHARED`. Below it each application has a folder: drivers of several machines meet there.
+        place: Of the shared file system, "" for `SHARED`. Below it each application has a folder: drivers of several
+            machines meet there.
     """
 
     def __init__(self, session: SparkSession, folder: Path, *, local: bool, place: str = "") -> None:
         name = f"query-{os.getpid()}-{next(_NUMBERS)}"
         self._session, self._local = session, local
         self.folder = folder / name
-        self.place = f"file://{self.folder}" if local and not place else f"{place.rstrip('/') or SHARED}/{session.sparkContext.applicationId}/{name}"
+        self.place = (
+            f"file://{self.folder}"
+            if local and not place
+            else f"{place.rstrip('/') or SHARED}/{session.sparkContext.applicationId}/{name}"
+        )
         self._made = itertools.count()
         self._shared = False
 

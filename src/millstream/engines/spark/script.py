@@ -55,16 +55,32 @@ class Script:
             query = self._query(node.expression)
             self._binder.change(f"create table {_name(node.this)} as {node.expression.sql('duckdb')} with no data")
             return self._made(node.this, query)
-        if isinstance(node, exp.Create) and node.args.get("kind") == "TABLE" and isinstance(node.this, exp.Schema) and not node.args.get("replace"):
+        if (
+            isinstance(node, exp.Create)
+            and node.args.get("kind") == "TABLE"
+            and isinstance(node.this, exp.Schema)
+            and not node.args.get("replace")
+        ):
             self._binder.change(f"create table {node.this.sql('duckdb')}")
-            return self._made(node.this.this, Query("", {}, *self._binder.bound(f"select * from {_name(node.this.this)}")), rows=False)
-        if isinstance(node, exp.Insert) and isinstance(node.this, exp.Table) and node.this.name in self._own and node.expression:
+            return self._made(
+                node.this.this, Query("", {}, *self._binder.bound(f"select * from {_name(node.this.this)}")), rows=False
+            )
+        if (
+            isinstance(node, exp.Insert)
+            and isinstance(node.this, exp.Table)
+            and node.this.name in self._own
+            and node.expression
+        ):
             query = self._query(node.expression)
             whole = self._binder.bound(f"select * from {_name(node.this)}")
             if len(whole[0]) != len(query.names):
                 raise Refused(f"{short(node)}  has {len(query.names)} columns for {len(whole[0])}; name one for each")
             return Step("insert", node.this.name, Query(query.sql, query.args, *whole))
-        if isinstance(node, exp.Drop) and node.args.get("kind") == "TABLE" and all(table.name in self._own for table in node.args["tables"]):
+        if (
+            isinstance(node, exp.Drop)
+            and node.args.get("kind") == "TABLE"
+            and all(table.name in self._own for table in node.args["tables"])
+        ):
             (table,) = node.args["tables"]
             self._binder.change(f"drop table {_name(table)}")
             self._own.discard(table.name)
@@ -78,16 +94,27 @@ class Script:
         return Step("create", table.name, query, rows)
 
     def _query(self, node: Node) -> Query:
-        select = exp.select("*").from_(exp.Subquery(this=node, alias=exp.TableAlias(this=exp.to_identifier("v")))) if isinstance(node, exp.Values) else node
+        select = (
+            exp.select("*").from_(exp.Subquery(this=node, alias=exp.TableAlias(this=exp.to_identifier("v"))))
+            if isinstance(node, exp.Values)
+            else node
+        )
         return translate(select.sql("duckdb"), self._binder, self.known)
 
 
 def once(steps: Sequence[Step], last: Query) -> list[Step]:
-    """The same steps; a table that is read in one place, while all it was made from is still the same, is not kept: a step less of work for Spark."""
+    """The same steps; a table that is read in one place, while all it was made from is still the same, is not kept: a
+    step less of work for Spark.
+    """
     made: list[Step] = []
     behind: dict[str, set[str]] = {}  # of tables that are not kept: what their rows will be made from
     for place, step in enumerate(steps):
-        if step.verb == "create" and step.rows and step.query is not None and _read_once(step.table, steps[place + 1 :], last):
+        if (
+            step.verb == "create"
+            and step.rows
+            and step.query is not None
+            and _read_once(step.table, steps[place + 1 :], last)
+        ):
             sources = _reads(step.query)
             sources |= {source for name in sources for source in behind.get(name, ())}
             if not _changed(sources, step.table, steps[place + 1 :]):
@@ -120,7 +147,11 @@ def _changed(sources: set[str], table: str, later: Sequence[Step]) -> bool:
 
 def _count(table: str, query: Query | None) -> int:
     """How often it is read: at most so often, for a column may have the same name."""
-    return 0 if query is None else len(re.findall(rf"`{re.escape(table.replace('`', '``'))}`(?!\.)", query.sql, re.IGNORECASE))
+    return (
+        0
+        if query is None
+        else len(re.findall(rf"`{re.escape(table.replace('`', '``'))}`(?!\.)", query.sql, re.IGNORECASE))
+    )
 
 
 def _reads(query: Query) -> set[str]:

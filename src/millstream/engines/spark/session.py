@@ -24,29 +24,41 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 _SETTINGS = {
-    "spark.app.name": "millstream", "spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false", "spark.sql.session.timeZone": "UTC",
+    "spark.app.name": "millstream",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.session.timeZone": "UTC",
     "spark.sql.extensions": "",  # a site's may bring a parser that binds no parameters; Delta's does
-    "spark.sql.ansi.enabled": "true", "spark.sql.caseSensitive": "false", "spark.sql.catalogImplementation": "in-memory",
-    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED", "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
-    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS", "spark.sql.execution.arrow.maxRecordsPerBatch": "65536",
-}  # fmt: skip
-_LOCAL = {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1", "spark.sql.shuffle.partitions": "4"}
+    "spark.sql.ansi.enabled": "true",
+    "spark.sql.caseSensitive": "false",
+    "spark.sql.catalogImplementation": "in-memory",
+    "spark.sql.parquet.datetimeRebaseModeInRead": "CORRECTED",
+    "spark.sql.parquet.datetimeRebaseModeInWrite": "CORRECTED",
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "65536",
+}
+_LOCAL = {
+    "spark.driver.bindAddress": "127.0.0.1",
+    "spark.driver.host": "127.0.0.1",
+    "spark.sql.shuffle.partitions": "4",
+}
 # What a query's meaning rests on is not for a profile to change.
 _OURS = frozenset(key for key in _SETTINGS if key.startswith("spark.sql.") and "arrow" not in key)
 
 
 @dataclass(frozen=True)
 class Options:
-    """Of the URL `spark://local[2]?memory=2g`, `spark://yarn?spark.executor.instances=4&scratch=hdfs://c/tmp`, `spark://host:7077`.
+    """Of the URL `spark://local[2]?memory=2g`, `spark://yarn?spark.executor.instances=4&scratch=hdfs://c/tmp`,
+    `spark://host:7077`.
 
     Attributes:
         master: As Spark says it: "local[2]", "yarn", "spark://host:7077".
         settings: `spark.*`, as they were given.
-        scratch: Folder that all executors reach, for the tables of scripts; "" is the engine's own folder on this machine, or
-            `tmp/millstream` of the default file system on a cluster.
+        scratch: Folder that all executors reach, for the tables of scripts; "" is the engine's own folder on this
+            machine, or `tmp/millstream` of the default file system on a cluster.
         timeout_s: Seconds after which a query is stopped; None never.
-        python: Of functions over batches: a Python on every node that has the project's packages; "" leaves it to Spark's configuration,
-            and else ships them.
+        python: Of functions over batches: a Python on every node that has the project's packages; "" leaves it to
+            Spark's configuration, and else ships them.
         conf: Folder of spark-defaults.conf and spark-env.sh; "" leaves it to SPARK_CONF_DIR.
     """
 
@@ -67,14 +79,26 @@ class Options:
         place, _, query = url.partition("?")
         place = place.removeprefix("spark:").removeprefix("//").rstrip("/")
         given = dict(parse_qsl(query))
-        unknown = [key for key in given if key not in ("conf", "memory", "scratch", "timeout", "python") and not key.startswith("spark.")]
+        unknown = [
+            key
+            for key in given
+            if key not in ("conf", "memory", "scratch", "timeout", "python") and not key.startswith("spark.")
+        ]
         if unknown:
-            raise ConfigError(f'compute = "{url}": no option "{unknown[0]}"; known: conf, memory, scratch, timeout, python, and every spark.* setting')
+            raise ConfigError(
+                f'compute = "{url}": no option "{unknown[0]}"; known: conf, memory, scratch, timeout, python, and every'
+                " spark.* setting"
+            )
         if not place:
-            raise ConfigError(f'compute = "{url}" names no master; write spark://local[2], spark://yarn or spark://host:7077')
+            raise ConfigError(
+                f'compute = "{url}" names no master; write spark://local[2], spark://yarn or spark://host:7077'
+            )
         kept = sorted(_OURS & set(given))
         if kept:
-            raise ConfigError(f'compute = "{url}": {kept[0]} is set by Millstream, since the meaning of queries rests on it; leave it out')
+            raise ConfigError(
+                f'compute = "{url}": {kept[0]} is set by Millstream, since the meaning of queries rests on it; leave'
+                " it out"
+            )
         if "conf" in given and not Path(given["conf"]).is_dir():
             raise ConfigError(f'compute = "{url}": there is no folder {given["conf"]}')
         settings = {key: value for key, value in given.items() if key.startswith("spark.")}
@@ -90,7 +114,8 @@ class Options:
 
 _YARN = {"spark.executorEnv.PYTHONPATH": UNPACKED}  # where the shipped environment comes to lie, if it does
 _OURS_THERE = re.compile(
-    rf"^{re.escape(f'{WorkFailed.__module__}.{WorkFailed.__qualname__}')}: (.*?)(?=\n\s*\n|\n\tat |\n\s*SQLSTATE|\Z)", re.MULTILINE | re.DOTALL
+    rf"^{re.escape(f'{WorkFailed.__module__}.{WorkFailed.__qualname__}')}: (.*?)(?=\n\s*\n|\n\tat |\n\s*SQLSTATE|\Z)",
+    re.MULTILINE | re.DOTALL,
 )  # in an executor's traceback
 _PATIENCE_S = 30.0  # for a JVM to end
 _LOG = "spark.log"
@@ -112,8 +137,13 @@ def acquire(options: Options, folder: Path) -> SparkSession:
             _running["session"] = None
         if _running["session"] is None:
             _running["session"], _running["options"] = _start(options, folder), options
-        elif any(getattr(_running["options"], name) != getattr(options, name) for name in ("master", "settings", "conf")):
-            raise ConfigError(f"Spark runs with {_running['options'].master} in this process, and {options.master} was asked for; one process has one")
+        elif any(
+            getattr(_running["options"], name) != getattr(options, name) for name in ("master", "settings", "conf")
+        ):
+            raise ConfigError(
+                f"Spark runs with {_running['options'].master} in this process, and {options.master} was asked for; one"
+                " process has one"
+            )
         _running["users"] += 1
         return _running["session"]
 
@@ -188,11 +218,21 @@ def _start(options: Options, folder: Path) -> SparkSession:
 
 def _settings(options: Options, folder: Path) -> dict[str, str]:
     quiet = folder / "log4j2.properties"
-    quiet.write_text("rootLogger.level = fatal\nrootLogger.appenderRef.stderr.ref = console\nappender.console.type = Console\nappender.console.name = console\n"
-                     "appender.console.target = SYSTEM_ERR\nappender.console.layout.type = PatternLayout\nappender.console.layout.pattern = %p %c{1}: %m%n\n")  # fmt: skip
-    here = {"spark.local.dir": str(folder / "blocks"), "spark.sql.warehouse.dir": str(folder / "none"),
-            "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{quiet}"}  # fmt: skip
-    return {**_SETTINGS, **(_LOCAL if options.local else _YARN if options.master == "yarn" else {}), **here} | options.settings
+    quiet.write_text(
+        "rootLogger.level = fatal\nrootLogger.appenderRef.stderr.ref = console\nappender.console.type ="
+        " Console\nappender.console.name = console\nappender.console.target = SYSTEM_ERR\nappender.console.layout.type"
+        " = PatternLayout\nappender.console.layout.pattern = %p %c{1}: %m%n\n"
+    )
+    here = {
+        "spark.local.dir": str(folder / "blocks"),
+        "spark.sql.warehouse.dir": str(folder / "none"),
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile=file:{quiet}",
+    }
+    return {
+        **_SETTINGS,
+        **(_LOCAL if options.local else _YARN if options.master == "yarn" else {}),
+        **here,
+    } | options.settings
 
 
 @contextlib.contextmanager
@@ -206,7 +246,8 @@ def _starting(options: Options, folder: Path) -> Iterator[None]:
     except PySparkRuntimeError as error:
         said = (folder / _LOG).read_text(errors="replace").strip()[-500:]
         raise EngineMissing(
-            f"Spark does not start: {said or error}; it wants Java 17 or newer (JAVA_HOME), on Debian: apt-get install openjdk-17-jre-headless"
+            f"Spark does not start: {said or error}; it wants Java 17 or newer (JAVA_HOME), on Debian: apt-get install"
+            " openjdk-17-jre-headless"
         ) from error
     except Py4JJavaError as error:
         said = str(error.java_exception.toString()).splitlines()[0].partition("Exception: ")[2]
@@ -223,7 +264,9 @@ def errors() -> Iterator[None]:
     try:
         yield
     except (Py4JNetworkError, ConnectionError) as error:
-        raise Unreachable(f"Spark's driver is gone, for want of memory perhaps (memory=2g in the URL): {error}") from error
+        raise Unreachable(
+            f"Spark's driver is gone, for want of memory perhaps (memory=2g in the URL): {error}"
+        ) from error
     except (Py4JError, PySparkException) as error:
         raise ours(str(error)) from error
 

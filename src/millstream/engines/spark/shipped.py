@@ -1,7 +1,8 @@
 """What goes to executors with a function: the project's modules, and on YARN the Python environment.
 
-Modules are a zip, sent when a function needs them. The environment is an archive of what is installed here, made once and kept on the shared
-file system under the hash of what is in it; nodes bring a Python of the same version. Sites that install it on their nodes say where.
+Modules are a zip, sent when a function needs them. The environment is an archive of what is installed here, made once
+and kept on the shared file system under the hash of what is in it; nodes bring a Python of the same version. Sites that
+install it on their nodes say where.
 """
 
 from __future__ import annotations
@@ -35,11 +36,17 @@ def python(session: SparkSession, asked: str, *, local: bool) -> str:
     Args:
         asked: The option `python`.
     """
-    return asked or (sys.executable if local else session.sparkContext.getConf().get("spark.pyspark.python", "") or os.environ.get("PYSPARK_PYTHON", ""))
+    return asked or (
+        sys.executable
+        if local
+        else session.sparkContext.getConf().get("spark.pyspark.python", "") or os.environ.get("PYSPARK_PYTHON", "")
+    )
 
 
 def equip(session: SparkSession, folder: Path, asked: str, place: str, *, local: bool) -> None:
-    """Have the tasks of what comes run by a Python that has what is installed here; see `python` and `send_environment`."""
+    """Have the tasks of what comes run by a Python that has what is installed here; see `python` and
+    `send_environment`.
+    """
     there = python(session, asked, local=local)
     if not there:
         send_environment(session, folder, place)
@@ -47,14 +54,18 @@ def equip(session: SparkSession, folder: Path, asked: str, place: str, *, local:
 
 
 def send_environment(session: SparkSession, folder: Path, place: str) -> None:
-    """Let executors have what is installed here, by way of `place` on the shared file system; the archive is made in `folder`.
+    """Let executors have what is installed here, by way of `place` on the shared file system; the archive is made in
+    `folder`.
 
     Raises:
         ConfigError: The master does not unpack archives for its executors.
     """
     context = session.sparkContext
     if context.master != "yarn":
-        raise ConfigError(f"functions on {context.master} need a Python with this project's packages on all nodes: say where, &python=/path/to/bin/python")
+        raise ConfigError(
+            f"functions on {context.master} need a Python with this project's packages on all nodes: say where,"
+            " &python=/path/to/bin/python"
+        )
     files = dict(sorted(_installed()))
     told = "\n".join(f"{name} {path.stat().st_size} {path.stat().st_mtime_ns}" for name, path in files.items())
     name = f"{UNPACKED}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.tar.gz"
@@ -74,12 +85,16 @@ def send_environment(session: SparkSession, folder: Path, place: str) -> None:
 
 
 def send_code(session: SparkSession, function: ArrowFunction, folder: Path) -> str:
-    """Let executors have the modules of the function's project. Returns the name they have there; "" when it is of an installed package."""
+    """Let executors have the modules of the function's project. Returns the name they have there; "" when it is of an
+    installed package.
+    """
     root = _root(function)
     if root is None:
         return ""
     files = sorted(_modules(root))
-    digest = hashlib.sha256("".join(f"{name}\0{path.read_text(errors='replace')}\0" for name, path in files).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(
+        "".join(f"{name}\0{path.read_text(errors='replace')}\0" for name, path in files).encode()
+    ).hexdigest()[:16]
     made = folder / f"code-{digest}.zip"
     if not made.exists():
         half = made.with_suffix(f".{os.getpid()}")
@@ -127,7 +142,9 @@ def _installed() -> Iterator[tuple[str, Path]]:
 def _files(home: Path, start: Path) -> Iterator[tuple[str, Path]]:
     for folder, below, names in os.walk(start):
         below[:] = [name for name in below if name not in _SKIPPED]
-        yield from ((str(path.relative_to(home)), path) for path in (Path(folder, name) for name in names) if path.is_file())
+        yield from (
+            (str(path.relative_to(home)), path) for path in (Path(folder, name) for name in names) if path.is_file()
+        )
 
 
 def _path(session: SparkSession, text: str) -> Any:

@@ -1,8 +1,10 @@
-"""A stream's sink on Spark: executors read Kafka, judge and write Parquet; the driver commits by the rule of every sink (`lake/landing.py`).
+"""A stream's sink on Spark: executors read Kafka, judge and write Parquet; the driver commits by the rule of every sink
+(`lake/landing.py`).
 
-A micro-batch is a bounded read of Structured Streaming's Kafka source, from the positions in the table to ends that the driver chose. There is
-no checkpoint of Spark's: the Delta commit alone says how far the stream has landed, so nothing can disagree with it, and a table goes from the
-sink in Python to this one and back, or has both at once (docs/decisions/0017).
+A micro-batch is a bounded read of Structured Streaming's Kafka source, from the positions in the table to ends that the
+driver chose. There is no checkpoint of Spark's: the Delta commit alone says how far the stream has landed, so nothing
+can disagree with it, and a table goes from the sink in Python to this one and back, or has both at once
+(docs/decisions/0017).
 """
 
 from __future__ import annotations
@@ -19,7 +21,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from millstream.base.errors import ConfigError, Conflict, EngineMissing, MillstreamError, NotFound, Recreated, Unreachable, WorkFailed
+from millstream.base.errors import (
+    ConfigError,
+    Conflict,
+    EngineMissing,
+    MillstreamError,
+    NotFound,
+    Recreated,
+    Unreachable,
+    WorkFailed,
+)
 from millstream.base.points import reach
 from millstream.declare.stream import Stream
 from millstream.engines.spark.errand import ANSWER, HEADERS, Errand, Failed, Needs, Part, Shape
@@ -35,9 +46,15 @@ from millstream.log.port import Log, OnKafka, Schemas, Share
 
 ROWS_A_TASK = 250_000
 """Of a micro-batch, when nobody says: what a Python worker holds while it judges."""
-# A header's last value. Executors take them out: Spark measures a batch with lists in it anew for each row it adds, so that a million of them took minutes.
-_COLUMNS = ("value", "partition", "offset", "timestamp",
-            *(f"try_element_at(filter(headers, h -> h.key = '{name}'), -1).value as `{name}`" for name in HEADERS))  # fmt: skip
+# A header's last value. Executors take them out: Spark measures a batch with lists in it anew for each row it adds, so
+# that a million of them took minutes.
+_COLUMNS = (
+    "value",
+    "partition",
+    "offset",
+    "timestamp",
+    *(f"try_element_at(filter(headers, h -> h.key = '{name}'), -1).value as `{name}`" for name in HEADERS),
+)
 _PAUSE = timedelta(milliseconds=100)
 _quiet = threading.Lock()
 
@@ -46,7 +63,8 @@ class SparkSink(Landing):
     """See the module, and `Landing`. `SparkSink("spark://local[2]", folder, log, schemas, lake, stream)`.
 
     Args:
-        url: As of the compute engine (`session.Options`). A process has one Spark: both are written alike, or only one of them is on Spark.
+        url: As of the compute engine (`session.Options`). A process has one Spark: both are written alike, or only one
+            of them is on Spark.
         folder: Of Spark's own files.
         limits: `rows` is what one micro-batch takes, over all partitions; `age` is how long a record waits for others.
         partitions, member, clock: As of `Sink`.
@@ -57,11 +75,23 @@ class SparkSink(Landing):
     """
 
     def __init__(
-        self, url: str, folder: Path, log: Log, schemas: Schemas, lake: Lake, stream: Stream[Any], *, limits: SinkLimits | None = None,
-        partitions: Sequence[int] | None = None, member: str | None = None, clock: Callable[[], float] = time.monotonic,
-    ) -> None:  # fmt: skip
+        self,
+        url: str,
+        folder: Path,
+        log: Log,
+        schemas: Schemas,
+        lake: Lake,
+        stream: Stream[Any],
+        *,
+        limits: SinkLimits | None = None,
+        partitions: Sequence[int] | None = None,
+        member: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         if not isinstance(log, OnKafka):
-            raise ConfigError(f'sink = "{url}" reads Kafka, and the log is none; set log to kafka://HOST:PORT, or sink to "local"')
+            raise ConfigError(
+                f'sink = "{url}" reads Kafka, and the log is none; set log to kafka://HOST:PORT, or sink to "local"'
+            )
         super().__init__(log, lake, stream)
         self._files = lake.files
         self.fixed, self.member, self.clock = partitions is not None, member or uuid.uuid4().hex, clock
@@ -73,12 +103,15 @@ class SparkSink(Landing):
         self._unknown: set[int] = set()
         self._errands: dict[int, str] = {}  # of what is held: the errand whose worker knows the ids at its end
         self._after: dict[int, tuple[int, str]] = {}  # of what landed last: where it ended, and that errand
-        self._holes: dict[int, tuple[int, int, float]] = {}  # partition -> a stretch [start, end) without records, and when it was found
+        self._holes: dict[
+            int, tuple[int, int, float]
+        ] = {}  # partition -> a stretch [start, end) without records, and when it was found
         for partition in self.mine:
             self._begin(partition)
         self._session: Any = self._started(Options.read(url), folder)
 
-    # -- what callers use ------------------------------------------------------------------------------------------------
+    # -- what callers use
+    # ------------------------------------------------------------------------------------------------
 
     def step(self, timeout: timedelta = timedelta(0)) -> Progress:
         """Land one micro-batch, if there is anything, waiting up to `timeout` for it.
@@ -136,7 +169,8 @@ class SparkSink(Landing):
             raise
         return session
 
-    # -- what is to be read ----------------------------------------------------------------------------------------------
+    # -- what is to be read
+    # ----------------------------------------------------------------------------------------------
 
     def _ends(self) -> dict[int, int]:
         return {p: end.high for p, end in self.log.ends(self.stream.name).items() if p in self.mine}
@@ -145,17 +179,25 @@ class SparkSink(Landing):
         return sum(max(0, end - self.start(p)) for p, end in ends.items())
 
     def _plan(self, ends: Mapping[int, int]) -> dict[int, tuple[int, int]]:
-        """Ranges of offsets that begin where the table stands now, together about as long as the limit: each partition gets its share of what is due."""
+        """Ranges of offsets that begin where the table stands now, together about as long as the limit: each partition
+        gets its share of what is due.
+        """
         if not ends:
             return {}
         self.table = self._open()
         due = {p: (self._begin(p), end) for p, end in ends.items() if end > self.start(p)}
         share = min(1.0, self.limits.rows / max(1, sum(end - start for start, end in due.values())))
-        return {p: (start, min(end, start + max(1, int((end - start) * share)))) for p, (start, end) in due.items() if end > start}
+        return {
+            p: (start, min(end, start + max(1, int((end - start) * share))))
+            for p, (start, end) in due.items()
+            if end > start
+        }
 
     @contextmanager
     def _shared(self) -> Iterator[None]:
-        """What the group gives us, asked for by a thread of its own: a micro-batch may take longer than a member may be silent."""
+        """What the group gives us, asked for by a thread of its own: a micro-batch may take longer than a member may be
+        silent.
+        """
         if self.fixed:
             yield
             return
@@ -172,10 +214,13 @@ class SparkSink(Landing):
 
     def _ask(self, share: Share, left: threading.Event) -> None:
         while not left.wait(1.0):
-            with suppress(MillstreamError):  # of a broker that is away; who reads what is a hint, and what we read we had
+            with suppress(
+                MillstreamError
+            ):  # of a broker that is away; who reads what is a hint, and what we read we had
                 self.mine = share.partitions()
 
-    # -- one micro-batch -------------------------------------------------------------------------------------------------
+    # -- one micro-batch
+    # -------------------------------------------------------------------------------------------------
 
     def _micro_batch(self, parts: Mapping[int, tuple[int, int]], *, drain: bool = False) -> Progress:
         """Read, write and commit these ranges. A partition that was overtaken meanwhile is left out.
@@ -193,14 +238,18 @@ class SparkSink(Landing):
             self._learn(needs.ids)
         reach("sink.read")
         if not drain and not any(batch.records for batch in self.made.values()):
-            self._holes |= {p: (b.start, b.end, self._holes.get(p, (0, 0, self.clock()))[2]) for p, b in self.made.items()}
+            self._holes |= {
+                p: (b.start, b.end, self._holes.get(p, (0, 0, self.clock()))[2]) for p, b in self.made.items()
+            }
             self.made.clear()
             return Progress()
         self._holes = {p: held for p, held in self._holes.items() if p not in self.made}
         return self._land()
 
     def _land_holes(self) -> Progress:
-        """Positions that have moved over holes only, or retention would look like loss later (docs/exactly-once.md, section 13)."""
+        """Positions that have moved over holes only, or retention would look like loss later (docs/exactly-once.md,
+        section 13).
+        """
         self.made = {p: self._empty(p, start, end) for p, (start, end, _) in self._holes.items()}
         self._errands = {p: self._before(p) for p in self.made}
         self._holes.clear()
@@ -210,7 +259,16 @@ class SparkSink(Landing):
         """Have the ranges read and written; `made` holds what came of it. Or what is needed first."""
         place = f"{time.time_ns():020d}-{token[:12]}.parquet"  # by the driver's clock: executors' may differ
         told = {p: Part(start, end, self._before(p), place) for p, (start, end) in parts.items()}
-        errand = Errand(token, self._files, Shape.of(self.stream), self.topic, self.table.version, dict(self._known), frozenset(self._unknown), told)
+        errand = Errand(
+            token,
+            self._files,
+            Shape.of(self.stream),
+            self.topic,
+            self.table.version,
+            dict(self._known),
+            frozenset(self._unknown),
+            told,
+        )
         answers = self._answers(errand, parts)
         needs = Needs()
         for answer in answers.values():
@@ -221,7 +279,9 @@ class SparkSink(Landing):
                 needs.columns |= answer.columns
         if needs:
             return needs
-        self.made = {p: answers[p].batch if p in answers else self._empty(p, part.start, part.end) for p, part in told.items()}
+        self.made = {
+            p: answers[p].batch if p in answers else self._empty(p, part.start, part.end) for p, part in told.items()
+        }
         self._errands = {p: token if p in answers else part.after for p, part in told.items()}
         return None
 
@@ -232,9 +292,13 @@ class SparkSink(Landing):
     def _answers(self, errand: Errand, parts: Mapping[int, tuple[int, int]]) -> dict[int, Any]:
         name = self.topic.name
         options = {f"kafka.{key}": value for key, value in self._kafka.items()} | {
-            "assign": json.dumps({name: sorted(parts)}), "startingOffsets": json.dumps({name: {p: start for p, (start, _) in parts.items()}}),
-            "endingOffsets": json.dumps({name: {p: end for p, (_, end) in parts.items()}}), "includeHeaders": "true", "failOnDataLoss": "true",
-            "groupIdPrefix": "millstream"}  # fmt: skip
+            "assign": json.dumps({name: sorted(parts)}),
+            "startingOffsets": json.dumps({name: {p: start for p, (start, _) in parts.items()}}),
+            "endingOffsets": json.dumps({name: {p: end for p, (_, end) in parts.items()}}),
+            "includeHeaders": "true",
+            "failOnDataLoss": "true",
+            "groupIdPrefix": "millstream",
+        }
         try:
             with errors():
                 frame = self._session.read.format("kafka").options(**options).load().selectExpr(*_COLUMNS)
@@ -261,14 +325,18 @@ class SparkSink(Landing):
         """Raise where the records that were read are another topic's."""
         found = self.log.topic(self.topic.name)
         if found is None or found.uuid != self.topic.uuid:
-            raise Recreated(f'topic "{self.topic.name}" was deleted while it was read; its positions mean nothing any more')
+            raise Recreated(
+                f'topic "{self.topic.name}" was deleted while it was read; its positions mean nothing any more'
+            )
 
     def _before(self, partition: int) -> str:
         end, token = self._after.get(partition, (-1, ""))
         return token if end == self.start(partition) else ""
 
     def _learn(self, ids: set[int]) -> None:
-        """Ask the registry for these schemas' texts. Raises Unreachable: then nothing can be said about their records."""
+        """Ask the registry for these schemas' texts. Raises Unreachable: then nothing can be said about their
+        records.
+        """
         for schema_id in sorted(ids):
             try:
                 self._known[schema_id] = self._texts[schema_id]
@@ -276,7 +344,8 @@ class SparkSink(Landing):
             except NotFound:
                 self._unknown.add(schema_id)
 
-    # -- committing ------------------------------------------------------------------------------------------------------
+    # -- committing
+    # ------------------------------------------------------------------------------------------------------
 
     def _held(self) -> dict[int, int]:
         return {partition: batch.start for partition, batch in self.made.items()}
@@ -301,10 +370,18 @@ class SparkSink(Landing):
 
 
 # Of a broker or an executor that was lost: the same range may be read again.
-_PASSING = ("TimeoutException", "DisconnectException", "NetworkException", "NotLeaderOrFollowerException", "LeaderNotAvailableException", "ExecutorLostFailure")
+_PASSING = (
+    "TimeoutException",
+    "DisconnectException",
+    "NetworkException",
+    "NotLeaderOrFollowerException",
+    "LeaderNotAvailableException",
+    "ExecutorLostFailure",
+)
 _NO_CONNECTOR = (
-    "Spark has no Kafka source: name its jars in the URL, spark://local[2]?spark.jars.packages=org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0, "
-    "or by spark.jars where packages cannot be fetched; `millstream cluster up spark` brings them along"
+    "Spark has no Kafka source: name its jars in the URL,"
+    " spark://local[2]?spark.jars.packages=org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0, or by spark.jars where"
+    " packages cannot be fetched; `millstream cluster up spark` brings them along"
 )
 
 __all__ = ["SparkSink"]

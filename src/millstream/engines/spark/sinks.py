@@ -21,7 +21,9 @@ class SparkSinks:
         self.url, self.folder, self.options = url, Path(folder).absolute(), Options.read(url)
         self._lock, self._held = threading.Lock(), False
 
-    def worker(self, log: Log, schemas: Schemas, lake: Lake, stream: Stream[Any], limits: SinkLimits | None = None) -> SparkSink:
+    def worker(
+        self, log: Log, schemas: Schemas, lake: Lake, stream: Stream[Any], limits: SinkLimits | None = None
+    ) -> SparkSink:
         made = SparkSink(self.url, self.folder, log, schemas, lake, stream, limits=limits)
         with self._lock:
             if not self._held:

@@ -1,7 +1,8 @@
 """Spark, as the sql port. `SparkSql("spark://local[2]", folder)`; the URL's forms and options are in `session.Options`.
 
-DuckDB's dialect goes in (dialect.py) and its types come out: DuckDB itself binds each query over empty tables (binder.py), so `describe` starts no
-JVM. Spark starts with the first query, and is shared by all engines of the process.
+DuckDB's dialect goes in (dialect.py) and its types come out: DuckDB itself binds each query over empty tables
+(binder.py), so `describe` starts no JVM. Spark starts with the first query, and is shared by all engines of the
+process.
 """
 
 from __future__ import annotations
@@ -46,12 +47,20 @@ class SparkSql:
         self._closed = False
         self._working: set[Work] = set()
 
-    def query(self, sql: str, tables: Mapping[str, Relation], params: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
+    def query(
+        self, sql: str, tables: Mapping[str, Relation], params: Mapping[str, Any] | None = None
+    ) -> pa.RecordBatchReader:
         return self._run((), sql, tables, params or {}, Work.batches)
 
     def map(
-        self, sql: str, function: ArrowFunction, tables: Mapping[str, Relation], params: Mapping[str, Any] | None = None, *, what: str
-    ) -> pa.RecordBatchReader:  # fmt: skip
+        self,
+        sql: str,
+        function: ArrowFunction,
+        tables: Mapping[str, Relation],
+        params: Mapping[str, Any] | None = None,
+        *,
+        what: str,
+    ) -> pa.RecordBatchReader:
         """On the executors; once more here, on some rows, for its columns."""
 
         def batches(work: Work, last: Query) -> Batches:
@@ -61,8 +70,12 @@ class SparkSql:
         return self._run((), sql, tables, params or {}, batches)
 
     def script(
-        self, statements: Iterable[str], result: str, tables: Mapping[str, Relation], params: Mapping[str, Any] | None = None
-    ) -> pa.RecordBatchReader:  # fmt: skip
+        self,
+        statements: Iterable[str],
+        result: str,
+        tables: Mapping[str, Relation],
+        params: Mapping[str, Any] | None = None,
+    ) -> pa.RecordBatchReader:
         return self._run(tuple(statements), result, tables, params or {}, Work.batches)
 
     def describe(self, sql: str, tables: Mapping[str, pa.Schema], params: Mapping[str, Any] | None = None) -> pa.Schema:
@@ -81,12 +94,19 @@ class SparkSql:
             release()
 
     def _run(
-        self, steps: tuple[str, ...], result: str, tables: Mapping[str, Relation], params: Mapping[str, Any], batches: Callable[[Work, Query], Batches]
-    ) -> pa.RecordBatchReader:  # fmt: skip
+        self,
+        steps: tuple[str, ...],
+        result: str,
+        tables: Mapping[str, Relation],
+        params: Mapping[str, Any],
+        batches: Callable[[Work, Query], Batches],
+    ) -> pa.RecordBatchReader:
         used = _used(tables, result, *steps)
         with Binder({name: _schema(relation) for name, relation in used.items()}, params) as binder:
             script = Script(binder, used)
-            planned = [step for text in steps for step in script.steps(text)]  # mistakes are told before a JVM is started
+            planned = [
+                step for text in steps for step in script.steps(text)
+            ]  # mistakes are told before a JVM is started
             last = translate(body(result), binder, script.known)
         work = self._work()
         try:
@@ -107,9 +127,14 @@ class SparkSql:
         try:
             told = cloudpickle.dumps(function)
         except Exception as error:  # of any object the function holds
-            raise WorkFailed(f"{what}: its function cannot be sent to executors: {error}; have it make what it needs itself") from error
+            raise WorkFailed(
+                f"{what}: its function cannot be sent to executors: {error}; have it make what it needs itself"
+            ) from error
         with self._lock, errors():
-            context, there = self._session.sparkContext, shipped.python(self._session, self.options.python, local=self.options.local)
+            context, there = (
+                self._session.sparkContext,
+                shipped.python(self._session, self.options.python, local=self.options.local),
+            )
             if not there and not self._sent:
                 shipped.send_environment(self._session, self.folder, self.options.scratch or SHARED)
                 self._sent = True
@@ -135,7 +160,9 @@ def _schema(relation: Any) -> pa.Schema:
 def _used(tables: Mapping[str, Any], *texts: str) -> dict[str, Any]:
     """The tables whose names occur in the texts: a caller may name the whole lake."""
     words = {word.lower() for text in texts for word in re.findall(r"\w+", text)}
-    return {table: relation for table, relation in tables.items() if words.issuperset(re.findall(r"\w+", table.lower()))}
+    return {
+        table: relation for table, relation in tables.items() if words.issuperset(re.findall(r"\w+", table.lower()))
+    }
 
 
 __all__ = ["SparkSql"]

@@ -10,19 +10,67 @@ from millstream.engines.spark.kinds import NAIVE, TZ, is_time
 from millstream.engines.spark.rules import Context, Node, literal, no, refused, rule, same, text
 
 same(exp.CurrentDate, exp.CurrentTimestamp)
-_UNITS = {"MICROSECOND": 1, "MILLISECOND": 1000, "SECOND": 10**6, "MINUTE": 6 * 10**7, "HOUR": 36 * 10**8, "DAY": 864 * 10**8, "WEEK": 7 * 864 * 10**8}
+_UNITS = {
+    "MICROSECOND": 1,
+    "MILLISECOND": 1000,
+    "SECOND": 10**6,
+    "MINUTE": 6 * 10**7,
+    "HOUR": 36 * 10**8,
+    "DAY": 864 * 10**8,
+    "WEEK": 7 * 864 * 10**8,
+}
 _PARTS = {
-    "year": "year({0})", "month": "month({0})", "day": "dayofmonth({0})", "hour": "hour({0})", "minute": "minute({0})", "second": "second({0})",
-    "dow": "(dayofweek({0}) - 1)", "dayofweek": "(dayofweek({0}) - 1)", "isodow": "(weekday({0}) + 1)", "doy": "dayofyear({0})", "dayofyear": "dayofyear({0})",
-    "week": "weekofyear({0})", "weekofyear": "weekofyear({0})", "quarter": "quarter({0})", "isoyear": "extract(yearofweek from {0})",
-    "microsecond": "cast(extract(second from {0}) * 1000000 as bigint)", "microseconds": "cast(extract(second from {0}) * 1000000 as bigint)",
-}  # fmt: skip
+    "year": "year({0})",
+    "month": "month({0})",
+    "day": "dayofmonth({0})",
+    "hour": "hour({0})",
+    "minute": "minute({0})",
+    "second": "second({0})",
+    "dow": "(dayofweek({0}) - 1)",
+    "dayofweek": "(dayofweek({0}) - 1)",
+    "isodow": "(weekday({0}) + 1)",
+    "doy": "dayofyear({0})",
+    "dayofyear": "dayofyear({0})",
+    "week": "weekofyear({0})",
+    "weekofyear": "weekofyear({0})",
+    "quarter": "quarter({0})",
+    "isoyear": "extract(yearofweek from {0})",
+    "microsecond": "cast(extract(second from {0}) * 1000000 as bigint)",
+    "microseconds": "cast(extract(second from {0}) * 1000000 as bigint)",
+}
 _NODES = {
-    exp.Year: "year", exp.Month: "month", exp.Day: "day", exp.DayOfMonth: "day", exp.Hour: "hour", exp.Minute: "minute", exp.Second: "second",
-    exp.DayOfWeek: "dow", exp.DayOfWeekIso: "isodow", exp.DayOfYear: "doy", exp.Week: "week", exp.WeekOfYear: "week", exp.Quarter: "quarter",
-}  # fmt: skip
-_FORMATS = {"%Y": "yyyy", "%m": "MM", "%d": "dd", "%H": "HH", "%M": "mm", "%S": "ss", "%f": "SSSSSS", "%y": "yy", "%j": "DDD", "%I": "hh", "%p": "a", "%b": "MMM",
-            "%B": "MMMM", "%a": "E", "%A": "EEEE", "%%": "%"}  # fmt: skip
+    exp.Year: "year",
+    exp.Month: "month",
+    exp.Day: "day",
+    exp.DayOfMonth: "day",
+    exp.Hour: "hour",
+    exp.Minute: "minute",
+    exp.Second: "second",
+    exp.DayOfWeek: "dow",
+    exp.DayOfWeekIso: "isodow",
+    exp.DayOfYear: "doy",
+    exp.Week: "week",
+    exp.WeekOfYear: "week",
+    exp.Quarter: "quarter",
+}
+_FORMATS = {
+    "%Y": "yyyy",
+    "%m": "MM",
+    "%d": "dd",
+    "%H": "HH",
+    "%M": "mm",
+    "%S": "ss",
+    "%f": "SSSSSS",
+    "%y": "yy",
+    "%j": "DDD",
+    "%I": "hh",
+    "%p": "a",
+    "%b": "MMM",
+    "%B": "MMMM",
+    "%a": "E",
+    "%A": "EEEE",
+    "%%": "%",
+}
 
 
 def _micros(node: Node, kind: str) -> Node:
@@ -68,7 +116,9 @@ def date_part(node: exp.Anonymous, context: Context) -> Node:
 same(exp.TsOrDsToDate)
 
 
-@rule("epoch_us", exp.TimeToUnix, what="epoch_us(ts), epoch(ts)", becomes="`unix_micros(ts)`, and by 1e6", typed=("this",))
+@rule(
+    "epoch_us", exp.TimeToUnix, what="epoch_us(ts), epoch(ts)", becomes="`unix_micros(ts)`, and by 1e6", typed=("this",)
+)
 def epoch(node: Node, context: Context) -> Node:
     of = node.expressions[0] if isinstance(node, exp.Anonymous) else node.this
     kind = context.kind(of)
@@ -89,7 +139,10 @@ def moment(node: exp.UnixToTime, context: Context) -> Node:
         return text("timestamp_micros(cast(round({0} * 1e6D) as bigint))", node.this)
     if is_time(kind):  # epoch_ms of a time; half away from zero, as DuckDB rounds here and nowhere else
         return text("cast(round(cast({0} as decimal(20,0)) / 1000) as bigint)", _micros(node.this, kind))
-    return text(f"cast(timestamp_{'micros' if scale.name == '6' else 'millis'}(cast({{0}} as bigint)) as timestamp_ntz)", node.this)
+    return text(
+        f"cast(timestamp_{'micros' if scale.name == '6' else 'millis'}(cast({{0}} as bigint)) as timestamp_ntz)",
+        node.this,
+    )
 
 
 @rule("make_timestamptz", what="make_timestamptz(us)", becomes="`timestamp_micros(us)`")
@@ -99,12 +152,21 @@ def make_timestamptz(node: exp.Anonymous, context: Context) -> Node:
     return text("timestamp_micros(cast({0} as bigint))", *node.expressions)
 
 
-@rule(exp.TimestampTrunc, exp.DateTrunc, what="date_trunc('day', ts)", becomes="the same; kept without a zone where it had none", typed=("this",))
+@rule(
+    exp.TimestampTrunc,
+    exp.DateTrunc,
+    what="date_trunc('day', ts)",
+    becomes="the same; kept without a zone where it had none",
+    typed=("this",),
+)
 def trunc(node: exp.TimestampTrunc, context: Context) -> Node:
     kind, unit = context.kind(node.this), (node.args["unit"].name or str(node.args["unit"])).upper()
     if unit not in ("YEAR", "QUARTER", "MONTH", "WEEK", "DAY", "HOUR", "MINUTE", "SECOND") or not is_time(kind):
         raise no(node, "truncate a time to second, minute, hour, day, week, month, quarter or year")
-    return text(f"date_trunc('{unit}', {{0}})" if kind == TZ else f"cast(date_trunc('{unit}', {{0}}) as timestamp_ntz)", node.this)
+    return text(
+        f"date_trunc('{unit}', {{0}})" if kind == TZ else f"cast(date_trunc('{unit}', {{0}}) as timestamp_ntz)",
+        node.this,
+    )
 
 
 @rule(
@@ -122,11 +184,17 @@ def diff(node: exp.DateDiff, context: Context) -> Node:
         return text("cast(datediff(cast({0} as date), cast({1} as date)) as bigint)", node.this, node.expression)
     if unit in ("YEAR", "MONTH"):
         months = "(year({0}) * 12 + month({0}) - year({1}) * 12 - month({1}))"
-        return text(f"cast({months if unit == 'MONTH' else 'year({0}) - year({1})'} as bigint)", node.this, node.expression)
+        return text(
+            f"cast({months if unit == 'MONTH' else 'year({0}) - year({1})'} as bigint)", node.this, node.expression
+        )
     if unit not in ("HOUR", "MINUTE", "SECOND", "MILLISECOND", "MICROSECOND"):
         raise no(node, "count days, or date_trunc both sides first")
     n = _UNITS[unit]
-    return text(f"(({{0}} - pmod({{0}}, {n})) div {n} - ({{1}} - pmod({{1}}, {n})) div {n})", _micros(node.this, left), _micros(node.expression, right))
+    return text(
+        f"(({{0}} - pmod({{0}}, {n})) div {n} - ({{1}} - pmod({{1}}, {n})) div {n})",
+        _micros(node.this, left),
+        _micros(node.expression, right),
+    )
 
 
 @rule(exp.Interval, what="interval 1 day", becomes="the same, of a literal; days and shorter, or months and years")
@@ -141,8 +209,11 @@ def interval(node: exp.Interval, context: Context) -> Node:
     if unit not in _UNITS:
         raise no(node, "say it in days, hours, minutes, seconds or months")
     micros = int(amount.name) * _UNITS[unit]
-    return text(f"make_dt_interval(0, 0, 0, cast({micros // 10**6}.{micros % 10**6:06d} as decimal(18,6)))" if micros >= 0 else
-                f"(-make_dt_interval(0, 0, 0, cast({-micros // 10**6}.{-micros % 10**6:06d} as decimal(18,6))))")  # fmt: skip
+    return text(
+        f"make_dt_interval(0, 0, 0, cast({micros // 10**6}.{micros % 10**6:06d} as decimal(18,6)))"
+        if micros >= 0
+        else f"(-make_dt_interval(0, 0, 0, cast({-micros // 10**6}.{-micros % 10**6:06d} as decimal(18,6))))"
+    )
 
 
 @rule(
@@ -177,8 +248,22 @@ def strftime(node: exp.TimeToStr, context: Context) -> Node:
     return text("date_format({0}, " + literal(made).replace("{", "{{").replace("}", "}}") + ")", node.this)
 
 
-refused(exp.StrToTime, exp.StrToDate, "strptime", "try_strptime", what="strptime(s, f)", mend="cast ISO text: s::timestamp")
 refused(
-    "now", "age", "time_bucket", "date_sub", "to_days", "to_hours", "to_seconds", exp.LastDay, exp.DateBin, exp.Monthname, exp.DateAdd, exp.DateFromParts,
-    what="now(), age, time_bucket, date_sub, last_day, to_days …", mend="use parameters for the clock; date_trunc, date_diff and intervals for the rest",
-)  # fmt: skip
+    exp.StrToTime, exp.StrToDate, "strptime", "try_strptime", what="strptime(s, f)", fix="cast ISO text: s::timestamp"
+)
+refused(
+    "now",
+    "age",
+    "time_bucket",
+    "date_sub",
+    "to_days",
+    "to_hours",
+    "to_seconds",
+    exp.LastDay,
+    exp.DateBin,
+    exp.Monthname,
+    exp.DateAdd,
+    exp.DateFromParts,
+    what="now(), age, time_bucket, date_sub, last_day, to_days …",
+    fix="use parameters for the clock; date_trunc, date_diff and intervals for the rest",
+)

@@ -1,4 +1,6 @@
-"""Parameters as Spark's markers: each value becomes whole numbers and strings that are bound, and the text that makes its type of them."""
+"""Parameters as Spark's markers: each value becomes whole numbers and strings that are bound, and the text that makes
+its type of them.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,14 @@ def marked(name: str, value: Any, args: Args) -> str:
     if value is None:
         return "null"
     if isinstance(value, list | tuple):
-        kind = next((spark for python, spark in _LISTED if value and all(isinstance(item, python) and not isinstance(item, bool) for item in value)), None)
+        kind = next(
+            (
+                spark
+                for python, spark in _LISTED
+                if value and all(isinstance(item, python) and not isinstance(item, bool) for item in value)
+            ),
+            None,
+        )
         if kind is None:
             return f"array({', '.join(marked(name, item, args) for item in value)})"
         # One marker however long it is: a thousand of them cost Spark's parser its memory.
@@ -52,12 +61,17 @@ def _literal(name: str, value: Any) -> tuple[str, int | str | bool]:
         return "unhex({})", value.hex()
     if isinstance(value, datetime):
         if value.tzinfo is None:
-            raise WorkFailed(f"${name} is {value!r}, a time without a zone; give it one, e.g. {value.isoformat()}+00:00")
+            raise WorkFailed(
+                f"${name} is {value!r}, a time without a zone; give it one, e.g. {value.isoformat()}+00:00"
+            )
         return "timestamp_micros(cast({} as bigint))", moment_us(value)
     if isinstance(value, date):
         return "date_from_unix_date(cast({} as int))", (value - EPOCH.date()).days
     if isinstance(value, timedelta):
-        return "make_dt_interval(0, 0, 0, cast({} as decimal(18,6)))", f"{Decimal(value // timedelta(microseconds=1)) / 10**6:.6f}"
+        return (
+            "make_dt_interval(0, 0, 0, cast({} as decimal(18,6)))",
+            f"{Decimal(value // timedelta(microseconds=1)) / 10**6:.6f}",
+        )
     if isinstance(value, Decimal):
         scale = max(0, -int(value.as_tuple().exponent))
         return f"cast({{}} as decimal({max(len(value.as_tuple().digits), scale)},{scale}))", format(value, "f")

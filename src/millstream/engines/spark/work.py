@@ -23,18 +23,26 @@ if TYPE_CHECKING:
 
 
 _ROWS_A_FILE = 65_536
-"""Of a table that is kept. What one task made (it numbered the rows, say) would else be one file, and one task's work ever after: one core's, and one lump of an answer."""
+"""Of a table that is kept. What one task made (it numbered the rows, say) would else be one file, and one task's work
+ever after: one core's, and one lump of an answer.
+"""
 
 
 class Work:
     """`stop` may be called from any thread; the rest belongs to one at a time."""
 
-    def __init__(self, session: SparkSession, scratch: Scratch, timeout_s: float | None, done: Callable[[Work], None]) -> None:
+    def __init__(
+        self, session: SparkSession, scratch: Scratch, timeout_s: float | None, done: Callable[[Work], None]
+    ) -> None:
         self._session, self._scratch, self._done = session.newSession(), scratch, done
         self._context, self._group = session.sparkContext, f"millstream-{scratch.folder.name}"
         self._stopped, self._closed = "", False
         self._tables: dict[str, tuple[Any, list[str]]] = {}  # of a script: name -> schema, folders
-        self._timer = threading.Timer(timeout_s, self.stop, [f"it took longer than {timeout_s:g} s"]) if timeout_s is not None else None
+        self._timer = (
+            threading.Timer(timeout_s, self.stop, [f"it took longer than {timeout_s:g} s"])
+            if timeout_s is not None
+            else None
+        )
         if self._timer:
             self._timer.daemon = True
             self._timer.start()
@@ -46,7 +54,9 @@ class Work:
             attach(self._session, name, relation, self._scratch)
 
     def do(self, step: Step) -> None:
-        """Make, fill or drop a table of a script. Rows that are kept go to Parquet files: what is read twice is made once, whatever becomes of an executor."""
+        """Make, fill or drop a table of a script. Rows that are kept go to Parquet files: what is read twice is made
+        once, whatever becomes of an executor.
+        """
         with self.errors():
             if step.verb == "drop":
                 self._session.catalog.dropTempView(step.table)
@@ -62,8 +72,15 @@ class Work:
                 frame = self._frame(step.query).toDF(*step.query.names)
                 schema, folders = schema or frame.schema, [*folders, self._scratch.path(self._scratch.name())]
                 frame.write.option("maxRecordsPerFile", _ROWS_A_FILE).parquet(folders[-1])
-            schema = schema or ", ".join(f"{quoted(name)} {spark_type(kind)}" for name, kind in zip(step.query.names, step.query.kinds, strict=True))
-            whole = self._session.read.schema(schema).parquet(*folders) if folders else self._session.createDataFrame([], schema)
+            schema = schema or ", ".join(
+                f"{quoted(name)} {spark_type(kind)}"
+                for name, kind in zip(step.query.names, step.query.kinds, strict=True)
+            )
+            whole = (
+                self._session.read.schema(schema).parquet(*folders)
+                if folders
+                else self._session.createDataFrame([], schema)
+            )
             whole.createOrReplaceTempView(quoted(step.table))
             self._tables[step.table] = schema, folders
 
@@ -75,7 +92,9 @@ class Work:
             return [recast(batch, query.schema) for batch in found.to_batches()]
 
     def batches(self, query: Query, call: Call | None = None) -> Batches:
-        """The result as it comes, or what the executors make of its batches: partitions in order, the next one at work while one is read."""
+        """The result as it comes, or what the executors make of its batches: partitions in order, the next one at work
+        while one is read.
+        """
         from pyspark.serializers import NoOpSerializer
         from pyspark.sql.pandas.types import to_arrow_schema
         from pyspark.util import _local_iterator_from_socket
@@ -88,13 +107,20 @@ class Work:
             self._ours()
             rows = frame._jdf.toArrowBatchRdd()
             served = self._context._jvm.org.apache.spark.api.python.PythonRDD.toLocalIteratorAndServe(rows, True)
-            return Batches(self, _local_iterator_from_socket(served, NoOpSerializer()), schema, query.schema if call is None else call.made)
+            return Batches(
+                self,
+                _local_iterator_from_socket(served, NoOpSerializer()),
+                schema,
+                query.schema if call is None else call.made,
+            )
 
     def _frame(self, query: Query) -> DataFrame:
         """The query's columns as c0, c1 …, in DuckDB's types."""
         columns = [f"c{i}" for i in range(len(query.names))]
         found = self._session.sql(query.sql, args=query.args or None).toDF(*columns)
-        return found.selectExpr(*(f"{made} as {column}" for made, column in zip(query.cast(columns), columns, strict=True)))
+        return found.selectExpr(
+            *(f"{made} as {column}" for made, column in zip(query.cast(columns), columns, strict=True))
+        )
 
     def _mapped(self, frame: DataFrame, call: Call) -> DataFrame:
         """As `DataFrame.mapInArrow`, which wants pandas installed and uses none of it."""
@@ -103,8 +129,12 @@ class Work:
         from pyspark.util import PythonEvalType
 
         columns = ", ".join(f"c{i} {type_name(kind)}" for i, kind in enumerate(call.made.types))
-        function = UserDefinedFunction(lambda batches: call(batches), columns, evalType=PythonEvalType.SQL_MAP_ARROW_ITER_UDF)
-        return DataFrame(frame._jdf.mapInArrow(function(*(frame[name] for name in frame.columns))._jc, False, None), self._session)
+        function = UserDefinedFunction(
+            lambda batches: call(batches), columns, evalType=PythonEvalType.SQL_MAP_ARROW_ITER_UDF
+        )
+        return DataFrame(
+            frame._jdf.mapInArrow(function(*(frame[name] for name in frame.columns))._jc, False, None), self._session
+        )
 
     def _ours(self) -> None:
         """What this thread starts now belongs to this query."""

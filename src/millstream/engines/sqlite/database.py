@@ -1,7 +1,8 @@
 """Connections in WAL mode, and a write lock that is fair between processes.
 
-SQLite's own busy back-off starves writers (20 k against 302 k events/s with three of them); a blocking `flock` on a side file
-queues them. It is taken around BEGIN IMMEDIATE .. COMMIT, in a helper thread, so that a deadline can end the wait.
+SQLite's own busy back-off starves writers (20 k against 302 k events/s with three of them); a blocking `flock` on a
+side file queues them. It is taken around BEGIN IMMEDIATE .. COMMIT, in a helper thread, so that a deadline can end the
+wait.
 """
 
 from __future__ import annotations
@@ -25,10 +26,14 @@ _DAMAGED = ("SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_DATA", "SQLITE_IOERR_CORRUP
 
 
 def connect(path: Path, *, durable: bool = True, read_only: bool = False) -> sqlite3.Connection:
-    """A connection without implicit transactions. `durable`: a commit is fsynced (synchronous=FULL), else only ordered (NORMAL)."""
+    """A connection without implicit transactions. `durable`: a commit is fsynced (synchronous=FULL), else only ordered
+    (NORMAL).
+    """
     con: sqlite3.Connection | None = None
     try:
-        con = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=WAIT_S, cached_statements=256)
+        con = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=WAIT_S, cached_statements=256
+        )
         con.execute("pragma journal_mode=wal")
         con.execute(f"pragma synchronous={'full' if durable else 'normal'}")
         con.execute("pragma temp_store=memory")
@@ -46,13 +51,21 @@ def error_of(error: sqlite3.Error, path: Path) -> MillstreamError:
     """The one place where SQLite's errors become ours."""
     name, text = getattr(error, "sqlite_errorname", None) or "", str(error)
     if name == "SQLITE_FULL" or (name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN")) and _full(path)):
-        return Full(f"{path}: no space left on its disk ({text}); free some space (df -h shows how much there is), then try again")
+        return Full(
+            f"{path}: no space left on its disk ({text}); free some space (df -h shows how much there is), then try"
+            " again"
+        )
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return Busy(f"{path} is locked by another process: {text}")
     if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
-        return ConfigError(f"{path} cannot be opened for writing: {text}; make it and its folder writable for this user, or work on a copy of the project")
+        return ConfigError(
+            f"{path} cannot be opened for writing: {text}; make it and its folder writable for this user, or work on a"
+            " copy of the project"
+        )
     if name.startswith("SQLITE_IOERR") and name not in _DAMAGED:
-        return MillstreamError(f"{path}: {text}; check the disk (dmesg) and the limit on a file's size (ulimit -f), then try again")
+        return MillstreamError(
+            f"{path}: {text}; check the disk (dmesg) and the limit on a file's size (ulimit -f), then try again"
+        )
     if isinstance(error, sqlite3.ProgrammingError):
         return UsageError(f"{path} is closed: {text}")
     return Corrupt(f"{path}: {text}; restore the file, or move it away to begin anew")
@@ -83,7 +96,9 @@ class WriteLock:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
             if path.exists() and not os.access(path, os.W_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))  # its folder is writable, it is not
+                raise PermissionError(
+                    errno.EACCES, os.strerror(errno.EACCES), str(path)
+                )  # its folder is writable, it is not
         except OSError as error:
             self.close()
             found = refused(error, path, f"write to {path.name}")
@@ -123,7 +138,12 @@ class WriteLock:
         except BlockingIOError:
             pass
         # A descriptor of its own, so that a wait given up does not leave this one locked later.
-        fd, done, given_up, handover = os.open(self._path, os.O_RDWR), threading.Event(), threading.Event(), threading.Lock()
+        fd, done, given_up, handover = (
+            os.open(self._path, os.O_RDWR),
+            threading.Event(),
+            threading.Event(),
+            threading.Lock(),
+        )
 
         def wait() -> None:
             fcntl.flock(fd, fcntl.LOCK_EX)
@@ -141,7 +161,10 @@ class WriteLock:
         raise self._busy(wait_s)
 
     def _busy(self, wait_s: float) -> Busy:
-        return Busy(f"{self._path} was held by another writer for {wait_s:g} s; is a process stopped in the middle of a write? (lsof {self._path} names it)")
+        return Busy(
+            f"{self._path} was held by another writer for {wait_s:g} s; is a process stopped in the middle of a write?"
+            f" (lsof {self._path} names it)"
+        )
 
     def close(self) -> None:
         if self._fd >= 0:

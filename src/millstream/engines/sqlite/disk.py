@@ -32,8 +32,13 @@ class Room:
     """
 
     def __init__(
-        self, path: Path, freed: Callable[[], int], unwritten: Callable[[], Mapping[str, int]] = dict, floor_bytes: int = FLOOR_BYTES, reserve_bytes: int = RESERVE_BYTES,
-    ) -> None:  # fmt: skip
+        self,
+        path: Path,
+        freed: Callable[[], int],
+        unwritten: Callable[[], Mapping[str, int]] = dict,
+        floor_bytes: int = FLOOR_BYTES,
+        reserve_bytes: int = RESERVE_BYTES,
+    ) -> None:
         self._path, self._freed, self._unwritten = path, freed, unwritten
         self._counted: tuple[float, Mapping[str, int]] = (float("-inf"), {})
         self.floor_bytes, self.reserve_bytes = floor_bytes, reserve_bytes
@@ -60,10 +65,16 @@ class Room:
         waiting = self._waiting()
         over = refused(free, least, waiting)
         if over is None:
-            raise Full(f"{free / 1e6:.0f} MB are free beside {self._path}, and appends stop below {least / 1e6:.0f} MB; free some space on that disk, or shorten a retention")  # fmt: skip
+            raise Full(
+                f"{free / 1e6:.0f} MB are free beside {self._path}, and appends stop below {least / 1e6:.0f} MB; free"
+                " some space on that disk, or shorten a retention"
+            )
         for topic in over.intersection(topics):
-            raise Full(f'{free / 1e6:.0f} MB are free beside {self._path}, and "{topic}" holds {waiting[topic] / 1e6:.0f} MB that are not in the lake yet, more than its share; '
-                       "start its sink, see why it stands still (millstream show streams), or free some space on that disk")  # fmt: skip
+            raise Full(
+                f'{free / 1e6:.0f} MB are free beside {self._path}, and "{topic}" holds {waiting[topic] / 1e6:.0f} MB'
+                " that are not in the lake yet, more than its share; start its sink, see why it stands still"
+                " (millstream show streams), or free some space on that disk"
+            )
 
     def probe(self) -> None:
         """Take some room and give it back: what a disk that is full, over its quota or read-only refuses.
@@ -114,5 +125,7 @@ class Room:
 
 def freed_bytes(con: sqlite3.Connection) -> int:
     """Bytes of pages in the file that hold nothing."""
-    pages, size = con.execute("select freelist_count, page_size from pragma_freelist_count, pragma_page_size").fetchone()
+    pages, size = con.execute(
+        "select freelist_count, page_size from pragma_freelist_count, pragma_page_size"
+    ).fetchone()
     return int(pages) * int(size)

@@ -1,7 +1,7 @@
 """SQLite, as the log: one file of columnar batches, positions, epochs, groups and marks.
 
-One transaction writes batches of any topics together with a source's position. Offsets are dense. See `database` for the lock
-that orders writers and `wake` for how readers follow.
+One transaction writes batches of any topics together with a source's position. Offsets are dense. See `database` for
+the lock that orders writers and `wake` for how readers follow.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ class SqliteLog:
     def refuses(self) -> MillstreamError | None:
         """Why it takes no append now; None when it does.
 
-        After a write that the disk has refused, one of its own is tried: whoever sends nothing because of that would never see it work again.
+        After a write that the disk has refused, one of its own is tried: whoever sends nothing because of that would
+        never see it work again.
         """
         try:
             self.room.check(())
@@ -97,15 +98,26 @@ class SqliteLog:
         known, kept = self.topic(name), None if retention is None else retention // timedelta(microseconds=1)
         if known is None or (known.partitions == partitions and known.retention != retention):
             with self._write() as con:
-                made = con.execute("insert or ignore into topic(name, uuid, partitions, retention_us) values (?, ?, ?, ?)",
-                                   (name, str(uuid.uuid4()), partitions, kept))  # fmt: skip
+                made = con.execute(
+                    "insert or ignore into topic(name, uuid, partitions, retention_us) values (?, ?, ?, ?)",
+                    (name, str(uuid.uuid4()), partitions, kept),
+                )
                 if made.rowcount:
-                    con.executemany("insert into part values (?, ?, 0, 0)", [(made.lastrowid, p) for p in range(partitions)])
-                    con.executemany("insert into mark values (?, ?, ?, 0)", [(made.lastrowid, p, LAKE) for p in range(partitions)])
-                con.execute("update topic set retention_us = ? where name = ? and partitions = ?", (kept, name, partitions))
+                    con.executemany(
+                        "insert into part values (?, ?, 0, 0)", [(made.lastrowid, p) for p in range(partitions)]
+                    )
+                    con.executemany(
+                        "insert into mark values (?, ?, ?, 0)", [(made.lastrowid, p, LAKE) for p in range(partitions)]
+                    )
+                con.execute(
+                    "update topic set retention_us = ? where name = ? and partitions = ?", (kept, name, partitions)
+                )
             known = self._topic(name)
         if known.partitions != partitions:
-            raise Conflict(f'topic "{name}" has {known.partitions} partitions, not {partitions}; its order and dedupe hang on them: make a new topic, or say partitions={known.partitions}')  # fmt: skip
+            raise Conflict(
+                f'topic "{name}" has {known.partitions} partitions, not {partitions}; its order and dedupe hang on'
+                f" them: make a new topic, or say partitions={known.partitions}"
+            )
         return known
 
     def topic(self, name: str) -> Topic | None:
@@ -143,20 +155,34 @@ class SqliteLog:
         return rows[0][0] if rows else None
 
     def positions(self, prefix: str = "") -> Mapping[str, str]:
-        return dict(self._rows("select name, position from split where substr(name, 1, ?) = ? and position is not null", (len(prefix), prefix)))
+        return dict(
+            self._rows(
+                "select name, position from split where substr(name, 1, ?) = ? and position is not null",
+                (len(prefix), prefix),
+            )
+        )
 
     def reader(self, topic: str, positions: Mapping[int, int]) -> SqliteReader:
         return SqliteReader(self.path, self._layouts, self._topic(topic), positions)
 
     def ends(self, topic: str) -> dict[int, Ends]:
-        rows = self._rows("select p.partition, p.low, p.high from topic t join part p on p.topic = t.id where t.name = ? order by 1", (topic,))
+        rows = self._rows(
+            "select p.partition, p.low, p.high from topic t join part p on p.topic = t.id where t.name = ? order by 1",
+            (topic,),
+        )
         if not rows:
             raise NotFound(f'no topic "{topic}" in {self.path}')
         return {p: Ends(low, high) for p, low, high in rows}
 
     def newest(self, topic: str) -> int | None:
-        last = "(select appended_us from batch b where b.topic = p.topic and b.partition = p.partition order by end desc limit 1)"
-        rows = self._rows(f"select max({last}) from part p where p.topic = (select id from topic where name = ?)", (self._topic(topic).name,))
+        last = (
+            "(select appended_us from batch b where b.topic = p.topic and b.partition = p.partition order by end desc"
+            " limit 1)"
+        )
+        rows = self._rows(
+            f"select max({last}) from part p where p.topic = (select id from topic where name = ?)",
+            (self._topic(topic).name,),
+        )
         return None if rows[0][0] is None else int(rows[0][0])
 
     def share(self, topic: str, group: str, member: str) -> SqliteShare:
@@ -179,8 +205,11 @@ class SqliteLog:
             same(topic, stands, uuid)
             if not before:
                 con.execute("delete from mark where topic = ? and reader = ?", (number, reader))
-            con.executemany("insert into mark values (?, ?, ?, ?) on conflict do update set before = excluded.before where before != excluded.before",
-                            [(number, p, reader, offset) for p, offset in before.items()])  # fmt: skip
+            con.executemany(
+                "insert into mark values (?, ?, ?, ?) on conflict do update set before = excluded.before where before"
+                " != excluded.before",
+                [(number, p, reader, offset) for p, offset in before.items()],
+            )
 
     def maintain(self) -> None:
         self.room.release()
@@ -188,7 +217,9 @@ class SqliteLog:
         if not self.room.tight():
             join_small(self._write, self._layouts)
         with self._lock.held(self.wait_s), contextlib.suppress(sqlite3.Error):
-            self._con.execute("pragma wal_checkpoint(truncate)").fetchall()  # gives its space back; a reader in between only puts it off
+            self._con.execute(
+                "pragma wal_checkpoint(truncate)"
+            ).fetchall()  # gives its space back; a reader in between only puts it off
         self.room.restore()
 
     def close(self) -> None:
@@ -207,7 +238,9 @@ class SqliteLog:
                 yield con
         except BaseException as error:
             self._layouts.forget()  # numbers given in a transaction that was rolled back
-            if isinstance(error, Full | ConfigError) or type(error) is MillstreamError:  # of the disk; the last one: that it reports an error
+            if (
+                isinstance(error, Full | ConfigError) or type(error) is MillstreamError
+            ):  # of the disk; the last one: that it reports an error
                 self._failed = error
             raise
         self._failed = None

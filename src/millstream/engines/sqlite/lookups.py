@@ -1,4 +1,6 @@
-"""Look-ups in the online store: SQL for what is recent of a key, and what was read of its past kept while it cannot change."""
+"""Look-ups in the online store: SQL for what is recent of a key, and what was read of its past kept while it cannot
+change.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ select generation, active, clock, era, settled, partition, next
 
 @dataclass(frozen=True)
 class Stand:
-    """Where a generation stands (see `features.port.Applied`), and before which moment nothing has changed since its era began."""
+    """Where a generation stands (see `features.port.Applied`), and before which moment nothing has changed since its
+    era began.
+    """
 
     offsets: Mapping[int, int]
     clock_us: int
@@ -45,7 +49,9 @@ class Stand:
 def stands_of(run: Run, generations: Sequence[str]) -> dict[str, Stand]:
     """Those of them that exist, in one statement."""
     made: dict[str, Stand] = {}
-    for generation, active, clock, era, settled, partition, at in run(_STANDS.format(", ".join("?" * len(generations))), generations):
+    for generation, active, clock, era, settled, partition, at in run(
+        _STANDS.format(", ".join("?" * len(generations))), generations
+    ):
         stands = made.get(generation)
         if stands is None:
             stands = made[generation] = Stand({}, clock, bool(active), era, settled)
@@ -69,11 +75,17 @@ def standing(run: Run, definition: Definition) -> Stand:
 class SqliteLookups:
     """Uses bound once; the answers of a request are from one snapshot.
 
-    Nearly always that is one statement: each lets go of the interpreter's lock and waits for it again, which costs a busy server as
-    much as SQLite does. When somebody has written since the last request, or the past of a key is not kept, it is a transaction.
+    Nearly always that is one statement: each lets go of the interpreter's lock and waits for it again, which costs a
+    busy server as much as SQLite does. When somebody has written since the last request, or the past of a key is not
+    kept, it is a transaction.
     """
 
-    def __init__(self, connection: Callable[[], sqlite3.Connection], errors: Callable[[], AbstractContextManager[None]], bounds: Sequence[Bound]) -> None:
+    def __init__(
+        self,
+        connection: Callable[[], sqlite3.Connection],
+        errors: Callable[[], AbstractContextManager[None]],
+        bounds: Sequence[Bound],
+    ) -> None:
         self._connection, self._errors = connection, errors
         self._bounds, self._queries = list(bounds), [Query(bound.definition) for bound in bounds]
         self._generations = list(dict.fromkeys(bound.definition.generation for bound in bounds))
@@ -105,13 +117,24 @@ class SqliteLookups:
             run("begin")
             try:
                 seen = self._seen(connection)
-                read = [_past(run, bound.answers.plan(at_us), query, one, key)
-                        for bound, query, one, key in zip(self._bounds, self._queries, seen.pasts, keys, strict=True)]  # fmt: skip
+                read = [
+                    _past(run, bound.answers.plan(at_us), query, one, key)
+                    for bound, query, one, key in zip(self._bounds, self._queries, seen.pasts, keys, strict=True)
+                ]
                 return self._found(run, seen, keys, at_us, ready, run(ready.text, asked).fetchall(), read)
             finally:
                 run("commit")
 
-    def _found(self, run: Run, seen: _Seen, keys: list[str | None], at_us: int, ready: _Ready, rows: list[Row], past: Sequence[Sequence[Row]]) -> Found:
+    def _found(
+        self,
+        run: Run,
+        seen: _Seen,
+        keys: list[str | None],
+        at_us: int,
+        ready: _Ready,
+        rows: list[Row],
+        past: Sequence[Sequence[Row]],
+    ) -> Found:
         values: dict[str, Any] = {}
         reasons: dict[str, str] = {}
         rows[0] = _NOTHING
@@ -120,7 +143,13 @@ class SqliteLookups:
                 bound.answers.nothing("null_key", values, reasons)
             else:
                 recent = [rows[i] for i in at]
-                bound.answers.answer(recent, old, lambda text=query.ever, key=key: run(text, (key,)).fetchone() is not None, values, reasons)  # type: ignore[misc]
+                bound.answers.answer(
+                    recent,
+                    old,
+                    lambda text=query.ever, key=key: run(text, (key,)).fetchone() is not None,  # type: ignore[misc]
+                    values,
+                    reasons,
+                )
         late = () if at_us >= seen.exact_us else tuple(prefix for prefix, horizon in seen.horizons if at_us < horizon)
         return Found(values, reasons, seen.offsets, late)
 
@@ -133,7 +162,9 @@ class SqliteLookups:
             self._texts[shapes] = _text(self._queries, shapes)
         text, rows = self._texts[shapes]
         bounds = tuple(bound for plan in plans for bound in plan.bounds)
-        made = self._ready[place] = _Ready(text, bounds, rows, [plan.past_bounds if plan.past_until_us else None for plan in plans])
+        made = self._ready[place] = _Ready(
+            text, bounds, rows, [plan.past_bounds if plan.past_until_us else None for plan in plans]
+        )
         return made
 
     def _seen(self, connection: sqlite3.Connection) -> _Seen:
@@ -173,7 +204,11 @@ def _text(queries: Sequence[Query], shapes: Sequence[Cut]) -> tuple[str, list[li
     width = max((query.width for query in queries), default=1)
     many = len(queries)
     named = 2 * many + sum(2 * sum(map(len, shape)) + 1 for shape, _ in shapes)
-    parts, first, rows = [f"select n{', null' * (width - 1)} from change where 1 or ?{named}"], 1 + 2 * many, []  # all are named, asked or not
+    parts, first, rows = (
+        [f"select n{', null' * (width - 1)} from change where 1 or ?{named}"],
+        1 + 2 * many,
+        [],
+    )  # all are named, asked or not
     for i, (query, (shape, head)) in enumerate(zip(queries, shapes, strict=True)):
         windows = query.windows(shape, head=head, key=f"?{1 + many + i}", first=first, moment=f"?{1 + i}", width=width)
         first += 2 * sum(map(len, shape)) + 1
@@ -200,10 +235,20 @@ class _Seen:
     pasts: list[Past]
 
     @classmethod
-    def of(cls, change: int, connection: sqlite3.Connection, bounds: Sequence[Bound], stood: Mapping[str, Stand], before: Sequence[Past]) -> _Seen:
+    def of(
+        cls,
+        change: int,
+        connection: sqlite3.Connection,
+        bounds: Sequence[Bound],
+        stood: Mapping[str, Stand],
+        before: Sequence[Past],
+    ) -> _Seen:
         stands = [stood[bound.definition.generation] for bound in bounds]
         horizons = [(bound.prefix, one.horizon_us) for bound, one in zip(bounds, stands, strict=True)]
-        pasts = [before[i] if before and before[i].era == one.era else Past(one.era, one.settled_us) for i, one in enumerate(stands)]
+        pasts = [
+            before[i] if before and before[i].era == one.era else Past(one.era, one.settled_us)
+            for i, one in enumerate(stands)
+        ]
         offsets = offsets_of(bounds, {g: one.offsets for g, one in stood.items()})
         return cls(change, connection, offsets, max((horizon for _, horizon in horizons), default=0), horizons, pasts)
 
@@ -219,11 +264,14 @@ class Query:
         self.ever = f"select 1 from tile_{self._generation} where k = ? limit 1"
 
     def text(self, shape: Shape, *, head: int | None) -> str:
-        """One row a window; parameters: where they end, the key, bounds of the stretches; with a head, where it begins."""
+        """One row a window; parameters: where they end, the key, bounds of the stretches; with a head, where
+        it begins.
+        """
         found = self._texts.get((shape, head))
         if found is None:
-            nothing = (
-                f"select 0{', null' * (self.width - 1)} where 1 or ?{(2 if head is None else 3) + 2 * sum(map(len, shape))}"  # all are named, asked or not
+            nothing = (  # all are named, asked or not
+                f"select 0{', null' * (self.width - 1)} where 1 or"
+                f" ?{(2 if head is None else 3) + 2 * sum(map(len, shape))}"
             )
             windows = self.windows(shape, head=head, key="?2", first=3, moment="?1", width=self.width)
             found = self._texts[shape, head] = " union all ".join(window or nothing for window in windows)
@@ -237,28 +285,52 @@ class Query:
             first: Number of the first bound's parameter.
         """
         names = ", ".join(name for name, _, _ in self._columns)
-        merged = ", ".join({"add": "sum", "least": "min", "greatest": "max"}[merge] + f"({name})" for name, merge, _ in self._columns)
+        merged = ", ".join(
+            {"add": "sum", "least": "min", "greatest": "max"}[merge] + f"({name})" for name, merge, _ in self._columns
+        )
         place, begins, made = first, first + 2 * sum(map(len, shape)), []
         for i, levels in enumerate(shape):
             stretches = []
             for level in levels:
-                stretches.append(f"select {names} from tile_{self._generation} where k = {key} and level = {level} and b >= ?{place} and b < ?{place + 1}")
+                stretches.append(
+                    f"select {names} from tile_{self._generation} where k = {key} and level = {level} and b >= ?{place}"
+                    f" and b < ?{place + 1}"
+                )
                 place += 2
             if i == head:
-                stretches.append(f"select {names} from head_{self._generation} where k = {key} and t >= ?{begins} and t < {moment}")
+                stretches.append(
+                    f"select {names} from head_{self._generation} where k = {key} and t >= ?{begins} and t < {moment}"
+                )
             rest = ", null" * (width - self.width)
             made.append(f"select {merged}{rest} from ({' union all '.join(stretches)})" if stretches else "")
         return made
 
 
-def look_up(run: Run, answers: Answers, query: Query, past: Past, key: str | None, at_us: int, values: dict[str, Any], reasons: dict[str, str]) -> None:
+def look_up(
+    run: Run,
+    answers: Answers,
+    query: Query,
+    past: Past,
+    key: str | None,
+    at_us: int,
+    values: dict[str, Any],
+    reasons: dict[str, str],
+) -> None:
     """Add the answers of one key; `run` is inside a snapshot of `past`'s era."""
     if key is None:
         answers.nothing("null_key", values, reasons)
         return
     plan = answers.plan(at_us)
-    recent: list[Row] = run(query.text(plan.shape, head=plan.head), (answers.until_us(at_us), key, *plan.bounds)).fetchall()
-    answers.answer(recent, _past(run, plan, query, past, key), lambda: run(query.ever, (key,)).fetchone() is not None, values, reasons)
+    recent: list[Row] = run(
+        query.text(plan.shape, head=plan.head), (answers.until_us(at_us), key, *plan.bounds)
+    ).fetchall()
+    answers.answer(
+        recent,
+        _past(run, plan, query, past, key),
+        lambda: run(query.ever, (key,)).fetchone() is not None,
+        values,
+        reasons,
+    )
 
 
 def _past(run: Run, plan: Plan, query: Query, past: Past, key: str | None) -> Sequence[Row]:
@@ -273,7 +345,10 @@ def _past(run: Run, plan: Plan, query: Query, past: Past, key: str | None) -> Se
 
 
 def _unknown(definition: Definition) -> NotFound:
-    return NotFound(f'features "{definition.name}": the online store has no generation {definition.generation}; `millstream run {definition.name}` fills it')
+    return NotFound(
+        f'features "{definition.name}": the online store has no generation {definition.generation}; `millstream run'
+        f" {definition.name}` fills it"
+    )
 
 
 __all__ = ["Query", "Run", "SqliteLookups", "Stand", "look_up", "stand", "standing"]

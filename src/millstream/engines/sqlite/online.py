@@ -1,10 +1,11 @@
 """SQLite, as the online store. `SqliteOnline("sqlite:PATH")` or a path.
 
-A generation has two tables: `tile_<generation>` (key, level, slot, states) with every event, and `head_<generation>` (key, time,
-tie, states) with a copy of the events since the horizon, one row each. A look-up sums the tiles of the cover and the head's rows before
-the moment. What it read of the past it keeps for the next one of that key: no event older than `settled` comes within an era, so a reader
-that sees another era forgets what it kept. SQLite has one writer at a time, and the position is compared in its transaction, so the partitions
-of a topic share a tile: that reads a fourth of the rows that one tile a partition would.
+A generation has two tables: `tile_<generation>` (key, level, slot, states) with every event, and `head_<generation>`
+(key, time, tie, states) with a copy of the events since the horizon, one row each. A look-up sums the tiles of the
+cover and the head's rows before the moment. What it read of the past it keeps for the next one of that key: no event
+older than `settled` comes within an era, so a reader that sees another era forgets what it kept. SQLite has one writer
+at a time, and the position is compared in its transaction, so the partitions of a topic share a tile: that reads a
+fourth of the rows that one tile a partition would.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ insert or ignore into change values (1, 0);
 class SqliteOnline:
     """The online store on SQLite, in WAL mode: one writer at a time, readers on snapshots.
 
-    `synchronous=normal`: a power cut may take the last commits back, state and position together, and the log brings them again.
+    `synchronous=normal`: a power cut may take the last commits back, state and position together, and the log brings
+    them again.
     """
 
     def __init__(self, url: str, *, wait_s: float = 10.0) -> None:
@@ -79,7 +81,10 @@ class SqliteOnline:
         with self._errors():
             (found,) = self._writer.execute("pragma user_version").fetchone()
             if found not in (0, FORMAT):  # 0: new, or killed before its tables were whole
-                raise ConfigError(f"{self.path} has format {found}, and this Millstream reads {FORMAT}; delete it, and `millstream run` fills it again")
+                raise ConfigError(
+                    f"{self.path} has format {found}, and this Millstream reads {FORMAT}; delete it, and `millstream"
+                    " run` fills it again"
+                )
             if self.refused is None:
                 self._writer.execute("pragma journal_mode=wal")
                 create(self._writer, _TABLES, FORMAT)
@@ -96,7 +101,10 @@ class SqliteOnline:
     def create(self, definition: Definition) -> None:
         with self._transaction() as run:
             _tables(run, definition, definition.generation)
-            run("insert or ignore into generation values (?, ?, 0, 0, 0, 0, random(), 0, '')", (definition.generation, definition.name))
+            run(
+                "insert or ignore into generation values (?, ?, 0, 0, 0, 0, random(), 0, '')",
+                (definition.generation, definition.name),
+            )
 
     def applied(self, generation: str) -> Applied | None:
         with self._snapshot() as run:
@@ -145,7 +153,10 @@ class SqliteOnline:
                         self._writer.executemany(_insert(f"tile_{into}", ("k", "level", "b", *names), "insert"), rows)
             for batch in heads:
                 with self._transaction():
-                    self._writer.executemany(_insert(f"head_{into}", ("k", "t", "tie", *names), "insert or replace"), Lifted(definition, batch).heads(0))
+                    self._writer.executemany(
+                        _insert(f"head_{into}", ("k", "t", "tie", *names), "insert or replace"),
+                        Lifted(definition, batch).heads(0),
+                    )
 
     def activate(self, generation: str, offsets: Mapping[int, int], clock_us: int, ruling: str = "") -> None:
         with self._transaction() as run:
@@ -158,9 +169,14 @@ class SqliteOnline:
             elif self._inactive(run, generation) and not mine:
                 raise Conflict(f"generation {generation} is being filled by another")
             settled = max(0, clock_us - SETTLED_US)
-            run("update generation set active = 1, clock = ?, filling = 0, era = random(), settled = ?, ruling = ? where generation = ?",
-                (clock_us, settled, ruling, generation))  # fmt: skip
-            self._writer.executemany("insert into position values (?, ?, ?)", [(generation, p, n) for p, n in offsets.items()])
+            run(
+                "update generation set active = 1, clock = ?, filling = 0, era = random(), settled = ?, ruling = ?"
+                " where generation = ?",
+                (clock_us, settled, ruling, generation),
+            )
+            self._writer.executemany(
+                "insert into position values (?, ?, ?)", [(generation, p, n) for p, n in offsets.items()]
+            )
         self._release(generation)
 
     def _inactive(self, run: Run, generation: str) -> bool:
@@ -192,7 +208,9 @@ class SqliteOnline:
             raise
 
     def _locked(self, generation: str) -> int:
-        """The lock of a generation; of the file that has the name now, since whoever lets one go removes it. Raises Conflict."""
+        """The lock of a generation; of the file that has the name now, since whoever lets one go removes it. Raises
+        Conflict.
+        """
         path = self._lock_file(generation)
         while True:
             held = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
@@ -228,13 +246,18 @@ class SqliteOnline:
         for one in applies:
             groups.setdefault(one.definition.generation, []).append(one)
         # The partitions of a definition share their tiles, so their events are grouped and written together.
-        lifted = [(group, Lifted(group[0].definition, pa.Table.from_batches([one.events for one in group]))) for group in groups.values()]
+        lifted = [
+            (group, Lifted(group[0].definition, pa.Table.from_batches([one.events for one in group])))
+            for group in groups.values()
+        ]
         grouped = [(group, list(states.tiles()) if len(states) else [], states) for group, states in lifted]
         with self._transaction() as run:
             for group, levels, states in grouped:
                 self._apply(run, group, levels, states)
 
-    def _apply(self, run: Run, group: Sequence[Apply], levels: list[tuple[int, list[tuple[Any, ...]]]], states: Lifted) -> None:
+    def _apply(
+        self, run: Run, group: Sequence[Apply], levels: list[tuple[int, list[tuple[Any, ...]]]], states: Lifted
+    ) -> None:
         definition = group[0].definition
         g = definition.generation
         stands = stand(run, g)
@@ -245,20 +268,32 @@ class SqliteOnline:
         for one in group:
             at = moved.get(one.partition, stands.offsets.get(one.partition, 0))
             if one.ruling != ruling:
-                raise Conflict(f'features "{definition.name}" are counted under ruling {ruling or "none"}, the update under {one.ruling or "none"}')
+                raise Conflict(
+                    f'features "{definition.name}" are counted under ruling {ruling or "none"}, the update under'
+                    f" {one.ruling or 'none'}"
+                )
             if at != one.start:
-                raise Conflict(f'features "{definition.name}", partition {one.partition}: the store stands at {at}, the update begins at {one.start}')
+                raise Conflict(
+                    f'features "{definition.name}", partition {one.partition}: the store stands at {at}, the update'
+                    f" begins at {one.start}"
+                )
             moved[one.partition] = one.end
         clock = max(stands.clock_us, *(one.clock_us for one in group))
         for level, rows in levels:
             self._writer.executemany(_upsert(definition, level), rows)
         if levels:
             names = [name for name, _, _ in stored(definition)]
-            self._writer.executemany(_insert(f"head_{g}", ("k", "t", "tie", *names), "insert or replace"), states.heads(horizon_us(clock, HEAD_US)))
+            self._writer.executemany(
+                _insert(f"head_{g}", ("k", "t", "tie", *names), "insert or replace"),
+                states.heads(horizon_us(clock, HEAD_US)),
+            )
         if clock != stands.clock_us:
             run("update generation set clock = ? where generation = ?", (clock, g))
         if states.oldest_us() < stands.settled_us or clock - stands.settled_us > 2 * SETTLED_US:
-            run("update generation set era = random(), settled = ? where generation = ?", (max(0, clock - SETTLED_US), g))
+            run(
+                "update generation set era = random(), settled = ? where generation = ?",
+                (max(0, clock - SETTLED_US), g),
+            )
         sql = "insert into position values (?, ?, ?) on conflict do update set next = excluded.next"
         self._writer.executemany(sql, [(g, partition, end) for partition, end in moved.items()])
 
@@ -301,7 +336,13 @@ class SqliteOnline:
             if self.refused is not None:
                 made = reading(self._file, _TABLES)
             else:
-                made = sqlite3.connect(self.path, timeout=self._wait_s, isolation_level=None, check_same_thread=False, cached_statements=1024)
+                made = sqlite3.connect(
+                    self.path,
+                    timeout=self._wait_s,
+                    isolation_level=None,
+                    check_same_thread=False,
+                    cached_statements=1024,
+                )
                 made.execute("pragma synchronous=normal")
             made.execute("pragma cache_size=-65536")
             made.execute("pragma mmap_size=1073741824")
@@ -332,7 +373,9 @@ class SqliteOnline:
         if self.refused is not None:
             raise self.refused.with_traceback(None)
         if not self._write.acquire(timeout=self._wait_s):
-            raise Busy(f"the online store {self.path} is being written by another thread for more than {self._wait_s:g} s")
+            raise Busy(
+                f"the online store {self.path} is being written by another thread for more than {self._wait_s:g} s"
+            )
         try:
             with self._errors():
                 self._writer.execute("begin immediate")
@@ -356,7 +399,9 @@ class SqliteOnline:
             if "locked" in said or "busy" in said:
                 raise Busy(f"the online store {self.path} is locked by another process: {said}") from error
             if "no such table" in said:
-                raise NotFound(f"the generation was dropped from the online store {self.path} meanwhile: {said}") from error
+                raise NotFound(
+                    f"the generation was dropped from the online store {self.path} meanwhile: {said}"
+                ) from error
             raise error_of(error, self._file) from error
 
     def close(self) -> None:
@@ -379,15 +424,25 @@ def _refusal(path: Path) -> MillstreamError | None:
         return found
     if writable(path):
         return None
-    return ConfigError(f"{path} cannot be written; make it and its folder writable for this user, or work on a copy of the project")
+    return ConfigError(
+        f"{path} cannot be written; make it and its folder writable for this user, or work on a copy of the project"
+    )
 
 
 def _tables(run: Run, definition: Definition, name: str) -> None:
     types = {pa.float64(): "real", pa.int64(): "integer"}
     columns = stored(definition)
-    states = ", ".join(f"{column} {types.get(kind, 'blob')}{' not null' if merge == 'add' else ''}" for column, merge, kind in columns)  # NULL + 1 is NULL
-    run(f"create table if not exists tile_{name} (k text, level integer, b integer, {states}, primary key (k, level, b)) strict, without rowid")
-    run(f"create table if not exists head_{name} (k text, t integer, tie integer, {states}, primary key (k, t, tie)) strict, without rowid")
+    states = ", ".join(
+        f"{column} {types.get(kind, 'blob')}{' not null' if merge == 'add' else ''}" for column, merge, kind in columns
+    )  # NULL + 1 is NULL
+    run(
+        f"create table if not exists tile_{name} (k text, level integer, b integer, {states}, primary key (k, level,"
+        " b)) strict, without rowid"
+    )
+    run(
+        f"create table if not exists head_{name} (k text, t integer, tie integer, {states}, primary key (k, t, tie))"
+        " strict, without rowid"
+    )
 
 
 def _drop(run: Run, name: str) -> None:
@@ -409,7 +464,10 @@ def _upsert(definition: Definition, level: int) -> str:
             sets.append(f"{name} = {call}(ifnull({name}, excluded.{name}), ifnull(excluded.{name}, {name}))")
     names = ["k", "b", *(name for name, _, _ in columns)]
     places = ", ".join("?" * len(names))
-    return f"insert into tile_{definition.generation} (level, {', '.join(names)}) values ({level}, {places}) on conflict do update set {', '.join(sets)}"
+    return (
+        f"insert into tile_{definition.generation} (level, {', '.join(names)}) values ({level}, {places}) on conflict"
+        f" do update set {', '.join(sets)}"
+    )
 
 
 __all__ = ["SqliteOnline"]

@@ -21,7 +21,9 @@ def path_of(url: str) -> Path:
 
 
 def create(con: sqlite3.Connection, tables: str, version: int | None = None) -> None:
-    """The tables, and the format's number with them: all or nothing, whoever is killed on the way. `tables` must be repeatable."""
+    """The tables, and the format's number with them: all or nothing, whoever is killed on the way. `tables` must be
+    repeatable.
+    """
     number = "" if version is None else f"pragma user_version={version};"
     try:
         con.executescript(f"begin immediate; {tables}; {number} commit;")
@@ -71,14 +73,18 @@ def check(con: sqlite3.Connection, path: Path, version: int | None) -> None:
     """Raises ConfigError when a newer Millstream has written the file."""
     (found,) = con.execute("pragma user_version").fetchone()
     if version is not None and found > version:
-        raise ConfigError(f"{path} was written by a newer Millstream (format {found}, this one reads {version}); use that version, or another file")
+        raise ConfigError(
+            f"{path} was written by a newer Millstream (format {found}, this one reads {version}); use that version, or"
+            " another file"
+        )
 
 
 def _frozen(path: Path, tables: str) -> sqlite3.Connection:
-    """A connection to a file that nobody here can write to; without the file, or before it has these tables, to empty ones.
+    """A connection to a file that nobody here can write to; without the file, or before it has these tables, to empty
+    ones.
 
-    SQLite wants to create a side file even for reading in WAL mode. Where it cannot, and no WAL is left to be read, the file is all there
-    is, and is read as immutable.
+    SQLite wants to create a side file even for reading in WAL mode. Where it cannot, and no WAL is left to be read, the
+    file is all there is, and is read as immutable.
     """
     try:
         con = _as_it_is(path) if path.exists() else None
@@ -97,7 +103,9 @@ def _has(con: sqlite3.Connection, tables: str) -> bool:
 
 
 def _as_it_is(path: Path) -> sqlite3.Connection:
-    con = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, timeout=WAIT_S)
+    con = sqlite3.connect(
+        f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False, timeout=WAIT_S
+    )
     try:
         con.execute("select 1 from sqlite_master")
         return con
@@ -106,4 +114,6 @@ def _as_it_is(path: Path) -> sqlite3.Connection:
         wal = path.with_name(path.name + "-wal")
         if wal.exists() and wal.stat().st_size:
             raise
-    return sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(
+        f"{path.as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None, check_same_thread=False
+    )

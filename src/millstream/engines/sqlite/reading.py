@@ -37,7 +37,9 @@ class _Stored(NamedTuple):
 
 
 class SqliteReader:
-    """Reads partitions of one topic. No transaction stays open while rows are decoded or waited for: a held one makes the WAL grow."""
+    """Reads partitions of one topic. No transaction stays open while rows are decoded or waited for: a held one makes
+    the WAL grow.
+    """
 
     def __init__(self, path: Path, layouts: Layouts, topic: Topic, positions: Mapping[int, int]) -> None:
         self._path, self._layouts, self._topic = path, layouts, topic
@@ -91,7 +93,10 @@ class SqliteReader:
         topic = self._known()
         partitions, left = sorted(self._at), max_rows
         self._turn = (self._turn + 1) % max(1, len(partitions))
-        ends = {p: (low, high) for p, low, high in self._con.execute("select partition, low, high from part where topic = ?", (topic,))}
+        ends = {
+            p: (low, high)
+            for p, low, high in self._con.execute("select partition, low, high from part where topic = ?", (topic,))
+        }
         for partition in partitions:
             self._check(partition, *ends[partition])
         for partition in partitions[self._turn :] + partitions[: self._turn]:
@@ -99,13 +104,24 @@ class SqliteReader:
             if at == ends[partition][1] or left <= 0:
                 continue
             rows = self._con.execute(
-                "select start, end, schema, layout, appended_us, crc, data from batch where topic = ? and partition = ? and end > ? order by end",
+                "select start, end, schema, layout, appended_us, crc, data from batch where topic = ? and partition = ?"
+                " and end > ? order by end",
                 (topic, partition, at),
             )
             for start, end, schema_id, layout, appended_us, crc, data in rows:
                 begin = max(start, at)
                 upto = min(end, begin + left)
-                yield _Stored(partition, start, end, upto, schema_id, self._layouts.schema(self._con, layout), appended_us, crc, data)
+                yield _Stored(
+                    partition,
+                    start,
+                    end,
+                    upto,
+                    schema_id,
+                    self._layouts.schema(self._con, layout),
+                    appended_us,
+                    crc,
+                    data,
+                )
                 left -= upto - begin
                 if left <= 0:
                     break
@@ -113,8 +129,11 @@ class SqliteReader:
     def _check(self, partition: int, low: int, high: int) -> None:
         at = self._at[partition]
         if not low <= at <= high:
-            raise Truncated(f'topic "{self._topic.name}", partition {partition}: offset {at} is asked for, and the log holds [{low}, {high}); '
-                            f"to continue without records that are gone:  millstream ingest --accept-loss {self._topic.name}")  # fmt: skip
+            raise Truncated(
+                f'topic "{self._topic.name}", partition {partition}: offset {at} is asked for, and the log holds'
+                f" [{low}, {high}); to continue without records that are gone:  millstream ingest --accept-loss"
+                f" {self._topic.name}"
+            )
 
     def _slice(self, batches: list[_Stored]) -> tuple[Slice | None, Damaged | None]:
         """The batches as one slice, up to the first that is damaged; and the damage."""
@@ -127,24 +146,36 @@ class SqliteReader:
             try:
                 rows = unpack(b.data, b.crc, b.layout, b.end - b.start, f"{what}, offsets [{b.start}, {b.end})")
             except Corrupt as error:
-                damage = Damaged(f"{error}; to continue without these records:  millstream ingest --accept-loss {self._topic.name}",
-                                 partition=first.partition, start=begin, end=b.end)  # fmt: skip
+                damage = Damaged(
+                    f"{error}; to continue without these records:  millstream ingest --accept-loss {self._topic.name}",
+                    partition=first.partition,
+                    start=begin,
+                    end=b.end,
+                )
                 break
             pieces.append(rows.slice(begin - b.start, b.upto - begin))
         if not pieces:
             return None, damage
         made = finished(pieces, [b.appended_us for b in batches[: len(pieces)]], at, first.schema_id)
-        return Slice(self._topic.name, first.partition, at, batches[len(pieces) - 1].upto, first.schema_id, made), damage
+        return (
+            Slice(self._topic.name, first.partition, at, batches[len(pieces) - 1].upto, first.schema_id, made),
+            damage,
+        )
 
     def _known(self) -> int:
         row = self._con.execute("select id, uuid from topic where name = ?", (self._topic.name,)).fetchone()
         if row is None or row[1] != self._topic.uuid:
-            raise Recreated(f'topic "{self._topic.name}" was deleted{"" if row is None else " and created again"}; its positions mean nothing any more')
+            raise Recreated(
+                f'topic "{self._topic.name}" was deleted{"" if row is None else " and created again"}; its positions'
+                " mean nothing any more"
+            )
         return int(row[0])
 
     def seek(self, partition: int, offset: int) -> None:
         if not 0 <= partition < self._topic.partitions:
-            raise NotFound(f'topic "{self._topic.name}" has partitions 0 to {self._topic.partitions - 1}, and no {partition}')
+            raise NotFound(
+                f'topic "{self._topic.name}" has partitions 0 to {self._topic.partitions - 1}, and no {partition}'
+            )
         self._at[partition] = offset
 
     def drop(self, partition: int) -> None:
@@ -159,7 +190,9 @@ class SqliteReader:
 
 
 class _Together:
-    """A key for `groupby`: the same for neighbours that can be one slice, small batches of one partition, schema and layout."""
+    """A key for `groupby`: the same for neighbours that can be one slice, small batches of one partition, schema and
+    layout.
+    """
 
     def __init__(self) -> None:
         self._before: _Stored | None = None
@@ -168,6 +201,10 @@ class _Together:
     def __call__(self, b: _Stored) -> int:
         a, self._before = self._before, b
         small = a is not None and a.end - a.start < SMALL_ROWS and b.end - b.start < SMALL_ROWS
-        if not (small and a is not None and (a.partition, a.schema_id, a.upto, a.layout) == (b.partition, b.schema_id, b.start, b.layout)):
+        if not (
+            small
+            and a is not None
+            and (a.partition, a.schema_id, a.upto, a.layout) == (b.partition, b.schema_id, b.start, b.layout)
+        ):
             self._group += 1
         return self._group

@@ -15,7 +15,10 @@ import pyarrow.compute as pc
 from millstream.base.errors import Corrupt, UsageError
 from millstream.base.event import ARRIVED_AT, EVENT_ID, LATE, OFFSET, PARTITION, TIMESTAMP
 
-PACKED_BYTES, COLUMN_BYTES = 16_384, 1_024  # smaller messages are stored as they are, and those of columns smaller than that
+PACKED_BYTES, COLUMN_BYTES = (
+    16_384,
+    1_024,
+)  # smaller messages are stored as they are, and those of columns smaller than that
 LARGEST_BYTES = 8_000_000  # of one stored batch, so that retention can go in small steps
 _LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -29,12 +32,16 @@ class Layouts:
         self._lock = threading.Lock()
 
     def number(self, con: sqlite3.Connection, schema: pa.Schema) -> int:
-        """Inside a write transaction: the schema's number, given now when it is new. A roll-back must be told to `forget`."""
+        """Inside a write transaction: the schema's number, given now when it is new. A roll-back must be told to
+        `forget`.
+        """
         with self._lock:
             if schema not in self._by_schema:
                 key = schema.serialize().to_pybytes()
                 row = con.execute("select id from layout where body = ?", (key,)).fetchone()
-                self._by_schema[schema] = int(row[0] if row else con.execute("insert into layout(body) values (?)", (key,)).lastrowid or 0)
+                self._by_schema[schema] = int(
+                    row[0] if row else con.execute("insert into layout(body) values (?)", (key,)).lastrowid or 0
+                )
             return self._by_schema[schema]
 
     def schema(self, con: sqlite3.Connection, number: int) -> pa.Schema:
@@ -50,7 +57,8 @@ class Layouts:
 
 
 def plain(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """The rows as they are stored: payload, `_event_id`, `_arrived_at`; no metadata, no dictionaries, no columns that the log makes itself.
+    """The rows as they are stored: payload, `_event_id`, `_arrived_at`; no metadata, no dictionaries, no columns that
+    the log makes itself.
 
     Raises:
         UsageError: Two columns have one name.
@@ -69,12 +77,15 @@ def plain(rows: pa.RecordBatch) -> pa.RecordBatch:
 
 @functools.lru_cache(256)
 def _stored(schema: pa.Schema) -> tuple[list[str] | None, list[int], int | None]:
-    """What `plain` must do to rows of this schema, whose metadata does not count: the columns in their order when it differs, where a
-    dictionary is decoded (its values are a message of their own, which a single message cannot carry), and where the arrival is cast.
+    """What `plain` must do to rows of this schema, whose metadata does not count: the columns in their order when it
+    differs, where a dictionary is decoded (its values are a message of their own, which a single message cannot carry),
+    and where the arrival is cast.
     """
     if len(set(schema.names)) != len(schema.names):
         raise UsageError(f"rows with two columns of one name cannot be kept: {', '.join(schema.names)}")
-    order = [n for n in schema.names if n not in (EVENT_ID, ARRIVED_AT, OFFSET, PARTITION, LATE)] + [n for n in (EVENT_ID, ARRIVED_AT) if n in schema.names]
+    order = [n for n in schema.names if n not in (EVENT_ID, ARRIVED_AT, OFFSET, PARTITION, LATE)] + [
+        n for n in (EVENT_ID, ARRIVED_AT) if n in schema.names
+    ]
     decode = [at for at, name in enumerate(order) if pa.types.is_dictionary(schema.field(name).type)]
     stamp = order.index(ARRIVED_AT) if ARRIVED_AT in order and schema.field(ARRIVED_AT).type != TIMESTAMP else None
     return order if order != schema.names else None, decode, stamp
@@ -83,9 +94,12 @@ def _stored(schema: pa.Schema) -> tuple[list[str] | None, list[int], int | None]
 def pack(rows: pa.RecordBatch) -> Iterator[tuple[int, bytes]]:
     """The rows as messages of at most a few MB, each with its number of rows.
 
-    LZ4 halves what is written for a tenth of a microsecond an event; zstd makes it a third, for twice the time of the whole append.
+    LZ4 halves what is written for a tenth of a microsecond an event; zstd makes it a third, for twice the time of the
+    whole append.
     """
-    held = rows.get_total_buffer_size()  # `nbytes`, which leaves out what a slice does not show, costs microseconds a column
+    held = (
+        rows.get_total_buffer_size()
+    )  # `nbytes`, which leaves out what a slice does not show, costs microseconds a column
     if held > LARGEST_BYTES and rows.num_rows > 1 and rows.nbytes > LARGEST_BYTES:
         half = rows.num_rows // 2
         yield from pack(rows.slice(0, half))
@@ -121,7 +135,9 @@ def unpack(data: bytes, crc: int, schema: pa.Schema, rows: int, what: str) -> pa
     return batch
 
 
-def finished(batches: Sequence[pa.RecordBatch], appended_us: Sequence[int], start: int, schema_id: int) -> pa.RecordBatch:
+def finished(
+    batches: Sequence[pa.RecordBatch], appended_us: Sequence[int], start: int, schema_id: int
+) -> pa.RecordBatch:
     """Neighbouring batches of one layout as a reader sees them: `_event_id`, `_arrived_at` and `_offset` last.
 
     Args:

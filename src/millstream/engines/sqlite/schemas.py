@@ -38,7 +38,9 @@ class SqliteSchemas:
             return known
         with self._lock.held(), transaction(self._con, self.path) as con:
             rows = con.execute(
-                "select s.id, s.body, s.fingerprint from version v join schema s on s.id = v.schema where v.subject = ? order by v.number", (subject,)
+                "select s.id, s.body, s.fingerprint from version v join schema s on s.id = v.schema where v.subject = ?"
+                " order by v.number",
+                (subject,),
             ).fetchall()
             for number, _, known in rows:
                 if known == fingerprint:
@@ -50,7 +52,10 @@ class SqliteSchemas:
             return int(number)
 
     def _look_up(self, subject: str, fingerprint: str) -> int | None:
-        rows = self._rows("select s.id from version v join schema s on s.id = v.schema where v.subject = ? and s.fingerprint = ?", (subject, fingerprint))
+        rows = self._rows(
+            "select s.id from version v join schema s on s.id = v.schema where v.subject = ? and s.fingerprint = ?",
+            (subject, fingerprint),
+        )
         return int(rows[0][0]) if rows else None
 
     def schema(self, schema_id: int) -> str:
@@ -63,7 +68,9 @@ class SqliteSchemas:
         return known
 
     def versions(self, subject: str) -> list[int]:
-        return [int(n) for (n,) in self._rows("select schema from version where subject = ? order by number", (subject,))]
+        return [
+            int(n) for (n,) in self._rows("select schema from version where subject = ? order by number", (subject,))
+        ]
 
     def _rows(self, sql: str, values: Sequence[object]) -> list[Any]:
         try:

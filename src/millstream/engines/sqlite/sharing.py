@@ -17,11 +17,18 @@ _EVERY = SESSION_S / 4
 class SqliteShare:
     """A member of a group: partitions by rank among the members that are alive.
 
-    A member lives while its row changes, by the clock of whoever looks. The row's own time is believed only at first sight: a process that was
-    killed while the wall clock was wrong would else count as alive until then.
+    A member lives while its row changes, by the clock of whoever looks. The row's own time is believed only at first
+    sight: a process that was killed while the wall clock was wrong would else count as alive until then.
     """
 
-    def __init__(self, write: Write, look: Callable[[str, Sequence[object]], list[tuple[Any, ...]]], topic: Topic, group: str, member: str) -> None:
+    def __init__(
+        self,
+        write: Write,
+        look: Callable[[str, Sequence[object]], list[tuple[Any, ...]]],
+        topic: Topic,
+        group: str,
+        member: str,
+    ) -> None:
         self._write, self._look, self._topic = write, look, topic
         self._me, self._group, self._member = (topic.uuid, group, member), group, member
         self._beat = -_EVERY
@@ -41,7 +48,10 @@ class SqliteShare:
         return frozenset(p for p in range(self._topic.partitions) if p % len(alive) == rank)
 
     def _alive(self, now: int) -> list[str]:
-        rows = self._look("select member, seen_us from member where topic = ? and grp = ? order by member", (self._topic.uuid, self._group))
+        rows = self._look(
+            "select member, seen_us from member where topic = ? and grp = ? order by member",
+            (self._topic.uuid, self._group),
+        )
         clock, heard = time.monotonic(), dict[str, tuple[int, float]]()
         for member, seen_us in rows:
             before = self._heard.get(member)
@@ -54,7 +64,9 @@ class SqliteShare:
 
     def _heartbeat(self, con: sqlite3.Connection, now: int) -> None:
         far = int(10 * SESSION_S * 1e6)
-        con.execute("delete from member where seen_us not between ? and ?", (now - far, now + far))  # who lives writes it again
+        con.execute(
+            "delete from member where seen_us not between ? and ?", (now - far, now + far)
+        )  # who lives writes it again
         con.execute("insert or replace into member values (?, ?, ?, ?)", (*self._me, now))
 
     def leave(self) -> None:

@@ -46,15 +46,23 @@ class SqliteState:
             row = con.execute("select revision from doc where kind = ? and key = ?", (kind, key)).fetchone()
             revision = row[0] if row else 0
             if expect is not None and expect != revision:
-                raise Conflict(f'{kind} "{key}" is at revision {revision}, not {expect}: someone else wrote it; read it again and decide anew')
-            con.execute("insert or replace into doc select ?, ?, ?, coalesce(max(seq), 0) + 1, ?, ? from doc", (kind, key, revision + 1, now_us, text))
+                raise Conflict(
+                    f'{kind} "{key}" is at revision {revision}, not {expect}: someone else wrote it; read it again and'
+                    " decide anew"
+                )
+            con.execute(
+                "insert or replace into doc select ?, ?, ?, coalesce(max(seq), 0) + 1, ?, ? from doc",
+                (kind, key, revision + 1, now_us, text),
+            )
         return Doc(kind, key, revision + 1, moment_of(now_us), json.loads(text))
 
     def get(self, kind: str, key: str) -> Doc | None:
         rows = self._rows(f"select {COLUMNS} from doc where kind = ? and key = ?", (kind, key))
         return _doc(rows[0]) if rows else None
 
-    def list(self, kind: str, *, prefix: str = "", limit: int | None = None, newest: bool = False) -> builtins.list[Doc]:
+    def list(
+        self, kind: str, *, prefix: str = "", limit: int | None = None, newest: bool = False
+    ) -> builtins.list[Doc]:
         order = "seq desc" if newest else "key"
         sql = f"select {COLUMNS} from doc where kind = ? and substr(key, 1, ?) = ? order by {order} limit ?"
         return [_doc(row) for row in self._rows(sql, (kind, len(prefix), prefix, -1 if limit is None else limit))]
@@ -65,11 +73,12 @@ class SqliteState:
 
     def lease(self, name: str, owner: str, length: timedelta) -> bool:
         now_us, length_us = time.time_ns() // 1000, length // timedelta(microseconds=1)
-        # One that ends later than anybody would ask for was written by a clock that was wrong: its holder may have died with it.
+        # One that ends later than anybody would ask for was written by a clock that was wrong: its holder may have died
+        # with it.
         with self._lock.held(), transaction(self._con, self.path) as con:
             con.execute(
-                "insert into lease values (?, ?, ?) on conflict(name) do update set owner = excluded.owner, until_us = excluded.until_us "
-                "where lease.owner = excluded.owner or lease.until_us not between ? and ?",
+                "insert into lease values (?, ?, ?) on conflict(name) do update set owner = excluded.owner, until_us ="
+                " excluded.until_us where lease.owner = excluded.owner or lease.until_us not between ? and ?",
                 (name, owner, now_us + length_us, now_us + 1, now_us + 2 * length_us + _SLACK_US),
             )
             (holder,) = con.execute("select owner from lease where name = ?", (name,)).fetchone()
@@ -96,7 +105,10 @@ def _text(kind: str, key: str, value: Mapping[str, Any]) -> str:
     try:
         return json.dumps(dict(value), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise UsageError(f'{kind} "{key}" cannot be kept as JSON: {error}; give numbers, texts, booleans, None, lists and mappings of these') from None
+        raise UsageError(
+            f'{kind} "{key}" cannot be kept as JSON: {error}; give numbers, texts, booleans, None, lists and mappings'
+            " of these"
+        ) from None
 
 
 def _doc(row: tuple[str, str, int, int, str]) -> Doc:

@@ -31,7 +31,10 @@ class _Meta(NamedTuple):
     size: int
 
 
-METAS = "select id, start, end, schema, appended_us, length(data) from batch where topic = ? and partition = ? and end > ? order by end limit ?"
+METAS = (
+    "select id, start, end, schema, appended_us, length(data) from batch where topic = ? and partition = ? and end > ?"
+    " order by end limit ?"
+)
 
 
 def retire(write: Write, now_us: int, tight: Callable[[], bool]) -> int:
@@ -43,7 +46,10 @@ def retire(write: Write, now_us: int, tight: Callable[[], bool]) -> int:
         tight: Whether the disk is nearly full; then topics without a retention give up what their readers have.
     """
     with write() as con:
-        parts = con.execute("select p.topic, p.partition, t.retention_us from part p join topic t on t.id = p.topic where p.low < p.high").fetchall()
+        parts = con.execute(
+            "select p.topic, p.partition, t.retention_us from part p join topic t on t.id = p.topic where p.low <"
+            " p.high"
+        ).fetchall()
     deleted = 0
     for topic, partition, retention_us in parts:
         more = True
@@ -67,13 +73,21 @@ def unwritten(con: sqlite3.Connection) -> dict[str, int]:
     return dict(con.execute(text, (LAKE,)))
 
 
-def _step(con: sqlite3.Connection, topic: int, partition: int, now_us: int, retention_us: int | None) -> tuple[int, bool]:
+def _step(
+    con: sqlite3.Connection, topic: int, partition: int, now_us: int, retention_us: int | None
+) -> tuple[int, bool]:
     """Delete from the partition's beginning, so that what is left has no hole; how many, and whether there may be more.
 
     The marks are read in the transaction that deletes: a reader that moves its mark back keeps all that is there then.
     """
     metas = [_Meta(*row) for row in con.execute(METAS, (topic, partition, 0, _AT_ONCE))]
-    upto = removable((Stretch(b.end, b.appended_us) for b in metas), marks_of(con, topic, partition), now_us, retention_us, tight=True)
+    upto = removable(
+        (Stretch(b.end, b.appended_us) for b in metas),
+        marks_of(con, topic, partition),
+        now_us,
+        retention_us,
+        tight=True,
+    )
     due: list[_Meta] = []
     size = 0
     for batch in metas:
@@ -90,7 +104,9 @@ def _step(con: sqlite3.Connection, topic: int, partition: int, now_us: int, rete
 def join_small(write: Write, layouts: Layouts) -> int:
     """Join runs of neighbouring small batches of one schema; offsets and arrival times stay. Batches joined."""
     with write() as con:
-        parts = con.execute(f"select topic, partition, min(start) from batch where end - start < {SMALL_ROWS} group by topic, partition").fetchall()
+        parts = con.execute(
+            f"select topic, partition, min(start) from batch where end - start < {SMALL_ROWS} group by topic, partition"
+        ).fetchall()
     joined = 0
     for topic, partition, start in parts:
         at: int | None = start
@@ -108,7 +124,12 @@ def _runs(metas: list[_Meta]) -> Iterator[list[_Meta]]:
     run: list[_Meta] = []
     for batch in metas:
         small = batch.end - batch.start < SMALL_ROWS
-        fits = bool(run) and run[-1].end == batch.start and run[0].schema_id == batch.schema_id and batch.end - run[0].start <= JOINED_ROWS
+        fits = (
+            bool(run)
+            and run[-1].end == batch.start
+            and run[0].schema_id == batch.schema_id
+            and batch.end - run[0].start <= JOINED_ROWS
+        )
         if run and not (small and fits):
             if len(run) >= FEW:
                 yield run
@@ -136,7 +157,9 @@ def _rows(con: sqlite3.Connection, layouts: Layouts, b: _Meta) -> pa.RecordBatch
     return finished([rows], [b.appended_us], b.start, b.schema_id).drop_columns([OFFSET])
 
 
-def _replace(con: sqlite3.Connection, layouts: Layouts, topic: int, partition: int, part: list[tuple[_Meta, Any]]) -> int:
+def _replace(
+    con: sqlite3.Connection, layouts: Layouts, topic: int, partition: int, part: list[tuple[_Meta, Any]]
+) -> int:
     run = [b for b, _ in part]
     con.executemany("delete from batch where id = ?", [(b.id,) for b in run])
     at = run[0].start
@@ -145,7 +168,18 @@ def _replace(con: sqlite3.Connection, layouts: Layouts, topic: int, partition: i
         whole = plain(pa.concat_batches(list(same)))
         for rows, data in pack(whole):
             con.execute(
-                INSERT, (topic, partition, at, at + rows, run[0].schema_id, layouts.number(con, whole.schema), run[-1].appended_us, checksum(data), data)
+                INSERT,
+                (
+                    topic,
+                    partition,
+                    at,
+                    at + rows,
+                    run[0].schema_id,
+                    layouts.number(con, whole.schema),
+                    run[-1].appended_us,
+                    checksum(data),
+                    data,
+                ),
             )
             at += rows
     return len(run)

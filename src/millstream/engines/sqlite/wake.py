@@ -1,7 +1,8 @@
 """Followers of a topic are woken by a datagram that a writer sends after its COMMIT.
 
-Not inotify: it fires before the commit is visible. A reader binds its socket first, then reads, then waits; a full queue is
-harmless, and a socket nobody listens on any more is removed by the next writer. A lost datagram costs `FALLBACK_S`.
+Not inotify: it fires before the commit is visible. A reader binds its socket first, then reads, then waits; a full
+queue is harmless, and a socket nobody listens on any more is removed by the next writer. A lost datagram costs
+`FALLBACK_S`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ _MARK = 8  # of which so many tell the topic
 
 
 class _Folder:
-    """The sockets' folder. A socket's path may have about 100 bytes; a longer one is named by way of an open folder where the system can."""
+    """The sockets' folder. A socket's path may have about 100 bytes; a longer one is named by way of an open folder
+    where the system can.
+    """
 
     def __init__(self, log: Path) -> None:
         self.path = log.with_name(log.name + ".readers")
-        with contextlib.suppress(OSError):  # read-only or full: nobody can be woken, so readers look again by themselves
+        with contextlib.suppress(
+            OSError
+        ):  # read-only or full: nobody can be woken, so readers look again by themselves
             self.path.mkdir(exist_ok=True)
         self._fd: int | None = None
         self.short = str(self.path)

@@ -17,7 +17,10 @@ from millstream.engines.sqlite.records import Layouts, checksum, pack, plain
 from millstream.log.port import Append, Range
 
 JOINED_ROWS = 10_000
-INSERT = "insert into batch(topic, partition, start, end, schema, layout, appended_us, crc, data) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT = (
+    "insert into batch(topic, partition, start, end, schema, layout, appended_us, crc, data) values (?, ?, ?, ?, ?, ?,"
+    " ?, ?, ?)"
+)
 
 
 class Write(Protocol):
@@ -40,7 +43,9 @@ class Run:
 
 
 def prepare(appends: Sequence[Append]) -> list[Run]:
-    """Everything that can be done without the lock. Small appends to one partition share a batch: twelve rows alone cost twice their bytes."""
+    """Everything that can be done without the lock. Small appends to one partition share a batch: twelve rows alone
+    cost twice their bytes.
+    """
     runs: list[Run] = []
     last: dict[tuple[str, int], Run] = {}
     for at, append in enumerate(appends):
@@ -48,7 +53,11 @@ def prepare(appends: Sequence[Append]) -> list[Run]:
             continue
         rows, key = plain(append.rows), (append.topic, append.partition)
         run = last.get(key)
-        if run is None or (run.schema_id, run.layout) != (append.schema_id, rows.schema) or run.rows + rows.num_rows > JOINED_ROWS:
+        if (
+            run is None
+            or (run.schema_id, run.layout) != (append.schema_id, rows.schema)
+            or run.rows + rows.num_rows > JOINED_ROWS
+        ):
             run = last[key] = Run(append.topic, append.partition, append.schema_id, rows.schema)
             runs.append(run)
         run.parts.append((at, rows))
@@ -68,10 +77,14 @@ def store(con: sqlite3.Connection, runs: Sequence[Run], layouts: Layouts) -> dic
     now, ranges = time.time_ns() // 1000, {}
     for run in runs:
         row = con.execute(
-            "select t.id, p.high from topic t join part p on p.topic = t.id where t.name = ? and p.partition = ?", (run.topic, run.partition)
+            "select t.id, p.high from topic t join part p on p.topic = t.id where t.name = ? and p.partition = ?",
+            (run.topic, run.partition),
         ).fetchone()
         if row is None:
-            raise NotFound(f'the log has no topic "{run.topic}" with a partition {run.partition}; create it first, or open it again if it was deleted')
+            raise NotFound(
+                f'the log has no topic "{run.topic}" with a partition {run.partition}; create it first, or open it'
+                " again if it was deleted"
+            )
         topic, start = row
         layout, at = layouts.number(con, run.layout), start
         for rows, data in run.messages:
@@ -158,8 +171,12 @@ class SqliteWriter:
     def __init__(self, write: Write, layouts: Layouts, room: Callable[[Collection[str]], None], split: str) -> None:
         self._write, self._layouts, self._room, self._split = write, layouts, room, split
         with write() as con:
-            con.execute("insert into split values (?, 1, null) on conflict(name) do update set epoch = epoch + 1", (split,))
-            self._epoch, self._position = con.execute("select epoch, position from split where name = ?", (split,)).fetchone()
+            con.execute(
+                "insert into split values (?, 1, null) on conflict(name) do update set epoch = epoch + 1", (split,)
+            )
+            self._epoch, self._position = con.execute(
+                "select epoch, position from split where name = ?", (split,)
+            ).fetchone()
 
     @property
     def position(self) -> str | None:
@@ -171,7 +188,10 @@ class SqliteWriter:
         with self._write({run.topic for run in runs}) as con:
             epoch, before = con.execute("select epoch, position from split where name = ?", (self._split,)).fetchone()
             if epoch != self._epoch or before != self._position:
-                raise Fenced(f'split "{self._split}" was taken over (epoch {epoch}, this writer has {self._epoch}); this task must stop')
+                raise Fenced(
+                    f'split "{self._split}" was taken over (epoch {epoch}, this writer has {self._epoch}); this task'
+                    " must stop"
+                )
             ranges = store(con, runs, self._layouts)
             con.execute("update split set position = ? where name = ?", (position, self._split))
         self._position = position

@@ -1,6 +1,8 @@
-"""The manifest as DAG files for Airflow 3: one a timetable, which reads the manifest beside it and starts `millstream run-step`.
+"""The manifest as DAG files for Airflow 3: one a timetable, which reads the manifest beside it and starts `millstream
+run-step`.
 
-A DAG file imports `airflow.sdk` and the standard library only, so neither Airflow's processes nor its environment ever load Millstream.
+A DAG file imports `airflow.sdk` and the standard library only, so neither Airflow's processes nor its environment ever
+load Millstream.
 """
 
 from __future__ import annotations
@@ -15,5 +17,7 @@ __all__ = ["Deployment", "export"]
 
 
 def export(manifest: Manifest, folder: Path, deployment: Deployment) -> list[Path]:
-    """Write the manifest and its DAG files; the files, the manifest's first. DAG files of this project without a timetable are removed."""
+    """Write the manifest and its DAG files; the files, the manifest's first. DAG files of this project without a
+    timetable are removed.
+    """
     return modules.export("airflow", manifest, folder, deployment)

@@ -16,7 +16,8 @@ _SECTIONS = ("project", "params")
 
 
 def hashes(root: Path) -> dict[str, str]:
-    """File, as seen from the root -> hash (64 hex), in order of names: Python modules, tables' SQL, and of millstream.toml what is not infrastructure.
+    """File, as seen from the root -> hash (64 hex), in order of names: Python modules, tables' SQL, and of
+    millstream.toml what is not infrastructure.
 
     Tests are left out, and so are hidden folders and virtual environments.
     """
@@ -35,7 +36,9 @@ def changed(root: Path, known: Mapping[str, str]) -> list[str]:
 
 def _files(root: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(root):
-        folders[:] = sorted(f for f in folders if f[0] != "." and f not in _NOT_CODE and not (Path(folder) / f / "pyvenv.cfg").exists())
+        folders[:] = sorted(
+            f for f in folders if f[0] != "." and f not in _NOT_CODE and not (Path(folder) / f / "pyvenv.cfg").exists()
+        )
         for name in sorted(files):
             if name.endswith(".py") and not name.startswith("test_") and name != "conftest.py":
                 yield Path(folder) / name

@@ -1,7 +1,8 @@
 """Assets into groups, each of them one job of an orchestrator: a job costs seconds to start, so as few as lose nothing.
 
-What a job of its own would buy is a place to fail, to be tried again and to wait alone. So the landing is one group; tables and training sets that are made
-from one another are one; a model is one, since it takes long; features that wait for the same are one, since nothing waits for them.
+What a job of its own would buy is a place to fail, to be tried again and to wait alone. So the landing is one group;
+tables and training sets that are made from one another are one; a model is one, since it takes long; features that wait
+for the same are one, since nothing waits for them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from itertools import pairwise
 
 from millstream.run.step import Step
 
-PHASES = {"source": "land", "stream": "land", "table": "make", "training_set": "make", "features": "fill", "model": "train"}
+PHASES = {
+    "source": "land",
+    "stream": "land",
+    "table": "make",
+    "training_set": "make",
+    "features": "fill",
+    "model": "train",
+}
 """Kind of asset -> what its group does."""
 
 
@@ -30,7 +38,8 @@ def fuse(steps: Sequence[Step], wanted: Mapping[str, frozenset[str]]) -> list[Pa
 
     Args:
         steps: In order of dependency.
-        wanted: Asset -> the timetables that it runs by. Assets of different ones are never in one group, or one would run at the other's time.
+        wanted: Asset -> the timetables that it runs by. Assets of different ones are never in one group, or one would
+            run at the other's time.
     """
     names = [step.name for step in steps]
     kind = {step.name: (PHASES[step.kind], wanted[step.name]) for step in steps}
@@ -43,11 +52,17 @@ def fuse(steps: Sequence[Step], wanted: Mapping[str, frozenset[str]]) -> list[Pa
         if kind[name][0] == "make":
             _join(of, [name, *(up for up in ups[name] if (kind[up], level[up]) == (kind[name], level[name]))])
     _join_equal(of, {name: (kind[name], level[name]) for name in names if kind[name][0] == "land"})
-    _join_equal(of, {name: (kind[name], frozenset(of[up] for up in ups[name])) for name in names if kind[name][0] == "fill"})
+    _join_equal(
+        of, {name: (kind[name], frozenset(of[up] for up in ups[name])) for name in names if kind[name][0] == "fill"}
+    )
     groups = list(dict.fromkeys(of[name] for name in sorted(names, key=lambda n: (level[n], names.index(n)))))
     index = {group: i for i, group in enumerate(groups)}
     return [
-        Part(kind[group][0], members, tuple(sorted({index[of[up]] for name in members for up in ups[name]} - {index[group]})))
+        Part(
+            kind[group][0],
+            members,
+            tuple(sorted({index[of[up]] for name in members for up in ups[name]} - {index[group]})),
+        )
         for group, members in ((group, tuple(name for name in names if of[name] == group)) for group in groups)
     ]
 

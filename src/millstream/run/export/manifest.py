@@ -1,7 +1,7 @@
 """The manifest: a project's assets as groups that an orchestrator runs, in one JSON file that never changes.
 
-It says nothing of where the project lies, which profile it runs by and which Python runs it; whoever deploys it says that beside it. So the same project gives
-the same bytes everywhere, and another project another name.
+It says nothing of where the project lies, which profile it runs by and which Python runs it; whoever deploys it says
+that beside it. So the same project gives the same bytes everywhere, and another project another name.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Group:
 
 @dataclass(frozen=True)
 class Timetable:
-    """Groups that run together, in order of dependency: at the times of a cron line or "@daily" (UTC), or, when `line` is empty, when somebody asks.
+    """Groups that run together, in order of dependency: at the times of a cron line or "@daily" (UTC), or, when `line`
+    is empty, when somebody asks.
 
     Attributes:
         name: Unique over projects: the project's name, and the line's spelling; letters, digits, "_", "-" and ".".
@@ -126,30 +127,49 @@ def make(ws: Engines, *, pools: Mapping[str, str] | None = None, retries: int = 
         raise UsageError(f'no phase "{unknown[0]}"; there are {", ".join(dict.fromkeys(PHASES.values()))}')
     every = steps(ws)
     runs_by = {line: _closure(every, names) for line, names in _lines(ws).items()}
-    wanted = {step.name: frozenset(line for line, names in runs_by.items() if PHASES[step.kind] == "land" or step.name in names) for step in every}
+    wanted = {
+        step.name: frozenset(
+            line for line, names in runs_by.items() if PHASES[step.kind] == "land" or step.name in names
+        )
+        for step in every
+    }
     groups = _groups(fuse(every, wanted), {step.name: step.kind for step in every}, pools or {}, retries)
     project = ws.project.name
     timetables = [Timetable(_spelt(project), "", tuple(g.name for g in groups))]
     for line in sorted(runs_by):
-        timetables.append(Timetable(f"{_spelt(project)}__{_spelt(line)}", line, tuple(g.name for g in groups if line in wanted[g.assets[0]])))
+        timetables.append(
+            Timetable(
+                f"{_spelt(project)}__{_spelt(line)}", line, tuple(g.name for g in groups if line in wanted[g.assets[0]])
+            )
+        )
     return Manifest(project, groups, tuple(timetables), code.hashes(ws.project.root))
 
 
-def _groups(parts: Sequence[Part], kinds: Mapping[str, str], pools: Mapping[str, str], retries: int) -> tuple[Group, ...]:
+def _groups(
+    parts: Sequence[Part], kinds: Mapping[str, str], pools: Mapping[str, str], retries: int
+) -> tuple[Group, ...]:
     names = [part.phase if part.phase == "land" else f"{part.phase}-{part.assets[-1]}" for part in parts]
     return tuple(
         Group(
-            name=name, phase=part.phase, assets=part.assets, waits=tuple(names[i] for i in part.waits),
-            makes=tuple(asset for asset in part.assets if kinds[asset] in _IN_THE_LAKE), pool=pools.get(part.phase, ""), retries=retries,
+            name=name,
+            phase=part.phase,
+            assets=part.assets,
+            waits=tuple(names[i] for i in part.waits),
+            makes=tuple(asset for asset in part.assets if kinds[asset] in _IN_THE_LAKE),
+            pool=pools.get(part.phase, ""),
+            retries=retries,
         )
         for name, part in zip(names, parts, strict=True)
-    )  # fmt: skip
+    )
 
 
 def _lines(ws: Engines) -> dict[str, list[str]]:
     """Cron line -> the assets that name it."""
     found: dict[str, list[str]] = {}
-    scheduled = {**{t.name: t.schedule for t in ws.project.tables.values()}, **{m.name: m.schedule for m in ws.project.models.values()}}
+    scheduled = {
+        **{t.name: t.schedule for t in ws.project.tables.values()},
+        **{m.name: m.schedule for m in ws.project.models.values()},
+    }
     for name, line in scheduled.items():
         if line:
             found.setdefault(line, []).append(name)
@@ -208,11 +228,19 @@ def read(file: Path) -> Manifest:
     except FileNotFoundError:
         raise NotFound(f"no manifest {file}; export it again: millstream export (airflow, luigi, oozie)") from None
     except (ValueError, TypeError, KeyError) as error:
-        raise Corrupt(f"{file} is not a manifest ({error}); export it again: millstream export (airflow, luigi, oozie)") from None
+        raise Corrupt(
+            f"{file} is not a manifest ({error}); export it again: millstream export (airflow, luigi, oozie)"
+        ) from None
     if hashlib.sha256(_canonical(body)).hexdigest() != sha:
-        raise Corrupt(f"{file} was changed after it was exported, by its hash; export it again: millstream export (airflow, luigi, oozie)")
+        raise Corrupt(
+            f"{file} was changed after it was exported, by its hash; export it again: millstream export (airflow,"
+            " luigi, oozie)"
+        )
     if body.pop("format") != FORMAT:
-        raise ConfigError(f"{file} was written by another version of Millstream; export it again: millstream export (airflow, luigi, oozie)")
+        raise ConfigError(
+            f"{file} was written by another version of Millstream; export it again: millstream export (airflow, luigi,"
+            " oozie)"
+        )
     groups = tuple(_group(group) for group in body["groups"])
     timetables = tuple(Timetable(t["name"], t["line"], tuple(t["groups"])) for t in body["timetables"])
     return Manifest(body["project"], groups, timetables, body["code"])

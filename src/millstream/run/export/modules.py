@@ -12,7 +12,9 @@ from millstream.run.export.manifest import Manifest, Timetable, put, write
 
 @dataclass(frozen=True)
 class Deployment:
-    """Where a task finds the project, on the machines that run it. It stands in the tool's files, not in the manifest."""
+    """Where a task finds the project, on the machines that run it. It stands in the tool's files, not in the
+    manifest.
+    """
 
     root: str
     profile: str
@@ -20,7 +22,9 @@ class Deployment:
 
 
 def export(tool: str, manifest: Manifest, folder: Path, deployment: Deployment) -> list[Path]:
-    """Write the manifest and a file for each timetable, from `TOOL.py.tmpl`; the files, the manifest's first. Files of this project without a timetable are removed."""
+    """Write the manifest and a file for each timetable, from `TOOL.py.tmpl`; the files, the manifest's first. Files of
+    this project without a timetable are removed.
+    """
     written = [write(manifest, folder)]
     mark = f"Written by `millstream export {tool}`: project {manifest.project!r}"
     for timetable in manifest.timetables:
@@ -41,9 +45,13 @@ def module_name(timetable: Timetable) -> str:
 def _rendered(tool: str, mark: str, manifest: Manifest, timetable: Timetable, deployment: Deployment) -> str:
     template = Template(files(__package__).joinpath(f"{tool}.py.tmpl").read_text(encoding="utf-8"))
     return template.substitute(
-        title=f"{mark}, {timetable.line or 'by hand'}. Not to be edited: export it again.", manifest=_text(manifest.file_name), timetable=_text(timetable.name),
-        python=_text(deployment.python), root=_text(deployment.root), profile=_text(deployment.profile),
-    )  # fmt: skip
+        title=f"{mark}, {timetable.line or 'by hand'}. Not to be edited: export it again.",
+        manifest=_text(manifest.file_name),
+        timetable=_text(timetable.name),
+        python=_text(deployment.python),
+        root=_text(deployment.root),
+        profile=_text(deployment.profile),
+    )
 
 
 def _text(value: str) -> str:

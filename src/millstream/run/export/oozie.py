@@ -1,7 +1,8 @@
-"""The manifest as applications for Oozie: a folder a timetable, with a workflow that starts `millstream run-step`, and a coordinator when there is a cron line.
+"""The manifest as applications for Oozie: a folder a timetable, with a workflow that starts `millstream run-step`, and
+a coordinator when there is a cron line.
 
-The folder goes to HDFS as it is; Oozie brings the manifest to the machine that runs a step. Oozie wants every fork joined, so steps go in layers: a step waits
-for all of the layer before it, not only for those that it needs.
+The folder goes to HDFS as it is; Oozie brings the manifest to the machine that runs a step. Oozie wants every fork
+joined, so steps go in layers: a step waits for all of the layer before it, not only for those that it needs.
 """
 
 from __future__ import annotations
@@ -21,12 +22,17 @@ _DAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 
 
 def export(manifest: Manifest, folder: Path, deployment: Deployment) -> list[Path]:
-    """Write an application for each timetable; the files, the first manifest's first. Applications of this project without a timetable are removed."""
+    """Write an application for each timetable; the files, the first manifest's first. Applications of this project
+    without a timetable are removed.
+    """
     written: list[Path] = []
     for timetable in manifest.timetables:
         home = folder / timetable.name
         written.append(write(manifest, home))
-        texts = {"workflow.xml": workflow(manifest, timetable, deployment), "job.properties": properties(manifest, timetable)}
+        texts = {
+            "workflow.xml": workflow(manifest, timetable, deployment),
+            "job.properties": properties(manifest, timetable),
+        }
         if timetable.line:
             texts["coordinator.xml"] = coordinator(manifest, timetable)
         for name, text in texts.items():
@@ -54,7 +60,9 @@ def workflow(manifest: Manifest, timetable: Timetable, deployment: Deployment) -
             _action(root, manifest, timetable, group, deployment, after if len(layer) == 1 else f"join-{i}")
         if len(layer) > 1:
             ET.SubElement(root, "join", {"name": f"join-{i}", "to": after})
-    ET.SubElement(ET.SubElement(root, "kill", {"name": "failed"}), "message").text = "${wf:lastErrorNode()}: ${wf:errorMessage(wf:lastErrorNode())}"
+    ET.SubElement(
+        ET.SubElement(root, "kill", {"name": "failed"}), "message"
+    ).text = "${wf:lastErrorNode()}: ${wf:errorMessage(wf:lastErrorNode())}"
     ET.SubElement(root, "end", {"name": "end"})
     return _text(root)
 
@@ -66,18 +74,39 @@ def _layers(groups: list[Group]) -> list[list[Group]]:
     return [[group for group in groups if level[group.name] == n] for n in range(max(level.values(), default=-1) + 1)]
 
 
-def _action(root: ET.Element, manifest: Manifest, timetable: Timetable, group: Group, deployment: Deployment, after: str) -> None:
+def _action(
+    root: ET.Element, manifest: Manifest, timetable: Timetable, group: Group, deployment: Deployment, after: str
+) -> None:
     minutes = max(1, -(-group.retry_delay_s // 60))
-    action = ET.SubElement(root, "action", {"name": group.name, "retry-max": str(group.retries), "retry-interval": str(minutes)})
+    action = ET.SubElement(
+        root, "action", {"name": group.name, "retry-max": str(group.retries), "retry-interval": str(minutes)}
+    )
     shell = ET.SubElement(action, "shell", {"xmlns": SHELL})
     ET.SubElement(shell, "resource-manager").text = "${resourceManager}"
     ET.SubElement(shell, "name-node").text = "${nameNode}"
     if group.pool:
         ET.SubElement(ET.SubElement(shell, "launcher"), "queue").text = group.pool
     ET.SubElement(shell, "exec").text = deployment.python
-    # Oozie tries again without a new number; of two attempts with one number, the last one has the claim. The launcher holds the pipe of --watched.
-    words = ["-m", "millstream", "--project", deployment.root, "--profile", deployment.profile, "run-step", "--watched", "--manifest", manifest.file_name,
-             "--step", group.name, "--run-id", f"{timetable.name}/${{wf:id()}}", "--try", "${wf:run() + 1}"]  # fmt: skip
+    # Oozie tries again without a new number; of two attempts with one number, the last one has the claim. The launcher
+    # holds the pipe of --watched.
+    words = [
+        "-m",
+        "millstream",
+        "--project",
+        deployment.root,
+        "--profile",
+        deployment.profile,
+        "run-step",
+        "--watched",
+        "--manifest",
+        manifest.file_name,
+        "--step",
+        group.name,
+        "--run-id",
+        f"{timetable.name}/${{wf:id()}}",
+        "--try",
+        "${wf:run() + 1}",
+    ]
     for word in words:
         ET.SubElement(shell, "argument").text = word
     ET.SubElement(shell, "file").text = f"{manifest.file_name}#{manifest.file_name}"
@@ -114,9 +143,17 @@ def frequency(line: str) -> str:
 
 def properties(manifest: Manifest, timetable: Timetable) -> str:
     """`job.properties`, for `oozie job -config`."""
-    lines = [f"{_mark(manifest)}, {timetable.line or 'by hand'}. Not to be edited: export it again. What is the cluster's own to say:",
-             "# oozie job -run -config job.properties -D nameNode=hdfs://... -D resourceManager=HOST:PORT -D application=hdfs://.../THIS-FOLDER",
-             f"oozie.{'coord' if timetable.line else 'wf'}.application.path=${{application}}"]  # fmt: skip
+    lines = [
+        (
+            f"{_mark(manifest)}, {timetable.line or 'by hand'}. Not to be edited: export it again. What is the"
+            " cluster's own to say:"
+        ),
+        (
+            "# oozie job -run -config job.properties -D nameNode=hdfs://... -D resourceManager=HOST:PORT -D"
+            " application=hdfs://.../THIS-FOLDER"
+        ),
+        f"oozie.{'coord' if timetable.line else 'wf'}.application.path=${{application}}",
+    ]
     if timetable.line:
         lines += ["start=2026-01-01T00:00Z", "end=2126-01-01T00:00Z"]
     return "\n".join(lines) + "\n"

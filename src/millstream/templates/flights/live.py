@@ -6,9 +6,23 @@ from millstream import assign, expect
 arms = {"trees": trees["champion"], "linear": linear["champion"]}
 brier = landed_late.score("1 - power(prediction - outcome, 2)")  # higher is better
 
-late_ab = ms.experiment("late_ab", arms=arms, unit="flight_id", assign=assign.ab(0.5, 0.5), reward=brier, layer="late_model", traffic=(0.0, 0.5))
+late_ab = ms.experiment(
+    "late_ab",
+    arms=arms,
+    unit="flight_id",
+    assign=assign.ab(0.5, 0.5),
+    reward=brier,
+    layer="late_model",
+    traffic=(0.0, 0.5),
+)
 late_bandit = ms.experiment(
-    "late_bandit", arms=arms, unit="flight_id", assign=assign.thompson(floor=0.02), reward=brier, layer="late_model", traffic=(0.5, 1.0)
+    "late_bandit",
+    arms=arms,
+    unit="flight_id",
+    assign=assign.thompson(floor=0.02),
+    reward=brier,
+    layer="late_model",
+    traffic=(0.5, 1.0),
 )
 late = ms.endpoint("late", [late_ab, late_bandit], default=trees["champion"])
 

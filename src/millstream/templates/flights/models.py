@@ -30,7 +30,13 @@ def trees(train: ms.Train, *, leaves: int = 31, rounds: int = 150) -> object:
     from lightgbm import LGBMClassifier, early_stopping
 
     fit = LGBMClassifier(n_estimators=rounds, num_leaves=leaves, verbose=-1)
-    return fit.fit(train.X, train.y, categorical_feature=train.categorical, eval_set=[(train.valid.X, train.valid.y)], callbacks=[early_stopping(20)])
+    return fit.fit(
+        train.X,
+        train.y,
+        categorical_feature=train.categorical,
+        eval_set=[(train.valid.X, train.valid.y)],
+        callbacks=[early_stopping(20)],
+    )
 
 
 @ms.model(late_set, metrics=["auc", "brier"], promote_if="auc >= champion.auc")
@@ -42,6 +48,7 @@ def linear(train: ms.Train, *, c: float = 0.1) -> object:
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     columns = make_column_transformer(
-        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), train.categorical), (make_pipeline(SimpleImputer(), StandardScaler()), train.numeric)
+        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), train.categorical),
+        (make_pipeline(SimpleImputer(), StandardScaler()), train.numeric),
     )
     return make_pipeline(columns, LogisticRegression(C=c, solver="newton-cholesky")).fit(train.X, train.y)

@@ -50,5 +50,7 @@ for s in (scheduled, departures, arrivals, weather):
     ms.source(s, ms.read.files(f"data/{s.name}.csv"))
     ms.source(s, ms.read.http())
 
-ms.monitor(departures, ms.expect.fresh("12h"), ms.expect.volume(200, every="1d"), ms.expect.rows("delay between -120 and 1500"))
+ms.monitor(
+    departures, ms.expect.fresh("12h"), ms.expect.volume(200, every="1d"), ms.expect.rows("delay between -120 and 1500")
+)
 ms.monitor(weather, ms.expect.not_null("visib"))

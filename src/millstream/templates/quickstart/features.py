@@ -6,6 +6,10 @@ import millstream as ms
 from millstream import agg
 
 spend = ms.features(
-    "spend", orders, key="customer", windows=["1d", "7d"], aggregates={"orders": agg.count(), "total": agg.sum("amount"), "big": agg.mean("amount > $big")}
+    "spend",
+    orders,
+    key="customer",
+    windows=["1d", "7d"],
+    aggregates={"orders": agg.count(), "total": agg.sum("amount"), "big": agg.mean("amount > $big")},
 )
 habit = ms.features("habit", visits, key="customer", windows=["7d"], aggregates={"visits": agg.count()})

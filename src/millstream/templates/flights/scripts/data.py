@@ -29,22 +29,33 @@ select *,
   case when lands at time zone zone < leaves then lands + interval 1 day else lands end at time zone zone as arrives
 from local""")
 events = {
-    "scheduled": """
+    "scheduled": (
+        """
 select flight_id, carrier, origin, dest, tailnum, distance, hour as local_hour, leaves - interval 1 hour as ts
-from legs""",
-    "departures": """
+from legs"""
+    ),
+    "departures": (
+        """
 select flight_id, carrier, origin, dest, dep_delay as delay, leaves + to_minutes(dep_delay::int) as ts
-from legs where dep_delay is not null""",
-    "arrivals": """
+from legs where dep_delay is not null"""
+    ),
+    "arrivals": (
+        """
 select flight_id, carrier, origin, dest, arr_delay as delay, arrives + to_minutes(arr_delay::int) as ts
-from legs where arr_delay is not null""",
-    "weather": """
+from legs where arr_delay is not null"""
+    ),
+    "weather": (
+        """
 select origin, temp, wind_speed, visib, time_hour::timestamptz + interval 1 hour as ts
-from weather""",
+from weather"""
+    ),
 }
 cut = sys.argv[1] if len(sys.argv) > 1 else "infinity"
 data = Path(__file__).resolve().parent.parent / "data"
 (data / "live").mkdir(parents=True, exist_ok=True)
 for name, query in events.items():
     for folder, side in ((data, "<"), (data / "live", ">=")):
-        con.execute(f"copy (from ({query}) where ts {side} '{cut}'::timestamptz order by ts, #1) to '{folder / name}.csv' (header)")
+        con.execute(
+            f"copy (from ({query}) where ts {side} '{cut}'::timestamptz order by ts, #1) to '{folder / name}.csv'"
+            " (header)"
+        )

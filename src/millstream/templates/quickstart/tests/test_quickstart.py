@@ -34,5 +34,7 @@ def test_the_offer_knows_what_was_spent(lab: Lab) -> None:
     lab.stub(buyer, lambda row: 0.9 if row["spend__orders_7d"] else 0.1)
     lab.send(orders, paid("a", 30.0, "2026-01-01T09:00Z"))
     for customer, expected in (("ada", 0.9), ("bob", 0.1)):
-        asked = Visit(visit_id=f"v-{customer}", customer=customer, device="desk", ts=datetime.fromisoformat("2026-01-02T09:00Z"))
+        asked = Visit(
+            visit_id=f"v-{customer}", customer=customer, device="desk", ts=datetime.fromisoformat("2026-01-02T09:00Z")
+        )
         assert lab.predict(offer, asked).prediction == expected
