@@ -354,7 +354,9 @@ def test_sql_prints_rows_in_three_forms(made: Path) -> None:
     cut = millstream(made, "sql", "from range(150)", "--json", "--limit", "100")
     assert len(cut.json) == 100 and "the first 100 rows" in cut.err
     assert "the first 100 rows" in millstream(made, "sql", "from range(150)").err
-    assert millstream(made, "sql", "select 1/0 as x, 'nan'::double as y", "--json").json == [{"x": "Infinity", "y": "NaN"}]
+    assert millstream(made, "sql", "select 1/0 as x, 'nan'::double as y", "--json").json == [
+        {"x": "Infinity", "y": "NaN"}
+    ]
     assert millstream(made, "sql", "describe orders", "--json").json[0]["column_name"] == "order_id"
     assert {row["column_name"] for row in millstream(made, "sql", "summarize orders", "--json").json} > {"amount", "ts"}
     refused = millstream(made, "sql", "select nope from orders")
