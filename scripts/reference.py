@@ -153,16 +153,16 @@ def errors() -> str:
     from millstream.declare.pages import PAGES
 
     lines = ["# Errors", "", MADE_BY]
-    lines += ["A mistake in a definition names its file and line, what was found, the mend, and a code. `millstream show CODE` prints the page below.",
+    lines += ["A mistake in a definition names its file and line, what was found, the fix, and a code. `millstream show CODE` prints the page below.",
               "All mistakes of a project are shown together.", ""]  # fmt: skip
     for code, page in PAGES.items():
         title, _, text = page.partition("\n")
         lines += [f"## {code}", "", title.partition(": ")[2][:1].upper() + title.partition(": ")[2][1:] + ".", ""]
-        lines += [re.sub(r"^Mend: ", "\n**Mend:** ", text, flags=re.MULTILINE).strip().replace("<", "&lt;"), ""]
+        lines += [re.sub(r"^Fix: ", "\n**Fix:** ", text, flags=re.MULTILINE).strip().replace("<", "&lt;"), ""]
     lines += ["## Exceptions", "", "All are in `millstream.base.errors`. The number is the exit code of a verb that ends with one.", ""]
     lines += ["```text", inspect.cleandoc(tree.__doc__ or "").partition("\n\n")[2], "```", "",
               "`millstream.client` raises these too. An object that does not fit its class is its `BadEvent`, a `UsageError` that is raised before anything is sent: its",
-              "text says which event or request of those given, which field, what it holds and what to give; `message`, `mend` and `field` hold the parts.", ""]  # fmt: skip
+              "text says which event or request of those given, which field, what it holds and what to give; `message`, `fix` and `field` hold the parts.", ""]  # fmt: skip
     return "\n".join(lines)
 
 
@@ -372,13 +372,13 @@ def spark_sql() -> str:
 
     lines = ["# SQL on Spark", "", MADE_BY, inspect.cleandoc("""
         The SQL of a project is DuckDB's, whatever runs it. On Spark it is rewritten construct by construct, by the
-        rules below; the types of its results are DuckDB's. What has no rule is refused with a mend, before anything
+        rules below; the types of its results are DuckDB's. What has no rule is refused with a fix, before anything
         runs, since silence would be another meaning. `millstream check` says so for every table, and
         `millstream check --parity` compares the rows. How Spark is chosen: [Spark](../how-to/spark.md).
     """), "", "## Rewritten", "", "| DuckDB | on Spark |", "|---|---|"]  # fmt: skip
     lines += [f"| `{_cell(entry.what)}` | {_cell(entry.becomes)} |" for entry in ENTRIES if entry.becomes]
     lines += ["", "## Refused", "", "| DuckDB | instead |", "|---|---|"]
-    lines += [f"| `{_cell(entry.what)}` | {_cell(entry.mend)} |" for entry in ENTRIES if entry.mend]
+    lines += [f"| `{_cell(entry.what)}` | {_cell(entry.fix)} |" for entry in ENTRIES if entry.fix]
     lines += ["", "Everything else that SQL has in common means the same in both: select, joins, grouping, windows, CTEs, set operations, comparisons, "
               "`case`, `coalesce`, `in`, `between`, `exists`, counts, `stddev`, `corr`, `lag`, `rank` and their like."]  # fmt: skip
     return "\n".join(lines)

@@ -154,7 +154,7 @@ class Client:
             if told.get("errors"):
                 first = told["errors"][0]
                 raise UsageError(f'{counted(len(told["errors"]), "event")} for "{stream.name}" {"was" if len(told["errors"]) == 1 else "were"} refused, {told["accepted"]} of the same request {"is" if told["accepted"] == 1 else "are"} durable; '
-                                 f'the first, number {before + first["index"]}: {first["error"]["message"]}; {first["error"]["mend"]}')  # fmt: skip
+                                 f'the first, number {before + first["index"]}: {first["error"]["message"]}; {first["error"]["fix"]}')  # fmt: skip
             accepted, repeated = accepted + told["accepted"], repeated + told["repeated"]
             before += body.count(b"\n") + 1
             offsets.update({int(p): max(end, offsets.get(int(p), 0)) for p, end in told["offsets"].items()})
@@ -211,7 +211,7 @@ class Client:
             try:
                 made.append(self._json(event))
             except BadEvent as error:
-                raise BadEvent(f"{what}s[{number}]: {error.message}" if len(events) > 1 else error.message, error.mend, error.field) from None
+                raise BadEvent(f"{what}s[{number}]: {error.message}" if len(events) > 1 else error.message, error.fix, error.field) from None
         return made
 
     def _json(self, event: Event) -> bytes:
@@ -375,7 +375,7 @@ def _decision(endpoint: Endpoint[Any, V], told: Mapping[str, Any]) -> Decision[V
 
 def _error(status: int, headers: Mapping[str, str], found: Any, where: str) -> MillstreamError:
     said = found.get("error", {}) if isinstance(found, dict) else {}
-    text = f"{where} answered {status}: {said.get('message', 'no reason given')}" + (f"; {said['mend']}" if said.get("mend") else "")
+    text = f"{where} answered {status}: {said.get('message', 'no reason given')}" + (f"; {said['fix']}" if said.get("fix") else "")
     kinds: dict[int, type[MillstreamError]] = {
         400: UsageError, 401: UsageError, 404: NotFound, 405: UsageError, 409: Conflict, 413: UsageError, 415: UsageError, 422: UsageError,
         429: Full, 502: Unreachable, 503: Transient, 504: Unreachable,

@@ -141,8 +141,8 @@ def test_a_damaged_file_stops_loudly_and_whole_again_nothing_is_lost_or_doubled(
     said = millstream(project, "ingest", "--json")
     assert said.code == 1
     failed = next(r for r in said.json if r["status"] == "failed")
-    mends = ("put it there again whole", "correct its columns where it is", "begin the file with a header", "name it .gz")
-    assert f"data/{name}" in failed["error"] and any(mend in failed["error"] for mend in mends)
+    fixes = ("put it there again whole", "correct its columns where it is", "begin the file with a header", "name it .gz")
+    assert f"data/{name}" in failed["error"] and any(fix in failed["error"] for fix in fixes)
     if name.endswith(".parquet"):
         return
     (project / "data" / name).write_bytes(WHOLE if name.endswith(".gz") else gzip.decompress(WHOLE))

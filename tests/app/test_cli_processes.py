@@ -127,7 +127,7 @@ def test_killed_again_and_again_nothing_is_lost_or_doubled(project: Path) -> Non
         except subprocess.TimeoutExpired:
             child.kill()
         child.wait()
-    assert millstream(project, "doctor", "--mend").code == 0
+    assert millstream(project, "doctor", "--fix").code == 0
     assert millstream(project, "run").code == 0
     (proven,) = millstream(project, "verify", "--json").json
     assert proven["ok"] and proven["rows"] == 2_000 and proven["dead"] == proven["duplicates"] == 0

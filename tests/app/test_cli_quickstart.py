@@ -107,7 +107,7 @@ def test_a_column_misspelt_in_sql_is_told_at_its_line_and_not_where_it_is_missed
     assert said.code == 2 and said.err.splitlines() == [
         'tables/weeks.sql:5  table "weeks": its SQL does not fit what it reads',
         '  found  there is no column "custmer" in "c" (DuckDB: Binder Error: Values list "c" does not have a column named "custmer")',
-        '  mend   did you mean "customer"?    E138',
+        '  fix    did you mean "customer"?    E138',
         "1 mistake; 1 definition was not checked, because it depends on what is wrong: came",
     ], said.err
 
@@ -225,7 +225,7 @@ def test_every_error_code_has_a_page(made: Path) -> None:
     assert len(PAGES) > 40
     for code in PAGES:
         said = millstream(made, "show", code.lower())
-        assert said.code == 0 and said.out.startswith(f"{code}: ") and "Mend" in said.out, code
+        assert said.code == 0 and said.out.startswith(f"{code}: ") and "Fix" in said.out, code
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_verify_proves_and_finds_a_planted_gap(mine: Path) -> None:
     assert said.code == 1 and "broken" in said.out
 
 
-def test_doctor_finds_a_torn_tail_and_mends_it(mine: Path) -> None:
+def test_doctor_finds_a_torn_tail_and_fixes_it(mine: Path) -> None:
     assert millstream(mine, "doctor").code == 0
     with (mine / "data" / "orders.csv").open("a") as file:
         file.write("x1,ada,12.50,2026-02-03T10:00:00Z\n")
@@ -313,9 +313,9 @@ def test_doctor_finds_a_torn_tail_and_mends_it(mine: Path) -> None:
     last = max((mine / ".millstream" / "lake" / "orders" / "_delta_log").glob("*.json"))
     last.write_bytes(last.read_bytes()[:40])
     found = millstream(mine, "doctor", "--json")
-    assert found.code == 3 and any(f["status"] == "bad" and f["what"] == "table orders" and "--mend" in f["mend"] for f in found.json)
-    mended = millstream(mine, "doctor", "--mend", "--json")
-    assert mended.code == 0 and any(f["status"] == "mended" for f in mended.json)
+    assert found.code == 3 and any(f["status"] == "bad" and f["what"] == "table orders" and "--fix" in f["fix"] for f in found.json)
+    fixed = millstream(mine, "doctor", "--fix", "--json")
+    assert fixed.code == 0 and any(f["status"] == "fixed" for f in fixed.json)
     assert millstream(mine, "run", "orders").code == 0
     (orders,) = millstream(mine, "verify", "orders", "--json").json
     assert orders["ok"] and orders["rows"] == 94, "the log has filled the table again"

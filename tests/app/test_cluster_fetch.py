@@ -1,4 +1,4 @@
-"""What services are run from: asked for by ordinary clients, whole or not at all, and missing ones told with the mend."""
+"""What services are run from: asked for by ordinary clients, whole or not at all, and missing ones told with the fix."""
 
 from __future__ import annotations
 
@@ -82,13 +82,13 @@ def test_the_pom_says_versions_and_what_to_leave_out() -> None:
     assert [(e[0].text, e[1].text) for e in whole.iterfind("m:exclusions/m:exclusion", ns)] == [("jdk.tools", "jdk.tools"), ("org.apache.hadoop", "*")]
 
 
-def test_no_maven_is_told_with_the_mend(standin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_maven_is_told_with_the_fix(standin: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(standin / "jars"))
     with pytest.raises(EngineMissing, match="no `mvn` on the path; on Debian: apt-get install --no-install-recommends maven"):
         Jars("thing", ("org.example:thing:1",)).fetch(lambda text: None)
 
 
-def test_no_java_is_told_with_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_java_is_told_with_the_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(EngineMissing, match=r"no `java` on the path; on Debian: apt-get install .*openjdk"):
@@ -108,7 +108,7 @@ def test_a_java_of_another_version_is_told(tmp_path: Path, monkeypatch: pytest.M
         Java(17, 21).fetch(lambda text: None)
 
 
-def test_a_package_that_is_not_there_is_told_with_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_is_not_there_is_told_with_the_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(EngineMissing, match="redis-server is not installed; on Debian: apt-get install --no-install-recommends redis-server"):
         Debian("redis-server", lambda: None).fetch(lambda text: None)
     monkeypatch.setenv("PATH", str(tmp_path))

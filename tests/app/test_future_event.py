@@ -115,7 +115,7 @@ def test_doctor_says_which_clock_it_was_and_releases_the_doors(project: Path, ws
     with monkeypatch.context() as patched:
         patched.setattr(doors, "wall_us", lambda: in_2020)
         (found, *_) = [f for f in doctor.examine(ws) if f.status == "bad"]
-        assert "this machine's clock is wrong: " in found.found and found.mend == "set this machine's clock"
+        assert "this machine's clock is wrong: " in found.found and found.fix == "set this machine's clock"
     with ws.log._write() as con:  # type: ignore[attr-defined]  # the wall clock of whoever appended had jumped
         con.execute("update batch set appended_us = appended_us + 36 * 365 * 86400000000")
     said = {f["what"]: f for f in millstream(project, "doctor", "--json").json if f["status"] == "bad"}

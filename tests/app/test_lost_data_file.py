@@ -106,11 +106,11 @@ def test_doctor_knows_the_way_on_of_what_is_built(project: Path, table: str, che
     (found,) = [row for row in millstream(project, "doctor", "--json").json if row["what"] == f"table {table}"]
     assert found["status"] == "bad"
     if checkpoint:
-        assert f"its data file {file} (version" in found["found"] and found["mend"].endswith(f"millstream run {table}")
-        shutil.rmtree(found["mend"].partition("delete the folder ")[2].partition(",")[0])
+        assert f"its data file {file} (version" in found["found"] and found["fix"].endswith(f"millstream run {table}")
+        shutil.rmtree(found["fix"].partition("delete the folder ")[2].partition(",")[0])
     else:
         assert f"data file {file.partition('/')[2]} of commit 1 is missing" in found["found"]
-        assert millstream(project, "doctor", "--mend").code == 0
+        assert millstream(project, "doctor", "--fix").code == 0
     said = millstream(project, "plan", table)
     assert "deleted or cut back" in said.out, said
     assert millstream(project, "run", table).code == 0
@@ -131,4 +131,4 @@ def test_a_stream_of_which_a_checkpoint_stands_above_the_loss_is_no_less_bad(pro
     stand(project, "orders")
     file = lose(project, "orders")
     (found,) = [row for row in millstream(project, "doctor", "--json").json if row["what"] == "table orders"]
-    assert found["status"] == "bad" and file in found["found"] and "copy of the lake" in found["mend"]
+    assert found["status"] == "bad" and file in found["found"] and "copy of the lake" in found["fix"]

@@ -66,7 +66,7 @@ def test_what_the_log_has_comes_back_and_is_proven(project: Path) -> None:
     fold(ws.lake, ws.lake.table("orders"))
     ws.close()
     lose(project)
-    assert "cut off" in millstream(project, "doctor", "--mend").out
+    assert "cut off" in millstream(project, "doctor", "--fix").out
     assert millstream(project, "ingest").code == 0
     assert rows(project) == 30
     assert millstream(project, "verify").code == 0, millstream(project, "verify").err
@@ -75,9 +75,9 @@ def test_what_the_log_has_comes_back_and_is_proven(project: Path) -> None:
 def test_nothing_is_cut_that_the_log_no_longer_has(project: Path) -> None:
     forget(project, 20)
     file = lose(project)
-    for verb in ((), ("--mend",)):
+    for verb in ((), ("--fix",)):
         assert millstream(project, "doctor", *verb).code == 3
-    refused = millstream(project, "doctor", "--mend", "--json").json
+    refused = millstream(project, "doctor", "--fix", "--json").json
     (found,) = [row for row in refused if row["what"] == "table orders"]
     assert "partition 0: [10, 20)" in found["found"] and "Put what is missing back" in found["found"] and "--accept-loss orders" in found["found"]
     file.rename(project / ".millstream" / "lake" / "orders" / _name(project))
@@ -95,10 +95,10 @@ def test_without_a_copy_the_records_are_given_up_by_name(project: Path) -> None:
     forget(project, 20)
     lose(project)
     assert millstream(project, "doctor", "--accept-loss", "orders").code == 2
-    assert millstream(project, "doctor", "--mend", "--accept-loss", "ordres").code == 2
-    done = millstream(project, "doctor", "--mend", "--accept-loss", "orders", "--json").json
+    assert millstream(project, "doctor", "--fix", "--accept-loss", "ordres").code == 2
+    done = millstream(project, "doctor", "--fix", "--accept-loss", "orders", "--json").json
     (found,) = [row for row in done if row["what"] == "table orders"]
-    assert found["status"] == "mended" and "given up" in found["found"] and "[10, 20)" in found["found"]
+    assert found["status"] == "fixed" and "given up" in found["found"] and "[10, 20)" in found["found"]
     assert millstream(project, "ingest").code == 0
     assert rows(project) == 20
     proven = millstream(project, "verify")

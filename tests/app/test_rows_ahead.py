@@ -1,4 +1,4 @@
-"""Rows that lie too far ahead in a project's tables: `doctor` names them, `doctor --mend` moves them, and all that is made from them is as if they had never come."""
+"""Rows that lie too far ahead in a project's tables: `doctor` names them, `doctor --fix` moves them, and all that is made from them is as if they had never come."""
 
 from __future__ import annotations
 
@@ -105,16 +105,16 @@ def project(tmp_path: Path) -> Path:
 def test_doctor_moves_them_and_all_is_as_if_they_had_never_come(project: Path, tmp_path: Path) -> None:
     assert rows(project, "select count(*) as n from orders where _late") == [{"n": 0}], "history arrived at its own time, whatever stands before it"
     code, (found,) = findings(project)
-    assert (code, found["what"], found["status"], found["mend"]) == (3, "rows of orders", "bad", "millstream doctor --mend")
+    assert (code, found["what"], found["status"], found["fix"]) == (3, "rows of orders", "bad", "millstream doctor --fix")
     assert (
         found["found"].startswith("2 of 44 rows lie too far ahead (later than 20")
         and 'event time "ts" is 2099-01-01 00:00:00 UTC, more than 1d ahead' in found["found"]
     )
     assert rows(project, "select count(*) as n from orders") == [{"n": 44}], "it only looked"
-    code, (found,) = findings(project, "--mend")
-    assert (code, found["status"]) == (0, "mended")
+    code, (found,) = findings(project, "--fix")
+    assert (code, found["status"]) == (0, "fixed")
     assert found["found"].startswith("2 rows later than 20") and "orders__dead" in found["found"]
-    assert findings(project) == (0, []) == findings(project, "--mend")
+    assert findings(project) == (0, []) == findings(project, "--fix")
     ran(project)
     clean = made(tmp_path / "clean", NOW)
     ran(clean)
@@ -135,7 +135,7 @@ def test_a_corrected_record_that_was_dropped_comes_back(tmp_path: Path) -> None:
     ran(folder)
     (folder / "data/orders-3.csv").write_text("order_id,amount,ts\nx,101,2026-01-11T00:00:00Z\n")
     declare(folder, NOW)
-    assert millstream(folder, "doctor", "--mend").code == 0
+    assert millstream(folder, "doctor", "--fix").code == 0
     ran(folder)
     assert rows(folder, "select amount from orders where order_id = 'x'") == [{"amount": 101.0}], "its id is free again"
     assert rows(folder, "select count(*) as n from orders__dead") == [{"n": 2}], "and what repeated the moved row is dead with it"
@@ -152,14 +152,14 @@ def test_a_move_that_was_killed_is_named_and_finished(project: Path) -> None:
     end = points.watch(die)
     try:
         with pytest.raises(Died):
-            millstream(project, "doctor", "--mend")
+            millstream(project, "doctor", "--fix")
     finally:
         end()
     code, (found,) = findings(project)
     assert code == 3 and found["found"].startswith("a move of its rows to the dead letters was begun and not finished; 2 of 44 rows lie")
     said = millstream(project, "verify", "--json")
     assert said.code != 0, "they are in both places until it is finished"
-    assert findings(project, "--mend")[0] == 0
+    assert findings(project, "--fix")[0] == 0
     assert millstream(project, "verify", "--json").code == 0
     assert findings(project) == (0, [])
 
@@ -176,8 +176,8 @@ def test_a_doctor_whose_own_clock_is_wrong_moves_nothing(ws: Workspace, monkeypa
     with monkeypatch.context() as patched:
         patched.setattr(doors, "MACHINE", Machine(lambda: in_2020, lambda: 0))
         patched.setattr(doors, "wall_us", lambda: in_2020)
-        for mend in (False, True):
-            found = [f for f in doctor.examine(ws, mend=mend) if f.what.startswith("rows of")]
+        for fix in (False, True):
+            found = [f for f in doctor.examine(ws, fix=fix) if f.what.startswith("rows of")]
             assert {f.what for f in found} == {"rows of orders", "rows of returns"}
             assert all(f.status == "bad" and "this machine's clock shows 2020-01-01" in f.found for f in found)
     assert ws.lake.table("orders").rows() == 44 and not ws.lake.exists("orders__dead")
@@ -190,7 +190,7 @@ def test_without_any_append_a_file_of_the_project_is_the_witness(ws: Workspace, 
     in_2020 = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp() * 1e6)
     monkeypatch.setattr(doors, "MACHINE", Machine(lambda: in_2020, lambda: 0))
     monkeypatch.setattr(doors, "wall_us", lambda: in_2020)
-    (found, *_) = [f for f in doctor.examine(ws, mend=True) if f.what == "rows of orders"]
+    (found, *_) = [f for f in doctor.examine(ws, fix=True) if f.what == "rows of orders"]
     assert found.status == "bad" and "was changed later than that; set the clock" in found.found
     assert ws.lake.table("orders").rows() == 44
 
@@ -202,6 +202,6 @@ def test_changes_stay_whatever_their_time(tmp_path: Path) -> None:
     (folder / "data/customers.csv").write_text("op,committed_at,name\ninsert,2099-01-01T00:00:00Z,a\n")
     ran(folder)
     (folder / "streams.py").write_text((folder / "streams.py").read_text().replace('key="name", ahead="36500d"', 'key="name"'))
-    code, (found,) = findings(folder, "--mend")
+    code, (found,) = findings(folder, "--fix")
     assert code == 0 and found["status"] == "ok" and "changes stay whatever their time" in found["found"]
     assert rows(folder, "select count(*) as n from customers") == [{"n": 1}]

@@ -51,7 +51,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Any:
         made = Sinks(error)
         wait = made.stop.wait
         monkeypatch.setattr(parts, "until_told", lambda: made.stop)
-        monkeypatch.setattr(parts, "mend", lambda ws, stop: None)
+        monkeypatch.setattr(parts, "fix", lambda ws, stop: None)
         monkeypatch.setattr(parts, "all_streams", lambda project: made.streams())
         monkeypatch.setattr(intake, "sink", lambda ws, stream, limits: made.sink(stream, limits))
         monkeypatch.setattr(made.stop, "wait", lambda s=None: wait(s and 0.1))
@@ -119,20 +119,20 @@ def torn(monkeypatch: pytest.MonkeyPatch) -> Torn:
 
 def test_sinks_say_that_they_wait_for_a_repair(torn: Torn, caplog: pytest.LogCaptureFixture) -> None:
     torn.after_a_while = lambda: setattr(torn, "held", False)  # type: ignore[method-assign]
-    parts.mend(torn.ws, threading.Event())
+    parts.fix(torn.ws, threading.Event())
     assert torn.cuts == 1 and caplog.text.count('table "t" is being repaired by another process') == 1
 
 
 def test_sinks_go_on_when_another_has_repaired_the_table(torn: Torn) -> None:
     torn.after_a_while = lambda: setattr(torn, "damage", None)  # type: ignore[method-assign]
-    parts.mend(torn.ws, threading.Event())
+    parts.fix(torn.ws, threading.Event())
     assert torn.cuts == 0
 
 
 def test_sinks_that_wait_for_a_repair_can_be_stopped(torn: Torn) -> None:
     stop = threading.Event()
     torn.after_a_while = stop.set  # type: ignore[method-assign]
-    parts.mend(torn.ws, stop)
+    parts.fix(torn.ws, stop)
     assert torn.cuts == 0 and torn.asked == 3
 
 

@@ -110,7 +110,7 @@ def test_a_password_that_is_a_plain_word_hides_no_sentence() -> None:
 
 def test_every_error_hides_as_a_text() -> None:
     url = f"kafka://a:{SECRET}@h:1"
-    for error in (ConfigError(url), NotFound(url), WorkFailed(url), DefinitionError("bad", found=url, mend=f"token={SECRET}")):
+    for error in (ConfigError(url), NotFound(url), WorkFailed(url), DefinitionError("bad", found=url, fix=f"token={SECRET}")):
         assert SECRET not in str(error)
 
 

@@ -222,8 +222,8 @@ def test_hostile_values(label: str, name: str) -> None:
         error = caught.value
         assert error.code in PAGES, (what, error)
         assert error.place is not None and Path(error.place.file).name == Path(__file__).name, (what, error)
-        assert error.found.startswith(name) and len(error.found) < 200 and error.mend, (what, error)
-        assert "object at 0x" not in error.message + error.mend, (what, error)
+        assert error.found.startswith(name) and len(error.found) < 200 and error.fix, (what, error)
+        assert "object at 0x" not in error.message + error.fix, (what, error)
 
 
 WORDS = [(label, name, word, rule.code) for label, arguments in ARGUMENTS.items() for name in arguments
@@ -240,7 +240,7 @@ def test_near_misses_are_told_the_word(label: str, name: str, word: str, code: s
             continue
         with pytest.raises(DefinitionError) as caught:
             call(label, {**right(label), name: [near] if many else near})
-        assert caught.value.code == code and f'"{word}"' in caught.value.mend, str(caught.value)
+        assert caught.value.code == code and f'"{word}"' in caught.value.fix, str(caught.value)
 
 
 def test_every_literal_of_a_signature_is_a_vocabulary() -> None:
@@ -255,13 +255,13 @@ def test_every_literal_of_a_signature_is_a_vocabulary() -> None:
 def test_arguments_that_are_not_there(label: str) -> None:
     with pytest.raises(DefinitionError) as caught:
         call_with_more(label)
-    assert caught.value.code == "E194" and caught.value.mend
+    assert caught.value.code == "E194" and caught.value.fix
     for name in ARGUMENTS[label]:
         if len(name) > 3 and not label.endswith(("ab",)) and name not in ("checks", "columns", "names"):
             with pytest.raises(DefinitionError) as caught:
                 function, own = PUBLIC[label], SELF.get(label.partition(".")[0])
                 function(*([] if own is None else [own]), **{name[:-1]: 1})
-            assert caught.value.mend == f'did you mean "{name}"?', str(caught.value)
+            assert caught.value.fix == f'did you mean "{name}"?', str(caught.value)
 
 
 def call_with_more(label: str) -> None:

@@ -1,4 +1,4 @@
-"""The mistakes that people make most, each in a small project of its own: place, sentence, what was found, the mend, the code; all of a load together."""
+"""The mistakes that people make most, each in a small project of its own: place, sentence, what was found, the fix, the code; all of a load together."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_no_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = only(tmp_path, monkeypatch, {"zmodels": text})
     assert str(error) == (
         'zmodels.py:6  features "seen", late: no field "dealy"\n'
-        '  found  "dealy > $limit" over carrier, delay, flight_id, ts\n  mend   did you mean "delay"?    E111'
+        '  found  "dealy > $limit" over carrier, delay, flight_id, ts\n  fix    did you mean "delay"?    E111'
     )
 
 
@@ -111,7 +111,7 @@ def test_words_of_sql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = only(tmp_path, monkeypatch, {"streams": STREAMS.replace("    delay: float\n    ts: ms.", "    delay: float\n    at: ms.")})
     assert str(error) == (
         'streams.py:11  stream "landed": the field "at" of Landed is a word of SQL\n'
-        "  found  select at from landed  does not parse in DuckDB\n  mend   rename it, e.g. ts    E112"
+        "  found  select at from landed  does not parse in DuckDB\n  fix    rename it, e.g. ts    E112"
     )
 
 
@@ -134,7 +134,7 @@ def test_missing_key_of_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert error.code == "E141"
     assert error.message == 'training_set "rows": features "seen" are keyed by "carrier", and "asked" has no "carrier"'
     assert error.found == "airline, flight_id, number, ts"
-    assert error.mend == 'say seen.on("...") with the field of asked that holds a carrier'
+    assert error.fix == 'say seen.on("...") with the field of asked that holds a carrier'
 
 
 def test_label_from_the_spine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,7 @@ def test_label_from_the_spine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert error.code == "E142" and error.found == "outcome(asked, ...) and at=asked"
 
 
-@pytest.mark.parametrize(("value", "otherwise", "found", "mend"), [
+@pytest.mark.parametrize(("value", "otherwise", "found", "fix"), [
     ('"false"', '"yes"', "otherwise='yes' beside a value of type bool", "write otherwise=False or otherwise=True, or leave it out: rows without an event then have no label"),
     ('"delay > 1"', '"absent"', "otherwise='absent' beside a value of type bool", "write otherwise=False or otherwise=True, or leave it out: rows without an event then have no label"),
     ('"delay > 1"', "0", "otherwise=0 beside a value of type bool", "write otherwise=False or otherwise=True, or leave it out: rows without an event then have no label"),
@@ -154,11 +154,11 @@ def test_label_from_the_spine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ('"ts"', '"2026-01-01"', "otherwise='2026-01-01' beside a value of type timestamp", "leave it out: rows without an event then have no label"),
 ])  # fmt: skip
 def test_what_no_event_means_is_of_the_type_of_what_one_means(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, otherwise: str, found: str, mend: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, otherwise: str, found: str, fix: str
 ) -> None:
     text = STREAMS.replace('value="delay > $limit", within="1d"', f'value={value}, within="1d", otherwise={otherwise}')
     error = only(tmp_path, monkeypatch, {"streams": text, "zmodels": UNLEARNT})
-    assert (error.code, error.message, error.found, error.mend) == ("E126", 'the outcome of "landed": otherwise is of another type than its value', found, mend)
+    assert (error.code, error.message, error.found, error.fix) == ("E126", 'the outcome of "landed": otherwise is of another type than its value', found, fix)
     assert str(error).startswith("streams.py:20  ")
 
 
@@ -176,7 +176,7 @@ def test_an_outcome_adds_up_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_sql_reads_what_nothing_declares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = only(tmp_path, monkeypatch, {"tables__days.sql": "-- @time ts\nselect ts, delay\nfrom landd\n"})
-    assert str(error) == 'tables/days.sql:3  table "days" reads "landd", which nothing declares\n  found  landd\n  mend   did you mean "landed"?    E103'
+    assert str(error) == 'tables/days.sql:3  table "days" reads "landd", which nothing declares\n  found  landd\n  fix    did you mean "landed"?    E103'
 
 
 LIVE = """\
@@ -198,14 +198,14 @@ def test_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = only(tmp_path, monkeypatch, {"zzlive": LIVE.replace("(0.5, 1.0)", "(0.4, 1.0)")})
     assert str(error) == (
         'zzlive.py:10  endpoint "point": "ab" (zzlive.py:6) and "bandit" (zzlive.py:8) overlap in layer "l"\n'
-        "  found  traffic (0.0, 0.5) and (0.4, 1.0)\n  mend   make the ranges disjoint, e.g. (0.0, 0.5) and (0.5, 1.0)    E171"
+        "  found  traffic (0.0, 0.5) and (0.4, 1.0)\n  fix    make the ranges disjoint, e.g. (0.0, 0.5) and (0.5, 1.0)    E171"
     )
 
 
 def test_check_that_cannot_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = only(tmp_path, monkeypatch, {"zzlive": LIVE.replace("expect.skew()", 'expect.fresh("1h")')})
     assert (error.code, error.message) == ("E180", 'monitor on endpoint "point": fresh cannot watch an endpoint')
-    assert error.mend == "fresh watches features, stream or table"
+    assert error.fix == "fresh watches features, stream or table"
 
 
 def test_a_name_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +267,7 @@ def test_circle_of_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 ])  # fmt: skip
 def test_the_other_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, files: dict[str, str]) -> None:
     error = only(tmp_path, monkeypatch, files)
-    assert error.code == code and error.place is not None and error.found and error.mend
+    assert error.code == code and error.place is not None and error.found and error.fix
 
 
 def models(value: str, first: str, second: str = "") -> dict[str, str]:
@@ -276,18 +276,18 @@ def models(value: str, first: str, second: str = "") -> dict[str, str]:
     return {"streams": STREAMS.replace('"delay > $limit"', value), "zmodels": told}
 
 
-@pytest.mark.parametrize(("value", "first", "found", "mend"), [
+@pytest.mark.parametrize(("value", "first", "found", "fix"), [
     ('"carrier"', "", "value=\"carrier\" of landed (streams.py:{at})", "compare it, e.g. value=\"carrier = 'x'\""),
     ('ms.agg.first("carrier")', "", "value=agg.first('carrier') of landed (streams.py:{at})", "compare it, e.g. value=\"carrier = 'x'\""),
     ('"ts"', "", 'value="ts" of landed (streams.py:{at})', 'say a number or a comparison, e.g. value="ts is not null"'),
 ])  # fmt: skip
-def test_a_label_is_a_boolean_or_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, first: str, found: str, mend: str) -> None:
+def test_a_label_is_a_boolean_or_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, first: str, found: str, fix: str) -> None:
     files = models(value, first)
     told = mistakes(tmp_path, monkeypatch, files)
     assert [e.code for e in told] == ["E154", "E154"] and "E154" in PAGES
     assert told[0].message.startswith('model "trees": its label "label" is ') and told[0].message.endswith(", and a model learns a boolean or a number")
     assert str(told[0].place) == f"zmodels.py:{line(files['zmodels'], '@ms.model(rows')}"
-    assert (told[0].found, told[0].mend) == (found.format(at=line(files["streams"], "late = ms.outcome")), mend)
+    assert (told[0].found, told[0].fix) == (found.format(at=line(files["streams"], "late = ms.outcome")), fix)
 
 
 @pytest.mark.parametrize(("value", "given", "metric", "kind"), [
@@ -297,13 +297,13 @@ def test_a_label_is_a_boolean_or_a_number(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_metric_is_of_the_kind_of_its_label(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, given: str, metric: str, kind: str) -> None:
     error = mistakes(tmp_path, monkeypatch, models(value, given))[0]
     assert error.code == "E155" and "E155" in PAGES and error.message.endswith(f'{metric}" is of a boolean, and the label "label" is {kind}')
-    assert error.place is not None and error.place.file.endswith("zmodels.py") and error.mend.startswith('compare it, e.g. value="')
+    assert error.place is not None and error.place.file.endswith("zmodels.py") and error.fix.startswith('compare it, e.g. value="')
     ways = (
         ' > x"; or, if it is 0 and 1, write output="probability"; or a metric of numbers: accuracy, rmse, mae, r2'
         if kind == "a whole number"
         else ' > x"; or a metric of numbers: rmse, mae, r2'
     )
-    assert error.mend.endswith(ways) and error.found.startswith(f"value={value.removeprefix('ms.')[:6]}")
+    assert error.fix.endswith(ways) and error.found.startswith(f"value={value.removeprefix('ms.')[:6]}")
 
 
 def test_one_of_several_labels_is_enough_and_each_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +340,7 @@ def test_performance_compares_what_can_be_compared(
         return
     error = only(tmp_path, monkeypatch, {"zzlive": text})
     assert error.code == code and error.message == f'expect.performance of endpoint "point": {said}'
-    assert str(error.place) == "zzlive.py:6" and "zzlive.py:5" in error.found and f'value="{value} ' in error.mend
+    assert str(error.place) == "zzlive.py:6" and "zzlive.py:5" in error.found and f'value="{value} ' in error.fix
 
 
 def test_all_mistakes_of_a_load_are_told_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,7 +372,7 @@ def test_a_name_that_is_not_there_stops_nothing_and_is_told_with_the_nearest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], said: list[str]
 ) -> None:
     found = mistakes(tmp_path, monkeypatch, files)
-    told = ["|".join((f"{e.place}  {e.message}", e.found, e.mend)) for e in found]
+    told = ["|".join((f"{e.place}  {e.message}", e.found, e.fix)) for e in found]
     assert len(told) == len(said) and all(whole.startswith(part) for whole, part in zip(told, said, strict=True)), told
 
 
@@ -443,7 +443,7 @@ def test_a_name_that_is_only_tried_is_no_mistake(tmp_path: Path, monkeypatch: py
 def test_a_name_that_is_used_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: str) -> None:
     found = mistakes(tmp_path, monkeypatch, {"zzlive": f"import millstream as ms\n\n{used}\n"})
     line = 3 + used.split("ms.strem")[0].count("\n")
-    assert [(str(e.place), e.message, e.mend) for e in found] == [(f"zzlive.py:{line}", 'ms has no "strem"', 'did you mean "stream"?')]
+    assert [(str(e.place), e.message, e.fix) for e in found] == [(f"zzlive.py:{line}", 'ms has no "strem"', 'did you mean "stream"?')]
 
 
 @pytest.mark.parametrize(("text", "code", "script"), [
@@ -452,20 +452,20 @@ def test_a_name_that_is_used_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 ])  # fmt: skip
 def test_a_script_beside_the_modules_is_told_where_scripts_belong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, code: str, script: bool) -> None:
     error = only(tmp_path, monkeypatch, {"zzclean": text})
-    assert error.code == code and ("scripts/, if it is a script: each .py file beside millstream.toml is imported by every verb" in error.mend) == script
+    assert error.code == code and ("scripts/, if it is a script: each .py file beside millstream.toml is imported by every verb" in error.fix) == script
 
 
 def test_a_misspelt_import_is_one_mistake_where_the_right_name_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two were told: the import, and the name that it would have brought, for which the misspelt one was proposed."""
     files = {"zzone": "NUMBER = 1\n", "zztwo": "import millstream as ms\nfrom zzone import NUMBR\n\nother = NUMBER + 1\n"}
     found = only(tmp_path, monkeypatch, files)
-    assert (str(found.place), found.code, found.mend) == ("zztwo.py:2", "E196", 'did you mean "NUMBER"?')
+    assert (str(found.place), found.code, found.fix) == ("zztwo.py:2", "E196", 'did you mean "NUMBER"?')
 
 
 def test_a_table_without_a_body_is_told_of_the_file_that_it_may_mean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = {"tables__carrier_days.sql": "select flight_id from landed\n", "zztables": 'import millstream as ms\n\ndays = ms.table("carrier_day")\n'}
     found = only(tmp_path, monkeypatch, files)
-    assert (found.code, found.found) == ("E134", "no tables/carrier_day.sql") and found.mend.startswith(
+    assert (found.code, found.found) == ("E134", "no tables/carrier_day.sql") and found.fix.startswith(
         'call it "carrier_days", if it is tables/carrier_days.sql; else write'
     )
 
@@ -489,7 +489,7 @@ def test_a_module_that_opens_the_project_is_told_so(tmp_path: Path, monkeypatch:
     imports = "from pathlib import Path\nimport millstream as ms\nfrom millstream.app.cli.main import cli\nfrom millstream.lab.lab import Lab\nfrom millstream.run.workspace import Workspace\n"
     found = mistakes(tmp_path, monkeypatch, {"zzlive": f"{imports}\n\nopened = {opened}\n"})
     (error,) = found
-    assert (str(error.place), error.found, error.code) == ("zzlive.py:8", f"opened = {opened}", "E197") and 'if __name__ == "__main__":' in error.mend
+    assert (str(error.place), error.found, error.code) == ("zzlive.py:8", f"opened = {opened}", "E197") and 'if __name__ == "__main__":' in error.fix
 
 
 OVER_DAILY = """\
@@ -503,7 +503,7 @@ DAILY = "-- @time day\n-- @key carrier\n-- @lag 1h\n"
 
 
 @pytest.mark.parametrize(
-    ("sql", "line", "name", "mend"),
+    ("sql", "line", "name", "fix"),
     [
         ("select carrier, ts as day,\n  dealy from landed", 5, "dealy", 'did you mean "delay"?'),
         ("select carrier, ts as day, d.dealy\nfrom landed as d", 4, "dealy", 'did you mean "delay"?'),
@@ -511,11 +511,11 @@ DAILY = "-- @time day\n-- @key carrier\n-- @lag 1h\n"
     ],
 )
 def test_a_column_that_a_tables_sql_lacks_is_told_at_the_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sql: str, line: int, name: str, mend: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sql: str, line: int, name: str, fix: str
 ) -> None:
     """Without an engine too, as in `ms.load` and the lab; its features were blamed, and told to take the misspelt name."""
     error = only(tmp_path, monkeypatch, {"streams": STREAMS, "afeatures": OVER_DAILY, "tables__daily.sql": DAILY + sql + "\n"})
-    assert (str(error.place), error.code, error.found, error.mend) == (f"tables/daily.sql:{line}", "E138", f'there is no column "{name}"', mend)
+    assert (str(error.place), error.code, error.found, error.fix) == (f"tables/daily.sql:{line}", "E138", f'there is no column "{name}"', fix)
 
 
 @pytest.mark.parametrize(
@@ -554,7 +554,7 @@ def test_what_was_not_checked_is_named(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_number_of_what_was_not_checked_is_said() -> None:
-    wrong = DefinitionError("x", mend="y")
+    wrong = DefinitionError("x", fix="y")
     assert str(DefinitionErrors([wrong, wrong], ["a"])).splitlines()[-1] == "2 mistakes; 1 definition was not checked, because it depends on what is wrong: a"
     assert (
         str(DefinitionErrors([wrong], ["a", "b"])).splitlines()[-1] == "1 mistake; 2 definitions were not checked, because they depend on what is wrong: a, b"
@@ -569,4 +569,4 @@ def test_a_shared_mistake_is_told_once_at_its_own_line(tmp_path: Path, monkeypat
 
 def test_every_page_says_what_to_do() -> None:
     for code, page in PAGES.items():
-        assert page.startswith(f"{code}: ") and "\nMend: " in page
+        assert page.startswith(f"{code}: ") and "Fix: " in page

@@ -57,5 +57,5 @@ def test_a_module_that_is_nested_too_deeply_is_one_mistake(tmp_path: Path, monke
             error.code == "E107"
             and str(error.place) == "streams.py:1"
             and "nested too deeply" in error.message
-            and error.mend == "split the longest one into several"
+            and error.fix == "split the longest one into several"
         )

@@ -26,24 +26,24 @@ def landed(more: str) -> dict[str, str]:
 
 @pytest.mark.parametrize(("files", "told"), [
     (landed('contract="backwards"'),
-     'streams.py:19  stream "landed": contract is a word it does not know\n  found  contract = "backwards"\n  mend   did you mean "backward"? there are "none", "backward",'),
-    ({"streams": STREAMS + FILES.format('format="txt"')}, 'ms.read.files: format is a word it does not know\n  found  format = "txt"\n  mend   there are "csv", "jsonl", "parquet", "avro"    E190'),
-    ({"streams": STREAMS + FILES.format('compression="rar"')}, 'found  compression = "rar"\n  mend   there are "gzip", "zstd", "bz2"    E190'),
+     'streams.py:19  stream "landed": contract is a word it does not know\n  found  contract = "backwards"\n  fix    did you mean "backward"? there are "none", "backward",'),
+    ({"streams": STREAMS + FILES.format('format="txt"')}, 'ms.read.files: format is a word it does not know\n  found  format = "txt"\n  fix    there are "csv", "jsonl", "parquet", "avro"    E190'),
+    ({"streams": STREAMS + FILES.format('compression="rar"')}, 'found  compression = "rar"\n  fix    there are "gzip", "zstd", "bz2"    E190'),
     ({"streams": swap(STREAMS, 'within="1d"', 'within="1d", credit="newest"')}, 'streams.py:20  ms.outcome: credit is a word it does not know\n  found  credit = "newest"'),
-    ({"zmodels": swap(MODELS, 'metrics=["auc"]', 'input="frames"')}, 'zmodels.py:10  ms.model: input is a word it does not know\n  found  input = "frames"\n  mend   did you mean "frame"?'),
-    ({"zmodels": swap(MODELS, 'metrics=["auc"]', 'output="proba"')}, 'found  output = "proba"\n  mend   did you mean "probability"?'),
-    ({"zzlive": swap(LIVE, "expect.skew()", 'expect.skew(), severity="pager"')}, 'zzlive.py:11  ms.monitor: severity is a word it does not know\n  found  severity = "pager"\n  mend   did you mean "page"?'),
-    ({"zmodels": swap(MODELS, '"a": trees["champion"]', '"a": trees["chmapion"]')}, 'zmodels.py:20  model "trees": version is a word it does not know\n  found  version = "chmapion"\n  mend   did you mean "champion"?'),
+    ({"zmodels": swap(MODELS, 'metrics=["auc"]', 'input="frames"')}, 'zmodels.py:10  ms.model: input is a word it does not know\n  found  input = "frames"\n  fix    did you mean "frame"?'),
+    ({"zmodels": swap(MODELS, 'metrics=["auc"]', 'output="proba"')}, 'found  output = "proba"\n  fix    did you mean "probability"?'),
+    ({"zzlive": swap(LIVE, "expect.skew()", 'expect.skew(), severity="pager"')}, 'zzlive.py:11  ms.monitor: severity is a word it does not know\n  found  severity = "pager"\n  fix    did you mean "page"?'),
+    ({"zmodels": swap(MODELS, '"a": trees["champion"]', '"a": trees["chmapion"]')}, 'zmodels.py:20  model "trees": version is a word it does not know\n  found  version = "chmapion"\n  fix    did you mean "champion"?'),
     (landed('dedupe=["flight_id"]'), "streams.py:19  stream \"landed\": dedupe wants a text\n  found  dedupe = ['flight_id']"),
-    ({"streams": swap(STREAMS, 'Landed, key="flight_id"', 'Landed, keys="flight_id"')}, 'stream "landed": there is no argument "keys"\n  found  keys = "flight_id"\n  mend   did you mean "key"?    E194'),
-    ({"zmodels": swap(MODELS, 'metrics=["auc"]', 'metrics="auc"')}, 'ms.model: metrics wants a list\n  found  metrics = "auc"\n  mend   write a list: ["auc"]'),
-    ({"zmodels": swap(MODELS, "asked.fields(\"number\"), seen]", "seen]").replace("features=[seen]", "features=seen")}, 'training_set "rows": features wants a list\n  found  features = features "seen"\n  mend   write a list: [seen]'),
+    ({"streams": swap(STREAMS, 'Landed, key="flight_id"', 'Landed, keys="flight_id"')}, 'stream "landed": there is no argument "keys"\n  found  keys = "flight_id"\n  fix    did you mean "key"?    E194'),
+    ({"zmodels": swap(MODELS, 'metrics=["auc"]', 'metrics="auc"')}, 'ms.model: metrics wants a list\n  found  metrics = "auc"\n  fix    write a list: ["auc"]'),
+    ({"zmodels": swap(MODELS, "asked.fields(\"number\"), seen]", "seen]").replace("features=[seen]", "features=seen")}, 'training_set "rows": features wants a list\n  found  features = features "seen"\n  fix    write a list: [seen]'),
     ({"zmodels": swap(MODELS, 'at=asked', 'at="asked"')}, 'training_set "rows": at wants a stream (ms.stream) or a table (ms.table)\n  found  at = "asked"'),
     ({"zzlive": swap(LIVE, '[ab, bandit], default', 'trees, default')}, 'endpoint "point": decide wants'),
     ({"zzlive": swap(LIVE, 'unit="flight_id", assign=assign.ab', 'unit="flight_id", traffic=(0.0, float("nan")), assign=assign.ab').replace(', traffic=(0.0, 0.5)', "")}, "traffic[1] wants a finite number, 0 to 1\n  found  traffic[1] = nan"),
     ({"zmodels": swap(MODELS, 'metrics=["auc"]', 'schedule="0 0 31 2 *"')}, 'ms.model: schedule is not a schedule: Bad day-of-month'),
     ({"tables__a.sql": "-- @schedule @dayly\nselect ts from landed"}, 'table "a": schedule is not a schedule'),
-    ({"streams": STREAMS + FILES.format('zone="Europe/Pariss"')}, 'zone is not a time zone\n  found  zone = "Europe/Pariss"\n  mend   did you mean "Europe/Paris"?'),
+    ({"streams": STREAMS + FILES.format('zone="Europe/Pariss"')}, 'zone is not a time zone\n  found  zone = "Europe/Pariss"\n  fix    did you mean "Europe/Paris"?'),
     ({"streams": swap(STREAMS, "    delay: float\n", "    delay: float = 'x'\n")}, 'streams.py:11  the field "delay" of Landed has a default of another type\n  found  delay = "x"'),
     ({"streams": swap(STREAMS, "    delay: float\n", "    größe: float\n")}, 'the field "größe" of Landed is not a name'),
     ({"streams": swap(STREAMS, '"landed", Landed', '"select", Landed')}, 'stream "select": its name is a word of SQL'),
@@ -72,7 +72,7 @@ KINDS = {
 @pytest.mark.parametrize("name", ["l" * 101, "l" * 250, "Late", "a/b", "..", ".late", "late😀", "1late", "_late", "late-flights", "späť", "late ", ""])
 def test_names_of_all_kinds_have_one_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str) -> None:
     error = only(tmp_path, monkeypatch, {file: text.replace("{}", name) for file, text in KINDS[kind].items()})
-    assert error.code == "E101" and "folders, topics, tables and URLs" in error.mend and len(str(error)) < 500
+    assert error.code == "E101" and "folders, topics, tables and URLs" in error.fix and len(str(error)) < 500
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -224,4 +224,4 @@ def test_what_the_file_of_a_project_may_say(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(DefinitionErrors) as caught:
         load(".")
     (error,) = caught.value.errors
-    assert (error.code, error.place, error.found) == ("E109", Place("millstream.toml", place), found) and error.mend
+    assert (error.code, error.place, error.found) == ("E109", Place("millstream.toml", place), found) and error.fix

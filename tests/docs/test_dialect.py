@@ -40,6 +40,6 @@ _GOOD = (
     "as it goes on the wire",
 )
 _BAD = {
-    "mend": ("mend it", "Mended by hand"), "told": ("it was told",), "ripe": ("ripe rows", "labels ripen"),
+    "fix": ("fix it", "Fixed by hand"), "told": ("it was told",), "ripe": ("ripe rows", "labels ripen"),
     "goes on": ("the next one goes on", "it is gone on with"), "is no": ("it is no event", "these are no rows"),
 }  # fmt: skip

@@ -95,4 +95,4 @@ def test_a_path_without_a_route_is_told_the_routes(mounted: bool) -> None:
     error = json.loads(sent[1]["body"])["error"]
     assert sent[0]["status"] == 404 and error["code"] == "not_found"
     events = "POST /v1/events/STREAM, " if mounted else ""
-    assert error["mend"] == f"there are {events}POST /v1/predict/ENDPOINT (late, early), GET /healthz, GET /readyz, GET /readyz/ENDPOINT, GET /metrics"
+    assert error["fix"] == f"there are {events}POST /v1/predict/ENDPOINT (late, early), GET /healthz, GET /readyz, GET /readyz/ENDPOINT, GET /metrics"

@@ -61,9 +61,9 @@ def test_each_setting_has_its_heading_and_meaning(made: dict[str, str]) -> None:
     assert set(DEFAULTS) <= headings(made["configuration"])
 
 
-def test_each_error_code_has_its_heading_and_mend(made: dict[str, str]) -> None:
+def test_each_error_code_has_its_heading_and_fix(made: dict[str, str]) -> None:
     assert {h for h in headings(made["errors"]) if re.fullmatch(r"E\d+", h)} == set(PAGES)
-    assert made["errors"].count("**Mend:**") == len(PAGES)
+    assert made["errors"].count("**Fix:**") == len(PAGES)
 
 
 def test_codes_that_the_source_raises_have_a_page() -> None:

@@ -240,7 +240,7 @@ def test_no_driver_error_escapes() -> None:
         assert isinstance(error_of(KafkaError(code(name)), "topic t"), MillstreamError), name
 
 
-def test_a_fault_that_only_a_mend_ends_is_remembered() -> None:
+def test_a_fault_that_only_a_fix_ends_is_remembered() -> None:
     now = [0.0]
     faults = Faults("Kafka at b:1", clock=lambda: now[0])
     faults(KafkaError(code("_TRANSPORT")))

@@ -56,11 +56,11 @@ def test_hops_by_length() -> None:
     assert [hop_us(w) for w in (12 * HOUR - 1, 12 * HOUR, 12 * DAY - 1, 12 * DAY)] == [5 * MINUTE, HOUR, HOUR, DAY]
 
 
-@pytest.mark.parametrize(("wrong", "mend"), [("7m", "5m"), ("800m", "13h"), ("295h", "12d"), ("1s", "5m")])
-def test_a_window_between_hops_is_an_error_with_its_mend(wrong: str, mend: str) -> None:
+@pytest.mark.parametrize(("wrong", "fix"), [("7m", "5m"), ("800m", "13h"), ("295h", "12d"), ("1s", "5m")])
+def test_a_window_between_hops_is_an_error_with_its_fix(wrong: str, fix: str) -> None:
     with pytest.raises(DefinitionError, match="multiple of") as told:
         definition((wrong,))
-    assert told.value.code == "E144" and f'"{mend}"' in str(told.value.mend)
+    assert told.value.code == "E144" and f'"{fix}"' in str(told.value.fix)
 
 
 def test_expiry_keeps_every_tile_that_a_later_look_up_asks_for() -> None:

@@ -178,7 +178,7 @@ def receipt_of(body: bytes) -> tuple[int, Any]:
     return 200, {"stream": "landed", "offsets": {"0": 5}, "accepted": len(body.splitlines()), "repeated": 0}
 
 
-ERROR = {"error": {"code": "x", "message": "the reason", "mend": "the mend"}}
+ERROR = {"error": {"code": "x", "message": "the reason", "fix": "the fix"}}
 
 
 @pytest.mark.parametrize("first", [(429, ERROR), (503, ERROR), (502, b"<html>"), (0, b"")])
@@ -198,7 +198,7 @@ def test_what_may_succeed_later_is_sent_again_under_the_same_ids(first: tuple[in
 )  # fmt: skip
 def test_errors_are_of_the_tree(status: int, code: str, kind: type[Exception]) -> None:
     with answering((status, {"error": {**ERROR["error"], "code": code}})) as (url, asked), Client(url, token="secret", retry_for=NO_WAIT) as client:
-        with pytest.raises(kind, match="the reason; the mend") as caught:
+        with pytest.raises(kind, match="the reason; the fix") as caught:
             client.send(LANDED, [landed(1)])
         assert "secret" not in str(caught.value) + repr(client) and asked[0][1]["authorization"] == "Bearer secret"
     assert len(asked) == 1
@@ -276,7 +276,7 @@ def test_a_refused_event_of_a_later_request_has_its_number_among_all() -> None:
         errors = {"errors": [{"index": 0, "error": ERROR["error"]}]} if lines == 1 else {}
         return 207 if errors else 200, {"stream": "landed", "offsets": {}, "accepted": lines - len(errors), "repeated": 0, **errors}
 
-    with answering(answer) as (url, _), Client(url) as client, pytest.raises(UsageError, match=r"the first, number 2: the reason; the mend"):
+    with answering(answer) as (url, _), Client(url) as client, pytest.raises(UsageError, match=r"the first, number 2: the reason; the fix"):
         client.send(LANDED, [landed(i, "x" * 3_000_000) for i in range(3)])
 
 

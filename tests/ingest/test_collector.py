@@ -89,8 +89,8 @@ class Served:
         assert told[b"content-length"] == b"%d" % len(sent[1]["body"])
         found = json.loads(sent[1]["body"])
         if sent[0]["status"] not in (200, 207):
-            assert set(found) == {"error"} and {"code", "message", "mend"} <= set(found["error"]), "every error has one shape"
-            assert all(found["error"][name] for name in ("code", "message", "mend"))
+            assert set(found) == {"error"} and {"code", "message", "fix"} <= set(found["error"]), "every error has one shape"
+            assert all(found["error"][name] for name in ("code", "message", "fix"))
         assert told.get(b"www-authenticate") == (b"Bearer" if sent[0]["status"] == 401 else None)
         return sent[0]["status"], found, told
 
@@ -173,8 +173,8 @@ def test_each_item_has_its_result(served: Served) -> None:
         assert (status, told["accepted"]) == (207, 2)
         errors = {e["index"]: e["error"] for e in told["errors"]}
         assert sorted(errors) == list(range(1, len(wrong) + 1))
-        for at, (_, says, mend) in enumerate(wrong, 1):
-            assert says in errors[at]["message"] and mend in errors[at]["mend"] and errors[at]["code"] == "invalid_event"
+        for at, (_, says, fix) in enumerate(wrong, 1):
+            assert says in errors[at]["message"] and fix in errors[at]["fix"] and errors[at]["code"] == "invalid_event"
     assert sorted(r["item"] for r in served.rows()) == ["i0", "i0", "i5", "i5"]
 
 

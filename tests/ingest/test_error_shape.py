@@ -1,4 +1,4 @@
-"""Every door answers a request that it refuses in one shape: `{"error": {"code", "message", "mend", ...}}`."""
+"""Every door answers a request that it refuses in one shape: `{"error": {"code", "message", "fix", ...}}`."""
 
 from __future__ import annotations
 
@@ -54,5 +54,5 @@ def test_every_refusal_has_one_shape(server: str, door: str, case: str) -> None:
     error = json.loads(reply.read())["error"]
     connection.close()
     assert reply.status == status and reply.headers["content-type"] == "application/json"
-    assert all(isinstance(error[key], str) and error[key] for key in ("code", "message", "mend"))
+    assert all(isinstance(error[key], str) and error[key] for key in ("code", "message", "fix"))
     assert (reply.headers.get("www-authenticate") == "Bearer") is (status == 401)

@@ -139,15 +139,15 @@ def test_values_of_libraries_arrive_as_the_ones_they_equal() -> None:
     assert _sent(READINGS, (sent,))[0].kwh == 1.5
 
 
-@pytest.mark.parametrize(("values", "said", "mend"), [
+@pytest.mark.parametrize(("values", "said", "fix"), [
     ({"ts": "2026-01-01T00:00:00Z"}, "Reading.ts is '2026-01-01T00:00:00Z'", "give ts as a datetime with a zone, e.g. datetime(2013, 11, 1, 12, tzinfo=UTC)"),
     ({"ts": np.datetime64("2026-01-01")}, "Reading.ts is np.datetime64('2026-01-01')", "give ts as a datetime with a zone, e.g. datetime(2013, 11, 1, 12, tzinfo=UTC)"),
     ({"kwh": np.bool_(True), "ts": TS}, "Reading.kwh is np.True_", "give kwh as a number, e.g. 12.5, or nothing"),
 ])  # fmt: skip
-def test_a_refused_object_names_what_python_has_to_give(values: dict[str, Any], said: str, mend: str) -> None:
+def test_a_refused_object_names_what_python_has_to_give(values: dict[str, Any], said: str, fix: str) -> None:
     with pytest.raises(BadEvent) as error:
         Objects(Reading.__schema__).json(Reading(meter="m", **values))
-    assert (error.value.message, error.value.mend, str(error.value)) == (said, mend, f"{said}; {mend}")
+    assert (error.value.message, error.value.fix, str(error.value)) == (said, fix, f"{said}; {fix}")
 
 
 def test_a_refused_object_of_several_is_numbered() -> None:

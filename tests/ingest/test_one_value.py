@@ -184,10 +184,10 @@ def test_a_refusal_names_the_field() -> None:
         EventForm(stream.schema, zoned=True, ids=False, closed=True).one(lossy)
     with pytest.raises(BadRequest) as request:
         RequestForm(stream.schema).decode(b"[" + lossy + b"]")
-    assert event.value.message == str(request.value) == said and event.value.mend == request.value.mend == "declare v as int, or send fewer digits"
+    assert event.value.message == str(request.value) == said and event.value.fix == request.value.fix == "declare v as int, or send fewer digits"
     with pytest.raises(UsageError, match=r"\.v is inf") as infinite:
         Objects(stream.schema).json(stream.event(id="a", v=float("inf"), ts=TS))
-    assert infinite.value.mend == "give v as a number, e.g. 12.5, or nothing"  # type: ignore[attr-defined]
+    assert infinite.value.fix == "give v as a number, e.g. 12.5, or nothing"  # type: ignore[attr-defined]
 
 
 def test_what_needs_a_closer_look_costs_its_neighbours_nothing(tmp_path: Path, http: Http) -> None:

@@ -328,20 +328,20 @@ def test_a_timeless_table_that_is_not_timeless_is_a_leak(shop_lab: Lab) -> None:
     assert '"timeless_set" looks into the future: "ever__top"' in told
     assert "row      2024-" in told and "visit_id=" in told
     assert "event    orders: Order(order_id=" in told
-    assert 'mend     "totals" is taken for timeless, and is not' in told
+    assert 'fix      "totals" is taken for timeless, and is not' in told
 
 
 def test_a_table_made_of_the_future_is_a_leak(shop_lab: Lab) -> None:
     with pytest.raises(
         AssertionError,
-        match=r'(?s)"foretold__price_1h" depends.*event    orders: .*mend     a row of "paid" counts from its time \+ 1m on \(its time is "ts"\)',
+        match=r'(?s)"foretold__price_1h" depends.*event    orders: .*fix      a row of "paid" counts from its time \+ 1m on \(its time is "ts"\)',
     ):
         shop_lab.assert_no_leak(noun(shop_lab, "future_set"), tries=200)
 
 
 def test_a_lag_shorter_than_the_lateness_is_a_leak_through_the_table(shop_lab: Lab) -> None:
     with pytest.raises(
-        AssertionError, match=r'(?s)"hasty__price_1h" depends.*event    orders: .*arrived .*mend     a row of "hasty_sales".*declare a longer lag'
+        AssertionError, match=r'(?s)"hasty__price_1h" depends.*event    orders: .*arrived .*fix      a row of "hasty_sales".*declare a longer lag'
     ):
         shop_lab.assert_no_leak(noun(shop_lab, "hasty_set"), tries=80)
 
@@ -353,7 +353,7 @@ def test_a_table_made_of_the_row_s_own_event_is_found(shop_lab: Lab) -> None:
     told = str(found.value)
     assert 'training_set "own_set" sees what no request can see: "own__n_7d" depends on the event of the row itself' in told
     assert "row      2024-" in told and "visits: Visit(visit_id=" in told and "0 for a request" in told
-    assert 'mend     "before" is made of "visits", the stream that is predicted for' in told
+    assert 'fix      "before" is made of "visits", the stream that is predicted for' in told
 
 
 def test_late_events_taken_for_known_are_a_leak(shop_lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,7 +166,7 @@ def test_files_are_synced_before_they_are_named(world: World, monkeypatch: pytes
     assert told == [".parquet", ".json", "retain"]
 
 
-def test_nothing_mends_a_lone_torn_checkpoint(landed: World) -> None:
+def test_nothing_fixes_a_lone_torn_checkpoint(landed: World) -> None:
     """Commits behind it are cleaned away: cutting would lose what landed, so it is said and left."""
     table = landed.lake.table("readings")
     fold(landed.lake, table)
@@ -191,13 +191,13 @@ def test_an_old_pins_checkpoint_is_no_base_for_a_cut(landed: World) -> None:
         examine(landed.lake.files, "readings")
 
 
-def test_up_mends_before_it_lands(landed: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_fixes_before_it_lands(landed: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 
     from millstream.app import parts
 
     cut(landed, deltalog.commit_path("readings", 8))
-    parts.mend(SimpleNamespace(lake=landed.lake, files=landed.lake.files, state=landed.state, log=landed.log), threading.Event())  # type: ignore[arg-type]
+    parts.fix(SimpleNamespace(lake=landed.lake, files=landed.lake.files, state=landed.state, log=landed.log), threading.Event())  # type: ignore[arg-type]
     assert examine(landed.lake.files, "readings") is None and landed.lake.table("readings").version == 8, "version 8 says that the table was cut"
     assert landed.state.lease("mend/readings", "another", clean.KEPT), "the lease is given back"
     marks = dict(landed.log._rows("select partition, before from mark where reader = 'lake'"))

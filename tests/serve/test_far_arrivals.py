@@ -38,4 +38,4 @@ def test_both_times_are_held_against_the_clock(of: Any, sent: dict[str, str], fi
         return
     with pytest.raises(BadRequest, match=r"more than 1d ahead of the server's clock") as caught:
         decider.decide(requests)
-    assert caught.value.field == field and field in caught.value.mend
+    assert caught.value.field == field and field in caught.value.fix

@@ -140,7 +140,7 @@ def test_every_refusal_has_one_shape(path: str, body: Any, method: str | None, s
     async def test(app: Server, log: FakeLog, behind: FakeLive) -> None:
         reply = await call(app, path, body, method)
         assert reply.status == status and reply.json["error"]["code"] == code
-        assert reply.json["error"]["message"] and reply.json["error"]["mend"] and set(reply.json) == {"error"}
+        assert reply.json["error"]["message"] and reply.json["error"]["fix"] and set(reply.json) == {"error"}
         assert not log.rows()
 
     story(test, limits=Limits(body_bytes=1_500, requests=8))

@@ -50,7 +50,7 @@ def test_fields_that_may_be_left_out_may_stand_before_those_that_may_not() -> No
 
 
 @pytest.mark.parametrize(
-    ("body", "field", "words", "mend"),
+    ("body", "field", "words", "fix"),
     [
         ({"score": 1}, "user", 'needs the field "user"', "send user as text in UTF-8"),
         ({"user": "u", "score": "x"}, "score", '"score" of Visit is "x" (text)', "send score as a number"),
@@ -73,11 +73,11 @@ def test_fields_that_may_be_left_out_may_stand_before_those_that_may_not() -> No
         ({"user": "u", "score": 1, "count": 2**63}, "count", 'field "count" of Visit is 9223372036854775808', "a whole number, e.g. 12, or nothing"),
     ],
 )
-def test_a_wrong_field_is_named_with_its_mend(body: dict[str, Any], field: str, words: str, mend: str) -> None:
+def test_a_wrong_field_is_named_with_its_fix(body: dict[str, Any], field: str, words: str, fix: str) -> None:
     for sent in (body, [{"user": "ok", "score": 0}, body]):
         with pytest.raises(BadRequest) as caught:
             FORM.decode(json.dumps(sent).encode())
-        assert caught.value.field == field and words in str(caught.value) and mend in caught.value.mend
+        assert caught.value.field == field and words in str(caught.value) and fix in caught.value.fix
 
 
 def test_events_and_requests_are_refused_in_the_same_words() -> None:
@@ -97,7 +97,7 @@ def test_events_and_requests_are_refused_in_the_same_words() -> None:
             FORM.decode(body)
         with pytest.raises(BadEvent) as told:
             event.one(body)
-        assert (str(request.value), request.value.mend) == (told.value.message, told.value.mend) and request.value.field == field
+        assert (str(request.value), request.value.fix) == (told.value.message, told.value.fix) and request.value.field == field
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"nope", b'{"user":"\xff","score":1}', b'{"user":"u","score":NaN}'])

@@ -52,18 +52,30 @@ def page() -> str:
     parts = [_INTRO]
     for kind in dict.fromkeys(cell.kind for cell in table.CSV):
         parts.append(f"## {kind}\n\n" + _table(kind))
-    parts.append("## Columns of Parquet and Avro\n\nFor types that are not the field's own. The source's zone here is Europe/Berlin.\n\n" + _columns())
+    parts.append(
+        "## Columns of Parquet and Avro\n\nFor types that are not the field's own. The source's zone here is"
+        " Europe/Berlin.\n\n" + _columns()
+    )
     parts.append("## Objects of Python\n\n" + _objects())
     return "\n".join(parts)
 
 
 def _table(kind: str) -> str:
-    csv, files = _by_value(kind, table.CSV, lambda cell: cell.value), _by_value(kind, table.JSON, lambda cell: cell.value)
+    csv, files = (
+        _by_value(kind, table.CSV, lambda cell: cell.value),
+        _by_value(kind, table.JSON, lambda cell: cell.value),
+    )
     asked = _by_value(kind, table.JSON, lambda cell: cell.by_request)
     differ = files != asked
-    lines = [f"| value | CSV | {'JSON Lines | requests' if differ else 'JSON'} |", "|---|---|---|---|" if differ else "|---|---|---|"]
+    lines = [
+        f"| value | CSV | {'JSON Lines | requests' if differ else 'JSON'} |",
+        "|---|---|---|---|" if differ else "|---|---|---|",
+    ]
     for value in sorted(dict.fromkeys([*csv, *files, *asked]), key=lambda told: told == "refused"):
-        lines.append(f"| {value} | {csv.get(value, '')} | {files.get(value, '')} |" + (f" {asked.get(value, '')} |" if differ else ""))
+        lines.append(
+            f"| {value} | {csv.get(value, '')} | {files.get(value, '')} |"
+            + (f" {asked.get(value, '')} |" if differ else "")
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -100,8 +112,14 @@ def _plain(value: Any) -> str:
 
 
 def _columns() -> str:
-    found = [(cell.kind, str(cell.spelled.type), _listed(cell.spelled.to_pylist()[0]), _value(cell.value)) for cell in table.COLUMNS]
-    avro = [(cell.kind, f"Avro {_avro(cell.spelled[0])}", _listed(cell.spelled[1]), _value(cell.value)) for cell in table.AVRO]
+    found = [
+        (cell.kind, str(cell.spelled.type), _listed(cell.spelled.to_pylist()[0]), _value(cell.value))
+        for cell in table.COLUMNS
+    ]
+    avro = [
+        (cell.kind, f"Avro {_avro(cell.spelled[0])}", _listed(cell.spelled[1]), _value(cell.value))
+        for cell in table.AVRO
+    ]
     lines = [f"| {kind} | {column} | `{sent}` | {value} |" for kind, column, sent, value in found + avro]
     return "| field | column | holds | value |\n|---|---|---|---|\n" + "\n".join(lines) + "\n"
 

@@ -75,7 +75,7 @@ def second(shop: Shop) -> None:
     """The event's second version, the changed window, and all that is made of it."""
     project.changed(shop.folder)
     _ok(shop, "ingest")
-    _ok(shop, "doctor", "--mend", codes=(0, 3))
+    _ok(shop, "doctor", "--fix", codes=(0, 3))
     import cloudpickle
 
     with mock.patch("millstream.stored.dumps", cloudpickle.dumps):  # as it was until 9d87512

@@ -259,7 +259,7 @@ def test_leases_have_the_names_that_older_processes_know(lived: SimpleNamespace)
 
 def test_a_lease_of_the_older_code_is_kept(tmp_path: Path) -> None:
     """While an older process repairs a table, a newer one waits for it: the names of leases stay."""
-    from millstream.app.parts import mend
+    from millstream.app.parts import fix
     from millstream.lake.cut import needed
 
     shop = Shop(unpacked(tmp_path))
@@ -267,7 +267,7 @@ def test_a_lease_of_the_older_code_is_kept(tmp_path: Path) -> None:
         path = max(ws.lake.table("visits").actions().to_pylist(), key=lambda file: file["modification_time"])["path"]
         (shop.folder / ".millstream" / "lake" / "visits" / path).write_bytes(b"torn")
         assert ws.state.lease("mend/visits", "an older process", timedelta(minutes=1))
-        repairs = threading.Thread(target=mend, args=(ws, threading.Event()))
+        repairs = threading.Thread(target=fix, args=(ws, threading.Event()))
         repairs.start()
         repairs.join(1.5)
         assert repairs.is_alive() and needed(ws.files, "visits"), "the other holds the lease"

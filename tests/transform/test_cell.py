@@ -38,7 +38,11 @@ def said(value: Any, kind: pa.DataType) -> str:
         (1234567.25, pa.float64(), "1234567.25"),
         (2**63 - 1, pa.int64(), "9223372036854775807"),
         ([float("nan"), float("inf"), None], pa.list_(pa.float64()), "[nan, inf, NULL]"),
-        ({"a": "[b]", "t": 1}, pa.struct([("a", pa.string()), ("t", pa.timestamp("us"))]), "{a: [b], t: 1970-01-01 00:00:00.000001}"),
+        (
+            {"a": "[b]", "t": 1},
+            pa.struct([("a", pa.string()), ("t", pa.timestamp("us"))]),
+            "{a: [b], t: 1970-01-01 00:00:00.000001}",
+        ),
         ([("k", 1)], pa.map_(pa.string(), pa.int64()), "{k: 1}"),
         (0, pa.timestamp("us", "UTC"), "1970-01-01 00:00:00"),
         (123_456, pa.timestamp("us", "UTC"), "1970-01-01 00:00:00.123456"),
@@ -81,11 +85,13 @@ def test_no_text_steers_a_terminal(text: str) -> None:
 
 
 def test_json_and_csv_have_a_form_for_what_python_has_no_value_for() -> None:
-    found = pa.table({
-        "at": pa.array([317_318_256_000_000_000, 0], pa.timestamp("us", "UTC")),
-        "day": pa.array([4_000_000, None], pa.date32()),
-        "list": pa.array([[1.5], None], pa.list_(pa.float64())),
-    })  # fmt: skip
+    found = pa.table(
+        {
+            "at": pa.array([317_318_256_000_000_000, 0], pa.timestamp("us", "UTC")),
+            "day": pa.array([4_000_000, None], pa.date32()),
+            "list": pa.array([[1.5], None], pa.list_(pa.float64())),
+        }
+    )
     assert values(found)[0] == {"at": "12025-06-01T00:00:00Z", "day": "12921-08-18", "list": [1.5]}
     assert values(found)[1] == {"at": datetime(1970, 1, 1, tzinfo=UTC), "day": None, "list": None}
     assert flat(found).column("list").to_pylist() == ["[1.5]", None]

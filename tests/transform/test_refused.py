@@ -24,7 +24,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDbSql]:
 
 
 @pytest.mark.parametrize(
-    ("sql", "found", "mend", "line"),
+    ("sql", "found", "fix", "line"),
     [
         ("-- fees\nselect 'fees',\n  fees from bookings", 'there is no column "fees"', 'did you mean "fee"?', 3),
         ("select b.fee,\nr.clinik from bookings b join rooms r using (clinic)", 'there is no column "clinik" in "r"', 'did you mean "clinic"?', 2),
@@ -39,11 +39,11 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DuckDbSql]:
         ("select $dear from bookings", "the query asks for $dear, which has no value; known: none; set it under [params] of millstream.toml", "", None),
     ],
 )  # fmt: skip
-def test_the_name_is_told_with_the_nearest_that_is_there(engine: DuckDbSql, sql: str, found: str, mend: str, line: int | None) -> None:
+def test_the_name_is_told_with_the_nearest_that_is_there(engine: DuckDbSql, sql: str, found: str, fix: str, line: int | None) -> None:
     with pytest.raises(WorkFailed) as refused:
         engine.describe(sql, TABLES, {})
     told = refusal(str(refused.value), sql, TABLES)
-    assert (told.found, told.mend) == (found, mend)
+    assert (told.found, told.fix) == (found, fix)
     assert told.line == line or line is None
     assert "\n" not in str(told), "candidates are not a wall of lines"
 

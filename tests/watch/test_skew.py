@@ -56,11 +56,32 @@ class Left(ms.Event):
 asked = ms.stream("asked_now", Ask, key="carrier")
 left = ms.stream("left_now", Left, key="number", partitions=3, dedupe="event_id")
 agg = ms.agg
-by_carrier = ms.features("by_carrier", left, key="carrier", windows=["30m", "7d"],
-                         aggregates={"n": agg.count(), "delay": agg.mean("delay"), "spread": agg.variance("delay"), "final": agg.last("delay"), "worst": agg.max("delay", default=-1.0)})  # fmt: skip
-by_number = ms.features("by_number", left, key="number", windows=["3h"], where="delay > 0", aggregates={"late": agg.sum("delay"), "seen": agg.count("carrier")})
+by_carrier = ms.features(
+    "by_carrier",
+    left,
+    key="carrier",
+    windows=["30m", "7d"],
+    aggregates={
+        "n": agg.count(),
+        "delay": agg.mean("delay"),
+        "spread": agg.variance("delay"),
+        "final": agg.last("delay"),
+        "worst": agg.max("delay", default=-1.0),
+    },
+)
+by_number = ms.features(
+    "by_number",
+    left,
+    key="number",
+    windows=["3h"],
+    where="delay > 0",
+    aggregates={"late": agg.sum("delay"), "seen": agg.count("carrier")},
+)
 punctual = ms.training_set(
-    "punctual", at=asked, label=ms.outcome(left, on="carrier", within="1h"), features=[by_carrier, by_number.on("number", name="flight"), by_number["late_3h"]]
+    "punctual",
+    at=asked,
+    label=ms.outcome(left, on="carrier", within="1h"),
+    features=[by_carrier, by_number.on("number", name="flight"), by_number["late_3h"]],
 )
 
 
@@ -121,26 +142,49 @@ class World:
         for definition in definitions:
             if self.store.applied(definition.generation) is None:
                 fill(self.scene.engines.sql, self.scene.engines.lake, self.store, definition, left)
-        self.updaters.append(Updater(self.log, self.schemas, self.store, definitions, left, lake=self.scene.engines.lake))
+        self.updaters.append(
+            Updater(self.log, self.schemas, self.store, definitions, left, lake=self.scene.engines.lake)
+        )
         arm = Arm("guess", version, Always(), self.store.reader(pinned))
         self.decider = Decider("ask", RequestForm(request_schema(ask)), {}, None, {}, arm)
 
     def send(self, n: int) -> None:
         """Events of the last hour, some late, some twice."""
-        made = [Left(carrier=self.chance.choice(["UA", "AA", "B6"]), number=self.chance.randrange(5), delay=self.chance.choice([None, -3.5, 1e6, -0.0, 0.1, 0.0]),
-                     ts=self.moment(self.now - self.chance.randrange(HOUR))) for _ in range(n)]  # fmt: skip
+        made = [
+            Left(
+                carrier=self.chance.choice(["UA", "AA", "B6"]),
+                number=self.chance.randrange(5),
+                delay=self.chance.choice([None, -3.5, 1e6, -0.0, 0.1, 0.0]),
+                ts=self.moment(self.now - self.chance.randrange(HOUR)),
+            )
+            for _ in range(n)
+        ]
         rows = rows_to_arrow(made, Left.__schema__)
         ids = [f"{self.now}-{i // 2 * 2 if self.chance.random() < 0.2 else i}" for i in range(n)]
         envelope = {EVENT_ID: pa.array(ids), ARRIVED_AT: pa.array([self.now] * n, TIMESTAMP)}
-        publish(self.log, self.bindings["left_now"], pa.RecordBatch.from_pydict({**dict(zip(rows.schema.names, rows.columns, strict=True)), **envelope}))
+        publish(
+            self.log,
+            self.bindings["left_now"],
+            pa.RecordBatch.from_pydict({**dict(zip(rows.schema.names, rows.columns, strict=True)), **envelope}),
+        )
         self.now += MINUTE
 
     def moment(self, us: int) -> datetime:
         return datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
 
     def decide(self, n: int, back: int = 0) -> list[dict[str, Any]]:
-        rows = [self.decider.decide([{"carrier": self.chance.choice(["UA", "AA", None, "ZZ"]), "number": self.chance.randrange(6),
-                                      "ts": self.moment(self.now - back - self.chance.randrange(5 * MINUTE))}])[0] for _ in range(n)]  # fmt: skip
+        rows = [
+            self.decider.decide(
+                [
+                    {
+                        "carrier": self.chance.choice(["UA", "AA", None, "ZZ"]),
+                        "number": self.chance.randrange(6),
+                        "ts": self.moment(self.now - back - self.chance.randrange(5 * MINUTE)),
+                    }
+                ]
+            )[0]
+            for _ in range(n)
+        ]
         self.log_decisions(rows)
         return rows
 
@@ -190,7 +234,9 @@ def test_zero_values_differ_between_an_updater_that_is_behind_and_offline(world:
         world.decide(20)
     world.land()
     found = world.verdict()
-    assert (found.status, found.value, found.details["lookups"], found.details["compared"]) == ("ok", 0.0, 120, 120), found.message
+    assert (found.status, found.value, found.details["lookups"], found.details["compared"]) == ("ok", 0.0, 120, 120), (
+        found.message
+    )
     assert found.details["values"] == 120 * 13 and found.details["inexact"] == found.details["ahead"] == 0
 
 
@@ -200,7 +246,11 @@ def test_a_difference_of_one_bit_is_found_and_named(world: World) -> None:
     world.update()
     rows = world.decide(30)
     wrong = next(r for r in rows if r["by_carrier__delay_7d"])
-    one_bit = {**wrong, "decision_id": "wrong", "by_carrier__delay_7d": math.nextafter(wrong["by_carrier__delay_7d"], math.inf)}
+    one_bit = {
+        **wrong,
+        "decision_id": "wrong",
+        "by_carrier__delay_7d": math.nextafter(wrong["by_carrier__delay_7d"], math.inf),
+    }
     gone = {**wrong, "decision_id": "gone", "by_carrier__n_7d": None}
     world.log_decisions([one_bit, gone])
     world.land()
@@ -211,7 +261,9 @@ def test_a_difference_of_one_bit_is_found_and_named(world: World) -> None:
     assert told["wrong"] == ("by_carrier__delay_7d", one_bit["by_carrier__delay_7d"], wrong["by_carrier__delay_7d"])
     assert told["gone"] == ("by_carrier__n_7d", None, wrong["by_carrier__n_7d"])
     other = judge(world_of_features(by_number).checks[0], world_of_features(by_number), world.scene)
-    assert other.status == "ok" and other.details["values"] == 32 * 3, "the monitor of one features noun looks at its columns alone"
+    assert other.status == "ok" and other.details["values"] == 32 * 3, (
+        "the monitor of one features noun looks at its columns alone"
+    )
 
 
 def world_of_features(noun: Any) -> Any:
@@ -233,10 +285,19 @@ def test_what_has_not_landed_and_what_was_inexact_is_left_out_and_told(world: Wo
     assert all("inexact" in row["reasons"] for row in old)
     world.land(world.decisions)
     found = world.verdict()
-    assert (found.status, found.details["compared"], found.details["ahead"]) == ("ok", 10, 12) and "not landed" in found.message
+    assert (found.status, found.details["compared"], found.details["ahead"]) == (
+        "ok",
+        10,
+        12,
+    ) and "not landed" in found.message
     world.land(left)
     found = world.verdict()
-    assert (found.status, found.details["compared"], found.details["ahead"], found.details["inexact"]) == ("ok", 17, 0, 5 * 13)
+    assert (found.status, found.details["compared"], found.details["ahead"], found.details["inexact"]) == (
+        "ok",
+        17,
+        0,
+        5 * 13,
+    )
 
 
 def test_values_of_past_moments_that_count_later_arrivals_are_told(world: World) -> None:
@@ -254,8 +315,13 @@ def test_values_of_past_moments_that_count_later_arrivals_are_told(world: World)
     world.decide(10, back=HOUR // 2)
     world.land()
     found = world.verdict()
-    assert (found.status, found.value, found.details["compared"], found.details["inexact"]) == ("ok", 0.0, 20, 0), "the store held what it should"
-    assert 0 < found.details["look_ahead"] < 130 and "count events that arrived later, which training does not" in found.message
+    assert (found.status, found.value, found.details["compared"], found.details["inexact"]) == ("ok", 0.0, 20, 0), (
+        "the store held what it should"
+    )
+    assert (
+        0 < found.details["look_ahead"] < 130
+        and "count events that arrived later, which training does not" in found.message
+    )
 
 
 def test_each_version_is_held_against_the_definitions_that_it_pinned(world: World) -> None:
@@ -263,10 +329,17 @@ def test_each_version_is_held_against_the_definitions_that_it_pinned(world: Worl
     world.send(150)
     world.update()
     world.decide(20)
-    changed = [dataclasses.replace(use, definition=dataclasses.replace(use.definition, generation="aa" + use.definition.generation[2:], where=None))
-               for use in uses_of(punctual, {})]  # fmt: skip
+    changed = [
+        dataclasses.replace(
+            use,
+            definition=dataclasses.replace(use.definition, generation="aa" + use.definition.generation[2:], where=None),
+        )
+        for use in uses_of(punctual, {})
+    ]
     world.land(left)
-    world.train(2, changed)  # the same columns, now of every flight: what offline says of version 1 would be wrong of version 2
+    world.train(
+        2, changed
+    )  # the same columns, now of every flight: what offline says of version 1 would be wrong of version 2
     world.send(50)
     world.updaters[-1].drain()  # the other definition stays behind, so positions are logged for each
     world.decide(20)
@@ -275,8 +348,14 @@ def test_each_version_is_held_against_the_definitions_that_it_pinned(world: Worl
     assert (found.status, found.details["compared"]) == ("ok", 40), found.message
     (world.tracking.folder / "2" / "manifest.json").rename(world.folder / "away.json")
     found = world.verdict()
-    assert (found.status, found.details["compared"], found.details["versions_gone"]) == ("ok", 20, ["guess@2"]) and "guess@2" in found.message
-    (world.tracking.folder / "2" / "manifest.json").write_text((world.tracking.folder / "1" / "manifest.json").read_text())
+    assert (found.status, found.details["compared"], found.details["versions_gone"]) == (
+        "ok",
+        20,
+        ["guess@2"],
+    ) and "guess@2" in found.message
+    (world.tracking.folder / "2" / "manifest.json").write_text(
+        (world.tracking.folder / "1" / "manifest.json").read_text()
+    )
     assert world.verdict().status == "violated", "the fixture must tell the two definitions apart"
 
 

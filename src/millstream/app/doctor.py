@@ -32,25 +32,25 @@ DO = "do what the message says"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `status`: "ok", "warn", "mended", "bad"; `mend` says what to do about a bad one."""
+    """One thing looked at. `status`: "ok", "warn", "fixed", "bad"; `fix` says what to do about a bad one."""
 
     what: str
     status: str
     found: str
-    mend: str = ""
+    fix: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "found", hide(self.found))  # of libraries' errors, too
 
 
-def examine(ws: Workspace, *, mend: bool = False, losses: Collection[str] = ()) -> list[Finding]:
+def examine(ws: Workspace, *, fix: bool = False, losses: Collection[str] = ()) -> list[Finding]:
     """Look at the machine, the engines, the tails of the lake's tables, rows that lie too far ahead, and streams that cannot continue.
 
     Args:
-        mend: Cut torn tails off; positions fall with them, and the log fills the tables again. Move rows that lie too far ahead to the dead letters.
+        fix: Cut torn tails off; positions fall with them, and the log fills the tables again. Move rows that lie too far ahead to the dead letters.
         losses: Streams whose records may be given up where the log no longer holds what would be cut off.
     """
-    looks = [_machine(ws), _engines(ws), _clocks(ws), _sources(ws), _tables(ws, mend, losses), _ahead(ws, mend), _streams(ws), _catalog(ws)]
+    looks = [_machine(ws), _engines(ws), _clocks(ws), _sources(ws), _tables(ws, fix, losses), _ahead(ws, fix), _streams(ws), _catalog(ws)]
     found = [finding for look in looks for finding in _each(look)]
     return [*found, *_each(_waiting(ws, {f.found for f in found}))]
 
@@ -128,7 +128,7 @@ def release(ws: Workspace, stream: str) -> Finding:
     if newest is None or newest - wall_us() <= max(streams[stream].ahead_us, LEAST_US):
         raise UsageError(f'stream "{stream}" needs no release: its newest append does not lie ahead of this machine\'s clock')
     ws.state.put(RELEASED, stream, {"append_us": newest})
-    return Finding("clock", "mended", f'stream "{stream}" no longer waits for its append from {spelled(newest)}')
+    return Finding("clock", "fixed", f'stream "{stream}" no longer waits for its append from {spelled(newest)}')
 
 
 def _clocks(ws: Workspace) -> Iterator[Finding]:
@@ -193,7 +193,7 @@ def _changed_later(ws: Workspace, now_us: int) -> str:
     return newest.name if newest is not None and newest.stat().st_mtime_ns // 1000 > now_us + 60_000_000 else ""
 
 
-def _ahead(ws: Workspace, mend: bool) -> Iterator[Finding]:
+def _ahead(ws: Workspace, fix: bool) -> Iterator[Finding]:
     """Rows of streams whose times lie too far ahead: from before doors refused such records, or from a time when a clock was wrong."""
     try:
         streams = [stream for name, stream in all_streams(ws.project).items() if ws.lake.exists(name)]
@@ -201,12 +201,12 @@ def _ahead(ws: Workspace, mend: bool) -> Iterator[Finding]:
         return  # the engines' own findings say what does not answer
     for stream in streams:
         try:
-            yield from _ahead_in(ws, stream, mend)
+            yield from _ahead_in(ws, stream, fix)
         except (MillstreamError, OSError) as error:
             yield Finding(f"rows of {stream.name}", "bad", str(error), DO)
 
 
-def _ahead_in(ws: Workspace, stream: Stream[Any], mend: bool) -> Iterator[Finding]:
+def _ahead_in(ws: Workspace, stream: Stream[Any], fix: bool) -> Iterator[Finding]:
     from millstream.declare.event import Change
     from millstream.ingest.doors import wall_us
     from millstream.lake.far import look
@@ -225,13 +225,13 @@ def _ahead_in(ws: Workspace, stream: Stream[Any], mend: bool) -> Iterator[Findin
         yield Finding(what, "ok", f"{found}; changes stay whatever their time, or the state that they lead to would be wrong")
         return
     now = _trusted_us(ws, stream)
-    if not mend:
+    if not fix:
         left = "a move of its rows to the dead letters was begun and not finished"
-        yield Finding(what, "bad", "; ".join([*([left] if begun else []), *([str(found)] if found else [])]), "millstream doctor --mend")
+        yield Finding(what, "bad", "; ".join([*([left] if begun else []), *([str(found)] if found else [])]), "millstream doctor --fix")
         return
     done = move(ws.log, ws.lake, stream, now + stream.ahead_us)
     if done is not None:
-        yield Finding(what, "mended", f"{done}. Its features and what is made from it are made again; the letters are in {stream.name}__dead")
+        yield Finding(what, "fixed", f"{done}. Its features and what is made from it are made again; the letters are in {stream.name}__dead")
 
 
 def _trusted_us(ws: Workspace, stream: Stream[Any]) -> int:
@@ -313,7 +313,7 @@ def _lost(ws: Workspace, name: str) -> Iterator[Finding]:
                       f"put back what is lost from a copy of the lake{way}")  # fmt: skip
 
 
-def _tables(ws: Workspace, mend: bool, losses: Collection[str]) -> Iterator[Finding]:
+def _tables(ws: Workspace, fix: bool, losses: Collection[str]) -> Iterator[Finding]:
     from millstream.app.losses import accept
     from millstream.lake.cut import cut, needed
 
@@ -326,7 +326,7 @@ def _tables(ws: Workspace, mend: bool, losses: Collection[str]) -> Iterator[Find
         if not damage:
             yield from _lost(ws, name)
             continue
-        if mend:
+        if fix:
             try:
                 cut(ws.lake, ws.log, name, lossy=name in losses)
             except MillstreamError as error:
@@ -334,7 +334,7 @@ def _tables(ws: Workspace, mend: bool, losses: Collection[str]) -> Iterator[Find
                 continue
             given = [str(gap) for _, gaps in (accept(ws, [name]) if name in losses else []) for gap in gaps]
             yield Finding(
-                f"table {name}", "mended", "; ".join([f"{damage}; cut off, the log fills it again with the next run", *(f"given up {gap}" for gap in given)])
+                f"table {name}", "fixed", "; ".join([f"{damage}; cut off, the log fills it again with the next run", *(f"given up {gap}" for gap in given)])
             )
         else:
-            yield Finding(f"table {name}", "bad", str(damage), "millstream doctor --mend")
+            yield Finding(f"table {name}", "bad", str(damage), "millstream doctor --fix")

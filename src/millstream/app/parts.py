@@ -87,7 +87,7 @@ def sinks(ws: Workspace) -> None:
     from millstream.run import trouble
 
     stop, waits = until_stopped(), Waits()
-    mend(ws, stop)
+    fix(ws, stop)
 
     def write(stream: Any) -> None:
         def run(well: Callable[[], None]) -> None:
@@ -130,7 +130,7 @@ def _upkeep(waits: Waits, what: str, work: Callable[[], object]) -> None:
             log.warning("upkeep of %s works again", what)
 
 
-def mend(ws: Workspace, stop: threading.Event) -> None:
+def fix(ws: Workspace, stop: threading.Event) -> None:
     """Cut off what a power cut tore, before anybody builds on it. Looking costs milliseconds, so no boot is taken for a clean one."""
     from millstream.lake.cut import cut, needed
 

@@ -23,7 +23,7 @@ def micros(length: str | timedelta) -> int:
         return length // timedelta(microseconds=1)
     match = _FORM.fullmatch(length.strip())
     if match is None:
-        raise DefinitionError(f'"{length}" is not a length of time', found=length, mend='write a number and a unit: "30s" "10m" "3h" "7d" "2w"', code="E110")
+        raise DefinitionError(f'"{length}" is not a length of time', found=length, fix='write a number and a unit: "30s" "10m" "3h" "7d" "2w"', code="E110")
     return int(match[1]) * UNITS[match[2]]
 
 

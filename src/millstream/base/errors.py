@@ -1,7 +1,7 @@
-"""The error tree. Catch by what you would do next: mend a definition, mend a setting, wait, or give up.
+"""The error tree. Catch by what you would do next: fix a definition, fix a setting, wait, or give up.
 
 MillstreamError
-├── DefinitionError (ValueError)     a noun is wrong; names file, line, what was found and the mend   exit 2
+├── DefinitionError (ValueError)     a noun is wrong; names file, line, what was found and the fix    exit 2
 │   └── DefinitionErrors             all the mistakes of one load, together
 ├── UsageError (ValueError)          a command or call was asked for something it cannot mean          exit 2
 ├── NotFound (LookupError)           no such stream, table, version, run …                             exit 2
@@ -60,29 +60,29 @@ class DefinitionError(MillstreamError, ValueError):
         message: One sentence naming the noun and what is wrong with it.
         place: Where it was written, None when unknown.
         found: What was found there.
-        mend: What to write instead.
+        fix: What to write instead.
         code: "E1xx"; `millstream show E1xx` prints its page.
     """
 
     exit_code = 2
 
-    def __init__(self, message: str, *, place: Place | None = None, found: str = "", mend: str = "", code: str = "") -> None:
-        self.message, self.place, self.found, self.mend, self.code = message, place, found, mend, code
+    def __init__(self, message: str, *, place: Place | None = None, found: str = "", fix: str = "", code: str = "") -> None:
+        self.message, self.place, self.found, self.fix, self.code = message, place, found, fix, code
         super().__init__(message)
 
     def __str__(self) -> str:
         lines = [f"{self.place}  {self.message}" if self.place else self.message]
         if self.found:
             lines.append(f"  found  {self.found}")
-        if self.mend:
-            lines.append(f"  mend   {self.mend}")
+        if self.fix:
+            lines.append(f"  fix    {self.fix}")
         if self.code:
             lines[-1] += f"    {self.code}"
         return hide("\n".join(lines))
 
 
 class DefinitionErrors(DefinitionError):
-    """Every mistake of one load, so that they can be mended in one go.
+    """Every mistake of one load, so that they can be fixed in one go.
 
     Args:
         unchecked: Names of the definitions that nothing was said about, because they depend on what is wrong.

@@ -63,7 +63,7 @@ class Fetch(Protocol):
         """Have it, or say how to get it. What was fetched half is fetched again.
 
         Raises:
-            EngineMissing: It cannot be had; the message is the mend.
+            EngineMissing: It cannot be had; the message is the fix.
         """
         ...
 

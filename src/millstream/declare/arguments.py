@@ -92,7 +92,7 @@ def _wrong(declaration: Callable[..., Any], given: tuple[Any, ...], arguments: M
 def mistake(told: str, name: str, wrong: Wrong, place: Place | None) -> DefinitionError:
     """The error of one argument: whose it is, which argument, what it was given, and what it may be."""
     argument = f"{name}{wrong.part}"
-    return DefinitionError(f"{told}: {argument} {wrong.says}", place=place, found=f"{argument} = {spelt(wrong.found)}", mend=wrong.mend, code=wrong.code)
+    return DefinitionError(f"{told}: {argument} {wrong.says}", place=place, found=f"{argument} = {spelt(wrong.found)}", fix=wrong.fix, code=wrong.code)
 
 
 def spelt(value: Any) -> str:
@@ -128,9 +128,9 @@ def _no_call(declaration: Callable[..., Any], error: TypeError, given: tuple[Any
     takes = f"it takes {', '.join(parameters) or 'nothing'}"
     if unknown:
         return DefinitionError(f'{told}: there is no argument "{unknown[0]}"', place=here(), found=f"{unknown[0]} = {spelt(named[unknown[0]])}",
-                               mend=nearest(unknown[0], parameters) or takes, code="E194")  # fmt: skip
+                               fix=nearest(unknown[0], parameters) or takes, code="E194")  # fmt: skip
     said = str(error)
-    return DefinitionError(f"{told}: {said}", place=here(), found=", ".join([*map(spelt, given), *named]) or "no argument", mend=takes, code="E194")
+    return DefinitionError(f"{told}: {said}", place=here(), found=", ".join([*map(spelt, given), *named]) or "no argument", fix=takes, code="E194")
 
 
 def _unmade(heard: Collection, declaration: Callable[..., Any], name: Any, *, follows: bool = False) -> Unmade:

@@ -69,7 +69,7 @@ def _read(cls: type[Event]) -> tuple[Schema, list[DefinitionError]]:
     try:
         hints = typing.get_type_hints(cls, None, {cls.__name__: cls}, include_extras=True)
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
-        wrong = [DefinitionError(f"{cls.__name__} has a field of an unknown type", place=cls.__place__, found=str(error), mend="import the type", code="E121")]
+        wrong = [DefinitionError(f"{cls.__name__} has a field of an unknown type", place=cls.__place__, found=str(error), fix="import the type", code="E121")]
         return Schema(cls.__name__, (cls.__doc__ or "").strip(), ()), wrong
     fields: list[Field] = []
     mistakes: list[DefinitionError] = []
@@ -93,7 +93,7 @@ def _field(cls: type[Event], item: dataclasses.Field[Any], hint: Any) -> Field:
     common: dict[str, Any] = {"name": item.name, "nullable": nullable, "role": role, "doc": doc, "default": default, "place": cls.__place__}
     said = unfit(item.name, letters=FIELD) if not item.name.startswith("_") else None  # what begins with _ has an error of its own
     if said:
-        raise DefinitionError(f'the field "{item.name}" of {cls.__name__} {said[0]}', place=cls.__place__, found=item.name, mend=said[1], code="E101")
+        raise DefinitionError(f'the field "{item.name}" of {cls.__name__} {said[0]}', place=cls.__place__, found=item.name, fix=said[1], code="E101")
     symbols = get_args(hint) if get_origin(hint) is Literal else ()
     if symbols and all(isinstance(value, str) and value for value in symbols):
         made = Field(kind="enum", symbols=symbols, **common)
@@ -103,10 +103,10 @@ def _field(cls: type[Event], item: dataclasses.Field[Any], hint: Any) -> Field:
         made = Field(kind=KINDS[hint], **common)
     else:
         raise DefinitionError(f'field "{item.name}" of {cls.__name__} has a type that no event can hold', place=cls.__place__, found=str(hint),
-                              mend="use str, int, float, bool, bytes, datetime, date, Literal[...], list[...] of these, or one of them | None", code="E122")  # fmt: skip
+                              fix="use str, int, float, bool, bytes, datetime, date, Literal[...], list[...] of these, or one of them | None", code="E122")  # fmt: skip
     if default is not REQUIRED and not _holds(made, default):
         raise DefinitionError(f'the field "{item.name}" of {cls.__name__} has a default of another type', place=cls.__place__, found=f"{item.name} = {spelt(default)}",
-                              mend=f"give one of its type, {_wanted(made)}, or none", code="E123")  # fmt: skip
+                              fix=f"give one of its type, {_wanted(made)}, or none", code="E123")  # fmt: skip
     return made
 
 

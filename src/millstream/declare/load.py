@@ -88,7 +88,7 @@ def _refuse_nested() -> None:
     file, number = (frame.f_code.co_filename, frame.f_lineno) if frame else ("", 0)
     raise DefinitionError("a project is opened while the module is being loaded as part of one", place=Place(shorten(file), number) if file else None,
                           found=linecache.getline(file, number).strip(), code="E197",
-                          mend='modules of a project only declare: move what uses it below  if __name__ == "__main__":,  into a function, or to a folder such as scripts/, which is not imported')  # fmt: skip
+                          fix='modules of a project only declare: move what uses it below  if __name__ == "__main__":,  into a function, or to a folder such as scripts/, which is not imported')  # fmt: skip
 
 
 def _unchecked(project: Project, found: Checked, unfit: Collection[str]) -> list[str]:
@@ -139,7 +139,7 @@ def _tables(root: Path, nouns: Sequence[Noun], withheld: Container[str]) -> list
             meant = near(noun.name, there - declared.keys())
             perhaps = f'call it "{meant}", if it is tables/{meant}.sql; else ' if meant else ""
             errors.append(DefinitionError(f'table "{noun.name}" has no body', place=noun.place, found=f"no tables/{noun.name}.sql",
-                                          mend=f"{perhaps}write tables/{noun.name}.sql, or give the SQL: ms.table(name, \"select ...\")", code="E134"))  # fmt: skip
+                                          fix=f"{perhaps}write tables/{noun.name}.sql, or give the SQL: ms.table(name, \"select ...\")", code="E134"))  # fmt: skip
     return errors
 
 
@@ -147,7 +147,7 @@ def _merge(noun: Table, text: str, told: str, file: Path) -> list[DefinitionErro
     """A table that both Python and a file speak of: the text is the file's; a word may be said in one of them only."""
     if noun.sql is not None or noun.function is not None or noun.contents is not None or noun.scoring is not None:
         return [
-            DefinitionError(f'table "{noun.name}" has two bodies', place=noun.place, found=f"{noun.place} and {told}", mend="keep one of them", code="E134")
+            DefinitionError(f'table "{noun.name}" has two bodies', place=noun.place, found=f"{noun.place} and {told}", fix="keep one of them", code="E134")
         ]
     words, errors = header(text, told), []
     values: dict[str, Any] = {"sql": text, "file": told, "doc": noun.doc or words.doc}
@@ -157,7 +157,7 @@ def _merge(noun: Table, text: str, told: str, file: Path) -> list[DefinitionErro
         in_python = None if in_python in ((), "") else in_python
         if in_python is not None and in_file is not None:
             errors.append(DefinitionError(f'table "{noun.name}": {word} is said twice', place=noun.place, found=f"here and in {told}",
-                                          mend="keep one of them", code="E134"))  # fmt: skip
+                                          fix="keep one of them", code="E134"))  # fmt: skip
         values[field] = in_python if in_file is None else in_file  # of two, one is taken: what is wrong with the other is a part of that mistake
     values["key"] = values["key"] or ()
     for name, value in values.items():

@@ -45,7 +45,7 @@ def missing(owner: str, name: str, there: Mapping[str, Any], told: str = "") -> 
         raise AttributeError(f"{owner} has no {name!r}" + (f"; did you mean {near!r}?" if near else ""))
     shown = sorted(key for key in there if not key.startswith("_"))
     refuse([DefinitionError(f'{told or owner} has no "{name}"', place=here(), found=f"{owner}.{name}", code="E196",
-                            mend=f'did you mean "{near}"?' if near else f"there are {', '.join(shown)}")])  # fmt: skip
+                            fix=f'did you mean "{near}"?' if near else f"there are {', '.join(shown)}")])  # fmt: skip
     return there[near] if near else Unmade(heard)
 
 

@@ -67,7 +67,7 @@ def _hides_something(name: str) -> bool:
 def _hides(file: Path) -> DefinitionError:
     of = "the standard library" if file.stem in sys.stdlib_module_names else "a package"
     return DefinitionError(f'the module "{file.stem}" hides one of {of}', place=Place(shorten(str(file)), 1), found=file.name,
-                           mend=f"rename it, e.g. {file.stem}s.py: the project's folder is first on the path", code="E106")  # fmt: skip
+                           fix=f"rename it, e.g. {file.stem}s.py: the project's folder is first on the path", code="E106")  # fmt: skip
 
 
 def _forget(root: Path, names: Sequence[str]) -> None:
@@ -120,7 +120,7 @@ class _Finder(MetaPathFinder):
         if not guess or any(finder.find_spec(name, None) for finder in sys.meta_path if finder is not self):
             return None
         self.seen.add(name)
-        self.errors.append(DefinitionError(f'the module "{name}" is not there', place=here(), found=f"import {name}", mend=guess, code="E108"))
+        self.errors.append(DefinitionError(f'the module "{name}" is not there', place=here(), found=f"import {name}", fix=guess, code="E108"))
         return ModuleSpec(name, _Meant(guess.split('"')[1]))
 
 
@@ -172,7 +172,7 @@ class _Loader(SourceFileLoader):
         mistakes = [*self.finder.errors, *(heard.mistakes if heard is not None else ())]
         file = shorten(self.path)
         return isinstance(error, NameError) and any(
-            mistake.code == "E196" and mistake.place is not None and mistake.place.file == file and mistake.mend == f'did you mean "{error.name}"?'
+            mistake.code == "E196" and mistake.place is not None and mistake.place.file == file and mistake.fix == f'did you mean "{error.name}"?'
             for mistake in mistakes
         )
 
@@ -184,7 +184,7 @@ class _Loader(SourceFileLoader):
             or (not error.found.startswith(SystemExit.__name__) and re.search(rb"\bmillstream\b", self.get_data(self.path)))
         ):
             return error
-        return DefinitionError(error.message, place=error.place, found=error.found, mend=f"{error.mend}; {_SCRIPTS}", code=error.code)
+        return DefinitionError(error.message, place=error.place, found=error.found, fix=f"{error.fix}; {_SCRIPTS}", code=error.code)
 
 
 _DEEP = "an expression is nested too deeply for Python"
@@ -203,13 +203,13 @@ def _mistakes(error: BaseException, root: Path, module: str) -> list[DefinitionE
     lines = [(f.filename, f.lineno or 1) for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent == root]
     place = Place(shorten(lines[-1][0]), lines[-1][1]) if lines else None
     if isinstance(error, DefinitionError):
-        return [error if error.place else DefinitionError(error.message, place=place, found=error.found, mend=error.mend, code=error.code)]
+        return [error if error.place else DefinitionError(error.message, place=place, found=error.found, fix=error.fix, code=error.code)]
     if isinstance(error, SyntaxError):
         where = Place(shorten(error.filename), error.lineno or 1) if error.filename else place
-        return [DefinitionError(f"this is not valid Python: {error.msg}", place=where, found=(error.text or "").strip(), mend="mend the syntax", code="E107")]
+        return [DefinitionError(f"this is not valid Python: {error.msg}", place=where, found=(error.text or "").strip(), fix="fix the syntax", code="E107")]
     if isinstance(error, RecursionError) and "during compilation" in str(error):
         where = Place(shorten(str(root / f"{module}.py")), 1)
-        return [DefinitionError(_DEEP, place=where, mend="split the longest one into several", code="E107")]
+        return [DefinitionError(_DEEP, place=where, fix="split the longest one into several", code="E107")]
     if isinstance(error, ImportError | AttributeError) and "partially initialized module" in str(error):
         return [_circle(error, root, place)]
     if isinstance(error, TypeError) and Unmade.__name__ in str(error):
@@ -217,10 +217,10 @@ def _mistakes(error: BaseException, root: Path, module: str) -> list[DefinitionE
     said = f"{type(error).__name__}: {error}"
     if isinstance(error, ModuleNotFoundError):
         return [
-            DefinitionError(f'the module "{error.name}" is not there', place=place, found=said, mend="install it, or import what the project has", code="E108")
+            DefinitionError(f'the module "{error.name}" is not there', place=place, found=said, fix="install it, or import what the project has", code="E108")
         ]
-    mend = f"run it by itself, in the project's folder, to see more: python -c 'import {module}'"
-    return [DefinitionError("the module ends with an error", place=place, found=said, mend=_guess(error) or mend, code="E108")]
+    fix = f"run it by itself, in the project's folder, to see more: python -c 'import {module}'"
+    return [DefinitionError("the module ends with an error", place=place, found=said, fix=_guess(error) or fix, code="E108")]
 
 
 def _guess(error: BaseException) -> str:
@@ -250,4 +250,4 @@ def _circle(error: Exception, root: Path, place: Place | None) -> DefinitionErro
     if walk:
         chain.append(shorten(walk[start][0]))
     return DefinitionError("modules import one another in a circle", place=place, found=" -> ".join(chain),
-                           mend='imports go the way of the event: streams < features < models < live; for feedback read <endpoint>_decisions in a table\'s SQL', code="E105")  # fmt: skip
+                           fix='imports go the way of the event: streams < features < models < live; for feedback read <endpoint>_decisions in a table\'s SQL', code="E105")  # fmt: skip

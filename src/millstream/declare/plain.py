@@ -36,7 +36,7 @@ class Wrong:
 
     says: str
     found: Any
-    mend: str
+    fix: str
     code: str
     part: str = ""
 
@@ -57,8 +57,8 @@ class Rule(ABC):
 
     def other(self, value: Any) -> Wrong:
         """A value of another kind. Of the usual slips it is known what was meant."""
-        mend, code = _INSTEAD.get(type(value).__name__, (f"give {self.wants}", self.code))
-        return Wrong(f"wants {self.wants}", value, mend, code)
+        fix, code = _INSTEAD.get(type(value).__name__, (f"give {self.wants}", self.code))
+        return Wrong(f"wants {self.wants}", value, fix, code)
 
 
 @dataclass(frozen=True)

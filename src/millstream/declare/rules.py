@@ -138,7 +138,7 @@ def _plain(of: Any) -> Rule | None:
 
 
 def _inside(wrong: Wrong, part: str) -> Wrong:
-    return Wrong(wrong.says, wrong.found, wrong.mend, wrong.code, part + wrong.part)
+    return Wrong(wrong.says, wrong.found, wrong.fix, wrong.code, part + wrong.part)
 
 
 # The types of arguments whose range their Python type cannot say.

@@ -51,7 +51,7 @@ def _strays(table: Table, project: Project, skip: Collection[str]) -> Iterator[D
     for name, line in _stray(tree(sql, file), {column.lower() for column in known}).items():
         place = Place(file, line) if file else table.place
         yield DefinitionError(
-            f"{table}: its SQL does not fit what it reads", place=place, found=f'there is no column "{name}"', mend=choices(name, known), code="E138"
+            f"{table}: its SQL does not fit what it reads", place=place, found=f'there is no column "{name}"', fix=choices(name, known), code="E138"
         )
 
 

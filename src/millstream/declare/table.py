@@ -32,7 +32,8 @@ class Table(Noun):
         function: An Arrow batch function over `reads`.
         incremental: None (rebuilt whole), "append", or "1d lookback 2d".
         lag_us: As declared; None: the default, where there is one.
-        known: When its rows are known, which a load finds out (`known.settle`); None where the project does not say enough.
+        known: When its rows are known, which a load finds out (`known.settle`); None where the project does not say
+            enough.
     """
 
     kind: ClassVar[str] = "table"
@@ -59,35 +60,61 @@ class Table(Noun):
 
 
 @overload
-def table(name: str, body: str | Contents | Scoring | None = None, *, time: str | None = None, key: str | Sequence[str] = (),
-          incremental: str | None = None, schedule: str | None = None, lag: Duration | None = None, doc: Doc = "") -> Table: ...  # fmt: skip
+def table(
+    name: str,
+    body: str | Contents | Scoring | None = None,
+    *,
+    time: str | None = None,
+    key: str | Sequence[str] = (),
+    incremental: str | None = None,
+    schedule: str | None = None,
+    lag: Duration | None = None,
+    doc: Doc = "",
+) -> Table: ...
 @overload
-def table(name: Stream[Any] | Table, *, time: str | None = None, key: str | Sequence[str] = (), incremental: str | None = None,
-          schedule: str | None = None, lag: Duration | None = None) -> Callable[[ArrowFunction], Table]: ...  # fmt: skip
+def table(
+    name: Stream[Any] | Table,
+    *,
+    time: str | None = None,
+    key: str | Sequence[str] = (),
+    incremental: str | None = None,
+    schedule: str | None = None,
+    lag: Duration | None = None,
+) -> Callable[[ArrowFunction], Table]: ...
 @checked
 def table(
-    name: Name | Stream[Any] | Table, body: str | Contents | Scoring | None = None, *, time: str | None = None, key: Columns = (),
-    incremental: str | None = None, schedule: Schedule | None = None, lag: Duration | None = None, doc: Doc = "",
-) -> Table | Callable[[ArrowFunction], Table]:  # fmt: skip
+    name: Name | Stream[Any] | Table,
+    body: str | Contents | Scoring | None = None,
+    *,
+    time: str | None = None,
+    key: Columns = (),
+    incremental: str | None = None,
+    schedule: Schedule | None = None,
+    lag: Duration | None = None,
+    doc: Doc = "",
+) -> Table | Callable[[ArrowFunction], Table]:
     """Declare a table of the lake.
 
     `table("carrier_days", "select ...")` holds SQL; without a body the SQL is `tables/carrier_days.sql`.
-    `@table(departures)` above a function makes one table of the function's name, batch by batch. It takes a pyarrow `RecordBatch`, and gives rows: a `RecordBatch` or `Table`, a
-    frame of pandas (an index with a name becomes a column) or Polars, or a list of dicts; or it yields several of these. An edit of the function, or of what it names in the
-    project's folder (functions, classes, modules, constants), makes the table stale; what no name shows (`getattr` by a computed name, a file that it
-    reads, an installed package) does not.
+    `@table(departures)` above a function makes one table of the function's name, batch by batch. It takes a pyarrow
+    `RecordBatch`, and gives rows: a `RecordBatch` or `Table`, a frame of pandas (an index with a name becomes a column)
+    or Polars, or a list of dicts; or it yields several of these. An edit of the function, or of what it names in the
+    project's folder (functions, classes, modules, constants), makes the table stale; what no name shows (`getattr` by a
+    computed name, a file that it reads, an installed package) does not.
 
     Args:
         name: The table's name; or, as a decorator, what the function reads.
         body: SQL in DuckDB's dialect, `stream.latest()`, `stream.history()`, or `model["champion"].over(spine)`.
         time: The column of event time, needed by features and by intervals.
         key: The columns that identify a row.
-        incremental: "append" (row-wise over one stream's new rows) or "1d lookback 2d" (whole intervals of `time`). Intervals are for SQL alone; a function can append;
-            contents of a stream, and what a model scores, are made whole.
+        incremental: "append" (row-wise over one stream's new rows) or "1d lookback 2d" (whole intervals of `time`).
+            Intervals are for SQL alone; a function can append; contents of a stream, and what a model scores, are made
+            whole.
         schedule: A cron line or "@daily", for `up`.
-        lag: When features may count a row: this long after its time, or after the end of the bucket that it sums up (an interval, an hour of
-            `date_trunc('hour', ts)`). It must cover how late the inputs come and how long it takes until the next build has committed. By default the largest
-            lateness (streams) or lag (tables) of what the table reads, plus the interval of `schedule`.
+        lag: When features may count a row: this long after its time, or after the end of the bucket that it sums up (an
+            interval, an hour of `date_trunc('hour', ts)`). It must cover how late the inputs come and how long it takes
+            until the next build has committed. By default the largest lateness (streams) or lag (tables) of what the
+            table reads, plus the interval of `schedule`.
     """
     keys = (key,) if isinstance(key, str) else tuple(key)
     lag_us = None if lag is None else micros(lag)
@@ -95,9 +122,26 @@ def table(
 
         @checked
         def declare(function: ArrowFunction) -> Table:
-            return Table(name=function.__name__, function=function, reads=name, time=time, key=keys, incremental=incremental,
-                         schedule=schedule, lag_us=lag_us, doc=function.__doc__ or "")  # fmt: skip
+            return Table(
+                name=function.__name__,
+                function=function,
+                reads=name,
+                time=time,
+                key=keys,
+                incremental=incremental,
+                schedule=schedule,
+                lag_us=lag_us,
+                doc=function.__doc__ or "",
+            )
 
         return declare
-    made: dict[str, Any] = {"sql": body} if isinstance(body, str) or body is None else {"contents": body} if isinstance(body, Contents) else {"scoring": body}
-    return Table(name=name, time=time, key=keys, incremental=incremental, schedule=schedule, lag_us=lag_us, doc=doc, **made)
+    made: dict[str, Any] = (
+        {"sql": body}
+        if isinstance(body, str) or body is None
+        else {"contents": body}
+        if isinstance(body, Contents)
+        else {"scoring": body}
+    )
+    return Table(
+        name=name, time=time, key=keys, incremental=incremental, schedule=schedule, lag_us=lag_us, doc=doc, **made
+    )

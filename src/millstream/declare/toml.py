@@ -29,7 +29,7 @@ def said(root: Path) -> tuple[Mapping[str, Any], list[DefinitionError]]:
         text = file.read_text(encoding="utf-8")
         found = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        return {}, [_wrong(f"{FILE} is not valid TOML", Place(shorten(str(file)), 1), str(error), "mend the syntax")]
+        return {}, [_wrong(f"{FILE} is not valid TOML", Place(shorten(str(file)), 1), str(error), "fix the syntax")]
 
     def at(section: str, key: str = "") -> Place:
         return Place(shorten(str(file)), line_of(text, section, key))
@@ -114,5 +114,5 @@ def line_of(text: str, section: str, key: str = "") -> int:
     return first
 
 
-def _wrong(message: str, place: Place, found: str, mend: str) -> DefinitionError:
-    return DefinitionError(message, place=place, found=found, mend=mend, code="E109")
+def _wrong(message: str, place: Place, found: str, fix: str) -> DefinitionError:
+    return DefinitionError(message, place=place, found=found, fix=fix, code="E109")

@@ -119,7 +119,7 @@ def _safely(check: Callable[[Any, Project, Cache], Iterator[DefinitionError]], n
     try:
         yield from check(noun, project, cache)
     except DefinitionError as error:
-        yield error if error.place else DefinitionError(f"{noun}: {error.message}", place=noun.place, found=error.found, mend=error.mend, code=error.code)
+        yield error if error.place else DefinitionError(f"{noun}: {error.message}", place=noun.place, found=error.found, fix=error.fix, code=error.code)
 
 
 def _names(project: Project) -> Iterator[DefinitionError]:
@@ -129,10 +129,10 @@ def _names(project: Project) -> Iterator[DefinitionError]:
     for noun in project.nouns:
         yield from _name(noun)
         if noun.name in first:
-            mend = "names are unique in a project, over all kinds"
+            fix = "names are unique in a project, over all kinds"
             if noun.kind in ("source", "monitor"):
-                mend += f'; give this one its own:  ms.{noun.kind}(..., name="...")'
-            yield DefinitionError(f'the name "{noun.name}" is taken', place=noun.place, found=first[noun.name], mend=mend, code="E102")
+                fix += f'; give this one its own:  ms.{noun.kind}(..., name="...")'
+            yield DefinitionError(f'the name "{noun.name}" is taken', place=noun.place, found=first[noun.name], fix=fix, code="E102")
         first.setdefault(noun.name, f"{noun.kind} at {noun.place}" if noun.place else noun.kind)
 
 
@@ -140,12 +140,12 @@ def _name(noun: Noun) -> Iterator[DefinitionError]:
     """The rule of all names, for those too that a file, a function or a default gave."""
     said = unfit(noun.name)
     if said:
-        mend = said[1] + (f';  say ms.{noun.kind}(..., name="...")' if noun.kind in ("source", "monitor") else "")
-        yield DefinitionError(f'{noun.kind} "{short(noun.name)[1:-1]}": its name {said[0]}', place=noun.place, found=noun.name, mend=mend, code="E101")
+        fix = said[1] + (f';  say ms.{noun.kind}(..., name="...")' if noun.kind in ("source", "monitor") else "")
+        yield DefinitionError(f'{noun.kind} "{short(noun.name)[1:-1]}": its name {said[0]}', place=noun.place, found=noun.name, fix=fix, code="E101")
     spoken = dialect(noun.name) if noun.kind in READABLE else None
     if spoken:
         yield DefinitionError(f"{noun}: its name is a word of SQL", place=noun.place, found=f"select ... from {noun.name}  does not parse in {spoken}",
-                              mend=f"rename it, e.g. {noun.name}s", code="E112")  # fmt: skip
+                              fix=f"rename it, e.g. {noun.name}s", code="E112")  # fmt: skip
 
 
 def _cycles(project: Project, cache: Cache) -> Iterator[DefinitionError]:
@@ -153,4 +153,4 @@ def _cycles(project: Project, cache: Cache) -> Iterator[DefinitionError]:
     for walk in project.graph.cycles():
         noun = project.by_name.get(walk[0])
         yield DefinitionError(f'"{walk[0]}" is made from itself', place=noun.place if noun else None, found=" -> ".join(walk),
-                              mend='break the circle; what comes back through the log is not a circle: read <endpoint>_decisions in SQL', code="E104")  # fmt: skip
+                              fix='break the circle; what comes back through the log is not a circle: read <endpoint>_decisions in SQL', code="E104")  # fmt: skip

@@ -57,24 +57,24 @@ def check_class(event: type[Event], user: Noun) -> Errors:
     for name in names:
         spoken = dialect(name)
         if spoken:
-            mend = "rename it, e.g. ts" if schema[name].role == "event_time" else f"rename it, e.g. {name}_value"
+            fix = "rename it, e.g. ts" if schema[name].role == "event_time" else f"rename it, e.g. {name}_value"
             yield DefinitionError(f'{user}: the field "{name}" of {schema.name} is a word of SQL', place=place,
-                                  found=f"select {name} from {user.name}  does not parse in {spoken}", mend=mend, code="E112")  # fmt: skip
+                                  found=f"select {name} from {user.name}  does not parse in {spoken}", fix=fix, code="E112")  # fmt: skip
         elif name.startswith("_"):
             yield DefinitionError(f'{user}: the field "{name}" of {schema.name} begins with _', place=place, found=name,
-                                  mend=f"rename it, e.g. {name.strip('_') or 'value'}: such names are the envelope's", code="E112")  # fmt: skip
+                                  fix=f"rename it, e.g. {name.strip('_') or 'value'}: such names are the envelope's", code="E112")  # fmt: skip
     first: dict[str, str] = {}
     for name in names:
         if first.setdefault(name.lower(), name) != name:
             yield DefinitionError(f'{user}: the fields "{first[name.lower()]}" and "{name}" of {schema.name} differ by letter case only', place=place,
-                                  found=f"{first[name.lower()]}, {name}", mend="rename one of them: SQL and the lake's tables ignore letter case", code="E112")  # fmt: skip
+                                  found=f"{first[name.lower()]}, {name}", fix="rename one of them: SQL and the lake's tables ignore letter case", code="E112")  # fmt: skip
     times = [f.name for f in schema.fields if f.role == "event_time"]
     if len(times) != 1:
         yield DefinitionError(f"{user}: {schema.name} needs exactly one field of type ms.EventTime", place=place, found=", ".join(times) or "none",
-                              mend="mark the field at which the fact became known:  ts: ms.EventTime", code="E120")  # fmt: skip
+                              fix="mark the field at which the fact became known:  ts: ms.EventTime", code="E120")  # fmt: skip
     if len([f for f in schema.fields if f.role == "arrival_time"]) > 1:
         yield DefinitionError(f"{user}: {schema.name} has several fields of type ms.ArrivalTime", place=place, found="two arrivals of one event",
-                              mend="keep one", code="E120")  # fmt: skip
+                              fix="keep one", code="E120")  # fmt: skip
 
 
 def check_stream(stream: Stream[Any], project: Project, cache: Cache) -> Errors:
@@ -90,16 +90,16 @@ def check_stream(stream: Stream[Any], project: Project, cache: Cache) -> Errors:
     same = next((f.default for f in schema.fields if f.name == stream.dedupe and f.default is not REQUIRED), None)
     if same is not None:
         yield DefinitionError(f'{stream}: the field "{stream.dedupe}", which dedupe names, has a default', place=stream.place, found=repr(same),
-                              mend=f"{stream.dedupe}: ... | None = None; records that lack it would all be one record", code="E125")  # fmt: skip
+                              fix=f"{stream.dedupe}: ... | None = None; records that lack it would all be one record", code="E125")  # fmt: skip
 
 
 def _missing(message: str, noun: Noun, name: str, fields: Mapping[str, Kind]) -> DefinitionError:
-    return DefinitionError(message, place=noun.place, found=", ".join(sorted(fields)), mend=nearest(name, fields) or "name one of them", code="E111")
+    return DefinitionError(message, place=noun.place, found=", ".join(sorted(fields)), fix=nearest(name, fields) or "name one of them", code="E111")
 
 
 def _inexact(noun: Noun, name: str, kind: Kind) -> DefinitionError:
     return DefinitionError(f'{noun}: "{name}" cannot be a key, its values have no exact equality', place=noun.place, found=kind,
-                           mend="use a string, an integer, a boolean, a date or a time", code="E145")  # fmt: skip
+                           fix="use a string, an integer, a boolean, a date or a time", code="E145")  # fmt: skip
 
 
 def check_source(source: Source, project: Project, cache: Cache) -> Errors:
@@ -107,7 +107,7 @@ def check_source(source: Source, project: Project, cache: Cache) -> Errors:
     reader = source.reader
     if isinstance(reader, FileReader) and reader.compression and (reader.format == "parquet" or reader.glob.lower().endswith((".parquet", ".pq"))):
         yield DefinitionError(f"{source}: a Parquet file is compressed inside", place=reader.place or source.place, found=f'compression = "{reader.compression}"',
-                              mend="leave compression= out", code="E190")  # fmt: skip
+                              fix="leave compression= out", code="E190")  # fmt: skip
 
 
 def check_table(table: Table, project: Project, cache: Cache) -> Errors:
@@ -117,33 +117,33 @@ def check_table(table: Table, project: Project, cache: Cache) -> Errors:
         yield mistake(str(table), "schedule", untimely, table.place)
     yield from _contents(table, cache)
     if table.lag_us is not None and table.lag_us < 0:
-        yield DefinitionError(f"{table}: lag is not a length", place=table.place, found=spell(table.lag_us), mend='write "10m", "2h"', code="E110")
+        yield DefinitionError(f"{table}: lag is not a length", place=table.place, found=spell(table.lag_us), fix='write "10m", "2h"', code="E110")
     step = increment(table.incremental) if table.incremental else None
     whole = "the contents of a stream" if table.contents else "what a model scores" if table.scoring else ""
     if step and (whole or (step.length_us and table.function)):
         yield DefinitionError(f"{table}: {whole or 'what a function makes'} cannot be made so", place=table.place, found=f"incremental {table.incremental}",
-                              mend="leave incremental= out" + ("" if whole else ', or say "append"'), code="E131")  # fmt: skip
+                              fix="leave incremental= out" + ("" if whole else ', or say "append"'), code="E131")  # fmt: skip
     elif step and step.length_us and table.time is None:
         yield DefinitionError(f"{table} is rebuilt by intervals of nothing", place=table.place, found=f"incremental {table.incremental}",
-                              mend="name its column of time:  -- @time ts", code="E131")  # fmt: skip
+                              fix="name its column of time:  -- @time ts", code="E131")  # fmt: skip
     if table.scoring is not None and table.scoring.ref.model.on.at is not table.scoring.spine and not _same_event(table):
         yield DefinitionError(f"{table} scores rows of another kind", place=table.place, found=f"{table.scoring.spine} and {table.scoring.ref.model.on.at}",
-                              mend="score a spine with the columns of the training set's", code="E146")  # fmt: skip
+                              fix="score a spine with the columns of the training set's", code="E146")  # fmt: skip
     if table.sql is None:
         return
     facts = query(table.sql, table.file or "", cache)
     yield from _read(table, facts.reads, project)
     if step and step.length_us is None and len(facts.reads) != 1:
         yield DefinitionError(f"{table} appends, so it reads one stream, row by row", place=table.place, found=", ".join(facts.reads) or "no table",
-                              mend='rebuild it by intervals: "1d lookback 2d"', code="E131")  # fmt: skip
+                              fix='rebuild it by intervals: "1d lookback 2d"', code="E131")  # fmt: skip
     by_interval = bool(step and step.length_us)
     for name in facts.params:
         if name in project.params or (by_interval and name in ("start", "end")):
             continue
-        mend = nearest(name, project.params) or f"[params] of millstream.toml has {', '.join(project.params) or 'nothing'}"
+        fix = nearest(name, project.params) or f"[params] of millstream.toml has {', '.join(project.params) or 'nothing'}"
         if name in ("start", "end"):
-            mend = "$start and $end are bounds of an interval; say  -- @incremental 1d"
-        yield DefinitionError(f"{table}: there is no parameter ${name}", place=table.place, found=f"${name}", mend=mend, code="E135")
+            fix = "$start and $end are bounds of an interval; say  -- @incremental 1d"
+        yield DefinitionError(f"{table}: there is no parameter ${name}", place=table.place, found=f"${name}", fix=fix, code="E135")
     for word, names in (("time", (table.time,) if table.time else ()), ("key", table.key)):
         for name in names:
             if facts.columns is not None and name.lower() not in facts.columns:
@@ -153,7 +153,7 @@ def check_table(table: Table, project: Project, cache: Cache) -> Errors:
 def no_column(table: Table, word: str, name: str, columns: Iterable[str], place: Place | None = None, otherwise: str = "select it") -> DefinitionError:
     """A time or key that a table does not have."""
     return DefinitionError(f'{table}: its {word} "{name}" is not a column of it', place=place or table.place, found=", ".join(columns),
-                           mend=nearest(name, columns) or otherwise, code="E136")  # fmt: skip
+                           fix=nearest(name, columns) or otherwise, code="E136")  # fmt: skip
 
 
 def _contents(table: Table, cache: Cache) -> Errors:
@@ -182,10 +182,10 @@ def _read(table: Table, reads: tuple[str, ...], project: Project) -> Errors:
         other = project.by_name.get(name)
         if other is not None:
             yield DefinitionError(f'{table} reads "{name}", which is not a table', place=place, found=str(other),
-                                  mend=f"SQL reads {', '.join(k.replace('_', ' ') + 's' for k in READABLE)}", code="E103")  # fmt: skip
+                                  fix=f"SQL reads {', '.join(k.replace('_', ' ') + 's' for k in READABLE)}", code="E103")  # fmt: skip
         else:
             yield DefinitionError(f'{table} reads "{name}", which nothing declares', place=place, found=found,
-                                  mend=nearest(name, lake) or f"there are {', '.join(sorted(lake)) or 'none'}", code="E103")  # fmt: skip
+                                  fix=nearest(name, lake) or f"there are {', '.join(sorted(lake)) or 'none'}", code="E103")  # fmt: skip
 
 
 def _line(table: Table, name: str) -> Any:
@@ -201,22 +201,22 @@ def check_features(features: Features, project: Project, cache: Cache) -> Errors
     told = fields if isinstance(source, Stream) or isinstance(fields, Anything) else dict.fromkeys(fields, UNTYPED)
     if isinstance(source, Table) and source.time is None and not features.timeless:
         yield DefinitionError(f'{features}: the table "{source.name}" has no time, so today\'s values would leak into the past', place=features.place,
-                              found="a table without time=", mend="give the table its column of event time, or say timeless=True", code="E143")  # fmt: skip
+                              found="a table without time=", fix="give the table its column of event time, or say timeless=True", code="E143")  # fmt: skip
     if isinstance(source, Table) and source.time is not None and not features.timeless:
         yield from _known(features, source)
     for window in features.windows_us:
         if window is not None and (window <= 0 or window % hop_us(window)):
             nearest_one = max(hop_us(max(window, 1)), round(window / hop_us(max(window, 1))) * hop_us(max(window, 1)))
             yield DefinitionError(f"{features}: the window {spell(window)} is not a multiple of {spell(hop_us(max(window, 1)))}", place=features.place,
-                                  found=spell(window), mend=f'say "{spell(nearest_one)}" (multiples of 5m below 12h, of 1h below 12d, of 1d above)', code="E144")  # fmt: skip
+                                  found=spell(window), fix=f'say "{spell(nearest_one)}" (multiples of 5m below 12h, of 1h below 12d, of 1d above)', code="E144")  # fmt: skip
     for name in features.key:
         if name not in fields:
             yield DefinitionError(f'{features}: {source} has no field "{name}"', place=features.place, found=", ".join(sorted(fields)),
-                                  mend=nearest(name, fields) or "name the key's columns as the source does", code="E111")  # fmt: skip
+                                  fix=nearest(name, fields) or "name the key's columns as the source does", code="E111")  # fmt: skip
         elif isinstance(source, Stream) and fields[name] not in KEYS:
             yield _inexact(features, name, fields[name])
     if not features.aggregates:
-        yield DefinitionError(f"{features} has no aggregate", place=features.place, found="aggregates={}", mend='e.g. {"n": agg.count()}', code="E114")
+        yield DefinitionError(f"{features} has no aggregate", place=features.place, found="aggregates={}", fix='e.g. {"n": agg.count()}', code="E114")
     for name, aggregate in features.aggregates.items():
         if aggregate.expression is not None:
             yield from _aggregate(features, name, told, project, cache)
@@ -231,13 +231,13 @@ def _known(features: Features, table: Table) -> Errors:
         return  # the table's own mistake
     if known.missing:
         yield DefinitionError(f'{table}: nothing tells when a row of it is known, and {features} count it from then on', place=table.place,
-                              found=known.missing, mend='-- @lag 2h  (lag="2h"): how long after its time, or after the end of what it sums up, a row is committed at the latest'
+                              found=known.missing, fix='-- @lag 2h  (lag="2h"): how long after its time, or after the end of what it sums up, a row is committed at the latest'
                               + ("" if table.schedule else "; or a schedule"), code="E152")  # fmt: skip
         return
     for window in features.windows_us:
         if window is not None and window > 0 and window + hop_us(window) <= known.wait_us:
             yield DefinitionError(f"{features}: a window of {spell(window)} is always empty", place=features.place,
-                                  found=f'a row of "{table.name}" is known at {known}', mend=f"a window longer than {spell(known.wait_us)}, or a shorter lag of the table",
+                                  found=f'a row of "{table.name}" is known at {known}', fix=f"a window longer than {spell(known.wait_us)}, or a shorter lag of the table",
                                   code="E153")  # fmt: skip
 
 
@@ -251,7 +251,7 @@ def _aggregate(features: Features, name: str, fields: Mapping[str, Kind], projec
         return
     if kind not in ("float64", "int64", "bool") and aggregate.operation != "count":
         yield DefinitionError(f"{features}, {name}: {aggregate.operation} needs a number", place=place, found=f"{text} is {kind}",
-                              mend="count it, or compare it: a boolean is 0 or 1", code="E114")  # fmt: skip
+                              fix="count it, or compare it: a boolean is 0 or 1", code="E114")  # fmt: skip
 
 
 def condition(text: str, fields: Mapping[str, Kind], project: Project, cache: Cache, noun: Any, what: str, *, loose: bool = False) -> Errors:
@@ -267,7 +267,7 @@ def condition(text: str, fields: Mapping[str, Kind], project: Project, cache: Ca
             yield error
         return
     if kind != "bool" and not loose:
-        yield DefinitionError(f"{what} is not a condition", place=noun.place, found=f"{text} is {kind}", mend="write a comparison", code="E113")
+        yield DefinitionError(f"{what} is not a condition", place=noun.place, found=f"{text} is {kind}", fix="write a comparison", code="E113")
 
 
 def of_types(error: DefinitionError) -> bool:

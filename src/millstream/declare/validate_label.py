@@ -47,7 +47,7 @@ def check_labels(model: Model[Any], project: Project, cache: Cache) -> Errors:
         if kind not in _NUMBERS:
             outcome = model.on.labels[name]
             yield DefinitionError(f'{model}: its label "{name}" is {_named(kind)}, and a model learns a boolean or a number', place=model.place,
-                                  found=_said(outcome), mend=_comparison(outcome, kind), code="E154")  # fmt: skip
+                                  found=_said(outcome), fix=_comparison(outcome, kind), code="E154")  # fmt: skip
     if model.output == "probability" or len(kinds) < len(model.on.labels) or any(kind not in _NUMBERS for kind in kinds.values()):
         return
     for word in dict.fromkeys(word.removeprefix("champion.") for word in [*model.metrics, *_WORD.findall(model.promote_if or "")]):
@@ -66,7 +66,7 @@ def check_performance(check: Performance, target: Model[Any] | Endpoint[Any, Any
     what = f"expect.performance of {target}"
     if kind not in _NUMBERS:
         yield DefinitionError(f"{what}: its outcome is {_named(kind)}, and a metric compares a boolean or a number", place=check.place,
-                              found=_said(check.outcome), mend=_comparison(check.outcome, kind), code="E154")  # fmt: skip
+                              found=_said(check.outcome), fix=_comparison(check.outcome, kind), code="E154")  # fmt: skip
     elif kind != "bool" and not _probable(target):
         for metric in named:
             if metric in _OF_TRUTH and not _fits(metric, kind):
@@ -97,7 +97,7 @@ def _unfit(what: str, metric: str, place: Place | None, label: str, outcome: Out
     proba = f'; or, if it is 0 and 1, {"write" if label != "outcome" else "give the models"} output="probability"' if kind == "int64" else ""
     others = "accuracy, rmse, mae, r2" if kind == "int64" else "rmse, mae, r2"
     return DefinitionError(f'{what}: "{metric}" is of a boolean, and {of} is {_named(kind)}', place=place, found=_said(outcome),
-                           mend=f"{_comparison(outcome, kind)}{proba}; or a metric of numbers: {others}", code="E155")  # fmt: skip
+                           fix=f"{_comparison(outcome, kind)}{proba}; or a metric of numbers: {others}", code="E155")  # fmt: skip
 
 
 def _said(outcome: Outcome) -> str:

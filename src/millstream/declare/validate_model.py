@@ -57,9 +57,9 @@ def check_training_set(of: TrainingSet[Any], project: Project, cache: Cache) -> 
     fields = columns_of(of.at, cache)
     if isinstance(of.at, Table) and of.at.time is None:
         yield DefinitionError(f'{of}: the table "{of.at.name}" has no time, so its rows have no moment', place=of.place, found="no @time header and no time=",
-                              mend='say which column is the moment: ms.table(..., time="...")', code="E148")  # fmt: skip
+                              fix='say which column is the moment: ms.table(..., time="...")', code="E148")  # fmt: skip
     if not of.labels:
-        yield DefinitionError(f"{of} has no label", place=of.place, found="label={}", mend="give an outcome: ms.outcome(...)", code="E148")
+        yield DefinitionError(f"{of} has no label", place=of.place, found="label={}", fix="give an outcome: ms.outcome(...)", code="E148")
     made: dict[str, Kind] = {}
     for item in of.inputs:
         yield from _input(of, item, fields, made)
@@ -70,23 +70,23 @@ def check_training_set(of: TrainingSet[Any], project: Project, cache: Cache) -> 
                 f'{of}: the label "{name}" has the name of a column of "{of.at.name}"',
                 place=of.place,
                 found=name,
-                mend="name it otherwise: label={...}",
+                fix="name it otherwise: label={...}",
                 code="E149",
             )
     for name in [*(of.labels if [*of.labels] != ["label"] else ()), *of.derive]:
         spoken = dialect(name)
         if spoken:
             yield DefinitionError(f'{of}: the column "{name}" is a word of SQL', place=of.place, found=f"select {name} from {of.name}  does not parse in {spoken}",
-                                  mend=f"name it otherwise, e.g. {name}_value", code="E112")  # fmt: skip
+                                  fix=f"name it otherwise, e.g. {name}_value", code="E112")  # fmt: skip
     for name, text in of.derive.items():
         if name in made or (name in fields and not isinstance(fields, Anything)):
-            yield DefinitionError(f'{of}: derive "{name}" is taken', place=of.place, found=name, mend="name it otherwise", code="E149")
+            yield DefinitionError(f'{of}: derive "{name}" is taken', place=of.place, found=name, fix="name it otherwise", code="E149")
         yield from _expression(text, _also(fields, made), project, cache, of, f"{of}, {name}", loose=isinstance(of.at, Table))
     if of.where is not None:
         yield from condition(of.where, fields, project, cache, of, f"{of}, where", loose=isinstance(of.at, Table))
     if of.split is not None and of.until is None:
         yield DefinitionError(f"{of}: the split counts back from a moment that is not said", place=of.place, found="until=None",
-                              mend='say until="2013-11-01"', code="E149")  # fmt: skip
+                              fix='say until="2013-11-01"', code="E149")  # fmt: skip
 
 
 def _also(fields: Mapping[str, Kind], more: Mapping[str, Kind]) -> Mapping[str, Kind]:
@@ -97,12 +97,12 @@ def _input(of: TrainingSet[Any], item: Features | Feature | Payload[Any], fields
     if isinstance(item, Payload):
         if item.stream is not of.at:
             yield DefinitionError(f'{of}: .fields(...) is of "{item.stream.name}", and the request is "{of.at.name}"', place=item.place or of.place,
-                                  found=", ".join(item.names), mend=f"say {of.at.name}.fields(...), or make features of {item.stream.name}", code="E141")  # fmt: skip
+                                  found=", ".join(item.names), fix=f"say {of.at.name}.fields(...), or make features of {item.stream.name}", code="E141")  # fmt: skip
             return
         for name in item.names:
             if name not in fields:
                 yield DefinitionError(f'{of}: "{of.at.name}" has no field "{name}"', place=item.place or of.place, found=", ".join(sorted(fields)),
-                                      mend=nearest(name, fields) or "name one of them", code="E111")  # fmt: skip
+                                      fix=nearest(name, fields) or "name one of them", code="E111")  # fmt: skip
         return
     features = item if isinstance(item, Features) else item.features
     outputs = features.outputs()
@@ -110,12 +110,12 @@ def _input(of: TrainingSet[Any], item: Features | Feature | Payload[Any], fields
     for output in wanted:
         if output not in outputs:
             yield DefinitionError(f'{of}: features "{features.name}" have no "{output}"', place=item.place or of.place, found=", ".join(outputs),
-                                  mend=nearest(output, outputs) or "name one of them", code="E111")  # fmt: skip
+                                  fix=nearest(output, outputs) or "name one of them", code="E111")  # fmt: skip
             continue
         column = f"{features.prefix or features.name}__{output}"
         if column in made:
             yield DefinitionError(f'{of} uses features "{features.name}" twice under one name', place=of.place, found=column,
-                                  mend=f'say {features.name}.on("...", name="...")', code="E149")  # fmt: skip
+                                  fix=f'say {features.name}.on("...", name="...")', code="E149")  # fmt: skip
         made[column] = features.aggregates[outputs[output][0]].kind
     yield from _key(of, features, fields)
 
@@ -124,7 +124,7 @@ def _key(of: TrainingSet[Any], features: Features, fields: Mapping[str, Kind]) -
     on = features.on_columns or features.key
     if len(on) != len(features.key):
         yield DefinitionError(f'{of}: features "{features.name}" have {len(features.key)} key columns, and .on(...) names {len(on)}', place=of.place,
-                              found=f"key {', '.join(features.key)}; on {', '.join(on)}", mend="name one column of the request for each, in the key's order", code="E141")  # fmt: skip
+                              found=f"key {', '.join(features.key)}; on {', '.join(on)}", fix="name one column of the request for each, in the key's order", code="E141")  # fmt: skip
         return
     theirs_all = fields_of(features.source) if isinstance(features.source, Stream) else None
     for key, column in zip(features.key, on, strict=True):
@@ -135,12 +135,12 @@ def _key(of: TrainingSet[Any], features: Features, fields: Mapping[str, Kind]) -
                 f'features "{features.name}" are keyed by "{key}"' if features.on_columns is None else f'features "{features.name}" are looked up by "{column}"'
             )
             yield DefinitionError(f'{of}: {said}, and "{of.at.name}" has no "{column}"', place=of.place, found=", ".join(sorted(fields)),
-                                  mend=f'say {features.name}.on("...") with the field of {of.at.name} that holds a {key}', code="E141")  # fmt: skip
+                                  fix=f'say {features.name}.on("...") with the field of {of.at.name} that holds a {key}', code="E141")  # fmt: skip
         elif isinstance(features.source, Stream) and isinstance(of.at, Stream):
             theirs, ours = _plain(fields_of(features.source).get(key)), _plain(fields[column])
             if theirs and theirs != ours:
                 yield DefinitionError(f'{of}: "{column}" is {ours} in "{of.at.name}" and {theirs} in "{features.source.name}"', place=of.place,
-                                      found=f"features {features.name}, key {key}", mend="give both fields one type: a key of another type is another key", code="E146")  # fmt: skip
+                                      found=f"features {features.name}, key {key}", fix="give both fields one type: a key of another type is another key", code="E146")  # fmt: skip
 
 
 def _plain(kind: Kind | None) -> Kind | None:
@@ -151,22 +151,22 @@ def _outcome(of: TrainingSet[Any], outcome: Outcome, fields: Mapping[str, Kind],
     place = outcome.place or of.place
     if outcome.stream is of.at:
         yield DefinitionError(f'{of}: the label comes from "{outcome.stream.name}", the stream of the predictions itself', place=of.place,
-                              found=f"outcome({outcome.stream.name}, ...) and at={of.at.name}", mend="the label must be an event after the prediction's moment", code="E142")  # fmt: skip
+                              found=f"outcome({outcome.stream.name}, ...) and at={of.at.name}", fix="the label must be an event after the prediction's moment", code="E142")  # fmt: skip
     theirs = fields_of(outcome.stream)
     for name in outcome.on:
         for where, there in ((outcome.stream, theirs), (of.at, fields)):
             if name not in there:
                 yield DefinitionError(f'{of}: the label joins on "{name}", and "{where.name}" has no "{name}"', place=place, found=", ".join(sorted(there)),
-                                      mend=nearest(name, there) or "join on fields that both have", code="E141")  # fmt: skip
+                                      fix=nearest(name, there) or "join on fields that both have", code="E141")  # fmt: skip
                 break
         if isinstance(of.at, Stream) and name in theirs and name in fields and _plain(theirs[name]) != _plain(fields[name]):
             yield DefinitionError(f'{of}: "{name}" is {fields[name]} in "{of.at.name}" and {theirs[name]} in "{outcome.stream.name}"', place=place,
-                                  found=f"outcome(..., on={name})", mend="give both fields one type", code="E146")  # fmt: skip
+                                  found=f"outcome(..., on={name})", fix="give both fields one type", code="E146")  # fmt: skip
     if isinstance(of.at, Table) and of.at.incremental and of.at.sql:
         step = increment(of.at.incremental)
         if step.length_us and step.lookback_us < outcome.within_us and outcome.stream.name in query(of.at.sql, of.at.file or "", cache).reads:
             yield DefinitionError(f'{of}: "{of.at.name}" looks back {spell(step.lookback_us)}, and its label may come {spell(outcome.within_us)} later', place=of.place,
-                                  found=f"incremental {step}", mend=f"-- @incremental {spell(step.length_us)} lookback {spell(outcome.within_us)}", code="E147")  # fmt: skip
+                                  found=f"incremental {step}", fix=f"-- @incremental {spell(step.length_us)} lookback {spell(outcome.within_us)}", code="E147")  # fmt: skip
     yield from check_outcome(outcome, project, cache)
 
 
@@ -187,14 +187,14 @@ def _answers(outcome: Outcome, text: str | None, what: str, project: Project, ca
         told = kind_of(text or "", fields_of(outcome.stream), project.params, cache, place=outcome.place, what=what)
         if told not in ("float64", "int64", "bool"):
             yield DefinitionError(f"{what}: {of.operation} needs a number", place=of.place or outcome.place, found=f"{text} is {told}",
-                                  mend="count it, or compare it: a boolean is 0 or 1", code="E114")  # fmt: skip
+                                  fix="count it, or compare it: a boolean is 0 or 1", code="E114")  # fmt: skip
             return
     if outcome.otherwise is None:
         return
     types, example = _OTHERWISE.get(kind, ((), ""))
     if type(outcome.otherwise) not in types:
         yield DefinitionError(f"{what}: otherwise is of another type than its value", place=outcome.place, found=f"otherwise={outcome.otherwise!r} beside a value of type {kind}",
-                              mend=f"{example}, or leave it out: rows without an event then have no label" if example else "leave it out: rows without an event then have no label", code="E126")  # fmt: skip
+                              fix=f"{example}, or leave it out: rows without an event then have no label" if example else "leave it out: rows without an event then have no label", code="E126")  # fmt: skip
 
 
 _OTHERWISE: dict[Kind, tuple[tuple[type, ...], str]] = {
@@ -218,19 +218,19 @@ def check_model(model: Model[Any], project: Project, cache: Cache) -> Errors:
     parameters = list(inspect.signature(model.function).parameters.values())
     if not parameters:
         yield DefinitionError(
-            f"{model} takes nothing", place=model.place, found=f"def {model.name}()", mend=f"def {model.name}(train: ms.Train) -> object", code="E151"
+            f"{model} takes nothing", place=model.place, found=f"def {model.name}()", fix=f"def {model.name}(train: ms.Train) -> object", code="E151"
         )
     for parameter in parameters[1:]:
         if parameter.default is parameter.empty or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             yield DefinitionError(f'{model}: its parameter "{parameter.name}" has no default', place=model.place, found=str(parameter),
-                                  mend=f"{parameter.name}=...: parameters are versioned with the model", code="E151")  # fmt: skip
+                                  fix=f"{parameter.name}=...: parameters are versioned with the model", code="E151")  # fmt: skip
     if model.promote_if is not None:
         yield from _rule(model, project, cache)
     yield from check_labels(model, project, cache)
 
 
 def _metric(message: str, model: Model[Any], name: str, code: str) -> DefinitionError:
-    return DefinitionError(message, place=model.place, found=name, mend=nearest(name, METRICS) or f"there are {', '.join(METRICS)}", code=code)
+    return DefinitionError(message, place=model.place, found=name, fix=nearest(name, METRICS) or f"there are {', '.join(METRICS)}", code=code)
 
 
 def _rule(model: Model[Any], project: Project, cache: Cache) -> Errors:
@@ -256,28 +256,28 @@ def check_experiment(experiment: Experiment[Any], project: Project, cache: Cache
     """Its arms and weights, its traffic, its rewards."""
     how, arms = experiment.assign, len(experiment.arms)
     if arms < 2:
-        yield DefinitionError(f"{experiment} compares nothing", place=experiment.place, found=f"{arms} arm", mend="name two arms or more", code="E160")
+        yield DefinitionError(f"{experiment} compares nothing", place=experiment.place, found=f"{arms} arm", fix="name two arms or more", code="E160")
     if len({isinstance(arm, ModelRef) for arm in experiment.arms.values()}) > 1:
         yield DefinitionError(f"{experiment}: some of its arms are models and some are values", place=experiment.place, found=", ".join(experiment.arms),
-                              mend="all arms answer in one way: versions of models, or values", code="E160")  # fmt: skip
+                              fix="all arms answer in one way: versions of models, or values", code="E160")  # fmt: skip
     if isinstance(how, AB) and how.weights:
         if len(how.weights) != arms:
             yield DefinitionError(f"{experiment} has {arms} arms and {len(how.weights)} weights", place=how.place or experiment.place, found=str(how.weights),
-                                  mend="one weight an arm, in their order", code="E160")  # fmt: skip
+                                  fix="one weight an arm, in their order", code="E160")  # fmt: skip
         if abs(sum(how.weights) - 1) > 1e-9:
             yield DefinitionError(f"{experiment}: the weights do not sum to 1", place=how.place or experiment.place, found=f"{how.weights} sum to {sum(how.weights):g}",
-                                  mend="e.g. assign.ab(0.5, 0.5)", code="E160")  # fmt: skip
+                                  fix="e.g. assign.ab(0.5, 0.5)", code="E160")  # fmt: skip
     if isinstance(how, Thompson) and how.floor * arms > 1:
         yield DefinitionError(f"{experiment}: the floors leave nothing to learn with", place=how.place or experiment.place,
-                              found=f"{arms} arms with at least {how.floor:g} each", mend=f"at most {1 / max(arms, 1):.2g} each", code="E160")  # fmt: skip
+                              found=f"{arms} arms with at least {how.floor:g} each", fix=f"at most {1 / max(arms, 1):.2g} each", code="E160")  # fmt: skip
     low, high = experiment.traffic
     if low >= high:
         yield DefinitionError(
-            f"{experiment}: traffic is a part of [0, 1)", place=experiment.place, found=str(experiment.traffic), mend="e.g. (0.0, 0.5)", code="E162"
+            f"{experiment}: traffic is a part of [0, 1)", place=experiment.place, found=str(experiment.traffic), fix="e.g. (0.0, 0.5)", code="E162"
         )
     if experiment.adjust is not None:
         yield DefinitionError(f"{experiment}: no report adjusts by a feature yet", place=experiment.place, found=f'adjust={experiment.adjust.features.name}["{experiment.adjust.output}"]',
-                              mend="leave adjust= out; the plain comparison is unbiased, its interval is wider", code="E164")  # fmt: skip
+                              fix="leave adjust= out; the plain comparison is unbiased, its interval is wider", code="E164")  # fmt: skip
     for reward in (experiment.reward, *experiment.guardrails.values()):
         yield from check_outcome(reward.outcome, project, cache)
 
@@ -287,22 +287,22 @@ def check_endpoint(endpoint: Endpoint[Any, Any], project: Project, cache: Cache)
     spines = {ref.model.on.at: ref for ref in endpoint.refs()}
     if len(spines) > 1:
         yield DefinitionError(f"{endpoint}: its models have different requests", place=endpoint.place, found=", ".join(f"{ref.model.name} at {at.name}" for at, ref in spines.items()),
-                              mend="all arms of an endpoint must share one spine", code="E175")  # fmt: skip
+                              fix="all arms of an endpoint must share one spine", code="E175")  # fmt: skip
     if endpoint.event is None:
         yield DefinitionError(f"{endpoint} has no class of a request", place=endpoint.place, found="models over a table, or values without request=",
-                              mend="say request=YourEvent", code="E173")  # fmt: skip
+                              fix="say request=YourEvent", code="E173")  # fmt: skip
         return
     if endpoint.request and isinstance(endpoint.spine, Stream) and endpoint.request is not endpoint.spine.event:
         yield DefinitionError(f"{endpoint}: its request is another class than that of its models", place=endpoint.place,
                               found=f"request={endpoint.request.__name__}, and the models' spine {endpoint.spine.name} has {endpoint.spine.event.__name__}",
-                              mend="leave request= out; it is for models over a table, and for values", code="E175")  # fmt: skip
+                              fix="leave request= out; it is for models over a table, and for values", code="E175")  # fmt: skip
         return
     layers: dict[str, list[Experiment[Any]]] = {}
     for experiment in endpoint.experiments:
         layers.setdefault(experiment.layer, []).append(experiment)
     if len(layers) > 1:
         yield DefinitionError(f"{endpoint}: two layers choose one thing", place=endpoint.place, found=", ".join(f"{e.name} in {e.layer}" for e in endpoint.experiments),
-                              mend="put its experiments into one layer, with disjoint traffic", code="E172")  # fmt: skip
+                              fix="put its experiments into one layer, with disjoint traffic", code="E172")  # fmt: skip
     for layer, members in layers.items():
         for i, one in enumerate(members):
             for other in members[i + 1 :]:
@@ -315,7 +315,7 @@ def check_endpoint(endpoint: Endpoint[Any, Any], project: Project, cache: Cache)
 
 def _overlap(endpoint: Endpoint[Any, Any], layer: str, one: Experiment[Any], other: Experiment[Any]) -> DefinitionError:
     return DefinitionError(f'{endpoint}: "{one.name}" ({one.place}) and "{other.name}" ({other.place}) overlap in layer "{layer}"', place=endpoint.place,
-                           found=f"traffic {one.traffic} and {other.traffic}", mend="make the ranges disjoint, e.g. (0.0, 0.5) and (0.5, 1.0)", code="E171")  # fmt: skip
+                           found=f"traffic {one.traffic} and {other.traffic}", fix="make the ranges disjoint, e.g. (0.0, 0.5) and (0.5, 1.0)", code="E171")  # fmt: skip
 
 
 def _decided(experiment: Experiment[Any], endpoint: Endpoint[Any, Any], request: Mapping[str, Kind], project: Project, cache: Cache) -> Errors:
@@ -323,7 +323,7 @@ def _decided(experiment: Experiment[Any], endpoint: Endpoint[Any, Any], request:
     for what, name in (("unit", experiment.unit), *(("by", name) for name in by)):
         if name not in request:
             yield DefinitionError(f'{experiment}: its {what} "{name}" is not in the request of {endpoint}', place=experiment.place, found=", ".join(sorted(request)),
-                                  mend=nearest(name, request) or "name a field of the request", code="E161")  # fmt: skip
+                                  fix=nearest(name, request) or "name a field of the request", code="E161")  # fmt: skip
     for reward in (experiment.reward, *experiment.guardrails.values()):
         yield from _reward(reward, experiment, request, project, cache)
 
@@ -332,7 +332,7 @@ def _reward(reward: Reward, experiment: Experiment[Any], request: Mapping[str, K
     for name in reward.outcome.on:
         if name != "decision_id" and name not in request:
             yield DefinitionError(f'{experiment}: its outcome joins on "{name}", which the request does not have', place=reward.outcome.place or experiment.place,
-                                  found=", ".join(sorted(request)), mend=nearest(name, request) or 'join on="decision_id"', code="E141")  # fmt: skip
+                                  found=", ".join(sorted(request)), fix=nearest(name, request) or 'join on="decision_id"', code="E141")  # fmt: skip
     try:
         kind = outcome_kind(reward.outcome, project, cache)
     except DefinitionError:
@@ -345,19 +345,19 @@ def _reward(reward: Reward, experiment: Experiment[Any], request: Mapping[str, K
         return
     if made not in ("float64", "int64", "bool"):
         yield DefinitionError(f"the reward of {experiment} is not a number", place=reward.place or experiment.place, found=f"{reward.expression} is {made}",
-                              mend="higher is better: a number or a boolean", code="E163")  # fmt: skip
+                              fix="higher is better: a number or a boolean", code="E163")  # fmt: skip
 
 
 def check_monitor(monitor: Monitor, project: Project, cache: Cache) -> Errors:
     """Each check can watch the target, and what it names is there."""
     if not monitor.checks:
-        yield DefinitionError(f"{monitor} expects nothing", place=monitor.place, found="no check", mend='e.g. ms.expect.fresh("3h")', code="E180")
+        yield DefinitionError(f"{monitor} expects nothing", place=monitor.place, found="no check", fix='e.g. ms.expect.fresh("3h")', code="E180")
     target = monitor.target
     for check in monitor.checks:
         if target.kind not in check.watches:
             an = "an" if target.kind[0] in "aeiou" else "a"
             yield DefinitionError(f"monitor on {target}: {check.check} cannot watch {an} {target.kind.replace('_', ' ')}", place=check.place or monitor.place,
-                                  found=target.kind, mend=f"{check.check} watches {_or(check.watches)}", code="E180")  # fmt: skip
+                                  found=target.kind, fix=f"{check.check} watches {_or(check.watches)}", code="E180")  # fmt: skip
             continue
         fields = columns_of(target, cache) if isinstance(target, Stream | Table) else {}
         if isinstance(check, Rows):
@@ -365,15 +365,15 @@ def check_monitor(monitor: Monitor, project: Project, cache: Cache) -> Errors:
         elif isinstance(check, NotNull):
             if not check.columns:
                 yield DefinitionError(
-                    f"expect.not_null: it names no column of {target}", place=check.place, found="no column", mend="name one or more", code="E193"
+                    f"expect.not_null: it names no column of {target}", place=check.place, found="no column", fix="name one or more", code="E193"
                 )
             for name in check.columns:
                 if name not in fields:
                     yield DefinitionError(f'expect.not_null: {target} has no field "{name}"', place=check.place, found=", ".join(sorted(fields)),
-                                          mend=nearest(name, fields) or "name one of them", code="E111")  # fmt: skip
+                                          fix=nearest(name, fields) or "name one of them", code="E111")  # fmt: skip
         elif isinstance(check, Volume) and check.at_most is not None and check.at_most < check.at_least:
             yield DefinitionError(f"expect.volume of {target}: no number is at least {check.at_least} and at most {check.at_most}", place=check.place,
-                                  found=f"{check.at_least}, {check.at_most}", mend="give the smaller one first", code="E192")  # fmt: skip
+                                  found=f"{check.at_least}, {check.at_most}", fix="give the smaller one first", code="E192")  # fmt: skip
         elif isinstance(check, Performance):
             yield from _performance(check, target, project, cache)
 
@@ -383,7 +383,7 @@ def _performance(check: Performance, target: Any, project: Project, cache: Cache
     named = [word for word in _WORD.findall(check.expression) if word in METRICS]
     if not named:
         yield DefinitionError(f'expect.performance of {target}: "{check.expression}" names no metric', place=check.place, found=check.expression,
-                              mend=f"one of {', '.join(METRICS)}, e.g. auc >= 0.6", code="E181")  # fmt: skip
+                              fix=f"one of {', '.join(METRICS)}, e.g. auc >= 0.6", code="E181")  # fmt: skip
         return
     yield from condition(check.expression, dict.fromkeys(METRICS, "float64"), project, cache, check, f"expect.performance of {target}")
     yield from check_performance(check, target, project, cache)

@@ -42,7 +42,7 @@ def define(features: Features, params: Mapping[str, Any]) -> Definition:
         where = _compile(features, features.where, fields, params, "where", features.place, truth=True)
         if where.kind != "bool":
             raise DefinitionError(f'features "{features.name}": where is not a condition', place=features.place, found=f"{features.where} is {where.kind}",
-                                  mend="write a comparison", code="E113")  # fmt: skip
+                                  fix="write a comparison", code="E113")  # fmt: skip
     return assemble(features.name, features.source, features.key, values, where, outputs, features.windows_us, timeless=features.timeless,
                     known=_known(features))  # fmt: skip
 
@@ -78,7 +78,7 @@ def _fields(features: Features) -> Mapping[str, Kind]:
         return {field.name: field.kind for field in source.schema.fields}
     if source.time is None and not features.timeless:
         raise DefinitionError(f'features "{features.name}": the table "{source.name}" has no time, so today\'s values would leak into the past',
-                              place=features.place, found="a table without time=", mend="give the table its column of event time, or say timeless=True",
+                              place=features.place, found="a table without time=", fix="give the table its column of event time, or say timeless=True",
                               code="E143")  # fmt: skip
     return AnyColumn()
 
@@ -100,13 +100,13 @@ def _output(features: Features, name: str, aggregate: Aggregate, fields: Mapping
     expression = _compile(features, aggregate.expression, fields, params, name, place)
     if expression.kind not in NUMBERS and not (aggregate.operation == "count" and expression.kind != "list"):
         raise DefinitionError(f'features "{features.name}", {name}: {aggregate.operation} needs a number', place=place,
-                              found=f"{aggregate.expression} is {expression.kind}", mend="count it, or compare it: a boolean is 0 or 1", code="E114")  # fmt: skip
+                              found=f"{aggregate.expression} is {expression.kind}", fix="count it, or compare it: a boolean is 0 or 1", code="E114")  # fmt: skip
     scale = None
     if aggregate.operation in _ON_GRID:
         scale = 0 if expression.kind != "float64" else DEFAULT_SCALE if aggregate.scale is None else aggregate.scale
         if not 0 <= scale <= 11:
             raise DefinitionError(f'features "{features.name}", {name}: scale is the number of decimal places that sums keep', place=place,
-                                  found=f"scale={scale}", mend="0 to 11", code="E115")  # fmt: skip
+                                  found=f"scale={scale}", fix="0 to 11", code="E115")  # fmt: skip
     value = Value(expression, scale)
     if value not in values:
         values.append(value)
@@ -126,7 +126,7 @@ def _check_window(features: Features, window: int | None) -> None:
     hop = hop_us(max(window, 1))
     nearest = max(hop, round(window / hop) * hop)
     raise DefinitionError(f'features "{features.name}": the window {spell(window)} is not a multiple of {spell(hop)}', place=features.place, found=spell(window),
-                          mend=f'say "{spell(nearest)}" (multiples of 5m below 12h, of 1h below 12d, of 1d above)', code="E144")  # fmt: skip
+                          fix=f'say "{spell(nearest)}" (multiples of 5m below 12h, of 1h below 12d, of 1d above)', code="E144")  # fmt: skip
 
 
 def _check_key(features: Features, column: str, fields: Mapping[str, Kind]) -> None:
@@ -134,7 +134,7 @@ def _check_key(features: Features, column: str, fields: Mapping[str, Kind]) -> N
         return
     if column not in fields:
         raise DefinitionError(f'features "{features.name}": {features.source} has no field "{column}"', place=features.place, found=", ".join(sorted(fields)),
-                              mend="name the key's columns as the source does", code="E111")  # fmt: skip
+                              fix="name the key's columns as the source does", code="E111")  # fmt: skip
     if fields[column] not in _KEYS:
         raise DefinitionError(f'features "{features.name}": "{column}" cannot be a key, its values have no exact equality', place=features.place,
-                              found=str(fields[column]), mend="use a string, an integer, a boolean, a date or a time", code="E145")  # fmt: skip
+                              found=str(fields[column]), fix="use a string, an integer, a boolean, a date or a time", code="E145")  # fmt: skip

@@ -38,13 +38,13 @@ def mistakes(definition: Definition, columns: pa.Schema) -> Iterator[DefinitionE
 
 def _missing(definition: Definition, expression: Expression, name: str, names: Sequence[str]) -> DefinitionError:
     return DefinitionError(f'features "{definition.name}": the table "{definition.stream}" has no column "{name}"', place=expression.place,
-                           found=f'"{expression.text}" over {", ".join(sorted(names))}', mend=nearest(name, names) or "select it in the table", code="E111")  # fmt: skip
+                           found=f'"{expression.text}" over {", ".join(sorted(names))}', fix=nearest(name, names) or "select it in the table", code="E111")  # fmt: skip
 
 
 def _taken(definition: Definition, expression: Expression, found: pa.Field, kind: Kind) -> DefinitionError:
-    _, word, mend = _TAKEN[kind]
+    _, word, fix = _TAKEN[kind]
     return DefinitionError(f'features "{definition.name}": "{expression.text}" takes the column "{found.name}" of "{definition.stream}" for {word}',
-                           place=expression.place, found=f"{found.name} is {found.type}", mend=mend, code="E117")  # fmt: skip
+                           place=expression.place, found=f"{found.name} is {found.type}", fix=fix, code="E117")  # fmt: skip
 
 
 def _number(kind: pa.DataType) -> bool:

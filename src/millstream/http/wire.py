@@ -27,12 +27,12 @@ class Refused(Exception):
 
     Args:
         code: A word that programs test for.
-        mend: What the caller can do, one sentence.
+        fix: What the caller can do, one sentence.
     """
 
-    def __init__(self, status: int, code: str, message: str, mend: str, *, retry_after_s: int | None = None, details: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, status: int, code: str, message: str, fix: str, *, retry_after_s: int | None = None, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
-        self.status, self.code, self.mend, self.retry_after_s, self.details = status, code, mend, retry_after_s, dict(details or {})
+        self.status, self.code, self.fix, self.retry_after_s, self.details = status, code, fix, retry_after_s, dict(details or {})
 
 
 def refusal(error: BaseException) -> Refused:
@@ -48,7 +48,7 @@ def refusal(error: BaseException) -> Refused:
     if isinstance(error, NotFound):
         return Refused(404, "not_found", str(error), "check the name")
     if isinstance(error, WorkFailed):
-        return Refused(500, "model_failed", str(error), "the server's log has the traceback; the model or its features must be mended")
+        return Refused(500, "model_failed", str(error), "the server's log has the traceback; the model or its features must be fixed")
     return Refused(500, "internal", f"{type(error).__name__} while answering", "the server's log has the traceback")
 
 
@@ -59,11 +59,11 @@ async def reply(send: Send, status: int, body: bytes, headers: Iterable[Header] 
 
 
 async def refuse(send: Send, error: Refused) -> None:
-    """An error in the one shape: `{"error": {"code", "message", "mend"}}`."""
+    """An error in the one shape: `{"error": {"code", "message", "fix"}}`."""
     headers = [JSON] if error.retry_after_s is None else [JSON, (b"retry-after", b"%d" % error.retry_after_s)]
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    await reply(send, error.status, encode({"error": {"code": error.code, "message": hide(str(error)), "mend": hide(error.mend), **error.details}}), headers)
+    await reply(send, error.status, encode({"error": {"code": error.code, "message": hide(str(error)), "fix": hide(error.fix), **error.details}}), headers)
 
 
 def headers_of(scope: Scope) -> dict[bytes, bytes]:

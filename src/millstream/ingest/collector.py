@@ -9,9 +9,9 @@ the log. It is appended each time: whether it is a duplicate depends on what was
 the reader of the log can tell. Answers:
 
     200  every event is durable: {"stream", "offsets": {partition: end}, "accepted", "repeated": 0}. All of them lie below `offsets`.
-    207  some are; the others are in "errors": [{"index", "error": {"code", "message", "mend"}}]. Mend and send those again.
-    422  none is, each for a reason of its own: {"error": {"code", "message", "mend", "errors": [...]}}
-    400 401 404 405 413 415   the request as a whole is wrong; nothing was taken: {"error": {"code", "message", "mend"}}
+    207  some are; the others are in "errors": [{"index", "error": {"code", "message", "fix"}}]. Fix and send those again.
+    422  none is, each for a reason of its own: {"error": {"code", "message", "fix", "errors": [...]}}
+    400 401 404 405 413 415   the request as a whole is wrong; nothing was taken: {"error": {"code", "message", "fix"}}
     429 503  not now; Retry-After says when. Send the same request again, with the same ids.
 
 A field that the class does not have is refused: its value would be lost, and a misspelt optional field would silently be NULL.
@@ -148,8 +148,8 @@ class Collector:
         intake = self._intakes.get(name)
         if intake is None:
             those = ", ".join(self._intakes) or "none"
-            mend = nearest(name, self._intakes) or f"those that do: {those}; another needs  ms.source({name}, ms.read.http())"
-            raise Refused(404, "no_stream", f'no stream "{name}" takes events over HTTP', mend)
+            fix = nearest(name, self._intakes) or f"those that do: {those}; another needs  ms.source({name}, ms.read.http())"
+            raise Refused(404, "no_stream", f'no stream "{name}" takes events over HTTP', fix)
         if scope["method"] != "POST":
             raise Refused(405, "method", f"{scope['method']} {scope['path']} means nothing", "POST events as a JSON array, or one a line")
         body = (await read_body(receive, headers, self.limits.body_bytes, "events")).removeprefix(
@@ -239,7 +239,7 @@ class Collector:
         try:
             return form.items(body)
         except BadEvent as error:
-            raise Refused(400, "invalid_json", not_utf8(body) or error.message, error.mend) from None
+            raise Refused(400, "invalid_json", not_utf8(body) or error.message, error.fix) from None
 
     def _refuse_large(self, taken: _Taken, items: Sequence[bytes]) -> None:
         limit = self.limits.event_bytes
@@ -280,10 +280,10 @@ def _none(number: int) -> str:
 
 
 def _receipt(name: str, taken: _Taken) -> tuple[int, Mapping[str, Any]]:
-    errors = [{"index": at, "error": {"code": "invalid_event", "message": e.message, "mend": e.mend}} for at, e in sorted(taken.errors.items())]
+    errors = [{"index": at, "error": {"code": "invalid_event", "message": e.message, "fix": e.fix}} for at, e in sorted(taken.errors.items())]
     accepted = len(taken.events)
     if errors and not accepted:
-        raise Refused(422, "invalid_events", f"{_none(len(errors))}: {errors[0]['error']['message']}", taken.errors[errors[0]["index"]].mend, details={"errors": errors})  # type: ignore[index]  # fmt: skip
+        raise Refused(422, "invalid_events", f"{_none(len(errors))}: {errors[0]['error']['message']}", taken.errors[errors[0]["index"]].fix, details={"errors": errors})  # type: ignore[index]  # fmt: skip
     body: dict[str, Any] = {"stream": name, "offsets": {str(p): end for p, end in sorted(taken.offsets.items())}, "accepted": accepted, "repeated": 0}  # fmt: skip
     if errors:
         body["errors"] = errors
@@ -302,5 +302,5 @@ def _refusal(error: Exception) -> Refused:
         return _refusal(known)
     log.error("the collector could not answer: %s", error, exc_info=None if isinstance(error, MillstreamError) else error)
     if isinstance(error, MillstreamError):
-        return Refused(500, "log", str(error), "mend what is named; nothing of this request is known to be durable")
+        return Refused(500, "log", str(error), "fix what is named; nothing of this request is known to be durable")
     return Refused(500, "internal", f"{type(error).__name__} while answering", "the server's log has the traceback")

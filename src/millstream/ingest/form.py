@@ -34,17 +34,17 @@ PATH, _NAMED = re.compile(r" - at `\$\.?([^`\[]*)[^`]*`$"), re.compile(r"field `
 
 
 class BadEvent(UsageError):
-    """An item that is not an event of its class. As a text it is `message; mend`.
+    """An item that is not an event of its class. As a text it is `message; fix`.
 
     Attributes:
         message: What is wrong with it.
-        mend: What to send instead.
+        fix: What to send instead.
         field: The field at fault, "" when it is the item as a whole.
     """
 
-    def __init__(self, message: str, mend: str, field: str = "") -> None:
-        super().__init__(f"{message}; {mend}")
-        self.message, self.mend, self.field = message, mend, field
+    def __init__(self, message: str, fix: str, field: str = "") -> None:
+        super().__init__(f"{message}; {fix}")
+        self.message, self.fix, self.field = message, fix, field
 
 
 class EventForm:
@@ -179,8 +179,8 @@ class EventForm:
             try:
                 msgspec.json.decode(part)
             except UNREAD:
-                mend = f"send {name} as {wanted(self.schema[name], zoned=self.zoned)}" if name in self.schema.names() else "leave it out"
-                return BadEvent(f'field "{name}" of {self.schema.name} is {as_sent(raw, name)}', mend, name)
+                fix = f"send {name} as {wanted(self.schema[name], zoned=self.zoned)}" if name in self.schema.names() else "leave it out"
+                return BadEvent(f'field "{name}" of {self.schema.name} is {as_sent(raw, name)}', fix, name)
         return BadEvent(f"{self.schema.name}: {text}", "send numbers of 64 bits")
 
 

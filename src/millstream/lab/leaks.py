@@ -247,7 +247,7 @@ class _World:
             f'training_set "{self.on.name}" sees what no request can see: "{column}" depends on the event of the row itself',
             f"row      {moment_of(self.moment).isoformat()}  {event}",
             f"value    {was!r} in training, and {now!r} for a request: its own event is in no table when it is answered",
-            f'mend     "{table}" is made of "{self.spine}", the stream that is predicted for: leave it out, and look up by columns that the request has',
+            f'fix      "{table}" is made of "{self.spine}", the stream that is predicted for: leave it out, and look up by columns that the request has',
         ])  # fmt: skip
 
     def _lab(self, events: Sequence[Happening]) -> Lab:
@@ -284,10 +284,10 @@ class _World:
             f"row      {moment_of(key[0]).isoformat()}  {row}",
             f"value    {was!r}, and {now!r} after the event was changed",
             *told,
-            f"mend     {self._mend(column)}",
+            f"fix      {self._fix(column)}",
         ])  # fmt: skip
 
-    def _mend(self, column: str) -> str:
+    def _fix(self, column: str) -> str:
         use = next((use for use in self.uses if column in use.taken()), None)
         noun = None if use is None else self.project.by_name.get(use.name)
         if use is None or not isinstance(noun, Features) or isinstance(noun.source, Stream):

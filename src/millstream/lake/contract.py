@@ -283,8 +283,8 @@ class FilesContract:
         self.write(files, deltalog.commit_path("t", 3), b"")
         assert "commit 3 is empty" in str(examine(files, "t"))
         repair(files, "t")
-        mended = lake.table("t")
-        assert (mended.version, mended.position("app"), mended.rows()) == (2, 2, 2) and examine(files, "t") is None
+        fixed = lake.table("t")
+        assert (fixed.version, fixed.position("app"), fixed.rows()) == (2, 2, 2) and examine(files, "t") is None
 
     def test_dropped_is_gone(self, files: Files) -> None:
         lake = Lake(files)

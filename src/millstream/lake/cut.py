@@ -58,7 +58,7 @@ def _check(log: Log, topic: Topic, positions: Mapping[str, int], damage: Damage 
     if lost:
         said = ", ".join(f"partition {p}: [{start}, {end})" for p, (start, end) in lost.items())
         raise Truncated(f"{damage}. It was left as it is, since the log no longer holds the records that would go ({said}). Put what is missing back from a copy; "
-                        f"without one, to continue without those records:  millstream doctor --mend --accept-loss {topic.name}")  # fmt: skip
+                        f"without one, to continue without those records:  millstream doctor --fix --accept-loss {topic.name}")  # fmt: skip
 
 
 def _note(name: str) -> str:

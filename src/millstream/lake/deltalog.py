@@ -114,9 +114,9 @@ def parse(table: str, version: int, text: bytes) -> Commit:
                 elif kind == "commitInfo":
                     info = action
     except (ValueError, KeyError, AttributeError) as error:
-        raise Corrupt(f'commit {version} of table "{table}" is cut or damaged ({error}); millstream doctor mends it') from error
+        raise Corrupt(f'commit {version} of table "{table}" is cut or damaged ({error}); millstream doctor fixes it') from error
     if not text.strip():
-        raise Corrupt(f'commit {version} of table "{table}" is empty; millstream doctor mends it')
+        raise Corrupt(f'commit {version} of table "{table}" is empty; millstream doctor fixes it')
     return Commit(version, str(info.get("operation", "")), int(info.get("timestamp", 0)), _user(info), info, tuple(added), removed, txns)
 
 
@@ -150,7 +150,7 @@ def checkpointed(files: Files, table: str, version: int) -> dict[str, int]:
         with files.open(checkpoint_path(table, version)) as file:
             rows = pq.ParquetFile(file).read(columns=["txn"]).column("txn").drop_null().to_pylist()
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise Corrupt(f'checkpoint {version} of table "{table}" is cut or damaged ({error}); millstream doctor mends it') from error
+        raise Corrupt(f'checkpoint {version} of table "{table}" is cut or damaged ({error}); millstream doctor fixes it') from error
     return {row["appId"]: int(row["version"]) for row in rows if row["appId"] is not None}
 
 

@@ -50,7 +50,7 @@ def examine(files: Files, name: str) -> Damage | None:
     """The damage of a table's tail, None when it is whole. Writers may be at work: they show only whole commits.
 
     Raises:
-        Corrupt: A torn checkpoint is all that is left of the commits before it: nothing here can mend that.
+        Corrupt: A torn checkpoint is all that is left of the commits before it: nothing here can fix that.
     """
     kept = deltalog.versions(files, name)
     base, torn = _base(files, name)

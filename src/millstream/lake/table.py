@@ -56,7 +56,7 @@ class LakeTable:
 
         Raises:
             NotFound: There is no such table, or the version is not kept any more.
-            Corrupt: Its log cannot be read; `repair` mends a torn tail.
+            Corrupt: Its log cannot be read; `repair` fixes a torn tail.
         """
         what = f'table "{name}"' + ("" if version is None else f" at version {version}")
         try:
@@ -68,9 +68,9 @@ class LakeTable:
         except DeltaError as error:
             if version is not None and version not in deltalog.versions(files, name):
                 raise NotFound(f"{what} is not kept any more, or not yet made; the lake has {_span(files, name)}") from error
-            raise Corrupt(f"{what} cannot be opened: {next(iter(str(error).splitlines()), '')}; millstream doctor mends a torn tail") from error
+            raise Corrupt(f"{what} cannot be opened: {next(iter(str(error).splitlines()), '')}; millstream doctor fixes a torn tail") from error
         if files.size(deltalog.commit_path(name, table.version)) == 0:  # delta-rs takes it for a commit that says nothing, and would build on it
-            raise Corrupt(f'commit {table.version} of table "{name}" is empty: a power cut tore it; millstream doctor mends it')
+            raise Corrupt(f'commit {table.version} of table "{name}" is empty: a power cut tore it; millstream doctor fixes it')
         return table
 
     @property

@@ -76,19 +76,19 @@ def compile(text: str, fields: Mapping[str, Kind], params: Mapping[str, Any] | N
 
     told = f"{what}: " if what else ""
     if not isinstance(text, str) or not text.strip():
-        raise DefinitionError(f"{told}an expression is wanted", place=place, found=repr(text), mend='write SQL, e.g. "delay > 15"', code="E116")
+        raise DefinitionError(f"{told}an expression is wanted", place=place, found=repr(text), fix='write SQL, e.g. "delay > 15"', code="E116")
     compiler = Compiler(fields, params or {})
     try:
         code = compiler.whole(parse(text), truth)
     except Refused as refused:
         raise _error(refused, text, fields, told, place) from None
     except RecursionError:
-        raise DefinitionError(f"{told}the expression is nested too deeply", place=place, found=text[:100], mend="split it", code="E116") from None
+        raise DefinitionError(f"{told}the expression is nested too deeply", place=place, found=text[:100], fix="split it", code="E116") from None
     source = f"lambda r: {code.python}"
     try:
         evaluate = eval(source, dict(kernel.NAMES))  # made of checked nodes only: names are ours, texts are quoted by repr
     except (SyntaxError, MemoryError, RecursionError):
-        raise DefinitionError(f"{told}the expression is too long", place=place, found=text[:100], mend="split it", code="E116") from None
+        raise DefinitionError(f"{told}the expression is too long", place=place, found=text[:100], fix="split it", code="E116") from None
     return Expression(text, code.sql, code.kind or "string", tuple(compiler.used), evaluate, tuple(dict.fromkeys(compiler.takes)), place)
 
 
@@ -111,9 +111,9 @@ def parse(text: str) -> exp.Expression:
 
 
 def _error(refused: Any, text: str, fields: Mapping[str, Kind], told: str, place: Place | None) -> DefinitionError:
-    found, mend = f'"{text}"', refused.mend
+    found, fix = f'"{text}"', refused.fix
     if refused.missing:
         names = sorted(fields)
         found = f'"{text}" over {", ".join(names) or "nothing"}'
-        mend = nearest(refused.missing, names) or (f"it may read {', '.join(names)}" if names else "it may read no field here")
-    return DefinitionError(f"{told}{refused.found}", place=place, found=found, mend=mend, code=refused.code)
+        fix = nearest(refused.missing, names) or (f"it may read {', '.join(names)}" if names else "it may read no field here")
+    return DefinitionError(f"{told}{refused.found}", place=place, found=found, fix=fix, code=refused.code)

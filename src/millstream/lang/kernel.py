@@ -98,9 +98,31 @@ def day_of_year(moment: date) -> int:
 
 
 NAMES: dict[str, Any] = {
-    "_finite": finite, "_int64": int64, "_divide": divide, "_truncate": truncate, "_remainder": remainder, "_round": rounded, "_power": power, "_exp": exponential,
-    "_each": each, "_float": to_float, "_whole": to_int, "_greatest": greatest, "_least": least, "_utc": utc, "_day": day_of_year,
-    "math": math, "re": re, "datetime": datetime, "date": date, "str": str, "int": int, "float": float, "abs": abs, "len": len, "round": round,
+    "_finite": finite,
+    "_int64": int64,
+    "_divide": divide,
+    "_truncate": truncate,
+    "_remainder": remainder,
+    "_round": rounded,
+    "_power": power,
+    "_exp": exponential,
+    "_each": each,
+    "_float": to_float,
+    "_whole": to_int,
+    "_greatest": greatest,
+    "_least": least,
+    "_utc": utc,
+    "_day": day_of_year,
+    "math": math,
+    "re": re,
+    "datetime": datetime,
+    "date": date,
+    "str": str,
+    "int": int,
+    "float": float,
+    "abs": abs,
+    "len": len,
+    "round": round,
     "__builtins__": {},
-}  # fmt: skip
+}
 """All that generated code can see."""

@@ -83,12 +83,12 @@ def increment(text: str) -> Increment:
     if text.strip() == "append":
         return Increment(None)
     match = _INTERVAL.fullmatch(text.strip())
-    mend = 'write "append", or the length of an interval: "1d", "1h lookback 6h"'
+    fix = 'write "append", or the length of an interval: "1d", "1h lookback 6h"'
     if match is None:
-        raise DefinitionError(f'"{text}" does not say how a table is incremental', found=text, mend=mend, code="E131")
+        raise DefinitionError(f'"{text}" does not say how a table is incremental', found=text, fix=fix, code="E131")
     length, lookback = micros(match[1]), micros(match[2]) if match[2] else 0
     if length <= 0 or lookback < 0:
-        raise DefinitionError(f'"{text}": an interval has a length', found=text, mend=mend, code="E131")
+        raise DefinitionError(f'"{text}": an interval has a length', found=text, fix=fix, code="E131")
     return Increment(length, lookback)
 
 
@@ -117,11 +117,11 @@ def header(text: str, file: str = "") -> Header:
         place = Place(file, number) if file else None
         if word not in WORDS:
             raise DefinitionError(
-                f'"@{word}" is not a word of a table\'s header', place=place, found=line, mend="use " + ", ".join(f"@{w}" for w in WORDS), code="E130"
+                f'"@{word}" is not a word of a table\'s header', place=place, found=line, fix="use " + ", ".join(f"@{w}" for w in WORDS), code="E130"
             )
         if word in said or not value.strip():
             wrong = "is said twice" if word in said else "has no value"
-            raise DefinitionError(f'"@{word}" {wrong}', place=place, found=line, mend=f"write one line  -- @{word} ...", code="E130")
+            raise DefinitionError(f'"@{word}" {wrong}', place=place, found=line, fix=f"write one line  -- @{word} ...", code="E130")
         said[word] = value.strip()
         lag_place = place if word == "lag" else lag_place
     key = tuple(part.strip() for part in said["key"].split(",")) if "key" in said else None
@@ -132,7 +132,7 @@ def _lag(text: str | None, place: Place | None) -> int | None:
     try:
         return None if text is None else micros(text)
     except DefinitionError as error:
-        raise DefinitionError(error.message, place=place, found=error.found, mend=error.mend, code=error.code) from None
+        raise DefinitionError(error.message, place=place, found=error.found, fix=error.fix, code=error.code) from None
 
 
 @lru_cache(maxsize=4096)
@@ -153,13 +153,13 @@ def tree(sql: str, file: str = "") -> exp.Expression:
         place = Place(file, first.get("line") or 1, _column(first)) if file else None
         said = str(first.get("description") or error).splitlines()[0]
         raise DefinitionError(f"the SQL does not parse: {said}", place=place, found=_near(first) or " ".join(sql.split())[:100],
-                              mend="it is DuckDB's dialect; one SELECT", code="E132") from None  # fmt: skip
+                              fix="it is DuckDB's dialect; one SELECT", code="E132") from None  # fmt: skip
     if len(found) != 1 or not isinstance(found[0], exp.Query):
         kinds = ", ".join(type(statement).__name__.upper() for statement in found) or "nothing"
-        raise DefinitionError("a table is one SELECT", place=Place(file, 1) if file else None, found=kinds, mend="one SELECT; WITH for the steps", code="E132")
+        raise DefinitionError("a table is one SELECT", place=Place(file, 1) if file else None, found=kinds, fix="one SELECT; WITH for the steps", code="E132")
     if isinstance(found[0], exp.Select) and not found[0].expressions:
         raise DefinitionError(
-            "the SELECT selects nothing", place=Place(file, 1) if file else None, found=" ".join(sql.split())[:100], mend="name its columns", code="E132"
+            "the SELECT selects nothing", place=Place(file, 1) if file else None, found=" ".join(sql.split())[:100], fix="name its columns", code="E132"
         )
     return found[0]
 
@@ -212,7 +212,7 @@ def _tokens(sql: str) -> list[Any]:
         found = list(sqlglot.tokenize(sql, read="duckdb"))
     except TokenError as error:
         raise DefinitionError(
-            f"the SQL does not parse: {error}", found=" ".join(sql.split())[:100], mend="close what is open: quotes, comments", code="E132"
+            f"the SQL does not parse: {error}", found=" ".join(sql.split())[:100], fix="close what is open: quotes, comments", code="E132"
         ) from None
     while found and found[-1].token_type == TokenType.SEMICOLON:
         found.pop()

@@ -1,8 +1,8 @@
 """The scalar subset of SQL, node by node: each becomes a type, DuckDB's text and Python's text with the same meaning.
 
-Rules that both sides keep: NULL goes through everything but `is null`, `coalesce`, `case`, `and`, `or`, `least`, `greatest`.
-Division by zero, logarithms of what has none, integers beyond 64 bits and doubles that are not finite are NULL. Booleans are 0
-and 1 in arithmetic. Times are UTC.
+Rules that both sides keep: NULL goes through everything but `is null`, `coalesce`, `case`, `and`, `or`, `least`,
+`greatest`. Division by zero, logarithms of what has none, integers beyond 64 bits and doubles that are not finite are
+NULL. Booleans are 0 and 1 in arithmetic. Times are UTC.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ from millstream.lang.expression import OUTSIDE, UNTYPED
 
 
 class Refused(ValueError):
-    """The text is outside the subset: what was found, and the mend."""
+    """The text is outside the subset: what was found, and the fix."""
 
-    def __init__(self, found: str, mend: str = "", *, missing: str = "", code: str = "E117") -> None:
+    def __init__(self, found: str, fix: str = "", *, missing: str = "", code: str = "E117") -> None:
         super().__init__(found)
-        self.found, self.mend, self.missing, self.code = found, mend, missing, "E111" if missing else code
+        self.found, self.fix, self.missing, self.code = found, fix, missing, "E111" if missing else code
 
 
 @dataclass(frozen=True)
 class Code:
     """One node: `python` is an expression over the row `r`; None is NULL. `kind` None is the literal NULL.
 
-    `loose` is SQL that may still be NaN or infinite where `sql` is NULL. Sums, differences and products carry both through to the end,
-    so they take their operands loose: engines evaluate what a guard tests and what it gives apart, and guards inside guards double that.
-    `take` is a bare UNTYPED column's place in `Compiler.takes`; the code takes it for a number.
+    `loose` is SQL that may still be NaN or infinite where `sql` is NULL. Sums, differences and products carry both
+    through to the end, so they take their operands loose: engines evaluate what a guard tests and what it gives apart,
+    and guards inside guards double that. `take` is a bare UNTYPED column's place in `Compiler.takes`; the code takes it
+    for a number.
     """
 
     sql: str
@@ -49,16 +50,49 @@ class Code:
 
 NUMBERS = ("int64", "float64")
 COMPARED: dict[type[exp.Expression], tuple[str, str]] = {
-    exp.EQ: ("=", "=="), exp.NEQ: ("<>", "!="), exp.LT: ("<", "<"), exp.LTE: ("<=", "<="), exp.GT: (">", ">"), exp.GTE: (">=", ">="),
-}  # fmt: skip
+    exp.EQ: ("=", "=="),
+    exp.NEQ: ("<>", "!="),
+    exp.LT: ("<", "<"),
+    exp.LTE: ("<=", "<="),
+    exp.GT: (">", ">"),
+    exp.GTE: (">=", ">="),
+}
 ARITHMETIC: dict[type[exp.Expression], str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*"}
 MOST = 1.7976931348623157e308
-CASTS: dict[str, Kind] = {"int": "int64", "integer": "int64", "bigint": "int64", "double": "float64", "float": "float64", "boolean": "bool",
-                          "text": "string", "varchar": "string"}  # fmt: skip
-PARTS = {"year": "{}.year", "month": "{}.month", "day": "{}.day", "hour": "{}.hour", "minute": "{}.minute", "second": "{}.second",
-         "dayofweek": "{}.isoweekday() % 7", "dow": "{}.isoweekday() % 7", "isodow": "{}.isoweekday()", "dayofyear": "_day({})"}  # fmt: skip
-PART_NODES: dict[str, str] = {"Year": "year", "Month": "month", "Day": "day", "DayOfMonth": "day", "Hour": "hour", "Minute": "minute", "Second": "second",
-                              "DayOfWeek": "dayofweek", "DayOfWeekIso": "isodow", "DayOfYear": "dayofyear"}  # fmt: skip
+CASTS: dict[str, Kind] = {
+    "int": "int64",
+    "integer": "int64",
+    "bigint": "int64",
+    "double": "float64",
+    "float": "float64",
+    "boolean": "bool",
+    "text": "string",
+    "varchar": "string",
+}
+PARTS = {
+    "year": "{}.year",
+    "month": "{}.month",
+    "day": "{}.day",
+    "hour": "{}.hour",
+    "minute": "{}.minute",
+    "second": "{}.second",
+    "dayofweek": "{}.isoweekday() % 7",
+    "dow": "{}.isoweekday() % 7",
+    "isodow": "{}.isoweekday()",
+    "dayofyear": "_day({})",
+}
+PART_NODES: dict[str, str] = {
+    "Year": "year",
+    "Month": "month",
+    "Day": "day",
+    "DayOfMonth": "day",
+    "Hour": "hour",
+    "Minute": "minute",
+    "Second": "second",
+    "DayOfWeek": "dayofweek",
+    "DayOfWeekIso": "isodow",
+    "DayOfYear": "dayofyear",
+}
 
 
 class Compiler:
@@ -86,7 +120,10 @@ class Compiler:
             return self._part(PART_NODES[name], node.this)
         method: Callable[[Any], Code] | None = getattr(self, f"_{name.lower()}", None)
         if method is None:
-            raise Refused(f"{node.sql('duckdb')}  {OUTSIDE}", "use arithmetic, comparisons, and/or/not, case, coalesce, abs, power, round, least, greatest …")
+            raise Refused(
+                f"{node.sql('duckdb')}  {OUTSIDE}",
+                "use arithmetic, comparisons, and/or/not, case, coalesce, abs, power, round, least, greatest …",
+            )
         return method(node)
 
     # leaves
@@ -101,7 +138,10 @@ class Compiler:
         if kind == UNTYPED:
             self.takes.append((field, "float64"))
             a = self._name()
-            made = _finite(f"cast({sql} as double)", f"({a} + 0.0 if ({a} := r[{field!r}]) is not None and {a} - {a} == 0 else None)")
+            made = _finite(
+                f"cast({sql} as double)",
+                f"({a} + 0.0 if ({a} := r[{field!r}]) is not None and {a} - {a} == 0 else None)",
+            )
             return replace(made, take=len(self.takes) - 1)
         if kind == "float64":
             a = self._name()
@@ -116,8 +156,12 @@ class Compiler:
         self.takes[of.take] = field, kind
         return Code(quoted(field), f"r[{field!r}]", kind)
 
-    def _alike(self, parts: list[Code], node: exp.Expression, *, truths: bool = False) -> tuple[list[Code], Kind | None]:
-        """Parts of one kind. UNTYPED columns take that of the others where it is not a number; `truths`: where it is a boolean too."""
+    def _alike(
+        self, parts: list[Code], node: exp.Expression, *, truths: bool = False
+    ) -> tuple[list[Code], Kind | None]:
+        """Parts of one kind. UNTYPED columns take that of the others where it is not a number; `truths`: where it is a
+        boolean too.
+        """
         known = {part.kind for part in parts if part.take is None} - {None}
         if len(known) == 1 and not known <= {*NUMBERS, *(() if truths else ("bool",))}:
             parts = [self._taken(part, next(iter(known))) for part in parts]  # type: ignore[arg-type]
@@ -127,8 +171,8 @@ class Compiler:
     def _parameter(self, node: exp.Expression) -> Code:
         name = node.name or str(node.this)
         if name not in self.params:
-            mend = nearest(name, self.params) or f"[params] of millstream.toml has {', '.join(self.params) or 'nothing'}"
-            raise Refused(f"there is no parameter ${name}", mend, code="E135")
+            fix = nearest(name, self.params) or f"[params] of millstream.toml has {', '.join(self.params) or 'nothing'}"
+            raise Refused(f"there is no parameter ${name}", fix, code="E135")
         return literal(self.params[name])
 
     _placeholder = _parameter
@@ -155,15 +199,28 @@ class Compiler:
         if left.kind == right.kind == "int64":
             # Computed in 128 bits, so that what leaves 64 is NULL and no error.
             sql = f"try_cast(({left.sql})::hugeint {sign} ({right.sql})::hugeint as bigint)"
-            return Code(sql, f"(None if ({a} := {left.python}) is None or ({b} := {right.python}) is None else _int64({a} {sign} {b}))", "int64")
+            return Code(
+                sql,
+                f"(None if ({a} := {left.python}) is None or ({b} := {right.python}) is None else _int64({a} {sign}"
+                f" {b}))",
+                "int64",
+            )
         sql = f"({left.loose or _double(left)} {sign} {right.loose or _double(right)})"
-        return _finite(sql, f"(None if ({a} := {left.python}) is None or ({b} := {right.python}) is None else _finite(float({a}) {sign} float({b})))")
+        return _finite(
+            sql,
+            f"(None if ({a} := {left.python}) is None or ({b} := {right.python}) is None else _finite(float({a}) {sign}"
+            f" float({b})))",
+        )
 
     def _div(self, node: exp.Div) -> Code:
         left, right = self._number(node.this), self._number(node.expression)
         a, b = self._name(), self._name()
         sql = f"({left.loose or _double(left)} / nullif({_double(right)}, 0))"
-        return _finite(sql, f"(None if ({a} := {left.python}) is None or not ({b} := {right.python}) else _divide(float({a}), float({b})))")
+        return _finite(
+            sql,
+            f"(None if ({a} := {left.python}) is None or not ({b} := {right.python}) else _divide(float({a}),"
+            f" float({b})))",
+        )
 
     def _intdiv(self, node: exp.IntDiv) -> Code:
         return self._whole(node, "//", "_truncate")
@@ -177,14 +234,28 @@ class Compiler:
             raise Refused(f"{node.sql('duckdb')}  divides numbers that are not whole", "cast them: x::int")
         a, b = self._name(), self._name()
         sql = f"try_cast(({left.sql})::hugeint {sign} nullif(({right.sql})::hugeint, 0) as bigint)"
-        return Code(sql, f"(None if ({a} := {left.python}) is None or not ({b} := {right.python}) else _int64({function}({a}, {b})))", "int64")
+        return Code(
+            sql,
+            f"(None if ({a} := {left.python}) is None or not ({b} := {right.python}) else _int64({function}({a},"
+            f" {b})))",
+            "int64",
+        )
 
     def _neg(self, node: exp.Neg) -> Code:
         of = self._number(node.this)
         a = self._name()
         if of.kind == "float64":
-            return Code(f"(-({of.sql}))", f"(None if ({a} := {of.python}) is None else -{a})", "float64", f"(-({of.loose or of.sql}))")
-        return Code(f"try_cast(-(({of.sql})::hugeint) as bigint)", f"(None if ({a} := {of.python}) is None else _int64(-{a}))", "int64")
+            return Code(
+                f"(-({of.sql}))",
+                f"(None if ({a} := {of.python}) is None else -{a})",
+                "float64",
+                f"(-({of.loose or of.sql}))",
+            )
+        return Code(
+            f"try_cast(-(({of.sql})::hugeint) as bigint)",
+            f"(None if ({a} := {of.python}) is None else _int64(-{a}))",
+            "int64",
+        )
 
     def _abs(self, node: exp.Abs) -> Code:
         of = self._number(node.this)
@@ -204,21 +275,37 @@ class Compiler:
         decimals = node.args.get("decimals")
         if decimals is None:
             return of if of.kind == "int64" else self._call(of, f"round({of.sql})", "_round({})", "float64")
-        if not isinstance(decimals, exp.Literal) or decimals.is_string or not decimals.name.isdigit() or int(decimals.name) > 15:
-            raise Refused(f"{node.sql('duckdb')}  rounds to an unknown number of decimals", "write a number from 0 to 15: round(x, 2)")
+        if (
+            not isinstance(decimals, exp.Literal)
+            or decimals.is_string
+            or not decimals.name.isdigit()
+            or int(decimals.name) > 15
+        ):
+            raise Refused(
+                f"{node.sql('duckdb')}  rounds to an unknown number of decimals",
+                "write a number from 0 to 15: round(x, 2)",
+            )
         if of.kind == "int64" or decimals.name == "0":
             return of if of.kind == "int64" else self._call(of, f"round({of.sql})", "_round({})", "float64")
         # By a power of ten on both sides, so that both round the same double.
         scale = f"{float(10 ** int(decimals.name))!r}"
         a = self._name()
         sql = f"round({finite_sql(f'({of.loose or of.sql} * {_e(scale)})')}) / {_e(scale)}"
-        return _finite(sql, f"(None if ({a} := {of.python}) is None or ({a} := _finite({a} * {scale})) is None else _round({a}) / {scale})")
+        return _finite(
+            sql,
+            f"(None if ({a} := {of.python}) is None or ({a} := _finite({a} * {scale})) is None else _round({a}) /"
+            f" {scale})",
+        )
 
     def _pow(self, node: exp.Pow) -> Code:
         left, right = self._number(node.this), self._number(node.expression)
         a, b = self._name(), self._name()
         sql = f"power({_double(left)}, {_double(right)})"
-        return _finite(sql, f"(None if ({a} := {left.python}) is None or ({b} := {right.python}) is None else _power(float({a}), float({b})))")
+        return _finite(
+            sql,
+            f"(None if ({a} := {left.python}) is None or ({b} := {right.python}) is None else _power(float({a}),"
+            f" float({b})))",
+        )
 
     def _exp(self, node: exp.Exp) -> Code:
         of = self._number(node.this)
@@ -226,11 +313,18 @@ class Compiler:
 
     def _ln(self, node: exp.Ln) -> Code:
         of = self._number(node.this)
-        return self._call(of, f"ln(nullif(greatest({_double(of)}, 0::double), 0))", "(math.log({}) if {} > 0 else None)", "float64")
+        return self._call(
+            of, f"ln(nullif(greatest({_double(of)}, 0::double), 0))", "(math.log({}) if {} > 0 else None)", "float64"
+        )
 
     def _sqrt(self, node: exp.Sqrt) -> Code:
         of = self._number(node.this)
-        return self._call(of, f"sqrt(case when {_double(of)} >= 0 then {_double(of)} end)", "(math.sqrt({}) if {} >= 0 else None)", "float64")
+        return self._call(
+            of,
+            f"sqrt(case when {_double(of)} >= 0 then {_double(of)} end)",
+            "(math.sqrt({}) if {} >= 0 else None)",
+            "float64",
+        )
 
     # truth
 
@@ -238,7 +332,9 @@ class Compiler:
         left, right = self._pair(self.compile(node.this), self.compile(node.expression), node)
         a, b = self._name(), self._name()
         return Code(
-            f"({left.sql} {sql} {right.sql})", f"(None if ({a} := {left.python}) is None or ({b} := {right.python}) is None else {a} {python} {b})", "bool"
+            f"({left.sql} {sql} {right.sql})",
+            f"(None if ({a} := {left.python}) is None or ({b} := {right.python}) is None else {a} {python} {b})",
+            "bool",
         )
 
     def _between(self, node: exp.Between) -> Code:
@@ -249,13 +345,19 @@ class Compiler:
     def _and(self, node: exp.And) -> Code:
         left, right = self._truth(node.this), self._truth(node.expression)
         a, b = self._name(), self._name()
-        python = f"(False if ({a} := {left.python}) is False or ({b} := {right.python}) is False else None if {a} is None or {b} is None else True)"
+        python = (
+            f"(False if ({a} := {left.python}) is False or ({b} := {right.python}) is False else None if {a} is None or"
+            f" {b} is None else True)"
+        )
         return Code(f"({left.sql} AND {right.sql})", python, "bool")
 
     def _or(self, node: exp.Or) -> Code:
         left, right = self._truth(node.this), self._truth(node.expression)
         a, b = self._name(), self._name()
-        python = f"(True if ({a} := {left.python}) is True or ({b} := {right.python}) is True else None if {a} is None or {b} is None else False)"
+        python = (
+            f"(True if ({a} := {left.python}) is True or ({b} := {right.python}) is True else None if {a} is None or"
+            f" {b} is None else False)"
+        )
         return Code(f"({left.sql} OR {right.sql})", python, "bool")
 
     def _not(self, node: exp.Not) -> Code:
@@ -265,11 +367,15 @@ class Compiler:
     def _is(self, node: exp.Is) -> Code:
         of, right = self.compile(node.this), node.expression
         if isinstance(right, exp.Null):
-            return Code(f"({of.sql} IS NULL)", f"(({self._name()} := {of.python}) is None)", "bool")  # named: Python warns of a literal beside `is`
+            return Code(
+                f"({of.sql} IS NULL)", f"(({self._name()} := {of.python}) is None)", "bool"
+            )  # named: Python warns of a literal beside `is`
         of = self._taken(of, "bool") if isinstance(right, exp.Boolean) else of
         if isinstance(right, exp.Boolean) and of.kind in ("bool", None):
             return Code(
-                f"(({of.sql}) IS NOT DISTINCT FROM {str(bool(right.this)).upper()})", f"(({self._name()} := {of.python}) is {bool(right.this)})", "bool"
+                f"(({of.sql}) IS NOT DISTINCT FROM {str(bool(right.this)).upper()})",
+                f"(({self._name()} := {of.python}) is {bool(right.this)})",
+                "bool",
             )
         raise Refused(node.sql("duckdb"), "write is null, is true or is false")
 
@@ -296,7 +402,11 @@ class Compiler:
             raise Refused(node.sql("duckdb"), "like takes a string field and a literal pattern")
         regex = "".join(".*" if c == "%" else "." if c == "_" else re.escape(c) for c in node.expression.name)
         a = self._name()
-        return Code(f"({of.sql} LIKE {pattern.sql})", f"(None if ({a} := {of.python}) is None else re.fullmatch({regex!r}, {a}, re.S) is not None)", "bool")
+        return Code(
+            f"({of.sql} LIKE {pattern.sql})",
+            f"(None if ({a} := {of.python}) is None else re.fullmatch({regex!r}, {a}, re.S) is not None)",
+            "bool",
+        )
 
     # choice
 
@@ -307,25 +417,44 @@ class Compiler:
             branches.append((self._truth(asked), self.compile(one.args["true"])))
         default = self.compile(node.args["default"]) if node.args.get("default") else Code("NULL", "None", None)
         (*values, default), kind = self._alike([*(value for _, value in branches), default], node, truths=True)
-        sql = "CASE " + " ".join(f"WHEN {asked.sql} THEN {v.sql}" for (asked, _), v in zip(branches, values, strict=True)) + f" ELSE {default.sql} END"
-        python = "(" + " ".join(f"{v.python} if {asked.python} else" for (asked, _), v in zip(branches, values, strict=True)) + f" {default.python})"
+        sql = (
+            "CASE "
+            + " ".join(f"WHEN {asked.sql} THEN {v.sql}" for (asked, _), v in zip(branches, values, strict=True))
+            + f" ELSE {default.sql} END"
+        )
+        python = (
+            "("
+            + " ".join(f"{v.python} if {asked.python} else" for (asked, _), v in zip(branches, values, strict=True))
+            + f" {default.python})"
+        )
         return Code(sql, python, kind)
 
     def _if(self, node: exp.If) -> Code:
         return self._case(
-            exp.Case(ifs=[exp.If(this=node.this.copy(), true=node.args["true"].copy())], default=node.args["false"].copy() if node.args.get("false") else None)
+            exp.Case(
+                ifs=[exp.If(this=node.this.copy(), true=node.args["true"].copy())],
+                default=node.args["false"].copy() if node.args.get("false") else None,
+            )
         )
 
     def _coalesce(self, node: exp.Coalesce) -> Code:
         parts, kind = self._alike([self.compile(n) for n in [node.this, *node.expressions]], node, truths=True)
         names = [self._name() for _ in parts]
-        python = "(" + " ".join(f"{n} if ({n} := {p.python}) is not None else" for n, p in zip(names, parts, strict=True)) + " None)"
+        python = (
+            "("
+            + " ".join(f"{n} if ({n} := {p.python}) is not None else" for n, p in zip(names, parts, strict=True))
+            + " None)"
+        )
         return Code(f"coalesce({', '.join(p.sql for p in parts)})", python, kind)
 
     def _nullif(self, node: exp.Nullif) -> Code:
         left, right = self._pair(self.compile(node.this), self.compile(node.expression), node)
         a = self._name()
-        return Code(f"nullif({left.sql}, {right.sql})", f"(None if ({a} := {left.python}) == {right.python} else {a})", left.kind)
+        return Code(
+            f"nullif({left.sql}, {right.sql})",
+            f"(None if ({a} := {left.python}) == {right.python} else {a})",
+            left.kind,
+        )
 
     def _greatest(self, node: exp.Greatest) -> Code:
         return self._extreme(node, "greatest")
@@ -359,7 +488,11 @@ class Compiler:
         if {left.kind, right.kind} - {"string", None}:
             raise Refused(f"{node.sql('duckdb')}  joins what is not a string", "cast it: x::varchar")
         a, b = self._name(), self._name()
-        return Code(f"({left.sql} || {right.sql})", f"(None if ({a} := {left.python}) is None or ({b} := {right.python}) is None else {a} + {b})", "string")
+        return Code(
+            f"({left.sql} || {right.sql})",
+            f"(None if ({a} := {left.python}) is None or ({b} := {right.python}) is None else {a} + {b})",
+            "string",
+        )
 
     def _concat(self, node: exp.Concat) -> Code:
         parts = [self._taken(self.compile(n), "string") for n in node.expressions]
@@ -375,12 +508,21 @@ class Compiler:
         while isinstance(node, exp.Cast | exp.TsOrDsToDate):  # sqlglot wraps the argument of date functions
             node = node.this
         of = self._taken(self.compile(node), "timestamp")
-        if part not in PARTS or of.kind not in ("timestamp", "date") or (of.kind == "date" and part in ("hour", "minute", "second")):
+        if (
+            part not in PARTS
+            or of.kind not in ("timestamp", "date")
+            or (of.kind == "date" and part in ("hour", "minute", "second"))
+        ):
             raise Refused(f"{part} of {of.kind}", f"parts of a time are {', '.join(PARTS)}")
         if of.kind == "date":
             return self._call(of, f"extract({part} from {of.sql})", PARTS[part], "int64")
         # By the microseconds since 1970, so that no zone of a session plays a part.
-        return self._call(of, f"extract({part} from make_timestamp(epoch_us({of.sql})))", PARTS[part].replace("{}", "_utc({})"), "int64")
+        return self._call(
+            of,
+            f"extract({part} from make_timestamp(epoch_us({of.sql})))",
+            PARTS[part].replace("{}", "_utc({})"),
+            "int64",
+        )
 
     def _cast(self, node: exp.Cast) -> Code:
         of, to = self.compile(node.this), node.to.sql("duckdb").lower()
@@ -401,7 +543,8 @@ class Compiler:
         if kind == "string" and of.kind in ("int64", "bool"):
             return self._call(of, f"({of.sql})::varchar", "str({}).lower()", "string")
         raise Refused(
-            f"{node.sql('duckdb')}  casts {of.kind} to {to}", "casts go between whole numbers, doubles and booleans, and from whole numbers to varchar"
+            f"{node.sql('duckdb')}  casts {of.kind} to {to}",
+            "casts go between whole numbers, doubles and booleans, and from whole numbers to varchar",
         )
 
     _trycast = _cast
@@ -446,13 +589,17 @@ class Compiler:
             return "float64" if "float64" in kinds else "int64"
         if len(kinds) > 1 or kinds & {"binary", "list"}:
             raise Refused(
-                f"{node.sql('duckdb')}  {'mixes' if len(kinds) > 1 else 'compares'} {' and '.join(sorted(k for k in kinds if k))}",
+                f"{node.sql('duckdb')}  {'mixes' if len(kinds) > 1 else 'compares'}"
+                f" {' and '.join(sorted(k for k in kinds if k))}",
                 _MOMENTS if kinds == {"date", "timestamp"} else "cast one side, or compare what is of one type",
             )
         return next(iter(kinds), None)
 
 
-_MOMENTS = "a date is not a moment: write the moment with its time, 2026-01-05T00:00:00Z in [params] or '2026-01-05T00:00:00Z' here"
+_MOMENTS = (
+    "a date is not a moment: write the moment with its time, 2026-01-05T00:00:00Z in [params] or '2026-01-05T00:00:00Z'"
+    " here"
+)
 
 
 def literal(value: Any) -> Code:
@@ -517,4 +664,6 @@ def _moment(of: Code, node: exp.Expression, day: bool) -> Code:
         return literal(datetime.fromisoformat(text))
     except (ValueError, SyntaxError, TypeError):
         example = "2013-11-01" if day else "2013-11-01T12:00Z"
-        raise Refused(f"{node.sql('duckdb')}  compares a time with a string", f"write the time as '{example}'") from None
+        raise Refused(
+            f"{node.sql('duckdb')}  compares a time with a string", f"write the time as '{example}'"
+        ) from None

@@ -38,7 +38,7 @@ def check(compatibility: str, new: str, olds: Sequence[str], *, subject: str = "
         olds: Registered before, oldest first.
 
     Raises:
-        Incompatible: Names the field and the mend.
+        Incompatible: Names the field and the fix.
         UsageError: No such rule.
     """
     if compatibility not in RULES:

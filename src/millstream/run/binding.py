@@ -78,15 +78,15 @@ def _unfit(table: Table, schema: pa.Schema) -> Iterator[DefinitionError]:
     try:
         fit(schema, table.name)
     except WorkFailed as error:
-        found, _, mend = str(error).removeprefix(f'table "{table.name}": ').partition("; ")
-        yield DefinitionError(f"{table}: its SQL gives what no table holds", place=place, found=found, mend=mend, code="E138")
+        found, _, fix = str(error).removeprefix(f'table "{table.name}": ').partition("; ")
+        yield DefinitionError(f"{table}: its SQL gives what no table holds", place=place, found=found, fix=fix, code="E138")
     names = {name.lower(): name for name in schema.names}
     for word, name in [*(("key", name) for name in table.key), *([("time", table.time)] if table.time else [])]:
         if name.lower() not in names:
             yield no_column(table, word, name, schema.names, place)
         elif word == "time" and not is_.is_temporal(kind := schema.field(names[name.lower()]).type):
             yield DefinitionError(f'{table}: its time "{name}" is not a time', place=place, found=f"{name} is {kind}",
-                                  mend="name a column of a time or a date, or cast it, e.g. ts::timestamptz", code="E136")  # fmt: skip
+                                  fix="name a column of a time or a date, or cast it, e.g. ts::timestamptz", code="E136")  # fmt: skip
 
 
 def _bound(ws: Engines, table: Table, known: dict[str, pa.Schema], cache: Cache) -> pa.Schema | None:
@@ -120,8 +120,8 @@ def _mistake(table: Table, text: str, known: Mapping[str, pa.Schema]) -> Definit
     from millstream.transform.refused import refusal
 
     why = refusal(text, table.sql or "", known)
-    mend = why.mend or "correct the SQL; millstream sql tries a query on what has landed"
+    fix = why.fix or "correct the SQL; millstream sql tries a query on what has landed"
     place = Place(table.file, why.line or 1, why.column) if table.file else table.place
     at = f" at line {why.line}, column {why.column} of its SQL" if why.column and not table.file else ""
     return DefinitionError(f'table "{table.name}": its SQL does not fit what it reads', place=place, found=why.found + at + (f" (DuckDB: {why.said})" if why.said else ""),
-                           mend=mend, code="E138")  # fmt: skip
+                           fix=fix, code="E138")  # fmt: skip

@@ -101,10 +101,14 @@ class Decider:
         routed, arm = self._route(request)
         if arm.missing:
             raise Transient(f'endpoint "{self.endpoint}": {arm.missing}')
-        return self._row(request, at_us, routed, arm, _NOTHING if arm.reads is None else arm.reads(request, at_us), began)
+        return self._row(
+            request, at_us, routed, arm, _NOTHING if arm.reads is None else arm.reads(request, at_us), began
+        )
 
     def _moments(self, requests: Sequence[dict[str, Any]]) -> list[int]:
-        """The event time of each. All are judged before any is decided: what was decided is recorded, and this door judges once."""
+        """The event time of each. All are judged before any is decided: what was decided is recorded, and this door
+        judges once.
+        """
         now, name, arrival = self.now_us(), self.form.time, self.form.arrival
         found = []
         for request in requests:
@@ -120,8 +124,16 @@ class Decider:
 
     def _check(self, what: str, name: str, at: int, now: int) -> None:
         if at > now + self.ahead_us:
-            raise BadRequest(f'{what} "{name}" is {spelled(at)}, more than {spell(self.ahead_us)} ahead of the server\'s clock ({spelled(now)})', name,
-                             f"send {name} as the time of the event, or leave it out for now" if name == self.form.time else f"send {name} as the time at which the event arrived")  # fmt: skip
+            raise BadRequest(
+                f'{what} "{name}" is {spelled(at)}, more than {spell(self.ahead_us)} ahead of the server\'s clock'
+                f" ({spelled(now)})",
+                name,
+                (
+                    f"send {name} as the time of the event, or leave it out for now"
+                    if name == self.form.time
+                    else f"send {name} as the time at which the event arrived"
+                ),
+            )
 
     def _route(self, request: Mapping[str, Any]) -> tuple[Any, Arm]:
         routed = None if self.router is None else self.router.route(None, request)
@@ -132,21 +144,36 @@ class Decider:
         value = None if field is None else request[field]
         return None if value is None else str(value)
 
-    def _row(self, request: Mapping[str, Any], at_us: int, routed: Any, arm: Arm, found: Found, began: float) -> dict[str, Any]:
+    def _row(
+        self, request: Mapping[str, Any], at_us: int, routed: Any, arm: Arm, found: Found, began: float
+    ) -> dict[str, Any]:
         row = {**request, **found.values}
         predicted = _predict(arm, row) if arm.predictor is not None else None
         several = dict(predicted) if isinstance(predicted, Mapping) else None
         value = arm.value if several is None else several
         reasons = {**found.reasons, **dict.fromkeys(found.inexact, INEXACT)} if found.inexact else found.reasons
         row |= {
-            "decision_id": decision_id(), "unit": self._unit(request, routed.experiment if routed else None),
+            "decision_id": decision_id(),
+            "unit": self._unit(request, routed.experiment if routed else None),
             "reasons": _json(reasons).decode() if reasons else None,
-            "experiment": None, "phase": None, "arm": None, "propensity": None, "model": arm.model, "version": arm.version,
-            "prediction": None if several else predicted, "value": None if arm.model and several is None else _json(value).decode(),
-            "as_of": _json(found.offsets).decode(), "ts": moment_of(at_us),
-        }  # fmt: skip
+            "experiment": None,
+            "phase": None,
+            "arm": None,
+            "propensity": None,
+            "model": arm.model,
+            "version": arm.version,
+            "prediction": None if several else predicted,
+            "value": None if arm.model and several is None else _json(value).decode(),
+            "as_of": _json(found.offsets).decode(),
+            "ts": moment_of(at_us),
+        }
         if routed is not None:
-            row |= {"experiment": routed.experiment, "phase": routed.phase, "arm": routed.arm, "propensity": routed.propensity}
+            row |= {
+                "experiment": routed.experiment,
+                "phase": routed.phase,
+                "arm": routed.arm,
+                "propensity": routed.propensity,
+            }
         row["latency_us"] = int((time.perf_counter() - began) * 1e6)
         return row
 
@@ -166,12 +193,16 @@ def _predict(arm: Arm, row: dict[str, Any]) -> Any:
 
 
 INEXACT = "inexact"
-"""Of a prefix of features: the moment lies further back than the store keeps apart, so its values are not those of that moment."""
+"""Of a prefix of features: the moment lies further back than the store keeps apart, so its values are not those of that
+moment.
+"""
 ANSWER = ("decision_id", "prediction", "experiment", "phase", "arm", "propensity", "model", "version")
 
 
 def answer(row: Mapping[str, Any], explain: Sequence[str] = ()) -> dict[str, Any]:
-    """A decision as the caller gets it; features that were looked up for a moment too old to be exact are named in any case. `explain` names the feature columns to add, with the reasons."""
+    """A decision as the caller gets it; features that were looked up for a moment too old to be exact are named in any
+    case. `explain` names the feature columns to add, with the reasons.
+    """
     said = {name: row[name] for name in ANSWER}
     said["value"] = None if row["value"] is None else msgspec.Raw(row["value"].encode())
     said["as_of"] = msgspec.Raw(row["as_of"].encode())

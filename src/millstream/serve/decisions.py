@@ -49,7 +49,7 @@ def feature_columns(endpoint: Endpoint[Any, Any], params: Mapping[str, Any] | No
         for name, kind in {**looked_up, **_derived(endpoint, on, looked_up, params or {})}.items():
             if columns.setdefault(name, kind) != kind:
                 raise DefinitionError(f'endpoint "{endpoint.name}": its models disagree about the type of "{name}"', place=endpoint.place,
-                                      found=f"{columns[name]} and {kind}", mend="give one of the derived columns another name", code="E172")  # fmt: skip
+                                      found=f"{columns[name]} and {kind}", fix="give one of the derived columns another name", code="E172")  # fmt: skip
     return columns
 
 
@@ -85,7 +85,7 @@ def request_schema(endpoint: Endpoint[Any, Any]) -> Schema:
     event = endpoint.event
     if event is None:
         raise DefinitionError(f'endpoint "{endpoint.name}" has no class of a request', place=endpoint.place,
-                              found="models over a table, or values without request=", mend="say request=YourEvent", code="E173")  # fmt: skip
+                              found="models over a table, or values without request=", fix="say request=YourEvent", code="E173")  # fmt: skip
     return event.__schema__
 
 
@@ -111,7 +111,7 @@ def decisions_stream(endpoint: Endpoint[Any, Any], params: Mapping[str, Any] | N
     clash = [f.name for f in request.fields if f.name in taken or (f.name == "ts" and f.role != "event_time")]
     if clash:
         raise DefinitionError(f'endpoint "{endpoint.name}": {request.name} has a field that its decisions need for themselves',
-                              place=endpoint.place, found=", ".join(clash), mend=f"rename it, e.g. {clash[0]}_given", code="E174")  # fmt: skip
+                              place=endpoint.place, found=", ".join(clash), fix=f"rename it, e.g. {clash[0]}_given", code="E174")  # fmt: skip
     columns: dict[str, tuple[Any, str]] = {"unit": (str, "the value that experiments randomise; NULL for an endpoint without one")}
     columns |= {f.name: (_annotation(f), f.doc) for f in request.fields if f.name != "ts"}
     columns |= {name: (_TYPES[kind if kind in _TYPES else "string"], "") for name, kind in features.items()}

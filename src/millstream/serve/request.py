@@ -33,12 +33,12 @@ class BadRequest(UsageError):
 
     Attributes:
         field: The field at fault, "" when it is the body as a whole.
-        mend: What to send instead.
+        fix: What to send instead.
     """
 
-    def __init__(self, message: str, field: str, mend: str) -> None:
+    def __init__(self, message: str, field: str, fix: str) -> None:
         super().__init__(message)
-        self.field, self.mend = field, mend
+        self.field, self.fix = field, fix
 
 
 class RequestForm:
@@ -116,8 +116,8 @@ class RequestForm:
             return BadRequest(f'{self.schema.name} needs the field "{name}"', name, f"send {name} as {wanted(self.schema[name], zoned=True)}")
         if name in names:
             value, zone = as_sent(_item(body, path), name), zoneless(text)
-            mend = ADD_A_ZONE if zone else f"as {wanted(self.schema[name], zoned=True)}"
-            return BadRequest(f'field "{name}" of {self.schema.name} is {value}{zone}', name, f"send {name} {mend}")
+            fix = ADD_A_ZONE if zone else f"as {wanted(self.schema[name], zoned=True)}"
+            return BadRequest(f'field "{name}" of {self.schema.name} is {value}{zone}', name, f"send {name} {fix}")
         return BadRequest(f"{self.schema.name}: {text}", name, f"send one {self.schema.name} as a JSON object, or an array of them")
 
 

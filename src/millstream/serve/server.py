@@ -234,7 +234,7 @@ class Server:
 
 def _refusal(error: Exception) -> Refused:
     if isinstance(error, BadRequest):
-        return Refused(422 if error.field or "is not JSON" not in str(error) else 400, "invalid_request", str(error), error.mend,
+        return Refused(422 if error.field or "is not JSON" not in str(error) else 400, "invalid_request", str(error), error.fix,
                        details={"field": error.field} if error.field else None)  # fmt: skip
     if isinstance(error, NotFound):
         return Refused(404, "no_endpoint", str(error), "check the endpoint's name")

@@ -93,12 +93,12 @@ class Builder:
         twice = {name for name in made if made.count(name) > 1 or name in self.fields or name in (ROW, MOMENT, sets.SPLIT)}
         if twice:
             raise DefinitionError(f'training_set "{self.name}" would have two columns of one name', place=self.set.place, found=", ".join(sorted(twice)),
-                                  mend="rename the label (label={...}), the derived column or the features (.on(..., name=))", code="E144")  # fmt: skip
+                                  fix="rename the label (label={...}), the derived column or the features (.on(..., name=))", code="E144")  # fmt: skip
         keys = {use.prefix: [c for c in use.columns if c not in self.fields] for use in self.uses}
         for prefix, missing in keys.items():
             if missing:
                 raise DefinitionError(f'training_set "{self.name}": features "{prefix}" are keyed by "{missing[0]}", and "{self.set.at.name}" has no "{missing[0]}"',
-                                      place=self.set.place, found=", ".join(self.fields), mend='say .on("...") with the field that holds it', code="E141")  # fmt: skip
+                                      place=self.set.place, found=", ".join(self.fields), fix='say .on("...") with the field that holds it', code="E141")  # fmt: skip
 
     def _spine(self, pinned: Mapping[str, LakeTable], mature_us: int) -> pa.Table:
         at, until = self.set.at, self._until_us()

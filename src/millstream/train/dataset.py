@@ -147,7 +147,7 @@ def uses_of(training_set: TrainingSet[Any], params: Mapping[str, Any]) -> list[U
         taken = {used.output} if isinstance(used, Feature) else set(whole.outputs())
         if prefix in uses and uses[prefix].name != base.name:
             raise DefinitionError(f'training_set "{training_set.name}" has two features with the prefix "{prefix}"', place=training_set.place,
-                                  found=f"{uses[prefix].name} and {base.name}", mend='rename one: .on(..., name="...")', code="E143")  # fmt: skip
+                                  found=f"{uses[prefix].name} and {base.name}", fix='rename one: .on(..., name="...")', code="E143")  # fmt: skip
         if prefix in uses:
             uses[prefix].outputs.update(taken)
             continue

@@ -1,4 +1,6 @@
-"""The features of a version, as text: enough to look them up for as long as the version serves, whatever the project says by then."""
+"""The features of a version, as text: enough to look them up for as long as the version serves, whatever the project
+says by then.
+"""
 
 from __future__ import annotations
 
@@ -44,12 +46,25 @@ def to_json(use: Use, params: Mapping[str, Any]) -> dict[str, Any]:
     texts = [e.text for e, _ in definition.values] + ([definition.where.text] if definition.where else [])
     named = {k: v for k, v in params.items() if any(f"${k}" in text for text in texts)}
     return {
-        "format": FORMAT, "features": use.name, "generation": definition.generation, "stream": definition.stream, "time": definition.time,
-        "key": list(definition.key), "values": [[e.text, scale] for e, scale in definition.values],
+        "format": FORMAT,
+        "features": use.name,
+        "generation": definition.generation,
+        "stream": definition.stream,
+        "time": definition.time,
+        "key": list(definition.key),
+        "values": [[e.text, scale] for e, scale in definition.values],
         "where": definition.where.text if definition.where else None,
-        "outputs": [[o.name, o.operation, o.value, o.default] for o in definition.outputs], "windows_us": list(definition.windows_us),
-        "live": definition.live, "bucket_us": definition.bucket_us, "wait_us": definition.wait_us, "columns": list(use.columns), "prefix": use.prefix, "taken": use.taken(), "fields": dict(use.fields), "params": constants.plain(named),
-    }  # fmt: skip
+        "outputs": [[o.name, o.operation, o.value, o.default] for o in definition.outputs],
+        "windows_us": list(definition.windows_us),
+        "live": definition.live,
+        "bucket_us": definition.bucket_us,
+        "wait_us": definition.wait_us,
+        "columns": list(use.columns),
+        "prefix": use.prefix,
+        "taken": use.taken(),
+        "fields": dict(use.fields),
+        "params": constants.plain(named),
+    }
 
 
 def from_json(told: Mapping[str, Any]) -> tuple[Definition, tuple[str, ...], str]:
@@ -62,9 +77,17 @@ def from_json(told: Mapping[str, Any]) -> tuple[Definition, tuple[str, ...], str
         return compile_expression(text, fields, params, what=f'features "{told["features"]}"', truth=truth)
 
     definition = Definition(
-        generation=told["generation"], name=told["features"], stream=told["stream"], time=told["time"], key=tuple(told["key"]),
-        values=tuple(Value(compiled(text), scale) for text, scale in told["values"]), where=compiled(told["where"], True) if told["where"] is not None else None,
-        outputs=tuple(Output(*o) for o in told["outputs"]), windows_us=tuple(told["windows_us"]),
-        live=live, bucket_us=told.get("bucket_us", 0), wait_us=told.get("wait_us", 0),
-    )  # fmt: skip
+        generation=told["generation"],
+        name=told["features"],
+        stream=told["stream"],
+        time=told["time"],
+        key=tuple(told["key"]),
+        values=tuple(Value(compiled(text), scale) for text, scale in told["values"]),
+        where=compiled(told["where"], True) if told["where"] is not None else None,
+        outputs=tuple(Output(*o) for o in told["outputs"]),
+        windows_us=tuple(told["windows_us"]),
+        live=live,
+        bucket_us=told.get("bucket_us", 0),
+        wait_us=told.get("wait_us", 0),
+    )
     return definition, tuple(told["columns"]), told["prefix"]

@@ -54,16 +54,28 @@ class Predictor:
         self.version, self.folder = version, folder
         self.manifest: dict[str, Any] = json.loads(_text(folder / MANIFEST))
         if self.manifest.get("format") != FORMAT:
-            raise Corrupt(f"{version.model}@{version.number} was written in format {self.manifest.get('format')!r}; this Millstream reads {FORMAT}")
+            raise Corrupt(
+                f"{version.model}@{version.number} was written in format {self.manifest.get('format')!r}; this"
+                f" Millstream reads {FORMAT}"
+            )
         self.columns: list[str] = self.manifest["columns"]
         self.labels: dict[str, Kind] = self.manifest["labels"]
-        self.definitions: list[tuple[Definition, tuple[str, ...], str]] = [from_json(told) for told in self.manifest["features"]]
+        self.definitions: list[tuple[Definition, tuple[str, ...], str]] = [
+            from_json(told) for told in self.manifest["features"]
+        ]
         self._derived = self._compile()
-        self.derive: dict[str, Callable[[Mapping[str, Any]], Any]] = {name: e.evaluate for name, e in self._derived.items()}
+        self.derive: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+            name: e.evaluate for name, e in self._derived.items()
+        }
         self.encoder = Encoder.from_json(_text(folder / ENCODER))
         frame = self.manifest["input"] == "frame"
         self.scorer = scorer.load(
-            folder, self.manifest["file"], probability=self.manifest["output"] == "probability", check=self._check(), frame=frame, labels=len(self.labels)
+            folder,
+            self.manifest["file"],
+            probability=self.manifest["output"] == "probability",
+            check=self._check(),
+            frame=frame,
+            labels=len(self.labels),
         )
         self._given = inputs(self.manifest["input"], self.encoder)
         self._several = list(self.labels) if len(self.labels) > 1 else None
@@ -81,7 +93,9 @@ class Predictor:
 
     def _slow(self, row: Mapping[str, Any]) -> Any:
         if self.manifest["input"] == "frame":
-            told = self.scorer.row(self._given(pa.table({c.name: _array(row[c.name], c.kind) for c in self.encoder.columns})))
+            told = self.scorer.row(
+                self._given(pa.table({c.name: _array(row[c.name], c.kind) for c in self.encoder.columns}))
+            )
         else:
             told = self._score(self._encode(row))
         return dict(zip(self._several, map(float, told), strict=True)) if self._several else float(told)
@@ -95,7 +109,9 @@ class Predictor:
         for name, expression in self._derived.items():
             if name not in rows.column_names and all(c in rows.column_names for c in expression.columns):
                 values = rows.select(list(expression.columns)).to_pylist()
-                rows = rows.append_column(name, pa.array([expression.evaluate(v) for v in values], _KINDS.get(expression.kind, pa.float64())))
+                rows = rows.append_column(
+                    name, pa.array([expression.evaluate(v) for v in values], _KINDS.get(expression.kind, pa.float64()))
+                )
         return self.scorer.matrix(self._given(rows))
 
     def derived_sql(self) -> dict[str, str]:
@@ -104,7 +120,12 @@ class Predictor:
 
     def describe(self) -> dict[str, Any]:
         """The manifest, with the version's number, aliases and the form it predicts in."""
-        return {"version": self.version.number, "aliases": list(self.version.aliases), "form": self.scorer.form, **self.manifest}
+        return {
+            "version": self.version.number,
+            "aliases": list(self.version.aliases),
+            "form": self.scorer.form,
+            **self.manifest,
+        }
 
     def _compile(self) -> dict[str, Expression]:
         if not self.manifest["derive"]:
@@ -116,29 +137,41 @@ class Predictor:
                 if column in told["taken"]:
                     kinds[column] = kind_of(output.operation)
         params = constants.typed(self.manifest["project_params"])
-        return {name: compile_expression(text, kinds, params, what=name) for name, text in self.manifest["derive"].items()}
+        return {
+            name: compile_expression(text, kinds, params, what=name) for name, text in self.manifest["derive"].items()
+        }
 
     def _as_registered(self) -> None:
-        """Predict the stored rows again: a version is what was registered, whatever has become of the files and libraries that it uses.
+        """Predict the stored rows again: a version is what was registered, whatever has become of the files and
+        libraries that it uses.
 
         Raises:
             WorkFailed: It says something else now.
         """
         name = f"{self.version.model}@{self.version.number}"
         if not (self.folder / CHECKED).exists():
-            log.warning("%s keeps no rows to check it by (it was made by an older Millstream): train it again to know that it answers as registered", name)
+            log.warning(
+                "%s keeps no rows to check it by (it was made by an older Millstream): train it again to know that it"
+                " answers as registered",
+                name,
+            )
             return
         kept, then = self._kept()
         try:
             now = self._now(kept)
         except BaseException as error:
             pass_on(error)
-            said = f"{name} cannot predict the rows it was registered with any more: {type(error).__name__}: {error} ({spot(error)}){self._changed()}"
+            said = (
+                f"{name} cannot predict the rows it was registered with any more: {type(error).__name__}: {error}"
+                f" ({spot(error)}){self._changed()}"
+            )
             raise WorkFailed("\n".join([said, *details(error)])) from error
         row = differs(now, then)
         if row is not None:
-            raise WorkFailed(f"{name} is not what was registered: of its stored row {row} it says {_plain(now[row])} and said {_plain(then[row])}"
-                             f"{self._changed()}; put back what it uses, or train it again")  # fmt: skip
+            raise WorkFailed(
+                f"{name} is not what was registered: of its stored row {row} it says {_plain(now[row])} and said"
+                f" {_plain(then[row])}{self._changed()}; put back what it uses, or train it again"
+            )
 
     def _kept(self) -> tuple[pa.Table, Floats]:
         kept = pq.read_table(self.folder / CHECKED)
@@ -156,12 +189,18 @@ class Predictor:
         kept, then = self._kept()
         row = differs(self._now(kept), then)
         if row is not None:
-            raise WorkFailed(f"of row {row} it says {_plain(self._now(kept)[row])}, and said {_plain(then[row])} before it was stored")
+            raise WorkFailed(
+                f"of row {row} it says {_plain(self._now(kept)[row])}, and said {_plain(then[row])} before it was"
+                " stored"
+            )
         for i, values in enumerate(kept.select(self.columns).slice(0, _ASKED).to_pylist()):
             told = self.predict_row(values)
             alone = np.array(list(told.values()) if self._several else [told], dtype=np.float64)
             if not np.allclose(alone, then[i], rtol=1e-4, atol=1e-6):
-                raise WorkFailed(f"of row {i} alone, as an endpoint asks, it says {_plain(alone)}, and said {_plain(then[i])} among others")
+                raise WorkFailed(
+                    f"of row {i} alone, as an endpoint asks, it says {_plain(alone)}, and said {_plain(then[i])} among"
+                    " others"
+                )
 
     def _changed(self) -> str:
         """Libraries that are others now."""
@@ -176,15 +215,29 @@ class Predictor:
             return kept["X"], kept["said"]
 
 
-_ARROW = {"number": pa.float64(), "bool": pa.bool_(), "category": pa.string(), "timestamp": pa.timestamp("us", tz="UTC"), "date": pa.date32()}
+_ARROW = {
+    "number": pa.float64(),
+    "bool": pa.bool_(),
+    "category": pa.string(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "date": pa.date32(),
+}
 
 
 def _array(value: Any, kind: str) -> pa.Array:
-    """A number is a double, rounded if it must be, as in the rows that the model was trained on: a frame's column with NULLs holds no larger whole numbers."""
+    """A number is a double, rounded if it must be, as in the rows that the model was trained on: a frame's column with
+    NULLs holds no larger whole numbers.
+    """
     return pa.array([float(value) if kind == "number" and value is not None else value], _ARROW[kind])
 
 
-_KINDS: dict[Kind, pa.DataType] = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(), "enum": pa.string()}
+_KINDS: dict[Kind, pa.DataType] = {
+    "string": pa.string(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "enum": pa.string(),
+}
 
 
 def load(tracking: Tracking, model: str, version: str = "champion") -> Predictor:
@@ -200,7 +253,8 @@ def load(tracking: Tracking, model: str, version: str = "champion") -> Predictor
 
 
 def prove(model: str, folder: Path, place: str) -> None:
-    """Load what is about to be registered once, so that no version is that an endpoint cannot load or that answers otherwise.
+    """Load what is about to be registered once, so that no version is that an endpoint cannot load or that answers
+    otherwise.
 
     Raises:
         WorkFailed: It is one of these.
@@ -211,7 +265,15 @@ def prove(model: str, folder: Path, place: str) -> None:
         pass_on(error)
         said = f"{type(error).__name__}: {error} ({spot(error)})" if not isinstance(error, WorkFailed) else str(error)
         raise WorkFailed(
-            "\n".join([f"{place}: what was stored of it is not the model that was trained, so it is not registered: {said}", *details(error)])
+            "\n".join(
+                [
+                    (
+                        f"{place}: what was stored of it is not the model that was trained, so it is not registered:"
+                        f" {said}"
+                    ),
+                    *details(error),
+                ]
+            )
         ) from error
 
 
@@ -238,7 +300,9 @@ def _plain(said: Floats) -> str:
 
 
 def inputs(form: str, encoder: Encoder) -> Callable[[pa.Table], Any]:
-    """From rows to what the model is given: a float64 matrix, or a pandas frame whose strings are categories of the vocabulary."""
+    """From rows to what the model is given: a float64 matrix, or a pandas frame whose strings are categories of the
+    vocabulary.
+    """
     if form == "matrix":
         return encoder.matrix
 

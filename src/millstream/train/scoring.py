@@ -105,7 +105,7 @@ class _Rows:
         missing = [name for name in wanted if name not in self.fields]
         if missing:
             raise DefinitionError(f'{self.table}: {self.model.version.model}@{self.model.version.number} wants "{missing[0]}", which its spine does not have',
-                                  place=self.table.place, found=", ".join(self.fields), mend="score a spine with the columns of the training set's", code="E146")  # fmt: skip
+                                  place=self.table.place, found=", ".join(self.fields), fix="score a spine with the columns of the training set's", code="E146")  # fmt: skip
 
     def _featured(self, moments: pa.Table, pinned: Mapping[str, LakeTable], lake: Lake, sql: Sql) -> tuple[str, dict[str, Any]]:
         """A query for rows with all that the model wants, and its tables."""

@@ -34,7 +34,7 @@ def query(at: Stream[Any] | Table, columns: Mapping[str, Kind], what: str, place
     time = at.schema.event_time if isinstance(at, Stream) else at.time
     if time is None:
         raise DefinitionError(f'{what}: the table "{at.name}" has no time, so its rows have no moment', place=place, found="no @time header and no time=",
-                              mend='say which column is the moment: ms.table(..., time="...")', code="E145")  # fmt: skip
+                              fix='say which column is the moment: ms.table(..., time="...")', code="E145")  # fmt: skip
     order = [time, PARTITION, OFFSET] if isinstance(at, Stream) else [time, *at.key, *(c for c in columns if c not in (time, *at.key))]
     told, by = (", ".join(f'"{name}"' for name in names) for names in (columns, order))
     return f"""select row_number() over (order by {by}) - 1 as {ROW}, "{time}" as {MOMENT}, {told}

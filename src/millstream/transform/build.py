@@ -1,8 +1,8 @@
 """Make a table: whole, interval by interval, or row by row over what one stream has new.
 
-What a table was made from is part of its own commits, as Delta `txn`s that live through clean-up and are compared on the handle
-that commits (docs/exactly-once.md, section 15): `millstream/table/<source uuid>` -> source version done, `millstream/code` -> the fingerprint of the SQL.
-So a build that is killed after its commit and run again adds nothing.
+What a table was made from is part of its own commits, as Delta `txn`s that live through clean-up and are compared on
+the handle that commits (docs/exactly-once.md, section 15): `millstream/table/<source uuid>` -> source version done,
+`millstream/code` -> the fingerprint of the SQL. So a build that is killed after its commit and run again adds nothing.
 """
 
 from __future__ import annotations
@@ -60,11 +60,13 @@ class Built:
     seconds: float = 0.0
 
 
-def build(table: Table, lake: Lake, sql: Sql, params: Mapping[str, Any], *, full: bool = False, now_us: int | None = None) -> Built:
+def build(
+    table: Table, lake: Lake, sql: Sql, params: Mapping[str, Any], *, full: bool = False, now_us: int | None = None
+) -> Built:
     """Bring the table up to date with what its inputs hold now, in one commit (one for each stretch of intervals).
 
-    A table that is whole, or whose SQL, parameters or sources changed, is rebuilt; an incremental one does what its inputs have new.
-    Rows of an interval table whose time is NULL belong to no interval and are left out.
+    A table that is whole, or whose SQL, parameters or sources changed, is rebuilt; an incremental one does what its
+    inputs have new. Rows of an interval table whose time is NULL belong to no interval and are left out.
 
     Args:
         params: Of the project; each query is given those it names.
@@ -81,7 +83,11 @@ def build(table: Table, lake: Lake, sql: Sql, params: Mapping[str, Any], *, full
     work = Work.open(recipe, lake, sql, now_us or time.time_ns() // 1000)
     how = "full" if full else work.how()
     built = {"full": work.full, "intervals": work.intervals, "append": work.append, "nothing": work.nothing}[how]()
-    return replace(built, inputs={name: snapshot.version for name, snapshot in work.inputs.items()}, seconds=time.monotonic() - started)
+    return replace(
+        built,
+        inputs={name: snapshot.version for name, snapshot in work.inputs.items()},
+        seconds=time.monotonic() - started,
+    )
 
 
 @dataclass
@@ -104,7 +110,9 @@ class Work:
             try:
                 sources[name] = lake.table(name)
             except NotFound:
-                raise NotFound(f'table "{recipe.table}" reads "{name}", which is not in the lake yet: fill or build it first') from None
+                raise NotFound(
+                    f'table "{recipe.table}" reads "{name}", which is not in the lake yet: fill or build it first'
+                ) from None
         target = lake.table(recipe.table) if lake.exists(recipe.table) else None
         snapshots = {name: source.snapshot() for name, source in sources.items()}
         return cls(recipe, lake, sql, now_us, sources, snapshots, target, dict(target.txns()) if target else {})
@@ -166,7 +174,10 @@ class Work:
                 return self.full()
             last = (low, high) == plan[-1]
             version = self.target.replace(
-                rows.reader(), where=(self.recipe.time, low, high), txns=self.moved() if last else {}, metadata=self.metadata("intervals", (low, high))
+                rows.reader(),
+                where=(self.recipe.time, low, high),
+                txns=self.moved() if last else {},
+                metadata=self.metadata("intervals", (low, high)),
             )
             one = self.built(self.target, version, rows, "intervals")
             total = one if total is None else replace(one, rows=total.rows + one.rows, bytes=total.bytes + one.bytes)
@@ -185,11 +196,15 @@ class Work:
             if news is None or (news.rewritten and (driver.column is None or news.time != driver.column)):
                 return None
             found += [(step.floor(low), step.ceil(high)) for low, high in news.spans]
-            found += touched(self.sql, self.recipe.text, moment, driver, news.added, self.inputs, self.bound(*_ALWAYS), step)
+            found += touched(
+                self.sql, self.recipe.text, moment, driver, news.added, self.inputs, self.bound(*_ALWAYS), step
+            )
         return found if driving else None
 
     def news(self, name: str) -> News | None:
-        """What the source has that it had not at the version done; None when its history no longer reaches back there."""
+        """What the source has that it had not at the version done; None when its history no longer reaches
+        back there.
+        """
         try:
             return news(self.sources[name], self.txns[self.done(name)], self.inputs[name])
         except Truncated:
@@ -199,7 +214,11 @@ class Work:
         """The latest moment in the table so far, in microseconds; None when it is empty."""
         assert self.target is not None
         (found,) = (
-            self.sql.query(f'select epoch_us(max("{self.recipe.time}")) as t from target', {"target": self.target.snapshot()}).read_all()["t"].to_pylist()
+            self.sql.query(
+                f'select epoch_us(max("{self.recipe.time}")) as t from target', {"target": self.target.snapshot()}
+            )
+            .read_all()["t"]
+            .to_pylist()
         )
         return found
 
@@ -213,7 +232,9 @@ class Work:
         return Rows(fit(reader.schema, self.recipe.table), reader, self.recipe.table)
 
     def text(self) -> str:
-        """The query, its output held to the interval as well: a row outside would be doubled when its own interval is built."""
+        """The query, its output held to the interval as well: a row outside would be doubled when its own interval is
+        built.
+        """
         step, moment = self.recipe.step, self.recipe.time
         if step is None or step.length_us is None:
             return self.recipe.text
@@ -228,8 +249,13 @@ class Work:
         return {app: (self.txns.get(app), version) for app, version in after.items()}
 
     def metadata(self, how: How, span: Span | None = None) -> dict[str, Any]:
-        made: dict[str, Any] = {"by": "build", "kind": how, "inputs": {name: snapshot.version for name, snapshot in self.inputs.items()},
-                                "code": f"{self.recipe.code:015x}", "at_us": self.now_us}  # fmt: skip
+        made: dict[str, Any] = {
+            "by": "build",
+            "kind": how,
+            "inputs": {name: snapshot.version for name, snapshot in self.inputs.items()},
+            "code": f"{self.recipe.code:015x}",
+            "at_us": self.now_us,
+        }
         return made | {"span": list(span), "time": self.recipe.time} if span else made
 
     def built(self, target: LakeTable, version: int, rows: Rows, how: How) -> Built:

@@ -1,7 +1,7 @@
 """A value of a table as people read it: all of it, and nothing in it that would steer a terminal.
 
-Values come from outside. A name may hold `[red]`, an escape sequence or a line end; a date may lie outside the years that Python has; a double has up to
-seventeen digits. What is printed is what is stored.
+Values come from outside. A name may hold `[red]`, an escape sequence or a line end; a date may lie outside the years
+that Python has; a double has up to seventeen digits. What is printed is what is stored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def visible(text: str, keep: str = "") -> str:
     >>> visible("a[b]c"), visible("\\x1b[31mred"), visible("one\\ntwo", keep="\\n")
     ('a[b]c', '\\\\x1b[31mred', 'one\\ntwo')
     """
-    return _UNSEEN.sub(lambda found: found[0] if found[0] in keep or found[0].isprintable() else _spelled(found[0]), text)
+    return _UNSEEN.sub(
+        lambda found: found[0] if found[0] in keep or found[0].isprintable() else _spelled(found[0]), text
+    )
 
 
 def _spelled(char: str) -> str:
@@ -33,7 +35,8 @@ def _spelled(char: str) -> str:
 
 
 def read(value: Any) -> str:
-    """A Python value as people read it: a float with as many digits as tell it from every other, a moment with its fraction of a second.
+    """A Python value as people read it: a float with as many digits as tell it from every other, a moment with its
+    fraction of a second.
 
     >>> read(0.1 + 0.2), read(None), read([1.5, float("nan"), "[red]"])
     ('0.30000000000000004', 'NULL', '[1.5, nan, [red]]')
@@ -54,7 +57,11 @@ def read(value: Any) -> str:
 def cells(column: pa.ChunkedArray) -> list[str]:
     """A column as `read` spells it; what Python has no value for is spelled too."""
     try:
-        return [read(value) for value in column.to_pylist()] if _is_plain(column.type) else [cell(value) for value in column]
+        return (
+            [read(value) for value in column.to_pylist()]
+            if _is_plain(column.type)
+            else [cell(value) for value in column]
+        )
     except (OverflowError, ValueError, UnicodeDecodeError):
         return [cell(value) for value in column]
 
@@ -103,7 +110,11 @@ def cell(scalar: pa.Scalar) -> str:
     if is_.is_list(kind) or is_.is_large_list(kind) or is_.is_fixed_size_list(kind):
         return f"[{', '.join(cell(item) for item in scalar.values)}]"
     if is_.is_struct(kind):
-        return "{" + ", ".join(f"{visible(kind.field(at).name)}: {cell(scalar[at])}" for at in range(kind.num_fields)) + "}"
+        return (
+            "{"
+            + ", ".join(f"{visible(kind.field(at).name)}: {cell(scalar[at])}" for at in range(kind.num_fields))
+            + "}"
+        )
     try:
         return read(scalar.as_py())
     except (OverflowError, ValueError):  # a span or a time of day beyond Python's
@@ -132,6 +143,8 @@ def flat(found: pa.Table) -> pa.Table:
     for place, field in enumerate(found.schema):
         if is_.is_nested(field.type) or is_.is_duration(field.type) or is_.is_interval(field.type):
             column = found.column(place)
-            said = [text if valid.as_py() else None for text, valid in zip(cells(column), column.is_valid(), strict=True)]
+            said = [
+                text if valid.as_py() else None for text, valid in zip(cells(column), column.is_valid(), strict=True)
+            ]
             found = found.set_column(place, field.name, pa.array(said, pa.string()))
     return found

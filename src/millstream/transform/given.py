@@ -15,12 +15,12 @@ class NotRows(Exception):
 
     Args:
         found: What it gave, for the message.
-        mend: What to give instead.
+        fix: What to give instead.
     """
 
-    def __init__(self, found: str, mend: str = MEND) -> None:
+    def __init__(self, found: str, fix: str = MEND) -> None:
         super().__init__(found)
-        self.found, self.mend = found, mend
+        self.found, self.fix = found, fix
 
 
 def as_batches(made: Any) -> Iterator[pa.RecordBatch]:

@@ -48,7 +48,7 @@ def called(function: ArrowFunction, batches: Iterable[pa.RecordBatch], what: str
         except GeneratorExit:  # whoever reads the batches has enough
             raise
         except NotRows as error:
-            raise WorkFailed(f"{what}: its function gave {error.found}{_at(function)}; {error.mend}") from error.__cause__
+            raise WorkFailed(f"{what}: its function gave {error.found}{_at(function)}; {error.fix}") from error.__cause__
         except BaseException as error:
             pass_on(error)
             raise WorkFailed(raised(f"{what}: its function", error, function)) from error

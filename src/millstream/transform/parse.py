@@ -42,5 +42,5 @@ def lineage(sql: str, schemas: Mapping[str, pa.Schema]) -> dict[str, tuple[tuple
         return found
     except SqlglotError as error:
         raise DefinitionError(
-            f"columns cannot be traced: {str(error).splitlines()[0]}", found=" ".join(sql.split())[:100], mend="name the column's table", code="E133"
+            f"columns cannot be traced: {str(error).splitlines()[0]}", found=" ".join(sql.split())[:100], fix="name the column's table", code="E133"
         ) from None

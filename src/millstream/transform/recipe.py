@@ -58,11 +58,11 @@ class Recipe:
         step = increment(incremental) if incremental else None
         if step and step.length_us and (moment is None or table.function is not None or table.contents is not None):
             raise DefinitionError(f'table "{table.name}" is rebuilt by intervals of nothing' if moment is None else f'table "{table.name}" cannot be rebuilt by intervals',
-                                  place=table.place, found=f"incremental {incremental}", mend="name its column of time:  -- @time ts" if moment is None else "only SQL can; a function can append",
+                                  place=table.place, found=f"incremental {incremental}", fix="name its column of time:  -- @time ts" if moment is None else "only SQL can; a function can append",
                                   code="E131")  # fmt: skip
         if step and not step.length_us and (len(names) != 1 or table.contents is not None):
             raise DefinitionError(f'table "{table.name}" appends, so it reads one stream, row by row', place=table.place, found=", ".join(names) or "no table",
-                                  mend='rebuild it by intervals: "1d lookback 2d"', code="E131")  # fmt: skip
+                                  fix='rebuild it by intervals: "1d lookback 2d"', code="E131")  # fmt: skip
         used = {name: params[name] for name in placeholders(text) if name in params} if table.function is None else {}
         made = [
             1,

@@ -33,21 +33,21 @@ class Refusal:
 
     Attributes:
         found: One sentence without a full stop.
-        mend: The nearest name, or what there is; "" where nobody can tell.
+        fix: The nearest name, or what there is; "" where nobody can tell.
         said: The engine's own words, on one line; "" where they are the sentence.
         line: In the text, from 1; None where the name is not found in it.
         column: In the line, from 1; 0 where the engine does not point at it.
     """
 
     found: str
-    mend: str
+    fix: str
     said: str
     line: int | None
     column: int = 0
 
     def __str__(self) -> str:
         at = f" at line {self.line}, column {self.column}" if self.column else ""
-        return self.found + at + (f"; {self.mend}" if self.mend else "") + (f" (DuckDB: {self.said})" if self.said else "")
+        return self.found + at + (f"; {self.fix}" if self.fix else "") + (f" (DuckDB: {self.said})" if self.said else "")
 
 
 def refusal(message: str, sql: str, tables: Mapping[str, pa.Schema]) -> Refusal:

@@ -34,7 +34,7 @@ def performance(check: Performance, target: Noun, scene: Scene) -> Verdict:
     )
     if not expression.columns:
         raise DefinitionError(f'expect.performance of {target}: "{check.expression}" names no metric', place=check.place, found=check.expression,
-                              mend=f"one of {', '.join(METRICS)}, e.g. auc >= 0.6", code="E181")  # fmt: skip
+                              fix=f"one of {', '.join(METRICS)}, e.g. auc >= 0.6", code="E181")  # fmt: skip
     named = _BOUND.fullmatch(check.expression)
     metric, bound = (named[1], float(named[2])) if named else (expression.columns[0], None)
     y, p, newest = _mature(check, target, scene)

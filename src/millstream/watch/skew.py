@@ -1,4 +1,6 @@
-"""Skew: what the online store answered, beside what offline says of the same positions, and of tables by their rule. One bit that differs is a violation."""
+"""Skew: what the online store answered, beside what offline says of the same positions, and of tables by their rule.
+One bit that differs is a violation.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +48,14 @@ class _Pinned:
 
 
 def skew(check: Skew, target: Noun, scene: Scene) -> Verdict:
-    """Every logged look-up of an endpoint, or of one features noun behind any endpoint, compared in bits with the offline reader.
+    """Every logged look-up of an endpoint, or of one features noun behind any endpoint, compared in bits with the
+    offline reader.
 
-    Each is held against the definitions that its model's version pinned, at the positions that it logged; features over a table by when its rows
-    are known. Rows of tables that came too late for a look-up, or have been restated since, are counted, with the lag that the table would
-    need. So are values that count events which arrived after the look-up's moment, where that was in the past: online, all that was applied counts.
-    Left out, and counted in the details: what the look-up itself called inexact, and what it had seen that has not landed in the lake yet.
+    Each is held against the definitions that its model's version pinned, at the positions that it logged; features over
+    a table by when its rows are known. Rows of tables that came too late for a look-up, or have been restated since,
+    are counted, with the lag that the table would need. So are values that count events which arrived after the
+    look-up's moment, where that was in the past: online, all that was applied counts. Left out, and counted in the
+    details: what the look-up itself called inexact, and what it had seen that has not landed in the lake yet.
     """
     found, lookups, gone = Compared(), 0, list[str]()
     examples: list[dict[str, Any]] = []
@@ -67,33 +71,60 @@ def skew(check: Skew, target: Noun, scene: Scene) -> Verdict:
         groups, lost = _pinned(scene.engines.tracking, answered, target)
         gone += lost
         for pinned in groups:
-            definitions |= {definition.generation: definition for definition, _, _ in pinned.uses if not definition.live}
+            definitions |= {
+                definition.generation: definition for definition, _, _ in pinned.uses if not definition.live
+            }
             lookups += sum(answered[version] for version in pinned.versions)
             for part in _logged(scene, table, pinned, since):
                 some = compare(scene.engines.sql, scene.engines.lake, part, pinned.uses, pinned.taken)
-                told = {row["_row"]: row for row in part.select(["_row", "decision_id", "model", "version"]).to_pylist()} if some.examples else {}
-                examples += [{"endpoint": endpoint.name, "model": f"{told[d.row]['model']}@{told[d.row]['version']}", "decision_id": told[d.row]["decision_id"],
-                              "column": d.column, "online": d.online, "offline": d.offline} for d in some.examples]  # fmt: skip
+                told = (
+                    {row["_row"]: row for row in part.select(["_row", "decision_id", "model", "version"]).to_pylist()}
+                    if some.examples
+                    else {}
+                )
+                examples += [
+                    {
+                        "endpoint": endpoint.name,
+                        "model": f"{told[d.row]['model']}@{told[d.row]['version']}",
+                        "decision_id": told[d.row]["decision_id"],
+                        "column": d.column,
+                        "online": d.online,
+                        "offline": d.offline,
+                    }
+                    for d in some.examples
+                ]
                 found += some
     return _verdict(found, lookups, gone, examples, _tables(scene, definitions, found.seen))
 
 
-def _tables(scene: Scene, definitions: Mapping[str, Definition], seen: Mapping[str, Mapping[int, int]]) -> dict[str, dict[str, Any]]:
+def _tables(
+    scene: Scene, definitions: Mapping[str, Definition], seen: Mapping[str, Mapping[int, int]]
+) -> dict[str, dict[str, Any]]:
     """Table -> what its look-ups missed: rows late and restated, its lag, and the lag that it would need."""
     found: dict[str, Missed] = {}
     for generation, versions in seen.items():
         definition = definitions[generation]
         if scene.engines.lake.exists(definition.stream):
-            part, known = missed(scene.engines.sql, scene.engines.lake, definition, versions), found.get(definition.stream, Missed())
+            part, known = (
+                missed(scene.engines.sql, scene.engines.lake, definition, versions),
+                found.get(definition.stream, Missed()),
+            )
             # Two definitions over one table miss the same rows.
-            found[definition.stream] = Missed(*(max(a, b) for a, b in zip(vars(part).values(), vars(known).values(), strict=True)))
+            found[definition.stream] = Missed(
+                *(max(a, b) for a, b in zip(vars(part).values(), vars(known).values(), strict=True))
+            )
     rules = {noun.source.name: noun.source.known for noun in _features(scene) if isinstance(noun.source, Table)}
     told = {}
     for name, one in found.items():
         rule = rules.get(name)
         lag = None if rule is None or rule.missing else rule.lag_us
-        told[name] = {"late": one.late, "restated": one.restated, "unread_versions": one.unread, "lag": None if lag is None else spell(lag),
-                      "declare": spell(_whole((lag or 0) + one.longer_us)) if one.late else None}  # fmt: skip
+        told[name] = {
+            "late": one.late,
+            "restated": one.restated,
+            "unread_versions": one.unread,
+            "lag": None if lag is None else spell(lag),
+            "declare": spell(_whole((lag or 0) + one.longer_us)) if one.late else None,
+        }
     return told
 
 
@@ -116,7 +147,9 @@ def _missed(tables: Mapping[str, Mapping[str, Any]]) -> str:
     for name, one in tables.items():
         if one["late"]:
             lag = f"later than its lag of {one['lag']}" if one["lag"] else "after they should have been known"
-            said.append(f'{one["late"]:,} rows of "{name}" came {lag}, and none would be late with lag="{one["declare"]}"')
+            said.append(
+                f'{one["late"]:,} rows of "{name}" came {lag}, and none would be late with lag="{one["declare"]}"'
+            )
         if one["restated"]:
             said.append(f'{one["restated"]:,} rows of "{name}" were restated after look-ups had counted them')
         if one["unread_versions"]:
@@ -124,31 +157,82 @@ def _missed(tables: Mapping[str, Mapping[str, Any]]) -> str:
     return f"; {'; '.join(said)}" if said else ""
 
 
-def _verdict(found: Compared, lookups: int, gone: list[str], examples: list[dict[str, Any]], tables: Mapping[str, Mapping[str, Any]]) -> Verdict:
-    details = {"lookups": lookups, "compared": found.rows, "values": found.values, "inexact": found.inexact, "ahead": found.ahead, "look_ahead": found.look_ahead,
-               "differ": dict(found.differ), "examples": examples[:20], "versions_gone": gone, "tables": dict(tables)}  # fmt: skip
-    left = [text for n, text in ((found.ahead, f"{found.ahead:,} look-ups had seen what has not landed yet"),
-                                 (found.inexact, f"{counted(found.inexact, 'value was', 'values were')} looked up for a moment too old to be exact"),
-                                 (len(gone), f"the files of {', '.join(gone)} are gone")) if n]  # fmt: skip
-    late = f"; {found.look_ahead:,} values for moments in the past count events that arrived later, which training does not" if found.look_ahead else ""
+def _verdict(
+    found: Compared,
+    lookups: int,
+    gone: list[str],
+    examples: list[dict[str, Any]],
+    tables: Mapping[str, Mapping[str, Any]],
+) -> Verdict:
+    details = {
+        "lookups": lookups,
+        "compared": found.rows,
+        "values": found.values,
+        "inexact": found.inexact,
+        "ahead": found.ahead,
+        "look_ahead": found.look_ahead,
+        "differ": dict(found.differ),
+        "examples": examples[:20],
+        "versions_gone": gone,
+        "tables": dict(tables),
+    }
+    left = [
+        text
+        for n, text in (
+            (found.ahead, f"{found.ahead:,} look-ups had seen what has not landed yet"),
+            (
+                found.inexact,
+                f"{counted(found.inexact, 'value was', 'values were')} looked up for a moment too old to be exact",
+            ),
+            (len(gone), f"the files of {', '.join(gone)} are gone"),
+        )
+        if n
+    ]
+    late = (
+        f"; {found.look_ahead:,} values for moments in the past count events that arrived later, which training"
+        " does not"
+        if found.look_ahead
+        else ""
+    )
     rest = f"; left out: {', '.join(left)}" if left else ""
     if not found.values:
-        return Verdict("skew", "unknown", None, 0.0, (f"{lookups:,} look-ups, none of which can be compared" if lookups else "no look-ups yet") + rest, details)
+        return Verdict(
+            "skew",
+            "unknown",
+            None,
+            0.0,
+            (f"{lookups:,} look-ups, none of which can be compared" if lookups else "no look-ups yet") + rest,
+            details,
+        )
     differ = sum(found.differ.values())
     told = f"{differ:,} of {found.values:,} values on {found.rows:,} look-ups differ from offline"
     named = f": {', '.join(sorted(found.differ))}" if differ else ""
-    return Verdict("skew", "violated" if differ else "ok", float(differ), 0.0, told + named + late + _missed(tables) + rest, details)
+    return Verdict(
+        "skew",
+        "violated" if differ else "ok",
+        float(differ),
+        0.0,
+        told + named + late + _missed(tables) + rest,
+        details,
+    )
 
 
 def _since(check: Skew, scene: Scene, table: Snapshot) -> str:
     """The condition of the window that ends at the newest look-up that the wall clock has reached."""
-    newest = None if check.window_us is None else scene.row(f"select max(epoch_us(ts)) as newest from t where {scene.past('ts')}", table)["newest"]
+    newest = (
+        None
+        if check.window_us is None
+        else scene.row(f"select max(epoch_us(ts)) as newest from t where {scene.past('ts')}", table)["newest"]
+    )
     return "true" if newest is None else f"epoch_us(ts) > {newest - (check.window_us or 0)} and {scene.past('ts')}"
 
 
 def _answered(scene: Scene, table: Snapshot, since: str) -> dict[tuple[str, int], int]:
     """Look-ups of each version."""
-    text = f"select model, version, count(*) as n from t where model is not null and version is not null and {since} group by model, version order by 1, 2"
+    text = (
+        f"select model, version, count(*) as n from t where model is not null and version is not null and {since} group"
+        " by model, version order by 1, 2"
+    )
     return {(row["model"], int(row["version"])): row["n"] for row in scene.rows(text, table)}
 
 
@@ -162,10 +246,16 @@ def _pinned(tracking: Tracking, versions: Iterable[tuple[str, int]], target: Nou
         except NotFound:
             gone.append(f"{model}@{version}")
             continue
-        told = [use for use in features if not isinstance(target, Features) or use["features"] == (target.base or target).name]
+        told = [
+            use
+            for use in features
+            if not isinstance(target, Features) or use["features"] == (target.base or target).name
+        ]
         key = json.dumps(told, sort_keys=True)
         if told and key not in groups:
-            groups[key] = _Pinned([from_json(use) for use in told], [column for use in told for column in use["taken"]], [])
+            groups[key] = _Pinned(
+                [from_json(use) for use in told], [column for use in told for column in use["taken"]], []
+            )
         if told:
             groups[key].versions.append((model, version))
     return list(groups.values()), gone
@@ -175,12 +265,18 @@ def _logged(scene: Scene, table: Snapshot, pinned: _Pinned, since: str) -> Itera
     """The look-ups of these versions, some at a time, as `compare` takes them."""
     keys = [column for _, key, _ in pinned.uses for column in key]
     columns = [
-        name for name in dict.fromkeys(["decision_id", "model", "version", ARRIVED_AT, "as_of", "reasons", *keys, *pinned.taken]) if name in table.schema.names
+        name
+        for name in dict.fromkeys(
+            ["decision_id", "model", "version", ARRIVED_AT, "as_of", "reasons", *keys, *pinned.taken]
+        )
+        if name in table.schema.names
     ]
     text = f"""select row_number() over () as _row, ts as _t, {", ".join(map(quoted, columns))} from t
                where model || '@' || version in (select unnest($versions::varchar[])) and {since}"""
     held: list[pa.RecordBatch] = []
-    for batch in scene.engines.sql.query(text, {"t": table}, {"versions": [f"{model}@{version}" for model, version in pinned.versions]}):
+    for batch in scene.engines.sql.query(
+        text, {"t": table}, {"versions": [f"{model}@{version}" for model, version in pinned.versions]}
+    ):
         held.append(batch)
         if sum(b.num_rows for b in held) >= ROWS:
             yield pa.Table.from_batches(held)

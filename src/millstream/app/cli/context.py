@@ -46,7 +46,9 @@ class Context:
 
         from millstream.run.workspace import Workspace
 
-        pa.enable_signal_handlers(False)  # its readers of CSV would take SIGTERM and Ctrl-C for themselves, and lose one in thirty
+        pa.enable_signal_handlers(
+            False
+        )  # its readers of CSV would take SIGTERM and Ctrl-C for themselves, and lose one in thirty
         workspace = Workspace.open(self.folder, self.profile, self.overrides)
         current = click.get_current_context(silent=True)
         if current is not None:
@@ -75,11 +77,20 @@ class Context:
 
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode() + "\n")
 
-    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
+    def table(
+        self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()
+    ) -> None:
         """A table for people: texts are printed as they are, with control characters spelled out."""
         from rich.table import Table
 
-        shown = Table(title=rich(title) if title else None, title_justify="left", title_style="bold", header_style="bold", border_style="dim", pad_edge=False)
+        shown = Table(
+            title=rich(title) if title else None,
+            title_justify="left",
+            title_style="bold",
+            header_style="bold",
+            border_style="dim",
+            pad_edge=False,
+        )
         for column in columns:
             shown.add_column(rich(column), justify="right" if column in right else "left", overflow="fold")
         for row in rows:
@@ -90,10 +101,13 @@ class Context:
         """A line on stderr, folded by the terminal alone: a word in a style, then a text as it is."""
         from rich.text import Text
 
-        self.err.print(Text.assemble(rich(mark), " " if str(text) else "", rich(text)) if mark else rich(text), soft_wrap=True)
+        self.err.print(
+            Text.assemble(rich(mark), " " if str(text) else "", rich(text)) if mark else rich(text), soft_wrap=True
+        )
 
     def end(self, failed: Mapping[str, MillstreamError]) -> None:
-        """Name what failed of several things, when the others are done, and exit with its code; nothing when all went well.
+        """Name what failed of several things, when the others are done, and exit with its code; nothing when all went
+        well.
 
         Raises:
             MillstreamError: The same for each of them: it is said once.
@@ -112,8 +126,17 @@ class Context:
         """A progress bar on stderr, silent when it is not a terminal."""
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        return Progress(SpinnerColumn(), TextColumn("{task.description:<28}", markup=False), BarColumn(bar_width=28), MofNCompleteColumn(),
-                        TextColumn("{task.fields[note]}", markup=False), TimeElapsedColumn(), console=self.err, transient=False, disable=not self.err.is_terminal)  # fmt: skip
+        return Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<28}", markup=False),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            TimeElapsedColumn(),
+            console=self.err,
+            transient=False,
+            disable=not self.err.is_terminal,
+        )
 
 
 def rich(cell: object) -> Text:
@@ -133,18 +156,31 @@ def ended(row: Mapping[str, Any]) -> Text:
 
     made = (f"{counted(row['rows'], 'row')} " if row["rows"] else "") + row["note"]
     note = " ".join(text.strip() for text in (made, row["error"]) if text)
-    return Text.assemble(rich(_ENDS[row["status"]]), rich(f" {row['name']:<28} {row['kind']:<13} {row['seconds']:7.2f} s  {note}"))
+    return Text.assemble(
+        rich(_ENDS[row["status"]]), rich(f" {row['name']:<28} {row['kind']:<13} {row['seconds']:7.2f} s  {note}")
+    )
 
 
-_ENDS = {"made": Styled("green", "✓"), "skipped": Styled("dim", "="), "failed": Styled("red", "✗"), "blocked": Styled("yellow", "–")}
+_ENDS = {
+    "made": Styled("green", "✓"),
+    "skipped": Styled("dim", "="),
+    "failed": Styled("red", "✗"),
+    "blocked": Styled("yellow", "–"),
+}
 
 
 def _console(*, stderr: bool = False) -> Console:
-    """As wide as the terminal; a file or a pipe has no width, and tables folded to 80 columns are hard to read there."""
+    """As wide as the terminal; a file or a pipe has no width, and tables folded to 80 columns are hard to read
+    there.
+    """
     from rich.console import Console
 
     made = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
-    return made if made.is_terminal or "COLUMNS" in os.environ else Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=140)
+    return (
+        made
+        if made.is_terminal or "COLUMNS" in os.environ
+        else Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=140)
+    )
 
 
 pass_context: Callable[[Any], Any] = click.pass_obj

@@ -105,32 +105,32 @@ def _parity(context: Context, against: str | None, rows: int, as_json: bool) -> 
 @click.command()
 @as_json
 @click.option(
-    "--mend", is_flag=True, help="Fix what can be fixed: cut torn tails off (the log fills them again), move rows that lie too far ahead to the dead letters."
+    "--fix", is_flag=True, help="Fix what can be fixed: cut torn tails off (the log fills them again), move rows that lie too far ahead to the dead letters."
 )
 @click.option(
     "--accept-loss",
     "losses",
     multiple=True,
     metavar="STREAM",
-    help="With --mend: cut the table of STREAM also where the log no longer holds the records that go; they are printed and recorded.",
+    help="With --fix: cut the table of STREAM also where the log no longer holds the records that go; they are printed and recorded.",
 )
 @click.option("--release", metavar="STREAM", help="The newest append to STREAM was stamped by a wrong clock: let its doors take records again.")
 @pass_context
-def doctor(context: Context, as_json: bool, mend: bool, losses: tuple[str, ...], release: str | None) -> None:
+def doctor(context: Context, as_json: bool, fix: bool, losses: tuple[str, ...], release: str | None) -> None:
     """Look at the environment, the engines, the lake's tails, rows whose times lie too far ahead, and streams that cannot continue."""
     from millstream.app import doctor as doctors
 
-    if losses and not mend:
-        raise UsageError("--accept-loss goes with --mend; records that left the log are given up by  millstream ingest --accept-loss STREAM")
+    if losses and not fix:
+        raise UsageError("--accept-loss goes with --fix; records that left the log are given up by  millstream ingest --accept-loss STREAM")
     if unknown := [name for name in losses if name not in all_streams(context.workspace.project)]:
         raise NotFound(f'no stream "{unknown[0]}"; {choices(unknown[0], all_streams(context.workspace.project))}')
     released = [] if release is None else [doctors.release(context.workspace, release)]
-    findings = [*released, *doctors.examine(context.workspace, mend=mend, losses=losses)]
+    findings = [*released, *doctors.examine(context.workspace, fix=fix, losses=losses)]
     if as_json:
         context.json([vars(f) for f in findings])
     else:
-        marks = {"ok": Styled("green", "ok"), "warn": Styled("yellow", "warn"), "mended": Styled("yellow", "mended"), "bad": Styled("red", "bad")}
-        context.table("", ["", "what", "found", "mend"], [(marks[f.status], f.what, f.found, f.mend) for f in findings])
+        marks = {"ok": Styled("green", "ok"), "warn": Styled("yellow", "warn"), "fixed": Styled("yellow", "fixed"), "bad": Styled("red", "bad")}
+        context.table("", ["", "what", "found", "fix"], [(marks[f.status], f.what, f.found, f.fix) for f in findings])
     if any(f.status == "bad" for f in findings):
         raise click.exceptions.Exit(3)
 

@@ -30,11 +30,23 @@ _profiles: OrderedDict[tuple[str, str, int], str] = OrderedDict()
 def tables(ws: Workspace, request: Request) -> Values:
     from millstream.run.step import size
 
-    rows = [{"table": Link(t["table"], f"/tables/{t['table']}"), "what": _what(ws, t["table"]), "rows": t["rows"], "size": size(t["bytes"]),
-             "columns": t["columns"], "version": t["version"]} for t in lookup.tables(ws)]  # fmt: skip
+    rows = [
+        {
+            "table": Link(t["table"], f"/tables/{t['table']}"),
+            "what": _what(ws, t["table"]),
+            "rows": t["rows"],
+            "size": size(t["bytes"]),
+            "columns": t["columns"],
+            "version": t["version"],
+        }
+        for t in lookup.tables(ws)
+    ]
     found = grid(rows, name="list", empty="Nothing has landed yet: `millstream run` brings events into the lake.")
-    return {"title": "Tables", "lead": "Every table of the lake: streams as they landed, what SQL made of them, training sets, decisions.",
-            "grid": Grid(found.columns, found.rows, "list", {"rows", "size", "columns", "version"}, (), found.empty)}  # fmt: skip
+    return {
+        "title": "Tables",
+        "lead": "Every table of the lake: streams as they landed, what SQL made of them, training sets, decisions.",
+        "grid": Grid(found.columns, found.rows, "list", {"rows", "size", "columns", "version"}, (), found.empty),
+    }
 
 
 def _what(ws: Workspace, name: str) -> str:
@@ -55,18 +67,50 @@ def table(ws: Workspace, request: Request) -> Values:
     if not ws.lake.exists(name):
         if noun is None and name not in all_streams(ws.project):
             raise NotFound(f'no table "{name}"; {choices(name, ws.lake.names())}')
-        return {"title": name, "kind": _what(ws, name), "lead": noun.doc if noun else "", "figures": [],
-                "sections": [Section("Nothing has landed yet", "`millstream run` makes it; `millstream up` keeps it up to date."), *around(ws, noun)]}  # fmt: skip
+        return {
+            "title": name,
+            "kind": _what(ws, name),
+            "lead": noun.doc if noun else "",
+            "figures": [],
+            "sections": [
+                Section("Nothing has landed yet", "`millstream run` makes it; `millstream up` keeps it up to date."),
+                *around(ws, noun),
+            ],
+        }
     found = ws.lake.table(name)
-    figures = [Figure("Rows", f"{found.rows():,}"), Figure("Size", size(found.bytes())), Figure("Columns", f"{len(found.schema):,}"),
-               Figure("Version", str(found.version))]  # fmt: skip
+    figures = [
+        Figure("Rows", f"{found.rows():,}"),
+        Figure("Size", size(found.bytes())),
+        Figure("Columns", f"{len(found.schema):,}"),
+        Figure("Version", str(found.version)),
+    ]
     sample = lookup.ask(ws, f'select * from "{name}" limit 20', 20)
-    history = [[str(h["version"]), str(h["operation"]).lower(), moment(h["at"]), f"{h['rows']:,}"] for h in found.history()[:12]]
-    sections = [*_kept(ws, name), Section("Rows", grid=rows(sample, "rows", "It has no row.")), *definition(noun),
-                Section("History", grid=Grid(["version", "operation", "at", "rows"], history, "history", ("version", "rows")), half=True), *around(ws, noun)]  # fmt: skip
-    if "x-live" not in request.headers:  # a refresh leaves the profile as it is: making one costs more than all the rest
+    history = [
+        [str(h["version"]), str(h["operation"]).lower(), moment(h["at"]), f"{h['rows']:,}"]
+        for h in found.history()[:12]
+    ]
+    sections = [
+        *_kept(ws, name),
+        Section("Rows", grid=rows(sample, "rows", "It has no row.")),
+        *definition(noun),
+        Section(
+            "History",
+            grid=Grid(["version", "operation", "at", "rows"], history, "history", ("version", "rows")),
+            half=True,
+        ),
+        *around(ws, noun),
+    ]
+    if (
+        "x-live" not in request.headers
+    ):  # a refresh leaves the profile as it is: making one costs more than all the rest
         sections.insert(1, Section("Profile", html=profile_of(ws, name)))
-    return {"title": name, "kind": _what(ws, name), "lead": noun.doc if noun else "", "figures": figures, "sections": sections}
+    return {
+        "title": name,
+        "kind": _what(ws, name),
+        "lead": noun.doc if noun else "",
+        "figures": figures,
+        "sections": sections,
+    }
 
 
 def _kept(ws: Workspace, name: str) -> list[Section]:
@@ -86,7 +130,9 @@ def profile_of(ws: Workspace, name: str) -> str:
     found = ws.lake.table(name)
     key = (str(ws.project.root), name, found.version)
     if key not in _profiles:
-        _profiles[key] = fragment(profile(ws.sql, found.snapshot(), sample=max(20_000, CELLS // max(len(found.schema), 1))))
+        _profiles[key] = fragment(
+            profile(ws.sql, found.snapshot(), sample=max(20_000, CELLS // max(len(found.schema), 1)))
+        )
         while len(_profiles) > 16:
             _profiles.popitem(last=False)
     return _profiles[key]
@@ -108,8 +154,14 @@ def definition(noun: Noun | None) -> list[Section]:
 
 def fields(event: Any) -> Grid:
     """The fields of an event class."""
-    told = [[f.name, (f"list of {f.item}" if f.item else f.kind) + (", or none" if f.nullable else ""),
-             f.doc or ", ".join(f.symbols) or f.role.replace("_", " ")] for f in event.__schema__.fields]  # fmt: skip
+    told = [
+        [
+            f.name,
+            (f"list of {f.item}" if f.item else f.kind) + (", or none" if f.nullable else ""),
+            f.doc or ", ".join(f.symbols) or f.role.replace("_", " "),
+        ]
+        for f in event.__schema__.fields
+    ]
     return Grid(["field", "type", "meaning"], told, "fields", wide=("meaning",))
 
 
@@ -118,14 +170,32 @@ def around(ws: Workspace, noun: Noun | None) -> list[Section]:
     if noun is None:
         return []
     graph, known = ws.project.graph, ws.project.by_name
-    found = [[Link(n, link(known[n])), known[n].kind.replace("_", " "), way] for way, names in
-             (("made from", graph.upstream(noun.name)), ("used by", graph.downstream(noun.name))) for n in names if n in known]  # fmt: skip
-    return [Section("Around it", grid=Grid(["name", "kind", "how"], found, "around", empty="Nothing is made from it, and it is made from nothing."), half=True)]
+    found = [
+        [Link(n, link(known[n])), known[n].kind.replace("_", " "), way]
+        for way, names in (("made from", graph.upstream(noun.name)), ("used by", graph.downstream(noun.name)))
+        for n in names
+        if n in known
+    ]
+    return [
+        Section(
+            "Around it",
+            grid=Grid(
+                ["name", "kind", "how"], found, "around", empty="Nothing is made from it, and it is made from nothing."
+            ),
+            half=True,
+        )
+    ]
 
 
 def sql(ws: Workspace, request: Request) -> Values:
     query, names = request.query_params.get("query", ""), ws.lake.names()
-    values: Values = {"title": "SQL", "query": query or (f'select * from "{names[0]}" limit 10' if names else ""), "tables": names, "error": "", "grid": None}
+    values: Values = {
+        "title": "SQL",
+        "query": query or (f'select * from "{names[0]}" limit 10' if names else ""),
+        "tables": names,
+        "error": "",
+        "grid": None,
+    }
     if not query.strip():
         return values
     begun = time.perf_counter()
@@ -134,7 +204,11 @@ def sql(ws: Workspace, request: Request) -> Values:
     except MillstreamError as error:
         return values | {"error": str(error)}
     took = 1000 * (time.perf_counter() - begun)
-    more = f"the first {MOST} rows" if found.num_rows > MOST else f"{found.num_rows:,} row{'' if found.num_rows == 1 else 's'}"
+    more = (
+        f"the first {MOST} rows"
+        if found.num_rows > MOST
+        else f"{found.num_rows:,} row{'' if found.num_rows == 1 else 's'}"
+    )
     return values | {"grid": rows(found.slice(0, MOST), "result"), "note": f"{more} in {took:,.0f} ms"}
 
 
@@ -146,10 +220,20 @@ def noun(ws: Workspace, request: Request) -> Values:
         raise NotFound(f'no {kind.replace("_", " ")} is called "{name}"')
     sections, figures = [], list[Figure]()
     if isinstance(found, Features):
-        figures = [stand(ws, found).figure, Figure("Key", ", ".join(found.key)), Figure("Columns", f"{len(found.columns()):,}")]
+        figures = [
+            stand(ws, found).figure,
+            Figure("Key", ", ".join(found.key)),
+            Figure("Columns", f"{len(found.columns()):,}"),
+        ]
         sections = [Section("Columns", grid=_columns(found)), *_online(ws, found)]
     place = f"Declared at `{_from(ws, found.place.file)}:{found.place.line}`." if found.place else ""
-    return {"title": name, "kind": found.kind.replace("_", " "), "lead": found.doc or place, "figures": figures, "sections": [*sections, *around(ws, found)]}
+    return {
+        "title": name,
+        "kind": found.kind.replace("_", " "),
+        "lead": found.doc or place,
+        "figures": figures,
+        "sections": [*sections, *around(ws, found)],
+    }
 
 
 def _from(ws: Workspace, file: str) -> str:
@@ -161,8 +245,15 @@ def _from(ws: Workspace, file: str) -> str:
 def _columns(features: Features) -> Grid:
     from millstream.base.duration import spell
 
-    told = [[column, features.aggregates[name].operation, features.aggregates[name].expression or "*", "all time" if window is None else spell(window)]
-            for column, (name, window) in features.columns().items()]  # fmt: skip
+    told = [
+        [
+            column,
+            features.aggregates[name].operation,
+            features.aggregates[name].expression or "*",
+            "all time" if window is None else spell(window),
+        ]
+        for column, (name, window) in features.columns().items()
+    ]
     return Grid(["column", "aggregate", "of", "window"], told, "columns", ("window",))
 
 

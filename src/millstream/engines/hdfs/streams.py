@@ -23,7 +23,7 @@ class Sent(Protocol):
 class Upload(tempfile.SpooledTemporaryFile[bytes]):
     """Gathers what is written, and sends it on `close`.
 
-    A pipeline of datanodes of which one has died cannot always be mended from outside; but since all is still here, the file can be
+    A pipeline of datanodes of which one has died cannot always be fixed from outside; but since all is still here, the file can be
     sent again. `close` returns when every datanode of the last block has acknowledged and the namenode has closed the file.
 
     Args:

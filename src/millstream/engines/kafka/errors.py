@@ -121,7 +121,7 @@ def cause(error: KafkaException | SystemError) -> KafkaException:
 
 
 class Faults:
-    """What a client says beside its calls: an `error_cb` that remembers what can only be mended by hand.
+    """What a client says beside its calls: an `error_cb` that remembers what can only be fixed by hand.
 
     A producer with a wrong password, say, just seems to hang until its messages time out. To be asked when a call has failed: a refusal
     may also come of a broker that is going down, and then nothing fails.
@@ -140,7 +140,7 @@ class Faults:
             self._refused, self._at = error, self._clock()
 
     def final(self) -> MillstreamError | None:
-        """The fault that nothing but a mend will end, if there was one lately."""
+        """The fault that nothing but a fix will end, if there was one lately."""
         lately = self._refused if self._clock() - self._at < LATELY_S else None
         found = self._fatal or lately
         return None if found is None else error_of(found, self.what)

@@ -125,9 +125,9 @@ def string_agg(node: exp.GroupConcat, context: Context) -> Node:
 
 refused(
     exp.First, exp.Last, exp.AnyValue, exp.Mode, what="first(x), last(x), any_value(x), mode(x)",
-    mend="say which one: arg_min(x, t), arg_max(x, t), min(x)",
+    fix="say which one: arg_min(x, t), arg_max(x, t), min(x)",
 )  # fmt: skip
 refused(
     "product", "entropy", "kurtosis", "skewness", "approx_quantile", "favg", "fsum", "geomean", exp.Kurtosis, exp.Skewness,
-    exp.ApproxQuantile, what="product, entropy, kurtosis, skewness, approx_quantile", mend="count by group, or take quantile_cont",
+    exp.ApproxQuantile, what="product, entropy, kurtosis, skewness, approx_quantile", fix="count by group, or take quantile_cont",
 )  # fmt: skip

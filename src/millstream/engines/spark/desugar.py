@@ -18,8 +18,8 @@ REFERENCE += [
     Entry("from range(n) as r(i)", "`range(0, n)`"),
     Entry("using sample 10 percent (bernoulli, 7)", "`TABLESAMPLE … REPEATABLE (7)`: as many rows, other ones"),
     Entry("* exclude (a)", "`* EXCEPT (a)`"),
-    Entry("union by name, * replace, columns(*), pivot, positional join, limit 10%", mend="name the columns; take row_number() for positions"),
-    Entry("recursive CTEs, distinct on without order", mend="say the order; make the steps tables of their own"),
+    Entry("union by name, * replace, columns(*), pivot, positional join, limit 10%", fix="name the columns; take row_number() for positions"),
+    Entry("recursive CTEs, distinct on without order", fix="say the order; make the steps tables of their own"),
 ]
 
 

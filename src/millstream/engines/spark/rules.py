@@ -1,7 +1,7 @@
 """How DuckDB's SQL becomes Spark's: one entry for each node of the syntax tree that travels; what has no entry is refused.
 
 `same` lists what means the same in both. `@rule` functions rewrite a node whose children are rewritten already. `refused` names known
-traps with the mend. The reference page of what travels is made of these tables.
+traps with the fix. The reference page of what travels is made of these tables.
 """
 
 from __future__ import annotations
@@ -87,12 +87,12 @@ class Entry:
     Attributes:
         what: As DuckDB spells it.
         becomes: As Spark gets it, or "" when it is the same.
-        mend: Of what is refused: what to write instead.
+        fix: Of what is refused: what to write instead.
     """
 
     what: str
     becomes: str = ""
-    mend: str = ""
+    fix: str = ""
 
 
 SAME: set[type[Node]] = set()
@@ -132,19 +132,19 @@ def rule(*nodes: type[Node] | str, what: str = "", becomes: str = "", typed: tup
     return keep
 
 
-def refused(*nodes: type[Node] | str, what: str, mend: str) -> None:
-    """These are refused with this mend."""
+def refused(*nodes: type[Node] | str, what: str, fix: str) -> None:
+    """These are refused with this fix."""
 
     def refuse(node: Node, context: Context) -> Node:
-        raise no(node, mend)
+        raise no(node, fix)
 
     for node in nodes:
         (NAMED if isinstance(node, str) else RULES)[node] = refuse  # type: ignore[index]
-    REFERENCE.append(Entry(what, mend=mend))
+    REFERENCE.append(Entry(what, fix=fix))
 
 
-def no(node: Node, mend: str, why: str = "has no equal in Spark") -> Refused:
-    return Refused(f"{short(node)}  {why}; {mend}")
+def no(node: Node, fix: str, why: str = "has no equal in Spark") -> Refused:
+    return Refused(f"{short(node)}  {why}; {fix}")
 
 
 def short(node: Node) -> str:

@@ -177,8 +177,8 @@ def strftime(node: exp.TimeToStr, context: Context) -> Node:
     return text("date_format({0}, " + literal(made).replace("{", "{{").replace("}", "}}") + ")", node.this)
 
 
-refused(exp.StrToTime, exp.StrToDate, "strptime", "try_strptime", what="strptime(s, f)", mend="cast ISO text: s::timestamp")
+refused(exp.StrToTime, exp.StrToDate, "strptime", "try_strptime", what="strptime(s, f)", fix="cast ISO text: s::timestamp")
 refused(
     "now", "age", "time_bucket", "date_sub", "to_days", "to_hours", "to_seconds", exp.LastDay, exp.DateBin, exp.Monthname, exp.DateAdd, exp.DateFromParts,
-    what="now(), age, time_bucket, date_sub, last_day, to_days …", mend="use parameters for the clock; date_trunc, date_diff and intervals for the rest",
+    what="now(), age, time_bucket, date_sub, last_day, to_days …", fix="use parameters for the clock; date_trunc, date_diff and intervals for the rest",
 )  # fmt: skip
