@@ -149,6 +149,8 @@ $name comes from [params] of millstream.toml; $start and $end exist in tables re
 Fix: correct the name, or add the parameter.
 
 E136: a time or key that the table does not select
+A table of SQL is checked before it runs; one that a function makes when it is built, as are the rows: a key is never NULL
+and never repeats within a build.
 Fix: select the column, or correct the header.
 
 E137: decisions read without a table
