@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
@@ -129,6 +131,13 @@ SCALARS = [
     "round(dec)",
     "round(dec, 1)",
     "round(n)",
+    "round(y, 1)",
+    "round(x, 2)",
+    "round(y * 100, -1)",
+    "round(x, -2)",
+    "round(n, 2)",
+    "round(k, -1)",
+    "round(i::hugeint, -1)",
     "round_even(y, 0)",
     "floor(dec)",
     "y::int",
@@ -343,6 +352,42 @@ def differ(engines: tuple[DuckDbSql, SparkSql], sql: str) -> str:
     duckdb, spark = (engine.query(sql, {"t": TABLE}).read_all() for engine in engines)
     found = compare(duckdb, spark, ["k"] if "k" in duckdb.column_names else [], tolerance=1e-12)
     return "" if found.same else f"{sql}: {found.schema or found.shown}"
+
+
+def test_every_letter_is_duckdbs(engines: tuple[DuckDbSql, SparkSql]) -> None:
+    letters = pa.table(
+        {
+            "k": [p for p in range(0x110000) if not 0xD800 <= p <= 0xDFFF],
+            "s": [chr(p) for p in range(0x110000) if not 0xD800 <= p <= 0xDFFF],
+        }
+    )
+    for text in ("lower(s)", "upper(s)", "length(s)"):
+        said = [
+            engine.query(f"select k, {text} as v from t", {"t": letters}).read_all().sort_by("k")["v"]
+            for engine in engines
+        ]
+        assert [
+            (hex(k), a, b)
+            for k, (a, b) in enumerate(zip(*(column.to_pylist() for column in said), strict=True))
+            if a != b
+        ] == []
+
+
+def test_round_is_duckdbs_to_the_last_digit(engines: tuple[DuckDbSql, SparkSql]) -> None:
+    """Halves that are a little less or more than a half, and doubles of any bits. Zero has no sign here: Java's
+    rounding drops it.
+    """
+    chance = random.Random(1)
+    near = [(chance.randint(-(10**7), 10**7) * 10 + 5) / 10.0 ** chance.randint(-3, 12) for _ in range(3000)]
+    some = [struct.unpack("<d", chance.randbytes(8))[0] for _ in range(1000)]
+    table = pa.table({"k": range(len(near) + len(some)), "x": near + some})
+    places = (*range(-6, 17), -22, 22)
+    text = "select k, " + ", ".join(f"round(x, {n}) as v{i}" for i, n in enumerate(places)) + " from t"
+    said = [engine.query(text, {"t": table}).read_all().sort_by("k") for engine in engines]
+    for i, n in enumerate(places):
+        one, other = (part[f"v{i}"].to_pylist() for part in said)
+        wrong = [(n, x, a, b) for x, a, b in zip(near + some, one, other, strict=True) if a != b and a == a]
+        assert not wrong, wrong[:10]
 
 
 def test_scalars(engines: tuple[DuckDbSql, SparkSql]) -> None:

@@ -46,6 +46,27 @@ A record of a topic is read under its writer's Avro schema, promoted as Avro doe
 where it is exact); another change of type stops the stream, which is not a question of one record.
 """
 
+_PRINTED = """## What is printed
+
+`millstream sql --json` and `--csv` lose nothing in silence. Every `--json` prints floats as shown here.
+`tests/transform/test_plain.py` checks each line.
+
+| value | JSON | CSV |
+|---|---|---|
+| NULL | `null` | an empty field |
+| an empty text | `""` | `""` |
+| NaN, infinities | the texts `"NaN"` `"Infinity"` `"-Infinity"`: JSON has no such numbers | `nan` `inf` `-inf` |
+| whole numbers, of any size | all digits; read them as 64-bit integers or more, not as doubles | all digits |
+| decimals | a text with all places, `"1.50"`; without places (`sum` of integers) a whole number | `1.50` |
+| times | ISO 8601, `Z` where the type has a zone; beyond year 9999 and nanoseconds too | `2026-01-02 03:04:05.000000Z` |
+| intervals and durations | ISO 8601, each part with its own sign: `"P1Y2M-1DT2.5S"` | the same |
+| bytes | base64 | base64 |
+| lists, structs | arrays, objects | JSON |
+| maps | an object if the keys are texts, else an array of pairs | JSON |
+
+Requests and answers of an endpoint have no such floats: a model that predicts one fails the request.
+"""
+
 
 def page() -> str:
     """The page as text."""
@@ -57,6 +78,7 @@ def page() -> str:
         " Europe/Berlin.\n\n" + _columns()
     )
     parts.append("## Objects of Python\n\n" + _objects())
+    parts.append(_PRINTED)
     return "\n".join(parts)
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream.transform.cell import cells, flat, values, visible
+from millstream.transform.cell import cells, visible
+from millstream.transform.plain import flat, values
 
 US = 2**62
 

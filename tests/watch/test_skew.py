@@ -23,6 +23,7 @@ from millstream.engines.sqlite.log import SqliteLog
 from millstream.engines.sqlite.online import SqliteOnline
 from millstream.engines.sqlite.schemas import SqliteSchemas
 from millstream.features.fill import fill
+from millstream.features.skew import compare
 from millstream.features.updater import Updater
 from millstream.lake.sink import Sink
 from millstream.log.envelope import publish, topic_of
@@ -31,7 +32,7 @@ from millstream.serve.decisions import decisions_stream, request_schema
 from millstream.serve.record import Recorder
 from millstream.serve.request import RequestForm
 from millstream.train.dataset import uses_of
-from millstream.train.pinned import from_json, to_json
+from millstream.train.pinned import derived, from_json, to_json
 from millstream.watch.monitor import judge
 from millstream.watch.scene import Scene
 from millstream.watch.verdict import Verdict
@@ -188,6 +189,11 @@ class World:
         self.log_decisions(rows)
         return rows
 
+    def look_ups(self, rows: Sequence[dict[str, Any]]) -> pa.Table:
+        """Decisions as `compare` takes them."""
+        kept = [{**row, "_row": i, "_t": row["ts"], ARRIVED_AT: row["ts"]} for i, row in enumerate(rows)]
+        return pa.Table.from_pylist(kept).drop_columns(["ts"])
+
     def log_decisions(self, rows: Sequence[dict[str, Any]]) -> None:
         recorder = Recorder(self.log, self.bindings["ask_decisions"])
         recorder.write(rows)
@@ -269,6 +275,60 @@ def test_a_difference_of_one_bit_is_found_and_named(world: World) -> None:
 def world_of_features(noun: Any) -> Any:
     with collecting():
         return ms.monitor(noun, ms.expect.skew())
+
+
+def test_derived_columns_are_compared_too(tmp_path: Path) -> None:
+    """They were not looked at: here the online reader answers by another case of letters than SQL has, and by another
+    rounding.
+    """
+    derive = {"shout": "upper(carrier)", "near": "round(by_carrier__delay_7d, 1)", "many": "by_carrier__n_7d + number"}
+    logged = {"shout": "string", "near": "float64", "many": "int64"}
+    world = World(tmp_path)
+    try:
+        world.train(1, uses_of(punctual, {}))
+        manifest = tmp_path / "models" / "1" / "manifest.json"
+        manifest.write_text(
+            json.dumps(
+                {
+                    **json.loads(manifest.read_text()),
+                    "derive": derive,
+                    "project_params": {},
+                    "fields": {"carrier": "string", "number": "int64", "ts": "timestamp"},
+                }
+            )
+        )
+        compiled = derived(json.loads(manifest.read_text()), world.uses)
+        assert {name: one.kind for name, one in compiled.items()} == logged
+        world.send(200)
+        world.update()
+        world.land(left)
+        rows = [{**row, **{name: one.evaluate(row) for name, one in compiled.items()}} for row in world.decide(20)]
+        table = world.look_ups(rows)
+        assert (
+            compare(
+                world.scene.engines.sql, world.scene.engines.lake, table, world.uses, taken(manifest), compiled
+            ).differ
+            == {}
+        )
+        rows[3]["shout"], rows[4]["near"], rows[5]["many"] = "another", 1e9, -1
+        found = compare(
+            world.scene.engines.sql,
+            world.scene.engines.lake,
+            world.look_ups(rows),
+            world.uses,
+            taken(manifest),
+            compiled,
+        )
+        assert found.differ == {"shout": 1, "near": 1, "many": 1} and found.values == 20 * (13 + 3)
+        assert {(d.column, d.online) for d in found.examples} == {("shout", "another"), ("near", 1e9), ("many", -1)}
+    finally:
+        for updater in world.updaters:
+            updater.close()
+        world.store.close()
+
+
+def taken(manifest: Path) -> list[str]:
+    return [column for use in json.loads(manifest.read_text())["features"] for column in use["taken"]]
 
 
 def test_what_has_not_landed_and_what_was_inexact_is_left_out_and_told(world: World) -> None:

@@ -5,6 +5,8 @@ event.py      fields and schemas of events, and the columns that every stored ro
 duration.py   lengths of time as text: "10m", "3h"
 moments.py    microseconds since 1970 as datetimes and text
 sql.py        quoted names
+floats.py     floats that JSON has not
+letters.py    small and capital letters, the same in every reader
 place.py      where in the user's files something was written
 words.py      names: letters, length, reserved words, the nearest known name
 settings.py   layered settings in, one frozen `Settings` out; reads no file and no environment

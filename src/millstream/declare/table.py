@@ -105,8 +105,10 @@ def table(
     Args:
         name: The table's name; or, as a decorator, what the function reads.
         body: SQL in DuckDB's dialect, `stream.latest()`, `stream.history()`, or `model["champion"].over(spine)`.
-        time: The column of event time, needed by features and by intervals.
-        key: The columns that identify a row.
+        time: The column of event time, a timestamp or a date, needed by features and by intervals. A row without one is
+            in no interval and counts in no feature.
+        key: The columns that identify a row. A build whose rows repeat a key, or have NULL in one, fails and commits
+            nothing.
         incremental: "append" (row-wise over one stream's new rows) or "1d lookback 2d" (whole intervals of `time`).
             Intervals are for SQL alone; a function can append; contents of a stream, and what a model scores, are made
             whole.

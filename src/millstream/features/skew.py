@@ -21,6 +21,7 @@ from millstream.features.offline import Use, offline
 
 if TYPE_CHECKING:
     from millstream.lake.lake import Lake
+    from millstream.lang.expression import Expression
     from millstream.transform.port import Sql
 
 EXAMPLES = 20
@@ -36,8 +37,8 @@ class Difference:
 
     row: int
     column: str
-    online: float | int | None
-    offline: float | int | None
+    online: float | int | str | None
+    offline: float | int | str | None
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,22 @@ class Compared:
         )
 
 
-def compare(sql: Sql, lake: Lake, logged: pa.Table, uses: Sequence[Use], columns: Iterable[str]) -> Compared:
+def compare(
+    sql: Sql,
+    lake: Lake,
+    logged: pa.Table,
+    uses: Sequence[Use],
+    columns: Iterable[str],
+    derived: Mapping[str, Expression] | None = None,
+) -> Compared:
     """Compare logged look-ups with the offline reader.
 
     Args:
         logged: `_row` (unique), `_t`, `_arrived_at` (of the look-up), the key columns, `as_of` and `reasons` as an
             endpoint logs them, and the logged values.
         columns: Which of the uses' columns to compare: those that were logged.
+        derived: Columns that are computed of the look-up's fields and of the features: offline by SQL, of what offline
+            says.
     """
     asked = [name for name in columns if name in logged.column_names]
     placed = _placed(lake, logged["as_of"].unique().to_pylist(), uses)
@@ -100,7 +110,7 @@ def compare(sql: Sql, lake: Lake, logged: pa.Table, uses: Sequence[Use], columns
             "select l.* from l join wanted w on l.as_of = w.as_of", {"l": logged, "wanted": pa.table({"as_of": placed})}
         ).read_all()
         found += Compared(ahead=-part.num_rows, seen=_seen(sql, part, uses)) + _compared(
-            sql, lake, part, uses, asked, "as_of"
+            sql, lake, part, uses, asked, "as_of", _computable(derived or {}, logged, asked)
         )
         found += Compared(look_ahead=_look_ahead(sql, lake, part, uses, asked))
     return found
@@ -163,15 +173,26 @@ def _placed(lake: Lake, texts: Iterable[str | None], uses: Sequence[Use]) -> lis
 
 
 def _compared(
-    sql: Sql, lake: Lake, logged: pa.Table, uses: Sequence[Use], columns: Sequence[str], as_of: str | None
+    sql: Sql,
+    lake: Lake,
+    logged: pa.Table,
+    uses: Sequence[Use],
+    columns: Sequence[str],
+    as_of: str | None,
+    derived: Mapping[str, Expression] | None = None,
 ) -> Compared:
     """`as_of`: the column of positions to go back to; None: to what was known at the moments."""
     keys = dict.fromkeys(column for _, key, _ in uses for column in key)
     said = offline(sql, lake, logged.select(["_row", "_t", "as_of", *keys]), uses, as_of=as_of).read_all()
-    tables = {"l": logged, "o": said.select(["_row", *columns])}
+    tables = {"l": logged, "o": _derive(sql, logged, said.select(["_row", *columns]), derived or {})}
     of = {f"{prefix}__{output}": prefix for definition, _, prefix in uses for output in definition.columns}
-    exact = {name: f"not contains(coalesce(l.reasons, ''), '\"{of[name]}\":\"inexact\"')" for name in columns}
-    differs = {name: f"({exact[name]} and {_differs(name)})" for name in columns}
+    exact = {name: _exact([of[name]]) for name in columns}
+    exact |= {
+        name: _exact([of[column] for column in expression.columns if column in of])
+        for name, expression in (derived or {}).items()
+    }
+    columns = list(exact)
+    differs = {name: f"({exact[name]} and {_differs(name, logged.schema.field(name).type)})" for name in columns}
     counts = [
         f"count(*) filter (where {exact[name]}) as n{i}, count(*) filter (where {differs[name]}) as d{i}"
         for i, name in enumerate(columns)
@@ -200,7 +221,40 @@ def _compared(
     return Compared(told["rows"], compared, differ, told["n"] * len(columns) - compared, examples=examples[:EXAMPLES])
 
 
-def _differs(name: str) -> str:
+def _computable(derived: Mapping[str, Expression], logged: pa.Table, columns: Sequence[str]) -> dict[str, Expression]:
+    """Those that were logged, with all that they read."""
+    there = {*logged.column_names, *columns}
+    return {
+        name: expression
+        for name, expression in derived.items()
+        if name in logged.column_names and there.issuperset(expression.columns)
+    }
+
+
+def _derive(sql: Sql, logged: pa.Table, said: pa.Table, derived: Mapping[str, Expression]) -> pa.Table:
+    """What offline says, with the columns that are computed of it and of the look-up's own fields."""
+    if not derived:
+        return said
+    own = dict.fromkeys(
+        column for expression in derived.values() for column in expression.columns if column not in said.column_names
+    )
+    fields = "".join(f", l.{quoted(column)}" for column in own)
+    made = ", ".join(f"{expression.sql} as {quoted(name)}" for name, expression in derived.items())
+    kept = ", ".join(map(quoted, said.column_names))
+    return sql.query(
+        f"select {kept}, {made} from (select o.*{fields} from o join l using (_row))", {"l": logged, "o": said}
+    ).read_all()
+
+
+def _exact(prefixes: Iterable[str]) -> str:
+    """That the look-up called none of these features inexact."""
+    said = [f"not contains(coalesce(l.reasons, ''), '\"{prefix}\":\"inexact\"')" for prefix in dict.fromkeys(prefixes)]
+    return f"({' and '.join(said)})" if said else "true"
+
+
+def _differs(name: str, kind: pa.DataType) -> str:
     """In a bit: NULL equals NULL, and 0.0 is not -0.0."""
     a, b = f"l.{quoted(name)}", f"o.{quoted(name)}"
+    if not pa.types.is_floating(kind):
+        return f"{a} is distinct from {b}"
     return f"({a} is distinct from {b} or ({a} = 0 and signbit(cast({a} as double)) <> signbit(cast({b} as double))))"

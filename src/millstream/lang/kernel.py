@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from datetime import UTC, date, datetime
+from fractions import Fraction
 from typing import Any
+
+from millstream.base.letters import lower, upper
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
@@ -39,11 +41,48 @@ def remainder(a: int, b: int) -> int:
 
 
 def rounded(x: float) -> float:
-    """To the nearest whole number, halves away from zero."""
+    """To the nearest whole number, halves away from zero. Zero keeps its sign, as in DuckDB."""
     whole = math.trunc(x)
     if abs(x - whole) >= 0.5:
         whole += 1 if x > 0 else -1
-    return float(whole)
+    return math.copysign(whole, x)
+
+
+def rounded_to(x: float, digits: int) -> float:
+    """To so many decimals; a negative number of them is tens, hundreds and so on.
+
+    As DuckDB 2 rounds a double: scaled by a power of ten, to the nearest whole number, and back. Where the scaled
+    double stands at a half, the part that scaling has lost decides: 0.15 is below 0.15 by a little, so that it becomes
+    0.1. A true half goes away from zero.
+    """
+    scale = 10.0 ** abs(digits)
+    if digits < 0:
+        tens = rounded(x / scale) * scale
+        return tens if math.isfinite(tens) else x
+    scaled = x * scale
+    if not math.isfinite(scaled):
+        return x
+    whole = math.trunc(scaled)
+    if abs(scaled - whole) == 0.5 and abs(Fraction(x) * 10**digits) < abs(Fraction(scaled)):
+        return math.copysign(whole, x) / scale
+    return rounded(scaled) / scale
+
+
+def rounded_whole(x: int, digits: int) -> int | None:
+    """A whole number to tens (1), hundreds (2) and so on, halves away from zero."""
+    scale = 10**digits
+    tens = (abs(x) + scale // 2) // scale * scale
+    return int64(tens if x >= 0 else -tens)
+
+
+def floor(x: float) -> float:
+    """The whole number below; zero keeps its sign."""
+    return math.copysign(math.floor(x), x)
+
+
+def ceil(x: float) -> float:
+    """The whole number above; zero has the sign of x."""
+    return math.copysign(math.ceil(x), x)
 
 
 def power(a: float, b: float) -> float | None:
@@ -60,15 +99,6 @@ def exponential(x: float) -> float | None:
         return math.exp(x)
     except OverflowError:
         return None
-
-
-def each(text: str, change: Callable[[str], str]) -> str:
-    """Change case one character at a time, as DuckDB does; what would become several letters stays, but sharp s."""
-    if text.isascii():
-        return change(text)
-    if change is str.upper:
-        text = text.replace("ß", "ẞ")
-    return "".join(made if len(made := change(c)) == 1 else c for c in text)
 
 
 def to_float(x: int | float | None) -> float | None:
@@ -104,9 +134,14 @@ NAMES: dict[str, Any] = {
     "_truncate": truncate,
     "_remainder": remainder,
     "_round": rounded,
+    "_round_to": rounded_to,
+    "_tens": rounded_whole,
+    "_floor": floor,
+    "_ceil": ceil,
     "_power": power,
     "_exp": exponential,
-    "_each": each,
+    "_lower": lower,
+    "_upper": upper,
     "_float": to_float,
     "_whole": to_int,
     "_greatest": greatest,

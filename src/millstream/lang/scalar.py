@@ -59,6 +59,7 @@ COMPARED: dict[type[exp.Expression], tuple[str, str]] = {
 }
 ARITHMETIC: dict[type[exp.Expression], str] = {exp.Add: "+", exp.Sub: "-", exp.Mul: "*"}
 MOST = 1.7976931348623157e308
+MOST_DIGITS = 22
 CASTS: dict[str, Kind] = {
     "int": "int64",
     "integer": "int64",
@@ -140,12 +141,12 @@ class Compiler:
             a = self._name()
             made = _finite(
                 f"cast({sql} as double)",
-                f"({a} + 0.0 if ({a} := r[{field!r}]) is not None and {a} - {a} == 0 else None)",
+                f"({a} - 0.0 if ({a} := r[{field!r}]) is not None and {a} - {a} == 0 else None)",
             )
             return replace(made, take=len(self.takes) - 1)
         if kind == "float64":
             a = self._name()
-            return _finite(sql, f"({a} + 0.0 if ({a} := r[{field!r}]) is not None and {a} - {a} == 0 else None)")
+            return _finite(sql, f"({a} - 0.0 if ({a} := r[{field!r}]) is not None and {a} - {a} == 0 else None)")
         return Code(sql, f"r[{field!r}]", "string" if kind == "enum" else kind)
 
     def _taken(self, of: Code, kind: Kind) -> Code:
@@ -264,38 +265,28 @@ class Compiler:
 
     def _floor(self, node: exp.Floor) -> Code:
         of = self._number(node.this)
-        return of if of.kind == "int64" else self._call(of, f"floor({of.sql})", "float(math.floor({}))", "float64")
+        return of if of.kind == "int64" else self._call(of, f"floor({of.sql})", "_floor({})", "float64")
 
     def _ceil(self, node: exp.Ceil) -> Code:
         of = self._number(node.this)
-        return of if of.kind == "int64" else self._call(of, f"ceil({of.sql})", "float(math.ceil({}))", "float64")
+        return of if of.kind == "int64" else self._call(of, f"ceil({of.sql})", "_ceil({})", "float64")
 
     def _round(self, node: exp.Round) -> Code:
         of = self._number(node.this)
         decimals = node.args.get("decimals")
         if decimals is None:
             return of if of.kind == "int64" else self._call(of, f"round({of.sql})", "_round({})", "float64")
-        if (
-            not isinstance(decimals, exp.Literal)
-            or decimals.is_string
-            or not decimals.name.isdigit()
-            or int(decimals.name) > 15
-        ):
-            raise Refused(
-                f"{node.sql('duckdb')}  rounds to an unknown number of decimals",
-                "write a number from 0 to 15: round(x, 2)",
+        digits = _digits(node, decimals)
+        if of.kind == "int64":
+            # In 128 bits, so that what leaves 64 is NULL and no error.
+            return (
+                of
+                if digits >= 0
+                else self._call(
+                    of, f"try_cast(round(({of.sql})::hugeint, {digits}) as bigint)", f"_tens({{}}, {-digits})", "int64"
+                )
             )
-        if of.kind == "int64" or decimals.name == "0":
-            return of if of.kind == "int64" else self._call(of, f"round({of.sql})", "_round({})", "float64")
-        # By a power of ten on both sides, so that both round the same double.
-        scale = f"{float(10 ** int(decimals.name))!r}"
-        a = self._name()
-        sql = f"round({finite_sql(f'({of.loose or of.sql} * {_e(scale)})')}) / {_e(scale)}"
-        return _finite(
-            sql,
-            f"(None if ({a} := {of.python}) is None or ({a} := _finite({a} * {scale})) is None else _round({a}) /"
-            f" {scale})",
-        )
+        return self._call(of, f"round({of.sql}, {digits})", f"_round_to({{}}, {digits})", "float64")
 
     def _pow(self, node: exp.Pow) -> Code:
         left, right = self._number(node.this), self._number(node.expression)
@@ -472,10 +463,10 @@ class Compiler:
         return self._text(node, "length", "len({})", "int64")
 
     def _lower(self, node: exp.Lower) -> Code:
-        return self._text(node, "lower", "_each({}, str.lower)", "string")
+        return self._text(node, "lower", "_lower({})", "string")
 
     def _upper(self, node: exp.Upper) -> Code:
-        return self._text(node, "upper", "_each({}, str.upper)", "string")
+        return self._text(node, "upper", "_upper({})", "string")
 
     def _text(self, node: exp.Expression, function: str, python: str, kind: Kind) -> Code:
         of = self._taken(self.compile(node.this), "string")
@@ -618,7 +609,12 @@ def literal(value: Any) -> Code:
     if isinstance(value, str):
         return Code("'" + value.replace("'", "''") + "'", repr(value), "string")
     if isinstance(value, datetime):
-        moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        try:
+            moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        except OverflowError:
+            raise Refused(
+                f"{value} lies outside the years 1 to 9999 of UTC", "write a moment that UTC has: '2013-11-01T12:00Z'"
+            ) from None
         us = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
         return Code(f"make_timestamptz({us})", f"datetime.fromisoformat({moment.isoformat()!r})", "timestamp")
     if isinstance(value, date):
@@ -629,6 +625,22 @@ def literal(value: Any) -> Code:
 def finite_sql(sql: str) -> str:
     """NaN and infinities as NULL. NaN is greater than every number, in DuckDB as in Spark."""
     return f"case when abs({sql}) <= {MOST!r} then {sql} end"
+
+
+def _digits(node: exp.Expression, decimals: exp.Expression) -> int:
+    """The literal number of decimals; powers of ten are exact doubles so far."""
+    value = decimals.this if (below := isinstance(decimals, exp.Neg)) else decimals
+    if (
+        not isinstance(value, exp.Literal)
+        or value.is_string
+        or not value.name.isdigit()
+        or int(value.name) > MOST_DIGITS
+    ):
+        raise Refused(
+            f"{node.sql('duckdb')}  rounds to an unknown number of decimals",
+            f"write a number from -{MOST_DIGITS} to {MOST_DIGITS}: round(x, 2)",
+        )
+    return -int(value.name) if below else int(value.name)
 
 
 def _finite(sql: str, python: str) -> Code:
@@ -659,11 +671,10 @@ def _moment(of: Code, node: exp.Expression, day: bool) -> Code:
         return of
     try:
         text = ast.literal_eval(of.python)
-        if day:
-            return literal(date.fromisoformat(text))
-        return literal(datetime.fromisoformat(text))
+        moment = date.fromisoformat(text) if day else datetime.fromisoformat(text)
     except (ValueError, SyntaxError, TypeError):
         example = "2013-11-01" if day else "2013-11-01T12:00Z"
         raise Refused(
             f"{node.sql('duckdb')}  compares a time with a string", f"write the time as '{example}'"
         ) from None
+    return literal(moment)

@@ -11,6 +11,7 @@ import msgspec
 
 from millstream.base.duration import UNITS, spell
 from millstream.base.errors import Transient, WorkFailed
+from millstream.base.floats import finite, named
 from millstream.base.moments import moment_of, moment_us, spelled
 from millstream.base.theirs import pass_on, spot
 from millstream.features.online import Found
@@ -187,8 +188,8 @@ def _predict(arm: Arm, row: dict[str, Any]) -> Any:
     except BaseException as error:
         pass_on(error)
         raise WorkFailed(f"model {arm.label} raised {type(error).__name__}: {error} ({spot(error)})") from error
-    if isinstance(predicted, float) and predicted != predicted:
-        raise WorkFailed(f"model {arm.label} predicted NaN")
+    if not finite(predicted):  # an answer is JSON, which has no such number
+        raise WorkFailed(f"model {arm.label} predicted {named(predicted)}, which is not a finite number")
     return predicted
 
 

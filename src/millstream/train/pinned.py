@@ -4,11 +4,12 @@ says by then.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from millstream.base.event import Kind
+from millstream.declare.features import kind_of
 from millstream.features.define import AnyColumn
 from millstream.features.definition import Definition, Output, Value
 from millstream.lang.expression import Expression
@@ -91,3 +92,19 @@ def from_json(told: Mapping[str, Any]) -> tuple[Definition, tuple[str, ...], str
         wait_us=told.get("wait_us", 0),
     )
     return definition, tuple(told["columns"]), told["prefix"]
+
+
+def derived(
+    manifest: Mapping[str, Any], definitions: Iterable[tuple[Definition, Sequence[str], str]]
+) -> dict[str, Expression]:
+    """Derived column -> its expression over the request's fields and the features, as a version's manifest has them."""
+    if not manifest.get("derive"):
+        return {}
+    kinds: dict[str, Kind] = dict(manifest["fields"])
+    for told, (definition, _, prefix) in zip(manifest["features"], definitions, strict=True):
+        for output, window in definition.answers():
+            column = f"{prefix}__{output.column(window)}"
+            if column in told["taken"]:
+                kinds[column] = kind_of(output.operation)
+    params = constants.typed(manifest["project_params"])
+    return {name: compile_expression(text, kinds, params, what=name) for name, text in manifest["derive"].items()}

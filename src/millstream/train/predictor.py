@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 from millstream.base.errors import Corrupt, WorkFailed
 from millstream.base.event import Kind
 from millstream.base.theirs import details, pass_on, spot
-from millstream.declare.features import kind_of
 from millstream.features.definition import Definition
 from millstream.lang.expression import Expression
-from millstream.lang.expression import compile as compile_expression
-from millstream.train import constants, scorer
+from millstream.train import scorer
 from millstream.train.code import libraries
 from millstream.train.matrix import Encoder
-from millstream.train.pinned import from_json
+from millstream.train.pinned import derived, from_json
 from millstream.train.port import Tracking, Version
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -128,18 +126,7 @@ class Predictor:
         }
 
     def _compile(self) -> dict[str, Expression]:
-        if not self.manifest["derive"]:
-            return {}
-        kinds: dict[str, Kind] = dict(self.manifest["fields"])
-        for told, (definition, _, prefix) in zip(self.manifest["features"], self.definitions, strict=True):
-            for output, window in definition.answers():
-                column = f"{prefix}__{output.column(window)}"
-                if column in told["taken"]:
-                    kinds[column] = kind_of(output.operation)
-        params = constants.typed(self.manifest["project_params"])
-        return {
-            name: compile_expression(text, kinds, params, what=name) for name, text in self.manifest["derive"].items()
-        }
+        return derived(self.manifest, self.definitions)
 
     def _as_registered(self) -> None:
         """Predict the stored rows again: a version is what was registered, whatever has become of the files and

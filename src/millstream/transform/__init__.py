@@ -9,6 +9,7 @@ mapping.py     a user's function over Arrow batches
 given.py       what such a function gives, as batches
 increments.py  which intervals new rows re-open
 contents.py    the SQL of `stream.latest()` and `stream.history()`
+identity.py    whether the rows have the time and the key that the table declares
 fit.py         query results as columns of a Delta table
 estimate.py    rows and bytes that a build would read and write, for `plan`
 guard.py       one read-only SELECT over known tables, for the verb `sql` and the console
@@ -20,4 +21,5 @@ buckets.py     edges and counts of histograms
 parity.py      two results compared row by row
 explore.py     a profile for the terminal and as a page
 cell.py        values in tables of the terminal
+plain.py       values in JSON and CSV
 """

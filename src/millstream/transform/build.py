@@ -21,6 +21,7 @@ from millstream.declare.table import Table
 from millstream.lake import deltalog
 from millstream.lake.port import Snapshot
 from millstream.transform.fit import fit, fitted
+from millstream.transform.identity import Identity
 from millstream.transform.increments import News, Span, drivers, news, spans, touched
 from millstream.transform.port import Sql
 from millstream.transform.recipe import Recipe, fingerprint, inputs
@@ -66,7 +67,8 @@ def build(
     """Bring the table up to date with what its inputs hold now, in one commit (one for each stretch of intervals).
 
     A table that is whole, or whose SQL, parameters or sources changed, is rebuilt; an incremental one does what its
-    inputs have new. Rows of an interval table whose time is NULL belong to no interval and are left out.
+    inputs have new. Rows of an interval table whose time is NULL belong to no interval and are left out. Keys are told
+    apart within what one build writes.
 
     Args:
         params: Of the project; each query is given those it names.
@@ -75,12 +77,13 @@ def build(
 
     Raises:
         NotFound: An input is not in the lake yet.
-        WorkFailed: The query or the function failed; nothing was changed.
+        WorkFailed: The query or the function failed, or its rows have no such time or key (transform/identity.py);
+            nothing was changed.
         Conflict: Someone else built the table meanwhile.
     """
     started = time.monotonic()
     recipe = Recipe.of(table, params)
-    work = Work.open(recipe, lake, sql, now_us or time.time_ns() // 1000)
+    work = replace(Work.open(recipe, lake, sql, now_us or time.time_ns() // 1000), identity=Identity.of(table))
     how = "full" if full else work.how()
     built = {"full": work.full, "intervals": work.intervals, "append": work.append, "nothing": work.nothing}[how]()
     return replace(
@@ -102,6 +105,7 @@ class Work:
     inputs: dict[str, Snapshot]
     target: LakeTable | None
     txns: Mapping[str, int]
+    identity: Identity | None = None
 
     @classmethod
     def open(cls, recipe: Recipe, lake: Lake, sql: Sql | None, now_us: int) -> Work:
@@ -229,7 +233,9 @@ class Work:
             reader = self.sql.map(text, self.recipe.function, self.inputs, bound, what=f'table "{self.recipe.table}"')
         else:
             reader = self.sql.query(text, self.inputs, bound)
-        return Rows(fit(reader.schema, self.recipe.table), reader, self.recipe.table)
+        if self.identity is not None:
+            self.identity.check(reader.schema)
+        return Rows(fit(reader.schema, self.recipe.table), reader, self.recipe.table, self.identity)
 
     def text(self) -> str:
         """The query, its output held to the interval as well: a row outside would be doubled when its own interval is
@@ -266,15 +272,22 @@ class Work:
 class Rows:
     """The batches of a build on their way into the table, counted."""
 
-    def __init__(self, schema: pa.Schema, batches: Iterable[pa.RecordBatch], table: str) -> None:
+    def __init__(
+        self, schema: pa.Schema, batches: Iterable[pa.RecordBatch], table: str, identity: Identity | None = None
+    ) -> None:
         self.schema, self.count = schema, 0
+        self._keys = identity.watch(schema) if identity else None
         self._batches = fitted(batches, schema, table)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         for batch in self._batches:
             self.count += batch.num_rows
+            if self._keys is not None:
+                self._keys.take(batch)
             if batch.num_rows:
                 yield batch
+        if self._keys is not None:
+            self._keys.end()
 
     def reader(self) -> pa.RecordBatchReader:
         return pa.RecordBatchReader.from_batches(self.schema, self)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.types as is_
 
 NULL = "NULL"
+_MINUTE, _HOUR = 60 * 10**9, 3600 * 10**9
 _UNSEEN = re.compile(r"[^\x20-\x7e]")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -66,27 +67,6 @@ def cells(column: pa.ChunkedArray) -> list[str]:
         return [cell(value) for value in column]
 
 
-def values(found: pa.Table) -> list[dict[str, Any]]:
-    """The rows as Python values, for JSON; what Python has no value for is text."""
-    columns = [_values(found.column(name)) for name in range(found.num_columns)]
-    return [dict(zip(found.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    try:
-        return list(column.to_pylist())
-    except (OverflowError, ValueError, UnicodeDecodeError):
-        return [_value(value) for value in column]
-
-
-def _value(scalar: pa.Scalar) -> Any:
-    try:
-        return scalar.as_py()
-    except (OverflowError, ValueError, UnicodeDecodeError):
-        said = cell(scalar)
-        return said.replace(" ", "T") + ("Z" if scalar.type.tz else "") if is_.is_timestamp(scalar.type) else said
-
-
 def cell(scalar: pa.Scalar) -> str:
     """One value, whatever its type."""
     kind = scalar.type
@@ -115,6 +95,8 @@ def cell(scalar: pa.Scalar) -> str:
             + ", ".join(f"{visible(kind.field(at).name)}: {cell(scalar[at])}" for at in range(kind.num_fields))
             + "}"
         )
+    if is_.is_interval(kind):
+        return span(*scalar.as_py())
     try:
         return read(scalar.as_py())
     except (OverflowError, ValueError):  # a span or a time of day beyond Python's
@@ -138,13 +120,24 @@ def _is_plain(kind: pa.DataType) -> bool:
     return is_.is_integer(kind) or is_.is_float64(kind) or is_.is_boolean(kind) or is_.is_decimal(kind)
 
 
-def flat(found: pa.Table) -> pa.Table:
-    """The table for CSV, which has no form for nested values and spans: they are text."""
-    for place, field in enumerate(found.schema):
-        if is_.is_nested(field.type) or is_.is_duration(field.type) or is_.is_interval(field.type):
-            column = found.column(place)
-            said = [
-                text if valid.as_py() else None for text, valid in zip(cells(column), column.is_valid(), strict=True)
-            ]
-            found = found.set_column(place, field.name, pa.array(said, pa.string()))
-    return found
+def span(months: int, days: int, nanoseconds: int) -> str:
+    """A duration of ISO 8601, each part with its own sign: months, days and hours are not multiples of one another.
+
+    >>> span(14, -1, 2_500_000_000), span(0, 0, -5_400_000_000_000), span(0, 0, 0)
+    ('P1Y2M-1DT2.5S', 'PT-1H-30M', 'PT0S')
+    """
+    years, months = _whole(months, 12)
+    hours, rest = _whole(nanoseconds, _HOUR)
+    minutes, rest = _whole(rest, _MINUTE)
+    seconds = (
+        f"{'-' if rest < 0 else ''}{abs(rest) // 10**9}.{abs(rest) % 10**9:09}".rstrip("0").rstrip(".") if rest else ""
+    )
+    day = "".join(f"{n}{unit}" for n, unit in ((years, "Y"), (months, "M"), (days, "D")) if n)
+    time = "".join(f"{n}{unit}" for n, unit in ((hours, "H"), (minutes, "M")) if n) + (f"{seconds}S" if seconds else "")
+    return f"P{day}T{time}" if time else f"P{day}" if day else "PT0S"
+
+
+def _whole(n: int, per: int) -> tuple[int, int]:
+    """Toward zero, with the rest of the same sign."""
+    whole = abs(n) // per if n >= 0 else -(abs(n) // per)
+    return whole, n - whole * per

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -25,7 +25,8 @@ from millstream.features.definition import Definition
 from millstream.features.missed import Missed, missed
 from millstream.features.offline import Use
 from millstream.features.skew import Compared, compare
-from millstream.train.pinned import from_json
+from millstream.lang.expression import Expression
+from millstream.train.pinned import derived, from_json
 from millstream.train.predictor import manifest
 from millstream.watch.scene import Scene
 from millstream.watch.verdict import Verdict
@@ -45,6 +46,7 @@ class _Pinned:
     uses: list[Use]
     taken: list[str]
     versions: list[tuple[str, int]]
+    derived: Mapping[str, Expression] = field(default_factory=dict)
 
 
 def skew(check: Skew, target: Noun, scene: Scene) -> Verdict:
@@ -76,7 +78,7 @@ def skew(check: Skew, target: Noun, scene: Scene) -> Verdict:
             }
             lookups += sum(answered[version] for version in pinned.versions)
             for part in _logged(scene, table, pinned, since):
-                some = compare(scene.engines.sql, scene.engines.lake, part, pinned.uses, pinned.taken)
+                some = compare(scene.engines.sql, scene.engines.lake, part, pinned.uses, pinned.taken, pinned.derived)
                 told = (
                     {row["_row"]: row for row in part.select(["_row", "decision_id", "model", "version"]).to_pylist()}
                     if some.examples
@@ -242,19 +244,27 @@ def _pinned(tracking: Tracking, versions: Iterable[tuple[str, int]], target: Nou
     gone = []
     for model, version in versions:
         try:
-            features = manifest(tracking, model, version)["features"]
+            said = manifest(tracking, model, version)
         except NotFound:
             gone.append(f"{model}@{version}")
             continue
         told = [
             use
-            for use in features
+            for use in said["features"]
             if not isinstance(target, Features) or use["features"] == (target.base or target).name
         ]
-        key = json.dumps(told, sort_keys=True)
+        whole = len(told) == len(said["features"])  # a derived column may read any of them
+        key = json.dumps(
+            [
+                told,
+                {name: said[name] for name in ("derive", "fields", "project_params") if name in said} if whole else {},
+            ],
+            sort_keys=True,
+        )
         if told and key not in groups:
+            uses: list[Use] = [from_json(use) for use in told]
             groups[key] = _Pinned(
-                [from_json(use) for use in told], [column for use in told for column in use["taken"]], []
+                uses, [column for use in told for column in use["taken"]], [], derived(said, uses) if whole else {}
             )
         if told:
             groups[key].versions.append((model, version))
@@ -264,10 +274,11 @@ def _pinned(tracking: Tracking, versions: Iterable[tuple[str, int]], target: Nou
 def _logged(scene: Scene, table: Snapshot, pinned: _Pinned, since: str) -> Iterator[pa.Table]:
     """The look-ups of these versions, some at a time, as `compare` takes them."""
     keys = [column for _, key, _ in pinned.uses for column in key]
+    made = [name for column, expression in pinned.derived.items() for name in (column, *expression.columns)]
     columns = [
         name
         for name in dict.fromkeys(
-            ["decision_id", "model", "version", ARRIVED_AT, "as_of", "reasons", *keys, *pinned.taken]
+            [*made, "decision_id", "model", "version", ARRIVED_AT, "as_of", "reasons", *keys, *pinned.taken]
         )
         if name in table.schema.names
     ]

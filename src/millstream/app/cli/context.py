@@ -72,10 +72,15 @@ class Context:
         return _console()
 
     def json(self, value: Any) -> None:
-        """One JSON document on stdout."""
+        """One JSON document on stdout, floats that JSON has not as texts (base/floats.py)."""
         import msgspec
 
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2).decode() + "\n")
+        from millstream.base.floats import named
+
+        sys.stdout.write(
+            msgspec.json.format(msgspec.json.encode(named(msgspec.to_builtins(value, enc_hook=str))), indent=2).decode()
+            + "\n"
+        )
 
     def table(
         self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()

@@ -52,9 +52,13 @@ _LOOK_S = 1.0
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @pass_context
 def sql(context: Context, query: str, as_json: bool, limit: int | None, as_csv: bool) -> None:
-    """Query the lake with one read-only statement in DuckDB's dialect; "-" reads it from standard input."""
+    """Query the lake with one read-only statement in DuckDB's dialect; "-" reads it from standard input.
+
+    In JSON a NULL is null, and a float that JSON has not is the text "NaN", "Infinity" or "-Infinity". In CSV a NULL is
+    an empty field, an empty text is "", and NaN is nan. Values.md of the reference has the other types.
+    """
     from millstream.app.lookup import ask
-    from millstream.transform import cell
+    from millstream.transform import plain
 
     text = sys.stdin.read() if query == "-" else query
     limit = (
@@ -64,11 +68,11 @@ def sql(context: Context, query: str, as_json: bool, limit: int | None, as_csv: 
     more = limit and found.num_rows > limit
     found = found.slice(0, limit) if more else found
     if as_json:
-        context.json(cell.values(found))
+        context.json(plain.values(found))
     elif as_csv:
         import pyarrow.csv
 
-        pyarrow.csv.write_csv(cell.flat(found), sys.stdout.buffer)
+        pyarrow.csv.write_csv(plain.flat(found), sys.stdout.buffer)
     else:
         numeric = [
             f.name for f in found.schema if str(f.type).startswith(("int", "uint", "double", "float", "decimal"))

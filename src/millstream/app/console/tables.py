@@ -18,7 +18,7 @@ from millstream.declare.features import Features
 from millstream.declare.noun import Noun
 from millstream.run.workspace import Workspace
 from millstream.serve.decisions import all_streams
-from millstream.transform.cell import values
+from millstream.transform.plain import values
 
 CELLS = 2_000_000
 """A profile looks at about so many values: rows are drawn at random when a table has more."""

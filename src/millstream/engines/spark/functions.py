@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlglot import exp
 
+from millstream.base.letters import LOWER, UPPER
 from millstream.engines.spark.kinds import is_list, is_whole
 from millstream.engines.spark.rules import Context, Node, no, refused, rule, same, text
 
@@ -14,15 +15,12 @@ same(exp.Contains, exp.StartsWith, exp.EndsWith, exp.Replace, exp.MD5, exp.Dot, 
     exp.Lower,
     exp.Upper,
     what="lower(s), upper(s)",
-    becomes="letter by letter beyond ASCII, as DuckDB does: Java makes 'SS' of 'ß'",
+    becomes="letter by letter beyond ASCII, by DuckDB's table: Java makes 'SS' of 'ß'",
 )
 def case(node: exp.Lower, context: Context) -> Node:
     name = type(node).__name__.lower()
-    sharp = " when c = 'ß' then 'ẞ'" if name == "upper" else ""
-    each = (
-        f"array_join(transform(split({{0}}, ''), c -> case when length({name}(c)) = 1 then {name}(c){sharp} else c"
-        " end), '')"
-    )
+    letters = LOWER if name == "lower" else UPPER
+    each = f"translate({{0}}, '{''.join(map(chr, letters))}', '{''.join(map(chr, letters.values()))}')"
     return text(f"(case when octet_length({{0}}) = length({{0}}) then {name}({{0}}) else {each} end)", node.this)
 
 

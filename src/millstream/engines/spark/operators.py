@@ -234,22 +234,58 @@ def floor(node: exp.Floor, context: Context) -> Node:
 @rule(
     exp.Round,
     what="round(x), round(x, n)",
-    becomes="the same to a whole number, and for decimals; a double with n is refused: write round(x * 100) / 100",
+    becomes=(
+        "the same to a whole number, and for decimals; a double by a literal n from -22 to 22 as DuckDB does it, since"
+        " Spark rounds its shortest text"
+    ),
     typed=("this",),
 )
 def round_(node: exp.Round, context: Context) -> Node:
     kind, decimals = context.kind(node.this), node.args.get("decimals")
-    if is_whole(kind) and (decimals is None or not isinstance(decimals, exp.Neg)):
+    if is_whole(kind) and (decimals is None or isinstance(decimals, exp.Literal)):
         return node.this
+    if is_whole(kind) and _places(decimals) is not None:
+        return text(f"round({{0}}, {_places(decimals)})", node.this)
     if is_decimal(kind) and (decimals is None or isinstance(decimals, exp.Literal)):
         return text("round({0}, {1})", node.this, decimals or exp.Literal.number(0))
     if kind in FLOATS and decimals is None:
         return text("round({0})", node.this)
-    raise no(
-        node,
-        "write round(x * 100) / 100 for two places" if kind in FLOATS else "cast it: round(x::double)",
-        "is rounded another way in Spark",
+    if kind == "DOUBLE" and (digits := _places(decimals)) is not None:
+        return text(_scaled(digits), node.this)
+    fix = (
+        "write a literal number from -22 to 22: round(x::double, 2)" if kind in FLOATS else "cast it: round(x::double)"
     )
+    raise no(node, fix, "is rounded another way in Spark")
+
+
+def _places(decimals: Node | None) -> int | None:
+    """A literal number of decimals whose power of ten is an exact double."""
+    value = decimals.this if (below := isinstance(decimals, exp.Neg)) else decimals
+    if not isinstance(value, exp.Literal) or value.is_string or not value.name.isdigit() or int(value.name) > 22:
+        return None
+    return -int(value.name) if below else int(value.name)
+
+
+def _scaled(digits: int) -> str:
+    """round(double, digits) as DuckDB 2 does it: scaled, to a whole number, and back; at a half, what scaling has lost
+    decides.
+
+    The lambdas name a value that is used more than once. The loss is exact: a product in two doubles (Dekker, 1971).
+    """
+    scale = 10.0 ** abs(digits)
+    if digits < 0:
+        made = (
+            f"transform(array(round(x / {scale!r}D) * {scale!r}D), y -> case when abs(y) < double('Infinity') then y"
+            " else x end)"
+        )
+        return f"element_at(transform(array({{0}}), x -> element_at({made}, 1)), 1)"
+    high = scale * 134217729.0 - (scale * 134217729.0 - scale)
+    low = scale - high
+    lost = f"(((h * {high!r}D - y) + h * {low!r}D) + (x - h) * {high!r}D) + (x - h) * {low!r}D"
+    half = f"element_at(transform(array(x * 134217729D - (x * 134217729D - x)), h -> ({lost}) * sign(y) < 0), 1)"
+    near = f"case when abs(y) % 1D = 0.5D and {half} then y - sign(y) * 0.5D else round(y) end / {scale!r}D"
+    made = f"transform(array(x * {scale!r}D), y -> case when abs(y) < double('Infinity') then {near} else x end)"
+    return f"element_at(transform(array({{0}}), x -> element_at({made}, 1)), 1)"
 
 
 @rule(exp.IsNan, what="isnan(x)", becomes="the same, and NULL of NULL")
