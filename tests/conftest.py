@@ -16,7 +16,7 @@ _PARSE, _ONE = ast.parse, threading.RLock()
 
 
 def _alone(*args: Any, **named: Any) -> Any:
-    """CPython 3.11 fails when two threads parse at a time (`declare/parsed.py`), and pytest parses what a test imports."""
+    """CPython 3.11 fails when two threads parse at a time (`declare/parsed.py`), and pytest parses what is imported."""
     with _ONE:
         collects = gc.isenabled()
         gc.disable()

@@ -58,7 +58,7 @@ _PRINTED = """## What is printed
 | NaN, infinities | the texts `"NaN"` `"Infinity"` `"-Infinity"`: JSON has no such numbers | `nan` `inf` `-inf` |
 | whole numbers, of any size | all digits; read them as 64-bit integers or more, not as doubles | all digits |
 | decimals | a text with all places, `"1.50"`; without places (`sum` of integers) a whole number | `1.50` |
-| times | ISO 8601, `Z` where the type has a zone; beyond year 9999 and nanoseconds too | `2026-01-02 03:04:05.000000Z` |
+| times | ISO 8601, `Z` where the type has a zone; year 10000 and nanoseconds too | `2026-01-02 03:04:05.000000Z` |
 | intervals and durations | ISO 8601, each part with its own sign: `"P1Y2M-1DT2.5S"` | the same |
 | bytes | base64 | base64 |
 | lists, structs | arrays, objects | JSON |
