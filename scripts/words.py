@@ -23,7 +23,7 @@ WORDS = {
     "ripe": re.compile(r"\b(?:un)?ripe(?:n|ns|ned|ness)?\b", re.I),
     "goes on": re.compile(r"\b(?:go|goes|going|gone|went) on\b(?! the wire)", re.I),
     "is no": re.compile(
-        r"(?<!there )(?<!there\n)\b(?:is|are|was|were) no (?!(?:longer|more|one|further|faster)\b|[a-z]+er"
+        r"(?<!there )\b(?:is|are|was|were) no (?!(?:longer|more|one|further|faster)\b|[a-z]+er"
         r" than\b)[a-z\"`{]",
         re.I,
     ),
@@ -42,7 +42,7 @@ def texts() -> Iterator[tuple[str, int, str]]:
             continue
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                yield file, node.lineno, node.value
+                yield file, node.lineno, " ".join(node.value.split())
             elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 yield file, node.lineno, node.name.replace("_", " ")
 

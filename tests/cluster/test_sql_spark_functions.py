@@ -374,7 +374,9 @@ def test_every_letter_is_duckdbs(engines: tuple[DuckDbSql, SparkSql]) -> None:
 
 
 def test_round_is_duckdbs_to_the_last_digit(engines: tuple[DuckDbSql, SparkSql]) -> None:
-    """Halves that are a little less or more than a half, and any doubles. Zero has no sign here: Java drops it."""
+    """Halves that are a little less or more than a half, and doubles of any bits. Zero has no sign here: Java's
+    rounding drops it.
+    """
     chance = random.Random(1)
     near = [(chance.randint(-(10**7), 10**7) * 10 + 5) / 10.0 ** chance.randint(-3, 12) for _ in range(3000)]
     some = [struct.unpack("<d", chance.randbytes(8))[0] for _ in range(1000)]

@@ -47,7 +47,7 @@ _GOOD = (
     "as it goes on the wire",
 )
 _BAD = {
-    "fix": ("fix it", "Fixed by hand"),
+    "mend": ("mend it", "Mended by hand"),
     "told": ("it was told",),
     "ripe": ("ripe rows", "labels ripen"),
     "goes on": ("the next one goes on", "it is gone on with"),

@@ -1,4 +1,6 @@
-"""The two readers of an expression give one value, to the bit: functions at the edges of types, and all letters."""
+"""The two readers of an expression give one value, to the bit: every function over the values at the edges of its type,
+and every letter there is.
+"""
 
 from __future__ import annotations
 

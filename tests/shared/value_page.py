@@ -48,8 +48,8 @@ where it is exact); another change of type stops the stream, which is not a ques
 
 _PRINTED = """## What is printed
 
-`millstream sql --json` and `--csv` lose nothing in silence. (`tests/transform/test_plain.py` checks each
-line. Every `--json` prints floats so.)
+`millstream sql --json` and `--csv` lose nothing in silence. Every `--json` prints floats as shown here.
+`tests/transform/test_plain.py` checks each line.
 
 | value | JSON | CSV |
 |---|---|---|
@@ -58,7 +58,7 @@ line. Every `--json` prints floats so.)
 | NaN, infinities | the texts `"NaN"` `"Infinity"` `"-Infinity"`: JSON has no such numbers | `nan` `inf` `-inf` |
 | whole numbers, of any size | all digits; read them as 64-bit integers or more, not as doubles | all digits |
 | decimals | a text with all places, `"1.50"`; without places (`sum` of integers) a whole number | `1.50` |
-| times | ISO 8601; `Z` where the type has a zone, else nothing; nanoseconds too | `2026-01-02 03:04:05.000000Z` |
+| times | ISO 8601, `Z` where the type has a zone; year 10000 and nanoseconds too | `2026-01-02 03:04:05.000000Z` |
 | intervals and durations | ISO 8601, each part with its own sign: `"P1Y2M-1DT2.5S"` | the same |
 | bytes | base64 | base64 |
 | lists, structs | arrays, objects | JSON |

@@ -119,7 +119,7 @@ def test_a_key_of_several_rows_is_refused_and_named(lake: Lake, sql: Sql) -> Non
         said = failed(lake, sql, noun)
         assert (
             "its key (id) does not tell its rows apart; found 1 key of several rows: id = a in 3 rows; add the column"
-            in said
+            " to the key" in said
         )
     assert build(passed_on(), lake, sql, {}).rows == 4  # without a key rows may repeat
 

@@ -278,7 +278,9 @@ def world_of_features(noun: Any) -> Any:
 
 
 def test_derived_columns_are_compared_too(tmp_path: Path) -> None:
-    """They were not looked at: here the online reader answers by other letters and by another rounding."""
+    """They were not looked at: here the online reader answers by another case of letters than SQL has, and by another
+    rounding.
+    """
     derive = {"shout": "upper(carrier)", "near": "round(by_carrier__delay_7d, 1)", "many": "by_carrier__n_7d + number"}
     logged = {"shout": "string", "near": "float64", "many": "int64"}
     world = World(tmp_path)

@@ -1,6 +1,5 @@
-"""Floats in JSON, which has no NaN and no infinity.
-
-They are the texts "NaN", "Infinity" and "-Infinity", since `null` is NULL.
+"""Floats in JSON, which has no NaN and no infinity: they are the texts "NaN", "Infinity" and "-Infinity", since `null`
+is NULL.
 """
 
 from __future__ import annotations

@@ -141,9 +141,8 @@ def dialect(word: str) -> str | None:
 def unfit(name: str, *, letters: re.Pattern[str] = NAME) -> tuple[str, str] | None:
     """What is wrong with a name, and what to write; None when nothing is.
 
-    >>> unfit("late"), unfit("Late")
-    (None, ('is not a name', 'lower case letters, digits and _, beginning with a letter: names become folders, topics,
-    tables and URLs'))
+    >>> unfit("late"), unfit("Late")[0]
+    (None, 'is not a name')
     """
     if not letters.fullmatch(name):
         allowed = LETTERS if letters is NAME else "letters of a to z, digits and _, beginning with a letter"

@@ -21,7 +21,7 @@ A table's SQL may read streams, other tables, training sets, <stream>__dead, and
 Fix: correct the name, or declare what is missing.
 
 E104: something is made from itself
-Tables, features, sets and models are made in order, so none may need itself. What comes back through the log is no
+Tables, features, sets and models are made in order, so none may need itself. What comes back through the log is not a
 circle: an endpoint's decisions are a stream like any other.
 Fix: break the circle; for feedback read <endpoint>_decisions in a table's SQL.
 
@@ -49,8 +49,8 @@ It has [project] with a name, [params] with single values, [profile.NAME] with e
 Fix: correct the section or the value that is named.
 
 E110: no length of time
-Lengths are a number and a unit: 30s, 10m, 3h, 7d, 2w, or a timedelta; not below 0, and a hundred years at most. There
-is no month and no year.
+Lengths are a number and a unit: 30s, 10m, 3h, 7d, 2w, or a timedelta; not below 0, and a hundred years at most.
+There is no month and no year.
 Fix: write one of them.
 
 E111: no such field
@@ -149,8 +149,8 @@ $name comes from [params] of millstream.toml; $start and $end exist in tables re
 Fix: correct the name, or add the parameter.
 
 E136: a time or key that the table does not select
-A table of SQL is checked before it runs; one that a function makes when it is built, as are the rows: a key is never
-NULL and never repeats within a build.
+A table of SQL is checked before it runs; one that a function builds, when it is built. So are the rows: a key is
+never NULL and never repeats within a build.
 Fix: select the column, or correct the header.
 
 E137: decisions read without a table

@@ -105,8 +105,8 @@ def table(
     Args:
         name: The table's name; or, as a decorator, what the function reads.
         body: SQL in DuckDB's dialect, `stream.latest()`, `stream.history()`, or `model["champion"].over(spine)`.
-        time: The column of event time, a timestamp or a date, needed by features and by intervals. A row without one
-            is in no interval and counts in no feature.
+        time: The column of event time, a timestamp or a date, needed by features and by intervals. A row without one is
+            in no interval and counts in no feature.
         key: The columns that identify a row. A build whose rows repeat a key, or have NULL in one, fails and commits
             nothing.
         incremental: "append" (row-wise over one stream's new rows) or "1d lookback 2d" (whole intervals of `time`).

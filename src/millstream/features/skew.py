@@ -99,8 +99,8 @@ def compare(
         logged: `_row` (unique), `_t`, `_arrived_at` (of the look-up), the key columns, `as_of` and `reasons` as an
             endpoint logs them, and the logged values.
         columns: Which of the uses' columns to compare: those that were logged.
-        derived: Columns that are computed of the look-up's fields and of the features: offline by SQL, of what
-            offline says.
+        derived: Columns that are computed of the look-up's fields and of the features: offline by SQL, of what offline
+            says.
     """
     asked = [name for name in columns if name in logged.column_names]
     placed = _placed(lake, logged["as_of"].unique().to_pylist(), uses)

@@ -44,9 +44,8 @@ class Stretch(NamedTuple):
 def cover(low: int, high: int) -> list[Stretch]:
     """The fewest tiles that are exactly the slots [low, high).
 
-    >>> cover(11, 600)
-    [Stretch(level=0, low=11, high=12), Stretch(level=1, low=1, high=24), Stretch(level=1, low=48, high=50),
-    Stretch(level=2, low=1, high=2)]
+    >>> [tuple(stretch) for stretch in cover(11, 600)]  # level, low, high
+    [(0, 11, 12), (1, 1, 24), (1, 48, 50), (2, 1, 2)]
     """
     return list(_cover(low, high))
 

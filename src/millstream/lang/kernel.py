@@ -52,8 +52,8 @@ def rounded_to(x: float, digits: int) -> float:
     """To so many decimals; a negative number of them is tens, hundreds and so on.
 
     As DuckDB 2 rounds a double: scaled by a power of ten, to the nearest whole number, and back. Where the scaled
-    double stands at a half, the part that scaling has lost decides: the double 0.15 is a little below 15 hundredths,
-    so that it becomes 0.1. A true half goes away from zero.
+    double stands at a half, the part that scaling has lost decides: 0.15 is below 0.15 by a little, so that it becomes
+    0.1. A true half goes away from zero.
     """
     scale = 10.0 ** abs(digits)
     if digits < 0:

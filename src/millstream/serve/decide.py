@@ -189,7 +189,7 @@ def _predict(arm: Arm, row: dict[str, Any]) -> Any:
         pass_on(error)
         raise WorkFailed(f"model {arm.label} raised {type(error).__name__}: {error} ({spot(error)})") from error
     if not finite(predicted):  # an answer is JSON, which has no such number
-        raise WorkFailed(f"model {arm.label} predicted {named(predicted)}: an answer takes finite numbers")
+        raise WorkFailed(f"model {arm.label} predicted {named(predicted)}, which is not a finite number")
     return predicted
 
 

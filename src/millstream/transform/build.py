@@ -67,8 +67,8 @@ def build(
     """Bring the table up to date with what its inputs hold now, in one commit (one for each stretch of intervals).
 
     A table that is whole, or whose SQL, parameters or sources changed, is rebuilt; an incremental one does what its
-    inputs have new. Rows of an interval table whose time is NULL belong to no interval and are left out. Keys are
-    told apart within what one build writes.
+    inputs have new. Rows of an interval table whose time is NULL belong to no interval and are left out. Keys are told
+    apart within what one build writes.
 
     Args:
         params: Of the project; each query is given those it names.
@@ -77,8 +77,8 @@ def build(
 
     Raises:
         NotFound: An input is not in the lake yet.
-        WorkFailed: The query or the function failed, or its rows have no such time or key
-            (transform/identity.py); nothing was changed.
+        WorkFailed: The query or the function failed, or its rows have no such time or key (transform/identity.py);
+            nothing was changed.
         Conflict: Someone else built the table meanwhile.
     """
     started = time.monotonic()

@@ -121,7 +121,7 @@ def _is_plain(kind: pa.DataType) -> bool:
 
 
 def span(months: int, days: int, nanoseconds: int) -> str:
-    """A duration of ISO 8601, each part with its own sign: months, days and hours do not convert.
+    """A duration of ISO 8601, each part with its own sign: months, days and hours are not multiples of one another.
 
     >>> span(14, -1, 2_500_000_000), span(0, 0, -5_400_000_000_000), span(0, 0, 0)
     ('P1Y2M-1DT2.5S', 'PT-1H-30M', 'PT0S')

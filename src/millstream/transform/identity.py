@@ -1,4 +1,5 @@
-"""Whether the rows of a table are what its `key` and `time` say: columns that are there, a time, rows told apart.
+"""Whether the rows of a table are what its `key` and `time` say: the columns are there, the time is one, and the key
+tells the rows apart.
 
 A declaration that the rows do not keep fails the build before anything is committed
 (docs/decisions/0035-a-key-tells-rows-apart.md). SQL shows its columns to `check`; what a function gives is only known
@@ -128,8 +129,8 @@ class Watch:
         self.identity._fail(
             f"its key ({', '.join(self.identity.key)}) does not tell its rows apart",
             f"{counted(twice.num_rows, 'key', 'keys')} of several rows: {'; '.join(_shown(twice.slice(0, SHOWN)))}",
-            "add the column to the key that tells them apart, or make one row of them (group by, or "
-            "qualify row_number() = 1)",
+            "add the column to the key that tells them apart, or make one row of them (group by, or qualify"
+            " row_number() = 1)",
         )
 
 
@@ -142,5 +143,7 @@ def _shown(twice: pa.Table) -> Iterator[str]:
     names = [name for name in twice.column_names if name != "count_all"]
     spelled = [cells(twice[name]) for name in names]
     for row, times in enumerate(twice["count_all"].to_pylist()):
-        key = ", ".join(f"{name} = {column[row]}" for name, column in zip(names, spelled, strict=True))
-        yield f"{key} in {times:,} rows"
+        yield (
+            f"{', '.join(f'{name} = {column[row]}' for name, column in zip(names, spelled, strict=True))} in {times:,}"
+            " rows"
+        )

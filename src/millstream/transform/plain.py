@@ -1,7 +1,7 @@
-"""Values of tables as JSON and CSV have them: one rule for every verb, so that nothing is lost in silence.
-
-JSON has no NaN and no infinity, and `null` is NULL: they are the texts "NaN", "Infinity" and "-Infinity"
+"""Values of tables as JSON and CSV have them: one rule for every verb, so that nothing is lost in silence
 (docs/reference/values.md, "What is printed").
+
+JSON has no NaN and no infinity, and `null` is NULL: they are the texts "NaN", "Infinity" and "-Infinity".
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ def values(found: pa.Table) -> list[dict[str, Any]]:
 
 
 def flat(found: pa.Table) -> pa.Table:
-    """The table for CSV: what CSV has no form for is the text that JSON has, nested values as JSON.
-
-    NULL is an empty field, "" an empty text, NaN `nan`.
+    """The table for CSV: what CSV has no form for is the text that JSON has, nested values as JSON. NULL is an empty
+    field, "" an empty text, NaN `nan`.
     """
     for place, field in enumerate(found.schema):
         if _needs_text(field.type):

@@ -12,7 +12,7 @@ class Running:
     """A hash of all bytes so far. It depends on the bytes alone, not on the pieces in which they came.
 
     Blocks are chained: each is hashed behind the digest of the one before. So a digest at a block's start and the bytes
-    since then are enough to go on, at any time and in any process. The start lies at least `TAIL` bytes back, so
+    since then are enough to continue, at any time and in any process. The start lies at least `TAIL` bytes back, so
     whoever continues has compared that many.
 
     Args:

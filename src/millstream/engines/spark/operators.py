@@ -234,8 +234,10 @@ def floor(node: exp.Floor, context: Context) -> Node:
 @rule(
     exp.Round,
     what="round(x), round(x, n)",
-    becomes="the same to a whole number, and for decimals; a double by a literal n from -22 to 22 as DuckDB does "
-    "it, since Spark rounds its shortest text",
+    becomes=(
+        "the same to a whole number, and for decimals; a double by a literal n from -22 to 22 as DuckDB does it, since"
+        " Spark rounds its shortest text"
+    ),
     typed=("this",),
 )
 def round_(node: exp.Round, context: Context) -> Node:
@@ -265,15 +267,17 @@ def _places(decimals: Node | None) -> int | None:
 
 
 def _scaled(digits: int) -> str:
-    """round(double, digits) as DuckDB 2 does it: scaled, to a whole number, and back.
+    """round(double, digits) as DuckDB 2 does it: scaled, to a whole number, and back; at a half, what scaling has lost
+    decides.
 
-    At a half, what scaling has lost decides. The lambdas name a value that is used more than once. The loss is exact:
-    a product in two doubles (Dekker, 1971).
+    The lambdas name a value that is used more than once. The loss is exact: a product in two doubles (Dekker, 1971).
     """
     scale = 10.0 ** abs(digits)
     if digits < 0:
-        near = f"round(x / {scale!r}D) * {scale!r}D"
-        made = f"transform(array({near}), y -> case when abs(y) < double('Infinity') then y else x end)"
+        made = (
+            f"transform(array(round(x / {scale!r}D) * {scale!r}D), y -> case when abs(y) < double('Infinity') then y"
+            " else x end)"
+        )
         return f"element_at(transform(array({{0}}), x -> element_at({made}, 1)), 1)"
     high = scale * 134217729.0 - (scale * 134217729.0 - scale)
     low = scale - high
