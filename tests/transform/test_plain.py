@@ -133,12 +133,8 @@ def test_intervals(parts: tuple[int, int, int], text: str) -> None:
     assert cells(pa.chunked_array([pa.array([parts], pa.month_day_nano_interval())])) == [text]
 
 
-@given(
-    st.recursive(
-        st.floats() | st.none() | st.integers() | st.text(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    )
-)
-def test_every_value_is_told_from_null(value: Any) -> None:
-    assert json.dumps(named(value), allow_nan=False).count("null") >= 0
-    assert msgspec.json.encode(named(value)).count(b"null") == json.dumps(named(value)).count("null")
+@given(st.lists(st.floats() | st.none() | st.integers() | st.just("null"), max_size=20))
+def test_only_null_is_null(some: list[Any]) -> None:
+    """msgspec writes null for NaN by itself."""
+    back = json.loads(msgspec.json.encode(named({"v": some})))["v"]
+    assert [value is None for value in back] == [value is None for value in some]
