@@ -1,4 +1,4 @@
-"""SQLite: the embedded log, schema store, online store, state and tracking. One file each; WAL; safe for several processes.
+"""SQLite: the embedded log, schema store, online store, state and tracking. One file each; safe for several processes.
 
 database.py   connections, and the write lock that is fair between processes
 opening.py    files created whole, or read where nothing can be written
