@@ -29,6 +29,7 @@ from millstream.engines.sqlite.log import SqliteLog
 from millstream.engines.sqlite.online import SqliteOnline
 from millstream.engines.sqlite.schemas import SqliteSchemas
 from millstream.engines.sqlite.state import SqliteState
+from millstream.engines.sqlite.tracking import SqliteTracking
 from millstream.features.port import OnlineStore
 from millstream.ingest.port import SourceEngine
 from millstream.lake.port import Catalog, Files, Sinks
@@ -49,7 +50,7 @@ SINK: tuple[Callable[[str, Path], Sinks], ...] = (LocalSinks, SparkSinks)
 ONLINE: tuple[Callable[[str], OnlineStore], ...] = (SqliteOnline, RedisOnline)
 STATE: tuple[Callable[[str], State], ...] = (SqliteState, PostgresState)
 ORCHESTRATOR: tuple[Callable[[str, Engines], Orchestrator], ...] = (LocalOrchestrator, AirflowOrchestrator)
-TRACKING: tuple[Callable[[str, Path], Tracking], ...] = (MlflowTracking,)
+TRACKING: tuple[Callable[[str, Path], Tracking], ...] = (MlflowTracking, SqliteTracking)
 SOURCE: tuple[Callable[[Source, Path], SourceEngine], ...] = (FileSource,)
 
 

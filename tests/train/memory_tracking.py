@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from millstream.base.errors import NotFound, UsageError
-from millstream.train.port import Run, Version
+from millstream.train.port import Point, Run, Version
 
 
 @dataclass
@@ -21,6 +21,7 @@ class _Kept:
     runs: dict[str, Run] = field(default_factory=dict)
     versions: dict[str, list[Version]] = field(default_factory=dict)
     aliases: dict[tuple[str, str], int] = field(default_factory=dict)
+    points: dict[tuple[str, str], list[Point]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -40,7 +41,12 @@ class MemoryTracking:
             return run
 
     def log(self, run_id: str, metrics: Mapping[str, float], *, step: int | None = None) -> None:
-        self._kept.runs[run_id] = replace(self.run(run_id), metrics={**self.run(run_id).metrics, **metrics})
+        run = self.run(run_id)
+        for key, value in metrics.items():
+            self._kept.points.setdefault((run_id, key), []).append(Point(step or 0, datetime.now(UTC), value))
+        self._kept.runs[run_id] = replace(
+            run, metrics={**run.metrics, **{key: self.history(run_id, key)[-1].value for key in metrics}}
+        )
 
     def store(self, run_id: str, folder: Path) -> None:
         shutil.copytree(folder, self.folder / self.run(run_id).id, dirs_exist_ok=True)
@@ -55,8 +61,16 @@ class MemoryTracking:
             raise NotFound(run_id)
         return self._kept.runs[run_id]
 
-    def runs(self, model: str | None = None, *, limit: int = 100) -> list[Run]:
-        return [run for run in reversed(self._kept.runs.values()) if model in (None, run.model)][:limit]
+    def runs(self, model: str | None = None, *, limit: int = 100, before: Run | None = None) -> list[Run]:
+        runs = [run for run in reversed(self._kept.runs.values()) if model in (None, run.model)]
+        return [run for run in runs if before is None or run.id < before.id][:limit]
+
+    def history(self, run_id: str, key: str) -> list[Point]:
+        return sorted(self._kept.points.get((self.run(run_id).id, key), []), key=lambda point: point.step)
+
+    def files(self, run_id: str) -> list[str]:
+        place = self.folder / self.run(run_id).id
+        return sorted(path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file())
 
     def register(self, model: str, run_id: str, tags: Mapping[str, str]) -> Version:
         if self.run(run_id).status != "finished":

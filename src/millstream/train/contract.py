@@ -71,6 +71,36 @@ class TrackingContract:
         assert len(tracking.runs("c_order", limit=2)) == 2 and tracking.runs("c_nobody") == []
         assert {*ids, other} <= {run.id for run in tracking.runs()}
 
+    def test_pages_of_runs_leave_none_out_and_show_none_twice(self, tracking: Tracking) -> None:
+        ids = {tracking.start("c_pages", {}, {}) for _ in range(7)}
+        seen: list[str] = []
+        last = None
+        while page := tracking.runs("c_pages", limit=3, before=last):
+            assert len(page) <= 3
+            seen += [run.id for run in page]
+            last = page[-1]
+        assert len(seen) == 7 and set(seen) == ids
+
+    def test_metrics_have_a_history_by_step(self, tracking: Tracking) -> None:
+        run = tracking.start("c_steps", {}, {})
+        for step in (2, 0, 1):
+            tracking.log(run, {"loss": 1.0 / (step + 1), "auc": 0.5 + step / 10}, step=step)
+        tracking.log(run, {"loss": math.nan}, step=1)
+        found = tracking.history(run, "loss")
+        assert [(p.step, p.value) for p in found if not math.isnan(p.value)] == [(0, 1.0), (1, 0.5), (2, 1.0 / 3)]
+        assert [p.step for p in found] == [0, 1, 1, 2] and math.isnan(found[2].value)
+        assert tracking.run(run).metrics == {"loss": 1.0 / 3, "auc": 0.7}, "the last step counts, in whatever order"
+        assert tracking.history(run, "nothing") == [] and all(p.at.tzinfo is not None for p in found)
+
+    def test_the_files_of_a_run_are_listed(self, tracking: Tracking, tmp_path: Path) -> None:
+        run = tracking.start("c_listed", {}, {})
+        assert tracking.files(run) == []
+        (tmp_path / "deep" / "er").mkdir(parents=True)
+        (tmp_path / "deep" / "er" / "b.txt").write_text("b")
+        (tmp_path / "a.txt").write_text("a")
+        tracking.store(run, tmp_path)
+        assert tracking.files(run) == ["a.txt", "deep/er/b.txt"]
+
     def test_what_is_not_there(self, tracking: Tracking, tmp_path: Path) -> None:
         tracking.register("c_missing", self.finished(tracking, "c_missing", tmp_path), {})
         for call in (
@@ -92,6 +122,8 @@ class TrackingContract:
             lambda: tracking.log(nobody, {"auc": 1.0}),
             lambda: tracking.store(nobody, tmp_path),
             lambda: tracking.finish(nobody),
+            lambda: tracking.history(nobody, "auc"),
+            lambda: tracking.files(nobody),
             lambda: tracking.register("c_nobody", nobody, {}),
         ):
             with pytest.raises(NotFound):

@@ -37,6 +37,15 @@ class Version:
     tags: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Point:
+    """One value of a metric as it was logged."""
+
+    step: int
+    at: datetime
+    value: float
+
+
 class Tracking(Protocol):
     """Runs and a registry of versions with aliases."""
 
@@ -44,7 +53,9 @@ class Tracking(Protocol):
         """Begin a run; its id."""
         ...
 
-    def log(self, run_id: str, metrics: Mapping[str, float], *, step: int | None = None) -> None: ...
+    def log(self, run_id: str, metrics: Mapping[str, float], *, step: int | None = None) -> None:
+        """Add values of metrics; a run's `metrics` are those of the last step. None is step 0. Raises NotFound."""
+        ...
 
     def store(self, run_id: str, folder: Path) -> None:
         """Keep the files of a folder as the run's artifacts."""
@@ -56,8 +67,18 @@ class Tracking(Protocol):
         """Raises NotFound."""
         ...
 
-    def runs(self, model: str | None = None, *, limit: int = 100) -> list[Run]:
-        """Latest first."""
+    def runs(self, model: str | None = None, *, limit: int = 100, before: Run | None = None) -> list[Run]:
+        """Latest first; `before` is the last run of the page before."""
+        ...
+
+    def history(self, run_id: str, key: str) -> list[Point]:
+        """All values of a metric by step, then in the order in which they were logged; empty when there is none. Raises
+        NotFound.
+        """
+        ...
+
+    def files(self, run_id: str) -> list[str]:
+        """The run's files: paths below its folder, sorted. Raises NotFound."""
         ...
 
     def register(self, model: str, run_id: str, tags: Mapping[str, str]) -> Version:

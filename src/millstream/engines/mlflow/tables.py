@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from millstream.base.errors import Busy, NotFound
-from millstream.train.port import Run, Version
+from millstream.train.port import Point, Run, Version
 
 REVISION = "dc11669786a5"
 STATUS = {"RUNNING": "running", "SCHEDULED": "running", "FINISHED": "finished", "FAILED": "failed", "KILLED": "killed"}
@@ -49,12 +49,25 @@ class Tables:
             raise NotFound(f"tracking has no run {run_id}")
         return found[0]
 
-    def runs(self, model: str | None, limit: int) -> list[Run]:
+    def runs(self, model: str | None, limit: int, before: Run | None = None) -> list[Run]:
         chosen = (
             f"lifecycle_stage = 'active' and run_uuid in (select run_uuid from tags where key = '{MODEL}' and value ="
             " ifnull(?, value))"
         )
-        return self._runs(f"{chosen} order by start_time desc limit ?", (model, limit))
+        values: list[Any] = [model]
+        if before is not None:
+            chosen += " and (start_time, run_uuid) < (?, ?)"
+            values += [round(before.started_at.timestamp() * 1000), before.id]
+        return self._runs(f"{chosen} order by start_time desc, run_uuid desc limit ?", (*values, limit))
+
+    def history(self, run_id: str, key: str) -> list[Point]:
+        self.run(run_id)
+        rows = self._all(
+            "select step, timestamp, value, is_nan from metrics where run_uuid = ? and key = ? order by step,"
+            " timestamp",
+            (run_id, key),
+        )
+        return [Point(step, moment(at_ms), math.nan if is_nan else value) for step, at_ms, value, is_nan in rows]
 
     def versions(self, model: str) -> list[Version]:
         return self._versions("name = ? order by version", (model,))

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -31,7 +32,7 @@ from millstream.base.errors import (
 )
 from millstream.engines.mlflow.database import disk_error, ensure
 from millstream.engines.mlflow.tables import KEPT, MODEL, STATUS, TOLD, Tables, moment
-from millstream.train.port import Run, Version
+from millstream.train.port import Point, Run, Version
 
 _FINAL = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 _PARAM_CHARS, _TAG_CHARS, _BATCH = 6000, 8000, 100
@@ -112,19 +113,59 @@ class MlflowTracking:
         with self._mapped(f"run {run_id}"):
             return _run(self._client.get_run(run_id))
 
-    def runs(self, model: str | None = None, *, limit: int = 100) -> list[Run]:
+    def runs(self, model: str | None = None, *, limit: int = 100, before: Run | None = None) -> list[Run]:
         if self._fast is not None:
-            return self._fast.runs(model, limit)
+            return self._fast.runs(model, limit, before)
         with self._mapped("runs"):
             if model is None:
                 folders = [e.experiment_id for e in self._client.search_experiments()]
             else:
                 found = self._client.get_experiment_by_name(model)
                 folders = [found.experiment_id] if found else []
-            if not folders:
-                return []
-            page = self._client.search_runs(folders, max_results=limit, order_by=["attributes.start_time DESC"])
-            return [_run(run) for run in page if MODEL in run.data.tags]
+            return list(islice(self._after(folders, before), limit)) if folders else []
+
+    def _after(self, folders: list[str], before: Run | None) -> Iterator[Run]:
+        """Our runs, latest first, from the one after `before` on. Of one millisecond MLflow orders by id."""
+        until = "" if before is None else f"attributes.start_time <= {round(before.started_at.timestamp() * 1000)}"
+        token, passed = None, before is None
+        while True:
+            page = self._client.search_runs(
+                folders,
+                filter_string=until,
+                max_results=1000,
+                order_by=["attributes.start_time DESC", "attributes.run_id DESC"],
+                page_token=token,
+            )
+            for run in map(_run, (run for run in page if MODEL in run.data.tags)):
+                if passed or (before is not None and (run.started_at, run.id) < (before.started_at, before.id)):
+                    passed = True
+                    yield run
+            token = page.token
+            if not token:
+                return
+
+    def history(self, run_id: str, key: str) -> list[Point]:
+        if self._fast is not None:
+            return self._fast.history(run_id, key)
+        with self._mapped(f"run {run_id}"):
+            self._client.get_run(run_id)
+            found = [Point(m.step, moment(m.timestamp), m.value) for m in self._client.get_metric_history(run_id, key)]
+            return sorted(found, key=lambda point: (point.step, point.at))
+
+    def files(self, run_id: str) -> list[str]:
+        with self._mapped(f"run {run_id}"):
+            place = _local(self._client.get_run(run_id).info.artifact_uri)
+            if place is not None:
+                here = self._here(place)
+                return sorted(path.relative_to(here).as_posix() for path in here.rglob("*") if path.is_file())
+            return sorted(self._listed(run_id, None))
+
+    def _listed(self, run_id: str, folder: str | None) -> Iterator[str]:
+        for one in self._client.list_artifacts(run_id, folder):
+            if one.is_dir:
+                yield from self._listed(run_id, one.path)
+            else:
+                yield one.path
 
     def register(self, model: str, run_id: str, tags: Mapping[str, str]) -> Version:
         run = self.run(run_id)

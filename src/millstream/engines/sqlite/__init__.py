@@ -1,4 +1,4 @@
-"""SQLite: the embedded log, schema store, online store and state. One file each; WAL; safe for several processes.
+"""SQLite: the embedded log, schema store, online store, state and tracking. One file each; safe for several processes.
 
 database.py   connections, and the write lock that is fair between processes
 opening.py    files created whole, or read where nothing can be written
@@ -14,4 +14,5 @@ schemas.py    as a schema store (in the log's file)
 online.py     as an online store
 lookups.py    its look-ups
 state.py      as a store of documents and leases
+tracking.py   as tracking: runs and versions of models
 """
