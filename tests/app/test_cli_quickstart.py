@@ -363,6 +363,11 @@ def test_sql_prints_rows_in_three_forms(made: Path) -> None:
     assert refused.code == 2 and "nope" in refused.err
 
 
+def test_an_object_of_json_has_no_two_columns_of_one_name(made: Path) -> None:
+    said = millstream(made, "sql", "--json", "select 1 as n, 2 as n")
+    assert said.code == 2 and 'two columns are called "n"' in said.err and "n as n_2" in said.err
+
+
 @pytest.mark.parametrize(
     "query",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -203,3 +204,21 @@ def test_volume_sees_that_nothing_comes_any_more(scene: Scene) -> None:
     land(scene, READINGS, rows(*(T0 + DAY + i for i in range(5)), T0 + 2 * DAY), arrived_us=lambda ts: ts + 5)
     found = expect.volume(ms.expect.volume(1, every="1d"), READINGS, scene)
     assert found.status == "violated" and found.details["intervals"] == 998 and found.details["wrong"] == 996
+
+
+class Odd(ms.Event):
+    name: str
+    raw: bytes
+    level: float | None = None
+    ts: ms.EventTime
+
+
+def test_examples_that_json_has_not_are_kept(scene: Scene, tmp_path: Path) -> None:
+    """An infinity or bytes in an example row made the verdict impossible to store."""
+    odd = ms.stream("odd", Odd, key="name")
+    where = scene_in(tmp_path / "odd", odd, wall_us=lambda: T0 + DAY)
+    land(where, odd, [{"name": "a", "raw": b"\xff", "level": float("inf"), "ts": T0}])
+    verdict = expect.rows(ms.expect.rows("level < 1 and raw is null"), odd, where)
+    assert verdict.status == "violated" and verdict.details["examples"][0]["level"] == "Infinity"
+    kept = json.loads(json.dumps(verdict.json(), allow_nan=False))
+    assert kept["details"]["examples"][0]["raw"] == "/w=="

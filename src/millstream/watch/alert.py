@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
+from millstream.base.floats import named
 from millstream.base.secrets import hide, keep_address
 from millstream.base.waits import Waits
 from millstream.declare.monitor import Monitor
@@ -83,7 +84,7 @@ class Webhook:
             return True
         if not self.waits.due(_NAME):
             return False
-        why = self._posted(self.url, json.dumps(told, default=str).encode())
+        why = self._posted(self.url, json.dumps(named(dict(told)), default=str).encode())
         if why:
             self.trouble = f"the alert webhook (alerts.webhook) did not take the alert: {hide(why)}"
             if self.waits.failed(_NAME, self.trouble).news:

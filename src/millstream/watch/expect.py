@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from millstream.base.duration import UNITS, spell
+from millstream.base.floats import named
 from millstream.base.moments import moment_of
 from millstream.base.sql import quoted
 from millstream.base.words import counted
@@ -214,7 +216,12 @@ def _time(target: Noun) -> str | None:
 def _samples(scene: Scene, table: Any, condition: str, columns: tuple[str, ...]) -> list[Mapping[str, Any]]:
     names = [*columns, *(c for c in ("_partition", "_offset") if c in table.schema.names)]
     found = scene.rows(f"select {', '.join(map(quoted, names))} from t where not ({condition}) limit 5", table)
-    return [{k: v.isoformat() if isinstance(v, datetime) else v for k, v in row.items()} for row in found]
+    return [{column: _plain(value) for column, value in row.items()} for row in found]
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it, whatever a row holds."""
+    return value.isoformat() if isinstance(value, datetime) else named(msgspec.to_builtins(value))
 
 
 def _moment(us: int) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from millstream.base.floats import named
+
 Status = Literal["ok", "violated", "drifted", "unknown"]
 """`unknown` is not enough data (or none): neither good nor bad news."""
 BAD: frozenset[str] = frozenset({"violated", "drifted"})
@@ -42,14 +44,14 @@ class Verdict:
         return bool(self.details.get("failed"))
 
     def json(self) -> dict[str, Any]:
-        """As kept in the state."""
+        """As kept in the state, floats that JSON has not as texts."""
         return {
             "check": self.check,
             "status": self.status,
-            "value": self.value,
+            "value": named(self.value),
             "bound": self.bound,
             "message": self.message,
-            "details": dict(self.details),
+            "details": named(dict(self.details)),
             "at_us": self.at_us,
         }
 

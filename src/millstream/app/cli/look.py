@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,11 @@ def sql(context: Context, query: str, as_json: bool, limit: int | None, as_csv: 
     more = limit and found.num_rows > limit
     found = found.slice(0, limit) if more else found
     if as_json:
+        if twice := [name for name, n in Counter(found.column_names).items() if n > 1]:
+            raise UsageError(
+                f'two columns are called "{twice[0]}", and an object of JSON holds one of them; '
+                f"name the other: {twice[0]} as {twice[0]}_2"
+            )
         context.json(plain.values(found))
     elif as_csv:
         import pyarrow.csv
