@@ -14,9 +14,8 @@ STOPPED = 130
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    if (
-        signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    ):  # somebody has it ignored, as a shell for what runs in the background
+    # Somebody has it ignored, as a shell for what runs in the background
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         from millstream.app.cli.main import main as run
 
         run()

@@ -125,9 +125,8 @@ def test_a_file_with_everything_wrong_in_it(project: Path) -> None:
 )
 def test_files_of_a_strange_form(project: Path, name: str, data: bytes, rows: int, reasons: list[str] | None) -> None:
     (project / "data" / name).write_bytes(data)
-    os.utime(
-        project / "data" / name, (1_700_000_000, 1_700_000_000)
-    )  # nobody is writing it: an unended last line is not waited for
+    # Nobody is writing it: an unended last line is not waited for
+    os.utime(project / "data" / name, (1_700_000_000, 1_700_000_000))
     said = millstream(project, "ingest", "--json")
     found = landed(project)
     assert found["rows"] == rows

@@ -295,9 +295,8 @@ def test_the_collector_on_a_full_disk_refuses_and_comes_back(project: Path, disk
 
         assert asyncio.run(send(0, 1)).status_code == 200
         disk.fill()
-        answers = [
-            asyncio.run(send(1 + 2000 * n, 2000)) for n in range(3)
-        ]  # a WAL that was grown before has some room in it
+        # A WAL that was grown before has some room in it
+        answers = [asyncio.run(send(1 + 2000 * n, 2000)) for n in range(3)]
         assert answers[-1].status_code in (429, 503) and "retry-after" in answers[-1].headers
         assert "free some space" in answers[-1].json()["error"]["message"]
         disk.empty()
@@ -317,9 +316,8 @@ def test_a_log_that_was_refused_a_write_says_so_until_one_works(how: str, projec
         if how == "full":
             disk.fill()
         else:
-            log._con.execute(
-                "pragma query_only=on"
-            )  # a disk with open files cannot be remounted from here; the kernel does it after an error
+            # A disk with open files cannot be remounted from here; the kernel does it after an error
+            log._con.execute("pragma query_only=on")
         with pytest.raises((Full, ConfigError)):
             for n in range(500):
                 log.create(f"topic{n}", partitions=64)

@@ -229,9 +229,8 @@ def test_a_table_that_up_would_never_rebuild_is_told(project: Path) -> None:
     )
     assert f"warning {warning}" in millstream(project, "check").err
     later = project / "tables" / "later.sql"
-    later.write_text(
-        "-- @schedule @daily\nselect customer, n from hours"
-    )  # what is scheduled takes along what it is made from
+    # What is scheduled takes along what it is made from
+    later.write_text("-- @schedule @daily\nselect customer, n from hours")
     assert millstream(project, "check", "--json").json["warnings"] == []
     later.unlink()
     hours = project / "tables" / "hours.sql"

@@ -18,9 +18,8 @@ from millstream.cluster import Cluster
 @contextmanager
 def ports() -> Iterator[int]:
     """The first of 1000 ports that no other test session uses: its last port is bound for as long as we live."""
-    taken = {
-        c.laddr.port for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN
-    }  # of a session that was killed, perhaps
+    # Of a session that was killed, perhaps
+    taken = {c.laddr.port for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
     for first in range(25000, 32000, 1000):  # below them are clusters that people run
         if taken.intersection(range(first, first + 999)):
             continue

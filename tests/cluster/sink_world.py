@@ -99,9 +99,8 @@ class World:
         rng = random.Random(seed)
         base = 1000 * seed
         for partition in range(3):
-            numbers = [
-                base + rng.randrange(count * 4) for _ in range(count)
-            ]  # some come twice, and by minutes too late
+            # Some come twice, and by minutes too late
+            numbers = [base + rng.randrange(count * 4) for _ in range(count)]
             put(self.log, self.schemas, partition, *numbers, bad=numbers[:: rng.randrange(5, 12)])
             put(self.log, self.schemas, partition, *(base + rng.randrange(count * 4) for _ in range(count)))
             unreadable(self.log, self.schemas, partition, b"{\xff", b"")

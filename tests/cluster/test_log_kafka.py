@@ -107,9 +107,8 @@ class TestOnlyKafka(OnKafka):
         reader, found = log.reader("t", {0: 0}), []
         while reader.position(0) < end:
             found += reader.poll(100, SOON)
-        assert (
-            numbers([p for p in found if p.rows.num_rows]) == [1, 2] and end == 6
-        )  # two, a marker, two aborted, a marker
+        # Two, a marker, two aborted, a marker
+        assert numbers([p for p in found if p.rows.num_rows]) == [1, 2] and end == 6
         assert found[0].start == 0 and found[-1].end == end and all(a.end == b.start for a, b in pairwise(found))
         assert log.reader("t", {0: end}).poll(10, NOW) == []
 

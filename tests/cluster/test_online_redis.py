@@ -70,9 +70,8 @@ def test_what_is_dropped_replaced_or_expired_leaves_nothing(store: RedisOnline) 
     for version in (1, 2, 3):
         store.load(table, *filled(table, batch(table, [("a", T0 - version, 1.0, 1)])))
         store.activate(table.generation, {0: version}, T0)
-    store._db.writing(
-        [("SADD", store._db.names.trash, store._db.writing([("INCR", store._db.names.spaces)])[0])]
-    )  # a process was killed before it removed this space
+    # A process was killed before it removed this space
+    store._db.writing([("SADD", store._db.names.trash, store._db.writing([("INCR", store._db.names.spaces)])[0])])
     store.drop(of.generation)
     store.drop(table.generation)
     assert names(store) == [":spaces"]

@@ -210,9 +210,8 @@ def test_a_project_that_has_changed_is_deployed_anew(folder: Path, airflow: str)
             found: Run = until(lambda: (r := ws.orchestrator.run(run_id)).ended and r, 120)  # noqa: B023
             assert found.status == "finished", text
             steps = ws.state.list("step", prefix=f"{run_id}/")
-            assert [doc.value["attempt"] for doc in steps] == [1], (
-                text
-            )  # an older DAG file's step would refuse, and be tried no more
+            # An older DAG file's step would refuse, and be tried no more
+            assert [doc.value["attempt"] for doc in steps] == [1], text
 
 
 @pytest.mark.long

@@ -100,9 +100,8 @@ def test_an_erasure_coded_folder_is_read_without_two_of_its_datanodes(ha_cluster
         with urllib.request.urlopen(
             f"http://127.0.0.1:{status.ports[1]}/jmx?qry=Hadoop:service=DataNode,name=DataNodeInfo", timeout=10
         ) as answer:
-            assert (
-                answer.read().count(b"RUNNING") == 2
-            )  # registered with both namenodes when `up` says that it is ready
+            # Registered with both namenodes when `up` says that it is ready
+            assert answer.read().count(b"RUNNING") == 2
 
 
 def test_clients_find_it_by_its_environment(ha_cluster: Cluster, ha_hdfs: str) -> None:

@@ -33,9 +33,8 @@ def sql(url: str, text: str) -> str:
 def test_postgres_keeps_what_it_committed_through_kills(cluster: Cluster, postgres: str) -> None:
     sql(postgres, "create table kept (n int); insert into kept select generate_series(1, 1000)")
     for _ in range(3):
-        with subprocess.Popen(
-            [program("psql"), postgres, "-qtAc", "select pg_sleep(60)"], stderr=subprocess.DEVNULL
-        ):  # a backend that is busy
+        # A backend that is busy
+        with subprocess.Popen([program("psql"), postgres, "-qtAc", "select pg_sleep(60)"], stderr=subprocess.DEVNULL):
             cluster.kill("postgres")
             cluster.restart("postgres")
     assert sql(postgres, "select count(*), sum(n) from kept") == "1000|500500"

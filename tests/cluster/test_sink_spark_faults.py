@@ -75,9 +75,8 @@ def test_the_jvm_killed_under_a_live_sink(world: World) -> None:
         world.dirt(0, 40)
         sink = world.sink("spark", 100)
         sink.step()
-        killing = threading.Timer(
-            0.5, SparkContext._gateway.proc.kill
-        )  # a cluster's daemons are this process' children too
+        # A cluster's daemons are this process' children too
+        killing = threading.Timer(0.5, SparkContext._gateway.proc.kill)
         killing.start()
         with pytest.raises(Unreachable, match="driver is gone"):
             for seed in range(1, 40):

@@ -60,9 +60,8 @@ def test_the_modules_of_the_project_are_there(engine: SparkSql, project: Path, m
     for name in ("shop_tables", "_prices"):
         del sys.modules[name]
     write(project, "i * RATE + 1000")
-    assert sorted(made(engine)["p"].to_pylist()) == [
-        2 * i + 1002 for i in range(1000)
-    ]  # by the same workers, which knew the old one
+    # By the same workers, which knew the old one
+    assert sorted(made(engine)["p"].to_pylist()) == [2 * i + 1002 for i in range(1000)]
 
 
 def test_a_mistake_in_a_helper_is_told_where_it_is(engine: SparkSql, project: Path) -> None:

@@ -12,9 +12,8 @@ from millstream.engines.spark.sql import SparkSql
 
 
 def test_a_spark_that_does_not_start(tmp_path: Path) -> None:
-    nowhere = SparkSql(
-        "spark://local[1]?spark.driver.bindAddress=203.0.113.1", tmp_path / "nowhere"
-    )  # an address of documents, and of no machine
+    # An address of documents, and of no machine
+    nowhere = SparkSql("spark://local[1]?spark.driver.bindAddress=203.0.113.1", tmp_path / "nowhere")
     with pytest.raises(Unreachable, match=r"Spark does not start on local\[1\]: .*sparkDriver") as said:
         nowhere.query("select 1 as a", {})
     assert "\n" not in str(said.value)

@@ -11,9 +11,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.timeout(1200)
-@pytest.mark.usefixtures(
-    "kafka", "registry", "redis", "postgres", "hdfs"
-)  # where they cannot be had, this skips as well, with the reason
+# Where they cannot be had, this skips as well, with the reason
+@pytest.mark.usefixtures("kafka", "registry", "redis", "postgres", "hdfs")
 def test_the_page_from_top_to_bottom(tmp_path: Path) -> None:
     page = script("tutorial").Tutorial(
         (ROOT / "docs" / "tutorial" / "to-a-cluster.md").read_text(encoding="utf-8"), tmp_path

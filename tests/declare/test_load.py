@@ -139,9 +139,10 @@ def test_checks_are_remembered_by_content(tmp_path: Path) -> None:
         "import sys; from millstream.declare.load import load; from pathlib import Path;"
         f"load({str(root)!r}, cache=Path({str(cache)!r})); print('sqlglot' in sys.modules)"
     )
+    # Warm: nothing is parsed
     assert (
         subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "False\n"
-    )  # warm: nothing is parsed
+    )
     assert (cache / "checks.json").read_bytes() == stored
     (cache / "checks.json").write_text("torn {")
     load(root, cache=cache)

@@ -584,11 +584,8 @@ def test_all_mistakes_of_a_load_are_told_together(tmp_path: Path, monkeypatch: p
         "streams": STREAMS.replace('Landed, key="flight_id"', 'Landed, key="flight"'),
     }
     found = mistakes(tmp_path, monkeypatch, files)
-    assert [e.code for e in found] == [
-        "E111",
-        "E111",
-        "E108",
-    ]  # with a module missing, a missing name is not a mistake of the SQL
+    # With a module missing, a missing name is not a mistake of the SQL
+    assert [e.code for e in found] == ["E111", "E111", "E108"]
     assert "E103" in [e.code for e in mistakes(tmp_path, monkeypatch, {**files, "zzlive": ""})]
 
 

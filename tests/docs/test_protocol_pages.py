@@ -30,9 +30,10 @@ def points() -> set[str]:
 
 
 def test_every_crash_point_is_on_the_page_and_no_other() -> None:
+    # Kafka's setting
     named = {name for name in re.findall(r"`([a-z]+\.[a-z]+)`", PROTOCOL) if not name.endswith((".py", ".md"))} - {
         "transactional.id"
-    }  # Kafka's setting
+    }
     assert len(points()) > 20 and named == points()
 
 

@@ -220,12 +220,13 @@ def test_traps_are_refused_with_the_fix(duckdb: str, fix: str) -> None:
 
 def test_a_histogram_is_a_count_by_group_over_the_same_rows() -> None:
     made = query("select histogram(s) as h from t where i > 1").sql
+    # One row, whatever t holds
     assert (
         made == "SELECT (SELECT `m` AS `m` FROM (SELECT case when count(*) > 0 then"
         " map_from_entries(array_sort(collect_list(struct(`k`, `n`)))) end AS `m`, max(`k`) AS `last` FROM (SELECT"
         " `s` AS `k`, COUNT(*) AS `n` FROM `t` WHERE (`i` > 1) AND (NOT (`s`) IS NULL) GROUP BY 1) AS `h`) AS `h`)"
         " AS `h`"
-    )  # one row, whatever t holds
+    )
     assert query("select histogram(s) as h, histogram(f, [1.0::double]) as e from t").sql.endswith(
         "AS `h`) AS `h`) AS `e`"
     )

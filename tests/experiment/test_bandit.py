@@ -105,11 +105,12 @@ def test_greed_waits_for_every_arm() -> None:
     found = probabilities(
         assign.epsilon_greedy(0.1), {"a": Stat(50, 40, 40), "b": Stat(5, 1, 1), "c": Stat(5, 4, 4)}, boolean=True
     )
+    # A and c tie
     assert found == {
         "a": pytest.approx(0.1 / 3 + 0.45),
         "b": pytest.approx(0.1 / 3),
         "c": pytest.approx(0.1 / 3 + 0.45),
-    }  # a and c tie
+    }
 
 
 @pytest.mark.parametrize("boolean", [True, False])

@@ -110,11 +110,8 @@ def test_no_alarm_far_from_zero() -> None:
         ([0.0] * 5000, [1.0] * 5000, "no variance"),
         ([0.9, 0.9, 0.1 + 0.8], [0.91] * 3, "no variance"),  # 0.1 + 0.8 is 0.9 to a rounding
         ([1e9 / 3] * 50, [1e9 / 3 + 1e-6] * 50, "no variance"),
-        (
-            [0.9, 0.9],
-            [1.0, 1.1, 1.05],
-            "no difference seen",
-        ),  # an arm that has not varied yet is not an arm without variance
+        # An arm that has not varied yet is not an arm without variance
+        ([0.9, 0.9], [1.0, 1.1, 1.05], "no difference seen"),
         ([0.0] * 1000, [0.0] * 900 + [1.0] * 100, "better"),
         ([0.0] * 50, [0.0] * 997 + [300.0] * 3, "no difference seen"),
         ([1.0], [2.0, 3.0], "not enough data"),

@@ -82,11 +82,8 @@ class World:
         rows |= {EVENT_ID: pa.array(self.chance.choices(recent, k=n)), ARRIVED_AT: pa.array([self.now] * n, TIMESTAMP)}
         publish(self.log, self.binding, pa.RecordBatch.from_pydict(rows))
         if self.chance.random() < 0.3:
-            bad = {
-                "error": "cut",
-                "raw": b"{",
-                "origin": f"file:{self.now}",
-            }  # without a time: it arrives years after what is replayed here
+            # Without a time: it arrives years after what is replayed here
+            bad = {"error": "cut", "raw": b"{", "origin": f"file:{self.now}"}
             self.log.append(
                 raw_appends(
                     self.binding, pa.RecordBatch.from_pydict({f.name: pa.array([bad.get(f.name)], f.type) for f in RAW})

@@ -381,9 +381,8 @@ def check_online(
                 for back in (10 * MINUTE, HEAD_US):
                     look(key, max(horizon_us(online.clock, HEAD_US), online.clock - chance.randrange(back)))
         for key, t in w.looks:
-            for soon in sorted(
-                chance.randrange(HOUR) for _ in range(chance.choice([0, 0, 1, 3]))
-            ):  # a key asked for again and again
+            # A key asked for again and again
+            for soon in sorted(chance.randrange(HOUR) for _ in range(chance.choice([0, 0, 1, 3]))):
                 online.feed(t - HOUR + soon)
                 turn(key, t - HOUR + soon)
             online.feed(t)

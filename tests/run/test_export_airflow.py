@@ -80,9 +80,8 @@ def test_dag_files_import_airflow_sdk_and_the_standard_library_only(tmp_path: Pa
             "airflow.sdk.exceptions",
         }
         calls = [ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)]
-        assert not [
-            c for c in calls if c in ("datetime.now", "datetime.utcnow", "time.time", "uuid.uuid4")
-        ]  # each parse would be another version
+        # Each parse would be another version
+        assert not [c for c in calls if c in ("datetime.now", "datetime.utcnow", "time.time", "uuid.uuid4")]
 
 
 def test_the_same_bytes_twice_and_only_what_has_changed_is_written(tmp_path: Path) -> None:

@@ -64,9 +64,8 @@ def test_one_engine_is_like_itself(folder: Path, tmp_path: Path) -> None:
         "visit_set": ("training_set", True),
     }
     assert all(one.difference and one.difference.rows[0] > 0 for one in judged.values())
-    assert (
-        sorted(str(path) for path in (folder / ".millstream" / "lake").iterdir()) == lake
-    )  # nothing is left of the sample
+    # Nothing is left of the sample
+    assert sorted(str(path) for path in (folder / ".millstream" / "lake").iterdir()) == lake
 
 
 def test_the_sample_is_of_the_size_asked_for(folder: Path, tmp_path: Path) -> None:

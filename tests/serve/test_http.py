@@ -332,9 +332,8 @@ def test_metrics_in_prometheus_text() -> None:
         text = (await call(app, "/metrics")).body.decode()
         assert 'millstream_requests_total{endpoint="late",status="200"} 1' in text
         assert 'millstream_requests_total{endpoint="late",status="422"} 1' in text
-        assert (
-            'millstream_requests_total{endpoint="",status="404"} 1' in text
-        )  # a name that callers invent is not a label
+        # A name that callers invent is not a label
+        assert 'millstream_requests_total{endpoint="",status="404"} 1' in text
         assert (
             'millstream_request_seconds_bucket{endpoint="late",le="+Inf"} 2' in text
             and "millstream_in_flight 0" in text

@@ -161,9 +161,8 @@ class Box:
         fresh = [newest for at, newest in samples if at >= now - FRESH] + [
             newest for at, newest in samples if at < now - FRESH
         ][-1:]
-        if (
-            0 <= self.doubted_us <= now - SECOND
-        ):  # what it knows is one of these; while that lies ahead of its clock it asks again
+        # What it knows is one of these; while that lies ahead of its clock it asks again
+        if 0 <= self.doubted_us <= now - SECOND:
             fresh = [
                 samples[-1][1] if newest is not None and newest - self.wall() > SLACK else newest for newest in fresh
             ]

@@ -149,9 +149,8 @@ def tended(shop: Shop) -> None:
     ws.state.lease("upkeep/left", "make", timedelta(minutes=1))
     shop.close()
     _ok(shop, "monitor", "orders_well", "orders_large", "offer_data", "offer_good", codes=(4,))
-    with mock.patch.dict(
-        os.environ, {"MILLSTREAM_ALERTS_WEBHOOK": CLOSED_PORT}
-    ):  # an alert that is not taken, and so waits
+    # An alert that is not taken, and so waits
+    with mock.patch.dict(os.environ, {"MILLSTREAM_ALERTS_WEBHOOK": CLOSED_PORT}):
         Schedule(shop.ws, assets=False).tick(datetime.now(UTC), threading.Event())
         shop.close()
 

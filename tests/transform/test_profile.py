@@ -92,9 +92,8 @@ def test_numbers_are_numpys(sql: Sql, shape: str) -> None:
             or column.std == pytest.approx(values.std(ddof=1), rel=1e-6)
         )
     elif len(values) > 1:
-        assert column.std == pytest.approx(
-            values.std(ddof=1), rel=1e-3 if shape == "far" else 1e-7, abs=1e-12
-        )  # at 1e15 a double ends at eighths
+        # At 1e15 a double ends at eighths
+        assert column.std == pytest.approx(values.std(ddof=1), rel=1e-3 if shape == "far" else 1e-7, abs=1e-12)
     near(column, values)
     drawn = column.histogram
     assert drawn is not None and sum(drawn.counts) + drawn.under + drawn.over == len(values)

@@ -76,9 +76,8 @@ def test_the_allowance_holds_at_its_level() -> None:
 def test_more_rows_allow_less() -> None:
     assert dkw(0) == 1.0 and dkw(100) > dkw(1_000) > dkw(1_000_000) > 0
     assert weissman(2, 1_000) < weissman(50, 1_000) <= 1.0
-    assert (
-        dkw(1_000_000) < 0.002
-    )  # at a million rows chance is not an excuse, and no drift of 0.01 fires at tolerance 0.1
+    # At a million rows chance is not an excuse, and no drift of 0.01 fires at tolerance 0.1
+    assert dkw(1_000_000) < 0.002
 
 
 def test_verdicts() -> None:

@@ -397,9 +397,8 @@ def test_each_version_is_held_against_the_definitions_that_it_pinned(world: Worl
         for use in uses_of(punctual, {})
     ]
     world.land(left)
-    world.train(
-        2, changed
-    )  # the same columns, now of every flight: what offline says of version 1 would be wrong of version 2
+    # The same columns, now of every flight: what offline says of version 1 would be wrong of version 2
+    world.train(2, changed)
     world.send(50)
     world.updaters[-1].drain()  # the other definition stays behind, so positions are logged for each
     world.decide(20)

@@ -32,9 +32,8 @@ class MemoryState:
         revision = self.docs[kind, key].revision if (kind, key) in self.docs else 0
         if expect is not None and expect != revision:
             raise Conflict(f"{kind}/{key} is at {revision}")
-        doc = Doc(
-            kind, key, revision + 1, datetime.now(UTC), json.loads(json.dumps(value))
-        )  # what is kept must be JSON
+        # What is kept must be JSON
+        doc = Doc(kind, key, revision + 1, datetime.now(UTC), json.loads(json.dumps(value)))
         self.docs[kind, key] = doc
         return doc
 

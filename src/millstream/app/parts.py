@@ -197,9 +197,8 @@ def schedule(ws: Workspace) -> None:
         ASSET: ws.project.by_name,
     }
     for part, names in declared.items():
-        watches.of(part).only(
-            [name for name in names if of(ws.state, part, name)]
-        )  # what is declared no longer waits for nothing
+        # What is declared no longer waits for nothing
+        watches.of(part).only([name for name in names if of(ws.state, part, name)])
     due = Schedule(ws, assets=not ws.orchestrator.keeps_time, attempt=watches.attempt)
     while not stop.is_set():
         begun = time.monotonic()

@@ -38,9 +38,8 @@ class Part:
     starts: int = field(default=0)
 
     def start(self) -> None:
-        self.process = subprocess.Popen(
-            self.command, stdin=subprocess.PIPE, start_new_session=True
-        )  # a Ctrl-C reaches the supervisor alone
+        # A Ctrl-C reaches the supervisor alone
+        self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, start_new_session=True)
         self.started, self.starts = time.monotonic(), self.starts + 1
 
 

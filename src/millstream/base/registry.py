@@ -79,7 +79,6 @@ def engine(port: str, url: str) -> Any:
         return known[name].load()
     except ImportError as error:
         module = known[name].module.split(".")
-        extra = (
-            module[2] if module[:2] == ["millstream", "engines"] else name
-        )  # postgresql:// is the engine of engines/postgres/
+        # Postgresql:// is the engine of engines/postgres/
+        extra = module[2] if module[:2] == ["millstream", "engines"] else name
         raise EngineMissing(f'the engine "{name}" needs {error.name}: pip install "millstream[{extra}]"') from error

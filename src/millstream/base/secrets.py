@@ -101,9 +101,8 @@ def keep_password(url: str) -> None:
     found = re.search(r"://[^/@:]*:([^/@]+)@", url) or re.search(r"://[^/@:]*:(?!\d+[/?#,])(.+)@", url)
     if found is not None and not found[1].startswith(("env:", "file:", HIDDEN)):
         keep(found[1])
-        for part in re.split(r"[/?#@]", found[1])[
-            :-1
-        ]:  # where it is not percent-encoded, libraries end the address inside it
+        # Where it is not percent-encoded, libraries end the address inside it
+        for part in re.split(r"[/?#@]", found[1])[:-1]:
             keep(part)
 
 

@@ -75,9 +75,8 @@ class Airflow(Service):
                 "worker_concurrency": 2,
             },
             "scheduler": {
-                "scheduler_idle_sleep_time": (
-                    0.1
-                ),  # 1 by default: each task of a chain then waits a second for the one before
+                # 1 by default: each task of a chain then waits a second for the one before
+                "scheduler_idle_sleep_time": (0.1),
                 "task_instance_heartbeat_timeout": 20,  # 300 by default: so long is a worker that died not missed
                 "task_instance_heartbeat_timeout_detection_interval": 2,
                 "enable_health_check": True,

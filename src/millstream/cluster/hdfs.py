@@ -163,9 +163,8 @@ class Hdfs(Service):
 
     def address(self, site: Site) -> str:
         found = f"{root(site)}/lake"
-        return (
-            f"{found}?conf={site.from_project(site.conf(self.name))}" if site.ha else found
-        )  # a nameservice is not a host: clients must be told whose it is
+        # A nameservice is not a host: clients must be told whose it is
+        return f"{found}?conf={site.from_project(site.conf(self.name))}" if site.ha else found
 
     def environment(self, site: Site) -> Mapping[str, str]:
         return {"HADOOP_CONF_DIR": str(site.conf(self.name))}
@@ -187,9 +186,8 @@ def hdfs_site(site: Site) -> dict[str, object]:
         "dfs.namenode.avoid.write.stale.datanode": "true",
         "dfs.namenode.avoid.read.stale.datanode": "true",
         "dfs.namenode.write.stale.datanode.ratio": "1.0f",
-        "dfs.namenode.reconstruction.pending.timeout-sec": (
-            10
-        ),  # a shard or copy whose maker died is given to another after this
+        # A shard or copy whose maker died is given to another after this
+        "dfs.namenode.reconstruction.pending.timeout-sec": (10),
         "dfs.namenode.handler.count": 6,
         "dfs.datanode.handler.count": 4,
         "dfs.namenode.datanode.registration.ip-hostname-check": "false",

@@ -38,9 +38,8 @@ class HiveServer(Service):
             "hive.server2.authentication": "NONE",
             "hive.support.concurrency": "false",
             "hive.stats.autogather": "false",
-            "hive.compute.query.using.stats": (
-                "false"
-            ),  # a count comes from the table, not from what the metastore was last sent
+            # A count comes from the table, not from what the metastore was last sent
+            "hive.compute.query.using.stats": ("false"),
             "hive.server2.tez.initialize.default.sessions": "false",
             "hive.notification.event.poll.interval": 0,
             "hive.scheduled.queries.executor.enabled": "false",

@@ -66,9 +66,8 @@ def alive(process: Identity) -> bool:
     lives, child = _born(process.pid) == process.born, _children.get(process.pid)
     if lives or child is None:
         return lives
-    if (
-        child.poll() is None
-    ):  # a zombie of ours that is not reaped yet: others, PostgreSQL's lock file for one, take it for alive
+    # A zombie of ours that is not reaped yet: others, PostgreSQL's lock file for one, take it for alive
+    if child.poll() is None:
         return True
     del _children[process.pid]
     return False

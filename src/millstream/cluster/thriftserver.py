@@ -54,9 +54,8 @@ class ThriftServer(Service):
             "spark.sql.catalogImplementation": "hive",
             "spark.sql.warehouse.dir": f"{root(site)}/warehouse",
             "spark.hadoop.hive.metastore.uris": uris(site),
-            "spark.sql.hive.metastore.version": (
-                "4.0.1"
-            ),  # Spark's own client, of Hive 2.3, asks what Hive 4 does not answer any more
+            # Spark's own client, of Hive 2.3, asks what Hive 4 does not answer any more
+            "spark.sql.hive.metastore.version": ("4.0.1"),
             "spark.sql.hive.metastore.jars": "path",
             "spark.sql.hive.metastore.jars.path": _client_jars(),
             "spark.hadoop.hive.server2.thrift.bind.host": LOOPBACK,

@@ -124,9 +124,8 @@ def yarn_site(site: Site) -> dict[str, object]:
         "yarn.resourcemanager.connect.retry-interval.ms": 500,
         "yarn.nm.liveness-monitor.expiry-interval-ms": 10000,
         "yarn.resourcemanager.nm.liveness-monitor.interval-ms": 2000,
-        "yarn.am.liveness-monitor.expiry-interval-ms": (
-            120000
-        ),  # also how long its first word may take, on a machine that has no core to spare
+        # Also how long its first word may take, on a machine that has no core to spare
+        "yarn.am.liveness-monitor.expiry-interval-ms": (120000),
         "yarn.scheduler.minimum-allocation-mb": 128,
         "yarn.scheduler.maximum-allocation-mb": NODE_MB,
         "yarn.nodemanager.resource.memory-mb": NODE_MB,

@@ -114,9 +114,8 @@ def _field(cls: type[Event], item: dataclasses.Field[Any], hint: Any) -> Field:
         "default": default,
         "place": cls.__place__,
     }
-    said = (
-        unfit(item.name, letters=FIELD) if not item.name.startswith("_") else None
-    )  # what begins with _ has an error of its own
+    # What begins with _ has an error of its own
+    said = unfit(item.name, letters=FIELD) if not item.name.startswith("_") else None
     if said:
         raise DefinitionError(
             f'the field "{item.name}" of {cls.__name__} {said[0]}',

@@ -90,9 +90,8 @@ def _refuse_nested() -> None:
     if listening() is None:
         return
     frame = caller()
-    while frame is not None and frame.f_code.co_filename.startswith(
-        INSTALLED
-    ):  # as click, through which a verb is called
+    # As click, through which a verb is called
+    while frame is not None and frame.f_code.co_filename.startswith(INSTALLED):
         frame = frame.f_back
     file, number = (frame.f_code.co_filename, frame.f_lineno) if frame else ("", 0)
     raise DefinitionError(
@@ -217,9 +216,8 @@ def _merge(noun: Table, text: str, told: str, file: Path) -> list[DefinitionErro
                     code="E134",
                 )
             )
-        values[field] = (
-            in_python if in_file is None else in_file
-        )  # of two, one is taken: what is wrong with the other is a part of that mistake
+        # Of two, one is taken: what is wrong with the other is a part of that mistake
+        values[field] = in_python if in_file is None else in_file
     values["key"] = values["key"] or ()
     for name, value in values.items():
         # The noun stays the object that other nouns refer to; this is the one moment at which it is completed.

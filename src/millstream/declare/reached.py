@@ -181,9 +181,8 @@ class _Walk:
                 self._member(module.import_(of, lazily=name in local), rest)
             else:
                 self._from(module.import_(of, level, lazily=name in local), member, rest)
-        if (
-            name in made.makers and name not in local
-        ):  # besides an import: `try: from fast import f`, `except ImportError: f = None`
+        # Besides an import: `try: from fast import f`, `except ImportError: f = None`
+        if name in made.makers and name not in local:
             self._made(module, name)
         for level, of in made.stars if imported is None and name not in made.makers else ():
             star = module.import_(of, level)

@@ -89,11 +89,12 @@ def _stray(query: exp.Expression, known: set[str]) -> dict[str, int]:
     relations = {
         one.alias_or_name.lower() for kind in (exp.Table, exp.Subquery, exp.CTE) for one in query.find_all(kind)
     }
+    # Else a field of a struct
     named = [
         one
         for one in query.find_all(exp.Column)
         if not one.is_star and (not one.table or one.table.lower() in relations)
-    ]  # else a field of a struct
+    ]
     strange = [
         (one.name, int(one.this.meta.get("line") or 1))
         for one in named

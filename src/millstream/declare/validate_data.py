@@ -168,9 +168,8 @@ def check_source(source: Source, project: Project, cache: Cache) -> Errors:
 
 def check_table(table: Table, project: Project, cache: Cache) -> Errors:
     """Its SQL parses and reads what is there; its header makes sense."""
-    untimely = (
-        Cron().wrong(table.schedule) if table.schedule and table.file else None
-    )  # Python's own argument has been checked
+    # Python's own argument has been checked
+    untimely = Cron().wrong(table.schedule) if table.schedule and table.file else None
     if untimely is not None:
         yield mistake(str(table), "schedule", untimely, table.place)
     yield from _contents(table, cache)

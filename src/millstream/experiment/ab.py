@@ -160,9 +160,8 @@ def analyse(
 def compare(metric: str, control: str, treatment: str, a: Stat, b: Stat, *, share: bool, level: float = 0.95) -> Effect:
     """`b` (the treatment) beside `a` (the control)."""
     lacks, nan = _lacks(a, b, share), math.nan
-    if lacks and not (
-        share and lacks == FEW and min(a.n, b.n) > 0
-    ):  # of few shares there is an interval, which is wide
+    # Of few shares there is an interval, which is wide
+    if lacks and not (share and lacks == FEW and min(a.n, b.n) > 0):
         return Effect(metric, control, treatment, b.beyond(a), nan, nan, nan, nan, nan, nan, a.n, b.n, lacks)
     low, high, p = _shares(a, b, level) if share else _welch(a, b, level)
     relative = _relative(a, b, share, level)

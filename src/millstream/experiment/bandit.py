@@ -100,9 +100,8 @@ class Stat(NamedTuple):
         apart = other.beyond(self)
         about = max(0.0, self._about_mean()) + max(0.0, other._about_mean()) + apart * (self.n / n) * apart * other.n
         shift = self.mean + apart * (other.n / n)
-        total = (self.total + self.n * (self.shift - shift)) + (
-            other.total + other.n * (other.shift - shift)
-        )  # what rounding left out of the shift
+        # What rounding left out of the shift
+        total = (self.total + self.n * (self.shift - shift)) + (other.total + other.n * (other.shift - shift))
         return Stat(n, total, about + total / n * total, shift, odd)
 
     @classmethod
@@ -266,9 +265,8 @@ def probabilities(assign: Assign, stats: Mapping[str, Stat], *, boolean: bool) -
         return even(arms)  # rewards that are not numbers, or whose squares are none, teach nothing
     if isinstance(assign, Thompson):
         pooled = sum(stats.values(), Stat())
-        if (
-            not boolean and pooled.n > 1
-        ):  # about their centre and in their own unit, where a grid of doubles tells the arms apart
+        # About their centre and in their own unit, where a grid of doubles tells the arms apart
+        if not boolean and pooled.n > 1:
             stats = {arm: stat.moved(pooled.shift, math.sqrt(pooled.variance) or 1.0) for arm, stat in stats.items()}
         chance = best(posteriors(stats, boolean=boolean))
         floor = min(assign.floor, 1.0 / len(arms))
@@ -277,9 +275,8 @@ def probabilities(assign: Assign, stats: Mapping[str, Stat], *, boolean: bool) -
     if any(stat.n == 0 for stat in stats.values()):
         return even(arms)
     top = max(stat.mean for stat in stats.values())
-    leaders = [
-        arm for arm, stat in stats.items() if math.isclose(stat.mean, top, rel_tol=1e-12)
-    ]  # sums in another order are ties too
+    # Sums in another order are ties too
+    leaders = [arm for arm, stat in stats.items() if math.isclose(stat.mean, top, rel_tol=1e-12)]
     share = (1.0 - assign.epsilon) / len(leaders)
     return _whole({arm: assign.epsilon / len(arms) + (share if arm in leaders else 0.0) for arm in arms})
 

@@ -39,9 +39,8 @@ def _beta(x: Floats, y: Floats, a: float, b: float) -> Floats:
     swap = u > (a + 1.0) / (a + b + 2.0)  # the fraction converges fast on one side only
     first, second = np.where(swap, b, a), np.where(swap, a, b)
     part = _front(u, v, a, b) / first
-    done = (
-        part < 1e-30
-    )  # too small to matter whatever the fraction (it may be in the thousands), and the slowest to converge
+    # Too small to matter whatever the fraction (it may be in the thousands), and the slowest to converge
+    done = part < 1e-30
     part[~done] *= _beta_fraction(np.where(swap, v, u)[~done], first[~done], second[~done])
     value[inside] = np.where(swap, 1.0 - part, part)
     return np.asarray(np.clip(value, 0.0, 1.0))

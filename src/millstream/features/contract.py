@@ -96,9 +96,8 @@ def some_rows(chance: random.Random, n: int, until_us: int = T0) -> list[Row]:
     whole = [None, 0, 5, -7, 8_999_999_999_999_999]
 
     def value(usual: Sequence[Any], too_large: Sequence[Any]) -> Any:
-        return chance.choice(
-            usual if chance.random() < 0.98 else too_large
-        )  # seldom, since one leaves a window without a sum
+        # Seldom, since one leaves a window without a sum
+        return chance.choice(usual if chance.random() < 0.98 else too_large)
 
     return [
         (
@@ -496,9 +495,8 @@ class OnlineContract:
             before = after
         with pytest.raises(Conflict):
             store.activate(of.generation, {0: 9}, T0)
-        store.load(
-            of, *filled(of, batch(of, some_rows(chance, 60)))
-        )  # killed here: nothing of it shows, and another fill takes its place
+        # Killed here: nothing of it shows, and another fill takes its place
+        store.load(of, *filled(of, batch(of, some_rows(chance, 60))))
         store.drop(of.generation)
         assert store.applied(of.generation) is None and store.generations() == []
 

@@ -227,9 +227,8 @@ class _Fill:
 
     def _raw(self, extra: Sequence[str]) -> str:
         events = self.tiling.events("source", "0", extra, raw=True)
-        recent = (
-            "false" if self.definition.time is None else f"t >= {self.recent}"
-        )  # what is timeless lies in 1970, long before any look-up
+        # What is timeless lies in 1970, long before any look-up
+        recent = "false" if self.definition.time is None else f"t >= {self.recent}"
         return (
             f"select {', '.join([f'{self.key} as key', 't', *extra])}{self._values('r{0}')} from ({events}) where"
             f" {recent}"
@@ -274,9 +273,8 @@ def _stored(part: Part, live: bool) -> list[str]:
         ]
     if part.kind in ("f", "l"):
         o = f"{part.name}o"
-        if (
-            not live
-        ):  # ordered by time and value (tiles.NO_ORDER); no two tiles share a time, so the tie decides nothing
+        # Ordered by time and value (tiles.NO_ORDER); no two tiles share a time, so the tie decides nothing
+        if not live:
             return [part.name, f"{o}[1] as {part.name}_t", f"0::bigint as {part.name}_tie"]
         return [
             part.name,

@@ -36,9 +36,8 @@ def mistakes(definition: Definition, columns: pa.Schema) -> Iterator[DefinitionE
     ]
     for expression in () if definition.live else expressions:
         for name, kind in expression.takes:
-            found = next(
-                (field for field in columns if field.name.lower() == name.lower()), None
-            )  # as the engines read names
+            # As the engines read names
+            found = next((field for field in columns if field.name.lower() == name.lower()), None)
             if found is None:
                 yield _missing(definition, expression, name, columns.names)
             elif not _TAKEN[kind][0](found.type):

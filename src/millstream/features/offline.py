@@ -252,9 +252,8 @@ class _Plan:
             for column, name in zip(definition.key, asked, strict=True)
             if column in here.names and name in there.names
         ]
-        return all(
-            comparable(here.field(column).type, there.field(name).type) for column, name in pairs
-        )  # what is absent the engine names
+        # What is absent the engine names
+        return all(comparable(here.field(column).type, there.field(name).type) for column, name in pairs)
 
     def _rows(self, number: int, snapshot: Relation) -> int:
         return int(

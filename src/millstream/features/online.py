@@ -135,9 +135,8 @@ class Answers:
                 reasons[name] = reason
 
     def _merged(self, a: Row, b: Row) -> Row:
-        return tuple(
-            [_MERGES[merge](x, y) for merge, x, y in zip(self._merges, a, b, strict=False)]
-        )  # a row may be wider
+        # A row may be wider
+        return tuple([_MERGES[merge](x, y) for merge, x, y in zip(self._merges, a, b, strict=False)])
 
 
 @lru_cache(_COVERS)

@@ -94,9 +94,8 @@ def _whole(column: pa.Array, zone: str, trim: bool) -> pa.Array:
         return column.cast(_INT)
     if is_.is_floating(kind):
         column = column.cast(_FLOAT)
-        if not _all(
-            pc.less_equal(pc.abs(column), float(EXACT))
-        ):  # NaN is not a value; beyond, a float may stand for several numbers
+        # NaN is not a value; beyond, a float may stand for several numbers
+        if not _all(pc.less_equal(pc.abs(column), float(EXACT))):
             column = pc.if_else(pc.is_nan(column), pa.scalar(None, _FLOAT), column)
             if not _all(pc.less_equal(pc.abs(column), float(EXACT))):
                 raise pa.ArrowInvalid("a float that is not an exact number")
@@ -113,9 +112,8 @@ def _whole_texts(column: pa.Array, trim: bool) -> pa.Array:
     column = pc.utf8_trim_whitespace(column) if trim else column
     try:
         return _whole_decimals(column)
-    except (
-        pa.ArrowInvalid
-    ):  # one text that is not a number, or one with more digits or a larger exponent than Arrow's decimals have
+    except pa.ArrowInvalid:
+        # One text that is not a number, or one with more digits or a larger exponent than Arrow's decimals have
         return pa.array(map(_whole_text, column.to_pylist()), _INT)
 
 
@@ -126,9 +124,8 @@ def _whole_text(text: str | None) -> int | None:
 
 
 def _whole_decimals(column: pa.Array) -> pa.Array:
-    short = pc.less_equal(
-        pc.utf8_length(column), _DECIMAL
-    )  # Arrow's decimals wrap around when a text has hundreds of digits
+    # Arrow's decimals wrap around when a text has hundreds of digits
+    short = pc.less_equal(pc.utf8_length(column), _DECIMAL)
     if not _all(pc.and_(short, pc.match_substring_regex(column, NUMBER))):
         raise pa.ArrowInvalid("no number")
     made = column.cast(pa.decimal128(_DECIMAL, 18)).cast(_INT)  # 1.0 and 1e3 are whole

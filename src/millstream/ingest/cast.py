@@ -125,9 +125,8 @@ def _column(field: Field, found: pa.Array, errors: Errors, zone: str, what: str,
     for at in failed:
         errors.note(at, f'{what} "{field.name}" is {shown(found[at])}{_why(found, at, field, zone, trim)}')
     if is_.is_floating(column.type) and pc.any(pc.is_nan(column)).as_py():
-        column = pc.if_else(
-            pc.is_nan(column), pa.scalar(None, column.type), column
-        )  # NaN is not a number, so it is not a value
+        # NaN is not a number, so it is not a value
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
     if column.null_count and default is not None and not field.nullable:
         column = pc.fill_null(column, pa.scalar(default, field.arrow))
     if column.null_count and not field.nullable:

@@ -175,9 +175,8 @@ class Collector:
                 f"{scope['method']} {scope['path']} means nothing",
                 "POST events as a JSON array, or one a line",
             )
-        body = (await read_body(receive, headers, self.limits.body_bytes, "events")).removeprefix(
-            b"\xef\xbb\xbf"
-        )  # a byte order mark: some programs put one before UTF-8
+        # A byte order mark: some programs put one before UTF-8
+        body = (await read_body(receive, headers, self.limits.body_bytes, "events")).removeprefix(b"\xef\xbb\xbf")
         if intake.door.due:
             await asyncio.to_thread(quietly, intake.door)
         taken = self._judge(intake, body)

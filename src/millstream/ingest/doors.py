@@ -25,9 +25,8 @@ ASK_S, ASK_AGAIN_S = 60.0, 1.0
 """How often the log is asked for its newest append: as a rule, and while the clock is in doubt."""
 RELEASED = "door"
 """Kind of the state documents that say up to which append the doors of a stream were released."""
-_KEEPS_TIME = getattr(
-    time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC
-)  # the others stop while a laptop sleeps, and waking would look like a step
+# The others stop while a laptop sleeps, and waking would look like a step
+_KEEPS_TIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 def wall_us() -> int:

@@ -49,9 +49,8 @@ class Objects:
 
     def __init__(self, schema: Schema) -> None:
         self.schema = schema
-        ordered = sorted(
-            schema.fields, key=lambda f: f.nullable
-        )  # an object has all its fields, so those with a default too
+        # An object has all its fields, so those with a default too
+        ordered = sorted(schema.fields, key=lambda f: f.nullable)
         self._moments = any(f.item == "timestamp" for f in schema.fields)
         self._struct = msgspec.defstruct(schema.name, [_spec(f) for f in ordered], gc=False)
 
@@ -122,9 +121,8 @@ def _plain(value: Any) -> Any:
     """A value of a library as the one of Python that it equals, or as it is."""
     if isinstance(value, np.generic):
         return _of_numpy(value)
-    if (
-        isinstance(value, datetime) and type(value) is not datetime
-    ):  # pandas; its nanoseconds are cut, as they are of files
+    # Pandas; its nanoseconds are cut, as they are of files
+    if isinstance(value, datetime) and type(value) is not datetime:
         try:
             value = datetime(
                 value.year,
@@ -141,9 +139,8 @@ def _plain(value: Any) -> Any:
             return value
     if isinstance(value, str) and type(value) is not str:
         return str.__str__(value)
-    if (
-        isinstance(value, datetime) and value.tzinfo is not None
-    ):  # in UTC, since JSON has no place for the seconds of an offset
+    # In UTC, since JSON has no place for the seconds of an offset
+    if isinstance(value, datetime) and value.tzinfo is not None:
         with suppress(OverflowError):
             return value.astimezone(UTC)
     if isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim == 1):

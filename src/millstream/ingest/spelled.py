@@ -37,9 +37,8 @@ def finer(data: bytes) -> bool:
     """Whether a second may have more digits than microseconds have: a decoder would round it, and times are cut (a
     moment must not become a later one).
     """
-    return (
-        _LONG(data) is not None and _FINER(data) is not None
-    )  # points are rarer than colons, so most bodies are passed over quickly
+    # Points are rarer than colons, so most bodies are passed over quickly
+    return _LONG(data) is not None and _FINER(data) is not None
 
 
 def normal(raw: bytes, schema: Schema, *, known: bool = False) -> bytes:
@@ -103,9 +102,8 @@ def _float(token: bytes, field: Field) -> bytes:
         and not survives(text := token.decode())
     ):
         raise Lossy(field.name, text)
-    if b"e" in token.lower() and ZERO.fullmatch(
-        token.decode(errors="replace")
-    ):  # Arrow looks at the exponent only, and calls 0e400 too large
+    # Arrow looks at the exponent only, and calls 0e400 too large
+    if b"e" in token.lower() and ZERO.fullmatch(token.decode(errors="replace")):
         return b"-0.0" if token.startswith(b"-") else b"0.0"
     return token
 

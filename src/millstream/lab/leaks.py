@@ -373,12 +373,8 @@ def _moment(rng: Random, on: TrainingSet[Any]) -> int:
     year = on.until.year if on.until else 2024
     start = datetime(year, 1, 1, tzinfo=UTC)
     anywhere = moment_us(start) + rng.randrange(365 * _DAY)
-    changes = [
-        _sunday(year, 3, 8, 7),
-        _sunday(year, 11, 1, 6),
-        _sunday(year, 3, 25, 1),
-        _sunday(year, 10, 25, 1),
-    ]  # New York, then Europe
+    # New York, then Europe
+    changes = [_sunday(year, 3, 8, 7), _sunday(year, 11, 1, 6), _sunday(year, 3, 25, 1), _sunday(year, 10, 25, 1)]
     kind = rng.random()
     if kind < 0.3:
         return moment_us(rng.choice(changes)) + rng.choice([-1, 0, 1, 1_800_000_000])

@@ -70,9 +70,8 @@ class Commit:
                     return
                 if not nobodys or self.alone:
                     raise
-                asked(
-                    table.files, table.delta.update_incremental
-                )  # no position of ours, so any other commit may come first
+                # No position of ours, so any other commit may come first
+                asked(table.files, table.delta.update_incremental)
                 if table.schema != columns or table.version == before:
                     raise
             except Unanswered:

@@ -55,9 +55,8 @@ def cut(lake: Lake, log: Log, name: str, *, lossy: bool = False) -> None:
         return
     if topic is not None and lake.exists(name):
         lineage.unfold(lake, lake.table(name))
-        Quarantine(lake, name, topic.uuid).claim(
-            topic
-        )  # a letter may be under way whose verdict, a ruling, was cut away
+        # A letter may be under way whose verdict, a ruling, was cut away
+        Quarantine(lake, name, topic.uuid).claim(topic)
         amend(lake, topic, "the table was cut back")
     files.remove(_note(name))
 

@@ -85,9 +85,8 @@ class Lake:
                         mode="error",
                         partition_by=list(partition_by) or None,
                         storage_options=dict(self.files.options) or None,
-                        commit_properties=CommitProperties(
-                            max_commit_retries=0
-                        ),  # tried again, a second creation lands as version 1, with another uuid
+                        # Tried again, a second creation lands as version 1, with another uuid
+                        commit_properties=CommitProperties(max_commit_retries=0),
                         post_commithook_properties=HOOKS_OFF,
                     ),
                 )

@@ -76,9 +76,8 @@ class Landing(ABC):
         self.table: Table = (
             lake.create(stream.name, table_schema(stream)) if not lake.exists(stream.name) else lake.table(stream.name)
         )
-        if added := lacking(
-            self.table.schema, stream
-        ):  # readers may ask for them before the first record that has them
+        # Readers may ask for them before the first record that has them
+        if added := lacking(self.table.schema, stream):
             self.table = self.table.add_columns(added)
             reach("sink.schema")
         self.table = self._open()

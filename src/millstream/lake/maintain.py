@@ -61,12 +61,10 @@ def maintain(lake: Lake, name: str, state: State, owner: str, *, now: Callable[[
     told = state.get(KIND, name)
     seen = int(told.value["version"]) if told else -1
     swept = float(told.value["swept"]) if told else None
-    sweeping = (
-        swept is None or not 0 <= now() - swept < SWEEP.total_seconds()
-    )  # in the future: written by a clock that was wrong
-    if newest < 0 or (
-        0 <= newest - seen < checkpoint.EVERY and not sweeping
-    ):  # a lower version than seen is another table, or a tail was cut
+    # In the future: written by a clock that was wrong
+    sweeping = swept is None or not 0 <= now() - swept < SWEEP.total_seconds()
+    # A lower version than seen is another table, or a tail was cut
+    if newest < 0 or (0 <= newest - seen < checkpoint.EVERY and not sweeping):
         return Done()
     if not state.lease(f"{KIND}/{name}", owner, LEASE):
         return Done()

@@ -104,9 +104,8 @@ class Sink(Landing):
             if report:
                 report(todo - sum(max(0, end - self.reader.position(p)) for p, end in ends.items()), todo)
         landed += self._land()
-        if any(
-            self.reader.position(p) < end for p, end in ends.items()
-        ):  # a position fell back: a torn tail was cut, or we were overtaken
+        # A position fell back: a torn tail was cut, or we were overtaken
+        if any(self.reader.position(p) < end for p, end in ends.items()):
             landed += self.drain(report)
         return landed
 

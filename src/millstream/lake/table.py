@@ -83,9 +83,8 @@ class LakeTable:
                 f"{what} cannot be opened: {next(iter(str(error).splitlines()), '')}; millstream doctor fixes a torn"
                 " tail"
             ) from error
-        if (
-            files.size(deltalog.commit_path(name, table.version)) == 0
-        ):  # delta-rs takes it for a commit that says nothing, and would build on it
+        # Delta-rs takes it for a commit that says nothing, and would build on it
+        if files.size(deltalog.commit_path(name, table.version)) == 0:
             raise Corrupt(
                 f'commit {table.version} of table "{name}" is empty: a power cut tore it; millstream doctor fixes it'
             )

@@ -37,9 +37,8 @@ class Part:
         yet.
         """
         at = self.which(offsets)
-        given_up = np.isin(
-            at, [i for i, r in enumerate(self.said) if r.gap is not None]
-        )  # judged before they were given up
+        # Judged before they were given up
+        given_up = np.isin(at, [i for i, r in enumerate(self.said) if r.gap is not None])
         self.dead, times = np.unique(offsets[(offsets < self.stored) & ~given_up], return_counts=True)
         self.dead_twice, self.recorded = self.dead[times > 1], np.unique(recorded)
 

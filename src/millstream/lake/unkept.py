@@ -106,9 +106,8 @@ def again(
         if column is None or column not in table.schema.names:
             judging.give_up([r for r in ranges if r.duplicates], "the commits do not say by which ids")
             continue
-        while (
-            ranges and not ranges[0].duplicates and not judging.result.found
-        ):  # nothing was dropped, and nothing is kept that was not
+        # Nothing was dropped, and nothing is kept that was not
+        while ranges and not ranges[0].duplicates and not judging.result.found:
             del ranges[0]
         if ranges and judging.ids(column):
             judging.run(column, ranges)

@@ -103,9 +103,8 @@ def compile(
         ) from None
     source = f"lambda r: {code.python}"
     try:
-        evaluate = eval(
-            source, dict(kernel.NAMES)
-        )  # made of checked nodes only: names are ours, texts are quoted by repr
+        # Made of checked nodes only: names are ours, texts are quoted by repr
+        evaluate = eval(source, dict(kernel.NAMES))
     except (SyntaxError, MemoryError, RecursionError):
         raise DefinitionError(
             f"{told}the expression is too long", place=place, found=text[:100], fix="split it", code="E116"

@@ -358,9 +358,8 @@ class Compiler:
     def _is(self, node: exp.Is) -> Code:
         of, right = self.compile(node.this), node.expression
         if isinstance(right, exp.Null):
-            return Code(
-                f"({of.sql} IS NULL)", f"(({self._name()} := {of.python}) is None)", "bool"
-            )  # named: Python warns of a literal beside `is`
+            # Named: Python warns of a literal beside `is`
+            return Code(f"({of.sql} IS NULL)", f"(({self._name()} := {of.python}) is None)", "bool")
         of = self._taken(of, "bool") if isinstance(right, exp.Boolean) else of
         if isinstance(right, exp.Boolean) and of.kind in ("bool", None):
             return Code(

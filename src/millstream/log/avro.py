@@ -45,10 +45,8 @@ def avro_schema(schema: Schema) -> str:
 def _field(schema: Schema, field: Field) -> dict[str, Any]:
     kind: Any
     if field.kind == "enum" and not all(_NAME.fullmatch(symbol) for symbol in field.symbols):
-        kind = {
-            "type": "string",
-            "values": list(field.symbols),
-        }  # Avro's symbols are names; other readers refuse anything else
+        # Avro's symbols are names; other readers refuse anything else
+        kind = {"type": "string", "values": list(field.symbols)}
     elif field.kind == "enum":
         kind = {"type": "enum", "name": f"{schema.name}_{field.name}", "symbols": list(field.symbols)}
     elif field.kind == "list":

@@ -138,9 +138,8 @@ class Deduper:
             return keep
         self._reach(memory, arrived[chosen])
         first, second = hashes(ids)
-        order = chosen[
-            np.argsort(first[chosen], kind="stable")
-        ]  # looked up in order, ids touch each run once, from end to end
+        # Looked up in order, ids touch each run once, from end to end
+        order = chosen[np.argsort(first[chosen], kind="stable")]
         keep[order] = ~memory.kept.look(first[order], second[order], arrived[order], self._within)
         _among_themselves(order, first, second, arrived, self._within, keep)
         new = order[keep[order]]
@@ -170,9 +169,8 @@ class Deduper:
         for low, high in _stretches(arrived, self._within):
             memory.needed[-1] = min(memory.needed[-1], low)
             for begin, end in _uncovered(memory.covered, low, high):
-                end = max(
-                    end, min(end + max(_MARGIN_US, _AT_MOST * self._within), _next(memory.covered, end))
-                )  # the batches after this one reach a little further
+                # The batches after this one reach a little further
+                end = max(end, min(end + max(_MARGIN_US, _AT_MOST * self._within), _next(memory.covered, end)))
                 memory.kept.reopen(begin)
                 for ids, at in memory.earlier(begin, end):
                     real = np.flatnonzero(_real(ids))

@@ -223,9 +223,8 @@ class StreamStep:
         try:
             with closing(sink(self.ws, self.stream)) as worker:
                 progress = worker.drain(report)
-            if (
-                self._changed() and (topic := self.ws.log.topic(self.name)) is not None
-            ):  # a sink says it with its next records, and there are none
+            # A sink says it with its next records, and there are none
+            if self._changed() and (topic := self.ws.log.topic(self.name)) is not None:
                 ensure(self.ws.lake, self.stream, topic)
         except (MillstreamError, OSError) as error:
             trouble.keep(self.ws.state, trouble.SINK, self.name, str(error), None)  # for `show streams` and `doctor`

@@ -240,9 +240,8 @@ def _copied(ws: Engines, lake: Lake, sql: Sql, name: str, chosen: str) -> None:
     source = ws.lake.table(name)
     made = lake.create(name, source.schema)
     rows = sql.query(f"select * from t where {chosen}", {"t": source.snapshot()})
-    made.append(
-        rows, txns={app: (None, at) for app, at in source.txns().items()}
-    )  # the positions say how far a stream has come
+    # The positions say how far a stream has come
+    made.append(rows, txns={app: (None, at) for app, at in source.txns().items()})
 
 
 __all__ = ["Judged", "parity", "shown"]

@@ -149,9 +149,8 @@ def _note(state: State, one: Done) -> None:
     part = {"source": trouble.SOURCE, "stream": trouble.SINK}.get(one.kind, trouble.ASSET)
     parts = one.made.waits if one.made is not None else {}
     waits = (parts or {one.name: one.error}) if one.status == "failed" else {}
-    before = (
-        {one.name, *(trouble.names(state, part) or ())} if one.kind == "source" else {one.name}
-    )  # all sources are one step
+    # All sources are one step
+    before = {one.name, *(trouble.names(state, part) or ())} if one.kind == "source" else {one.name}
     for name in before - waits.keys():
         trouble.clear(state, part, name)
     for name, why in waits.items():

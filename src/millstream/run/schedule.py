@@ -125,9 +125,8 @@ class Schedule:
                 list,
             )
         )
-        names |= {
-            s.name for s in every if s.kind == "features" and names.intersection(s.upstream)
-        }  # what answers follows its table
+        # What answers follows its table
+        names |= {s.name for s in every if s.kind == "features" and names.intersection(s.upstream)}
         try:
             with runner.alone(self.ws.folder):
                 runner.run([s for s in every if s.name in names], self.ws.state)

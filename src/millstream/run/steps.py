@@ -248,9 +248,8 @@ class ModelStep(_Recorded):
         from millstream.train.run import train
 
         dataset = build(self.model.on, self.ws.lake, self.ws.compute, self.ws.project.params)
-        version = train(
-            self.model, dataset, self.ws.tracking, self.ws.lake, self.ws.sql, self.params or None
-        )  # its rows come to this process anyway
+        # Its rows come to this process anyway
+        version = train(self.model, dataset, self.ws.tracking, self.ws.lake, self.ws.sql, self.params or None)
         metrics = self.ws.tracking.run(version.run_id).metrics
         shown = " ".join(f"{name} {metrics[name]:.3f}" for name in self.model.metrics if name in metrics)
         return Made(

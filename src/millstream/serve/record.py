@@ -55,9 +55,8 @@ class Recorder:
     ) -> None:
         self.written = self.lost = 0
         self._log, self._binding, self._durable, self._limit, self._retry_s = log, binding, durable, limit, retry_s
-        self._rows = pa.struct(
-            list(binding.stream.schema.arrow())
-        )  # one conversion for all columns: half the time of one a column
+        # One conversion for all columns: half the time of one a column
+        self._rows = pa.struct(list(binding.stream.schema.arrow()))
         self._report = report
         self._open, self._busy, self._waiting = _Group(), False, 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"record-{binding.stream.name}")

@@ -153,9 +153,8 @@ class Server:
             refused = _refusal(error)
             status = refused.status
             if status >= 500 and not isinstance(error, Refused):
-                log.error(
-                    "%s: %s", name, refused, exc_info=None if isinstance(error, Transient) else error
-                )  # a store that is away says all
+                # A store that is away says all
+                log.error("%s: %s", name, refused, exc_info=None if isinstance(error, Transient) else error)
             await refuse(send, refused)
         finally:
             meter.in_flight -= 1

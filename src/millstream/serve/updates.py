@@ -250,9 +250,8 @@ class Updates:
                     )
                 worker.trouble = wait.why
                 gap = isinstance(error, Truncated)
-                if len(definitions) > 1 and not isinstance(
-                    error, Transient | Truncated | OSError
-                ):  # it may be of one of them only
+                # It may be of one of them only
+                if len(definitions) > 1 and not isinstance(error, Transient | Truncated | OSError):
                     self._apart[stream] = frozenset(d.generation for d in self._by_stream()[stream])
                 worker.stop.wait(wait.pause_s)
 

@@ -73,9 +73,8 @@ def probabilities(told: Any, classes: Any, labels: int, what: str) -> Floats:
         each = classes if isinstance(classes, list) and len(classes) == len(told) else [None] * len(told)
         return np.stack([_true(numbers(one, what), own, what) for one, own in zip(told, each, strict=True)], axis=1)
     made = numbers(told, what)
-    if made.ndim != 2 or (
-        labels > 1 and made.shape[1] == labels
-    ):  # P(true) already: of the label, or of each of several
+    # P(true) already: of the label, or of each of several
+    if made.ndim != 2 or (labels > 1 and made.shape[1] == labels):
         return made
     return _true(made, classes, what)
 
@@ -88,9 +87,8 @@ def outside(said: Floats) -> int | None:
 
 def _true(told: Floats, classes: Sequence[Any] | None, what: str) -> Floats:
     columns = told.shape[1] if told.ndim == 2 else 0
-    if (
-        classes is not None and len(classes) == 1
-    ):  # its train rows had one label only; which column that is, is told differently by each library
+    # Its train rows had one label only; which column that is, is told differently by each library
+    if classes is not None and len(classes) == 1:
         return np.full(len(told), _known(classes[0], classes, what))
     if columns != 2 or (classes is not None and len(classes) != 2):
         named = f" (its classes_ are {_shown(classes)})" if classes is not None else ""

@@ -70,9 +70,8 @@ class Builder:
                 *(u.definition.stream for u in self.uses),
             ]
         )
-        pinned = {
-            name: self.lake.table(name) for name in names
-        }  # handles on one version each, whoever appends meanwhile
+        # Handles on one version each, whoever appends meanwhile
+        pinned = {name: self.lake.table(name) for name in names}
         inputs = {name: {"version": table.version, "uuid": table.uuid} for name, table in pinned.items()}
         fingerprint = self._fingerprint(inputs, mature_us)
         stored = sets.latest(self.name, self.lake)

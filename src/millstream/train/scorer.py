@@ -24,9 +24,8 @@ from millstream.train.compiled import BoosterScorer, LinearScorer
 Floats: TypeAlias = NDArray[np.float64]
 PICKLE, BOOSTER = "model.pkl", "model.lgb.txt"
 _ALIKE = 1e-12
-_ONE = (
-    threading.Lock()
-)  # what cloudpickle stores by value is one set for the process: two models trained at once share their module
+# What cloudpickle stores by value is one set for the process: two models trained at once share their module
+_ONE = threading.Lock()
 
 
 class Scorer(Protocol):
@@ -114,9 +113,8 @@ def save(
     with _ONE:
         try:
             told = _dumped(fitted, project_modules(held))
-        except (
-            Exception
-        ):  # something that a helper holds cannot be stored; the rows that are checked at load tell when it changes
+        except Exception:
+            # Something that a helper holds cannot be stored; the rows that are checked at load tell when it changes
             try:
                 told = _dumped(fitted, [held] if held is not None else [])
             except Exception as error:

@@ -266,9 +266,8 @@ class SqlContract:
         assert time.monotonic() - started < 10
 
     def test_what_was_dropped_is_nothing_to_the_next(self, engine: Sql, tmp_path: Path) -> None:
-        snapshot = self.plant(
-            tmp_path, *(pa.table({"a": [n]}) for n in range(40))
-        )  # so many files that an engine looks for them with many hands
+        # So many files that an engine looks for them with many hands
+        snapshot = self.plant(tmp_path, *(pa.table({"a": [n]}) for n in range(40)))
         for _ in range(2):
             reader = engine.query("select a from t", {"t": snapshot})
             reader.read_next_batch()

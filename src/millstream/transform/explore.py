@@ -73,9 +73,8 @@ def terminal(profile: Profile) -> RenderableType:
     table.add_column("column", no_wrap=True, overflow="ellipsis", min_width=12)
     table.add_column("nulls", justify="right", no_wrap=True, min_width=5)
     table.add_column("distinct", justify="right", no_wrap=True, min_width=8)
-    table.add_column(
-        "values"
-    )  # the only one that gives way: rich shortens what may wrap first, and the cells say that they do not
+    # The only one that gives way: rich shortens what may wrap first, and the cells say that they do not
+    table.add_column("values")
     for column in profile.columns:
         spread = Text()
         if column.histogram:

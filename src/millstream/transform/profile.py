@@ -327,12 +327,10 @@ def even(edges: Sequence[float], counts: Sequence[int], known: int) -> tuple[flo
     upto = np.cumsum(np.asarray(counts[: len(edges)], float))
     places = np.asarray(edges, float)
     above = np.append(places[1:], np.inf)
-    sharp = np.append(
-        True, np.nextafter(places[1:], -np.inf) <= places[:-1]
-    )  # nothing lies between it and the edge before
-    ends = np.where(
-        np.append(sharp[1:], False), above, places
-    )  # what lies up to "just below v" is drawn on a line up to v
+    # Nothing lies between it and the edge before
+    sharp = np.append(True, np.nextafter(places[1:], -np.inf) <= places[:-1])
+    # What lies up to "just below v" is drawn on a line up to v
+    ends = np.where(np.append(sharp[1:], False), above, places)
     made = []
     for step in range(STEPS + 1):
         wanted = max(step * known / STEPS, 0.5)  # the lowest row counts as the quantile 0

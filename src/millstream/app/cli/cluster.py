@@ -30,9 +30,8 @@ def _cluster(context: Context) -> Cluster:
     from millstream.run.settings import read
 
     root = find(context.folder or ".")
-    settings = read(
-        root, profile=context.profile, flags=context.overrides, environment=os.environ, secrets=False
-    )  # `up` makes some
+    # `up` makes some
+    settings = read(root, profile=context.profile, flags=context.overrides, environment=os.environ, secrets=False)
     return Cluster(root, port=settings.cluster_port)
 
 

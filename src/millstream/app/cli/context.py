@@ -46,9 +46,8 @@ class Context:
 
         from millstream.run.workspace import Workspace
 
-        pa.enable_signal_handlers(
-            False
-        )  # its readers of CSV would take SIGTERM and Ctrl-C for themselves, and lose one in thirty
+        # Its readers of CSV would take SIGTERM and Ctrl-C for themselves, and lose one in thirty
+        pa.enable_signal_handlers(False)
         workspace = Workspace.open(self.folder, self.profile, self.overrides)
         current = click.get_current_context(silent=True)
         if current is not None:

@@ -62,9 +62,8 @@ def sql(context: Context, query: str, as_json: bool, limit: int | None, as_csv: 
     from millstream.transform import plain
 
     text = sys.stdin.read() if query == "-" else query
-    limit = (
-        (0 if as_json or as_csv else SHOWN) if limit is None else limit
-    )  # a script that reads part of the rows would take them for all
+    # A script that reads part of the rows would take them for all
+    limit = (0 if as_json or as_csv else SHOWN) if limit is None else limit
     found = ask(context.workspace, text, None if limit == 0 else limit + 1)
     more = limit and found.num_rows > limit
     found = found.slice(0, limit) if more else found
@@ -171,9 +170,8 @@ def show(context: Context, what: str, name: str | None, as_json: bool, limit: in
         context.end(failed)
         context.say("nothing waits" if what == "waiting" else f"no {what} yet")
         return
-    rare = [
-        key for key in ("held", "complete", "given up", "stuck") if not any(row.get(key) for row in rows)
-    ]  # columns that are there when they say something
+    # Columns that are there when they say something
+    rare = [key for key in ("held", "complete", "given up", "stuck") if not any(row.get(key) for row in rows)]
     _rows(context, [{key: value for key, value in row.items() if key not in rare} for row in rows])
     if what == "streams":
         context.say(

@@ -103,9 +103,8 @@ def plan(context: Context, selectors: tuple[str, ...], as_json: bool, everything
 def _time(stale: Sequence[Any]) -> str:
     """How long it takes by the last run, and of how many assets nothing is known: those that were never built."""
     known = [a.seconds for a in stale if a.seconds is not None]
-    unknown = sum(
-        a.seconds is None and a.kind not in ("source", "stream") for a in stale
-    )  # these take as long as their files are large
+    # These take as long as their files are large
+    unknown = sum(a.seconds is None and a.kind not in ("source", "stream") for a in stale)
     if not known:
         return "; how long it takes is unknown, since none of them has been built" if unknown else ""
     about = f", about {sum(known):.0f} s by the last run"

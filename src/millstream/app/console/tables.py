@@ -100,9 +100,8 @@ def table(ws: Workspace, request: Request) -> Values:
         ),
         *around(ws, noun),
     ]
-    if (
-        "x-live" not in request.headers
-    ):  # a refresh leaves the profile as it is: making one costs more than all the rest
+    # A refresh leaves the profile as it is: making one costs more than all the rest
+    if "x-live" not in request.headers:
         sections.insert(1, Section("Profile", html=profile_of(ws, name)))
     return {
         "title": name,

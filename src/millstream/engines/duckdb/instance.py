@@ -179,9 +179,8 @@ class Bench:
         """A fresh, still open instance, in memory or in a file of its scratch folder; the caller locks it and closes
         it.
         """
-        if (
-            self._process != os.getpid()
-        ):  # a fork copies locks that threads of DuckDB hold, and not the threads: one in eight children hung
+        # A fork copies locks that threads of DuckDB hold, and not the threads: one in eight children hung
+        if self._process != os.getpid():
             raise WorkFailed(
                 "the compute engine was opened before this process was forked; open one in the child, or start the"
                 " child by spawn"
@@ -250,10 +249,11 @@ class Bench:
         try:
             if on_disk:
                 scratch.mkdir(parents=True)
+            # DuckDB makes one folder, not two
             connection = duckdb.connect(
                 str(scratch / "scratch.db") if on_disk else ":memory:",
                 config=self.options.config(scratch / "spill" if on_disk else scratch),
-            )  # DuckDB makes one folder, not two
+            )
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute("SET enable_progress_bar = false")  # it prints to stdout, between the lines of a result
             if on_disk:  # nobody reads the file again

@@ -78,9 +78,8 @@ class DuckDbSql:
                 values = bind(statement.named_parameters, params or {})
                 found = _bound(instance, statement, body(sql), values)
                 schema = found.limit(0).to_arrow_table().schema
-                return pa.schema(
-                    [field.with_name(name) for field, name in zip(schema, found.columns, strict=True)]
-                )  # `limit` renames one of two of a name
+                # `limit` renames one of two of a name
+                return pa.schema([field.with_name(name) for field, name in zip(schema, found.columns, strict=True)])
         finally:
             instance.close()
 

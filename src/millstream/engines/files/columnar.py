@@ -145,9 +145,8 @@ class ColumnFile:
         return Batch(made, bad, after)
 
     def _parquet(self, skip: int, max_rows: int) -> tuple[Iterator[pa.RecordBatch], int]:
-        file = pq.ParquetFile(
-            self.path, coerce_int96_timestamp_unit="us"
-        )  # nanoseconds would wrap the years before 1677 and after 2262
+        # Nanoseconds would wrap the years before 1677 and after 2262
+        file = pq.ParquetFile(self.path, coerce_int96_timestamp_unit="us")
         names = file.schema_arrow.names
         wanted = [name for name in names if name in self.schema.names()]
         if not skip:

@@ -199,9 +199,8 @@ class JsonLines:
             raise pa.ArrowInvalid("another number of records")
         found = {name: _one(table.column(name)) for name in self.layout.names}
         if any(_infinite(column) for column in found.values()):
-            raise pa.ArrowInvalid(
-                "a number is out of range"
-            )  # JSON has no infinity; Arrow reads one, and takes 1e400 for it
+            # JSON has no infinity; Arrow reads one, and takes 1e400 for it
+            raise pa.ArrowInvalid("a number is out of range")
         if not looked_at and any(_large(column) for column in found.values()):
             raise pa.ArrowInvalid("a float may have lost digits")
         return found

@@ -42,13 +42,11 @@ class Blocks:
     def __iter__(self) -> Iterator[tuple[bytes, Cut, bool]]:
         held, ended = b"", False
         while not ended:
-            chunk = self.stream.read(
-                max(self.chunk, len(held))
-            )  # what holds no whole record is not cut again for each further chunk
+            # What holds no whole record is not cut again for each further chunk
+            chunk = self.stream.read(max(self.chunk, len(held)))
             held = held + chunk if held else chunk
-            ended = not chunk or (
-                self.stream.compressed and not self.stream.peek(bool)
-            )  # only so is it known that an archive was read to its end
+            # Only so is it known that an archive was read to its end
+            ended = not chunk or (self.stream.compressed and not self.stream.peek(bool))
             final = ended and self.take_open()
             cut = cut_csv(held, final, self.limit) if self.quoted else cut_lines(held, final)
             if len(cut.ends):

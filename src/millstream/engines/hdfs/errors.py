@@ -50,9 +50,8 @@ def mapped(root: str) -> Iterator[None]:
     except (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, MillstreamError):
         raise
     except (OSError, RuntimeError, NotImplementedError) as error:
-        if (
-            isinstance(error, OSError) and error.errno == errno.ENOSPC
-        ):  # of the local file that an upload is gathered in
+        # Of the local file that an upload is gathered in
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise Full(f"no space left for what is written to {root}") from error
         if "ParentNotDirectoryException" in str(error):
             raise NotADirectoryError(_short(error)) from error

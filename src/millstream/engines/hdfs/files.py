@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import BinaryIO, TypeVar, cast
 
-os.environ.setdefault(
-    "RUST_LOG", "off"
-)  # read at the import: a failover would else be thousands of lines on stderr, of what is waited out anyway
+# Read at the import: a failover would else be thousands of lines on stderr, of what is waited out anyway
+os.environ.setdefault("RUST_LOG", "off")
 from hdfs_native import Client, WriteOptions
 
 from millstream.base.errors import Unreachable, UsageError, WorkFailed
@@ -121,9 +120,8 @@ class HdfsFiles:
             except FileExistsError as error:
                 if not (asked and _MINE in str(error)):
                     raise FileExistsError(f"{self._place.root}: {str(error).partition(chr(10))[0]}") from None
-                return self._ask(
-                    lambda: self._client.create(target, WriteOptions(overwrite=True))
-                )  # an earlier try landed, its answer was lost
+                # An earlier try landed, its answer was lost
+                return self._ask(lambda: self._client.create(target, WriteOptions(overwrite=True)))
             except Unreachable as error:
                 asked = True
                 if isinstance(error, Unanswered):
@@ -138,9 +136,8 @@ class HdfsFiles:
 
         def fetch(offset: int, length: int) -> bytes:
             def once() -> bytes:
-                mine = (
-                    held.pop() if held else self._client.read(target)
-                )  # where its blocks are by now; one that fails or is stuck is not used again
+                # Where its blocks are by now; one that fails or is stuck is not used again
+                mine = held.pop() if held else self._client.read(target)
                 found = mine.read_range(offset, length)
                 held[:] = [mine]
                 return found

@@ -19,9 +19,8 @@ from millstream.base.errors import ConfigError, Unreachable, WorkFailed
 
 _URL = re.compile(r"hive://(?P<hosts>[\w.-]+(?::\d+)?(?:,[\w.-]+(?::\d+)?)*)(?:/(?P<database>\w+)?)?")
 _PORT, _CONNECT_MS, _ANSWER_MS = 9083, 10_000, 120_000
-logging.getLogger("thrift.transport.TSocket").setLevel(
-    logging.CRITICAL
-)  # it logs what it raises as well, once for each host
+# It logs what it raises as well, once for each host
+logging.getLogger("thrift.transport.TSocket").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)

@@ -289,9 +289,8 @@ class Topics:
             self.offsets(name, partitions, OffsetSpec.earliest()),
             self.offsets(name, partitions, OffsetSpec.latest(), uncommitted=True),
         )
-        stable = self.offsets(
-            name, partitions, OffsetSpec.latest()
-        )  # last, so that nothing seems held that has just been written
+        # Last, so that nothing seems held that has just been written
+        stable = self.offsets(name, partitions, OffsetSpec.latest())
         return {p: Ends(low[p], stable[p], max(0, written[p] - stable[p])) for p in partitions}
 
     def offsets(

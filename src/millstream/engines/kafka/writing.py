@@ -50,9 +50,8 @@ class KafkaWriter:
         deadline = time.monotonic() + GIVE_UP_S
         while True:
             try:
-                self._producer.list_topics(
-                    self._positions.topic, timeout=_ASK_S
-                )  # connected, the next call takes 5 ms and not 500
+                # Connected, the next call takes 5 ms and not 500
+                self._producer.list_topics(self._positions.topic, timeout=_ASK_S)
                 self._producer.init_transactions(_ASK_S)
                 return
             except KafkaException as error:

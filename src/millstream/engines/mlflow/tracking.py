@@ -314,9 +314,8 @@ def _open(uri: str) -> Any:
     mlflow.telemetry.client.set_telemetry_client()
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(
-        logging.CRITICAL
-    )  # prints the traceback of each error that it raises, too
+    # Prints the traceback of each error that it raises, too
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     client = MlflowClient(uri, uri)
     client.search_experiments(max_results=1)  # connects now, so that what goes wrong is reported here
     return client

@@ -64,9 +64,8 @@ class PostgresState:
 
     def _prepare(self, con: Connection) -> None:
         with con.transaction():
-            con.execute(
-                "select pg_advisory_xact_lock(hashtext('millstream'))"
-            )  # two that make the same tables at once get in each other's way
+            # Two that make the same tables at once get in each other's way
+            con.execute("select pg_advisory_xact_lock(hashtext('millstream'))")
             (made,) = con.execute(self._sql(_MADE)).fetchone() or ()
             if not made:
                 con.execute(self._sql(_TABLES))

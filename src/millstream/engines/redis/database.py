@@ -178,9 +178,8 @@ class Database:
                     group,
                     _SWEPT,
                 )
-                (left,) = self.writing(
-                    [("EVAL", _SWEEP, 2, *args)]
-                )  # one step, so that nobody else writes or removes in between
+                # One step, so that nobody else writes or removes in between
+                (left,) = self.writing([("EVAL", _SWEEP, 2, *args)])
             rows += left
         return rows
 

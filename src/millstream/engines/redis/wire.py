@@ -104,9 +104,8 @@ class Wire:
             except redis.ResponseError as error:
                 answers.append(error)
         for answer in answers:
-            for one in (
-                answer if isinstance(answer, list) else (answer,)
-            ):  # a command of a transaction may fail inside the answer of its EXEC
+            # A command of a transaction may fail inside the answer of its EXEC
+            for one in answer if isinstance(answer, list) else (answer,):
                 if isinstance(one, Exception):
                     raise one
         return answers

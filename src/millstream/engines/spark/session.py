@@ -113,10 +113,11 @@ class Options:
 
 
 _YARN = {"spark.executorEnv.PYTHONPATH": UNPACKED}  # where the shipped environment comes to lie, if it does
+# In an executor's traceback
 _OURS_THERE = re.compile(
     rf"^{re.escape(f'{WorkFailed.__module__}.{WorkFailed.__qualname__}')}: (.*?)(?=\n\s*\n|\n\tat |\n\s*SQLSTATE|\Z)",
     re.MULTILINE | re.DOTALL,
-)  # in an executor's traceback
+)
 _PATIENCE_S = 30.0  # for a JVM to end
 _LOG = "spark.log"
 """What the driver's JVM says on its standard error."""

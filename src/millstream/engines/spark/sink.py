@@ -214,9 +214,8 @@ class SparkSink(Landing):
 
     def _ask(self, share: Share, left: threading.Event) -> None:
         while not left.wait(1.0):
-            with suppress(
-                MillstreamError
-            ):  # of a broker that is away; who reads what is a hint, and what we read we had
+            # Of a broker that is away; who reads what is a hint, and what we read we had
+            with suppress(MillstreamError):
                 self.mine = share.partitions()
 
     # -- one micro-batch
@@ -305,9 +304,8 @@ class SparkSink(Landing):
                 with _quiet, warnings.catch_warnings():
                     warnings.simplefilter("ignore")  # of pandas, which is not used
                     answers = frame.mapInArrow(errand, ANSWER)
-                self._session.sparkContext.setJobGroup(
-                    f"millstream-sink-{errand.token}", f"landing {name}"
-                )  # a query of this thread may have left a cancelled one
+                # A query of this thread may have left a cancelled one
+                self._session.sparkContext.setJobGroup(f"millstream-sink-{errand.token}", f"landing {name}")
                 rows = answers.collect()
         except WorkFailed as error:
             if "Failed to find data source: kafka" in str(error):

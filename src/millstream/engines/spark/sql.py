@@ -104,9 +104,8 @@ class SparkSql:
         used = _used(tables, result, *steps)
         with Binder({name: _schema(relation) for name, relation in used.items()}, params) as binder:
             script = Script(binder, used)
-            planned = [
-                step for text in steps for step in script.steps(text)
-            ]  # mistakes are told before a JVM is started
+            # Mistakes are told before a JVM is started
+            planned = [step for text in steps for step in script.steps(text)]
             last = translate(body(result), binder, script.known)
         work = self._work()
         try:

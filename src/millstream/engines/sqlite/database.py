@@ -96,9 +96,8 @@ class WriteLock:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
             if path.exists() and not os.access(path, os.W_OK):
-                raise PermissionError(
-                    errno.EACCES, os.strerror(errno.EACCES), str(path)
-                )  # its folder is writable, it is not
+                # Its folder is writable, it is not
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         except OSError as error:
             self.close()
             found = refused(error, path, f"write to {path.name}")

@@ -238,9 +238,8 @@ class SqliteLog:
                 yield con
         except BaseException as error:
             self._layouts.forget()  # numbers given in a transaction that was rolled back
-            if (
-                isinstance(error, Full | ConfigError) or type(error) is MillstreamError
-            ):  # of the disk; the last one: that it reports an error
+            # Of the disk; the last one: that it reports an error
+            if isinstance(error, Full | ConfigError) or type(error) is MillstreamError:
                 self._failed = error
             raise
         self._failed = None

@@ -204,11 +204,8 @@ def _text(queries: Sequence[Query], shapes: Sequence[Cut]) -> tuple[str, list[li
     width = max((query.width for query in queries), default=1)
     many = len(queries)
     named = 2 * many + sum(2 * sum(map(len, shape)) + 1 for shape, _ in shapes)
-    parts, first, rows = (
-        [f"select n{', null' * (width - 1)} from change where 1 or ?{named}"],
-        1 + 2 * many,
-        [],
-    )  # all are named, asked or not
+    # All are named, asked or not
+    parts, first, rows = ([f"select n{', null' * (width - 1)} from change where 1 or ?{named}"], 1 + 2 * many, [])
     for i, (query, (shape, head)) in enumerate(zip(queries, shapes, strict=True)):
         windows = query.windows(shape, head=head, key=f"?{1 + many + i}", first=first, moment=f"?{1 + i}", width=width)
         first += 2 * sum(map(len, shape)) + 1

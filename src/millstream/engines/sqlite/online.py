@@ -432,9 +432,10 @@ def _refusal(path: Path) -> MillstreamError | None:
 def _tables(run: Run, definition: Definition, name: str) -> None:
     types = {pa.float64(): "real", pa.int64(): "integer"}
     columns = stored(definition)
+    # NULL + 1 is NULL
     states = ", ".join(
         f"{column} {types.get(kind, 'blob')}{' not null' if merge == 'add' else ''}" for column, merge, kind in columns
-    )  # NULL + 1 is NULL
+    )
     run(
         f"create table if not exists tile_{name} (k text, level integer, b integer, {states}, primary key (k, level,"
         " b)) strict, without rowid"

@@ -15,10 +15,8 @@ import pyarrow.compute as pc
 from millstream.base.errors import Corrupt, UsageError
 from millstream.base.event import ARRIVED_AT, EVENT_ID, LATE, OFFSET, PARTITION, TIMESTAMP
 
-PACKED_BYTES, COLUMN_BYTES = (
-    16_384,
-    1_024,
-)  # smaller messages are stored as they are, and those of columns smaller than that
+# Smaller messages are stored as they are, and those of columns smaller than that
+PACKED_BYTES, COLUMN_BYTES = (16_384, 1_024)
 LARGEST_BYTES = 8_000_000  # of one stored batch, so that retention can go in small steps
 _LZ4 = pa.ipc.IpcWriteOptions(compression="lz4")
 
@@ -97,9 +95,8 @@ def pack(rows: pa.RecordBatch) -> Iterator[tuple[int, bytes]]:
     LZ4 halves what is written for a tenth of a microsecond an event; zstd makes it a third, for twice the time of the
     whole append.
     """
-    held = (
-        rows.get_total_buffer_size()
-    )  # `nbytes`, which leaves out what a slice does not show, costs microseconds a column
+    # `nbytes`, which leaves out what a slice does not show, costs microseconds a column
+    held = rows.get_total_buffer_size()
     if held > LARGEST_BYTES and rows.num_rows > 1 and rows.nbytes > LARGEST_BYTES:
         half = rows.num_rows // 2
         yield from pack(rows.slice(0, half))

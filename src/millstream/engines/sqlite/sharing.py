@@ -64,9 +64,8 @@ class SqliteShare:
 
     def _heartbeat(self, con: sqlite3.Connection, now: int) -> None:
         far = int(10 * SESSION_S * 1e6)
-        con.execute(
-            "delete from member where seen_us not between ? and ?", (now - far, now + far)
-        )  # who lives writes it again
+        # Who lives writes it again
+        con.execute("delete from member where seen_us not between ? and ?", (now - far, now + far))
         con.execute("insert or replace into member values (?, ?, ?, ?)", (*self._me, now))
 
     def leave(self) -> None:

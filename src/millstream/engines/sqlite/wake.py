@@ -28,9 +28,8 @@ class _Folder:
 
     def __init__(self, log: Path) -> None:
         self.path = log.with_name(log.name + ".readers")
-        with contextlib.suppress(
-            OSError
-        ):  # read-only or full: nobody can be woken, so readers look again by themselves
+        # Read-only or full: nobody can be woken, so readers look again by themselves
+        with contextlib.suppress(OSError):
             self.path.mkdir(exist_ok=True)
         self._fd: int | None = None
         self.short = str(self.path)
