@@ -48,7 +48,7 @@ It has [project] with a name, [params] with single values, [profile.NAME] with e
 [alerts], [cluster].
 Fix: correct the section or the value that is named.
 
-E110: no length of time
+E110: not a length of time
 Lengths are a number and a unit: 30s, 10m, 3h, 7d, 2w, or a timedelta; not below 0, and a hundred years at most.
 There is no month and no year.
 Fix: write one of them.
@@ -62,7 +62,7 @@ A column of this name does not parse in DuckDB or Spark, or begins with _, as on
 from another field by letter case only: tables and SQL know columns without it.
 Fix: rename the field; ts is a good name for the event time.
 
-E113: no condition
+E113: not a condition
 Where a condition is wanted (where=, promote_if=, expect.rows) the expression gives another type.
 Fix: compare with something: delay > 15.
 
@@ -84,12 +84,12 @@ round, floor, ceil, power, exp, ln, sqrt, length, lower, upper, ||, concat, cast
 one of them means the same for a table of rows and for one request; that is why the rest is left out.
 Fix: write it with these, or compute it in a table first.
 
-E118: no schedule
+E118: not a schedule
 A schedule is five fields of cron in UTC (minute, hour, day, month, day of the week), or @hourly, @daily, @weekly,
 @monthly; and it must come some day.
 Fix: e.g. "0 6 * * 1", Mondays at six.
 
-E119: no moment
+E119: not a moment
 Moments are ISO 8601: "2013-11-01", "2013-11-01T06:00:00+00:00", or a date or datetime; UTC where they have no zone.
 Fix: write one of them.
 
@@ -291,7 +291,7 @@ for one.
 Fix: the message says what is wanted.
 
 E192: a number out of its range
-Numbers are finite, and True and False are none.
+Numbers are finite, and True and False are not numbers.
 Fix: the message names the range.
 
 E193: nothing where something is wanted
@@ -314,8 +314,8 @@ catches the error) is not a mistake.
 E197: a module opens a project while it is loaded
 Loading a project runs its modules. One that opens the project (Workspace.open, ms.load) would be run by that again, and
 so without end.
-Fix: modules only declare; move what uses the project below if __name__ == "__main__":, into a function, or to a
-folder such as scripts/, which is not imported.
+Fix: modules only declare; move what uses the project into a function, to a folder such as scripts/, which is not
+imported, or below  if __name__ == "__main__":
 """
 
 PAGES: dict[str, str] = {page.partition(":")[0]: page.strip() for page in _PAGES.strip().split("\n\n")}

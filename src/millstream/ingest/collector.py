@@ -11,14 +11,14 @@ collectors and sources write too, so only the reader of the log can tell. Answer
     200  every event is durable: {"stream", "offsets": {partition: end}, "accepted", "repeated": 0}. All of them lie
         below `offsets`.
     207  some are; the others are in "errors": [{"index", "error": {"code", "message", "fix"}}]. Fix and send those
-    again.
+        again.
     422  none is, each for a reason of its own: {"error": {"code", "message", "fix", "errors": [...]}}
     400 401 404 405 413 415   the request as a whole is wrong; nothing was taken: {"error": {"code", "message", "fix"}}
     429 503  not now; Retry-After says when. Send the same request again, with the same ids.
 
 A field that the class does not have is refused: its value would be lost, and a misspelt optional field would silently
 be NULL. An event time or arrival time further ahead of the server's clock than the stream's `ahead` (a day by default)
-is refused, in replay too: a wrong clock would carry the watermark off. While the server's own clock cannot be trusted,
+is refused, for history too: a wrong clock would carry the watermark off. While the server's own clock cannot be trusted,
 every request gets 503 with the code "clock".
 """
 

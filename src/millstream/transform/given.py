@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-MEND = (
+FIX = (
     "give rows: a pyarrow RecordBatch or Table, a frame of pandas or Polars, a list of dicts; or yield several of these"
 )
 
@@ -22,7 +22,7 @@ class NotRows(Exception):
         fix: What to give instead.
     """
 
-    def __init__(self, found: str, fix: str = MEND) -> None:
+    def __init__(self, found: str, fix: str = FIX) -> None:
         super().__init__(found)
         self.found, self.fix = found, fix
 
@@ -36,7 +36,7 @@ def as_batches(made: Any) -> Iterator[pa.RecordBatch]:
     if (whole := _whole(made)) is not None:
         yield from whole
     elif made is None:
-        raise NotRows("None", f"end it with  return ...; {MEND}")
+        raise NotRows("None", f"end it with  return ...; {FIX}")
     elif isinstance(made, Mapping | str | bytes) or not isinstance(made, Iterable):
         raise NotRows(_named(made))
     else:

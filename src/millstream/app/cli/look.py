@@ -56,7 +56,7 @@ def sql(context: Context, query: str, as_json: bool, limit: int | None, as_csv: 
     """Query the lake with one read-only statement in DuckDB's dialect; "-" reads it from standard input.
 
     In JSON a NULL is null, and a float that JSON has not is the text "NaN", "Infinity" or "-Infinity". In CSV a NULL is
-    an empty field, an empty text is "", and NaN is nan. Values.md of the reference has the other types.
+    an empty field, an empty text is "", and NaN is nan. docs/reference/values.md has the other types.
     """
     from millstream.app.lookup import ask
     from millstream.transform import plain
