@@ -18,8 +18,8 @@ collectors and sources write too, so only the reader of the log can tell. Answer
 
 A field that the class does not have is refused: its value would be lost, and a misspelt optional field would silently
 be NULL. An event time or arrival time further ahead of the server's clock than the stream's `ahead` (a day by default)
-is refused, for history too: a wrong clock would carry the watermark off. While the server's own clock cannot be trusted,
-every request gets 503 with the code "clock".
+is refused, for history too: a wrong clock would carry the watermark off. While the server's own clock cannot be
+trusted, every request gets 503 with the code "clock".
 """
 
 from __future__ import annotations
