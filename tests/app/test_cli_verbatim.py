@@ -63,7 +63,7 @@ def test_json_and_csv_take_far_dates_and_lists(project: Path) -> None:
     query = "select timestamp '12026-01-01' as far, [1.5::double, 2] as many from orders limit 1"
     assert millstream(project, "sql", query, "--json").json == [{"far": "12026-01-01T00:00:00", "many": [1.5, 2.0]}]
     said = millstream(project, "sql", query, "--csv")
-    assert said.code == 0 and '"[1.5, 2.0]"' in said.out
+    assert said.code == 0 and '"[1.5,2.0]"' in said.out
 
 
 def test_explore_and_errors_print_names_as_they_are(project: Path) -> None:

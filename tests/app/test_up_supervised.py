@@ -149,7 +149,7 @@ def test_killed_parts_come_back_and_ctrl_c_leaves_nothing(up: Up) -> None:
     assert "sinks ended with -9" in up.said() and "serve ended with -9" in up.said()
 
     second = subprocess.run(up.words, capture_output=True, text=True, timeout=60, check=False)
-    assert second.returncode == 3 and "under way" in second.stderr
+    assert second.returncode == 3 and "runs in this project" in second.stderr
 
     children = psutil.Process(up.process.pid).children(recursive=True)
     assert len(children) >= 4

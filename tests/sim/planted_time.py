@@ -12,7 +12,7 @@ import world
 from things import DAY, T0
 
 from millstream.features.updater import Updater
-from millstream.ingest import ahead, doors, pump
+from millstream.ingest import ahead, doors, reading
 from millstream.ingest.collector import Collector
 from millstream.ingest.doors import DoorClock, Machine
 from millstream.lake import batch
@@ -76,7 +76,7 @@ def event_time_alone_over_http(patch: pytest.MonkeyPatch) -> None:
 
 
 def files_unjudged(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(pump, "without_ahead", lambda found, *args: found)
+    patch.setattr(reading, "without_ahead", lambda found, *args: found)
 
 
 def places_unmoved(patch: pytest.MonkeyPatch) -> None:
