@@ -36,7 +36,8 @@ reached.py         the user's code that a function uses
 names.py           the names that a piece of Python looks up
 validate.py        all checks of a loaded project
 validate_data.py   of streams, tables, features
-validate_model.py  of training sets, models, experiments, endpoints, monitors
+validate_model.py  of training sets and models
+validate_live.py   of experiments, endpoints, monitors
 strays.py          columns that a table's SQL names and nothing it reads has
 validate_label.py  of labels and metrics, by the label's type
 pages.py           a page for each error code

@@ -1,7 +1,8 @@
 """All checks of a loaded project. Each yields what is wrong and continues, so that one load reports every mistake.
 
 validate_data.py   streams, sources, tables, features
-validate_model.py  training sets, models, experiments, endpoints, monitors
+validate_model.py  training sets and models
+validate_live.py   experiments, endpoints, monitors
 words.py           names that are refused         facts.py, cache.py  texts judged before are not judged again
 """
 
@@ -26,13 +27,8 @@ from millstream.declare.stream import Stream
 from millstream.declare.table import Table
 from millstream.declare.training_set import TrainingSet
 from millstream.declare.validate_data import check_class, check_features, check_source, check_stream, check_table
-from millstream.declare.validate_model import (
-    check_endpoint,
-    check_experiment,
-    check_model,
-    check_monitor,
-    check_training_set,
-)
+from millstream.declare.validate_live import check_endpoint, check_experiment, check_monitor
+from millstream.declare.validate_model import check_model, check_training_set
 from millstream.lang.cache import Cache
 
 _CHECKS: tuple[tuple[type[Noun], Callable[[Any, Project, Cache], Iterator[DefinitionError]]], ...] = (

@@ -81,7 +81,8 @@ def compile(
         DefinitionError: It does not parse, reads what is not there, mixes types or leaves the subset.
     """
     from millstream.lang import kernel
-    from millstream.lang.scalar import Compiler, Refused
+    from millstream.lang.code import Refused
+    from millstream.lang.scalar import Compiler
 
     told = f"{what}: " if what else ""
     if not isinstance(text, str) or not text.strip():
@@ -127,7 +128,7 @@ def parse(text: str) -> exp.Expression:
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
 
-    from millstream.lang.scalar import Refused
+    from millstream.lang.code import Refused
 
     try:
         return sqlglot.parse_one(text, into=exp.Condition, dialect="duckdb")
