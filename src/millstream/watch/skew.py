@@ -191,8 +191,8 @@ def _verdict(
         if n
     ]
     late = (
-        f"; {found.look_ahead:,} values for moments in the past count events that arrived later, which training"
-        " does not"
+        f"; {found.look_ahead:,} values for moments in the past are not those of that moment: events came later, or"
+        " were sent as history since"
         if found.look_ahead
         else ""
     )
