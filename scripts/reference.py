@@ -406,7 +406,7 @@ def _doc(of: Any) -> list[str]:
     for line in inspect.cleandoc(of.__doc__ or "").splitlines():
         if re.fullmatch(r"(Args|Attributes|Raises|Returns):", line):
             lines += ["", f"{'Parameters' if line == 'Args:' else line[:-1]}:", ""]
-        elif named := re.match(r" {4}([\w, ]+): (.*)", line):
+        elif named := re.match(r" {4}(\w[\w, ]*): (.*)", line):
             lines.append("- " + ", ".join(f"`{word}`" for word in named[1].split(", ")) + f": {named[2]}")
         else:
             lines.append(re.sub(r"^ {8}", "  ", line) if line.startswith("        ") else re.sub(r"^ {4}", "", line))

@@ -254,7 +254,7 @@ def _mistakes(error: BaseException, root: Path, module: str) -> list[DefinitionE
                 f"this is not valid Python: {error.msg}",
                 place=where,
                 found=(error.text or "").strip(),
-                fix="fix the syntax",
+                fix="correct the syntax",
                 code="E107",
             )
         ]

@@ -31,7 +31,7 @@ def said(root: Path) -> tuple[Mapping[str, Any], list[DefinitionError]]:
         text = file.read_text(encoding="utf-8")
         found = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        return {}, [_wrong(f"{FILE} is not valid TOML", Place(shorten(str(file)), 1), str(error), "fix the syntax")]
+        return {}, [_wrong(f"{FILE} is not valid TOML", Place(shorten(str(file)), 1), str(error), "correct the syntax")]
 
     def at(section: str, key: str = "") -> Place:
         return Place(shorten(str(file)), line_of(text, section, key))
