@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -169,4 +171,26 @@ def test_a_file_that_went_is_named(tmp_path: Path) -> None:
     gone = str(tmp_path / "gone.parquet")
     with pytest.raises(Corrupt, match=r"gone\.parquet"):
         engine.query("select * from t", {"t": Snapshot("t", 1, pa.schema([("a", pa.int64())]), (gone,))}).read_all()
+    engine.close()
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_a_reader_is_dropped_wherever_the_collector_runs(tmp_path: Path, on_disk: bool) -> None:
+    """Also in a thread that holds the lock of the bench, or in one that such a thread waits for: it hung for ever."""
+    engine = DuckDbSql("duckdb", tmp_path / "scratch")
+    statements = ["create table kept as select 1 as a"] if on_disk else []
+    text = "select * from kept, range(1000000)" if on_disk else "select * from range(1000000)"
+    held = [engine.script(statements, text, {})]
+    next(iter(held[0]))
+
+    def collect() -> None:
+        with engine._bench._lock:
+            held.clear()
+            gc.collect()
+
+    thread = threading.Thread(target=collect, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive() and not engine._bench._working
+    assert not [left for left in (tmp_path / "scratch").glob("query-*") if left.is_dir()]
     engine.close()

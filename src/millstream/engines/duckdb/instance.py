@@ -126,6 +126,14 @@ class Instance:
         else:
             self.clear()
 
+    def drop(self) -> None:
+        """`close` without waiting for anybody."""
+        if self.timer:
+            self.timer.cancel()
+        if self.bench:
+            self.bench.forget(self)
+        self.clear()
+
     def clear(self) -> None:
         self.connection.close()
         shutil.rmtree(self.scratch, ignore_errors=True)
@@ -216,6 +224,10 @@ class Bench:
                     self._cleaner.start()
         if on_disk:
             instance.clear()
+
+    def forget(self, instance: Instance) -> None:
+        """It is not at work any more. Takes no lock (`_Batches.__del__`): a set forgets in one step."""
+        self._working.discard(instance)
 
     def close(self) -> None:
         """Stop every query and make no more."""

@@ -146,7 +146,14 @@ class _Batches:
             instance.close()
 
     def __del__(self) -> None:
-        self.close()
+        """The collector runs this in any thread, at any place, also while this thread or one that it waits for holds a
+        lock: so no lock of ours is taken, and no thread started.
+        """
+        instance, self._instance = self._instance, None
+        if instance is not None:
+            instance.stop("its reader was dropped")
+            self._reader.close()
+            instance.drop()
 
 
 def _one(instance: Instance, sql: str) -> Any:
